@@ -1,0 +1,171 @@
+"""Connections and transactions, the same shape on SQLite and PostgreSQL.
+
+`read` and `write` run one function in one transaction on the calling thread.
+A write that loses against another one is run again: rules must therefore have
+no effect outside their session.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
+
+from modelyard import errors
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 5
+BUSY_SECONDS = 60
+# Serialization failure, deadlock, lock not available.
+_RETRY_SQLSTATES = {"40001", "40P01", "55P03"}
+
+
+class Database:
+    """One database. `finish` runs at the end of every write, inside its transaction."""
+
+    def __init__(
+        self, url: str, *, readers: int = 8, finish: Callable[[Session], None] | None = None
+    ) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._finish = finish
+        if self.is_sqlite:
+            self._readers = _sqlite_engine(self.url, pool_size=readers, begin="BEGIN")
+            # One connection: writers queue here, in order, instead of failing in SQLite.
+            self._writer = _sqlite_engine(self.url, pool_size=1, begin="BEGIN IMMEDIATE")
+        else:
+            self._readers = self._writer = _postgresql_engine(self.url, pool_size=readers)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that writes, for migrations and maintenance."""
+        return self._writer
+
+    def read(self, rule: Callable[[Session], T]) -> T:
+        """The rule's result from one consistent snapshot or statement sequence; changes are dropped."""
+        return self._attempt(lambda: self._run(self._readers, rule, commit=False))
+
+    def write(self, rule: Callable[[Session], T]) -> T:
+        """The rule's result once it is committed. Runs again at most five times when others interfere."""
+        return self._attempt(lambda: self._run(self._writer, rule, commit=True))
+
+    def close(self) -> None:
+        """Closes every connection."""
+        self._readers.dispose()
+        self._writer.dispose()
+
+    def _run(self, engine: Engine, rule: Callable[[Session], T], *, commit: bool) -> T:
+        with Session(engine, expire_on_commit=False, autoflush=True) as session:
+            result = rule(session)
+            if commit:
+                session.flush()
+                if self._finish is not None:
+                    self._finish(session)
+                session.commit()
+            return result
+
+    def _attempt(self, transaction: Callable[[], T]) -> T:
+        for attempt in range(ATTEMPTS):
+            try:
+                return transaction()
+            except PoolTimeout as error:
+                raise errors.DatabaseUnavailable("every connection to the database is busy") from error
+            except DBAPIError as error:
+                translated = _translate(error)
+                if translated is not None:
+                    raise translated from error
+                log.info("transaction runs again (%s): %s", attempt + 1, type(error.orig).__name__)
+                last = error
+            # Lets the other side finish; the jitter keeps two losers from meeting again.
+            time.sleep(random.uniform(0, 0.01 * 2**attempt))
+        raise errors.RetryTransaction("others keep changing the same rows; repeat the call") from last
+
+
+def now(session: Session) -> int:
+    """The database's time in microseconds since 1970, the same for a whole transaction."""
+    known = session.info.get("now")
+    if known is None:
+        if session.get_bind().dialect.name == "sqlite":
+            # SQLite has no clock but that of the process that holds it.
+            known = time.time_ns() // 1000
+        else:
+            known = session.execute(text("SELECT (extract(epoch FROM now()) * 1000000)::bigint")).scalar_one()
+        session.info["now"] = known
+    return int(known)
+
+
+def _translate(error: DBAPIError) -> Exception | None:
+    """The error to raise instead; None when the transaction should run again."""
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if isinstance(error, IntegrityError) or sqlstate in _RETRY_SQLSTATES:
+        return None
+    if isinstance(error.orig, sqlite3.Error):
+        return _translate_sqlite(error)
+    if error.connection_invalidated or isinstance(error, OperationalError):
+        if sqlstate == "53100":
+            return errors.DiskFull("the database has no room left")
+        return errors.DatabaseUnavailable("the database did not answer")
+    return error
+
+
+def _translate_sqlite(error: DBAPIError) -> Exception | None:
+    name = getattr(error.orig, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return errors.DatabaseUnavailable(f"the database was locked for {BUSY_SECONDS} seconds")
+    if name == "SQLITE_FULL":
+        return errors.DiskFull("the database has no room left")
+    if name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")):
+        return errors.DatabaseUnavailable("the database cannot be read or written")
+    return error
+
+
+def _postgresql_engine(url: URL, *, pool_size: int) -> Engine:
+    if url.get_driver_name() != "psycopg":
+        url = url.set(drivername="postgresql+psycopg")
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=2,
+        pool_timeout=30,
+        # A connection that died while idle is replaced before a rule sees it.
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",
+        connect_args={"connect_timeout": 5, "application_name": "modelyard"},
+    )
+
+
+def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> Engine:
+    engine = create_engine(
+        url,
+        poolclass=QueuePool,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=BUSY_SECONDS,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver must not begin by itself: `begin` says how
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        if connection.execute("PRAGMA foreign_keys").fetchone() != (1,):
+            raise RuntimeError("this SQLite library does not enforce foreign keys")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

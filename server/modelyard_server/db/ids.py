@@ -1,0 +1,10 @@
+"""Ids that sort by the time they were made."""
+
+from __future__ import annotations
+
+from uuid6 import uuid7
+
+
+def new_id() -> str:
+    """A new UUIDv7 as lower-case text with hyphens."""
+    return str(uuid7())

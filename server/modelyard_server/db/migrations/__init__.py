@@ -1,0 +1,89 @@
+"""The schema's history, and bringing a database to its end.
+
+A start costs one SELECT when the schema is current; Alembic is imported only
+when it is not. Replicas that start at once migrate once: the others wait.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from modelyard import errors
+from modelyard_server.db.engine import Database
+from modelyard_server.release import VERSION, as_numbers
+
+log = logging.getLogger(__name__)
+
+REVISIONS = ("0001",)
+"""Every revision, oldest first; the last is the one that the tables in the code describe."""
+HEAD = REVISIONS[-1]
+
+_ADVISORY_LOCK = 0x6D6F64656C796172  # "modelyar"
+
+
+class SchemaTooNew(Exception):
+    """The database was migrated by a release that this one cannot run beside."""
+
+
+def current(database: Database) -> str | None:
+    """The database's revision; None for an empty one. Raises DatabaseUnavailable."""
+    try:
+        with database.engine.begin() as connection:
+            return _revision(connection)
+    except DBAPIError as error:
+        raise errors.DatabaseUnavailable(f"the database did not answer: {error.orig}") from error
+
+
+def upgrade(database: Database) -> bool:
+    """Brings the schema to `HEAD`; whether there was anything to do.
+
+    Raises SchemaTooNew, DatabaseUnavailable.
+    """
+    found = current(database)
+    if found == HEAD or (found is not None and found not in REVISIONS):
+        _check_supported(database, found)
+        return False
+    try:
+        with database.engine.begin() as connection:
+            if not database.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            found = _revision(connection)  # another replica may have been first
+            if found != HEAD:
+                log.info("the schema goes from %s to %s", found or "nothing", HEAD)
+                _run(connection)
+    except DBAPIError as error:
+        raise errors.DatabaseUnavailable(f"the schema could not be migrated: {error.orig}") from error
+    return True
+
+
+def _revision(connection: Connection) -> str | None:
+    has_table = connection.dialect.has_table(connection, "alembic_version")
+    if not has_table:
+        return None
+    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return found
+
+
+def _check_supported(database: Database, found: str) -> None:
+    if found == HEAD:
+        return
+    with database.engine.begin() as connection:
+        oldest = connection.execute(text("SELECT oldest_server FROM schema_info")).scalar_one()
+    if as_numbers(VERSION) < as_numbers(oldest):
+        raise SchemaTooNew(
+            f"the database has the schema {found}, which needs modelyard {oldest} or newer; this is {VERSION}"
+        )
+
+
+def _run(connection: Connection) -> None:
+    from alembic import command  # only when there is something to migrate: start-up time counts
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)

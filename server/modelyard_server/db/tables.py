@@ -1,0 +1,365 @@
+"""The schema. Rows are the domain objects: there is no second set of classes.
+
+Times are microseconds since 1970 (UTC) by the database's clock. Ids shown to
+clients are UUIDv7 text; owners and storage rows have small numeric keys. Every
+foreign-key column is indexed, since deletes follow them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+# SQLite only counts up by itself in columns declared INTEGER.
+BigKey = BigInteger().with_variant(Integer, "sqlite")
+Id = Uuid(as_uuid=False)
+LIVE = text("deleted_at IS NULL")
+
+
+class Base(DeclarativeBase):
+    """Base of all rows, with constraint names that migrations can refer to."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, bytes: LargeBinary}  # noqa: RUF012 - read once by SQLAlchemy
+
+
+class StoreMeta(Base):
+    """One row: which store belongs to this database. The same id lies in the store."""
+
+    __tablename__ = "store_meta"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    store_id: Mapped[str] = mapped_column(Id)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class SchemaInfo(Base):
+    """One row: the oldest server version that may run on this schema."""
+
+    __tablename__ = "schema_info"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    oldest_server: Mapped[str] = mapped_column(String(32))
+
+
+class Entity(Base):
+    """Who owns projects: the boundary of reading and of dedupe."""
+
+    __tablename__ = "entity"
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    name: Mapped[str] = mapped_column(String(128), unique=True)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class Project(Base):
+    """What runs and artifacts are about. `event_seq` numbers its events without gaps."""
+
+    __tablename__ = "project"
+    __table_args__ = (UniqueConstraint("entity_id", "name"),)
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    entity_id: Mapped[int] = mapped_column(ForeignKey("entity.id"))
+    name: Mapped[str] = mapped_column(String(128))
+    event_seq: Mapped[int] = mapped_column(BigInteger, default=0)
+    run_count: Mapped[int] = mapped_column(BigInteger, default=0)
+    created_by: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class ApiKey(Base):
+    """A key that was given out. Only its SHA-256 is kept."""
+
+    __tablename__ = "api_key"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    principal: Mapped[str] = mapped_column(String(128))
+    entity: Mapped[str] = mapped_column(String(128))
+    all_entities: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    revoked_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Request(Base):
+    """A write that took effect, with its reply, so that a retry gets the same one."""
+
+    __tablename__ = "request"
+    principal: Mapped[str] = mapped_column(String(128), primary_key=True)
+    method: Mapped[str] = mapped_column(String(128), primary_key=True)
+    request_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    reply: Mapped[bytes | None] = mapped_column(LargeBinary)
+    created_at: Mapped[int] = mapped_column(BigInteger, index=True)
+
+
+class Run(Base):
+    """One execution of training code. A deleted run stays as a tombstone of lineage."""
+
+    __tablename__ = "run"
+    __table_args__ = (
+        UniqueConstraint("project_id", "run_id"),
+        Index("ix_run_project_created", "project_id", "created_at", "id"),
+        Index("ix_run_heartbeat", "state", "heartbeat_at"),
+    )
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    run_id: Mapped[str] = mapped_column(String(128))
+    display_name: Mapped[str] = mapped_column(String(128))
+    state: Mapped[str] = mapped_column(String(16))
+    config: Mapped[dict[str, Any]]
+    summary: Mapped[dict[str, Any]]
+    facts: Mapped[dict[str, Any]]  # the wire's `metadata`, a name SQLAlchemy keeps for itself
+    notes: Mapped[str] = mapped_column(Text)
+    tags: Mapped[list[str]]
+    group: Mapped[str] = mapped_column(String(128))
+    job_type: Mapped[str] = mapped_column(String(128))
+    created_by: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    updated_at: Mapped[int] = mapped_column(BigInteger)
+    heartbeat_at: Mapped[int] = mapped_column(BigInteger)
+    finished_at: Mapped[int | None] = mapped_column(BigInteger)
+    exit_code: Mapped[int] = mapped_column(Integer, default=0)
+    last_step: Mapped[int] = mapped_column(BigInteger, default=-1)
+    deleted_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class MetricBatch(Base):
+    """Rows of metrics as they were sent: one row a batch, never a row a point."""
+
+    __tablename__ = "metric_batch"
+    __table_args__ = (
+        UniqueConstraint("run_id", "writer", "sequence"),
+        Index("ix_metric_batch_steps", "run_id", "first_step", "id"),
+    )
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    run_id: Mapped[str] = mapped_column(ForeignKey("run.id"))
+    writer: Mapped[str] = mapped_column(String(64))
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    first_step: Mapped[int] = mapped_column(BigInteger)
+    last_step: Mapped[int] = mapped_column(BigInteger)
+    row_count: Mapped[int] = mapped_column(Integer)
+    payload: Mapped[bytes]
+    created_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class Collection(Base):
+    """An artifact (kind `artifact`) or a registered model (kind `model`): one namespace in a project.
+
+    A deleted one keeps its row and its counter: numbers never come back.
+    """
+
+    __tablename__ = "collection"
+    __table_args__ = (
+        UniqueConstraint("project_id", "name"),
+        CheckConstraint("kind IN ('artifact', 'model')", name="kind"),
+    )
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    kind: Mapped[str] = mapped_column(String(8))
+    name: Mapped[str] = mapped_column(String(128))
+    type: Mapped[str] = mapped_column(String(128))
+    description: Mapped[str] = mapped_column(Text)
+    tags: Mapped[list[str]]
+    next_version: Mapped[int] = mapped_column(BigInteger, default=0)
+    created_by: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    updated_at: Mapped[int] = mapped_column(BigInteger)
+    deleted_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class ArtifactVersion(Base):
+    """One immutable state of an artifact. A deleted one stays as a tombstone without files."""
+
+    __tablename__ = "artifact_version"
+    __table_args__ = (
+        UniqueConstraint("collection_id", "number"),
+        Index(
+            "ix_artifact_version_digest", "collection_id", "digest", sqlite_where=LIVE, postgresql_where=LIVE
+        ),
+        Index("ix_artifact_version_expires", "expires_at"),
+    )
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    collection_id: Mapped[str] = mapped_column(ForeignKey("collection.id"))
+    number: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    size: Mapped[int] = mapped_column(BigInteger)
+    file_count: Mapped[int] = mapped_column(BigInteger)
+    description: Mapped[str] = mapped_column(Text)
+    facts: Mapped[dict[str, Any]]  # the wire's `metadata`
+    tags: Mapped[list[str]]
+    producer_run_id: Mapped[str | None] = mapped_column(ForeignKey("run.id"), index=True)
+    history_step: Mapped[int] = mapped_column(BigInteger, default=-1)
+    created_by: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    updated_at: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[int | None] = mapped_column(BigInteger)
+    deleted_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Link(Base):
+    """A version of a registered model: a pointer to an artifact's version, never a copy."""
+
+    __tablename__ = "link"
+    __table_args__ = (
+        UniqueConstraint("collection_id", "number"),
+        Index(
+            "uq_link_live",
+            "collection_id",
+            "version_id",
+            unique=True,
+            sqlite_where=LIVE,
+            postgresql_where=LIVE,
+        ),
+    )
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    collection_id: Mapped[str] = mapped_column(ForeignKey("collection.id"))
+    version_id: Mapped[str] = mapped_column(ForeignKey("artifact_version.id"), index=True)
+    number: Mapped[int] = mapped_column(BigInteger)
+    linked_at: Mapped[int] = mapped_column(BigInteger)  # the last link call: `latest` falls back by it
+    created_by: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    deleted_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Alias(Base):
+    """A movable name: on a version of an artifact, or on a link of a registered model."""
+
+    __tablename__ = "alias"
+    __table_args__ = (CheckConstraint("(version_id IS NULL) <> (link_id IS NULL)", name="target"),)
+    collection_id: Mapped[str] = mapped_column(ForeignKey("collection.id"), primary_key=True)
+    alias: Mapped[str] = mapped_column(String(128), primary_key=True)
+    version_id: Mapped[str | None] = mapped_column(ForeignKey("artifact_version.id"), index=True)
+    link_id: Mapped[str | None] = mapped_column(ForeignKey("link.id"), index=True)
+    updated_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class Lineage(Base):
+    """A run made (`output`) or used (`input`) a version."""
+
+    __tablename__ = "lineage"
+    __table_args__ = (CheckConstraint("relation IN ('output', 'input')", name="relation"),)
+    run_id: Mapped[str] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    version_id: Mapped[str] = mapped_column(ForeignKey("artifact_version.id"), primary_key=True, index=True)
+    relation: Mapped[str] = mapped_column(String(8), primary_key=True)
+    use_as: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class Event(Base):
+    """What changed in a project, numbered without gaps in commit order. Rows are never changed."""
+
+    __tablename__ = "event"
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    type: Mapped[str] = mapped_column(String(32))
+    time: Mapped[int] = mapped_column(BigInteger)
+    principal: Mapped[str] = mapped_column(String(128))
+    collection_id: Mapped[str | None] = mapped_column(Id, index=True)
+    details: Mapped[dict[str, Any]]  # collection, version, version_id, alias, … as the wire names them
+
+
+class Pack(Base):
+    """An object in the store that holds chunks: writing → live → trash → gone, never back."""
+
+    __tablename__ = "pack"
+    __table_args__ = (
+        CheckConstraint("state IN ('writing', 'live', 'trash', 'gone')", name="state"),
+        Index("ix_pack_state", "state", "changed_at"),
+    )
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    entity_id: Mapped[int] = mapped_column(ForeignKey("entity.id"), index=True)
+    size: Mapped[int] = mapped_column(BigInteger, default=0)
+    state: Mapped[str] = mapped_column(String(8))
+    changed_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class Chunk(Base):
+    """Where the bytes of a chunk are. A row that is not quarantined means that they are usable."""
+
+    __tablename__ = "chunk"
+    __table_args__ = (UniqueConstraint("entity_id", "digest"),)
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    entity_id: Mapped[int] = mapped_column(ForeignKey("entity.id"))
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    pack_id: Mapped[str] = mapped_column(ForeignKey("pack.id"), index=True)
+    offset: Mapped[int] = mapped_column(BigInteger)
+    size: Mapped[int] = mapped_column(Integer)
+    quarantined_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class File(Base):
+    """The chunks of one distinct content in an entity; its digest is made by the server."""
+
+    __tablename__ = "file"
+    __table_args__ = (UniqueConstraint("entity_id", "digest"),)
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    entity_id: Mapped[int] = mapped_column(ForeignKey("entity.id"))
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    size: Mapped[int] = mapped_column(BigInteger)
+
+
+class FileChunk(Base):
+    """One chunk of a file. `start` is where it begins in the file, for ranges."""
+
+    __tablename__ = "file_chunk"
+    __table_args__ = (Index("ix_file_chunk_start", "file_id", "start"),)
+    file_id: Mapped[int] = mapped_column(ForeignKey("file.id", ondelete="CASCADE"), primary_key=True)
+    idx: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    chunk_id: Mapped[int] = mapped_column(ForeignKey("chunk.id"), index=True)
+    start: Mapped[int] = mapped_column(BigInteger)
+
+
+class VersionFile(Base):
+    """An entry of a version's manifest: a file, or a reference. Ordered by the bytes of its path."""
+
+    __tablename__ = "version_file"
+    __table_args__ = (CheckConstraint("(file_id IS NULL) <> (uri IS NULL)", name="kind"),)
+    version_id: Mapped[str] = mapped_column(ForeignKey("artifact_version.id"), primary_key=True)
+    path: Mapped[bytes] = mapped_column(
+        LargeBinary(1024), primary_key=True
+    )  # UTF-8: one order on every database
+    file_id: Mapped[int | None] = mapped_column(ForeignKey("file.id"), index=True)
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64), default="")
+    uri: Mapped[str | None] = mapped_column(Text)
+    tag: Mapped[str] = mapped_column(Text, default="")
+
+
+class Upload(Base):
+    """A session that keeps the chunks it was told are present, until commit or expiry."""
+
+    __tablename__ = "upload"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    entity_id: Mapped[int] = mapped_column(ForeignKey("entity.id"), index=True)
+    project: Mapped[str] = mapped_column(String(128))
+    principal: Mapped[str] = mapped_column(String(128), index=True)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
+
+
+class Pin(Base):
+    """An upload holds a chunk: the foreign key keeps the chunk's row, and so its bytes."""
+
+    __tablename__ = "pin"
+    upload_id: Mapped[str] = mapped_column(ForeignKey("upload.id", ondelete="CASCADE"), primary_key=True)
+    chunk_id: Mapped[int] = mapped_column(ForeignKey("chunk.id"), primary_key=True, index=True)

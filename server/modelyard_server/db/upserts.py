@@ -1,0 +1,35 @@
+"""Inserts that meet rows that exist already, the same on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+T = TypeVar("T")
+
+BATCH = 500
+"""Values in one IN list: statements stay small and their compiled form is shared."""
+
+
+def insert(session: Session, table: Any) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT of this database that knows ON CONFLICT."""
+    target: Table = getattr(table, "__table__", table)
+    if session.get_bind().dialect.name == "sqlite":
+        return sqlite.insert(target)
+    return postgresql.insert(target)
+
+
+def insert_missing(session: Session, table: Any, rows: Sequence[dict[str, Any]]) -> None:
+    """Inserts the rows whose key is not taken. Callers sort them by key, so that two never deadlock."""
+    if rows:
+        session.execute(insert(session, table).on_conflict_do_nothing(), list(rows))
+
+
+def batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
+    """The items in runs of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,118 @@
+"""Named places where a test can make the server die, fail or wait.
+
+`MODELYARD_FAILPOINTS="writer.before_put=kill@2;disk.before_fsync=sleep(0.5)"`:
+at each hit, or with `@N` only at the N-th, the action is `kill` (SIGKILL to
+this process), `error` or `error(REASON)` (raises that published error, else
+FailpointError), or `sleep(SECONDS)` (blocks the thread that hits).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from modelyard import errors
+
+VARIABLE = "MODELYARD_FAILPOINTS"
+
+NAMES = (
+    "writer.before_intent",
+    "writer.before_put",
+    "writer.after_put",
+    "writer.after_publish",
+    "disk.before_fsync",
+    "disk.before_rename",
+    "disk.after_rename",
+    "commit.before",
+    "commit.inside",
+    "commit.after",
+)
+"""Every failpoint there is; `hit` takes no other name."""
+
+_SETTING = re.compile(
+    r"(?P<name>[a-z_.]+)=(?P<action>kill|error|sleep)(?:\((?P<argument>[A-Z_]+|[0-9.]+)\))?(?:@(?P<at>[1-9][0-9]*))?"
+)
+
+
+class FailpointError(Exception):
+    """What a failpoint set to `error` raises: nothing in the server expects it."""
+
+
+@dataclass
+class _Failpoint:
+    name: str
+    action: str
+    argument: str
+    at: int | None
+    hits: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def hit(self) -> None:
+        with self.lock:
+            self.hits += 1
+            due = self.at is None or self.hits == self.at
+        if due:
+            self._act()
+
+    def _act(self) -> None:
+        if self.action == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif self.action == "sleep":
+            time.sleep(float(self.argument))
+        elif self.argument:
+            raise errors.BY_REASON[self.argument](f"failpoint {self.name}")
+        else:
+            raise FailpointError(self.name)
+
+
+_armed: dict[str, _Failpoint] = {}
+
+
+def hit(name: str) -> None:
+    """Does what the failpoint is set to; without settings, nothing."""
+    if not _armed:
+        return
+    if name not in NAMES:
+        raise ValueError(f"no failpoint is called {name!r}")
+    failpoint = _armed.get(name)
+    if failpoint is not None:
+        failpoint.hit()
+
+
+def arm(settings: str) -> None:
+    """Replaces all settings; an empty text clears them. ValueError for what it cannot read."""
+    parsed = [_parse(setting.strip()) for setting in settings.split(";") if setting.strip()]
+    _armed.clear()
+    _armed.update({failpoint.name: failpoint for failpoint in parsed})
+
+
+def arm_from(environment: Mapping[str, str]) -> None:
+    """Reads the settings from `MODELYARD_FAILPOINTS`; the server calls this once, at start."""
+    arm(environment.get(VARIABLE, ""))
+
+
+def hits(name: str) -> int:
+    """How often an armed failpoint was reached; 0 for one that is not armed."""
+    failpoint = _armed.get(name)
+    return failpoint.hits if failpoint else 0
+
+
+def _parse(setting: str) -> _Failpoint:
+    match = _SETTING.fullmatch(setting)
+    if match is None:
+        raise ValueError(f"{VARIABLE}: cannot read {setting!r}; expected name=kill|error|sleep(SECONDS)[@N]")
+    name, action, argument = match["name"], match["action"], match["argument"] or ""
+    if name not in NAMES:
+        raise ValueError(f"{VARIABLE}: no failpoint is called {name!r}; there are {', '.join(NAMES)}")
+    if action == "sleep" and not re.fullmatch(r"[0-9]+(\.[0-9]+)?", argument):
+        raise ValueError(f"{VARIABLE}: {setting!r} needs seconds, as in sleep(0.5)")
+    if action == "error" and argument and argument not in errors.BY_REASON:
+        raise ValueError(f"{VARIABLE}: {argument!r} in {setting!r} is not a published reason")
+    if action == "kill" and argument:
+        raise ValueError(f"{VARIABLE}: kill in {setting!r} takes no argument")
+    return _Failpoint(name, action, argument, int(match["at"]) if match["at"] else None)

@@ -1,0 +1,90 @@
+"""A pack while it fills, and the checks that every chunk passes on its way into one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from modelyard import chunking, errors
+from modelyard_server import failpoints
+from modelyard_server.packs.store import OpenPack, PackStore
+
+MESSAGE_BYTES = 3 << 20
+"""The most bytes of chunks that one message carries."""
+
+
+class PackedChunk(NamedTuple):
+    """Where in a pack a chunk lies; digest of 32 raw bytes, offset and size in bytes."""
+
+    digest: bytes
+    offset: int
+    size: int
+
+
+class Pack:
+    """The pack a stream fills: its bytes, where its chunks lie, and what it holds of the budget."""
+
+    def __init__(self, store: PackStore) -> None:
+        self._store = store
+        self._bytes: OpenPack | None = None
+        self.size = 0
+        """Bytes handed to it, of which the last message may still be on its way."""
+        self.received = 0
+        """Chunks received, repeated ones too: what acknowledgements count."""
+        self.chunks: dict[bytes, PackedChunk] = {}
+        """Each digest once, in the order of offsets."""
+        self.held = 0
+        """Bytes of the budget that it holds."""
+        self.is_sealed = False
+        """Whether it is durable and published."""
+
+    def add(self, chunks: Sequence[chunking.Chunk], data: bytes | memoryview) -> None:
+        """Verifies a message and appends it whole, or nothing of it. Blocks."""
+        verify(chunks, data)
+        if self._bytes is None:
+            self._bytes = self._store.open()
+        offset = self._bytes.size
+        self._bytes.append(data)
+        for chunk in chunks:
+            self.chunks.setdefault(chunk.digest, PackedChunk(chunk.digest, offset, chunk.size))
+            offset += chunk.size
+        self.received += len(chunks)
+
+    def put(self, key: str) -> None:
+        """Makes the bytes durable. Blocks."""
+        if self._bytes is None:
+            raise ValueError("nothing was added to the pack")
+        failpoints.hit("writer.before_put")
+        self._bytes.put(key)
+        failpoints.hit("writer.after_put")
+
+    def discard(self) -> None:
+        """Frees what the store holds of it; what was put stays. Blocks."""
+        if self._bytes is not None:
+            self._bytes.discard()
+
+
+def check_sizes(chunks: Sequence[chunking.Chunk], data: bytes | memoryview) -> None:
+    """Raises InvalidField unless the chunks are well-formed and add up to `data`."""
+    if len(data) > MESSAGE_BYTES:
+        raise errors.InvalidField.of("data", f"longer than {MESSAGE_BYTES} bytes")
+    for index, chunk in enumerate(chunks):
+        if len(chunk.digest) != 32:
+            raise errors.InvalidField.of(f"chunks[{index}].digest", "expected 32 bytes")
+        if not 1 <= chunk.size <= chunking.MAXIMUM_BYTES:
+            raise errors.InvalidField.of(f"chunks[{index}].size", f"expected 1 to {chunking.MAXIMUM_BYTES}")
+    if (total := sum(chunk.size for chunk in chunks)) != len(data):
+        raise errors.InvalidField.of("data", f"has {len(data)} bytes where its chunks have {total}")
+
+
+def verify(chunks: Sequence[chunking.Chunk], data: bytes | memoryview) -> None:
+    """Raises DigestMismatch, with the field named, at the first chunk whose bytes differ from its digest."""
+    view = memoryview(data)
+    start = 0
+    for index, chunk in enumerate(chunks):
+        end = start + chunk.size
+        if hashlib.sha256(view[start:end]).digest() != chunk.digest:  # lets other threads run meanwhile
+            field, description = f"chunks[{index}]", "the bytes do not match the digest"
+            raise errors.DigestMismatch(f"{field}: {description}", violations=[(field, description)])
+        start = end

@@ -1,0 +1,238 @@
+"""Packs as objects of an S3-compatible store, through the `minio` client."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import certifi
+import urllib3
+from minio import Minio
+from minio.credentials import (
+    AWSConfigProvider,
+    ChainedProvider,
+    EnvAWSProvider,
+    EnvMinioProvider,
+    IamAwsProvider,
+)
+from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from minio.helpers import check_bucket_name
+
+from modelyard import errors
+from modelyard_server.packs.store import OpenPack, PackInfo, PackMissing, PackStore
+
+_CONNECT_SECONDS = 5.0
+_READ_SECONDS = 60.0
+_CONNECTIONS = 32
+_PART_MINIMUM = 5 << 20
+_DEFAULT_REGION = "us-east-1"
+_AWS = "https://s3.amazonaws.com"
+_FULL = {"XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded"}
+
+
+class S3Store(PackStore):
+    """A store in a bucket, below a prefix; the bucket must exist."""
+
+    holds_bytes = True
+
+    def __init__(self, client: Minio, bucket: str, prefix: str = "") -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+
+    @classmethod
+    def from_url(cls, url: str) -> S3Store:
+        """`s3://bucket[/prefix][?endpoint=http://host:port][&region=name]`; ValueError for anything else."""
+        parts = urlsplit(url)
+        options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+        if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.fragment:
+            raise ValueError("expected s3://bucket[/prefix]?endpoint=…, without credentials")
+        if unknown := options.keys() - {"endpoint", "region"}:
+            raise ValueError(f"unknown option of an S3 store: {', '.join(sorted(unknown))}")
+        check_bucket_name(parts.netloc)
+        endpoint = options.get("endpoint", _AWS)
+        region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        return cls(_client(endpoint, region), parts.netloc, parts.path.strip("/"))
+
+    def open(self) -> OpenPack:
+        return _S3Pack(self)
+
+    def store_id(self) -> str | None:
+        try:
+            with self._translated("store-id"):
+                return self._get("store-id", 0, 0).decode().strip()
+        except PackMissing:
+            return None
+
+    def put_object(self, key: str, parts: list[bytes | memoryview]) -> None:
+        """Stores the parts, end to end, by one request whose hash the server checks."""
+        size = sum(len(part) for part in parts)
+        with self._translated(key):
+            self._client.put_object(
+                bucket_name=self._bucket,
+                object_name=self._prefix + key,
+                data=_Body(parts),
+                length=size,
+                part_size=max(size, _PART_MINIMUM),
+            )
+
+    def _read(self, key: str, offset: int, length: int) -> bytes:
+        with self._translated(key):
+            return self._get(key, offset, length)
+
+    def _get(self, key: str, offset: int, length: int) -> bytes:
+        try:
+            response = self._client.get_object(
+                bucket_name=self._bucket, object_name=self._prefix + key, offset=offset, length=length
+            )
+        except S3Error as error:
+            if error.code == "InvalidRange":
+                return b""  # the pack ends before the offset
+            raise
+        try:
+            if length and response.status != 206:
+                raise errors.StoreUnavailable("the object store does not honour ranges")
+            return bytes(response.read(decode_content=False))
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _stat(self, key: str) -> PackInfo:
+        with self._translated(key):
+            try:
+                found = self._client.stat_object(bucket_name=self._bucket, object_name=self._prefix + key)
+            except S3Error as error:
+                # A HEAD has no body: without asking, a missing bucket looks like a missing pack.
+                if error.code == "NoSuchKey" and not self._client.bucket_exists(bucket_name=self._bucket):
+                    raise self._no_bucket() from error
+                raise
+        return PackInfo(key, found.size, found.last_modified)
+
+    def _delete(self, key: str) -> None:
+        try:
+            with self._translated(key):
+                self._client.remove_object(bucket_name=self._bucket, object_name=self._prefix + key)
+        except PackMissing:  # some servers say so, others do not
+            return
+
+    def _list(self, prefix: str) -> Iterator[PackInfo]:
+        with self._translated(prefix):
+            for found in self._client.list_objects(
+                bucket_name=self._bucket, prefix=self._prefix + prefix, recursive=True
+            ):
+                yield PackInfo(found.object_name[len(self._prefix) :], found.size, found.last_modified)
+
+    def _write_store_id(self, store_id: str) -> None:
+        self.put_object("store-id", [store_id.encode() + b"\n"])
+
+    def _no_bucket(self) -> errors.StoreUnavailable:
+        return errors.StoreUnavailable(f"the object store has no bucket {self._bucket!r}")
+
+    @contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        """Turns the client's errors into the store's; only NoSuchKey means absent."""
+        try:
+            yield
+        except S3Error as error:
+            raise self._refused(error, key) from error
+        except (ServerError, InvalidResponseError) as error:
+            raise errors.StoreUnavailable("the object store gave an answer that is none of S3's") from error
+        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise errors.StoreUnavailable("the object store did not answer") from error
+
+    def _refused(self, error: S3Error, key: str) -> errors.CommError:
+        if error.code == "NoSuchKey":
+            return PackMissing(key)
+        if error.code == "NoSuchBucket":
+            return self._no_bucket()
+        if error.code in _FULL:
+            return errors.DiskFull("the object store is full")
+        return errors.StoreUnavailable(f"the object store refused: {error.code}")
+
+
+class _S3Pack(OpenPack):
+    """Keeps what is appended as it came, until one request takes it."""
+
+    def __init__(self, store: S3Store) -> None:
+        self._store = store
+        self._parts: list[bytes | memoryview] | None = []
+
+    def discard(self) -> None:
+        self._parts = None
+
+    def _append(self, data: bytes | memoryview) -> None:
+        self._require_open().append(data)
+
+    def _put(self, key: str) -> None:
+        parts = self._require_open()
+        self._parts = None
+        self._store.put_object(key, parts)
+
+    def _require_open(self) -> list[bytes | memoryview]:
+        if self._parts is None:
+            raise ValueError("the pack was already put or discarded")
+        return self._parts
+
+
+class _Body:
+    """A stream over parts that is read at one go, since the client sends a body of one `bytes` only."""
+
+    def __init__(self, parts: list[bytes | memoryview]) -> None:
+        self._parts = parts
+
+    def read(self, size: int) -> bytes:
+        """All bytes; `size` is never less than that. The parts are let go."""
+        body = b"".join(self._parts)
+        self._parts.clear()
+        return body
+
+
+class _Credentials:
+    """minio's own providers in their usual order, with an error that says what to do."""
+
+    def __init__(self) -> None:
+        providers = [EnvAWSProvider(), EnvMinioProvider(), AWSConfigProvider(), IamAwsProvider()]
+        self._chain = ChainedProvider(providers)
+
+    def retrieve(self) -> Any:
+        """Credentials to sign with, from the first provider that has some."""
+        try:
+            return self._chain.retrieve()
+        except ValueError as error:
+            raise errors.StoreUnavailable(
+                "no credentials for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            ) from error
+
+
+def _client(endpoint: str, region: str | None) -> Minio:
+    parts = urlsplit(endpoint)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path.strip("/"):
+        raise ValueError(f"the endpoint {endpoint!r} is not of the form http://host:port")
+    pool = urllib3.PoolManager(
+        maxsize=_CONNECTIONS,
+        timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+        # Twice the connect time-out at most until a dead store is reported; keys are
+        # written once, so that repeating a PUT whose reply was lost changes nothing.
+        retries=urllib3.Retry(
+            total=3,
+            connect=1,
+            read=1,
+            status=2,
+            backoff_factor=0.2,
+            status_forcelist=[500, 502, 503, 504],
+            raise_on_status=False,
+        ),
+        cert_reqs="CERT_REQUIRED",
+        ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+    )
+    return Minio(
+        endpoint=parts.netloc,
+        secure=parts.scheme == "https",
+        # AWS tells a bucket's region when asked; other servers mostly have one region, whatever its name.
+        region=region or (None if endpoint == _AWS else _DEFAULT_REGION),
+        credentials=_Credentials(),
+        http_client=pool,
+    )

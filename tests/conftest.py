@@ -1,0 +1,26 @@
+"""Fixtures for all tests; each is defined beside what it starts."""
+
+from __future__ import annotations
+
+from tests.live import any_live_server, live_server, live_server_factory
+from tests.parts.embedded import embedded, embedded_folder
+from tests.parts.postgres import postgres_database, postgres_url
+from tests.parts.s3 import minio_server, versity_server
+from tests.parts.writer import armed, ledger, pack_store, run_writer, writer_pools
+
+__all__ = [
+    "any_live_server",
+    "armed",
+    "embedded",
+    "embedded_folder",
+    "ledger",
+    "live_server",
+    "live_server_factory",
+    "minio_server",
+    "pack_store",
+    "postgres_database",
+    "postgres_url",
+    "run_writer",
+    "versity_server",
+    "writer_pools",
+]

@@ -1,0 +1,1 @@
+"""The real parts that tests run against: PostgreSQL and two S3 servers, in temporary folders."""

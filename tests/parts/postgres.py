@@ -1,0 +1,93 @@
+"""PostgreSQL in a temporary folder: one cluster for all tests, a new database for each."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.parts.processes import missing, require, running
+
+USER = "modelyard"
+_OLDEST = 15
+_numbers = itertools.count(1)
+
+
+def _program(name: str) -> Path:
+    folders = sorted(
+        (folder for folder in Path("/usr/lib/postgresql").glob("*/bin") if folder.parent.name.isdigit()),
+        key=lambda folder: int(folder.parent.name),
+    )
+    if folders and int(folders[-1].parent.name) >= _OLDEST:
+        return require(folders[-1] / name, "PostgreSQL")
+    return require(shutil.which(name), "PostgreSQL")
+
+
+def _unprivileged() -> dict[str, Any]:
+    """Popen's options to run as another user: PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    users = {user.pw_name: user for user in pwd.getpwall()}
+    user = users.get("postgres") or users.get("nobody")
+    if user is None:
+        missing("PostgreSQL refuses to run as root, and there is no other user")
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of a cluster's maintenance database; `postgresql://modelyard@127.0.0.1:<port>/postgres`."""
+    initdb, postgres, pg_isready = _program("initdb"), _program("postgres"), _program("pg_isready")
+    options = _unprivileged()
+    # Not below pytest's own folder: only its owner may enter that one.
+    folder = Path(tempfile.mkdtemp(prefix="modelyard-postgres-"))
+    try:
+        if options:
+            os.chown(folder, options["user"], options["group"])
+        data = folder / "data"
+        initialize = [str(initdb), "--no-sync", "-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C"]
+        initialize += ["-D", str(data)]
+        subprocess.run(initialize, check=True, stdout=subprocess.DEVNULL, cwd=folder, **options)
+
+        def command(port: int) -> list[str]:
+            settings = {
+                "listen_addresses": "127.0.0.1",
+                "unix_socket_directories": str(folder),
+                "fsync": "off",  # tests kill our processes, never the machine
+                "max_connections": "200",
+                "deadlock_timeout": "200ms",
+            }
+            flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+            return [str(postgres), "-D", str(data), "-p", str(port), *flags]
+
+        def is_ready(port: int) -> bool:
+            ask = [str(pg_isready), "-q", "-h", "127.0.0.1", "-p", str(port)]
+            return subprocess.run(ask, check=False).returncode == 0
+
+        log = folder / "log"
+        with running(command, is_ready, log, stop_signal=signal.SIGINT, cwd=folder, **options) as port:
+            yield f"postgresql://{USER}@127.0.0.1:{port}/postgres"
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[str]:
+    """The URL of a new, empty database, which is dropped after the test with whoever is still connected."""
+    import psycopg
+
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    yield postgres_url.removesuffix("postgres") + name
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')

@@ -1,0 +1,132 @@
+"""Starting a part's server, waiting until it answers, and ending it whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 10.0
+ATTEMPTS = 5
+REQUIRED = "MODELYARD_TEST_PARTS"
+"""Set to `required`, a part that is missing fails the test instead of skipping it."""
+
+_SET_PARENT_DEATH_SIGNAL = 1
+
+
+class NotReady(Exception):
+    """The server exited, or did not answer in time; holds the end of its log."""
+
+
+def parts_folder() -> Path:
+    """Where `.ci/install-parts` puts what it builds."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "modelyard-parts" / "bin"
+
+
+def require(found: str | Path | None, name: str) -> Path:
+    """The path of a part; skips the test where there is none."""
+    if found is None or not Path(found).exists():
+        missing(f"{name} is not installed; .ci/install-parts does it")
+    return Path(found)
+
+
+def missing(reason: str) -> NoReturn:
+    """Skips the test with the reason; where all parts are required, fails it."""
+    if os.environ.get(REQUIRED) == "required":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def built(name: str) -> Path:
+    """A part that was built into the parts' folder, or lies on the path."""
+    own = parts_folder() / name
+    return require(own if own.exists() else shutil.which(name), name)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that is free now; another process may take it first, so start-up is tried again."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def running(
+    command: Callable[[int], list[str]],
+    is_ready: Callable[[int], bool],
+    log: Path,
+    *,
+    stop_signal: signal.Signals = signal.SIGTERM,
+    **options: Any,
+) -> Iterator[int]:
+    """Runs `command(port)` until the block ends and yields its port; `options` go to Popen."""
+    for attempt in range(ATTEMPTS):
+        port = free_port()
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command(port),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent(stop_signal),
+                **options,
+            )
+        try:
+            try:
+                _wait_until_ready(process, functools.partial(is_ready, port), log)
+            except NotReady:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                continue
+            yield port
+            return
+        finally:
+            _stop(process, stop_signal)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], is_ready: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise NotReady(f"exited with {process.returncode}: {_tail(log)}")
+        if is_ready():
+            return
+        time.sleep(0.05)
+    raise NotReady(f"no answer in {READY_SECONDS} s: {_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:]
+
+
+def _stop(process: subprocess.Popen[bytes], stop_signal: signal.Signals) -> None:
+    if process.poll() is None:
+        process.send_signal(stop_signal)
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def die_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
+    """A test run that is killed leaves no servers behind (where the kernel can see to it)."""
+    if sys.platform != "linux":
+        return None
+    library = ctypes.CDLL(None, use_errno=True)
+    return lambda: library.prctl(_SET_PARENT_DEATH_SIGNAL, int(stop_signal), 0, 0, 0)

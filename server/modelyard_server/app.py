@@ -1,0 +1,172 @@
+"""The composition root: the one file that knows all the others."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from contextlib import ExitStack
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelyard import allocator, errors
+from modelyard_server import failpoints, folder, serving
+from modelyard_server.db import migrations
+from modelyard_server.db.engine import Database, now
+from modelyard_server.db.ids import new_id
+from modelyard_server.db.tables import StoreMeta
+from modelyard_server.domain import events, keys, uploads
+from modelyard_server.packs import PackStore, store_from_url
+from modelyard_server.packs.writer import PackWriter
+from modelyard_server.rpc import services
+from modelyard_server.rpc.activity import Activity
+from modelyard_server.rpc.artifact_service import ModelArtifactServicer
+from modelyard_server.rpc.auth import Authenticator, FolderOnly
+from modelyard_server.rpc.events import EventServicer
+from modelyard_server.rpc.interceptor import Interceptor
+from modelyard_server.rpc.limits import StreamLimit
+from modelyard_server.rpc.pools import SQLITE_READERS, Pools, Transactions
+from modelyard_server.rpc.registered_models import RegisteredModelServicer
+from modelyard_server.rpc.runs import RunServicer
+from modelyard_server.rpc.uploads import UploadServicer
+from modelyard_server.settings import Place, Settings, StartError
+
+UPLOAD_STREAMS = 64
+DOWNLOAD_STREAMS = 128
+PREDECESSOR_SECONDS = 10.0
+"""How long an embedded server waits for one that is about to leave the same folder."""
+
+
+def run(settings: Settings) -> None:
+    """Serves until a signal or idleness ends it. Raises StartError."""
+    settings.check()
+    allocator.tune()
+    failpoints.arm_from(os.environ)
+    with ExitStack() as stack:
+        advertisement = None
+        if settings.place.folder is not None:
+            wait = PREDECESSOR_SECONDS if settings.embedded else 0.0
+            stack.enter_context(folder.held(settings.place.folder, wait_seconds=wait))
+            advertisement = folder.Advertisement(settings.place.folder)
+        database = open_database(settings.place)
+        stack.callback(database.close)
+        store = open_store(settings.place)
+        require_same_store(database, store)
+        require_key_or_loopback(settings, database)
+        pools = Pools(is_sqlite=database.is_sqlite)
+        stack.callback(pools.close)
+        asyncio.run(_serve(settings, database, store, pools, advertisement))
+
+
+async def _serve(
+    settings: Settings,
+    database: Database,
+    store: PackStore,
+    pools: Pools,
+    advertisement: folder.Advertisement | None,
+) -> None:
+    transactions = Transactions(database, pools)
+    activity = Activity()
+    token = advertisement.token if advertisement else ""
+    authenticator = make_authenticator(settings, transactions, token)
+    server = serving.make_server(settings, Interceptor(transactions, authenticator, activity))
+    writer = PackWriter(
+        store,
+        lambda upload, _entity: database.write(lambda session: uploads.begin_pack(session, upload)),
+        lambda *pack: database.write(lambda session: uploads.publish_pack(session, *pack)),
+        store_pool=pools.store,
+        database_pool=pools.writes,
+    )
+    up, down = StreamLimit(UPLOAD_STREAMS), StreamLimit(DOWNLOAD_STREAMS)
+    services.register(
+        server,
+        runs=RunServicer(),
+        events=EventServicer(),
+        artifacts=ModelArtifactServicer(writer, store, pools.hashing, pools.store, up, down),
+        registry=RegisteredModelServicer(),
+        uploads=UploadServicer(writer, up),
+    )
+    await asyncio.get_running_loop().run_in_executor(pools.store, store.clean)
+    await serving.serve(server, settings, activity, advertisement)
+    await writer.drain()
+
+
+def open_database(place: Place) -> Database:
+    """The database with the schema of this release. Raises StartError."""
+    readers = SQLITE_READERS if place.database.startswith("sqlite") else 8
+    database = Database(place.database, readers=readers, finish=events.flush)
+    try:
+        migrations.upgrade(database)
+    except (errors.CommError, migrations.SchemaTooNew) as error:
+        database.close()
+        raise StartError(f"{error} (database: {place.description})") from error
+    return database
+
+
+def open_store(place: Place) -> PackStore:
+    """The store of the packs. Raises StartError."""
+    try:
+        return store_from_url(place.store)
+    except (ValueError, errors.CommError) as error:
+        raise StartError(f"the store cannot be used: {error}") from error
+
+
+def require_same_store(database: Database, store: PackStore) -> None:
+    """The database and the store name the same id; both get one at the first start. Raises StartError."""
+    try:
+        known = database.read(_store_id)
+        if known is None:
+            known = database.write(functools.partial(_claim, store))
+        found = store.store_id()
+    except errors.CommError as error:
+        raise StartError(f"the store cannot be used: {error}") from error
+    if found == known:
+        return
+    belongs = "belongs to another database" if found else "is empty, or another one"
+    raise StartError(
+        f"this store {belongs}: the database expects the store {known} and found {found or 'none'}. "
+        "Give the --store that belongs to this --database, or restore it from its backup"
+    )
+
+
+def _store_id(session: Session) -> str | None:
+    return session.scalar(select(StoreMeta.store_id))
+
+
+def _claim(store: PackStore, session: Session) -> str:
+    """Takes the store for this database. The row comes first: of servers that start at once, one claims."""
+    known = _store_id(session)
+    if known is not None:
+        return known
+    meta = StoreMeta(id=1, store_id=new_id(), created_at=now(session))
+    session.add(meta)
+    session.flush()
+    found = store.store_id()
+    if found is not None and next(store.list(), None) is not None:
+        raise StartError(
+            "this store belongs to another database, and this database is new: give the --database that "
+            "belongs to it, or an empty store"
+        )
+    # An empty store with an id is what a server leaves that was killed right here.
+    meta.store_id = found or store.claim(meta.store_id)
+    return meta.store_id
+
+
+def require_key_or_loopback(settings: Settings, database: Database) -> None:
+    """A server that others can reach has a key, or was told to do without. Raises StartError."""
+    if settings.loopback or settings.no_auth or database.read(keys.any_live):
+        return
+    raise StartError(
+        f"--host {settings.host} lets other machines in, and there is no API key yet: make one with "
+        "`modelyard server key create NAME` (and the same --data or --database), or say --no-auth"
+    )
+
+
+def make_authenticator(settings: Settings, transactions: Transactions, token: str) -> Authenticator:
+    """How this server finds out who calls."""
+    if settings.embedded:
+        return FolderOnly(transactions, folder_token=token)
+    # Where others can reach it, revoking the last key must not open the server to everybody.
+    required = False if settings.no_auth else None if settings.loopback else True
+    return Authenticator(transactions, folder_token=token, keys_required=required)

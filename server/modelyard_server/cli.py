@@ -1,0 +1,148 @@
+"""`modelyard server …`: starting a server and looking after it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from modelyard_server.settings import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    EMBEDDED_IDLE_SECONDS,
+    Place,
+    Settings,
+    StartError,
+    place_of,
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def _option(*names: str, variable: str = "", **attributes: Any) -> Callable[[F], F]:
+    """An option with its environment variable."""
+    envvar = variable or "MODELYARD_SERVER_" + names[0].lstrip("-").upper().replace("-", "_")
+    return click.option(*names, envvar=envvar, show_envvar=True, show_default=True, **attributes)
+
+
+def _place_options(command: F) -> F:
+    """--data, --database and --store as one argument `place`."""
+
+    @_option("--data", type=click.Path(file_okay=False, path_type=Path), variable="MODELYARD_DATA_DIR",
+             help="Folder for metadata and bytes.  [default: one for each user]")  # fmt: skip
+    @_option("--database", help="postgresql://user:password@host/name instead of a folder.")
+    @_option("--store", help="s3://bucket[/prefix]?endpoint=…&region=…, or file:///folder.")
+    @functools.wraps(command)
+    def with_place(data: Path | None, database: str | None, store: str | None, **rest: Any) -> Any:
+        with _said():
+            return command(place=place_of(data, database, store), **rest)
+
+    return with_place  # type: ignore[return-value]  # click reads the options off the wrapper
+
+
+@contextmanager
+def _said() -> Iterator[None]:
+    """Errors as one sentence and exit code 1."""
+    from modelyard import errors
+
+    try:
+        yield
+    except (StartError, errors.CommError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@click.group()
+def server() -> None:
+    """Run and look after a modelyard server."""
+
+
+@server.command()
+@_place_options
+@_option("--host", default=DEFAULT_HOST, help="Address to listen on.")
+@_option("--port", default=DEFAULT_PORT, type=click.IntRange(0, 65535), help="0: any free port.")
+@_option("--workers", default=1, type=click.IntRange(1, 64), help="Processes on one port; PostgreSQL only.")
+@_option("--tls-cert", type=click.Path(dir_okay=False, path_type=Path), help="Certificate chain, PEM.")
+@_option("--tls-key", type=click.Path(dir_okay=False, path_type=Path), help="Private key, PEM.")
+@_option("--no-auth", is_flag=True, help="Take calls without API keys from everywhere.")
+@_option("--embedded", is_flag=True, help="Serve the folder's owner only, and leave when nobody calls.")
+@_option(
+    "--idle-seconds", default=EMBEDDED_IDLE_SECONDS, type=click.FloatRange(0.1), help="Embedded: leave then."
+)
+@_option("--log-level", default="info", type=click.Choice(LOG_LEVELS), help="Least level of log lines.")
+def start(place: Place, **options: Any) -> None:
+    """Serve until SIGTERM or Ctrl-C; calls that run then have 30 s to end."""
+    from modelyard_server import logs, workers
+
+    settings = Settings(place, **options)
+    settings.check()
+    logs.configure(settings.log_level)
+    if settings.workers > 1 and not workers.is_worker():
+        workers.supervise(settings)
+        return
+    from modelyard_server import app  # grpc and SQLAlchemy: not for `--help`
+
+    app.run(settings)
+
+
+@server.command()
+@_place_options
+def migrate(place: Place) -> None:
+    """Bring the database's schema to this release. `start` does the same."""
+    from modelyard_server import maintenance
+
+    click.echo(maintenance.migrate(place))
+
+
+@server.command()
+@_place_options
+def doctor(place: Place) -> None:
+    """Try the database and the store, and say what to do about each problem. Exit code 1 if there is one."""
+    from modelyard_server import maintenance
+
+    findings = maintenance.examine(place)
+    for finding in findings:
+        click.echo(f"{'ok' if finding.ok else 'problem':8} {finding.what}: {finding.detail}")
+    if not all(finding.ok for finding in findings):
+        raise SystemExit(1)
+
+
+@server.group()
+def key() -> None:
+    """Make, list and revoke API keys. A running server follows within five seconds."""
+
+
+@key.command("create")
+@_place_options
+@click.argument("name")
+@click.option("--entity", default="local", show_default=True, help="The key's default and limit.")
+@click.option("--all-entities", is_flag=True, help="Let it into every entity.")
+def create_key(place: Place, name: str, entity: str, all_entities: bool) -> None:
+    """Make a key for NAME and print it, this once."""
+    from modelyard_server import maintenance
+
+    click.echo(maintenance.create_key(place, name, entity, all_entities=all_entities))
+
+
+@key.command("ls")
+@_place_options
+def list_keys(place: Place) -> None:
+    """Show all keys: id, name, entity, state."""
+    from modelyard_server import maintenance
+
+    for line in maintenance.list_keys(place):
+        click.echo(line)
+
+
+@key.command("revoke")
+@_place_options
+@click.argument("key_id", metavar="ID")
+def revoke_key(place: Place, key_id: str) -> None:
+    """End a key."""
+    from modelyard_server import maintenance
+
+    click.echo(maintenance.revoke_key(place, key_id))

@@ -1,0 +1,313 @@
+"""What artifacts and registered models share: one namespace in a project, tombstones, descriptions, tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.orm import Session
+
+from modelyard import errors, refs
+from modelyard_server.db.engine import now
+from modelyard_server.db.ids import new_id
+from modelyard_server.db.tables import ArtifactVersion, Collection, Entity, Link, Project
+from modelyard_server.db.upserts import batches
+from modelyard_server.domain import events, fields, filters, owners, paging
+from modelyard_server.domain.filter_fields import Field, Labels, Text, Time
+from modelyard_server.domain.homes import Home, homes
+from modelyard_server.domain.principals import Principal
+from modelyard_server.domain.uploads import parse_id
+
+Kind: TypeAlias = Literal["artifact", "model"]
+NAMES: Mapping[str, str] = {"artifact": "model artifact", "model": "registered model"}
+DEFAULT_PROJECTS: Mapping[str, str] = {"artifact": refs.DEFAULT_PROJECT, "model": refs.REGISTRY_PROJECT}
+
+FILTER_FIELDS: Mapping[str, Field] = {
+    "name": Text(Collection.name),
+    "type": Text(Collection.type),
+    "tags": Labels(Collection.tags),
+    "description": Text(Collection.description),
+    "created_by": Text(Collection.created_by),
+    "create_time": Time(Collection.created_at),
+    "update_time": Time(Collection.updated_at),
+}
+ORDERS: Mapping[str, ColumnElement[Any]] = {
+    "name": Collection.name.expression,
+    "create_time": Collection.created_at.expression,
+    "update_time": Collection.updated_at.expression,
+}
+
+
+class CollectionView(NamedTuple):
+    """A collection with what the wire shows besides its row."""
+
+    collection: Collection
+    home: Home
+    version_count: int
+
+
+def lock_name(session: Session, project_id: int, name: str) -> Collection | None:
+    """The row of a name, deleted or not, locked until the transaction ends."""
+    return session.scalar(
+        select(Collection)
+        .where(Collection.project_id == project_id, Collection.name == name)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+def lock_collections(session: Session, ids: Sequence[str]) -> None:
+    """Locks collections in the order of their id. Artifacts are locked before registered models."""
+    for batch in batches(sorted(set(ids))):
+        session.scalars(
+            select(Collection)
+            .where(Collection.id.in_(batch))
+            .order_by(Collection.id)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        ).all()
+
+
+def new(
+    session: Session, principal: Principal, project: Project, kind: Kind, name: str, type_: str
+) -> Collection:
+    """A new row. Two that make it at once: the second runs its transaction again and finds it."""
+    time = now(session)
+    row = Collection(
+        id=new_id(),
+        project_id=project.id,
+        kind=kind,
+        name=name,
+        type=type_,
+        description="",
+        tags=[],
+        next_version=0,
+        created_by=principal.name,
+        created_at=time,
+        updated_at=time,
+        deleted_at=None,
+    )
+    session.add(row)
+    session.flush()
+    events.record(session, project.id, "collection_created", principal, collection_id=row.id, collection=name)
+    return row
+
+
+def revive(session: Session, principal: Principal, row: Collection) -> None:
+    """Brings a deleted collection back: empty, with its type and its counter."""
+    row.deleted_at = None
+    row.description, row.tags = "", []
+    row.created_by, row.created_at = principal.name, now(session)
+    row.updated_at = row.created_at
+    events.record(
+        session, row.project_id, "collection_created", principal, collection_id=row.id, collection=row.name
+    )
+
+
+def check_kind(row: Collection, kind: Kind, type_: str) -> None:
+    """Refuses a row of the other kind, or of another type when one is stated. Raises TypeMismatch."""
+    metadata = {"name": row.name, "type": row.type}
+    if row.kind != kind:
+        raise errors.TypeMismatch(f"{row.name!r} is the name of a {NAMES[row.kind]}", metadata=metadata)
+    if type_ and row.type != type_:
+        raise errors.TypeMismatch(
+            f"{row.name!r} has the type {row.type!r} for ever; it cannot be {type_!r}", metadata=metadata
+        )
+
+
+def create(
+    session: Session,
+    principal: Principal,
+    project: Project,
+    kind: Kind,
+    name: str,
+    type_: str,
+    description: str,
+    tags: Sequence[str],
+    prefix: str,
+) -> Collection:
+    """A collection that was not there, or was deleted. Raises AlreadyExists, TypeMismatch, InvalidField."""
+    description = fields.check_description(f"{prefix}description", description)
+    kept = fields.check_tags(f"{prefix}tags", tags)
+    row = lock_name(session, project.id, name)
+    if row is None:
+        row = new(session, principal, project, kind, name, type_)
+    elif row.deleted_at is None:
+        raise errors.AlreadyExists(
+            f"the name {name!r} belongs to a {NAMES[row.kind]}", metadata={"name": name, "id": row.id}
+        )
+    else:
+        check_kind(row, kind, type_)
+        revive(session, principal, row)
+    row.description, row.tags = description, kept
+    return row
+
+
+def find(
+    session: Session,
+    principal: Principal,
+    kind: Kind | None,
+    *,
+    id_: str = "",
+    ref: str = "",
+    field: str = "id",
+) -> Collection:
+    """A live collection by id or by `[[entity/]project/]name`; of any kind when None.
+
+    Without a project the kind's own, `model-registry` when None. Raises NotFound, InvalidField.
+    """
+    what = NAMES[kind] if kind else "model artifact or registered model"
+    query = (
+        select(Collection, Entity.name)
+        .join(Project, Project.id == Collection.project_id)
+        .join(Entity, Entity.id == Project.entity_id)
+        .where(Collection.deleted_at.is_(None))
+    )
+    if id_:
+        query, shown = query.where(Collection.id == parse_id("id", id_)), id_
+    else:
+        query, shown = _by_ref(query, principal, kind, ref)
+    found = session.execute(query).one_or_none()
+    if found is None or not principal.may_enter(found[1]) or kind not in (None, found[0].kind):
+        raise owners.not_found(what, shown)
+    row: Collection = found[0]
+    return row
+
+
+def lock(session: Session, row: Collection, kind: Kind | None = None) -> Collection:
+    """The same collection, locked and as it is now. Raises NotFound when it went in between."""
+    lock_collections(session, [row.id])
+    if row.deleted_at is not None:
+        raise owners.not_found(NAMES[kind or row.kind], row.name)
+    return row
+
+
+def change(
+    session: Session,
+    principal: Principal,
+    row: Collection,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    tags: Sequence[str] | None = None,
+    prefix: str,
+) -> None:
+    """Changes what is given. Raises AlreadyExists for a name that is taken, InvalidField."""
+    changed = False
+    if description is not None and description != row.description:
+        row.description, changed = fields.check_description(f"{prefix}description", description), True
+    if name is not None and name != row.name:
+        _rename(session, row, name, f"{prefix}name")
+        changed = True
+    if changed:
+        events.record(
+            session,
+            row.project_id,
+            "collection_updated",
+            principal,
+            collection_id=row.id,
+            collection=row.name,
+        )
+    if tags is not None:
+        kept = fields.check_tags(f"{prefix}tags", tags)
+        record_tags(session, principal, row, row.tags, kept)
+        changed = changed or kept != row.tags
+        row.tags = kept
+    if changed:
+        row.updated_at = now(session)
+
+
+def record_tags(
+    session: Session,
+    principal: Principal,
+    row: Collection,
+    before: Sequence[str],
+    after: Sequence[str],
+    **details: str,
+) -> None:
+    """The events of a change of tags, of a collection or of one of its versions."""
+    for type_, tags in (
+        ("tag_removed", [tag for tag in before if tag not in after]),
+        ("tag_added", [tag for tag in after if tag not in before]),
+    ):
+        for tag in tags:
+            events.record(
+                session,
+                row.project_id,
+                type_,
+                principal,
+                collection_id=row.id,
+                collection=row.name,
+                tag=tag,
+                **details,
+            )
+
+
+def describe(session: Session, rows: Sequence[Collection]) -> list[CollectionView]:
+    """The views of collections, in a constant number of queries."""
+    where = homes(session, [row.id for row in rows])
+    counts: dict[str, int] = {}
+    for table, kind in ((ArtifactVersion, "artifact"), (Link, "model")):
+        for batch in batches([row.id for row in rows if row.kind == kind]):
+            counted = (
+                select(table.collection_id, func.count())
+                .where(table.collection_id.in_(batch), table.deleted_at.is_(None))
+                .group_by(table.collection_id)
+            )
+            counts |= {row[0]: row[1] for row in session.execute(counted)}
+    return [CollectionView(row, where[row.id], counts.get(row.id, 0)) for row in rows]
+
+
+def page(
+    session: Session,
+    principal: Principal,
+    kind: Kind,
+    *,
+    entity: str,
+    project: str,
+    filter_: str,
+    order_by: str,
+    page_size: int,
+    page_token: str,
+) -> tuple[list[CollectionView], str]:
+    """The live collections of a project, or of a whole entity when none is named. Raises NotFound."""
+    query = select(Collection).where(Collection.kind == kind, Collection.deleted_at.is_(None))
+    if project:
+        place = owners.find_project(session, principal, entity, project)
+        query = query.where(Collection.project_id == place.id)
+    else:
+        owner = owners.find_entity(session, principal, entity)
+        inside = select(Project.id).where(Project.entity_id == owner.id)
+        query = query.where(Collection.project_id.in_(inside))
+    condition = filters.condition(session, filter_, FILTER_FIELDS)
+    rows, token = paging.page(
+        session,
+        query if condition is None else query.where(condition),
+        order=paging.OrderBy.parse(order_by, ORDERS, default="name", tie=Collection.id.expression),
+        size=paging.check_size(page_size),
+        token=page_token,
+        binding=(kind, entity or principal.entity, project, filter_, order_by),
+    )
+    return describe(session, rows), token
+
+
+def _by_ref(
+    query: Select[*tuple[Any, ...]], principal: Principal, kind: Kind | None, ref: str
+) -> tuple[Select[*tuple[Any, ...]], str]:
+    parsed = owners.field("ref", refs.parse, ref)
+    if parsed.alias:
+        raise errors.InvalidField.of("ref", f"{ref!r} names a version; expected [[entity/]project/]name")
+    entity = parsed.entity or principal.entity
+    project = parsed.project or DEFAULT_PROJECTS[kind or "model"]
+    return (
+        query.where(Entity.name == entity, Project.name == project, Collection.name == parsed.name),
+        f"{entity}/{project}/{parsed.name}",
+    )
+
+
+def _rename(session: Session, row: Collection, name: str, field: str) -> None:
+    owners.field(field, refs.check_model_name, name)
+    if lock_name(session, row.project_id, name) is not None:
+        raise errors.AlreadyExists(f"the name {name!r} is taken in this project", metadata={"name": name})
+    row.name = name

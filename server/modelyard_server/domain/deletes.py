@@ -1,0 +1,174 @@
+"""Deletes: at once for users, while tombstones keep numbers and lineage.
+
+Lock order: the artifact, then the registered models that link it, by id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy.orm import Session
+
+from modelyard import errors
+from modelyard_server.db.engine import now
+from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, VersionFile
+from modelyard_server.db.upserts import batches
+from modelyard_server.domain import aliases, catalog, events, owners, registry
+from modelyard_server.domain.homes import homes
+from modelyard_server.domain.principals import Principal
+
+_NAMED = 10
+"""Links named in a refusal."""
+
+
+def delete_version(
+    session: Session, principal: Principal, version: ArtifactVersion, *, delete_aliases: bool
+) -> None:
+    """Deletes a version; its manifest goes, its bytes come back with the collector.
+
+    Raises VersionLinked, VersionHasAliases unless `delete_aliases`: then its
+    links and aliases go too.
+    """
+    artifact = catalog.lock(session, session.get_one(Collection, version.collection_id))
+    session.refresh(version)
+    if version.deleted_at is not None:
+        raise owners.not_found("version", version.id)
+    links = _links(session, [version.id])
+    if not delete_aliases:
+        _refuse_linked(session, links)
+        _refuse_aliased(session, Alias.version_id == version.id)
+    _remove_links(session, principal, links)
+    _bury(session, [version])
+    session.flush()
+    aliases.release(session, principal, artifact, version)
+    events.record(
+        session,
+        artifact.project_id,
+        "version_deleted",
+        principal,
+        collection_id=artifact.id,
+        collection=artifact.name,
+        version=f"v{version.number}",
+        version_id=version.id,
+    )
+
+
+def delete_artifact(
+    session: Session, principal: Principal, artifact: Collection, *, delete_aliases: bool
+) -> None:
+    """Deletes an artifact and its versions. Raises as `delete_version`."""
+    catalog.lock(session, artifact, "artifact")
+    alive = session.scalars(
+        select(ArtifactVersion).where(
+            ArtifactVersion.collection_id == artifact.id, ArtifactVersion.deleted_at.is_(None)
+        )
+    ).all()
+    links = _links(session, [version.id for version in alive])
+    if not delete_aliases:
+        _refuse_linked(session, links)
+        _refuse_aliased(session, Alias.collection_id == artifact.id)
+    _remove_links(session, principal, links)
+    aliases.clear(session, principal, artifact)
+    _bury(session, alive)
+    _bury_collection(session, principal, artifact)
+
+
+def delete_model(session: Session, principal: Principal, model: Collection) -> None:
+    """Deletes a registered model with its links; the linked versions stay."""
+    catalog.lock(session, model, "model")
+    links = session.scalars(
+        select(Link).where(Link.collection_id == model.id, Link.deleted_at.is_(None)).order_by(Link.number)
+    ).all()
+    aliases.clear(session, principal, model)
+    _unlink(session, principal, links)
+    _bury_collection(session, principal, model)
+
+
+def delete_link(session: Session, principal: Principal, link: Link) -> None:
+    """Removes a link; `latest` goes to the one linked last of those that remain."""
+    catalog.lock(session, session.get_one(Collection, link.collection_id), "model")
+    session.refresh(link)
+    if link.deleted_at is not None:
+        raise owners.not_found("registered model version", link.id)
+    _unlink(session, principal, [link])
+    _release(session, principal, [link])
+
+
+def _links(session: Session, version_ids: Sequence[str]) -> list[Link]:
+    """The links of versions, after locking their registered models: no link comes or goes any more."""
+    found: list[Link] = []
+    for batch in batches(sorted(version_ids)):
+        query = select(Link).where(Link.version_id.in_(batch), Link.deleted_at.is_(None)).order_by(Link.id)
+        found += session.scalars(query).all()
+    catalog.lock_collections(session, [link.collection_id for link in found])
+    for link in found:
+        session.refresh(link)  # unlinked, perhaps, while this waited for the lock
+    return [link for link in found if link.deleted_at is None]
+
+
+def _remove_links(session: Session, principal: Principal, links: Sequence[Link]) -> None:
+    _unlink(session, principal, links)
+    _release(session, principal, links)
+
+
+def _unlink(session: Session, principal: Principal, links: Sequence[Link]) -> None:
+    linked: dict[str, ArtifactVersion] = {}
+    for batch in batches(sorted({link.version_id for link in links})):
+        rows = session.scalars(select(ArtifactVersion).where(ArtifactVersion.id.in_(batch)))
+        linked |= {version.id: version for version in rows}
+    where = homes(
+        session,
+        [version.collection_id for version in linked.values()] + [link.collection_id for link in links],
+    )
+    for link in links:
+        version = linked[link.version_id]
+        link.deleted_at = now(session)
+        registry.record_link(
+            session,
+            principal,
+            "unlinked",
+            link,
+            version,
+            where[version.collection_id],
+            where[link.collection_id],
+        )
+    session.flush()
+
+
+def _release(session: Session, principal: Principal, links: Sequence[Link]) -> None:
+    for link in links:
+        aliases.release(session, principal, session.get_one(Collection, link.collection_id), link)
+
+
+def _bury(session: Session, versions: Sequence[ArtifactVersion]) -> None:
+    for batch in batches([version.id for version in versions]):
+        session.execute(delete(VersionFile).where(VersionFile.version_id.in_(batch)))
+        session.execute(
+            update(ArtifactVersion)
+            .where(ArtifactVersion.id.in_(batch))
+            .values(deleted_at=now(session), expires_at=None)
+        )
+
+
+def _bury_collection(session: Session, principal: Principal, row: Collection) -> None:
+    row.deleted_at = row.updated_at = now(session)
+    details = {"collection": row.name}
+    events.record(session, row.project_id, "collection_deleted", principal, collection_id=row.id, **details)
+
+
+def _refuse_linked(session: Session, links: Sequence[Link]) -> None:
+    if links:
+        where = homes(session, [link.collection_id for link in links[:_NAMED]])
+        names = ", ".join(where[link.collection_id].ref(link.number) for link in links[:_NAMED])
+        more = f" and {len(links) - _NAMED} more" if len(links) > _NAMED else ""
+        raise errors.VersionLinked(f"linked to {names}{more}; unlink first", metadata={"links": names})
+
+
+def _refuse_aliased(session: Session, condition: ColumnElement[bool]) -> None:
+    standing = select(Alias.alias).where(condition).order_by(Alias.alias).limit(_NAMED)
+    names = ", ".join(session.scalars(standing))
+    if names:
+        raise errors.VersionHasAliases(
+            f"has the aliases {names}; remove them first, or say delete_aliases", metadata={"aliases": names}
+        )

@@ -1,0 +1,102 @@
+"""What changed, in order: the audit history of each project.
+
+Rules call `record`; the events are numbered at the end of the transaction,
+since a project's counter is the last thing a transaction may lock.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from modelyard_server.db.engine import now
+from modelyard_server.db.tables import Event, Project
+from modelyard_server.domain import filters
+from modelyard_server.domain.filter_fields import Comparison, Field, Json, Text, Time
+from modelyard_server.domain.principals import Principal
+
+_PENDING = "pending events"
+
+
+def record(
+    session: Session,
+    project_id: int,
+    type: str,
+    principal: Principal,
+    *,
+    collection_id: str | None = None,
+    **details: str,
+) -> None:
+    """Notes an event: `type` as on the wire, lower case, without prefix. Empty details are left out."""
+    kept = {key: value for key, value in details.items() if value}
+    session.info.setdefault(_PENDING, []).append((project_id, type, principal.name, collection_id, kept))
+
+
+def flush(session: Session) -> None:
+    """Numbers and stores the events of this transaction; counters are locked in the order of their id."""
+    by_project: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    for project_id, *rest in session.info.pop(_PENDING, ()):
+        by_project[project_id].append(tuple(rest))
+    for project_id in sorted(by_project):
+        project = session.execute(
+            select(Project)
+            .where(Project.id == project_id)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        ).scalar_one()
+        for type_, principal, collection_id, details in by_project[project_id]:
+            project.event_seq += 1
+            session.add(
+                Event(
+                    project_id=project_id,
+                    seq=project.event_seq,
+                    type=type_,
+                    time=now(session),
+                    principal=principal,
+                    collection_id=collection_id,
+                    details=details,
+                )
+            )
+        session.flush()
+
+
+def after(
+    session: Session, project: Project, sequence: int, limit: int, filter_: str = ""
+) -> tuple[Sequence[Event], int]:
+    """Events of a project after a sequence number, oldest first, and the last number looked at.
+
+    Raises InvalidFilter.
+    """
+    # First how far it goes: what is committed between the two statements is for the next call.
+    end = session.execute(select(Project.event_seq).where(Project.id == project.id)).scalar_one()
+    condition = filters.condition(session, filter_, _FIELDS)
+    query = select(Event).where(Event.project_id == project.id, Event.seq > sequence, Event.seq <= end)
+    if condition is not None:
+        query = query.where(condition)
+    found = session.scalars(query.order_by(Event.seq).limit(limit)).all()
+    return found, found[-1].seq if len(found) == limit else max(sequence, end)
+
+
+@dataclass(frozen=True)
+class _Detail:
+    """One of the texts in `details`."""
+
+    key: str
+    operators: ClassVar[frozenset[str]] = Json.operators
+    has_keys: ClassVar[bool] = False
+
+    def condition(self, comparison: Comparison) -> ColumnElement[bool]:
+        return Json(Event.details).condition(comparison._replace(path=(self.key,)))
+
+
+_FIELDS: dict[str, Field] = {
+    "type": Text(Event.type),
+    "principal": Text(Event.principal),
+    "time": Time(Event.time),
+    **{key: _Detail(key) for key in ("collection", "version", "alias", "run_id")},
+}

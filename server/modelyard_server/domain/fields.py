@@ -1,0 +1,79 @@
+"""What users write about things: descriptions, tags, metadata, types. Each check names the field."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from modelyard import errors, refs, values
+from modelyard_server.domain.owners import field as named
+
+DESCRIPTION_BYTES = 64 * 1024
+METADATA_BYTES = 1024 * 1024
+METADATA_KEYS = 100
+TAG_COUNT = 100
+
+
+def check_type(field: str, type_: str) -> str:
+    """The type of an artifact: 1 to 128 of [A-Za-z0-9_.-]. Raises InvalidField."""
+    return named(field, refs.check_owner, type_, "type")
+
+
+def check_description(field: str, text: str) -> str:
+    """Free text of at most 64 KiB. Raises InvalidField."""
+    if len(text.encode()) > DESCRIPTION_BYTES:
+        raise errors.InvalidField.of(field, f"longer than {DESCRIPTION_BYTES} bytes")
+    if "\0" in text:
+        raise errors.InvalidField.of(field, "holds the character U+0000, which is not allowed here")
+    return text
+
+
+def check_tags(field: str, tags: Sequence[str]) -> list[str]:
+    """At most 100 tags, each once, in the order given. Raises InvalidField."""
+    if len(tags) > TAG_COUNT:
+        raise errors.InvalidField.of(field, f"at most {TAG_COUNT} tags")
+    return list(dict.fromkeys(named(f"{field}[{i}]", refs.check_tag, tag) for i, tag in enumerate(tags)))
+
+
+def check_metadata(field: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The stored form of an artifact's metadata: at most 100 keys at the top, 20 levels, 1 MiB of JSON.
+
+    NaN becomes null. Raises InvalidField, for infinities too.
+    """
+    if len(metadata) > METADATA_KEYS:
+        raise errors.InvalidField.of(field, f"has {len(metadata)} keys at the top; at most {METADATA_KEYS}")
+    # The top map is a level itself: what lies in it has one level less.
+    problem = values.check(metadata, field, finite=True)
+    if problem:
+        where, _, why = problem.partition(": ")
+        raise errors.InvalidField.of(where, why)
+    if any("\0" in text for text in _texts(metadata)):
+        raise errors.InvalidField.of(field, "holds the character U+0000, which is not allowed here")
+    stored = {key: values.to_json(_without_nan(item)) for key, item in metadata.items()}
+    if len(json.dumps(stored)) > METADATA_BYTES:
+        raise errors.InvalidField.of(field, f"longer than {METADATA_BYTES} bytes of JSON")
+    return stored
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield key
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)

@@ -1,0 +1,208 @@
+"""The one language of filters: `type = "model" AND (metadata.acc >= 0.9 OR NOT tags : "old")`.
+
+    filter     = any
+    any        = all {"OR" all}
+    all        = one {"AND" one}
+    one        = "NOT" one | "(" any ")" | field operator value
+    field      = name {"." (word | text)}
+    operator   = "=" | "!=" | "<" | "<=" | ">" | ">=" | ":"
+    value      = text in '…' or "…" | number | "true" | "false" | "*" (after ":", it is there at all)
+
+AND binds closer than OR. Values only ever reach the database as bound
+parameters, and fields only as the columns that the caller allows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import NamedTuple, NoReturn
+
+from sqlalchemy import ColumnElement, and_, false, func, not_, or_
+from sqlalchemy.orm import Session
+
+from modelyard import errors
+from modelyard_server.domain.filter_fields import ANY, OPERATORS, Comparison, Field, Literal
+
+LENGTH_LIMIT = 4096
+DEPTH_LIMIT = 32
+COMPARISON_LIMIT = 100
+_SHOWN = 60
+
+_TEXT = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+_TOKEN = re.compile(
+    rf"""(?P<space>\s+)
+      | (?P<open>\() | (?P<close>\))
+      | (?P<operator>!=|<=|>=|=|<|>|:)
+      | (?P<text>{_TEXT})
+      | (?P<number>[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{{1,3}})?(?![\w.]))
+      | (?P<word>[^\W\d]\w*(?:\.(?:[\w/-]+|{_TEXT}))*)
+      | (?P<star>\*)""",
+    re.VERBOSE | re.DOTALL,
+)
+_PART = re.compile(rf"\.?({_TEXT}|[\w/-]+)", re.DOTALL)
+_KEYWORDS = {"AND", "OR", "NOT"}
+
+
+class Token(NamedTuple):
+    """A word of a filter and where it begins."""
+
+    kind: str
+    text: str
+    position: int
+
+
+def condition(session: Session, text: str, allowed: Mapping[str, Field]) -> ColumnElement[bool] | None:
+    """The condition of a filter, None for an empty one. Raises InvalidFilter, pointing at the place."""
+    if not text.strip():
+        return None
+    if len(text) > LENGTH_LIMIT:
+        raise errors.InvalidFilter(
+            f"a filter has at most {LENGTH_LIMIT} characters", violations=[("filter", "too long")]
+        )
+    return _Parser(text, allowed, session.get_bind().dialect.name).parse()
+
+
+class _Parser:
+    def __init__(self, text: str, allowed: Mapping[str, Field], dialect: str) -> None:
+        self._text = text
+        self._allowed = allowed
+        self._dialect = dialect
+        self._tokens = self._split()
+        self._next = 0
+        self._depth = 0
+        self._comparisons = 0
+
+    def parse(self) -> ColumnElement[bool]:
+        whole = self._any()
+        token = self._tokens[self._next]
+        if token.kind != "end":
+            self._fail(token.position, "expected AND, OR or the end")
+        return whole
+
+    def _any(self) -> ColumnElement[bool]:
+        parts = [self._all()]
+        while self._take("keyword", "OR"):
+            parts.append(self._all())
+        return or_(*parts) if len(parts) > 1 else parts[0]
+
+    def _all(self) -> ColumnElement[bool]:
+        parts = [self._one()]
+        while self._take("keyword", "AND"):
+            parts.append(self._one())
+        return and_(*parts) if len(parts) > 1 else parts[0]
+
+    def _one(self) -> ColumnElement[bool]:
+        token = self._tokens[self._next]
+        self._depth += 1
+        if self._depth > DEPTH_LIMIT:
+            self._fail(token.position, f"nested deeper than {DEPTH_LIMIT} levels")
+        if self._take("keyword", "NOT"):
+            # A comparison with something that is not there is false, and so its opposite true.
+            found: ColumnElement[bool] = not_(func.coalesce(self._one(), false()))
+        elif self._take("open"):
+            found = self._any()
+            if not self._take("close"):
+                self._fail(self._tokens[self._next].position, "expected ')'")
+        else:
+            found = self._comparison()
+        self._depth -= 1
+        return found
+
+    def _comparison(self) -> ColumnElement[bool]:
+        name = self._expect("word", "a field")
+        field, path = self._field(name)
+        operator = self._expect("operator", "one of " + " ".join(OPERATORS))
+        token = self._tokens[self._next]
+        value = self._value(token)
+        self._next += 1
+        self._comparisons += 1
+        if self._comparisons > COMPARISON_LIMIT:
+            self._fail(name.position, f"more than {COMPARISON_LIMIT} comparisons")
+        if operator.text not in field.operators:
+            self._fail(operator.position, f"{name.text} knows only {' '.join(sorted(field.operators))}")
+        if value is ANY and operator.text != ":":
+            self._fail(token.position, "`*` goes with `:` alone")
+        try:
+            return field.condition(Comparison(self._dialect, path, operator.text, value))
+        except ValueError as error:
+            self._fail(token.position, f"{name.text}: {error}")
+
+    def _field(self, token: Token) -> tuple[Field, tuple[str, ...]]:
+        name, *path = [_unquote(part) for part in _PART.findall(token.text)]
+        field = self._allowed.get(name)
+        if field is None:
+            self._fail(token.position, f"no field {name[:100]!r}; known: {', '.join(sorted(self._allowed))}")
+        if field.has_keys and not path:
+            self._fail(token.position + len(token.text), f"expected a key, as in {name}.KEY")
+        if path and not field.has_keys:
+            self._fail(token.position + len(name), f"{name} has no keys")
+        if any("\0" in part for part in path):
+            self._fail(token.position, "a key cannot hold U+0000")
+        return field, tuple(path)
+
+    def _value(self, token: Token) -> Literal:
+        if token.kind == "text":
+            text = _unquote(token.text)
+            if "\0" in text:
+                self._fail(token.position, "text cannot hold U+0000")
+            return text
+        if token.kind == "number":
+            number = Decimal(token.text)
+            return int(token.text) if re.fullmatch(r"[+-]?\d+", token.text) else number
+        if token.kind == "word" and token.text in {"true", "false"}:
+            return token.text == "true"
+        if token.kind == "star":
+            return ANY
+        return self._refuse_value(token)
+
+    def _refuse_value(self, token: Token) -> NoReturn:
+        hint = "; text goes in quotes" if token.kind == "word" else ""
+        self._fail(token.position, f"expected a value{hint}")
+
+    def _take(self, kind: str, text: str | None = None) -> bool:
+        token = self._tokens[self._next]
+        if token.kind != kind or text not in (None, token.text):
+            return False
+        self._next += 1
+        return True
+
+    def _expect(self, kind: str, what: str) -> Token:
+        token = self._tokens[self._next]
+        if token.kind != kind:
+            self._fail(token.position, f"expected {what}")
+        self._next += 1
+        return token
+
+    def _split(self) -> list[Token]:
+        tokens: list[Token] = []
+        position = 0
+        while position < len(self._text):
+            match = _TOKEN.match(self._text, position)
+            if match is None:
+                quote = self._text[position] in "\"'"
+                self._fail(position, "this text does not end" if quote else "this is not understood")
+            kind = match.lastgroup or ""
+            if kind == "word" and match[0] in _KEYWORDS:
+                kind = "keyword"
+            if kind != "space":
+                tokens.append(Token(kind, match[0], position))
+            position = match.end()
+        return [*tokens, Token("end", "", len(self._text))]
+
+    def _fail(self, position: int, why: str) -> NoReturn:
+        start = max(0, position - _SHOWN // 2)
+        # Other white space would move the caret away from its place.
+        shown = re.sub(r"\s", " ", self._text[start : start + _SHOWN])
+        raise errors.InvalidFilter(
+            f"filter, character {position + 1}: {why}\n  {shown}\n  {' ' * (position - start)}^",
+            violations=[("filter", f"character {position + 1}: {why}")],
+            metadata={"position": str(position + 1)},
+        )
+
+
+def _unquote(text: str) -> str:
+    if text[0] not in "\"'":
+        return text
+    return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)

@@ -1,0 +1,204 @@
+"""Lineage: run -output-> version -input-> run, walked both ways, level by level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
+
+from sqlalchemy import select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from modelyard import errors, refs
+from modelyard_server.db.engine import now
+from modelyard_server.db.tables import ArtifactVersion, Collection, Entity, Lineage, Project, Run
+from modelyard_server.db.upserts import batches, insert_missing
+from modelyard_server.domain import owners, versions
+from modelyard_server.domain.principals import Principal
+from modelyard_server.domain.uploads import parse_id
+from modelyard_server.domain.versions import LinkedTo
+
+NODE_LIMIT = 10_000
+DEPTH_LIMIT = 32
+DEFAULT_DEPTH = 2
+
+Direction: TypeAlias = Literal["upstream", "downstream", "both"]
+# Which edges lead on, from a run and from a version.
+_FROM_RUN = {"upstream": ("input",), "downstream": ("output",), "both": ("input", "output")}
+_FROM_VERSION = {"upstream": ("output",), "downstream": ("input",), "both": ("input", "output")}
+
+
+class RunNode(NamedTuple):
+    """A run in a lineage."""
+
+    id: str
+    path: str
+    display_name: str
+    state: str
+    deleted: bool
+
+
+class VersionNode(NamedTuple):
+    """A version in a lineage."""
+
+    id: str
+    ref: str
+    type: str
+    deleted: bool
+    linked_to: Sequence[LinkedTo]
+
+
+class Edge(NamedTuple):
+    """A run made (`output`) or used (`input`) a version."""
+
+    run_id: str
+    version_id: str
+    relation: str
+    use_as: str
+
+
+@dataclass
+class Graph:
+    """The part of the lineage within some steps; `truncated` when it was cut at 10,000 nodes."""
+
+    runs: dict[str, RunNode] = field(default_factory=dict)
+    versions: dict[str, VersionNode] = field(default_factory=dict)
+    edges: dict[tuple[str, str, str], Edge] = field(default_factory=dict)
+    truncated: bool = False
+
+    @property
+    def room(self) -> int:
+        """Nodes that may still be added."""
+        return NODE_LIMIT - len(self.runs) - len(self.versions)
+
+
+def use(session: Session, principal: Principal, run_id: str, version: ArtifactVersion, use_as: str) -> None:
+    """Records that a run used a version; once more changes nothing. Raises NotFound, InvalidField."""
+    owners.field("use_as", refs.check_text, use_as, limit=128)
+    run = find_run(session, principal, run_id)
+    row = {"run_id": run.id, "version_id": version.id, "relation": "input"}
+    insert_missing(session, Lineage, [{**row, "use_as": use_as, "created_at": now(session)}])
+
+
+def find_run(session: Session, principal: Principal, run_id: str, *, deleted: bool = False) -> Run:
+    """A run by its global id; with `deleted` also a tombstone. Raises NotFound, InvalidField."""
+    found = session.execute(
+        select(Run, Entity.name)
+        .join(Project, Project.id == Run.project_id)
+        .join(Entity, Entity.id == Project.entity_id)
+        .where(Run.id == parse_id("run_id", run_id))
+    ).one_or_none()
+    if found is None or not principal.may_enter(found[1]) or not (deleted or found[0].deleted_at is None):
+        raise owners.not_found("run", run_id)
+    return found[0]
+
+
+def walk(
+    session: Session,
+    principal: Principal,
+    *,
+    run_id: str = "",
+    version_id: str = "",
+    direction: Direction = "both",
+    depth: int = 0,
+) -> Graph:
+    """The graph around one run or one version, tombstones included. Raises NotFound, InvalidField.
+
+    A few queries a step, however wide it is. What lies in an entity that the
+    principal may not enter is left out, and not walked through.
+    """
+    if not 0 <= depth <= DEPTH_LIMIT:
+        raise errors.InvalidField.of("depth", f"is {depth}; expected 1 to {DEPTH_LIMIT}")
+    graph = Graph()
+    if run_id:
+        runs, found = _add_runs(session, principal, graph, [parse_id("run_id", run_id)]), set[str]()
+    else:
+        runs, found = set(), _add_versions(session, principal, graph, [parse_id("version_id", version_id)])
+    if not runs and not found:
+        raise owners.not_found("run" if run_id else "version", run_id or version_id)
+    for _ in range(depth or DEFAULT_DEPTH):
+        edges = _edges(session, graph, Lineage.run_id, runs, _FROM_RUN[direction])
+        edges += _edges(session, graph, Lineage.version_id, found, _FROM_VERSION[direction])
+        runs = _add_runs(session, principal, graph, {edge.run_id for edge in edges})
+        found = _add_versions(session, principal, graph, {edge.version_id for edge in edges})
+        for edge in edges:
+            if edge.run_id in graph.runs and edge.version_id in graph.versions:
+                graph.edges[edge[:3]] = edge
+        if not runs and not found:
+            break
+    return graph
+
+
+def _edges(
+    session: Session,
+    graph: Graph,
+    column: InstrumentedAttribute[str],
+    ids: Iterable[str],
+    relations: Sequence[str],
+) -> list[Edge]:
+    edges: list[Edge] = []
+    for batch in batches(sorted(ids)):
+        # One node may have more neighbours than the graph has room for.
+        rows = session.execute(
+            select(Lineage.run_id, Lineage.version_id, Lineage.relation, Lineage.use_as)
+            .where(column.in_(batch), Lineage.relation.in_(relations))
+            .order_by(Lineage.run_id, Lineage.version_id, Lineage.relation)
+            .limit(2 * NODE_LIMIT)
+        ).all()
+        graph.truncated = graph.truncated or len(rows) == 2 * NODE_LIMIT
+        edges += (Edge(*row) for row in rows)
+    return edges
+
+
+def _new(graph: Graph, known: Iterable[str], ids: Iterable[str]) -> list[str]:
+    """The ids that are not there yet, as far as there is room."""
+    fresh = sorted(set(ids) - set(known))
+    if len(fresh) > graph.room:
+        graph.truncated = True
+    return fresh[: graph.room]
+
+
+def _add_runs(session: Session, principal: Principal, graph: Graph, ids: Iterable[str]) -> set[str]:
+    added: set[str] = set()
+    for batch in batches(_new(graph, graph.runs, ids)):
+        rows = session.execute(
+            select(Entity.name, Project.name, Run.id, Run.run_id, Run.display_name, Run.state, Run.deleted_at)
+            .select_from(Run)
+            .join(Project, Project.id == Run.project_id)
+            .join(Entity, Entity.id == Project.entity_id)
+            .where(Run.id.in_(batch))
+        )
+        for entity, project, id_, run_id, display_name, state, deleted_at in rows:
+            if principal.may_enter(entity):
+                path = f"{entity}/{project}/{run_id}"
+                graph.runs[id_] = RunNode(id_, path, display_name, state, deleted_at is not None)
+                added.add(id_)
+    return added
+
+
+def _add_versions(session: Session, principal: Principal, graph: Graph, ids: Iterable[str]) -> set[str]:
+    added: set[str] = set()
+    for batch in batches(_new(graph, graph.versions, ids)):
+        rows = session.execute(
+            select(
+                Entity.name,
+                Project.name,
+                Collection.name,
+                Collection.type,
+                ArtifactVersion.id,
+                ArtifactVersion.number,
+                ArtifactVersion.deleted_at,
+            )
+            .select_from(ArtifactVersion)
+            .join(Collection, Collection.id == ArtifactVersion.collection_id)
+            .join(Project, Project.id == Collection.project_id)
+            .join(Entity, Entity.id == Project.entity_id)
+            .where(ArtifactVersion.id.in_(batch))
+        ).all()
+        _, links = versions.links_of(session, batch, {row[4]: row[0] for row in rows}, principal)
+        for entity, project, name, type_, id_, number, deleted_at in rows:
+            if principal.may_enter(entity):
+                ref, gone = f"{entity}/{project}/{name}:v{number}", deleted_at is not None
+                graph.versions[id_] = VersionNode(id_, ref, type_, gone, links.get(id_, ()))
+                added.add(id_)
+    return added

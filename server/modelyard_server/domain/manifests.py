@@ -1,0 +1,172 @@
+"""A manifest as it arrives: checked entry by entry, before any transaction begins."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from modelyard import errors, refs
+from modelyard.chunking import Chunk, Entry, version_digest
+from modelyard_server.domain import uploads
+from modelyard_server.domain.owners import field as named
+
+ENTRY_LIMIT = 200_000
+URI_LIMIT = 2048
+TAG_LIMIT = 512
+SIZE_LIMIT = 1 << 62
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass
+class FileDraft:
+    """A file of a manifest. Chunks are kept packed: a file of 100 GB has 200,000 of them."""
+
+    path: str
+    stated_size: int
+    stated_digest: bytes | None
+    sha256: str = ""
+    size: int = 0
+    digests: bytearray = field(default_factory=bytearray)
+    sizes: array[int] = field(default_factory=lambda: array("I"))
+    _hash: Any = field(default_factory=hashlib.sha256)
+
+    def extend(self, chunks: Sequence[Chunk]) -> None:
+        """Adds the next chunks."""
+        for digest, size in chunks:
+            self.digests += digest
+            self.sizes.append(size)
+            self.size += size
+            self._hash.update(digest + struct.pack(">Q", size))
+
+    @property
+    def digest(self) -> bytes:
+        """The file digest, made from the chunks."""
+        return bytes(self._hash.digest())
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The chunks, in order."""
+        for index, size in enumerate(self.sizes):
+            yield Chunk(bytes(self.digests[index * 32 : index * 32 + 32]), size)
+
+
+@dataclass(frozen=True)
+class ReferenceDraft:
+    """A reference of a manifest; the size is None where it is not known."""
+
+    path: str
+    uri: str
+    tag: str
+    size: int | None
+
+
+class Manifest:
+    """The entries of a version that is about to be. Every method raises InvalidField."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, FileDraft] = {}
+        self.references: dict[str, ReferenceDraft] = {}
+        self._count = 0
+        self._last: FileDraft | None = None
+
+    def add_file(
+        self,
+        path: str,
+        chunks: Sequence[Chunk],
+        *,
+        size: int,
+        digest: str = "",
+        sha256: str = "",
+    ) -> None:
+        """Starts a file; `size` is what the client says, checked by `finish`."""
+        where = self._start(path)
+        if not 0 <= size <= SIZE_LIMIT:
+            raise errors.InvalidField.of(f"{where}.size", f"is {size}; expected 0 to 2^62")
+        stated = parse_digest(f"{where}.digest", digest) if digest else None
+        if sha256:
+            parse_digest(f"{where}.sha256", sha256)
+        uploads.check_chunks(chunks, f"{where}.chunks")
+        self._last = FileDraft(path, size, stated, sha256)
+        self._last.extend(chunks)
+        self.files[path] = self._last
+
+    def add_reference(self, path: str, uri: str, tag: str, size: int) -> None:
+        """Adds a reference; size -1 means that it is not known."""
+        where = self._start(path)
+        self._last = None
+        named(f"{where}.reference_uri", refs.check_text, uri, limit=URI_LIMIT)
+        named(f"{where}.reference_tag", refs.check_text, tag, limit=TAG_LIMIT)
+        if "://" not in uri:
+            raise errors.InvalidField.of(f"{where}.reference_uri", "has no scheme: expected for example s3://bucket/key")
+        if not -1 <= size <= SIZE_LIMIT:
+            raise errors.InvalidField.of(f"{where}.size", f"is {size}; expected -1 (not known) to 2^62")
+        self.references[path] = ReferenceDraft(path, uri, tag, None if size == -1 else size)
+
+    def continue_file(self, path: str, chunks: Sequence[Chunk]) -> None:
+        """Adds chunks to the file of the entry before."""
+        where = f"entries[{self._count}]"
+        if self._last is None or self._last.path != path:
+            raise errors.InvalidField.of(f"{where}.continued", "the entry before is not a file of this path")
+        uploads.check_chunks(chunks, f"{where}.chunks")
+        self._last.extend(chunks)
+
+    def finish(self, stated: bytes | None) -> bytes:
+        """The version digest, after the checks that need the whole manifest."""
+        for draft in self.files.values():
+            if draft.size != draft.stated_size:
+                raise errors.InvalidField.of(
+                    "entries.size", f"{draft.path!r} says {draft.stated_size} bytes, its chunks have {draft.size}"
+                )
+            if draft.stated_digest not in (None, draft.digest):
+                raise errors.InvalidField.of("entries.digest", f"{draft.path!r} does not have the digest stated for it")
+        self._refuse_files_that_are_folders()
+        digest = version_digest(self._entries())
+        if stated not in (None, digest):
+            raise errors.InvalidField.of("header.digest", f"the manifest has the digest {digest.hex()}")
+        return digest
+
+    @property
+    def total_size(self) -> int:
+        """Bytes of all files, and of the references whose size is known."""
+        return sum(draft.size for draft in self.files.values()) + sum(
+            reference.size or 0 for reference in self.references.values()
+        )
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _start(self, path: str) -> str:
+        where = f"entries[{self._count}]"
+        if self._count >= ENTRY_LIMIT:
+            raise errors.QuotaExceeded(f"a version has at most {ENTRY_LIMIT:,} entries")
+        named(f"{where}.path", refs.check_manifest_path, path)
+        if path in self.files or path in self.references:
+            raise errors.InvalidField.of(f"{where}.path", f"{path!r} appears twice")
+        self._count += 1
+        return where
+
+    def _entries(self) -> Iterator[Entry]:
+        for draft in self.files.values():
+            yield Entry(draft.path, draft.size, draft.digest)
+        for reference in self.references.values():
+            yield Entry(reference.path, reference.size, uri=reference.uri, tag=reference.tag)
+
+    def _refuse_files_that_are_folders(self) -> None:
+        taken = self.files.keys() | self.references.keys()
+        for path in taken:
+            slash = path.rfind("/")
+            while slash > 0:
+                if path[:slash] in taken:
+                    raise errors.InvalidField.of("entries.path", f"{path[:slash]!r} is both a file and a folder")
+                slash = path.rfind("/", 0, slash)
+
+
+def parse_digest(field: str, text: str) -> bytes:
+    """64 lower-case hex digits as raw bytes. Raises InvalidField."""
+    if not _HEX.fullmatch(text):
+        raise errors.InvalidField.of(field, "is not a digest: expected 64 lower-case hex digits")
+    return bytes.fromhex(text)

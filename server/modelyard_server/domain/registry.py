@@ -1,0 +1,262 @@
+"""Registered models: named collections of links to versions, each with its own number and aliases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.orm import Session
+
+from modelyard import errors, refs
+from modelyard_server.db.engine import now
+from modelyard_server.db.ids import new_id
+from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Link, Project
+from modelyard_server.db.upserts import batches
+from modelyard_server.domain import aliases, catalog, events, fields, filters, owners, paging, versions
+from modelyard_server.domain.filter_fields import Field, Has, Number, Text, Time
+from modelyard_server.domain.homes import Home, home_of, homes
+from modelyard_server.domain.principals import Principal
+from modelyard_server.domain.uploads import parse_id
+from modelyard_server.domain.versions import VersionView
+
+DEFAULT_TYPE = "model"
+
+
+class LinkView(NamedTuple):
+    """A link with what the wire shows besides its row; `source` is None where the caller may not see it."""
+
+    link: Link
+    home: Home
+    aliases: Sequence[str]
+    source: VersionView | None
+
+
+def _has_alias(name: str) -> ColumnElement[bool]:
+    return exists().where(Alias.link_id == Link.id, Alias.alias == name)
+
+
+FILTER_FIELDS: Mapping[str, Field] = {
+    "number": Number(Link.number),
+    "aliases": Has(_has_alias),
+    "created_by": Text(Link.created_by),
+    "create_time": Time(Link.created_at),
+}
+ORDERS: Mapping[str, ColumnElement[Any]] = {
+    "number": Link.number.expression,
+    "create_time": Link.created_at.expression,
+}
+
+
+def create(
+    session: Session,
+    principal: Principal,
+    *,
+    entity: str,
+    project: str,
+    name: str,
+    type_: str,
+    description: str,
+    tags: Sequence[str],
+) -> Collection:
+    """A registered model without links. Raises AlreadyExists, TypeMismatch, NotAllowed, InvalidField."""
+    prefix = "registered_model."
+    owners.field(f"{prefix}name", refs.check_model_name, name)
+    type_ = fields.check_type(f"{prefix}type", type_ or DEFAULT_TYPE)
+    place = owners.ensure_project(session, principal, entity, project or refs.REGISTRY_PROJECT)
+    return catalog.create(session, principal, place, "model", name, type_, description, tags, prefix)
+
+
+def link(
+    session: Session, principal: Principal, version: ArtifactVersion, target: str, names: Sequence[str]
+) -> tuple[Link, bool]:
+    """The link of a version in a registered model, and whether it is new; aliases go to it, `latest` too.
+
+    The registered model is made when it is not there. A version that was to
+    expire no longer does. Raises TypeMismatch, NotAllowed, InvalidField.
+    """
+    names = aliases.check_names("aliases", names)
+    parsed = owners.field("target", refs.parse, target)
+    if parsed.alias:
+        raise errors.InvalidField.of(
+            "target", f"{target!r} names a version; a link's number is given by itself"
+        )
+    source = _hold_source(session, version)
+    home = home_of(session, source)
+    place = owners.ensure_project(
+        session, principal, parsed.entity or home.entity, parsed.project or refs.REGISTRY_PROJECT
+    )
+    model = _open_model(session, principal, place, parsed.name, source.type)
+    row = session.scalar(
+        select(Link).where(
+            Link.collection_id == model.id, Link.version_id == version.id, Link.deleted_at.is_(None)
+        )
+    )
+    created = row is None
+    if row is None:
+        row = _new_link(session, principal, model, version, home)
+    row.linked_at = _after_last_call(session, model)
+    if version.expires_at is not None:
+        version.expires_at = None
+    session.flush()
+    aliases.set_aliases(session, principal, model, row, [refs.LATEST, *names])
+    return row, created
+
+
+def get_link(session: Session, principal: Principal, link_id: str) -> Link:
+    """A link by id. Raises NotFound, InvalidField."""
+    found = session.execute(
+        select(Link, Entity.name)
+        .join(Collection, Collection.id == Link.collection_id)
+        .join(Project, Project.id == Collection.project_id)
+        .join(Entity, Entity.id == Project.entity_id)
+        .where(Link.id == parse_id("id", link_id), Link.deleted_at.is_(None))
+    ).one_or_none()
+    if found is None or not principal.may_enter(found[1]):
+        raise owners.not_found("registered model version", link_id)
+    return found[0]
+
+
+def find_link(session: Session, principal: Principal, ref: str) -> Link:
+    """The link that a reference stands for now. Raises NotFound, InvalidField."""
+    parsed = owners.field("ref", refs.parse, ref)
+    alias, number = parsed.alias or refs.LATEST, parsed.number
+    entity = parsed.entity or principal.entity
+    project = parsed.project or refs.REGISTRY_PROJECT
+    query = (
+        select(Link)
+        .join(Collection, Collection.id == Link.collection_id)
+        .join(Project, Project.id == Collection.project_id)
+        .join(Entity, Entity.id == Project.entity_id)
+        .where(Entity.name == entity, Project.name == project, Collection.name == parsed.name)
+        .where(Collection.deleted_at.is_(None), Link.deleted_at.is_(None))
+    )
+    if number is None:
+        query = query.join(Alias, Alias.link_id == Link.id).where(Alias.alias == alias)
+    else:
+        query = query.where(Link.number == number)
+    row = session.scalar(query) if principal.may_enter(entity) else None
+    if row is None:
+        raise owners.not_found("registered model version", f"{entity}/{project}/{parsed.name}:{alias}")
+    return row
+
+
+def describe(session: Session, principal: Principal, links: Sequence[Link]) -> list[LinkView]:
+    """The views of links, in a constant number of queries."""
+    where = homes(session, [row.collection_id for row in links])
+    names: dict[str, list[str]] = {}
+    sources: list[ArtifactVersion] = []
+    for batch in batches([row.id for row in links]):
+        standing = select(Alias.link_id, Alias.alias).where(Alias.link_id.in_(batch)).order_by(Alias.alias)
+        for link_id, alias in session.execute(standing):
+            names.setdefault(str(link_id), []).append(alias)
+    for batch in batches(sorted({row.version_id for row in links})):
+        sources += session.scalars(select(ArtifactVersion).where(ArtifactVersion.id.in_(batch)))
+    views = {
+        view.version.id: view
+        for view in versions.describe(session, sources, principal=principal)
+        if principal.may_enter(view.home.entity)
+    }
+    return [
+        LinkView(row, where[row.collection_id], names.get(row.id, ()), views.get(row.version_id))
+        for row in links
+    ]
+
+
+def page(
+    session: Session,
+    model: Collection,
+    *,
+    filter_: str,
+    order_by: str,
+    page_size: int,
+    page_token: str,
+) -> tuple[list[Link], str]:
+    """The links of a registered model, newest first unless asked otherwise."""
+    query = select(Link).where(Link.collection_id == model.id, Link.deleted_at.is_(None))
+    condition = filters.condition(session, filter_, FILTER_FIELDS)
+    return paging.page(
+        session,
+        query if condition is None else query.where(condition),
+        order=paging.OrderBy.parse(order_by, ORDERS, default="number desc", tie=Link.id.expression),
+        size=paging.check_size(page_size),
+        token=page_token,
+        binding=("links", model.id, filter_, order_by),
+    )
+
+
+def _hold_source(session: Session, version: ArtifactVersion) -> Collection:
+    """The version's artifact, held so that the version cannot be deleted under the link."""
+    source = session.scalars(
+        select(Collection).where(Collection.id == version.collection_id).with_for_update(read=True)
+    ).one()
+    session.refresh(version)
+    if version.deleted_at is not None:
+        raise owners.not_found("version", version.id)
+    return source
+
+
+def _open_model(
+    session: Session, principal: Principal, project: Project, name: str, type_: str
+) -> Collection:
+    """The registered model to link into, locked; made, or revived, when it is not there."""
+    row = catalog.lock_name(session, project.id, name)
+    if row is None:
+        row = catalog.new(session, principal, project, "model", name, type_)
+    catalog.check_kind(row, "model", type_)
+    if row.deleted_at is not None:
+        catalog.revive(session, principal, row)
+    return row
+
+
+def _new_link(
+    session: Session, principal: Principal, model: Collection, version: ArtifactVersion, source: Home
+) -> Link:
+    row = Link(
+        id=new_id(),
+        collection_id=model.id,
+        version_id=version.id,
+        number=model.next_version,
+        linked_at=0,
+        created_by=principal.name,
+        created_at=now(session),
+        deleted_at=None,
+    )
+    model.next_version += 1
+    model.updated_at = now(session)
+    session.add(row)
+    record_link(session, principal, "linked", row, version, source, home_of(session, model))
+    return row
+
+
+def record_link(
+    session: Session,
+    principal: Principal,
+    type_: str,
+    row: Link,
+    version: ArtifactVersion,
+    source: Home,
+    model: Home,
+) -> None:
+    """The two events of a link that comes or goes: each side names the other."""
+    for here, number, other in (
+        (source, version.number, model.ref(row.number)),
+        (model, row.number, source.ref(version.number)),
+    ):
+        events.record(
+            session,
+            here.project_id,
+            type_,
+            principal,
+            collection_id=here.collection_id,
+            collection=here.name,
+            version=f"v{number}",
+            version_id=version.id,
+            linked=other,
+        )
+
+
+def _after_last_call(session: Session, model: Collection) -> int:
+    """Now, but behind every earlier call: transactions may begin in another order than they lock."""
+    last = session.scalar(select(func.max(Link.linked_at)).where(Link.collection_id == model.id))
+    return max(now(session), (last or 0) + 1)

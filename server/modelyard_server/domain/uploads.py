@@ -1,0 +1,207 @@
+"""Uploads: sessions that hold chunks, and the two transactions of every pack.
+
+The argument that nothing is lost rests on foreign keys alone: a pin keeps the
+chunk's row, and a chunk's row that is not quarantined means that its bytes are
+usable. Time only decides when an upload may end.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from modelyard import errors, refs
+from modelyard.chunking import MAXIMUM_BYTES, Chunk
+from modelyard_server.db import tables
+from modelyard_server.db.engine import now
+from modelyard_server.db.ids import new_id
+from modelyard_server.db.tables import Pack, Pin, Upload
+from modelyard_server.db.upserts import batches, insert, insert_missing
+from modelyard_server.domain import owners
+from modelyard_server.domain.principals import Principal
+from modelyard_server.packs.writer import PackedChunk
+
+LIFETIME = 24 * 3600 * 1_000_000
+"""Microseconds an upload lives after the last thing acknowledged to it."""
+
+OPEN_LIMIT = 10_000
+"""Open uploads of one principal."""
+
+CHUNKS_PER_CALL = 10_000
+
+
+class Stored(NamedTuple):
+    """A chunk that an upload holds."""
+
+    id: int
+    size: int
+
+
+def create(session: Session, principal: Principal, entity: str, project: str) -> Upload:
+    """A new upload. Raises QuotaExceeded when the principal has too many open."""
+    owner = owners.ensure_entity(session, principal, entity)
+    project = project or refs.DEFAULT_PROJECT
+    owners.field("project", refs.check_owner, project, "project")
+    time = now(session)
+    open_now = session.scalar(
+        select(func.count())
+        .select_from(Upload)
+        .where(Upload.principal == principal.name, Upload.expires_at > time)
+    )
+    if (open_now or 0) >= OPEN_LIMIT:
+        raise errors.QuotaExceeded(f"{principal.name} has {OPEN_LIMIT} open uploads; commit or delete some")
+    upload = Upload(
+        id=new_id(),
+        entity_id=owner.id,
+        project=project,
+        principal=principal.name,
+        created_at=time,
+        expires_at=time + LIFETIME,
+    )
+    session.add(upload)
+    session.flush()
+    return upload
+
+
+def find(session: Session, principal: Principal, upload_id: str, *, lock: bool = False) -> Upload:
+    """The principal's open upload. Raises UploadExpired, also for an id that never was: rows go with time."""
+    query = select(Upload).where(Upload.id == parse_id("upload_id", upload_id))
+    upload = session.scalar(query.with_for_update() if lock else query)
+    if upload is not None and upload.principal != principal.name:
+        upload = None
+    return _open(session, upload_id, upload)
+
+
+def remove(session: Session, principal: Principal, upload_id: str) -> None:
+    """Gives an upload up; one that has ended already is fine."""
+    key = parse_id("upload_id", upload_id)
+    session.execute(delete(Upload).where(Upload.id == key, Upload.principal == principal.name))
+
+
+def missing(session: Session, principal: Principal, upload_id: str, chunks: Sequence[Chunk]) -> list[int]:
+    """Indexes of the chunks that have to be sent; the others are pinned before this says so."""
+    if len(chunks) > CHUNKS_PER_CALL:
+        raise errors.InvalidField.of("chunks", f"at most {CHUNKS_PER_CALL} in one call")
+    check_chunks(chunks)
+    upload = find(session, principal, upload_id)
+    present = _lock_present(session, upload.entity_id, {chunk.digest for chunk in chunks})
+    for index, chunk in enumerate(chunks):
+        stored = present.get(chunk.digest)
+        if stored is not None and stored.size != chunk.size:
+            raise errors.InvalidField.of(f"chunks[{index}].size", f"the chunk with this digest has {stored.size} bytes")
+    pin(session, upload, (stored.id for stored in present.values()))
+    if present:
+        upload.expires_at = now(session) + LIFETIME
+    return [index for index, chunk in enumerate(chunks) if chunk.digest not in present]
+
+
+def pin(session: Session, upload: Upload, chunk_ids: Iterable[int]) -> None:
+    """Holds the chunks for the upload."""
+    rows = [{"upload_id": upload.id, "chunk_id": chunk_id} for chunk_id in sorted(chunk_ids)]
+    insert_missing(session, Pin, rows)
+
+
+def held(session: Session, upload: Upload) -> dict[bytes, Stored]:
+    """The usable chunks that an upload holds, by digest."""
+    rows = session.execute(
+        select(tables.Chunk.digest, tables.Chunk.id, tables.Chunk.size)
+        .join(Pin, Pin.chunk_id == tables.Chunk.id)
+        .where(Pin.upload_id == upload.id, tables.Chunk.quarantined_at.is_(None))
+    )
+    return {digest: Stored(id_, size) for digest, id_, size in rows}
+
+
+def begin_pack(session: Session, upload_id: str) -> str:
+    """The intent row of a pack, before any byte of it is durable. Raises UploadExpired."""
+    upload = _open(session, upload_id, session.get(Upload, upload_id))
+    pack = Pack(
+        id=new_id(), entity_id=upload.entity_id, size=0, state="writing", changed_at=now(session)
+    )
+    session.add(pack)
+    return pack.id
+
+
+def publish_pack(session: Session, upload_id: str, pack_id: str, size: int, chunks: Sequence[PackedChunk]) -> None:
+    """Makes a durable pack's chunks usable and pins them, or nothing at all.
+
+    The update of the pack's state is the fence: of this and a collector that
+    took the pack for abandoned, exactly one wins. Raises RetryTransaction when
+    fenced off, UploadExpired.
+    """
+    locked = select(Upload).where(Upload.id == upload_id).with_for_update(read=True, key_share=True)
+    upload = _open(session, upload_id, session.scalar(locked))
+    won = session.execute(
+        update(Pack)
+        .where(Pack.id == pack_id, Pack.state == "writing")
+        .values(state="live", size=size, changed_at=now(session))
+    )
+    if getattr(won, "rowcount", 0) != 1:
+        raise errors.RetryTransaction("the pack took too long to store and was given up; send its chunks again")
+    unique = {chunk.digest: chunk for chunk in reversed(chunks)}
+    ordered = [unique[digest] for digest in sorted(unique)]
+    _insert_chunks(session, upload.entity_id, pack_id, ordered)
+    present = _lock_present(session, upload.entity_id, unique)
+    pin(session, upload, (stored.id for stored in present.values()))
+    session.execute(update(Upload).where(Upload.id == upload_id).values(expires_at=now(session) + LIFETIME))
+
+
+def check_chunks(chunks: Sequence[Chunk], field: str = "chunks") -> None:
+    """Refuses digests that are not 32 bytes and sizes out of range. Raises InvalidField."""
+    for index, (digest, size) in enumerate(chunks):
+        if len(digest) != 32:
+            raise errors.InvalidField.of(f"{field}[{index}].digest", f"has {len(digest)} bytes; SHA-256 has 32")
+        if not 1 <= size <= MAXIMUM_BYTES:
+            raise errors.InvalidField.of(f"{field}[{index}].size", f"is {size}; a chunk has 1 to {MAXIMUM_BYTES} bytes")
+
+
+def parse_id(field: str, text: str) -> str:
+    """A global id as the database takes it. Raises InvalidField."""
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise errors.InvalidField.of(field, f"{text[:100]!r} is not an id (a UUID)") from None
+
+
+def _open(session: Session, upload_id: str, upload: Upload | None) -> Upload:
+    if upload is None or upload.expires_at <= now(session):
+        raise errors.UploadExpired(f"upload {upload_id} has ended or expired", metadata={"upload_id": upload_id})
+    return upload
+
+
+def _insert_chunks(session: Session, entity_id: int, pack_id: str, chunks: Sequence[PackedChunk]) -> None:
+    statement = insert(session, tables.Chunk)
+    relocated = {name: getattr(statement.excluded, name) for name in ("pack_id", "offset")}
+    session.execute(
+        # A row that is usable stays where it is; one that was quarantined gets the new place.
+        statement.on_conflict_do_update(
+            index_elements=["entity_id", "digest"],
+            set_={**relocated, "quarantined_at": None},
+            where=tables.Chunk.quarantined_at.is_not(None),
+        ),
+        [
+            {"entity_id": entity_id, "digest": digest, "pack_id": pack_id, "offset": offset, "size": size}
+            for digest, offset, size in chunks
+        ],
+    )
+
+
+def _lock_present(session: Session, entity_id: int, digests: Iterable[bytes]) -> dict[bytes, Stored]:
+    """The usable chunks among the digests, locked against deletion until the transaction ends."""
+    present: dict[bytes, Stored] = {}
+    for batch in batches(sorted(digests)):
+        rows = session.execute(
+            select(tables.Chunk.digest, tables.Chunk.id, tables.Chunk.size)
+            .where(
+                tables.Chunk.entity_id == entity_id,
+                tables.Chunk.digest.in_(batch),
+                tables.Chunk.quarantined_at.is_(None),
+            )
+            .order_by(tables.Chunk.digest)
+            .with_for_update(read=True, key_share=True)
+        )
+        present |= {digest: Stored(id_, size) for digest, id_, size in rows}
+    return present

@@ -1,0 +1,113 @@
+"""The data folder: who holds it, and where the server that holds it can be reached."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from modelyard_server.release import VERSION
+from modelyard_server.settings import StartError
+
+_NETWORK_FILE_SYSTEMS = {
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "glusterfs",
+    "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
+}  # fmt: skip
+_POLL_SECONDS = 0.05
+
+
+@contextmanager
+def held(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Holds the folder for this process alone, and makes it when it is not there.
+
+    Waits for a holder that is about to leave. Raises StartError naming the
+    holder, or when the folder lies on a network file system, whose locks and
+    memory maps SQLite cannot rely on.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _refuse_network_file_system(folder)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartError(f"the data folder {folder} cannot be used: {error.strerror or error}") from error
+    try:
+        _lock(folder, descriptor, time.monotonic() + wait_seconds)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class Advertisement:
+    """`server.json`: address and token of the server that holds the folder, for its owner's eyes only."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "server.json"
+        self.token = secrets.token_urlsafe(32)
+
+    def publish(self, address: str) -> None:
+        """Says where to connect. Readers see all of it or nothing."""
+        content = {"address": address, "token": self.token, "pid": os.getpid(), "version": VERSION}
+        temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(content, file)
+        temporary.replace(self._path)
+
+    def withdraw(self) -> None:
+        """Takes the file away, so that clients start a new server instead of trying this one."""
+        self._path.unlink(missing_ok=True)
+
+
+def _lock(folder: Path, descriptor: int, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise StartError(_who_holds(folder, descriptor)) from None
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
+
+
+def _who_holds(folder: Path, descriptor: int) -> str:
+    try:
+        holder = json.loads(os.pread(descriptor, 1024, 0))
+        who = f"process {int(holder['pid'])} on {holder['host']}"
+    except (ValueError, KeyError, TypeError):
+        who = "another process"
+    return f"the data folder {folder} is in use by {who}: stop that one, or give another folder with --data"
+
+
+def _refuse_network_file_system(folder: Path) -> None:
+    kind = file_system(folder)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise StartError(
+            f"the data folder {folder} lies on a network file system ({kind}), where SQLite loses data: "
+            "give a local folder with --data, or a PostgreSQL database with --database"
+        )
+
+
+def file_system(folder: Path) -> str:
+    """The type of the file system that holds the folder; empty where the system does not tell."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""
+    best, kind = "", ""
+    resolved = str(folder.resolve())
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        point = left.split(" ")[4].encode("latin-1", "replace").decode("unicode_escape")
+        inside = resolved == point or resolved.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, right.split(" ")[0]
+    return kind

@@ -1,0 +1,179 @@
+"""What `modelyard server migrate`, `doctor` and `key` do.
+
+Keys are short writes that may happen beside a running server: both databases
+lock rows or the file for that long. Changing the schema takes the folder's lock.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from modelyard import errors
+from modelyard_server import app, folder
+from modelyard_server.db import migrations
+from modelyard_server.db.engine import Database, now
+from modelyard_server.domain import keys
+from modelyard_server.packs import PackStore
+from modelyard_server.release import VERSION
+from modelyard_server.settings import Place, StartError
+
+CLOCK_SECONDS = 60.0
+FREE_BYTES = 1 << 30
+
+
+class Finding(NamedTuple):
+    """One line of `doctor`."""
+
+    ok: bool
+    what: str
+    detail: str
+
+
+def migrate(place: Place) -> str:
+    """Brings the schema to this release. Raises StartError."""
+    held = folder.held(place.folder) if place.folder else nullcontext()
+    with held:
+        database = Database(place.database)
+        try:
+            changed = migrations.upgrade(database)
+        except migrations.SchemaTooNew as error:
+            raise StartError(str(error)) from error
+        finally:
+            database.close()
+    return (
+        f"the schema is now {migrations.HEAD}"
+        if changed
+        else f"nothing to do: the schema is {migrations.HEAD}"
+    )
+
+
+def create_key(place: Place, name: str, entity: str, *, all_entities: bool) -> str:
+    """The text of a new key. Raises StartError, CommError."""
+    with _ready_database(place) as database:
+        _key, shown = database.write(
+            lambda session: keys.create(session, name, entity, all_entities=all_entities)
+        )
+    return shown
+
+
+def list_keys(place: Place) -> list[str]:
+    """A line for each key. Raises StartError, CommError."""
+    with _ready_database(place) as database:
+        found = database.read(keys.listed)
+    return [
+        f"{key.id}  {key.principal}  {key.entity}{' (all entities)' if key.all_entities else ''}  "
+        f"made {_date(key.created_at)}  {f'revoked {_date(key.revoked_at)}' if key.revoked_at else 'live'}"
+        for key in found
+    ]
+
+
+def revoke_key(place: Place, key_id: str) -> str:
+    """Ends a key. Raises StartError, CommError."""
+    with _ready_database(place) as database:
+        key = database.write(lambda session: keys.revoke(session, key_id))
+    return f"{key.id} ({key.principal}) is revoked"
+
+
+def examine(place: Place) -> list[Finding]:
+    """Tries everything that a server needs."""
+    findings = [Finding(True, "release", f"modelyard {VERSION}, schema {migrations.HEAD}")]
+    if place.folder is not None:
+        findings.append(_try("data folder", lambda: _folder(place)))
+    database = Database(place.database)
+    try:
+        findings.append(_try("database", lambda: _database(database)))
+        if findings[-1].ok:
+            findings.append(
+                _try("database clock", lambda: _clock("the database", _database_seconds(database)))
+            )
+        findings.append(_try("store", lambda: _store(app.open_store(place))))
+        if all(finding.ok for finding in findings):
+            findings.append(_try("store's id", lambda: _same_store(database, app.open_store(place))))
+    finally:
+        database.close()
+    return findings
+
+
+def _try(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(True, what, check())
+    except (StartError, errors.CommError, migrations.SchemaTooNew, OSError) as error:
+        return Finding(False, what, str(error))
+
+
+def _folder(place: Place) -> str:
+    assert place.folder is not None
+    if not place.folder.is_dir():
+        raise StartError(f"{place.folder} does not exist yet; `modelyard server start` makes it")
+    free = shutil.disk_usage(place.folder).free
+    if free < FREE_BYTES:
+        raise StartError(f"{place.folder} has only {free >> 20} MiB free: make room, or move it with --data")
+    kind = folder.file_system(place.folder)
+    return f"{place.folder}, {free >> 20} MiB free{f', {kind}' if kind else ''}"
+
+
+def _database(database: Database) -> str:
+    found = migrations.current(database)
+    if found is None:
+        raise StartError("it is empty: run `modelyard server migrate`")
+    if found in migrations.REVISIONS and found != migrations.HEAD:
+        raise StartError(f"its schema is {found}: run `modelyard server migrate`")
+    query = "SELECT sqlite_version()" if database.is_sqlite else "SHOW server_version"
+    release = database.read(lambda session: session.execute(text(query)).scalar_one())
+    return f"{'SQLite' if database.is_sqlite else 'PostgreSQL'} {release}, schema {found}"
+
+
+def _database_seconds(database: Database) -> float:
+    return database.read(_ahead)
+
+
+def _ahead(session: Session) -> float:
+    return now(session) / 1e6 - time.time()
+
+
+def _store(store: PackStore) -> str:
+    check = store.check()
+    room = "free space not known"
+    if check.free_bytes is not None:
+        if check.free_bytes < FREE_BYTES:
+            raise StartError(f"only {check.free_bytes >> 20} MiB free: make room")
+        room = f"{check.free_bytes >> 20} MiB free"
+    return f"write, read back and delete work; {_clock('the store', check.ahead.total_seconds())}; {room}"
+
+
+def _clock(whose: str, ahead: float) -> str:
+    if abs(ahead) > CLOCK_SECONDS:
+        raise StartError(f"the clock of {whose} is {ahead:+.0f} s off ours: set both by NTP")
+    return f"clock {ahead:+.1f} s off ours"
+
+
+def _same_store(database: Database, store: PackStore) -> str:
+    app.require_same_store(database, store)
+    return "the database and the store belong together"
+
+
+@contextmanager
+def _ready_database(place: Place) -> Iterator[Database]:
+    """The database, with its schema made if it has none yet."""
+    if place.folder is not None and not (place.folder / "modelyard.db").exists():
+        migrate(place)
+    database = Database(place.database)
+    try:
+        if migrations.current(database) != migrations.HEAD:
+            database.close()
+            migrate(place)
+        yield database
+    finally:
+        database.close()
+
+
+def _date(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).strftime("%Y-%m-%d %H:%M")

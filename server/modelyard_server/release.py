@@ -1,0 +1,12 @@
+"""Which release of modelyard this server is."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+VERSION = version("modelyard")
+
+
+def as_numbers(release: str) -> tuple[int, ...]:
+    """A release as numbers that compare: `0.10.2` is newer than `0.9`."""
+    return tuple(int(part) for part in release.split(".") if part.isdigit())

@@ -1,0 +1,28 @@
+"""ModelArtifactService as a whole: the standard methods, the commits, the downloads."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+
+from modelyard_server.packs.store import PackStore
+from modelyard_server.packs.writer import PackWriter
+from modelyard_server.rpc.commits import CommitMethods
+from modelyard_server.rpc.downloads import DownloadMethods
+from modelyard_server.rpc.limits import StreamLimit
+from modelyard_server.rpc.model_artifacts import ModelArtifactMethods
+
+
+class ModelArtifactServicer(CommitMethods, DownloadMethods, ModelArtifactMethods):
+    """What `app` puts on the server."""
+
+    def __init__(
+        self,
+        writer: PackWriter,
+        store: PackStore,
+        hashing: Executor,
+        reading: Executor,
+        uploads: StreamLimit,
+        downloads: StreamLimit,
+    ) -> None:
+        CommitMethods.__init__(self, writer, hashing, uploads)
+        DownloadMethods.__init__(self, store, reading, downloads)

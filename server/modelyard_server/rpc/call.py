@@ -1,0 +1,41 @@
+"""What a handler is given besides its request.
+
+The interceptor finds the principal, checks the permission, and runs plain
+methods on the thread pool in one transaction; streams get a `StreamCall` and
+call rules between messages. Handlers hold no try/except.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from sqlalchemy.orm import Session
+
+from modelyard_server.domain.principals import Principal
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A unary call: the method runs inside the transaction of `session`."""
+
+    session: Session
+    principal: Principal
+
+
+class StreamCall(Protocol):
+    """A streaming call: each `read` or `write` is a transaction of its own, on the thread pool.
+
+    A write that has begun is finished even when the client is gone.
+    """
+
+    principal: Principal
+
+    def read(self, rule: Callable[[Session], T]) -> Awaitable[T]:
+        """Runs the rule in a reading transaction."""
+
+    def write(self, rule: Callable[[Session], T]) -> Awaitable[T]:
+        """Runs the rule in a writing transaction."""

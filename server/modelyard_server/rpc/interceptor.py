@@ -1,0 +1,205 @@
+"""The one interceptor: who calls, may they, run it, and what went wrong as a status.
+
+Unary methods are plain functions `(request, call)` that run on the database's
+threads inside one transaction. Streaming methods are coroutines or async
+generators `(request or requests, call)`. None of them handles errors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from sqlalchemy.orm import Session
+
+from modelyard import errors
+from modelyard_server.domain import requests
+from modelyard_server.domain.principals import Principal
+from modelyard_server.rpc import status
+from modelyard_server.rpc.activity import Activity
+from modelyard_server.rpc.auth import Authenticator
+from modelyard_server.rpc.call import Call
+from modelyard_server.rpc.permissions import METHODS, Method, Permission
+from modelyard_server.rpc.pools import Transactions
+
+T = TypeVar("T")
+Behaviour = Callable[..., Any]
+log = logging.getLogger(__name__)
+
+REQUEST_ID = "x-request-id"
+_UNDECODABLE = object()
+"""Stands for a request that is no message of its type."""
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """The `StreamCall` of one call."""
+
+    principal: Principal
+    _transactions: Transactions
+
+    def read(self, rule: Callable[[Session], T]) -> Awaitable[T]:
+        return self._transactions.read(rule)
+
+    def write(self, rule: Callable[[Session], T]) -> Awaitable[T]:
+        return self._transactions.write(rule)
+
+
+class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
+    """Wraps the handler of every method of the permission table; refuses all others."""
+
+    def __init__(self, transactions: Transactions, authenticator: Authenticator, activity: Activity) -> None:
+        self._transactions = transactions
+        self._authenticator = authenticator
+        self._activity = activity
+        self._wrapped: dict[str, Any] = {}
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        """The handler to use; None where there is no such method."""
+        known = self._wrapped.get(details.method)
+        if known is not None:
+            return known
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        self._wrapped[details.method] = wrapped = self._wrap(details.method, handler)
+        return wrapped
+
+    def _wrap(self, name: str, handler: Any) -> Any:
+        method = METHODS.get(name)
+        if method is not None and method.permission is Permission.OPEN:
+            return handler
+        decode = _tolerant(handler.request_deserializer)
+        if not handler.request_streaming and not handler.response_streaming:
+            # The reply is serialized on the thread that made it, and stored for retries as it is sent.
+            behaviour = self._unary(name, method, handler.unary_unary)
+            return grpc.unary_unary_rpc_method_handler(behaviour, decode, None)
+        if not handler.response_streaming:
+            behaviour = self._collecting(name, method, handler.stream_unary)
+            return grpc.stream_unary_rpc_method_handler(behaviour, decode, handler.response_serializer)
+        if handler.request_streaming:
+            behaviour = self._streaming(name, method, handler.stream_stream)
+            return grpc.stream_stream_rpc_method_handler(behaviour, decode, handler.response_serializer)
+        behaviour = self._streaming(name, method, handler.unary_stream)
+        return grpc.unary_stream_rpc_method_handler(behaviour, decode, handler.response_serializer)
+
+    def _unary(self, name: str, method: Method | None, rule: Behaviour) -> Behaviour:
+        async def behave(request: Any, context: Any) -> bytes:
+            async with self._answering(name, method, context) as principal:
+                readable: Message = _readable(request)
+                if method is None or not method.write:
+                    return await self._transactions.read(
+                        lambda session: _encoded(rule(readable, Call(session, principal)))
+                    )
+                return await self._transactions.write(
+                    lambda session: _once(name, session, principal, readable, rule)
+                )
+            raise AssertionError("a call was neither answered nor refused")
+
+        return behave
+
+    def _collecting(self, name: str, method: Method | None, rule: Behaviour) -> Behaviour:
+        async def behave(requests: AsyncIterator[Any], context: Any) -> Any:
+            async with self._answering(name, method, context) as principal:
+                return await rule(_all_readable(requests), _Stream(principal, self._transactions))
+
+        return behave
+
+    def _streaming(self, name: str, method: Method | None, rule: Behaviour) -> Behaviour:
+        async def behave(given: Any, context: Any) -> AsyncIterator[Any]:
+            async with self._answering(name, method, context) as principal:
+                request = _all_readable(given) if hasattr(given, "__aiter__") else _readable(given)
+                replies = rule(request, _Stream(principal, self._transactions))
+                try:
+                    async for reply in replies:
+                        yield reply
+                finally:
+                    # A client that went away leaves the generator suspended: what it holds is freed now.
+                    await replies.aclose()
+
+        return behave
+
+    @asynccontextmanager
+    async def _answering(self, name: str, method: Method | None, context: Any) -> AsyncIterator[Principal]:
+        """Around a call: its principal, its permission, and its errors as statuses."""
+        metadata = context.invocation_metadata() or ()
+        try:
+            with self._activity.call():
+                if method is None:
+                    raise errors.NotAllowed("this call is not open to anybody")
+                yield await self._authenticator.principal(metadata)
+        except errors.CommError as error:
+            await self._refuse(name, metadata, context, error)
+        except Exception as error:
+            await self._refuse(name, metadata, context, _unforeseen(name, metadata, error))
+
+    async def _refuse(self, name: str, metadata: Any, context: Any, error: errors.CommError) -> None:
+        fields = {"method": name, "request_id": _request_id(metadata), "reason": error.reason}
+        log.info("%s", error.message[:200], extra={"fields": fields})
+        await context.abort(*status.of(error))
+
+
+def _once(name: str, session: Session, principal: Principal, request: Message, rule: Behaviour) -> bytes:
+    """The encoded reply; for a request that took effect before, the one it got then."""
+    request_id = getattr(request, "request_id", "")
+    if not request_id:
+        return _encoded(rule(request, Call(session, principal)))
+    content = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+    stored = requests.begin(session, principal, name, request_id, content)
+    if stored is not None:
+        return stored
+    reply = _encoded(rule(request, Call(session, principal)))
+    requests.finish(session, principal, name, request_id, reply)
+    return reply
+
+
+def _encoded(reply: Message) -> bytes:
+    return reply.SerializeToString()
+
+
+def _unforeseen(name: str, metadata: Any, error: Exception) -> errors.InternalError:
+    """What clients learn of it is an id that finds the traceback in the log."""
+    incident = uuid.uuid4().hex
+    fields = {"method": name, "request_id": _request_id(metadata), "incident": incident}
+    log.error("unforeseen error", exc_info=error, extra={"fields": fields})
+    return errors.InternalError(
+        f"something unforeseen went wrong in the server; incident {incident}", metadata={"incident": incident}
+    )
+
+
+def _request_id(metadata: Any) -> str:
+    """The caller's own id for log lines, else a new one."""
+    for key, value in metadata:
+        if key == REQUEST_ID and isinstance(value, str):
+            return value[:64]
+    return uuid.uuid4().hex
+
+
+def _tolerant(decode: Callable[[bytes], Message]) -> Callable[[bytes], object]:
+    """A decoder whose failure reaches the handler: gRPC itself would answer INTERNAL."""
+
+    def decoded(data: bytes) -> object:
+        try:
+            return decode(data)
+        except DecodeError:
+            return _UNDECODABLE
+
+    return decoded
+
+
+def _readable(request: Any) -> Any:
+    if request is _UNDECODABLE:
+        raise errors.InvalidField("the request cannot be decoded as the Protobuf message of this call")
+    return request
+
+
+async def _all_readable(given: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in given:
+        yield _readable(request)

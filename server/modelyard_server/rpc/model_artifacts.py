@@ -1,0 +1,253 @@
+"""Model artifacts over the wire: every unary method of their service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelyard.v1 import model_artifact_pb2 as pb
+from modelyard.v1 import model_artifact_pb2_grpc, run_pb2, upload_pb2
+from modelyard_server.domain import artifacts, catalog, deletes, files, lineage, version_lists, versions
+from modelyard_server.domain.files import FileEntry
+from modelyard_server.domain.lineage import Direction
+from modelyard_server.rpc import arguments
+from modelyard_server.rpc.call import Call
+from modelyard_server.rpc.convert import values_to_python
+from modelyard_server.rpc.convert_artifacts import artifact_message, linked_to_message, version_message
+
+_DIRECTIONS: dict[int, Direction] = {
+    pb.LINEAGE_DIRECTION_UNSPECIFIED: "both",
+    pb.LINEAGE_DIRECTION_UPSTREAM: "upstream",
+    pb.LINEAGE_DIRECTION_DOWNSTREAM: "downstream",
+    pb.LINEAGE_DIRECTION_BOTH: "both",
+}
+_RELATIONS = {"output": pb.LINEAGE_RELATION_OUTPUT, "input": pb.LINEAGE_RELATION_INPUT}
+
+
+class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer):
+    """The unary half of ModelArtifactService; its streams are mixed in beside it."""
+
+    def CreateModelArtifact(
+        self, request: pb.CreateModelArtifactRequest, call: Call
+    ) -> pb.CreateModelArtifactResponse:
+        wanted = request.model_artifact
+        row = artifacts.create(
+            call.session,
+            call.principal,
+            entity=wanted.entity,
+            project=wanted.project,
+            name=wanted.name,
+            type_=wanted.type,
+            description=wanted.description,
+            tags=wanted.tags,
+        )
+        return pb.CreateModelArtifactResponse(model_artifact=_shown(call, row))
+
+    def GetModelArtifact(
+        self, request: pb.GetModelArtifactRequest, call: Call
+    ) -> pb.GetModelArtifactResponse:
+        arguments.one_of(id=request.id, ref=request.ref)
+        row = catalog.find(call.session, call.principal, "artifact", id_=request.id, ref=request.ref)
+        return pb.GetModelArtifactResponse(model_artifact=_shown(call, row))
+
+    def ListModelArtifacts(
+        self, request: pb.ListModelArtifactsRequest, call: Call
+    ) -> pb.ListModelArtifactsResponse:
+        views, token = catalog.page(
+            call.session,
+            call.principal,
+            "artifact",
+            entity=request.entity,
+            project=request.project,
+            filter_=request.filter,
+            order_by=request.order_by,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return pb.ListModelArtifactsResponse(
+            model_artifacts=[artifact_message(view) for view in views], next_page_token=token
+        )
+
+    def UpdateModelArtifact(
+        self, request: pb.UpdateModelArtifactRequest, call: Call
+    ) -> pb.UpdateModelArtifactResponse:
+        wanted = request.model_artifact
+        mask = arguments.masked(request.update_mask, ("description", "tags"))
+        id_ = arguments.required("model_artifact.id", wanted.id)
+        row = catalog.lock(
+            call.session, catalog.find(call.session, call.principal, "artifact", id_=id_), "artifact"
+        )
+        catalog.change(
+            call.session,
+            call.principal,
+            row,
+            description=wanted.description if "description" in mask else None,
+            tags=wanted.tags if "tags" in mask else None,
+            prefix="model_artifact.",
+        )
+        return pb.UpdateModelArtifactResponse(model_artifact=_shown(call, row))
+
+    def DeleteModelArtifact(
+        self, request: pb.DeleteModelArtifactRequest, call: Call
+    ) -> pb.DeleteModelArtifactResponse:
+        id_ = arguments.required("id", request.id)
+        row = catalog.find(call.session, call.principal, "artifact", id_=id_)
+        deletes.delete_artifact(call.session, call.principal, row, delete_aliases=request.delete_aliases)
+        return pb.DeleteModelArtifactResponse()
+
+    def GetModelArtifactVersion(
+        self, request: pb.GetModelArtifactVersionRequest, call: Call
+    ) -> pb.GetModelArtifactVersionResponse:
+        arguments.one_of(id=request.id, ref=request.ref)
+        message, through = _found(call, request.id, request.ref)
+        return pb.GetModelArtifactVersionResponse(version=message, through_link=through)
+
+    def ListModelArtifactVersions(
+        self, request: pb.ListModelArtifactVersionsRequest, call: Call
+    ) -> pb.ListModelArtifactVersionsResponse:
+        arguments.one_of(id=request.id, ref=request.ref)
+        rows, token = version_lists.page(
+            call.session,
+            catalog.find(call.session, call.principal, "artifact", id_=request.id, ref=request.ref),
+            filter_=request.filter,
+            order_by=request.order_by,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        views = versions.describe(call.session, rows, principal=call.principal)
+        return pb.ListModelArtifactVersionsResponse(
+            versions=[version_message(view) for view in views], next_page_token=token
+        )
+
+    def UpdateModelArtifactVersion(
+        self, request: pb.UpdateModelArtifactVersionRequest, call: Call
+    ) -> pb.UpdateModelArtifactVersionResponse:
+        wanted = request.version
+        mask = arguments.masked(request.update_mask, ("description", "metadata", "tags", "expire_time"))
+        row = versions.get(call.session, call.principal, arguments.required("version.id", wanted.id))
+        expires_at = None
+        if "expire_time" in mask and wanted.HasField("expire_time"):
+            expires_at = arguments.microseconds("version.expire_time", wanted.expire_time)
+        versions.update(
+            call.session,
+            call.principal,
+            row,
+            description=wanted.description if "description" in mask else None,
+            metadata=values_to_python(wanted.metadata, "version.metadata") if "metadata" in mask else None,
+            tags=wanted.tags if "tags" in mask else None,
+            expires_at=expires_at,
+            set_expiry="expire_time" in mask,
+        )
+        view = versions.describe(call.session, [row], principal=call.principal)[0]
+        return pb.UpdateModelArtifactVersionResponse(version=version_message(view))
+
+    def DeleteModelArtifactVersion(
+        self, request: pb.DeleteModelArtifactVersionRequest, call: Call
+    ) -> pb.DeleteModelArtifactVersionResponse:
+        row = versions.get(call.session, call.principal, arguments.required("id", request.id))
+        deletes.delete_version(call.session, call.principal, row, delete_aliases=request.delete_aliases)
+        return pb.DeleteModelArtifactVersionResponse()
+
+    def ListModelArtifactFiles(
+        self, request: pb.ListModelArtifactFilesRequest, call: Call
+    ) -> pb.ListModelArtifactFilesResponse:
+        version_id = arguments.required("version_id", request.version_id)
+        entries, token = files.page(
+            call.session,
+            versions.get(call.session, call.principal, version_id).id,
+            path_prefix=request.path_prefix,
+            include_chunks=request.include_chunks,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return pb.ListModelArtifactFilesResponse(
+            entries=[_entry_message(entry) for entry in entries], next_page_token=token
+        )
+
+    def UseModelArtifactVersion(
+        self, request: pb.UseModelArtifactVersionRequest, call: Call
+    ) -> pb.UseModelArtifactVersionResponse:
+        arguments.one_of(version_id=request.version_id, ref=request.ref)
+        run_id = arguments.required("run_id", request.run_id)
+        message, through = _found(call, request.version_id, request.ref)
+        version = versions.get(call.session, call.principal, message.id)
+        lineage.use(call.session, call.principal, run_id, version, request.use_as)
+        return pb.UseModelArtifactVersionResponse(version=message, through_link=through)
+
+    def GetLineage(self, request: pb.GetLineageRequest, call: Call) -> pb.GetLineageResponse:
+        arguments.one_of(version_id=request.version_id, ref=request.ref, run_id=request.run_id)
+        version_id = request.version_id
+        if request.ref:
+            version_id = versions.resolve(call.session, call.principal, request.ref).version.id
+        graph = lineage.walk(
+            call.session,
+            call.principal,
+            run_id=request.run_id,
+            version_id=version_id,
+            direction=_DIRECTIONS.get(request.direction, "both"),
+            depth=request.depth,
+        )
+        return _lineage_message(graph)
+
+
+def _shown(call: Call, row: Any) -> pb.ModelArtifact:
+    return artifact_message(catalog.describe(call.session, [row])[0])
+
+
+def _found(call: Call, id_: str, ref: str) -> tuple[pb.ModelArtifactVersion, str]:
+    """A version by id or reference, and the link the reference went through."""
+    if id_:
+        row = versions.get(call.session, call.principal, id_)
+        view, through = versions.describe(call.session, [row], principal=call.principal)[0], ""
+    else:
+        resolved = versions.resolve(call.session, call.principal, ref)
+        view = versions.describe_resolved(call.session, resolved, call.principal)
+        through = resolved.through_link
+    return version_message(view), through
+
+
+def _entry_message(entry: FileEntry) -> pb.ManifestEntry:
+    return pb.ManifestEntry(
+        path=entry.path,
+        size=-1 if entry.size is None else entry.size,
+        digest=entry.digest.hex() if entry.digest else "",
+        chunks=[upload_pb2.Chunk(digest=digest, size=size) for digest, size in entry.chunks],
+        continued=entry.continued,
+        sha256=entry.sha256,
+        reference_uri=entry.uri,
+        reference_tag=entry.tag,
+    )
+
+
+def _lineage_message(graph: lineage.Graph) -> pb.GetLineageResponse:
+    return pb.GetLineageResponse(
+        runs=[
+            pb.LineageRun(
+                id=run.id,
+                path=run.path,
+                display_name=run.display_name,
+                state=run_pb2.RunState.Value(f"RUN_STATE_{run.state.upper()}"),
+                deleted=run.deleted,
+            )
+            for run in graph.runs.values()
+        ],
+        versions=[
+            pb.LineageVersion(
+                id=node.id,
+                ref=node.ref,
+                type=node.type,
+                deleted=node.deleted,
+                linked_to=[linked_to_message(link) for link in node.linked_to],
+            )
+            for node in graph.versions.values()
+        ],
+        edges=[
+            pb.LineageEdge(
+                run_id=edge.run_id,
+                version_id=edge.version_id,
+                relation=_RELATIONS[edge.relation],
+                use_as=edge.use_as,
+            )
+            for edge in graph.edges.values()
+        ],
+        truncated=graph.truncated,
+    )

@@ -1,0 +1,90 @@
+"""What every call needs: a method that is not in this table is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Permission(Enum):
+    """What a caller must be allowed to do. Every principal may read and write in its entities."""
+
+    OPEN = "open"
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method's permission, and whether its transaction writes (unary methods only)."""
+
+    permission: Permission
+    write: bool = False
+
+
+_OPEN = Method(Permission.OPEN)
+_READ = Method(Permission.READ)
+_WRITE = Method(Permission.WRITE, write=True)
+
+
+def _service(name: str, **methods: Method) -> dict[str, Method]:
+    return {f"/{name}/{method}": permission for method, permission in methods.items()}
+
+
+METHODS: dict[str, Method] = {
+    **_service(
+        "modelyard.v1.RunService",
+        CreateRun=_WRITE,
+        GetRun=_READ,
+        ListRuns=_READ,
+        UpdateRun=_WRITE,
+        DeleteRun=_WRITE,
+        FinishRun=_WRITE,
+        HeartbeatRun=_WRITE,
+        LogMetrics=_WRITE,
+        ScanMetricHistory=_READ,
+    ),
+    **_service("modelyard.v1.EventService", ListEvents=_READ),
+    **_service(
+        "modelyard.v1.ModelArtifactService",
+        CreateModelArtifact=_WRITE,
+        GetModelArtifact=_READ,
+        ListModelArtifacts=_READ,
+        UpdateModelArtifact=_WRITE,
+        DeleteModelArtifact=_WRITE,
+        GetModelArtifactVersion=_READ,
+        ListModelArtifactVersions=_READ,
+        UpdateModelArtifactVersion=_WRITE,
+        DeleteModelArtifactVersion=_WRITE,
+        ListModelArtifactFiles=_READ,
+        CommitModelArtifact=_WRITE,
+        UploadModelArtifact=_WRITE,
+        DownloadFile=_READ,
+        DownloadFiles=_READ,
+        UseModelArtifactVersion=_WRITE,
+        GetLineage=_READ,
+    ),
+    **_service(
+        "modelyard.v1.RegisteredModelService",
+        CreateRegisteredModel=_WRITE,
+        GetRegisteredModel=_READ,
+        ListRegisteredModels=_READ,
+        UpdateRegisteredModel=_WRITE,
+        DeleteRegisteredModel=_WRITE,
+        LinkModelArtifactVersion=_WRITE,
+        GetRegisteredModelVersion=_READ,
+        ListRegisteredModelVersions=_READ,
+        DeleteRegisteredModelVersion=_WRITE,
+        UpdateAliases=_WRITE,
+    ),
+    **_service(
+        "modelyard.v1.UploadService",
+        CreateUpload=_WRITE,
+        FindMissingChunks=_WRITE,
+        UploadChunks=_WRITE,
+        DeleteUpload=_WRITE,
+    ),
+    **_service("grpc.health.v1.Health", Check=_OPEN, List=_OPEN, Watch=_OPEN),
+    **_service("grpc.reflection.v1alpha.ServerReflection", ServerReflectionInfo=_OPEN),
+}
+"""Full method name → what it needs. Roles in a project will be checked by the same permissions."""

@@ -1,0 +1,71 @@
+"""Threads for what blocks, one pool for each kind, so that a slow store never holds up a unary call."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from modelyard_server.db.engine import Database
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+SQLITE_READERS = 4
+POSTGRESQL_CONNECTIONS = 8
+STORE_THREADS = 8
+HASH_THREADS = 2
+
+
+class Pools:
+    """The process's thread pools."""
+
+    def __init__(self, *, is_sqlite: bool) -> None:
+        if is_sqlite:
+            self.reads: Executor = ThreadPoolExecutor(SQLITE_READERS, "read")
+            # SQLite has one writer: the others wait here, where they hold up no reader.
+            self.writes: Executor = ThreadPoolExecutor(1, "write")
+        else:
+            self.reads = self.writes = ThreadPoolExecutor(POSTGRESQL_CONNECTIONS, "database")
+        self.store: Executor = ThreadPoolExecutor(STORE_THREADS, "store")
+        self.hashing: Executor = ThreadPoolExecutor(HASH_THREADS, "hashing")
+
+    def close(self) -> None:
+        """Waits for what runs, and ends the threads."""
+        for pool in (self.reads, self.writes, self.store, self.hashing):
+            pool.shutdown(wait=True, cancel_futures=False)
+
+
+class Transactions:
+    """Runs rules on the database's threads. A caller that is cancelled never tears one in half."""
+
+    def __init__(self, database: Database, pools: Pools) -> None:
+        self.database = database
+        self._pools = pools
+
+    async def read(self, rule: Callable[[Session], T]) -> T:
+        """The rule's result from a reading transaction."""
+        return await _unbroken(self._pools.reads, lambda: self.database.read(rule))
+
+    async def write(self, rule: Callable[[Session], T]) -> T:
+        """The rule's result once it is committed."""
+        return await _unbroken(self._pools.writes, lambda: self.database.write(rule))
+
+
+async def _unbroken(pool: Executor, work: Callable[[], T]) -> T:
+    future = asyncio.get_running_loop().run_in_executor(pool, work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        future.add_done_callback(_nobody_waits)
+        raise
+
+
+def _nobody_waits(future: asyncio.Future[T]) -> None:
+    """The client is gone; what went wrong is at least said in the log."""
+    if not future.cancelled() and (error := future.exception()) is not None:
+        log.info("a transaction failed after its client had gone: %s", error)

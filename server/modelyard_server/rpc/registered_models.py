@@ -1,0 +1,155 @@
+"""Registered models over the wire: their cards, their links, and all aliases."""
+
+from __future__ import annotations
+
+from modelyard.v1 import registered_model_pb2 as pb
+from modelyard.v1 import registered_model_pb2_grpc
+from modelyard_server.db.tables import Collection, Link
+from modelyard_server.domain import aliases, catalog, deletes, registry, versions
+from modelyard_server.domain.aliases import Change
+from modelyard_server.rpc import arguments
+from modelyard_server.rpc.call import Call
+from modelyard_server.rpc.convert_artifacts import link_message, model_message
+
+
+class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceServicer):
+    """RegisteredModelService, whole."""
+
+    def CreateRegisteredModel(
+        self, request: pb.CreateRegisteredModelRequest, call: Call
+    ) -> pb.CreateRegisteredModelResponse:
+        wanted = request.registered_model
+        row = registry.create(
+            call.session,
+            call.principal,
+            entity=wanted.entity,
+            project=wanted.project,
+            name=wanted.name,
+            type_=wanted.type,
+            description=wanted.description,
+            tags=wanted.tags,
+        )
+        return pb.CreateRegisteredModelResponse(registered_model=_shown(call, row))
+
+    def GetRegisteredModel(
+        self, request: pb.GetRegisteredModelRequest, call: Call
+    ) -> pb.GetRegisteredModelResponse:
+        arguments.one_of(id=request.id, ref=request.ref)
+        row = catalog.find(call.session, call.principal, "model", id_=request.id, ref=request.ref)
+        return pb.GetRegisteredModelResponse(registered_model=_shown(call, row))
+
+    def ListRegisteredModels(
+        self, request: pb.ListRegisteredModelsRequest, call: Call
+    ) -> pb.ListRegisteredModelsResponse:
+        views, token = catalog.page(
+            call.session,
+            call.principal,
+            "model",
+            entity=request.entity,
+            project=request.project,
+            filter_=request.filter,
+            order_by=request.order_by,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return pb.ListRegisteredModelsResponse(
+            registered_models=[model_message(view) for view in views], next_page_token=token
+        )
+
+    def UpdateRegisteredModel(
+        self, request: pb.UpdateRegisteredModelRequest, call: Call
+    ) -> pb.UpdateRegisteredModelResponse:
+        wanted = request.registered_model
+        mask = arguments.masked(request.update_mask, ("name", "description", "tags"))
+        id_ = arguments.required("registered_model.id", wanted.id)
+        row = catalog.lock(
+            call.session, catalog.find(call.session, call.principal, "model", id_=id_), "model"
+        )
+        catalog.change(
+            call.session,
+            call.principal,
+            row,
+            name=wanted.name if "name" in mask else None,
+            description=wanted.description if "description" in mask else None,
+            tags=wanted.tags if "tags" in mask else None,
+            prefix="registered_model.",
+        )
+        return pb.UpdateRegisteredModelResponse(registered_model=_shown(call, row))
+
+    def DeleteRegisteredModel(
+        self, request: pb.DeleteRegisteredModelRequest, call: Call
+    ) -> pb.DeleteRegisteredModelResponse:
+        id_ = arguments.required("id", request.id)
+        row = catalog.find(call.session, call.principal, "model", id_=id_)
+        deletes.delete_model(call.session, call.principal, row)
+        return pb.DeleteRegisteredModelResponse()
+
+    def LinkModelArtifactVersion(
+        self, request: pb.LinkModelArtifactVersionRequest, call: Call
+    ) -> pb.LinkModelArtifactVersionResponse:
+        arguments.one_of(version_id=request.version_id, ref=request.ref)
+        target = arguments.required("target", request.target)
+        version = versions.find(call.session, call.principal, request.version_id, request.ref)
+        link, created = registry.link(call.session, call.principal, version, target, request.aliases)
+        return pb.LinkModelArtifactVersionResponse(version=_shown_link(call, link), created=created)
+
+    def GetRegisteredModelVersion(
+        self, request: pb.GetRegisteredModelVersionRequest, call: Call
+    ) -> pb.GetRegisteredModelVersionResponse:
+        arguments.one_of(id=request.id, ref=request.ref)
+        if request.id:
+            link = registry.get_link(call.session, call.principal, request.id)
+        else:
+            link = registry.find_link(call.session, call.principal, request.ref)
+        return pb.GetRegisteredModelVersionResponse(version=_shown_link(call, link))
+
+    def ListRegisteredModelVersions(
+        self, request: pb.ListRegisteredModelVersionsRequest, call: Call
+    ) -> pb.ListRegisteredModelVersionsResponse:
+        arguments.one_of(id=request.id, ref=request.ref)
+        links, token = registry.page(
+            call.session,
+            catalog.find(call.session, call.principal, "model", id_=request.id, ref=request.ref),
+            filter_=request.filter,
+            order_by=request.order_by,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        views = registry.describe(call.session, call.principal, links)
+        return pb.ListRegisteredModelVersionsResponse(
+            versions=[link_message(view) for view in views], next_page_token=token
+        )
+
+    def DeleteRegisteredModelVersion(
+        self, request: pb.DeleteRegisteredModelVersionRequest, call: Call
+    ) -> pb.DeleteRegisteredModelVersionResponse:
+        link = registry.get_link(call.session, call.principal, arguments.required("id", request.id))
+        deletes.delete_link(call.session, call.principal, link)
+        return pb.DeleteRegisteredModelVersionResponse()
+
+    def UpdateAliases(self, request: pb.UpdateAliasesRequest, call: Call) -> pb.UpdateAliasesResponse:
+        arguments.one_of(collection_id=request.collection_id, ref=request.ref)
+        row = catalog.find(call.session, call.principal, None, id_=request.collection_id, ref=request.ref)
+        changes = [
+            Change(
+                update.alias,
+                update.version,
+                update.expected_version if update.HasField("expected_version") else None,
+            )
+            for update in request.updates
+        ]
+        positions = aliases.update(call.session, call.principal, catalog.lock(call.session, row), changes)
+        return pb.UpdateAliasesResponse(
+            aliases=[
+                pb.AliasPosition(alias=position.row.alias, version=f"v{position.number}")
+                for position in positions
+            ]
+        )
+
+
+def _shown(call: Call, row: Collection) -> pb.RegisteredModel:
+    return model_message(catalog.describe(call.session, [row])[0])
+
+
+def _shown_link(call: Call, link: Link) -> pb.RegisteredModelVersion:
+    return link_message(registry.describe(call.session, call.principal, [link])[0])

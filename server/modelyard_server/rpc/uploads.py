@@ -1,0 +1,69 @@
+"""UploadService: what is missing, and chunks on their way into packs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from modelyard import errors
+from modelyard.chunking import Chunk
+from modelyard.v1 import upload_pb2 as pb
+from modelyard.v1 import upload_pb2_grpc
+from modelyard_server.domain import uploads
+from modelyard_server.packs.writer import PackWriter
+from modelyard_server.rpc.call import Call, StreamCall
+from modelyard_server.rpc.limits import StreamLimit
+
+
+class UploadServicer(upload_pb2_grpc.UploadServiceServicer):
+    """Uploads over the wire; the rules are in `domain.uploads`, the bytes go through `packs.writer`."""
+
+    def __init__(self, writer: PackWriter, streams: StreamLimit) -> None:
+        self._writer = writer
+        self._streams = streams
+
+    def CreateUpload(self, request: pb.CreateUploadRequest, call: Call) -> pb.CreateUploadResponse:
+        upload = uploads.create(call.session, call.principal, request.entity, request.project)
+        expires = Timestamp()
+        expires.FromMicroseconds(upload.expires_at)
+        return pb.CreateUploadResponse(upload_id=upload.id, expire_time=expires)
+
+    def FindMissingChunks(
+        self, request: pb.FindMissingChunksRequest, call: Call
+    ) -> pb.FindMissingChunksResponse:
+        chunks = [Chunk(chunk.digest, chunk.size) for chunk in request.chunks]
+        missing = uploads.missing(call.session, call.principal, request.upload_id, chunks)
+        return pb.FindMissingChunksResponse(missing=missing)
+
+    def DeleteUpload(self, request: pb.DeleteUploadRequest, call: Call) -> pb.DeleteUploadResponse:
+        uploads.remove(call.session, call.principal, request.upload_id)
+        return pb.DeleteUploadResponse()
+
+    async def UploadChunks(
+        self, stream: AsyncIterator[pb.UploadChunksRequest], call: StreamCall
+    ) -> AsyncIterator[pb.UploadChunksResponse]:
+        with self._streams:
+            first = await anext(stream, None)
+            if first is None:
+                return
+            upload = await call.read(lambda session: uploads.find(session, call.principal, first.upload_id))
+            async with self._writer.stream(upload.id, upload.entity_id) as sink:
+                async for durable in sink.exchange(_messages(first, stream)):
+                    yield pb.UploadChunksResponse(durable_chunks=durable)
+
+
+async def _messages(
+    first: pb.UploadChunksRequest, stream: AsyncIterator[pb.UploadChunksRequest]
+) -> AsyncIterator[tuple[list[Chunk], bytes]]:
+    yield _chunks(first), first.data
+    async for message in stream:
+        if message.upload_id:
+            raise errors.InvalidField.of("upload_id", "belongs into the first message only")
+        yield _chunks(message), message.data
+
+
+def _chunks(message: pb.UploadChunksRequest) -> list[Chunk]:
+    chunks = [Chunk(chunk.digest, chunk.size) for chunk in message.chunks]
+    uploads.check_chunks(chunks)
+    return chunks

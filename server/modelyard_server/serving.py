@@ -1,0 +1,118 @@
+"""A gRPC server's life: bind, say where, serve, drain, end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from modelyard_server.folder import Advertisement
+from modelyard_server.rpc import services
+from modelyard_server.rpc.activity import Activity
+from modelyard_server.settings import Settings, StartError, bracketed, serves_line
+
+log = logging.getLogger(__name__)
+
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+"""How the folder's owner reaches a server that listens on every address."""
+_IDLE_CHECKS = 4
+"""Times in an idle period that an embedded server looks whether it is over."""
+
+
+def make_server(settings: Settings, interceptor: grpc.aio.ServerInterceptor) -> Any:
+    """A server without services and ports."""
+    options = [
+        ("grpc.so_reuseport", int(settings.workers > 1)),
+        # Clients behind balancers ping idle connections; that is no reason to cut them.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.keepalive_time_ms", 120_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]
+    return grpc.aio.server(interceptors=[interceptor], options=options)
+
+
+async def serve(
+    server: Any, settings: Settings, activity: Activity, advertisement: Advertisement | None
+) -> None:
+    """Serves until SIGTERM, SIGINT or, embedded, idleness; then drains. Raises StartError."""
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    reflection.enable_server_reflection(
+        (*services.NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+    )
+    port = _bind(server, settings)
+    await server.start()
+    for name in ("", *services.NAMES):
+        await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
+    ending = _on_signals()
+    _announce(settings, port, advertisement)
+    try:
+        await _until_over(ending, settings, activity)
+    finally:
+        # Out of sight first: who looks for a server from now on starts a new one.
+        if advertisement is not None:
+            advertisement.withdraw()
+        activity.stopping = True
+        await healthy.enter_graceful_shutdown()
+        await server.stop(settings.drain_seconds)
+
+
+def _bind(server: Any, settings: Settings) -> int:
+    address = f"{bracketed(settings.host)}:{settings.port}"
+    try:
+        if settings.tls_cert and settings.tls_key:
+            pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
+            port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+        else:
+            port = server.add_insecure_port(address)
+    except OSError as error:
+        raise StartError(f"the TLS certificate or key cannot be read: {error}") from error
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise StartError(
+            f"cannot listen on {address}: another process has the port, or the address is not ours"
+        )
+    return int(port)
+
+
+def _announce(settings: Settings, port: int, advertisement: Advertisement | None) -> None:
+    if advertisement is not None:
+        host = _EVERYWHERE.get(settings.host, bracketed(settings.host))
+        advertisement.publish(f"{settings.scheme}://{host}:{port}")
+    print(serves_line(settings, port), flush=True)
+
+
+def _on_signals() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; the second one ends the process at once."""
+    ending = asyncio.Event()
+
+    def on_signal() -> None:
+        if ending.is_set():
+            log.warning("stopped at once by a second signal")
+            sys.stderr.flush()
+            os._exit(1)
+        ending.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    return ending
+
+
+async def _until_over(ending: asyncio.Event, settings: Settings, activity: Activity) -> None:
+    if not settings.embedded:
+        await ending.wait()
+        return
+    while not ending.is_set() and activity.idle_seconds < settings.idle_seconds:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ending.wait(), settings.idle_seconds / _IDLE_CHECKS)

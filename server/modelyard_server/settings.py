@@ -1,0 +1,124 @@
+"""What a server was asked to be: the options of the command line, parsed once."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 7600
+EMBEDDED_IDLE_SECONDS = 60.0
+DRAIN_SECONDS = 30.0
+
+
+class StartError(Exception):
+    """Why a server or a maintenance command does not start: one sentence with what to do."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the metadata and the bytes are. `folder` is None unless they lie in a data folder."""
+
+    database: str
+    store: str
+    folder: Path | None
+
+    @property
+    def description(self) -> str:
+        """The place in words, without passwords."""
+        if self.folder is not None:
+            return f"data: {self.folder}"
+        return f"database: {without_secrets(self.database)}, store: {without_secrets(self.store)}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a server runs. `port` 0 takes any free one; `idle_seconds` is for embedded servers only."""
+
+    place: Place
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
+    workers: int = 1
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    no_auth: bool = False
+    embedded: bool = False
+    idle_seconds: float = EMBEDDED_IDLE_SECONDS
+    log_level: str = "info"
+    drain_seconds: float = DRAIN_SECONDS
+
+    @property
+    def scheme(self) -> str:
+        """How clients write the address."""
+        return "grpcs" if self.tls_cert else "grpc"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+    def check(self) -> None:
+        """Refuses combinations that cannot work. Raises StartError."""
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise StartError("--tls-cert and --tls-key go together: give both or neither")
+        if self.embedded and self.place.folder is None:
+            raise StartError("--embedded serves a data folder: leave --database away")
+        if self.embedded and not self.loopback:
+            raise StartError("--embedded is for this machine only: leave --host away")
+        if self.workers > 1 and self.place.database.startswith("sqlite"):
+            raise StartError("--workers needs PostgreSQL: give --database postgresql://… and --store")
+
+
+def serves_line(settings: Settings, port: int) -> str:
+    """What a server prints when it serves."""
+    return f"modelyard serves {settings.scheme}://{bracketed(settings.host)}:{port} ({settings.place.description})"
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def place_of(data: Path | None, database: str | None, store: str | None) -> Place:
+    """The place that the options name. Raises StartError.
+
+    `data` holds both the metadata and the bytes; a PostgreSQL database needs a store that says
+    where the bytes go; a store alone takes only the bytes out of the folder.
+    """
+    if database and not database.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
+        raise StartError("--database takes postgresql://user:password@host/name; for SQLite give --data DIR")
+    if database and not store:
+        raise StartError("--database also needs --store: s3://bucket?endpoint=… or file:///folder")
+    if database and store:
+        return Place(database.replace("postgres://", "postgresql://", 1), store, None)
+    folder = (data or default_folder()).expanduser().absolute()
+    return Place(f"sqlite:///{folder / 'modelyard.db'}", store or str(folder / "store"), folder)
+
+
+def default_folder() -> Path:
+    """The user's data folder, the same from every directory."""
+    import platformdirs  # not needed when a folder is given
+
+    return Path(platformdirs.user_data_dir("modelyard"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def without_secrets(url: str) -> str:
+    """A URL without the password in it and without its query."""
+    parts = urlsplit(url)
+    if not parts.netloc:
+        return url
+    user = f"{parts.username}@" if parts.username else ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{user}{parts.hostname or ''}{port}{parts.path}"

@@ -1,0 +1,85 @@
+"""modelyard keeps machine-learning models: where each came from, which are worth using, and the bytes.
+
+import modelyard
+
+run = modelyard.init(project="digits")
+run.log({"acc": 0.93})
+run.log_model("model.npz", name="digits")
+run.finish()
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelyard import errors
+from modelyard.api import Api
+from modelyard.artifact import Artifact, ArtifactTTL
+from modelyard.login import login
+from modelyard.run import AlertLevel, Run
+from modelyard.session import finish, init, observe
+from modelyard.settings import Settings
+from modelyard.terminal import termerror, termlog, termwarn
+from modelyard.version import __version__
+from modelyard.without_init import BeforeInit, of_active_run
+
+__all__ = [
+    "AlertLevel",
+    "Api",
+    "Artifact",
+    "ArtifactTTL",
+    "Run",
+    "Settings",
+    "__version__",
+    "alert",
+    "config",
+    "define_metric",
+    "errors",
+    "finish",
+    "init",
+    "link_artifact",
+    "link_model",
+    "log",
+    "log_artifact",
+    "log_model",
+    "login",
+    "run",
+    "save",
+    "summary",
+    "termerror",
+    "termlog",
+    "termwarn",
+    "unwatch",
+    "use_artifact",
+    "use_model",
+    "watch",
+]
+
+log = of_active_run(Run.log)
+log_model = of_active_run(Run.log_model)
+use_model = of_active_run(Run.use_model)
+link_model = of_active_run(Run.link_model)
+log_artifact = of_active_run(Run.log_artifact)
+use_artifact = of_active_run(Run.use_artifact)
+link_artifact = of_active_run(Run.link_artifact)
+define_metric = of_active_run(Run.define_metric)
+save = of_active_run(Run.save)
+alert = of_active_run(Run.alert)
+watch = of_active_run(Run.watch)
+unwatch = of_active_run(Run.unwatch)
+
+# The active run under the names that scripts use. `run` stands over the module
+# of that name, which nobody needs to reach as an attribute.
+run: Run | None = None
+config: Any = BeforeInit("config")
+summary: Any = BeforeInit("summary")
+
+
+def _follow(active: Run | None) -> None:
+    names = globals()
+    names["run"] = active
+    names["config"] = active.config if active else BeforeInit("config")
+    names["summary"] = active.summary if active else BeforeInit("summary")
+
+
+observe(_follow)

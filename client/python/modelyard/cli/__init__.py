@@ -1,0 +1,45 @@
+"""The command `modelyard`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from modelyard import errors
+from modelyard.cli.entry import modelyard
+
+__all__ = ["main"]
+
+EXIT_ERROR = 1
+EXIT_USAGE = 2
+EXIT_NOT_FOUND = 3
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command and ends the process: 0 done, 1 error, 2 wrong usage, 3 not found."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Runs the command and returns its exit code. Errors are one line on stderr."""
+    try:
+        # Without standalone mode click gives the code of `ctx.exit` back as the value.
+        result = modelyard.main(arguments, prog_name="modelyard", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return _failed("stopped", EXIT_ERROR)
+    except errors.NotFound as error:
+        return _failed(f"{error}. `modelyard ls` shows what there is", EXIT_NOT_FOUND)
+    except errors.AuthenticationError as error:
+        return _failed(f"{error}. `modelyard login` keeps a key", EXIT_ERROR)
+    except (errors.Error, ValueError, AssertionError, OSError) as error:
+        return _failed(str(error), EXIT_ERROR)
+    return result if isinstance(result, int) else 0
+
+
+def _failed(text: str, code: int) -> int:
+    click.echo(f"modelyard: {text}", err=True)
+    return code

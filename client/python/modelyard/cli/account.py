@@ -1,0 +1,62 @@
+"""`modelyard login` and `modelyard completion`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from click.shell_completion import get_completion_class
+
+from modelyard import credentials, terminal
+from modelyard.cli.output import as_json, print_json
+from modelyard.login import login as keep
+
+
+@click.command()
+@click.argument("key", required=False)
+@click.option("--host", help="Address of the server, such as grpcs://models.example.org:443.")
+@click.option("--forget", is_flag=True, help="Delete what was kept.")
+@as_json
+def login(key: str | None, host: str | None, forget: bool, json: bool) -> None:
+    """Keep the address of a server and the KEY for it, readable by you alone.
+
+    With --host and no KEY on a terminal, the key is asked for without showing it.
+    Both are tried before they are kept.
+    """
+    if forget:
+        there = credentials.forget()
+        _say({"forgotten": there}, "forgotten" if there else "nothing was kept", json)
+        return
+    if key is None and host and sys.stdin.isatty():
+        key = click.prompt("API key (empty: none)", default="", show_default=False, hide_input=True)
+    terminal.silence(json or None)
+    done = keep(key=key, host=host)
+    if json:
+        print_json(
+            {"logged_in": done, "host": credentials.load().host, "file": str(credentials.config_file())}
+        )
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script of a SHELL.
+
+    bash: eval "$(modelyard completion bash)" in ~/.bashrc; zsh likewise in
+    ~/.zshrc; fish: modelyard completion fish > ~/.config/fish/completions/modelyard.fish
+    """
+    from modelyard.cli.entry import modelyard
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.ClickException(f"no completion for {shell}")
+    completer = kind(modelyard, {}, "modelyard", "_MODELYARD_COMPLETE")
+    # click asks the shell for its version first, which fails where that shell is not installed.
+    click.echo(completer.source_template % completer.source_vars())
+
+
+def _say(content: dict[str, object], text: str, json: bool) -> None:
+    if json:
+        print_json(content)
+    else:
+        click.echo(text)

@@ -1,0 +1,131 @@
+"""All there is to say about one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from modelyard.cli.output import moment, print_facts, print_table
+from modelyard.closing import shown
+from modelyard.terminal import human_bytes, plural
+
+if TYPE_CHECKING:
+    from modelyard import records
+    from modelyard.cli.find import Thing
+    from modelyard.connection import Connection
+
+_FILES_SHOWN = 20
+_VERSIONS_SHOWN = 50
+
+
+def for_scripts(connection: Connection, thing: Thing) -> dict[str, Any]:
+    """A thing as JSON, with its kind; a version with its files, a collection with its newest versions."""
+    from modelyard import catalog, records
+    from modelyard.transfer import manifest
+
+    content: dict[str, Any] = {"kind": _kind(thing), **records.as_json(thing)}
+    if isinstance(thing, records.Collection):
+        versions: Iterator[records.Link | records.Version] = catalog.versions(connection, thing.id)
+        if thing.registered:
+            versions = catalog.links(connection, thing.id)
+        content["versions"] = [records.as_json(item) for item in islice(versions, _VERSIONS_SHOWN)]
+    elif isinstance(thing, records.Version | records.Link):
+        version = thing if isinstance(thing, records.Version) else thing.source
+        content["files"] = [
+            {"path": entry.path, "size": entry.size, "digest": entry.digest.hex()}
+            for entry in manifest(connection, version.id)
+        ]
+    return content
+
+
+def print_version(connection: Connection, version: records.Version, link: records.Link | None = None) -> None:
+    """A version, or the link it was reached through, with its first files."""
+    from modelyard.transfer import manifest
+
+    through = [("Link", link.ref), ("Aliases", ", ".join(link.aliases))] if link else []
+    print_facts(
+        [
+            *through,
+            ("Source version" if link else "Version", version.ref),
+            ("Its aliases" if link else "Aliases", ", ".join(version.aliases)),
+            ("Type", version.type),
+            ("Linked to", "\n".join(version.linked_to)),
+            ("Description", version.description),
+            ("Tags", ", ".join(version.tags)),
+            ("Metadata", _entries(version.metadata)),
+            ("Logged", f"{moment(version.create_time)} by {version.created_by}"),
+            ("Run", _producer(connection, version)),
+            ("Size", f"{plural(version.file_count, 'file')}, {human_bytes(version.size)}"),
+            ("Digest", version.digest),
+        ]
+    )
+    entries = manifest(connection, version.id)
+    rows = [[entry.path, human_bytes(entry.size or 0)] for entry in entries[:_FILES_SHOWN]]
+    if rows:
+        click.echo()
+        print_table(["FILE", "SIZE"], rows)
+    if len(entries) > _FILES_SHOWN:
+        click.echo(f"… and {len(entries) - _FILES_SHOWN:,} more")
+
+
+def print_collection(connection: Connection, collection: records.Collection) -> None:
+    """An artifact or a registered model, without its versions."""
+    print_facts(
+        [
+            ("Registered model" if collection.registered else "Artifact", collection.ref),
+            ("Type", collection.type),
+            ("Versions", str(collection.version_count)),
+            ("Description", collection.description),
+            ("Tags", ", ".join(collection.tags)),
+            ("Made", moment(collection.create_time)),
+        ]
+    )
+    click.echo()
+
+
+def print_run(run: records.RunRecord) -> None:
+    """A run with its config and summary."""
+    summary = {key: value for key, value in run.summary.items() if not key.startswith("_")}
+    print_facts(
+        [
+            ("Run", run.path),
+            ("Name", run.display_name),
+            ("State", run.state if not run.exit_code else f"{run.state} (exit code {run.exit_code})"),
+            ("Started", f"{moment(run.create_time)} by {run.created_by}"),
+            ("Ended", moment(run.finish_time)),
+            ("Group", run.group),
+            ("Job type", run.job_type),
+            ("Tags", ", ".join(run.tags)),
+            ("Notes", run.notes),
+            ("Last step", str(run.last_step) if run.last_step >= 0 else ""),
+            ("Config", _entries(run.config)),
+            ("Summary", _entries(summary)),
+        ]
+    )
+
+
+def _producer(connection: Connection, version: records.Version) -> str:
+    from modelyard import catalog, errors
+
+    if not version.producer_run_id:
+        return ""
+    try:
+        return catalog.run_by_id(connection, version.producer_run_id).path
+    except errors.NotFound:
+        return "(deleted)"
+
+
+def _entries(entries: dict[str, Any]) -> str:
+    return "\n".join(f"{key} = {shown(value)}" for key, value in entries.items())
+
+
+def _kind(thing: Thing) -> str:
+    from modelyard import records
+
+    if isinstance(thing, records.Collection):
+        return "registered_model" if thing.registered else "artifact"
+    names = {records.Version: "version", records.Link: "link", records.RunRecord: "run"}
+    return names[type(thing)]

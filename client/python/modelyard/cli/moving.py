@@ -1,0 +1,123 @@
+"""`modelyard log`, `use` and `link`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from modelyard import refs
+from modelyard.cli.output import as_json, print_json
+from modelyard.progress import SILENT, Progress
+from modelyard.settings import Settings, current
+from modelyard.terminal import human_bytes, plural
+
+
+@click.command()
+@click.argument("path", type=click.Path(exists=True))
+@click.option("--project", help="Project, or entity/project. Default: MODELYARD_PROJECT, else uncategorized.")
+@click.option("--name", help="Name of the artifact. Default: the basename of PATH.")
+@click.option("--alias", "aliases", multiple=True, help="Alias to set besides latest; may be repeated.")
+@click.option("--type", "kind", help="Type of the artifact. Default: the type the name has, else model.")
+@click.option("--description", default="", help="Free text.")
+@as_json
+def log(
+    path: str,
+    project: str | None,
+    name: str | None,
+    aliases: tuple[str, ...],
+    kind: str | None,
+    description: str,
+    json: bool,
+) -> None:
+    """Log the file or folder at PATH as a version. No run is made.
+
+    Content that the newest version has already makes no new one.
+    """
+    from modelyard import changes, draft, records, transfer
+    from modelyard.connection import connect
+
+    settings = current()
+    entity, where = _project(project, settings)
+    name = refs.check_artifact_name(name or Path(path).absolute().name)
+    version = transfer.VersionDraft(
+        entity=entity,
+        project=where,
+        name=name,
+        type=kind or "",
+        description=description,
+        aliases=changes.alias_list(aliases),
+    )
+    message, created = transfer.upload(connect(settings), version, draft.files_at(path), progress=_bar(json))
+    found = records.version(message)
+    if json:
+        print_json({**records.as_json(found), "created": created})
+        return
+    size = f"{plural(found.file_count, 'file')}, {human_bytes(found.size)}"
+    click.echo(f"{'Logged' if created else 'Unchanged:'} {found.ref} ({size})")
+    click.echo(f"Use it: modelyard use {found.ref}", err=True)
+
+
+@click.command()
+@click.argument("ref")
+@click.option("--root", type=click.Path(file_okay=False), help="Folder. Default: ./artifacts/<name:vN>.")
+@as_json
+def use(ref: str, root: str | None, json: bool) -> None:
+    """Download the version that REF means, and print where it is."""
+    from modelyard import records, transfer
+    from modelyard.cli.find import open_version
+    from modelyard.connection import connect
+
+    settings = current()
+    connection = connect(settings)
+    version, link = open_version(connection, settings, ref)
+    place = Path(root).absolute() if root else settings.artifact_root / f"{version.name}:v{version.number}"
+    cache = transfer.Cache(Path(settings.cache_dir)) if settings.cache_dir else transfer.Cache()
+    message: Any = version  # has the fields of the message that a download reads
+    transfer.download(connection, message, place, cache=cache, progress=_bar(json))
+    if json:
+        through = {"link": link.ref} if link else {}
+        print_json({"path": str(place), **through, "version": records.as_json(version)})
+    else:
+        click.echo(str(place))
+
+
+@click.command()
+@click.argument("ref")
+@click.argument("model")
+@click.option("--alias", "aliases", multiple=True, help="Alias to set on the link; may be repeated.")
+@as_json
+def link(ref: str, model: str, aliases: tuple[str, ...], json: bool) -> None:
+    """Link the version REF into the registered MODEL, which is made when needed.
+
+    MODEL is name, project/name or entity/project/name; a bare name means model-registry.
+    """
+    from modelyard import catalog, changes, records
+    from modelyard.cli.find import open_version
+    from modelyard.connection import connect
+
+    settings = current()
+    connection = connect(settings)
+    version, _ = open_version(connection, settings, ref)
+    target = changes.target_ref(model, settings.entity or version.entity)
+    made = catalog.link(connection, version.id, target, changes.alias_list(aliases))
+    if json:
+        print_json(records.as_json(made))
+    else:
+        click.echo(f"Linked {version.ref} as {made.ref} ({', '.join(made.aliases)})")
+
+
+def _project(text: str | None, settings: Settings) -> tuple[str, str]:
+    """Entity and project; empty where the server's default is meant."""
+    entity, _, project = (text or settings.project or "").rpartition("/")
+    if entity:
+        refs.check_owner(entity, "entity")
+    if project:
+        refs.check_owner(project, "project")
+    return entity or settings.entity or "", project
+
+
+def _bar(json: bool) -> Progress | None:
+    """None lets the transfer show a bar on a terminal."""
+    return SILENT if json else None

@@ -1,0 +1,64 @@
+"""What commands print: tables that fit the terminal, or JSON for scripts."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_GAP = "  "
+_NARROWEST = 6
+
+
+def as_json(command: _F) -> _F:
+    """Adds `--json` to a command."""
+    return click.option("--json", "json", is_flag=True, help="Print JSON, for scripts.")(command)
+
+
+def print_json(content: Any) -> None:
+    """Prints JSON on stdout, on several lines."""
+    click.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table as wide as the terminal at most; the widest columns are cut first."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    widths = fit([max(len(row[index]) for row in [head, *rows]) for index in range(len(head))], width)
+    for row in [head, *rows]:
+        cells = [_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
+        click.echo(_GAP.join(cells).rstrip())
+
+
+def fit(widths: Sequence[int], total: int) -> list[int]:
+    """Column widths that fit `total` characters, down to 6 each."""
+    room = total - len(_GAP) * (len(widths) - 1)
+    fitted = list(widths)
+    while sum(fitted) > room and max(fitted) > _NARROWEST:
+        fitted[fitted.index(max(fitted))] -= 1
+    return fitted
+
+
+def print_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """Names and values, one a line; those without a value are left out."""
+    shown = [(name, value) for name, value in facts if value]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        lines = value.split("\n")
+        click.echo(f"{name:<{width}}  {lines[0]}".rstrip())
+        for line in lines[1:]:
+            click.echo(f"{'':<{width}}  {line}".rstrip())
+
+
+def moment(time: datetime.datetime | None) -> str:
+    """A time for people, in their zone, to the minute."""
+    return time.astimezone().strftime("%Y-%m-%d %H:%M") if time else ""
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

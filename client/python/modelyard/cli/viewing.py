@@ -1,0 +1,144 @@
+"""`modelyard ls` and `modelyard show`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from modelyard import errors, refs
+from modelyard.cli import details
+from modelyard.cli.output import as_json, moment, print_json, print_table
+from modelyard.closing import shown
+from modelyard.settings import Settings, current
+from modelyard.terminal import human_bytes
+
+if TYPE_CHECKING:
+    from modelyard import records
+    from modelyard.connection import Connection
+
+_T = TypeVar("_T")
+_Lists = Mapping[str, Sequence["records.Version | records.Link | records.Collection | records.RunRecord"]]
+
+
+@click.command()
+@click.argument("what", required=False, metavar="[PROJECT|MODEL]")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Most lines of a kind.")
+@as_json
+def ls(what: str | None, limit: int, json: bool) -> None:
+    """List artifacts and registered models; of a PROJECT also its runs; of a MODEL its versions.
+
+    PROJECT is [entity/]project, MODEL [[entity/]project/]name.
+    """
+    from modelyard import records
+    from modelyard.connection import connect
+
+    settings = current()
+    connection = connect(settings)
+    text = (what or "").rstrip("/")
+    lists: _Lists = {} if text.count("/") == 2 else _project(connection, settings, text, limit)
+    if text and not any(lists.values()):
+        lists = {"versions": _versions(connection, settings, text, limit)}
+    if json:
+        print_json({kind: [records.as_json(item) for item in items] for kind, items in lists.items()})
+        return
+    for kind, items in lists.items():
+        if items:
+            print_table(*_table(kind, items))
+    if not any(lists.values()):
+        click.echo("Nothing yet. `modelyard log PATH --name NAME` keeps a first model.", err=True)
+
+
+@click.command()
+@click.argument("ref")
+@as_json
+def show(ref: str, json: bool) -> None:
+    """Show a version, an artifact, a registered model, or a run (entity/project/run_id)."""
+    from modelyard import records
+    from modelyard.cli.find import open_thing
+    from modelyard.connection import connect
+
+    settings = current()
+    connection = connect(settings)
+    thing = open_thing(connection, settings, ref)
+    if json:
+        print_json(details.for_scripts(connection, thing))
+    elif isinstance(thing, records.RunRecord):
+        details.print_run(thing)
+    elif isinstance(thing, records.Collection):
+        details.print_collection(connection, thing)
+        print_table(*_table("versions", _of_collection(connection, thing, 50)))
+    elif isinstance(thing, records.Link):
+        details.print_version(connection, thing.source, thing)
+    else:
+        details.print_version(connection, thing)
+
+
+def _project(connection: Connection, settings: Settings, text: str, limit: int) -> _Lists:
+    from modelyard import catalog
+
+    entity, project = ["", *text.split("/")][-2:]
+    entity = entity or settings.entity or ""
+    lists: dict[str, Sequence[records.Collection | records.RunRecord]] = {
+        "artifacts": _some(catalog.artifacts(connection, entity, project), limit),
+        "registered_models": _some(catalog.registered_models(connection, entity, project), limit),
+    }
+    if project:
+        lists["runs"] = _some(catalog.runs(connection, entity, project), limit)
+    return lists
+
+
+def _some(items: Iterator[_T], limit: int) -> list[_T]:
+    try:
+        return list(islice(items, limit))
+    except errors.NotFound:  # no such project: it holds nothing
+        return []
+
+
+def _versions(
+    connection: Connection, settings: Settings, text: str, limit: int
+) -> Sequence[records.Version | records.Link]:
+    from modelyard.cli.find import candidates, find_collection
+
+    for candidate in candidates(refs.parse(text), settings):
+        found = find_collection(connection, candidate)
+        if found is not None:
+            return _of_collection(connection, found, limit)
+    raise errors.NotFound(f"{text}: no such project, artifact or registered model")
+
+
+def _of_collection(
+    connection: Connection, collection: records.Collection, limit: int
+) -> Sequence[records.Version | records.Link]:
+    from modelyard import catalog
+
+    if collection.registered:
+        return list(islice(catalog.links(connection, collection.id), limit))
+    return list(islice(catalog.versions(connection, collection.id), limit))
+
+
+def _table(kind: str, items: Iterable[object]) -> tuple[list[str], list[list[str]]]:
+    from modelyard import records
+
+    rows: list[list[str]] = []
+    head = ["ARTIFACT" if kind == "artifacts" else "REGISTERED MODEL", "TYPE", "VERSIONS", "CHANGED"]
+    for item in items:
+        if isinstance(item, records.Collection):
+            rows.append([item.ref, item.type, str(item.version_count), moment(item.update_time)])
+        elif isinstance(item, records.RunRecord):
+            head = ["RUN", "NAME", "STATE", "STARTED", "SUMMARY"]
+            results = {key: value for key, value in item.summary.items() if not key.startswith("_")}
+            started = moment(item.create_time)
+            rows.append([item.path, item.display_name, item.state, started, shown(results)])
+        elif isinstance(item, records.Link):
+            head = ["VERSION", "ALIASES", "SOURCE VERSION", "LINKED"]
+            aliases = ", ".join(item.aliases)
+            rows.append([f"{item.name}:v{item.number}", aliases, item.source.ref, moment(item.create_time)])
+        elif isinstance(item, records.Version):
+            head = ["VERSION", "ALIASES", "SIZE", "FILES", "LOGGED"]
+            size, files = human_bytes(item.size), str(item.file_count)
+            name = f"{item.name}:v{item.number}"
+            rows.append([name, ", ".join(item.aliases), size, files, moment(item.create_time)])
+    return head, rows

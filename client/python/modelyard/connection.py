@@ -1,0 +1,176 @@
+"""A connection to a server: one channel in each process, made when first needed."""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Before grpc starts: a forked worker must be able to make a channel of its own,
+# and grpc's own log lines are no help to people who train models.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc
+
+from modelyard import addresses, allocator, embedded, errors
+from modelyard.calls import Calls, translate
+from modelyard.settings import Settings
+from modelyard.v1 import (
+    event_pb2_grpc,
+    model_artifact_pb2_grpc,
+    registered_model_pb2_grpc,
+    run_pb2_grpc,
+    upload_pb2_grpc,
+)
+
+_PROBE_SECONDS = 2.0
+_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.keepalive_time_ms", 120_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 3_000),
+    # Otherwise a channel shares the sockets, and the back-off, of every other one to that address.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+class Connection:
+    """Stubs of every service of one server: `runs artifacts registry uploads events`.
+
+    Safe for threads, and for forked processes: each makes a channel of its own.
+    Calls raise the classes of `modelyard.errors`; unary ones are repeated for up
+    to a minute when the server says, or its absence suggests, that this helps.
+    """
+
+    def __init__(
+        self, find: Callable[[], addresses.Endpoint], *, embedded_folder: Path | None = None
+    ) -> None:
+        self._find = find
+        self._lock = threading.Lock()
+        self._pid = 0
+        self._endpoint: addresses.Endpoint | None = None
+        self._channel: grpc.Channel | None = None
+        self._retired: list[grpc.Channel] = []
+        self.embedded_folder = embedded_folder
+        self._calls = calls = Calls(self)
+        self.runs = run_pb2_grpc.RunServiceStub(calls)
+        self.artifacts = model_artifact_pb2_grpc.ModelArtifactServiceStub(calls)
+        self.registry = registered_model_pb2_grpc.RegisteredModelServiceStub(calls)
+        self.uploads = upload_pb2_grpc.UploadServiceStub(calls)
+        self.events = event_pb2_grpc.EventServiceStub(calls)
+
+    @property
+    def channel(self) -> Calls:
+        """What calls go through, with key and errors; another object once the server was found elsewhere."""
+        self.current()
+        return self._calls
+
+    def describe(self) -> str:
+        """The server's address, for sentences."""
+        return str(self._endpoint) if self._endpoint else "an address not found yet"
+
+    def current(self) -> grpc.Channel:
+        """grpc's channel of this process; made, and its server started, at the first call."""
+        with self._lock_of_this_process():
+            if self._channel is None:
+                self._open(self._find())
+            return self._channel
+
+    def credentials(self) -> tuple[tuple[str, str], ...]:
+        """The key as metadata; nothing where there is none."""
+        self.current()
+        token = self._endpoint.token if self._endpoint else ""
+        return (("authorization", f"Bearer {token}"),) if token else ()
+
+    def may_have_moved(self, error: errors.CommError) -> bool:
+        """Whether an embedded server was replaced by another, whose token is a new one."""
+        return self.embedded_folder is not None and isinstance(error, errors.AuthenticationError)
+
+    def reconnect(self) -> None:
+        """Finds the server again: the embedded one may be gone, or back on another port.
+
+        Streams that still run keep their channel.
+        """
+        with self._lock_of_this_process():
+            endpoint = self._find()
+            if endpoint != self._endpoint:
+                if self._channel is not None:
+                    self._retired.append(self._channel)
+                self._open(endpoint)
+
+    def close(self) -> None:
+        """Ends the channel; the next call makes a new one."""
+        with self._lock_of_this_process():
+            for channel in (self._channel, *self._retired):
+                if channel is not None:
+                    channel.close()
+            self._channel, self._endpoint = None, None
+            self._retired.clear()
+
+    def _open(self, endpoint: addresses.Endpoint) -> None:
+        allocator.tune()
+        self._endpoint = endpoint
+        self._channel = open_channel(endpoint)
+        self._calls = Calls(self)
+
+    def _lock_of_this_process(self) -> threading.Lock:
+        if self._pid != os.getpid():
+            # Forked: the parent's channel has no threads here, and its lock may be held for ever.
+            self._pid = os.getpid()
+            self._lock = threading.Lock()
+            self._channel, self._endpoint = None, None
+            self._retired = []
+        return self._lock
+
+
+def open_channel(endpoint: addresses.Endpoint) -> grpc.Channel:
+    """A channel to an endpoint; nothing is sent yet."""
+    options = list(_OPTIONS)
+    if addresses.is_loopback(endpoint.target.rpartition(":")[0].strip("[]")):
+        options.append(("grpc.enable_http_proxy", 0))
+    if endpoint.tls:
+        return grpc.secure_channel(endpoint.target, grpc.ssl_channel_credentials(), options=options)
+    return grpc.insecure_channel(endpoint.target, options=options)
+
+
+def answers(endpoint: addresses.Endpoint) -> bool:
+    """Whether a modelyard server that takes this token answers within 2 s."""
+    from modelyard.v1 import registered_model_pb2 as pb
+
+    with open_channel(endpoint) as channel:
+        stub = registered_model_pb2_grpc.RegisteredModelServiceStub(channel)
+        headers = (("authorization", f"Bearer {endpoint.token}"),) if endpoint.token else ()
+        try:
+            stub.ListRegisteredModels(
+                pb.ListRegisteredModelsRequest(page_size=1), timeout=_PROBE_SECONDS, metadata=headers
+            )
+        except grpc.RpcError as failure:
+            # A new server knows no entity yet: it says so to those alone whose token it takes.
+            return isinstance(translate(failure, str(endpoint)), errors.NotFound)
+    return True
+
+
+def connect(settings: Settings) -> Connection:
+    """The connection that settings ask for; the same one for the same settings.
+
+    Nothing is sent, and no server started, before its first call.
+    """
+    if settings.url:
+        return _remote(settings.url, settings.api_key or "")
+    return _embedded(settings.data_root)
+
+
+@functools.cache
+def _remote(url: str, key: str) -> Connection:
+    endpoint = addresses.parse(url, key)
+    return Connection(lambda: endpoint)
+
+
+@functools.cache
+def _embedded(folder: Path) -> Connection:
+    return Connection(lambda: embedded.find_or_spawn(folder, answers), embedded_folder=folder)

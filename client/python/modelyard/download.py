@@ -1,0 +1,191 @@
+"""The download engine: find out what is missing, fetch it in parallel, check every chunk.
+
+    present already → from the cache → from the server, N calls of DownloadFiles
+    each file: gathered in `.modelyard-….part` beside its place, then renamed
+
+What an interrupted download gathered is checked chunk by chunk and kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+from modelyard import errors
+from modelyard.cache import Cache, Record
+from modelyard.chunking import chunk_digest
+from modelyard.download_stream import Gathering, Span, Tasks, fetch
+from modelyard.folder import Folder, check_paths
+from modelyard.manifest import Connection, FileEntry, manifest
+from modelyard.patience import Patience
+from modelyard.progress import Progress
+from modelyard.v1 import model_artifact_pb2 as pb
+
+CALLS = 3
+TASK_BYTES = 32 << 20
+SMALLEST_TASK_BYTES = 8 << 20
+SPANS_PER_TASK = 1_000
+
+
+def run(
+    connection: Connection,
+    version: pb.ModelArtifactVersion,
+    root: Path,
+    path_prefix: str,
+    progress: Progress,
+    cache: Cache | None,
+) -> None:
+    """See `transfer.download`."""
+    found = manifest(connection, version.id, path_prefix=path_prefix)
+    entries = [entry for entry in found if not entry.uri]
+    check_paths(entries)
+    progress.start("download", sum(entry.size or 0 for entry in entries))
+    # The lock on the version first: whoever waits for it finds the files in the cache afterwards.
+    with cache.lock(version.digest) if cache else nullcontext(), Folder(root) as folder:
+        record = cache.record(root) if cache else Record(None)
+        try:
+            Download(connection, version.id, folder, record, progress, cache).run(entries)
+        finally:
+            record.save()
+            if cache:
+                cache.trim()
+
+
+class Download:
+    """One download into one folder, which it has locked."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        version_id: str,
+        folder: Folder,
+        record: Record,
+        progress: Progress,
+        cache: Cache | None,
+    ) -> None:
+        self._connection = connection
+        self._version_id = version_id
+        self._folder = folder
+        self._record = record
+        self._progress = progress
+        self._cache = cache
+        self._keep = cache is not None
+
+    def run(self, entries: Sequence[FileEntry]) -> None:
+        """Puts every entry in its place. Errors: see `transfer.download`."""
+        missing = [entry for entry in entries if not self._is_there(entry) and not self._from_cache(entry)]
+        if self._cache:
+            # What would push most other things out of the cache does not go in.
+            self._keep = sum(entry.size or 0 for entry in missing) <= self._cache.max_bytes // 2
+        self._fetch([self._gathering(entry) for entry in missing])
+
+    def _is_there(self, entry: FileEntry) -> bool:
+        descriptor = self._folder.open(entry.path)
+        if descriptor is None:
+            return False
+        try:
+            found = os.fstat(descriptor)
+            if found.st_size != entry.size:
+                return False
+            if not self._record.has(entry, found):
+                if not all(good for _, good in checked(entry, descriptor)):
+                    return False
+                self._record.note(entry, found)
+        finally:
+            os.close(descriptor)
+        self._progress.advance(found.st_size, found.st_size)
+        return True
+
+    def _from_cache(self, entry: FileEntry) -> bool:
+        # An empty file is made faster than it is looked up.
+        if self._cache is None or not entry.size or not self._cache.holds(entry):
+            return False
+        part = self._part(entry)
+        try:
+            if os.fstat(part).st_size or not self._cache.take(entry, part):
+                return False
+            found = os.fstat(part)
+        finally:
+            os.close(part)
+        self._folder.finish(entry)
+        self._record.note(entry, found)
+        self._progress.advance(found.st_size, found.st_size)
+        return True
+
+    def _gathering(self, entry: FileEntry) -> Gathering:
+        """The entry with what an earlier download of it has left."""
+        gathering = Gathering(entry, self._part, self._placed)
+        part = self._folder.open_part(entry, make=False) if entry.size else None
+        if part is None:
+            return gathering
+        try:
+            if os.fstat(part).st_size:
+                for number, good in checked(entry, part):
+                    if good:
+                        gathering.have(number)
+                        size = entry.chunks[number].size
+                        self._progress.advance(size, size)
+        finally:
+            os.close(part)
+        return gathering
+
+    def _fetch(self, files: Sequence[Gathering]) -> None:
+        total = sum(file.left for file in files)
+        for file in files:
+            if not file.left:
+                file.complete()
+        if not total:
+            return
+        tasks = Tasks(plan(files, max(SMALLEST_TASK_BYTES, min(TASK_BYTES, total // (2 * CALLS)))))
+        patience = Patience(self._connection)
+        try:
+            fetch(self._connection, self._version_id, tasks, patience, self._progress, calls=CALLS)
+        finally:
+            for file in files:
+                file.close()
+
+    def _part(self, entry: FileEntry) -> int:
+        part = self._folder.open_part(entry)
+        if part is None:
+            raise errors.Error(f"{entry.path!r} cannot be written: its temporary file is in the way")
+        return part
+
+    def _placed(self, entry: FileEntry, part: int, found: os.stat_result) -> None:
+        """Called once every chunk of the entry is in its part file, which is open."""
+        self._folder.finish(entry)
+        self._record.note(entry, found)
+        if self._cache and self._keep and entry.size:
+            folder, name = self._folder.place(entry.path)
+            try:
+                self._cache.add(entry, part, folder, name)
+            finally:
+                os.close(folder)
+
+
+def checked(entry: FileEntry, file: int) -> Iterator[tuple[int, bool]]:
+    """For each chunk of an open file its number, and whether the file has it in its place."""
+    offset = 0
+    for number, chunk in enumerate(entry.chunks):
+        data = os.pread(file, chunk.size, offset)
+        yield number, len(data) == chunk.size and chunk_digest(data) == chunk.digest
+        offset += chunk.size
+
+
+def plan(files: Sequence[Gathering], task_bytes: int) -> Iterator[list[Span]]:
+    """What is missing, in tasks of about `task_bytes` and at most 1,000 spans of consecutive chunks."""
+    task: list[Span] = []
+    room = task_bytes
+    for file in files:
+        for chunk in file.missing():
+            if task and task[-1].continues(chunk):
+                task[-1].add(chunk)
+            else:
+                task.append(Span([chunk]))
+            room -= chunk.size
+            if room <= 0 or len(task) >= SPANS_PER_TASK:
+                yield task
+                task, room = [], task_bytes
+    if task:
+        yield task

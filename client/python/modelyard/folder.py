@@ -1,0 +1,163 @@
+"""The folder a download writes into, and nothing outside of it.
+
+Every step goes from an open folder to the next by name, never through a
+symbolic link, so that neither a hostile manifest nor a link that someone puts
+there meanwhile leads a write elsewhere.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from modelyard import errors, refs
+from modelyard.manifest import FileEntry
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FOLDERS = 64
+
+
+def check_paths(entries: Sequence[FileEntry]) -> None:
+    """Refuses paths that climb, or that cannot all be in one folder. Errors: errors.Error."""
+    files: set[str] = set()
+    for entry in entries:
+        try:
+            refs.check_manifest_path(entry.path)
+        except ValueError as error:
+            raise errors.Error(f"the server sent a path that cannot be written: {error}") from error
+        if entry.path in files:
+            raise errors.Error(f"the server sent the path {entry.path!r} twice")
+        files.add(entry.path)
+    for path in files:
+        parent = path.rpartition("/")[0]
+        while parent:
+            if parent in files:
+                raise errors.Error(f"the server sent {parent!r} both as a file and as a folder")
+            parent = parent.rpartition("/")[0]
+
+
+class Folder:
+    """An open root folder; safe for threads. Made when it does not exist."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.RLock()
+        self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._parents: OrderedDict[str, int] = OrderedDict()
+
+    def __enter__(self) -> Folder:
+        # One download at a time in a folder. Some network file systems have no locks: then two
+        # downloads at once may do the work twice, and each still ends with whole files.
+        with suppress(OSError):
+            fcntl.flock(self._root, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._lock:
+            for descriptor in (*self._parents.values(), self._root):
+                os.close(descriptor)
+            self._parents.clear()
+
+    def open(self, path: str) -> int | None:
+        """Descriptor of a regular file, to read; None when there is none."""
+        with self._lock:
+            try:
+                return self._open_regular(path, _leaf(path), os.O_RDONLY)
+            except FileNotFoundError:
+                return None
+
+    def open_part(self, entry: FileEntry, *, make: bool = True) -> int | None:
+        """Descriptor of the file in which the entry's bytes gather; None when it is not to be made."""
+        flags = os.O_RDWR | (os.O_CREAT if make else 0)
+        with self._lock:
+            try:
+                return self._open_regular(entry.path, _part(entry), flags)
+            except FileNotFoundError:
+                return None
+
+    def finish(self, entry: FileEntry) -> None:
+        """Puts the gathered bytes in their place, all at once."""
+        with self._lock:
+            parent, name = self._parent(entry.path), _leaf(entry.path)
+            try:
+                os.replace(_part(entry), name, src_dir_fd=parent, dst_dir_fd=parent)
+            except IsADirectoryError:
+                raise errors.Error(f"{entry.path!r} cannot be written: a folder has its name") from None
+
+    def place(self, path: str) -> tuple[int, str]:
+        """Where a file is: its open folder, which the caller closes, and its name."""
+        with self._lock:
+            return os.dup(self._parent(path)), _leaf(path)
+
+    def _open_regular(self, path: str, name: str, flags: int) -> int | None:
+        parent = self._parent(path)
+        try:
+            # O_NONBLOCK: opening a pipe that someone put there must not wait for its other end.
+            flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            descriptor = os.open(name, flags, 0o666, dir_fd=parent)
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:
+                return None
+            raise
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        return None
+
+    def _parent(self, path: str) -> int:
+        """The open folder that holds a path; made when it does not exist."""
+        folder = path.rpartition("/")[0]
+        if not folder:
+            return self._root
+        known = self._parents.get(folder)
+        if known is not None:
+            self._parents.move_to_end(folder)
+            return known
+        above = self._parent(folder)
+        opened = self._enter(above, _leaf(folder), folder)
+        self._parents[folder] = opened
+        if len(self._parents) > _OPEN_FOLDERS:
+            os.close(self._parents.popitem(last=False)[1])
+        return opened
+
+    def _enter(self, above: int, name: str, path: str) -> int:
+        with suppress(FileExistsError):
+            os.mkdir(name, dir_fd=above)
+        try:
+            return os.open(name, _FOLDER, dir_fd=above)
+        except OSError as error:
+            if error.errno in {errno.ELOOP, errno.ENOTDIR}:
+                raise errors.Error(
+                    f"{path!r} cannot be written: a file or a symbolic link is in its place"
+                ) from None
+            raise
+
+
+def write_at(file: int, data: bytes | memoryview, offset: int) -> None:
+    """Writes all of the data at an offset. Errors: OSError."""
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(file, view, offset)
+        view = view[count:]
+        offset += count
+
+
+def _leaf(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _part(entry: FileEntry) -> str:
+    # By content: an interrupted download of another version is never taken up as this one's.
+    key = hashlib.sha256(entry.path.encode() + entry.digest).hexdigest()
+    return f".modelyard-{key[:24]}.part"

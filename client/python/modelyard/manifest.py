@@ -1,0 +1,225 @@
+"""What a version consists of: its files as the SDK holds them, and as messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from modelyard.chunking import Chunk, Entry
+
+if TYPE_CHECKING:
+    from modelyard.v1 import model_artifact_pb2 as pb
+    from modelyard.v1 import value_pb2
+    from modelyard.v1.model_artifact_pb2_grpc import ModelArtifactServiceStub
+    from modelyard.v1.upload_pb2_grpc import UploadServiceStub
+
+PAGE_SIZE = 5_000
+CHUNKS_PER_MESSAGE = 10_000  # 40 bytes each on the wire
+MESSAGE_BYTES = 1 << 20
+_ENTRY_OVERHEAD = 128  # digest in hex, sizes and field headers
+
+
+class Connection(Protocol):
+    """What transfers need of a connection."""
+
+    @property
+    def artifacts(self) -> ModelArtifactServiceStub:
+        """Stub of ModelArtifactService."""
+
+    @property
+    def uploads(self) -> UploadServiceStub:
+        """Stub of UploadService."""
+
+    @property
+    def channel(self) -> Any:
+        """The channel under the stubs: streams of bytes skip Protobuf on it."""
+
+    def reconnect(self) -> None:
+        """Finds the server again, or starts the embedded one again."""
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file to upload: its path in the manifest and where its bytes are."""
+
+    path: str
+    source: Path
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file or a reference of a version.
+
+    `size` is in bytes, None for a reference of unknown size; `digest` is the
+    raw file digest (32 bytes), empty for a reference.
+    """
+
+    path: str
+    size: int | None
+    digest: bytes = b""
+    chunks: tuple[Chunk, ...] = ()
+    uri: str = ""
+    tag: str = ""
+    sha256: str = ""
+
+    def digested(self) -> Entry:
+        """What of it enters the version digest."""
+        return Entry(self.path, self.size, self.digest, self.uri, self.tag)
+
+
+@dataclass(frozen=True)
+class VersionDraft:
+    """What a new version is to be, besides its content; as `VersionHeader` in the protos.
+
+    `history_step` is -1 when not known; `ttl_seconds` None means for ever.
+    """
+
+    entity: str
+    project: str
+    name: str
+    type: str
+    description: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    tags: Sequence[str] = ()
+    aliases: Sequence[str] = ()
+    run_id: str = ""
+    history_step: int = -1
+    ttl_seconds: float | None = None
+
+    def header(self, digest: bytes, request_id: str) -> pb.VersionHeader:
+        """The message, with the version digest the content must have."""
+        from google.protobuf.duration_pb2 import Duration
+
+        from modelyard.v1 import model_artifact_pb2 as pb
+
+        header = pb.VersionHeader(
+            entity=self.entity,
+            project=self.project,
+            name=self.name,
+            type=self.type,
+            description=self.description,
+            metadata={key: value_message(value) for key, value in self.metadata.items()},
+            tags=self.tags,
+            aliases=self.aliases,
+            run_id=self.run_id,
+            history_step=self.history_step,
+            digest=digest.hex(),
+            request_id=request_id,
+        )
+        if self.ttl_seconds is not None:
+            ttl = Duration()
+            ttl.FromMilliseconds(round(self.ttl_seconds * 1000))
+            header.ttl.CopyFrom(ttl)
+        return header
+
+
+def value_message(value: Any) -> value_pb2.Value:
+    """A value of config, summary or metadata as a message; its kinds are checked before."""
+    from modelyard.v1 import value_pb2 as pb
+
+    if value is None:
+        return pb.Value(null_value=pb.NULL_VALUE_UNSPECIFIED)
+    if isinstance(value, bool):
+        return pb.Value(bool_value=value)
+    if isinstance(value, int):
+        return pb.Value(int_value=value)
+    if isinstance(value, float):
+        return pb.Value(double_value=value)
+    if isinstance(value, str):
+        return pb.Value(string_value=value)
+    if isinstance(value, Mapping):
+        entries = {key: value_message(item) for key, item in value.items()}
+        return pb.Value(map_value=pb.MapValue(entries=entries))
+    return pb.Value(list_value=pb.ListValue(values=[value_message(item) for item in value]))
+
+
+def manifest(connection: Connection, version_id: str, *, path_prefix: str = "") -> list[FileEntry]:
+    """All entries of a version with their chunks, ordered by path. Errors: NotFound."""
+    from modelyard.v1 import model_artifact_pb2 as pb
+
+    entries: list[pb.ManifestEntry] = []
+    token = ""
+    while True:
+        page = connection.artifacts.ListModelArtifactFiles(
+            pb.ListModelArtifactFilesRequest(
+                version_id=version_id,
+                path_prefix=path_prefix,
+                include_chunks=True,
+                page_size=PAGE_SIZE,
+                page_token=token,
+            )
+        )
+        entries.extend(page.entries)
+        token = page.next_page_token
+        if not token:
+            return _joined(entries)
+
+
+def _joined(entries: Sequence[pb.ManifestEntry]) -> list[FileEntry]:
+    found: list[tuple[pb.ManifestEntry, list[Chunk]]] = []
+    for entry in entries:
+        chunks = [Chunk(chunk.digest, chunk.size) for chunk in entry.chunks]
+        if entry.continued and found:
+            found[-1][1].extend(chunks)
+        else:
+            found.append((entry, chunks))
+    return [_file_entry(entry, chunks) for entry, chunks in found]
+
+
+def _file_entry(entry: pb.ManifestEntry, chunks: Sequence[Chunk]) -> FileEntry:
+    return FileEntry(
+        path=entry.path,
+        size=None if entry.size < 0 else entry.size,
+        digest=bytes.fromhex(entry.digest),
+        chunks=tuple(chunks),
+        uri=entry.reference_uri,
+        tag=entry.reference_tag,
+        sha256=entry.sha256,
+    )
+
+
+def commit_messages(
+    upload_id: str, header: pb.VersionHeader, entries: Sequence[FileEntry]
+) -> Iterator[pb.CommitModelArtifactRequest]:
+    """The stream of CommitModelArtifact: the header, then the manifest in messages of about 1 MiB."""
+    from modelyard.v1 import model_artifact_pb2 as pb
+
+    yield pb.CommitModelArtifactRequest(upload_id=upload_id, header=header)
+    batch: list[pb.ManifestEntry] = []
+    room = MESSAGE_BYTES
+    for entry in entries:
+        for message in _entry_messages(entry):
+            # Chunks are 40 bytes and texts at most 4 KiB, so this stays far below the limit of 4 MiB.
+            size = len(message.chunks) * 42 + len(entry.path) * 4 + len(entry.uri) * 4 + _ENTRY_OVERHEAD
+            if batch and size > room:
+                yield pb.CommitModelArtifactRequest(entries=batch)
+                batch, room = [], MESSAGE_BYTES
+            batch.append(message)
+            room -= size
+    if batch:
+        yield pb.CommitModelArtifactRequest(entries=batch)
+
+
+def _entry_messages(entry: FileEntry) -> Iterator[pb.ManifestEntry]:
+    from modelyard.v1 import model_artifact_pb2 as pb
+    from modelyard.v1 import upload_pb2
+
+    for start in range(0, max(1, len(entry.chunks)), CHUNKS_PER_MESSAGE):
+        chunks = [
+            upload_pb2.Chunk(digest=chunk.digest, size=chunk.size)
+            for chunk in entry.chunks[start : start + CHUNKS_PER_MESSAGE]
+        ]
+        if start:
+            yield pb.ManifestEntry(path=entry.path, chunks=chunks, continued=True)
+            continue
+        yield pb.ManifestEntry(
+            path=entry.path,
+            size=-1 if entry.size is None else entry.size,
+            digest=entry.digest.hex(),
+            chunks=chunks,
+            sha256=entry.sha256,
+            reference_uri=entry.uri,
+            reference_tag=entry.tag,
+        )

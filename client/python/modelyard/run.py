@@ -1,0 +1,334 @@
+"""A run: one execution of training code, and what users hold of it."""
+
+from __future__ import annotations
+
+import enum
+import glob
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from modelyard import errors, terminal
+from modelyard.artifact import Artifact
+from modelyard.history import History
+from modelyard.run_config import Config
+from modelyard.run_summary import Definition, Summary, kinds_of
+from modelyard.settings import Settings
+
+if TYPE_CHECKING:
+    from modelyard.records import RunRecord
+    from modelyard.tracking import Tracking
+
+Aliases = Sequence[str] | str | None
+
+
+class AlertLevel(enum.Enum):
+    """How urgent an alert is."""
+
+    INFO = "INFO"
+    WARN = "WARN"
+    ERROR = "ERROR"
+
+
+class Run:
+    """Made by `modelyard.init()`. Ends with `finish()`, with its `with` block, or with the program.
+
+    With `mode="disabled"` every call is accepted and nothing leaves the process.
+    """
+
+    def __init__(
+        self,
+        record: RunRecord,
+        settings: Settings,
+        config: Config,
+        *,
+        tracking: Tracking | None,
+        resumed: bool = False,
+        started: float | None = None,
+        on_finish: Callable[[Run], None] = lambda run: None,
+    ) -> None:
+        self._record = record
+        self._settings = settings
+        self._config = config
+        self._tracking = tracking
+        self._resumed = resumed
+        self._finished = False
+        self._pid = os.getpid()
+        self._on_finish = on_finish
+        self._name, self._notes, self._tags = record.display_name, record.notes, tuple(record.tags)
+        self._summary = Summary(record.summary)
+        self.start_time = started or time.time()
+        self._history = History(record.last_step + 1, self._summary, self.start_time)
+        if tracking is not None:
+            tracking.start(record, settings, self._history, self._fields)
+            config.on_change(lambda key: tracking.changed(f"config.{key}"))
+
+    def __repr__(self) -> str:
+        return f"<Run {self.path} ({self.name})>"
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish(exit_code=0 if kind is None else 1)
+
+    id = property(lambda self: self._record.run_id, doc="Short id, unique in the project.")
+    entity = property(lambda self: self._record.entity, doc="Who owns it.")
+    project = property(lambda self: self._record.project, doc="What it is about.")
+    group = property(lambda self: self._record.group, doc="Name of the group of runs it belongs to.")
+    job_type = property(lambda self: self._record.job_type, doc="What part of a group it is.")
+    config = property(lambda self: self._config, doc="Its inputs; items and attributes.")
+    summary = property(lambda self: self._summary, doc="Its results; items and attributes.")
+    settings = property(lambda self: self._settings, doc="What it was started with.")
+    step = property(lambda self: self._history.step, doc="The step of the next row.")
+    resumed = property(lambda self: self._resumed, doc="Whether it goes on with a run that existed.")
+    disabled = property(lambda self: self._tracking is None, doc="Whether nothing leaves the process.")
+    offline = property(lambda self: False, doc="Whether it is kept in a folder for later.")
+    mode = property(lambda self: "disabled" if self.disabled else "online", doc="`online` or `disabled`.")
+    path = property(lambda self: f"{self.entity}/{self.project}/{self.id}", doc="`entity/project/run_id`.")
+    url = property(lambda self: f"modelyard show {self.path}", doc="The command that shows it.")
+
+    @property
+    def name(self) -> str:
+        """Name shown to people; may be set."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = str(name)
+        self._changed("display_name")
+
+    @property
+    def notes(self) -> str:
+        """Free text; may be set."""
+        return self._notes
+
+    @notes.setter
+    def notes(self, notes: str) -> None:
+        self._notes = str(notes)
+        self._changed("notes")
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Labels; may be set."""
+        return self._tags
+
+    @tags.setter
+    def tags(self, tags: Iterable[str]) -> None:
+        self._tags = (tags,) if isinstance(tags, str) else tuple(dict.fromkeys(tags))
+        self._changed("tags")
+
+    @property
+    def dir(self) -> str:
+        """A folder for files: `<dir>/modelyard/run-YYYYMMDD_HHMMSS-<id>/files`, made when it is asked for."""
+        moment = time.strftime("%Y%m%d_%H%M%S", time.localtime(self.start_time))
+        root = Path(self._settings.dir or ".").expanduser().absolute()
+        folder = root / "modelyard" / f"run-{moment}-{self.id}" / "files"
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(folder)
+
+    def log(
+        self,
+        data: Mapping[str, Any] | None = None,
+        step: int | None = None,
+        commit: bool | None = None,
+        sync: bool | None = None,
+    ) -> None:
+        """Logs metrics, as one row of the run's history. Returns at once; a thread sends the rows.
+
+        Without `step` the step counts up and the row ends with the call, unless
+        `commit=False` collects into the next row. With `step` the row stays open
+        until a larger step, unless `commit=True`. Names of nested dicts are
+        joined by `.`. A step below the current one is dropped with a warning.
+        Errors: TypeError for anything but a dict with str keys, UsageError after `finish`.
+        """
+        if self._finished:
+            self._check_active("log")
+        if data is None:
+            data = {}
+        if not isinstance(data, Mapping):
+            raise TypeError(f"run.log takes a dict, not {type(data).__name__}")
+        for key in data:
+            if not isinstance(key, str):
+                raise TypeError(f"the keys of a logged dict are str, not {type(key).__name__}")
+        if os.getpid() != self._pid:
+            terminal.termwarn(
+                "run.log in a forked process is ignored: log from the process that called init", repeat=False
+            )
+            return
+        self._history.log(data, None if step is None else int(step), commit)
+
+    def define_metric(
+        self,
+        name: str,
+        step_metric: str | None = None,
+        step_sync: bool | None = None,
+        hidden: bool | None = None,
+        summary: str | None = None,
+        goal: str | None = None,
+        overwrite: bool | None = None,
+    ) -> Definition:
+        """Says what the summary holds of a metric, or of all with a prefix (`val.*`).
+
+        `summary` is one or more of min, max, mean, best, first, last, copy, none.
+        `step_metric` is added to rows that lack it, unless `step_sync=False`.
+        """
+        self._check_active("define_metric")
+        if not isinstance(name, str) or not name or "*" in name[:-1]:
+            raise errors.Error(f"define_metric: the name is text, with '*' at its end only, not {name!r}")
+        sync = step_metric is not None if step_sync is None else step_sync
+        definition = Definition(name, step_metric, sync, kinds_of(summary), goal or "minimize")
+        self._history.define(definition)
+        return definition
+
+    def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
+        """Sends what is left and ends the run: `finished`, or `failed` with an exit code other than 0.
+
+        Calling it again changes nothing. CommError when the server could not be
+        reached for a minute.
+        """
+        if self._finished or os.getpid() != self._pid:
+            return
+        self._finished = True
+        self._on_finish(self)
+        self._history.commit()
+        if self._tracking is not None:
+            self._tracking.finish(self, exit_code or 0, quiet=bool(quiet))
+
+    def log_artifact(
+        self,
+        artifact_or_path: Artifact | str | os.PathLike[str],
+        name: str | None = None,
+        type: str | None = None,
+        aliases: Aliases = None,
+        tags: Sequence[str] | str | None = None,
+    ) -> Artifact:
+        """Logs an artifact, or a file or folder as one, and returns it, committed.
+
+        Equal content makes no new version. A given Artifact becomes the logged
+        one. Errors: ValueError for bad names and for another type than the name has.
+        """
+        tracking = self._check_active("log_artifact")
+        if isinstance(artifact_or_path, Artifact):
+            return tracking.artifacts.log(artifact_or_path, aliases, tags) if tracking else artifact_or_path
+        if tracking is None:
+            return Artifact(name or "disabled", type or "unspecified")
+        return tracking.artifacts.log_path(artifact_or_path, name, type, aliases, tags)
+
+    def use_artifact(
+        self,
+        artifact_or_name: Artifact | str,
+        type: str | None = None,
+        aliases: Aliases = None,
+        use_as: str | None = None,
+    ) -> Artifact:
+        """Records that the run uses a version, and returns it. A bare name: `:latest` in its project."""
+        tracking = self._check_active("use_artifact")
+        if tracking is None:
+            if isinstance(artifact_or_name, Artifact):
+                return artifact_or_name
+            return Artifact("disabled", type or "unspecified")
+        return tracking.artifacts.use(artifact_or_name, type, aliases, use_as)
+
+    def log_model(
+        self, path: str | os.PathLike[str], name: str | None = None, aliases: Aliases = None
+    ) -> None:
+        """Logs a file or a folder as a model; returns when it is committed.
+
+        Default name: `run-<run id>-<basename of path>`. The version gets the
+        aliases given, and `latest`. Errors: ValueError, AssertionError where the
+        name holds artifacts of a type without "model" in it.
+        """
+        tracking = self._check_active("log_model")
+        if tracking is not None:
+            tracking.artifacts.log_model(path, name, aliases)
+
+    def use_model(self, name: str) -> str:
+        """Downloads a model and returns its path, absolute: the file or folder, else the folder of all of it.
+
+        `[[entity/]project/]name[:alias|:vN]`. The use is recorded first. Errors:
+        NotFound (a CommError and a ValueError), AssertionError where it is no model.
+        """
+        tracking = self._check_active("use_model")
+        if tracking is None:
+            return str(self._settings.artifact_root / name.rpartition("/")[2])
+        return tracking.artifacts.use_model(name)
+
+    def link_model(
+        self,
+        path: str | os.PathLike[str],
+        registered_model_name: str,
+        name: str | None = None,
+        aliases: Aliases = None,
+    ) -> Artifact | None:
+        """Logs a path as a model and links it into `model-registry/<registered_model_name>`.
+
+        The registered model is made when it does not exist; `aliases` go to the
+        link only. A path that `use_model` returned, unchanged, is not logged again.
+        """
+        tracking = self._check_active("link_model")
+        if tracking is None:
+            return None
+        return tracking.artifacts.link_model(path, registered_model_name, name, aliases)
+
+    def link_artifact(self, artifact: Artifact, target_path: str, aliases: Aliases = None) -> Artifact:
+        """Links a version (a draft is logged first) into `name`, `project/name` or `entity/project/name`."""
+        tracking = self._check_active("link_artifact")
+        return tracking.artifacts.link(artifact, target_path, aliases) if tracking else artifact
+
+    def save(
+        self, glob_str: str | os.PathLike[str], base_path: str | None = None, policy: str = "live"
+    ) -> list[str]:
+        """Copies the files that match into `run.dir`; they stay on this machine. Returns their new paths."""
+        self._check_active("save")
+        if self.disabled:
+            return []
+        base = Path(base_path or os.path.dirname(os.fspath(glob_str)) or ".")
+        saved = []
+        for match in sorted(glob.glob(os.fspath(glob_str), recursive=True)):
+            if os.path.isfile(match):
+                target = Path(self.dir, os.path.relpath(match, base).replace("..", "_"))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                saved.append(str(shutil.copy2(match, target)))
+        terminal.termwarn(
+            "run.save keeps files in run.dir on this machine; log_artifact sends them", repeat=False
+        )
+        return saved
+
+    def alert(
+        self, title: str, text: str, level: AlertLevel | str | None = None, wait_duration: Any = None
+    ) -> None:
+        """Prints the alert; nothing is sent to anybody."""
+        self._check_active("alert")
+        shown = level.value if isinstance(level, AlertLevel) else level or "INFO"
+        terminal.termwarn(f"alert ({shown}): {title}: {text}")
+
+    def watch(self, models: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Accepted; gradients are not kept."""
+        self._check_active("watch")
+
+    def unwatch(self, models: Any = None) -> None:
+        """Accepted; see `watch`."""
+        self._check_active("unwatch")
+
+    def _check_active(self, call: str) -> Tracking | None:
+        if self._finished:
+            raise errors.UsageError(f"run {self.path} is finished: {call}() needs a new modelyard.init()")
+        return self._tracking
+
+    def _changed(self, field: str) -> None:
+        if self._tracking is not None and not self._finished:
+            self._tracking.changed(field)
+
+    def _fields(self, names: set[str]) -> dict[str, Any]:
+        """Present values of the fields that changed, as far as they are set."""
+        every: dict[str, Any] = {"display_name": self._name, "notes": self._notes, "tags": self._tags}
+        every |= {f"config.{key}": value for key, value in self._config.items()}
+        every |= {f"summary.{key}": value for key, value in self._summary.items()}
+        return {name: every[name] for name in names if name in every}

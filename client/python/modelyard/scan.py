@@ -1,0 +1,32 @@
+"""The rows of a run, from the batches they are stored in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from modelyard import records
+from modelyard.connection import Connection
+from modelyard.v1 import run_pb2 as pb
+
+
+def rows(
+    connection: Connection, run_id: str, started: float, keys: Sequence[str], min_step: int, max_step: int
+) -> Iterator[dict[str, Any]]:
+    """Rows in order of their batches; `run_id` is the global id, `started` in seconds since 1970."""
+    request = pb.ScanMetricHistoryRequest(run_id=run_id, keys=keys, min_step=min_step, max_step=max_step)
+    for reply in connection.runs.ScanMetricHistory(request):
+        yield from _rows_of(reply.batch, started)
+
+
+def _rows_of(batch: pb.MetricBatch, started: float) -> Iterator[dict[str, Any]]:
+    found: list[dict[str, Any]] = [{} for _ in batch.steps]
+    for column in batch.columns:
+        points: Sequence[Any] = (
+            column.doubles or column.ints or [records.value(item) for item in column.values]
+        )
+        for index, point in zip(column.rows or range(len(batch.steps)), points, strict=True):
+            found[index][column.key] = point
+    for row, step, moment in zip(found, batch.steps, batch.timestamps, strict=True):
+        if row:
+            yield {**row, "_step": step, "_timestamp": moment, "_runtime": moment - started}

@@ -1,0 +1,246 @@
+"""The active run of this process: `init`, and what happens when the program ends."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import random
+import string
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, NoReturn
+
+from modelyard import errors, refs, run_config, terminal
+from modelyard.records import RunRecord
+from modelyard.run import Run
+from modelyard.settings import Settings, current
+
+_ID_LETTERS = string.ascii_lowercase + string.digits
+_MODES = {"online", "disabled"}
+_RESUME = {"allow", "must", "never", "auto"}
+
+
+class _Ending:
+    """How the program ends: the exit code its runs get. Installed once, by the first `init`."""
+
+    def __init__(self) -> None:
+        self.code = 0
+        self._installed = False
+
+    def install(self) -> None:
+        if self._installed:
+            return
+        self._installed = True
+        atexit.register(self._finish)
+        self._excepthook, self._exit = sys.excepthook, sys.exit
+        sys.excepthook = self._on_exception
+        # SystemExit reaches no hook, and a job that ends with sys.exit(1) has failed.
+        sys.exit = self._on_exit
+
+    def _on_exception(
+        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+    ) -> Any:
+        self.code = 255 if issubclass(kind, KeyboardInterrupt) else 1
+        return self._excepthook(kind, error, trace)
+
+    def _on_exit(self, status: Any = None, /) -> NoReturn:
+        self.code = status if isinstance(status, int) else int(status is not None)
+        self._exit(status)
+        raise SystemExit(status)
+
+    def _finish(self) -> None:
+        run = active()
+        if run is None:
+            return
+        try:
+            run.finish(exit_code=self.code)
+        except errors.Error as error:
+            terminal.termerror(f"run {run.path} could not be finished: {error}")
+
+
+_ending = _Ending()
+_active: Run | None = None
+_observers: list[Callable[[Run | None], None]] = []
+
+
+def active() -> Run | None:
+    """The run that `init` made and nobody finished; None in a forked process."""
+    return _active if _active is not None and _active._pid == os.getpid() else None
+
+
+def observe(observer: Callable[[Run | None], None]) -> None:
+    """Calls `observer` whenever another run becomes the active one, or none is."""
+    _observers.append(observer)
+
+
+def require_run(call: str) -> Run:
+    """The active run. Error when `init` was not called."""
+    run = active()
+    if run is None:
+        raise errors.Error(f"You must call modelyard.init() before modelyard.{call}()")
+    return run
+
+
+def init(
+    entity: str | None = None,
+    project: str | None = None,
+    dir: str | os.PathLike[str] | None = None,
+    id: str | None = None,
+    name: str | None = None,
+    notes: str | None = None,
+    tags: Sequence[str] | str | None = None,
+    config: Any = None,
+    config_exclude_keys: Sequence[str] | None = None,
+    config_include_keys: Sequence[str] | None = None,
+    allow_val_change: bool | None = None,
+    group: str | None = None,
+    job_type: str | None = None,
+    mode: str | None = None,
+    force: bool | None = None,
+    reinit: bool | str | None = None,
+    resume: bool | str | None = None,
+    save_code: bool | None = None,
+    settings: Settings | Mapping[str, Any] | None = None,
+    resume_from: str | None = None,
+    fork_from: str | None = None,
+    **ignored: Any,
+) -> Run:
+    """Starts a run and makes it the active one; with one active already, returns that one.
+
+    `entity` and `project` come to be at their first use; defaults: the key's
+    entity (embedded: `local`) and `uncategorized`. `config` is a dict, a
+    Namespace or the path of a YAML file. `mode` is `online` or `disabled`.
+    `resume` (`allow`, `must`, `never`) says what to do when `id` exists.
+    `reinit=True` finishes the active run first. Without a server configured,
+    the embedded one is found or started. Errors: CommError, ValueError, ConfigError.
+    """
+    if resume_from is not None or fork_from is not None:
+        raise errors.UsageError(
+            "resume_from and fork_from are not supported; resume='must' goes on at the last step"
+        )
+    if ignored:
+        terminal.termlog(f"init: {', '.join(sorted(ignored))} accepted and ignored", repeat=False)
+    before = active()
+    if before is not None:
+        if not _replaces(reinit):
+            return before
+        before.finish()
+    given = _given(settings)
+    arguments = Settings(
+        entity=entity, project=project, dir=dir, run_id=id, run_name=name, run_notes=notes,
+        run_tags=tags, run_group=group, job_type=job_type, mode=mode, resume=resume,
+    )  # fmt: skip
+    merged = current(arguments.over(given))
+    terminal.silence(merged.silent)
+    _tell(merged)
+    entries = run_config.select(run_config.read(config), config_include_keys, config_exclude_keys)
+    return _start(merged, run_config.Config(entries, allow_val_change=bool(allow_val_change)))
+
+
+def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
+    """Finishes the active run, if there is one."""
+    run = active()
+    if run is not None:
+        run.finish(exit_code, quiet)
+
+
+def _given(settings: Settings | Mapping[str, Any] | None) -> Settings:
+    return settings if isinstance(settings, Settings) else Settings(**dict(settings or {}))
+
+
+def _replaces(reinit: bool | str | None) -> bool:
+    if reinit in {"create_new"}:
+        raise errors.UsageError(
+            "several active runs in one process are not supported; reinit=True ends the one before"
+        )
+    if isinstance(reinit, str):
+        return reinit == "finish_previous"
+    # In a notebook a cell that is run again means a new run.
+    return bool(reinit) or (reinit is None and "ipykernel" in sys.modules)
+
+
+def _tell(settings: Settings) -> None:
+    if settings.borrowed:
+        terminal.termlog(
+            f"{', '.join(settings.borrowed)} read, since no MODELYARD_ variable of that name is set",
+            repeat=False,
+        )
+    if settings.ignored:
+        terminal.termlog(f"settings {', '.join(settings.ignored)} accepted and ignored", repeat=False)
+
+
+def _start(settings: Settings, config: run_config.Config) -> Run:
+    mode = {"dryrun": "offline", "run": "online", "shared": "online"}.get(settings.mode or "", settings.mode)
+    resume = settings.resume
+    if mode == "offline":
+        raise errors.UsageError(
+            'mode="offline" is not supported in this release: without a server configured, '
+            'the embedded one keeps everything on this machine; mode="disabled" keeps nothing'
+        )
+    if mode is not None and mode not in _MODES:
+        raise errors.UsageError(f"mode must be 'online' or 'disabled', not {mode!r}")
+    if resume is not None and resume not in _RESUME:
+        raise errors.UsageError(f"resume must be 'allow', 'must', 'never' or 'auto', not {resume!r}")
+    if resume == "must" and not settings.run_id:
+        raise errors.UsageError("resume='must' needs id=, the run to go on with")
+    if settings.run_id:
+        refs.check_run_id(settings.run_id)
+    run = _disabled(settings, config) if mode == "disabled" else _online(settings, config)
+    _ending.install()
+    _activate(run)
+    return run
+
+
+def _online(settings: Settings, config: run_config.Config) -> Run:
+    from modelyard import tracking
+    from modelyard.connection import connect
+
+    connection = connect(settings)
+    record, resumed = tracking.create(
+        connection,
+        settings=settings,
+        config=config,
+        run_id=settings.run_id or _new_id(),
+        resume=settings.resume,
+    )
+    started = record.create_time.timestamp() if resumed else None
+    if resumed:
+        config = run_config.Config({**record.config, **config}, allow_val_change=config._allow)
+    terminal.termlog(f"{'Resumed' if resumed else 'Started'} run {record.display_name} ({record.path})")
+    terminal.termlog(f"It goes to {tracking.describe_server(connection)}")
+    link = tracking.Tracking(connection)
+    return Run(
+        record, settings, config, tracking=link, resumed=resumed, started=started, on_finish=_deactivate
+    )
+
+
+def _disabled(settings: Settings, config: run_config.Config) -> Run:
+    import datetime
+
+    now = datetime.datetime.now(datetime.UTC)
+    record = RunRecord(
+        id="", run_id=settings.run_id or _new_id(), entity=settings.entity or refs.DEFAULT_ENTITY,
+        project=settings.project or refs.DEFAULT_PROJECT, display_name=settings.run_name or "disabled",
+        state="running", config={}, summary={}, notes=settings.run_notes or "", tags=settings.run_tags or (),
+        group=settings.run_group or "", job_type=settings.job_type or "", created_by="", create_time=now,
+        heartbeat_time=None, finish_time=None, exit_code=0, last_step=-1, metadata={},
+    )  # fmt: skip
+    return Run(record, settings, config, tracking=None, on_finish=_deactivate)
+
+
+def _new_id() -> str:
+    # Not `random.choices`: training code seeds that generator, and each of its runs would get the same id.
+    return "".join(random.SystemRandom().choices(_ID_LETTERS, k=8))
+
+
+def _activate(run: Run | None) -> None:
+    global _active
+    _active = run
+    for observer in _observers:
+        observer(run)
+
+
+def _deactivate(run: Run) -> None:
+    if _active is run:
+        _activate(None)

@@ -1,0 +1,150 @@
+"""What ties a run to its server: how it is made there, fed, and ended."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard import errors, records, terminal
+from modelyard.catalog import value_map
+from modelyard.closing import closing_lines
+from modelyard.connection import Connection
+from modelyard.history import History
+from modelyard.run_artifacts import RunArtifacts
+from modelyard.sender import Fields, Sender
+from modelyard.settings import Settings
+from modelyard.v1 import run_pb2 as pb
+
+if TYPE_CHECKING:
+    from modelyard.run import Run
+
+_POLICIES = {
+    None: pb.RESUME_POLICY_NEVER,
+    "never": pb.RESUME_POLICY_NEVER,
+    "allow": pb.RESUME_POLICY_ALLOW,
+    "auto": pb.RESUME_POLICY_ALLOW,
+    "must": pb.RESUME_POLICY_MUST,
+}
+
+
+class Tracking:
+    """The connection, the sender and the artifacts of one run."""
+
+    artifacts: RunArtifacts
+    _sender: Sender
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def start(self, record: records.RunRecord, settings: Settings, history: History, fields: Fields) -> None:
+        """Begins to send what the history collects."""
+        self._record = record
+        self._history = history
+        self.artifacts = RunArtifacts(self.connection, settings, record, history)
+        self._sender = Sender(self.connection, record.id, history, fields)
+        self._sender.start()
+
+    def changed(self, field: str) -> None:
+        """A field of the run is to be sent."""
+        self._sender.changed(field)
+
+    def flush(self) -> None:
+        """Sends what is waiting, now."""
+        self._sender.flush()
+
+    def finish(self, run: Run, exit_code: int, *, quiet: bool) -> None:
+        """Sends the rest, ends the run and says what was kept. CommError when the server is away."""
+        self._sender.stop()
+        try:
+            self.connection.runs.FinishRun(pb.FinishRunRequest(id=self._record.id, exit_code=exit_code))
+        except errors.NotFound:
+            terminal.termwarn(f"run {run.path} was deleted while it ran")
+        if not quiet:
+            counts = [
+                (self._sender.rows_sent, "metric row"),
+                (self.artifacts.logged, "artifact version"),
+                (self.artifacts.linked, "link"),
+            ]
+            for line in closing_lines(
+                run.name, run.path, self._sender.curves, run.summary, counts, exit_code
+            ):
+                terminal.termlog(line)
+
+
+def create(
+    connection: Connection,
+    *,
+    settings: Settings,
+    config: Mapping[str, Any],
+    run_id: str,
+    resume: str | None,
+) -> tuple[records.RunRecord, bool]:
+    """Makes the run on the server, or takes up one that exists; whether it was resumed."""
+    run = pb.Run(
+        run_id=run_id,
+        entity=settings.entity or "",
+        project=settings.project or "",
+        display_name=settings.run_name or "",
+        notes=settings.run_notes or "",
+        tags=settings.run_tags or (),
+        group=settings.run_group or "",
+        job_type=settings.job_type or "",
+        config=value_map(config),
+        metadata=value_map(_surroundings()),
+    )
+    try:
+        reply = connection.runs.CreateRun(pb.CreateRunRequest(run=run, resume=_POLICIES[resume]))
+    except errors.AlreadyExists as error:
+        raise errors.AlreadyExists(
+            f'{error}; resume="allow" goes on with it, another id makes a new run'
+        ) from error
+    return records.run(reply.run), reply.resumed
+
+
+def describe_server(connection: Connection) -> str:
+    """Where the run goes, for people."""
+    if connection.embedded_folder is not None:
+        return f"the embedded server, data in {connection.embedded_folder}"
+    return f"the server at {connection.describe()}"
+
+
+def _surroundings() -> dict[str, Any]:
+    """Where the run runs: host, Python, command line, git commit."""
+    facts: dict[str, Any] = {
+        "host": platform.node(),
+        "os": platform.platform(terse=True),
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "program": sys.argv[0] if sys.argv else "",
+        "args": _text_arguments(sys.argv[1:]),
+        "cpu_count": os.cpu_count(),
+    }
+    commit = _git_commit(Path.cwd())
+    return facts | ({"git_commit": commit} if commit else {})
+
+
+def _text_arguments(arguments: Sequence[str]) -> list[str]:
+    # Bytes of the command line that are no UTF-8 arrive as surrogates, which the wire refuses.
+    return [argument.encode("utf-8", "replace").decode() for argument in arguments]
+
+
+def _git_commit(folder: Path) -> str:
+    """The commit that is checked out around a folder, read without git itself; '' when there is none."""
+    for place in (folder, *folder.parents):
+        git = place / ".git"
+        try:
+            head = (git / "HEAD").read_text(encoding="ascii").strip()
+            if not head.startswith("ref: "):
+                return head
+            name = head.removeprefix("ref: ")
+            if (git / name).is_file():
+                return (git / name).read_text(encoding="ascii").strip()
+            packed = (git / "packed-refs").read_text(encoding="ascii").splitlines()
+            return next((line.split()[0] for line in packed if line.endswith(f" {name}")), "")
+        except (OSError, ValueError):
+            continue
+    return ""

@@ -1,0 +1,264 @@
+"""The upload engine: ask what the server has, send the rest, commit.
+
+    reader (the caller's thread)   windows of whole chunks, read and cut
+      → workers (2)                SHA-256, FindMissingChunks
+        → streams (2)              UploadChunks, acknowledged when durable
+          → commit
+
+After a break, chunks that were sent and not acknowledged are asked about again
+and read from their files again, so nothing has to be kept in memory for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
+from typing import TypeVar
+
+from modelyard import chunking, errors
+from modelyard.chunking import Chunk
+from modelyard.crew import Crew
+from modelyard.manifest import Connection, FileEntry, LocalFile, VersionDraft, commit_messages
+from modelyard.patience import Patience
+from modelyard.progress import Progress
+from modelyard.upload_stream import Located, SendQueue, Stream, loads
+from modelyard.v1 import model_artifact_pb2 as pb
+from modelyard.v1 import upload_pb2
+from modelyard.windows import WINDOW_BYTES, Piece, Reader, Source, Window, WindowPool
+
+STREAMS = 2
+WORKERS = 2
+ONE_STREAM_BYTES = 16 << 20  # less than a pack or two: a second stream would only make a second object
+UPLOADS = 3
+ROUNDS = 3
+T = TypeVar("T")
+
+
+def run(
+    connection: Connection,
+    draft: VersionDraft,
+    files: Sequence[LocalFile],
+    references: Sequence[FileEntry],
+    progress: Progress,
+    request_id: str,
+) -> tuple[pb.ModelArtifactVersion, bool]:
+    """See `transfer.upload`. An upload that expired is made anew; what was sent is found again."""
+    for attempt in range(UPLOADS):
+        try:
+            return Upload(connection, draft, files, references, progress, request_id).run()
+        except errors.UploadExpired:
+            if attempt == UPLOADS - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+class Upload:
+    """One upload, from CreateUpload to commit."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        draft: VersionDraft,
+        files: Sequence[LocalFile],
+        references: Sequence[FileEntry],
+        progress: Progress,
+        request_id: str,
+    ) -> None:
+        self._connection = connection
+        self._draft = draft
+        self._references = references
+        self._progress = progress
+        self._request_id = request_id
+        self._sources = [Source.of(file) for file in files]
+        self._total = sum(source.size for source in self._sources)
+        self._patience = Patience(connection)
+        self._pool = WindowPool(size=max(1, min(WINDOW_BYTES, self._total)))
+        self._upload_id = ""
+        self._seen: set[bytes] = set()
+        self._lock = threading.Lock()
+        self._crew = Crew()
+        self._crew.on_failure(self._pool.stop)
+        self._crew.on_failure(self._patience.stop)
+
+    def run(self) -> tuple[pb.ModelArtifactVersion, bool]:
+        """The version, and whether it was made. Errors: see `transfer.upload`."""
+        self._progress.start("upload", self._total)
+        self._upload_id = self._create()
+        lost = self._send(self._read)
+        for left in reversed(range(ROUNDS)):
+            self._resend_until_done(lost)
+            try:
+                return self._commit()
+            except errors.ChunksMissing:
+                if not left:
+                    raise
+                lost = self._everything()
+        raise AssertionError("unreachable")
+
+    def _create(self) -> str:
+        request = upload_pb2.CreateUploadRequest(
+            entity=self._draft.entity, project=self._draft.project, request_id=uuid.uuid4().hex
+        )
+        upload_id: str = self._connection.uploads.CreateUpload(request).upload_id
+        return upload_id
+
+    def _send(self, feed: Callable[[SendQueue], None]) -> list[Located]:
+        """Runs streams while `feed` fills their queue; returns what they lost."""
+        queue = SendQueue()
+        streams = [
+            Stream(self._connection, self._upload_id, queue, self._patience, self._progress.advance)
+            for _ in range(1 if self._total <= ONE_STREAM_BYTES else STREAMS)
+        ]
+        for stream in streams:
+            self._crew.on_failure(stream.cancel)
+        threads = [self._crew.start(stream.run, "upload") for stream in streams]
+        try:
+            feed(queue)
+        except BaseException as error:
+            self._crew.fail(error)
+        queue.close()
+        self._crew.join(threads)
+        return [located for stream in streams for located in stream.lost]
+
+    def _read(self, queue: SendQueue) -> None:
+        full: SimpleQueue[Window | None] = SimpleQueue()
+
+        def work() -> None:
+            while (window := full.get()) is not None:
+                self._handle(window, queue)
+
+        workers = [self._crew.start(work, "hash") for _ in range(WORKERS)]
+        try:
+            Reader(self._pool, full.put).read(self._sources)
+        finally:
+            for _ in workers:
+                full.put(None)
+        self._crew.join(workers)
+
+    def _handle(self, window: Window, queue: SendQueue) -> None:
+        for piece in window.pieces:
+            digest = hashlib.sha256(window.bytes_of(piece)).digest()
+            piece.source.chunks[piece.number] = Chunk(digest, piece.size)
+        unseen = self._unseen(window.pieces)
+        self._progress.advance(*[window_bytes(window.pieces) - window_bytes(unseen)] * 2)
+        self._ask_and_queue(window, unseen, queue)
+
+    def _unseen(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """Those whose content this upload has not met before: each is asked about and sent once."""
+        found: list[Piece] = []
+        with self._lock:
+            for piece in pieces:
+                digest = piece.chunk.digest
+                if digest not in self._seen:
+                    self._seen.add(digest)
+                    found.append(piece)
+        return found
+
+    def _ask_and_queue(self, window: Window, pieces: Sequence[Piece], queue: SendQueue) -> None:
+        missing = [pieces[index] for index in self._missing([piece.chunk for piece in pieces])]
+        present = window_bytes(pieces) - window_bytes(missing)
+        self._progress.advance(present, present)
+        self._queue(window, missing, queue)
+
+    def _queue(self, window: Window, pieces: Sequence[Piece], queue: SendQueue) -> None:
+        ready = list(loads(window, pieces))
+        self._pool.hold(window, len(ready))
+        for load in ready:
+            queue.put(load)
+        window.release()
+
+    def _missing(self, chunks: Sequence[Chunk]) -> Sequence[int]:
+        if not chunks:
+            return ()
+        request = upload_pb2.FindMissingChunksRequest(
+            upload_id=self._upload_id,
+            chunks=[upload_pb2.Chunk(digest=digest, size=size) for digest, size in chunks],
+        )
+        try:
+            reply: upload_pb2.FindMissingChunksResponse = self._connection.uploads.FindMissingChunks(request)
+        except errors.NotFound as error:
+            raise errors.UploadExpired(error.message) from error
+        return reply.missing
+
+    def _resend_until_done(self, lost: list[Located]) -> None:
+        # Ends: `Patience` gives up when rounds bring no progress, and progress shortens the list.
+        while lost:
+            groups = list(_groups(lost, self._pool.size))
+
+            def feed(queue: SendQueue, groups: Sequence[Sequence[Located]] = groups) -> None:
+                for group in groups:
+                    self._resend(group, queue)
+
+            lost = self._send(feed)
+
+    def _resend(self, group: Sequence[Located], queue: SendQueue) -> None:
+        missing = [group[index] for index in self._missing([located.chunk for located in group])]
+        if not missing:
+            return
+        window = self._pool.take()
+        for located in missing:
+            with located.source.opened() as raw:
+                raw.seek(located.offset)
+                window.read(raw, located.source, window.filled, located.chunk.size)
+            piece = located.at(window.filled)
+            if chunking.chunk_digest(window.bytes_of(piece)) != located.chunk.digest:
+                raise located.source.changed()
+            window.pieces.append(piece)
+            window.filled += located.chunk.size
+        self._queue(window, window.pieces, queue)
+
+    def _everything(self) -> list[Located]:
+        found: dict[bytes, Located] = {}
+        for source in self._sources:
+            offset = 0
+            for index, chunk in enumerate(source.chunks):
+                found.setdefault(chunk.digest, Located(chunk, source, index, offset))
+                offset += chunk.size
+        return list(found.values())
+
+    def _commit(self) -> tuple[pb.ModelArtifactVersion, bool]:
+        entries = [
+            FileEntry(
+                source.file.path, source.size, chunking.file_digest(source.chunks), tuple(source.chunks)
+            )
+            for source in self._sources
+        ]
+        entries.extend(self._references)
+        digest = chunking.version_digest(entry.digested() for entry in entries)
+        header = self._draft.header(digest, self._request_id)
+        reply = self._patiently(
+            lambda: self._connection.artifacts.CommitModelArtifact(
+                commit_messages(self._upload_id, header, entries)
+            )
+        )
+        return reply.version, reply.created
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        while True:
+            channel = self._connection.channel
+            try:
+                return call()
+            except errors.CommError as error:
+                self._patience.wait(error, channel)
+
+
+def window_bytes(pieces: Sequence[Piece]) -> int:
+    """Their sizes together."""
+    return sum(piece.size for piece in pieces)
+
+
+def _groups(lost: Sequence[Located], size: int) -> Iterator[list[Located]]:
+    """In parts that fit a window."""
+    group: list[Located] = []
+    room = size
+    for located in lost:
+        if group and (located.chunk.size > room or len(group) >= 2_000):
+            yield group
+            group, room = [], size
+        group.append(located)
+        room -= located.chunk.size
+    if group:
+        yield group

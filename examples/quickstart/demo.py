@@ -1,0 +1,54 @@
+"""The whole way of a model: trained, logged, linked, promoted, and used by somebody else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import modelyard
+
+HERE = Path(__file__).resolve().parent
+MODEL = "model-registry/Moons"
+
+
+def say(text: str) -> None:
+    """A heading on stdout, in order with what the programs print."""
+    print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
+
+
+def run(program: str, folder: str) -> None:
+    """Runs a program in a process of its own, in another folder."""
+    subprocess.run([sys.executable, str(HERE / program)], cwd=folder, check=True)
+
+
+def promote() -> None:
+    """Moves `staging` to `production` on the same version: both aliases in one step, or none."""
+    candidate = modelyard.Api().artifact(f"{MODEL}:staging")
+    candidate.aliases.remove("staging")
+    candidate.aliases.append("production")
+    candidate.save()
+    names = ", ".join(candidate.aliases)
+    print(f"{candidate.qualified_name} is {candidate.source_qualified_name}; aliases: {names}")
+
+
+def main() -> None:
+    """The demo, step by step."""
+    with tempfile.TemporaryDirectory() as training, tempfile.TemporaryDirectory() as service:
+        say("1. Train a model and log it. No server is configured, so modelyard starts its own.")
+        run("train.py", training)
+        say('2. It was linked into the registered model "Moons" as `staging`. Promote it to `production`.')
+        promote()
+        say("3. Another process, in another folder, knows only the name and the alias.")
+        run("predict.py", service)
+    say("Look around:")
+    print("  modelyard ls                                     what there is")
+    print(
+        "  modelyard show model-registry/Moons:production   the version, its source and the run that made it"
+    )
+    print("  modelyard use model-registry/Moons:production    download it")
+
+
+if __name__ == "__main__":
+    main()

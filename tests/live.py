@@ -1,0 +1,296 @@
+"""The real server as a process of its own, and plain generated stubs to talk to it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2_grpc
+
+from modelyard.v1 import (
+    event_pb2_grpc,
+    model_artifact_pb2_grpc,
+    registered_model_pb2_grpc,
+    run_pb2_grpc,
+    upload_pb2_grpc,
+)
+from tests.parts.processes import die_with_parent
+from tests.parts.s3 import CREDENTIALS, S3Server
+
+READY_SECONDS = 30.0
+STOP_SECONDS = 45.0
+_SERVES = re.compile(r"^modelyard serves ((grpcs?)://(\S+)) ", re.MULTILINE)
+_numbers = itertools.count(1)
+
+Factory = Callable[..., "LiveServer"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stubs:
+    """Generated stubs of every service on one channel."""
+
+    channel: grpc.Channel
+    runs: Any
+    events: Any
+    artifacts: Any
+    registry: Any
+    uploads: Any
+    health: Any
+
+
+class LiveServer:
+    """`python -m modelyard_server start OPTIONS`, on a free port that later starts keep.
+
+    `folder` holds its output and, unless `place` says otherwise, its data;
+    `env` is added to its environment at the next start.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        place: Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.place = tuple(place) if place is not None else ("--data", str(self.data))
+        self.options = options
+        self.env = dict(env or {})
+        self.port = 0
+        self.url = ""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channels: list[grpc.Channel] = []
+
+    @property
+    def log(self) -> Path:
+        """Everything the server printed and logged, of all starts."""
+        return self.folder / "output.log"
+
+    @property
+    def address(self) -> str:
+        """`host:port`, as gRPC takes it."""
+        return self.url.partition("://")[2]
+
+    @property
+    def token(self) -> str:
+        """The data folder's token; empty for a server without one."""
+        path = self.data / "server.json"
+        return str(json.loads(path.read_text())["token"]) if path.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
+    def start(self) -> LiveServer:
+        """Starts it and waits until it serves."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        begin = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*command("start"), *self.place, "--port", str(self.port), *self.options],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=environment(self.env),
+                preexec_fn=die_with_parent(signal.SIGTERM),
+            )
+        self._wait_until_serving(begin)
+        return self
+
+    def stubs(self, token: str | None = None) -> Stubs:
+        """Stubs that send `token` as the API key; by default the folder's own token, if there is one."""
+        token = self.token if token is None else token
+        channel = grpc.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
+        self._channels.append(channel)
+        if token:
+            channel = grpc.intercept_channel(channel, _WithToken(token))
+        return Stubs(
+            channel,
+            run_pb2_grpc.RunServiceStub(channel),
+            event_pb2_grpc.EventServiceStub(channel),
+            model_artifact_pb2_grpc.ModelArtifactServiceStub(channel),
+            registered_model_pb2_grpc.RegisteredModelServiceStub(channel),
+            upload_pb2_grpc.UploadServiceStub(channel),
+            health_pb2_grpc.HealthStub(channel),
+        )
+
+    def kill(self) -> None:
+        """SIGKILL: no chance to finish anything."""
+        self.send(signal.SIGKILL)
+        self.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code once it has drained."""
+        self.send(signal.SIGTERM)
+        return self.wait()
+
+    def restart(self) -> LiveServer:
+        """Stops it, if it runs, and starts it on the same port."""
+        if self.exit_code is None:
+            self.stop()
+        return self.start()
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to a server that runs."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """The exit code, once it has ended."""
+        assert self._process is not None
+        return self._process.wait(seconds)
+
+    def close(self) -> None:
+        """Ends it whatever state it is in."""
+        for channel in self._channels:
+            channel.close()
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGCONT)
+            self._process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5)
+            self._process.kill()
+            self._process.wait()
+
+    def _wait_until_serving(self, begin: int) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            with self.log.open("rb") as log:
+                log.seek(begin)
+                found = _SERVES.search(log.read().decode(errors="replace"))
+            if found:
+                self.url, self.port = found[1], int(found[3].rpartition(":")[2])
+                return
+            if self.exit_code is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError(
+            f"the server does not serve (exit code {self.exit_code}): {self.log.read_text()[-3000:]}"
+        )
+
+
+class _WithToken(
+    grpc.UnaryUnaryClientInterceptor,  # type: ignore[misc]  # grpc has no types
+    grpc.UnaryStreamClientInterceptor,  # type: ignore[misc]
+    grpc.StreamUnaryClientInterceptor,  # type: ignore[misc]
+    grpc.StreamStreamClientInterceptor,  # type: ignore[misc]
+):
+    """Adds the API key to every call, as clients in all languages do."""
+
+    def __init__(self, token: str) -> None:
+        self._header = ("authorization", f"Bearer {token}")
+
+    def _intercept(self, continuation: Any, details: Any, request: Any) -> Any:
+        metadata = [*(details.metadata or ()), self._header]
+        return continuation(details._replace(metadata=metadata), request)
+
+    intercept_unary_unary = _intercept
+    intercept_unary_stream = _intercept
+    intercept_stream_unary = _intercept
+    intercept_stream_stream = _intercept
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of `modelyard server …`."""
+    return [sys.executable, "-P", "-m", "modelyard_server", *arguments]
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment without settings of the user, and `extra`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")}
+    return kept | dict(extra or {})
+
+
+def run_server_command(
+    *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Runs `modelyard server …` to its end."""
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=60, check=False, env=environment(env)
+    )
+
+
+@pytest.fixture
+def live_server_factory(tmp_path: Path) -> Iterator[Factory]:
+    """Makes servers, which are not started yet: `live_server_factory("--embedded", env={…}).start()`."""
+    made: list[LiveServer] = []
+
+    def make(
+        *options: str,
+        place: Sequence[str] | None = None,
+        env: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> LiveServer:
+        made.append(LiveServer(folder or tmp_path / f"server{len(made)}", *options, place=place, env=env))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """One server over SQLite and a folder for all tests: each uses a project of its own."""
+    server = LiveServer(tmp_path_factory.mktemp("live"))
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite+disk", "postgresql+s3"])
+def any_live_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveServer]:
+    """A server on each pair of database and store, for a module: each test uses a project of its own."""
+    place: Sequence[str] | None = None
+    env: Mapping[str, str] = {}
+    if request.param == "postgresql+s3":
+        place, env = production_place(request)
+    server = LiveServer(tmp_path_factory.mktemp("any"), place=place, env=env)
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
+def production_place(request: pytest.FixtureRequest) -> tuple[Sequence[str], Mapping[str, str]]:
+    """Options and environment of a server over a new PostgreSQL database and a new bucket."""
+    import psycopg
+
+    url: str = request.getfixturevalue("postgres_url")
+    store: S3Server = request.getfixturevalue("minio_server")
+    name = f"live_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    database = url.removesuffix("postgres") + name
+    return ("--database", database, "--store", store.url(store.new_bucket())), CREDENTIALS
+
+
+def new_project() -> str:
+    """The name of a project that no other test uses."""
+    return f"project-{os.getpid()}-{next(_numbers)}"

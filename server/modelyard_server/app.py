@@ -16,7 +16,8 @@ from modelyard_server.db import migrations
 from modelyard_server.db.engine import Database, now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import StoreMeta
-from modelyard_server.domain import events, keys, uploads
+from modelyard_server.domain import events, keys, owners, uploads
+from modelyard_server.domain.principals import LOCAL
 from modelyard_server.packs import PackStore, store_from_url
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc import services
@@ -142,6 +143,7 @@ def _claim(store: PackStore, session: Session) -> str:
     meta = StoreMeta(id=1, store_id=new_id(), created_at=now(session))
     session.add(meta)
     session.flush()
+    owners.ensure_entity(session, LOCAL, "")  # lists of a new server are empty, not unknown
     found = store.store_id()
     if found is not None and next(store.list(), None) is not None:
         raise StartError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +85,8 @@ def start(place: Place, **options: Any) -> None:
     if settings.workers > 1 and not workers.is_worker():
         workers.supervise(settings)
         return
+    # The core's own lines are not in our form, and say nothing that our errors don't.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from modelyard_server import app  # grpc and SQLAlchemy: not for `--help`
 
     app.run(settings)

@@ -73,7 +73,8 @@ class Settings:
 
 def serves_line(settings: Settings, port: int) -> str:
     """What a server prints when it serves."""
-    return f"modelyard serves {settings.scheme}://{bracketed(settings.host)}:{port} ({settings.place.description})"
+    address = f"{settings.scheme}://{bracketed(settings.host)}:{port}"
+    return f"modelyard serves {address} ({settings.place.description})"
 
 
 def bracketed(host: str) -> str:

@@ -23,7 +23,7 @@ ENTITY = "acme"
 
 
 class Yard:
-    """Short forms of the rules, each in a transaction of its own. Names are in `acme/p` unless they say more."""
+    """Short forms of the rules, each in a transaction of its own; a bare name is in `acme/p`."""
 
     def __init__(self, database: Database, principal: Principal = LOCAL) -> None:
         self.database = database

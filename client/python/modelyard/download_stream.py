@@ -228,7 +228,8 @@ class Fetcher:
                 receiver.feed(data)
             receiver.end()
         except errors.CommError as error:
-            self._call.cancel()
+            if self._call is not None:
+                self._call.cancel()
             if not self._cancelled:
                 self._patience.wait(error, channel)
         return receiver.rest()

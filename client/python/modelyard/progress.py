@@ -47,7 +47,8 @@ SILENT = Silent()
 class Bar:
     """A bar on stderr: rate, and the share that needed no transfer."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, show_after: float = SHOW_AFTER_SECONDS) -> None:
+        self._show_after = show_after
         self._lock = threading.Lock()
         self._bar: tqdm[Never] | None = None
         self._total = 0
@@ -55,17 +56,18 @@ class Bar:
         self._share = 0
 
     def start(self, verb: str, total: int) -> None:
-        """Makes the bar; it appears when the transfer takes longer than half a second."""
+        """Makes the bar; it appears when the transfer takes longer than `show_after` seconds."""
         from tqdm import tqdm
 
-        self._total = total
+        self.close()  # an upload that expired starts again
+        self._total, self._already, self._share = total, 0, 0
         self._bar = tqdm(
             total=total,
             desc=verb,
             unit="B",
             unit_scale=True,
             unit_divisor=1024,
-            delay=SHOW_AFTER_SECONDS,
+            delay=self._show_after,
             leave=False,
             file=sys.stderr,
         )
@@ -81,6 +83,12 @@ class Bar:
                 self._share = share
                 self._bar.set_postfix_str(f"{share}% already there", refresh=False)
             self._bar.update(done)
+
+    def refresh(self) -> None:
+        """Shows the present state at once."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.refresh()
 
     def close(self) -> None:
         """Takes the bar away."""

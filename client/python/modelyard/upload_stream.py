@@ -180,7 +180,8 @@ class Stream:
                 self._fly(flight)
             except Exception as error:
                 self._queue.break_off(flight)
-                self._call.cancel()
+                if self._call is not None:
+                    self._call.cancel()
                 self.lost.extend(flight.unacknowledged)
                 self._endure(flight.error or error, channel)
 

@@ -115,14 +115,14 @@ def _set(
     position: Position | None,
 ) -> None:
     version_id, link_id = (target.id, None) if isinstance(target, ArtifactVersion) else (None, target.id)
+    place = {"version_id": version_id, "link_id": link_id, "updated_at": now(session)}
     if position is None:
-        row = Alias(collection_id=collection.id, alias=name)
-        session.add(row)
+        session.add(Alias(collection_id=collection.id, alias=name, **place))
     elif (position.row.version_id, position.row.link_id) == (version_id, link_id):
         return
     else:
-        row = position.row
-    row.version_id, row.link_id, row.updated_at = version_id, link_id, now(session)
+        for column, value in place.items():
+            setattr(position.row, column, value)
     events.record(
         session,
         collection.project_id,

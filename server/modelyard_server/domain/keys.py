@@ -24,7 +24,7 @@ _RANDOM_BYTES = 30  # 40 characters
 def create(session: Session, name: str, entity: str, *, all_entities: bool = False) -> tuple[ApiKey, str]:
     """A new key and its text, which is nowhere else. Raises InvalidField."""
     owners.field("name", refs.check_owner, name, "name")
-    owners.field("entity", refs.check_owner, entity, "entity")
+    owners.ensure_entity(session, Principal(name, entity), entity)
     text = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
     key = ApiKey(
         id=new_id(),

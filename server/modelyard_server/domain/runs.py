@@ -51,7 +51,7 @@ class RunDraft:
 
 @dataclass(frozen=True)
 class RunChanges:
-    """`columns`: new values by column. `entries`: (column, key) → the new entry, in a list of one; empty removes."""
+    """`columns`: new values by column. `entries`: (column, key) → a list of the new entry; empty removes it."""
 
     columns: Mapping[str, Any]
     entries: Mapping[tuple[str, str], Sequence[Any]] = field(default_factory=dict)

@@ -47,7 +47,7 @@ def parse(request: pb.LogMetricsRequest) -> Batch:
 def select(
     batch: pb.MetricBatch, keys: Collection[str], min_step: int, max_step: int | None
 ) -> pb.MetricBatch | None:
-    """The rows of a batch with these steps and a point of these metrics (all, when empty); None without rows."""
+    """The rows of a batch with these steps and a point of these metrics (no keys: all); None without any."""
     steps = list(batch.steps)
     first = bisect_left(steps, min_step)
     end = len(steps) if max_step is None else bisect_left(steps, max_step)

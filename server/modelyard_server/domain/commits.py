@@ -57,9 +57,17 @@ class VersionDraft:
 
 
 def commit(
-    session: Session, principal: Principal, upload_id: str, draft: VersionDraft, manifest: Manifest, digest: bytes
+    session: Session,
+    principal: Principal,
+    upload_id: str,
+    draft: VersionDraft,
+    manifest: Manifest,
+    digest: bytes,
 ) -> tuple[ArtifactVersion, bool]:
-    """The version, and whether it is new. Raises UploadExpired, ChunksMissing, TypeMismatch, InvalidField."""
+    """The version, and whether it is new.
+
+    Raises UploadExpired, ChunksMissing, TypeMismatch, InvalidField, NotAllowed.
+    """
     upload = uploads.find(session, principal, upload_id, lock=True)
     _check_entity(session, principal, upload, draft)
     file_ids = _store_files(session, upload, manifest)
@@ -131,18 +139,18 @@ def _store_files(session: Session, upload: Upload, manifest: Manifest) -> dict[b
     for batch in batches(rows):
         # Of two that store the same file at once, the one whose row it becomes also stores its chunks.
         statement = insert(session, File).on_conflict_do_nothing().returning(File.digest, File.id)
-        new |= {digest: id_ for digest, id_ in session.execute(statement.values(list(batch)))}
+        new |= dict(session.execute(statement.values(list(batch))).tuples())
     for digest, file_id in new.items():
         _store_chunks(session, file_id, distinct[digest], stored)
     known = dict(new)
-    for batch in batches([digest for digest in ordered if digest not in new]):
+    for digests in batches([digest for digest in ordered if digest not in new]):
         found = session.execute(
             select(File.digest, File.id)
-            .where(File.entity_id == upload.entity_id, File.digest.in_(batch))
+            .where(File.entity_id == upload.entity_id, File.digest.in_(digests))
             .order_by(File.digest)
             .with_for_update(read=True, key_share=True)
         )
-        known |= {digest: id_ for digest, id_ in found}
+        known |= dict(found.tuples())
     if len(known) != len(distinct):  # a file row went between the two statements
         raise errors.RetryTransaction("a file of this content was just collected; repeat the call")
     return known
@@ -152,9 +160,7 @@ def _store_chunks(session: Session, file_id: int, draft: FileDraft, stored: Mapp
     start = 0
     rows = []
     for index, chunk in enumerate(draft.chunks()):
-        rows.append(
-            {"file_id": file_id, "idx": index, "chunk_id": stored[chunk.digest].id, "start": start}
-        )
+        rows.append({"file_id": file_id, "idx": index, "chunk_id": stored[chunk.digest].id, "start": start})
         start += chunk.size
     if rows:
         session.execute(insert(session, FileChunk), rows)
@@ -169,11 +175,12 @@ def _check_held(manifest: Manifest, stored: Mapping[bytes, Stored]) -> None:
                 absent.add(chunk.digest)
             elif found.size != chunk.size:
                 raise errors.InvalidField.of(
-                    "entries.chunks", f"{draft.path!r} says {chunk.size} bytes of a chunk that has {found.size}"
+                    "entries.chunks",
+                    f"{draft.path!r} says {chunk.size} bytes of a chunk that has {found.size}",
                 )
     if absent:
         raise errors.ChunksMissing(
-            f"the upload does not hold {len(absent)} of the manifest's chunks; ask FindMissingChunks and send them",
+            f"the upload does not hold {len(absent)} of the manifest's chunks; send what FindMissingChunks says",
             metadata={"count": str(len(absent)), "first": min(absent).hex()},
         )
 
@@ -226,7 +233,11 @@ def _new_version(
 
 
 def _take_over(
-    session: Session, principal: Principal, artifact: Collection, version: ArtifactVersion, draft: VersionDraft
+    session: Session,
+    principal: Principal,
+    artifact: Collection,
+    version: ArtifactVersion,
+    draft: VersionDraft,
 ) -> None:
     """Description and metadata are not content: given with equal content, they replace the version's."""
     place = {"version": f"v{version.number}", "version_id": version.id}
@@ -291,7 +302,9 @@ def _producer(session: Session, principal: Principal, project: Project, run_id: 
     if run is None or run.deleted_at is not None or owner is None:
         raise owners.not_found("run", run_id)
     # A run may log into another project of an entity its caller may enter.
-    if owner.entity_id != project.entity_id and not principal.may_enter(owners.entity_of(session, owner).name):
+    if owner.entity_id != project.entity_id and not principal.may_enter(
+        owners.entity_of(session, owner).name
+    ):
         raise owners.not_found("run", run_id)
     return run
 

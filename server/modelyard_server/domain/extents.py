@@ -62,7 +62,9 @@ def files(session: Session, version_id: str, ranges: Sequence[Range]) -> dict[st
         rows = session.execute(
             select(VersionFile.path, File.id, File.size, File.digest)
             .join(File, File.id == VersionFile.file_id)
-            .where(VersionFile.version_id == version_id, VersionFile.path.in_([path.encode() for path in batch]))
+            .where(
+                VersionFile.version_id == version_id, VersionFile.path.in_([path.encode() for path in batch])
+            )
         )
         found |= {path.decode(): FileInfo(id_, size, digest) for path, id_, size, digest in rows}
     for index, part in enumerate(ranges):
@@ -132,7 +134,9 @@ def _span(part: Range, info: FileInfo) -> tuple[int, int]:
     return part.offset, part.offset + part.length if part.length else info.size
 
 
-def _rows(session: Session, wanted: Sequence[tuple[FileInfo, int, int]]) -> dict[int, list[tuple[int, Piece]]]:
+def _rows(
+    session: Session, wanted: Sequence[tuple[FileInfo, int, int]]
+) -> dict[int, list[tuple[int, Piece]]]:
     """The chunks that touch the spans, by file: pairs of where a chunk starts in the file, and all of it."""
     partial = [
         and_(

@@ -101,7 +101,9 @@ class Manifest:
         named(f"{where}.reference_uri", refs.check_text, uri, limit=URI_LIMIT)
         named(f"{where}.reference_tag", refs.check_text, tag, limit=TAG_LIMIT)
         if "://" not in uri:
-            raise errors.InvalidField.of(f"{where}.reference_uri", "has no scheme: expected for example s3://bucket/key")
+            raise errors.InvalidField.of(
+                f"{where}.reference_uri", "has no scheme: expected for example s3://bucket/key"
+            )
         if not -1 <= size <= SIZE_LIMIT:
             raise errors.InvalidField.of(f"{where}.size", f"is {size}; expected -1 (not known) to 2^62")
         self.references[path] = ReferenceDraft(path, uri, tag, None if size == -1 else size)
@@ -119,10 +121,13 @@ class Manifest:
         for draft in self.files.values():
             if draft.size != draft.stated_size:
                 raise errors.InvalidField.of(
-                    "entries.size", f"{draft.path!r} says {draft.stated_size} bytes, its chunks have {draft.size}"
+                    "entries.size",
+                    f"{draft.path!r} says {draft.stated_size} bytes, its chunks have {draft.size}",
                 )
             if draft.stated_digest not in (None, draft.digest):
-                raise errors.InvalidField.of("entries.digest", f"{draft.path!r} does not have the digest stated for it")
+                raise errors.InvalidField.of(
+                    "entries.digest", f"{draft.path!r} does not have the digest stated for it"
+                )
         self._refuse_files_that_are_folders()
         digest = version_digest(self._entries())
         if stated not in (None, digest):
@@ -161,7 +166,9 @@ class Manifest:
             slash = path.rfind("/")
             while slash > 0:
                 if path[:slash] in taken:
-                    raise errors.InvalidField.of("entries.path", f"{path[:slash]!r} is both a file and a folder")
+                    raise errors.InvalidField.of(
+                        "entries.path", f"{path[:slash]!r} is both a file and a folder"
+                    )
                 slash = path.rfind("/", 0, slash)
 
 

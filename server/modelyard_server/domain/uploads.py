@@ -23,7 +23,7 @@ from modelyard_server.db.tables import Pack, Pin, Upload
 from modelyard_server.db.upserts import batches, insert, insert_missing
 from modelyard_server.domain import owners
 from modelyard_server.domain.principals import Principal
-from modelyard_server.packs.writer import PackedChunk
+from modelyard_server.packs.pack import PackedChunk
 
 LIFETIME = 24 * 3600 * 1_000_000
 """Microseconds an upload lives after the last thing acknowledged to it."""
@@ -92,7 +92,9 @@ def missing(session: Session, principal: Principal, upload_id: str, chunks: Sequ
     for index, chunk in enumerate(chunks):
         stored = present.get(chunk.digest)
         if stored is not None and stored.size != chunk.size:
-            raise errors.InvalidField.of(f"chunks[{index}].size", f"the chunk with this digest has {stored.size} bytes")
+            raise errors.InvalidField.of(
+                f"chunks[{index}].size", f"the chunk with this digest has {stored.size} bytes"
+            )
     pin(session, upload, (stored.id for stored in present.values()))
     if present:
         upload.expires_at = now(session) + LIFETIME
@@ -118,14 +120,14 @@ def held(session: Session, upload: Upload) -> dict[bytes, Stored]:
 def begin_pack(session: Session, upload_id: str) -> str:
     """The intent row of a pack, before any byte of it is durable. Raises UploadExpired."""
     upload = _open(session, upload_id, session.get(Upload, upload_id))
-    pack = Pack(
-        id=new_id(), entity_id=upload.entity_id, size=0, state="writing", changed_at=now(session)
-    )
+    pack = Pack(id=new_id(), entity_id=upload.entity_id, size=0, state="writing", changed_at=now(session))
     session.add(pack)
     return pack.id
 
 
-def publish_pack(session: Session, upload_id: str, pack_id: str, size: int, chunks: Sequence[PackedChunk]) -> None:
+def publish_pack(
+    session: Session, upload_id: str, pack_id: str, size: int, chunks: Sequence[PackedChunk]
+) -> None:
     """Makes a durable pack's chunks usable and pins them, or nothing at all.
 
     The update of the pack's state is the fence: of this and a collector that
@@ -140,7 +142,9 @@ def publish_pack(session: Session, upload_id: str, pack_id: str, size: int, chun
         .values(state="live", size=size, changed_at=now(session))
     )
     if getattr(won, "rowcount", 0) != 1:
-        raise errors.RetryTransaction("the pack took too long to store and was given up; send its chunks again")
+        raise errors.RetryTransaction(
+            "the pack took too long to store and was given up; send its chunks again"
+        )
     unique = {chunk.digest: chunk for chunk in reversed(chunks)}
     ordered = [unique[digest] for digest in sorted(unique)]
     _insert_chunks(session, upload.entity_id, pack_id, ordered)
@@ -153,9 +157,13 @@ def check_chunks(chunks: Sequence[Chunk], field: str = "chunks") -> None:
     """Refuses digests that are not 32 bytes and sizes out of range. Raises InvalidField."""
     for index, (digest, size) in enumerate(chunks):
         if len(digest) != 32:
-            raise errors.InvalidField.of(f"{field}[{index}].digest", f"has {len(digest)} bytes; SHA-256 has 32")
+            raise errors.InvalidField.of(
+                f"{field}[{index}].digest", f"has {len(digest)} bytes; SHA-256 has 32"
+            )
         if not 1 <= size <= MAXIMUM_BYTES:
-            raise errors.InvalidField.of(f"{field}[{index}].size", f"is {size}; a chunk has 1 to {MAXIMUM_BYTES} bytes")
+            raise errors.InvalidField.of(
+                f"{field}[{index}].size", f"is {size}; a chunk has 1 to {MAXIMUM_BYTES} bytes"
+            )
 
 
 def parse_id(field: str, text: str) -> str:
@@ -168,7 +176,9 @@ def parse_id(field: str, text: str) -> str:
 
 def _open(session: Session, upload_id: str, upload: Upload | None) -> Upload:
     if upload is None or upload.expires_at <= now(session):
-        raise errors.UploadExpired(f"upload {upload_id} has ended or expired", metadata={"upload_id": upload_id})
+        raise errors.UploadExpired(
+            f"upload {upload_id} has ended or expired", metadata={"upload_id": upload_id}
+        )
     return upload
 
 

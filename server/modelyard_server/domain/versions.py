@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     and_,
     bindparam,
+    cast,
     func,
     literal,
     null,
@@ -27,7 +28,7 @@ from sqlalchemy.orm import Session, aliased
 
 from modelyard import errors, refs
 from modelyard_server.db.engine import now
-from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Link, Project
+from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Id, Link, Project
 from modelyard_server.db.upserts import batches
 from modelyard_server.domain import catalog, events, fields, owners
 from modelyard_server.domain.homes import Home, homes
@@ -129,7 +130,7 @@ _AROUND: CompoundSelect[*tuple[Any, ...]] = union_all(
     select(
         Alias.version_id.label("version"),
         Alias.alias.label("name"),
-        null().label("id"),
+        cast(null(), Id).label("id"),
         literal("", String).label("entity"),
         literal("", String).label("project"),
         literal(-1, BigInteger).label("number"),

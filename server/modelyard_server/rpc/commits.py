@@ -143,11 +143,11 @@ def _add_entries(manifest: Manifest, message: pb.CommitModelArtifactRequest) -> 
         chunks = [Chunk(chunk.digest, chunk.size) for chunk in entry.chunks]
         if entry.reference_uri:
             if chunks or entry.digest:
-                raise errors.InvalidField.of("entries.reference_uri", "an entry is a file or a reference, not both")
+                raise errors.InvalidField.of(
+                    "entries.reference_uri", "an entry is a file or a reference, not both"
+                )
             manifest.add_reference(entry.path, entry.reference_uri, entry.reference_tag, entry.size)
         elif entry.continued:
             manifest.continue_file(entry.path, chunks)
         else:
-            manifest.add_file(
-                entry.path, chunks, size=entry.size, digest=entry.digest, sha256=entry.sha256
-            )
+            manifest.add_file(entry.path, chunks, size=entry.size, digest=entry.digest, sha256=entry.sha256)

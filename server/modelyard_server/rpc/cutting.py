@@ -87,19 +87,21 @@ class Cutter:
         for start in range(0, len(pending), uploads.CHUNKS_PER_CALL):
             part = pending[start : start + uploads.CHUNKS_PER_CALL]
             chunks = [chunk for chunk, _ in part]
-            missing = await self._call.write(
-                lambda session, chunks=chunks: uploads.missing(
-                    session, self._call.principal, self._upload_id, chunks
-                )
-            )
-            await self._append([part[index] for index in missing])
+            await self._append([part[index] for index in await self._missing(chunks)])
+
+    async def _missing(self, chunks: list[Chunk]) -> list[int]:
+        return await self._call.write(
+            lambda session: uploads.missing(session, self._call.principal, self._upload_id, chunks)
+        )
 
     async def _append(self, parts: list[tuple[Chunk, bytes]]) -> None:
         message: list[tuple[Chunk, bytes]] = []
         size = 0
         for part in parts:
             if message and size + part[0].size > MESSAGE_BYTES:
-                await self._sink.append([chunk for chunk, _ in message], b"".join(data for _, data in message))
+                await self._sink.append(
+                    [chunk for chunk, _ in message], b"".join(data for _, data in message)
+                )
                 message, size = [], 0
             message.append(part)
             size += part[0].size

@@ -73,8 +73,7 @@ class DownloadMethods:
         ahead: deque[asyncio.Future[bytes]] = deque()
         try:
             for batch in _batches(files, wanted):
-                pieces = await call.read(lambda session, batch=batch: extents.pieces(session, files, batch))
-                for run in _runs(pieces):
+                for run in _runs(await _pieces(call, files, batch)):
                     ahead.append(asyncio.ensure_future(self._read(call, run, verify=verify)))
                     if len(ahead) > READS_AHEAD:
                         for message in _messages(await ahead.popleft()):
@@ -92,18 +91,25 @@ class DownloadMethods:
             return await loop.run_in_executor(self._reading, _fetch, self._store, run, verify)
         except PackMissing:
             moved = await self._relocate(call, run)
-            parts = [await loop.run_in_executor(self._reading, _fetch, self._store, [one], verify) for one in moved]
+            parts = [
+                await loop.run_in_executor(self._reading, _fetch, self._store, [one], verify) for one in moved
+            ]
             return b"".join(parts)
         except _CorruptPiece as corrupt:
             piece = corrupt.piece
             await call.write(lambda session: extents.quarantine(session, piece))
             raise errors.ChunkCorrupt(
-                "stored bytes do not match their digest", metadata={"chunk": piece.digest.hex(), "pack": piece.key}
+                "stored bytes do not match their digest",
+                metadata={"chunk": piece.digest.hex(), "pack": piece.key},
             ) from None
 
     async def _relocate(self, call: StreamCall, run: Sequence[Piece]) -> list[Piece]:
         moved = await call.read(lambda session: extents.relocate(session, run))
         return list(moved)
+
+
+async def _pieces(call: StreamCall, files: dict[str, FileInfo], batch: Sequence[Range]) -> list[Piece]:
+    return await call.read(lambda session: extents.pieces(session, files, batch))
 
 
 class _CorruptPiece(Exception):

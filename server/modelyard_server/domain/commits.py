@@ -139,7 +139,7 @@ def _store_files(session: Session, upload: Upload, manifest: Manifest) -> dict[b
     for batch in batches(rows):
         # Of two that store the same file at once, the one whose row it becomes also stores its chunks.
         statement = insert(session, File).on_conflict_do_nothing().returning(File.digest, File.id)
-        new |= dict(session.execute(statement.values(list(batch))).tuples())
+        new |= dict(session.execute(statement.values(list(batch))).all())
     for digest, file_id in new.items():
         _store_chunks(session, file_id, distinct[digest], stored)
     known = dict(new)
@@ -150,7 +150,7 @@ def _store_files(session: Session, upload: Upload, manifest: Manifest) -> dict[b
             .order_by(File.digest)
             .with_for_update(read=True, key_share=True)
         )
-        known |= dict(found.tuples())
+        known |= dict(found.all())
     if len(known) != len(distinct):  # a file row went between the two statements
         raise errors.RetryTransaction("a file of this content was just collected; repeat the call")
     return known
@@ -180,7 +180,7 @@ def _check_held(manifest: Manifest, stored: Mapping[bytes, Stored]) -> None:
                 )
     if absent:
         raise errors.ChunksMissing(
-            f"the upload does not hold {len(absent)} of the manifest's chunks; send what FindMissingChunks says",
+            f"the upload does not hold {len(absent)} of the chunks; ask FindMissingChunks and send them",
             metadata={"count": str(len(absent)), "first": min(absent).hex()},
         )
 

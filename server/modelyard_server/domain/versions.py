@@ -1,8 +1,8 @@
 """Versions of artifacts: resolving a reference, showing and changing them.
 
-Resolving is what services call most: one statement from names to the version,
-one more for what is shown around it. The statements are built once, so that
-SQLAlchemy compiles them once.
+Looking up a reference is what services call most: one statement from names to
+the version, one more for what is shown around it. The statements are built
+once, so that SQLAlchemy compiles them once.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     ColumnElement,
     CompoundSelect,
+    Select,
     String,
-    and_,
     bindparam,
     cast,
     func,
@@ -24,7 +25,7 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
 from modelyard_server.db.engine import now
@@ -67,115 +68,116 @@ class VersionView(NamedTuple):
     linked_to: Sequence[LinkedTo]
 
 
-_Source, _SourceProject, _SourceEntity = aliased(Collection), aliased(Project), aliased(Entity)
+# Tables rather than classes: a lookup has no use for the ORM's objects, which would cost half of it.
+_V, _L, _A = (table.__table__ for table in (ArtifactVersion, Link, Alias))
+_C, _P, _E = (table.__table__ for table in (Collection, Project, Entity))
+_SC, _SP, _SE = _C.alias("source"), _P.alias("source_project"), _E.alias("source_entity")
 
 
-def _resolving(by_number: bool) -> Any:
+def _looking_up(by_number: bool) -> Select[*tuple[Any, ...]]:
     """From entity, project, name and alias or number to the version, through a link where there is one."""
-    statement = (
-        select(
-            Collection.id,
-            Collection.type,
-            Project.id,
-            _SourceProject.id,
-            _SourceProject.name,
-            _SourceEntity.name,
-            ArtifactVersion,
-            Link,
-            _Source,
-        )
-        .select_from(Entity)
-        .join(Project, Project.entity_id == Entity.id)
-        .join(Collection, Collection.project_id == Project.id)
-    )
-    own: Any
+    wanted: BindParameter[Any] = bindparam("alias")
+    start = _E.join(_P, _P.c.entity_id == _E.c.id).join(_C, _C.c.project_id == _P.c.id)
+    own: ColumnElement[Any]
+    linked: ColumnElement[bool]
     if by_number:
-        own = (
-            select(ArtifactVersion.id)
-            .where(
-                ArtifactVersion.collection_id == Collection.id, ArtifactVersion.number == bindparam("alias")
-            )
-            .correlate(Collection)
-            .scalar_subquery()
-        )
-        linked = and_(Link.collection_id == Collection.id, Link.number == bindparam("alias"))
+        inside = select(_V.c.id).where(_V.c.collection_id == _C.c.id, _V.c.number == wanted)
+        own = inside.correlate(_C).scalar_subquery()
+        linked = (_L.c.collection_id == _C.c.id) & (_L.c.number == wanted)
     else:
-        statement = statement.outerjoin(
-            Alias, and_(Alias.collection_id == Collection.id, Alias.alias == bindparam("alias"))
-        )
-        own, linked = Alias.version_id, Link.id == Alias.link_id
-    target = _aliased_version_id(own)
+        start = start.outerjoin(_A, (_A.c.collection_id == _C.c.id) & (_A.c.alias == wanted))
+        own, linked = _A.c.version_id, _L.c.id == _A.c.link_id
+    target = func.coalesce(_L.c.version_id, own)
     return (
-        statement.outerjoin(Link, and_(linked, Link.deleted_at.is_(None)))
-        .outerjoin(ArtifactVersion, and_(ArtifactVersion.id == target, ArtifactVersion.deleted_at.is_(None)))
-        .outerjoin(_Source, _Source.id == ArtifactVersion.collection_id)
-        .outerjoin(_SourceProject, _SourceProject.id == _Source.project_id)
-        .outerjoin(_SourceEntity, _SourceEntity.id == _SourceProject.entity_id)
+        select(
+            _SE.c.name.label("source_entity"),
+            _SP.c.name.label("source_project"),
+            _SC.c.name.label("source_name"),
+            _SC.c.type.label("source_type"),
+            _SP.c.id.label("source_project_id"),
+            _C.c.type.label("through_type"),
+            _P.c.id.label("through_project_id"),
+            _C.c.id.label("through_id"),
+            _L.c.id.label("link_id"),
+            _L.c.number.label("link_number"),
+            *_V.c,
+        )
+        .select_from(
+            start.outerjoin(_L, linked & _L.c.deleted_at.is_(None))
+            .outerjoin(_V, (_V.c.id == target) & _V.c.deleted_at.is_(None))
+            .outerjoin(_SC, _SC.c.id == _V.c.collection_id)
+            .outerjoin(_SP, _SP.c.id == _SC.c.project_id)
+            .outerjoin(_SE, _SE.c.id == _SP.c.entity_id)
+        )
         .where(
-            Entity.name == bindparam("entity"),
-            Project.name == bindparam("project"),
-            Collection.name == bindparam("name"),
-            Collection.deleted_at.is_(None),
+            _E.c.name == bindparam("entity"),
+            _P.c.name == bindparam("project"),
+            _C.c.name == bindparam("name"),
+            _C.c.deleted_at.is_(None),
         )
     )
 
 
-def _aliased_version_id(own: Any) -> ColumnElement[Any]:
-    return func.coalesce(Link.version_id, own)
-
-
-_BY_ALIAS, _BY_NUMBER = _resolving(by_number=False), _resolving(by_number=True)
+_BY_ALIAS, _BY_NUMBER = _looking_up(by_number=False), _looking_up(by_number=True)
 
 _AROUND: CompoundSelect[*tuple[Any, ...]] = union_all(
     select(
-        Alias.version_id.label("version"),
-        Alias.alias.label("name"),
+        _A.c.version_id.label("version"),
+        _A.c.alias.label("name"),
         cast(null(), Id).label("id"),
         literal("", String).label("entity"),
         literal("", String).label("project"),
         literal(-1, BigInteger).label("number"),
-    ).where(Alias.version_id.in_(bindparam("versions", expanding=True))),
-    select(Link.version_id, Collection.name, Link.id, Entity.name, Project.name, Link.number)
-    .join(Collection, Collection.id == Link.collection_id)
-    .join(Project, Project.id == Collection.project_id)
-    .join(Entity, Entity.id == Project.entity_id)
-    .where(Link.version_id.in_(bindparam("versions", expanding=True)), Link.deleted_at.is_(None)),
+    ).where(_A.c.version_id.in_(bindparam("versions", expanding=True))),
+    select(_L.c.version_id, _C.c.name, _L.c.id, _E.c.name, _P.c.name, _L.c.number)
+    .join(_C, _C.c.id == _L.c.collection_id)
+    .join(_P, _P.c.id == _C.c.project_id)
+    .join(_E, _E.c.id == _P.c.entity_id)
+    .where(_L.c.version_id.in_(bindparam("versions", expanding=True)), _L.c.deleted_at.is_(None)),
 )
+
+
+def look_up(session: Session, principal: Principal, ref: str) -> tuple[VersionView, str]:
+    """The view of what a reference stands for now, and the full reference of the link it went through.
+
+    The shortest way, for showing alone. Raises NotFound with the full reference, InvalidField.
+    """
+    row, home, through = _look_up(session, principal, ref, "")
+    # A plain row has the attributes of the object.
+    return _describe(session, [row], {row.collection_id: home}, principal)[0], (
+        through.ref(row.link_number) if through else ""
+    )
 
 
 def resolve(session: Session, principal: Principal, ref: str, *, default_project: str = "") -> Resolved:
     """The version that a reference stands for now. Raises NotFound with the full reference, InvalidField."""
+    row, home, through = _look_up(session, principal, ref, default_project)
+    return Resolved(
+        session.get_one(ArtifactVersion, row.id),
+        session.get_one(Link, row.link_id) if row.link_id else None,
+        session.get_one(Collection, row.collection_id),
+        home,
+        through,
+    )
+
+
+def _look_up(
+    session: Session, principal: Principal, ref: str, default_project: str
+) -> tuple[Any, Home, Home | None]:
     parsed = owners.field("ref", refs.parse, ref)
     entity = parsed.entity or principal.entity
     project = parsed.project or default_project or refs.DEFAULT_PROJECT
-    alias, number = parsed.alias or refs.LATEST, parsed.number
-    row = None
+    alias: str | int = parsed.alias or refs.LATEST
+    statement, wanted = (_BY_ALIAS, alias) if parsed.number is None else (_BY_NUMBER, parsed.number)
+    row: Any = None
     if principal.may_enter(entity):
-        row = session.execute(
-            _BY_ALIAS if number is None else _BY_NUMBER,
-            {
-                "entity": entity,
-                "project": project,
-                "name": parsed.name,
-                "alias": alias if number is None else number,
-            },
-        ).one_or_none()
-    if row is None or row[6] is None or not principal.may_enter(row[5]):
+        named = {"entity": entity, "project": project, "name": parsed.name, "alias": wanted}
+        row = session.connection().execute(statement, named).one_or_none()
+    if row is None or row.id is None or not principal.may_enter(row.source_entity):
         raise owners.not_found("version", f"{entity}/{project}/{parsed.name}:{alias}")
-    (
-        collection_id,
-        type_,
-        project_id,
-        source_project_id,
-        source_project,
-        source_entity,
-        version,
-        link,
-        source,
-    ) = row
-    home = Home(source_entity, source_project, source.name, source.type, source_project_id, source.id)
-    through = Home(entity, project, parsed.name, type_, project_id, collection_id) if link else None
-    return Resolved(version, link, source, home, through)
+    home = Home._make((*row[:5], row.collection_id))
+    through = Home(entity, project, parsed.name, *row[5:8]) if row.link_id else None
+    return row, home, through
 
 
 def get(session: Session, principal: Principal, version_id: str) -> ArtifactVersion:
@@ -210,12 +212,6 @@ def describe(
     return _describe(session, versions, where, principal)
 
 
-def describe_resolved(session: Session, resolved: Resolved, principal: Principal) -> VersionView:
-    """The view of a version that was just resolved, whose names are known already."""
-    where = {resolved.collection.id: resolved.home}
-    return _describe(session, [resolved.version], where, principal)[0]
-
-
 def links_of(
     session: Session, version_ids: Sequence[str], where: Mapping[str, str], principal: Principal | None
 ) -> tuple[dict[str, list[str]], dict[str, list[LinkedTo]]]:
@@ -224,7 +220,7 @@ def links_of(
     links: dict[str, list[LinkedTo]] = {}
     for batch in batches(version_ids):
         for version, name, link, entity, project, number in sorted(
-            session.execute(_AROUND, {"versions": list(batch)}).all(),
+            session.connection().execute(_AROUND, {"versions": list(batch)}).all(),
             key=lambda row: (row[1], row[4], row[5]),
         ):
             if link is None:

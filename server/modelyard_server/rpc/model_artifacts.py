@@ -199,9 +199,7 @@ def _found(call: Call, id_: str, ref: str) -> tuple[pb.ModelArtifactVersion, str
         row = versions.get(call.session, call.principal, id_)
         view, through = versions.describe(call.session, [row], principal=call.principal)[0], ""
     else:
-        resolved = versions.resolve(call.session, call.principal, ref)
-        view = versions.describe_resolved(call.session, resolved, call.principal)
-        through = resolved.through_link
+        view, through = versions.look_up(call.session, call.principal, ref)
     return version_message(view), through
 
 

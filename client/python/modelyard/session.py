@@ -115,10 +115,7 @@ def init(
     `reinit=True` finishes the active run first. Without a server configured,
     the embedded one is found or started. Errors: CommError, ValueError, ConfigError.
     """
-    if resume_from is not None or fork_from is not None:
-        raise errors.UsageError(
-            "resume_from and fork_from are not supported; resume='must' goes on at the last step"
-        )
+    _refuse_rewinding(resume_from, fork_from)
     if ignored:
         terminal.termlog(f"init: {', '.join(sorted(ignored))} accepted and ignored", repeat=False)
     before = active()
@@ -126,12 +123,11 @@ def init(
         if not _replaces(reinit):
             return before
         before.finish()
-    given = _given(settings)
     arguments = Settings(
         entity=entity, project=project, dir=dir, run_id=id, run_name=name, run_notes=notes,
         run_tags=tags, run_group=group, job_type=job_type, mode=mode, resume=resume,
     )  # fmt: skip
-    merged = current(arguments.over(given))
+    merged = current(arguments.over(_given(settings)))
     terminal.silence(merged.silent)
     _tell(merged)
     entries = run_config.select(run_config.read(config), config_include_keys, config_exclude_keys)
@@ -147,6 +143,14 @@ def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
 
 def _given(settings: Settings | Mapping[str, Any] | None) -> Settings:
     return settings if isinstance(settings, Settings) else Settings(**dict(settings or {}))
+
+
+def _refuse_rewinding(resume_from: str | None, fork_from: str | None) -> None:
+    # Going on without a word would write over what the caller meant to keep.
+    if resume_from is not None or fork_from is not None:
+        raise errors.UsageError(
+            "resume_from and fork_from are not supported; resume='must' goes on at the last step"
+        )
 
 
 def _replaces(reinit: bool | str | None) -> bool:
@@ -184,6 +188,10 @@ def _start(settings: Settings, config: run_config.Config) -> Run:
         raise errors.UsageError(f"resume must be 'allow', 'must', 'never' or 'auto', not {resume!r}")
     if resume == "must" and not settings.run_id:
         raise errors.UsageError("resume='must' needs id=, the run to go on with")
+    if resume in {"auto", "allow"} and not settings.run_id:
+        terminal.termwarn(
+            f"resume={resume!r} without id= has nothing to go on with: a new run starts", repeat=False
+        )
     if settings.run_id:
         refs.check_run_id(settings.run_id)
     run = _disabled(settings, config) if mode == "disabled" else _online(settings, config)

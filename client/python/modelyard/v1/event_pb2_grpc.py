@@ -41,6 +41,11 @@ class EventServiceStub(object):
                 request_serializer=modelyard_dot_v1_dot_event__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_event__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.WatchEvents = channel.unary_stream(
+                '/modelyard.v1.EventService/WatchEvents',
+                request_serializer=modelyard_dot_v1_dot_event__pb2.WatchEventsRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_event__pb2.WatchEventsResponse.FromString,
+                _registered_method=True)
 
 
 class EventServiceServicer(object):
@@ -56,6 +61,17 @@ class EventServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchEvents(self, request, context):
+        """Events of one project after a sequence number, then each new one as it is
+        committed, until the client ends the call. A client that connects again
+        with the last sequence it saw misses nothing and sees nothing twice, also
+        on another server. Errors: NOT_FOUND (no such project), UNAVAILABLE
+        SERVER_STOPPING when the server drains: connect again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EventServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -63,6 +79,11 @@ def add_EventServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=modelyard_dot_v1_dot_event__pb2.ListEventsRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_event__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'WatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchEvents,
+                    request_deserializer=modelyard_dot_v1_dot_event__pb2.WatchEventsRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_event__pb2.WatchEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -94,6 +115,33 @@ class EventService(object):
             '/modelyard.v1.EventService/ListEvents',
             modelyard_dot_v1_dot_event__pb2.ListEventsRequest.SerializeToString,
             modelyard_dot_v1_dot_event__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/modelyard.v1.EventService/WatchEvents',
+            modelyard_dot_v1_dot_event__pb2.WatchEventsRequest.SerializeToString,
+            modelyard_dot_v1_dot_event__pb2.WatchEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,13 @@ class EventServiceStub:
     """Events of one project after a sequence number, oldest first.
     Errors: NOT_FOUND (no such project).
     """
+    WatchEvents: _grpc.UnaryStreamMultiCallable[_event_pb2.WatchEventsRequest, _event_pb2.WatchEventsResponse]
+    """Events of one project after a sequence number, then each new one as it is
+    committed, until the client ends the call. A client that connects again
+    with the last sequence it saw misses nothing and sees nothing twice, also
+    on another server. Errors: NOT_FOUND (no such project), UNAVAILABLE
+    SERVER_STOPPING when the server drains: connect again.
+    """
 
 @_typing.type_check_only
 class EventServiceAsyncStub(EventServiceStub):
@@ -50,6 +57,13 @@ class EventServiceAsyncStub(EventServiceStub):
     ListEvents: _aio.UnaryUnaryMultiCallable[_event_pb2.ListEventsRequest, _event_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Events of one project after a sequence number, oldest first.
     Errors: NOT_FOUND (no such project).
+    """
+    WatchEvents: _aio.UnaryStreamMultiCallable[_event_pb2.WatchEventsRequest, _event_pb2.WatchEventsResponse]  # type: ignore[assignment]
+    """Events of one project after a sequence number, then each new one as it is
+    committed, until the client ends the call. A client that connects again
+    with the last sequence it saw misses nothing and sees nothing twice, also
+    on another server. Errors: NOT_FOUND (no such project), UNAVAILABLE
+    SERVER_STOPPING when the server drains: connect again.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -65,6 +79,19 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_event_pb2.ListEventsResponse, _abc.Awaitable[_event_pb2.ListEventsResponse]]:
         """Events of one project after a sequence number, oldest first.
         Errors: NOT_FOUND (no such project).
+        """
+
+    @_abc_1.abstractmethod
+    def WatchEvents(
+        self,
+        request: _event_pb2.WatchEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_event_pb2.WatchEventsResponse], _abc.AsyncIterator[_event_pb2.WatchEventsResponse]]:
+        """Events of one project after a sequence number, then each new one as it is
+        committed, until the client ends the call. A client that connects again
+        with the last sequence it saw misses nothing and sees nothing twice, also
+        on another server. Errors: NOT_FOUND (no such project), UNAVAILABLE
+        SERVER_STOPPING when the server drains: connect again.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

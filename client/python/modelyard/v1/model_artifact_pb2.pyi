@@ -461,6 +461,82 @@ class CreateModelArtifactResponse(_message.Message):
 Global___CreateModelArtifactResponse: _TypeAlias = CreateModelArtifactResponse  # noqa: Y015
 
 @_typing.final
+class ListModelArtifactTypesRequest(_message.Message):
+    """Request of ListModelArtifactTypes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTITY_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    entity: _builtins.str
+    """Default: the entity of the caller's key."""
+    project: _builtins.str
+    """Project to look into. Default: every project of the entity."""
+    def __init__(
+        self,
+        *,
+        entity: _builtins.str = ...,
+        project: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "project", b"project"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListModelArtifactTypesRequest: _TypeAlias = ListModelArtifactTypesRequest  # noqa: Y015
+
+@_typing.final
+class ModelArtifactType(_message.Message):
+    """A type of artifacts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ARTIFACT_COUNT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    artifact_count: _builtins.int
+    """Number of artifacts that have it and are not deleted."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        artifact_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_count", b"artifact_count", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelArtifactType: _TypeAlias = ModelArtifactType  # noqa: Y015
+
+@_typing.final
+class ListModelArtifactTypesResponse(_message.Message):
+    """Reply of ListModelArtifactTypes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def types(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelArtifactType]:
+        """The types, by name."""
+
+    def __init__(
+        self,
+        *,
+        types: _abc.Iterable[Global___ModelArtifactType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListModelArtifactTypesResponse: _TypeAlias = ListModelArtifactTypesResponse  # noqa: Y015
+
+@_typing.final
 class GetModelArtifactRequest(_message.Message):
     """Request of GetModelArtifact."""
 
@@ -746,8 +822,86 @@ class GetModelArtifactVersionResponse(_message.Message):
 Global___GetModelArtifactVersionResponse: _TypeAlias = GetModelArtifactVersionResponse  # noqa: Y015
 
 @_typing.final
+class BatchGetModelArtifactVersionsRequest(_message.Message):
+    """Request of BatchGetModelArtifactVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetModelArtifactVersionRequest]:
+        """What to find, at most 1,000: each has an `id` or a `ref`."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___GetModelArtifactVersionRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetModelArtifactVersionsRequest: _TypeAlias = BatchGetModelArtifactVersionsRequest  # noqa: Y015
+
+@_typing.final
+class BatchGetModelArtifactVersionsResult(_message.Message):
+    """One answer of BatchGetModelArtifactVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    THROUGH_LINK_FIELD_NUMBER: _builtins.int
+    through_link: _builtins.str
+    """Set when the ref went through a registered model: its full reference."""
+    @_builtins.property
+    def version(self) -> Global___ModelArtifactVersion:
+        """The version. Unset: there is none, or none the caller may read."""
+
+    def __init__(
+        self,
+        *,
+        version: Global___ModelArtifactVersion | None = ...,
+        through_link: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["through_link", b"through_link", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetModelArtifactVersionsResult: _TypeAlias = BatchGetModelArtifactVersionsResult  # noqa: Y015
+
+@_typing.final
+class BatchGetModelArtifactVersionsResponse(_message.Message):
+    """Reply of BatchGetModelArtifactVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchGetModelArtifactVersionsResult]:
+        """One for each request, in the same order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchGetModelArtifactVersionsResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchGetModelArtifactVersionsResponse: _TypeAlias = BatchGetModelArtifactVersionsResponse  # noqa: Y015
+
+@_typing.final
 class ListModelArtifactVersionsRequest(_message.Message):
-    """Request of ListModelArtifactVersions."""
+    """Request of ListModelArtifactVersions: an artifact by `id` or `ref`, or
+    neither for all versions of `project`, or of the whole `entity`.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -757,6 +911,8 @@ class ListModelArtifactVersionsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
+    ENTITY_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global id of the artifact."""
     ref: _builtins.str
@@ -768,12 +924,19 @@ class ListModelArtifactVersionsRequest(_message.Message):
     filter: _builtins.str
     """For example `aliases : "best" AND metadata.acc >= 0.9`. Fields: number,
     aliases, tags, digest, size, description, created_by, create_time,
-    update_time, metadata.KEY. Default: all that are not deleted.
+    update_time, name, type, project, metadata.KEY, and of the run that made
+    it run.run_id, run.display_name, run.config.KEY, run.summary.KEY.
+    Default: all that are not deleted.
     """
     order_by: _builtins.str
-    """`number desc` (default), or number, create_time, update_time, size, each
-    with an optional `desc`.
+    """`number desc` (default within an artifact), `create_time desc` (default
+    without), or number, create_time, update_time, size, name, metadata.KEY,
+    each with an optional `desc`.
     """
+    entity: _builtins.str
+    """Without id and ref. Default: the entity of the caller's key."""
+    project: _builtins.str
+    """Without id and ref. Default: every project of the entity."""
     def __init__(
         self,
         *,
@@ -783,10 +946,12 @@ class ListModelArtifactVersionsRequest(_message.Message):
         page_token: _builtins.str = ...,
         filter: _builtins.str = ...,
         order_by: _builtins.str = ...,
+        entity: _builtins.str = ...,
+        project: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "id", b"id", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "ref", b"ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "filter", b"filter", "id", b"id", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "project", b"project", "ref", b"ref"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1035,6 +1200,8 @@ class VersionHeader(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_ID_FIELD_NUMBER: _builtins.int
+    REMOVED_PATHS_FIELD_NUMBER: _builtins.int
     entity: _builtins.str
     """Default: the entity of the caller's key."""
     project: _builtins.str
@@ -1055,6 +1222,11 @@ class VersionHeader(_message.Message):
     """Expected version digest, 64 lower-case hex; checked when set."""
     request_id: _builtins.str
     """Key for safe retries, at most 128 characters. Default: none."""
+    base_version_id: _builtins.str
+    """Global id of a version, of the same entity, whose entries are taken over
+    besides those given: an entry given replaces the one of its path. Not with
+    UploadModelArtifact. Default: none.
+    """
     @_builtins.property
     def metadata(self) -> _containers.MessageMap[_builtins.str, _value_pb2.Value]:
         """With content equal to a live version: replaces its metadata when not empty."""
@@ -1070,6 +1242,10 @@ class VersionHeader(_message.Message):
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """Deletes the version after this time. Default: never."""
+
+    @_builtins.property
+    def removed_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Paths that are not taken over from the base version, at most 10,000."""
 
     def __init__(
         self,
@@ -1087,10 +1263,12 @@ class VersionHeader(_message.Message):
         ttl: _duration_pb2.Duration | None = ...,
         digest: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        base_version_id: _builtins.str = ...,
+        removed_paths: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "description", b"description", "digest", b"digest", "entity", b"entity", "history_step", b"history_step", "metadata", b"metadata", "name", b"name", "project", b"project", "request_id", b"request_id", "run_id", b"run_id", "tags", b"tags", "ttl", b"ttl", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "base_version_id", b"base_version_id", "description", b"description", "digest", b"digest", "entity", b"entity", "history_step", b"history_step", "metadata", b"metadata", "name", b"name", "project", b"project", "removed_paths", b"removed_paths", "request_id", b"request_id", "run_id", b"run_id", "tags", b"tags", "ttl", b"ttl", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1157,6 +1335,60 @@ class CommitModelArtifactResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CommitModelArtifactResponse: _TypeAlias = CommitModelArtifactResponse  # noqa: Y015
+
+@_typing.final
+class CommitEqualContentRequest(_message.Message):
+    """Request of CommitEqualContent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Key for safe retries, at most 128 characters; header.request_id is not
+    used. Default: none.
+    """
+    @_builtins.property
+    def header(self) -> Global___VersionHeader:
+        """What the version is to be; `digest` is required and says which content."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___VersionHeader | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitEqualContentRequest: _TypeAlias = CommitEqualContentRequest  # noqa: Y015
+
+@_typing.final
+class CommitEqualContentResponse(_message.Message):
+    """Reply of CommitEqualContent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> Global___ModelArtifactVersion:
+        """The version."""
+
+    def __init__(
+        self,
+        *,
+        version: Global___ModelArtifactVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitEqualContentResponse: _TypeAlias = CommitEqualContentResponse  # noqa: Y015
 
 @_typing.final
 class UploadModelArtifactRequest(_message.Message):

@@ -46,6 +46,11 @@ class ModelArtifactServiceStub(object):
                 request_serializer=modelyard_dot_v1_dot_model__artifact__pb2.CreateModelArtifactRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.CreateModelArtifactResponse.FromString,
                 _registered_method=True)
+        self.ListModelArtifactTypes = channel.unary_unary(
+                '/modelyard.v1.ModelArtifactService/ListModelArtifactTypes',
+                request_serializer=modelyard_dot_v1_dot_model__artifact__pb2.ListModelArtifactTypesRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.ListModelArtifactTypesResponse.FromString,
+                _registered_method=True)
         self.GetModelArtifact = channel.unary_unary(
                 '/modelyard.v1.ModelArtifactService/GetModelArtifact',
                 request_serializer=modelyard_dot_v1_dot_model__artifact__pb2.GetModelArtifactRequest.SerializeToString,
@@ -71,6 +76,11 @@ class ModelArtifactServiceStub(object):
                 request_serializer=modelyard_dot_v1_dot_model__artifact__pb2.GetModelArtifactVersionRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.GetModelArtifactVersionResponse.FromString,
                 _registered_method=True)
+        self.BatchGetModelArtifactVersions = channel.unary_unary(
+                '/modelyard.v1.ModelArtifactService/BatchGetModelArtifactVersions',
+                request_serializer=modelyard_dot_v1_dot_model__artifact__pb2.BatchGetModelArtifactVersionsRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.BatchGetModelArtifactVersionsResponse.FromString,
+                _registered_method=True)
         self.ListModelArtifactVersions = channel.unary_unary(
                 '/modelyard.v1.ModelArtifactService/ListModelArtifactVersions',
                 request_serializer=modelyard_dot_v1_dot_model__artifact__pb2.ListModelArtifactVersionsRequest.SerializeToString,
@@ -95,6 +105,11 @@ class ModelArtifactServiceStub(object):
                 '/modelyard.v1.ModelArtifactService/CommitModelArtifact',
                 request_serializer=modelyard_dot_v1_dot_model__artifact__pb2.CommitModelArtifactRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.CommitModelArtifactResponse.FromString,
+                _registered_method=True)
+        self.CommitEqualContent = channel.unary_unary(
+                '/modelyard.v1.ModelArtifactService/CommitEqualContent',
+                request_serializer=modelyard_dot_v1_dot_model__artifact__pb2.CommitEqualContentRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.CommitEqualContentResponse.FromString,
                 _registered_method=True)
         self.UploadModelArtifact = channel.stream_unary(
                 '/modelyard.v1.ModelArtifactService/UploadModelArtifact',
@@ -141,6 +156,13 @@ class ModelArtifactServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListModelArtifactTypes(self, request, context):
+        """The types of a project's artifacts, with how many artifacts each has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetModelArtifact(self, request, context):
         """One artifact. Errors: NOT_FOUND.
         """
@@ -179,8 +201,16 @@ class ModelArtifactServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchGetModelArtifactVersions(self, request, context):
+        """Resolves up to 1,000 ids and refs in one call, each found or not.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModelArtifactVersions(self, request, context):
-        """The versions of an artifact, newest first, in pages.
+        """The versions of an artifact, newest first, in pages; without an artifact
+        those of a project or of a whole entity: the search over versions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,6 +248,16 @@ class ModelArtifactServiceServicer(object):
         version comes back and takes the aliases.
         Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
         TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CommitEqualContent(self, request, context):
+        """Makes a version of content that a live version of the name has already:
+        that version comes back and takes the aliases, as from CommitModelArtifact,
+        without an upload. Errors: NOT_FOUND when no live version of the name has
+        header.digest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -274,6 +314,11 @@ def add_ModelArtifactServiceServicer_to_server(servicer, server):
                     request_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.CreateModelArtifactRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_model__artifact__pb2.CreateModelArtifactResponse.SerializeToString,
             ),
+            'ListModelArtifactTypes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelArtifactTypes,
+                    request_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.ListModelArtifactTypesRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_model__artifact__pb2.ListModelArtifactTypesResponse.SerializeToString,
+            ),
             'GetModelArtifact': grpc.unary_unary_rpc_method_handler(
                     servicer.GetModelArtifact,
                     request_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.GetModelArtifactRequest.FromString,
@@ -299,6 +344,11 @@ def add_ModelArtifactServiceServicer_to_server(servicer, server):
                     request_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.GetModelArtifactVersionRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_model__artifact__pb2.GetModelArtifactVersionResponse.SerializeToString,
             ),
+            'BatchGetModelArtifactVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetModelArtifactVersions,
+                    request_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.BatchGetModelArtifactVersionsRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_model__artifact__pb2.BatchGetModelArtifactVersionsResponse.SerializeToString,
+            ),
             'ListModelArtifactVersions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModelArtifactVersions,
                     request_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.ListModelArtifactVersionsRequest.FromString,
@@ -323,6 +373,11 @@ def add_ModelArtifactServiceServicer_to_server(servicer, server):
                     servicer.CommitModelArtifact,
                     request_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.CommitModelArtifactRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_model__artifact__pb2.CommitModelArtifactResponse.SerializeToString,
+            ),
+            'CommitEqualContent': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommitEqualContent,
+                    request_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.CommitEqualContentRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_model__artifact__pb2.CommitEqualContentResponse.SerializeToString,
             ),
             'UploadModelArtifact': grpc.stream_unary_rpc_method_handler(
                     servicer.UploadModelArtifact,
@@ -384,6 +439,33 @@ class ModelArtifactService(object):
             '/modelyard.v1.ModelArtifactService/CreateModelArtifact',
             modelyard_dot_v1_dot_model__artifact__pb2.CreateModelArtifactRequest.SerializeToString,
             modelyard_dot_v1_dot_model__artifact__pb2.CreateModelArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModelArtifactTypes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.ModelArtifactService/ListModelArtifactTypes',
+            modelyard_dot_v1_dot_model__artifact__pb2.ListModelArtifactTypesRequest.SerializeToString,
+            modelyard_dot_v1_dot_model__artifact__pb2.ListModelArtifactTypesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -530,6 +612,33 @@ class ModelArtifactService(object):
             _registered_method=True)
 
     @staticmethod
+    def BatchGetModelArtifactVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.ModelArtifactService/BatchGetModelArtifactVersions',
+            modelyard_dot_v1_dot_model__artifact__pb2.BatchGetModelArtifactVersionsRequest.SerializeToString,
+            modelyard_dot_v1_dot_model__artifact__pb2.BatchGetModelArtifactVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListModelArtifactVersions(request,
             target,
             options=(),
@@ -654,6 +763,33 @@ class ModelArtifactService(object):
             '/modelyard.v1.ModelArtifactService/CommitModelArtifact',
             modelyard_dot_v1_dot_model__artifact__pb2.CommitModelArtifactRequest.SerializeToString,
             modelyard_dot_v1_dot_model__artifact__pb2.CommitModelArtifactResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CommitEqualContent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.ModelArtifactService/CommitEqualContent',
+            modelyard_dot_v1_dot_model__artifact__pb2.CommitEqualContentRequest.SerializeToString,
+            modelyard_dot_v1_dot_model__artifact__pb2.CommitEqualContentResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,8 @@ class ModelArtifactServiceStub:
     """Makes an artifact without versions. Committing to a name makes it too.
     Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
     """
+    ListModelArtifactTypes: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactTypesRequest, _model_artifact_pb2.ListModelArtifactTypesResponse]
+    """The types of a project's artifacts, with how many artifacts each has."""
     GetModelArtifact: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.GetModelArtifactRequest, _model_artifact_pb2.GetModelArtifactResponse]
     """One artifact. Errors: NOT_FOUND."""
     ListModelArtifacts: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactsRequest, _model_artifact_pb2.ListModelArtifactsResponse]
@@ -59,8 +61,12 @@ class ModelArtifactServiceStub:
     """
     GetModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.GetModelArtifactVersionRequest, _model_artifact_pb2.GetModelArtifactVersionResponse]
     """Resolves a ref, or finds a version by id. Errors: NOT_FOUND with the ref."""
+    BatchGetModelArtifactVersions: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.BatchGetModelArtifactVersionsRequest, _model_artifact_pb2.BatchGetModelArtifactVersionsResponse]
+    """Resolves up to 1,000 ids and refs in one call, each found or not."""
     ListModelArtifactVersions: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactVersionsRequest, _model_artifact_pb2.ListModelArtifactVersionsResponse]
-    """The versions of an artifact, newest first, in pages."""
+    """The versions of an artifact, newest first, in pages; without an artifact
+    those of a project or of a whole entity: the search over versions.
+    """
     UpdateModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.UpdateModelArtifactVersionRequest, _model_artifact_pb2.UpdateModelArtifactVersionResponse]
     """Changes the fields that `update_mask` names. Content never changes.
     Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
@@ -81,6 +87,12 @@ class ModelArtifactServiceStub:
     version comes back and takes the aliases.
     Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
     TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
+    """
+    CommitEqualContent: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.CommitEqualContentRequest, _model_artifact_pb2.CommitEqualContentResponse]
+    """Makes a version of content that a live version of the name has already:
+    that version comes back and takes the aliases, as from CommitModelArtifact,
+    without an upload. Errors: NOT_FOUND when no live version of the name has
+    header.digest.
     """
     UploadModelArtifact: _grpc.StreamUnaryMultiCallable[_model_artifact_pb2.UploadModelArtifactRequest, _model_artifact_pb2.UploadModelArtifactResponse]
     """The simple upload, one call: a header, then for each file its path and
@@ -122,6 +134,8 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     """Makes an artifact without versions. Committing to a name makes it too.
     Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
     """
+    ListModelArtifactTypes: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactTypesRequest, _model_artifact_pb2.ListModelArtifactTypesResponse]  # type: ignore[assignment]
+    """The types of a project's artifacts, with how many artifacts each has."""
     GetModelArtifact: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.GetModelArtifactRequest, _model_artifact_pb2.GetModelArtifactResponse]  # type: ignore[assignment]
     """One artifact. Errors: NOT_FOUND."""
     ListModelArtifacts: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactsRequest, _model_artifact_pb2.ListModelArtifactsResponse]  # type: ignore[assignment]
@@ -137,8 +151,12 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     """
     GetModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.GetModelArtifactVersionRequest, _model_artifact_pb2.GetModelArtifactVersionResponse]  # type: ignore[assignment]
     """Resolves a ref, or finds a version by id. Errors: NOT_FOUND with the ref."""
+    BatchGetModelArtifactVersions: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.BatchGetModelArtifactVersionsRequest, _model_artifact_pb2.BatchGetModelArtifactVersionsResponse]  # type: ignore[assignment]
+    """Resolves up to 1,000 ids and refs in one call, each found or not."""
     ListModelArtifactVersions: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactVersionsRequest, _model_artifact_pb2.ListModelArtifactVersionsResponse]  # type: ignore[assignment]
-    """The versions of an artifact, newest first, in pages."""
+    """The versions of an artifact, newest first, in pages; without an artifact
+    those of a project or of a whole entity: the search over versions.
+    """
     UpdateModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.UpdateModelArtifactVersionRequest, _model_artifact_pb2.UpdateModelArtifactVersionResponse]  # type: ignore[assignment]
     """Changes the fields that `update_mask` names. Content never changes.
     Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
@@ -159,6 +177,12 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     version comes back and takes the aliases.
     Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
     TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
+    """
+    CommitEqualContent: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.CommitEqualContentRequest, _model_artifact_pb2.CommitEqualContentResponse]  # type: ignore[assignment]
+    """Makes a version of content that a live version of the name has already:
+    that version comes back and takes the aliases, as from CommitModelArtifact,
+    without an upload. Errors: NOT_FOUND when no live version of the name has
+    header.digest.
     """
     UploadModelArtifact: _aio.StreamUnaryMultiCallable[_model_artifact_pb2.UploadModelArtifactRequest, _model_artifact_pb2.UploadModelArtifactResponse]  # type: ignore[assignment]
     """The simple upload, one call: a header, then for each file its path and
@@ -203,6 +227,14 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes an artifact without versions. Committing to a name makes it too.
         Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
         """
+
+    @_abc_1.abstractmethod
+    def ListModelArtifactTypes(
+        self,
+        request: _model_artifact_pb2.ListModelArtifactTypesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_artifact_pb2.ListModelArtifactTypesResponse, _abc.Awaitable[_model_artifact_pb2.ListModelArtifactTypesResponse]]:
+        """The types of a project's artifacts, with how many artifacts each has."""
 
     @_abc_1.abstractmethod
     def GetModelArtifact(
@@ -250,12 +282,22 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         """Resolves a ref, or finds a version by id. Errors: NOT_FOUND with the ref."""
 
     @_abc_1.abstractmethod
+    def BatchGetModelArtifactVersions(
+        self,
+        request: _model_artifact_pb2.BatchGetModelArtifactVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_artifact_pb2.BatchGetModelArtifactVersionsResponse, _abc.Awaitable[_model_artifact_pb2.BatchGetModelArtifactVersionsResponse]]:
+        """Resolves up to 1,000 ids and refs in one call, each found or not."""
+
+    @_abc_1.abstractmethod
     def ListModelArtifactVersions(
         self,
         request: _model_artifact_pb2.ListModelArtifactVersionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_artifact_pb2.ListModelArtifactVersionsResponse, _abc.Awaitable[_model_artifact_pb2.ListModelArtifactVersionsResponse]]:
-        """The versions of an artifact, newest first, in pages."""
+        """The versions of an artifact, newest first, in pages; without an artifact
+        those of a project or of a whole entity: the search over versions.
+        """
 
     @_abc_1.abstractmethod
     def UpdateModelArtifactVersion(
@@ -300,6 +342,18 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         version comes back and takes the aliases.
         Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
         TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def CommitEqualContent(
+        self,
+        request: _model_artifact_pb2.CommitEqualContentRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_artifact_pb2.CommitEqualContentResponse, _abc.Awaitable[_model_artifact_pb2.CommitEqualContentResponse]]:
+        """Makes a version of content that a live version of the name has already:
+        that version comes back and takes the aliases, as from CommitModelArtifact,
+        without an upload. Errors: NOT_FOUND when no live version of the name has
+        header.digest.
         """
 
     @_abc_1.abstractmethod

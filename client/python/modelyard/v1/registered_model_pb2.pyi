@@ -158,6 +158,84 @@ class RegisteredModelVersion(_message.Message):
 Global___RegisteredModelVersion: _TypeAlias = RegisteredModelVersion  # noqa: Y015
 
 @_typing.final
+class Registry(_message.Message):
+    """A project that holds registered models."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTITY_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    REGISTERED_MODEL_COUNT_FIELD_NUMBER: _builtins.int
+    entity: _builtins.str
+    """Who owns it."""
+    name: _builtins.str
+    """Name of the project: `model-registry`, `wandb-registry-<r>`, or another
+    project that holds a registered model.
+    """
+    registered_model_count: _builtins.int
+    """Number of registered models in it."""
+    def __init__(
+        self,
+        *,
+        entity: _builtins.str = ...,
+        name: _builtins.str = ...,
+        registered_model_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "name", b"name", "registered_model_count", b"registered_model_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Registry: _TypeAlias = Registry  # noqa: Y015
+
+@_typing.final
+class ListRegistriesRequest(_message.Message):
+    """Request of ListRegistries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTITY_FIELD_NUMBER: _builtins.int
+    entity: _builtins.str
+    """Default: the entity of the caller's key."""
+    def __init__(
+        self,
+        *,
+        entity: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRegistriesRequest: _TypeAlias = ListRegistriesRequest  # noqa: Y015
+
+@_typing.final
+class ListRegistriesResponse(_message.Message):
+    """Reply of ListRegistries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def registries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Registry]:
+        """The registries, by name."""
+
+    def __init__(
+        self,
+        *,
+        registries: _abc.Iterable[Global___Registry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["registries", b"registries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRegistriesResponse: _TypeAlias = ListRegistriesResponse  # noqa: Y015
+
+@_typing.final
 class CreateRegisteredModelRequest(_message.Message):
     """Request of CreateRegisteredModel."""
 
@@ -554,7 +632,9 @@ Global___GetRegisteredModelVersionResponse: _TypeAlias = GetRegisteredModelVersi
 
 @_typing.final
 class ListRegisteredModelVersionsRequest(_message.Message):
-    """Request of ListRegisteredModelVersions."""
+    """Request of ListRegisteredModelVersions: a registered model by `id` or `ref`,
+    or neither for all links of `project`, or of the whole `entity`.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -564,6 +644,8 @@ class ListRegisteredModelVersionsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
+    ENTITY_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global id of the registered model."""
     ref: _builtins.str
@@ -573,11 +655,19 @@ class ListRegisteredModelVersionsRequest(_message.Message):
     page_token: _builtins.str
     """From the previous reply; bound to the other fields."""
     filter: _builtins.str
-    """Fields: number, aliases, created_by, create_time. Default: all."""
+    """Fields: number, aliases, created_by, create_time, name, project, and of
+    the linked version source.type, source.tags, source.metadata.KEY.
+    Default: all.
+    """
     order_by: _builtins.str
-    """`number desc` (default), or number, create_time, each with an optional
+    """`number desc` (default within a registered model), `create_time desc`
+    (default without), or number, create_time, name, each with an optional
     `desc`.
     """
+    entity: _builtins.str
+    """Without id and ref. Default: the entity of the caller's key."""
+    project: _builtins.str
+    """Without id and ref: registry or project. Default: all of the entity."""
     def __init__(
         self,
         *,
@@ -587,10 +677,12 @@ class ListRegisteredModelVersionsRequest(_message.Message):
         page_token: _builtins.str = ...,
         filter: _builtins.str = ...,
         order_by: _builtins.str = ...,
+        entity: _builtins.str = ...,
+        project: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "id", b"id", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "ref", b"ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "filter", b"filter", "id", b"id", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "project", b"project", "ref", b"ref"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -788,3 +880,123 @@ class UpdateAliasesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateAliasesResponse: _TypeAlias = UpdateAliasesResponse  # noqa: Y015
+
+@_typing.final
+class ListAliasChangesRequest(_message.Message):
+    """Request of ListAliasChanges."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    REF_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    AT_TIME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    collection_id: _builtins.str
+    """Global id of the artifact or registered model. Or:"""
+    ref: _builtins.str
+    """`[[entity/]project/]name` of it; without a project a registered model in
+    `model-registry`.
+    """
+    alias: _builtins.str
+    """Only this alias. Default: all."""
+    page_size: _builtins.int
+    """1 to 1000. Default: 100."""
+    page_token: _builtins.str
+    """From the previous reply; bound to the other fields."""
+    @_builtins.property
+    def at_time(self) -> _timestamp_pb2.Timestamp:
+        """The state at this moment instead of the history: for each alias that stood
+        somewhere then, the change that brought it there. Default: the history.
+        """
+
+    def __init__(
+        self,
+        *,
+        collection_id: _builtins.str = ...,
+        ref: _builtins.str = ...,
+        alias: _builtins.str = ...,
+        at_time: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at_time", b"at_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "at_time", b"at_time", "collection_id", b"collection_id", "page_size", b"page_size", "page_token", b"page_token", "ref", b"ref"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAliasChangesRequest: _TypeAlias = ListAliasChangesRequest  # noqa: Y015
+
+@_typing.final
+class AliasChange(_message.Message):
+    """One move of an alias."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    PREVIOUS_VERSION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PRINCIPAL_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """The alias."""
+    previous_version: _builtins.str
+    """Where it stood before: `vN`. Empty: nowhere."""
+    version: _builtins.str
+    """Where it stands since: `vN`. Empty: it was removed."""
+    principal: _builtins.str
+    """Who moved it."""
+    sequence: _builtins.int
+    """Sequence of the event in the project."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+        previous_version: _builtins.str = ...,
+        version: _builtins.str = ...,
+        principal: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "previous_version", b"previous_version", "principal", b"principal", "sequence", b"sequence", "time", b"time", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AliasChange: _TypeAlias = AliasChange  # noqa: Y015
+
+@_typing.final
+class ListAliasChangesResponse(_message.Message):
+    """Reply of ListAliasChanges."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___AliasChange]:
+        """The changes, newest first."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___AliasChange] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAliasChangesResponse: _TypeAlias = ListAliasChangesResponse  # noqa: Y015

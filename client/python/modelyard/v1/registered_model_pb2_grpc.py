@@ -42,6 +42,11 @@ class RegisteredModelServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.ListRegistries = channel.unary_unary(
+                '/modelyard.v1.RegisteredModelService/ListRegistries',
+                request_serializer=modelyard_dot_v1_dot_registered__model__pb2.ListRegistriesRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_registered__model__pb2.ListRegistriesResponse.FromString,
+                _registered_method=True)
         self.CreateRegisteredModel = channel.unary_unary(
                 '/modelyard.v1.RegisteredModelService/CreateRegisteredModel',
                 request_serializer=modelyard_dot_v1_dot_registered__model__pb2.CreateRegisteredModelRequest.SerializeToString,
@@ -92,6 +97,11 @@ class RegisteredModelServiceStub(object):
                 request_serializer=modelyard_dot_v1_dot_registered__model__pb2.UpdateAliasesRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_registered__model__pb2.UpdateAliasesResponse.FromString,
                 _registered_method=True)
+        self.ListAliasChanges = channel.unary_unary(
+                '/modelyard.v1.RegisteredModelService/ListAliasChanges',
+                request_serializer=modelyard_dot_v1_dot_registered__model__pb2.ListAliasChangesRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_registered__model__pb2.ListAliasChangesResponse.FromString,
+                _registered_method=True)
 
 
 class RegisteredModelServiceServicer(object):
@@ -104,6 +114,13 @@ class RegisteredModelServiceServicer(object):
     entity of the caller's key, without a project `model-registry`, without an
     alias `latest`. Where a request takes `id` and `ref`, exactly one is set.
     """
+
+    def ListRegistries(self, request, context):
+        """The registries of an entity: the projects that hold registered models.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def CreateRegisteredModel(self, request, context):
         """Makes a registered model without versions. Linking to a name makes it too.
@@ -160,7 +177,8 @@ class RegisteredModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListRegisteredModelVersions(self, request, context):
-        """The links of a registered model, newest first, in pages.
+        """The links of a registered model, newest first, in pages; without a
+        registered model those of a registry or of a whole entity.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -183,9 +201,23 @@ class RegisteredModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAliasChanges(self, request, context):
+        """Who moved which alias of an artifact or registered model when, from which
+        version to which; or where the aliases stood at a moment.
+        Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RegisteredModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ListRegistries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRegistries,
+                    request_deserializer=modelyard_dot_v1_dot_registered__model__pb2.ListRegistriesRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_registered__model__pb2.ListRegistriesResponse.SerializeToString,
+            ),
             'CreateRegisteredModel': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateRegisteredModel,
                     request_deserializer=modelyard_dot_v1_dot_registered__model__pb2.CreateRegisteredModelRequest.FromString,
@@ -236,6 +268,11 @@ def add_RegisteredModelServiceServicer_to_server(servicer, server):
                     request_deserializer=modelyard_dot_v1_dot_registered__model__pb2.UpdateAliasesRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_registered__model__pb2.UpdateAliasesResponse.SerializeToString,
             ),
+            'ListAliasChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAliasChanges,
+                    request_deserializer=modelyard_dot_v1_dot_registered__model__pb2.ListAliasChangesRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_registered__model__pb2.ListAliasChangesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'modelyard.v1.RegisteredModelService', rpc_method_handlers)
@@ -254,6 +291,33 @@ class RegisteredModelService(object):
     entity of the caller's key, without a project `model-registry`, without an
     alias `latest`. Where a request takes `id` and `ref`, exactly one is set.
     """
+
+    @staticmethod
+    def ListRegistries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.RegisteredModelService/ListRegistries',
+            modelyard_dot_v1_dot_registered__model__pb2.ListRegistriesRequest.SerializeToString,
+            modelyard_dot_v1_dot_registered__model__pb2.ListRegistriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def CreateRegisteredModel(request,
@@ -515,6 +579,33 @@ class RegisteredModelService(object):
             '/modelyard.v1.RegisteredModelService/UpdateAliases',
             modelyard_dot_v1_dot_registered__model__pb2.UpdateAliasesRequest.SerializeToString,
             modelyard_dot_v1_dot_registered__model__pb2.UpdateAliasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAliasChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.RegisteredModelService/ListAliasChanges',
+            modelyard_dot_v1_dot_registered__model__pb2.ListAliasChangesRequest.SerializeToString,
+            modelyard_dot_v1_dot_registered__model__pb2.ListAliasChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

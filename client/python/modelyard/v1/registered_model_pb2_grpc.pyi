@@ -41,6 +41,8 @@ class RegisteredModelServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RegisteredModelServiceAsyncStub: ...
+    ListRegistries: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.ListRegistriesRequest, _registered_model_pb2.ListRegistriesResponse]
+    """The registries of an entity: the projects that hold registered models."""
     CreateRegisteredModel: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.CreateRegisteredModelRequest, _registered_model_pb2.CreateRegisteredModelResponse]
     """Makes a registered model without versions. Linking to a name makes it too.
     Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
@@ -65,7 +67,9 @@ class RegisteredModelServiceStub:
     GetRegisteredModelVersion: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.GetRegisteredModelVersionRequest, _registered_model_pb2.GetRegisteredModelVersionResponse]
     """One version of a registered model: a link. Errors: NOT_FOUND."""
     ListRegisteredModelVersions: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.ListRegisteredModelVersionsRequest, _registered_model_pb2.ListRegisteredModelVersionsResponse]
-    """The links of a registered model, newest first, in pages."""
+    """The links of a registered model, newest first, in pages; without a
+    registered model those of a registry or of a whole entity.
+    """
     DeleteRegisteredModelVersion: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.DeleteRegisteredModelVersionRequest, _registered_model_pb2.DeleteRegisteredModelVersionResponse]
     """Removes a link; the linked version stays. Errors: NOT_FOUND."""
     UpdateAliases: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.UpdateAliasesRequest, _registered_model_pb2.UpdateAliasesResponse]
@@ -73,6 +77,11 @@ class RegisteredModelServiceStub:
     none. An alias stands on one version; setting it elsewhere moves it.
     Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not stand where the
     caller expects), INVALID_ARGUMENT INVALID_FIELD.
+    """
+    ListAliasChanges: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.ListAliasChangesRequest, _registered_model_pb2.ListAliasChangesResponse]
+    """Who moved which alias of an artifact or registered model when, from which
+    version to which; or where the aliases stood at a moment.
+    Errors: NOT_FOUND.
     """
 
 @_typing.type_check_only
@@ -88,6 +97,8 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    ListRegistries: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.ListRegistriesRequest, _registered_model_pb2.ListRegistriesResponse]  # type: ignore[assignment]
+    """The registries of an entity: the projects that hold registered models."""
     CreateRegisteredModel: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.CreateRegisteredModelRequest, _registered_model_pb2.CreateRegisteredModelResponse]  # type: ignore[assignment]
     """Makes a registered model without versions. Linking to a name makes it too.
     Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
@@ -112,7 +123,9 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     GetRegisteredModelVersion: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.GetRegisteredModelVersionRequest, _registered_model_pb2.GetRegisteredModelVersionResponse]  # type: ignore[assignment]
     """One version of a registered model: a link. Errors: NOT_FOUND."""
     ListRegisteredModelVersions: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.ListRegisteredModelVersionsRequest, _registered_model_pb2.ListRegisteredModelVersionsResponse]  # type: ignore[assignment]
-    """The links of a registered model, newest first, in pages."""
+    """The links of a registered model, newest first, in pages; without a
+    registered model those of a registry or of a whole entity.
+    """
     DeleteRegisteredModelVersion: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.DeleteRegisteredModelVersionRequest, _registered_model_pb2.DeleteRegisteredModelVersionResponse]  # type: ignore[assignment]
     """Removes a link; the linked version stays. Errors: NOT_FOUND."""
     UpdateAliases: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.UpdateAliasesRequest, _registered_model_pb2.UpdateAliasesResponse]  # type: ignore[assignment]
@@ -120,6 +133,11 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     none. An alias stands on one version; setting it elsewhere moves it.
     Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not stand where the
     caller expects), INVALID_ARGUMENT INVALID_FIELD.
+    """
+    ListAliasChanges: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.ListAliasChangesRequest, _registered_model_pb2.ListAliasChangesResponse]  # type: ignore[assignment]
+    """Who moved which alias of an artifact or registered model when, from which
+    version to which; or where the aliases stood at a moment.
+    Errors: NOT_FOUND.
     """
 
 class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -132,6 +150,14 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
     entity of the caller's key, without a project `model-registry`, without an
     alias `latest`. Where a request takes `id` and `ref`, exactly one is set.
     """
+
+    @_abc_1.abstractmethod
+    def ListRegistries(
+        self,
+        request: _registered_model_pb2.ListRegistriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registered_model_pb2.ListRegistriesResponse, _abc.Awaitable[_registered_model_pb2.ListRegistriesResponse]]:
+        """The registries of an entity: the projects that hold registered models."""
 
     @_abc_1.abstractmethod
     def CreateRegisteredModel(
@@ -204,7 +230,9 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registered_model_pb2.ListRegisteredModelVersionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registered_model_pb2.ListRegisteredModelVersionsResponse, _abc.Awaitable[_registered_model_pb2.ListRegisteredModelVersionsResponse]]:
-        """The links of a registered model, newest first, in pages."""
+        """The links of a registered model, newest first, in pages; without a
+        registered model those of a registry or of a whole entity.
+        """
 
     @_abc_1.abstractmethod
     def DeleteRegisteredModelVersion(
@@ -224,6 +252,17 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         none. An alias stands on one version; setting it elsewhere moves it.
         Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not stand where the
         caller expects), INVALID_ARGUMENT INVALID_FIELD.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAliasChanges(
+        self,
+        request: _registered_model_pb2.ListAliasChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_registered_model_pb2.ListAliasChangesResponse, _abc.Awaitable[_registered_model_pb2.ListAliasChangesResponse]]:
+        """Who moved which alias of an artifact or registered model when, from which
+        version to which; or where the aliases stood at a moment.
+        Errors: NOT_FOUND.
         """
 
 def add_RegisteredModelServiceServicer_to_server(servicer: RegisteredModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

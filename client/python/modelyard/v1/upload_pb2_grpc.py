@@ -85,7 +85,8 @@ class UploadServiceServicer(object):
 
     def FindMissingChunks(self, request, context):
         """Which of the chunks have to be sent. Those that need not be are held for
-        the upload. Errors: NOT_FOUND, FAILED_PRECONDITION UPLOAD_EXPIRED.
+        the upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an id that
+        was never given out).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,7 +94,7 @@ class UploadServiceServicer(object):
 
     def UploadChunks(self, request_iterator, context):
         """Sends chunks. Each is acknowledged when it is durable; a chunk that is sent
-        twice does no harm. Errors: NOT_FOUND, FAILED_PRECONDITION UPLOAD_EXPIRED,
+        twice does no harm. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED,
         INVALID_ARGUMENT DIGEST_MISMATCH, RESOURCE_EXHAUSTED DISK_FULL.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

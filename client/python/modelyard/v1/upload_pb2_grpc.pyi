@@ -47,11 +47,12 @@ class UploadServiceStub:
     """
     FindMissingChunks: _grpc.UnaryUnaryMultiCallable[_upload_pb2.FindMissingChunksRequest, _upload_pb2.FindMissingChunksResponse]
     """Which of the chunks have to be sent. Those that need not be are held for
-    the upload. Errors: NOT_FOUND, FAILED_PRECONDITION UPLOAD_EXPIRED.
+    the upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an id that
+    was never given out).
     """
     UploadChunks: _grpc.StreamStreamMultiCallable[_upload_pb2.UploadChunksRequest, _upload_pb2.UploadChunksResponse]
     """Sends chunks. Each is acknowledged when it is durable; a chunk that is sent
-    twice does no harm. Errors: NOT_FOUND, FAILED_PRECONDITION UPLOAD_EXPIRED,
+    twice does no harm. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED,
     INVALID_ARGUMENT DIGEST_MISMATCH, RESOURCE_EXHAUSTED DISK_FULL.
     """
     DeleteUpload: _grpc.UnaryUnaryMultiCallable[_upload_pb2.DeleteUploadRequest, _upload_pb2.DeleteUploadResponse]
@@ -78,11 +79,12 @@ class UploadServiceAsyncStub(UploadServiceStub):
     """
     FindMissingChunks: _aio.UnaryUnaryMultiCallable[_upload_pb2.FindMissingChunksRequest, _upload_pb2.FindMissingChunksResponse]  # type: ignore[assignment]
     """Which of the chunks have to be sent. Those that need not be are held for
-    the upload. Errors: NOT_FOUND, FAILED_PRECONDITION UPLOAD_EXPIRED.
+    the upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an id that
+    was never given out).
     """
     UploadChunks: _aio.StreamStreamMultiCallable[_upload_pb2.UploadChunksRequest, _upload_pb2.UploadChunksResponse]  # type: ignore[assignment]
     """Sends chunks. Each is acknowledged when it is durable; a chunk that is sent
-    twice does no harm. Errors: NOT_FOUND, FAILED_PRECONDITION UPLOAD_EXPIRED,
+    twice does no harm. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED,
     INVALID_ARGUMENT DIGEST_MISMATCH, RESOURCE_EXHAUSTED DISK_FULL.
     """
     DeleteUpload: _aio.UnaryUnaryMultiCallable[_upload_pb2.DeleteUploadRequest, _upload_pb2.DeleteUploadResponse]  # type: ignore[assignment]
@@ -118,7 +120,8 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_upload_pb2.FindMissingChunksResponse, _abc.Awaitable[_upload_pb2.FindMissingChunksResponse]]:
         """Which of the chunks have to be sent. Those that need not be are held for
-        the upload. Errors: NOT_FOUND, FAILED_PRECONDITION UPLOAD_EXPIRED.
+        the upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an id that
+        was never given out).
         """
 
     @_abc_1.abstractmethod
@@ -128,7 +131,7 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_upload_pb2.UploadChunksResponse], _abc.AsyncIterator[_upload_pb2.UploadChunksResponse]]:
         """Sends chunks. Each is acknowledged when it is durable; a chunk that is sent
-        twice does no harm. Errors: NOT_FOUND, FAILED_PRECONDITION UPLOAD_EXPIRED,
+        twice does no harm. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED,
         INVALID_ARGUMENT DIGEST_MISMATCH, RESOURCE_EXHAUSTED DISK_FULL.
         """
 

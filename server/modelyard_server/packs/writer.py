@@ -190,7 +190,7 @@ class UploadStream:
                 await self._changed.wait()
 
     async def exchange(
-        self, messages: AsyncIterable[tuple[Sequence[chunking.Chunk], bytes]]
+        self, messages: AsyncIterable[tuple[Sequence[chunking.Chunk], bytes | memoryview]]
     ) -> AsyncGenerator[int, None]:
         """Appends all messages, closes, and meanwhile yields the acknowledgements.
 
@@ -206,7 +206,9 @@ class UploadStream:
             feeding.cancel()
             await asyncio.wait([feeding])
 
-    async def _feed(self, messages: AsyncIterable[tuple[Sequence[chunking.Chunk], bytes]]) -> None:
+    async def _feed(
+        self, messages: AsyncIterable[tuple[Sequence[chunking.Chunk], bytes | memoryview]]
+    ) -> None:
         try:
             async for chunks, data in messages:
                 await self.append(chunks, data)

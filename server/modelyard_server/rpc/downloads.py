@@ -8,6 +8,7 @@ import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Executor
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -16,11 +17,12 @@ from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server.domain import extents, versions
 from modelyard_server.domain.extents import FileInfo, Piece, Range
 from modelyard_server.packs.store import PackMissing, PackStore
+from modelyard_server.rpc import framing
 from modelyard_server.rpc.call import StreamCall
 from modelyard_server.rpc.limits import StreamLimit
 
 MESSAGE_BYTES = 1 << 20
-READ_BYTES = 8 << 20
+READ_BYTES = 4 << 20
 READS_AHEAD = 2
 PLAN_BYTES = 2 << 30
 """What is looked up at a time: the plan of a file of any size stays small."""
@@ -37,7 +39,7 @@ class DownloadMethods:
 
     async def DownloadFile(
         self, request: pb.DownloadFileRequest, call: StreamCall
-    ) -> AsyncIterator[pb.DownloadFileResponse]:
+    ) -> AsyncIterator[Any]:  # the generated class knows no serialized messages
         with self._download_streams:
             wanted = [Range(request.path, request.offset, request.length)]
 
@@ -50,11 +52,9 @@ class DownloadMethods:
             yield pb.DownloadFileResponse(version_id=version_id, size=info.size, digest=info.digest.hex())
             # Clients in plain stubs do not check chunks, so this call does.
             async for data in self._send(call, files, wanted, verify=True):
-                yield pb.DownloadFileResponse(data=data)
+                yield framing.data_message(pb.DownloadFileResponse.DATA_FIELD_NUMBER, data)
 
-    async def DownloadFiles(
-        self, request: pb.DownloadFilesRequest, call: StreamCall
-    ) -> AsyncIterator[pb.DownloadFilesResponse]:
+    async def DownloadFiles(self, request: pb.DownloadFilesRequest, call: StreamCall) -> AsyncIterator[Any]:
         with self._download_streams:
             wanted = [Range(part.path, part.offset, part.length) for part in request.ranges]
 
@@ -64,11 +64,11 @@ class DownloadMethods:
 
             files = await call.read(look_up)
             async for data in self._send(call, files, wanted, verify=False):
-                yield pb.DownloadFilesResponse(data=data)
+                yield framing.data_message(pb.DownloadFilesResponse.DATA_FIELD_NUMBER, data)
 
     async def _send(
         self, call: StreamCall, files: dict[str, FileInfo], wanted: Sequence[Range], *, verify: bool
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncIterator[memoryview]:
         """The bytes of the ranges in messages of at most 1 MiB; the next reads go on while one is sent."""
         ahead: deque[asyncio.Future[bytes]] = deque()
         try:
@@ -177,13 +177,10 @@ def _adjoin(left: Piece, right: Piece) -> bool:
     )
 
 
-def _messages(data: bytes) -> Iterator[bytes]:
-    if len(data) <= MESSAGE_BYTES:
-        yield data
-        return
+def _messages(data: bytes) -> Iterator[memoryview]:
     view = memoryview(data)
     for start in range(0, len(data), MESSAGE_BYTES):
-        yield bytes(view[start : start + MESSAGE_BYTES])
+        yield view[start : start + MESSAGE_BYTES]
 
 
 async def _abandon(reads: deque[asyncio.Future[bytes]]) -> None:

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from modelyard import errors
 from modelyard_server.domain import requests
 from modelyard_server.domain.principals import Principal
-from modelyard_server.rpc import status
+from modelyard_server.rpc import framing, status
 from modelyard_server.rpc.activity import Activity
 from modelyard_server.rpc.auth import Authenticator
 from modelyard_server.rpc.call import Call
@@ -76,19 +76,20 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
         method = METHODS.get(name)
         if method is not None and method.permission is Permission.OPEN:
             return handler
-        decode = _tolerant(handler.request_deserializer)
+        decode = _tolerant(framing.DECODERS.get(name, handler.request_deserializer))
+        encode = framing.ENCODERS.get(name, handler.response_serializer)
         if not handler.request_streaming and not handler.response_streaming:
             # The reply is serialized on the thread that made it, and stored for retries as it is sent.
             behaviour = self._unary(name, method, handler.unary_unary)
             return grpc.unary_unary_rpc_method_handler(behaviour, decode, None)
         if not handler.response_streaming:
             behaviour = self._collecting(name, method, handler.stream_unary)
-            return grpc.stream_unary_rpc_method_handler(behaviour, decode, handler.response_serializer)
+            return grpc.stream_unary_rpc_method_handler(behaviour, decode, encode)
         if handler.request_streaming:
             behaviour = self._streaming(name, method, handler.stream_stream)
-            return grpc.stream_stream_rpc_method_handler(behaviour, decode, handler.response_serializer)
+            return grpc.stream_stream_rpc_method_handler(behaviour, decode, encode)
         behaviour = self._streaming(name, method, handler.unary_stream)
-        return grpc.unary_stream_rpc_method_handler(behaviour, decode, handler.response_serializer)
+        return grpc.unary_stream_rpc_method_handler(behaviour, decode, encode)
 
     def _unary(self, name: str, method: Method | None, rule: Behaviour) -> Behaviour:
         async def behave(request: Any, context: Any) -> bytes:

@@ -49,12 +49,12 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
 
     def GetRun(self, request: pb.GetRunRequest, call: Call) -> pb.GetRunResponse:
         if request.id:
-            run = runs.find(call.session, call.principal, request.id)
+            view = runs.find(call.session, call.principal, request.id)
         else:
-            run = runs.find_by_name(
+            view = runs.find_by_name(
                 call.session, call.principal, request.entity, request.project, request.run_id
             )
-        return pb.GetRunResponse(run=_message(runs.describe(call.session, run)))
+        return pb.GetRunResponse(run=_message(view))
 
     def ListRuns(self, request: pb.ListRunsRequest, call: Call) -> pb.ListRunsResponse:
         size = request.page_size
@@ -120,14 +120,14 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
     ) -> AsyncIterator[pb.ScanMetricHistoryResponse]:
         _check_scan(request)
         keys, min_step, max_step = set(request.keys), request.min_step, request.max_step or None
-        run = await call.read(
+        view = await call.read(
             lambda session: runs.find(session, call.principal, request.run_id, name="run_id")
         )
         position = metrics.START
         while found := await call.read(
             functools.partial(
                 metrics.batches_after,
-                run_id=run.id,
+                run_id=view.run.id,
                 position=position,
                 min_step=min_step,
                 max_step=max_step,

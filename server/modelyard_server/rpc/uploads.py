@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -13,6 +14,7 @@ from modelyard.v1 import upload_pb2_grpc
 from modelyard_server.domain import uploads
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.call import Call, StreamCall
+from modelyard_server.rpc.framing import UploadMessage
 from modelyard_server.rpc.limits import StreamLimit
 
 
@@ -41,10 +43,10 @@ class UploadServicer(upload_pb2_grpc.UploadServiceServicer):
         return pb.DeleteUploadResponse()
 
     async def UploadChunks(
-        self, stream: AsyncIterator[pb.UploadChunksRequest], call: StreamCall
+        self, stream: AsyncIterator[Any], call: StreamCall
     ) -> AsyncIterator[pb.UploadChunksResponse]:
         with self._streams:
-            first = await anext(stream, None)
+            first: UploadMessage | None = await anext(stream, None)
             if first is None:
                 return
             upload = await call.read(lambda session: uploads.find(session, call.principal, first.upload_id))
@@ -54,16 +56,12 @@ class UploadServicer(upload_pb2_grpc.UploadServiceServicer):
 
 
 async def _messages(
-    first: pb.UploadChunksRequest, stream: AsyncIterator[pb.UploadChunksRequest]
-) -> AsyncIterator[tuple[list[Chunk], bytes]]:
-    yield _chunks(first), first.data
+    first: UploadMessage, stream: AsyncIterator[UploadMessage]
+) -> AsyncIterator[tuple[list[Chunk], memoryview]]:
+    uploads.check_chunks(first.chunks)
+    yield first.chunks, first.data
     async for message in stream:
         if message.upload_id:
             raise errors.InvalidField.of("upload_id", "belongs into the first message only")
-        yield _chunks(message), message.data
-
-
-def _chunks(message: pb.UploadChunksRequest) -> list[Chunk]:
-    chunks = [Chunk(chunk.digest, chunk.size) for chunk in message.chunks]
-    uploads.check_chunks(chunks)
-    return chunks
+        uploads.check_chunks(message.chunks)
+        yield message.chunks, message.data

@@ -1,0 +1,319 @@
+"""What holds around the registry on every database: events, rights, updates, pages, lineage, many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+
+from modelyard import errors
+from modelyard_server.db.engine import now
+from modelyard_server.db.ids import new_id
+from modelyard_server.db.tables import (
+    Chunk,
+    File,
+    FileChunk,
+    Lineage,
+    Pack,
+    Run,
+    VersionFile,
+)
+from modelyard_server.domain import (
+    catalog,
+    deletes,
+    files,
+    lineage,
+    owners,
+    registry,
+    version_lists,
+    versions,
+)
+from modelyard_server.domain.aliases import Change
+from modelyard_server.domain.principals import Principal
+from tests.parts.yards import ENTITY, Yard, postgresql_database, sqlite_database
+
+MODEL = "model-registry/Churn"
+
+
+def run_row(session: Session, principal: Principal, run_id: str) -> str:
+    project = owners.ensure_project(session, principal, ENTITY, "p")
+    time = now(session)
+    row = Run(
+        id=new_id(),
+        project_id=project.id,
+        run_id=run_id,
+        display_name=run_id,
+        state="running",
+        config={},
+        summary={},
+        facts={},
+        notes="",
+        tags=[],
+        group="",
+        job_type="",
+        created_by=principal.name,
+        created_at=time,
+        updated_at=time,
+        heartbeat_at=time,
+    )
+    session.add(row)
+    return row.id
+
+
+def huge_file(session: Session, principal: Principal, version_id: str, count: int) -> None:
+    """Adds a file of one chunk, over and over."""
+    entity = owners.find_entity(session, principal, ENTITY)
+    pack = Pack(id=new_id(), entity_id=entity.id, size=1, state="live", changed_at=0)
+    session.add(pack)
+    session.flush()
+    chunk = Chunk(entity_id=entity.id, digest=bytes(32), pack_id=pack.id, offset=0, size=1)
+    file = File(entity_id=entity.id, digest=bytes(32), size=count)
+    session.add_all([chunk, file])
+    session.flush()
+    rows = [{"file_id": file.id, "idx": n, "chunk_id": chunk.id, "start": n} for n in range(count)]
+    session.execute(insert(FileChunk), rows)
+    session.add(VersionFile(version_id=version_id, path=b"huge", file_id=file.id, size=count))
+
+
+class AroundTheRegistryContract:
+    """Subclasses say which database."""
+
+    @pytest.fixture
+    def yard(self) -> Iterator[Yard]:
+        raise NotImplementedError
+
+    def test_events_tell_every_change_once_and_in_order(self, yard: Yard) -> None:
+        yard.log("bert", "a")
+        yard.log("bert", "a")
+        yard.link("bert", "Churn", ["staging"])
+        yard.move(MODEL, Change("staging", "", None), Change("production", "v0", None))
+        assert [(e.seq, e.type) for e in yard.events("p")] == [
+            (1, "collection_created"),
+            (2, "version_created"),
+            (3, "alias_added"),
+            (4, "linked"),
+        ]
+        assert [(e.type, e.details.get("alias")) for e in yard.events("model-registry")] == [
+            ("collection_created", None),
+            ("linked", None),
+            ("alias_added", "latest"),
+            ("alias_added", "staging"),
+            ("alias_added", "production"),
+            ("alias_removed", "staging"),
+        ]
+        linked = yard.events("model-registry", "linked")[0].details
+        assert (linked["collection"], linked["version"]) == ("Churn", "v0")
+        assert linked["linked"] == f"{ENTITY}/p/bert:v0"
+
+    def test_strangers_see_nothing(self, yard: Yard) -> None:
+        version = yard.log("bert", "a")
+        link = yard.link("bert", "Churn")
+        stranger = Yard(yard.database, Principal("eve", "evil"))
+        for rule, argument in (
+            (versions.resolve, f"{ENTITY}/p/bert"),
+            (versions.resolve, f"{ENTITY}/{MODEL}"),
+            (versions.get, version.id),
+            (registry.get_link, link.id),
+            (registry.find_link, f"{ENTITY}/{MODEL}"),
+        ):
+            with pytest.raises(errors.NotFound):
+                stranger.read(rule, argument)
+        with pytest.raises(errors.NotFound):
+            stranger.read(lineage.walk, version_id=version.id)
+        with pytest.raises(errors.NotAllowed):
+            stranger.log("bert", "a", entity=ENTITY)
+
+    def test_a_link_across_entities_shows_only_what_its_reader_may_enter(self, yard: Yard) -> None:
+        version = yard.log("bert", "a")
+        yard.link("bert", "other/model-registry/Churn")
+        reader = Yard(yard.database, Principal("ann", "other"))
+        view = reader.read(
+            lambda s, p: registry.describe(s, p, [registry.find_link(s, p, "other/model-registry/Churn")])[0]
+        )
+        assert view.source is None
+        with pytest.raises(errors.NotFound):
+            reader.read(versions.resolve, "other/model-registry/Churn")
+        owner = Principal("bob", ENTITY)
+        shown = yard.read(lambda s, _: versions.describe(s, [s.merge(version)], principal=owner)[0])
+        assert shown.linked_to == ()
+
+    def test_updates_change_what_is_given_and_say_so(self, yard: Yard) -> None:
+        version = yard.log("bert", "a")
+
+        def change(session: Session, principal: Principal, **given: object) -> None:
+            row = versions.get(session, principal, version.id)
+            versions.update(session, principal, row, **given)  # type: ignore[arg-type] # by name
+
+        yard.write(change, metadata={"acc": float("nan"), "n": 1 << 60}, tags=["a", "b", "a"])
+        yard.write(change, tags=["b", "c"])
+        yard.write(change, tags=["b", "c"])
+        row = yard.read(versions.get, version.id)
+        assert (row.facts, row.tags, row.description) == ({"acc": None, "n": 1 << 60}, ["b", "c"], "")
+        assert [(e.type, e.details.get("tag")) for e in yard.events("p")][3:] == [
+            ("version_updated", None),
+            ("tag_added", "a"),
+            ("tag_added", "b"),
+            ("tag_removed", "a"),
+            ("tag_added", "c"),
+        ]
+
+    @pytest.mark.parametrize(
+        ("given", "field"),
+        [
+            ({"description": "x" * 70_000}, "version.description"),
+            ({"description": "a\0b"}, "version.description"),
+            ({"metadata": {"a": float("inf")}}, "version.metadata.a"),
+            ({"metadata": {"a": [1, {"b": -float("inf")}]}}, "version.metadata.a[1].b"),
+            ({"metadata": {str(n): n for n in range(101)}}, "version.metadata"),
+            ({"metadata": {"a": "x" * (1 << 20)}}, "version.metadata"),
+            ({"metadata": {"a": "x\0"}}, "version.metadata"),
+            ({"tags": ["ok", "not/ok"]}, "version.tags[1]"),
+            ({"tags": [f"t{n}" for n in range(101)]}, "version.tags"),
+            ({"expires_at": 1, "set_expiry": True}, "version.expire_time"),
+        ],
+    )
+    def test_a_bad_update_names_its_field(self, yard: Yard, given: dict[str, object], field: str) -> None:
+        version = yard.log("bert", "a")
+        with pytest.raises(errors.InvalidField) as caught:
+            yard.write(lambda s, p: versions.update(s, p, versions.get(s, p, version.id), **given))  # type: ignore[arg-type] # by name
+        assert caught.value.violations[0][0] == field
+
+    def test_the_project_is_listed_in_pages_without_the_deleted(self, yard: Yard) -> None:
+        for name in ("a", "b", "c", "d"):
+            yard.log(name, "x", tags=["nlp"] if name != "b" else [])
+        yard.link("a", "p/m")
+        row = yard.collection("c")
+        yard.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), delete_aliases=True))
+        asked = {"entity": ENTITY, "project": "p", "filter_": "", "order_by": "name desc", "page_size": 2}
+        first, token = yard.read(catalog.page, "artifact", page_token="", **asked)
+        rest, end = yard.read(catalog.page, "artifact", page_token=token, **asked)
+        assert [v.collection.name for v in [*first, *rest]] == ["d", "b", "a"]
+        assert end == ""
+        assert [v.version_count for v in first] == [1, 1]
+        with pytest.raises(errors.InvalidPageToken):
+            yard.read(catalog.page, "artifact", page_token=token, **{**asked, "order_by": "name"})
+
+    def test_versions_are_found_by_alias_metadata_and_time(self, yard: Yard) -> None:
+        for number in range(4):
+            yard.log("bert", str(number), metadata={"acc": number / 4}, names=["best"] if number == 2 else [])
+        row = yard.collection("bert")
+
+        def found(filter_: str) -> list[int]:
+            asked = {"filter_": filter_, "order_by": "", "page_size": 0, "page_token": ""}
+            return [v.number for v in yard.read(lambda s, _: version_lists.page(s, row, **asked)[0])]  # type: ignore[arg-type] # by name
+
+        assert found("") == [3, 2, 1, 0]
+        assert found('aliases : "best" OR metadata.acc < 0.25') == [2, 0]
+        assert found('create_time > "2020-01-01T00:00:00Z" AND NOT aliases : "latest"') == [2, 1, 0]
+        assert found("number >= 1 AND number != 2") == [3, 1]
+
+    def test_files_come_in_the_order_of_their_bytes(self, yard: Yard) -> None:
+        version = yard.log("bert", "a")
+
+        def page(session: Session, _: Principal, prefix: str) -> list[str]:
+            asked = {"include_chunks": True, "page_size": 1, "page_token": ""}
+            return [e.path for e in files.page(session, version.id, path_prefix=prefix, **asked)[0]]  # type: ignore[arg-type] # by name
+
+        assert yard.read(page, "") == ["model"]
+        assert yard.read(page, "mod") == ["model"]
+        assert yard.read(page, "x") == []
+
+    def test_a_file_of_many_chunks_goes_on_on_the_next_page(self, yard: Yard) -> None:
+        version = yard.log("bert", "a")
+        yard.write(huge_file, version.id, 45_000)
+        seen: list[tuple[str, int, bool]] = []
+        token = ""
+        while True:
+            asked = {"path_prefix": "", "include_chunks": True, "page_size": 0, "page_token": token}
+            page, token = yard.read(lambda s, _: files.page(s, version.id, **asked))  # type: ignore[arg-type] # by name # noqa: B023 - called at once
+            seen += [(entry.path, len(entry.chunks), entry.continued) for entry in page]
+            if not token:
+                break
+        assert seen == [
+            ("huge", 20_000, False),
+            ("huge", 20_000, True),
+            ("huge", 5_000, True),
+            ("model", 0, False),
+        ]
+
+    def test_lineage_is_walked_both_ways_past_tombstones(self, yard: Yard) -> None:
+        trained, tuned = yard.write(run_row, "train"), yard.write(run_row, "tune")
+        base = yard.log("base", "a", run_id=trained)
+        yard.write(lambda s, p: lineage.use(s, p, tuned, versions.get(s, p, base.id), "start"))
+        yard.write(lambda s, p: lineage.use(s, p, tuned, versions.get(s, p, base.id), "again"))
+        final = yard.log("final", "a", run_id=tuned)
+        yard.delete("base:v0", delete_aliases=True)
+        up = yard.read(lineage.walk, version_id=final.id, direction="upstream", depth=3)
+        assert {run.path for run in up.runs.values()} == {f"{ENTITY}/p/train", f"{ENTITY}/p/tune"}
+        assert {(v.ref, v.deleted) for v in up.versions.values()} == {
+            (f"{ENTITY}/p/final:v0", False),
+            (f"{ENTITY}/p/base:v0", True),
+        }
+        assert {(e.relation, e.use_as) for e in up.edges.values()} == {("output", ""), ("input", "start")}
+        down = yard.read(lineage.walk, run_id=trained, direction="downstream", depth=2)
+        assert set(down.versions) == {base.id}
+        assert set(down.runs) == {trained, tuned}
+        assert not yard.read(lineage.walk, version_id=final.id, direction="downstream").edges
+
+    def test_fifty_at_once_move_an_alias_one_after_the_other(self, yard: Yard) -> None:
+        for text in "ab":
+            yard.log("bert", text)
+
+        def move(number: int) -> None:
+            yard.move("bert", Change("production", f"v{number % 2}", None))
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(move, range(50)))
+        moved = [e.details for e in yard.events("p", "alias_added") if e.details["alias"] == "production"]
+        assert moved[0].get("previous_version") is None
+        for before, after in pairwise(moved):
+            assert after["previous_version"] == before["version"] != after["version"]
+
+    def test_links_at_once_get_numbers_without_a_gap(self, yard: Yard) -> None:
+        for number in range(8):
+            yard.log(f"m{number}", str(number))
+        with ThreadPoolExecutor(8) as pool:
+            links = list(pool.map(lambda n: yard.link(f"m{n}", "Churn"), range(8)))
+        assert sorted(link.number for link in links) == list(range(8))
+
+    def test_a_version_is_never_deleted_under_a_link_that_is_made(self, yard: Yard) -> None:
+        for number in range(6):
+            version = yard.log("bert", str(number))
+            ref = f"bert:v{number}"
+            with ThreadPoolExecutor(2) as pool:
+                linking = pool.submit(yard.link, ref, "Churn")
+                deleting = pool.submit(yard.delete, ref, delete_aliases=True)
+                refused = linking.exception()
+                assert refused is None or isinstance(refused, errors.NotFound)
+                assert deleting.exception() is None
+            with pytest.raises(errors.NotFound):
+                yard.read(versions.get, version.id)
+            with pytest.raises(errors.NotFound):
+                yard.number(MODEL)
+
+    def test_edges_of_a_run_that_was_never_there(self, yard: Yard) -> None:
+        version = yard.log("bert", "a")
+        with pytest.raises(errors.NotFound):
+            yard.write(lambda s, p: lineage.use(s, p, new_id(), versions.get(s, p, version.id), ""))
+        with pytest.raises(errors.InvalidField):
+            yard.write(lambda s, p: lineage.use(s, p, "no id", versions.get(s, p, version.id), ""))
+        assert yard.read(lambda s, _: s.scalar(select(func.count()).select_from(Lineage))) == 0
+
+
+class TestAroundTheRegistryOnSqlite(AroundTheRegistryContract):
+    @pytest.fixture
+    def yard(self, tmp_path: Path) -> Iterator[Yard]:
+        with sqlite_database(tmp_path) as database:
+            yield Yard(database)
+
+
+class TestAroundTheRegistryOnPostgresql(AroundTheRegistryContract):
+    @pytest.fixture
+    def yard(self, postgres_database: str) -> Iterator[Yard]:
+        with postgresql_database(postgres_database) as database:
+            yield Yard(database)

@@ -1,0 +1,139 @@
+"""The command `modelyard`, as scripts and people call it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.cli.output import fit
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from modelyard.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+
+
+def _json(*arguments: str) -> Any:
+    done = _run(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def logged(embedded: Path) -> Path:
+    """A folder that was logged as `cli/net`."""
+    (embedded / "net").mkdir(exist_ok=True)
+    (embedded / "net" / "w.bin").write_text("weights")
+    _json("log", "net", "--project", "cli", "--name", "net", "--alias", "best")
+    return embedded
+
+
+def test_log_makes_a_version_and_no_run(logged: Path) -> None:
+    again = _json("log", "net", "--project", "cli", "--name", "net", "--alias", "second")
+    assert again["created"] is False
+    assert again["ref"] == "local/cli/net:v0"
+    assert {"best", "latest", "second"} <= set(again["aliases"])
+    assert again["type"] == "model"
+    assert _json("ls", "cli")["runs"] == []
+
+
+def test_use_prints_where_it_is(logged: Path) -> None:
+    done = _run("use", "cli/net:best")
+    place = Path(done.stdout.strip())
+    assert place == logged / "artifacts" / "net:v0"
+    assert (place / "w.bin").read_text() == "weights"
+    other = _json("use", "cli/net", "--root", "there")
+    assert Path(other["path"], "w.bin").read_text() == "weights"
+
+
+def test_link_then_show_both_sides(logged: Path) -> None:
+    link = _json("link", "cli/net", "Net Model", "--alias", "staging")
+    assert link["ref"] == "local/model-registry/Net Model:v0"
+    assert {"staging", "latest"} <= set(link["aliases"])
+    shown = _json("show", "Net Model:staging")
+    assert shown["kind"] == "link"
+    assert shown["source"]["ref"] == "local/cli/net:v0"
+    assert shown["files"][0]["path"] == "w.bin"
+    assert _json("show", "cli/net:v0")["linked_to"] == ["local/model-registry/Net Model:v0"]
+    assert _json("show", "Net Model")["kind"] == "registered_model"
+    assert _json("show", "cli/net")["versions"][0]["number"] == 0
+    text = _run("show", "Net Model:staging").stdout
+    assert "Source version  local/cli/net:v0" in text
+    assert "Linked to" in text
+
+
+def test_ls_lists_projects_and_versions(logged: Path) -> None:
+    _json("link", "cli/net", "Listed")
+    everything = _json("ls")
+    assert "local/cli/net" in [item["ref"] for item in everything["artifacts"]]
+    assert "local/model-registry/Listed" in [item["ref"] for item in everything["registered_models"]]
+    assert [item["ref"] for item in _json("ls", "cli/net")["versions"]] == ["local/cli/net:v0"]
+    assert [item["ref"] for item in _json("ls", "Listed")["versions"]] == ["local/model-registry/Listed:v0"]
+    assert "net:v0" in _run("ls", "local/cli/net").stdout
+
+
+def test_show_finds_a_run(embedded: Path) -> None:
+    import modelyard
+
+    run = modelyard.init(project="cli", config={"lr": 0.5})
+    run.log({"acc": float("nan")})
+    run.finish()
+    assert _json("show", run.path)["summary"]["acc"] == {"$": "nan"}
+    text = _run("show", run.path).stdout
+    assert "lr = 0.5" in text
+    assert "finished" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["show", "no/such/thing"], 3),
+        (["use", "no/such/thing:v1"], 3),
+        (["ls", "nothing-of-that-name"], 3),
+        (["show", "a/b/c/d"], 1),
+        (["log", "no-such-file"], 2),
+        (["ls", "--bogus"], 2),
+        (["nonsense"], 2),
+    ],
+)
+def test_exit_codes(embedded: Path, arguments: list[str], code: int) -> None:
+    done = _run(*arguments)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    if code != 2:
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_unreachable_address_is_one_line(embedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_URL", "ftp://nowhere")
+    done = _run("ls")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(shell: str) -> None:
+    done = _run("completion", shell)
+    assert done.returncode == 0
+    assert "_MODELYARD_COMPLETE" in done.stdout
+
+
+def test_help_and_version() -> None:
+    assert "modelyard, version" in _run("--version").stdout
+    text = _run("--help").stdout
+    for command in ("log", "use", "link", "ls", "show", "login", "server", "completion"):
+        assert f"\n  {command} " in text
+    assert "Exit codes" in text
+    assert "start" in _run("server", "--help").stdout
+
+
+def test_tables_fit() -> None:
+    assert fit([10, 5], 80) == [10, 5]
+    assert sum(fit([100, 50, 8], 60)) == 56
+    assert min(fit([100, 100, 100], 10)) == 6

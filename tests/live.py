@@ -18,7 +18,9 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2_grpc
+from grpc_status import rpc_status
 
 from modelyard.v1 import (
     event_pb2_grpc,
@@ -27,13 +29,17 @@ from modelyard.v1 import (
     run_pb2_grpc,
     upload_pb2_grpc,
 )
-from tests.parts.processes import die_with_parent
 from tests.parts.s3 import CREDENTIALS, S3Server
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 45.0
 _SERVES = re.compile(r"^modelyard serves ((grpcs?)://(\S+)) ", re.MULTILINE)
 _numbers = itertools.count(1)
+
+# A test run that is killed leaves no servers behind. Not by preexec_fn, which forks this process and
+# with it gRPC, whose threads then die in the child now and then.
+_PROGRAM = "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.argv[1], sys.argv[1:])"
+_DYING_WITH_US = (sys.executable, "-I", "-S", "-c", _PROGRAM) if sys.platform == "linux" else ()
 
 Factory = Callable[..., "LiveServer"]
 
@@ -109,12 +115,11 @@ class LiveServer:
         begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*command("start"), *self.place, "--port", str(self.port), *self.options],
+                [*_DYING_WITH_US, *command("start"), *self.place, "--port", str(self.port), *self.options],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=environment(self.env),
-                preexec_fn=die_with_parent(signal.SIGTERM),
             )
         self._wait_until_serving(begin)
         return self
@@ -289,6 +294,31 @@ def production_place(request: pytest.FixtureRequest) -> tuple[Sequence[str], Map
         connection.execute(f'CREATE DATABASE "{name}"')
     database = url.removesuffix("postgres") + name
     return ("--database", database, "--store", store.url(store.new_bucket())), CREDENTIALS
+
+
+def reason(failure: pytest.ExceptionInfo[grpc.RpcError]) -> tuple[grpc.StatusCode, str]:
+    """Code and reason of a refused call, whose status has exactly one ErrorInfo."""
+    infos = details(failure.value, error_details_pb2.ErrorInfo)
+    assert len(infos) == 1
+    assert infos[0].domain == "modelyard"
+    return failure.value.code(), infos[0].reason
+
+
+def fields(failure: pytest.ExceptionInfo[grpc.RpcError]) -> list[str]:
+    """The fields that a refused call's status names."""
+    found = details(failure.value, error_details_pb2.BadRequest)
+    return [violation.field for request in found for violation in request.field_violations]
+
+
+def details(failure: grpc.RpcError, kind: type[Any]) -> list[Any]:
+    """The details of one kind in a status."""
+    status: Any = rpc_status.from_call(failure)
+    found = []
+    for detail in status.details:
+        message = kind()
+        if detail.Unpack(message):
+            found.append(message)
+    return found
 
 
 def new_project() -> str:

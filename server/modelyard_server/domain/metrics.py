@@ -62,7 +62,7 @@ def log(
     Raises NotFound, RunFinished, InvalidField.
     """
     _check(batch)
-    run = runs.find(session, principal, run_id, name="run_id", lock=True)
+    run = runs.find(session, principal, run_id, name="run_id", lock=True).run
     if _is_stored(session, run.id, batch):
         return False
     runs.require_running(run)

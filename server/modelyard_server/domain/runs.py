@@ -51,7 +51,7 @@ class RunDraft:
 
 @dataclass(frozen=True)
 class RunChanges:
-    """`columns`: new values by column. `entries`: (column, key) → a list of the new entry; empty removes it."""
+    """`columns`: new values by column. `entries`: (column, key) → the new entry in a list; empty: remove."""
 
     columns: Mapping[str, Any]
     entries: Mapping[tuple[str, str], Sequence[Any]] = field(default_factory=dict)
@@ -94,36 +94,32 @@ def create(session: Session, principal: Principal, draft: RunDraft, resume: str)
     return describe(session, found), True
 
 
-def find(session: Session, principal: Principal, run_id: str, *, name: str = "id", lock: bool = False) -> Run:
+def find(
+    session: Session, principal: Principal, run_id: str, *, name: str = "id", lock: bool = False
+) -> RunView:
     """A run by its global id; `name` is the field it came in. Raises NotFound, InvalidField."""
-    query = (
-        select(Run, Entity.name)
-        .join(Project, Run.project_id == Project.id)
-        .join(Entity)
-        .where(Run.id == parse_id(name, run_id), Run.deleted_at.is_(None))
-    )
+    query = _SHOWN.where(Run.id == parse_id(name, run_id), Run.deleted_at.is_(None))
     row = session.execute(query.with_for_update(of=Run) if lock else query).one_or_none()
     if row is None or not principal.may_enter(row[1]):
         raise owners.not_found("run", run_id)
-    run: Run = row[0]
-    return run
+    return _view(session, *row)
 
 
-def find_by_name(session: Session, principal: Principal, entity: str, project: str, run_id: str) -> Run:
+def find_by_name(session: Session, principal: Principal, entity: str, project: str, run_id: str) -> RunView:
     """A run by its short id. Raises NotFound, InvalidField."""
     owners.field("run_id", refs.check_run_id, run_id)
     owner = owners.find_project(session, principal, entity, project)
-    named = select(Run).where(Run.project_id == owner.id, Run.run_id == run_id, Run.deleted_at.is_(None))
-    run = session.scalar(named)
-    if run is None:
+    query = _SHOWN.where(Run.project_id == owner.id, Run.run_id == run_id, Run.deleted_at.is_(None))
+    row = session.execute(query).one_or_none()
+    if row is None:
         raise owners.not_found("run", f"{owner.name}/{run_id}")
-    return run
+    return _view(session, *row)
 
 
 def describe(session: Session, run: Run) -> RunView:
     """A run with the names around it."""
     project = session.get_one(Project, run.project_id)
-    return RunView(run, owners.entity_of(session, project).name, project.name, state_of(session, run))
+    return _view(session, run, owners.entity_of(session, project).name, project.name)
 
 
 def state_of(session: Session, run: Run) -> str:
@@ -135,7 +131,8 @@ def state_of(session: Session, run: Run) -> str:
 def update(session: Session, principal: Principal, run_id: str, changes: RunChanges) -> RunView:
     """The run with its changes; ended runs may change too. Raises NotFound, InvalidField."""
     _check_columns(changes.columns)
-    run = find(session, principal, run_id, name="run.id", lock=True)
+    view = find(session, principal, run_id, name="run.id", lock=True)
+    run = view.run
     for column, value in changes.columns.items():
         setattr(run, column, value)
     for (column, key), entry in changes.entries.items():
@@ -144,12 +141,12 @@ def update(session: Session, principal: Principal, run_id: str, changes: RunChan
     for column in ("config", "summary", "facts"):
         check_map(f"run.{_wire_name(column)}", getattr(run, column))
     run.updated_at = now(session)
-    return describe(session, run)
+    return view
 
 
 def remove(session: Session, principal: Principal, run_id: str) -> None:
     """Removes a run and its metrics; what stays is a tombstone for lineage. Raises NotFound."""
-    run = find(session, principal, run_id, lock=True)
+    run = find(session, principal, run_id, lock=True).run
     session.execute(delete(MetricBatch).where(MetricBatch.run_id == run.id))
     run.config, run.summary, run.facts, run.tags, run.notes = {}, {}, {}, [], ""
     run.deleted_at = run.updated_at = now(session)
@@ -169,18 +166,19 @@ def finish(
     state = state or by_code
     if state not in {by_code, KILLED, CRASHED}:
         raise errors.InvalidField.of("state", f"{state} does not go with exit code {exit_code}")
-    run = find(session, principal, run_id, lock=True)
+    view = find(session, principal, run_id, lock=True)
+    run = view.run
     if run.state != state:
         run.state, run.exit_code = state, exit_code
         run.finished_at = run.updated_at = now(session)
         merge_summary(run, summary)
         _record_state(session, principal, run)
-    return describe(session, run)
+    return view._replace(state=run.state)
 
 
 def heartbeat(session: Session, principal: Principal, run_id: str) -> None:
     """Notes that a run is alive. Raises NotFound, RunFinished."""
-    run = find(session, principal, run_id, lock=True)
+    run = find(session, principal, run_id, lock=True).run
     require_running(run)
     run.heartbeat_at = now(session)
 
@@ -204,6 +202,15 @@ def check_map(name: str, entries: Mapping[str, Any]) -> None:
     """At most 1 MiB of JSON. Raises InvalidField."""
     if len(json.dumps(entries, ensure_ascii=False).encode()) > MAP_BYTES:
         raise errors.InvalidField.of(name, f"is longer than {MAP_BYTES} bytes of JSON")
+
+
+_SHOWN = (
+    select(Run, Entity.name, Project.name).join(Project, Run.project_id == Project.id).join(Entity)
+)  # built once, so that SQLAlchemy compiles it once
+
+
+def _view(session: Session, run: Run, entity: str, project: str) -> RunView:
+    return RunView(run, entity, project, state_of(session, run))
 
 
 def _insert(session: Session, principal: Principal, project: Project, draft: RunDraft) -> Run:

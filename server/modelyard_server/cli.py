@@ -87,6 +87,8 @@ def start(place: Place, **options: Any) -> None:
         return
     # The core's own lines are not in our form, and say nothing that our errors don't.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    # Clients that spawn us ask for it, for themselves. We never fork.
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     from modelyard_server import app  # grpc and SQLAlchemy: not for `--help`
 
     app.run(settings)
@@ -94,11 +96,35 @@ def start(place: Place, **options: Any) -> None:
 
 @server.command()
 @_place_options
-def migrate(place: Place) -> None:
+@click.option("--make-bucket", is_flag=True, help="Make the S3 store's bucket where it is missing.")
+def migrate(place: Place, make_bucket: bool) -> None:
     """Bring the database's schema to this release. `start` does the same."""
     from modelyard_server import maintenance
 
+    if make_bucket:
+        click.echo(maintenance.make_bucket(place))
     click.echo(maintenance.migrate(place))
+
+
+@server.command()
+@click.option(
+    "--address", default=f"{DEFAULT_HOST}:{DEFAULT_PORT}", show_default=True, help="The server's host:port."
+)
+@click.option("--tls", is_flag=True, help="Speak TLS.")
+@click.option(
+    "--tls-ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Trust this certificate, PEM; implies --tls.",
+)
+@click.option(
+    "--timeout", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Seconds to wait."
+)
+def health(address: str, tls: bool, tls_ca: Path | None, timeout: float) -> None:
+    """Ask a server whether it serves. Exit code 0 when it does, else 1."""
+    from modelyard_server import probe
+
+    with _said():
+        click.echo(probe.ask(address, timeout, tls=tls or tls_ca is not None, authority=tls_ca))
 
 
 @server.command()
@@ -124,10 +150,21 @@ def key() -> None:
 @click.argument("name")
 @click.option("--entity", default="local", show_default=True, help="The key's default and limit.")
 @click.option("--all-entities", is_flag=True, help="Let it into every entity.")
-def create_key(place: Place, name: str, entity: str, all_entities: bool) -> None:
+@click.option("--key", "text", help="Take this key, my_ and 32 or more characters, instead of a new one.")
+@click.option("--if-absent", is_flag=True, help="With --key: do nothing when that key is there already.")
+def create_key(
+    place: Place, name: str, entity: str, all_entities: bool, text: str | None, if_absent: bool
+) -> None:
     """Make a key for NAME and print it, this once."""
     from modelyard_server import maintenance
 
+    if text is not None:
+        click.echo(
+            maintenance.adopt_key(place, text, name, entity, all_entities=all_entities, if_absent=if_absent)
+        )
+        return
+    if if_absent:
+        raise click.UsageError("--if-absent goes with --key: a new key is never there already")
     click.echo(maintenance.create_key(place, name, entity, all_entities=all_entities))
 
 

@@ -64,6 +64,28 @@ def create_key(place: Place, name: str, entity: str, *, all_entities: bool) -> s
     return shown
 
 
+def make_bucket(place: Place) -> str:
+    """Makes the store's bucket where it is missing. Raises StartError, CommError."""
+    store = app.open_store(place)
+    if not place.store.startswith("s3://"):
+        raise StartError("--make-bucket is for a --store of the form s3://bucket?endpoint=…")
+    from modelyard_server.packs.s3 import S3Store  # minio: only where the store is one
+
+    assert isinstance(store, S3Store)
+    return "the bucket was made" if store.make_bucket() else "the bucket is there"
+
+
+def adopt_key(place: Place, text: str, name: str, entity: str, *, all_entities: bool, if_absent: bool) -> str:
+    """Keeps a key that was chosen elsewhere. Raises StartError, CommError."""
+    with _ready_database(place) as database:
+        key, new = database.write(
+            lambda session: keys.adopt(
+                session, text, name, entity, all_entities=all_entities, if_absent=if_absent
+            )
+        )
+        return f"{key.id} ({key.principal}) {'is made' if new else 'is there already'}"
+
+
 def list_keys(place: Place) -> list[str]:
     """A line for each key. Raises StartError, CommError."""
     with _ready_database(place) as database:
@@ -87,6 +109,8 @@ def examine(place: Place) -> list[Finding]:
     findings = [Finding(True, "release", f"modelyard {VERSION}, schema {migrations.HEAD}")]
     if place.folder is not None:
         findings.append(_try("data folder", lambda: _folder(place)))
+        if not place.folder.is_dir():
+            return findings
     database = Database(place.database)
     try:
         findings.append(_try("database", lambda: _database(database)))
@@ -167,7 +191,7 @@ def _ready_database(place: Place) -> Iterator[Database]:
         migrate(place)
     database = Database(place.database)
     try:
-        if migrations.current(database) != migrations.HEAD:
+        if migrations.is_behind(database):
             database.close()
             migrate(place)
         yield database

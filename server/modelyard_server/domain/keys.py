@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import uuid
 from collections.abc import Sequence
@@ -19,13 +20,46 @@ from modelyard_server.domain.principals import Principal
 
 PREFIX = "my_"
 _RANDOM_BYTES = 30  # 40 characters
+_GIVEN = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]{32,128}")
 
 
 def create(session: Session, name: str, entity: str, *, all_entities: bool = False) -> tuple[ApiKey, str]:
     """A new key and its text, which is nowhere else. Raises InvalidField."""
+    text = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+    return _add(session, text, name, entity, all_entities), text
+
+
+def adopt(
+    session: Session,
+    text: str,
+    name: str,
+    entity: str,
+    *,
+    all_entities: bool = False,
+    if_absent: bool = False,
+) -> tuple[ApiKey, bool]:
+    """A key whose text somebody else chose, and whether it is new: `my_` and 32 to 128 of `A-Za-z0-9_-`.
+
+    With `if_absent`, the same key made earlier is returned as it is.
+    Raises InvalidField; AlreadyExists also where the earlier one was revoked or is somebody else's.
+    """
+    if not _GIVEN.fullmatch(text):
+        raise errors.InvalidField.of(
+            "key", f"a key is {PREFIX} and 32 to 128 characters of A-Z, a-z, 0-9, _ and -"
+        )
+    found = session.scalar(select(ApiKey).where(ApiKey.hash == digest(text)))
+    if found is None:
+        return _add(session, text, name, entity, all_entities), True
+    same = (found.principal, found.entity, found.all_entities) == (name, entity, all_entities)
+    if if_absent and same and found.revoked_at is None:
+        return found, False
+    state = "was revoked" if found.revoked_at else "exists"
+    raise errors.AlreadyExists(f"this key {state} already, as {found.id} for {found.principal}")
+
+
+def _add(session: Session, text: str, name: str, entity: str, all_entities: bool) -> ApiKey:
     owners.field("name", refs.check_owner, name, "name")
     owners.ensure_entity(session, Principal(name, entity), entity)
-    text = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
     key = ApiKey(
         id=new_id(),
         hash=digest(text),
@@ -35,7 +69,8 @@ def create(session: Session, name: str, entity: str, *, all_entities: bool = Fal
         created_at=now(session),
     )
     session.add(key)
-    return key, text
+    session.flush()  # the same text made at once: the second runs its transaction again and finds it
+    return key
 
 
 def digest(text: str) -> bytes:

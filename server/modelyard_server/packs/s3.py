@@ -57,6 +57,19 @@ class S3Store(PackStore):
         region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         return cls(_client(endpoint, region), parts.netloc, parts.path.strip("/"))
 
+    def make_bucket(self) -> bool:
+        """Makes the bucket where it is missing; False when it was there. Errors: StoreUnavailable."""
+        with self._translated("bucket"):
+            if self._client.bucket_exists(bucket_name=self._bucket):
+                return False
+            try:
+                self._client.make_bucket(bucket_name=self._bucket)
+            except S3Error as error:
+                if error.code == "BucketAlreadyOwnedByYou":  # another process was quicker
+                    return False
+                raise
+        return True
+
     def open(self) -> OpenPack:
         return _S3Pack(self)
 

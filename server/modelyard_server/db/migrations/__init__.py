@@ -38,14 +38,19 @@ def current(database: Database) -> str | None:
         raise errors.DatabaseUnavailable(f"the database did not answer: {error.orig}") from error
 
 
+def is_behind(database: Database) -> bool:
+    """Whether there is something to migrate. Raises DatabaseUnavailable."""
+    found = current(database)
+    return found is None or found in REVISIONS[:-1]
+
+
 def upgrade(database: Database) -> bool:
     """Brings the schema to `HEAD`; whether there was anything to do.
 
     Raises SchemaTooNew, DatabaseUnavailable.
     """
-    found = current(database)
-    if found == HEAD or (found is not None and found not in REVISIONS):
-        _check_supported(database, found)
+    if not is_behind(database):
+        _check_supported(database)
         return False
     try:
         with database.engine.begin() as connection:
@@ -68,7 +73,8 @@ def _revision(connection: Connection) -> str | None:
     return found
 
 
-def _check_supported(database: Database, found: str) -> None:
+def _check_supported(database: Database) -> None:
+    found = current(database)
     if found == HEAD:
         return
     with database.engine.begin() as connection:

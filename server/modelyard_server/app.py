@@ -31,10 +31,12 @@ from modelyard_server.rpc.pools import SQLITE_READERS, Pools, Transactions
 from modelyard_server.rpc.registered_models import RegisteredModelServicer
 from modelyard_server.rpc.runs import RunServicer
 from modelyard_server.rpc.uploads import UploadServicer
+from modelyard_server.rpc.watching import Watching
 from modelyard_server.settings import Place, Settings, StartError
 
 UPLOAD_STREAMS = 64
 DOWNLOAD_STREAMS = 128
+WATCH_STREAMS = 256
 PREDECESSOR_SECONDS = 10.0
 """How long an embedded server waits for one that is about to leave the same folder."""
 
@@ -83,7 +85,7 @@ async def _serve(
     services.register(
         server,
         runs=RunServicer(),
-        events=EventServicer(),
+        events=EventServicer(Watching(transactions, activity), StreamLimit(WATCH_STREAMS)),
         artifacts=ModelArtifactServicer(writer, store, pools.hashing, pools.store, up, down),
         registry=RegisteredModelServicer(),
         uploads=UploadServicer(writer, up),

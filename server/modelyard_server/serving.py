@@ -62,7 +62,7 @@ async def serve(
         # Out of sight first: who looks for a server from now on starts a new one.
         if advertisement is not None:
             advertisement.withdraw()
-        activity.stopping = True
+        activity.stop()
         await healthy.enter_graceful_shutdown()
         await server.stop(settings.drain_seconds)
 

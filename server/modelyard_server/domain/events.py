@@ -7,7 +7,7 @@ since a project's counter is the last thing a transaction may lock.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Event, Project
+from modelyard_server.db.upserts import batches
 from modelyard_server.domain import filters
 from modelyard_server.domain.filter_fields import Comparison, Field, Json, Text, Time
 from modelyard_server.domain.principals import Principal
@@ -65,15 +66,32 @@ def flush(session: Session) -> None:
         session.flush()
 
 
+def concerned(session: Session) -> set[int]:
+    """The projects that this transaction has noted events of, before it ends."""
+    return {project_id for project_id, *_ in session.info.get(_PENDING, ())}
+
+
+def last_sequences(session: Session, project_ids: Collection[int]) -> dict[int, int]:
+    """The number of each project's last event; 0 before the first."""
+    found: dict[int, int] = {}
+    for batch in batches(sorted(project_ids)):
+        rows = session.execute(select(Project.id, Project.event_seq).where(Project.id.in_(batch)))
+        found |= dict(rows.all())
+    return found
+
+
 def after(
-    session: Session, project: Project, sequence: int, limit: int, filter_: str = ""
+    session: Session, project: Project, sequence: int, limit: int, filter_: str = "", *, span: int = 0
 ) -> tuple[Sequence[Event], int]:
     """Events of a project after a sequence number, oldest first, and the last number looked at.
 
+    Looks at no more than `span` events, however few the filter lets through; 0: at all.
     Raises InvalidFilter.
     """
     # First how far it goes: what is committed between the two statements is for the next call.
     end = session.execute(select(Project.event_seq).where(Project.id == project.id)).scalar_one()
+    if span:
+        end = min(end, sequence + span)
     condition = filters.condition(session, filter_, _FIELDS)
     query = select(Event).where(Event.project_id == project.id, Event.seq > sequence, Event.seq <= end)
     if condition is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from modelyard import errors
@@ -16,10 +16,21 @@ class Activity:
         self.active = 0
         self.stopping = False
         self._quiet_since = time.monotonic()
+        self._when_stopping: list[Callable[[], None]] = []
+
+    def when_stopping(self, act: Callable[[], None]) -> None:
+        """Has `act` called as soon as no new calls are taken."""
+        self._when_stopping.append(act)
+
+    def stop(self) -> None:
+        """Takes no new calls from now on."""
+        self.stopping = True
+        for act in self._when_stopping:
+            act()
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Around each call. Raises ServerStopping once `stopping` is set."""
+        """Around each call. Raises ServerStopping after `stop`."""
         if self.stopping:
             raise errors.ServerStopping("the server is stopping; repeat the call")
         self.active += 1

@@ -39,3 +39,6 @@ class StreamCall(Protocol):
 
     def write(self, rule: Callable[[Session], T]) -> Awaitable[T]:
         """Runs the rule in a writing transaction."""
+
+    def recheck(self) -> Awaitable[object]:
+        """For streams without an end: raises KeyInvalid once the caller's key was revoked."""

@@ -44,12 +44,16 @@ class _Stream:
 
     principal: Principal
     _transactions: Transactions
+    _principal_now: Callable[[], Awaitable[Principal]]
 
     def read(self, rule: Callable[[Session], T]) -> Awaitable[T]:
         return self._transactions.read(rule)
 
     def write(self, rule: Callable[[Session], T]) -> Awaitable[T]:
         return self._transactions.write(rule)
+
+    def recheck(self) -> Awaitable[Principal]:
+        return self._principal_now()
 
 
 class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
@@ -109,7 +113,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
     def _collecting(self, name: str, method: Method | None, rule: Behaviour) -> Behaviour:
         async def behave(requests: AsyncIterator[Any], context: Any) -> Any:
             async with self._answering(name, method, context) as principal:
-                return await rule(_all_readable(requests), _Stream(principal, self._transactions))
+                return await rule(_all_readable(requests), self._stream(principal, context))
 
         return behave
 
@@ -117,7 +121,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
         async def behave(given: Any, context: Any) -> AsyncIterator[Any]:
             async with self._answering(name, method, context) as principal:
                 request = _all_readable(given) if hasattr(given, "__aiter__") else _readable(given)
-                replies = rule(request, _Stream(principal, self._transactions))
+                replies = rule(request, self._stream(principal, context))
                 try:
                     async for reply in replies:
                         yield reply
@@ -126,6 +130,10 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
                     await replies.aclose()
 
         return behave
+
+    def _stream(self, principal: Principal, context: Any) -> _Stream:
+        metadata = context.invocation_metadata() or ()
+        return _Stream(principal, self._transactions, lambda: self._authenticator.principal(metadata))
 
     @asynccontextmanager
     async def _answering(self, name: str, method: Method | None, context: Any) -> AsyncIterator[Principal]:

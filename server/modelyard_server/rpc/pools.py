@@ -11,6 +11,7 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from modelyard_server.db.engine import Database
+from modelyard_server.domain import events
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -46,6 +47,11 @@ class Transactions:
     def __init__(self, database: Database, pools: Pools) -> None:
         self.database = database
         self._pools = pools
+        self._on_events: list[Callable[[set[int]], None]] = []
+
+    def on_events(self, act: Callable[[set[int]], None]) -> None:
+        """Has `act` called, on the event loop, with the projects that a committed write has events of."""
+        self._on_events.append(act)
 
     async def read(self, rule: Callable[[Session], T]) -> T:
         """The rule's result from a reading transaction."""
@@ -53,7 +59,18 @@ class Transactions:
 
     async def write(self, rule: Callable[[Session], T]) -> T:
         """The rule's result once it is committed."""
-        return await _unbroken(self._pools.writes, lambda: self.database.write(rule))
+        projects: set[int] = set()
+
+        def noting(session: Session) -> T:
+            result = rule(session)
+            projects.update(events.concerned(session))
+            return result
+
+        result = await _unbroken(self._pools.writes, lambda: self.database.write(noting))
+        if projects:
+            for act in self._on_events:
+                act(projects)
+        return result
 
 
 async def _unbroken(pool: Executor, work: Callable[[], T]) -> T:

@@ -295,8 +295,9 @@ class WatchEventsResponse(_message.Message):
     """The last sequence looked at: where to go on after a break."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
-        """The next events, in order. Empty about every 30 seconds when nothing
-        happened that the filter lets through.
+        """The next events, in order. The first message comes at once, empty when
+        there is none yet; so does one about every 30 seconds when nothing happened
+        that the filter lets through.
         """
 
     def __init__(

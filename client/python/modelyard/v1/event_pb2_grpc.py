@@ -65,8 +65,10 @@ class EventServiceServicer(object):
         """Events of one project after a sequence number, then each new one as it is
         committed, until the client ends the call. A client that connects again
         with the last sequence it saw misses nothing and sees nothing twice, also
-        on another server. Errors: NOT_FOUND (no such project), UNAVAILABLE
-        SERVER_STOPPING when the server drains: connect again.
+        on another server. Errors: NOT_FOUND (no such project), INVALID_ARGUMENT
+        INVALID_FIELD (a sequence that the project has not reached), UNAVAILABLE
+        SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
+        TOO_MANY_STREAMS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,8 +43,10 @@ class EventServiceStub:
     """Events of one project after a sequence number, then each new one as it is
     committed, until the client ends the call. A client that connects again
     with the last sequence it saw misses nothing and sees nothing twice, also
-    on another server. Errors: NOT_FOUND (no such project), UNAVAILABLE
-    SERVER_STOPPING when the server drains: connect again.
+    on another server. Errors: NOT_FOUND (no such project), INVALID_ARGUMENT
+    INVALID_FIELD (a sequence that the project has not reached), UNAVAILABLE
+    SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
+    TOO_MANY_STREAMS.
     """
 
 @_typing.type_check_only
@@ -62,8 +64,10 @@ class EventServiceAsyncStub(EventServiceStub):
     """Events of one project after a sequence number, then each new one as it is
     committed, until the client ends the call. A client that connects again
     with the last sequence it saw misses nothing and sees nothing twice, also
-    on another server. Errors: NOT_FOUND (no such project), UNAVAILABLE
-    SERVER_STOPPING when the server drains: connect again.
+    on another server. Errors: NOT_FOUND (no such project), INVALID_ARGUMENT
+    INVALID_FIELD (a sequence that the project has not reached), UNAVAILABLE
+    SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
+    TOO_MANY_STREAMS.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -90,8 +94,10 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """Events of one project after a sequence number, then each new one as it is
         committed, until the client ends the call. A client that connects again
         with the last sequence it saw misses nothing and sees nothing twice, also
-        on another server. Errors: NOT_FOUND (no such project), UNAVAILABLE
-        SERVER_STOPPING when the server drains: connect again.
+        on another server. Errors: NOT_FOUND (no such project), INVALID_ARGUMENT
+        INVALID_FIELD (a sequence that the project has not reached), UNAVAILABLE
+        SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
+        TOO_MANY_STREAMS.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -111,8 +111,10 @@ def test_replicas_tell_what_the_other_one_wrote_in_order(
     with watching(other.stubs(), "p") as watch:
         for number in range(30):
             touch((one if number % 3 else other).stubs(), "p", f"a{number}")
+        seen = watch.until(len(listed(one.stubs(), "p")))
+        touch(one.stubs(), "p", "only here")  # nothing in its own process wakes the watcher
         everything = listed(one.stubs(), "p")
-        assert watch.until(len(everything)) == everything
+        assert seen + watch.until(len(everything)) == everything
     other.kill()
     for number in range(10):
         touch(one.stubs(), "p", f"b{number}")

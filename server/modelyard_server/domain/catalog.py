@@ -165,7 +165,7 @@ def find(
         .where(Collection.deleted_at.is_(None))
     )
     if id_:
-        query, shown = query.where(Collection.id == parse_id("id", id_)), id_
+        query, shown = query.where(Collection.id == parse_id(field, id_)), id_
     else:
         query, shown = _by_ref(query, principal, kind, ref)
     found = session.execute(query).one_or_none()

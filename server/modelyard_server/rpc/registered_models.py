@@ -5,10 +5,11 @@ from __future__ import annotations
 from modelyard.v1 import registered_model_pb2 as pb
 from modelyard.v1 import registered_model_pb2_grpc
 from modelyard_server.db.tables import Collection, Link
-from modelyard_server.domain import aliases, catalog, deletes, registry, versions
+from modelyard_server.domain import alias_history, aliases, catalog, deletes, registry, versions
 from modelyard_server.domain.aliases import Change
 from modelyard_server.rpc import arguments
 from modelyard_server.rpc.call import Call
+from modelyard_server.rpc.convert import timestamp
 from modelyard_server.rpc.convert_artifacts import link_message, model_message
 
 
@@ -128,8 +129,7 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
         return pb.DeleteRegisteredModelVersionResponse()
 
     def UpdateAliases(self, request: pb.UpdateAliasesRequest, call: Call) -> pb.UpdateAliasesResponse:
-        arguments.one_of(collection_id=request.collection_id, ref=request.ref)
-        row = catalog.find(call.session, call.principal, None, id_=request.collection_id, ref=request.ref)
+        row = _collection(call, request)
         changes = [
             Change(
                 update.alias,
@@ -145,6 +145,44 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
                 for position in positions
             ]
         )
+
+    def ListAliasChanges(
+        self, request: pb.ListAliasChangesRequest, call: Call
+    ) -> pb.ListAliasChangesResponse:
+        at = arguments.microseconds("at_time", request.at_time) if request.HasField("at_time") else None
+        changes, token = alias_history.page(
+            call.session,
+            _collection(call, request),
+            alias=request.alias,
+            at=at,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        shown = [
+            pb.AliasChange(
+                alias=change.alias,
+                previous_version=change.previous,
+                version=change.version,
+                principal=change.principal,
+                time=timestamp(change.time),
+                sequence=change.sequence,
+            )
+            for change in changes
+        ]
+        return pb.ListAliasChangesResponse(changes=shown, next_page_token=token)
+
+
+def _collection(call: Call, request: pb.UpdateAliasesRequest | pb.ListAliasChangesRequest) -> Collection:
+    """The artifact or registered model whose aliases a request is about."""
+    arguments.one_of(collection_id=request.collection_id, ref=request.ref)
+    return catalog.find(
+        call.session,
+        call.principal,
+        None,
+        id_=request.collection_id,
+        ref=request.ref,
+        field="collection_id",
+    )
 
 
 def _shown(call: Call, row: Collection) -> pb.RegisteredModel:

@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STUBS := client/python/modelyard/v1
+GO_STUBS := client/go/modelyard/v1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo proto proto-check lint test test-lowest bench bench-quick clean
@@ -11,11 +12,17 @@ STUBS := client/python/modelyard/v1
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
+define check_python
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "modelyard needs Python 3.11 or newer; say which with: make PYTHON=python3.12"; exit 1; }
+@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "Python's venv module is missing; on Debian and Ubuntu: sudo apt-get install $(notdir $(PYTHON))-venv"; exit 1; }
+endef
+
 $(VENV)/.ready: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "modelyard needs Python 3.11 or newer; say which with: make PYTHON=python3.12"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "the venv module is missing; on Debian and Ubuntu: sudo apt-get install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[server]' --group test --group lint --group demo
+	$(check_python)
+	@echo "Setting up $(VENV): once, about half a minute"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[server]' --group test --group lint --group demo
 	@touch $@
 
 setup: $(VENV)/.ready ## Make the virtual environment
@@ -27,22 +34,37 @@ demo: setup ## Log, link, promote and use a model on the embedded server
 	@$(BIN)/python examples/quickstart/demo.py
 
 $(VENV)-proto/.ready: proto/tools.txt
+	$(check_python)
 	$(PYTHON) -m venv $(VENV)-proto
 	$(VENV)-proto/bin/python -m pip install --quiet -r proto/tools.txt
 	@touch $@
 
-proto: $(VENV)-proto/.ready ## Generate the Python stubs from the protos, with the pinned tools
+$(VENV)-proto/.ready-go: proto/go-tools.txt $(VENV)-proto/.ready
+	grep -v '^#' proto/go-tools.txt | GOBIN="$(CURDIR)/$(VENV)-proto/bin" xargs -n 1 go install
+	@touch $@
+
+proto: $(VENV)-proto/.ready ## Generate the stubs from the protos, with the pinned tools; Go's where Go is installed
 	rm -f $(STUBS)/*_pb2*.py $(STUBS)/*_pb2*.pyi
 	PATH="$(CURDIR)/$(VENV)-proto/bin:$$PATH" $(VENV)-proto/bin/python -m grpc_tools.protoc -I proto \
 	  --python_out=client/python --grpc_python_out=client/python \
 	  --mypy_out=quiet:client/python --mypy_grpc_out=quiet:client/python proto/modelyard/v1/*.proto
+	@if command -v go >/dev/null; then $(MAKE) --no-print-directory proto-go; \
+	  else echo "Go is not installed: its stubs stay as they are"; fi
+
+.PHONY: proto-go
+proto-go: $(VENV)-proto/.ready-go
+	rm -f $(GO_STUBS)/*.pb.go
+	PATH="$(CURDIR)/$(VENV)-proto/bin:$$PATH" $(VENV)-proto/bin/python -m grpc_tools.protoc -I proto \
+	  --go_out=client/go --go_opt=module=modelyard.dev/go \
+	  --go-grpc_out=client/go --go-grpc_opt=module=modelyard.dev/go proto/modelyard/v1/*.proto
+	cp proto/service-config.json $(GO_STUBS)/
 
 proto-check: $(VENV)-proto/.ready ## Lint the protos; fail when the stubs differ from them
 	$(VENV)-proto/bin/buf lint proto
 	$(VENV)-proto/bin/buf format --diff --exit-code proto
 	$(MAKE) --no-print-directory proto
-	git diff --exit-code -- $(STUBS)
-	@test -z "$$(git ls-files --others --exclude-standard $(STUBS))"
+	git diff --exit-code -- $(STUBS) $(GO_STUBS)
+	@test -z "$$(git ls-files --others --exclude-standard $(STUBS) $(GO_STUBS))"
 
 lint: setup ## Check style, types and the walls between packages
 	$(BIN)/ruff check .
@@ -53,7 +75,7 @@ lint: setup ## Check style, types and the walls between packages
 test: setup ## Run all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-test-lowest: ## Run the SDK once on the lowest grpcio and protobuf it declares
+test-lowest: setup ## Run the SDK once on the lowest grpcio and protobuf it declares
 	tests/lowest.sh
 
 bench: setup ## Measure beside peers and physical limits (long)

@@ -129,17 +129,7 @@ class LiveServer:
         token = self.token if token is None else token
         channel = grpc.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1)])
         self._channels.append(channel)
-        if token:
-            channel = grpc.intercept_channel(channel, _WithToken(token))
-        return Stubs(
-            channel,
-            run_pb2_grpc.RunServiceStub(channel),
-            event_pb2_grpc.EventServiceStub(channel),
-            model_artifact_pb2_grpc.ModelArtifactServiceStub(channel),
-            registered_model_pb2_grpc.RegisteredModelServiceStub(channel),
-            upload_pb2_grpc.UploadServiceStub(channel),
-            health_pb2_grpc.HealthStub(channel),
-        )
+        return stubs_on(channel, token)
 
     def kill(self) -> None:
         """SIGKILL: no chance to finish anything."""
@@ -216,6 +206,21 @@ class _WithToken(
     intercept_unary_stream = _intercept
     intercept_stream_unary = _intercept
     intercept_stream_stream = _intercept
+
+
+def stubs_on(channel: grpc.Channel, token: str = "") -> Stubs:
+    """Stubs on a channel that send `token` as the API key, if there is one."""
+    if token:
+        channel = grpc.intercept_channel(channel, _WithToken(token))
+    return Stubs(
+        channel,
+        run_pb2_grpc.RunServiceStub(channel),
+        event_pb2_grpc.EventServiceStub(channel),
+        model_artifact_pb2_grpc.ModelArtifactServiceStub(channel),
+        registered_model_pb2_grpc.RegisteredModelServiceStub(channel),
+        upload_pb2_grpc.UploadServiceStub(channel),
+        health_pb2_grpc.HealthStub(channel),
+    )
 
 
 def command(*arguments: str) -> list[str]:

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	pb "modelyard.dev/go/modelyard/v1"
+)
+
+// connect takes grpc:// or http:// for plain and grpcs:// or https:// for TLS. Nothing is sent yet.
+func connect(url, key string) (*grpc.ClientConn, error) {
+	scheme, target, _ := strings.Cut(url, "://")
+	transport := credentials.NewTLS(nil) // the system's certificate authorities
+	if scheme == "grpc" || scheme == "http" {
+		transport = insecure.NewCredentials()
+	}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(transport),
+		grpc.WithDefaultServiceConfig(pb.ServiceConfig),
+	}
+	if key != "" {
+		options = append(options, grpc.WithPerRPCCredentials(apiKey(key)))
+	}
+	return grpc.NewClient("dns:///"+target, options...)
+}
+
+// apiKey goes with every call.
+type apiKey string
+
+func (key apiKey) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(key)}, nil
+}
+
+// RequireTransportSecurity is false since a plain address is for loopback and service meshes.
+func (key apiKey) RequireTransportSecurity() bool { return false }

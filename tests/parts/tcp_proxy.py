@@ -1,0 +1,82 @@
+"""A TCP proxy that loses replies, falls silent or cuts, when a test says so."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+_PIECE = 1 << 16
+
+
+class TcpProxy:
+    """Listens on a free port of 127.0.0.1 and passes bytes on to `target`, a port there, both ways."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.lose_replies = False
+        """What the server sends is read and thrown away."""
+        self.silent = False
+        """Nothing passes either way, and nothing is closed: as when a cable was pulled."""
+        self.received = 0
+        """Bytes that clients sent so far, also those thrown away."""
+        self.accepted = 0
+        """Connections so far."""
+        self._open: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        """`127.0.0.1:port`."""
+        return f"127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Ends all connections that are open now."""
+        while self._open:
+            _end(self._open.pop())
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:  # closed: the proxy ends
+                return
+            self.accepted += 1
+            try:
+                server = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:  # the server is down; so is this way to it
+                _end(client)
+                continue
+            self._open += [client, server]
+            for source, sink, is_reply in ((client, server, False), (server, client, True)):
+                threading.Thread(target=self._pass_on, args=(source, sink, is_reply), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, is_reply: bool) -> None:
+        with contextlib.suppress(OSError):  # cut, here or by either side
+            while data := source.recv(_PIECE):
+                if not is_reply:
+                    self.received += len(data)
+                if not self.silent and not (is_reply and self.lose_replies):
+                    sink.sendall(data)
+        _end(source)
+        _end(sink)
+
+
+def _end(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()

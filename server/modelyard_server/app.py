@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard import allocator, errors
-from modelyard_server import failpoints, folder, serving
+from modelyard_server import exporters, failpoints, folder, serving, telemetry
 from modelyard_server.db import migrations
 from modelyard_server.db.engine import Database, now
 from modelyard_server.db.ids import new_id
@@ -47,6 +48,7 @@ def run(settings: Settings) -> None:
     allocator.tune()
     failpoints.arm_from(os.environ)
     with ExitStack() as stack:
+        exporters.start(settings, stack)
         advertisement = None
         if settings.place.folder is not None:
             wait = PREDECESSOR_SECONDS if settings.embedded else 0.0
@@ -81,18 +83,36 @@ async def _serve(
         store_pool=pools.store,
         database_pool=pools.writes,
     )
-    up, down = StreamLimit(UPLOAD_STREAMS), StreamLimit(DOWNLOAD_STREAMS)
+    streams = {
+        "upload": StreamLimit(UPLOAD_STREAMS),
+        "download": StreamLimit(DOWNLOAD_STREAMS),
+        "watch": StreamLimit(WATCH_STREAMS),
+    }
+    watch_gauges(activity, writer, streams)
     services.register(
         server,
         runs=RunServicer(),
-        events=EventServicer(Watching(transactions, activity), StreamLimit(WATCH_STREAMS)),
-        artifacts=ModelArtifactServicer(writer, store, pools.hashing, pools.store, up, down),
+        events=EventServicer(Watching(transactions, activity), streams["watch"]),
+        artifacts=ModelArtifactServicer(
+            writer, store, pools.hashing, pools.store, streams["upload"], streams["download"]
+        ),
         registry=RegisteredModelServicer(),
-        uploads=UploadServicer(writer, up),
+        uploads=UploadServicer(writer, streams["upload"]),
     )
     await asyncio.get_running_loop().run_in_executor(pools.store, store.clean)
     await serving.serve(server, settings, activity, advertisement)
     await writer.drain()
+
+
+def watch_gauges(activity: Activity, writer: PackWriter, streams: Mapping[str, StreamLimit]) -> None:
+    """Shows the process's state in its metrics."""
+    telemetry.CALLS.watch(lambda: activity.active)
+    telemetry.UPLOAD_MEMORY.watch(lambda: writer.budget.total - writer.budget.free)
+    telemetry.UPLOAD_MEMORY_LIMIT.watch(lambda: writer.budget.total)
+    telemetry.UPLOADS_WAITING.watch(lambda: writer.budget.waiting)
+    for kind, limit in streams.items():
+        telemetry.STREAMS.watch(functools.partial(getattr, limit, "open"), kind)
+        telemetry.STREAM_LIMIT.watch(functools.partial(getattr, limit, "most"), kind)
 
 
 def open_database(place: Place) -> Database:

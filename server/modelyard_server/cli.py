@@ -74,7 +74,18 @@ def server() -> None:
 @_option(
     "--idle-seconds", default=EMBEDDED_IDLE_SECONDS, type=click.FloatRange(0.1), help="Embedded: leave then."
 )
-@_option("--log-level", default="info", type=click.Choice(LOG_LEVELS), help="Least level of log lines.")
+@_option(
+    "--log-level",
+    default="info",
+    type=click.Choice(LOG_LEVELS),
+    help="Least level of log lines; info: refused and slow calls, debug: every call.",
+)
+@_option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Prometheus metrics by HTTP, also on --host; 0: any free port. Each of --workers takes the next.",
+)
+@_option("--otel-endpoint", help="Send traces by OTLP over gRPC: http://host:4317, or https:// for TLS.")
 def start(place: Place, **options: Any) -> None:
     """Serve until SIGTERM or Ctrl-C; calls that run then have 30 s to end."""
     from modelyard_server import logs, workers

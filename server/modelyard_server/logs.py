@@ -1,11 +1,20 @@
-"""Log lines: one JSON object each, on standard error."""
+"""Log lines: one JSON object each, on standard error, without secrets."""
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
+from types import TracebackType
+
+_SECRETS = re.compile(
+    r"(?P<key>\bmy_)[A-Za-z0-9_-]{32,128}"
+    r"|(?P<bearer>\bbearer\s+)[^\s\"']+"
+    r"|(?P<url>\b[a-z][a-z0-9+.-]*://[^\s/:@\"']*:)[^\s\"']+(?=@)",
+    re.IGNORECASE,
+)
 
 
 class JsonLines(logging.Formatter):
@@ -21,7 +30,16 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return redacted(json.dumps(line, ensure_ascii=False, default=str))
+
+
+def redacted(text: str) -> str:
+    """The text without API keys, bearer tokens and passwords in URLs.
+
+    Nothing that is logged should hold any. This is the second lock on the
+    door, for texts that come out of libraries.
+    """
+    return _SECRETS.sub(lambda found: f"{found[found.lastgroup or 0]}…", text)
 
 
 def configure(level: str) -> None:
@@ -30,3 +48,8 @@ def configure(level: str) -> None:
     handler.setFormatter(JsonLines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("modelyard_server").setLevel(level.upper())
+    sys.excepthook = _log_uncaught
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    logging.getLogger("modelyard_server").critical("the server ended", exc_info=(kind, error, trace))

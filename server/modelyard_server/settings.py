@@ -11,6 +11,8 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 7600
 EMBEDDED_IDLE_SECONDS = 60.0
 DRAIN_SECONDS = 30.0
+SERVES = "modelyard serves"
+"""How the line begins that says that a server serves."""
 
 
 class StartError(Exception):
@@ -35,7 +37,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a server runs. `port` 0 takes any free one; `idle_seconds` is for embedded servers only."""
+    """How a server runs. `port` 0 takes any free one; `idle_seconds` is for embedded servers only.
+
+    `metrics_port` is that of the first worker; each of the others takes the next.
+    """
 
     place: Place
     host: str = DEFAULT_HOST
@@ -47,6 +52,8 @@ class Settings:
     embedded: bool = False
     idle_seconds: float = EMBEDDED_IDLE_SECONDS
     log_level: str = "info"
+    metrics_port: int | None = None
+    otel_endpoint: str | None = None
     drain_seconds: float = DRAIN_SECONDS
 
     @property
@@ -69,12 +76,16 @@ class Settings:
             raise StartError("--embedded is for this machine only: leave --host away")
         if self.workers > 1 and self.place.database.startswith("sqlite"):
             raise StartError("--workers needs PostgreSQL: give --database postgresql://… and --store")
+        if self.workers > 1 and self.metrics_port == 0:
+            raise StartError(
+                "--metrics-port needs a number with --workers: the worker after it takes the next"
+            )
 
 
 def serves_line(settings: Settings, port: int) -> str:
     """What a server prints when it serves."""
     address = f"{settings.scheme}://{bracketed(settings.host)}:{port}"
-    return f"modelyard serves {address} ({settings.place.description})"
+    return f"{SERVES} {address} ({settings.place.description})"
 
 
 def bracketed(host: str) -> str:
@@ -116,10 +127,16 @@ def is_loopback(host: str) -> bool:
 
 
 def without_secrets(url: str) -> str:
-    """A URL without the password in it and without its query."""
-    parts = urlsplit(url)
-    if not parts.netloc:
+    """A URL without the password in it and without its query; a path stays as it is."""
+    if "://" not in url:
         return url
+    parts = urlsplit(url)
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        port = None
+    if port is None or "@" in parts.path + parts.query + parts.fragment:
+        # A password with a `/` or `#` in it cuts the URL in the wrong place.
+        return f"{parts.scheme}://…"
     user = f"{parts.username}@" if parts.username else ""
-    port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{user}{parts.hostname or ''}{port}{parts.path}"

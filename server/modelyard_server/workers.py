@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
-from modelyard_server.settings import Settings, StartError, serves_line
+from modelyard_server.settings import SERVES, Settings, StartError, serves_line
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def supervise(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     with _reserved_port(settings) as port:
-        workers = [_Worker(replace(settings, port=port)) for _ in range(settings.workers)]
+        workers = [_Worker(_of_worker(settings, port, number)) for number in range(settings.workers)]
         try:
             _start_all(workers, stopping)
             while not stopping.wait(_POLL_SECONDS):
@@ -79,7 +79,11 @@ class _Worker:
         timer = threading.Timer(max(0.0, deadline - time.monotonic()), self._process.kill)
         timer.start()
         try:
-            return bool(self._process.stdout.readline())
+            for line in self._process.stdout:
+                if line.startswith(SERVES.encode()):
+                    return True
+                print(line.decode(), end="", flush=True)
+            return False
         finally:
             timer.cancel()
 
@@ -136,6 +140,11 @@ def environment_of(settings: Settings) -> dict[str, str]:
         for name, value in found.items()
         if value is not None and value is not False
     }
+
+
+def _of_worker(settings: Settings, port: int, number: int) -> Settings:
+    metrics_port = None if settings.metrics_port is None else settings.metrics_port + number
+    return replace(settings, port=port, metrics_port=metrics_port)
 
 
 def _start_all(workers: Sequence[_Worker], stopping: threading.Event) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
 from modelyard import errors
+from modelyard_server import telemetry
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -55,11 +56,13 @@ class Database:
 
     def read(self, rule: Callable[[Session], T]) -> T:
         """The rule's result from one consistent snapshot or statement sequence; changes are dropped."""
-        return self._attempt(lambda: self._run(self._readers, rule, commit=False))
+        with telemetry.step("database read", telemetry.TRANSACTION_SECONDS, "read"):
+            return self._attempt(lambda: self._run(self._readers, rule, commit=False))
 
     def write(self, rule: Callable[[Session], T]) -> T:
         """The rule's result once it is committed. Runs again at most five times when others interfere."""
-        return self._attempt(lambda: self._run(self._writer, rule, commit=True))
+        with telemetry.step("database write", telemetry.TRANSACTION_SECONDS, "write"):
+            return self._attempt(lambda: self._run(self._writer, rule, commit=True))
 
     def close(self) -> None:
         """Closes every connection."""
@@ -87,6 +90,7 @@ class Database:
                 if translated is not None:
                     raise translated from error
                 log.info("transaction runs again (%s): %s", attempt + 1, type(error.orig).__name__)
+                telemetry.TRANSACTION_RETRIES.add(1)
                 last = error
             # Lets the other side finish; the jitter keeps two losers from meeting again.
             time.sleep(random.uniform(0, 0.01 * 2**attempt))
@@ -142,6 +146,7 @@ def _postgresql_engine(url: URL, *, pool_size: int) -> Engine:
         # A connection that died while idle is replaced before a rule sees it.
         pool_pre_ping=True,
         isolation_level="READ COMMITTED",
+        hide_parameters=True,
         connect_args={"connect_timeout": 5, "application_name": "modelyard"},
     )
 
@@ -153,6 +158,7 @@ def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> Engine:
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=BUSY_SECONDS,
+        hide_parameters=True,  # what users wrote into configs and metadata is not for logs
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
     )
 

@@ -14,6 +14,11 @@ class ByteBudget:
         self.free = total
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for bytes."""
+        return len(self._waiting)
+
     def try_take(self, size: int) -> bool:
         """Takes `size` bytes if they are free and nobody waits."""
         if self._waiting or self.free < size:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from modelyard import chunking, errors
-from modelyard_server import failpoints
+from modelyard_server import failpoints, telemetry
 from modelyard_server.packs.store import OpenPack, PackStore
 
 MESSAGE_BYTES = 3 << 20
@@ -56,7 +56,8 @@ class Pack:
         if self._bytes is None:
             raise ValueError("nothing was added to the pack")
         failpoints.hit("writer.before_put")
-        self._bytes.put(key)
+        with telemetry.step("store put", telemetry.PACK_SECONDS, "put"):
+            self._bytes.put(key)
         failpoints.hit("writer.after_put")
 
     def discard(self) -> None:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from modelyard import errors
+from modelyard_server import telemetry
 
 _KEY = re.compile(r"packs/[0-9A-Za-z-]{1,64}/[0-9A-Za-z-]{1,64}")
 _PREFIX = re.compile(r"packs/([0-9A-Za-z-]{1,64}/)?")
@@ -129,7 +130,9 @@ class PackStore(ABC):
         """
         if offset < 0 or length < 1:
             raise ValueError(f"bad range: {length} bytes at {offset}")
-        data = self._read(_check_key(key), offset, length)
+        with telemetry.step("store read", telemetry.STORE_READ_SECONDS):
+            data = self._read(_check_key(key), offset, length)
+        telemetry.STORE_READ_BYTES.add(len(data))
         if len(data) != length:
             raise PackTruncated(key)
         return data

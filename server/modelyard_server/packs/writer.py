@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from modelyard import chunking
-from modelyard_server import failpoints
+from modelyard_server import failpoints, telemetry
 from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.pack import MESSAGE_BYTES, Pack, PackedChunk, check_sizes
 from modelyard_server.packs.store import PackStore, pack_key
@@ -291,10 +291,14 @@ class UploadStream:
 
     def _begin(self) -> str:
         failpoints.hit("writer.before_intent")
-        return self._writer.begin(self._upload, self._entity_id)
+        with telemetry.step("pack intent", telemetry.PACK_SECONDS, "intent"):
+            return self._writer.begin(self._upload, self._entity_id)
 
     def _publish(self, pack_id: str, pack: Pack) -> None:
-        self._writer.publish(self._upload, pack_id, pack.size, list(pack.chunks.values()))
+        with telemetry.step("pack publish", telemetry.PACK_SECONDS, "publish"):
+            self._writer.publish(self._upload, pack_id, pack.size, list(pack.chunks.values()))
+        telemetry.PACKS.add(1)
+        telemetry.PACK_BYTES.add(pack.size)
         failpoints.hit("writer.after_publish")
 
     def _acknowledge(self) -> None:

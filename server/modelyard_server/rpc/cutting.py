@@ -13,6 +13,7 @@ from modelyard_server.domain import uploads
 from modelyard_server.domain.manifests import Manifest
 from modelyard_server.packs.writer import UploadStream
 from modelyard_server.rpc.call import StreamCall
+from modelyard_server.rpc.uploads import count_asked
 
 WINDOW_BYTES = 8 << 20
 MESSAGE_BYTES = 1 << 20
@@ -90,9 +91,11 @@ class Cutter:
             await self._append([part[index] for index in await self._missing(chunks)])
 
     async def _missing(self, chunks: list[Chunk]) -> list[int]:
-        return await self._call.write(
+        missing = await self._call.write(
             lambda session: uploads.missing(session, self._call.principal, self._upload_id, chunks)
         )
+        count_asked(chunks, missing)
+        return missing
 
     async def _append(self, parts: list[tuple[Chunk, bytes]]) -> None:
         message: list[tuple[Chunk, bytes]] = []

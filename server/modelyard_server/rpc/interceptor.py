@@ -8,8 +8,6 @@ generators `(request or requests, call)`. None of them handles errors.
 from __future__ import annotations
 
 import hashlib
-import logging
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,20 +18,20 @@ from google.protobuf.message import DecodeError, Message
 from sqlalchemy.orm import Session
 
 from modelyard import errors
+from modelyard_server import telemetry
 from modelyard_server.domain import requests
 from modelyard_server.domain.principals import Principal
 from modelyard_server.rpc import framing, status
 from modelyard_server.rpc.activity import Activity
 from modelyard_server.rpc.auth import Authenticator
 from modelyard_server.rpc.call import Call
+from modelyard_server.rpc.call_record import CallRecord
 from modelyard_server.rpc.permissions import METHODS, Method, Permission
 from modelyard_server.rpc.pools import Transactions
 
 T = TypeVar("T")
 Behaviour = Callable[..., Any]
-log = logging.getLogger(__name__)
 
-REQUEST_ID = "x-request-id"
 _UNDECODABLE = object()
 """Stands for a request that is no message of its type."""
 
@@ -80,8 +78,8 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
         method = METHODS.get(name)
         if method is not None and method.permission is Permission.OPEN:
             return handler
-        decode = _tolerant(framing.DECODERS.get(name, handler.request_deserializer))
-        encode = framing.ENCODERS.get(name, handler.response_serializer)
+        decode = _received(name, _tolerant(framing.DECODERS.get(name, handler.request_deserializer)))
+        encode = _sent(name, framing.ENCODERS.get(name, handler.response_serializer))
         if not handler.request_streaming and not handler.response_streaming:
             # The reply is serialized on the thread that made it, and stored for retries as it is sent.
             behaviour = self._unary(name, method, handler.unary_unary)
@@ -97,15 +95,18 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
 
     def _unary(self, name: str, method: Method | None, rule: Behaviour) -> Behaviour:
         async def behave(request: Any, context: Any) -> bytes:
-            async with self._answering(name, method, context) as principal:
+            async with self._answering(name, method, context, unary=True) as principal:
                 readable: Message = _readable(request)
                 if method is None or not method.write:
-                    return await self._transactions.read(
+                    reply = await self._transactions.read(
                         lambda session: _encoded(rule(readable, Call(session, principal)))
                     )
-                return await self._transactions.write(
-                    lambda session: _once(name, session, principal, readable, rule)
-                )
+                else:
+                    reply = await self._transactions.write(
+                        lambda session: _once(name, session, principal, readable, rule)
+                    )
+                telemetry.SENT.add(len(reply), name)
+                return reply
             raise AssertionError("a call was neither answered nor refused")
 
         return behave
@@ -136,23 +137,34 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
         return _Stream(principal, self._transactions, lambda: self._authenticator.principal(metadata))
 
     @asynccontextmanager
-    async def _answering(self, name: str, method: Method | None, context: Any) -> AsyncIterator[Principal]:
-        """Around a call: its principal, its permission, and its errors as statuses."""
+    async def _answering(
+        self, name: str, method: Method | None, context: Any, *, unary: bool = False
+    ) -> AsyncIterator[Principal]:
+        """Around a call: its principal, its permission, its errors as statuses, and what is told of it."""
         metadata = context.invocation_metadata() or ()
+        record = CallRecord(name, metadata, unary=unary)
         try:
             with self._activity.call():
                 if method is None:
                     raise errors.NotAllowed("this call is not open to anybody")
-                yield await self._authenticator.principal(metadata)
+                principal = await self._authenticator.principal(metadata)
+                record.principal = principal.name
+                yield principal
         except errors.CommError as error:
-            await self._refuse(name, metadata, context, error)
+            await _refuse(record, context, error)
         except Exception as error:
-            await self._refuse(name, metadata, context, _unforeseen(name, metadata, error))
+            await _refuse(record, context, record.unforeseen(error))
+        except BaseException:  # the client is gone, or its deadline is over
+            record.end(grpc.StatusCode.CANCELLED.name, grpc.StatusCode.CANCELLED.value[0])
+            raise
+        else:
+            record.end()
 
-    async def _refuse(self, name: str, metadata: Any, context: Any, error: errors.CommError) -> None:
-        fields = {"method": name, "request_id": _request_id(metadata), "reason": error.reason}
-        log.info("%s", error.message[:200], extra={"fields": fields})
-        await context.abort(*status.of(error))
+
+async def _refuse(record: CallRecord, context: Any, error: errors.CommError) -> None:
+    answer = status.of(error)
+    record.end(answer.code.name, error.code, error)
+    await context.abort(*answer)
 
 
 def _once(name: str, session: Session, principal: Principal, request: Message, rule: Behaviour) -> bytes:
@@ -171,24 +183,6 @@ def _once(name: str, session: Session, principal: Principal, request: Message, r
 
 def _encoded(reply: Message) -> bytes:
     return reply.SerializeToString()
-
-
-def _unforeseen(name: str, metadata: Any, error: Exception) -> errors.InternalError:
-    """What clients learn of it is an id that finds the traceback in the log."""
-    incident = uuid.uuid4().hex
-    fields = {"method": name, "request_id": _request_id(metadata), "incident": incident}
-    log.error("unforeseen error", exc_info=error, extra={"fields": fields})
-    return errors.InternalError(
-        f"something unforeseen went wrong in the server; incident {incident}", metadata={"incident": incident}
-    )
-
-
-def _request_id(metadata: Any) -> str:
-    """The caller's own id for log lines, else a new one."""
-    for key, value in metadata:
-        if key == REQUEST_ID and isinstance(value, str):
-            return value[:64]
-    return uuid.uuid4().hex
 
 
 def _tolerant(decode: Callable[[bytes], Message]) -> Callable[[bytes], object]:
@@ -212,3 +206,28 @@ def _readable(request: Any) -> Any:
 async def _all_readable(given: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in given:
         yield _readable(request)
+
+
+def _received(name: str, decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """The decoder; where somebody listens, one that counts bytes."""
+    if not telemetry.is_listening():
+        return decode
+
+    def counted(data: bytes) -> Any:
+        telemetry.RECEIVED.add(len(data), name)
+        return decode(data)
+
+    return counted
+
+
+def _sent(name: str, encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """The encoder; where somebody listens, one that counts bytes."""
+    if not telemetry.is_listening():
+        return encode
+
+    def counted(message: Any) -> bytes:
+        data = encode(message)
+        telemetry.SENT.add(len(data), name)
+        return data
+
+    return counted

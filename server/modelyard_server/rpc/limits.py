@@ -11,12 +11,12 @@ class StreamLimit:
     """A context manager that refuses the stream after the last; event loop only. Raises TooManyStreams."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self.open = 0
 
     def __enter__(self) -> StreamLimit:
-        if self.open >= self._most:
-            raise errors.TooManyStreams(f"this server has {self._most} such streams open; try again shortly")
+        if self.open >= self.most:
+            raise errors.TooManyStreams(f"this server has {self.most} such streams open; try again shortly")
         self.open += 1
         return self
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
+from modelyard_server import telemetry
 from modelyard_server.db.engine import Database
 from modelyard_server.domain import events
 
@@ -27,13 +28,13 @@ class Pools:
 
     def __init__(self, *, is_sqlite: bool) -> None:
         if is_sqlite:
-            self.reads: Executor = ThreadPoolExecutor(SQLITE_READERS, "read")
+            self.reads: Executor = telemetry.threads("database-reads", SQLITE_READERS)
             # SQLite has one writer: the others wait here, where they hold up no reader.
-            self.writes: Executor = ThreadPoolExecutor(1, "write")
+            self.writes: Executor = telemetry.threads("database-writes", 1)
         else:
-            self.reads = self.writes = ThreadPoolExecutor(POSTGRESQL_CONNECTIONS, "database")
-        self.store: Executor = ThreadPoolExecutor(STORE_THREADS, "store")
-        self.hashing: Executor = ThreadPoolExecutor(HASH_THREADS, "hashing")
+            self.reads = self.writes = telemetry.threads("database", POSTGRESQL_CONNECTIONS)
+        self.store: Executor = telemetry.threads("store", STORE_THREADS)
+        self.hashing: Executor = telemetry.threads("hashing", HASH_THREADS)
 
     def close(self) -> None:
         """Waits for what runs, and ends the threads."""

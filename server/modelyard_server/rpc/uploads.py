@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from sqlalchemy import event
 
 from modelyard import errors
 from modelyard.chunking import Chunk
 from modelyard.v1 import upload_pb2 as pb
 from modelyard.v1 import upload_pb2_grpc
+from modelyard_server import telemetry
 from modelyard_server.domain import uploads
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.call import Call, StreamCall
@@ -36,6 +38,9 @@ class UploadServicer(upload_pb2_grpc.UploadServiceServicer):
     ) -> pb.FindMissingChunksResponse:
         chunks = [Chunk(chunk.digest, chunk.size) for chunk in request.chunks]
         missing = uploads.missing(call.session, call.principal, request.upload_id, chunks)
+        if telemetry.is_listening():
+            # Not here: a transaction that loses against another one runs again.
+            event.listen(call.session, "after_commit", lambda _: count_asked(chunks, missing), once=True)
         return pb.FindMissingChunksResponse(missing=missing)
 
     def DeleteUpload(self, request: pb.DeleteUploadRequest, call: Call) -> pb.DeleteUploadResponse:
@@ -53,6 +58,16 @@ class UploadServicer(upload_pb2_grpc.UploadServiceServicer):
             async with self._writer.stream(upload.id, upload.entity_id) as sink:
                 async for durable in sink.exchange(_messages(first, stream)):
                     yield pb.UploadChunksResponse(durable_chunks=durable)
+
+
+def count_asked(chunks: Sequence[Chunk], missing: Sequence[int]) -> None:
+    """Counts chunks that an upload asked about, once the answer is committed."""
+    size = sum(chunk.size for chunk in chunks)
+    missing_size = sum(chunks[index].size for index in missing)
+    telemetry.ASKED_CHUNKS.add(len(missing), "missing")
+    telemetry.ASKED_CHUNKS.add(len(chunks) - len(missing), "present")
+    telemetry.ASKED_BYTES.add(missing_size, "missing")
+    telemetry.ASKED_BYTES.add(size - missing_size, "present")
 
 
 async def _messages(

@@ -1,0 +1,257 @@
+"""What the server tells about itself: metrics and spans. Without anybody who listens, next to nothing.
+
+The whole server imports this module and it imports none of the server. It
+knows neither prometheus-client nor OpenTelemetry: `exporters` hands them in
+when the operator asks for them. Labels and attributes are names of methods,
+pools and steps, never what a client sent.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, ClassVar, Protocol, TypeVar
+
+T = TypeVar("T")
+
+_CALL_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class Span(Protocol):
+    """A span that was started."""
+
+    trace_id: str
+    """32 hexadecimal digits; empty where the span is not recorded."""
+
+    def end(self, attributes: Mapping[str, str | int], error: str = "") -> None:
+        """Ends it; `error` says what went wrong, without anything that a client sent."""
+
+
+class Tracer(Protocol):
+    """What makes spans."""
+
+    def serve(self, method: str, metadata: Any) -> Span:
+        """A call's span; its parent is the `traceparent` of the metadata, if there is one."""
+
+    def within(self, parent: Span, name: str) -> Span:
+        """A part of another span."""
+
+
+@dataclass(eq=False)
+class Metric:
+    """A metric's name and meaning. It counts once something listens."""
+
+    kind: ClassVar[str]
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    sink: Any = field(default=None, init=False)
+    """prometheus-client's metric."""
+
+    def of(self, labels: tuple[str, ...]) -> Any:
+        """The sink's series of these labels."""
+        return self.sink.labels(*labels) if labels else self.sink
+
+
+@dataclass(eq=False)
+class Counter(Metric):
+    """Only grows."""
+
+    kind = "counter"
+
+    def add(self, amount: float, *labels: str) -> None:
+        """Counts `amount` more."""
+        if self.sink is not None:
+            self.of(labels).inc(amount)
+
+
+@dataclass(eq=False)
+class Histogram(Metric):
+    """How often which duration, in seconds."""
+
+    kind = "histogram"
+    buckets: tuple[float, ...] = _CALL_SECONDS
+
+    def observe(self, seconds: float, *labels: str) -> None:
+        """Counts one duration."""
+        if self.sink is not None:
+            self.of(labels).observe(seconds)
+
+
+@dataclass(eq=False)
+class Gauge(Metric):
+    """A value that is read when somebody asks."""
+
+    kind = "gauge"
+
+    def watch(self, read: Callable[[], float], *labels: str) -> None:
+        """Has `read` called, on the exporter's thread, whenever the metrics are read."""
+        if self.sink is not None:
+            self.of(labels).set_function(read)
+
+
+REQUESTS = Counter("modelyard_requests_total", "Calls that ended, by their gRPC status", ("method", "status"))
+REQUEST_SECONDS = Histogram(
+    "modelyard_request_seconds", "What calls took; streams from first to last message", ("method",)
+)
+RECEIVED = Counter("modelyard_received_bytes_total", "Bytes of the messages received", ("method",))
+SENT = Counter("modelyard_sent_bytes_total", "Bytes of the messages sent", ("method",))
+CALLS = Gauge("modelyard_active_calls", "Calls being served")
+STREAMS = Gauge(
+    "modelyard_open_streams", "Streams being served: `upload`, `download`, `watch` (the watchers)", ("kind",)
+)
+STREAM_LIMIT = Gauge("modelyard_stream_limit", "Streams after which more are refused", ("kind",))
+ASKED_CHUNKS = Counter(
+    "modelyard_asked_chunks_total",
+    "Chunks that uploads asked about: `present` ones are deduplicated, `missing` ones are sent",
+    ("answer",),
+)
+ASKED_BYTES = Counter("modelyard_asked_bytes_total", "Their bytes", ("answer",))
+PACKS = Counter("modelyard_packs_total", "Packs made durable and published")
+PACK_BYTES = Counter("modelyard_pack_bytes_total", "Their bytes")
+PACK_SECONDS = Histogram(
+    "modelyard_pack_seconds", "What the steps of a pack took: `intent`, `put`, `publish`", ("step",)
+)
+UPLOAD_MEMORY = Gauge("modelyard_upload_memory_bytes", "Bytes of uploads that the process holds")
+UPLOAD_MEMORY_LIMIT = Gauge(
+    "modelyard_upload_memory_limit_bytes", "The budget: uploads wait when it is spent"
+)
+UPLOADS_WAITING = Gauge("modelyard_upload_memory_waiting", "Uploads that wait for the budget")
+STORE_READ_SECONDS = Histogram("modelyard_store_read_seconds", "What reads of packs took")
+STORE_READ_BYTES = Counter("modelyard_store_read_bytes_total", "Bytes read from packs")
+TRANSACTION_SECONDS = Histogram(
+    "modelyard_transaction_seconds", "What database transactions took, with their repetitions", ("kind",)
+)
+TRANSACTION_RETRIES = Counter(
+    "modelyard_transaction_retries_total", "Times that a transaction lost against another and ran again"
+)
+POOL_WAIT_SECONDS = Histogram("modelyard_pool_wait_seconds", "How long work waited for a thread", ("pool",))
+POOL_QUEUE = Gauge("modelyard_pool_queue", "Work that waits for a thread", ("pool",))
+POOL_BUSY = Gauge("modelyard_pool_busy_threads", "Threads at work", ("pool",))
+POOL_THREADS = Gauge("modelyard_pool_threads", "Threads there are at most", ("pool",))
+
+METRICS: tuple[Metric, ...] = tuple(value for value in globals().values() if isinstance(value, Metric))
+"""All of them, in the order of the documentation's table."""
+
+_tracer: Tracer | None = None
+_listening = False
+_NOTHING: AbstractContextManager[None] = nullcontext()
+_current: contextvars.ContextVar[Span | None] = contextvars.ContextVar("span", default=None)
+
+
+def listen(sinks: Mapping[str, Any]) -> None:
+    """Counts into these metrics of prometheus-client, by name, from now on."""
+    global _listening
+    for metric in METRICS:
+        metric.sink = sinks[metric.name]
+    _listening = True
+
+
+def trace(tracer: Tracer) -> None:
+    """Makes spans from now on."""
+    global _tracer
+    _tracer = tracer
+
+
+def is_listening() -> bool:
+    """Whether somebody wants metrics."""
+    return _listening
+
+
+def begin_call(method: str, metadata: Any) -> Span | None:
+    """The span of a call, current for the task that serves it; None where nobody traces."""
+    if _tracer is None:
+        return None
+    # Never reset: grpc serves each call in a task, and so in a context, of its own.
+    span = _tracer.serve(method, metadata)
+    _current.set(span)
+    return span
+
+
+def step(name: str, seconds: Histogram, *labels: str) -> AbstractContextManager[None]:
+    """Around a part of a call that runs on one thread: its duration, and a span within the current one."""
+    if not _listening and _tracer is None:
+        return _NOTHING
+    return _Step(name, seconds, labels)
+
+
+def threads(pool: str, count: int) -> ThreadPoolExecutor:
+    """A pool of threads; where somebody listens or traces, one that tells its state and carries the span."""
+    if not _listening and _tracer is None:
+        return ThreadPoolExecutor(count, pool)
+    return _Threads(pool, count)
+
+
+class _Step:
+    def __init__(self, name: str, seconds: Histogram, labels: tuple[str, ...]) -> None:
+        self._name = name
+        self._seconds = seconds
+        self._labels = labels
+
+    def __enter__(self) -> None:
+        self._begin = time.perf_counter()
+        parent = _current.get()
+        self._span = None
+        if _tracer is not None and parent is not None:
+            self._span = _tracer.within(parent, self._name)
+            self._token = _current.set(self._span)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._seconds.observe(time.perf_counter() - self._begin, *self._labels)
+        if self._span is not None:
+            _current.reset(self._token)
+            self._span.end({}, kind.__name__ if kind is not None else "")
+
+
+class _Threads(ThreadPoolExecutor):
+    """Knows how much waits and runs, and runs work in the context of who submitted it."""
+
+    def __init__(self, pool: str, count: int) -> None:
+        super().__init__(count, pool)
+        self._pool = pool
+        self._counting = threading.Lock()
+        self._waiting = 0
+        self._busy = 0
+        POOL_QUEUE.watch(lambda: self._waiting, pool)
+        POOL_BUSY.watch(lambda: self._busy, pool)
+        POOL_THREADS.watch(lambda: count, pool)
+
+    def submit(self, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """As the executor's."""
+        context = contextvars.copy_context()
+        with self._counting:
+            self._waiting += 1
+        future = super().submit(self._run, time.perf_counter(), context, work, args, kwargs)
+        future.add_done_callback(self._forget_cancelled)
+        return future
+
+    def _run(
+        self,
+        asked: float,
+        context: contextvars.Context,
+        work: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> T:
+        POOL_WAIT_SECONDS.observe(time.perf_counter() - asked, self._pool)
+        with self._counting:
+            self._waiting -= 1
+            self._busy += 1
+        try:
+            return context.run(work, *args, **kwargs)
+        finally:
+            with self._counting:
+                self._busy -= 1
+
+    def _forget_cancelled(self, future: Future[Any]) -> None:
+        if future.cancelled():  # it never ran
+            with self._counting:
+                self._waiting -= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.live import any_live_server, live_server, live_server_factory
+from tests.parts.collector import collector
 from tests.parts.embedded import embedded, embedded_folder
 from tests.parts.postgres import postgres_database, postgres_url
 from tests.parts.s3 import minio_server, versity_server
@@ -11,6 +12,7 @@ from tests.parts.writer import armed, ledger, pack_store, run_writer, writer_poo
 __all__ = [
     "any_live_server",
     "armed",
+    "collector",
     "embedded",
     "embedded_folder",
     "ledger",

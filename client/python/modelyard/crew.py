@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from collections.abc import Callable, Sequence
 
@@ -31,8 +32,11 @@ class Crew:
         self._on_failure.append(action)
 
     def start(self, work: Callable[[], None], name: str) -> threading.Thread:
-        """Runs `work` in a thread of its own."""
-        thread = threading.Thread(target=self._guarded, args=(work,), name=f"modelyard-{name}", daemon=True)
+        """Runs `work` in a thread of its own, in the caller's context: its calls belong to the same trace."""
+        run = contextvars.copy_context().run
+        thread = threading.Thread(
+            target=run, args=(self._guarded, work), name=f"modelyard-{name}", daemon=True
+        )
         thread.start()
         return thread
 

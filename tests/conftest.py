@@ -6,6 +6,7 @@ from tests.live import any_live_server, live_server, live_server_factory
 from tests.parts.collector import collector
 from tests.parts.embedded import embedded, embedded_folder
 from tests.parts.postgres import postgres_database, postgres_url
+from tests.parts.required import pytest_make_collect_report, pytest_runtest_makereport
 from tests.parts.s3 import minio_server, versity_server
 from tests.parts.writer import armed, ledger, pack_store, run_writer, writer_pools
 
@@ -22,6 +23,8 @@ __all__ = [
     "pack_store",
     "postgres_database",
     "postgres_url",
+    "pytest_make_collect_report",
+    "pytest_runtest_makereport",
     "run_writer",
     "versity_server",
     "writer_pools",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,13 @@ def say(text: str) -> None:
 def run(program: str, folder: str) -> None:
     """Runs a program in a process of its own, in another folder."""
     subprocess.run([sys.executable, str(HERE / program)], cwd=folder, check=True)
+
+
+def command() -> str:
+    """`modelyard` as it can be called from here: it may lie in a virtual environment that is not active."""
+    own = Path(sys.executable).parent / "modelyard"
+    found = shutil.which("modelyard")
+    return "modelyard" if found and Path(found).samefile(own) else os.path.relpath(own)
 
 
 def promote() -> None:
@@ -43,11 +52,12 @@ def main() -> None:
         say("3. Another process, in another folder, knows only the name and the alias.")
         run("predict.py", service)
     say("Look around:")
-    print("  modelyard ls                                     what there is")
-    print(
-        "  modelyard show model-registry/Moons:production   the version, its source and the run that made it"
-    )
-    print("  modelyard use model-registry/Moons:production    download it")
+    for arguments, what in (
+        ("ls", "what there is"),
+        (f"show {MODEL}:production", "the version, its source and the run that made it"),
+        (f"use {MODEL}:production", "download it"),
+    ):
+        print(f"  {f'{command()} {arguments}':60} # {what}")
 
 
 if __name__ == "__main__":

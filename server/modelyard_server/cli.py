@@ -55,6 +55,10 @@ def _said() -> Iterator[None]:
         yield
     except (StartError, errors.CommError) as error:
         raise click.ClickException(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f'the server is not installed ({error}). Install it: pip install "modelyard[server]"'
+        ) from error
 
 
 @click.group()

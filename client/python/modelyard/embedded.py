@@ -60,7 +60,8 @@ def _find(folder: Path) -> addresses.Endpoint | None:
 
 
 def _require_server() -> None:
-    if importlib.util.find_spec("modelyard_server") is None:
+    # The server's code may be there without what it needs: one wheel holds both, the extra brings the rest.
+    if any(importlib.util.find_spec(name) is None for name in ("modelyard_server", "sqlalchemy")):
         raise errors.CommError(
             "no server is configured, and the one to run on this machine is not installed. "
             'Either: pip install "modelyard[server]". '

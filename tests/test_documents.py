@@ -19,7 +19,8 @@ _EXAMPLE = re.compile(r"<!-- runs: (\w+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
 
 
 def _examples(document: Path, name: str) -> list[tuple[str, str]]:
-    found = [(language, code) for group, language, code in _EXAMPLE.findall(document.read_text()) if group == name]
+    every = _EXAMPLE.findall(document.read_text())
+    found = [(language, code) for group, language, code in every if group == name]
     assert found, f"{document.name} has no examples of {name}"
     return found
 

@@ -18,29 +18,34 @@ from modelyard import errors, refs
 from modelyard_server import failpoints
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
-from modelyard_server.db.tables import (
-    ArtifactVersion,
-    Collection,
-    File,
-    FileChunk,
-    Lineage,
-    Project,
-    Run,
-    Upload,
-    VersionFile,
+from modelyard_server.db.tables import ArtifactVersion, Collection, Link, Run, Upload
+from modelyard_server.domain import (
+    aliases,
+    artifacts,
+    catalog,
+    events,
+    expiry,
+    fields,
+    manifest_rows,
+    owners,
+    producers,
+    uploads,
 )
-from modelyard_server.db.upserts import batches, insert, insert_missing
-from modelyard_server.domain import aliases, artifacts, catalog, events, fields, owners, uploads
-from modelyard_server.domain.manifests import FileDraft, Manifest
+from modelyard_server.domain.manifests import Manifest
 from modelyard_server.domain.principals import Principal
-from modelyard_server.domain.uploads import Stored
 
 ALIAS_LIMIT = 100
+TTL_LIMIT = 1000 * 365 * 24 * 3600 * 1_000_000
+REMOVED_LIMIT = 10_000
+"""Paths of a base version that a commit leaves out."""
 
 
 @dataclass(frozen=True)
 class VersionDraft:
-    """What a new version is to be. `ttl` in microseconds; `digest` is the client's, checked when given."""
+    """What a new version is to be. `ttl` in microseconds; `digest` is the client's, checked when given.
+
+    The entries of `base_version_id`, but for `removed_paths`, are taken over into the manifest.
+    """
 
     entity: str
     project: str
@@ -54,6 +59,8 @@ class VersionDraft:
     history_step: int = -1
     ttl: int | None = None
     digest: bytes | None = None
+    base_version_id: str = ""
+    removed_paths: Sequence[str] = ()
 
 
 def commit(
@@ -70,35 +77,44 @@ def commit(
     """
     upload = uploads.find(session, principal, upload_id, lock=True)
     _check_entity(session, principal, upload, draft)
-    file_ids = _store_files(session, upload, manifest)
+    file_ids = manifest_rows.store_files(session, upload, manifest)
     project = owners.ensure_project(session, principal, draft.entity, draft.project)
-    run = _producer(session, principal, project, draft.run_id)
+    run = producers.find(session, principal, project, draft.run_id)
     artifact = artifacts.open_artifact(session, principal, project, draft.name, draft.type)
+    if draft.base_version_id:
+        manifest_rows.hold_base(session, draft.base_version_id)
     failpoints.hit("commit.inside")
     version = _equal_version(session, artifact, digest)
     created = version is None
     if version is None:
         version = _new_version(session, principal, artifact, draft, manifest, digest, run)
-        _store_manifest(session, version, manifest, file_ids)
-        events.record(
-            session,
-            project.id,
-            "version_created",
-            principal,
-            collection_id=artifact.id,
-            collection=artifact.name,
-            version=f"v{version.number}",
-            version_id=version.id,
-            run_id=run.id if run else "",
-        )
+        manifest_rows.store_entries(session, version, manifest, file_ids)
+        _record_created(session, principal, artifact, version, run)
     else:
         _take_over(session, principal, artifact, version, draft)
-    if run is not None:
-        _record_output(session, run, version)
-    names = list(dict.fromkeys([refs.LATEST, *draft.aliases]))
-    aliases.set_aliases(session, principal, artifact, version, names)
+    _point_at(session, principal, artifact, version, draft, run)
     session.delete(upload)  # its pins go with it: the manifest holds the chunks now
     return version, created
+
+
+def commit_equal(session: Session, principal: Principal, draft: VersionDraft) -> ArtifactVersion:
+    """The live version of the name that has the draft's digest, committed once more.
+
+    Raises NotFound when there is none, TypeMismatch, InvalidField.
+    """
+    if draft.digest is None:
+        raise errors.InvalidField.of("header.digest", "is required: it says which content")
+    project = owners.find_project(session, principal, draft.entity, draft.project)
+    run = producers.find(session, principal, project, draft.run_id)
+    artifact = catalog.lock_name(session, project.id, draft.name)
+    if artifact is not None and artifact.deleted_at is None:
+        catalog.check_kind(artifact, "artifact", draft.type)
+        version = _equal_version(session, artifact, draft.digest)
+        if version is not None:
+            _take_over(session, principal, artifact, version, draft)
+            _point_at(session, principal, artifact, version, draft, run)
+            return version
+    raise owners.not_found("version", f"{project.name}/{draft.name}@{draft.digest.hex()}")
 
 
 def checked(draft: VersionDraft) -> VersionDraft:
@@ -110,8 +126,12 @@ def checked(draft: VersionDraft) -> VersionDraft:
         raise errors.InvalidField.of("header.aliases", f"at most {ALIAS_LIMIT} aliases")
     if draft.history_step < -1:
         raise errors.InvalidField.of("header.history_step", "is negative; -1 means not known")
-    if draft.ttl is not None and draft.ttl <= 0:
-        raise errors.InvalidField.of("header.ttl", "must be positive")
+    if draft.ttl is not None and not 0 < draft.ttl <= TTL_LIMIT:
+        raise errors.InvalidField.of("header.ttl", "must be positive, and at most 1,000 years")
+    if draft.removed_paths and not draft.base_version_id:
+        raise errors.InvalidField.of("header.removed_paths", "goes with header.base_version_id only")
+    if len(draft.removed_paths) > REMOVED_LIMIT:
+        raise errors.InvalidField.of("header.removed_paths", f"at most {REMOVED_LIMIT:,} paths")
     return replace(
         draft,
         description=fields.check_description("header.description", draft.description),
@@ -126,72 +146,13 @@ def _check_entity(session: Session, principal: Principal, upload: Upload, draft:
         raise errors.InvalidField.of("header.entity", "is not the entity of the upload")
 
 
-def _store_files(session: Session, upload: Upload, manifest: Manifest) -> dict[bytes, int]:
-    """The ids of the manifest's files by digest; those the entity does not have yet are stored."""
-    stored = uploads.held(session, upload)
-    _check_held(manifest, stored)
-    distinct = {draft.digest: draft for draft in manifest.files.values()}
-    ordered = sorted(distinct)
-    rows = [
-        {"entity_id": upload.entity_id, "digest": digest, "size": distinct[digest].size} for digest in ordered
-    ]
-    new: dict[bytes, int] = {}
-    for batch in batches(rows):
-        # Of two that store the same file at once, the one whose row it becomes also stores its chunks.
-        statement = insert(session, File).on_conflict_do_nothing().returning(File.digest, File.id)
-        new |= dict(session.execute(statement.values(list(batch))).all())
-    for digest, file_id in new.items():
-        _store_chunks(session, file_id, distinct[digest], stored)
-    known = dict(new)
-    for digests in batches([digest for digest in ordered if digest not in new]):
-        found = session.execute(
-            select(File.digest, File.id)
-            .where(File.entity_id == upload.entity_id, File.digest.in_(digests))
-            .order_by(File.digest)
-            .with_for_update(read=True, key_share=True)
-        )
-        known |= dict(found.all())
-    if len(known) != len(distinct):  # a file row went between the two statements
-        raise errors.RetryTransaction("a file of this content was just collected; repeat the call")
-    return known
-
-
-def _store_chunks(session: Session, file_id: int, draft: FileDraft, stored: Mapping[bytes, Stored]) -> None:
-    start = 0
-    rows = []
-    for index, chunk in enumerate(draft.chunks()):
-        rows.append({"file_id": file_id, "idx": index, "chunk_id": stored[chunk.digest].id, "start": start})
-        start += chunk.size
-    if rows:
-        session.execute(insert(session, FileChunk), rows)
-
-
-def _check_held(manifest: Manifest, stored: Mapping[bytes, Stored]) -> None:
-    absent = set()
-    for draft in manifest.files.values():
-        for chunk in draft.chunks():
-            found = stored.get(chunk.digest)
-            if found is None:
-                absent.add(chunk.digest)
-            elif found.size != chunk.size:
-                raise errors.InvalidField.of(
-                    "entries.chunks",
-                    f"{draft.path!r} says {chunk.size} bytes of a chunk that has {found.size}",
-                )
-    if absent:
-        raise errors.ChunksMissing(
-            f"the upload does not hold {len(absent)} of the chunks; ask FindMissingChunks and send them",
-            metadata={"count": str(len(absent)), "first": min(absent).hex()},
-        )
-
-
 def _equal_version(session: Session, artifact: Collection, digest: bytes) -> ArtifactVersion | None:
     return session.scalar(
         select(ArtifactVersion)
         .where(
             ArtifactVersion.collection_id == artifact.id,
             ArtifactVersion.digest == digest,
-            ArtifactVersion.deleted_at.is_(None),
+            expiry.live(session),
         )
         .order_by(ArtifactVersion.number.desc())
         .limit(1)
@@ -239,82 +200,61 @@ def _take_over(
     version: ArtifactVersion,
     draft: VersionDraft,
 ) -> None:
-    """Description and metadata are not content: given with equal content, they replace the version's."""
+    """Description and metadata are not content: given with equal content, they replace the version's.
+
+    Whoever logs content without a time wants it kept, and so does who linked it.
+    """
     place = {"version": f"v{version.number}", "version_id": version.id}
-    before = (version.description, version.facts)
+    before = (version.description, version.facts, version.expires_at)
     version.description = draft.description or version.description
     version.facts = dict(draft.metadata) or version.facts
-    if (version.description, version.facts) != before:
+    version.expires_at = None
+    if draft.ttl is not None and not _is_linked(session, version):
+        version.expires_at = now(session) + draft.ttl
+    if (version.description, version.facts, version.expires_at) != before:
+        details = {"collection": artifact.name, **place}
         events.record(
-            session,
-            artifact.project_id,
-            "version_updated",
-            principal,
-            collection_id=artifact.id,
-            collection=artifact.name,
-            **place,
+            session, artifact.project_id, "version_updated", principal, collection_id=artifact.id, **details
         )
-    tags = list(dict.fromkeys([*version.tags, *draft.tags]))
+    tags = fields.check_tags("header.tags", [*version.tags, *draft.tags])
     catalog.record_tags(session, principal, artifact, version.tags, tags, **place)
     version.tags = tags
-    if draft.ttl is not None:
-        version.expires_at = now(session) + draft.ttl
     if session.is_modified(version):
         version.updated_at = now(session)
 
 
-def _store_manifest(
-    session: Session, version: ArtifactVersion, manifest: Manifest, file_ids: Mapping[bytes, int]
+def _point_at(
+    session: Session,
+    principal: Principal,
+    artifact: Collection,
+    version: ArtifactVersion,
+    draft: VersionDraft,
+    run: Run | None,
 ) -> None:
-    rows: list[dict[str, Any]] = [
-        {
-            "version_id": version.id,
-            "path": draft.path.encode(),
-            "file_id": file_ids[draft.digest],
-            "size": draft.size,
-            "sha256": draft.sha256,
-            "uri": None,
-            "tag": "",
-        }
-        for draft in manifest.files.values()
-    ]
-    rows += [
-        {
-            "version_id": version.id,
-            "path": reference.path.encode(),
-            "file_id": None,
-            "size": reference.size,
-            "sha256": "",
-            "uri": reference.uri,
-            "tag": reference.tag,
-        }
-        for reference in manifest.references.values()
-    ]
-    if rows:
-        session.execute(insert(session, VersionFile), sorted(rows, key=lambda row: row["path"]))
+    """What every commit leaves, new version or not: its producer and its aliases."""
+    if run is not None:
+        producers.record(session, run, version)
+    names = list(dict.fromkeys([refs.LATEST, *draft.aliases]))
+    aliases.set_aliases(session, principal, artifact, version, names)
 
 
-def _producer(session: Session, principal: Principal, project: Project, run_id: str) -> Run | None:
-    if not run_id:
-        return None
-    run = session.get(Run, uploads.parse_id("header.run_id", run_id))
-    owner = session.get(Project, run.project_id) if run else None
-    if run is None or run.deleted_at is not None or owner is None:
-        raise owners.not_found("run", run_id)
-    # A run may log into another project of an entity its caller may enter.
-    if owner.entity_id != project.entity_id and not principal.may_enter(
-        owners.entity_of(session, owner).name
-    ):
-        raise owners.not_found("run", run_id)
-    return run
+def _record_created(
+    session: Session, principal: Principal, artifact: Collection, version: ArtifactVersion, run: Run | None
+) -> None:
+    place = {"version": f"v{version.number}", "version_id": version.id}
+    events.record(
+        session,
+        artifact.project_id,
+        "version_created",
+        principal,
+        collection_id=artifact.id,
+        collection=artifact.name,
+        run_id=run.id if run else "",
+        **place,
+    )
+    catalog.record_tags(session, principal, artifact, (), version.tags, **place)
 
 
-def _record_output(session: Session, run: Run, version: ArtifactVersion) -> None:
-    row = {
-        "run_id": run.id,
-        "version_id": version.id,
-        "relation": "output",
-        "use_as": "",
-        "created_at": now(session),
-    }
-    insert_missing(session, Lineage, [row])
+def _is_linked(session: Session, version: ArtifactVersion) -> bool:
+    links = select(Link.id).where(Link.version_id == version.id, Link.deleted_at.is_(None))
+    return session.scalar(links.limit(1)) is not None

@@ -6,9 +6,9 @@ import hashlib
 import re
 import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from modelyard import errors, refs
 from modelyard.chunking import Chunk, Entry, version_digest
@@ -64,12 +64,23 @@ class ReferenceDraft:
     size: int | None
 
 
+class KeptFile(NamedTuple):
+    """A file that a base version has, and this one keeps."""
+
+    path: str
+    size: int
+    digest: bytes
+    sha256: str
+    file_id: int
+
+
 class Manifest:
     """The entries of a version that is about to be. Every method raises InvalidField."""
 
     def __init__(self) -> None:
         self.files: dict[str, FileDraft] = {}
         self.references: dict[str, ReferenceDraft] = {}
+        self.kept: dict[str, KeptFile] = {}
         self._count = 0
         self._last: FileDraft | None = None
 
@@ -116,6 +127,23 @@ class Manifest:
         uploads.check_chunks(chunks, f"{where}.chunks")
         self._last.extend(chunks)
 
+    def build_on(self, base: Mapping[str, KeptFile | ReferenceDraft], removed: Sequence[str]) -> None:
+        """Takes over what a base version has, but for the removed paths and those that are given here."""
+        for index, path in enumerate(removed):
+            if path not in base:
+                raise errors.InvalidField.of(
+                    f"header.removed_paths[{index}]", f"{path[:100]!r} is not in the base version"
+                )
+        left_out = {*removed, *self.files, *self.references}
+        for path, entry in base.items():
+            if path in left_out:
+                continue
+            self._count_one()
+            if isinstance(entry, KeptFile):
+                self.kept[path] = entry
+            else:
+                self.references[path] = entry
+
     def finish(self, stated: bytes | None) -> bytes:
         """The version digest, after the checks that need the whole manifest."""
         for draft in self.files.values():
@@ -129,39 +157,46 @@ class Manifest:
                     "entries.digest", f"{draft.path!r} does not have the digest stated for it"
                 )
         self._refuse_files_that_are_folders()
-        digest = version_digest(self._entries())
+        digest = self.digest()
         if stated not in (None, digest):
             raise errors.InvalidField.of("header.digest", f"the manifest has the digest {digest.hex()}")
         return digest
 
+    def digest(self) -> bytes:
+        """The version digest of the entries so far."""
+        return version_digest(self._entries())
+
     @property
     def total_size(self) -> int:
         """Bytes of all files, and of the references whose size is known."""
-        return sum(draft.size for draft in self.files.values()) + sum(
-            reference.size or 0 for reference in self.references.values()
-        )
+        return sum(entry.size or 0 for entry in self._entries())
 
     def __len__(self) -> int:
         return self._count
 
     def _start(self, path: str) -> str:
         where = f"entries[{self._count}]"
-        if self._count >= ENTRY_LIMIT:
-            raise errors.QuotaExceeded(f"a version has at most {ENTRY_LIMIT:,} entries")
         named(f"{where}.path", refs.check_manifest_path, path)
         if path in self.files or path in self.references:
             raise errors.InvalidField.of(f"{where}.path", f"{path!r} appears twice")
-        self._count += 1
+        self._count_one()
         return where
+
+    def _count_one(self) -> None:
+        if self._count >= ENTRY_LIMIT:
+            raise errors.QuotaExceeded(f"a version has at most {ENTRY_LIMIT:,} entries")
+        self._count += 1
 
     def _entries(self) -> Iterator[Entry]:
         for draft in self.files.values():
             yield Entry(draft.path, draft.size, draft.digest)
+        for kept in self.kept.values():
+            yield Entry(kept.path, kept.size, kept.digest)
         for reference in self.references.values():
             yield Entry(reference.path, reference.size, uri=reference.uri, tag=reference.tag)
 
     def _refuse_files_that_are_folders(self) -> None:
-        taken = self.files.keys() | self.references.keys()
+        taken = self.files.keys() | self.references.keys() | self.kept.keys()
         for path in taken:
             slash = path.rfind("/")
             while slash > 0:

@@ -21,9 +21,8 @@ def begin(
     Two at once: the second waits for the first on the key, runs again, and
     finds the reply. Raises RequestIdReused, InvalidField.
     """
-    field("request_id", refs.check_text, request_id, limit=LIMIT)
-    row = session.get(Request, (principal.name, method, request_id))
-    if row is None:
+    found = stored(session, principal, method, request_id, content_hash)
+    if found is None:
         session.add(
             Request(
                 principal=principal.name,
@@ -34,6 +33,16 @@ def begin(
             )
         )
         session.flush()
+    return found
+
+
+def stored(
+    session: Session, principal: Principal, method: str, request_id: str, content_hash: bytes
+) -> bytes | None:
+    """The reply of this request, if it took effect. Raises RequestIdReused, InvalidField."""
+    field("request_id", refs.check_text, request_id, limit=LIMIT)
+    row = session.get(Request, (principal.name, method, request_id))
+    if row is None:
         return None
     if row.content_hash != content_hash:
         raise errors.RequestIdReused(

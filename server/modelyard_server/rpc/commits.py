@@ -1,10 +1,12 @@
-"""CommitModelArtifact and UploadModelArtifact: the two ways a version comes to be."""
+"""CommitModelArtifact, UploadModelArtifact and CommitEqualContent: how a version comes to be."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -15,12 +17,13 @@ from modelyard.chunking import Chunk
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server import failpoints
 from modelyard_server.db.tables import ArtifactVersion
-from modelyard_server.domain import commits, requests, uploads, versions
+from modelyard_server.domain import commits, manifest_rows, requests, uploads, versions
 from modelyard_server.domain.commits import VersionDraft
-from modelyard_server.domain.manifests import Manifest, parse_digest
+from modelyard_server.domain.manifests import KeptFile, Manifest, ReferenceDraft, parse_digest
+from modelyard_server.domain.principals import Principal
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc import convert
-from modelyard_server.rpc.call import StreamCall
+from modelyard_server.rpc.call import Call, StreamCall
 from modelyard_server.rpc.convert_artifacts import version_message
 from modelyard_server.rpc.cutting import Cutter
 from modelyard_server.rpc.limits import StreamLimit
@@ -53,9 +56,15 @@ class CommitMethods:
             if message.upload_id or message.HasField("header"):
                 raise errors.InvalidField.of("header", "belongs into the first message only")
             _add_entries(manifest, message)
-        return await _commit(
+        return await self._commit(
             call, COMMIT, first.header, upload_id, draft, manifest, pb.CommitModelArtifactResponse
         )
+
+    def CommitEqualContent(
+        self, request: pb.CommitEqualContentRequest, call: Call
+    ) -> pb.CommitEqualContentResponse:
+        version = commits.commit_equal(call.session, call.principal, _draft(request.header))
+        return pb.CommitEqualContentResponse(version=_message(call.session, version))
 
     async def UploadModelArtifact(
         self, stream: AsyncIterator[pb.UploadModelArtifactRequest], call: StreamCall
@@ -65,6 +74,8 @@ class CommitMethods:
             if first is None or not first.HasField("header"):
                 raise errors.InvalidField.of("header", "the first message must have it")
             header, draft = first.header, _draft(first.header)
+            if draft.base_version_id:
+                raise errors.InvalidField.of("header.base_version_id", "goes with CommitModelArtifact only")
 
             def open_upload(session: Session) -> tuple[str, int]:
                 upload = uploads.create(session, call.principal, draft.entity, draft.project)
@@ -75,44 +86,97 @@ class CommitMethods:
                 sink = self._writer.stream(upload_id, entity_id)
                 cutter = Cutter(call, sink, upload_id, self._hashing)
                 manifest = await cutter.consume(first, stream)
-                return await _commit(
+                return await self._commit(
                     call, UPLOAD, header, upload_id, draft, manifest, pb.UploadModelArtifactResponse
                 )
             finally:
                 await call.write(lambda session: uploads.remove(session, call.principal, upload_id))
 
+    async def _commit(
+        self,
+        call: StreamCall,
+        method: str,
+        header: pb.VersionHeader,
+        upload_id: str,
+        draft: VersionDraft,
+        manifest: Manifest,
+        response: Callable[..., R],
+    ) -> R:
+        """Commits, or gives back the reply of the same request before."""
+        given = manifest.digest() if draft.base_version_id else manifest.finish(draft.digest)
+        content = hashlib.sha256(header.SerializeToString(deterministic=True) + given).digest()
+        request = _Request(call.principal, method, header.request_id, content)
+        whole: bytes | None = given
+        if draft.base_version_id:
+            whole = await self._on_base(call, request, draft, manifest)
 
-async def _commit(
-    call: StreamCall,
-    method: str,
-    header: pb.VersionHeader,
-    upload_id: str,
-    draft: VersionDraft,
-    manifest: Manifest,
-    response: Callable[..., R],
-) -> R:
-    """Commits, or gives back the reply of the same request before."""
-    digest = manifest.finish(draft.digest)
-    content = hashlib.sha256(header.SerializeToString(deterministic=True) + digest).digest()
-
-    def rule(session: Session) -> R:
-        if header.request_id:
-            stored = requests.begin(session, call.principal, method, header.request_id, content)
+        def rule(session: Session) -> R:
+            stored = request.begin(session)
             if stored is not None:
                 reply = response()
                 reply.ParseFromString(stored)
                 return reply
-        version, created = commits.commit(session, call.principal, upload_id, draft, manifest, digest)
-        reply = response(version=_message(session, version), created=created)
-        if header.request_id:
-            encoded = reply.SerializeToString()
-            requests.finish(session, call.principal, method, header.request_id, encoded)
+            if whole is None:
+                raise errors.RetryTransaction("the reply of this request has just gone; repeat the call")
+            version, created = commits.commit(session, call.principal, upload_id, draft, manifest, whole)
+            reply = response(version=_message(session, version), created=created)
+            request.finish(session, reply.SerializeToString())
+            return reply
+
+        failpoints.hit("commit.before")
+        reply = await call.write(rule)
+        failpoints.hit("commit.after")
         return reply
 
-    failpoints.hit("commit.before")
-    reply = await call.write(rule)
-    failpoints.hit("commit.after")
-    return reply
+    async def _on_base(
+        self, call: StreamCall, request: _Request, draft: VersionDraft, manifest: Manifest
+    ) -> bytes | None:
+        """The version digest of the manifest once it has the entries of its base version.
+
+        None for a request that took effect: only its reply is needed, and its base may be gone since.
+        """
+
+        def look(session: Session) -> Mapping[str, KeptFile | ReferenceDraft] | None:
+            if request.stored(session) is not None:
+                return None
+            return manifest_rows.base_entries(session, call.principal, draft.base_version_id, draft.entity)
+
+        base = await call.read(look)
+        if base is None:
+            return None
+
+        def merge() -> bytes:
+            manifest.build_on(base, draft.removed_paths)
+            return manifest.finish(draft.digest)
+
+        return await asyncio.get_running_loop().run_in_executor(self._hashing, merge)
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A write that a client may repeat; without a request_id it is a new one each time."""
+
+    principal: Principal
+    method: str
+    request_id: str
+    content: bytes
+
+    def stored(self, session: Session) -> bytes | None:
+        """The reply that it got before."""
+        if not self.request_id:
+            return None
+        return requests.stored(session, self.principal, self.method, self.request_id, self.content)
+
+    def begin(self, session: Session) -> bytes | None:
+        """The same, after taking the request's row where there is none."""
+        if not self.request_id:
+            return None
+        return requests.begin(session, self.principal, self.method, self.request_id, self.content)
+
+    def finish(self, session: Session, reply: bytes) -> None:
+        """Stores the reply."""
+        if self.request_id:
+            requests.finish(session, self.principal, self.method, self.request_id, reply)
 
 
 def _message(session: Session, version: ArtifactVersion) -> pb.ModelArtifactVersion:
@@ -134,8 +198,14 @@ def _draft(header: pb.VersionHeader) -> VersionDraft:
         history_step=header.history_step,
         ttl=header.ttl.ToMicroseconds() if header.HasField("ttl") else None,
         digest=parse_digest("header.digest", header.digest) if header.digest else None,
+        base_version_id=_id("header.base_version_id", header.base_version_id),
+        removed_paths=tuple(header.removed_paths),
     )
     return commits.checked(raw)
+
+
+def _id(field: str, text: str) -> str:
+    return uploads.parse_id(field, text) if text else ""
 
 
 def _add_entries(manifest: Manifest, message: pb.CommitModelArtifactRequest) -> None:

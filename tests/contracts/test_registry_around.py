@@ -205,7 +205,7 @@ class AroundTheRegistryContract:
 
         def found(filter_: str) -> list[int]:
             asked = {"filter_": filter_, "order_by": "", "page_size": 0, "page_token": ""}
-            return [v.number for v in yard.read(lambda s, _: version_lists.page(s, row, **asked)[0])]  # type: ignore[arg-type] # by name
+            return [v.number for v in yard.read(version_lists.page, row, **asked)[0]]
 
         assert found("") == [3, 2, 1, 0]
         assert found('aliases : "best" OR metadata.acc < 0.25') == [2, 0]

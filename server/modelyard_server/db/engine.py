@@ -23,6 +23,7 @@ from sqlalchemy.pool import QueuePool
 
 from modelyard import errors
 from modelyard_server import telemetry
+from modelyard_server.db import attributes
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class Database:
         self._writer.dispose()
 
     def _run(self, engine: Engine, rule: Callable[[Session], T], *, commit: bool) -> T:
-        with Session(engine, expire_on_commit=False, autoflush=True) as session:
+        with _Session(engine, expire_on_commit=False, autoflush=True) as session:
             result = rule(session)
             if commit:
                 session.flush()
@@ -95,6 +96,14 @@ class Database:
             # Lets the other side finish; the jitter keeps two losers from meeting again.
             time.sleep(random.uniform(0, 0.01 * 2**attempt))
         raise errors.RetryTransaction("others keep changing the same rows; repeat the call") from last
+
+
+class _Session(Session):
+    """A session that keeps the index of attributes true to the rows it writes."""
+
+
+event.listen(_Session, "before_flush", attributes.prepare)
+event.listen(_Session, "after_flush", attributes.store)
 
 
 def now(session: Session) -> int:

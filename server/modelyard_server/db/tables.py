@@ -10,41 +10,21 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
     CheckConstraint,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Text,
     UniqueConstraint,
-    Uuid,
-    text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-# SQLite only counts up by itself in columns declared INTEGER.
-BigKey = BigInteger().with_variant(Integer, "sqlite")
-Id = Uuid(as_uuid=False)
-LIVE = text("deleted_at IS NULL")
+from modelyard_server.db.declarative import LIVE, Base, BigKey, Id, listed
 
-
-class Base(DeclarativeBase):
-    """Base of all rows, with constraint names that migrations can refer to."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(column_0_N_label)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, bytes: LargeBinary}  # noqa: RUF012 - read once by SQLAlchemy
+__all__ = ["Base", "Id"]  # as well as the rows
 
 
 class StoreMeta(Base):
@@ -193,13 +173,15 @@ class ArtifactVersion(Base):
     __tablename__ = "artifact_version"
     __table_args__ = (
         UniqueConstraint("collection_id", "number"),
-        Index(
-            "ix_artifact_version_digest", "collection_id", "digest", sqlite_where=LIVE, postgresql_where=LIVE
-        ),
+        Index("ix_artifact_version_digest", "collection_id", "digest", **LIVE),
         Index("ix_artifact_version_expires", "expires_at"),
+        *listed("artifact_version"),
     )
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     collection_id: Mapped[str] = mapped_column(ForeignKey("collection.id"))
+    # As of the collection, for lists of a project and of an entity in the order of time.
+    entity_id: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    project_id: Mapped[int] = mapped_column(BigInteger, server_default="0")
     number: Mapped[int] = mapped_column(BigInteger)
     digest: Mapped[bytes] = mapped_column(LargeBinary(32))
     size: Mapped[int] = mapped_column(BigInteger)
@@ -222,17 +204,14 @@ class Link(Base):
     __tablename__ = "link"
     __table_args__ = (
         UniqueConstraint("collection_id", "number"),
-        Index(
-            "uq_link_live",
-            "collection_id",
-            "version_id",
-            unique=True,
-            sqlite_where=LIVE,
-            postgresql_where=LIVE,
-        ),
+        Index("uq_link_live", "collection_id", "version_id", unique=True, **LIVE),
+        *listed("link"),
     )
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     collection_id: Mapped[str] = mapped_column(ForeignKey("collection.id"))
+    # As of the collection, for lists of a project and of an entity in the order of time.
+    entity_id: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    project_id: Mapped[int] = mapped_column(BigInteger, server_default="0")
     version_id: Mapped[str] = mapped_column(ForeignKey("artifact_version.id"), index=True)
     number: Mapped[int] = mapped_column(BigInteger)
     linked_at: Mapped[int] = mapped_column(BigInteger)  # the last link call: `latest` falls back by it
@@ -245,7 +224,10 @@ class Alias(Base):
     """A movable name: on a version of an artifact, or on a link of a registered model."""
 
     __tablename__ = "alias"
-    __table_args__ = (CheckConstraint("(version_id IS NULL) <> (link_id IS NULL)", name="target"),)
+    __table_args__ = (
+        CheckConstraint("(version_id IS NULL) <> (link_id IS NULL)", name="target"),
+        Index("ix_alias_alias", "alias"),
+    )
     collection_id: Mapped[str] = mapped_column(ForeignKey("collection.id"), primary_key=True)
     alias: Mapped[str] = mapped_column(String(128), primary_key=True)
     version_id: Mapped[str | None] = mapped_column(ForeignKey("artifact_version.id"), index=True)

@@ -9,29 +9,24 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
+from modelyard_server.db import attributes
+from modelyard_server.db.attributes import Attribute
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import ArtifactVersion, Collection, Entity, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import events, fields, filters, owners, paging
-from modelyard_server.domain.filter_fields import Field, Labels, Text, Time
+from modelyard_server.domain import events, fields, filters, narrowing, owners, paging, scopes
+from modelyard_server.domain.filter_fields import Indexed, Labels, Text, Time
 from modelyard_server.domain.homes import Home, homes
 from modelyard_server.domain.principals import Principal
+from modelyard_server.domain.scopes import Scope
 from modelyard_server.domain.uploads import parse_id
 
 Kind: TypeAlias = Literal["artifact", "model"]
 NAMES: Mapping[str, str] = {"artifact": "model artifact", "model": "registered model"}
 DEFAULT_PROJECTS: Mapping[str, str] = {"artifact": refs.DEFAULT_PROJECT, "model": refs.REGISTRY_PROJECT}
 
-FILTER_FIELDS: Mapping[str, Field] = {
-    "name": Text(Collection.name),
-    "type": Text(Collection.type),
-    "tags": Labels(Collection.tags),
-    "description": Text(Collection.description),
-    "created_by": Text(Collection.created_by),
-    "create_time": Time(Collection.created_at),
-    "update_time": Time(Collection.updated_at),
-}
+_ID: ColumnElement[Any] = Collection.id.expression
 ORDERS: Mapping[str, ColumnElement[Any]] = {
     "name": Collection.name.expression,
     "create_time": Collection.created_at.expression,
@@ -272,24 +267,69 @@ def page(
     page_token: str,
 ) -> tuple[list[CollectionView], str]:
     """The live collections of a project, or of a whole entity when none is named. Raises NotFound."""
-    query = select(Collection).where(Collection.kind == kind, Collection.deleted_at.is_(None))
-    if project:
-        place = owners.find_project(session, principal, entity, project)
-        query = query.where(Collection.project_id == place.id)
-    else:
-        owner = owners.find_entity(session, principal, entity)
-        inside = select(Project.id).where(Project.entity_id == owner.id)
-        query = query.where(Collection.project_id.in_(inside))
-    condition = filters.condition(session, filter_, FILTER_FIELDS)
+    scope = scopes.of_names(session, principal, entity, project)
+    query = select(Collection).where(
+        Collection.kind == kind,
+        Collection.deleted_at.is_(None),
+        scope.holds_project(Collection.project_id),
+    )
+    found = filters.parse(session, filter_, _filter_fields(scope))
+    if found is not None:
+        few = narrowing.few(session, found, _ID)
+        query = query.where(found.condition, *([few.condition] if few else ()))
     rows, token = paging.page(
         session,
-        query if condition is None else query.where(condition),
-        order=paging.OrderBy.parse(order_by, ORDERS, default="name", tie=Collection.id.expression),
+        query,
+        order=paging.OrderBy.parse(order_by, ORDERS, default="name", tie=_ID),
         size=paging.check_size(page_size),
         token=page_token,
         binding=(kind, entity or principal.entity, project, filter_, order_by),
     )
     return describe(session, rows), token
+
+
+def types(session: Session, principal: Principal, entity: str, project: str) -> list[tuple[str, int]]:
+    """The types of the artifacts in a project or an entity, with how many each has. Raises NotFound."""
+    scope = scopes.of_names(session, principal, entity, project)
+    query = (
+        select(Collection.type, func.count())
+        .where(
+            scope.holds_project(Collection.project_id),
+            Collection.kind == "artifact",
+            Collection.deleted_at.is_(None),
+        )
+        .group_by(Collection.type)
+    )
+    return sorted((type_, count) for type_, count in session.execute(query))
+
+
+def registries(session: Session, principal: Principal, entity: str) -> tuple[str, list[tuple[str, int]]]:
+    """An entity, and its projects that are registries by name or hold registered models. Raises NotFound."""
+    scope = scopes.of_names(session, principal, entity, "")
+    held = (Collection.kind == "model") & Collection.deleted_at.is_(None)
+    query = (
+        select(Project.name, func.count(Collection.id))
+        .outerjoin(Collection, (Collection.project_id == Project.id) & held)
+        .where(Project.entity_id == scope.entity_id)
+        .group_by(Project.name)
+    )
+    found = sorted((name, count) for name, count in session.execute(query))
+    return entity or principal.entity, [
+        (name, count) for name, count in found if count or refs.is_registry(name)
+    ]
+
+
+def _filter_fields(scope: Scope) -> filters.Fields:
+    tagged = narrowing.by_tags(attributes.COLLECTION_TAGS, _ID, scope.holds(Attribute))
+    return {
+        "name": Text(Collection.name),
+        "type": Text(Collection.type),
+        "tags": Indexed(Labels(Collection.tags), tagged),
+        "description": Text(Collection.description),
+        "created_by": Text(Collection.created_by),
+        "create_time": Time(Collection.created_at),
+        "update_time": Time(Collection.updated_at),
+    }
 
 
 def _by_ref(

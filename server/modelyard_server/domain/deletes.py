@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
 from modelyard import errors
+from modelyard_server.db import attributes
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, VersionFile
 from modelyard_server.db.upserts import batches
@@ -149,6 +150,7 @@ def _bury(session: Session, versions: Sequence[ArtifactVersion]) -> None:
             .where(ArtifactVersion.id.in_(batch))
             .values(deleted_at=now(session), expires_at=None)
         )
+    attributes.forget(session, [version.id for version in versions])
 
 
 def _bury_collection(session: Session, principal: Principal, row: Collection) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
-from sqlalchemy import BigInteger, ColumnElement, Double, String, literal, not_
+from sqlalchemy import BigInteger, ColumnElement, Double, Select, String, false, func, literal, not_
 from sqlalchemy import Text as SqlText
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -42,6 +42,17 @@ class Comparison(NamedTuple):
     value: Literal
 
 
+class Narrow(NamedTuple):
+    """What an index knows of a comparison: rows that fulfil it have their `column` among `ids`.
+
+    `scanned`: what has to be looked through to find them, where that may be much more.
+    """
+
+    column: ColumnElement[Any]
+    ids: Select[Any]
+    scanned: Select[Any] | None = None
+
+
 class Field(Protocol):
     """A kind of field. `condition` raises ValueError for a value that does not fit."""
 
@@ -55,6 +66,62 @@ class Field(Protocol):
 
     def condition(self, comparison: Comparison) -> ColumnElement[bool]:
         """The condition in SQL."""
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """A field with an index beside it, which may find too much and misses nothing; None: it cannot say."""
+
+    field: Field
+    narrow: Callable[[Comparison], Narrow | None]
+
+    @property
+    def operators(self) -> frozenset[str]:
+        """Those of the field."""
+        return self.field.operators
+
+    @property
+    def has_keys(self) -> bool:
+        """As the field."""
+        return self.field.has_keys
+
+    def condition(self, comparison: Comparison) -> ColumnElement[bool]:
+        """That of the field."""
+        return self.field.condition(comparison)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Fields below a name: `run.config.lr` is the field `config` of `run`."""
+
+    fields: Mapping[str, Field]
+
+
+@dataclass(frozen=True)
+class Of:
+    """A field of another row, of which there is at most one: `of` gives its value beside each row.
+
+    Where there is no such row a comparison is false, and `!=` true.
+    """
+
+    field: Field
+    of: Callable[[ColumnElement[bool]], ColumnElement[bool]]
+
+    @property
+    def operators(self) -> frozenset[str]:
+        """Those of the field."""
+        return self.field.operators
+
+    @property
+    def has_keys(self) -> bool:
+        """As the field."""
+        return self.field.has_keys
+
+    def condition(self, comparison: Comparison) -> ColumnElement[bool]:
+        """That of the field, there."""
+        if comparison.operator == "!=":
+            return not_(self.condition(comparison._replace(operator="=")))
+        return func.coalesce(self.of(self.field.condition(comparison)), false())
 
 
 @dataclass(frozen=True)
@@ -166,7 +233,7 @@ class Json:
                 raise ValueError("true and false know only = and !=")
             return node.when("bool", node.is_true() if value else not_(node.is_true()))
         if isinstance(value, str):
-            return node.when("text", compare(node.text(), literal(value, SqlText())))
+            return node.when("text", compare(node.ordered_text(), literal(value, SqlText())))
         return node.when("number", compare(node.number(), node.bind(_check_number(value))))
 
 

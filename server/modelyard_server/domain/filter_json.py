@@ -35,6 +35,9 @@ class JsonNode(Protocol):
     def text(self) -> ColumnElement[str]:
         """The text of a `text`."""
 
+    def ordered_text(self) -> ColumnElement[str]:
+        """The text in the order of its code points."""
+
     def number(self) -> ColumnElement[Any]:
         """The number of a `number`."""
 
@@ -70,11 +73,16 @@ class _Postgresql:
     def text(self) -> ColumnElement[str]:
         return self._node.op("#>>", return_type=Text())(literal([], ARRAY(Text)))
 
+    def ordered_text(self) -> ColumnElement[str]:
+        # The order of code points, as on SQLite, whatever the database's own.
+        return self.text().collate("C")
+
     def number(self) -> ColumnElement[Any]:
         return cast(self.text(), Numeric)
 
     def bind(self, number: int | Decimal) -> ColumnElement[Any]:
-        return literal(Decimal(number), Numeric())
+        # A fraction stands for the double next to it, as it does in JSON, and on SQLite.
+        return literal(Decimal(number if isinstance(number, int) else repr(float(number))), Numeric())
 
     def is_true(self) -> ColumnElement[bool]:
         return self.text() == "true"
@@ -112,6 +120,9 @@ class _Sqlite:
 
     def text(self) -> ColumnElement[str]:
         return cast(self._value, Text)
+
+    def ordered_text(self) -> ColumnElement[str]:
+        return self.text()
 
     def number(self) -> ColumnElement[Any]:
         return self._value

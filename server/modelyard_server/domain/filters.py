@@ -15,15 +15,24 @@ parameters, and fields only as the columns that the caller allows.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, TypeAlias
 
-from sqlalchemy import ColumnElement, and_, false, func, not_, or_
+from sqlalchemy import ColumnElement, and_, false, func, not_, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from modelyard import errors
-from modelyard_server.domain.filter_fields import ANY, OPERATORS, Comparison, Field, Literal
+from modelyard_server.domain.filter_fields import (
+    ANY,
+    OPERATORS,
+    Comparison,
+    Field,
+    Group,
+    Indexed,
+    Literal,
+    Narrow,
+)
 
 LENGTH_LIMIT = 4096
 DEPTH_LIMIT = 32
@@ -31,17 +40,20 @@ COMPARISON_LIMIT = 100
 _SHOWN = 60
 
 _TEXT = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
+NAME = rf"[^\W\d]\w*(?:\.(?:[\w/-]+|{_TEXT}))*"
+"""A field with its keys."""
+NAME_PART = re.compile(rf"\.?({_TEXT}|[\w/-]+)", re.DOTALL)
+"""One word of a field; see `unquote`."""
 _TOKEN = re.compile(
     rf"""(?P<space>\s+)
       | (?P<open>\() | (?P<close>\))
       | (?P<operator>!=|<=|>=|=|<|>|:)
       | (?P<text>{_TEXT})
       | (?P<number>[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{{1,3}})?(?![\w.]))
-      | (?P<word>[^\W\d]\w*(?:\.(?:[\w/-]+|{_TEXT}))*)
+      | (?P<word>{NAME})
       | (?P<star>\*)""",
     re.VERBOSE | re.DOTALL,
 )
-_PART = re.compile(rf"\.?({_TEXT}|[\w/-]+)", re.DOTALL)
 _KEYWORDS = {"AND", "OR", "NOT"}
 
 
@@ -53,8 +65,24 @@ class Token(NamedTuple):
     position: int
 
 
-def condition(session: Session, text: str, allowed: Mapping[str, Field]) -> ColumnElement[bool] | None:
+class Filter(NamedTuple):
+    """The condition of a filter, and indexes of which each alone narrows it."""
+
+    condition: ColumnElement[bool]
+    narrows: tuple[Narrow, ...] = ()
+
+
+Fields: TypeAlias = Mapping[str, Field | Group]
+
+
+def condition(session: Session, text: str, allowed: Fields) -> ColumnElement[bool] | None:
     """The condition of a filter, None for an empty one. Raises InvalidFilter, pointing at the place."""
+    found = parse(session, text, allowed)
+    return found.condition if found else None
+
+
+def parse(session: Session, text: str, allowed: Fields) -> Filter | None:
+    """A filter with what indexes know of it; as `condition`."""
     if not text.strip():
         return None
     if len(text) > LENGTH_LIMIT:
@@ -65,7 +93,7 @@ def condition(session: Session, text: str, allowed: Mapping[str, Field]) -> Colu
 
 
 class _Parser:
-    def __init__(self, text: str, allowed: Mapping[str, Field], dialect: str) -> None:
+    def __init__(self, text: str, allowed: Fields, dialect: str) -> None:
         self._text = text
         self._allowed = allowed
         self._dialect = dialect
@@ -74,33 +102,34 @@ class _Parser:
         self._depth = 0
         self._comparisons = 0
 
-    def parse(self) -> ColumnElement[bool]:
+    def parse(self) -> Filter:
         whole = self._any()
         token = self._tokens[self._next]
         if token.kind != "end":
             self._fail(token.position, "expected AND, OR or the end")
         return whole
 
-    def _any(self) -> ColumnElement[bool]:
+    def _any(self) -> Filter:
         parts = [self._all()]
         while self._take("keyword", "OR"):
             parts.append(self._all())
-        return or_(*parts) if len(parts) > 1 else parts[0]
+        return Filter(or_(*(part.condition for part in parts)), _either(parts)) if parts[1:] else parts[0]
 
-    def _all(self) -> ColumnElement[bool]:
+    def _all(self) -> Filter:
         parts = [self._one()]
         while self._take("keyword", "AND"):
             parts.append(self._one())
-        return and_(*parts) if len(parts) > 1 else parts[0]
+        narrows = tuple(narrow for part in parts for narrow in part.narrows)
+        return Filter(and_(*(part.condition for part in parts)), narrows) if parts[1:] else parts[0]
 
-    def _one(self) -> ColumnElement[bool]:
+    def _one(self) -> Filter:
         token = self._tokens[self._next]
         self._depth += 1
         if self._depth > DEPTH_LIMIT:
             self._fail(token.position, f"nested deeper than {DEPTH_LIMIT} levels")
         if self._take("keyword", "NOT"):
             # A comparison with something that is not there is false, and so its opposite true.
-            found: ColumnElement[bool] = not_(func.coalesce(self._one(), false()))
+            found = Filter(not_(func.coalesce(self._one().condition, false())))
         elif self._take("open"):
             found = self._any()
             if not self._take("close"):
@@ -110,7 +139,7 @@ class _Parser:
         self._depth -= 1
         return found
 
-    def _comparison(self) -> ColumnElement[bool]:
+    def _comparison(self) -> Filter:
         name = self._expect("word", "a field")
         field, path = self._field(name)
         operator = self._expect("operator", "one of " + " ".join(OPERATORS))
@@ -124,27 +153,44 @@ class _Parser:
             self._fail(operator.position, f"{name.text} knows only {' '.join(sorted(field.operators))}")
         if value is ANY and operator.text != ":":
             self._fail(token.position, "`*` goes with `:` alone")
+        comparison = Comparison(self._dialect, path, operator.text, value)
         try:
-            return field.condition(Comparison(self._dialect, path, operator.text, value))
+            found = field.condition(comparison)
         except ValueError as error:
             self._fail(token.position, f"{name.text}: {error}")
+        narrow = field.narrow(comparison) if isinstance(field, Indexed) else None
+        return Filter(found, (narrow,) if narrow else ())
 
     def _field(self, token: Token) -> tuple[Field, tuple[str, ...]]:
-        name, *path = [_unquote(part) for part in _PART.findall(token.text)]
-        field = self._allowed.get(name)
-        if field is None:
-            self._fail(token.position, f"no field {name[:100]!r}; known: {', '.join(sorted(self._allowed))}")
-        if field.has_keys and not path:
-            self._fail(token.position + len(token.text), f"expected a key, as in {name}.KEY")
-        if path and not field.has_keys:
-            self._fail(token.position + len(name), f"{name} has no keys")
+        parts = [
+            (unquote(part[1]), token.position + part.start(1)) for part in NAME_PART.finditer(token.text)
+        ]
+        end = token.position + len(token.text)
+        allowed, before = self._allowed, ""
+        while True:
+            name, position = parts.pop(0)
+            field = allowed.get(name)
+            if field is None:
+                known = ", ".join(before + each for each in sorted(allowed))
+                self._fail(position, f"no field {(before + name)[:100]!r}; known: {known}")
+            if not isinstance(field, Group):
+                break
+            before += f"{name}."
+            if not parts:
+                self._fail(end, f"expected a field, as in {before}{min(field.fields)}")
+            allowed = field.fields
+        if field.has_keys and not parts:
+            self._fail(end, f"expected a key, as in {before}{name}.KEY")
+        if parts and not field.has_keys:
+            self._fail(parts[0][1] - 1, f"{before}{name} has no keys")
+        path = tuple(part for part, _ in parts)
         if any("\0" in part for part in path):
             self._fail(token.position, "a key cannot hold U+0000")
-        return field, tuple(path)
+        return field, path
 
     def _value(self, token: Token) -> Literal:
         if token.kind == "text":
-            text = _unquote(token.text)
+            text = unquote(token.text)
             if "\0" in text:
                 self._fail(token.position, "text cannot hold U+0000")
             return text
@@ -202,7 +248,17 @@ class _Parser:
         )
 
 
-def _unquote(text: str) -> str:
+def _either(parts: Sequence[Filter]) -> tuple[Narrow, ...]:
+    """Where every part has an index over one and the same column, all of them together narrow the whole."""
+    firsts = [part.narrows[0] for part in parts if part.narrows and part.narrows[0].scanned is None]
+    if len(firsts) < len(parts) or any(narrow.column is not firsts[0].column for narrow in firsts):
+        return ()
+    ids = union_all(*(narrow.ids for narrow in firsts)).subquery()
+    return (Narrow(firsts[0].column, select(ids.c[0])),)
+
+
+def unquote(text: str) -> str:
+    """A word as it is, a text in quotes without them."""
     if text[0] not in "\"'":
         return text
     return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)

@@ -10,21 +10,24 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Uuid, and_, literal, or_, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Select, String, Uuid, and_, literal, or_, tuple_
 from sqlalchemy.orm import Session
 
 from modelyard import errors
+from modelyard_server.domain.filters import NAME, NAME_PART, unquote
 
 DEFAULT_SIZE = 50
 SIZE_LIMIT = 1000
 TOKEN_LIMIT = 8192
 _FORMAT = 1
 _INT64 = 1 << 63
+_PART = re.compile(rf"\s*(?P<name>{NAME})(?:\s+(?P<direction>asc|desc))?\s*(?:,(?=\s*\S)|$)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,8 @@ class OrderBy:
         cls, text: str, allowed: Mapping[str, ColumnElement[Any]], *, default: str, tie: ColumnElement[Any]
     ) -> OrderBy:
         """`name [desc]`, several separated by commas. Raises InvalidField for a field not allowed."""
-        terms: list[Term] = []
-        for part in (text.strip() or default).split(","):
-            name, *rest = part.split() or [""]
-            if name not in allowed or rest not in ([], ["asc"], ["desc"]):
-                known = ", ".join(sorted(allowed))
-                raise errors.InvalidField.of(
-                    "order_by", f"{part.strip()[:100]!r} is not one of {known} with an optional `desc`"
-                )
-            terms.append(Term(allowed[name], rest == ["desc"]))
+        keys = split(text, allowed, default=default)
+        terms = [Term(allowed[key.name], key.descending) for key in keys]
         return cls((*terms, Term(tie, terms[0].descending)))
 
     def after(self, values: Sequence[Any]) -> ColumnElement[bool]:
@@ -74,6 +70,33 @@ class OrderBy:
                 for i in range(len(columns))
             )
         )
+
+
+class OrderKey(NamedTuple):
+    """One part of an order: `metadata.acc desc` has the name `metadata` and the path `acc`."""
+
+    name: str
+    path: tuple[str, ...]
+    descending: bool
+
+
+def split(text: str, names: Collection[str], *, default: str, maps: Collection[str] = ()) -> list[OrderKey]:
+    """The parts of an order; a key follows the names of `maps` and no others. Raises InvalidField."""
+    keys: list[OrderKey] = []
+    rest = text.strip() or default
+    while rest:
+        match = _PART.match(rest)
+        name, *path = [unquote(part) for part in NAME_PART.findall(match["name"])] if match else [""]
+        known = name in maps if path else name in names
+        if match is None or not known or any("\0" in part for part in path):
+            shown = ", ".join(sorted([*names, *(f"{each}.KEY" for each in maps)]))
+            wrong = rest.partition(",")[0].strip()[:100]
+            raise errors.InvalidField.of(
+                "order_by", f"{wrong!r} is not one of {shown} with an optional `desc`"
+            )
+        keys.append(OrderKey(name, tuple(path), match["direction"] == "desc"))
+        rest = rest[match.end() :]
+    return keys
 
 
 def check_size(asked: int, *, default: int = DEFAULT_SIZE, limit: int = SIZE_LIMIT) -> int:
@@ -109,6 +132,46 @@ def page(
     return [row[0] if width == 1 else tuple(row[:width]) for row in kept], following
 
 
+class Stretch(NamedTuple):
+    """Rows in an order of their own; in a chain of stretches each comes whole behind the one before."""
+
+    statement: Select[*tuple[Any, ...]]
+    order: OrderBy
+
+
+def page_of_chain(
+    session: Session, chain: Sequence[Stretch], *, size: int, token: str, binding: Sequence[object]
+) -> tuple[list[Any], str]:
+    """One page of several selects, one behind the other; else as `page`."""
+    first, inner = 0, ""
+    if token:
+        first, inner = _place(token, binding, len(chain))
+    rows: list[Any] = []
+    for index in range(first, len(chain)):
+        found, inner = page(
+            session,
+            chain[index].statement,
+            order=chain[index].order,
+            size=size - len(rows),
+            token=inner,
+            binding=(*binding, index),
+        )
+        rows += found
+        if inner:
+            return rows, encode(binding, [index, inner])
+        if len(rows) == size and index + 1 < len(chain):
+            # Whether there is more shows in the next call; an empty last page is one.
+            return rows, encode(binding, [index + 1, ""])
+    return rows, ""
+
+
+def _place(token: str, binding: Sequence[object], count: int) -> tuple[int, str]:
+    index, inner = decode(token, binding, (KEY, _INNER))
+    if not 0 <= index < count:
+        raise _refused()
+    return index, inner
+
+
 def encode(binding: Sequence[object], values: Sequence[Any]) -> str:
     """The token of a position: values are whole numbers, floats, text or bytes."""
     plain = [{"b": value.hex()} if isinstance(value, bytes) else value for value in values]
@@ -124,10 +187,14 @@ def decode(token: str, binding: Sequence[object], columns: Sequence[ColumnElemen
             raise ValueError("another number of columns")
         return [_value(item, column) for item, column in zip(plain, columns, strict=True)]
     except (ValueError, TypeError, KeyError, RecursionError, binascii.Error):
-        raise errors.InvalidPageToken(
-            "the page token is not one that this query gave out; start again without one",
-            violations=[("page_token", "was not given out by a call with the same other fields")],
-        ) from None
+        raise _refused() from None
+
+
+def _refused() -> errors.InvalidPageToken:
+    return errors.InvalidPageToken(
+        "the page token is not one that this query gave out; start again without one",
+        violations=[("page_token", "was not given out by a call with the same other fields")],
+    )
 
 
 def _open(token: str, binding: Sequence[object]) -> list[Any]:
@@ -162,5 +229,6 @@ def _value(item: Any, column: ColumnElement[Any]) -> Any:
     return item
 
 
+_INNER = literal("", String())
 KEY = literal(0, BigInteger())
 """The column of a position that is a whole number and no column of a table."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
@@ -13,8 +13,7 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import aliases, catalog, events, fields, filters, owners, paging, versions
-from modelyard_server.domain.filter_fields import Field, Has, Number, Text, Time
+from modelyard_server.domain import aliases, catalog, events, fields, owners, versions
 from modelyard_server.domain.homes import Home, home_of, homes
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.uploads import parse_id
@@ -30,22 +29,6 @@ class LinkView(NamedTuple):
     home: Home
     aliases: Sequence[str]
     source: VersionView | None
-
-
-def _has_alias(name: str) -> ColumnElement[bool]:
-    return exists().where(Alias.link_id == Link.id, Alias.alias == name)
-
-
-FILTER_FIELDS: Mapping[str, Field] = {
-    "number": Number(Link.number),
-    "aliases": Has(_has_alias),
-    "created_by": Text(Link.created_by),
-    "create_time": Time(Link.created_at),
-}
-ORDERS: Mapping[str, ColumnElement[Any]] = {
-    "number": Link.number.expression,
-    "create_time": Link.created_at.expression,
-}
 
 
 def create(
@@ -161,28 +144,6 @@ def describe(session: Session, principal: Principal, links: Sequence[Link]) -> l
         LinkView(row, where[row.collection_id], names.get(row.id, ()), views.get(row.version_id))
         for row in links
     ]
-
-
-def page(
-    session: Session,
-    model: Collection,
-    *,
-    filter_: str,
-    order_by: str,
-    page_size: int,
-    page_token: str,
-) -> tuple[list[Link], str]:
-    """The links of a registered model, newest first unless asked otherwise."""
-    query = select(Link).where(Link.collection_id == model.id, Link.deleted_at.is_(None))
-    condition = filters.condition(session, filter_, FILTER_FIELDS)
-    return paging.page(
-        session,
-        query if condition is None else query.where(condition),
-        order=paging.OrderBy.parse(order_by, ORDERS, default="number desc", tie=Link.id.expression),
-        size=paging.check_size(page_size),
-        token=page_token,
-        binding=("links", model.id, filter_, order_by),
-    )
 
 
 def _hold_source(session: Session, version: ArtifactVersion) -> Collection:

@@ -7,13 +7,17 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, or_, select
 from sqlalchemy.orm import Session
 
+from modelyard_server.db import attributes
+from modelyard_server.db.attributes import Attribute
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Entity, Project, Run
-from modelyard_server.domain import filters, owners, paging, runs
-from modelyard_server.domain.filter_fields import Field, Json, Labels, Text, Time
+from modelyard_server.domain import filters, narrowing, paging, runs, scopes
+from modelyard_server.domain.filter_fields import Indexed, Json, Labels, Text, Time
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.runs import RunView
+from modelyard_server.domain.scopes import Scope
 
+_ID: ColumnElement[Any] = Run.id.expression
 _ORDERS: dict[str, ColumnElement[Any]] = {
     "create_time": Run.created_at.expression,
     "update_time": Run.updated_at.expression,
@@ -37,18 +41,17 @@ def page(
 
     Raises NotFound, InvalidFilter, InvalidPageToken, InvalidField.
     """
+    scope = scopes.of_names(session, principal, entity, project)
     query = select(Run, Entity.name, Project.name).join(Project, Run.project_id == Project.id).join(Entity)
-    if project:
-        query = query.where(Run.project_id == owners.find_project(session, principal, entity, project).id)
-    else:
-        query = query.where(Project.entity_id == owners.find_entity(session, principal, entity).id)
-    condition = filters.condition(session, filter_, _fields(session))
-    if condition is not None:
-        query = query.where(condition)
+    query = query.where(scope.holds_project(Run.project_id))
+    found = filters.parse(session, filter_, _fields(session, scope))
+    if found is not None:
+        few = narrowing.few(session, found, _ID)
+        query = query.where(found.condition, *([few.condition] if few else ()))
     rows, token = paging.page(
         session,
         query.where(Run.deleted_at.is_(None)),
-        order=paging.OrderBy.parse(order_by, _ORDERS, default="create_time desc", tie=Run.id.expression),
+        order=paging.OrderBy.parse(order_by, _ORDERS, default="create_time desc", tie=_ID),
         size=paging.check_size(page_size),
         token=page_token,
         binding=("runs", entity or principal.entity, project, filter_, order_by),
@@ -56,7 +59,8 @@ def page(
     return [RunView(run, owner, name, runs.state_of(session, run)) for run, owner, name in rows], token
 
 
-def _fields(session: Session) -> dict[str, Field]:
+def _fields(session: Session, scope: Scope) -> filters.Fields:
+    inside = scope.holds(Attribute)
     last_heard = now(session) - runs.SILENT_AFTER
     alive = or_(Run.state != runs.RUNNING, Run.heartbeat_at >= last_heard)
     return {
@@ -69,7 +73,7 @@ def _fields(session: Session) -> dict[str, Field]:
         "created_by": Text(Run.created_by),
         "create_time": Time(Run.created_at),
         "update_time": Time(Run.updated_at),
-        "tags": Labels(Run.tags),
-        "config": Json(Run.config),
-        "summary": Json(Run.summary),
+        "tags": Indexed(Labels(Run.tags), narrowing.by_tags(attributes.RUN_TAGS, _ID, inside)),
+        "config": Indexed(Json(Run.config), narrowing.by_map(attributes.RUN_CONFIG, _ID, inside)),
+        "summary": Indexed(Json(Run.summary), narrowing.by_map(attributes.RUN_SUMMARY, _ID, inside)),
     }

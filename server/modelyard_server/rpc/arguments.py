@@ -30,6 +30,19 @@ def one_of(**given: str) -> None:
         raise errors.InvalidField.of(next(iter(given)), f"give exactly one of {names}")
 
 
+def at_most_one_of(**given: str) -> None:
+    """Raises InvalidField when more than one of the arguments is given."""
+    if sum(bool(text) for text in given.values()) > 1:
+        raise errors.InvalidField.of(next(iter(given)), f"give only one of {' and '.join(given)}")
+
+
+def alone(field: str, **others: str) -> None:
+    """Raises InvalidField where another argument is given beside one that says it all."""
+    for name, text in others.items():
+        if text:
+            raise errors.InvalidField.of(name, f"goes without {field} only")
+
+
 def required(field: str, text: str) -> str:
     """The text. Raises InvalidField when it is empty."""
     if not text:

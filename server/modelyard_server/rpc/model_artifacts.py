@@ -6,10 +6,20 @@ from typing import Any
 
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import model_artifact_pb2_grpc, run_pb2, upload_pb2
-from modelyard_server.domain import artifacts, catalog, deletes, files, lineage, version_lists, versions
+from modelyard_server.domain import (
+    artifacts,
+    catalog,
+    deletes,
+    files,
+    lineage,
+    version_batches,
+    version_lists,
+    versions,
+)
 from modelyard_server.domain.files import FileEntry
 from modelyard_server.domain.lineage import Direction
-from modelyard_server.rpc import arguments
+from modelyard_server.domain.version_batches import Wanted
+from modelyard_server.rpc import arguments, pages
 from modelyard_server.rpc.call import Call
 from modelyard_server.rpc.convert import values_to_python
 from modelyard_server.rpc.convert_artifacts import artifact_message, linked_to_message, version_message
@@ -42,6 +52,14 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
         )
         return pb.CreateModelArtifactResponse(model_artifact=_shown(call, row))
 
+    def ListModelArtifactTypes(
+        self, request: pb.ListModelArtifactTypesRequest, call: Call
+    ) -> pb.ListModelArtifactTypesResponse:
+        counts = catalog.types(call.session, call.principal, request.entity, request.project)
+        return pb.ListModelArtifactTypesResponse(
+            types=[pb.ModelArtifactType(name=name, artifact_count=count) for name, count in counts]
+        )
+
     def GetModelArtifact(
         self, request: pb.GetModelArtifactRequest, call: Call
     ) -> pb.GetModelArtifactResponse:
@@ -52,20 +70,22 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
     def ListModelArtifacts(
         self, request: pb.ListModelArtifactsRequest, call: Call
     ) -> pb.ListModelArtifactsResponse:
-        views, token = catalog.page(
-            call.session,
-            call.principal,
-            "artifact",
-            entity=request.entity,
-            project=request.project,
-            filter_=request.filter,
-            order_by=request.order_by,
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
-        return pb.ListModelArtifactsResponse(
-            model_artifacts=[artifact_message(view) for view in views], next_page_token=token
-        )
+        def page(size: int) -> tuple[list[pb.ModelArtifact], str]:
+            views, token = catalog.page(
+                call.session,
+                call.principal,
+                "artifact",
+                entity=request.entity,
+                project=request.project,
+                filter_=request.filter,
+                order_by=request.order_by,
+                page_size=size,
+                page_token=request.page_token,
+            )
+            return [artifact_message(view) for view in views], token
+
+        found, token = pages.fitting(page, request.page_size)
+        return pb.ListModelArtifactsResponse(model_artifacts=found, next_page_token=token)
 
     def UpdateModelArtifact(
         self, request: pb.UpdateModelArtifactRequest, call: Call
@@ -101,22 +121,46 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
         message, through = _found(call, request.id, request.ref)
         return pb.GetModelArtifactVersionResponse(version=message, through_link=through)
 
+    def BatchGetModelArtifactVersions(
+        self, request: pb.BatchGetModelArtifactVersionsRequest, call: Call
+    ) -> pb.BatchGetModelArtifactVersionsResponse:
+        wanted = [Wanted(one.id, one.ref) for one in request.requests]
+        found = version_batches.get(call.session, call.principal, wanted)
+        results = [
+            pb.BatchGetModelArtifactVersionsResult(
+                version=version_message(one.view) if one.view else None, through_link=one.through_link
+            )
+            for one in found
+        ]
+        pages.check(results, "requests")
+        return pb.BatchGetModelArtifactVersionsResponse(results=results)
+
     def ListModelArtifactVersions(
         self, request: pb.ListModelArtifactVersionsRequest, call: Call
     ) -> pb.ListModelArtifactVersionsResponse:
-        arguments.one_of(id=request.id, ref=request.ref)
-        rows, token = version_lists.page(
-            call.session,
-            catalog.find(call.session, call.principal, "artifact", id_=request.id, ref=request.ref),
-            filter_=request.filter,
-            order_by=request.order_by,
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
-        views = versions.describe(call.session, rows, principal=call.principal)
-        return pb.ListModelArtifactVersionsResponse(
-            versions=[version_message(view) for view in views], next_page_token=token
-        )
+        arguments.at_most_one_of(id=request.id, ref=request.ref)
+        artifact = None
+        if request.id or request.ref:
+            arguments.alone("id" if request.id else "ref", entity=request.entity, project=request.project)
+            artifact = catalog.find(call.session, call.principal, "artifact", id_=request.id, ref=request.ref)
+
+        def page(size: int) -> tuple[list[pb.ModelArtifactVersion], str]:
+            rows, token = version_lists.page(
+                call.session,
+                call.principal,
+                artifact,
+                entity=request.entity,
+                project=request.project,
+                filter_=request.filter,
+                order_by=request.order_by,
+                page_size=size,
+                page_token=request.page_token,
+            )
+            views = versions.describe(call.session, rows, principal=call.principal)
+            return [version_message(view) for view in views], token
+
+        found, token = pages.fitting(page, request.page_size)
+        return pb.ListModelArtifactVersionsResponse(versions=found, next_page_token=token)
 
     def UpdateModelArtifactVersion(
         self, request: pb.UpdateModelArtifactVersionRequest, call: Call

@@ -5,9 +5,9 @@ from __future__ import annotations
 from modelyard.v1 import registered_model_pb2 as pb
 from modelyard.v1 import registered_model_pb2_grpc
 from modelyard_server.db.tables import Collection, Link
-from modelyard_server.domain import alias_history, aliases, catalog, deletes, registry, versions
+from modelyard_server.domain import alias_history, aliases, catalog, deletes, link_lists, registry, versions
 from modelyard_server.domain.aliases import Change
-from modelyard_server.rpc import arguments
+from modelyard_server.rpc import arguments, pages
 from modelyard_server.rpc.call import Call
 from modelyard_server.rpc.convert import timestamp
 from modelyard_server.rpc.convert_artifacts import link_message, model_message
@@ -15,6 +15,14 @@ from modelyard_server.rpc.convert_artifacts import link_message, model_message
 
 class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceServicer):
     """RegisteredModelService, whole."""
+
+    def ListRegistries(self, request: pb.ListRegistriesRequest, call: Call) -> pb.ListRegistriesResponse:
+        entity, counts = catalog.registries(call.session, call.principal, request.entity)
+        return pb.ListRegistriesResponse(
+            registries=[
+                pb.Registry(entity=entity, name=name, registered_model_count=count) for name, count in counts
+            ]
+        )
 
     def CreateRegisteredModel(
         self, request: pb.CreateRegisteredModelRequest, call: Call
@@ -42,20 +50,22 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
     def ListRegisteredModels(
         self, request: pb.ListRegisteredModelsRequest, call: Call
     ) -> pb.ListRegisteredModelsResponse:
-        views, token = catalog.page(
-            call.session,
-            call.principal,
-            "model",
-            entity=request.entity,
-            project=request.project,
-            filter_=request.filter,
-            order_by=request.order_by,
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
-        return pb.ListRegisteredModelsResponse(
-            registered_models=[model_message(view) for view in views], next_page_token=token
-        )
+        def page(size: int) -> tuple[list[pb.RegisteredModel], str]:
+            views, token = catalog.page(
+                call.session,
+                call.principal,
+                "model",
+                entity=request.entity,
+                project=request.project,
+                filter_=request.filter,
+                order_by=request.order_by,
+                page_size=size,
+                page_token=request.page_token,
+            )
+            return [model_message(view) for view in views], token
+
+        found, token = pages.fitting(page, request.page_size)
+        return pb.ListRegisteredModelsResponse(registered_models=found, next_page_token=token)
 
     def UpdateRegisteredModel(
         self, request: pb.UpdateRegisteredModelRequest, call: Call
@@ -107,19 +117,29 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
     def ListRegisteredModelVersions(
         self, request: pb.ListRegisteredModelVersionsRequest, call: Call
     ) -> pb.ListRegisteredModelVersionsResponse:
-        arguments.one_of(id=request.id, ref=request.ref)
-        links, token = registry.page(
-            call.session,
-            catalog.find(call.session, call.principal, "model", id_=request.id, ref=request.ref),
-            filter_=request.filter,
-            order_by=request.order_by,
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
-        views = registry.describe(call.session, call.principal, links)
-        return pb.ListRegisteredModelVersionsResponse(
-            versions=[link_message(view) for view in views], next_page_token=token
-        )
+        arguments.at_most_one_of(id=request.id, ref=request.ref)
+        model = None
+        if request.id or request.ref:
+            arguments.alone("id" if request.id else "ref", entity=request.entity, project=request.project)
+            model = catalog.find(call.session, call.principal, "model", id_=request.id, ref=request.ref)
+
+        def page(size: int) -> tuple[list[pb.RegisteredModelVersion], str]:
+            links, token = link_lists.page(
+                call.session,
+                call.principal,
+                model,
+                entity=request.entity,
+                project=request.project,
+                filter_=request.filter,
+                order_by=request.order_by,
+                page_size=size,
+                page_token=request.page_token,
+            )
+            views = registry.describe(call.session, call.principal, links)
+            return [link_message(view) for view in views], token
+
+        found, token = pages.fitting(page, request.page_size)
+        return pb.ListRegisteredModelVersionsResponse(versions=found, next_page_token=token)
 
     def DeleteRegisteredModelVersion(
         self, request: pb.DeleteRegisteredModelVersionRequest, call: Call

@@ -1,0 +1,206 @@
+"""The index of what users write: one row for each scalar in metadata, config, summary, and for each tag.
+
+Filters and orders over those would read every JSON column without it. It only
+ever narrows: what it finds is looked at again in the JSON, so a number is kept
+as a double and a text by its beginning. Every session keeps it true to the
+rows it writes, in their own transaction; bulk statements do not pass here, and
+call `forget`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection as Container
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeAlias
+
+from sqlalchemy import (
+    BigInteger,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    bindparam,
+    delete,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from modelyard_server.db.declarative import Base, Id
+from modelyard_server.db.tables import ArtifactVersion, Collection, Link, Project, Run
+from modelyard_server.db.upserts import batches, insert
+
+LEAF_LIMIT = 1000
+"""Scalars of one map that are indexed; a map with more of them has one row, its mark."""
+TEXT_LIMIT = 256
+"""Characters of a text that are kept."""
+KEY_LIMIT = 256
+"""Characters of a key with its prefix; what lies under a longer one has no row."""
+
+METADATA, TAGS = "metadata", "tags"
+RUN_CONFIG, RUN_SUMMARY, RUN_TAGS = "run.config", "run.summary", "run.tags"
+COLLECTION_TAGS = "collection.tags"
+
+Rows: TypeAlias = dict[tuple[str, int], tuple[float | None, str | None]]
+"""(key, item) → (number, text), of which one is None."""
+
+_HAS_NUMBER, _HAS_TEXT = text("number IS NOT NULL"), text("text IS NOT NULL")
+
+
+class Attribute(Base):
+    """A scalar of a version, a run or a collection; `item` counts the tags. True is 1 and false 0."""
+
+    __tablename__ = "attribute"
+    __table_args__ = tuple(
+        Index(
+            f"ix_attribute_{scope}_{value}",
+            f"{scope}_id",
+            "key",
+            value,
+            "subject_id",
+            sqlite_where=where,
+            postgresql_where=where,
+        )
+        for scope in ("project", "entity")
+        for value, where in (("number", _HAS_NUMBER), ("text", _HAS_TEXT))
+    )
+    subject_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    key: Mapped[str] = mapped_column(String(KEY_LIMIT), primary_key=True)
+    item: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    entity_id: Mapped[int] = mapped_column(BigInteger)
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    number: Mapped[float | None] = mapped_column(Double)
+    # The same order on every database: that of the code points.
+    text: Mapped[str | None] = mapped_column(
+        String(TEXT_LIMIT, collation="C").with_variant(String(TEXT_LIMIT), "sqlite")
+    )
+
+
+_INDEXED: Mapping[type[Base], Mapping[str, str]] = {
+    ArtifactVersion: {"facts": METADATA, "tags": TAGS},
+    Run: {"config": RUN_CONFIG, "summary": RUN_SUMMARY, "tags": RUN_TAGS},
+    Collection: {"tags": COLLECTION_TAGS},
+}
+_PENDING = "pending attributes"
+
+
+def key_of(prefix: str, path: Sequence[str]) -> str:
+    """The key of what lies at a path."""
+    return ".".join([prefix, *(part.replace("\\", r"\\").replace(".", r"\.") for part in path)])
+
+
+def rows_of(prefix: str, value: Any) -> Rows:
+    """The rows of a column: a map in its JSON form, or a list of tags."""
+    if isinstance(value, list):
+        return {(prefix, index): (None, tag[:TEXT_LIMIT]) for index, tag in enumerate(value)}
+    leaves = list(islice(_leaves(prefix, value), LEAF_LIMIT + 1))
+    if len(leaves) > LEAF_LIMIT:
+        return {(prefix, 0): (None, "")}
+    return {
+        (key, 0): (None, leaf[:TEXT_LIMIT]) if isinstance(leaf, str) else (float(leaf), None)
+        for key, leaf in leaves
+        if len(key) <= KEY_LIMIT
+    }
+
+
+def prepare(session: Session, *_: object) -> None:
+    """Before a flush: gives new versions and links their owners, and notes what changes in the index."""
+    for row in session.new:
+        if isinstance(row, ArtifactVersion | Link) and row.project_id is None:
+            row.entity_id, row.project_id = _owners(session, row)
+    pending = session.info.setdefault(_PENDING, [])
+    for row in (*session.new, *session.dirty):
+        for column, prefix in _INDEXED.get(type(row), {}).items():
+            history = inspect(row).attrs[column].history
+            if history.has_changes():
+                before: Rows | None = {} if row in session.new else None
+                if history.deleted:
+                    before = rows_of(prefix, history.deleted[0])
+                pending.append((row, prefix, before, rows_of(prefix, getattr(row, column))))
+
+
+def store(session: Session, *_: object) -> None:
+    """After a flush: writes what was noted."""
+    for row, prefix, before, after in session.info.pop(_PENDING, ()):
+        if before is None:
+            before = _stored(session, row.id, prefix)
+        _remove(session, row.id, before.keys() - after.keys())
+        _put(session, row, {key: value for key, value in after.items() if before.get(key) != value})
+
+
+def forget(session: Session, subject_ids: Sequence[str]) -> None:
+    """Removes the rows of what a bulk statement deletes."""
+    for batch in batches(subject_ids):
+        session.execute(delete(Attribute).where(Attribute.subject_id.in_(batch)))
+
+
+def _leaves(key: str, value: Mapping[str, Any]) -> Iterator[tuple[str, str | float]]:
+    for name, item in value.items():
+        inner = key_of(key, [name])
+        if isinstance(item, Mapping):
+            yield from _leaves(inner, item)
+        elif isinstance(item, str | int | float):
+            yield inner, item
+
+
+def _put(session: Session, row: Any, rows: Rows) -> None:
+    if not rows:
+        return
+    entity_id, project_id = _owners(session, row)
+    statement = insert(session, Attribute)
+    new = {"number": statement.excluded.number, "text": statement.excluded.text}
+    session.connection().execute(
+        statement.on_conflict_do_update(index_elements=["subject_id", "key", "item"], set_=new),
+        [
+            {
+                "subject_id": row.id,
+                "key": key,
+                "item": item,
+                "entity_id": entity_id,
+                "project_id": project_id,
+                "number": number,
+                "text": text_,
+            }
+            for (key, item), (number, text_) in sorted(rows.items())
+        ],
+    )
+
+
+def _remove(session: Session, subject_id: str, keys: Container[tuple[str, int]]) -> None:
+    if keys:
+        session.connection().execute(
+            _REMOVE, [{"subject": subject_id, "of": key, "at": item} for key, item in sorted(keys)]
+        )
+
+
+def _stored(session: Session, subject_id: str, prefix: str) -> Rows:
+    """The rows of a column whose old value the session never read."""
+    found = session.execute(
+        select(Attribute.key, Attribute.item, Attribute.number, Attribute.text).where(
+            Attribute.subject_id == subject_id,
+            (Attribute.key == prefix) | Attribute.key.startswith(f"{prefix}.", autoescape=True),
+        )
+    )
+    return {(key, item): (number, text_) for key, item, number, text_ in found}
+
+
+def _owners(session: Session, row: Any) -> tuple[int, int]:
+    """Entity and project; a few rows that the session holds already, as a rule."""
+    if isinstance(row, ArtifactVersion | Link) and row.project_id is None:
+        collection = session.get(Collection, row.collection_id) or next(
+            new for new in session.new if isinstance(new, Collection) and new.id == row.collection_id
+        )
+        return _owners(session, collection)
+    if isinstance(row, ArtifactVersion):
+        return row.entity_id, row.project_id
+    return session.get_one(Project, row.project_id).entity_id, row.project_id
+
+
+_REMOVE = delete(Attribute.__table__).where(  # type: ignore[arg-type]  # declared as a FromClause
+    Attribute.subject_id == bindparam("subject"),
+    Attribute.key == bindparam("of"),
+    Attribute.item == bindparam("at"),
+)

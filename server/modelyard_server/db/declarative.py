@@ -1,0 +1,37 @@
+"""What every table is made with: keys, names of constraints, kinds of columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Index, Integer, LargeBinary, MetaData, Uuid, text
+from sqlalchemy.orm import DeclarativeBase
+
+# SQLite only counts up by itself in columns declared INTEGER.
+BigKey = BigInteger().with_variant(Integer, "sqlite")
+Id = Uuid(as_uuid=False)
+LIVE: dict[str, Any] = dict.fromkeys(("sqlite_where", "postgresql_where"), text("deleted_at IS NULL"))
+"""For an index that deleted rows are not in."""
+
+
+def listed(table: str) -> list[Index]:
+    """Pages in the order of time, of a project and of an entity."""
+    return [
+        Index(f"ix_{table}_{scope}_created", f"{scope}_id", "created_at", "id", **LIVE)
+        for scope in ("project", "entity")
+    ]
+
+
+class Base(DeclarativeBase):
+    """Base of all rows, with constraint names that migrations can refer to."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, bytes: LargeBinary}  # noqa: RUF012 - read once by SQLAlchemy

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-import subprocess
 from pathlib import Path
 
 from tests.live import Factory, LiveServer, run_server_command
+from tests.parts.certificates import certificate_for_localhost
 from tests.parts.processes import free_port
 
 
@@ -38,11 +38,7 @@ def test_a_key_is_not_needed(live_server_factory: Factory, tmp_path: Path) -> No
 
 
 def test_over_tls_the_certificate_is_checked(live_server_factory: Factory, tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost"
-    names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
-    openssl = ["openssl", *options.split(), "-addext", names, "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(openssl, check=True, capture_output=True)
+    certificate, key = certificate_for_localhost(tmp_path)
     server = live_server_factory("--tls-cert", str(certificate), "--tls-key", str(key)).start()
     ask = ("health", "--address", server.address, "--timeout", "3")
     assert run_server_command(*ask, "--tls-ca", str(certificate)).returncode == 0

@@ -18,6 +18,7 @@ from grpc_health.v1 import health_pb2
 
 from modelyard.v1 import registered_model_pb2, run_pb2, upload_pb2
 from tests.live import Factory, LiveServer, new_project, production_place, run_server_command
+from tests.parts.certificates import certificate_for_localhost
 from tests.parts.processes import built
 
 SERVICES = {
@@ -196,11 +197,7 @@ def test_a_second_signal_ends_it_at_once(live_server_factory: Factory) -> None:
 
 
 def test_tls(live_server_factory: Factory, tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    options = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=localhost"
-    names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
-    openssl = ["openssl", *options.split(), "-addext", names, "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(openssl, check=True, capture_output=True)
+    certificate, key = certificate_for_localhost(tmp_path)
     server = live_server_factory("--tls-cert", str(certificate), "--tls-key", str(key)).start()
     assert server.url.startswith("grpcs://")
     credentials = grpc.ssl_channel_credentials(certificate.read_bytes())

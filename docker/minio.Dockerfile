@@ -11,7 +11,7 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10002 --create-home --home-dir /var/lib/minio minio
 COPY --from=build /go/bin/minio /usr/local/bin/minio
-USER minio
+USER 10002
 RUN mkdir /var/lib/minio/data
 EXPOSE 9000
 HEALTHCHECK --interval=5s --timeout=3s --retries=10 \

@@ -1,0 +1,87 @@
+"""Runs the sides of a comparison in turn, and makes what they are given."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.bench.children import ChildFailed
+from tests.bench.results import Row, Target
+
+MIB = 1 << 20
+_BLOCK = 16 * MIB
+
+Side = Callable[[int], float]
+
+
+def interleaved(
+    rounds: int, *sides: Side, prepare: Callable[[int], object] | None = None
+) -> list[list[float]]:
+    """Calls each side with 0, then each with 1, …: A B A B. Returns the samples of each side.
+
+    The first turn warms both up and is not counted. `prepare` is called before each turn.
+    """
+    taken: list[list[float]] = [[] for _ in sides]
+    for turn in range(rounds + 1):
+        if prepare is not None:
+            prepare(turn)
+        for own, side in zip(taken, sides, strict=True):
+            os.sync()  # so that no side pays for what another has left in memory
+            sample = side(turn)
+            if turn > 0:
+                own.append(sample)
+    return taken
+
+
+def compare(
+    target: Target, rounds: int, ours: Side, peer: Side, prepare: Callable[[int], object] | None = None
+) -> Row:
+    """Both sides of a target, in turn."""
+    own, other = interleaved(rounds, ours, peer, prepare=prepare)
+    return Row(target, own, other)
+
+
+def random_file(path: Path, size: int) -> Path:
+    """A new file of `size` random bytes: nothing in it can be compressed or is stored already."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        for first in range(0, size, _BLOCK):
+            file.write(os.urandom(min(_BLOCK, size - first)))
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+def random_folder(path: Path, files: int, size: int) -> Path:
+    """A new folder with as many random files, a hundred in each of its folders."""
+    for number in range(files):
+        folder = path / f"part-{number // 100:03}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number:05}.bin").write_bytes(os.urandom(size))
+    return path
+
+
+def checked(answer: dict[str, Any], logged: Path) -> float:
+    """The seconds of a download that brought the right bytes, which then make room for the next."""
+    got = Path(answer["path"])
+    if logged.is_file() and got.is_dir():
+        got = next(path for path in got.rglob("*") if path.is_file())
+    if not _equal(logged, got):
+        raise ChildFailed(f"{got} is not what was logged")
+    shutil.rmtree(got) if got.is_dir() else got.unlink()
+    return float(answer["seconds"])
+
+
+def _equal(one: Path, other: Path) -> bool:
+    if one.is_dir():
+        names = sorted(path.relative_to(one) for path in one.rglob("*") if path.is_file())
+        found = sorted(path.relative_to(other) for path in other.rglob("*") if path.is_file())
+        return names == found and all(_equal(one / name, other / name) for name in names)
+    with one.open("rb") as left, other.open("rb") as right:
+        while block := left.read(_BLOCK):
+            if right.read(_BLOCK) != block:
+                return False
+        return not right.read(1)

@@ -1,0 +1,113 @@
+"""modelyard's side: the public SDK, and the generated stubs for single calls.
+
+MODELYARD_URL says where the server is.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import modelyard
+from tests.bench.workers.orders import obey, seconds
+
+_PROJECT = "bench"
+
+
+def start() -> int:
+    """Starts a run that the calls below belong to; returns this process's number."""
+    modelyard.init(project=_PROJECT)
+    return os.getpid()
+
+
+def finish() -> None:
+    """Ends the run."""
+    modelyard.finish()
+
+
+def log(path: str, name: str) -> dict[str, Any]:
+    """Logs a file or a folder. The run is made before the clock starts."""
+    return {"seconds": seconds(lambda: modelyard.log_model(path, name=name)), "made": f"{name}:latest"}
+
+
+def use(made: str, into: str) -> dict[str, Any]:
+    """Downloads what `log` logged, with a cache that has never seen it."""
+    modelyard.finish()
+    places = {"artifact_dir": f"{into}/artifacts", "cache_dir": f"{into}/cache"}
+    modelyard.init(project=_PROJECT, settings=places)
+    paths: list[str] = []
+    taken = seconds(lambda: paths.append(modelyard.use_model(made)))
+    return {"seconds": taken, "path": paths[0]}
+
+
+def points(rows: int, scalars: int) -> float:
+    """Logs rows of scalars to a run of its own; the clock stops when the server has them all."""
+    modelyard.finish()
+    run = modelyard.init(project=_PROJECT)
+
+    def write() -> None:
+        for row in range(rows):
+            run.log({f"metric_{key}": row + key * 0.1 for key in range(scalars)})
+        run.finish()
+
+    return seconds(write)
+
+
+def make_model(folder: str, name: str, versions: int) -> None:
+    """A registered model that links as many versions; the alias `production` stands on the first."""
+    for number in range(versions):
+        path = Path(folder) / f"{name}-{number}.bin"
+        path.write_bytes(os.urandom(1024))
+        modelyard.link_model(
+            str(path), name, name=f"{name}-source", aliases=["production"] if number == 0 else None
+        )
+
+
+def move_alias(address: str, name: str, times: int) -> float:
+    """Moves the alias between the versions 0 and 1, one call each."""
+    import grpc
+
+    from modelyard.v1 import registered_model_pb2 as pb
+    from modelyard.v1 import registered_model_pb2_grpc as services
+
+    with grpc.insecure_channel(address) as channel:
+        update = services.RegisteredModelServiceStub(channel).UpdateAliases
+
+        def move() -> None:
+            for turn in range(times):
+                change = pb.AliasUpdate(alias="production", version=f"v{(turn + 1) % 2}")
+                update(pb.UpdateAliasesRequest(ref=name, updates=[change], request_id=uuid.uuid4().hex))
+
+        return seconds(move)
+
+
+def make_versions(folder: str, name: str, times: int) -> float:
+    """Logs content that the server has, as new versions: the same bytes below another path each."""
+    path = Path(folder) / f"{name}.bin"
+    path.write_bytes(os.urandom(1024))
+    modelyard.log_model(str(path), name=name)
+
+    def make() -> None:
+        for turn in range(times):
+            artifact = modelyard.Artifact(name, type="model")
+            artifact.add_file(str(path), name=f"weights-{turn}.bin")
+            modelyard.log_artifact(artifact)
+
+    return seconds(make)
+
+
+if __name__ == "__main__":
+    obey(
+        {
+            "start": start,
+            "finish": finish,
+            "log": log,
+            "use": use,
+            "points": points,
+            "make_model": make_model,
+            "move_alias": move_alias,
+            "make_versions": make_versions,
+        }
+    )

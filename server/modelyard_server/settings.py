@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 7600
@@ -103,6 +103,8 @@ def place_of(data: Path | None, database: str | None, store: str | None) -> Plac
         raise StartError("--database takes postgresql://user:password@host/name; for SQLite give --data DIR")
     if database and not store:
         raise StartError("--database also needs --store: s3://bucket?endpoint=… or file:///folder")
+    if database:
+        _check_port(database)
     if database and store:
         return Place(database.replace("postgres://", "postgresql://", 1), store, None)
     folder = (data or default_folder()).expanduser().absolute()
@@ -128,15 +130,20 @@ def is_loopback(host: str) -> bool:
 
 def without_secrets(url: str) -> str:
     """A URL without the password in it and without its query; a path stays as it is."""
-    if "://" not in url:
+    scheme, separator, rest = url.partition("://")
+    if not separator:
         return url
-    parts = urlsplit(url)
-    try:
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        port = None
-    if port is None or "@" in parts.path + parts.query + parts.fragment:
-        # A password with a `/` or `#` in it cuts the URL in the wrong place.
-        return f"{parts.scheme}://…"
-    user = f"{parts.username}@" if parts.username else ""
-    return f"{parts.scheme}://{user}{parts.hostname or ''}{port}{parts.path}"
+    # From the right: a password with an unescaped `/`, `#` or `@` must not be taken for a host.
+    owner, at, place = rest.rpartition("@")
+    user = re.split("[:/?#]", owner)[0]
+    return f"{scheme}://{user}{at}{re.split('[?#]', place)[0]}"
+
+
+def _check_port(database: str) -> None:
+    host = re.split("[/?]", database.partition("://")[2].rpartition("@")[2])[0]
+    port = re.search(r":([^\]]*)$", host)
+    if port and not port[1].isdigit():
+        raise StartError(
+            "--database cannot be read: its port is not a number; characters such as @ / : in a password "
+            "are written as %40 %2F %3A"
+        )

@@ -44,10 +44,12 @@ def flush(session: Session) -> None:
     for project_id, *rest in session.info.pop(_PENDING, ()):
         by_project[project_id].append(tuple(rest))
     for project_id in sorted(by_project):
+        # Not FOR UPDATE: others that made rows in this project share its key and wait for the counter
+        # too, so that a lock against them would be a deadlock of everybody.
         project = session.execute(
             select(Project)
             .where(Project.id == project_id)
-            .with_for_update()
+            .with_for_update(key_share=True)
             .execution_options(populate_existing=True)
         ).scalar_one()
         for type_, principal, collection_id, details in by_project[project_id]:

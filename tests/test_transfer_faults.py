@@ -123,6 +123,9 @@ class Watched:
     def reconnect(self) -> None:
         self._connection.reconnect()
 
+    def may_have_moved(self, error: errors.CommError) -> bool:
+        return self._connection.may_have_moved(error)
+
     def CreateUpload(self, request: upload_pb2.CreateUploadRequest) -> upload_pb2.CreateUploadResponse:  # noqa: N802 - the stub's name
         reply: upload_pb2.CreateUploadResponse = self._connection.uploads.CreateUpload(request)
         self.upload_ids.append(reply.upload_id)

@@ -105,8 +105,8 @@ class Place:
     def open(self, entry: FileEntry) -> int:
         return os.open(self.path, os.O_RDWR | os.O_CREAT)
 
-    def put(self, entry: FileEntry, part: int, found: os.stat_result) -> None:
-        assert found.st_size == entry.size
+    def put(self, entry: FileEntry, part: int) -> None:
+        assert os.fstat(part).st_size == entry.size
         self.placed.append(entry.path)
 
 

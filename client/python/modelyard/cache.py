@@ -10,6 +10,8 @@ dropped and fetched from the server. And it never hands out a hard link: the
 files of two folders are always independent.
 
     content/<first two hex digits>/<file digest>    the files
+    manifests/, versions/                           see `kept_versions`
+    logged.sqlite                                   see `known_files`
     roots/<digest of the folder's path>.json        what was put where, with size, time and inode
     locks/<two hex digits>                          one download of a version at a time
 """
@@ -30,6 +32,8 @@ import platformdirs
 
 from modelyard.chunking import Chunk, chunk_digest
 from modelyard.folder import write_at
+from modelyard.kept_versions import KeptVersions
+from modelyard.known_files import KnownFiles
 from modelyard.manifest import FileEntry
 
 DEFAULT_BYTES = 20 << 30
@@ -72,7 +76,9 @@ class Record:
 
 
 def _identity(entry: FileEntry, found: os.stat_result) -> list[int | str]:
-    return [found.st_size, found.st_mtime_ns, found.st_ino, entry.digest.hex()]
+    # With the time of change, which nobody can set: `touch` and `rsync` set the other one.
+    content = hashlib.sha256(entry.identity).hexdigest() if entry.uri else entry.digest.hex()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, content]
 
 
 class Cache:
@@ -91,6 +97,14 @@ class Cache:
         self._clones = True
         for name in ("content", "roots", "locks"):
             (self.folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def known_files(self) -> KnownFiles:
+        """Files that were logged before."""
+        return KnownFiles(self.folder / "logged.sqlite")
+
+    def versions(self) -> KeptVersions:
+        """Versions that were downloaded before."""
+        return KeptVersions(self.folder)
 
     def record(self, root: Path) -> Record:
         """What was put into a folder, as far as it is known."""
@@ -121,26 +135,13 @@ class Cache:
                 # Marks the use. A file that a user has too is left alone, since a time set at the
                 # wrong moment could hide that it was written to; reading marks it well enough.
                 os.utime(source, ns=(time.time_ns(), found.st_mtime_ns))
-            whole = self._matches(entry, source, target)
+            whole = copy_checked(entry, source, target, clone=self._clones)
             if not whole:
                 os.ftruncate(target, 0)
                 self._drop(entry.digest.hex())
         finally:
             os.close(source)
         return whole
-
-    def _matches(self, entry: FileEntry, source: int, target: int) -> bool:
-        """Copies or clones; False when the content is not the entry's."""
-        if self._clones and _clone(source, target):
-            good = (chunk_digest(data) == chunk.digest for chunk, data in _chunks(entry, target))
-            return os.fstat(target).st_size == entry.size and all(good)
-        offset = 0
-        for chunk, data in _chunks(entry, source):
-            if chunk_digest(data) != chunk.digest:
-                return False
-            write_at(target, data, offset)
-            offset += chunk.size
-        return True
 
     def add(self, entry: FileEntry, source: int, folder: int, name: str) -> None:
         """Keeps a downloaded file: open as `source`, called `name` in the open `folder`."""
@@ -206,6 +207,20 @@ class Cache:
     def _path(self, entry: FileEntry) -> str:
         name = entry.digest.hex()
         return f"{self._content}/{name[:2]}/{name}"
+
+
+def copy_checked(entry: FileEntry, source: int, target: int, *, clone: bool) -> bool:
+    """Clones or copies an open file into the empty `target`; False when its content is not the entry's."""
+    if clone and _clone(source, target):
+        good = (chunk_digest(data) == chunk.digest for chunk, data in _chunks(entry, target))
+        return os.fstat(target).st_size == entry.size and all(good)
+    offset = 0
+    for chunk, data in _chunks(entry, source):
+        if chunk_digest(data) != chunk.digest:
+            return False
+        write_at(target, data, offset)
+        offset += chunk.size
+    return True
 
 
 def _clone(source: int, target: int) -> bool:

@@ -9,19 +9,19 @@ What an interrupted download gathered is checked chunk by chunk and kept.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from modelyard import errors
-from modelyard.cache import Cache, Record
+from modelyard.cache import Cache, Record, copy_checked
 from modelyard.chunking import chunk_digest
 from modelyard.download_stream import Gathering, Span, Tasks, fetch
 from modelyard.folder import Folder, check_paths
 from modelyard.manifest import Connection, FileEntry, manifest
 from modelyard.patience import Patience
 from modelyard.progress import Progress
-from modelyard.v1 import model_artifact_pb2 as pb
 
 CALLS = 3
 TASK_BYTES = 32 << 20
@@ -29,28 +29,60 @@ SMALLEST_TASK_BYTES = 8 << 20
 SPANS_PER_TASK = 1_000
 
 
+NOT_CACHED = "the server cannot be reached, and not all of {ref} is in the local cache"
+
+
 def run(
-    connection: Connection,
-    version: pb.ModelArtifactVersion,
+    connection: Connection | None,
+    version: Any,
     root: Path,
     path_prefix: str,
     progress: Progress,
     cache: Cache | None,
-) -> None:
-    """See `transfer.download`."""
-    found = manifest(connection, version.id, path_prefix=path_prefix)
-    entries = [entry for entry in found if not entry.uri]
+    *,
+    only: str = "",
+    allow_missing_references: bool = False,
+) -> Sequence[FileEntry]:
+    """See `transfer.download`. Without a connection all has to be in the cache, else RuntimeError."""
+    found = entries_of(connection, version, path_prefix, cache)
+    entries = [entry for entry in found if entry.path.startswith(path_prefix) and only in {"", entry.path}]
     check_paths(entries)
     progress.start("download", sum(entry.size or 0 for entry in entries))
     # The lock on the version first: whoever waits for it finds the files in the cache afterwards.
     with cache.lock(version.digest) if cache else nullcontext(), Folder(root) as folder:
         record = cache.record(root) if cache else Record(None)
         try:
-            Download(connection, version.id, folder, record, progress, cache).run(entries)
+            download = Download(connection, version, folder, record, progress, cache)
+            download.run([entry for entry in entries if not entry.uri])
+            references = [entry for entry in entries if entry.uri]
+            if references:
+                from modelyard.references.fetching import References
+
+                References(folder, record, progress, allow_missing_references).fetch(references)
         finally:
             record.save()
             if cache:
                 cache.trim()
+    return entries
+
+
+def entries_of(
+    connection: Connection | None, version: Any, path_prefix: str, cache: Cache | None
+) -> Sequence[FileEntry]:
+    """At least the entries below the prefix, from the cache where it has them all."""
+    kept = cache.versions().manifest(version.digest) if cache else None
+    if kept is not None:
+        return kept
+    if connection is None:
+        raise RuntimeError(NOT_CACHED.format(ref=_ref(version)))
+    found = manifest(connection, version.id, path_prefix=path_prefix)
+    if cache and not path_prefix:
+        cache.versions().keep_manifest(version.digest, found)
+    return found
+
+
+def _ref(version: Any) -> str:
+    return f"{version.entity}/{version.project}/{version.name}:v{version.number}"
 
 
 class Download:
@@ -58,15 +90,15 @@ class Download:
 
     def __init__(
         self,
-        connection: Connection,
-        version_id: str,
+        connection: Connection | None,
+        version: Any,
         folder: Folder,
         record: Record,
         progress: Progress,
         cache: Cache | None,
     ) -> None:
         self._connection = connection
-        self._version_id = version_id
+        self._version = version
         self._folder = folder
         self._record = record
         self._progress = progress
@@ -79,39 +111,67 @@ class Download:
         if self._cache:
             # What would push most other things out of the cache does not go in.
             self._keep = sum(entry.size or 0 for entry in missing) <= self._cache.max_bytes // 2
-        self._fetch([self._gathering(entry) for entry in missing])
+        first: dict[bytes, FileEntry] = {}
+        twins = [entry for entry in missing if entry.size and first.setdefault(entry.digest, entry) != entry]
+        later = {entry.path for entry in twins}
+        self._fetch([self._gathering(entry) for entry in missing if entry.path not in later])
+        # A twin that somebody changed meanwhile is no source: then the bytes are fetched after all.
+        rest = [entry for entry in twins if not self._from_twin(entry, first[entry.digest])]
+        self._fetch([self._gathering(entry) for entry in rest])
 
     def _is_there(self, entry: FileEntry) -> bool:
+        found = self._folder.status(entry.path)
+        if found is None or found.st_size != entry.size:
+            return False
+        if not self._record.has(entry, found) and not self._has_content(entry):
+            return False
+        self._progress.advance(found.st_size, found.st_size)
+        return True
+
+    def _has_content(self, entry: FileEntry) -> bool:
+        """Whether the file has the entry's content by now, whatever is known of it."""
         descriptor = self._folder.open(entry.path)
         if descriptor is None:
             return False
         try:
             found = os.fstat(descriptor)
-            if found.st_size != entry.size:
+            if found.st_size != entry.size or not all(good for _, good in checked(entry, descriptor)):
                 return False
-            if not self._record.has(entry, found):
-                if not all(good for _, good in checked(entry, descriptor)):
-                    return False
-                self._record.note(entry, found)
         finally:
             os.close(descriptor)
-        self._progress.advance(found.st_size, found.st_size)
+        self._record.note(entry, found)
         return True
 
     def _from_cache(self, entry: FileEntry) -> bool:
         # An empty file is made faster than it is looked up.
-        if self._cache is None or not entry.size or not self._cache.holds(entry):
+        cache = self._cache
+        if cache is None or not entry.size or not cache.holds(entry):
             return False
+        return self._copied(entry, lambda part: cache.take(entry, part))
+
+    def _from_twin(self, entry: FileEntry, twin: FileEntry) -> bool:
+        source = self._folder.open(twin.path)
+        if source is None:
+            return False
+        try:
+            return self._copied(entry, lambda part: copy_checked(entry, source, part, clone=True))
+        finally:
+            os.close(source)
+
+    def _copied(self, entry: FileEntry, copy: Callable[[int], bool]) -> bool:
+        """Whether the file is in its place now, out of what `copy` wrote."""
         part = self._part(entry)
         try:
-            if os.fstat(part).st_size or not self._cache.take(entry, part):
+            if os.fstat(part).st_size:
+                return False  # what an interrupted download has gathered
+            if not copy(part):
+                os.ftruncate(part, 0)
                 return False
-            found = os.fstat(part)
+            self._folder.finish(entry)
+            self._record.note(entry, os.fstat(part))
         finally:
             os.close(part)
-        self._folder.finish(entry)
-        self._record.note(entry, found)
-        self._progress.advance(found.st_size, found.st_size)
+        self._progress.advance(entry.size or 0, entry.size or 0)
         return True
 
     def _gathering(self, entry: FileEntry) -> Gathering:
@@ -139,9 +199,11 @@ class Download:
         if not total:
             return
         tasks = Tasks(plan(files, max(SMALLEST_TASK_BYTES, min(TASK_BYTES, total // (2 * CALLS)))))
+        if self._connection is None:
+            raise RuntimeError(NOT_CACHED.format(ref=_ref(self._version)))
         patience = Patience(self._connection)
         try:
-            fetch(self._connection, self._version_id, tasks, patience, self._progress, calls=CALLS)
+            fetch(self._connection, self._version.id, tasks, patience, self._progress, calls=CALLS)
         finally:
             for file in files:
                 file.close()
@@ -152,16 +214,17 @@ class Download:
             raise errors.Error(f"{entry.path!r} cannot be written: its temporary file is in the way")
         return part
 
-    def _placed(self, entry: FileEntry, part: int, found: os.stat_result) -> None:
+    def _placed(self, entry: FileEntry, part: int) -> None:
         """Called once every chunk of the entry is in its part file, which is open."""
         self._folder.finish(entry)
-        self._record.note(entry, found)
         if self._cache and self._keep and entry.size:
             folder, name = self._folder.place(entry.path)
             try:
                 self._cache.add(entry, part, folder, name)
             finally:
                 os.close(folder)
+        # Last of all: a new name and a new link both count as changes.
+        self._record.note(entry, os.fstat(part))
 
 
 def checked(entry: FileEntry, file: int) -> Iterator[tuple[int, bool]]:

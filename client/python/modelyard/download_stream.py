@@ -25,7 +25,7 @@ class Gathering:
         self,
         entry: FileEntry,
         part: Callable[[FileEntry], int],
-        placed: Callable[[FileEntry, int, os.stat_result], None],
+        placed: Callable[[FileEntry, int], None],
     ) -> None:
         self.entry = entry
         self.left = entry.size or 0
@@ -76,11 +76,9 @@ class Gathering:
     def complete(self) -> None:
         """Every byte is there: puts the file in its place."""
         part = self.descriptor()
-        found = os.fstat(part)
-        if found.st_size != (self.entry.size or 0):
+        if os.fstat(part).st_size != (self.entry.size or 0):
             os.ftruncate(part, self.entry.size or 0)
-            found = os.fstat(part)
-        self._placed(self.entry, part, found)
+        self._placed(self.entry, part)
         self.close()
 
     def close(self) -> None:

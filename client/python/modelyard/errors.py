@@ -39,6 +39,14 @@ class ArtifactFinalizedError(ArtifactStatusError):
     """The content of a logged version was to be changed."""
 
 
+class ReferenceMissing(Error, FileNotFoundError, ValueError):
+    """Nothing is where a reference points."""
+
+
+class ReferenceChanged(Error, ValueError):
+    """What a reference points at is not what was recorded."""
+
+
 class CommError(Error):
     """What the server refused, or that it could not be reached.
 

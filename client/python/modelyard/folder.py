@@ -69,6 +69,14 @@ class Folder:
                 os.close(descriptor)
             self._parents.clear()
 
+    def status(self, path: str) -> os.stat_result | None:
+        """What is at a path, without following a link; None when there is nothing."""
+        with self._lock:
+            try:
+                return os.stat(_leaf(path), dir_fd=self._parent(path), follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+
     def open(self, path: str) -> int | None:
         """Descriptor of a regular file, to read; None when there is none."""
         with self._lock:
@@ -94,6 +102,11 @@ class Folder:
                 os.replace(_part(entry), name, src_dir_fd=parent, dst_dir_fd=parent)
             except IsADirectoryError:
                 raise errors.Error(f"{entry.path!r} cannot be written: a folder has its name") from None
+
+    def discard(self, entry: FileEntry) -> None:
+        """Drops what was gathered of the entry."""
+        with self._lock, suppress(FileNotFoundError):
+            os.unlink(_part(entry), dir_fd=self._parent(entry.path))
 
     def place(self, path: str) -> tuple[int, str]:
         """Where a file is: its open folder, which the caller closes, and its name."""
@@ -159,5 +172,5 @@ def _leaf(path: str) -> str:
 
 def _part(entry: FileEntry) -> str:
     # By content: an interrupted download of another version is never taken up as this one's.
-    key = hashlib.sha256(entry.path.encode() + entry.digest).hexdigest()
+    key = hashlib.sha256(entry.path.encode() + entry.identity).hexdigest()
     return f".modelyard-{key[:24]}.part"

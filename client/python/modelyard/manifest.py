@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from modelyard.chunking import Chunk, Entry
+from modelyard.errors import CommError
 
 if TYPE_CHECKING:
     from modelyard.v1 import model_artifact_pb2 as pb
@@ -39,13 +40,16 @@ class Connection(Protocol):
     def reconnect(self) -> None:
         """Finds the server again, or starts the embedded one again."""
 
+    def may_have_moved(self, error: CommError) -> bool:
+        """Whether another server may hold the address now."""
+
 
 @dataclass(frozen=True)
 class LocalFile:
     """A file to upload: its path in the manifest and where its bytes are."""
 
     path: str
-    source: Path
+    source: Path | str
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ class FileEntry:
     tag: str = ""
     sha256: str = ""
 
+    @property
+    def identity(self) -> bytes:
+        """Equal for entries of equal content, as far as that is known: the digest, or URI and tag."""
+        return self.digest if not self.uri else f"{self.uri} {self.tag}".encode()
+
     def digested(self) -> Entry:
         """What of it enters the version digest."""
         return Entry(self.path, self.size, self.digest, self.uri, self.tag)
@@ -73,7 +82,9 @@ class FileEntry:
 class VersionDraft:
     """What a new version is to be, besides its content; as `VersionHeader` in the protos.
 
-    `history_step` is -1 when not known; `ttl_seconds` None means for ever.
+    `history_step` is -1 when not known; `ttl_seconds` None means for ever. The
+    entries of `base_version_id` are taken over, without `removed_paths`: then
+    the files to upload are not the whole content, and its digest is not known.
     """
 
     entity: str
@@ -87,9 +98,11 @@ class VersionDraft:
     run_id: str = ""
     history_step: int = -1
     ttl_seconds: float | None = None
+    base_version_id: str = ""
+    removed_paths: Sequence[str] = ()
 
     def header(self, digest: bytes, request_id: str) -> pb.VersionHeader:
-        """The message, with the version digest the content must have."""
+        """The message, with the version digest the content must have unless it rests on a base."""
         from google.protobuf.duration_pb2 import Duration
 
         from modelyard.v1 import model_artifact_pb2 as pb
@@ -105,8 +118,10 @@ class VersionDraft:
             aliases=self.aliases,
             run_id=self.run_id,
             history_step=self.history_step,
-            digest=digest.hex(),
+            digest="" if self.base_version_id else digest.hex(),
             request_id=request_id,
+            base_version_id=self.base_version_id,
+            removed_paths=self.removed_paths,
         )
         if self.ttl_seconds is not None:
             ttl = Duration()
@@ -155,6 +170,21 @@ def manifest(connection: Connection, version_id: str, *, path_prefix: str = "") 
         token = page.next_page_token
         if not token:
             return _joined(entries)
+
+
+def entries_to_bytes(entries: Sequence[FileEntry]) -> bytes:
+    """Entries with their chunks, to be kept."""
+    from modelyard.v1 import model_artifact_pb2 as pb
+
+    messages = [message for entry in entries for message in _entry_messages(entry)]
+    return pb.ListModelArtifactFilesResponse(entries=messages).SerializeToString()
+
+
+def entries_from_bytes(data: bytes) -> list[FileEntry]:
+    """The entries that `entries_to_bytes` was given."""
+    from modelyard.v1 import model_artifact_pb2 as pb
+
+    return _joined(pb.ListModelArtifactFilesResponse.FromString(data).entries)
 
 
 def _joined(entries: Sequence[pb.ManifestEntry]) -> list[FileEntry]:

@@ -47,7 +47,10 @@ class Patience:
         Where the server could not be reached on `channel`, it is found again
         first, unless another thread has done so.
         """
-        if not isinstance(error, errors.CommError) or not is_transient(error):
+        if not isinstance(error, errors.CommError):
+            raise error
+        moved = self._connection.may_have_moved(error)
+        if not moved and not is_transient(error):
             raise error
         with self._lock:
             now = time.monotonic()
@@ -59,7 +62,7 @@ class Patience:
             self._delay = min(self._delay * 2, LONGEST_DELAY)
         self._stopped.wait(delay * random.uniform(0.5, 1.0))
         if not self._stopped.is_set() and (
-            error.code == errors.ServerStopping.code or error.retry_delay is None
+            moved or error.code == errors.ServerStopping.code or error.retry_delay is None
         ):
             self._find_server(channel)
 

@@ -90,6 +90,12 @@ def check_artifact_name(name: str) -> str:
     return name
 
 
+def artifact_name(text: str) -> str:
+    """A text made into the name of an artifact: `-` for every character that cannot be in one."""
+    name = re.sub(r"[^A-Za-z0-9_.\-]", "-", text)[:NAME_LIMIT]
+    return check_artifact_name(name if name.strip(".") else f"{name}-")
+
+
 def check_model_name(name: str) -> str:
     """1 to 128 letters, digits, inner spaces, `_`, `.` and `-`, not `.` or `..`."""
     if not _MODEL_NAME.fullmatch(name) or name in {".", ".."}:
@@ -151,6 +157,8 @@ def check_text(text: str, *, limit: int, lines: bool = False) -> str:
     """
     if len(text) > limit:
         raise ValueError(f"longer than {limit} characters")
+    if text.isascii() and text.isprintable():
+        return text  # no need to look at each character: manifests have thousands of paths
     for char in text:
         if lines and char in "\n\r\t":
             continue

@@ -18,6 +18,7 @@ from modelyard.manifest import Connection, FileEntry, LocalFile, VersionDraft, m
 from modelyard.progress import SILENT, Progress
 
 if TYPE_CHECKING:
+    from modelyard import records
     from modelyard.v1 import model_artifact_pb2 as pb
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Progress",
     "VersionDraft",
     "download",
+    "entries",
     "manifest",
     "upload",
 ]
@@ -42,6 +44,7 @@ def upload(
     references: Sequence[FileEntry] = (),
     progress: Progress | None = None,
     request_id: str | None = None,
+    cache: Cache | None = None,
 ) -> tuple[pb.ModelArtifactVersion, bool]:
     """Sends what the server does not have of the files, and commits a version of them.
 
@@ -50,6 +53,9 @@ def upload(
     the same version; after a break only what was not acknowledged is sent.
     A server that goes away is waited for, up to 60 s without progress. Memory
     stays below 100 MiB whatever the size of the files.
+
+    With a `cache`, files that have not changed since they were logged are not
+    read again unless the server misses them.
 
     `progress` is told how far it is; by default a bar shows it on a terminal,
     `SILENT` shows nothing.
@@ -62,38 +68,72 @@ def upload(
     allocator.tune()
     display = progress or progress_display.automatic()
     try:
-        return engine.run(connection, header, files, references, display, request_id or uuid.uuid4().hex)
+        return engine.run(
+            connection,
+            header,
+            files,
+            references,
+            display,
+            request_id or uuid.uuid4().hex,
+            cache.known_files() if cache else None,
+        )
     finally:
         display.close()
 
 
 def download(
-    connection: Connection,
-    version: pb.ModelArtifactVersion,
+    connection: Connection | None,
+    version: pb.ModelArtifactVersion | records.Version,
     root: Path,
     *,
     path_prefix: str = "",
+    only: str = "",
     progress: Progress | None = None,
     cache: Cache | None = None,
     skip_cache: bool = False,
-) -> None:
-    """Puts the files of a version into `root`, each at its manifest path.
+    allow_missing_references: bool = False,
+) -> Sequence[FileEntry]:
+    """Puts the files of a version into `root`, each at its manifest path, and returns their entries.
 
-    `path_prefix` limits it to paths that start with it; references are left
-    out. Files that are there with the right content stay as they are, others
-    are replaced whole: a file is either the old one or the new one at any
-    moment. What is in `cache` comes from there unless `skip_cache`. An
-    interrupted download goes on where it was when it is called again.
+    `path_prefix` limits it to paths that start with it, `only` to one path.
+    Files that are there with the right content stay as they are, others are
+    replaced whole: a file is either the old one or the new one at any moment.
+    What is in `cache` comes from there unless `skip_cache`. An interrupted
+    download goes on where it was when it is called again. References are
+    fetched from where they point; `allow_missing_references` leaves out those
+    that point at nothing, with a warning.
+
+    Without a connection everything has to be in the folder or in the cache,
+    else RuntimeError.
 
     Errors: errors.Error for a manifest path that leaves `root` or goes through
     a symbolic link, errors.ChunkCorrupt for bytes that do not match their
-    digest twice, OSError, errors.CommError.
+    digest twice, errors.ReferenceMissing and errors.ReferenceChanged, OSError,
+    errors.CommError.
     """
     from modelyard import download as engine
 
     allocator.tune()
     display = progress or progress_display.automatic()
     try:
-        engine.run(connection, version, root, path_prefix, display, None if skip_cache else cache)
+        return engine.run(
+            connection,
+            version,
+            root,
+            path_prefix or only,
+            display,
+            None if skip_cache else cache,
+            only=only,
+            allow_missing_references=allow_missing_references,
+        )
     finally:
         display.close()
+
+
+def entries(
+    connection: Connection | None, version: records.Version, *, cache: Cache | None = None
+) -> Sequence[FileEntry]:
+    """All entries of a version with their chunks, from the cache where they are kept. Errors: NotFound."""
+    from modelyard import download as engine
+
+    return engine.entries_of(connection, version, "", cache)

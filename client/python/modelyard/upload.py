@@ -6,7 +6,10 @@
           → commit
 
 After a break, chunks that were sent and not acknowledged are asked about again
-and read from their files again, so nothing has to be kept in memory for it.
+and read from their files again, so nothing has to be kept in memory for it. The
+chunks of files that are known from before take that way from the start: only
+those that are missing are read. Where all files are known, and a version has
+this content already, one call says so.
 """
 
 from __future__ import annotations
@@ -14,13 +17,14 @@ from __future__ import annotations
 import hashlib
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import TypeVar
 
 from modelyard import chunking, errors
 from modelyard.chunking import Chunk
 from modelyard.crew import Crew
+from modelyard.known_files import KnownFiles
 from modelyard.manifest import Connection, FileEntry, LocalFile, VersionDraft, commit_messages
 from modelyard.patience import Patience
 from modelyard.progress import Progress
@@ -34,6 +38,7 @@ WORKERS = 2
 ONE_STREAM_BYTES = 16 << 20  # less than a pack or two: a second stream would only make a second object
 UPLOADS = 3
 ROUNDS = 3
+CHUNKS_PER_QUESTION = 5_000
 T = TypeVar("T")
 
 
@@ -44,15 +49,35 @@ def run(
     references: Sequence[FileEntry],
     progress: Progress,
     request_id: str,
+    known: KnownFiles | None = None,
 ) -> tuple[pb.ModelArtifactVersion, bool]:
     """See `transfer.upload`. An upload that expired is made anew; what was sent is found again."""
     for attempt in range(UPLOADS):
+        sources = [Source.of(file) for file in files]
+        if known is not None:
+            known.recall(sources)
+        upload = Upload(connection, draft, sources, references, progress, request_id)
         try:
-            return Upload(connection, draft, files, references, progress, request_id).run()
+            version, created = upload.run()
         except errors.UploadExpired:
             if attempt == UPLOADS - 1:
                 raise
-    raise AssertionError("unreachable")
+        except _Misremembered as wrong:
+            assert known is not None
+            known.forget([wrong.source])
+        else:
+            if known is not None:
+                known.remember([source for source in sources if not source.recalled])
+            return version, created
+    raise errors.Error("the files changed while they were read; log them when they are complete")
+
+
+class _Misremembered(Exception):
+    """A file does not have the content that is remembered of it, although its status is the same."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(str(source.file.source))
+        self.source = source
 
 
 class Upload:
@@ -62,7 +87,7 @@ class Upload:
         self,
         connection: Connection,
         draft: VersionDraft,
-        files: Sequence[LocalFile],
+        sources: Sequence[Source],
         references: Sequence[FileEntry],
         progress: Progress,
         request_id: str,
@@ -72,7 +97,7 @@ class Upload:
         self._references = references
         self._progress = progress
         self._request_id = request_id
-        self._sources = [Source.of(file) for file in files]
+        self._sources = sources
         self._total = sum(source.size for source in self._sources)
         self._patience = Patience(connection)
         self._pool = WindowPool(size=max(1, min(WINDOW_BYTES, self._total)))
@@ -86,8 +111,12 @@ class Upload:
     def run(self) -> tuple[pb.ModelArtifactVersion, bool]:
         """The version, and whether it was made. Errors: see `transfer.upload`."""
         self._progress.start("upload", self._total)
+        equal = self._find_equal()
+        if equal is not None:
+            return equal, False
         self._upload_id = self._create()
-        lost = self._send(self._read)
+        lost = self._recall()
+        lost += self._send(self._read)
         for left in reversed(range(ROUNDS)):
             self._resend_until_done(lost)
             try:
@@ -95,8 +124,38 @@ class Upload:
             except errors.ChunksMissing:
                 if not left:
                     raise
-                lost = self._everything()
+                lost = _located(self._sources)
         raise AssertionError("unreachable")
+
+    def _find_equal(self) -> pb.ModelArtifactVersion | None:
+        """The version that has the content which all files are known to have; None where one is not."""
+        unknown = any(source.size and not source.recalled for source in self._sources)
+        known = any(source.recalled for source in self._sources)
+        if self._draft.base_version_id or unknown or not known:
+            return None
+        digest = chunking.version_digest(entry.digested() for entry in self._entries())
+        request = pb.CommitEqualContentRequest(
+            header=self._draft.header(digest, ""), request_id=self._request_id
+        )
+        try:
+            found: pb.CommitEqualContentResponse = self._connection.artifacts.CommitEqualContent(request)
+        except (errors.NotFound, errors.Unimplemented):
+            return None
+        self._progress.advance(self._total, self._total)
+        return found.version
+
+    def _recall(self) -> list[Located]:
+        """Those chunks of recalled files that the server does not have."""
+        first = _located(source for source in self._sources if source.recalled)
+        self._seen.update(located.chunk.digest for located in first)
+        missing: list[Located] = []
+        for start in range(0, len(first), CHUNKS_PER_QUESTION):
+            batch = first[start : start + CHUNKS_PER_QUESTION]
+            missing += [batch[index] for index in self._missing([located.chunk for located in batch])]
+        total = sum(source.size for source in self._sources if source.recalled)
+        present = total - sum(located.chunk.size for located in missing)
+        self._progress.advance(present, present)
+        return missing
 
     def _create(self) -> str:
         request = upload_pb2.CreateUploadRequest(
@@ -132,7 +191,7 @@ class Upload:
 
         workers = [self._crew.start(work, "hash") for _ in range(WORKERS)]
         try:
-            Reader(self._pool, full.put).read(self._sources)
+            Reader(self._pool, full.put).read([source for source in self._sources if not source.recalled])
         finally:
             for _ in workers:
                 full.put(None)
@@ -205,28 +264,13 @@ class Upload:
                 window.read(raw, located.source, window.filled, located.chunk.size)
             piece = located.at(window.filled)
             if chunking.chunk_digest(window.bytes_of(piece)) != located.chunk.digest:
-                raise located.source.changed()
+                raise _Misremembered(located.source) if located.source.recalled else located.source.changed()
             window.pieces.append(piece)
             window.filled += located.chunk.size
         self._queue(window, window.pieces, queue)
 
-    def _everything(self) -> list[Located]:
-        found: dict[bytes, Located] = {}
-        for source in self._sources:
-            offset = 0
-            for index, chunk in enumerate(source.chunks):
-                found.setdefault(chunk.digest, Located(chunk, source, index, offset))
-                offset += chunk.size
-        return list(found.values())
-
     def _commit(self) -> tuple[pb.ModelArtifactVersion, bool]:
-        entries = [
-            FileEntry(
-                source.file.path, source.size, chunking.file_digest(source.chunks), tuple(source.chunks)
-            )
-            for source in self._sources
-        ]
-        entries.extend(self._references)
+        entries = self._entries()
         digest = chunking.version_digest(entry.digested() for entry in entries)
         header = self._draft.header(digest, self._request_id)
         reply = self._patiently(
@@ -236,6 +280,15 @@ class Upload:
         )
         return reply.version, reply.created
 
+    def _entries(self) -> list[FileEntry]:
+        files = (
+            FileEntry(
+                source.file.path, source.size, chunking.file_digest(source.chunks), tuple(source.chunks)
+            )
+            for source in self._sources
+        )
+        return [*files, *self._references]
+
     def _patiently(self, call: Callable[[], T]) -> T:
         while True:
             channel = self._connection.channel
@@ -243,6 +296,17 @@ class Upload:
                 return call()
             except errors.CommError as error:
                 self._patience.wait(error, channel)
+
+
+def _located(sources: Iterable[Source]) -> list[Located]:
+    """The chunks of hashed files, each digest once."""
+    found: dict[bytes, Located] = {}
+    for source in sources:
+        offset = 0
+        for index, chunk in enumerate(source.chunks):
+            found.setdefault(chunk.digest, Located(chunk, source, index, offset))
+            offset += chunk.size
+    return list(found.values())
 
 
 def window_bytes(pieces: Sequence[Piece]) -> int:

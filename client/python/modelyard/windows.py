@@ -10,7 +10,9 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,19 +30,38 @@ PIECES_PER_WINDOW = 2_000
 
 @dataclass(eq=False)
 class Source:
-    """A file being uploaded. `chunks` are filled in by whoever hashes them."""
+    """A file being uploaded. `chunks` are filled in by whoever hashes them, or recalls them.
+
+    `status`, `identity` and the times are those of the moment `noted_ns`, before it is read.
+    """
 
     file: LocalFile
     status: tuple[int, int, int]
+    identity: bytes
+    changed_ns: int
+    noted_ns: int
     chunks: list[Chunk] = field(default_factory=list)
+    recalled: bool = False
 
     @classmethod
     def of(cls, file: LocalFile) -> Source:
         """Notes the file's state now. Errors: OSError, errors.Error unless it is a regular file."""
+        noted = time.time_ns()
         found = os.stat(file.source)
         if not stat.S_ISREG(found.st_mode):
             raise errors.Error(f"{file.source} is not a regular file")
-        return cls(file, _status(found))
+        status = _status(found)
+        identity = _IDENTITY.pack(*status, found.st_dev, found.st_ctime_ns)
+        return cls(file, status, identity, found.st_ctime_ns, noted)
+
+    def recall(self, chunks: list[Chunk]) -> None:
+        """Takes chunks over from when the file was in this very state."""
+        self.chunks, self.recalled = chunks, True
+
+    @property
+    def modified_ns(self) -> int:
+        """Time of its last change of content."""
+        return self.status[1]
 
     @property
     def size(self) -> int:
@@ -62,6 +83,9 @@ class Source:
     def _check(self, raw: io.FileIO) -> None:
         if _status(os.fstat(raw.fileno())) != self.status:
             raise self.changed()
+
+
+_IDENTITY = struct.Struct(">QqQQq")  # size, modified, inode, device, changed
 
 
 def _status(found: os.stat_result) -> tuple[int, int, int]:

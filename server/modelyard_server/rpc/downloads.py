@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -24,6 +24,7 @@ from modelyard_server.rpc.limits import StreamLimit
 MESSAGE_BYTES = 1 << 20
 READ_BYTES = 4 << 20
 READS_AHEAD = 2
+READS_TOGETHER = 64
 PLAN_BYTES = 2 << 30
 """What is looked up at a time: the plan of a file of any size stays small."""
 PLAN_RANGES = 500
@@ -73,8 +74,8 @@ class DownloadMethods:
         ahead: deque[asyncio.Future[bytes]] = deque()
         try:
             for batch in _batches(files, wanted):
-                for run in _runs(await _pieces(call, files, batch)):
-                    ahead.append(asyncio.ensure_future(self._read(call, run, verify=verify)))
+                for runs in _groups(_runs(await _pieces(call, files, batch))):
+                    ahead.append(asyncio.ensure_future(self._read(call, runs, verify=verify)))
                     if len(ahead) > READS_AHEAD:
                         for message in _messages(await ahead.popleft()):
                             yield message
@@ -84,17 +85,13 @@ class DownloadMethods:
         finally:
             await _abandon(ahead)
 
-    async def _read(self, call: StreamCall, run: Sequence[Piece], *, verify: bool) -> bytes:
-        """The wanted bytes of a run, from wherever its chunks lie by now."""
-        loop = asyncio.get_running_loop()
+    async def _read(self, call: StreamCall, runs: Sequence[Sequence[Piece]], *, verify: bool) -> bytes:
+        """The wanted bytes of the runs, from wherever their chunks lie by now."""
         try:
-            return await loop.run_in_executor(self._reading, _fetch, self._store, run, verify)
-        except PackMissing:
-            moved = await self._relocate(call, run)
-            parts = [
-                await loop.run_in_executor(self._reading, _fetch, self._store, [one], verify) for one in moved
-            ]
-            return b"".join(parts)
+            try:
+                return await self._on_thread(runs, verify=verify)
+            except PackMissing:
+                return b"".join([await self._read_moved(call, run, verify=verify) for run in runs])
         except _CorruptPiece as corrupt:
             piece = corrupt.piece
             await call.write(lambda session: extents.quarantine(session, piece))
@@ -102,6 +99,17 @@ class DownloadMethods:
                 "stored bytes do not match their digest",
                 metadata={"chunk": piece.digest.hex(), "pack": piece.key},
             ) from None
+
+    async def _read_moved(self, call: StreamCall, run: Sequence[Piece], *, verify: bool) -> bytes:
+        try:
+            return await self._on_thread([run], verify=verify)
+        except PackMissing:
+            moved = await self._relocate(call, run)
+            return await self._on_thread([[piece] for piece in moved], verify=verify)
+
+    async def _on_thread(self, runs: Sequence[Sequence[Piece]], *, verify: bool) -> bytes:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reading, _fetch_all, self._store, runs, verify)
 
     async def _relocate(self, call: StreamCall, run: Sequence[Piece]) -> list[Piece]:
         moved = await call.read(lambda session: extents.relocate(session, run))
@@ -118,6 +126,11 @@ class _CorruptPiece(Exception):
     def __init__(self, piece: Piece) -> None:
         super().__init__(piece.digest.hex())
         self.piece = piece
+
+
+def _fetch_all(store: PackStore, runs: Sequence[Sequence[Piece]], verify: bool) -> bytes:
+    parts = [_fetch(store, run, verify) for run in runs]
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _fetch(store: PackStore, run: Sequence[Piece], verify: bool) -> bytes:
@@ -166,6 +179,21 @@ def _runs(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
         size += piece.length
     if run:
         yield run
+
+
+def _groups(runs: Iterable[list[Piece]]) -> Iterator[list[list[Piece]]]:
+    """Runs that one thread reads in a row: bytes that lie scattered cost reads, not messages and threads."""
+    group: list[list[Piece]] = []
+    size = 0
+    for run in runs:
+        length = sum(piece.length for piece in run)
+        if group and (size + length > READ_BYTES or len(group) >= READS_TOGETHER):
+            yield group
+            group, size = [], 0
+        group.append(run)
+        size += length
+    if group:
+        yield group
 
 
 def _adjoin(left: Piece, right: Piece) -> bool:

@@ -1,0 +1,96 @@
+"""What is kept of downloaded versions: their manifests, and what `name:vN` stood for.
+
+    manifests/<version digest>             never changes, so it is asked for once
+    versions/<digest of server and ref>    what `use_model` needs when the server is away
+
+Each file begins with a SHA-256 of the rest; one that does not match counts as missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from modelyard import records
+from modelyard.manifest import FileEntry, entries_from_bytes, entries_to_bytes
+
+MAX_BYTES = 256 << 20
+"""Size at which the least recently used go, each of the two kinds by itself."""
+_TIMES = ("create_time", "update_time", "expire_time")
+_TUPLES = ("aliases", "tags", "linked_to")
+
+
+class KeptVersions:
+    """Two folders of the cache. Anything that cannot be read or written is done without."""
+
+    def __init__(self, folder: Path) -> None:
+        self._manifests = folder / "manifests"
+        self._versions = folder / "versions"
+
+    def manifest(self, digest: str) -> list[FileEntry] | None:
+        """All entries of the version with this digest; None when they are not kept."""
+        data = _read(self._manifests / digest) if digest else None
+        return None if data is None else entries_from_bytes(data)
+
+    def keep_manifest(self, digest: str, entries: Sequence[FileEntry]) -> None:
+        """Keeps all entries of a version."""
+        if digest:
+            _write(self._manifests / digest, entries_to_bytes(entries))
+
+    def version(self, server: str, ref: str) -> records.Version | None:
+        """What `entity/project/name:vN` is on a server, as it was when it was kept; None when it was not."""
+        data = _read(self._versions / _key(server, ref))
+        return None if data is None else _from_json(json.loads(data))
+
+    def keep_version(self, server: str, ref: str, version: records.Version) -> None:
+        """Keeps what a ref that names a version number stands for; a link's number is for ever too."""
+        data = json.dumps(dataclasses.asdict(version), default=datetime.datetime.isoformat)
+        _write(self._versions / _key(server, ref), data.encode())
+
+
+def _key(server: str, ref: str) -> str:
+    return hashlib.sha256(f"{server}\n{ref}".encode()).hexdigest()[:32]
+
+
+def _from_json(fields: dict[str, Any]) -> records.Version:
+    for name in _TIMES:
+        fields[name] = fields[name] and datetime.datetime.fromisoformat(fields[name])
+    for name in _TUPLES:
+        fields[name] = tuple(fields[name])
+    return records.Version(**fields)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        data = path.read_bytes()
+        os.utime(path)  # marks the use
+    except OSError:
+        return None
+    return data[32:] if hashlib.sha256(data[32:]).digest() == data[:32] else None
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part.write_bytes(hashlib.sha256(data).digest() + data)
+        part.replace(path)
+        _trim(path.parent)
+
+
+def _trim(folder: Path) -> None:
+    found = [(entry.stat(), entry.path) for entry in os.scandir(folder)]
+    files = sorted((status.st_mtime_ns, status.st_size, path) for status, path in found)
+    total = sum(size for _, size, _ in files)
+    for _, size, path in files:
+        if total <= MAX_BYTES:
+            return
+        os.unlink(path)
+        total -= size

@@ -1,0 +1,170 @@
+"""Files that were logged before: one whose status has not changed since then is not read again.
+
+    path → size, times, inode and device when it was read, and its chunks
+
+What is remembered says which content a file has, and so spares the reading.
+Bytes that have to be sent are always read and hashed anew. It is a cache: when
+it is damaged, locked for long or gone, files are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelyard.chunking import Chunk
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from modelyard.windows import Source
+
+MAX_BYTES = 64 << 20
+"""Size at which the least recently used half is dropped: 1 TB of large files, or 300,000 small ones."""
+COARSE_NS = 2_000_000_000
+FINE_NS = 50_000_000
+_BATCH = 500
+_LOCK_SECONDS = 2.0
+_DAY = 86_400
+_CHUNK = struct.Struct(">32sI")
+_TABLE = """
+CREATE TABLE IF NOT EXISTS file (
+    path BLOB PRIMARY KEY,
+    status BLOB NOT NULL,
+    chunks BLOB NOT NULL,
+    seal BLOB NOT NULL,
+    used INTEGER NOT NULL
+)
+"""
+
+
+class KnownFiles:
+    """A file of the cache folder. Safe for several processes; nothing is opened before it is needed."""
+
+    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+
+    def recall(self, sources: Sequence[Source]) -> None:
+        """Fills in the chunks of those sources that are as they were when they were logged."""
+        import sqlite3
+
+        if not self._path.exists():
+            return
+        try:
+            with closing(self._open()) as database:
+                self._recall(database, _by_key(sources))
+        except sqlite3.OperationalError:
+            return  # locked or not readable now: the files are read
+        except sqlite3.DatabaseError:
+            self._path.unlink(missing_ok=True)
+
+    def remember(self, sources: Sequence[Source]) -> None:
+        """Keeps the chunks of sources that were read, except where a later write might not show."""
+        import sqlite3
+
+        rows = [_row(source) for source in sources if source.size and is_settled(source)]
+        if not rows:
+            return
+        with suppress(sqlite3.Error, OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with closing(self._open()) as database, database:
+                database.execute(_TABLE)
+                database.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)", rows)
+                self._trim(database)
+
+    def forget(self, sources: Sequence[Source]) -> None:
+        """Drops what is remembered of sources: it was found wrong."""
+        import sqlite3
+
+        with suppress(sqlite3.Error), closing(self._open()) as database, database:
+            database.executemany("DELETE FROM file WHERE path = ?", [(_key(source),) for source in sources])
+
+    def _open(self) -> sqlite3.Connection:
+        import sqlite3
+
+        database = sqlite3.connect(self._path, timeout=_LOCK_SECONDS)
+        # Nothing is lost with it: rows that a power cut leaves half-written fail their seal.
+        database.execute("PRAGMA synchronous = OFF")
+        return database
+
+    def _recall(self, database: sqlite3.Connection, sources: dict[bytes, list[Source]]) -> None:
+        today = _today()
+        stale: list[tuple[int, bytes]] = []
+        for batch in _batches(list(sources)):
+            marks = ",".join("?" * len(batch))
+            rows = database.execute(f"SELECT * FROM file WHERE path IN ({marks})", batch)
+            for path, status, chunks, seal, used in rows:
+                if seal != _seal(path, status, chunks):
+                    continue
+                for source in sources[path]:
+                    if status == source.identity:
+                        source.recall(list(map(Chunk._make, _CHUNK.iter_unpack(chunks))))
+                if used != today:
+                    stale.append((today, path))
+        if stale:
+            with database:
+                database.executemany("UPDATE file SET used = ? WHERE path = ?", stale)
+
+    def _trim(self, database: sqlite3.Connection) -> None:
+        def number(pragma: str) -> int:
+            return int(database.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+        if (number("page_count") - number("freelist_count")) * number("page_size") > self._max_bytes:
+            database.execute(
+                "DELETE FROM file WHERE rowid IN "
+                "(SELECT rowid FROM file ORDER BY used, rowid LIMIT (SELECT count(*) / 2 + 1 FROM file))"
+            )
+
+
+def is_settled(source: Source) -> bool:
+    """Whether a write after the reading began must show in the file's times.
+
+    Times advance in steps: a write in the same step as the one before it leaves
+    them as they are. A file that had just been written is therefore not
+    trusted: for 2 s, or for 50 ms where its times are finer than a millisecond.
+    """
+    latest = max(source.modified_ns, source.changed_ns)
+    step = FINE_NS if source.changed_ns % 1_000_000 else COARSE_NS
+    return source.noted_ns - latest > step
+
+
+def _row(source: Source) -> tuple[bytes, bytes, bytes, bytes, int]:
+    path = _key(source)
+    chunks = b"".join(_CHUNK.pack(*chunk) for chunk in source.chunks)
+    return path, source.identity, chunks, _seal(path, source.identity, chunks), _today()
+
+
+def _by_key(sources: Sequence[Source]) -> dict[bytes, list[Source]]:
+    found: dict[bytes, list[Source]] = {}
+    for source in sources:
+        if source.size:
+            found.setdefault(_key(source), []).append(source)
+    return found
+
+
+def _key(source: Source) -> bytes:
+    path = os.fsencode(source.file.source)
+    return path if path.startswith(b"/") else os.path.abspath(path)
+
+
+def _seal(path: bytes, status: bytes, chunks: bytes) -> bytes:
+    state = hashlib.blake2b(path, digest_size=8)
+    state.update(status)
+    state.update(chunks)
+    return state.digest()
+
+
+def _today() -> int:
+    return int(time.time()) // _DAY
+
+
+def _batches(paths: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    for start in range(0, len(paths), _BATCH):
+        yield paths[start : start + _BATCH]

@@ -1,0 +1,111 @@
+"""Downloads what references point at, into the folder of a download."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+
+from modelyard import errors, terminal
+from modelyard.cache import Record
+from modelyard.folder import Folder, write_at
+from modelyard.manifest import FileEntry
+from modelyard.progress import Progress
+from modelyard.references import Place, changed, place_of, scheme_of
+
+_THREADS = 8
+_READ_BYTES = 1 << 20
+_ATTEMPTS = 4
+_FIRST_PAUSE = 0.5
+
+
+class References:
+    """Fetches references into one folder, each as a whole or not at all."""
+
+    def __init__(self, folder: Folder, record: Record, progress: Progress, allow_missing: bool) -> None:
+        self._folder = folder
+        self._record = record
+        self._progress = progress
+        self._allow_missing = allow_missing
+
+    def fetch(self, entries: Sequence[FileEntry]) -> None:
+        """What is not there yet. Errors: ReferenceMissing unless allowed, ReferenceChanged, Error."""
+        missing = [entry for entry in entries if not self._is_there(entry)]
+        if not missing:
+            return
+        with ThreadPoolExecutor(min(_THREADS, len(missing))) as pool:
+            futures = [pool.submit(self._fetch, entry) for entry in missing]
+            try:
+                wait(futures, return_when=FIRST_EXCEPTION)
+                _raise_first(futures)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _is_there(self, entry: FileEntry) -> bool:
+        if not entry.tag:
+            return False  # nothing says what its content should be, so that it is fetched every time
+        found = self._folder.status(entry.path)
+        if found is None or not self._record.has(entry, found):
+            return False
+        self._progress.advance(entry.size or 0, entry.size or 0)
+        return True
+
+    def _fetch(self, entry: FileEntry) -> None:
+        place = place_of(scheme_of(entry.uri))
+        if place is None:
+            terminal.termwarn(
+                f"{entry.path!r} points at {entry.uri}, which modelyard cannot fetch: it is left out"
+            )
+            return
+        try:
+            self._patiently(entry, place)
+        except errors.ReferenceMissing as error:
+            if not self._allow_missing:
+                raise errors.ReferenceMissing(
+                    f"{entry.path!r}: {error}; allow_missing_references=True leaves such entries out"
+                ) from None
+            terminal.termwarn(f"{entry.path!r} is left out: {error}")
+        except errors.ReferenceChanged as error:
+            raise errors.ReferenceChanged(f"{entry.path!r}: {error}") from None
+
+    def _patiently(self, entry: FileEntry, place: Place) -> None:
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._attempt(entry, place)
+                return
+            except (ConnectionError, TimeoutError) as error:
+                if attempt == _ATTEMPTS - 1:
+                    raise errors.Error(f"{entry.path!r} could not be fetched: {error}") from error
+            time.sleep(_FIRST_PAUSE * 2**attempt * random.uniform(0.5, 1.0))
+
+    def _attempt(self, entry: FileEntry, place: Place) -> None:
+        part = self._folder.open_part(entry)
+        if part is None:
+            raise errors.Error(f"{entry.path!r} cannot be written: its temporary file is in the way")
+        try:
+            os.ftruncate(part, 0)
+            with place.opened(entry.uri, entry.tag) as body:
+                size = 0
+                while data := body.read(_READ_BYTES):
+                    write_at(part, data, size)
+                    size += len(data)
+                if body.size is not None and size < body.size:
+                    raise ConnectionError(f"{entry.uri}: the connection ended after {size:,} bytes")
+                if entry.size is not None and size != entry.size:
+                    raise changed(entry.uri, f"{entry.size:,} bytes", f"{size:,}")
+            self._folder.finish(entry)
+            self._record.note(entry, os.fstat(part))
+            self._progress.advance(entry.size or 0)
+        except BaseException:
+            self._folder.discard(entry)
+            raise
+        finally:
+            os.close(part)
+
+
+def _raise_first(futures: Sequence[Future[None]]) -> None:
+    for future in futures:
+        if future.done():
+            future.result()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import (
+    crowd,
     log_and_use,
     metric_points,
     peak_memory,
@@ -37,6 +38,7 @@ BENCHES = (
     small_writes.BENCH,
     starting.BENCH,
     peak_memory.BENCH,
+    crowd.BENCH,
 )
 
 

@@ -8,6 +8,7 @@ from tests.parts.embedded import embedded, embedded_folder
 from tests.parts.postgres import postgres_database, postgres_url
 from tests.parts.required import pytest_make_collect_report, pytest_runtest_makereport
 from tests.parts.s3 import minio_server, versity_server
+from tests.parts.sdk import work
 from tests.parts.writer import armed, ledger, pack_store, run_writer, writer_pools
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "pytest_runtest_makereport",
     "run_writer",
     "versity_server",
+    "work",
     "writer_pools",
 ]

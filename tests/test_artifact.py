@@ -109,10 +109,6 @@ def test_what_is_no_path_is_refused(run: Run, embedded: Path) -> None:
         run.log_model("missing.bin", name="m")
     with pytest.raises(TypeError):
         run.log_model(5, name="m")  # type: ignore[arg-type]  # that is the point
-    with pytest.raises(errors.UsageError, match="reference"):
-        run.log_model("s3://bucket/path", name="m")
-    with pytest.raises(errors.UsageError, match="reference"):
-        Artifact("m", "model").add_reference("s3://bucket/path")
     with pytest.raises(ValueError, match="scheme"):
         Artifact("m", "model").add_reference("bucket/path")
     path = _file(embedded / "a.txt")

@@ -1,22 +1,32 @@
-"""`Api`: reads what was logged, without a run."""
+"""`Api`: finds what was logged, without a run."""
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelyard import errors, refs
 from modelyard.artifact import Artifact
+from modelyard.conditions import Condition, as_filter, as_order, both
+from modelyard.listing import Listing, page_size
+from modelyard.public_run import PublicRun
 from modelyard.settings import current
 
 if TYPE_CHECKING:
+    from modelyard.artifact_type import ArtifactType
+    from modelyard.collection import ArtifactCollection, RegisteredModel
     from modelyard.connection import Connection
-    from modelyard.records import RunRecord
+    from modelyard.registry import Collections, Registries, Registry
+    from modelyard.watching import Events
 
 
 class Api:
-    """Finds versions and runs. `overrides` may name `entity`, `project` and `base_url`."""
+    """Finds versions, registered models and runs. `overrides` may name `entity`, `project` and `base_url`.
+
+    Lists are lazy: pages of `per_page` things are fetched as far as they are
+    looked at. A `filter` is text as docs/searching.md has it, or nested dicts; an
+    `order` is a field, with `-` in front or ` desc` behind for the largest first.
+    """
 
     def __init__(
         self,
@@ -27,17 +37,28 @@ class Api:
         self.settings = current({**(overrides or {}), **({"api_key": api_key} if api_key else {})})
 
     @property
+    def default_entity(self) -> str | None:
+        """The entity of references that name none; None: the one of the key."""
+        return self.settings.entity
+
+    @property
     def _connection(self) -> Connection:
         from modelyard.connection import connect
 
         return connect(self.settings)
 
+    # Versions.
+
     def artifact(self, name: str, type: str | None = None) -> Artifact:
-        """A version: `[[entity/]project/]name[:alias|:vN]`. Errors: NotFound; ValueError for another type."""
-        from modelyard import catalog
+        """A version: `[[entity/]project/]name[:alias|:vN]`. Errors: NotFound; ValueError for another type.
+
+        While the server is away, `name:vN` that was downloaded before comes from the local cache.
+        """
+        from modelyard import catalog, offline
 
         connection = self._connection
-        version, link = catalog.resolve(connection, self._qualified(name))
+        kept = offline.find_unreachable(connection, self.settings, self._qualified(name))
+        version, link = (kept, None) if kept else catalog.resolve(connection, self._qualified(name))
         if type is not None and version.type != type:
             raise ValueError(f"{name} is of type {version.type!r}, not {type!r}")
         return Artifact._of(connection, self.settings, version, link)
@@ -50,6 +71,178 @@ class Api:
             return False
         return type is None or found.type == type
 
+    def artifacts(
+        self,
+        type_name: str,
+        name: str,
+        per_page: int = 50,
+        tags: str | Sequence[str] | None = None,
+        order: str | None = None,
+        filter: Condition = None,
+    ) -> Listing[Artifact]:
+        """The versions of a name, newest first; of `tags` those that have all.
+
+        `len` works without `tags` and `filter`. Errors: NotFound; ValueError for another type.
+        """
+        from modelyard.registry import tagged
+
+        found = self.artifact_collection(type_name, name)
+        condition = both(tagged(tags), as_filter(filter))
+        return found.versions(condition, order, per_page)
+
+    artifact_versions = artifacts
+
+    def versions(
+        self,
+        path: str | None = None,
+        filter: Condition = None,
+        order: str | None = None,
+        per_page: int = 50,
+    ) -> Listing[Artifact]:
+        """The versions of `[entity/]project`, without one of a whole entity: the search over versions."""
+        from modelyard import searching
+        from modelyard.collection import as_artifact
+
+        entity, project = self._place(path, default="")
+        connection, condition = self._connection, as_filter(filter)
+        found = searching.versions(
+            connection,
+            "",
+            condition,
+            as_order(order),
+            page_size(per_page),
+            entity=entity,
+            project=project,
+        )
+        return Listing(as_artifact(connection, self.settings, version) for version in found)
+
+    # Collections.
+
+    def artifact_types(self, project: str | None = None) -> list[ArtifactType]:
+        """The types of a project's artifacts, by name."""
+        from modelyard import collection_calls as calls
+        from modelyard.artifact_type import ArtifactType
+
+        entity, where = self._place(project)
+        found = calls.types(self._connection, entity, where)
+        return [ArtifactType(self, entity, where, name, count) for name, count in found.items()]
+
+    def artifact_type(self, type_name: str, project: str | None = None) -> ArtifactType:
+        """A type of a project's artifacts. Errors: NotFound."""
+        for found in self.artifact_types(project):
+            if found.name == type_name:
+                return found
+        entity, where = self._place(project)
+        raise errors.NotFound(f"no artifact of type {type_name!r} in {f'{entity}/{where}'.lstrip('/')}")
+
+    def artifact_collections(
+        self,
+        project_name: str,
+        type_name: str,
+        per_page: int = 50,
+        filter: Condition = None,
+        order: str | None = None,
+    ) -> Listing[ArtifactCollection]:
+        """The artifacts of a type in `[entity/]project`, by name; `len` works without `filter`."""
+        from modelyard.artifact_type import ArtifactType
+
+        found = ArtifactType(self, *self._place(project_name), type_name, None)
+        return found.collections(per_page, filter, order)
+
+    def artifact_collection(self, type_name: str, name: str) -> ArtifactCollection:
+        """An artifact or registered model: `[[entity/]project/]name`.
+
+        Errors: NotFound; ValueError for another type.
+        """
+        from modelyard import catalog
+        from modelyard.collection import as_collection
+
+        connection, ref = self._connection, self._qualified(name)
+        # Which of the two a project's name is, only the server knows; a registry holds one kind alone.
+        found = None
+        if not refs.is_registry(refs.parse(ref).project):
+            found = catalog.find_artifact(connection, ref)
+        found = found or catalog.find_registered_model(connection, ref)
+        if found is None:
+            raise errors.NotFound(f"{ref}: no such artifact or registered model")
+        if found.type != type_name:
+            raise ValueError(f"{found.ref} is of type {found.type!r}, not {type_name!r}")
+        return as_collection(connection, self.settings, found)
+
+    def artifact_collection_exists(self, name: str, type: str) -> bool:
+        """Whether there is such an artifact or registered model of this type."""
+        try:
+            self.artifact_collection(type, name)
+        except (errors.NotFound, ValueError):
+            return False
+        return True
+
+    # Registered models.
+
+    def registries(self, organization: str | None = None, filter: Condition = None) -> Registries:
+        """The registries of an entity (default: yours), by name.
+
+        `registries().collections(filter).versions(filter)` searches in them.
+        """
+        from modelyard.registry import Registries
+
+        return Registries(self._connection, self.settings, organization or self._entity, filter)
+
+    def registry(self, name: str = refs.REGISTRY_PROJECT, organization: str | None = None) -> Registry:
+        """A registry: `model-registry`, or `<r>` of `wandb-registry-<r>`. It begins with its first model."""
+        from modelyard import records
+        from modelyard.registry import Registry
+
+        full = name if refs.is_registry(name) else refs.REGISTRY_PREFIX + name
+        refs.check_owner(full, "registry")
+        for known in self.registries(organization):
+            if known.full_name == full:
+                return known
+        record = records.Registry(organization or self._entity, full, 0)
+        return Registry(self._connection, self.settings, record)
+
+    def registered_model(self, name: str) -> RegisteredModel:
+        """A registered model: `[[entity/]registry/]name`; default: `model-registry`. Errors: NotFound."""
+        from modelyard import collection_calls as calls
+        from modelyard.changes import target_ref
+        from modelyard.collection import RegisteredModel
+
+        connection = self._connection
+        found = calls.get_model(connection, target_ref(name, self._entity))
+        return RegisteredModel(connection, self.settings, found)
+
+    def registered_models(
+        self,
+        registry: str | None = None,
+        filter: Condition = None,
+        order: str | None = None,
+        per_page: int = 50,
+    ) -> Collections:
+        """The registered models of `[entity/]registry`, without one of a whole entity; by name."""
+        from modelyard.registry import Collections
+
+        entity, project = self._place(registry, default="")
+        return Collections(self._connection, self.settings, entity, [project], filter, per_page, order)
+
+    def create_registered_model(
+        self,
+        name: str,
+        description: str | None = None,
+        tags: Sequence[str] = (),
+        type: str = "model",
+    ) -> RegisteredModel:
+        """Makes a registered model without versions; `name` as in `registered_model`.
+
+        `description` is its card, in Markdown. Errors: AlreadyExists, ValueError.
+        """
+        from modelyard.changes import target_ref
+        from modelyard.registry import create_model
+
+        ref = target_ref(name, self._entity)
+        return create_model(self._connection, self.settings, ref, description, tags, type)
+
+    # Runs and events.
+
     def run(self, path: str) -> PublicRun:
         """A run: `[[entity/]project/]run_id`. Errors: NotFound."""
         from modelyard import catalog
@@ -61,76 +254,62 @@ class Api:
         connection = self._connection
         record = catalog.get_run(
             connection,
-            entity or self.settings.entity or "",
+            entity or self._entity,
             project or self.settings.project or refs.DEFAULT_PROJECT,
             run_id,
         )
-        return PublicRun(connection, record)
+        return PublicRun(connection, self.settings, record)
 
-    def runs(self, path: str | None = None) -> Iterator[PublicRun]:
-        """The runs of `[entity/]project`, newest first."""
-        from modelyard import catalog
+    def runs(
+        self,
+        path: str | None = None,
+        filters: Condition = None,
+        order: str | None = None,
+        per_page: int = 50,
+    ) -> Listing[PublicRun]:
+        """The runs of `[entity/]project`, newest first unless `order` says otherwise."""
+        from modelyard import searching
 
-        entity, project = ["", *(path or "").strip("/").split("/")][-2:]
-        connection = self._connection
-        entity, project = entity or self.settings.entity or "", project or self.settings.project or ""
-        for record in catalog.runs(connection, entity, project):
-            yield PublicRun(connection, record)
+        entity, project = self._place(path, default=self.settings.project or "")
+        connection, size = self._connection, page_size(per_page)
+        found = searching.runs(
+            connection, entity, project, as_filter(filters, of_runs=True), as_order(order), size
+        )
+        return Listing(PublicRun(connection, self.settings, record) for record in found)
+
+    def events(self, project: str, after: int = 0, follow: bool = False, filter: Condition = None) -> Events:
+        """What changed in `[entity/]project`, in order, after a sequence number.
+
+        Without `follow` it ends with the last event there is. With it, it waits
+        for more and comes back by itself after a server that was away;
+        `after=-1` then means from now on. Errors: NotFound.
+        """
+        from modelyard.watching import Events
+
+        entity, where = self._place(project)
+        return Events(
+            self._connection, entity, where, after=after, follow=follow, condition=as_filter(filter)
+        )
+
+    @property
+    def _entity(self) -> str:
+        return self.settings.entity or ""
+
+    def _place(self, path: str | None, default: str | None = None) -> tuple[str, str]:
+        """Entity and project of `[entity/]project`."""
+        if default is None:
+            default = self.settings.project or refs.DEFAULT_PROJECT
+        parts = (path or "").strip("/").split("/")
+        if len(parts) > 2:
+            raise ValueError(f"{path!r}: expected [entity/]project")
+        entity, project = ["", *parts][-2:]
+        for name, what in ((entity, "entity"), (project, "project")):
+            if name:
+                refs.check_owner(name, what)
+        return entity or self._entity, project or default
 
     def _qualified(self, name: str) -> str:
         ref = refs.parse(name)
-        entity = ref.entity or self.settings.entity or ""
+        entity = ref.entity or self._entity
         project = ref.project or self.settings.project or refs.DEFAULT_PROJECT
         return str(refs.Ref(entity, project, ref.name, ref.alias))
-
-
-class PublicRun:
-    """A run as the server has it."""
-
-    def __init__(self, connection: Connection, record: RunRecord) -> None:
-        self._connection = connection
-        self._record = record
-
-    id = property(lambda self: self._record.run_id, doc="Short id, unique in the project.")
-    name = property(lambda self: self._record.display_name, doc="Name shown to people.")
-    entity = property(lambda self: self._record.entity, doc="Who owns it.")
-    project = property(lambda self: self._record.project, doc="What it is about.")
-    state = property(lambda self: self._record.state, doc="running, finished, failed, crashed or killed.")
-    config = property(lambda self: dict(self._record.config), doc="Its inputs.")
-    summary = property(lambda self: dict(self._record.summary), doc="Its results.")
-    tags = property(lambda self: list(self._record.tags), doc="Labels.")
-    notes = property(lambda self: self._record.notes, doc="Free text.")
-    group = property(lambda self: self._record.group, doc="Name of the group of runs it belongs to.")
-    job_type = property(lambda self: self._record.job_type, doc="What part of a group it is.")
-    user = property(lambda self: self._record.created_by, doc="Who made it.")
-    metadata = property(lambda self: dict(self._record.metadata), doc="Where it ran.")
-    path = property(lambda self: self._record.path.split("/"), doc="`[entity, project, run_id]`.")
-    url = property(lambda self: f"modelyard show {self._record.path}", doc="The command that shows it.")
-    lastHistoryStep = property(lambda self: self._record.last_step, doc="The largest step; -1 without rows.")  # noqa: N815  # as users know it
-
-    @property
-    def created_at(self) -> str:
-        """ISO 8601, UTC."""
-        return self._record.create_time.isoformat()
-
-    @property
-    def heartbeat_at(self) -> str | None:
-        """When it was last heard of: ISO 8601, UTC."""
-        moment: datetime.datetime | None = self._record.heartbeat_time
-        return moment.isoformat() if moment else None
-
-    def scan_history(
-        self,
-        keys: list[str] | None = None,
-        page_size: int = 1000,
-        min_step: int = 0,
-        max_step: int | None = None,
-    ) -> Iterator[dict[str, Any]]:
-        """Its rows, with `_step`, `_timestamp` and `_runtime`; with `keys` only those that have one."""
-        from modelyard.scan import rows
-
-        started = self._record.create_time.timestamp()
-        return rows(self._connection, self._record.id, started, keys or (), min_step, max_step or 0)
-
-    def __repr__(self) -> str:
-        return f"<Run {self._record.path} ({self.state})>"

@@ -62,12 +62,12 @@ class ArtifactFacts:
         """Sum of the sizes of its files, in bytes."""
         if self._version is not None:
             return self._version.size
-        return sum(entry.size for entry in self._draft.entries.values())
+        return sum(entry.size or 0 for entry in self._draft.everything.values())
 
     @property
     def file_count(self) -> int:
         """Number of its files."""
-        return self._version.file_count if self._version else len(self._draft.entries)
+        return self._version.file_count if self._version else len(self._draft.everything)
 
     # What only a logged version has: on a draft these raise ArtifactNotLoggedError.
 
@@ -123,6 +123,7 @@ class ArtifactFacts:
     @property
     def url(self) -> str:
         """The command that shows it: there is no page yet."""
+        self._logged("url")
         return f"modelyard show {self.qualified_name}"
 
     @property

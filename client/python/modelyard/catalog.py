@@ -5,7 +5,7 @@ Imported when first needed: it brings grpc and Protobuf along.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -19,6 +19,7 @@ from modelyard.v1 import run_pb2 as run_pb
 from modelyard.v1 import value_pb2
 
 _PAGE = 200
+_BATCH = 1_000
 Found = tuple[records.Version, records.Link | None]
 """A version, and the link that a reference went through."""
 
@@ -39,6 +40,33 @@ def get_version(connection: Connection, version_id: str) -> records.Version:
     """A version by its id. Errors: NotFound."""
     request = artifact_pb.GetModelArtifactVersionRequest(id=version_id)
     return records.version(connection.artifacts.GetModelArtifactVersion(request).version)
+
+
+def find_version(connection: Connection, ref: str) -> records.Version | None:
+    """The version that a full reference means now; None when there is none."""
+    try:
+        return resolve(connection, ref)[0]
+    except errors.NotFound:
+        return None
+
+
+def versions_by_id(connection: Connection, ids: Sequence[str]) -> list[records.Version]:
+    """Versions by their ids, in the same order, without those that are deleted."""
+    found: list[records.Version] = []
+    for start in range(0, len(ids), _BATCH):
+        request = artifact_pb.BatchGetModelArtifactVersionsRequest(
+            requests=[
+                artifact_pb.GetModelArtifactVersionRequest(id=each) for each in ids[start : start + _BATCH]
+            ]
+        )
+        reply = connection.artifacts.BatchGetModelArtifactVersions(request)
+        found += [records.version(each.version) for each in reply.results if each.HasField("version")]
+    return found
+
+
+def linked_to(connection: Connection, version_id: str) -> Sequence[str]:
+    """Full references of the links to a version, as they stand now. Errors: NotFound."""
+    return get_version(connection, version_id).linked_to
 
 
 def get_link(connection: Connection, ref: str) -> records.Link:
@@ -82,11 +110,24 @@ def unlink(connection: Connection, link_id: str) -> None:
     connection.registry.DeleteRegisteredModelVersion(model_pb.DeleteRegisteredModelVersionRequest(id=link_id))
 
 
-def move_aliases(connection: Connection, ref: str, moves: Mapping[str, str]) -> None:
-    """Sets (`vN`) and removes (empty) aliases of one artifact or registered model, all or none."""
-    updates = [model_pb.AliasUpdate(alias=alias, version=version) for alias, version in moves.items()]
-    if updates:
-        connection.registry.UpdateAliases(model_pb.UpdateAliasesRequest(ref=ref, updates=updates))
+def move_aliases(
+    connection: Connection, ref: str, moves: Mapping[str, str], *, expected: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Sets (`vN`) and removes (empty) aliases of one artifact or registered model, all or none.
+
+    `expected` says where an alias has to stand before (empty: nowhere). Returns
+    where every alias stands then. Errors: AliasChanged, NotFound, InvalidField.
+    """
+    if not moves:
+        return {}
+    updates = []
+    for alias, version in moves.items():
+        update = model_pb.AliasUpdate(alias=alias, version=version)
+        if expected is not None and alias in expected:
+            update.expected_version = expected[alias]
+        updates.append(update)
+    reply = connection.registry.UpdateAliases(model_pb.UpdateAliasesRequest(ref=ref, updates=updates))
+    return {position.alias: position.version for position in reply.aliases}
 
 
 def update_version(connection: Connection, version_id: str, changes: Mapping[str, Any]) -> records.Version:
@@ -110,43 +151,11 @@ def delete_version(connection: Connection, version_id: str, delete_aliases: bool
     connection.artifacts.DeleteModelArtifactVersion(request)
 
 
-def artifacts(connection: Connection, entity: str, project: str) -> Iterator[records.Collection]:
-    """The artifacts of a project, by name; of every project when it is empty."""
-    request = artifact_pb.ListModelArtifactsRequest(entity=entity, project=project, page_size=_PAGE)
-    for page in _pages(connection.artifacts.ListModelArtifacts, request):
-        yield from map(records.collection, page.model_artifacts)
-
-
-def registered_models(connection: Connection, entity: str, project: str) -> Iterator[records.Collection]:
-    """The registered models of a registry, by name; of every one when it is empty."""
-    request = model_pb.ListRegisteredModelsRequest(entity=entity, project=project, page_size=_PAGE)
-    for page in _pages(connection.registry.ListRegisteredModels, request):
-        yield from map(records.collection, page.registered_models)
-
-
-def versions(connection: Connection, artifact_id: str) -> Iterator[records.Version]:
-    """The versions of an artifact, newest first."""
-    request = artifact_pb.ListModelArtifactVersionsRequest(id=artifact_id, page_size=_PAGE)
-    for page in _pages(connection.artifacts.ListModelArtifactVersions, request):
-        yield from map(records.version, page.versions)
-
-
-def links(connection: Connection, model_id: str) -> Iterator[records.Link]:
-    """The links of a registered model, newest first."""
-    request = model_pb.ListRegisteredModelVersionsRequest(id=model_id, page_size=_PAGE)
-    for page in _pages(connection.registry.ListRegisteredModelVersions, request):
-        yield from map(records.link, page.versions)
-
-
-def runs(
-    connection: Connection, entity: str, project: str, condition: str = "", order: str = ""
-) -> Iterator[records.RunRecord]:
-    """The runs of a project, newest first unless `order` says otherwise; `condition` as ListRuns takes it."""
-    request = run_pb.ListRunsRequest(
-        entity=entity, project=project, page_size=_PAGE, filter=condition, order_by=order
+def delete_artifact(connection: Connection, artifact_id: str, *, delete_aliases: bool) -> None:
+    """Deletes an artifact with its versions. Errors: VersionHasAliases, VersionLinked."""
+    connection.artifacts.DeleteModelArtifact(
+        artifact_pb.DeleteModelArtifactRequest(id=artifact_id, delete_aliases=delete_aliases)
     )
-    for page in _pages(connection.runs.ListRuns, request):
-        yield from map(records.run, page.runs)
 
 
 def get_run(connection: Connection, entity: str, project: str, run_id: str) -> records.RunRecord:
@@ -158,12 +167,3 @@ def get_run(connection: Connection, entity: str, project: str, run_id: str) -> r
 def run_by_id(connection: Connection, run_id: str) -> records.RunRecord:
     """A run by its global id. Errors: NotFound."""
     return records.run(connection.runs.GetRun(run_pb.GetRunRequest(id=run_id)).run)
-
-
-def _pages(call: Any, request: Any) -> Iterator[Any]:
-    while True:
-        page = call(request)
-        yield page
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token

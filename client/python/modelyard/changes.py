@@ -6,37 +6,74 @@ import datetime
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelyard import catalog, refs
+from modelyard import catalog, errors, records, refs
 from modelyard.metadata import checked_metadata
 
 if TYPE_CHECKING:
     from modelyard.artifact import Artifact
+    from modelyard.connection import Connection
 
 
 def save(artifact: Artifact) -> None:
-    """Sends what differs from the server's version, then takes over what the server has."""
+    """Sends what differs from the server's version, then takes over what the server has.
+
+    Of tags and aliases only what this artifact's lists added and removed: what
+    others changed since they were read stays.
+    """
     version, connection, settings = artifact._server("save")
     changed: dict[str, Any] = {}
     if (artifact.description or "") != version.description:
         changed["description"] = artifact.description or ""
     if artifact.metadata != version.metadata:
         changed["metadata"] = checked_metadata(artifact.metadata)
-    if sorted(artifact.tags) != sorted(version.tags):
-        changed["tags"] = [refs.check_tag(tag) for tag in artifact.tags]
     expires = None if artifact.ttl is None else version.create_time + artifact.ttl
     if not _same_moment(expires, version.expire_time):
         changed["expire_time"] = expires
+    tags = artifact.tags
+    if tags.added or tags.removed:
+        stored = catalog.get_version(connection, version.id).tags
+        changed["tags"] = list(dict.fromkeys([*(t for t in stored if t not in tags.removed), *tags.added]))
     if changed:
         catalog.update_version(connection, version.id, changed)
-    holder = artifact._link or version
-    moves = {alias: "" for alias in holder.aliases if alias not in artifact.aliases}
-    for alias in artifact.aliases:
-        if alias not in holder.aliases:
-            moves[refs.check_alias(alias)] = f"v{holder.number}"
-    catalog.move_aliases(connection, f"{holder.entity}/{holder.project}/{holder.name}", moves)
+    _move_aliases(connection, artifact)
     link = artifact._link and catalog.get_link(connection, artifact._link.ref)
     fresh = link.source if link else catalog.get_version(connection, version.id)
     artifact._become(connection, settings, fresh, link)
+
+
+def _move_aliases(connection: Connection, artifact: Artifact) -> None:
+    """Sets what was added and removes what was removed, in one step.
+
+    An alias is removed only where it still stands here: one that somebody moved
+    meanwhile stays where they put it.
+    """
+    holder = artifact._holder
+    here = f"v{holder.number}"
+    moves = dict.fromkeys(artifact.aliases.added, here)
+    removed = artifact.aliases.removed
+    while moves or removed:
+        gone = dict.fromkeys(removed, "")
+        try:
+            catalog.move_aliases(
+                connection, collection_ref(holder), moves | gone, expected=dict.fromkeys(gone, here)
+            )
+        except errors.AliasChanged:
+            there = _aliases_now(connection, artifact)
+            removed = [alias for alias in removed if alias in there]
+        else:
+            return
+
+
+def _aliases_now(connection: Connection, artifact: Artifact) -> tuple[str, ...]:
+    version, _, _ = artifact._server("aliases")
+    if artifact._link is not None:
+        return catalog.get_link(connection, artifact._link.ref).aliases
+    return catalog.get_version(connection, version.id).aliases
+
+
+def collection_ref(holder: records.Version | records.Link) -> str:
+    """`entity/project/name` of what a version or a link belongs to."""
+    return f"{holder.entity}/{holder.project}/{holder.name}"
 
 
 def link(artifact: Artifact, target_path: str, aliases: Sequence[str] | str | None = None) -> Artifact:
@@ -54,7 +91,8 @@ def target_ref(target_path: str, entity: str) -> str:
     ref = refs.parse(target_path)
     if ref.alias:
         raise ValueError(f"{target_path!r}: a target has no alias or version; pass aliases=[…]")
-    return f"{ref.entity or entity}/{ref.project or refs.REGISTRY_PROJECT}/{ref.name}"
+    owner = ref.entity or entity
+    return f"{owner}/{ref.project or refs.REGISTRY_PROJECT}/{ref.name}".lstrip("/")
 
 
 def alias_list(aliases: Sequence[str] | str | None) -> list[str]:

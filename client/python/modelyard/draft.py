@@ -8,14 +8,19 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from modelyard import refs, terminal
-from modelyard.errors import UsageError
 from modelyard.manifest import LocalFile
+from modelyard.verifying import same_content
+
+if TYPE_CHECKING:
+    from modelyard.entry import ArtifactEntry
+    from modelyard.manifest import FileEntry
 
 _FICLONE = 0x40049409  # Linux: share the blocks of a file until either side changes
 NOT_A_PATH = "path must be a file, directory or external reference like s3://bucket/path"
@@ -23,23 +28,39 @@ NOT_A_PATH = "path must be a file, directory or external reference like s3://buc
 
 @dataclass(frozen=True)
 class DraftEntry:
-    """A file of a draft: its path in the manifest, where its bytes are, its size in bytes."""
+    """A file of a draft: its path in the manifest, where its bytes are, its size in bytes.
+
+    Of a reference `local_path` is empty, and `size` 0 where it is not known.
+    """
 
     path: str
     local_path: str
     size: int
+    reference: FileEntry | None = None
+
+    @property
+    def ref(self) -> str | None:
+        """URI of a reference; None for a file."""
+        return self.reference.uri if self.reference else None
+
+
+def content_at(path: Any) -> tuple[list[LocalFile], list[FileEntry]]:
+    """What `log_model(path)` means: one file, all below a folder, or what a URI stands for.
+
+    ValueError for anything else, TypeError for what is no path at all.
+    """
+    if isinstance(path, str) and "://" in path:
+        from modelyard import references
+
+        return [], references.expand(path)
+    return files_at(path), []
 
 
 def files_at(path: Any) -> list[LocalFile]:
-    """What `log_model(path)` means: one file, or all below a folder.
-
-    ValueError for anything else, TypeError for what is no path at all,
-    UsageError for a reference.
-    """
+    """One file, or all below a folder. ValueError, TypeError for anything else."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path must be a str or a Path, not {type(path).__name__}")
     text = os.fspath(path)
-    refuse_reference(text)
     source = Path(text).expanduser().absolute()
     if source.is_dir():
         return list(files_below(source))
@@ -48,37 +69,75 @@ def files_at(path: Any) -> list[LocalFile]:
     raise ValueError(f"{NOT_A_PATH}: there is no {text!r}")
 
 
-def refuse_reference(uri: str) -> None:
-    """UsageError for a URI: this release keeps files only."""
-    if "://" in uri:
-        raise UsageError(
-            f"{uri!r} is a reference, and this release keeps files only: download it and log the local path"
-        )
-
-
 def files_below(folder: Path, prefix: str = "") -> Iterator[LocalFile]:
     """All files below a folder, by path. Links to folders are not followed."""
-    for root, folders, names in os.walk(folder):
+    # Strings all the way: with thousands of files, Path objects would take longer than the rest.
+    top = os.fspath(folder)
+    for root, folders, names in os.walk(top):
         for name in sorted(folders):
             if os.path.islink(os.path.join(root, name)):
                 terminal.termwarn(f"{os.path.join(root, name)} is a link to a folder and is left out")
         folders.sort()
+        below = [part for part in (prefix, root[len(top) :].strip(os.sep)) if part]
+        start = "".join(f"{part}/" for part in below)
         for name in sorted(names):
-            source = Path(root, name)
-            path = source.relative_to(folder).as_posix()
-            yield LocalFile(refs.check_manifest_path(f"{prefix}/{path}" if prefix else path), source)
+            yield LocalFile(refs.check_manifest_path(start + name), os.path.join(root, name))
+
+
+REMOVED_LIMIT = 10_000
 
 
 class Draft:
-    """Files by their path. What may change before it is logged is copied at once."""
+    """Files by their path. What may change before it is logged is copied at once.
+
+    A draft may rest on a version: then it has that version's entries too,
+    without `removed` ones.
+    """
 
     def __init__(self) -> None:
         self.entries: dict[str, DraftEntry] = {}
+        self.base_version_id = ""
+        self.removed: set[str] = set()
+        self._kept: dict[str, ArtifactEntry] = {}
+        self._folders: Counter[str] = Counter()  # how many files lie below each
         self._staging: Path | None = None
+
+    def rest_on(self, version_id: str, entries: Mapping[str, ArtifactEntry]) -> None:
+        """Takes the entries of a version over."""
+        self.base_version_id = version_id
+        self._kept = dict(entries)
+        for path in entries:
+            self._folders.update(_parents(path))
+
+    @property
+    def everything(self) -> dict[str, ArtifactEntry | DraftEntry]:
+        """What it holds, by path: files added, and those of the version it rests on."""
+        found: dict[str, ArtifactEntry | DraftEntry] = {**self._kept, **self.entries}
+        return dict(sorted(found.items()))
 
     def files(self) -> list[LocalFile]:
         """What to upload."""
-        return [LocalFile(entry.path, Path(entry.local_path)) for entry in self.entries.values()]
+        return [
+            LocalFile(entry.path, Path(entry.local_path))
+            for entry in self.entries.values()
+            if entry.reference is None
+        ]
+
+    def references(self) -> list[FileEntry]:
+        """What is to be recorded without its bytes."""
+        return [entry.reference for entry in self.entries.values() if entry.reference is not None]
+
+    def add_references(self, found: Sequence[FileEntry]) -> list[DraftEntry]:
+        """Adds references, all or none. ValueError when a path is taken by other content."""
+        entries = [DraftEntry(entry.path, "", entry.size or 0, entry) for entry in found]
+        for entry in entries:
+            known = self.entries.get(entry.path) or self._kept.get(entry.path)
+            if known is not None and known != entry:
+                raise ValueError(f"{entry.path!r} was added before with other content")
+            self._check_shape(entry.path)
+        for entry in entries:
+            self._register(entry)
+        return entries
 
     def add(self, source: Path, path: str, *, copy: bool, overwrite: bool = False) -> DraftEntry:
         """Adds a file. ValueError when the path is taken by other content and `overwrite` is not said."""
@@ -87,9 +146,12 @@ class Draft:
             raise ValueError(f"{str(source)!r} is not a file")
         known = self.entries.get(path)
         if known is not None and not overwrite:
-            if not filecmp.cmp(known.local_path, source, shallow=False):
+            if known.reference or not filecmp.cmp(known.local_path, source, shallow=False):
                 raise ValueError(f"{path!r} was added before with other content; overwrite=True replaces it")
             return known
+        kept = self._kept.get(path)
+        if kept is not None and not overwrite and not same_content(kept, source):
+            raise ValueError(f"{path!r} is there with other content; overwrite=True replaces it")
         self._check_shape(path)
         place = _copy(source, self._new_place()) if copy else source.absolute()
         return self._enter(path, place)
@@ -100,7 +162,7 @@ class Draft:
         refs.check_manifest_path(path)
         if mode not in {"x", "w", "xb", "wb", "x+", "w+"}:
             raise ValueError(f"mode must be one of x, w, xb, wb, not {mode!r}")
-        if path in self.entries and "x" in mode:
+        if (path in self.entries or path in self._kept) and "x" in mode:
             raise ValueError(f"{path!r} was added before; mode='w' replaces it")
         self._check_shape(path)
         place = self._new_place()
@@ -112,24 +174,36 @@ class Draft:
 
     def remove(self, path: str) -> None:
         """Takes out a file, or all below a folder. FileNotFoundError when there is none."""
-        gone = [name for name in self.entries if name == path or name.startswith(path.rstrip("/") + "/")]
+        below = path.rstrip("/") + "/"
+        gone = [name for name in self.everything if name == path or name.startswith(below)]
         if not gone:
             raise FileNotFoundError(f"No such file: {path}")
+        removed = self.removed.union(name for name in gone if name in self._kept)
+        if len(removed) > REMOVED_LIMIT:
+            raise ValueError(
+                f"at most {REMOVED_LIMIT} files of a version can be removed: make a new Artifact"
+            )
+        self.removed = removed
         for name in gone:
-            del self.entries[name]
+            self.entries.pop(name, None)
+            self._kept.pop(name, None)
+            self._folders.subtract(_parents(name))
 
     def _enter(self, path: str, place: Path) -> DraftEntry:
-        entry = DraftEntry(path, str(place), place.stat().st_size)
-        self.entries[path] = entry
+        return self._register(DraftEntry(path, str(place), place.stat().st_size))
+
+    def _register(self, entry: DraftEntry) -> DraftEntry:
+        if entry.path not in self.entries and entry.path not in self._kept:
+            self._folders.update(_parents(entry.path))
+        self.entries[entry.path] = entry
         return entry
 
     def _check_shape(self, path: str) -> None:
         """A path cannot be a file and a folder at once."""
-        parents = path.split("/")
-        for depth in range(1, len(parents)):
-            if "/".join(parents[:depth]) in self.entries:
-                raise ValueError(f"{path!r}: {'/'.join(parents[:depth])!r} is a file already")
-        if any(name.startswith(path + "/") for name in self.entries):
+        for parent in _parents(path):
+            if parent in self.entries or parent in self._kept:
+                raise ValueError(f"{path!r}: {parent!r} is a file already")
+        if self._folders[path] > 0:
             raise ValueError(f"{path!r} is a folder already")
 
     def _new_place(self) -> Path:
@@ -139,6 +213,12 @@ class Draft:
         handle, name = tempfile.mkstemp(dir=self._staging)
         os.close(handle)
         return Path(name)
+
+
+def _parents(path: str) -> list[str]:
+    """The folders a path lies in: of `a/b/c`, `a` and `a/b`."""
+    parts = path.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def _copy(source: Path, target: Path) -> Path:

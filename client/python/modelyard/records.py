@@ -91,6 +91,15 @@ class Collection:
 
 
 @dataclass(frozen=True)
+class Registry:
+    """A project that holds registered models."""
+
+    entity: str
+    name: str
+    registered_model_count: int
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """A run as the server has it."""
 
@@ -154,8 +163,8 @@ def version(message: Any) -> Version:
         file_count=message.file_count,
         deleted=message.state == 2,
         created_by=message.created_by,
-        create_time=_time(message.create_time),
-        update_time=_time(message.update_time),
+        create_time=time_of(message.create_time),
+        update_time=time_of(message.update_time),
         expire_time=_time_or_none(message, "expire_time"),
         producer_run_id=message.producer_run_id,
         history_step=message.history_step,
@@ -175,7 +184,7 @@ def link(message: Any) -> Link:
         aliases=tuple(message.aliases),
         source=version(message.source),
         created_by=message.created_by,
-        create_time=_time(message.create_time),
+        create_time=time_of(message.create_time),
     )
 
 
@@ -190,8 +199,8 @@ def collection(message: Any) -> Collection:
         description=message.description,
         tags=tuple(message.tags),
         version_count=message.version_count,
-        create_time=_time(message.create_time),
-        update_time=_time(message.update_time),
+        create_time=time_of(message.create_time),
+        update_time=time_of(message.update_time),
         registered=message.DESCRIPTOR.name == "RegisteredModel",
     )
 
@@ -204,7 +213,7 @@ def run(message: Any) -> RunRecord:
         entity=message.entity,
         project=message.project,
         display_name=message.display_name,
-        state=RUN_STATES[message.state] if message.state < len(RUN_STATES) else RUN_STATES[0],
+        state=run_state(message.state),
         config=values(message.config),
         summary=values(message.summary),
         notes=message.notes,
@@ -212,13 +221,18 @@ def run(message: Any) -> RunRecord:
         group=message.group,
         job_type=message.job_type,
         created_by=message.created_by,
-        create_time=_time(message.create_time),
+        create_time=time_of(message.create_time),
         heartbeat_time=_time_or_none(message, "heartbeat_time"),
         finish_time=_time_or_none(message, "finish_time"),
         exit_code=message.exit_code,
         last_step=message.last_step,
         metadata=values(message.metadata),
     )
+
+
+def run_state(number: int) -> str:
+    """The name of a RunState; one that this client does not know is `unknown`."""
+    return RUN_STATES[number] if number < len(RUN_STATES) else RUN_STATES[0]
 
 
 def as_json(record: Version | Link | Collection | RunRecord) -> dict[str, Any]:
@@ -241,10 +255,11 @@ def refs(records: Iterable[Version | Link]) -> list[str]:
     return [record.ref for record in records]
 
 
-def _time(stamp: Any) -> datetime.datetime:
+def time_of(stamp: Any) -> datetime.datetime:
+    """Of a Timestamp, in UTC."""
     moment: datetime.datetime = stamp.ToDatetime(tzinfo=datetime.UTC)
     return moment
 
 
 def _time_or_none(message: Any, field: str) -> datetime.datetime | None:
-    return _time(getattr(message, field)) if message.HasField(field) else None
+    return time_of(getattr(message, field)) if message.HasField(field) else None

@@ -7,23 +7,21 @@ import glob
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from modelyard import errors, terminal
-from modelyard.artifact import Artifact
 from modelyard.history import History
 from modelyard.run_config import Config
 from modelyard.run_summary import Definition, Summary, kinds_of
+from modelyard.run_versions import RunVersions
 from modelyard.settings import Settings
 
 if TYPE_CHECKING:
     from modelyard.records import RunRecord
     from modelyard.tracking import Tracking
-
-Aliases = Sequence[str] | str | None
 
 
 class AlertLevel(enum.Enum):
@@ -34,7 +32,7 @@ class AlertLevel(enum.Enum):
     ERROR = "ERROR"
 
 
-class Run:
+class Run(RunVersions):
     """Made by `modelyard.init()`. Ends with `finish()`, with its `with` block, or with the program.
 
     With `mode="disabled"` every call is accepted and nothing leaves the process.
@@ -200,87 +198,6 @@ class Run:
         self._history.commit()
         if self._tracking is not None:
             self._tracking.finish(self, exit_code or 0, quiet=bool(quiet))
-
-    def log_artifact(
-        self,
-        artifact_or_path: Artifact | str | os.PathLike[str],
-        name: str | None = None,
-        type: str | None = None,
-        aliases: Aliases = None,
-        tags: Sequence[str] | str | None = None,
-    ) -> Artifact:
-        """Logs an artifact, or a file or folder as one, and returns it, committed.
-
-        Equal content makes no new version. A given Artifact becomes the logged
-        one. Errors: ValueError for bad names and for another type than the name has.
-        """
-        tracking = self._check_active("log_artifact")
-        if isinstance(artifact_or_path, Artifact):
-            return tracking.artifacts.log(artifact_or_path, aliases, tags) if tracking else artifact_or_path
-        if tracking is None:
-            return Artifact(name or "disabled", type or "unspecified")
-        return tracking.artifacts.log_path(artifact_or_path, name, type, aliases, tags)
-
-    def use_artifact(
-        self,
-        artifact_or_name: Artifact | str,
-        type: str | None = None,
-        aliases: Aliases = None,
-        use_as: str | None = None,
-    ) -> Artifact:
-        """Records that the run uses a version, and returns it. A bare name: `:latest` in its project."""
-        tracking = self._check_active("use_artifact")
-        if tracking is None:
-            if isinstance(artifact_or_name, Artifact):
-                return artifact_or_name
-            return Artifact("disabled", type or "unspecified")
-        return tracking.artifacts.use(artifact_or_name, type, aliases, use_as)
-
-    def log_model(
-        self, path: str | os.PathLike[str], name: str | None = None, aliases: Aliases = None
-    ) -> None:
-        """Logs a file or a folder as a model; returns when it is committed.
-
-        Default name: `run-<run id>-<basename of path>`. The version gets the
-        aliases given, and `latest`. Errors: ValueError, AssertionError where the
-        name holds artifacts of a type without "model" in it.
-        """
-        tracking = self._check_active("log_model")
-        if tracking is not None:
-            tracking.artifacts.log_model(path, name, aliases)
-
-    def use_model(self, name: str) -> str:
-        """Downloads a model and returns its path, absolute: the file or folder, else the folder of all of it.
-
-        `[[entity/]project/]name[:alias|:vN]`. The use is recorded first. Errors:
-        NotFound (a CommError and a ValueError), AssertionError where it is no model.
-        """
-        tracking = self._check_active("use_model")
-        if tracking is None:
-            return str(self._settings.artifact_root / name.rpartition("/")[2])
-        return tracking.artifacts.use_model(name)
-
-    def link_model(
-        self,
-        path: str | os.PathLike[str],
-        registered_model_name: str,
-        name: str | None = None,
-        aliases: Aliases = None,
-    ) -> Artifact | None:
-        """Logs a path as a model and links it into `model-registry/<registered_model_name>`.
-
-        The registered model is made when it does not exist; `aliases` go to the
-        link only. A path that `use_model` returned, unchanged, is not logged again.
-        """
-        tracking = self._check_active("link_model")
-        if tracking is None:
-            return None
-        return tracking.artifacts.link_model(path, registered_model_name, name, aliases)
-
-    def link_artifact(self, artifact: Artifact, target_path: str, aliases: Aliases = None) -> Artifact:
-        """Links a version (a draft is logged first) into `name`, `project/name` or `entity/project/name`."""
-        tracking = self._check_active("link_artifact")
-        return tracking.artifacts.link(artifact, target_path, aliases) if tracking else artifact
 
     def save(
         self, glob_str: str | os.PathLike[str], base_path: str | None = None, policy: str = "live"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from modelyard import catalog, records, refs, transfer
+from modelyard import catalog, distributed, errors, offline, records, refs, terminal, transfer
 from modelyard.artifact import Artifact
 from modelyard.changes import alias_list, target_ref
 from modelyard.connection import Connection
-from modelyard.draft import files_at, refuse_reference
+from modelyard.draft import content_at
 from modelyard.history import History
 from modelyard.settings import Settings
 
@@ -42,17 +43,35 @@ class RunArtifacts:
         self, artifact: Artifact, aliases: Aliases = None, tags: Sequence[str] | str | None = None
     ) -> Artifact:
         """Commits a draft: that very object becomes the logged one. A logged one takes aliases and tags."""
-        labels = [refs.check_tag(tag) for tag in ([tags] if isinstance(tags, str) else tags or ())]
         if not artifact.is_draft:
-            artifact.aliases += [alias for alias in alias_list(aliases) if alias not in artifact.aliases]
-            artifact.tags += [tag for tag in labels if tag not in artifact.tags]
+            artifact.aliases.extend(alias_list(aliases))
+            artifact.tags.extend([tags] if isinstance(tags, str) else tags or ())
             artifact.save()
             return artifact
-        names = dict.fromkeys([*alias_list(artifact.aliases), *alias_list(aliases)])
-        draft = self._draft(artifact.name, artifact.type, list(names), [*artifact.tags, *labels], artifact)
-        version = self._upload(draft, artifact._draft.files())
+        artifact.tags.extend([tags] if isinstance(tags, str) else tags or ())
+        names = list(dict.fromkeys([*alias_list(artifact.aliases), *alias_list(aliases)]))
+        version = self._commit(artifact, names, self._base_of(artifact))
         artifact._become(self._connection, self._settings, version)
         return artifact
+
+    def upsert(self, draft: Artifact, distributed_id: str | None) -> None:
+        """Adds a draft's files to those that other runs gather for the same version."""
+        staging = self._staging(draft, distributed_id)
+        distributed.gather(self._connection, self._place, staging, partial(self._gather, draft))
+
+    def finish(self, draft: Artifact, distributed_id: str | None) -> Artifact:
+        """Makes the version of what was gathered and the draft's files; the draft becomes it."""
+        staging = self._staging(draft, distributed_id)
+        names = alias_list(draft.aliases)
+        version = distributed.finish(
+            self._connection,
+            self._place,
+            draft.name,
+            staging,
+            lambda _, base: self._commit(draft, names, base),
+        )
+        draft._become(self._connection, self._settings, version)
+        return draft
 
     def log_path(
         self,
@@ -63,22 +82,22 @@ class RunArtifacts:
         tags: Sequence[str] | str | None,
     ) -> Artifact:
         """Commits a file or a folder as a version of `name`."""
-        files = files_at(path)
+        files, references = content_at(path)
         labels = [refs.check_tag(tag) for tag in ([tags] if isinstance(tags, str) else tags or ())]
         name = refs.check_artifact_name(name) if name else self._default_name(path)
         draft = self._draft(name, kind or "unspecified", alias_list(aliases), labels)
-        return Artifact._of(self._connection, self._settings, self._upload(draft, files))
+        return Artifact._of(self._connection, self._settings, self._upload(draft, files, references))
 
     def log_model(self, path: Any, name: str | None, aliases: Aliases) -> Artifact:
         """Commits a file or a folder as a model; an existing name keeps its type."""
-        files = files_at(path)
+        files, references = content_at(path)
         name = refs.check_artifact_name(name) if name else self._default_name(path)
         known = catalog.find_artifact(self._connection, self._qualified(name))
         kind = known.type if known else "model"
         assert "model" in kind, (
             f"{name!r} holds artifacts of type {kind!r}: log_model needs a type that contains 'model'"
         )
-        version = self._upload(self._draft(name, kind, alias_list(aliases), []), files)
+        version = self._upload(self._draft(name, kind, alias_list(aliases), []), files, references)
         return Artifact._of(self._connection, self._settings, version)
 
     def use(
@@ -88,26 +107,41 @@ class RunArtifacts:
         if isinstance(artifact_or_name, Artifact):
             artifact = artifact_or_name
             if artifact.is_draft:
-                self.log(artifact, aliases)
+                self.log(artifact)
         else:
             artifact = self._resolve(artifact_or_name)
         if kind is not None and artifact.type != kind:
             raise ValueError(f"{artifact.name} is of type {artifact.type!r}, not {kind!r}")
-        catalog.use(self._connection, self._run.id, artifact.id, use_as or artifact.use_as or "")
+        artifact.use_as = use_as or artifact.use_as
+        catalog.use(self._connection, self._run.id, artifact.id, artifact.use_as or "")
+        if names := alias_list(aliases):
+            artifact.aliases.extend(names)
+            artifact.save()
         return artifact
 
     def use_model(self, name: str) -> str:
         """Records the use of a model, downloads it and returns where it is."""
-        artifact = self._resolve(name)
+        kept = offline.find_unreachable(self._connection, self._settings, self._qualified(name))
+        artifact = self._resolve(name) if kept is None else self._artifact(kept)
         assert "model" in artifact.type, (
             f"{artifact.name} is of type {artifact.type!r}: use_model needs a type that contains 'model'; "
             "use_artifact takes any"
         )
-        catalog.use(self._connection, self._run.id, artifact.id)
-        root = Path(artifact.download())
-        tops = {path.split("/", 1)[0] for path in artifact.manifest.entries}
-        place = root / tops.pop() if len(tops) == 1 else root
+        root = self._settings.artifact_root / artifact.source_name
         version, _, _ = artifact._server("use_model")
+        if kept is None:
+            catalog.use(self._connection, self._run.id, artifact.id)
+            entries = transfer.download(
+                self._connection, version, root, cache=offline.cache_of(self._settings)
+            )
+            offline.keep(self._settings, version, artifact._link)
+        else:
+            terminal.termwarn(
+                f"the server cannot be reached: {kept.ref} comes from the local cache; no use is recorded"
+            )
+            entries = offline.download(self._settings, kept, root)
+        tops = {entry.path.split("/", 1)[0] for entry in entries}
+        place = root / tops.pop() if len(tops) == 1 else root
         self._used[place] = (version, _fingerprint(place))
         return str(place)
 
@@ -132,10 +166,12 @@ class RunArtifacts:
             artifact._become(self._connection, self._settings, fresh)
         return Artifact._of(self._connection, self._settings, link.source, link)
 
+    def _artifact(self, version: records.Version) -> Artifact:
+        return Artifact._of(self._connection, self._settings, version)
+
     def _resolve(self, name: str) -> Artifact:
         if not isinstance(name, str):
             raise TypeError(f"a version is named by a str, not {type(name).__name__}")
-        refuse_reference(name)
         version, link = catalog.resolve(self._connection, self._qualified(name))
         return Artifact._of(self._connection, self._settings, version, link)
 
@@ -146,8 +182,43 @@ class RunArtifacts:
         )
 
     def _default_name(self, path: Any) -> str:
-        base = re.sub(r"[^A-Za-z0-9_.\-]", "-", Path(os.fspath(path)).expanduser().absolute().name)
-        return f"run-{self._run.run_id}-{base}"[: refs.NAME_LIMIT]
+        base = Path(os.fspath(path)).expanduser().absolute().name
+        return refs.artifact_name(f"run-{self._run.run_id}-{base}")
+
+    @property
+    def _place(self) -> str:
+        return f"{self._run.entity}/{self._run.project}"
+
+    def _base_of(self, artifact: Artifact) -> str:
+        """The version whose entries a draft keeps: what it rests on, else the newest of the name."""
+        if artifact._draft.base_version_id or not artifact.incremental:
+            return artifact._draft.base_version_id
+        newest = catalog.find_version(self._connection, f"{self._place}/{artifact.name}:{refs.LATEST}")
+        return newest.id if newest else ""
+
+    def _staging(self, draft: Artifact, distributed_id: str | None) -> str:
+        shared = distributed_id or self._run.group
+        if not shared:
+            raise TypeError("several runs make one version only in a group, or with a distributed_id")
+        if draft.incremental or draft._draft.base_version_id:
+            raise errors.UsageError("a version that several runs make cannot rest on another one")
+        return distributed.staging_name(draft.name, shared)
+
+    def _commit(self, artifact: Artifact, aliases: list[str], base: str) -> records.Version:
+        draft = self._draft(artifact.name, artifact.type, aliases, list(artifact.tags), artifact)
+        content = artifact._draft
+        resting = replace(draft, base_version_id=base, removed_paths=sorted(content.removed))
+        return self._upload(resting, content.files(), content.references())
+
+    def _gather(self, artifact: Artifact, staging: str, base: str) -> records.Version:
+        # Without the run: what it makes is the finished version, not the steps to it.
+        draft = replace(self._draft(staging, artifact.type, [], []), run_id="", base_version_id=base)
+        content = artifact._draft
+        cache = offline.cache_of(self._settings)
+        message, _ = transfer.upload(
+            self._connection, draft, content.files(), references=content.references(), cache=cache
+        )
+        return records.version(message)
 
     def _draft(
         self, name: str, kind: str, aliases: list[str], tags: list[str], artifact: Artifact | None = None
@@ -167,8 +238,15 @@ class RunArtifacts:
             ttl_seconds=ttl.total_seconds() if ttl else None,
         )
 
-    def _upload(self, draft: transfer.VersionDraft, files: list[transfer.LocalFile]) -> records.Version:
-        message, _ = transfer.upload(self._connection, draft, files)
+    def _upload(
+        self,
+        draft: transfer.VersionDraft,
+        files: list[transfer.LocalFile],
+        references: list[transfer.FileEntry],
+    ) -> records.Version:
+        message, _ = transfer.upload(
+            self._connection, draft, files, references=references, cache=offline.cache_of(self._settings)
+        )
         self.logged += 1
         return records.version(message)
 
@@ -185,6 +263,9 @@ class RunArtifacts:
 
 def _fingerprint(place: Path) -> _Fingerprint:
     """Path, size and time of change of every file: equal when nobody wrote to them."""
-    files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
-    stats = [(str(path), path.stat()) for path in sorted(files)]
+    if place.is_file():
+        found = [str(place)]
+    else:
+        found = [os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names]
+    stats = [(path, os.stat(path)) for path in sorted(found)]
     return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)

@@ -32,7 +32,16 @@ def run(arguments: list[str] | None = None) -> int:
     except click.Abort:
         return _failed("stopped", EXIT_ERROR)
     except errors.NotFound as error:
-        return _failed(f"{error}. `modelyard ls` shows what there is", EXIT_NOT_FOUND)
+        # Where the sentence names a command already, that is the next step.
+        hint = "" if "`" in str(error) else ". `modelyard ls` shows what there is"
+        return _failed(f"{error}{hint}", EXIT_NOT_FOUND)
+    except (errors.VersionHasAliases, errors.VersionLinked) as error:
+        return _failed(f"{error}. --delete-aliases deletes it all the same", EXIT_ERROR)
+    except errors.AliasChanged as error:
+        return _failed(f"{error}. `modelyard model history` shows who moved it", EXIT_ERROR)
+    except errors.InvalidFilter as error:
+        sentence = str(error).partition("\n")[0]
+        return _failed(f"{sentence}. `modelyard search --help` shows filters", EXIT_ERROR)
     except errors.AuthenticationError as error:
         return _failed(f"{error}. `modelyard login` keeps a key", EXIT_ERROR)
     except (errors.Error, ValueError, AssertionError, OSError) as error:

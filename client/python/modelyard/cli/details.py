@@ -23,14 +23,14 @@ _VERSIONS_SHOWN = 50
 
 def for_scripts(connection: Connection, thing: Thing) -> dict[str, Any]:
     """A thing as JSON, with its kind; a version with its files, a collection with its newest versions."""
-    from modelyard import catalog, records
+    from modelyard import records, searching
     from modelyard.transfer import manifest
 
     content: dict[str, Any] = {"kind": _kind(thing), **records.as_json(thing)}
     if isinstance(thing, records.Collection):
-        versions: Iterator[records.Link | records.Version] = catalog.versions(connection, thing.id)
+        versions: Iterator[records.Link | records.Version] = searching.versions(connection, thing.id)
         if thing.registered:
-            versions = catalog.links(connection, thing.id)
+            versions = searching.links(connection, thing.id)
         content["versions"] = [records.as_json(item) for item in islice(versions, _VERSIONS_SHOWN)]
     elif isinstance(thing, records.Version | records.Link):
         version = thing if isinstance(thing, records.Version) else thing.source

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from modelyard.cli import account, moving, viewing
+from modelyard.cli import account, artifacts, graph, labels, models, moving, search, viewing, watching
 from modelyard.version import __version__
 
 _SERVER_MISSING = 'the server is not installed. Install it: pip install "modelyard[server]"'
@@ -42,6 +42,13 @@ for _command in (
     moving.link,
     viewing.ls,
     viewing.show,
+    artifacts.artifact,
+    models.model,
+    labels.alias,
+    labels.tag,
+    graph.lineage,
+    watching.watch,
+    search.search,
     account.login,
     account.completion,
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +22,36 @@ def as_json(command: _F) -> _F:
     return click.option("--json", "json", is_flag=True, help="Print JSON, for scripts.")(command)
 
 
+def limited(command: _F) -> _F:
+    """Adds `--limit` to a command that lists."""
+    option = click.option(
+        "--limit", type=click.IntRange(1), default=50, show_default=True, help="Most lines."
+    )
+    return option(command)
+
+
+def without_asking(command: _F) -> _F:
+    """Adds `--yes` to a command that asks before it deletes."""
+    return click.option("--yes", is_flag=True, help="Do not ask on a terminal.")(command)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Asks on a terminal, unless `yes`; Abort when the answer is no. Scripts are not asked."""
+    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+        click.confirm(question, abort=True, err=True)
+
+
+def coloured(text: str, colour: str | None = None, *, bold: bool = False) -> str:
+    """Text in a colour: where output is no terminal, or NO_COLOR is set, it stays plain."""
+    return text if os.environ.get("NO_COLOR") else click.style(text, fg=colour, bold=bold or None)
+
+
+def print_rest(shown: int, limit: int, more: bool) -> None:
+    """Says on stderr that there are more than were listed."""
+    if more:
+        click.echo(f"The first {shown:,}; --limit {limit * 10} shows more.", err=True)
+
+
 def print_json(content: Any) -> None:
     """Prints JSON on stdout, on several lines."""
     click.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
@@ -30,9 +61,10 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table as wide as the terminal at most; the widest columns are cut first."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
     widths = fit([max(len(row[index]) for row in [head, *rows]) for index in range(len(head))], width)
-    for row in [head, *rows]:
+    for number, row in enumerate([head, *rows]):
         cells = [_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
-        click.echo(_GAP.join(cells).rstrip())
+        line = _GAP.join(cells).rstrip()
+        click.echo(line if number else coloured(line, bold=True))
 
 
 def fit(widths: Sequence[int], total: int) -> list[int]:

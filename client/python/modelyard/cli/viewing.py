@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,10 +10,9 @@ import click
 
 from modelyard import errors, refs
 from modelyard.cli import details
-from modelyard.cli.output import as_json, moment, print_json, print_table
-from modelyard.closing import shown
+from modelyard.cli.output import as_json, print_json, print_table
+from modelyard.cli.tables import table
 from modelyard.settings import Settings, current
-from modelyard.terminal import human_bytes
 
 if TYPE_CHECKING:
     from modelyard import records
@@ -46,7 +45,7 @@ def ls(what: str | None, limit: int, json: bool) -> None:
         return
     for kind, items in lists.items():
         if items:
-            print_table(*_table(kind, items))
+            print_table(*table(kind, items))
     if not any(lists.values()):
         click.echo("Nothing yet. `modelyard log PATH --name NAME` keeps a first model.", err=True)
 
@@ -69,7 +68,7 @@ def show(ref: str, json: bool) -> None:
         details.print_run(thing)
     elif isinstance(thing, records.Collection):
         details.print_collection(connection, thing)
-        print_table(*_table("versions", _of_collection(connection, thing, 50)))
+        print_table(*table("versions", _of_collection(connection, thing, 50)))
     elif isinstance(thing, records.Link):
         details.print_version(connection, thing.source, thing)
     else:
@@ -77,16 +76,16 @@ def show(ref: str, json: bool) -> None:
 
 
 def _project(connection: Connection, settings: Settings, text: str, limit: int) -> _Lists:
-    from modelyard import catalog
+    from modelyard import searching
 
     entity, project = ["", *text.split("/")][-2:]
     entity = entity or settings.entity or ""
     lists: dict[str, Sequence[records.Collection | records.RunRecord]] = {
-        "artifacts": _some(catalog.artifacts(connection, entity, project), limit),
-        "registered_models": _some(catalog.registered_models(connection, entity, project), limit),
+        "artifacts": _some(searching.artifacts(connection, entity, project), limit),
+        "registered_models": _some(searching.registered_models(connection, entity, project), limit),
     }
     if project:
-        lists["runs"] = _some(catalog.runs(connection, entity, project), limit)
+        lists["runs"] = _some(searching.runs(connection, entity, project), limit)
     return lists
 
 
@@ -112,33 +111,8 @@ def _versions(
 def _of_collection(
     connection: Connection, collection: records.Collection, limit: int
 ) -> Sequence[records.Version | records.Link]:
-    from modelyard import catalog
+    from modelyard import searching
 
     if collection.registered:
-        return list(islice(catalog.links(connection, collection.id), limit))
-    return list(islice(catalog.versions(connection, collection.id), limit))
-
-
-def _table(kind: str, items: Iterable[object]) -> tuple[list[str], list[list[str]]]:
-    from modelyard import records
-
-    rows: list[list[str]] = []
-    head = ["ARTIFACT" if kind == "artifacts" else "REGISTERED MODEL", "TYPE", "VERSIONS", "CHANGED"]
-    for item in items:
-        if isinstance(item, records.Collection):
-            rows.append([item.ref, item.type, str(item.version_count), moment(item.update_time)])
-        elif isinstance(item, records.RunRecord):
-            head = ["RUN", "NAME", "STATE", "STARTED", "SUMMARY"]
-            results = {key: value for key, value in item.summary.items() if not key.startswith("_")}
-            started = moment(item.create_time)
-            rows.append([item.path, item.display_name, item.state, started, shown(results)])
-        elif isinstance(item, records.Link):
-            head = ["VERSION", "ALIASES", "SOURCE VERSION", "LINKED"]
-            aliases = ", ".join(item.aliases)
-            rows.append([f"{item.name}:v{item.number}", aliases, item.source.ref, moment(item.create_time)])
-        elif isinstance(item, records.Version):
-            head = ["VERSION", "ALIASES", "SIZE", "FILES", "LOGGED"]
-            size, files = human_bytes(item.size), str(item.file_count)
-            name = f"{item.name}:v{item.number}"
-            rows.append([name, ", ".join(item.aliases), size, files, moment(item.create_time)])
-    return head, rows
+        return list(islice(searching.links(connection, collection.id), limit))
+    return list(islice(searching.versions(connection, collection.id), limit))

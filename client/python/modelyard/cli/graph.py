@@ -1,0 +1,61 @@
+"""`modelyard lineage`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from modelyard import errors
+from modelyard.cli.output import as_json, print_json
+from modelyard.settings import Settings, current
+
+if TYPE_CHECKING:
+    from modelyard.connection import Connection
+    from modelyard.lineage import Lineage
+
+
+@click.command()
+@click.argument("ref")
+@click.option("--depth", type=click.IntRange(1, 32), default=2, show_default=True, help="Most steps.")
+@click.option(
+    "--direction",
+    type=click.Choice(["both", "upstream", "downstream"]),
+    default="both",
+    show_default=True,
+    help="Towards what it was made from, or what was made from it.",
+)
+@click.option("--dot", "form", flag_value="dot", help="Print Graphviz's DOT.")
+@click.option("--mermaid", "form", flag_value="mermaid", help="Print a Mermaid flowchart.")
+@as_json
+def lineage(ref: str, depth: int, direction: str, form: str | None, json: bool) -> None:
+    """Show which runs made and used what, around a version REF or a run ([[entity/]project/]run_id).
+
+    From a run to a version is one step. Deleted runs and versions are shown too.
+    """
+    from modelyard.connection import connect
+
+    settings = current()
+    graph = _around(connect(settings), settings, ref, depth, direction)
+    if json:
+        print_json(graph.to_json())
+    elif form == "dot":
+        click.echo(graph.to_dot())
+    elif form == "mermaid":
+        click.echo(graph.to_mermaid())
+    else:
+        click.echo(str(graph))
+
+
+def _around(connection: Connection, settings: Settings, ref: str, depth: int, direction: str) -> Lineage:
+    from modelyard import lineage, records
+    from modelyard.cli.find import open_thing, open_version
+
+    try:
+        version, _ = open_version(connection, settings, ref)
+    except errors.NotFound:
+        thing = open_thing(connection, settings, ref)
+        if not isinstance(thing, records.RunRecord):
+            raise
+        return lineage.around(connection, run_id=thing.id, depth=depth, direction=direction)
+    return lineage.around(connection, version_id=version.id, depth=depth, direction=direction)

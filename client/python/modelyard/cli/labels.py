@@ -1,0 +1,124 @@
+"""`modelyard alias …` and `modelyard tag`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from modelyard import errors, refs
+from modelyard.cli.output import as_json, print_json
+
+if TYPE_CHECKING:
+    from modelyard import records
+    from modelyard.connection import Connection
+    from modelyard.settings import Settings
+
+NOWHERE = "none"
+
+
+@click.group()
+def alias() -> None:
+    """Set, move and remove aliases of versions and links."""
+
+
+@alias.command("set")
+@click.argument("ref", metavar="NAME:VERSION")
+@click.argument("aliases", nargs=-1, required=True, metavar="ALIAS...")
+@click.option("--from", "before", metavar="vN|none", help="Only if it stands there now, else exit code 1.")
+@as_json
+def set_aliases(ref: str, aliases: tuple[str, ...], before: str | None, json: bool) -> None:
+    """Set each ALIAS on a version or link, moving it from wherever it stands, all in one step."""
+    from modelyard import catalog, changes
+    from modelyard.cli.find import open_version
+    from modelyard.connection import connect
+    from modelyard.settings import current
+
+    settings = current()
+    connection = connect(settings)
+    version, link = open_version(connection, settings, ref)
+    holder = link or version
+    moves = {refs.check_alias(each): f"v{holder.number}" for each in aliases}
+    expected = None if before is None else dict.fromkeys(moves, "" if before == NOWHERE else before)
+    standing = catalog.move_aliases(connection, changes.collection_ref(holder), moves, expected=expected)
+    _say(f"{', '.join(moves)} → {holder.ref}", standing, json)
+
+
+@alias.command("rm")
+@click.argument("ref", metavar="NAME[:VERSION]")
+@click.argument("aliases", nargs=-1, required=True, metavar="ALIAS...")
+@as_json
+def remove_aliases(ref: str, aliases: tuple[str, ...], json: bool) -> None:
+    """Remove each ALIAS of an artifact or registered model; with :VERSION only if it stands there."""
+    from modelyard import catalog, changes
+    from modelyard.cli.find import open_version
+    from modelyard.connection import connect
+    from modelyard.settings import current
+
+    settings = current()
+    connection = connect(settings)
+    moves = dict.fromkeys(aliases, "")
+    expected = None
+    if refs.parse(ref).alias:
+        version, link = open_version(connection, settings, ref)
+        holder = link or version
+        collection = changes.collection_ref(holder)
+        expected = dict.fromkeys(moves, f"v{holder.number}")
+    else:
+        collection = _collection(connection, settings, ref).ref
+    standing = catalog.move_aliases(connection, collection, moves, expected=expected)
+    _say(f"Removed {', '.join(moves)} from {collection}", standing, json)
+
+
+@click.command()
+@click.argument("ref")
+@click.argument("tags", nargs=-1, metavar="[TAG]...")
+@click.option("--rm", "removed", multiple=True, metavar="TAG", help="Tag to remove; may be repeated.")
+@as_json
+def tag(ref: str, tags: tuple[str, ...], removed: tuple[str, ...], json: bool) -> None:
+    """Add tags to a version (name:vN, name:alias), an artifact or a registered model (name); print all.
+
+    The tags of a link are those of its source.
+    """
+    from modelyard.artifact import Artifact
+    from modelyard.cli.find import open_version
+    from modelyard.collection import ArtifactCollection, as_collection
+    from modelyard.connection import connect
+    from modelyard.settings import current
+
+    settings = current()
+    connection = connect(settings)
+    thing: Artifact | ArtifactCollection
+    if refs.parse(ref).alias:
+        version, link = open_version(connection, settings, ref)
+        thing = Artifact._of(connection, settings, version, link)
+    else:
+        thing = as_collection(connection, settings, _collection(connection, settings, ref))
+    for each in removed:
+        if each not in thing.tags:
+            raise errors.Error(f"{thing.qualified_name} has no tag {each!r}")
+        thing.tags.remove(each)
+    thing.tags.extend(tags)
+    if tags or removed:
+        thing.save()
+    if json:
+        print_json({"ref": thing.qualified_name, "tags": list(thing.tags)})
+    else:
+        click.echo("\n".join(thing.tags) if thing.tags else f"{thing.qualified_name} has no tags")
+
+
+def _collection(connection: Connection, settings: Settings, ref: str) -> records.Collection:
+    from modelyard.cli.find import candidates, find_collection
+
+    for candidate in candidates(refs.parse(ref), settings):
+        found = find_collection(connection, candidate)
+        if found is not None:
+            return found
+    raise errors.NotFound(f"{ref}: no such artifact or registered model")
+
+
+def _say(text: str, standing: dict[str, str], json: bool) -> None:
+    if json:
+        print_json({"aliases": standing})
+    else:
+        click.echo(text)

@@ -1,0 +1,202 @@
+"""`modelyard model …`: registered models."""
+
+from __future__ import annotations
+
+import datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from modelyard import errors, refs
+from modelyard.cli.output import (
+    as_json,
+    confirm,
+    limited,
+    moment,
+    print_facts,
+    print_json,
+    print_rest,
+    print_table,
+    without_asking,
+)
+
+if TYPE_CHECKING:
+    from modelyard.collection import RegisteredModel
+
+_VERSIONS_SHOWN = 20
+
+
+@click.group()
+def model() -> None:
+    """List, show, create and delete registered models, and see who moved their aliases.
+
+    A MODEL is name, registry/name or entity/registry/name; a bare name is in model-registry.
+    """
+
+
+@model.command("ls")
+@click.argument("registry", required=False, metavar="[[ENTITY/]REGISTRY]")
+@click.option("--filter", "condition", default="", help="Only what a filter lets through.")
+@click.option("--order", default="", help="Field, with ` desc` behind for the largest first.")
+@limited
+@as_json
+def list_models(registry: str | None, condition: str, order: str, limit: int, json: bool) -> None:
+    """List the registered models of a REGISTRY, by default of all."""
+    from modelyard import searching
+    from modelyard.cli.tables import print_records
+    from modelyard.connection import connect
+    from modelyard.settings import current
+
+    settings = current()
+    entity, project = ["", *(registry or "").strip("/").split("/")][-2:]
+    listed = searching.registered_models(
+        connect(settings), entity or settings.entity or "", project, condition, order
+    )
+    print_records("registered_models", listed, limit, json)
+
+
+@model.command()
+@click.argument("name", metavar="MODEL[:ALIAS]")
+@as_json
+def show(name: str, json: bool) -> None:
+    """Show a registered model with its card and versions, or one of its versions."""
+    from modelyard.cli import details
+
+    found, alias = _open(name)
+    if alias:
+        link = found.version(alias)
+        assert link._link is not None
+        if json:
+            print_json(details.for_scripts(found._connection, link._link))
+        else:
+            details.print_version(found._connection, link._link.source, link._link)
+    elif json:
+        print_json(details.for_scripts(found._connection, found._record))
+    else:
+        _print_model(found)
+
+
+@model.command()
+@click.argument("name", metavar="MODEL")
+@click.option("--description", help="Its card, in Markdown.")
+@click.option("--card", type=click.File(encoding="utf-8"), help="File with its card; - reads it from stdin.")
+@click.option("--tag", "tags", multiple=True, help="Label; may be repeated.")
+@click.option("--type", "kind", default="model", show_default=True, help="Type of the versions it links.")
+@as_json
+def create(
+    name: str, description: str | None, card: Any, tags: tuple[str, ...], kind: str, json: bool
+) -> None:
+    """Make a registered model without versions. Linking to a name makes it too."""
+    from modelyard import records
+    from modelyard.api import Api
+
+    if card is not None and description is not None:
+        raise click.UsageError("give --description or --card, not both")
+    text = card.read() if card is not None else description
+    made = Api().create_registered_model(name, text, tags, kind)
+    if json:
+        print_json(records.as_json(made._record))
+        return
+    click.echo(f"Made {made.qualified_name}")
+    click.echo(f"Link a version: modelyard link REF {made.qualified_name!r}", err=True)
+
+
+@model.command()
+@click.argument("name", metavar="MODEL")
+@click.option("--alias", help="Only this alias.")
+@click.option("--at", "time", help="Where the aliases stood at a time (ISO 8601; local without a zone).")
+@limited
+@as_json
+def history(name: str, alias: str | None, time: str | None, limit: int, json: bool) -> None:
+    """Show who moved which alias when, from which version to which; newest first."""
+    found, _ = _open(name)
+    if time is not None:
+        standing = found.aliases_at(time)
+        chosen = {key: value for key, value in standing.items() if alias in {None, key}}
+        if json:
+            print_json(chosen)
+        else:
+            print_table(["ALIAS", "VERSION"], [[key, value] for key, value in sorted(chosen.items())])
+        return
+    changes = list(islice(found.history(alias), limit + 1))
+    more, changes = len(changes) > limit, changes[:limit]
+    if json:
+        print_json([{**vars(change), "time": change.time.isoformat()} for change in changes])
+        return
+    rows = [
+        [
+            _second(change.time),
+            change.principal,
+            change.alias,
+            change.previous_version or "-",
+            change.version or "-",
+        ]
+        for change in changes
+    ]
+    print_table(["TIME", "WHO", "ALIAS", "FROM", "TO"], rows)
+    print_rest(len(changes), limit, more)
+
+
+@model.command("rm")
+@click.argument("name", metavar="MODEL[:ALIAS]")
+@without_asking
+@as_json
+def remove(name: str, yes: bool, json: bool) -> None:
+    """Delete a registered model with its links, or with :ALIAS one link; the linked versions stay."""
+    from modelyard.terminal import plural
+
+    found, alias = _open(name)
+    if alias:
+        link = found.version(alias)
+        gone = str(link.qualified_name)
+        confirm(f"Remove the link {gone} to {link.source_qualified_name}?", yes)
+        link.unlink()
+    else:
+        gone = str(found.qualified_name)
+        confirm(f"Delete {gone} with {plural(found.version_count, 'link')}?", yes)
+        found.delete()
+    if json:
+        print_json({"deleted": gone})
+    else:
+        click.echo(f"Deleted {gone}")
+
+
+def _open(name: str) -> tuple[RegisteredModel, str]:
+    """A registered model and the alias behind its name."""
+    from modelyard.api import Api
+
+    ref = refs.parse(name)
+    try:
+        return Api().registered_model(str(refs.Ref(ref.entity, ref.project, ref.name))), ref.alias
+    except errors.NotFound as error:
+        raise errors.NotFound(f"{error}; `modelyard model ls` lists them") from None
+
+
+def _print_model(found: RegisteredModel) -> None:
+    print_facts(
+        [
+            ("Registered model", found.qualified_name),
+            ("Type", found.type),
+            ("Tags", ", ".join(found.tags)),
+            ("Versions", str(found.version_count)),
+            ("Made", moment(found._record.create_time)),
+        ]
+    )
+    if found.description:
+        click.echo(f"\n{found.description.rstrip()}\n")
+    rows = [
+        [
+            str(link.version),
+            ", ".join(link.aliases),
+            link.source_qualified_name,
+            link.type,
+        ]
+        for link in found.versions()[:_VERSIONS_SHOWN]
+    ]
+    if rows:
+        print_table(["VERSION", "ALIASES", "SOURCE VERSION", "TYPE"], rows)
+
+
+def _second(time: datetime.datetime) -> str:
+    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S")

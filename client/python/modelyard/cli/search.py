@@ -1,0 +1,53 @@
+"""`modelyard search`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from modelyard.cli.output import as_json, limited
+
+KINDS = ("versions", "artifacts", "models", "links", "runs")
+
+
+@click.command()
+@click.argument("condition", metavar="FILTER")
+@click.option("--project", default="", help="Project or registry, or entity/project. Default: all.")
+@click.option("--kind", type=click.Choice(KINDS), default=KINDS[0], show_default=True, help="What to find.")
+@click.option("--order", default="", help="Field, with ` desc` behind for the largest first.")
+@limited
+@as_json
+def search(condition: str, project: str, kind: str, order: str, limit: int, json: bool) -> None:
+    """Find what a FILTER lets through: by default versions, in all projects.
+
+    \b
+    modelyard search 'metadata.acc >= 0.9 AND NOT tags : "old"' --order 'metadata.acc desc'
+    modelyard search 'run.config.lr < 0.01' --project digits
+    modelyard search 'aliases : "production"' --kind links
+    modelyard search 'state = "failed"' --kind runs --project digits
+
+    Operators: = != < <= > >= and : (holds), AND, OR, NOT, ( ). Text goes in quotes.
+    """
+    from modelyard.cli.tables import Record, print_records
+    from modelyard.connection import connect
+    from modelyard.settings import current
+
+    settings = current()
+    owner, _, where = project.strip("/").rpartition("/")
+    entity = owner or settings.entity or ""
+    connection = connect(settings)
+    found: Iterator[Record]
+    from modelyard import searching
+
+    if kind == "versions":
+        found = searching.versions(connection, "", condition, order, entity=entity, project=where)
+    elif kind == "links":
+        found = searching.links(connection, "", condition, order, entity=entity, project=where)
+    elif kind == "artifacts":
+        found = searching.artifacts(connection, entity, where, condition, order)
+    elif kind == "models":
+        found = searching.registered_models(connection, entity, where, condition, order)
+    else:
+        found = searching.runs(connection, entity, where, condition, order)
+    print_records("registered_models" if kind == "models" else kind, found, limit, json, full=True)

@@ -1,0 +1,83 @@
+"""The tables of what a server has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+import click
+
+from modelyard import errors, records
+from modelyard.cli.output import moment, print_json, print_rest, print_table
+from modelyard.closing import shown
+from modelyard.terminal import human_bytes
+
+T = TypeVar("T")
+Record = records.Version | records.Link | records.Collection | records.RunRecord
+
+
+def some(items: Iterator[T], limit: int) -> tuple[list[T], bool]:
+    """At most `limit` of them, and whether there are more."""
+    found = list(islice(items, limit + 1))
+    return found[:limit], len(found) > limit
+
+
+def print_records(kind: str, items: Iterator[Record], limit: int, json: bool, *, full: bool = False) -> None:
+    """A list as a table or as JSON; `full` references where it spans projects."""
+    found, more = some(_known(items), limit)
+    if json:
+        print_json({kind: [records.as_json(item) for item in found], "more": more})
+        return
+    if not found:
+        click.echo("Nothing found.", err=True)
+        return
+    print_table(*table(kind, found, full=full))
+    print_rest(len(found), limit, more)
+
+
+def _known(items: Iterator[T]) -> Iterator[T]:
+    """What is found; in a project that does not exist, nothing."""
+    try:
+        yield from items
+    except errors.NotFound:
+        return
+
+
+def table(kind: str, items: Iterable[object], *, full: bool = False) -> tuple[Sequence[str], list[list[str]]]:
+    """Head and rows of a table of one kind of things; `full` shows versions by their whole reference."""
+    head, rows = _HEADS[kind], []
+    for item in items:
+        if isinstance(item, records.Collection):
+            row = [item.ref, item.type, str(item.version_count), moment(item.update_time)]
+        elif isinstance(item, records.RunRecord):
+            row = [item.path, item.display_name, item.state, moment(item.create_time), _results(item)]
+        elif isinstance(item, records.Link):
+            head = ("VERSION", "ALIASES", "SOURCE VERSION", "LINKED")
+            row = [_named(item, full), ", ".join(item.aliases), item.source.ref, moment(item.create_time)]
+        elif isinstance(item, records.Version):
+            head = ("VERSION", "ALIASES", "METADATA", "SIZE", "LOGGED")
+            aliases, size = ", ".join(item.aliases), human_bytes(item.size)
+            row = [_named(item, full), aliases, shown(item.metadata), size, moment(item.create_time)]
+        else:
+            raise TypeError(f"no table of {type(item).__name__}")
+        rows.append(row)
+    return head, rows
+
+
+_COLLECTION = ("TYPE", "VERSIONS", "CHANGED")
+_HEADS: dict[str, tuple[str, ...]] = {
+    "artifacts": ("ARTIFACT", *_COLLECTION),
+    "registered_models": ("REGISTERED MODEL", *_COLLECTION),
+    "runs": ("RUN", "NAME", "STATE", "STARTED", "SUMMARY"),
+    "versions": ("VERSION", "ALIASES"),
+    "links": ("VERSION", "ALIASES"),
+}
+
+
+def _named(item: records.Version | records.Link, full: bool) -> str:
+    return item.ref if full else f"{item.name}:v{item.number}"
+
+
+def _results(run: records.RunRecord) -> str:
+    return shown({key: value for key, value in run.summary.items() if not key.startswith("_")})

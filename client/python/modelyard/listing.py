@@ -1,0 +1,77 @@
+"""What `Api` finds: fetched page by page, as far as it is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Generic, TypeVar, overload
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+PER_PAGE_LIMIT = 1_000
+
+
+def page_size(size: int) -> int:
+    """A page size that the server takes. ValueError below 1."""
+    if size < 1:
+        raise ValueError(f"per_page is at least 1, not {size}")
+    return min(size, PER_PAGE_LIMIT)
+
+
+class Listing(Generic[T]):
+    """Things in order. Each is fetched once, when it is first looked at; loops may be repeated.
+
+    `len` takes one call at most where the server knows how many there are
+    (`count`), and is a TypeError where it does not.
+    """
+
+    def __init__(self, items: Iterable[T], count: Callable[[], int] | None = None) -> None:
+        self._items = iter(items)
+        self._ask = count
+        self._count: int | None = None
+        self._found: list[T] = []
+        self._next = 0
+
+    def __iter__(self) -> Iterator[T]:
+        index = 0
+        while self._load(index + 1):
+            yield self._found[index]
+            index += 1
+
+    def __next__(self) -> T:
+        if not self._load(self._next + 1):
+            raise StopIteration
+        self._next += 1
+        return self._found[self._next - 1]
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        ends = (index.start, index.stop) if isinstance(index, slice) else (index, index)
+        if any(end is not None and end < 0 for end in ends) or ends[1] is None:
+            self._found.extend(self._items)
+        else:
+            self._load(ends[1] + 1)
+        return self._found[index]
+
+    def __len__(self) -> int:
+        if self._ask is None:
+            raise TypeError("the server does not count what a search finds; len(list(…)) fetches all")
+        if self._count is None:
+            self._count = self._ask()
+        return self._count
+
+    def __bool__(self) -> bool:
+        return self._load(1)
+
+    def __repr__(self) -> str:
+        first = ", ".join(map(repr, self[:3]))
+        return f"[{first}, …]" if self._load(4) else f"[{first}]"
+
+    def _load(self, count: int) -> bool:
+        """Whether there are so many."""
+        self._found.extend(islice(self._items, max(0, count - len(self._found))))
+        return len(self._found) >= count

@@ -1,0 +1,98 @@
+"""A run as `Api` finds it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from modelyard.listing import Listing
+
+if TYPE_CHECKING:
+    from modelyard.artifact import Artifact
+    from modelyard.connection import Connection
+    from modelyard.lineage import Lineage
+    from modelyard.records import RunRecord
+    from modelyard.settings import Settings
+
+
+class PublicRun:
+    """A run as the server has it."""
+
+    def __init__(self, connection: Connection, settings: Settings, record: RunRecord) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._record = record
+
+    id = property(lambda self: self._record.run_id, doc="Short id, unique in the project.")
+    name = property(lambda self: self._record.display_name, doc="Name shown to people.")
+    entity = property(lambda self: self._record.entity, doc="Who owns it.")
+    project = property(lambda self: self._record.project, doc="What it is about.")
+    state = property(lambda self: self._record.state, doc="running, finished, failed, crashed or killed.")
+    config = property(lambda self: dict(self._record.config), doc="Its inputs.")
+    summary = property(lambda self: dict(self._record.summary), doc="Its results.")
+    tags = property(lambda self: list(self._record.tags), doc="Labels.")
+    notes = property(lambda self: self._record.notes, doc="Free text.")
+    group = property(lambda self: self._record.group, doc="Name of the group of runs it belongs to.")
+    job_type = property(lambda self: self._record.job_type, doc="What part of a group it is.")
+    user = property(lambda self: self._record.created_by, doc="Who made it.")
+    metadata = property(lambda self: dict(self._record.metadata), doc="Where it ran.")
+    path = property(lambda self: self._record.path.split("/"), doc="`[entity, project, run_id]`.")
+    url = property(lambda self: f"modelyard show {self._record.path}", doc="The command that shows it.")
+    lastHistoryStep = property(lambda self: self._record.last_step, doc="The largest step; -1 without rows.")  # noqa: N815  # as users know it
+
+    @property
+    def created_at(self) -> str:
+        """ISO 8601, UTC."""
+        return self._record.create_time.isoformat()
+
+    @property
+    def heartbeat_at(self) -> str | None:
+        """When it was last heard of: ISO 8601, UTC."""
+        moment: datetime.datetime | None = self._record.heartbeat_time
+        return moment.isoformat() if moment else None
+
+    def scan_history(
+        self,
+        keys: list[str] | None = None,
+        page_size: int = 1000,
+        min_step: int = 0,
+        max_step: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Its rows, with `_step`, `_timestamp` and `_runtime`; with `keys` only those that have one."""
+        from modelyard.scan import rows
+
+        started = self._record.create_time.timestamp()
+        return rows(self._connection, self._record.id, started, keys or (), min_step, max_step or 0)
+
+    def logged_artifacts(self, per_page: int = 100) -> Listing[Artifact]:
+        """The versions it made, by reference, those that were not deleted."""
+        return self._versions("downstream")
+
+    def used_artifacts(self, per_page: int = 100) -> Listing[Artifact]:
+        """The versions it used, by reference, those that were not deleted."""
+        return self._versions("upstream")
+
+    def lineage(self, depth: int = 2, direction: str = "both") -> Lineage:
+        """Versions and runs around it: `direction` is upstream, downstream or both; `depth` 1 to 32 steps."""
+        from modelyard import lineage
+
+        return lineage.around(self._connection, run_id=self._record.id, depth=depth, direction=direction)
+
+    def _versions(self, direction: str) -> Listing[Artifact]:
+        from modelyard import catalog, lineage
+        from modelyard.artifact import Artifact
+
+        ids = lineage.versions_of(self._connection, self._record.id, direction)
+        found = catalog.versions_by_id(self._connection, ids)
+        artifacts = [Artifact._of(self._connection, self._settings, version) for version in found]
+        return Listing(artifacts, lambda: len(artifacts))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PublicRun) and self._record.id == other._record.id
+
+    def __hash__(self) -> int:
+        return hash(self._record.id)
+
+    def __repr__(self) -> str:
+        return f"<Run {self._record.path} ({self.state})>"

@@ -52,7 +52,7 @@ def test_a_page_token_belongs_to_its_query(live_server: LiveServer) -> None:
             _page(stubs, project, page_size=1, page_token=token, filter='name != "b"')
 
 
-def test_versions_with_metadata_near_its_limit_come_in_small_pages(live_server: LiveServer) -> None:
+def test_a_page_of_large_rows_is_shorter_and_leads_to_the_rest(live_server: LiveServer) -> None:
     project, token = new_project(), ""
     found: list[int] = []
     with calling(live_server.address) as stubs:
@@ -60,10 +60,9 @@ def test_versions_with_metadata_near_its_limit_come_in_small_pages(live_server: 
             metadata = {"notes": value_pb2.Value(string_value="x" * 1_000_000)}
             fast_upload.log(stubs, project, "bert", {"w": random_chunks(1, 100)}, metadata=metadata)
         while token or not found:
-            request = pb.ListModelArtifactVersionsRequest(
-                ref=f"{project}/bert", page_size=3, page_token=token
-            )
+            request = pb.ListModelArtifactVersionsRequest(ref=f"{project}/bert", page_token=token)
             reply = stubs.artifacts.ListModelArtifactVersions(request)
+            assert 0 < len(reply.versions) < 6
             found += [version.number for version in reply.versions]
             token = reply.next_page_token
     assert found == [5, 4, 3, 2, 1, 0]

@@ -210,6 +210,20 @@ def _watch(stubs: Stubs, project: str, **fields: Any) -> Any:
     return stubs.events.WatchEvents(event_pb2.WatchEventsRequest(project=project, **fields))
 
 
+def test_streams_beyond_the_limit_are_told_when_to_try_again(live_server_factory: Factory) -> None:
+    server, project = live_server_factory().start(), new_project()
+    fast_upload.log(server.stubs(), project, "bert", {"w": random_chunks(1, 100)})
+    with calling(server.address) as stubs:
+        streams = []
+        with refused("TOO_MANY_STREAMS") as refusal:
+            for _ in range(10_000):
+                streams.append(_watch(stubs, project))
+                next(streams[-1])
+        assert refusal.retry
+        for stream in streams:
+            stream.cancel()
+
+
 def test_a_client_that_pings_far_too_often_is_not_cut(live_server: LiveServer) -> None:
     """Frame by frame: gRPC's own clients would not ping as often."""
     pings = 100

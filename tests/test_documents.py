@@ -8,10 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import grpc
 import pytest
 
 from modelyard import errors, settings
+from modelyard_server import telemetry
+from modelyard_server.cli import start
+from tests.live import run_server_command
 
 ROOT = Path(__file__).parents[1]
 CODES = {code.value[0]: code.name for code in grpc.StatusCode}
@@ -64,6 +68,24 @@ def _rows_of_errors() -> list[str]:
 
 def test_the_table_of_errors_is_the_one_in_the_code() -> None:
     assert "\n".join(_rows_of_errors()) in (ROOT / "docs" / "errors.md").read_text()
+
+
+def _row_of_metric(metric: telemetry.Metric) -> str:
+    labels = ", ".join(f"`{label}`" for label in metric.labels) or "–"
+    return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |"
+
+
+def test_the_table_of_metrics_is_the_one_in_the_code() -> None:
+    rows = "\n".join(_row_of_metric(metric) for metric in telemetry.METRICS)
+    assert f"|---|---|---|---|\n{rows}\n\n" in (ROOT / "docs" / "operations.md").read_text()
+
+
+def test_every_option_of_start_is_told_by_its_help_and_its_variable() -> None:
+    help_ = run_server_command("start", "--help").stdout
+    for option in start.params:
+        assert isinstance(option, click.Option)
+        assert max(option.opts, key=len) in help_
+        assert f"env var: {option.envvar}" in " ".join(help_.split())
 
 
 @pytest.mark.parametrize("suffix", sorted(settings.FIELDS.values()))

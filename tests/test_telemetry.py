@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -122,6 +124,20 @@ def test_refused_calls_are_counted_by_their_status(measured: LiveServer) -> None
     assert found["modelyard_requests_total", (CREATE_RUN, "INVALID_ARGUMENT")] == 1
     assert found["modelyard_requests_total", (CREATE_RUN, "OK")] == 1
     assert found["modelyard_request_seconds_count", (CREATE_RUN,)] == 2
+
+
+def test_a_call_whose_deadline_passed_is_counted_as_cancelled(live_server_factory: Factory) -> None:
+    server = live_server_factory("--metrics-port", "0").start()
+    make_run(server)
+    with closing(sqlite3.connect(server.data / "modelyard.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")  # nobody else writes meanwhile
+        run = run_pb2.Run(project=new_project())
+        with pytest.raises(grpc.RpcError) as caught:
+            server.stubs().runs.CreateRun(run_pb2.CreateRunRequest(run=run), timeout=0.3)
+        other.execute("ROLLBACK")
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    late = ("modelyard_requests_total", (CREATE_RUN, "CANCELLED"))
+    until(addresses(server)[0], lambda samples: samples.get(late) == 1)
 
 
 def test_pools_tell_how_long_work_waits_for_a_thread(measured: LiveServer) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
@@ -21,7 +22,8 @@ log = logging.getLogger(__name__)
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-_FLUSH_MILLISECONDS = 3_000
+_LAST_SECONDS = 5.0
+"""How long a server that stops waits until its last spans are sent."""
 
 
 def start(settings: Settings, stack: ExitStack) -> None:
@@ -112,8 +114,10 @@ def _export_spans(endpoint: str, stack: ExitStack) -> None:
     provider.add_span_processor(BatchSpanProcessor(exporter))
 
     def end() -> None:
-        provider.force_flush(_FLUSH_MILLISECONDS)
-        provider.shutdown()
+        # It sends what waits, for as long as that takes: a collector that is away must not hold us up.
+        sending = threading.Thread(target=provider.shutdown, daemon=True)
+        sending.start()
+        sending.join(_LAST_SECONDS)
 
     stack.callback(end)
     telemetry.trace(_Tracer(provider.get_tracer("modelyard_server", VERSION), trace))

@@ -22,7 +22,8 @@ _OLDEST = 15
 _numbers = itertools.count(1)
 
 
-def _program(name: str) -> Path:
+def program(name: str) -> Path:
+    """One of PostgreSQL's programs; skips the test where it is not installed."""
     folders = sorted(
         (folder for folder in Path("/usr/lib/postgresql").glob("*/bin") if folder.parent.name.isdigit()),
         key=lambda folder: int(folder.parent.name),
@@ -46,7 +47,7 @@ def _unprivileged() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """The URL of a cluster's maintenance database; `postgresql://modelyard@127.0.0.1:<port>/postgres`."""
-    initdb, postgres, pg_isready = _program("initdb"), _program("postgres"), _program("pg_isready")
+    initdb, postgres, pg_isready = program("initdb"), program("postgres"), program("pg_isready")
     options = _unprivileged()
     # Not below pytest's own folder: only its owner may enter that one.
     folder = Path(tempfile.mkdtemp(prefix="modelyard-postgres-"))

@@ -57,6 +57,19 @@ def test_the_tour_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     assert (tmp_path / "downloaded" / "model.bin").stat().st_size == 700_000
 
 
+@pytest.mark.parametrize(
+    ("document", "name"),
+    [
+        ("artifacts.md", "artifacts"),
+        ("registered-models.md", "models"),
+        ("searching.md", "searching"),
+        ("watching.md", "watching"),
+    ],
+)
+def test_the_examples_of_a_guide_run_one_after_the_other(document: str, name: str, tmp_path: Path) -> None:
+    _run_in_order(ROOT / "docs" / document, name, tmp_path)
+
+
 def _rows_of_errors() -> list[str]:
     rows = ["| reason | status | class | retry | when |", "|---|---|---|---|---|"]
     for reason, kind in sorted(errors.BY_REASON.items()):

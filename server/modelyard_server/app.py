@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard import allocator, errors
-from modelyard_server import exporters, failpoints, folder, serving, telemetry
+from modelyard_server import exporters, failpoints, folder, serving, sweeping, telemetry
 from modelyard_server.db import migrations
 from modelyard_server.db.engine import Database, now
 from modelyard_server.db.ids import new_id
@@ -100,7 +100,11 @@ async def _serve(
         uploads=UploadServicer(writer, streams["upload"]),
     )
     await asyncio.get_running_loop().run_in_executor(pools.store, store.clean)
-    await serving.serve(server, settings, activity, advertisement)
+    sweeping_task = asyncio.create_task(sweeping.sweep_forever(transactions, settings.sweep_seconds))
+    try:
+        await serving.serve(server, settings, activity, advertisement)
+    finally:
+        sweeping_task.cancel()
     await writer.drain()
 
 

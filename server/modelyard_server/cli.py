@@ -15,6 +15,7 @@ from modelyard_server.settings import (
     DEFAULT_HOST,
     DEFAULT_PORT,
     EMBEDDED_IDLE_SECONDS,
+    SWEEP_SECONDS,
     Place,
     Settings,
     StartError,
@@ -77,6 +78,12 @@ def server() -> None:
 @_option("--embedded", is_flag=True, help="Serve the folder's owner only, and leave when nobody calls.")
 @_option(
     "--idle-seconds", default=EMBEDDED_IDLE_SECONDS, type=click.FloatRange(0.1), help="Embedded: leave then."
+)
+@_option(
+    "--sweep-seconds",
+    default=SWEEP_SECONDS,
+    type=click.FloatRange(0.1),
+    help="How often to delete what is past its time.",
 )
 @_option(
     "--log-level",

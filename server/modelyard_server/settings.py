@@ -10,6 +10,7 @@ from pathlib import Path
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 7600
 EMBEDDED_IDLE_SECONDS = 60.0
+SWEEP_SECONDS = 60.0
 DRAIN_SECONDS = 30.0
 SERVES = "modelyard serves"
 """How the line begins that says that a server serves."""
@@ -51,6 +52,7 @@ class Settings:
     no_auth: bool = False
     embedded: bool = False
     idle_seconds: float = EMBEDDED_IDLE_SECONDS
+    sweep_seconds: float = SWEEP_SECONDS
     log_level: str = "info"
     metrics_port: int | None = None
     otel_endpoint: str | None = None

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from modelyard import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link
-from modelyard_server.domain import events, owners
+from modelyard_server.domain import events, expiry, owners
 from modelyard_server.domain.principals import Principal
 
 Target: TypeAlias = ArtifactVersion | Link
@@ -176,7 +176,7 @@ def _newest(session: Session, collection: Collection) -> Target | None:
     if collection.kind == "artifact":
         return session.scalar(
             select(ArtifactVersion)
-            .where(ArtifactVersion.collection_id == collection.id, ArtifactVersion.deleted_at.is_(None))
+            .where(ArtifactVersion.collection_id == collection.id, expiry.live(session))
             .order_by(ArtifactVersion.number.desc())
             .limit(1)
         )
@@ -215,11 +215,12 @@ def _expect(alias: str, expected: str, position: Position | None) -> None:
 def _targets(session: Session, collection: Collection, changes: Sequence[Change]) -> Mapping[str, Target]:
     names = {change.version for change in changes if change.version}
     table = ArtifactVersion if collection.kind == "artifact" else Link
+    standing = expiry.live(session) if table is ArtifactVersion else Link.deleted_at.is_(None)
     found: Sequence[Any] = session.scalars(
         select(table).where(
             table.collection_id == collection.id,
             table.number.in_([refs.version_number(name) for name in sorted(names)]),
-            table.deleted_at.is_(None),
+            standing,
         )
     ).all()
     targets = {f"v{row.number}": row for row in found}

@@ -20,6 +20,7 @@ from modelyard_server.domain.filter_fields import Indexed, Labels, Text, Time
 from modelyard_server.domain.homes import Home, homes
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.scopes import Scope
+from modelyard_server.domain.tags import record_tags
 from modelyard_server.domain.uploads import parse_id
 
 Kind: TypeAlias = Literal["artifact", "model"]
@@ -136,6 +137,7 @@ def create(
         check_kind(row, kind, type_)
         revive(session, principal, row)
     row.description, row.tags = description, kept
+    record_tags(session, principal, row, (), kept)
     return row
 
 
@@ -211,32 +213,6 @@ def change(
         row.tags = kept
     if changed:
         row.updated_at = now(session)
-
-
-def record_tags(
-    session: Session,
-    principal: Principal,
-    row: Collection,
-    before: Sequence[str],
-    after: Sequence[str],
-    **details: str,
-) -> None:
-    """The events of a change of tags, of a collection or of one of its versions."""
-    for type_, tags in (
-        ("tag_removed", [tag for tag in before if tag not in after]),
-        ("tag_added", [tag for tag in after if tag not in before]),
-    ):
-        for tag in tags:
-            events.record(
-                session,
-                row.project_id,
-                type_,
-                principal,
-                collection_id=row.id,
-                collection=row.name,
-                tag=tag,
-                **details,
-            )
 
 
 def describe(session: Session, rows: Sequence[Collection]) -> list[CollectionView]:

@@ -33,6 +33,7 @@ from modelyard_server.domain import (
 )
 from modelyard_server.domain.manifests import Manifest
 from modelyard_server.domain.principals import Principal
+from modelyard_server.domain.tags import record_tags
 
 ALIAS_LIMIT = 100
 TTL_LIMIT = 1000 * 365 * 24 * 3600 * 1_000_000
@@ -217,7 +218,7 @@ def _take_over(
             session, artifact.project_id, "version_updated", principal, collection_id=artifact.id, **details
         )
     tags = fields.check_tags("header.tags", [*version.tags, *draft.tags])
-    catalog.record_tags(session, principal, artifact, version.tags, tags, **place)
+    record_tags(session, principal, artifact, version.tags, tags, **place)
     version.tags = tags
     if session.is_modified(version):
         version.updated_at = now(session)
@@ -252,7 +253,7 @@ def _record_created(
         run_id=run.id if run else "",
         **place,
     )
-    catalog.record_tags(session, principal, artifact, (), version.tags, **place)
+    record_tags(session, principal, artifact, (), version.tags, **place)
 
 
 def _is_linked(session: Session, version: ArtifactVersion) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from modelyard import errors
@@ -15,12 +15,14 @@ from modelyard_server.db import attributes
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, VersionFile
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import aliases, catalog, events, owners, registry
+from modelyard_server.domain import aliases, catalog, events, expiry, owners, registry
 from modelyard_server.domain.homes import homes
-from modelyard_server.domain.principals import Principal
+from modelyard_server.domain.principals import SERVER, Principal
 
 _NAMED = 10
 """Links named in a refusal."""
+_ARTIFACTS = 100
+SWEEP_BATCH = 50
 
 
 def delete_version(
@@ -33,26 +35,40 @@ def delete_version(
     """
     artifact = catalog.lock(session, session.get_one(Collection, version.collection_id))
     session.refresh(version)
-    if version.deleted_at is not None:
+    if not expiry.is_live(session, version):
         raise owners.not_found("version", version.id)
     links = _links(session, [version.id])
     if not delete_aliases:
         _refuse_linked(session, links)
         _refuse_aliased(session, Alias.version_id == version.id)
     _remove_links(session, principal, links)
-    _bury(session, [version])
-    session.flush()
-    aliases.release(session, principal, artifact, version)
-    events.record(
-        session,
-        artifact.project_id,
-        "version_deleted",
-        principal,
-        collection_id=artifact.id,
-        collection=artifact.name,
-        version=f"v{version.number}",
-        version_id=version.id,
-    )
+    _delete(session, principal, artifact, [version])
+
+
+def artifacts_past_time(session: Session) -> Sequence[str]:
+    """Ids of artifacts that have versions past their time, at most 100; those that wait longest first."""
+    return session.scalars(
+        select(ArtifactVersion.collection_id)
+        .where(*_past_time(session))
+        .group_by(ArtifactVersion.collection_id)
+        .order_by(func.min(ArtifactVersion.expires_at))
+        .limit(_ARTIFACTS)
+    ).all()
+
+
+def delete_past_time(session: Session, artifact_id: str) -> int:
+    """Deletes at most 50 versions of an artifact that are past their time, and says how many.
+
+    0 while somebody else is at the artifact. Linking a version takes its time away, so none is linked.
+    """
+    locked = select(Collection).where(Collection.id == artifact_id).with_for_update(skip_locked=True)
+    artifact = session.scalar(locked.execution_options(populate_existing=True))
+    if artifact is None:
+        return 0
+    past = select(ArtifactVersion).where(ArtifactVersion.collection_id == artifact_id, *_past_time(session))
+    versions = session.scalars(past.order_by(ArtifactVersion.number).limit(SWEEP_BATCH)).all()
+    _delete(session, SERVER, artifact, versions)
+    return len(versions)
 
 
 def delete_artifact(
@@ -140,6 +156,34 @@ def _unlink(session: Session, principal: Principal, links: Sequence[Link]) -> No
 def _release(session: Session, principal: Principal, links: Sequence[Link]) -> None:
     for link in links:
         aliases.release(session, principal, session.get_one(Collection, link.collection_id), link)
+
+
+def _past_time(session: Session) -> Sequence[ColumnElement[bool]]:
+    return (
+        ArtifactVersion.expires_at <= now(session),
+        ArtifactVersion.deleted_at.is_(None),
+        ~exists().where(Link.version_id == ArtifactVersion.id, Link.deleted_at.is_(None)),
+    )
+
+
+def _delete(
+    session: Session, principal: Principal, artifact: Collection, versions: Sequence[ArtifactVersion]
+) -> None:
+    """All at once, so that `latest` moves to one that stays."""
+    _bury(session, versions)
+    session.flush()
+    for version in versions:
+        aliases.release(session, principal, artifact, version)
+        events.record(
+            session,
+            artifact.project_id,
+            "version_deleted",
+            principal,
+            collection_id=artifact.id,
+            collection=artifact.name,
+            version=f"v{version.number}",
+            version_id=version.id,
+        )
 
 
 def _bury(session: Session, versions: Sequence[ArtifactVersion]) -> None:

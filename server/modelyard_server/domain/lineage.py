@@ -13,7 +13,7 @@ from modelyard import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import ArtifactVersion, Collection, Entity, Lineage, Project, Run
 from modelyard_server.db.upserts import batches, insert_missing
-from modelyard_server.domain import owners, versions
+from modelyard_server.domain import expiry, owners, versions
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.uploads import parse_id
 from modelyard_server.domain.versions import LinkedTo
@@ -187,7 +187,7 @@ def _add_versions(session: Session, principal: Principal, graph: Graph, ids: Ite
                 Collection.type,
                 ArtifactVersion.id,
                 ArtifactVersion.number,
-                ArtifactVersion.deleted_at,
+                ~expiry.live(session),
             )
             .select_from(ArtifactVersion)
             .join(Collection, Collection.id == ArtifactVersion.collection_id)
@@ -196,9 +196,9 @@ def _add_versions(session: Session, principal: Principal, graph: Graph, ids: Ite
             .where(ArtifactVersion.id.in_(batch))
         ).all()
         _, links = versions.links_of(session, batch, {row[4]: row[0] for row in rows}, principal)
-        for entity, project, name, type_, id_, number, deleted_at in rows:
+        for entity, project, name, type_, id_, number, gone in rows:
             if principal.may_enter(entity):
-                ref, gone = f"{entity}/{project}/{name}:v{number}", deleted_at is not None
+                ref = f"{entity}/{project}/{name}:v{number}"
                 graph.versions[id_] = VersionNode(id_, ref, type_, gone, links.get(id_, ()))
                 added.add(id_)
     return added

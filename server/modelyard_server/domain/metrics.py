@@ -65,7 +65,7 @@ def log(
     run = runs.find(session, principal, run_id, name="run_id", lock=True).run
     if _is_stored(session, run.id, batch):
         return False
-    runs.require_running(run)
+    runs.require_running(session, principal, run)
     time = now(session)
     row = {
         "run_id": run.id,

@@ -22,3 +22,5 @@ class Principal:
 
 LOCAL = Principal("local", refs.DEFAULT_ENTITY, all_entities=True)
 """Whoever reaches a server that asks for no key."""
+SERVER = Principal("modelyard", refs.DEFAULT_ENTITY, all_entities=True)
+"""The server itself: what it does because a time has come."""

@@ -13,7 +13,7 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import aliases, catalog, events, fields, owners, versions
+from modelyard_server.domain import aliases, catalog, events, expiry, fields, owners, versions
 from modelyard_server.domain.homes import Home, home_of, homes
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.uploads import parse_id
@@ -81,6 +81,10 @@ def link(
     row.linked_at = _after_last_call(session, model)
     if version.expires_at is not None:
         version.expires_at = None
+        details = {"collection": home.name, "version": f"v{version.number}", "version_id": version.id}
+        events.record(
+            session, home.project_id, "version_updated", principal, collection_id=source.id, **details
+        )
     session.flush()
     aliases.set_aliases(session, principal, model, row, [refs.LATEST, *names])
     return row, created
@@ -152,7 +156,7 @@ def _hold_source(session: Session, version: ArtifactVersion) -> Collection:
         select(Collection).where(Collection.id == version.collection_id).with_for_update(read=True)
     ).one()
     session.refresh(version)
-    if version.deleted_at is not None:
+    if not expiry.is_live(session, version):
         raise owners.not_found("version", version.id)
     return source
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
@@ -11,6 +12,9 @@ from modelyard_server.domain.owners import field
 from modelyard_server.domain.principals import Principal
 
 LIMIT = 128
+KEPT = 7 * 24 * 3600 * 1_000_000
+"""Microseconds for which the same request gets the same reply."""
+SWEEP_BATCH = 500
 
 
 def begin(
@@ -55,3 +59,13 @@ def stored(
 def finish(session: Session, principal: Principal, method: str, request_id: str, reply: bytes) -> None:
     """Stores the reply, so that a retry gets the same one."""
     session.get_one(Request, (principal.name, method, request_id)).reply = reply
+
+
+def forget_old(session: Session) -> int:
+    """Deletes at most 500 requests that are older than seven days, and says how many."""
+    key = (Request.principal, Request.method, Request.request_id)
+    old = select(*key).where(Request.created_at < now(session) - KEPT).order_by(Request.created_at)
+    found = session.execute(old.limit(SWEEP_BATCH).with_for_update(skip_locked=True)).all()
+    if found:
+        session.execute(delete(Request).where(tuple_(*key).in_([tuple(row) for row in found])))
+    return len(found)

@@ -1,8 +1,8 @@
 """Runs: made, resumed, changed, ended.
 
-A run that is silent for five minutes counts as crashed wherever it is read;
-its row still says `running`, so that a heartbeat or a row of metrics brings
-it back, and no clock has to act for it.
+A run that is silent for five minutes counts as crashed wherever it is read.
+Its row still says `running` until the sweep writes that down, for those who
+watch; a heartbeat or a row of metrics brings it back either way.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Entity, MetricBatch, Project, Run
 from modelyard_server.domain import events, fields, owners, run_names
-from modelyard_server.domain.principals import Principal
+from modelyard_server.domain.principals import SERVER, Principal
 from modelyard_server.domain.uploads import parse_id
 
 SILENT_AFTER = 5 * 60 * 1_000_000
@@ -28,6 +28,7 @@ SILENT_AFTER = 5 * 60 * 1_000_000
 MAP_BYTES = 1 << 20
 """JSON bytes of config, summary and metadata each: a run has to fit a message."""
 TAG_LIMIT = 100
+SWEEP_BATCH = 100
 
 RUNNING, FINISHED, FAILED, CRASHED, KILLED = "running", "finished", "failed", "crashed", "killed"
 
@@ -168,7 +169,7 @@ def finish(
         raise errors.InvalidField.of("state", f"{state} does not go with exit code {exit_code}")
     view = find(session, principal, run_id, lock=True)
     run = view.run
-    if run.state != state:
+    if run.state != state or run.finished_at is None:
         run.state, run.exit_code = state, exit_code
         run.finished_at = run.updated_at = now(session)
         merge_summary(run, summary)
@@ -179,12 +180,30 @@ def finish(
 def heartbeat(session: Session, principal: Principal, run_id: str) -> None:
     """Notes that a run is alive. Raises NotFound, RunFinished."""
     run = find(session, principal, run_id, lock=True).run
-    require_running(run)
+    require_running(session, principal, run)
     run.heartbeat_at = now(session)
 
 
-def require_running(run: Run) -> None:
-    """Raises RunFinished for a run that has ended."""
+def crash_silent(session: Session) -> int:
+    """Writes down that runs have crashed which are silent for too long, at most 100, and says how many."""
+    silent = select(Run).where(
+        Run.state == RUNNING,
+        Run.heartbeat_at < now(session) - SILENT_AFTER,
+        Run.deleted_at.is_(None),
+    )
+    oldest = silent.order_by(Run.heartbeat_at).limit(SWEEP_BATCH)
+    found = session.scalars(oldest.with_for_update(skip_locked=True)).all()
+    for run in found:
+        run.state = CRASHED  # and no `finished_at`: it may only have been cut off
+        _record_state(session, SERVER, run)
+    return len(found)
+
+
+def require_running(session: Session, principal: Principal, run: Run) -> None:
+    """Raises RunFinished for a run that has ended; one that only was silent runs again."""
+    if run.state == CRASHED and run.finished_at is None:
+        run.state = RUNNING
+        _record_state(session, principal, run)
     if run.state != RUNNING:
         raise errors.RunFinished(
             f"run {run.run_id!r} has ended ({run.state}); resume it to go on", metadata={"run_id": run.id}

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from modelyard import errors, refs
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import owners, versions
+from modelyard_server.domain import expiry, owners, versions
 from modelyard_server.domain.homes import Home, homes
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.uploads import parse_id
@@ -138,7 +138,7 @@ def _links(session: Session, ids: set[str]) -> dict[str, Link]:
 
 
 def _views(session: Session, principal: Principal, ids: set[str]) -> dict[str, VersionView]:
-    live = _by_id(session, ArtifactVersion, ids)
+    live = [version for version in _by_id(session, ArtifactVersion, ids) if expiry.is_live(session, version)]
     views = versions.describe(session, live, principal=principal)
     return {view.version.id: view for view in views if principal.may_enter(view.home.entity)}
 

@@ -11,7 +11,7 @@ from modelyard import errors
 from modelyard_server.db import attributes
 from modelyard_server.db.attributes import Attribute
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Project, Run
-from modelyard_server.domain import filters, narrowing, paging, scopes
+from modelyard_server.domain import expiry, filters, narrowing, paging, scopes
 from modelyard_server.domain.filter_fields import (
     Digest,
     Group,
@@ -64,7 +64,7 @@ def page(
     found = filters.parse(session, filter_, fields(scope))
     default = "create_time desc" if collection is None else "number desc"
     keys = paging.split(order_by, ORDERS, default=default, maps=["metadata"])
-    query = select(_V).where(_V.deleted_at.is_(None))
+    query = select(_V).where(expiry.live(session))
     if found is not None:
         query = query.where(found.condition)
     # The versions of one artifact are few, or all there is.
@@ -137,7 +137,8 @@ def _run_fields(scope: Scope) -> dict[str, Any]:
 
 def _has_alias(name: str) -> ColumnElement[bool]:
     # Not EXISTS, which the database may turn into a join that it begins with.
-    found = select(Alias.alias).where(Alias.version_id == _V.id, Alias.alias == name)
+    own = (Alias.collection_id == _V.collection_id) & (Alias.alias == name)  # its key: one row
+    found = select(Alias.alias).where(own, Alias.version_id == _V.id)
     return found.correlate(_V).scalar_subquery().is_not(None)
 
 

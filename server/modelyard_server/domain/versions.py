@@ -31,9 +31,10 @@ from modelyard import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Id, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import catalog, events, fields, owners
+from modelyard_server.domain import catalog, events, expiry, fields, owners
 from modelyard_server.domain.homes import Home, homes
 from modelyard_server.domain.principals import Principal
+from modelyard_server.domain.tags import record_tags
 from modelyard_server.domain.uploads import parse_id
 
 
@@ -173,7 +174,8 @@ def _look_up(
     if principal.may_enter(entity):
         named = {"entity": entity, "project": project, "name": parsed.name, "alias": wanted}
         row = session.connection().execute(statement, named).one_or_none()
-    if row is None or row.id is None or not principal.may_enter(row.source_entity):
+    found = row is not None and row.id is not None and expiry.is_live(session, row)
+    if not found or not principal.may_enter(row.source_entity):
         raise owners.not_found("version", f"{entity}/{project}/{parsed.name}:{alias}")
     home = Home._make((*row[:5], row.collection_id))
     through = Home(entity, project, parsed.name, *row[5:8]) if row.link_id else None
@@ -189,7 +191,7 @@ def get(session: Session, principal: Principal, version_id: str) -> ArtifactVers
         .join(Entity, Entity.id == Project.entity_id)
         .where(ArtifactVersion.id == parse_id("version_id", version_id), ArtifactVersion.deleted_at.is_(None))
     ).one_or_none()
-    if found is None or not principal.may_enter(found[1]):
+    if found is None or not principal.may_enter(found[1]) or not expiry.is_live(session, found[0]):
         raise owners.not_found("version", version_id)
     return found[0]
 
@@ -245,7 +247,7 @@ def update(
     """Changes what is given; `set_expiry` sets or clears the expiry. Raises VersionLinked, InvalidField."""
     artifact = catalog.lock(session, session.get_one(Collection, version.collection_id))
     session.refresh(version)
-    if version.deleted_at is not None:
+    if not expiry.is_live(session, version):
         raise owners.not_found("version", version.id)
     place = {"version": f"v{version.number}", "version_id": version.id}
     before = (version.description, version.facts, version.expires_at)
@@ -263,7 +265,7 @@ def update(
         )
     if tags is not None:
         kept = fields.check_tags(f"{prefix}tags", tags)
-        catalog.record_tags(session, principal, artifact, version.tags, kept, **place)
+        record_tags(session, principal, artifact, version.tags, kept, **place)
         changed = changed or kept != version.tags
         version.tags = kept
     if changed:

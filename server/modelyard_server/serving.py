@@ -37,6 +37,7 @@ def make_server(settings: Settings, interceptor: grpc.aio.ServerInterceptor) -> 
         ("grpc.http2.max_ping_strikes", 0),
         ("grpc.keepalive_time_ms", 120_000),
         ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.ping_timeout_ms", 20_000),
     ]
     return grpc.aio.server(interceptors=[interceptor], options=options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ from modelyard import errors, settings
 from modelyard_server import telemetry
 from modelyard_server.cli import start
 from tests.live import run_server_command
+from tests.parts.s3 import S3Server
 
 ROOT = Path(__file__).parents[1]
 CODES = {code.value[0]: code.name for code in grpc.StatusCode}
@@ -61,6 +63,7 @@ def test_the_tour_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     ("document", "name"),
     [
         ("artifacts.md", "artifacts"),
+        ("references.md", "references"),
         ("registered-models.md", "models"),
         ("searching.md", "searching"),
         ("watching.md", "watching"),
@@ -68,6 +71,23 @@ def test_the_tour_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
 )
 def test_the_examples_of_a_guide_run_one_after_the_other(document: str, name: str, tmp_path: Path) -> None:
     _run_in_order(ROOT / "docs" / document, name, tmp_path)
+
+
+def test_the_examples_of_buckets_run_against_a_real_store(
+    minio_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = minio_server.client()
+    if not bucket.bucket_exists(bucket_name="weights"):
+        bucket.make_bucket(bucket_name="weights")
+    for name, body in {"config.json": b"{}", "model.bin": b"weights"}.items():
+        bucket.put_object(
+            bucket_name="weights",
+            object_name=f"bert/large/{name}",
+            data=io.BytesIO(body),
+            length=len(body),
+        )
+    monkeypatch.setenv("AWS_ENDPOINT_URL", minio_server.endpoint)
+    _run_in_order(ROOT / "docs" / "references.md", "buckets", tmp_path)
 
 
 def _rows_of_errors() -> list[str]:

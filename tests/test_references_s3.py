@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from minio import Minio
 from minio.commonconfig import ENABLED
 from minio.versioningconfig import VersioningConfig
 
 import modelyard
 from modelyard import Artifact, Run, errors
-from tests.parts.s3 import ACCESS_KEY, REGION, SECRET_KEY, S3Server
+from tests.parts.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 
 
 class Bucket:
@@ -24,13 +23,7 @@ class Bucket:
     def __init__(self, server: S3Server) -> None:
         self.endpoint = server.endpoint
         self.name = server.new_bucket()
-        self._client = Minio(
-            endpoint=server.endpoint.removeprefix("http://"),
-            access_key=ACCESS_KEY,
-            secret_key=SECRET_KEY,
-            secure=False,
-            region=REGION,
-        )
+        self._client = server.client()
 
     def put(self, key: str, body: bytes) -> Any:
         return self._client.put_object(

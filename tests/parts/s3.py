@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,19 +31,22 @@ class S3Server:
 
     endpoint: str
 
-    def new_bucket(self) -> str:
-        """Makes a bucket and returns its name."""
+    def client(self) -> Any:
+        """A client of `minio` that may do everything."""
         from minio import Minio
 
-        client = Minio(
+        return Minio(
             endpoint=self.endpoint.removeprefix("http://"),
             access_key=ACCESS_KEY,
             secret_key=SECRET_KEY,
             secure=False,
             region=REGION,
         )
+
+    def new_bucket(self) -> str:
+        """Makes a bucket and returns its name."""
         name = f"test-{os.getpid()}-{next(_numbers)}"
-        client.make_bucket(bucket_name=name)
+        self.client().make_bucket(bucket_name=name)
         return name
 
     def url(self, bucket: str, prefix: str = "") -> str:

@@ -129,12 +129,16 @@ def test_a_registered_model_lives_and_dies(run: Run) -> None:
         api.create_registered_model(f"{registry}/Churn")
     assert (model.type, model.version_count, model.tags) == ("model", 0, ["tabular"])
     first = model.link(run.log_artifact(draft("m", {"x": "1"}, kind="model")), aliases=["staging"])
+    first.tags.append("tried")
+    first.save()
     second = model.link(str(run.log_artifact(draft("m", {"x": "2"}, kind="model")).qualified_name))
     assert (first.version, second.version) == ("v0", "v1")
     assert model.latest.version == "v1"
     assert model.version("staging").source_name == "m:v0"
     assert [link.version for link in model.versions()] == ["v1", "v0"]
     assert len(model.versions()) == 2
+    tried = api.artifacts("model", f"{registry}/Churn", tags=["tried"])
+    assert [link.version for link in tried] == ["v0"]
     model.name = "Churn two"
     model.description = "# New card"
     model.tags = ["tabular", "q3"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 
 from modelyard import refs
@@ -43,6 +45,13 @@ def test_every_way_in_is_checked_and_nothing_is_in_twice() -> None:
     assert labels == ["e", "a", "f", "b", "c"]
     with pytest.raises(TypeError):
         labels.append(3)  # type: ignore[arg-type]  # that is the point
+
+
+def test_a_copy_is_a_plain_list() -> None:
+    labels = _labels("a", "b")
+    for made in (copy.copy(labels), copy.deepcopy(labels)):
+        assert made == ["a", "b"]
+        assert type(made) is list
 
 
 def test_a_text_is_one_name_and_not_its_letters() -> None:

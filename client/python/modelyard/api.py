@@ -87,7 +87,9 @@ class Api:
         from modelyard.registry import tagged
 
         found = self.artifact_collection(type_name, name)
-        condition = both(tagged(tags), as_filter(filter))
+        # The tags of a link are those of the version behind it.
+        field = "tags" if found.is_sequence() else "source.tags"
+        condition = both(tagged(tags, field), as_filter(filter))
         return found.versions(condition, order, per_page)
 
     artifact_versions = artifacts

@@ -52,7 +52,7 @@ class Artifact(LoggedArtifact):
             raise ValueError("an artifact has a type, such as 'model' or 'dataset'")
         self._type = type
         self.description = description
-        self.metadata: dict[str, Any] = checked_metadata(metadata)
+        self._metadata = checked_metadata(metadata)
         self._aliases = Labels(check=refs.check_alias)
         self._tags = Labels(check=refs.check_tag)
         self.use_as = use_as
@@ -89,12 +89,24 @@ class Artifact(LoggedArtifact):
         self._version, self._link = version, link
         self._type = version.type
         self.description = version.description or None
-        self.metadata = dict(version.metadata)
+        self._metadata = dict(version.metadata)
         self._aliases = Labels(link.aliases if link else version.aliases, check=refs.check_alias)
         self._tags = Labels(version.tags, check=refs.check_tag)
         self._ttl = version.expire_time - version.create_time if version.expire_time else None
         self._draft = Draft()
         self._entries = None
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """At most 100 keys at the top; NaN becomes None. Change or set it, then `save()`.
+
+        ValueError for infinities: at once when it is set, else when it is sent.
+        """
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, metadata: Mapping[str, Any] | None) -> None:
+        self._metadata = checked_metadata(metadata)
 
     @property
     def aliases(self) -> Labels:

@@ -65,6 +65,10 @@ class Labels(list[str]):
         fresh = self.replaced(wanted)
         super().__setitem__(slice(None), fresh)
 
+    def __reduce__(self) -> Any:
+        # A copy or a pickle is read elsewhere, where nothing is saved: a plain list will do.
+        return list, (list(self),)
+
 
 def _as_names(names: Iterable[str]) -> list[str]:
     return [names] if isinstance(names, str) else list(names)

@@ -209,7 +209,7 @@ def _choice(wanted: Condition) -> Callable[[str], bool]:
     return lambda name: bool(compiled.search(name))
 
 
-def tagged(tags: str | Sequence[str] | None) -> str:
+def tagged(tags: str | Sequence[str] | None, field: str = "tags") -> str:
     """The filter for things that have all of some tags."""
     given = [tags] if isinstance(tags, str) else tags or ()
-    return both(*(f"tags : {quoted(refs.check_tag(tag))}" for tag in given))
+    return both(*(f"{field} : {quoted(refs.check_tag(tag))}" for tag in given))

@@ -27,9 +27,10 @@ class RunVersions:
     _settings: Settings
     _record: RunRecord
 
-    def _check_active(self, call: str) -> Tracking | None:
-        """What ties the run to its server, None when it is disabled. UsageError once it is finished."""
-        raise NotImplementedError
+    if TYPE_CHECKING:
+
+        def _check_active(self, call: str) -> Tracking | None:
+            """What ties the run to its server, None when it is disabled. UsageError once it is finished."""
 
     def log_artifact(
         self,

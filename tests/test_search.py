@@ -236,7 +236,7 @@ PLACES: list[dict[str, str]] = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     question=FILTERS,
     order_by=st.sampled_from([*PLAIN_ORDERS, *METADATA_ORDERS]),
@@ -254,7 +254,7 @@ def test_a_search_finds_what_a_look_at_every_version_finds(
     assert found == expected[: size * 6], question[0]
 
 
-@pytest.mark.parametrize("path", [("few",), ("any", "deep"), (ODD_KEY,), ("many", "k1")])
+@pytest.mark.parametrize("path", [("few",), (ODD_KEY,), ("many", "k1")])
 def test_each_comparison_alone_finds_the_same(shelf: Shelf, path: tuple[str, ...]) -> None:
     for value in SCALARS:
         for operator in operators(value):

@@ -77,9 +77,9 @@ def _portion(
         row = bulk.version_row(artifacts[-1], place, number, _facts(chance), tags, runs[-1]["id"])
         index += bulk.indexed(row, place, {"facts": "metadata", "tags": "tags"})
         if number % VERSIONS_AN_ARTIFACT == 7:
-            aliases.append(bulk.alias_row(artifacts[-1], "best", row["id"]))
+            aliases.append(bulk.alias_row(artifacts[-1], place, "best", row["id"]))
         if number % VERSIONS_AN_ARTIFACT == VERSIONS_AN_ARTIFACT - 1:
-            aliases.append(bulk.alias_row(artifacts[-1], "latest", row["id"]))
+            aliases.append(bulk.alias_row(artifacts[-1], place, "latest", row["id"]))
         made.append(row)
     for kind, rows in ((Run, runs), (Collection, artifacts), (ArtifactVersion, made), (Alias, aliases)):
         bulk.store(database, kind, rows)

@@ -149,9 +149,9 @@ def link_row(collection: Row, owners: tuple[int, int], made: int, version_id: st
     }
 
 
-def alias_row(collection: Row, alias: str, version_id: str) -> Row:
+def alias_row(collection: Row, owners: tuple[int, int], alias: str, version_id: str) -> Row:
     """An alias on a version of an artifact."""
-    place = {"version_id": version_id, "link_id": None}
+    place = {"entity_id": owners[0], "project_id": owners[1], "version_id": version_id, "link_id": None}
     return {"collection_id": collection["id"], "alias": alias, **place, "updated_at": MADE}
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ def _unprivileged() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """The URL of a cluster's maintenance database; `postgresql://modelyard@127.0.0.1:<port>/postgres`."""
+    with postgres_cluster() as url:
+        yield url
+
+
+@contextmanager
+def postgres_cluster() -> Iterator[str]:
+    """A cluster in a temporary folder, by the URL of its maintenance database."""
     initdb, postgres, pg_isready = program("initdb"), program("postgres"), program("pg_isready")
     options = _unprivileged()
     # Not below pytest's own folder: only its owner may enter that one.

@@ -120,7 +120,12 @@ def fill(database: Database) -> Shelf:
         database,
         Alias,
         [
-            bulk.alias_row(collections[f"{one.entity}/{one.project}", one.name], alias, one.row["id"])
+            bulk.alias_row(
+                collections[f"{one.entity}/{one.project}", one.name],
+                where[f"{one.entity}/{one.project}"],
+                alias,
+                one.row["id"],
+            )
             for one in made
             for alias in one.aliases
         ],
@@ -196,11 +201,11 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def in_order_of(versions: Sequence[Made], path: Sequence[str], *, descending: bool) -> list[Made]:
-    """Numbers and booleans, then texts by their beginning, then the rest by their time; ties by id."""
+    """Numbers, then texts by their beginning, then the rest by their time; ties by id."""
     numbers, texts, rest = [], [], []
     for one in versions:
         found = look(one.row["facts"], path) if "many" not in one.row["facts"] else MISSING
-        if isinstance(found, int | float):
+        if isinstance(found, int | float) and not isinstance(found, bool):
             numbers.append(((float(found), one.row["id"]), one))
         elif isinstance(found, str):
             texts.append(((found[:TEXT_LIMIT], one.row["id"]), one))

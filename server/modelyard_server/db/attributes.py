@@ -1,10 +1,9 @@
 """The index of what users write: one row for each scalar in metadata, config, summary, and for each tag.
 
-Filters and orders over those would read every JSON column without it. It only
-ever narrows: what it finds is looked at again in the JSON, so a number is kept
-as a double and a text by its beginning. Every session keeps it true to the
-rows it writes, in their own transaction; bulk statements do not pass here, and
-call `forget`.
+Filters and orders over those would read every JSON column without it. A number
+is kept as a double and a text by its beginning; where that does not decide, the
+JSON does. Every session keeps the index true to the rows it writes, in their own
+transaction; bulk statements do not pass here, and call `forget`.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from modelyard_server.db.declarative import Base, Id
-from modelyard_server.db.tables import ArtifactVersion, Collection, Link, Project, Run
+from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Project, Run
 from modelyard_server.db.upserts import batches, insert
 
 LEAF_LIMIT = 1000
@@ -51,21 +50,27 @@ _HAS_NUMBER, _HAS_TEXT = text("number IS NOT NULL"), text("text IS NOT NULL")
 
 
 class Attribute(Base):
-    """A scalar of a version, a run or a collection; `item` counts the tags. True is 1 and false 0."""
+    """A scalar of a version, a run or a collection; `item` counts the tags.
+
+    Booleans are 1 and 0 under a key of their own, see `bool_key_of`.
+    """
 
     __tablename__ = "attribute"
-    __table_args__ = tuple(
-        Index(
-            f"ix_attribute_{scope}_{value}",
-            f"{scope}_id",
-            "key",
-            value,
-            "subject_id",
-            sqlite_where=where,
-            postgresql_where=where,
-        )
-        for scope in ("project", "entity")
-        for value, where in (("number", _HAS_NUMBER), ("text", _HAS_TEXT))
+    __table_args__ = (
+        *(
+            Index(
+                f"ix_attribute_{scope}_{value}",
+                f"{scope}_id",
+                "key",
+                value,
+                "subject_id",
+                sqlite_where=where,
+                postgresql_where=where,
+            )
+            for scope in ("project", "entity")
+            for value, where in (("number", _HAS_NUMBER), ("text", _HAS_TEXT))
+        ),
+        {"sqlite_with_rowid": False},
     )
     subject_id: Mapped[str] = mapped_column(Id, primary_key=True)
     key: Mapped[str] = mapped_column(String(KEY_LIMIT), primary_key=True)
@@ -92,6 +97,11 @@ def key_of(prefix: str, path: Sequence[str]) -> str:
     return ".".join([prefix, *(part.replace("\\", r"\\").replace(".", r"\.") for part in path)])
 
 
+def bool_key_of(key: str) -> str:
+    """The key of a boolean, so that it is never taken for a number; no path leads to this key."""
+    return rf"{key}\b"
+
+
 def rows_of(prefix: str, value: Any) -> Rows:
     """The rows of a column: a map in its JSON form, or a list of tags."""
     if isinstance(value, list):
@@ -107,9 +117,9 @@ def rows_of(prefix: str, value: Any) -> Rows:
 
 
 def prepare(session: Session, *_: object) -> None:
-    """Before a flush: gives new versions and links their owners, and notes what changes in the index."""
+    """Before a flush: gives new rows their owners, and notes what changes in the index."""
     for row in session.new:
-        if isinstance(row, ArtifactVersion | Link) and row.project_id is None:
+        if isinstance(row, ArtifactVersion | Link | Alias) and row.project_id is None:
             row.entity_id, row.project_id = _owners(session, row)
     pending = session.info.setdefault(_PENDING, [])
     for row in (*session.new, *session.dirty):
@@ -143,7 +153,7 @@ def _leaves(key: str, value: Mapping[str, Any]) -> Iterator[tuple[str, str | flo
         if isinstance(item, Mapping):
             yield from _leaves(inner, item)
         elif isinstance(item, str | int | float):
-            yield inner, item
+            yield bool_key_of(inner) if isinstance(item, bool) else inner, item
 
 
 def _put(session: Session, row: Any, rows: Rows) -> None:
@@ -189,7 +199,7 @@ def _stored(session: Session, subject_id: str, prefix: str) -> Rows:
 
 def _owners(session: Session, row: Any) -> tuple[int, int]:
     """Entity and project; a few rows that the session holds already, as a rule."""
-    if isinstance(row, ArtifactVersion | Link) and row.project_id is None:
+    if isinstance(row, ArtifactVersion | Link | Alias) and row.project_id is None:
         collection = session.get(Collection, row.collection_id) or next(
             new for new in session.new if isinstance(new, Collection) and new.id == row.collection_id
         )

@@ -226,10 +226,13 @@ class Alias(Base):
     __tablename__ = "alias"
     __table_args__ = (
         CheckConstraint("(version_id IS NULL) <> (link_id IS NULL)", name="target"),
-        Index("ix_alias_alias", "alias"),
+        Index("ix_alias_project_alias", "project_id", "alias"),
+        Index("ix_alias_entity_alias", "entity_id", "alias"),
     )
     collection_id: Mapped[str] = mapped_column(ForeignKey("collection.id"), primary_key=True)
     alias: Mapped[str] = mapped_column(String(128), primary_key=True)
+    entity_id: Mapped[int] = mapped_column(BigInteger, server_default="0")  # as of the collection
+    project_id: Mapped[int] = mapped_column(BigInteger, server_default="0")
     version_id: Mapped[str | None] = mapped_column(ForeignKey("artifact_version.id"), index=True)
     link_id: Mapped[str | None] = mapped_column(ForeignKey("link.id"), index=True)
     updated_at: Mapped[int] = mapped_column(BigInteger)

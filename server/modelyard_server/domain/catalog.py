@@ -296,7 +296,7 @@ def registries(session: Session, principal: Principal, entity: str) -> tuple[str
 
 
 def _filter_fields(scope: Scope) -> filters.Fields:
-    tagged = narrowing.by_tags(attributes.COLLECTION_TAGS, _ID, scope.holds(Attribute))
+    tagged = narrowing.TagIndex(attributes.COLLECTION_TAGS, _ID, scope.holds(Attribute))
     return {
         "name": Text(Collection.name),
         "type": Text(Collection.type),

@@ -43,14 +43,20 @@ class Comparison(NamedTuple):
 
 
 class Narrow(NamedTuple):
-    """What an index knows of a comparison: rows that fulfil it have their `column` among `ids`.
-
-    `scanned`: what has to be looked through to find them, where that may be much more.
-    """
+    """What an index knows of a comparison: rows that fulfil it have their `column` among `ids`."""
 
     column: ColumnElement[Any]
     ids: Select[Any]
-    scanned: Select[Any] | None = None
+
+
+class FieldIndex(Protocol):
+    """An index over a field, which may not know every comparison: None then."""
+
+    def narrow(self, comparison: Comparison) -> Narrow | None:
+        """The rows for which the comparison can hold."""
+
+    def condition(self, comparison: Comparison, checked: ColumnElement[bool]) -> ColumnElement[bool] | None:
+        """The same as `checked`, the field's own condition, and cheaper."""
 
 
 class Field(Protocol):
@@ -70,10 +76,10 @@ class Field(Protocol):
 
 @dataclass(frozen=True)
 class Indexed:
-    """A field with an index beside it, which may find too much and misses nothing; None: it cannot say."""
+    """A field with an index beside it."""
 
     field: Field
-    narrow: Callable[[Comparison], Narrow | None]
+    index: FieldIndex
 
     @property
     def operators(self) -> frozenset[str]:
@@ -87,7 +93,9 @@ class Indexed:
 
     def condition(self, comparison: Comparison) -> ColumnElement[bool]:
         """That of the field."""
-        return self.field.condition(comparison)
+        checked = self.field.condition(comparison)
+        known = self.index.condition(comparison, checked)
+        return checked if known is None else known
 
 
 @dataclass(frozen=True)

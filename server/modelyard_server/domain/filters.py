@@ -158,7 +158,7 @@ class _Parser:
             found = field.condition(comparison)
         except ValueError as error:
             self._fail(token.position, f"{name.text}: {error}")
-        narrow = field.narrow(comparison) if isinstance(field, Indexed) else None
+        narrow = field.index.narrow(comparison) if isinstance(field, Indexed) else None
         return Filter(found, (narrow,) if narrow else ())
 
     def _field(self, token: Token) -> tuple[Field, tuple[str, ...]]:
@@ -250,7 +250,7 @@ class _Parser:
 
 def _either(parts: Sequence[Filter]) -> tuple[Narrow, ...]:
     """Where every part has an index over one and the same column, all of them together narrow the whole."""
-    firsts = [part.narrows[0] for part in parts if part.narrows and part.narrows[0].scanned is None]
+    firsts = [part.narrows[0] for part in parts if part.narrows]
     if len(firsts) < len(parts) or any(narrow.column is not firsts[0].column for narrow in firsts):
         return ()
     ids = union_all(*(narrow.ids for narrow in firsts)).subquery()

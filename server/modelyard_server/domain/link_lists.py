@@ -8,9 +8,22 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from modelyard_server.db import attributes
+from modelyard_server.db.attributes import Attribute
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Project
 from modelyard_server.domain import filters, narrowing, paging, scopes
-from modelyard_server.domain.filter_fields import Group, Has, Indexed, Json, Labels, Number, Of, Text, Time
+from modelyard_server.domain.filter_fields import (
+    Field,
+    Group,
+    Has,
+    Indexed,
+    Json,
+    Labels,
+    Number,
+    Of,
+    Text,
+    Time,
+)
+from modelyard_server.domain.narrowing import MapIndex, NameIndex, TagIndex
 from modelyard_server.domain.paging import OrderBy, Stretch, Term
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.scopes import Scope
@@ -71,24 +84,21 @@ def page(
 
 def fields(scope: Scope) -> filters.Fields:
     """What the filter of a list may compare."""
+    standing = select(Alias.link_id).where(scope.holds(Alias), Alias.link_id.is_not(None))
     models = select(Collection.id).where(scope.holds_project(Collection.project_id))
     return {
         "number": Number(Link.number),
-        "aliases": Indexed(
-            Has(_has_alias), narrowing.by_alias(Alias.link_id, _ID, scope.holds(Link, by_index=False))
-        ),
+        "aliases": Indexed(Has(_has_alias), NameIndex(_ID, standing, Alias.alias.expression, ":")),
         "created_by": Text(Link.created_by),
         "create_time": Time(Link.created_at),
-        "name": Indexed(
-            Text(_of_model(Collection.name)), narrowing.by_text(_OF, models, Collection.name.expression)
-        ),
+        "name": Indexed(Text(_of_model(Collection.name)), NameIndex(_OF, models, Collection.name.expression)),
         "project": Text(_of_project(Project.name)),
         "source": Group(_source_fields(scope)),
     }
 
 
-def _source_fields(scope: Scope) -> dict[str, Any]:
-    seen = scope.sees_attribute()
+def _source_fields(scope: Scope) -> dict[str, Field]:
+    inside, seen = scope.sees_attribute(), scope.sees(Attribute.entity_id + 0)
 
     def of_source(condition: ColumnElement[bool]) -> ColumnElement[bool]:
         visible = scope.sees(ArtifactVersion.entity_id)
@@ -99,19 +109,18 @@ def _source_fields(scope: Scope) -> dict[str, Any]:
     return {
         "type": Of(Text(type_.correlate(ArtifactVersion).scalar_subquery()), of_source),
         "tags": Indexed(
-            Of(Labels(ArtifactVersion.tags), of_source),
-            narrowing.by_tags(attributes.TAGS, _SOURCE, seen),
+            Of(Labels(ArtifactVersion.tags), of_source), TagIndex(attributes.TAGS, _SOURCE, inside, seen)
         ),
         "metadata": Indexed(
-            Of(Json(ArtifactVersion.facts), of_source),
-            narrowing.by_map(attributes.METADATA, _SOURCE, seen),
+            Of(Json(ArtifactVersion.facts), of_source), MapIndex(attributes.METADATA, _SOURCE, inside, seen)
         ),
     }
 
 
 def _has_alias(name: str) -> ColumnElement[bool]:
     # Not EXISTS, which the database may turn into a join that it begins with.
-    found = select(Alias.alias).where(Alias.link_id == Link.id, Alias.alias == name)
+    own = (Alias.collection_id == Link.collection_id) & (Alias.alias == name)  # its key: one row
+    found = select(Alias.alias).where(own, Alias.link_id == Link.id)
     return found.correlate(Link).scalar_subquery().is_not(None)
 
 

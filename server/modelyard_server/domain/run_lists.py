@@ -73,7 +73,7 @@ def _fields(session: Session, scope: Scope) -> filters.Fields:
         "created_by": Text(Run.created_by),
         "create_time": Time(Run.created_at),
         "update_time": Time(Run.updated_at),
-        "tags": Indexed(Labels(Run.tags), narrowing.by_tags(attributes.RUN_TAGS, _ID, inside)),
-        "config": Indexed(Json(Run.config), narrowing.by_map(attributes.RUN_CONFIG, _ID, inside)),
-        "summary": Indexed(Json(Run.summary), narrowing.by_map(attributes.RUN_SUMMARY, _ID, inside)),
+        "tags": Indexed(Labels(Run.tags), narrowing.TagIndex(attributes.RUN_TAGS, _ID, inside)),
+        "config": Indexed(Json(Run.config), narrowing.MapIndex(attributes.RUN_CONFIG, _ID, inside)),
+        "summary": Indexed(Json(Run.summary), narrowing.MapIndex(attributes.RUN_SUMMARY, _ID, inside)),
     }

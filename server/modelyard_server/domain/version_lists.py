@@ -14,6 +14,7 @@ from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Proje
 from modelyard_server.domain import expiry, filters, narrowing, paging, scopes
 from modelyard_server.domain.filter_fields import (
     Digest,
+    Field,
     Group,
     Has,
     Indexed,
@@ -24,6 +25,7 @@ from modelyard_server.domain.filter_fields import (
     Text,
     Time,
 )
+from modelyard_server.domain.narrowing import MapIndex, NameIndex, TagIndex
 from modelyard_server.domain.paging import OrderBy, OrderKey, Stretch, Term
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.scopes import Scope
@@ -92,23 +94,21 @@ def page(
 def fields(scope: Scope) -> filters.Fields:
     """What the filter of a list may compare."""
     inside = scope.holds(Attribute)
+    standing = select(Alias.version_id).where(scope.holds(Alias), Alias.version_id.is_not(None))
     artifacts = select(Collection.id).where(scope.holds_project(Collection.project_id))
     return {
         "number": Number(_V.number),
-        "aliases": Indexed(
-            Has(_has_alias), narrowing.by_alias(Alias.version_id, _ID, scope.holds(_V, by_index=False))
-        ),
-        "tags": Indexed(Labels(_V.tags), narrowing.by_tags(attributes.TAGS, _ID, inside)),
+        "aliases": Indexed(Has(_has_alias), NameIndex(_ID, standing, Alias.alias.expression, ":")),
+        "tags": Indexed(Labels(_V.tags), TagIndex(attributes.TAGS, _ID, inside)),
         "digest": Digest(_V.digest),
         "size": Number(_V.size),
         "description": Text(_V.description),
         "created_by": Text(_V.created_by),
         "create_time": Time(_V.created_at),
         "update_time": Time(_V.updated_at),
-        "metadata": Indexed(Json(_V.facts), narrowing.by_map(attributes.METADATA, _ID, inside)),
+        "metadata": Indexed(Json(_V.facts), MapIndex(attributes.METADATA, _ID, inside)),
         "name": Indexed(
-            Text(_of_artifact(Collection.name)),
-            narrowing.by_text(_OF, artifacts, Collection.name.expression),
+            Text(_of_artifact(Collection.name)), NameIndex(_OF, artifacts, Collection.name.expression)
         ),
         "type": Text(_of_artifact(Collection.type)),
         "project": Text(_of_project(Project.name)),
@@ -116,22 +116,22 @@ def fields(scope: Scope) -> filters.Fields:
     }
 
 
-def _run_fields(scope: Scope) -> dict[str, Any]:
+def _run_fields(scope: Scope) -> dict[str, Field]:
     visible = select(Project.id).where(scope.sees(Project.entity_id))
 
     def of_run(condition: ColumnElement[bool]) -> ColumnElement[bool]:
         found = select(condition).where(Run.id == _V.producer_run_id, Run.project_id.in_(visible))
         return found.correlate(_V).scalar_subquery()
 
-    seen = scope.sees_attribute()
+    def by_map(prefix: str) -> MapIndex:
+        return MapIndex(prefix, _RUN, scope.sees_attribute(), scope.sees(Attribute.entity_id + 0))
+
     runs = select(Run.id).where(Run.project_id.in_(visible))
     return {
-        "run_id": Indexed(Of(Text(Run.run_id), of_run), narrowing.by_text(_RUN, runs, Run.run_id.expression)),
+        "run_id": Indexed(Of(Text(Run.run_id), of_run), NameIndex(_RUN, runs, Run.run_id.expression)),
         "display_name": Of(Text(Run.display_name), of_run),
-        "config": Indexed(Of(Json(Run.config), of_run), narrowing.by_map(attributes.RUN_CONFIG, _RUN, seen)),
-        "summary": Indexed(
-            Of(Json(Run.summary), of_run), narrowing.by_map(attributes.RUN_SUMMARY, _RUN, seen)
-        ),
+        "config": Indexed(Of(Json(Run.config), of_run), by_map(attributes.RUN_CONFIG)),
+        "summary": Indexed(Of(Json(Run.summary), of_run), by_map(attributes.RUN_SUMMARY)),
     }
 
 
@@ -165,7 +165,7 @@ def _by_metadata(
     walked: Scope | None,
     collection: Collection | None,
 ) -> list[Stretch]:
-    """First the versions whose value is a number or a boolean, then texts by their beginning, then the rest.
+    """First the versions whose value is a number, then texts by their beginning, then the rest.
 
     With `walked` the index of attributes is walked in its order, else the
     attribute of each version is looked up.

@@ -25,9 +25,8 @@ INDEXED = {
 
 
 def upgrade() -> None:
-    for table in ("artifact_version", "link"):
+    for table in ("artifact_version", "link", "alias"):
         _add_owners(table)
-    op.create_index("ix_alias_alias", "alias", ["alias"])
     _attributes()
     for table, columns in INDEXED.items():
         _fill(table, columns)
@@ -54,8 +53,11 @@ def _add_owners(table: str) -> None:
         f"(SELECT entity_id FROM project WHERE project.id = {table}.project_id)"
     )
     for scope in ("project", "entity"):
-        order, live = [f"{scope}_id", "created_at", "id"], _where("deleted_at IS NULL")
-        op.create_index(f"ix_{table}_{scope}_created", table, order, **live)
+        if table == "alias":
+            op.create_index(f"ix_alias_{scope}_alias", table, [f"{scope}_id", "alias"])
+        else:
+            order, live = [f"{scope}_id", "created_at", "id"], _where("deleted_at IS NULL")
+            op.create_index(f"ix_{table}_{scope}_created", table, order, **live)
 
 
 def _where(condition: str) -> dict[str, Any]:
@@ -75,6 +77,7 @@ def _attributes() -> None:
         sa.Column("text", text, nullable=True),
         sa.PrimaryKeyConstraint("subject_id", "key", "item", name="pk_attribute"),
         sa.ForeignKeyConstraint(["project_id"], ["project.id"], name="fk_attribute_project_id"),
+        sqlite_with_rowid=False,
     )
 
 

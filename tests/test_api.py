@@ -122,6 +122,38 @@ def test_runs_are_found_by_config_and_summary(run: Run) -> None:
     assert len(list(Api().runs(f"local/{run.project}"))) == 3
 
 
+def test_a_run_is_changed_after_it_ended(run: Run) -> None:
+    run.config["lr"] = 0.1
+    run.config["seed"] = 3
+    run.log({"acc": 0.5})
+    run.finish()
+    found, other = Api().run(run.path), Api().run(run.path)
+    other.summary["note"] = "theirs"
+    other.update()
+    found.name, found.notes, found.tags = "renamed", "why", ["kept"]
+    found.config["lr"] = 0.2
+    del found.config["seed"]
+    found.summary["best"] = {"acc": 0.9}
+    found.update()
+    again = Api().run(run.path)
+    assert (again.name, again.notes, again.tags) == ("renamed", "why", ["kept"])
+    assert again.config == {"lr": 0.2}
+    assert (again.summary["best"], again.summary["note"]) == ({"acc": 0.9}, "theirs")
+    assert again.summary["acc"] == 0.5
+
+
+def test_a_history_is_sampled_evenly(run: Run) -> None:
+    for step in range(100):
+        run.log({"acc": step / 100})
+    run.finish()
+    found = Api().run(run.path)
+    rows = found.history(samples=5, pandas=False)
+    assert [row["_step"] for row in rows] == [0, 24, 49, 74, 99]
+    assert len(found.history(pandas=False)) == 100
+    assert len(found.history(keys=["acc"])) == 100
+    assert found.history(keys=["nothing"], pandas=False) == []
+
+
 def test_a_registered_model_lives_and_dies(run: Run) -> None:
     api, registry = Api(), f"wandb-registry-{run.id}"
     model = api.create_registered_model(f"{registry}/Churn", "# Churn\nWho leaves?", tags=["tabular"])

@@ -13,13 +13,15 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from modelyard import errors, records
 from modelyard.connection import Connection
 from modelyard.manifest import value_message
+from modelyard.plain import plain
 from modelyard.v1 import model_artifact_pb2 as artifact_pb
 from modelyard.v1 import registered_model_pb2 as model_pb
 from modelyard.v1 import run_pb2 as run_pb
 from modelyard.v1 import value_pb2
 
-_PAGE = 200
 _BATCH = 1_000
+REMOVED = object()
+"""In `update_run`: the key is to be removed."""
 Found = tuple[records.Version, records.Link | None]
 """A version, and the link that a reference went through."""
 
@@ -162,6 +164,24 @@ def get_run(connection: Connection, entity: str, project: str, run_id: str) -> r
     """A run by its short id. Errors: NotFound."""
     request = run_pb.GetRunRequest(entity=entity, project=project, run_id=run_id)
     return records.run(connection.runs.GetRun(request).run)
+
+
+def update_run(connection: Connection, run_id: str, changes: Mapping[str, Any]) -> records.RunRecord:
+    """Sets `display_name`, `notes`, `tags`, `config.KEY` and `summary.KEY`; `REMOVED` takes a key out.
+
+    Errors: NotFound, InvalidField.
+    """
+    run = run_pb.Run(id=run_id)
+    for name, item in changes.items():
+        field, _, key = name.partition(".")
+        if key and item is not REMOVED:
+            getattr(run, field)[key].CopyFrom(value_message(plain(item)))
+        elif field == "tags":
+            run.tags.extend(item)
+        elif not key:
+            setattr(run, field, item)
+    request = run_pb.UpdateRunRequest(run=run, update_mask=FieldMask(paths=sorted(changes)))
+    return records.run(connection.runs.UpdateRun(request).run)
 
 
 def run_by_id(connection: Connection, run_id: str) -> records.RunRecord:

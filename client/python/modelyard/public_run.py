@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
+import importlib.util
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,22 +19,30 @@ if TYPE_CHECKING:
 
 
 class PublicRun:
-    """A run as the server has it."""
+    """A run as the server has it. Name, notes, tags, config and summary may be changed, then `update()`."""
 
     def __init__(self, connection: Connection, settings: Settings, record: RunRecord) -> None:
         self._connection = connection
         self._settings = settings
+        self._take(record)
+
+    def _take(self, record: RunRecord) -> None:
         self._record = record
+        self.name = record.display_name
+        """Name shown to people."""
+        self.notes = record.notes
+        """Free text."""
+        self.tags = list(record.tags)
+        """Labels."""
+        self.config = copy.deepcopy(record.config)
+        """Its inputs."""
+        self.summary = copy.deepcopy(record.summary)
+        """Its results."""
 
     id = property(lambda self: self._record.run_id, doc="Short id, unique in the project.")
-    name = property(lambda self: self._record.display_name, doc="Name shown to people.")
     entity = property(lambda self: self._record.entity, doc="Who owns it.")
     project = property(lambda self: self._record.project, doc="What it is about.")
     state = property(lambda self: self._record.state, doc="running, finished, failed, crashed or killed.")
-    config = property(lambda self: dict(self._record.config), doc="Its inputs.")
-    summary = property(lambda self: dict(self._record.summary), doc="Its results.")
-    tags = property(lambda self: list(self._record.tags), doc="Labels.")
-    notes = property(lambda self: self._record.notes, doc="Free text.")
     group = property(lambda self: self._record.group, doc="Name of the group of runs it belongs to.")
     job_type = property(lambda self: self._record.job_type, doc="What part of a group it is.")
     user = property(lambda self: self._record.created_by, doc="Who made it.")
@@ -51,6 +61,43 @@ class PublicRun:
         """When it was last heard of: ISO 8601, UTC."""
         moment: datetime.datetime | None = self._record.heartbeat_time
         return moment.isoformat() if moment else None
+
+    def update(self) -> None:
+        """Sends what was changed here; what others changed meanwhile stays. Errors: NotFound, ValueError."""
+        from modelyard import catalog
+
+        fields = {"display_name": self.name, "notes": self.notes, "tags": tuple(self.tags)}
+        changed: dict[str, Any] = {
+            field: now for field, now in fields.items() if now != getattr(self._record, field)
+        }
+        for field, entries in (("config", self.config), ("summary", self.summary)):
+            stored = getattr(self._record, field)
+            for key in {**stored, **entries}:
+                if key not in entries or key not in stored or entries[key] != stored[key]:
+                    changed[f"{field}.{key}"] = entries.get(key, catalog.REMOVED)
+        if changed:
+            self._take(catalog.update_run(self._connection, self._record.id, changed))
+
+    def history(
+        self,
+        samples: int = 500,
+        keys: list[str] | None = None,
+        x_axis: str = "_step",
+        pandas: bool = True,
+    ) -> Any:
+        """At most `samples` of its rows, evenly chosen, by `x_axis`.
+
+        A DataFrame where pandas is installed, else (or with `pandas=False`) a list of dicts.
+        """
+        rows = sorted(
+            (row for row in self.scan_history(keys) if x_axis in row), key=lambda row: float(row[x_axis])
+        )
+        if len(rows) > samples:
+            last = max(1, samples - 1)
+            rows = [rows[index * (len(rows) - 1) // last] for index in range(samples)]
+        if pandas and importlib.util.find_spec("pandas"):
+            return importlib.import_module("pandas").DataFrame(rows)
+        return rows
 
     def scan_history(
         self,

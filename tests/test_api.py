@@ -171,6 +171,7 @@ def test_a_registered_model_lives_and_dies(run: Run) -> None:
     assert len(model.versions()) == 2
     tried = api.artifacts("model", f"{registry}/Churn", tags=["tried"])
     assert [link.version for link in tried] == ["v0"]
+    assert [link.version for link in model.versions({"tag": "tried"})] == ["v0"]
     model.name = "Churn two"
     model.description = "# New card"
     model.tags = ["tabular", "q3"]

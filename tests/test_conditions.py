@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.conditions import as_filter, as_order, both, quoted
+from modelyard.conditions import OF_LINKS, OF_RUNS, as_filter, as_order, both, quoted
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,14 @@ def test_what_a_filter_cannot_say_is_refused(given: Any) -> None:
 
 
 def test_the_name_of_a_run_is_its_id() -> None:
-    assert as_filter({"name": "abc"}, of_runs=True) == 'run_id = "abc"'
+    assert as_filter({"name": "abc"}, OF_RUNS) == 'run_id = "abc"'
+
+
+def test_a_link_has_tags_and_metadata_of_its_version() -> None:
+    given = {"tag": "good", "metadata.acc": {"$gt": 0.9}, "alias": "production"}
+    assert as_filter(given, OF_LINKS) == (
+        'source.tags : "good" AND source.metadata.acc > 0.9 AND aliases : "production"'
+    )
 
 
 @pytest.mark.parametrize(

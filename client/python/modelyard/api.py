@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard import errors, refs
 from modelyard.artifact import Artifact
-from modelyard.conditions import Condition, as_filter, as_order, both
+from modelyard.conditions import OF_RUNS, Condition, as_filter, as_order, both
 from modelyard.listing import Listing, page_size
 from modelyard.public_run import PublicRun
 from modelyard.settings import current
@@ -89,7 +89,7 @@ class Api:
         found = self.artifact_collection(type_name, name)
         # The tags of a link are those of the version behind it.
         field = "tags" if found.is_sequence() else "source.tags"
-        condition = both(tagged(tags, field), as_filter(filter))
+        condition = both(tagged(tags, field), as_filter(filter, found._names))
         return found.versions(condition, order, per_page)
 
     artifact_versions = artifacts
@@ -275,7 +275,7 @@ class Api:
         entity, project = self._place(path, default=self.settings.project or "")
         connection, size = self._connection, page_size(per_page)
         found = searching.runs(
-            connection, entity, project, as_filter(filters, of_runs=True), as_order(order), size
+            connection, entity, project, as_filter(filters, OF_RUNS), as_order(order), size
         )
         return Listing(PublicRun(connection, self.settings, record) for record in found)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from modelyard import errors, records, refs
 from modelyard.artifact import Artifact
-from modelyard.conditions import Condition, as_filter, as_order
+from modelyard.conditions import OF_LINKS, Condition, as_filter, as_order
 from modelyard.labels import Labels
 from modelyard.listing import Listing, page_size
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 class ArtifactCollection:
     """A name with its versions. `description` and `tags` may be changed, then `save()`."""
+
+    _names: Mapping[str, str] = {}
 
     def __init__(self, connection: Connection, settings: Settings, record: records.Collection) -> None:
         self._connection = connection
@@ -72,7 +74,7 @@ class ArtifactCollection:
         self, filter: Condition = None, order: str | None = None, per_page: int = 50
     ) -> Listing[Artifact]:
         """Its versions, newest first; with a `filter` those it lets through (docs/searching.md)."""
-        condition = as_filter(filter)
+        condition = as_filter(filter, self._names)
         found = self._versions(condition, as_order(order), page_size(per_page))
         return Listing(found, None if condition else lambda: self._fresh().version_count)
 
@@ -163,6 +165,8 @@ class RegisteredModel(ArtifactCollection):
 
     `name`, `description` (the card, in Markdown) and `tags` may be changed, then `save()`.
     """
+
+    _names = OF_LINKS
 
     @property
     def name(self) -> str:

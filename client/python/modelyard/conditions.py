@@ -38,18 +38,25 @@ _FIELDS = {
     "alias": "aliases",
     "summary_metrics": "summary",
 }
-_RUN_FIELDS = {"name": "run_id"}
-_LISTS = {"tags", "aliases"}
+OF_RUNS: Mapping[str, str] = {"name": "run_id"}
+"""Names in filters of runs."""
+OF_LINKS: Mapping[str, str] = {
+    "tag": "source.tags",
+    "tags": "source.tags",
+    "type": "source.type",
+    "metadata": "source.metadata",
+}
+"""Names in filters of links, which have tags, type and metadata of the version behind them."""
+_LISTS = {"tags", "aliases", "source.tags"}
 _WORD = re.compile(r"[\w/-]+")
 _PLAIN_PATTERN = re.compile(r"[\w\s/:@-]*")
 
 
-def as_filter(condition: Condition, *, of_runs: bool = False) -> str:
-    """The server's filter. ValueError for what it cannot say."""
+def as_filter(condition: Condition, names: Mapping[str, str] | None = None) -> str:
+    """The server's filter; `names` are further ones for its fields. ValueError for what it cannot say."""
     if condition is None or isinstance(condition, str):
         return condition or ""
-    names = {**_FIELDS, **(_RUN_FIELDS if of_runs else {})}
-    return _all(condition, names)
+    return _all(condition, {**_FIELDS, **(names or {})})
 
 
 def both(*conditions: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from modelyard import records, refs
 from modelyard.collection import RegisteredModel, as_artifact
-from modelyard.conditions import Condition, as_filter, as_order, both, quoted
+from modelyard.conditions import OF_LINKS, Condition, as_filter, as_order, both, quoted
 from modelyard.listing import Listing, page_size
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _links(
     found = searching.links(
         connection,
         "",
-        as_filter(wanted),
+        as_filter(wanted, OF_LINKS),
         as_order(order),
         page_size(per_page),
         entity=entity,

@@ -16,7 +16,7 @@ from modelyard.cache import Cache
 from modelyard.chunking import Chunk, chunk_digest, cut_points
 from modelyard.connection import Connection
 from modelyard.known_files import FINE_NS, KnownFiles, is_settled
-from modelyard.manifest import LocalFile
+from modelyard.manifest import FileEntry, LocalFile
 from modelyard.windows import Source
 from tests.test_chunking import MIB, stream
 from tests.transfers import Meter, connection, contents_of, data_folder, draft, files_in
@@ -259,3 +259,28 @@ def test_a_file_that_is_there_twice_is_known_twice(connection: Connection, tmp_p
     folder.log("twice")
     folder.log("twice")
     assert folder.calls == {"CommitEqualContent": 1}
+
+
+def test_a_listing_is_known_only_as_a_whole(tmp_path: Path) -> None:
+    files = files_in(tmp_path, {"one": b"1", "two": b"22"})
+    settle()
+    sources = [Source.of(file) for file in files]
+    known = KnownFiles(tmp_path / "known")
+    known.remember_digest(sources, [], b"d" * 32)
+    assert known.digest([Source.of(file) for file in files], []) == b"d" * 32
+    renamed = [LocalFile("three", files[0].source), files[1]]
+    reference = FileEntry("far", 1, uri="https://example.com/far", tag="1")
+    assert known.digest([Source.of(file) for file in renamed], []) is None
+    assert known.digest([Source.of(file) for file in files[:1]], []) is None
+    assert known.digest([Source.of(file) for file in files], [reference]) is None
+    os.utime(files[0].source, ns=(1, 1))
+    assert known.digest([Source.of(file) for file in files], []) is None
+
+
+def test_a_listing_with_a_fresh_file_is_not_kept(tmp_path: Path) -> None:
+    (file,) = files_in(tmp_path, {"one": b"1"})
+    source = Source.of(file)
+    source.noted_ns = source.changed_ns + FINE_NS // 2
+    known = KnownFiles(tmp_path / "known")
+    known.remember_digest([source], [], b"d" * 32)
+    assert known.digest([Source.of(file)], []) is None

@@ -1,6 +1,7 @@
 """Files that were logged before: one whose status has not changed since then is not read again.
 
-    path → size, times, inode and device when it was read, and its chunks
+    file       path → size, times, inode and device when it was read, and its chunks
+    listing    paths and all of these, of all files of a version together → the version's digest
 
 What is remembered says which content a file has, and so spares the reading.
 Bytes that have to be sent are always read and hashed anew. It is a cache: when
@@ -23,6 +24,7 @@ from modelyard.chunking import Chunk
 if TYPE_CHECKING:
     import sqlite3
 
+    from modelyard.manifest import FileEntry
     from modelyard.windows import Source
 
 MAX_BYTES = 64 << 20
@@ -33,15 +35,25 @@ _BATCH = 500
 _LOCK_SECONDS = 2.0
 _DAY = 86_400
 _CHUNK = struct.Struct(">32sI")
-_TABLE = """
-CREATE TABLE IF NOT EXISTS file (
-    path BLOB PRIMARY KEY,
-    status BLOB NOT NULL,
-    chunks BLOB NOT NULL,
-    seal BLOB NOT NULL,
-    used INTEGER NOT NULL
+_TABLES = (
+    """
+    CREATE TABLE IF NOT EXISTS file (
+        path BLOB PRIMARY KEY,
+        status BLOB NOT NULL,
+        chunks BLOB NOT NULL,
+        seal BLOB NOT NULL,
+        used INTEGER NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS listing (
+        listing BLOB PRIMARY KEY,
+        digest BLOB NOT NULL,
+        seal BLOB NOT NULL,
+        used INTEGER NOT NULL
+    )
+    """,
 )
-"""
 
 
 class KnownFiles:
@@ -67,16 +79,42 @@ class KnownFiles:
 
     def remember(self, sources: Sequence[Source]) -> None:
         """Keeps the chunks of sources that were read, except where a later write might not show."""
+        rows = [_row(source) for source in sources if source.size and is_settled(source)]
+        if rows:
+            self._insert("file", rows)
+
+    def digest(self, sources: Sequence[Source], references: Sequence[FileEntry]) -> bytes | None:
+        """The digest of a version of these files, if all are as they were when it was logged."""
         import sqlite3
 
-        rows = [_row(source) for source in sources if source.size and is_settled(source)]
-        if not rows:
-            return
+        listing = _listing(sources, references)
+        with suppress(sqlite3.Error):
+            if sources and self._path.exists():
+                with closing(self._open()) as database:
+                    query = "SELECT digest, seal FROM listing WHERE listing = ?"
+                    for digest, seal in database.execute(query, (listing,)):
+                        if seal == _seal(listing, digest, b""):
+                            return bytes(digest)
+        return None
+
+    def remember_digest(
+        self, sources: Sequence[Source], references: Sequence[FileEntry], digest: bytes
+    ) -> None:
+        """Keeps the digest of a version of these files, under the same condition as `remember`."""
+        if sources and all(map(is_settled, sources)):
+            listing = _listing(sources, references)
+            self._insert("listing", [(listing, digest, _seal(listing, digest, b""), _today())])
+
+    def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+        import sqlite3
+
+        marks = ", ".join("?" * len(rows[0]))
         with suppress(sqlite3.Error, OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with closing(self._open()) as database, database:
-                database.execute(_TABLE)
-                database.executemany("INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?)", rows)
+                for create in _TABLES:
+                    database.execute(create)
+                database.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
                 self._trim(database)
 
     def forget(self, sources: Sequence[Source]) -> None:
@@ -84,6 +122,7 @@ class KnownFiles:
         import sqlite3
 
         with suppress(sqlite3.Error), closing(self._open()) as database, database:
+            database.execute("DELETE FROM listing")
             database.executemany("DELETE FROM file WHERE path = ?", [(_key(source),) for source in sources])
 
     def _open(self) -> sqlite3.Connection:
@@ -117,10 +156,11 @@ class KnownFiles:
             return int(database.execute(f"PRAGMA {pragma}").fetchone()[0])
 
         if (number("page_count") - number("freelist_count")) * number("page_size") > self._max_bytes:
-            database.execute(
-                "DELETE FROM file WHERE rowid IN "
-                "(SELECT rowid FROM file ORDER BY used, rowid LIMIT (SELECT count(*) / 2 + 1 FROM file))"
-            )
+            for table in ("file", "listing"):
+                database.execute(
+                    f"DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} "
+                    f"ORDER BY used, rowid LIMIT (SELECT count(*) / 2 + 1 FROM {table}))"
+                )
 
 
 def is_settled(source: Source) -> bool:
@@ -133,6 +173,18 @@ def is_settled(source: Source) -> bool:
     latest = max(source.modified_ns, source.changed_ns)
     step = FINE_NS if source.changed_ns % 1_000_000 else COARSE_NS
     return source.noted_ns - latest > step
+
+
+def _listing(sources: Sequence[Source], references: Sequence[FileEntry]) -> bytes:
+    """Names all files with their places and status, and the references."""
+    state = hashlib.sha256()
+    for source in sources:
+        path = source.file.path.encode()
+        # Paths hold no NUL, and the status has a fixed length: no two listings look the same.
+        state.update(path + b"\0" + _key(source) + b"\0" + source.identity)
+    for entry in references:
+        state.update(f"\0{entry.path}\0{entry.uri}\0{entry.tag}\0{entry.size}\0".encode())
+    return state.digest()
 
 
 def _row(source: Source) -> tuple[bytes, bytes, bytes, bytes, int]:

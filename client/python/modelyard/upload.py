@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import TypeVar
 
-from modelyard import chunking, errors
+from modelyard import chunking, equal_content, errors
 from modelyard.chunking import Chunk
 from modelyard.crew import Crew
 from modelyard.known_files import KnownFiles
@@ -55,7 +55,12 @@ def run(
     for attempt in range(UPLOADS):
         sources = [Source.of(file) for file in files]
         if known is not None:
-            known.recall(sources)
+            equal = equal_content.find(connection, draft, sources, references, known, request_id)
+            if equal is not None:
+                total = sum(source.size for source in sources)
+                progress.start("upload", total)
+                progress.advance(total, total)
+                return equal, False
         upload = Upload(connection, draft, sources, references, progress, request_id)
         try:
             version, created = upload.run()
@@ -68,6 +73,8 @@ def run(
         else:
             if known is not None:
                 known.remember([source for source in sources if not source.recalled])
+                if not draft.base_version_id:
+                    known.remember_digest(sources, references, bytes.fromhex(version.digest))
             return version, created
     raise errors.Error("the files changed while they were read; log them when they are complete")
 
@@ -111,9 +118,6 @@ class Upload:
     def run(self) -> tuple[pb.ModelArtifactVersion, bool]:
         """The version, and whether it was made. Errors: see `transfer.upload`."""
         self._progress.start("upload", self._total)
-        equal = self._find_equal()
-        if equal is not None:
-            return equal, False
         self._upload_id = self._create()
         lost = self._recall()
         lost += self._send(self._read)
@@ -126,23 +130,6 @@ class Upload:
                     raise
                 lost = _located(self._sources)
         raise AssertionError("unreachable")
-
-    def _find_equal(self) -> pb.ModelArtifactVersion | None:
-        """The version that has the content which all files are known to have; None where one is not."""
-        unknown = any(source.size and not source.recalled for source in self._sources)
-        known = any(source.recalled for source in self._sources)
-        if self._draft.base_version_id or unknown or not known:
-            return None
-        digest = chunking.version_digest(entry.digested() for entry in self._entries())
-        request = pb.CommitEqualContentRequest(
-            header=self._draft.header(digest, ""), request_id=self._request_id
-        )
-        try:
-            found: pb.CommitEqualContentResponse = self._connection.artifacts.CommitEqualContent(request)
-        except (errors.NotFound, errors.Unimplemented):
-            return None
-        self._progress.advance(self._total, self._total)
-        return found.version
 
     def _recall(self) -> list[Located]:
         """Those chunks of recalled files that the server does not have."""

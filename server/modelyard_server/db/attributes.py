@@ -8,7 +8,6 @@ transaction; bulk statements do not pass here, and call `forget`.
 
 from __future__ import annotations
 
-from collections.abc import Collection as Container
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
@@ -25,12 +24,14 @@ from sqlalchemy import (
     inspect,
     select,
     text,
+    update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from modelyard_server.db.declarative import Base, Id
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Project, Run
-from modelyard_server.db.upserts import batches, insert
+from modelyard_server.db.upserts import batches
 
 LEAF_LIMIT = 1000
 """Scalars of one map that are indexed; a map with more of them has one row, its mark."""
@@ -133,12 +134,13 @@ def prepare(session: Session, *_: object) -> None:
 
 
 def store(session: Session, *_: object) -> None:
-    """After a flush: writes what was noted."""
-    for row, prefix, before, after in session.info.pop(_PENDING, ()):
-        if before is None:
-            before = _stored(session, row.id, prefix)
-        _remove(session, row.id, before.keys() - after.keys())
-        _put(session, row, {key: value for key, value in after.items() if before.get(key) != value})
+    """After a flush: writes what was noted, which for a run that logs is every few milliseconds."""
+    for row, prefix, known, after in session.info.pop(_PENDING, ()):
+        before = _stored(session, row.id, prefix) if known is None else known
+        changed = {key: value for key, value in after.items() if before.get(key) != value}
+        _each(session, _REMOVE, row, dict.fromkeys(before.keys() - after.keys(), (None, None)))
+        _change(session, row, {key: changed[key] for key in changed.keys() & before.keys()})
+        _add(session, row, {key: changed[key] for key in changed.keys() - before.keys()})
 
 
 def forget(session: Session, subject_ids: Sequence[str]) -> None:
@@ -156,33 +158,44 @@ def _leaves(key: str, value: Mapping[str, Any]) -> Iterator[tuple[str, str | flo
             yield bool_key_of(inner) if isinstance(item, bool) else inner, item
 
 
-def _put(session: Session, row: Any, rows: Rows) -> None:
-    if not rows:
-        return
-    entity_id, project_id = _owners(session, row)
-    statement = insert(session, Attribute)
-    new = {"number": statement.excluded.number, "text": statement.excluded.text}
-    session.connection().execute(
-        statement.on_conflict_do_update(index_elements=["subject_id", "key", "item"], set_=new),
-        [
-            {
-                "subject_id": row.id,
-                "key": key,
-                "item": item,
-                "entity_id": entity_id,
-                "project_id": project_id,
-                "number": number,
-                "text": text_,
-            }
-            for (key, item), (number, text_) in sorted(rows.items())
-        ],
-    )
-
-
-def _remove(session: Session, subject_id: str, keys: Container[tuple[str, int]]) -> None:
-    if keys:
+def _add(session: Session, row: Any, rows: Rows) -> None:
+    if rows:
+        entity_id, project_id = _owners(session, row)
+        owned = {"subject_id": row.id, "entity_id": entity_id, "project_id": project_id}
         session.connection().execute(
-            _REMOVE, [{"subject": subject_id, "of": key, "at": item} for key, item in sorted(keys)]
+            _ADD[session.get_bind().dialect.name],
+            [
+                {**owned, "key": key, "item": item, "number": number, "text": text_}
+                for (key, item), (number, text_) in sorted(rows.items())
+            ],
+        )
+
+
+def _change(session: Session, row: Any, rows: Rows) -> None:
+    if session.get_bind().dialect.name == "sqlite":
+        _each(session, _CHANGE, row, rows)
+    elif rows:
+        keys = sorted(rows)
+        session.connection().execute(
+            _CHANGE_AT_ONCE,
+            {
+                "of": row.id,
+                "keys": [key for key, _ in keys],
+                "items": [item for _, item in keys],
+                "numbers": [rows[key][0] for key in keys],
+                "texts": [rows[key][1] for key in keys],
+            },
+        )
+
+
+def _each(session: Session, statement: Any, row: Any, rows: Rows) -> None:
+    if rows:
+        session.connection().execute(
+            statement,
+            [
+                {"of": row.id, "named": key, "at": item, "new_number": number, "new_text": text_}
+                for (key, item), (number, text_) in sorted(rows.items())
+            ],
         )
 
 
@@ -209,8 +222,29 @@ def _owners(session: Session, row: Any) -> tuple[int, int]:
     return session.get_one(Project, row.project_id).entity_id, row.project_id
 
 
-_REMOVE = delete(Attribute.__table__).where(  # type: ignore[arg-type]  # declared as a FromClause
-    Attribute.subject_id == bindparam("subject"),
-    Attribute.key == bindparam("of"),
-    Attribute.item == bindparam("at"),
-)
+# Built once: making a statement takes longer than running it.
+_TABLE: Any = Attribute.__table__
+_KEY = ("subject_id", "key", "item")
+_OWN = [_TABLE.c[column] == bindparam(name) for column, name in zip(_KEY, ("of", "named", "at"), strict=True)]
+_REMOVE = delete(_TABLE).where(*_OWN)
+_CHANGE = update(_TABLE).where(*_OWN).values(number=bindparam("new_number"), text=bindparam("new_text"))
+
+
+# Half the time of one after the other, in a database that is reached over a wire.
+_CHANGE_AT_ONCE = text("""
+    UPDATE attribute SET number = new.number, text = new.text
+    FROM unnest(
+        CAST(:keys AS text[]), CAST(:items AS int[]), CAST(:numbers AS float8[]), CAST(:texts AS text[])
+    ) AS new(key, item, number, text)
+    WHERE attribute.subject_id = CAST(:of AS uuid) AND attribute.key = new.key AND attribute.item = new.item
+""")
+
+
+def _adding(dialect: Any) -> Any:
+    """An insert that takes a row over which is there against all rules."""
+    statement = dialect.insert(_TABLE)
+    new = {"number": statement.excluded.number, "text": statement.excluded.text}
+    return statement.on_conflict_do_update(index_elements=_KEY, set_=new)
+
+
+_ADD = {"sqlite": _adding(sqlite), "postgresql": _adding(postgresql)}

@@ -23,6 +23,7 @@ from tests.bench import (
     small_writes,
     starting,
     through_s3,
+    unchanged_folder,
 )
 from tests.bench.bench import Bench, Place, say
 from tests.bench.children import ChildFailed
@@ -32,6 +33,7 @@ BENCHES = (
     log_and_use.BENCH,
     through_s3.BENCH,
     second_version.BENCH,
+    unchanged_folder.BENCH,
     small_files.BENCH,
     metric_points.BENCH,
     resolve_alias.BENCH,

@@ -169,3 +169,21 @@ def test_writing_into_a_download_never_changes_another_one(connection: Connectio
 def test_a_draft_cannot_be_downloaded() -> None:
     with pytest.raises(errors.ArtifactNotLoggedError):
         Artifact("draft", "model").download()
+
+
+@pytest.mark.slow
+def test_a_folder_of_10_000_files_goes_up_down_and_is_repaired(embedded: Path, tmp_path: Path) -> None:
+    run = modelyard.init(project="many-files")
+    folder = tmp_path / "in"
+    for number in range(10_000):
+        place = folder / f"{number % 100:02}" / f"{number:05}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(number.to_bytes(4, "big") * (1 + number % 50))
+    run.log_model(folder, name="ten-thousand")
+    run.log_model(folder, name="ten-thousand")
+    out = Path(run.use_model("ten-thousand:v0"))
+    assert contents_of(out) == contents_of(folder)
+    for number in range(0, 10_000, 1000):
+        (out / f"{number % 100:02}" / f"{number:05}").unlink()
+        (out / "77" / f"{number + 77:05}").write_bytes(b"damaged")
+    assert contents_of(Path(run.use_model("ten-thousand:v0"))) == contents_of(folder)

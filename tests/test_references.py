@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +264,17 @@ class TestSchemes:
         logged = log_reference(run, "frozen", (tmp_path / "data").as_uri())
         with pytest.raises(errors.ArtifactFinalizedError):
             logged.add_reference("https://example.com/model")
+
+
+def test_the_command_line_logs_and_uses_a_reference(embedded: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").write_bytes(SOME)
+    uri, out = (tmp_path / "data").as_uri(), str(tmp_path / "out")
+    modelyard_command("log", uri, "--project", "references", "--name", "by-command")
+    modelyard_command("use", "references/by-command:v0", "--root", out)
+    assert downloaded(out) == {"data": SOME}
+
+
+def modelyard_command(*arguments: str) -> None:
+    program = [sys.executable, "-c", "from modelyard.cli import main; main()", *arguments]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

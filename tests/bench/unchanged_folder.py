@@ -32,7 +32,7 @@ LARGE, SMALL = _target("4 large files"), _target("2,000 files of 64 KiB")
 
 
 def measure(place: Place, folder: Path) -> Iterator[Row]:
-    """In turn a new folder, logged once, then again and again (the median counts); the first turn warms up."""
+    """In turn a new folder, logged once, then several times (the median counts); the first turn warms up."""
     rounds = place.size(quick=2, full=5)
     large = place.size(quick=64, full=256) * MIB
     with modelyard_server(folder / "server") as server, modelyard_worker(server, folder / "client") as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,17 @@ from modelyard.settings import Settings, current
 from modelyard.terminal import human_bytes, plural
 
 
+class _PathOrUri(click.Path):
+    """An existing path, or a URI as it is."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        return str(value) if "://" in str(value) else super().convert(value, param, ctx)
+
+
 @click.command()
-@click.argument("path", type=click.Path(exists=True))
+@click.argument("path", type=_PathOrUri(exists=True))
 @click.option("--project", help="Project, or entity/project. Default: MODELYARD_PROJECT, else uncategorized.")
 @click.option("--name", help="Name of the artifact. Default: the basename of PATH.")
 @click.option("--alias", "aliases", multiple=True, help="Alias to set besides latest; may be repeated.")
@@ -33,13 +43,15 @@ def log(
 ) -> None:
     """Log the file or folder at PATH as a version. No run is made.
 
+    PATH may be a URI, such as s3://bucket/prefix: then it is recorded where the bytes are.
     Content that the newest version has already makes no new one.
     """
-    from modelyard import changes, draft, records, transfer
+    from modelyard import changes, draft, offline, records, transfer
     from modelyard.connection import connect
 
     settings = current()
     entity, where = _project(project, settings)
+    files, references = draft.content_at(path)
     name = refs.check_artifact_name(name or Path(path).absolute().name)
     version = transfer.VersionDraft(
         entity=entity,
@@ -49,7 +61,14 @@ def log(
         description=description,
         aliases=changes.alias_list(aliases),
     )
-    message, created = transfer.upload(connect(settings), version, draft.files_at(path), progress=_bar(json))
+    message, created = transfer.upload(
+        connect(settings),
+        version,
+        files,
+        references=references,
+        progress=_bar(json),
+        cache=offline.cache_of(settings),
+    )
     found = records.version(message)
     if json:
         print_json({**records.as_json(found), "created": created})
@@ -65,7 +84,7 @@ def log(
 @as_json
 def use(ref: str, root: str | None, json: bool) -> None:
     """Download the version that REF means, and print where it is."""
-    from modelyard import records, transfer
+    from modelyard import offline, records, transfer
     from modelyard.cli.find import open_version
     from modelyard.connection import connect
 
@@ -73,9 +92,8 @@ def use(ref: str, root: str | None, json: bool) -> None:
     connection = connect(settings)
     version, link = open_version(connection, settings, ref)
     place = Path(root).absolute() if root else settings.artifact_root / f"{version.name}:v{version.number}"
-    cache = transfer.Cache(Path(settings.cache_dir)) if settings.cache_dir else transfer.Cache()
-    message: Any = version  # has the fields of the message that a download reads
-    transfer.download(connection, message, place, cache=cache, progress=_bar(json))
+    transfer.download(connection, version, place, cache=offline.cache_of(settings), progress=_bar(json))
+    offline.keep(settings, version, link)
     if json:
         through = {"link": link.ref} if link else {}
         print_json({"path": str(place), **through, "version": records.as_json(version)})

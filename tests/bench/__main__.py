@@ -18,6 +18,7 @@ from tests.bench import (
     metric_points,
     peak_memory,
     resolve_alias,
+    search,
     second_version,
     small_files,
     small_writes,
@@ -41,6 +42,7 @@ BENCHES = (
     starting.BENCH,
     peak_memory.BENCH,
     crowd.BENCH,
+    search.BENCH,
 )
 
 

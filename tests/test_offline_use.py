@@ -13,6 +13,8 @@ import modelyard
 from modelyard import Artifact, errors, offline, settings, transfer
 from modelyard.cache import Cache
 from modelyard.connection import Connection
+from modelyard.kept_versions import MAX_FILES
+from modelyard.manifest import FileEntry
 from tests.live import Factory, LiveServer
 from tests.test_chunking import MIB, stream
 from tests.test_relog import Counted
@@ -164,6 +166,18 @@ def test_writing_into_a_download_never_changes_another_one(connection: Connectio
             file.write(b"training goes on in place")
     transfer.download(connection, version, tmp_path / "three", cache=cache)
     assert contents_of(tmp_path / "three") == CONTENTS
+
+
+def test_of_kept_versions_the_least_recently_used_go(tmp_path: Path) -> None:
+    kept = Cache(tmp_path).versions()
+    digests = [f"{number:064x}" for number in range(MAX_FILES + 3)]
+    entries = [FileEntry("far", None, uri="ssh://host/far")]
+    for number, digest in enumerate(digests):
+        kept.keep_manifest(digest, entries)
+        os.utime(tmp_path / "manifests" / digest, ns=(number, number))
+    assert [kept.manifest(digest) for digest in digests[:2]] == [None, None]
+    assert kept.manifest(digests[-1]) == entries
+    assert len(list((tmp_path / "manifests").iterdir())) <= MAX_FILES
 
 
 def test_a_draft_cannot_be_downloaded() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections import Counter
 from itertools import pairwise
@@ -284,3 +286,36 @@ def test_a_listing_with_a_fresh_file_is_not_kept(tmp_path: Path) -> None:
     known = KnownFiles(tmp_path / "known")
     known.remember_digest([source], [], b"d" * 32)
     assert known.digest([Source.of(file)], []) is None
+
+
+_REMEMBER = """
+import sys
+from pathlib import Path
+from modelyard.chunking import Chunk
+from modelyard.known_files import KnownFiles
+from modelyard.manifest import LocalFile
+from modelyard.windows import Source
+
+known = KnownFiles(Path(sys.argv[1]))
+for path in sorted(Path(sys.argv[2]).iterdir()):
+    source = Source.of(LocalFile(path.name, path))
+    source.chunks = [Chunk(bytes(32), source.size)]
+    known.remember([source])
+    again = Source.of(source.file)
+    known.recall([again])
+    assert again.recalled, path
+"""
+
+
+def test_several_processes_share_one_memory(tmp_path: Path) -> None:
+    folders = [tmp_path / str(number) for number in range(4)]
+    files = [file for folder in folders for file in files_in(folder, {f"{name}": b"x" for name in range(40)})]
+    settle()
+    known = tmp_path / "known"
+    processes = [
+        subprocess.Popen([sys.executable, "-c", _REMEMBER, str(known), str(folder)]) for folder in folders
+    ]
+    assert [process.wait(120) for process in processes] == [0] * len(folders)
+    sources = [Source.of(file) for file in files]
+    KnownFiles(known).recall(sources)
+    assert all(source.recalled for source in sources)

@@ -21,8 +21,8 @@ from typing import Any
 from modelyard import records
 from modelyard.manifest import FileEntry, entries_from_bytes, entries_to_bytes
 
-MAX_BYTES = 256 << 20
-"""Size at which the least recently used go, each of the two kinds by itself."""
+MAX_BYTES, MAX_FILES = 256 << 20, 1_000
+"""What is kept of each of the two kinds: the least recently used go first."""
 _TIMES = ("create_time", "update_time", "expire_time")
 _TUPLES = ("aliases", "tags", "linked_to")
 
@@ -89,8 +89,8 @@ def _trim(folder: Path) -> None:
     found = [(entry.stat(), entry.path) for entry in os.scandir(folder)]
     files = sorted((status.st_mtime_ns, status.st_size, path) for status, path in found)
     total = sum(size for _, size, _ in files)
-    for _, size, path in files:
-        if total <= MAX_BYTES:
+    for number, (_, size, path) in enumerate(files):
+        if total <= MAX_BYTES and len(files) - number <= MAX_FILES:
             return
         os.unlink(path)
         total -= size

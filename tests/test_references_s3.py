@@ -166,6 +166,14 @@ def test_a_wrong_key_is_said_so(bucket: Bucket, monkeypatch: pytest.MonkeyPatch)
         Artifact("denied", "model").add_reference(f"s3://{bucket.name}/x/")
 
 
+def test_a_stranger_is_told_where_keys_are_read_from(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELYARD_GS_ENDPOINT", bucket.endpoint)
+    with pytest.raises(errors.Error, match=r"AccessDenied.*HMAC keys are read from GS_ACCESS_KEY_ID"):
+        Artifact("stranger", "model").add_reference(f"gs://{bucket.name}/x")
+
+
 def test_without_the_minio_package_the_error_says_what_to_install() -> None:
     program = (
         "import sys; sys.modules['minio'] = None\n"

@@ -22,6 +22,10 @@ _ENDPOINTS = {
     "s3": (("MODELYARD_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL"), _AWS),
     "gs": (("MODELYARD_GS_ENDPOINT",), "https://storage.googleapis.com"),
 }
+_KEYS = {
+    "s3": "keys are read from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the AWS files or the role",
+    "gs": "HMAC keys are read from GS_ACCESS_KEY_ID and GS_SECRET_ACCESS_KEY",
+}
 _MISSING = {"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "NoSuchObject"}
 _CONNECT_SECONDS, _READ_SECONDS, _METADATA_SECONDS = 10.0, 60.0, 1.0
 
@@ -239,6 +243,7 @@ def _explained(uri: str) -> Iterator[None]:
     except S3Error as error:
         if error.code in _MISSING:
             raise errors.ReferenceMissing(f"there is nothing at {uri} ({error.code})") from None
-        raise errors.Error(f"{uri}: the store says {error.code}: {error.message}") from None
+        hint = f"; {_KEYS[uri[:2].lower()]}" if error.code == "AccessDenied" else ""
+        raise errors.Error(f"{uri}: the store says {error.code}: {error.message}{hint}") from None
     except (MinioException, urllib3.exceptions.HTTPError) as error:
         raise ConnectionError(f"{uri}: the store did not answer ({error})") from error

@@ -173,6 +173,20 @@ def test_more_than_a_batch_goes_in_one_sweep(yard: Yard) -> None:
     assert yard.number("bert") == count - 1
 
 
+def test_latest_goes_past_versions_whose_time_is_over(yard: Yard) -> None:
+    for text in "abc":
+        yard.log("bert", text)
+    _expire(yard, 1)
+    yard.delete("bert:v2", delete_aliases=True)
+    assert yard.number("bert") == 0
+
+
+def test_content_whose_time_is_over_is_logged_anew(yard: Yard) -> None:
+    yard.log("bert", "a")
+    _expire(yard, 0)
+    assert yard.log("bert", "a").number == 1
+
+
 def test_a_linked_version_is_never_swept(yard: Yard) -> None:
     yard.log("bert", "a")
     yard.link("bert", "Churn")

@@ -188,6 +188,8 @@ def test_a_migration_indexes_the_rows_of_before(empty_database: Database) -> Non
                 connection.execute(text(f"DROP INDEX ix_{table}_{scope}_created"))
             for table in ("artifact_version", "link", "alias"):
                 connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {scope}_id"))
+        connection.execute(text("DROP INDEX ix_event_collection_seq"))
+        connection.execute(text("CREATE INDEX ix_event_collection_id ON event (collection_id)"))
         connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     assert migrations.upgrade(empty_database)
     assert before

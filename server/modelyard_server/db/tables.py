@@ -254,12 +254,13 @@ class Event(Base):
     """What changed in a project, numbered without gaps in commit order. Rows are never changed."""
 
     __tablename__ = "event"
+    __table_args__ = (Index("ix_event_collection_seq", "collection_id", "seq"),)
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     type: Mapped[str] = mapped_column(String(32))
     time: Mapped[int] = mapped_column(BigInteger)
     principal: Mapped[str] = mapped_column(String(128))
-    collection_id: Mapped[str | None] = mapped_column(Id, index=True)
+    collection_id: Mapped[str | None] = mapped_column(Id)
     details: Mapped[dict[str, Any]]  # collection, version, version_id, alias, … as the wire names them
 
 

@@ -38,6 +38,9 @@ def upgrade() -> None:
             }
             columns_ = [f"{scope}_id", "key", value, "subject_id"]
             op.create_index(f"ix_attribute_{scope}_{value}", "attribute", columns_, **there)
+    # The history of a collection is read newest first.
+    op.drop_index("ix_event_collection_id", "event")
+    op.create_index("ix_event_collection_seq", "event", ["collection_id", "seq"])
 
 
 def _add_owners(table: str) -> None:

@@ -15,7 +15,6 @@ from typing import Any, TypeAlias
 from sqlalchemy import (
     BigInteger,
     Double,
-    ForeignKey,
     Index,
     Integer,
     String,
@@ -76,8 +75,9 @@ class Attribute(Base):
     subject_id: Mapped[str] = mapped_column(Id, primary_key=True)
     key: Mapped[str] = mapped_column(String(KEY_LIMIT), primary_key=True)
     item: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    # No foreign key: each row would lock its project's, which every transaction of the project meets at.
     entity_id: Mapped[int] = mapped_column(BigInteger)
-    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
+    project_id: Mapped[int] = mapped_column(BigInteger)
     number: Mapped[float | None] = mapped_column(Double)
     # The same order on every database: that of the code points.
     text: Mapped[str | None] = mapped_column(

@@ -13,7 +13,6 @@ from modelyard_server.db.attributes import rows_of
 revision = "0002"
 down_revision = "0001"
 
-KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 ID = sa.Uuid(as_uuid=False)
 BATCH = 1000
 
@@ -75,11 +74,10 @@ def _attributes() -> None:
         sa.Column("key", sa.String(256), nullable=False),
         sa.Column("item", sa.Integer(), nullable=False),
         sa.Column("entity_id", sa.BigInteger(), nullable=False),
-        sa.Column("project_id", KEY, nullable=False),
+        sa.Column("project_id", sa.BigInteger(), nullable=False),
         sa.Column("number", sa.Double(), nullable=True),
         sa.Column("text", text, nullable=True),
         sa.PrimaryKeyConstraint("subject_id", "key", "item", name="pk_attribute"),
-        sa.ForeignKeyConstraint(["project_id"], ["project.id"], name="fk_attribute_project_id"),
         sqlite_with_rowid=False,
     )
 

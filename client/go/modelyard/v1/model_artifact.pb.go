@@ -2255,7 +2255,9 @@ type VersionHeader struct {
 	RunId string `protobuf:"bytes,9,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	// The run's step; -1 when not known.
 	HistoryStep int64 `protobuf:"varint,10,opt,name=history_step,json=historyStep,proto3" json:"history_step,omitempty"`
-	// Deletes the version after this time. Default: never.
+	// Deletes the version after this time, at most 1,000 years. With content
+	// equal to a live version: replaces its time, unless it is linked.
+	// Default: never.
 	Ttl *durationpb.Duration `protobuf:"bytes,11,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// Expected version digest, 64 lower-case hex; checked when set.
 	Digest string `protobuf:"bytes,12,opt,name=digest,proto3" json:"digest,omitempty"`

@@ -1241,7 +1241,10 @@ class VersionHeader(_message.Message):
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
-        """Deletes the version after this time. Default: never."""
+        """Deletes the version after this time, at most 1,000 years. With content
+        equal to a live version: replaces its time, unless it is linked.
+        Default: never.
+        """
 
     @_builtins.property
     def removed_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

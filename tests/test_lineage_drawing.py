@@ -28,7 +28,7 @@ def test_the_tree_shows_every_edge_once() -> None:
         "acme/churn/bert:v3 (model) → acme/model-registry/Churn:v1",
         "├─ made by acme/churn/abc (swift-sea-1, finished)",
         "│  └─ used as training set acme/churn/raw:v0 (dataset, deleted)",
-        '│     └─ used by as test set acme/churn/xyz (a "quoted" name, failed)',
+        '│     └─ used as test set by acme/churn/xyz (a "quoted" name, failed)',
         "└─ used by acme/churn/xyz (above)",
     ]
 

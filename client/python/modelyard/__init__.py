@@ -83,3 +83,15 @@ def _follow(active: Run | None) -> None:
 
 
 observe(_follow)
+
+
+_NOT_HERE = {"Audio", "Histogram", "Html", "Image", "Molecule", "Object3D", "Plotly", "Table", "Video"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NOT_HERE:
+        raise AttributeError(
+            f"modelyard.{name} is not part of this release: log numbers with run.log, "
+            "and pictures or tables as files of an artifact"
+        )
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,12 +15,14 @@ from typing import Any, Protocol
 
 import grpc
 
-from modelyard import errors
+from modelyard import errors, terminal
 
 UNARY_SECONDS = 60.0
 """Default deadline of one attempt of a unary call."""
 RETRY_SECONDS = 60.0
 """How long a unary call is repeated, in all."""
+SAY_SECONDS = 2.0
+"""When a caller at a terminal is told what is being waited for."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 _BY_CODE: dict[int, type[errors.CommError]] = {
@@ -126,6 +128,8 @@ class _Unary(_Call):
                 wait = max(pause, error.retry_delay or 0.0) * random.uniform(0.5, 1.0)
                 if time.monotonic() + wait > give_up:
                     raise error from None
+                if time.monotonic() > give_up - RETRY_SECONDS + SAY_SECONDS:
+                    terminal.termwarn(f"{error}; trying for {RETRY_SECONDS:.0f} s", repeat=False)
             moved = moved or stale
             time.sleep(wait)
             pause = min(pause * 2, _LONGEST_PAUSE)

@@ -30,17 +30,22 @@ def as_tree(lineage: Lineage) -> str:
             stack.pop()
             continue
         edge, other, prefix, last = branch
-        names = _FROM_VERSION if other == edge.run_id else _FROM_RUN
-        role = f" as {edge.use_as}" if edge.use_as else ""
+        words = _words(edge, from_version=other == edge.run_id)
         seen = " (above)" if other in drawn else ""
         described = lineage.label(other) if seen else _described(lineage, other)
-        lines.append(f"{prefix}{'└─' if last else '├─'} {names[edge.relation]}{role} {described}{seen}")
+        lines.append(f"{prefix}{'└─' if last else '├─'} {words} {described}{seen}")
         if not seen:
             drawn.add(other)
             stack.append(_branches(lineage, other, prefix + ("   " if last else "│  "), crossed))
     if lineage.truncated:
         lines.append("… cut at 10,000 runs and versions: ask for fewer steps")
     return "\n".join(lines)
+
+
+def _words(edge: LineageEdge, *, from_version: bool) -> str:
+    if not edge.use_as:
+        return (_FROM_VERSION if from_version else _FROM_RUN)[edge.relation]
+    return f"used as {edge.use_as} by" if from_version else f"used as {edge.use_as}"
 
 
 def _branches(

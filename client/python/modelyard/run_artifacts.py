@@ -172,7 +172,13 @@ class RunArtifacts:
     def _resolve(self, name: str) -> Artifact:
         if not isinstance(name, str):
             raise TypeError(f"a version is named by a str, not {type(name).__name__}")
-        version, link = catalog.resolve(self._connection, self._qualified(name))
+        try:
+            version, link = catalog.resolve(self._connection, self._qualified(name))
+        except errors.NotFound as error:
+            if "/" in name:
+                raise
+            hint = f"a registered model is named {refs.REGISTRY_PROJECT}/{name}"
+            raise errors.NotFound(f"{error}; {hint}", metadata=error.metadata) from None
         return Artifact._of(self._connection, self._settings, version, link)
 
     def _qualified(self, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import os
 import random
 import string
@@ -116,17 +117,17 @@ def init(
     the embedded one is found or started. Errors: CommError, ValueError, ConfigError.
     """
     _refuse_rewinding(resume_from, fork_from)
-    if ignored:
-        terminal.termlog(f"init: {', '.join(sorted(ignored))} accepted and ignored", repeat=False)
-    before = active()
-    if before is not None:
-        if not _replaces(reinit):
-            return before
-        before.finish()
+    _say_ignored(ignored)
     arguments = Settings(
         entity=entity, project=project, dir=dir, run_id=id, run_name=name, run_notes=notes,
         run_tags=tags, run_group=group, job_type=job_type, mode=mode, resume=resume,
     )  # fmt: skip
+    before = active()
+    if before is not None:
+        if not _replaces(reinit):
+            _say_unused(before, arguments, config)
+            return before
+        before.finish()
     merged = current(arguments.over(_given(settings)))
     terminal.silence(merged.silent)
     _tell(merged)
@@ -162,6 +163,32 @@ def _replaces(reinit: bool | str | None) -> bool:
         return reinit == "finish_previous"
     # In a notebook a cell that is run again means a new run.
     return bool(reinit) or (reinit is None and "ipykernel" in sys.modules)
+
+
+def _say_ignored(names: Mapping[str, Any]) -> None:
+    """Arguments of other trackers are accepted; a slip of the pen should not pass for one."""
+    if not names:
+        return
+    import difflib
+
+    for name in sorted(names):
+        close = difflib.get_close_matches(name, inspect.signature(init).parameters, 1, 0.8)
+        if close:
+            terminal.termwarn(f"init: {name} is no argument and is ignored; did you mean {close[0]}?")
+        else:
+            terminal.termlog(f"init: {name} accepted and ignored", repeat=False)
+
+
+def _say_unused(run: Run, arguments: Settings, config: Any) -> None:
+    """A second `init` gives the active run back: what it asks for besides is not done."""
+    asked = [name.removeprefix("run_") for name, value in arguments if value is not None]
+    if config is not None:
+        asked.append("config")
+    if asked:
+        terminal.termwarn(
+            f"run {run.path} is active and goes on; this init's {', '.join(asked)} had no effect "
+            "(finish() first, or reinit=True)"
+        )
 
 
 def _tell(settings: Settings) -> None:

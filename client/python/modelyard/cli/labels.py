@@ -52,6 +52,7 @@ def remove_aliases(ref: str, aliases: tuple[str, ...], json: bool) -> None:
     """Remove each ALIAS of an artifact or registered model; with :VERSION only if it stands there."""
     from modelyard import catalog, changes
     from modelyard.cli.find import open_version
+    from modelyard.collection import as_collection
     from modelyard.connection import connect
     from modelyard.settings import current
 
@@ -65,7 +66,10 @@ def remove_aliases(ref: str, aliases: tuple[str, ...], json: bool) -> None:
         collection = changes.collection_ref(holder)
         expected = dict.fromkeys(moves, f"v{holder.number}")
     else:
-        collection = _collection(connection, settings, ref).ref
+        found = as_collection(connection, settings, _collection(connection, settings, ref))
+        collection = found.qualified_name
+        if absent := [name for name in aliases if name not in found.aliases]:
+            raise errors.NotFound(f"{collection} has no alias {', '.join(absent)}")
     standing = catalog.move_aliases(connection, collection, moves, expected=expected)
     _say(f"Removed {', '.join(moves)} from {collection}", standing, json)
 

@@ -74,7 +74,8 @@ def log(
         print_json({**records.as_json(found), "created": created})
         return
     size = f"{plural(found.file_count, 'file')}, {human_bytes(found.size)}"
-    click.echo(f"{'Logged' if created else 'Unchanged:'} {found.ref} ({size})")
+    named = f"; aliases: {', '.join(found.aliases)}" if found.aliases else ""
+    click.echo(f"{'Logged' if created else 'Unchanged:'} {found.ref} ({size}){named}")
     click.echo(f"Use it: modelyard use {found.ref}", err=True)
 
 

@@ -14,7 +14,7 @@ from modelyard import errors
 from modelyard_server import sweeping
 from modelyard_server.db.engine import Database, now
 from modelyard_server.db.tables import ArtifactVersion, Collection, Request, Run
-from modelyard_server.domain import artifacts, catalog, deletes, registry, requests, runs, versions
+from modelyard_server.domain import artifacts, catalog, deletes, keys, registry, requests, runs, versions
 from modelyard_server.domain.principals import LOCAL
 from modelyard_server.domain.runs import RunDraft
 from modelyard_server.rpc.pools import Pools, Transactions
@@ -226,6 +226,11 @@ def test_events_of_a_sweep_are_counted_like_all_others(yard: Yard) -> None:
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     with pytest.raises(errors.NotFound):
         yard.number("bert")
+
+
+def test_nobody_gets_a_key_in_the_name_of_the_server(yard: Yard) -> None:
+    with pytest.raises(errors.InvalidField, match="name"):
+        yard.database.write(lambda session: keys.create(session, "modelyard", ENTITY))
 
 
 def test_tags_are_told_once_wherever_they_come_and_go(yard: Yard) -> None:

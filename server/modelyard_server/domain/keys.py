@@ -16,7 +16,7 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import ApiKey
 from modelyard_server.domain import owners
-from modelyard_server.domain.principals import Principal
+from modelyard_server.domain.principals import SERVER, Principal
 
 PREFIX = "my_"
 _RANDOM_BYTES = 30  # 40 characters
@@ -59,6 +59,10 @@ def adopt(
 
 def _add(session: Session, text: str, name: str, entity: str, all_entities: bool) -> ApiKey:
     owners.field("name", refs.check_owner, name, "name")
+    if name == SERVER.name:
+        raise errors.InvalidField.of(
+            "name", f"{name!r} is the server's own, in events of what it does by itself"
+        )
     owners.ensure_entity(session, Principal(name, entity), entity)
     key = ApiKey(
         id=new_id(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.live import any_live_server, live_server, live_server_factory
 from tests.parts.collector import collector
 from tests.parts.embedded import embedded, embedded_folder
+from tests.parts.interrupts import pytest_sessionstart
 from tests.parts.postgres import postgres_database, postgres_url
 from tests.parts.required import pytest_make_collect_report, pytest_runtest_makereport
 from tests.parts.s3 import minio_server, versity_server
@@ -26,6 +27,7 @@ __all__ = [
     "postgres_url",
     "pytest_make_collect_report",
     "pytest_runtest_makereport",
+    "pytest_sessionstart",
     "run_writer",
     "versity_server",
     "work",

@@ -135,6 +135,8 @@ class Events(Iterator[Event]):
     def _stream(self) -> Iterator[Event]:
         request = pb.WatchEventsRequest(after_sequence=self.last_sequence, **self._place)
         self._call = self._connection.events.WatchEvents(request)
+        if self._closed.is_set():  # closed before there was this call to cancel
+            self._call.cancel()
         try:
             for reply in self._call:
                 for message in reply.events:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_text
+import signal
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +14,7 @@ import click
 from modelyard.cli.output import coloured
 
 if TYPE_CHECKING:
-    from modelyard.watching import Event
+    from modelyard.watching import Event, Events
 
 _COLOURS = {"added": "green", "created": "green", "linked": "green", "removed": "red", "deleted": "red"}
 
@@ -32,13 +36,32 @@ def watch(project: str, after: int | None, follow: bool, condition: str, json: b
 
     start = (FROM_NOW if follow else 0) if after is None else after
     events = Api().events(project, after=start, follow=follow, filter=condition)
-    try:
+    with _until_interrupted(events) as interrupted:
         for event in events:
             text = json_text.dumps(as_json(event), ensure_ascii=False) if json else _line(event)
             click.echo(text)
-    except KeyboardInterrupt:
+    if interrupted.is_set():
         click.echo(f"Go on with: modelyard watch {project} --after {max(0, events.last_sequence)}", err=True)
+
+
+@contextlib.contextmanager
+def _until_interrupted(events: Events) -> Iterator[threading.Event]:
+    """Ctrl-C ends the iteration and sets the event.
+
+    As an exception it could strike while gRPC holds its lock, and the call
+    could then never be ended: so another thread ends it.
+    """
+    interrupted = threading.Event()
+
+    def on_interrupt(_number: int, _frame: object) -> None:
+        interrupted.set()
+        threading.Thread(target=events.close, daemon=True).start()
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield interrupted
     finally:
+        signal.signal(signal.SIGINT, before)
         events.close()
 
 

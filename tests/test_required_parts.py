@@ -23,7 +23,16 @@ FILES = {
 def run(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     for name, text in FILES.items():
         (folder / name).write_text(f"import pytest\n{text}\n")
-    options = ["-p", "tests.parts.required", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
+    # Without the summary: with the variable CI set it repeats every message whole.
+    options = [
+        "-p",
+        "tests.parts.required",
+        "-p",
+        "no:cacheprovider",
+        "--continue-on-collection-errors",
+        "-r",
+        "N",
+    ]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *options, "-c", "/dev/null", f"--rootdir={folder}", str(folder)],
         cwd=ROOT, env=environment(variables), capture_output=True, text=True, timeout=60, check=False,

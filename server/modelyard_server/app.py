@@ -45,7 +45,7 @@ PREDECESSOR_SECONDS = 10.0
 def run(settings: Settings) -> None:
     """Serves until a signal or idleness ends it. Raises StartError."""
     settings.check()
-    allocator.tune()
+    allocator.tune_server()
     failpoints.arm_from(os.environ)
     with ExitStack() as stack:
         exporters.start(settings, stack)

@@ -67,7 +67,9 @@ class Yard:
 
         def run(session: Session, principal: Principal) -> dict[str, int]:
             row = catalog.lock(session, catalog.find(session, principal, None, ref=full(ref)))
-            return {p.row.alias: p.number for p in aliases.update(session, principal, row, changes)}
+            return {
+                alias: spot.number for alias, spot in aliases.update(session, principal, row, changes).items()
+            }
 
         return self.write(run)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -23,10 +24,22 @@ def insert(session: Session, table: Any) -> sqlite.Insert | postgresql.Insert:
     return postgresql.insert(target)
 
 
+def inserting_missing(session: Session, table: Any) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT that passes over rows whose key is taken; the same object each time, so compiled once."""
+    return _inserting_missing(session.get_bind().dialect.name, table.__table__)
+
+
+@functools.cache
+def _inserting_missing(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
+    if dialect == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()
+
+
 def insert_missing(session: Session, table: Any, rows: Sequence[dict[str, Any]]) -> None:
     """Inserts the rows whose key is not taken. Callers sort them by key, so that two never deadlock."""
     if rows:
-        session.execute(insert(session, table).on_conflict_do_nothing(), list(rows))
+        session.execute(inserting_missing(session, table), list(rows))
 
 
 def batches(items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:

@@ -1,20 +1,21 @@
 """Aliases: movable names, each on one version of an artifact or one link of a registered model.
 
 Whoever changes aliases holds the lock of their collection, so that two changes
-never interleave.
+never interleave. Moving one is what services do most after reading one: plain
+statements, built once, make it several times as fast as the ORM's objects.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import Table, bindparam, func, null, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
 from modelyard_server.db.engine import now
-from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link
+from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Project
 from modelyard_server.domain import events, expiry, owners
 from modelyard_server.domain.principals import Principal
 
@@ -32,12 +33,44 @@ class Change(NamedTuple):
     expected: str | None
 
 
-class Position(NamedTuple):
-    """Where an alias stands: the number, and the artifact's version behind it."""
+class Spot(NamedTuple):
+    """What an alias stands on: its number, the artifact's version behind it, and the link if it is one."""
 
-    row: Alias
     number: int
     version_id: str
+    link_id: str | None
+
+
+_A, _L, _V, _P = (cast(Table, row.__table__) for row in (Alias, Link, ArtifactVersion, Project))
+_STANDING = (
+    select(
+        _A.c.alias,
+        func.coalesce(_V.c.number, _L.c.number),
+        func.coalesce(_V.c.id, _L.c.version_id),
+        _A.c.link_id,
+    )
+    .outerjoin_from(_A, _V, _V.c.id == _A.c.version_id)
+    .outerjoin(_L, _L.c.id == _A.c.link_id)
+    .where(_A.c.collection_id == bindparam("collection"))
+    .order_by(_A.c.alias)
+    .with_for_update(of=_A)
+)
+_NAMED = _STANDING.where(_A.c.alias.in_(bindparam("names", expanding=True)))
+_ON = _STANDING.where((_A.c.version_id == bindparam("target")) | (_A.c.link_id == bindparam("target")))
+_OWN = (_A.c.collection_id == bindparam("collection"), _A.c.alias == bindparam("name"))
+_PLACE: dict[str, Any] = {
+    column: bindparam(f"new_{column}") for column in ("version_id", "link_id", "updated_at")
+}
+_OWNER = select(_P.c.entity_id).where(_P.c.id == bindparam("project")).scalar_subquery()
+_ADD = _A.insert().values(
+    collection_id=bindparam("collection"),
+    alias=bindparam("name"),
+    entity_id=_OWNER,
+    project_id=bindparam("project"),
+    **_PLACE,
+)
+_MOVE = _A.update().where(*_OWN).values(**_PLACE)
+_REMOVE = _A.delete().where(*_OWN)
 
 
 def check_names(field: str, names: Sequence[str]) -> list[str]:
@@ -54,9 +87,9 @@ def set_aliases(
 ) -> None:
     """Sets or moves each alias to the target; those that stand there already are left as they are."""
     wanted = sorted(set(names))
-    standing = _positions(session, collection, Alias.alias.in_(wanted))
+    standing = _standing(session, _NAMED, collection, names=wanted)
     for name in wanted:
-        _set(session, principal, collection, target, name, standing.get(name))
+        _set(session, principal, collection, _spot(target), name, standing.get(name))
 
 
 def release(session: Session, principal: Principal, collection: Collection, target: Target) -> list[str]:
@@ -65,64 +98,63 @@ def release(session: Session, principal: Principal, collection: Collection, targ
     `latest` goes to the newest that remains, so the target has to be marked as
     deleted, and flushed, before.
     """
-    column = Alias.version_id if isinstance(target, ArtifactVersion) else Alias.link_id
-    standing = _positions(session, collection, column == target.id)
-    for name, position in standing.items():
+    gone = _spot(target)
+    names = list(_standing(session, _ON, collection, target=target.id))
+    for name in names:
         successor = _newest(session, collection) if name == refs.LATEST else None
         if successor is not None:
-            _set(session, principal, collection, successor, name, position)
+            _set(session, principal, collection, _spot(successor), name, gone)
         else:
-            _remove(session, principal, collection, position)
-    return list(standing)
+            _remove(session, principal, collection, name, gone)
+    return names
 
 
 def update(
     session: Session, principal: Principal, collection: Collection, changes: Sequence[Change]
-) -> list[Position]:
-    """Makes all changes or none, and returns where every alias of the collection stands then.
+) -> Mapping[str, Spot]:
+    """Makes all changes or none, and returns where every alias of the collection stands then, by name.
 
     Raises AliasChanged when one does not stand where it was expected, NotFound
     for a version that is not there, InvalidField.
     """
     _check_changes(changes)
-    standing = _positions(session, collection, Alias.alias.in_([change.alias for change in changes]))
+    standing = _standing(session, _STANDING, collection)
     for change in changes:
         if change.expected is not None:
             _expect(change.alias, change.expected, standing.get(change.alias))
     targets = _targets(session, collection, changes)
     for change in sorted(changes):
-        position = standing.get(change.alias)
+        before = standing.pop(change.alias, None)
         if change.version:
-            _set(session, principal, collection, targets[change.version], change.alias, position)
-        elif position is not None:
-            _remove(session, principal, collection, position)
-    session.flush()
-    return list(_positions(session, collection).values())
+            standing[change.alias] = targets[change.version]
+            _set(session, principal, collection, targets[change.version], change.alias, before)
+        elif before is not None:
+            _remove(session, principal, collection, change.alias, before)
+    return dict(sorted(standing.items()))
 
 
 def clear(session: Session, principal: Principal, collection: Collection) -> None:
     """Removes every alias of a collection that is going away."""
-    for position in _positions(session, collection).values():
-        _remove(session, principal, collection, position)
+    for name, spot in _standing(session, _STANDING, collection).items():
+        _remove(session, principal, collection, name, spot)
 
 
 def _set(
-    session: Session,
-    principal: Principal,
-    collection: Collection,
-    target: Target,
-    name: str,
-    position: Position | None,
+    session: Session, principal: Principal, collection: Collection, spot: Spot, name: str, before: Spot | None
 ) -> None:
-    version_id, link_id = (target.id, None) if isinstance(target, ArtifactVersion) else (None, target.id)
-    place = {"version_id": version_id, "link_id": link_id, "updated_at": now(session)}
-    if position is None:
-        session.add(Alias(collection_id=collection.id, alias=name, **place))
-    elif (position.row.version_id, position.row.link_id) == (version_id, link_id):
+    if before == spot:
         return
+    values = {
+        "collection": collection.id,
+        "name": name,
+        "new_version_id": None if spot.link_id else spot.version_id,
+        "new_link_id": spot.link_id,
+        "new_updated_at": now(session),
+    }
+    if before is None:
+        session.execute(_ADD, {**values, "project": collection.project_id})
     else:
-        for column, value in place.items():
-            setattr(position.row, column, value)
+        session.execute(_MOVE, values)
     events.record(
         session,
         collection.project_id,
@@ -131,14 +163,14 @@ def _set(
         collection_id=collection.id,
         collection=collection.name,
         alias=name,
-        version=f"v{target.number}",
-        previous_version=f"v{position.number}" if position else "",
-        version_id=target.id if isinstance(target, ArtifactVersion) else target.version_id,
+        version=f"v{spot.number}",
+        previous_version=f"v{before.number}" if before else "",
+        version_id=spot.version_id,
     )
 
 
-def _remove(session: Session, principal: Principal, collection: Collection, position: Position) -> None:
-    session.delete(position.row)
+def _remove(session: Session, principal: Principal, collection: Collection, name: str, spot: Spot) -> None:
+    session.execute(_REMOVE, {"collection": collection.id, "name": name})
     events.record(
         session,
         collection.project_id,
@@ -146,30 +178,24 @@ def _remove(session: Session, principal: Principal, collection: Collection, posi
         principal,
         collection_id=collection.id,
         collection=collection.name,
-        alias=position.row.alias,
-        version=f"v{position.number}",
-        version_id=position.version_id,
+        alias=name,
+        version=f"v{spot.number}",
+        version_id=spot.version_id,
     )
 
 
-def _positions(
-    session: Session, collection: Collection, *conditions: ColumnElement[bool]
-) -> dict[str, Position]:
+def _spot(target: Target) -> Spot:
+    if isinstance(target, Link):
+        return Spot(target.number, target.version_id, target.id)
+    return Spot(target.number, target.id, None)
+
+
+def _standing(
+    session: Session, statement: Any, collection: Collection, **parameters: str | Sequence[str]
+) -> dict[str, Spot]:
     """Where aliases stand now, locked, in the order of their name."""
-    rows = session.execute(
-        select(
-            Alias,
-            func.coalesce(ArtifactVersion.number, Link.number),
-            func.coalesce(ArtifactVersion.id, Link.version_id),
-        )
-        .outerjoin(ArtifactVersion, ArtifactVersion.id == Alias.version_id)
-        .outerjoin(Link, Link.id == Alias.link_id)
-        .where(Alias.collection_id == collection.id, *conditions)
-        .order_by(Alias.alias)
-        .with_for_update(of=Alias)
-        .execution_options(populate_existing=True)
-    )
-    return {row.alias: Position(row, number, version_id) for row, number, version_id in rows}
+    rows = session.execute(statement, {"collection": collection.id, **parameters})
+    return {alias: Spot(number, version_id, link_id) for alias, number, version_id, link_id in rows}
 
 
 def _newest(session: Session, collection: Collection) -> Target | None:
@@ -203,8 +229,8 @@ def _check_changes(changes: Sequence[Change]) -> None:
                 raise errors.InvalidField.of(f"{where}.{name}", f"{text[:100]!r} is not vN")
 
 
-def _expect(alias: str, expected: str, position: Position | None) -> None:
-    actual = f"v{position.number}" if position else ""
+def _expect(alias: str, expected: str, spot: Spot | None) -> None:
+    actual = f"v{spot.number}" if spot else ""
     if actual != expected:
         raise errors.AliasChanged(
             f"the alias {alias!r} stands on {actual or 'no version'}, not on {expected or 'none'}",
@@ -212,18 +238,24 @@ def _expect(alias: str, expected: str, position: Position | None) -> None:
         )
 
 
-def _targets(session: Session, collection: Collection, changes: Sequence[Change]) -> Mapping[str, Target]:
-    names = {change.version for change in changes if change.version}
-    table = ArtifactVersion if collection.kind == "artifact" else Link
-    standing = expiry.live(session) if table is ArtifactVersion else Link.deleted_at.is_(None)
-    found: Sequence[Any] = session.scalars(
-        select(table).where(
-            table.collection_id == collection.id,
-            table.number.in_([refs.version_number(name) for name in sorted(names)]),
-            standing,
-        )
-    ).all()
-    targets = {f"v{row.number}": row for row in found}
-    for name in sorted(names - targets.keys()):
-        raise owners.not_found("version", f"{collection.name}:{name}")
+_VERSIONS = select(_V.c.number, _V.c.id, null().label("link_id"), _V.c.expires_at, _V.c.deleted_at).where(
+    _V.c.collection_id == bindparam("collection"), _V.c.number.in_(bindparam("numbers", expanding=True))
+)
+_LINKS = select(_L.c.number, _L.c.version_id, _L.c.id, null().label("expires_at"), _L.c.deleted_at).where(
+    _L.c.collection_id == bindparam("collection"), _L.c.number.in_(bindparam("numbers", expanding=True))
+)
+
+
+def _targets(session: Session, collection: Collection, changes: Sequence[Change]) -> Mapping[str, Spot]:
+    names = sorted({change.version for change in changes if change.version})
+    if not names:
+        return {}
+    rows = session.execute(
+        _VERSIONS if collection.kind == "artifact" else _LINKS,
+        {"collection": collection.id, "numbers": [refs.version_number(name) for name in names]},
+    )
+    targets = {f"v{row.number}": Spot._make(row[:3]) for row in rows if expiry.is_live(session, row)}
+    for name in names:
+        if name not in targets:
+            raise owners.not_found("version", f"{collection.name}:{name}")
     return targets

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from modelyard_server.db.engine import now
@@ -22,6 +22,14 @@ from modelyard_server.domain.filter_fields import Comparison, Field, Json, Text,
 from modelyard_server.domain.principals import Principal
 
 _PENDING = "pending events"
+_PROJECT: Any = Project.__table__
+_COUNT = (
+    update(_PROJECT)
+    .where(_PROJECT.c.id == bindparam("of"))
+    .values(event_seq=_PROJECT.c.event_seq + bindparam("more"))
+    .returning(_PROJECT.c.event_seq)
+)
+_ADD = insert(cast(Table, Event.__table__))
 
 
 def record(
@@ -44,28 +52,23 @@ def flush(session: Session) -> None:
     for project_id, *rest in session.info.pop(_PENDING, ()):
         by_project[project_id].append(tuple(rest))
     for project_id in sorted(by_project):
-        # Not FOR UPDATE: others that made rows in this project share its key and wait for the counter
-        # too, so that a lock against them would be a deadlock of everybody.
-        project = session.execute(
-            select(Project)
-            .where(Project.id == project_id)
-            .with_for_update(key_share=True)
-            .execution_options(populate_existing=True)
-        ).scalar_one()
-        for type_, principal, collection_id, details in by_project[project_id]:
-            project.event_seq += 1
-            session.add(
-                Event(
-                    project_id=project_id,
-                    seq=project.event_seq,
-                    type=type_,
-                    time=now(session),
-                    principal=principal,
-                    collection_id=collection_id,
-                    details=details,
-                )
-            )
-        session.flush()
+        noted = by_project[project_id]
+        last = session.execute(_COUNT, {"of": project_id, "more": len(noted)}).scalar_one()
+        session.execute(
+            _ADD,
+            [
+                {
+                    "project_id": project_id,
+                    "seq": last - len(noted) + number,
+                    "type": type_,
+                    "time": now(session),
+                    "principal": principal,
+                    "collection_id": collection_id,
+                    "details": details,
+                }
+                for number, (type_, principal, collection_id, details) in enumerate(noted, 1)
+            ],
+        )
 
 
 def concerned(session: Session) -> set[int]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, select, tuple_
+from typing import Any
+
+from sqlalchemy import bindparam, delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Request
+from modelyard_server.db.upserts import inserting_missing
 from modelyard_server.domain.owners import field
 from modelyard_server.domain.principals import Principal
 
@@ -16,36 +19,46 @@ KEPT = 7 * 24 * 3600 * 1_000_000
 """Microseconds for which the same request gets the same reply."""
 SWEEP_BATCH = 500
 
+# Built once: making a statement takes longer than running it.
+_TABLE: Any = Request.__table__
+_SAME = [_TABLE.c[name] == bindparam(f"of_{name}") for name in ("principal", "method", "request_id")]
+_STORED = select(_TABLE.c.content_hash, _TABLE.c.reply).where(*_SAME)
+_REPLY = update(_TABLE).where(*_SAME).values(reply=bindparam("new_reply"))
+
 
 def begin(
     session: Session, principal: Principal, method: str, request_id: str, content_hash: bytes
 ) -> bytes | None:
     """The stored reply of this request, or None after taking its row: the first lock of a transaction.
 
-    Two at once: the second waits for the first on the key, runs again, and
-    finds the reply. Raises RequestIdReused, InvalidField.
+    Two at once: the second waits for the first on the key, and finds the reply.
+    Raises RequestIdReused, InvalidField.
     """
+    field("request_id", refs.check_text, request_id, limit=LIMIT)
+    taken = session.connection().execute(
+        inserting_missing(session, Request),
+        {
+            "principal": principal.name,
+            "method": method,
+            "request_id": request_id,
+            "content_hash": content_hash,
+            "created_at": now(session),
+        },
+    )
+    if taken.rowcount == 1:
+        return None
     found = stored(session, principal, method, request_id, content_hash)
     if found is None:
-        session.add(
-            Request(
-                principal=principal.name,
-                method=method,
-                request_id=request_id,
-                content_hash=content_hash,
-                created_at=now(session),
-            )
-        )
-        session.flush()
+        raise errors.RetryTransaction("the reply of this request has just gone; repeat the call")
     return found
 
 
 def stored(
     session: Session, principal: Principal, method: str, request_id: str, content_hash: bytes
 ) -> bytes | None:
-    """The reply of this request, if it took effect. Raises RequestIdReused, InvalidField."""
+    """The reply, where the request took effect. Raises RequestIdReused, InvalidField."""
     field("request_id", refs.check_text, request_id, limit=LIMIT)
-    row = session.get(Request, (principal.name, method, request_id))
+    row = session.execute(_STORED, _named(principal, method, request_id)).one_or_none()
     if row is None:
         return None
     if row.content_hash != content_hash:
@@ -53,12 +66,13 @@ def stored(
             f"request_id {request_id!r} was used before with other content",
             violations=[("request_id", "was used before with other content")],
         )
-    return row.reply
+    reply: bytes | None = row.reply
+    return reply
 
 
 def finish(session: Session, principal: Principal, method: str, request_id: str, reply: bytes) -> None:
     """Stores the reply, so that a retry gets the same one."""
-    session.get_one(Request, (principal.name, method, request_id)).reply = reply
+    session.execute(_REPLY, {**_named(principal, method, request_id), "new_reply": reply})
 
 
 def forget_old(session: Session) -> int:
@@ -69,3 +83,7 @@ def forget_old(session: Session) -> int:
     if found:
         session.execute(delete(Request).where(tuple_(*key).in_([tuple(row) for row in found])))
     return len(found)
+
+
+def _named(principal: Principal, method: str, request_id: str) -> dict[str, str]:
+    return {"of_principal": principal.name, "of_method": method, "of_request_id": request_id}

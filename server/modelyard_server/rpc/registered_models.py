@@ -161,8 +161,7 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
         positions = aliases.update(call.session, call.principal, catalog.lock(call.session, row), changes)
         return pb.UpdateAliasesResponse(
             aliases=[
-                pb.AliasPosition(alias=position.row.alias, version=f"v{position.number}")
-                for position in positions
+                pb.AliasPosition(alias=alias, version=f"v{spot.number}") for alias, spot in positions.items()
             ]
         )
 

@@ -125,7 +125,7 @@ def test_lineage_is_drawn_in_four_ways(run: Run) -> None:
     assert [item["path"] for item in plain["runs"]] == [run.path]
     assert len(plain["versions"]) == 1
     assert run_command("lineage", str(run.path)).stdout.startswith(str(run.path))
-    assert "no such" in refused(3, "lineage", f"{run.project}/nothing:v3")
+    assert "there is no artifact" in refused(3, "lineage", f"{run.project}/nothing:v3")
 
 
 def test_search_finds_every_kind(run: Run) -> None:

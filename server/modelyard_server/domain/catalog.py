@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
@@ -15,7 +15,7 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import ArtifactVersion, Collection, Entity, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import events, fields, filters, narrowing, owners, paging, scopes
+from modelyard_server.domain import absent, events, fields, filters, narrowing, owners, paging, scopes
 from modelyard_server.domain.filter_fields import Indexed, Labels, Text, Time
 from modelyard_server.domain.homes import Home, homes
 from modelyard_server.domain.principals import Principal
@@ -161,13 +161,18 @@ def find(
         .join(Entity, Entity.id == Project.entity_id)
         .where(Collection.deleted_at.is_(None))
     )
-    if id_:
-        query, shown = query.where(Collection.id == parse_id(field, id_)), id_
+    path = None if id_ else _full(principal, kind, ref)
+    if path is None:
+        query = query.where(Collection.id == parse_id(field, id_))
     else:
-        query, shown = _by_ref(query, principal, kind, ref)
+        query = query.where(
+            Entity.name == path.entity, Project.name == path.project, Collection.name == path.name
+        )
     found = session.execute(query).one_or_none()
     if found is None or not principal.may_enter(found[1]) or kind not in (None, found[0].kind):
-        raise owners.not_found(what, shown)
+        if path is None:
+            raise owners.not_found(what, id_)
+        raise absent.collection(session, principal, what, path, kind)
     row: Collection = found[0]
     return row
 
@@ -308,18 +313,12 @@ def _filter_fields(scope: Scope) -> filters.Fields:
     }
 
 
-def _by_ref(
-    query: Select[*tuple[Any, ...]], principal: Principal, kind: Kind | None, ref: str
-) -> tuple[Select[*tuple[Any, ...]], str]:
+def _full(principal: Principal, kind: Kind | None, ref: str) -> refs.Ref:
     parsed = owners.field("ref", refs.parse, ref)
     if parsed.alias:
         raise errors.InvalidField.of("ref", f"{ref!r} names a version; expected [[entity/]project/]name")
-    entity = parsed.entity or principal.entity
     project = parsed.project or DEFAULT_PROJECTS[kind or "model"]
-    return (
-        query.where(Entity.name == entity, Project.name == project, Collection.name == parsed.name),
-        f"{entity}/{project}/{parsed.name}",
-    )
+    return refs.Ref(parsed.entity or principal.entity, project, parsed.name)
 
 
 def _rename(session: Session, row: Collection, name: str, field: str) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from modelyard import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Entity, Project
+from modelyard_server.domain import absent
 from modelyard_server.domain.principals import Principal
 
 P = ParamSpec("P")
@@ -35,7 +36,7 @@ def find_project(session: Session, principal: Principal, entity: str, project: s
             select(Project).join(Entity).where(Entity.name == entity, Project.name == project)
         )
     if row is None:
-        raise not_found("project", f"{entity}/{project}")
+        raise absent.project(session, principal, entity, project)
     return row
 
 

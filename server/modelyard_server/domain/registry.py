@@ -13,7 +13,7 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import aliases, catalog, events, expiry, fields, owners, versions
+from modelyard_server.domain import absent, aliases, catalog, events, expiry, fields, owners, versions
 from modelyard_server.domain.homes import Home, home_of, homes
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.uploads import parse_id
@@ -124,7 +124,8 @@ def find_link(session: Session, principal: Principal, ref: str) -> Link:
         query = query.where(Link.number == number)
     row = session.scalar(query) if principal.may_enter(entity) else None
     if row is None:
-        raise owners.not_found("registered model version", f"{entity}/{project}/{parsed.name}:{alias}")
+        named = refs.Ref(entity, project, parsed.name, alias)
+        raise absent.version(session, principal, "registered model version", named, "model")
     return row
 
 

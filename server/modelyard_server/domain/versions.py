@@ -31,7 +31,7 @@ from modelyard import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Id, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import catalog, events, expiry, fields, owners
+from modelyard_server.domain import absent, catalog, events, expiry, fields, owners
 from modelyard_server.domain.homes import Home, homes
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.tags import record_tags
@@ -176,7 +176,8 @@ def _look_up(
         row = session.connection().execute(statement, named).one_or_none()
     found = row is not None and row.id is not None and expiry.is_live(session, row)
     if not found or not principal.may_enter(row.source_entity):
-        raise owners.not_found("version", f"{entity}/{project}/{parsed.name}:{alias}")
+        wanted_ref = refs.Ref(entity, project, parsed.name, str(alias))
+        raise absent.version(session, principal, "version", wanted_ref)
     home = Home._make((*row[:5], row.collection_id))
     through = Home(entity, project, parsed.name, *row[5:8]) if row.link_id else None
     return row, home, through

@@ -32,8 +32,8 @@ def run(arguments: list[str] | None = None) -> int:
     except click.Abort:
         return _failed("stopped", EXIT_ERROR)
     except errors.NotFound as error:
-        # Where the sentence names a command already, that is the next step.
-        hint = "" if "`" in str(error) else ". `modelyard ls` shows what there is"
+        # Where the sentence names a command or a close name already, that is the next step.
+        hint = "" if "`" in str(error) or "?" in str(error) else ". `modelyard ls` shows what there is"
         return _failed(f"{error}{hint}", EXIT_NOT_FOUND)
     except (errors.VersionHasAliases, errors.VersionLinked) as error:
         return _failed(f"{error}. --delete-aliases deletes it all the same", EXIT_ERROR)

@@ -9,35 +9,67 @@ from modelyard.settings import Settings
 Thing = records.Version | records.Link | records.Collection | records.RunRecord
 
 
+_PARTS = ("", "entity", "project", "name", "version")
+"""What of a reference can be absent, in the order in which it is looked up."""
+
+
 def open_version(connection: Connection, settings: Settings, text: str) -> catalog.Found:
     """The version a reference means. Without a project: in the default project, then in the registry."""
-    ref = refs.parse(text)
-    for candidate in candidates(ref, settings):
-        try:
-            return catalog.resolve(connection, str(candidate))
-        except errors.NotFound:
-            continue
-    raise errors.NotFound(f"{text}: no such version")
+    return _resolve(connection, settings, refs.parse(text))
 
 
 def open_thing(connection: Connection, settings: Settings, text: str) -> Thing:
     """A version, a link, an artifact, a registered model or a run, in this order."""
     ref = refs.parse(text)
+    if ref.alias:
+        version, link = _resolve(connection, settings, ref)
+        return link or version
+    found = find_thing(connection, settings, ref) or _find_run(connection, ref, settings)
+    if found is None:
+        raise absent(connection, settings, ref, "artifact, registered model or run")
+    return found
+
+
+def open_collection(connection: Connection, settings: Settings, text: str) -> records.Collection:
+    """An artifact or a registered model, looked for as versions are; an alias behind it is ignored."""
+    ref = refs.parse(text)
+    found = find_thing(connection, settings, ref)
+    if found is None:
+        raise absent(connection, settings, ref, "artifact or registered model")
+    return found
+
+
+def find_thing(connection: Connection, settings: Settings, ref: refs.Ref) -> records.Collection | None:
+    """The first artifact or registered model that a short reference may mean."""
+    found = (find_collection(connection, candidate) for candidate in candidates(ref, settings))
+    return next(filter(None, found), None)
+
+
+def absent(connection: Connection, settings: Settings, ref: refs.Ref, what: str) -> errors.NotFound:
+    """The error for a reference that means nothing, with the reason that the server gives."""
+    why = ""
+    try:
+        _resolve(connection, settings, refs.Ref(ref.entity, ref.project, ref.name))
+    except errors.NotFound as error:
+        why = error.metadata.get("why", "")
+    return errors.NotFound(f"{ref}: no such {what}" + (f": {why}" if why else ""))
+
+
+def _resolve(connection: Connection, settings: Settings, ref: refs.Ref) -> catalog.Found:
+    refusals = []
     for candidate in candidates(ref, settings):
-        if ref.alias:
-            try:
-                version, link = catalog.resolve(connection, str(candidate))
-            except errors.NotFound:
-                continue
-            return link or version
-        found = find_collection(connection, candidate)
-        if found is not None:
-            return found
-    if not ref.alias:
-        run = _find_run(connection, ref, settings)
-        if run is not None:
-            return run
-    raise errors.NotFound(f"{text}: no such version, artifact, registered model or run")
+        try:
+            return catalog.resolve(connection, str(candidate))
+        except errors.NotFound as error:
+            refusals.append(error)
+    # The one that came furthest knows most.
+    nearest = max(refusals, key=lambda error: _PARTS.index(error.metadata.get("missing", "")))
+    if len(refusals) > 1 and nearest.metadata.get("missing") != "version":
+        places = " and ".join(candidate.project for candidate in candidates(ref, settings))
+        raise errors.NotFound(
+            f"{nearest} (without a project, {places} are searched)", metadata=nearest.metadata
+        )
+    raise nearest
 
 
 def find_collection(connection: Connection, ref: refs.Ref) -> records.Collection | None:

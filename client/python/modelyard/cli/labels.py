@@ -7,19 +7,48 @@ from typing import TYPE_CHECKING
 import click
 
 from modelyard import errors, refs
-from modelyard.cli.output import as_json, print_json
+from modelyard.cli.output import as_json, print_json, print_table
 
 if TYPE_CHECKING:
-    from modelyard import records
-    from modelyard.connection import Connection
-    from modelyard.settings import Settings
+    pass
 
 NOWHERE = "none"
 
 
 @click.group()
 def alias() -> None:
-    """Set, move and remove aliases of versions and links."""
+    """List, set, move and remove aliases of versions and links."""
+
+
+@alias.command("ls")
+@click.argument("name", metavar="NAME")
+@as_json
+def list_aliases(name: str, json: bool) -> None:
+    """List the aliases of an artifact or registered model, with the version that each stands on."""
+    from modelyard.cli.find import open_collection
+    from modelyard.collection import as_collection
+    from modelyard.connection import connect
+    from modelyard.settings import current
+
+    if refs.parse(name).alias:
+        raise click.UsageError(f"{name!r} names a version; `modelyard show` lists its aliases")
+    settings = current()
+    connection = connect(settings)
+    found = as_collection(connection, settings, open_collection(connection, settings, name))
+    standing = {each: version for version in found.versions(per_page=1_000) for each in version.aliases}
+    if json:
+        positions = {each: str(version.version) for each, version in sorted(standing.items())}
+        print_json({"ref": found.qualified_name, "aliases": positions})
+        return
+    if not standing:
+        click.echo(f"{found.qualified_name} has no aliases", err=True)
+        return
+    source = found._record.registered
+    rows = [
+        [each, str(version.version), *([version.source_qualified_name] if source else [])]
+        for each, version in sorted(standing.items())
+    ]
+    print_table(["ALIAS", "VERSION", *(["SOURCE VERSION"] if source else [])], rows)
 
 
 @alias.command("set")
@@ -51,7 +80,7 @@ def set_aliases(ref: str, aliases: tuple[str, ...], before: str | None, json: bo
 def remove_aliases(ref: str, aliases: tuple[str, ...], json: bool) -> None:
     """Remove each ALIAS of an artifact or registered model; with :VERSION only if it stands there."""
     from modelyard import catalog, changes
-    from modelyard.cli.find import open_version
+    from modelyard.cli.find import open_collection, open_version
     from modelyard.collection import as_collection
     from modelyard.connection import connect
     from modelyard.settings import current
@@ -66,7 +95,7 @@ def remove_aliases(ref: str, aliases: tuple[str, ...], json: bool) -> None:
         collection = changes.collection_ref(holder)
         expected = dict.fromkeys(moves, f"v{holder.number}")
     else:
-        found = as_collection(connection, settings, _collection(connection, settings, ref))
+        found = as_collection(connection, settings, open_collection(connection, settings, ref))
         collection = found.qualified_name
         if absent := [name for name in aliases if name not in found.aliases]:
             raise errors.NotFound(f"{collection} has no alias {', '.join(absent)}")
@@ -85,7 +114,7 @@ def tag(ref: str, tags: tuple[str, ...], removed: tuple[str, ...], json: bool) -
     The tags of a link are those of its source.
     """
     from modelyard.artifact import Artifact
-    from modelyard.cli.find import open_version
+    from modelyard.cli.find import open_collection, open_version
     from modelyard.collection import ArtifactCollection, as_collection
     from modelyard.connection import connect
     from modelyard.settings import current
@@ -97,7 +126,7 @@ def tag(ref: str, tags: tuple[str, ...], removed: tuple[str, ...], json: bool) -
         version, link = open_version(connection, settings, ref)
         thing = Artifact._of(connection, settings, version, link)
     else:
-        thing = as_collection(connection, settings, _collection(connection, settings, ref))
+        thing = as_collection(connection, settings, open_collection(connection, settings, ref))
     for each in removed:
         if each not in thing.tags:
             raise errors.Error(f"{thing.qualified_name} has no tag {each!r}")
@@ -109,16 +138,6 @@ def tag(ref: str, tags: tuple[str, ...], removed: tuple[str, ...], json: bool) -
         print_json({"ref": thing.qualified_name, "tags": list(thing.tags)})
     else:
         click.echo("\n".join(thing.tags) if thing.tags else f"{thing.qualified_name} has no tags")
-
-
-def _collection(connection: Connection, settings: Settings, ref: str) -> records.Collection:
-    from modelyard.cli.find import candidates, find_collection
-
-    for candidate in candidates(refs.parse(ref), settings):
-        found = find_collection(connection, candidate)
-        if found is not None:
-            return found
-    raise errors.NotFound(f"{ref}: no such artifact or registered model")
 
 
 def _say(text: str, standing: dict[str, str], json: bool) -> None:

@@ -170,7 +170,8 @@ def _open(name: str) -> tuple[RegisteredModel, str]:
     try:
         return Api().registered_model(str(refs.Ref(ref.entity, ref.project, ref.name))), ref.alias
     except errors.NotFound as error:
-        raise errors.NotFound(f"{error}; `modelyard model ls` lists them") from None
+        stop = "" if str(error).endswith("?") else ";"
+        raise errors.NotFound(f"{error}{stop} `modelyard model ls` lists them") from None
 
 
 def _print_model(found: RegisteredModel) -> None:

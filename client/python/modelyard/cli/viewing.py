@@ -99,13 +99,13 @@ def _some(items: Iterator[_T], limit: int) -> list[_T]:
 def _versions(
     connection: Connection, settings: Settings, text: str, limit: int
 ) -> Sequence[records.Version | records.Link]:
-    from modelyard.cli.find import candidates, find_collection
+    from modelyard.cli.find import absent, find_thing
 
-    for candidate in candidates(refs.parse(text), settings):
-        found = find_collection(connection, candidate)
-        if found is not None:
-            return _of_collection(connection, found, limit)
-    raise errors.NotFound(f"{text}: no such project, artifact or registered model")
+    ref = refs.parse(text)
+    found = find_thing(connection, settings, ref)
+    if found is None:
+        raise absent(connection, settings, ref, "project, artifact or registered model")
+    return _of_collection(connection, found, limit)
 
 
 def _of_collection(

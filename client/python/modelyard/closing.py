@@ -18,26 +18,38 @@ def closing_lines(
     summary: Mapping[str, Any],
     counts: Sequence[tuple[int, str]],
     exit_code: int = 0,
+    unchanged: int = 0,
 ) -> Iterator[str]:
-    """What `finish` prints. `counts` are numbers and what they count."""
+    """What `finish` prints. `counts` say what was made; `unchanged` versions were there already."""
     drawn = {key: sparkline(points) for key, points in sorted(curves.items()) if len(points) > 1}
-    last = {key: shown(value) for key, value in sorted(summary.items()) if not key.startswith("_")}
+    last = {key: shown(value) for key, value in sorted(flat(summary).items()) if not key.startswith("_")}
     width = max(map(len, [*list(drawn)[:_SHOWN], *list(last)[:_SHOWN]]), default=0)
     yield from _block("Run history:", drawn, width)
     yield from _block("Run summary:", last, width)
     if exit_code:
         yield f"Run {name} failed with exit code {exit_code}."
     yield f"View run {name}: modelyard show {path}"
-    yield "Synced " + ", ".join(plural(count, noun) for count, noun in counts)
+    rest = f"; {plural(unchanged, 'version')} unchanged" if unchanged else ""
+    yield "Synced " + ", ".join(plural(count, noun) for count, noun in counts) + rest
+
+
+def flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Entries with the names of nested ones joined by `.`, as metrics are named."""
+    found: dict[str, Any] = {}
+    for key, value in entries.items():
+        nested = isinstance(value, Mapping) and value
+        found |= flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return found
 
 
 def shown(value: Any) -> str:
     """A value in a few characters."""
     if isinstance(value, float):
         return f"{value:.5g}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={shown(item)}" for key, item in value.items())[:_VALUE_WIDTH]
-    text = str(value).replace("\n", " ")
+    if isinstance(value, Mapping):
+        text = ", ".join(f"{key}={shown(item)}" for key, item in flat(value).items()) or "{}"
+    else:
+        text = str(value).replace("\n", " ")
     return text if len(text) <= _VALUE_WIDTH else text[: _VALUE_WIDTH - 1] + "…"
 
 

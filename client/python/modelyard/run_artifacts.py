@@ -32,6 +32,9 @@ class RunArtifacts:
         self, connection: Connection, settings: Settings, run: records.RunRecord, history: History
     ) -> None:
         self.logged = 0
+        """Versions that were made."""
+        self.unchanged = 0
+        """Versions that were there already when their content was logged."""
         self.linked = 0
         self._connection = connection
         self._settings = settings
@@ -251,10 +254,13 @@ class RunArtifacts:
         files: list[transfer.LocalFile],
         references: list[transfer.FileEntry],
     ) -> records.Version:
-        message, _ = transfer.upload(
+        message, created = transfer.upload(
             self._connection, draft, files, references=references, cache=offline.cache_of(self._settings)
         )
-        self.logged += 1
+        if created:
+            self.logged += 1
+        else:
+            self.unchanged += 1
         return records.version(message)
 
     def _as_used(self, path: Any) -> Artifact | None:

@@ -69,9 +69,8 @@ class Tracking:
                 (self.artifacts.logged, "artifact version"),
                 (self.artifacts.linked, "link"),
             ]
-            for line in closing_lines(
-                run.name, run.path, self._sender.curves, run.summary, counts, exit_code
-            ):
+            curves, unchanged = self._sender.curves, self.artifacts.unchanged
+            for line in closing_lines(run.name, run.path, curves, run.summary, counts, exit_code, unchanged):
                 terminal.termlog(line)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from modelyard.cli.output import moment, print_facts, print_table
-from modelyard.closing import shown
+from modelyard.closing import flat, shown
 from modelyard.terminal import human_bytes, plural
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _producer(connection: Connection, version: records.Version) -> str:
 
 
 def _entries(entries: dict[str, Any]) -> str:
-    return "\n".join(f"{key} = {shown(value)}" for key, value in entries.items())
+    return "\n".join(f"{key} = {shown(value)}" for key, value in flat(entries).items())
 
 
 def _kind(thing: Thing) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -58,7 +58,7 @@ def table(kind: str, items: Iterable[object], *, full: bool = False) -> tuple[Se
         elif isinstance(item, records.Version):
             head = ("VERSION", "ALIASES", "METADATA", "SIZE", "LOGGED")
             aliases, size = ", ".join(item.aliases), human_bytes(item.size)
-            row = [_named(item, full), aliases, shown(item.metadata), size, moment(item.create_time)]
+            row = [_named(item, full), aliases, _entries(item.metadata), size, moment(item.create_time)]
         else:
             raise TypeError(f"no table of {type(item).__name__}")
         rows.append(row)
@@ -80,4 +80,8 @@ def _named(item: records.Version | records.Link, full: bool) -> str:
 
 
 def _results(run: records.RunRecord) -> str:
-    return shown({key: value for key, value in run.summary.items() if not key.startswith("_")})
+    return _entries({key: value for key, value in run.summary.items() if not key.startswith("_")})
+
+
+def _entries(entries: Mapping[str, Any]) -> str:
+    return shown(entries) if entries else ""

@@ -18,9 +18,9 @@ from modelyard.manifest import FileEntry
 from tests.live import Factory, LiveServer
 from tests.test_chunking import MIB, stream
 from tests.test_relog import Counted
-from tests.transfers import Meter, connection, contents_of, data_folder, send
+from tests.transfers import Meter, connection, contents_of, data_folder, send, way
 
-__all__ = ["connection", "data_folder"]
+__all__ = ["connection", "data_folder", "way"]
 
 CONTENTS = {"model.bin": stream("offline", 3 * MIB), "deep/config": b"small"}
 

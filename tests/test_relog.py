@@ -21,9 +21,9 @@ from modelyard.known_files import FINE_NS, KnownFiles, is_settled
 from modelyard.manifest import FileEntry, LocalFile
 from modelyard.windows import Source
 from tests.test_chunking import MIB, stream
-from tests.transfers import Meter, connection, contents_of, data_folder, draft, files_in
+from tests.transfers import Meter, connection, contents_of, data_folder, draft, files_in, way
 
-__all__ = ["connection", "data_folder"]
+__all__ = ["connection", "data_folder", "way"]
 
 pytest.importorskip("modelyard_server", reason="the server extra is not installed")
 
@@ -36,6 +36,8 @@ class Counted:
         self.calls: Counter[str] = Counter()
         self.artifacts: Any = _Stub(inner.artifacts, self.calls)
         self.uploads: Any = _Stub(inner.uploads, self.calls)
+        self.local: Any = _Stub(inner.local, self.calls)
+        self.shares_disk = inner.shares_disk
 
     @property
     def channel(self) -> Any:

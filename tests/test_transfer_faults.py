@@ -24,9 +24,10 @@ from tests.transfers import (
     files_in,
     send,
     server_pid,
+    way,
 )
 
-__all__ = ["connection", "data_folder"]
+__all__ = ["connection", "data_folder", "way"]
 
 pytest.importorskip("modelyard_server", reason="the server extra is not installed")
 
@@ -113,6 +114,8 @@ class Watched:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.artifacts = connection.artifacts
+        self.local = connection.local
+        self.shares_disk = connection.shares_disk
         self.uploads: Any = self
         self.upload_ids: list[str] = []
 

@@ -23,9 +23,10 @@ from tests.transfers import (
     draft,
     files_in,
     send,
+    way,
 )
 
-__all__ = ["connection", "data_folder"]
+__all__ = ["connection", "data_folder", "way"]
 
 pytest.importorskip("modelyard_server", reason="the server extra is not installed")
 

@@ -19,9 +19,9 @@ from tests.live import Factory
 from tests.parts.tcp_proxy import TcpProxy
 from tests.test_chunking import MIB, stream
 from tests.test_relog import Counted
-from tests.transfers import Meter, connection, contents_of, data_folder, draft, files_in, send
+from tests.transfers import Meter, connection, contents_of, data_folder, draft, files_in, send, way
 
-__all__ = ["connection", "data_folder"]
+__all__ = ["connection", "data_folder", "way"]
 
 pytest.importorskip("modelyard_server", reason="the server extra is not installed")
 

@@ -11,22 +11,31 @@ from pathlib import Path
 
 import pytest
 
-from modelyard import embedded, transfer
+from modelyard import addresses, embedded, transfer
 from modelyard.connection import Connection, answers
 from modelyard.manifest import LocalFile, VersionDraft
 from modelyard.v1 import model_artifact_pb2 as pb
 
 
-def connection_to(folder: Path) -> Connection:
-    return Connection(lambda: embedded.find_or_spawn(folder, answers), embedded_folder=folder)
+def connection_to(folder: Path, *, shares_disk: bool = True) -> Connection:
+    def find() -> addresses.Endpoint:
+        return embedded.find_or_spawn(folder, answers)
+
+    return Connection(find, embedded_folder=folder, shares_disk=shares_disk)
 
 
 def server_pid(folder: Path) -> int:
     return int(json.loads((folder / "server.json").read_text())["pid"])
 
 
+@pytest.fixture(scope="module", params=["bytes", "names"])
+def way(request: pytest.FixtureRequest) -> str:
+    """What goes over the wire: bytes, or the names of files that both sides have before them."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def data_folder(way: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("data")
     yield folder
     if (folder / "server.json").exists():
@@ -34,8 +43,8 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def connection(data_folder: Path) -> Iterator[Connection]:
-    found = connection_to(data_folder)
+def connection(data_folder: Path, way: str) -> Iterator[Connection]:
+    found = connection_to(data_folder, shares_disk=way == "names")
     yield found
     found.close()
 

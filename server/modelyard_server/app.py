@@ -20,6 +20,7 @@ from modelyard_server.db.tables import StoreMeta
 from modelyard_server.domain import events, keys, owners, uploads
 from modelyard_server.domain.principals import LOCAL
 from modelyard_server.packs import PackStore, store_from_url
+from modelyard_server.packs.disk import DiskStore
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc import services
 from modelyard_server.rpc.activity import Activity
@@ -28,6 +29,7 @@ from modelyard_server.rpc.auth import Authenticator, FolderOnly
 from modelyard_server.rpc.events import EventServicer
 from modelyard_server.rpc.interceptor import Interceptor
 from modelyard_server.rpc.limits import StreamLimit
+from modelyard_server.rpc.local_files import LocalServicer
 from modelyard_server.rpc.pools import SQLITE_READERS, Pools, Transactions
 from modelyard_server.rpc.registered_models import RegisteredModelServicer
 from modelyard_server.rpc.runs import RunServicer
@@ -98,6 +100,13 @@ async def _serve(
         ),
         registry=RegisteredModelServicer(),
         uploads=UploadServicer(writer, streams["upload"]),
+        local=LocalServicer(
+            writer,
+            store if isinstance(store, DiskStore) else None,
+            pools.hashing,
+            streams["upload"],
+            streams["download"],
+        ),
     )
     await asyncio.get_running_loop().run_in_executor(pools.store, store.clean)
     sweeping_task = asyncio.create_task(sweeping.sweep_forever(transactions, settings.sweep_seconds))

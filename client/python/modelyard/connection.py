@@ -21,6 +21,7 @@ from modelyard.calls import Calls, translate
 from modelyard.settings import Settings
 from modelyard.v1 import (
     event_pb2_grpc,
+    local_pb2_grpc,
     model_artifact_pb2_grpc,
     registered_model_pb2_grpc,
     run_pb2_grpc,
@@ -41,7 +42,7 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
 
 
 class Connection:
-    """Stubs of every service of one server: `runs artifacts registry uploads events`.
+    """Stubs of every service of one server: `runs artifacts registry uploads events local`.
 
     Safe for threads, and for forked processes: each makes a channel of its own.
     Calls raise the classes of `modelyard.errors`; unary ones are repeated for up
@@ -49,7 +50,11 @@ class Connection:
     """
 
     def __init__(
-        self, find: Callable[[], addresses.Endpoint], *, embedded_folder: Path | None = None
+        self,
+        find: Callable[[], addresses.Endpoint],
+        *,
+        embedded_folder: Path | None = None,
+        shares_disk: bool = True,
     ) -> None:
         self._find = find
         self._lock = threading.Lock()
@@ -58,12 +63,14 @@ class Connection:
         self._channel: grpc.Channel | None = None
         self._retired: list[grpc.Channel] = []
         self.embedded_folder = embedded_folder
+        self.shares_disk = shares_disk and embedded_folder is not None
         self._calls = calls = Calls(self)
         self.runs = run_pb2_grpc.RunServiceStub(calls)
         self.artifacts = model_artifact_pb2_grpc.ModelArtifactServiceStub(calls)
         self.registry = registered_model_pb2_grpc.RegisteredModelServiceStub(calls)
         self.uploads = upload_pb2_grpc.UploadServiceStub(calls)
         self.events = event_pb2_grpc.EventServiceStub(calls)
+        self.local = local_pb2_grpc.LocalServiceStub(calls)
 
     @property
     def channel(self) -> Calls:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from modelyard import errors, framing
+from modelyard import errors, framing, local_download
 from modelyard.crew import Crew
 from modelyard.folder import write_at
 from modelyard.manifest import Connection, FileEntry
@@ -201,10 +201,13 @@ class Fetcher:
         self._progress = progress
         self._call: Any = None
         self._cancelled = False
+        self._local = connection.shares_disk
 
     def run(self) -> None:
         """Returns when no task is left. Errors: any that will not pass."""
         while not self._cancelled and (spans := self._tasks.take()) is not None:
+            if self._local:
+                spans = self._read_locally(spans)
             while spans and not self._cancelled:
                 spans = self._attempt(spans)
 
@@ -213,6 +216,22 @@ class Fetcher:
         self._cancelled = True
         if self._call is not None:
             self._call.cancel()
+
+    def _read_locally(self, spans: list[Span]) -> list[Span]:
+        """What could not be read where the server says that it lies, or was not right there."""
+        receiver = Receiver(spans, self._arrived)
+        try:
+            reading = self._call = local_download.Reading(
+                self._connection, self._version_id, [span.message() for span in spans]
+            )
+            for data in reading:
+                receiver.feed(data)
+        except (local_download.Elsewhere, errors.CommError):
+            if self._call is not None:
+                self._call.cancel()
+        rest = receiver.rest()
+        self._local = not rest  # the server finds out why, and sends what it can
+        return rest
 
     def _attempt(self, spans: list[Span]) -> list[Span]:
         channel = self._connection.channel

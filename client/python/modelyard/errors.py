@@ -157,6 +157,13 @@ class ChunksMissing(CommError):
     reason = "CHUNKS_MISSING"
 
 
+class FileNotTaken(CommError):
+    """The server cannot read a local file in the state that was named; send its bytes."""
+
+    code = 9
+    reason = "FILE_NOT_TAKEN"
+
+
 class RetryTransaction(CommError):
     """Others changed the same rows too often at once. Repeat the call."""
 

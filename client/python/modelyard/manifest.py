@@ -13,6 +13,7 @@ from modelyard.errors import CommError
 if TYPE_CHECKING:
     from modelyard.v1 import model_artifact_pb2 as pb
     from modelyard.v1 import value_pb2
+    from modelyard.v1.local_pb2_grpc import LocalServiceStub
     from modelyard.v1.model_artifact_pb2_grpc import ModelArtifactServiceStub
     from modelyard.v1.upload_pb2_grpc import UploadServiceStub
 
@@ -32,6 +33,14 @@ class Connection(Protocol):
     @property
     def uploads(self) -> UploadServiceStub:
         """Stub of UploadService."""
+
+    @property
+    def local(self) -> LocalServiceStub:
+        """Stub of LocalService."""
+
+    @property
+    def shares_disk(self) -> bool:
+        """Whether the server takes files by name, and says where bytes lie, instead of moving them."""
 
     @property
     def channel(self) -> Any:

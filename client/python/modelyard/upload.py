@@ -9,7 +9,8 @@ After a break, chunks that were sent and not acknowledged are asked about again
 and read from their files again, so nothing has to be kept in memory for it. The
 chunks of files that are known from before take that way from the start: only
 those that are missing are read. Where all files are known, and a version has
-this content already, one call says so.
+this content already, one call says so. An embedded server reads the files
+itself (`local_upload`); what it cannot read is sent.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import TypeVar
 
-from modelyard import chunking, equal_content, errors
+from modelyard import chunking, equal_content, errors, local_upload
 from modelyard.chunking import Chunk
 from modelyard.crew import Crew
 from modelyard.known_files import KnownFiles
@@ -120,7 +121,9 @@ class Upload:
         self._progress.start("upload", self._total)
         self._upload_id = self._create()
         lost = self._recall()
-        lost += self._send(self._read)
+        self._take(self._to_read())
+        if self._to_read():
+            lost += self._send(self._read)
         for left in reversed(range(ROUNDS)):
             self._resend_until_done(lost)
             try:
@@ -130,6 +133,17 @@ class Upload:
                     raise
                 lost = _located(self._sources)
         raise AssertionError("unreachable")
+
+    def _to_read(self) -> list[Source]:
+        """The files whose chunks are not known yet."""
+        return [source for source in self._sources if not source.recalled and not source.taken]
+
+    def _take(self, sources: Sequence[Source]) -> None:
+        """Has a server that shares our disk read them itself."""
+        if self._connection.shares_disk and sources:
+            local_upload.take(
+                self._connection, self._upload_id, sources, self._crew, self._patience, self._progress
+            )
 
     def _recall(self) -> list[Located]:
         """Those chunks of recalled files that the server does not have."""
@@ -178,7 +192,7 @@ class Upload:
 
         workers = [self._crew.start(work, "hash") for _ in range(WORKERS)]
         try:
-            Reader(self._pool, full.put).read([source for source in self._sources if not source.recalled])
+            Reader(self._pool, full.put).read(self._to_read())
         finally:
             for _ in workers:
                 full.put(None)

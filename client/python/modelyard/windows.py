@@ -30,7 +30,7 @@ PIECES_PER_WINDOW = 2_000
 
 @dataclass(eq=False)
 class Source:
-    """A file being uploaded. `chunks` are filled in by whoever hashes them, or recalls them.
+    """A file being uploaded. `chunks` are filled in by whoever hashes them, recalls them, or had them taken.
 
     `status`, `identity` and the times are those of the moment `noted_ns`, before it is read.
     """
@@ -42,6 +42,7 @@ class Source:
     noted_ns: int
     chunks: list[Chunk] = field(default_factory=list)
     recalled: bool = False
+    taken: bool = False
 
     @classmethod
     def of(cls, file: LocalFile) -> Source:
@@ -57,6 +58,10 @@ class Source:
     def recall(self, chunks: list[Chunk]) -> None:
         """Takes chunks over from when the file was in this very state."""
         self.chunks, self.recalled = chunks, True
+
+    def take(self, chunks: list[Chunk]) -> None:
+        """Takes over the chunks that the server has read from the file itself."""
+        self.chunks, self.taken = chunks, True
 
     @property
     def modified_ns(self) -> int:

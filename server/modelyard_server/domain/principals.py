@@ -14,6 +14,8 @@ class Principal:
     name: str
     entity: str = refs.DEFAULT_ENTITY
     all_entities: bool = False
+    owns_folder: bool = False
+    """Whether they have shown that they can read the server's data folder."""
 
     def may_enter(self, entity: str) -> bool:
         """Whether they may read and write in an entity."""
@@ -22,5 +24,7 @@ class Principal:
 
 LOCAL = Principal("local", refs.DEFAULT_ENTITY, all_entities=True)
 """Whoever reaches a server that asks for no key."""
+FOLDER_OWNER = Principal("local", refs.DEFAULT_ENTITY, all_entities=True, owns_folder=True)
+"""Whoever sends the token that lies in the data folder."""
 SERVER = Principal("modelyard", refs.DEFAULT_ENTITY, all_entities=True)
 """The server itself: what it does because a time has come."""

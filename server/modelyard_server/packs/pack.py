@@ -39,9 +39,12 @@ class Pack:
         self.is_sealed = False
         """Whether it is durable and published."""
 
-    def add(self, chunks: Sequence[chunking.Chunk], data: bytes | memoryview) -> None:
-        """Verifies a message and appends it whole, or nothing of it. Blocks."""
-        verify(chunks, data)
+    def add(
+        self, chunks: Sequence[chunking.Chunk], data: bytes | memoryview, hashed_here: bool = False
+    ) -> None:
+        """Verifies a message, unless it was hashed here; appends it whole or nothing of it. Blocks."""
+        if not hashed_here:
+            verify(chunks, data)
         if self._bytes is None:
             self._bytes = self._store.open()
         offset = self._bytes.size

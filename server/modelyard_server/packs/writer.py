@@ -15,9 +15,9 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from concurrent.futures import Executor
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
-from modelyard import chunking
+from modelyard.chunking import Chunk
 from modelyard_server import failpoints, telemetry
 from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.pack import MESSAGE_BYTES, Pack, PackedChunk, check_sizes
@@ -30,6 +30,7 @@ IN_FLIGHT = 2
 """Packs of one stream that may be sealing while the next one fills."""
 
 _T = TypeVar("_T")
+Message: TypeAlias = tuple[Sequence[Chunk], bytes | memoryview]
 _log = logging.getLogger(__name__)
 
 
@@ -128,14 +129,17 @@ class UploadStream:
     ) -> None:
         await self.abort()
 
-    async def append(self, chunks: Sequence[chunking.Chunk], data: bytes | memoryview) -> None:
+    async def append(
+        self, chunks: Sequence[Chunk], data: bytes | memoryview, *, hashed_here: bool = False
+    ) -> None:
         """Takes one message: whole chunks and their bytes, end to end, at most 3 MiB, or nothing.
 
-        Returns while the message is still being verified, so that the next can
-        be received meanwhile, and waits for its predecessor and while the budget
-        is spent. Errors of any earlier message or pack are raised here too:
-        InvalidField, DigestMismatch, DiskFull, StoreUnavailable, and those of
-        `begin` and `publish`. After an error the stream takes nothing more.
+        Returns while the message is still being verified (unless its digests
+        were made from these bytes here), so that the next can come meanwhile;
+        waits for its predecessor and while the budget is spent. Errors of any
+        earlier message or pack are raised here too: InvalidField, DigestMismatch,
+        DiskFull, StoreUnavailable, and those of `begin` and `publish`. After an
+        error the stream takes nothing more.
         """
         self._raise_if_over()
         check_sizes(chunks, data)
@@ -143,18 +147,18 @@ class UploadStream:
             return
         await self._take_budget(len(data))
         try:
-            await self._arrived()
+            await self.arrived()
             while self._open is not None and self._open.size + len(data) > self._writer.pack_bytes:
                 await self._a_seal_to_be_free()
                 self._seal()
         except BaseException:
             self._writer.budget.give(len(data))
             raise
-        self._start_arriving(chunks, data)
+        self._start_arriving(chunks, data, hashed_here)
 
     async def flush(self) -> None:
         """Seals the open pack and waits until everything appended is durable."""
-        await self._arrived()
+        await self.arrived()
         while self._open is not None:
             await self._a_seal_to_be_free()
             self._seal()
@@ -189,9 +193,7 @@ class UploadStream:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def exchange(
-        self, messages: AsyncIterable[tuple[Sequence[chunking.Chunk], bytes | memoryview]]
-    ) -> AsyncGenerator[int, None]:
+    async def exchange(self, messages: AsyncIterable[Message]) -> AsyncGenerator[int, None]:
         """Appends all messages, closes, and meanwhile yields the acknowledgements.
 
         An error of `messages` itself is raised here and ends the stream.
@@ -206,9 +208,7 @@ class UploadStream:
             feeding.cancel()
             await asyncio.wait([feeding])
 
-    async def _feed(
-        self, messages: AsyncIterable[tuple[Sequence[chunking.Chunk], bytes | memoryview]]
-    ) -> None:
+    async def _feed(self, messages: AsyncIterable[Message]) -> None:
         try:
             async for chunks, data in messages:
                 await self.append(chunks, data)
@@ -220,19 +220,19 @@ class UploadStream:
         if self._writer.budget.try_take(size):
             return
         # Bytes come back when packs are sealed. If none is, open packs hold them: begin with this one.
-        await self._arrived()
+        await self.arrived()
         if self._writer.sealing == 0:
             self._seal()
         await self._writer.budget.take(size)
 
-    def _start_arriving(self, chunks: Sequence[chunking.Chunk], data: bytes | memoryview) -> None:
+    def _start_arriving(self, chunks: Sequence[Chunk], data: bytes | memoryview, hashed_here: bool) -> None:
         self._stop_idle_timer()
         if self._open is None:
             self._open = Pack(self._writer.store)
         pack = self._open
         pack.size += len(data)
         loop = asyncio.get_running_loop()
-        self._arriving = loop.run_in_executor(self._writer.store_pool, pack.add, chunks, data)
+        self._arriving = loop.run_in_executor(self._writer.store_pool, pack.add, chunks, data, hashed_here)
         self._arriving.add_done_callback(lambda done: self._has_arrived(pack, len(data), done.exception()))
 
     def _has_arrived(self, pack: Pack, size: int, error: BaseException | None) -> None:
@@ -246,8 +246,8 @@ class UploadStream:
         else:
             self._start_idle_timer()
 
-    async def _arrived(self) -> None:
-        """Waits for the message that is being verified; raises if the stream is over."""
+    async def arrived(self) -> None:
+        """Waits until the last message's data is not needed any more; raises if the stream is over."""
         if self._arriving is not None:
             await asyncio.wait([self._arriving])
         self._raise_if_over()

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from modelyard import errors
 from modelyard_server.domain import keys
-from modelyard_server.domain.principals import LOCAL, Principal
+from modelyard_server.domain.principals import FOLDER_OWNER, LOCAL, Principal
 from modelyard_server.rpc.pools import Transactions
 
 CACHE_SECONDS = 5.0
@@ -36,7 +36,7 @@ class Authenticator:
         """The caller. Raises KeyMissing, KeyInvalid."""
         token = _bearer(metadata)
         if self._folder_token and hmac.compare_digest(token.encode(), self._folder_token):
-            return LOCAL
+            return FOLDER_OWNER
         if self._keys_required is False:
             return LOCAL
         if token:
@@ -80,7 +80,7 @@ class FolderOnly(Authenticator):
             )
         if not hmac.compare_digest(token.encode(), self._folder_token):
             raise errors.KeyInvalid("the token is not that of this data folder's server.json")
-        return LOCAL
+        return FOLDER_OWNER
 
 
 def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str:

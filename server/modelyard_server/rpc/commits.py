@@ -27,6 +27,7 @@ from modelyard_server.rpc.call import Call, StreamCall
 from modelyard_server.rpc.convert_artifacts import version_message
 from modelyard_server.rpc.cutting import Cutter
 from modelyard_server.rpc.limits import StreamLimit
+from modelyard_server.rpc.storing import Storing
 
 R = TypeVar("R", bound=Message)
 
@@ -83,9 +84,8 @@ class CommitMethods:
 
             upload_id, entity_id = await call.write(open_upload)
             try:
-                sink = self._writer.stream(upload_id, entity_id)
-                cutter = Cutter(call, sink, upload_id, self._hashing)
-                manifest = await cutter.consume(first, stream)
+                storing = Storing(call, self._writer, upload_id, entity_id)
+                manifest = await Cutter(storing, self._hashing).consume(first, stream)
                 return await self._commit(
                     call, UPLOAD, header, upload_id, draft, manifest, pb.UploadModelArtifactResponse
                 )

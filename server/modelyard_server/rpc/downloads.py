@@ -73,7 +73,7 @@ class DownloadMethods:
         """The bytes of the ranges in messages of at most 1 MiB; the next reads go on while one is sent."""
         ahead: deque[asyncio.Future[bytes]] = deque()
         try:
-            for batch in _batches(files, wanted):
+            for batch in batches(files, wanted):
                 for runs in _groups(_runs(await _pieces(call, files, batch))):
                     ahead.append(asyncio.ensure_future(self._read(call, runs, verify=verify)))
                     if len(ahead) > READS_AHEAD:
@@ -149,7 +149,7 @@ def _fetch(store: PackStore, run: Sequence[Piece], verify: bool) -> bytes:
     return data[first.skip : last.offset - begin + last.skip + last.length]
 
 
-def _batches(files: dict[str, FileInfo], wanted: Sequence[Range]) -> Iterator[list[Range]]:
+def batches(files: dict[str, FileInfo], wanted: Sequence[Range]) -> Iterator[list[Range]]:
     """The ranges in groups whose plans are small; a long range becomes several."""
     batch: list[Range] = []
     size = 0

@@ -1,0 +1,168 @@
+"""LocalService: files that client and server both have before them, named instead of sent."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy.orm import Session
+
+from modelyard import errors
+from modelyard.chunking import Chunk
+from modelyard.v1 import local_pb2 as pb
+from modelyard.v1 import local_pb2_grpc, upload_pb2
+from modelyard_server.domain import extents, uploads, versions
+from modelyard_server.domain.extents import FileInfo, Piece, Range
+from modelyard_server.domain.principals import Principal
+from modelyard_server.packs.writer import PackWriter
+from modelyard_server.rpc.call import StreamCall
+from modelyard_server.rpc.downloads import batches
+from modelyard_server.rpc.limits import StreamLimit
+from modelyard_server.rpc.local_reader import LocalReader, Window
+from modelyard_server.rpc.storing import Storing
+
+WINDOW_BYTES = 8 << 20
+WINDOWS = 3
+"""One is read, one hashed, one written."""
+FILES_LIMIT = 10_000
+RANGES_PER_MESSAGE = 2_000
+
+
+class PackFolder(Protocol):
+    """A store whose packs are files of this machine."""
+
+    def path(self, key: str) -> Path:
+        """Where the pack of this key lies."""
+
+
+class LocalServicer(local_pb2_grpc.LocalServiceServicer):
+    """For owners of the data folder. `packs` is None where there is none: then every call is refused."""
+
+    def __init__(
+        self,
+        writer: PackWriter,
+        packs: PackFolder | None,
+        pool: Executor,
+        upload_streams: StreamLimit,
+        download_streams: StreamLimit,
+    ) -> None:
+        self._writer = writer
+        self._packs = packs
+        self._pool = pool
+        self._upload_streams = upload_streams
+        self._download_streams = download_streams
+
+    async def TakeFiles(
+        self, request: pb.TakeFilesRequest, call: StreamCall
+    ) -> AsyncIterator[pb.TakeFilesResponse]:
+        self._packs_for(call.principal)
+        _check(request)
+        with self._upload_streams:
+            upload = await call.read(lambda session: uploads.find(session, call.principal, request.upload_id))
+            async with (
+                Storing(call, self._writer, upload.id, upload.entity_id) as storing,
+                aclosing(_windows(LocalReader(request.files), self._pool)) as windows,
+            ):
+                async for chunks, data in windows:
+                    present = await storing.store(chunks, data)
+                    yield pb.TakeFilesResponse(
+                        chunks=[_message(chunk) for chunk in chunks], present_bytes=present
+                    )
+                await storing.close()
+
+    async def LocateFiles(
+        self, request: pb.LocateFilesRequest, call: StreamCall
+    ) -> AsyncIterator[pb.LocateFilesResponse]:
+        packs = self._packs_for(call.principal)
+        with self._download_streams:
+            wanted = [Range(part.path, part.offset, part.length) for part in request.ranges]
+
+            def look_up(session: Session) -> dict[str, FileInfo]:
+                version = versions.get(session, call.principal, request.version_id)
+                return extents.files(session, version.id, wanted)
+
+            files = await call.read(look_up)
+            for batch in batches(files, wanted):
+                ranges = _ranges(await _pieces(call, files, batch), packs)
+                while part := list(itertools.islice(ranges, RANGES_PER_MESSAGE)):
+                    yield pb.LocateFilesResponse(ranges=part)
+
+    def _packs_for(self, principal: Principal) -> PackFolder:
+        if self._packs is None or not principal.owns_folder:
+            raise errors.NotAllowed(
+                "this call is for clients that have the token of the server's data folder; send bytes instead"
+            )
+        return self._packs
+
+
+def _message(chunk: Chunk) -> upload_pb2.Chunk:
+    return upload_pb2.Chunk(digest=chunk.digest, size=chunk.size)
+
+
+def _check(request: pb.TakeFilesRequest) -> None:
+    if len(request.files) > FILES_LIMIT:
+        raise errors.InvalidField.of("files", f"at most {FILES_LIMIT:,}")
+    for index, file in enumerate(request.files):
+        if not file.path.startswith(b"/") or b"\0" in file.path:
+            raise errors.InvalidField.of(f"files[{index}].path", "expected an absolute path")
+        if file.size < 0:
+            raise errors.InvalidField.of(f"files[{index}].size", "is negative")
+
+
+async def _windows(reader: LocalReader, pool: Executor) -> AsyncGenerator[tuple[list[Chunk], memoryview]]:
+    """Chunks and their bytes, end to end, valid until the next. Two more are made while one is stored."""
+    loop = asyncio.get_running_loop()
+    windows = itertools.cycle([Window(max(1, min(WINDOW_BYTES, reader.total))) for _ in range(WINDOWS)])
+    window = next(windows)
+    filling: asyncio.Future[list[int]] = loop.run_in_executor(pool, reader.fill, window)
+    hashing: tuple[asyncio.Future[list[Chunk]], Window] | None = None
+    try:
+        while ends := await asyncio.shield(filling):
+            full, window = window, next(windows)
+            filling = loop.run_in_executor(pool, reader.fill, window)
+            ready, hashing = hashing, (loop.run_in_executor(pool, full.chunks, ends), full)
+            if ready is not None:
+                yield await asyncio.shield(ready[0]), ready[1].view()
+        if hashing is not None:
+            yield await asyncio.shield(hashing[0]), hashing[1].view()
+    finally:
+        await _settled(filling)
+        if hashing is not None:
+            await _settled(hashing[0])
+        reader.close()
+
+
+async def _settled(future: asyncio.Future[Any]) -> None:
+    """Waits until the thread is through, which uses the file; its error was raised already or is of no use."""
+    await asyncio.wait([future])
+    future.exception()
+
+
+async def _pieces(call: StreamCall, files: dict[str, FileInfo], batch: Sequence[Range]) -> list[Piece]:
+    return await call.read(lambda session: extents.pieces(session, files, batch))
+
+
+def _ranges(pieces: Iterable[Piece], packs: PackFolder) -> Iterator[pb.LocalRange]:
+    """The pieces as ranges of pack files, as long as possible."""
+    begin = end = 0
+    key = ""
+    for piece in pieces:
+        first = piece.offset + piece.skip
+        if key and (piece.key != key or first != end):
+            yield _range(packs, key, begin, end)
+            key = ""
+        if not key:
+            key, begin = piece.key, first
+        end = first + piece.length
+    if key:
+        yield _range(packs, key, begin, end)
+
+
+def _range(packs: PackFolder, key: str, begin: int, end: int) -> pb.LocalRange:
+    return pb.LocalRange(path=os.fsencode(packs.path(key).absolute()), offset=begin, length=end - begin)

@@ -180,3 +180,25 @@ def test_watch_waits_for_what_comes_until_it_is_stopped(run: Run) -> None:
         process.kill()
     assert process.returncode == 0
     assert f"modelyard watch {run.project} --after {event['sequence']}" in said
+    assert said.startswith(f"Watching {run.project} on the embedded server, data in ")
+    assert "from event 1 on; Ctrl-C ends it\n" in said
+
+
+def test_a_watch_says_when_it_watches(run: Run) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "watch", str(run.project), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        said = process.stderr.readline()
+        json_of("tag", f"{run.project}/net:v1", "seen")
+        event = json.loads(process.stdout.readline())
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert f"from event {event['sequence']} on" in said

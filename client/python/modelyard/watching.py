@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,8 @@ class Events(Iterator[Event]):
         if after < FROM_NOW or (after == FROM_NOW and not follow):
             raise ValueError("after is a sequence number from 0; with follow=True also -1, from now on")
         self.last_sequence = after
+        self.on_start: Callable[[int], None] | None = None
+        """With `follow`, called once, when the server watches, with the sequence it watches after."""
         self._connection = connection
         self._place = {"entity": entity, "project": project, "filter": condition}
         self._call: Any = None
@@ -139,6 +141,7 @@ class Events(Iterator[Event]):
             self._call.cancel()
         try:
             for reply in self._call:
+                self._started(reply)
                 for message in reply.events:
                     self.last_sequence = message.sequence
                     yield event(message)
@@ -146,6 +149,12 @@ class Events(Iterator[Event]):
                 self.last_sequence = max(self.last_sequence, reply.last_sequence)
         finally:
             self._call.cancel()
+
+    def _started(self, reply: pb.WatchEventsResponse) -> None:
+        started, self.on_start = self.on_start, None
+        if started is not None:
+            first = reply.events[0].sequence - 1 if reply.events else reply.last_sequence
+            started(first if self.last_sequence == FROM_NOW else self.last_sequence)
 
     def _reconnect(self) -> None:
         try:

@@ -29,13 +29,20 @@ def watch(project: str, after: int | None, follow: bool, condition: str, json: b
     """Print what changes in a PROJECT, each event once and in order, until Ctrl-C.
 
     It comes back by itself after a server that was away. Each line starts with
-    the event's number: --after NUMBER goes on behind it.
+    the event's number: --after NUMBER goes on behind it. What it watches is
+    said on stderr, events alone go to stdout.
     """
     from modelyard.api import Api
+    from modelyard.tracking import describe_server
     from modelyard.watching import FROM_NOW, as_json
 
     start = (FROM_NOW if follow else 0) if after is None else after
     events = Api().events(project, after=start, follow=follow, filter=condition)
+    events.on_start = lambda sequence: click.echo(
+        f"Watching {project} on {describe_server(events._connection)} from event {sequence + 1} on; "
+        "Ctrl-C ends it",
+        err=True,
+    )
     with _until_interrupted(events) as interrupted:
         for event in events:
             text = json_text.dumps(as_json(event), ensure_ascii=False) if json else _line(event)

@@ -25,15 +25,17 @@ def insert(session: Session, table: Any) -> sqlite.Insert | postgresql.Insert:
 
 
 def inserting_missing(session: Session, table: Any) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that passes over rows whose key is taken; the same object each time, so compiled once."""
+    """An INSERT that passes over rows whose key is taken; the same object each time, so compiled once.
+
+    Its result tells how many rows it made, which psycopg forgets with the cursor.
+    """
     return _inserting_missing(session.get_bind().dialect.name, table.__table__)
 
 
 @functools.cache
 def _inserting_missing(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
-    if dialect == "sqlite":
-        return sqlite.insert(table).on_conflict_do_nothing()
-    return postgresql.insert(table).on_conflict_do_nothing()
+    made = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    return made.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 def insert_missing(session: Session, table: Any, rows: Sequence[dict[str, Any]]) -> None:

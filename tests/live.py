@@ -24,6 +24,7 @@ from grpc_status import rpc_status
 
 from modelyard.v1 import (
     event_pb2_grpc,
+    local_pb2_grpc,
     model_artifact_pb2_grpc,
     registered_model_pb2_grpc,
     run_pb2_grpc,
@@ -54,6 +55,7 @@ class Stubs:
     artifacts: Any
     registry: Any
     uploads: Any
+    local: Any
     health: Any
 
 
@@ -219,6 +221,7 @@ def stubs_on(channel: grpc.Channel, token: str = "") -> Stubs:
         model_artifact_pb2_grpc.ModelArtifactServiceStub(channel),
         registered_model_pb2_grpc.RegisteredModelServiceStub(channel),
         upload_pb2_grpc.UploadServiceStub(channel),
+        local_pb2_grpc.LocalServiceStub(channel),
         health_pb2_grpc.HealthStub(channel),
     )
 

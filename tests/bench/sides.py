@@ -94,10 +94,10 @@ def modelyard_server(folder: Path, options: Sequence[str] = ()) -> Iterator[Side
 
 @contextlib.contextmanager
 def modelyard_worker(side: Side, folder: Path) -> Iterator[Worker]:
-    """A client of that server."""
+    """A client that finds the server as it finds the embedded one: by its data folder."""
     environment = {
         **_own_variables(folder),
-        "MODELYARD_URL": f"grpc://{side.address}",
+        "MODELYARD_DATA_DIR": str(side.folder / "data"),
         "MODELYARD_SILENT": "true",
     }
     with working(sys.executable, "with_modelyard", folder, environment) as worker:

@@ -27,10 +27,11 @@ from modelyard_server.rpc.limits import StreamLimit
 from modelyard_server.rpc.local_reader import LocalReader, Window
 from modelyard_server.rpc.storing import Storing
 
-WINDOW_BYTES = 8 << 20
+WINDOW_BYTES = 16 << 20
 WINDOWS = 3
 """One is read, one hashed, one written."""
 FILES_LIMIT = 10_000
+PATH_LIMIT = 4_096
 RANGES_PER_MESSAGE = 2_000
 
 
@@ -109,8 +110,10 @@ def _check(request: pb.TakeFilesRequest) -> None:
     if len(request.files) > FILES_LIMIT:
         raise errors.InvalidField.of("files", f"at most {FILES_LIMIT:,}")
     for index, file in enumerate(request.files):
-        if not file.path.startswith(b"/") or b"\0" in file.path:
-            raise errors.InvalidField.of(f"files[{index}].path", "expected an absolute path")
+        if not file.path.startswith(b"/") or b"\0" in file.path or len(file.path) > PATH_LIMIT:
+            raise errors.InvalidField.of(
+                f"files[{index}].path", f"expected an absolute path of at most {PATH_LIMIT:,} bytes"
+            )
         if file.size < 0:
             raise errors.InvalidField.of(f"files[{index}].size", "is negative")
 
@@ -139,7 +142,7 @@ async def _windows(reader: LocalReader, pool: Executor) -> AsyncGenerator[tuple[
 
 
 async def _settled(future: asyncio.Future[Any]) -> None:
-    """Waits until the thread is through, which uses the file; its error was raised already or is of no use."""
+    """Waits until the thread is through with the file; its error was raised already, or is of no use."""
     await asyncio.wait([future])
     future.exception()
 

@@ -1,14 +1,14 @@
 """Versions of artifacts: resolving a reference, showing and changing them.
 
 Looking up a reference is what services call most: one statement from names to
-the version, one more for what is shown around it. The statements are built
-once, so that SQLAlchemy compiles them once.
+the version and all that is shown around it, built and compiled once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -21,6 +21,7 @@ from sqlalchemy import (
     cast,
     func,
     literal,
+    literal_column,
     null,
     select,
     union_all,
@@ -29,6 +30,7 @@ from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
 from modelyard_server.db.engine import now
+from modelyard_server.db.lookups import Lookup
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Id, Link, Project
 from modelyard_server.db.upserts import batches
 from modelyard_server.domain import absent, catalog, events, expiry, fields, owners
@@ -119,7 +121,31 @@ def _looking_up(by_number: bool) -> Select[*tuple[Any, ...]]:
     )
 
 
-_BY_ALIAS, _BY_NUMBER = _looking_up(by_number=False), _looking_up(by_number=True)
+def _with_surroundings(found: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    """Also the version's aliases, and where it is linked, each as one text: no name holds `/`, `:` or `|`."""
+    alias, link, model = _A.alias("other_alias"), _L.alias("other_link"), _C.alias("model")
+    project, entity = _P.alias("model_project"), _E.alias("model_entity")
+    path = entity.c.name + "/" + project.c.name + "/" + model.c.name
+    target = cast(link.c.id, String) + ":" + path + ":" + cast(link.c.number, String)
+    joined: Any = func.aggregate_strings  # its type knows no constant inside the statement
+    aliases = select(joined(alias.c.alias, literal_column("'/'"))).where(alias.c.version_id == _V.c.id)
+    links = (
+        select(joined(target, literal_column("'|'")))
+        .select_from(
+            link.join(model, model.c.id == link.c.collection_id)
+            .join(project, project.c.id == model.c.project_id)
+            .join(entity, entity.c.id == project.c.entity_id)
+        )
+        .where(link.c.version_id == _V.c.id, link.c.deleted_at.is_(None))
+    )
+    return found.add_columns(
+        aliases.correlate(_V).scalar_subquery().label("aliases"),
+        links.correlate(_V).scalar_subquery().label("links"),
+    )
+
+
+_RESOLVE = {by_number: _looking_up(by_number) for by_number in (False, True)}
+_SHOW = {by_number: Lookup(_with_surroundings(statement)) for by_number, statement in _RESOLVE.items()}
 
 _AROUND: CompoundSelect[*tuple[Any, ...]] = union_all(
     select(
@@ -143,11 +169,11 @@ def look_up(session: Session, principal: Principal, ref: str) -> tuple[VersionVi
 
     The shortest way, for showing alone. Raises NotFound with the full reference, InvalidField.
     """
-    row, home, through = _look_up(session, principal, ref, "")
+    row, home, through = _look_up(session, principal, ref, "", show=True)
+    aliases = sorted(row.aliases.split("/")) if row.aliases else ()
+    links = _visible_links(row.links, home.entity, principal) if row.links else ()
     # A plain row has the attributes of the object.
-    return _describe(session, [row], {row.collection_id: home}, principal)[0], (
-        through.ref(row.link_number) if through else ""
-    )
+    return VersionView(row, home, aliases, links), through.ref(row.link_number) if through else ""
 
 
 def resolve(session: Session, principal: Principal, ref: str, *, default_project: str = "") -> Resolved:
@@ -162,21 +188,36 @@ def resolve(session: Session, principal: Principal, ref: str, *, default_project
     )
 
 
+def _visible_links(links: str, entity: str, principal: Principal) -> list[LinkedTo]:
+    """What the caller may see of a text of links, in the order of the models' names."""
+    found = []
+    for link in links.split("|"):
+        link_id, path, number = link.split(":")
+        owner, project, name = path.split("/")
+        if owner == entity or principal.may_enter(owner):
+            found.append((name, project, int(number), LinkedTo(str(UUID(link_id)), f"{path}:v{number}")))
+    return [link[-1] for link in sorted(found)]
+
+
 def _look_up(
-    session: Session, principal: Principal, ref: str, default_project: str
+    session: Session, principal: Principal, ref: str, default_project: str, *, show: bool = False
 ) -> tuple[Any, Home, Home | None]:
     parsed = owners.field("ref", refs.parse, ref)
     entity = parsed.entity or principal.entity
     project = parsed.project or default_project or refs.DEFAULT_PROJECT
-    alias: str | int = parsed.alias or refs.LATEST
-    statement, wanted = (_BY_ALIAS, alias) if parsed.number is None else (_BY_NUMBER, parsed.number)
+    alias = parsed.alias or refs.LATEST
+    by_number = parsed.number is not None
     row: Any = None
     if principal.may_enter(entity):
-        named = {"entity": entity, "project": project, "name": parsed.name, "alias": wanted}
-        row = session.connection().execute(statement, named).one_or_none()
+        named: dict[str, Any] = {"entity": entity, "project": project, "name": parsed.name}
+        named["alias"] = parsed.number if by_number else alias
+        if show:
+            row = _SHOW[by_number].first(session, named)
+        else:
+            row = session.connection().execute(_RESOLVE[by_number], named).one_or_none()
     found = row is not None and row.id is not None and expiry.is_live(session, row)
     if not found or not principal.may_enter(row.source_entity):
-        wanted_ref = refs.Ref(entity, project, parsed.name, str(alias))
+        wanted_ref = refs.Ref(entity, project, parsed.name, alias)
         raise absent.version(session, principal, "version", wanted_ref)
     home = Home._make((*row[:5], row.collection_id))
     through = Home(entity, project, parsed.name, *row[5:8]) if row.link_id else None

@@ -1,0 +1,107 @@
+"""Looking up a reference for showing alone says what the long way says, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from modelyard import errors
+from modelyard_server.db.tables import ArtifactVersion
+from modelyard_server.domain import versions
+from modelyard_server.domain.principals import Principal
+from modelyard_server.domain.versions import VersionView
+from tests.parts.yards import ENTITY, Yard, postgresql_database, sqlite_database
+
+NET = f"{ENTITY}/model-registry/Net Model"
+ZOO = "zeta/wandb-registry-b/Zoo"
+
+
+def _widely_linked(yard: Yard) -> ArtifactVersion:
+    """A version with three aliases and four links, one of them in another entity."""
+    version = yard.log("bert", "a", names=["best", "a b"], metadata={"lr": 0.1, "nan": float("nan")})
+    for target in (NET, f"{ENTITY}/wandb-registry-b/Net Model", f"{ENTITY}/model-registry/A", ZOO):
+        yard.link("bert:v0", target, ["staging", "live"])
+    return version
+
+
+def _facts(view: VersionView) -> list[Any]:
+    row = {column.key: getattr(view.version, column.key) for column in ArtifactVersion.__table__.columns}
+    return [repr(row), view.home, list(view.aliases), list(view.linked_to)]
+
+
+def _by_id(yard: Yard, version_id: str) -> VersionView:
+    return yard.read(
+        lambda session, principal: versions.describe(
+            session, [versions.get(session, principal, version_id)], principal=principal
+        )[0]
+    )
+
+
+class LookUpContract:
+    """Subclasses say which database."""
+
+    @pytest.fixture
+    def yard(self) -> Iterator[Yard]:
+        raise NotImplementedError
+
+    @pytest.mark.parametrize(
+        "ref", [f"{ENTITY}/p/bert", f"{ENTITY}/p/bert:v0", f"{NET}:staging", f"{NET}:v0"]
+    )
+    def test_a_reference_shows_what_the_id_shows(self, yard: Yard, ref: str) -> None:
+        version = _widely_linked(yard)
+        shown, through = yard.read(versions.look_up, ref)
+        assert _facts(shown) == _facts(_by_id(yard, version.id))
+        assert (list(shown.aliases), len(shown.linked_to)) == (["a b", "best", "latest"], 4)
+        assert through == (f"{NET}:v0" if ref.startswith(NET) else "")
+
+    def test_links_in_entities_of_others_are_not_shown(self, yard: Yard) -> None:
+        version = _widely_linked(yard)
+        own = Yard(yard.database, Principal("ann", ENTITY))
+        shown, _ = own.read(versions.look_up, f"{ENTITY}/p/bert:best")
+        assert len(shown.linked_to) == 3
+        assert _facts(shown) == _facts(_by_id(own, version.id))
+        with pytest.raises(errors.NotFound):
+            own.read(versions.look_up, f"{ZOO}:v0")
+
+    def test_what_was_unlinked_is_not_shown(self, yard: Yard) -> None:
+        yard.log("bert", "a")
+        yard.log("bert", "b")
+        yard.link("bert:v0", NET)
+        yard.unlink(f"{NET}:v0")
+        shown, _ = yard.read(versions.look_up, f"{ENTITY}/p/bert:v0")
+        assert (list(shown.aliases), list(shown.linked_to)) == ([], [])
+
+    def test_a_transaction_that_has_begun_sees_its_own_changes(self, yard: Yard) -> None:
+        yard.log("bert", "a")
+
+        def change(session: Session, principal: Principal) -> str:
+            session.execute(text("UPDATE alias SET alias = 'renamed'"))
+            return versions.look_up(session, principal, f"{ENTITY}/p/bert:renamed")[0].version.id
+
+        yard.write(change)
+
+    def test_what_the_database_refuses_is_not_taken_for_absence(self, yard: Yard) -> None:
+        yard.log("bert", "a")
+        yard.write(lambda session, _: session.execute(text("ALTER TABLE link RENAME TO gone")))
+        with pytest.raises(DBAPIError, match="link"):
+            yard.read(versions.look_up, f"{ENTITY}/p/bert")
+
+
+class TestLookUpOnSqlite(LookUpContract):
+    @pytest.fixture
+    def yard(self, tmp_path: Path) -> Iterator[Yard]:
+        with sqlite_database(tmp_path) as database:
+            yield Yard(database)
+
+
+class TestLookUpOnPostgresql(LookUpContract):
+    @pytest.fixture
+    def yard(self, postgres_database: str) -> Iterator[Yard]:
+        with postgresql_database(postgres_database) as database:
+            yield Yard(database)

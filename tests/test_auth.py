@@ -13,6 +13,8 @@ from grpc_health.v1 import health_pb2
 
 from modelyard.v1 import run_pb2 as pb
 from tests.live import LiveServer, reason, run_server_command
+from tests.parts.commands import refused
+from tests.parts.embedded import isolate
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,16 @@ def test_without_a_key_streams_do_not_answer_either(server: LiveServer) -> None:
     with pytest.raises(grpc.RpcError) as failure:
         list(server.stubs("").runs.ScanMetricHistory(pb.ScanMetricHistoryRequest()))
     assert reason(failure) == (grpc.StatusCode.UNAUTHENTICATED, "KEY_MISSING")
+
+
+def test_the_command_line_says_once_how_to_keep_a_key(
+    server: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, tmp_path)
+    monkeypatch.setenv("MODELYARD_URL", server.url)
+    assert refused(1, "ls").count("modelyard login") == 1
+    monkeypatch.setenv("MODELYARD_API_KEY", "my_unknown")
+    assert refused(1, "ls").count("modelyard login") == 1
 
 
 @pytest.mark.parametrize("token", ["my_" + "0" * 40, "x", "~!@#$%^&*"])

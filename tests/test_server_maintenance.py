@@ -128,6 +128,49 @@ def test_doctor_names_each_problem_and_what_to_do(tmp_path: Path) -> None:
     assert [re.split(r"\s+|:", line)[1] for line in problems] == ["database", "store"]
 
 
+def test_doctor_takes_what_is_new_for_no_problem_and_makes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "data"
+    for states in (["ok", "new"], ["ok", "ok", "new"]):
+        done = run_server_command("doctor", "--data", str(folder))
+        assert done.returncode == 0, done.stdout
+        *lines, last = done.stdout.splitlines()
+        assert [line.split()[0] for line in lines] == states
+        assert "Nothing is wrong" in last
+        assert "`modelyard server start` or `migrate`" in last
+        assert not folder.exists() or not any(folder.iterdir())
+        folder.mkdir(parents=True, exist_ok=True)
+    run_server_command("migrate", "--data", str(folder))
+    done = run_server_command("doctor", "--data", str(folder))
+    assert (done.returncode, "\nnew " in done.stdout) == (0, False)
+
+
+def test_doctor_takes_an_empty_database_for_new(postgres_database: str, tmp_path: Path) -> None:
+    done = run_server_command(
+        "doctor", "--database", postgres_database, "--store", f"file://{tmp_path}/store"
+    )
+    assert done.returncode == 0, done.stdout
+    assert "new      database: it is empty" in done.stdout
+
+
+def test_doctor_says_where_a_folder_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "data"):
+        done = run_server_command("doctor", "--data", str(folder))
+        assert done.returncode != 0
+        assert "Traceback" not in done.stderr
+
+
+def test_a_database_that_was_lost_is_not_new(live_server_factory: Factory) -> None:
+    server = live_server_factory().start()
+    server.stubs().artifacts.UploadModelArtifact(upload("lost"))
+    server.stop()
+    for name in ("modelyard.db", "modelyard.db-wal", "modelyard.db-shm"):
+        (server.data / name).unlink(missing_ok=True)
+    done = run_server_command("doctor", *server.place)
+    assert done.returncode == 1, done.stdout
+    assert "problem  store's id: the store holds the bytes of a database that is not here" in done.stdout
+
+
 def test_doctor_shows_no_password(tmp_path: Path) -> None:
     done = run_server_command(
         "doctor", "--database", "postgresql://me:secret@127.0.0.1:9/x", "--store", str(tmp_path / "store")

@@ -152,14 +152,20 @@ def health(address: str, tls: bool, tls_ca: Path | None, timeout: float) -> None
 @server.command()
 @_place_options
 def doctor(place: Place) -> None:
-    """Try the database and the store, and say what to do about each problem. Exit code 1 if there is one."""
+    """Try the database and the store, and say what to do about each problem. Exit code 1 if there is one.
+
+    A folder or database that is new is none: `start` and `migrate` make what is not there yet.
+    """
     from modelyard_server import maintenance
 
     findings = maintenance.examine(place)
     for finding in findings:
-        click.echo(f"{'ok' if finding.ok else 'problem':8} {finding.what}: {finding.detail}")
+        state = "new" if finding.new else "ok" if finding.ok else "problem"
+        click.echo(f"{state:8} {finding.what}: {finding.detail}")
     if not all(finding.ok for finding in findings):
         raise SystemExit(1)
+    if any(finding.new for finding in findings):
+        click.echo("Nothing is wrong: `modelyard server start` or `migrate` makes what is new.")
 
 
 @server.group()

@@ -6,11 +6,13 @@ lock rows or the file for that long. Changing the schema takes the folder's lock
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import text
@@ -30,11 +32,16 @@ FREE_BYTES = 1 << 30
 
 
 class Finding(NamedTuple):
-    """One line of `doctor`."""
+    """One line of `doctor`. `new`: it is not there yet, and that is no problem."""
 
     ok: bool
     what: str
     detail: str
+    new: bool = False
+
+
+class _NotMade(Exception):
+    """What `start` and `migrate` will make."""
 
 
 def migrate(place: Place) -> str:
@@ -105,22 +112,36 @@ def revoke_key(place: Place, key_id: str) -> str:
 
 
 def examine(place: Place) -> list[Finding]:
-    """Tries everything that a server needs."""
+    """Tries everything that a server needs, and makes nothing that is not there yet."""
     findings = [Finding(True, "release", f"modelyard {VERSION}, schema {migrations.HEAD}")]
     if place.folder is not None:
         findings.append(_try("data folder", lambda: _folder(place)))
-        if not place.folder.is_dir():
-            return findings
+    if place.folder is None or (place.folder / "modelyard.db").exists():
+        return findings + _examine_database(place)
+    if place.folder.is_dir():
+        findings.append(_try("database", _no_database))
+    if _is_made(place.store):
+        findings.append(_try("store", lambda: _store(app.open_store(place))))
+        findings.append(_try("store's id", lambda: _unclaimed(app.open_store(place))))
+    return findings
+
+
+def _examine_database(place: Place) -> list[Finding]:
+    """The database, and whether the store is the one that goes with it."""
+    findings = []
     database = Database(place.database)
     try:
         findings.append(_try("database", lambda: _database(database)))
-        if findings[-1].ok:
+        has_schema = findings[0].ok and not findings[0].new
+        if has_schema:
             findings.append(
                 _try("database clock", lambda: _clock("the database", _database_seconds(database)))
             )
         findings.append(_try("store", lambda: _store(app.open_store(place))))
         if all(finding.ok for finding in findings):
-            findings.append(_try("store's id", lambda: _same_store(database, app.open_store(place))))
+            findings.append(
+                _try("store's id", lambda: _store_id(database, app.open_store(place), has_schema))
+            )
     finally:
         database.close()
     return findings
@@ -129,14 +150,21 @@ def examine(place: Place) -> list[Finding]:
 def _try(what: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(True, what, check())
+    except _NotMade as new:
+        return Finding(True, what, str(new), new=True)
     except (StartError, errors.CommError, migrations.SchemaTooNew, OSError) as error:
         return Finding(False, what, str(error))
 
 
 def _folder(place: Place) -> str:
     assert place.folder is not None
+    if not place.folder.exists():
+        parent = next(each for each in place.folder.parents if each.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise StartError(f"{place.folder} cannot be made: {parent} is no folder that you may write to")
+        raise _NotMade(f"{place.folder} is not there yet")
     if not place.folder.is_dir():
-        raise StartError(f"{place.folder} does not exist yet; `modelyard server start` makes it")
+        raise StartError(f"{place.folder} is no folder")
     free = shutil.disk_usage(place.folder).free
     if free < FREE_BYTES:
         raise StartError(f"{place.folder} has only {free >> 20} MiB free: make room, or move it with --data")
@@ -144,10 +172,19 @@ def _folder(place: Place) -> str:
     return f"{place.folder}, {free >> 20} MiB free{f', {kind}' if kind else ''}"
 
 
+def _no_database() -> str:
+    raise _NotMade("there is none yet")
+
+
+def _is_made(store: str) -> bool:
+    """Whether there is a store to look at: one in a folder that is not there yet is made with it."""
+    return store.startswith("s3://") or Path(store.removeprefix("file://")).exists()
+
+
 def _database(database: Database) -> str:
     found = migrations.current(database)
     if found is None:
-        raise StartError("it is empty: run `modelyard server migrate`")
+        raise _NotMade("it is empty")
     if found in migrations.REVISIONS and found != migrations.HEAD:
         raise StartError(f"its schema is {found}: run `modelyard server migrate`")
     query = "SELECT sqlite_version()" if database.is_sqlite else "SHOW server_version"
@@ -179,9 +216,20 @@ def _clock(whose: str, ahead: float) -> str:
     return f"clock {ahead:+.1f} s off ours"
 
 
-def _same_store(database: Database, store: PackStore) -> str:
+def _store_id(database: Database, store: PackStore, has_schema: bool) -> str:
+    if not has_schema:
+        return _unclaimed(store)
     app.require_same_store(database, store)
     return "the database and the store belong together"
+
+
+def _unclaimed(store: PackStore) -> str:
+    if next(store.list(), None) is not None:
+        raise StartError(
+            "the store holds the bytes of a database that is not here: restore that one from its backup, "
+            "or give a new server a --store of its own"
+        )
+    return "the store is empty"
 
 
 @contextmanager

@@ -43,7 +43,9 @@ def run(arguments: list[str] | None = None) -> int:
         sentence = str(error).partition("\n")[0]
         return _failed(f"{sentence}. `modelyard search --help` shows filters", EXIT_ERROR)
     except errors.AuthenticationError as error:
-        return _failed(f"{error}. `modelyard login` keeps a key", EXIT_ERROR)
+        # The server's sentence about a key that is missing names the command itself.
+        hint = "" if "`modelyard login`" in str(error) else ". `modelyard login` keeps another one"
+        return _failed(f"{error}{hint}", EXIT_ERROR)
     except (errors.Error, ValueError, AssertionError, OSError) as error:
         return _failed(str(error), EXIT_ERROR)
     return result if isinstance(result, int) else 0

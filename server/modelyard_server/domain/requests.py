@@ -44,6 +44,7 @@ def begin(
             "content_hash": content_hash,
             "created_at": now(session),
         },
+        execution_options={"preserve_rowcount": True},
     )
     if taken.rowcount == 1:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -17,6 +18,7 @@ import pytest
 import modelyard
 from modelyard import addresses, calls, connection, credentials, embedded, errors, settings
 from modelyard.v1 import model_artifact_pb2, registered_model_pb2, run_pb2
+from tests.live import Factory
 from tests.parts.embedded import embedded_pid, isolate, stop_embedded
 
 
@@ -109,6 +111,17 @@ def test_a_file_of_a_dead_server_misleads_nobody(tmp_path: Path, monkeypatch: py
             assert found.target != address
         finally:
             stop_embedded(folder)
+
+
+def test_a_server_over_a_deleted_folder_takes_nothing_from_its_successor(
+    live_server_factory: Factory,
+) -> None:
+    first = live_server_factory("--embedded").start()
+    shutil.rmtree(first.data)
+    second = live_server_factory("--embedded", folder=first.folder).start()
+    token = second.token
+    first.stop()
+    assert second.token == token
 
 
 def test_a_server_that_cannot_start_shows_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,12 @@ class Advertisement:
 
     def withdraw(self) -> None:
         """Takes the file away, so that clients start a new server instead of trying this one."""
-        self._path.unlink(missing_ok=True)
+        try:
+            said = json.loads(self._path.read_text(encoding="utf-8"))["token"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        if said == self.token:  # else the folder was deleted and another server has made it anew
+            self._path.unlink(missing_ok=True)
 
 
 def _lock(folder: Path, descriptor: int, deadline: float) -> None:

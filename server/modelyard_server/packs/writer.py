@@ -134,15 +134,16 @@ class UploadStream:
     ) -> None:
         """Takes one message: whole chunks and their bytes, end to end, at most 3 MiB, or nothing.
 
-        Returns while the message is still being verified (unless its digests
-        were made from these bytes here), so that the next can come meanwhile;
-        waits for its predecessor and while the budget is spent. Errors of any
-        earlier message or pack are raised here too: InvalidField, DigestMismatch,
+        Returns while the message is still being verified (not where its chunks
+        were cut and hashed here: then it may be longer), so that the next can come
+        meanwhile; waits for its predecessor and while the budget is spent. Errors of
+        any earlier message or pack are raised here too: InvalidField, DigestMismatch,
         DiskFull, StoreUnavailable, and those of `begin` and `publish`. After an
         error the stream takes nothing more.
         """
         self._raise_if_over()
-        check_sizes(chunks, data)
+        if not hashed_here:
+            check_sizes(chunks, data)
         if not chunks:
             return
         await self._take_budget(len(data))

@@ -10,7 +10,7 @@ from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.call import StreamCall
 from modelyard_server.rpc.uploads import count_asked
 
-MESSAGE_BYTES = 2 << 20
+MESSAGE_BYTES = 8 << 20
 
 
 class Storing:

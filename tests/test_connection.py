@@ -113,7 +113,7 @@ def test_a_file_of_a_dead_server_misleads_nobody(tmp_path: Path, monkeypatch: py
             stop_embedded(folder)
 
 
-def test_a_server_over_a_deleted_folder_takes_nothing_from_its_successor(
+def test_a_server_whose_folder_was_deleted_spares_its_successor(
     live_server_factory: Factory,
 ) -> None:
     first = live_server_factory("--embedded").start()

@@ -301,3 +301,21 @@ def test_a_listing_fetches_no_more_than_is_looked_at() -> None:
     assert next(listing) == 1
     assert list(listing) == list(range(10))
     assert repr(listing) == "[0, 1, 2, …]"
+
+
+def test_a_change_of_kind_alone_is_sent(embedded: Path) -> None:
+    with modelyard.init(project="kinds", config={"flag": 1, "deep": {"n": 1}}) as run:
+        run.summary["flag"] = 1
+        draft = modelyard.Artifact("m", "model", metadata={"flag": 1})
+        with draft.new_file("w.txt") as file:
+            file.write("w")
+        run.log_artifact(draft)
+    found = modelyard.Api().run(run.path)
+    found.config["flag"], found.config["deep"], found.summary["flag"] = True, {"n": 1.0}, 1.0
+    found.update()
+    stored = modelyard.Api().run(run.path)
+    assert repr((stored.config, stored.summary["flag"])) == "({'deep': {'n': 1.0}, 'flag': True}, 1.0)"
+    artifact = modelyard.Api().artifact("kinds/m:v0")
+    artifact.metadata["flag"] = True
+    artifact.save()
+    assert modelyard.Api().artifact("kinds/m:v0").metadata["flag"] is True

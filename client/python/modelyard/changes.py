@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard import catalog, errors, records, refs
 from modelyard.metadata import checked_metadata
+from modelyard.values import identical
 
 if TYPE_CHECKING:
     from modelyard.artifact import Artifact
@@ -24,7 +25,7 @@ def save(artifact: Artifact) -> None:
     changed: dict[str, Any] = {}
     if (artifact.description or "") != version.description:
         changed["description"] = artifact.description or ""
-    if artifact.metadata != version.metadata:
+    if not identical(artifact.metadata, version.metadata):
         changed["metadata"] = checked_metadata(artifact.metadata)
     expires = None if artifact.ttl is None else version.create_time + artifact.ttl
     if not _same_moment(expires, version.expire_time):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from modelyard.listing import Listing
+from modelyard.values import identical
 
 if TYPE_CHECKING:
     from modelyard.artifact import Artifact
@@ -73,7 +74,7 @@ class PublicRun:
         for field, entries in (("config", self.config), ("summary", self.summary)):
             stored = getattr(self._record, field)
             for key in {**stored, **entries}:
-                if key not in entries or key not in stored or entries[key] != stored[key]:
+                if key not in entries or key not in stored or not identical(entries[key], stored[key]):
                     changed[f"{field}.{key}"] = entries.get(key, catalog.REMOVED)
         if changed:
             self._take(catalog.update_run(self._connection, self._record.id, changed))

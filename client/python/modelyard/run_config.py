@@ -9,6 +9,7 @@ from typing import Any
 
 from modelyard.errors import ConfigError
 from modelyard.plain import plain
+from modelyard.values import identical
 
 
 class Config(Mapping[str, Any]):
@@ -77,7 +78,7 @@ class Config(Mapping[str, Any]):
         new = plain(value)
         if key in self._items:
             old = self._items[key]
-            if old is new or (type(old) is type(new) and old == new):
+            if identical(old, new):
                 return
             if not allow:
                 raise ConfigError(

@@ -44,6 +44,17 @@ def from_json(value: Any) -> Any:
     return value
 
 
+def identical(one: Any, other: Any) -> bool:
+    """Whether two values are equal in kind too, at every level: 1, 1.0 and True are three values."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(identical(item, other[key]) for key, item in one.items())
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(identical, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return repr(one) == repr(other)  # NaN is NaN, and 0.0 is not -0.0
+    return type(one) is type(other) and bool(one == other)
+
+
 def check(value: Any, field: str, *, depth: int = MAX_DEPTH, finite: bool = False) -> str | None:
     """What is wrong with a value, as `field: why`; None when nothing is.
 

@@ -7,6 +7,8 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Index, Integer, LargeBinary, MetaData, Uuid, text
 from sqlalchemy.orm import DeclarativeBase
 
+from modelyard.values import identical
+
 # SQLite only counts up by itself in columns declared INTEGER.
 BigKey = BigInteger().with_variant(Integer, "sqlite")
 Id = Uuid(as_uuid=False)
@@ -22,6 +24,14 @@ def listed(table: str) -> list[Index]:
     ]
 
 
+class ExactJson(JSON):
+    """JSON whose change is seen also where Python takes old and new for equal, as 1 and True."""
+
+    def compare_values(self, x: Any, y: Any) -> bool:
+        """Whether there is nothing to write."""
+        return identical(x, y)
+
+
 class Base(DeclarativeBase):
     """Base of all rows, with constraint names that migrations can refer to."""
 
@@ -34,4 +44,4 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {dict[str, Any]: JSON, list[str]: JSON, bytes: LargeBinary}  # noqa: RUF012 - read once by SQLAlchemy
+    type_annotation_map = {dict[str, Any]: ExactJson, list[str]: JSON, bytes: LargeBinary}  # noqa: RUF012 - read once by SQLAlchemy

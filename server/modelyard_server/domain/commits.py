@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
+from modelyard.values import identical
 from modelyard_server import failpoints
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
@@ -212,7 +213,7 @@ def _take_over(
     version.expires_at = None
     if draft.ttl is not None and not _is_linked(session, version):
         version.expires_at = now(session) + draft.ttl
-    if (version.description, version.facts, version.expires_at) != before:
+    if not identical(before, (version.description, version.facts, version.expires_at)):
         details = {"collection": artifact.name, **place}
         events.record(
             session, artifact.project_id, "version_updated", principal, collection_id=artifact.id, **details

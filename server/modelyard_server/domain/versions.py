@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
+from modelyard.values import identical
 from modelyard_server.db.engine import now
 from modelyard_server.db.lookups import Lookup
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Id, Link, Project
@@ -299,7 +300,7 @@ def update(
         version.facts = fields.check_metadata(f"{prefix}metadata", metadata)
     if set_expiry:
         _set_expiry(session, version, expires_at, f"{prefix}expire_time")
-    changed = before != (version.description, version.facts, version.expires_at)
+    changed = not identical(before, (version.description, version.facts, version.expires_at))
     if changed:
         details = {"collection": artifact.name, **place}
         events.record(

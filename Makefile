@@ -7,10 +7,10 @@ STUBS := client/python/modelyard/v1
 GO_STUBS := client/go/modelyard/v1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo proto proto-check lint test test-lowest bench bench-quick clean
+.PHONY: help setup run demo proto proto-check proto-breaking lint test test-lowest bench bench-quick clean
 
 help: ## Show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 define check_python
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "modelyard needs Python 3.11 or newer; say which with: make PYTHON=python3.12"; exit 1; }
@@ -59,12 +59,16 @@ proto-go: $(VENV)-proto/.ready-go
 	  --go-grpc_out=client/go --go-grpc_opt=module=modelyard.dev/go proto/modelyard/v1/*.proto
 	cp proto/service-config.json $(GO_STUBS)/
 
-proto-check: $(VENV)-proto/.ready ## Lint the protos; fail when the stubs differ from them
+proto-check: $(VENV)-proto/.ready ## Lint the protos; fail when the stubs differ from them, or old clients break
 	$(VENV)-proto/bin/buf lint proto
 	$(VENV)-proto/bin/buf format --diff --exit-code proto
+	$(MAKE) --no-print-directory proto-breaking
 	$(MAKE) --no-print-directory proto
 	git diff --exit-code -- $(STUBS) $(GO_STUBS)
 	@test -z "$$(git ls-files --others --exclude-standard $(STUBS) $(GO_STUBS))"
+
+proto-breaking: $(VENV)-proto/.ready ## Compare the protos with what was published, or with AGAINST=<git ref>
+	BUF="$(CURDIR)/$(VENV)-proto/bin/buf" AGAINST="$(AGAINST)" proto/breaking.sh
 
 lint: setup ## Check style, types and the walls between packages
 	$(BIN)/ruff check .

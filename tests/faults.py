@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 
 from modelyard import errors
 from modelyard_server.packs import OpenPack, PackInfo, PackStore
+from modelyard_server.packs.store import Bytes, RangeReader
 
 HOLD_SECONDS = 30.0
 
@@ -118,8 +119,8 @@ class FaultyStore(PackStore):
     def store_id(self) -> str | None:
         return self._inner.store_id()
 
-    def _read(self, key: str, offset: int, length: int) -> bytes:
-        return self.call("read", lambda: self._inner.read(key, offset, length))
+    def _open_range(self, key: str, offset: int, length: int) -> Bytes:
+        return _FaultyRange(self, self._inner.open_range(key, offset, length))
 
     def _stat(self, key: str) -> PackInfo:
         return self.call("stat", lambda: self._inner.stat(key))
@@ -135,6 +136,18 @@ class FaultyStore(PackStore):
 
     def _set(self, operation: str, nth: int, fault: _Fault) -> None:
         self._faults[operation, nth] = fault
+
+
+class _FaultyRange:
+    def __init__(self, store: FaultyStore, inner: RangeReader) -> None:
+        self._store = store
+        self._inner = inner
+
+    def read(self, size: int) -> bytes:
+        return self._store.call("read", lambda: self._inner.read(size))
+
+    def close(self) -> None:
+        self._inner.close()
 
 
 class _FaultyPack(OpenPack):

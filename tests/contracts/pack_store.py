@@ -135,6 +135,47 @@ class PackStoreContract:
         with pytest.raises(PackTruncated):
             store.read(key, offset, length)
 
+    def test_ranges_are_read_in_order_piece_by_piece(self, store: PackStore) -> None:
+        keys = [new_key(), new_key()]
+        wholes = [random.randbytes(5 * MIB + 3) for _ in keys]
+        for key, whole in zip(keys, wholes, strict=True):
+            put(store, key, whole)
+        readers = [store.open_range(key, 2, 5 * MIB) for key in keys]
+        got = [b"", b""]
+        for size in (MIB, 1, 2 * MIB, 2 * MIB - 1):  # the two take turns, as the packs of a file do
+            for number, reader in enumerate(readers):
+                assert reader.at == 2 + len(got[number])
+                got[number] += reader.read(size)
+        assert got == [whole[2 : 2 + 5 * MIB] for whole in wholes]
+        for reader in readers:
+            reader.close()
+
+    def test_a_range_may_be_left_at_any_point(self, store: PackStore) -> None:
+        key = new_key()
+        put(store, key, bytes(5 * MIB))
+        for pieces in range(3):
+            reader = store.open_range(key, 0, 5 * MIB)
+            assert all(reader.read(MIB) == bytes(MIB) for _ in range(pieces))
+            reader.close()
+            reader.close()
+            with pytest.raises(ValueError, match="closed"):
+                reader.read(1)
+        assert store.read(key, 0, 5 * MIB) == bytes(5 * MIB)
+
+    def test_a_range_that_ends_behind_the_pack_gives_what_is_there_and_says_so(
+        self, store: PackStore
+    ) -> None:
+        key = new_key()
+        put(store, key, bytes(3 * MIB))
+        reader = store.open_range(key, 0, 4 * MIB)
+        assert reader.read(2 * MIB) == bytes(2 * MIB)
+        with pytest.raises(PackTruncated):
+            reader.read(2 * MIB)
+        reader.close()
+        gone = store.open_range(new_key(), 0, 10)
+        with pytest.raises(PackMissing):
+            gone.read(1)
+
     def test_a_missing_pack_is_named(self, store: PackStore) -> None:
         key = new_key()
         with pytest.raises(PackMissing) as reading:

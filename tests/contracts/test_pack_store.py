@@ -18,6 +18,7 @@ from modelyard_server.packs.store import PackExists
 from tests.contracts.pack_store import MIB, PackStoreContract, ThroughFaults, new_key, put
 from tests.parts.processes import free_port
 from tests.parts.s3 import S3Server
+from tests.parts.tcp_proxy import TcpProxy
 
 
 class OnDisk:
@@ -124,6 +125,19 @@ class TestMinio(OnMinio, PackStoreContract):
         with pytest.raises(PackMissing):
             two.read(key, 0, 1)
         assert [found.key for found in one.list()] == [key]
+
+    def test_a_connection_that_is_cut_while_a_range_is_read_is_replaced(self, server: S3Server) -> None:
+        bucket, key, whole = server.new_bucket(), new_key(), random.randbytes(32 * MIB)
+        with TcpProxy(int(server.endpoint.rpartition(":")[2])) as proxy:
+            store = store_from_url(S3Server(f"http://{proxy.address}").url(bucket))
+            put(store, key, whole)
+            reader = store.open_range(key, 0, len(whole))
+            begin = reader.read(MIB)
+            before = proxy.accepted
+            proxy.cut()
+            assert begin + reader.read(31 * MIB) == whole
+            assert proxy.accepted > before
+            reader.close()
 
     def test_wrong_credentials_are_no_answer(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")

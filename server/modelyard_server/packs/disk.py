@@ -14,7 +14,7 @@ from pathlib import Path
 
 from modelyard import errors
 from modelyard_server import failpoints
-from modelyard_server.packs.store import OpenPack, PackExists, PackInfo, PackMissing, PackStore
+from modelyard_server.packs.store import Bytes, OpenPack, PackExists, PackInfo, PackMissing, PackStore
 
 
 @contextmanager
@@ -81,9 +81,11 @@ class DiskStore(PackStore):
         _fsync_folder(folder.parent)
         self._durable_folders.add(folder)
 
-    # Opening a file anew for each read costs some microseconds beside the hundreds
-    # that a read of 1 MiB takes; kept descriptors would hold deleted packs' space.
-    def _read(self, key: str, offset: int, length: int) -> bytes:
+    def _open_range(self, key: str, offset: int, length: int) -> Bytes:
+        return _DiskRange(self, key, offset)
+
+    def pread(self, key: str, length: int, offset: int) -> bytes:
+        """Bytes of a pack, fewer where it ends. Errors: PackMissing, StoreUnavailable."""
         with _translated():
             try:
                 descriptor = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
@@ -155,6 +157,27 @@ class DiskStore(PackStore):
         """A volume that is not mounted leaves an empty folder: that is no answer."""
         if not self._packs.is_dir():
             raise errors.StoreUnavailable("the store's folder is not there")
+
+
+class _DiskRange:
+    """Opens the file anew for each read.
+
+    That costs some microseconds beside the hundreds that a read of 1 MiB takes;
+    kept descriptors would hold deleted packs' space.
+    """
+
+    def __init__(self, store: DiskStore, key: str, offset: int) -> None:
+        self._store = store
+        self._key = key
+        self._at = offset
+
+    def read(self, size: int) -> bytes:
+        data = self._store.pread(self._key, size, self._at)
+        self._at += len(data)
+        return data
+
+    def close(self) -> None:
+        return
 
 
 class _DiskPack(OpenPack):

@@ -22,12 +22,13 @@ from minio.error import InvalidResponseError, MinioException, S3Error, ServerErr
 from minio.helpers import check_bucket_name
 
 from modelyard import errors
-from modelyard_server.packs.store import OpenPack, PackInfo, PackMissing, PackStore
+from modelyard_server.packs.store import Bytes, OpenPack, PackInfo, PackMissing, PackStore
 
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 60.0
-_CONNECTIONS = 32
+_CONNECTIONS = 128  # kept open; a download holds one or two while it runs
 _PART_MINIMUM = 5 << 20
+_STORE_ID_BYTES = 100  # more than any has
 _DEFAULT_REGION = "us-east-1"
 _AWS = "https://s3.amazonaws.com"
 _FULL = {"XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded"}
@@ -59,7 +60,7 @@ class S3Store(PackStore):
 
     def make_bucket(self) -> bool:
         """Makes the bucket where it is missing; False when it was there. Errors: StoreUnavailable."""
-        with self._translated("bucket"):
+        with self.translated("bucket"):
             if self._client.bucket_exists(bucket_name=self._bucket):
                 return False
             try:
@@ -75,15 +76,14 @@ class S3Store(PackStore):
 
     def store_id(self) -> str | None:
         try:
-            with self._translated("store-id"):
-                return self._get("store-id", 0, 0).decode().strip()
+            return _S3Range(self, "store-id", 0, _STORE_ID_BYTES).read(_STORE_ID_BYTES).decode().strip()
         except PackMissing:
             return None
 
     def put_object(self, key: str, parts: list[bytes | memoryview]) -> None:
         """Stores the parts, end to end, by one request whose hash the server checks."""
         size = sum(len(part) for part in parts)
-        with self._translated(key):
+        with self.translated(key):
             self._client.put_object(
                 bucket_name=self._bucket,
                 object_name=self._prefix + key,
@@ -92,29 +92,25 @@ class S3Store(PackStore):
                 part_size=max(size, _PART_MINIMUM),
             )
 
-    def _read(self, key: str, offset: int, length: int) -> bytes:
-        with self._translated(key):
-            return self._get(key, offset, length)
+    def _open_range(self, key: str, offset: int, length: int) -> Bytes:
+        return _S3Range(self, key, offset, length)
 
-    def _get(self, key: str, offset: int, length: int) -> bytes:
+    def get(self, key: str, offset: int, length: int) -> Any:
+        """The response to a request for a range, its body not read yet; None where the pack ends before it.
+
+        Errors: those of the client, see `translated`.
+        """
         try:
-            response = self._client.get_object(
+            return self._client.get_object(
                 bucket_name=self._bucket, object_name=self._prefix + key, offset=offset, length=length
             )
         except S3Error as error:
             if error.code == "InvalidRange":
-                return b""  # the pack ends before the offset
+                return None
             raise
-        try:
-            if length and response.status != 206:
-                raise errors.StoreUnavailable("the object store does not honour ranges")
-            return bytes(response.read(decode_content=False))
-        finally:
-            response.close()
-            response.release_conn()
 
     def _stat(self, key: str) -> PackInfo:
-        with self._translated(key):
+        with self.translated(key):
             try:
                 found = self._client.stat_object(bucket_name=self._bucket, object_name=self._prefix + key)
             except S3Error as error:
@@ -126,13 +122,13 @@ class S3Store(PackStore):
 
     def _delete(self, key: str) -> None:
         try:
-            with self._translated(key):
+            with self.translated(key):
                 self._client.remove_object(bucket_name=self._bucket, object_name=self._prefix + key)
         except PackMissing:  # some servers say so, others do not
             return
 
     def _list(self, prefix: str) -> Iterator[PackInfo]:
-        with self._translated(prefix):
+        with self.translated(prefix):
             for found in self._client.list_objects(
                 bucket_name=self._bucket, prefix=self._prefix + prefix, recursive=True
             ):
@@ -145,7 +141,7 @@ class S3Store(PackStore):
         return errors.StoreUnavailable(f"the object store has no bucket {self._bucket!r}")
 
     @contextmanager
-    def _translated(self, key: str) -> Iterator[None]:
+    def translated(self, key: str) -> Iterator[None]:
         """Turns the client's errors into the store's; only NoSuchKey means absent."""
         try:
             yield
@@ -164,6 +160,48 @@ class S3Store(PackStore):
         if error.code in _FULL:
             return errors.DiskFull("the object store is full")
         return errors.StoreUnavailable(f"the object store refused: {error.code}")
+
+
+class _S3Range:
+    """One response, read as its bytes are needed; asked for again from where it broke."""
+
+    def __init__(self, store: S3Store, key: str, offset: int, length: int) -> None:
+        self._store = store
+        self._key = key
+        self._at = offset
+        self._end = offset + length
+        self._response: Any = None
+
+    def read(self, size: int) -> bytes:
+        with self._store.translated(self._key):
+            if self._response is not None:
+                try:
+                    return self._next(size)
+                except (urllib3.exceptions.HTTPError, OSError):
+                    # A store may cut a connection whose reader was slow.
+                    self.close()
+            self._response = self._store.get(self._key, self._at, self._end - self._at)
+            if self._response is None:
+                return b""
+            if self._response.status != 206:
+                self.close()
+                raise errors.StoreUnavailable("the object store does not honour ranges")
+            try:
+                return self._next(size)
+            except BaseException:
+                self.close()
+                raise
+
+    def close(self) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
+            response.release_conn()
+
+    def _next(self, size: int) -> bytes:
+        data: bytes = self._response.read(size, decode_content=False)
+        self._at += len(data)
+        return data
 
 
 class _S3Pack(OpenPack):

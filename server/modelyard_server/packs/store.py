@@ -9,12 +9,13 @@ one `OpenPack` belongs to one thread at a time.
 from __future__ import annotations
 
 import re
+import threading
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from modelyard import errors
 from modelyard_server import telemetry
@@ -108,6 +109,54 @@ class OpenPack(ABC):
     def _put(self, key: str) -> None: ...
 
 
+class Bytes(Protocol):
+    """What a driver opens for a range of a pack. Used by one thread at a time."""
+
+    def read(self, size: int) -> bytes:
+        """Fewer bytes than `size` only where the pack ends. Errors: PackMissing, StoreUnavailable."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of what was opened. MUST be idempotent."""
+        ...
+
+
+class RangeReader:
+    """A range of a pack, read in order from its beginning, by one thread at a time."""
+
+    def __init__(self, source: Bytes, key: str, offset: int) -> None:
+        self.at = offset
+        """Where in the pack the next read begins."""
+        self._source = source
+        self._key = key
+        self._reading = threading.Lock()
+        self._is_closed = False
+
+    def read(self, size: int) -> bytes:
+        """The next bytes: exactly `size`. Errors: those of `PackStore.read`; ValueError when it is closed."""
+        with self._reading:
+            if self._is_closed:
+                raise ValueError("the range was closed")
+            with telemetry.step("store read", telemetry.STORE_READ_SECONDS):
+                data = self._source.read(size)
+            self.at += len(data)
+        if self._is_closed:
+            self.close()
+        telemetry.STORE_READ_BYTES.add(len(data))
+        if len(data) != size:
+            raise PackTruncated(self._key)
+        return data
+
+    def close(self) -> None:
+        """Ends it, from any thread and without waiting: a read that is under way does so itself."""
+        self._is_closed = True
+        if self._reading.acquire(blocking=False):
+            try:
+                self._source.close()
+            finally:
+                self._reading.release()
+
+
 class PackStore(ABC):
     """Where packs lie.
 
@@ -128,14 +177,17 @@ class PackStore(ABC):
         Errors: PackMissing; PackTruncated when the range ends behind the pack;
         StoreUnavailable.
         """
+        reader = self.open_range(key, offset, length)
+        try:
+            return reader.read(length)
+        finally:
+            reader.close()
+
+    def open_range(self, key: str, offset: int, length: int) -> RangeReader:
+        """A range of a pack, `length` at least 1, to be read piece by piece; nothing is asked before."""
         if offset < 0 or length < 1:
             raise ValueError(f"bad range: {length} bytes at {offset}")
-        with telemetry.step("store read", telemetry.STORE_READ_SECONDS):
-            data = self._read(_check_key(key), offset, length)
-        telemetry.STORE_READ_BYTES.add(len(data))
-        if len(data) != length:
-            raise PackTruncated(key)
-        return data
+        return RangeReader(self._open_range(_check_key(key), offset, length), key, offset)
 
     def stat(self, key: str) -> PackInfo:
         """Size and time of a pack. Errors: PackMissing, StoreUnavailable."""
@@ -205,8 +257,8 @@ class PackStore(ABC):
         return StoreCheck(clock, clock - before, self.free_bytes())
 
     @abstractmethod
-    def _read(self, key: str, offset: int, length: int) -> bytes:
-        """May return fewer bytes where the pack ends."""
+    def _open_range(self, key: str, offset: int, length: int) -> Bytes:
+        """MUST NOT ask the store yet."""
 
     @abstractmethod
     def _stat(self, key: str) -> PackInfo: ...

@@ -45,9 +45,9 @@ def upload_chunks_request(raw: bytes) -> UploadMessage:
     return UploadMessage(head.upload_id, [Chunk(chunk.digest, chunk.size) for chunk in head.chunks], data)
 
 
-def data_message(field: int, data: bytes | memoryview) -> bytes:
-    """A serialized message whose bytes field of this number is `data`."""
-    return b"".join((bytes([field << 3 | 2]), _varint(len(data)), data))
+def data_message(field: int, *data: bytes | memoryview) -> bytes:
+    """A serialized message whose bytes field of this number is the data, end to end."""
+    return b"".join((bytes([field << 3 | 2]), _varint(sum(map(len, data))), *data))
 
 
 def serialized(message: Message | bytes) -> bytes:

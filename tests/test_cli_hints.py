@@ -32,6 +32,8 @@ def logged(embedded: Path) -> Path:
         (("tag", "hints/raeder", "x"), "did you mean 'reader'?"),
         (("alias", "ls", "hints/raeder"), "did you mean 'reader'?"),
         (("model", "show", "Hintde"), "did you mean 'Hinted'?"),
+        (("use", "hintde"), "did you mean 'Hinted'?"),
+        (("alias", "rm", "hints/reader", "nope"), "`modelyard alias ls` lists them"),
         (("use", "nonsense-of-all"), "(without a project, uncategorized and model-registry are searched)"),
     ],
 )
@@ -58,9 +60,28 @@ def test_aliases_of_a_version_are_not_those_of_its_name(logged: Path) -> None:
     assert (done.returncode, "names a version" in done.stderr) == (2, True)
 
 
+def test_wrong_usage_says_what_is_right(logged: Path) -> None:
+    done = run_command("login", "my_key")
+    assert (done.returncode, "give --host too" in done.stderr) == (2, True)
+    assert "put it behind the name, NAME:v0 ALIAS" in refused(1, "alias", "set", "Hinted:prod", "v0")
+
+
+def test_a_version_that_is_linked_says_how_to_unlink_it(logged: Path) -> None:
+    assert "`modelyard model rm MODEL:vN` unlinks it" in refused(1, "artifact", "rm", "hints/reader:v0")
+
+
+def test_tables_of_several_kinds_are_apart(logged: Path) -> None:
+    head = [line.split("  ")[0] for line in run_command("ls").stdout.split("\n\n")]
+    assert head == ["ARTIFACT", "REGISTERED MODEL"]
+
+
 def test_a_script_is_told_what_is_like_the_name(logged: Path) -> None:
     run = modelyard.init(project="hints")
     with pytest.raises(errors.NotFound, match="did you mean 'best'") as caught:
         run.use_model("reader:bset")
     assert caught.value.metadata["missing"] == "version"
     assert "model-registry" not in str(caught.value)
+    with pytest.raises(errors.NotFound, match="did you mean 'reader'"):
+        modelyard.Api().artifact_collection("model", "hints/raeder")
+    with pytest.raises(errors.NotFound, match="run 'local/hints/none' was not found"):
+        modelyard.Api().run("hints/none")

@@ -166,7 +166,8 @@ class Api:
             found = catalog.find_artifact(connection, ref)
         found = found or catalog.find_registered_model(connection, ref)
         if found is None:
-            raise errors.NotFound(f"{ref}: no such artifact or registered model")
+            why = catalog.why_absent(connection, ref)
+            raise errors.NotFound(f"{ref}: {why or 'no such artifact or registered model'}")
         if found.type != type_name:
             raise ValueError(f"{found.ref} is of type {found.type!r}, not {type_name!r}")
         return as_collection(connection, self.settings, found)

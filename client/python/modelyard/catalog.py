@@ -95,6 +95,15 @@ def find_registered_model(connection: Connection, ref: str) -> records.Collectio
     return records.collection(reply.registered_model)
 
 
+def why_absent(connection: Connection, ref: str) -> str:
+    """Why there is nothing of a name, as the server says it; empty where it says nothing."""
+    try:
+        resolve(connection, ref)
+    except errors.NotFound as error:
+        return error.metadata.get("why", "")
+    return ""
+
+
 def use(connection: Connection, run_id: str, version_id: str, use_as: str = "") -> records.Version:
     """Records that a run used a version. Errors: NotFound."""
     request = artifact_pb.UseModelArtifactVersionRequest(run_id=run_id, version_id=version_id, use_as=use_as)

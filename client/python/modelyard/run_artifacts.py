@@ -180,9 +180,8 @@ class RunArtifacts:
         except errors.NotFound as error:
             if "/" in name or error.metadata.get("missing") == "version":
                 raise
-            hint = f"a registered model is named {refs.REGISTRY_PROJECT}/{name}"
-            joined = f"{error} {hint}" if str(error).endswith("?") else f"{error}; {hint}"
-            raise errors.NotFound(joined, metadata=error.metadata) from None
+            hint = f"(a registered model is named {refs.REGISTRY_PROJECT}/{name})"
+            raise errors.NotFound(f"{error} {hint}", metadata=error.metadata) from None
         return Artifact._of(self._connection, self._settings, version, link)
 
     def _qualified(self, name: str) -> str:

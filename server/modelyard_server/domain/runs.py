@@ -113,7 +113,7 @@ def find_by_name(session: Session, principal: Principal, entity: str, project: s
     query = _SHOWN.where(Run.project_id == owner.id, Run.run_id == run_id, Run.deleted_at.is_(None))
     row = session.execute(query).one_or_none()
     if row is None:
-        raise owners.not_found("run", f"{owner.name}/{run_id}")
+        raise owners.not_found("run", f"{entity or principal.entity}/{owner.name}/{run_id}")
     return _view(session, *row)
 
 

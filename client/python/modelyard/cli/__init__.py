@@ -36,7 +36,9 @@ def run(arguments: list[str] | None = None) -> int:
         hint = "" if "`" in str(error) or "?" in str(error) else ". `modelyard ls` shows what there is"
         return _failed(f"{error}{hint}", EXIT_NOT_FOUND)
     except (errors.VersionHasAliases, errors.VersionLinked) as error:
-        return _failed(f"{error}. --delete-aliases deletes it all the same", EXIT_ERROR)
+        linked = isinstance(error, errors.VersionLinked)
+        unlink = "`modelyard model rm MODEL:vN` unlinks it, " if linked else ""
+        return _failed(f"{error}. {unlink}--delete-aliases deletes it all the same", EXIT_ERROR)
     except errors.AliasChanged as error:
         return _failed(f"{error}. `modelyard model history` shows who moved it", EXIT_ERROR)
     except errors.InvalidFilter as error:

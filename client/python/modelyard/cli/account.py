@@ -10,6 +10,7 @@ from click.shell_completion import get_completion_class
 from modelyard import credentials, terminal
 from modelyard.cli.output import as_json, print_json
 from modelyard.login import login as keep
+from modelyard.settings import current
 
 
 @click.command()
@@ -27,6 +28,8 @@ def login(key: str | None, host: str | None, forget: bool, json: bool) -> None:
         there = credentials.forget()
         _say({"forgotten": there}, "forgotten" if there else "nothing was kept", json)
         return
+    if key is not None and not host and not current().url:
+        raise click.UsageError("a key belongs to a server: give --host too, or set MODELYARD_URL")
     if key is None and host and sys.stdin.isatty():
         key = click.prompt("API key (empty: none)", default="", show_default=False, hide_input=True)
     terminal.silence(json or None)

@@ -62,14 +62,18 @@ def _resolve(connection: Connection, settings: Settings, ref: refs.Ref) -> catal
             return catalog.resolve(connection, str(candidate))
         except errors.NotFound as error:
             refusals.append(error)
-    # The one that came furthest knows most.
-    nearest = max(refusals, key=lambda error: _PARTS.index(error.metadata.get("missing", "")))
+    nearest = max(refusals, key=_how_near)
     if len(refusals) > 1 and nearest.metadata.get("missing") != "version":
         places = " and ".join(candidate.project for candidate in candidates(ref, settings))
         raise errors.NotFound(
             f"{nearest} (without a project, {places} are searched)", metadata=nearest.metadata
         )
     raise nearest
+
+
+def _how_near(refusal: errors.NotFound) -> tuple[int, bool]:
+    """A refusal knows more the further the lookup came, and where it knows a name that is like it."""
+    return _PARTS.index(refusal.metadata.get("missing", "")), refusal.metadata.get("why", "").endswith("?")
 
 
 def find_collection(connection: Connection, ref: refs.Ref) -> records.Collection | None:

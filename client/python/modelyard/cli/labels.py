@@ -63,6 +63,11 @@ def set_aliases(ref: str, aliases: tuple[str, ...], before: str | None, json: bo
     from modelyard.connection import connect
     from modelyard.settings import current
 
+    for each in aliases:
+        if refs.version_number(each) is not None:
+            raise ValueError(f"{each!r} looks like a version number: put it behind the name, NAME:{each} ALIAS")
+                f"{each!r} looks like a version number: it stands behind the name, NAME:{each} ALIAS"
+            )
     settings = current()
     connection = connect(settings)
     version, link = open_version(connection, settings, ref)
@@ -98,7 +103,8 @@ def remove_aliases(ref: str, aliases: tuple[str, ...], json: bool) -> None:
         found = as_collection(connection, settings, open_collection(connection, settings, ref))
         collection = found.qualified_name
         if absent := [name for name in aliases if name not in found.aliases]:
-            raise errors.NotFound(f"{collection} has no alias {', '.join(absent)}")
+            names = ", ".join(absent)
+            raise errors.NotFound(f"{collection} has no alias {names}; `modelyard alias ls` lists them")
     standing = catalog.move_aliases(connection, collection, moves, expected=expected)
     _say(f"Removed {', '.join(moves)} from {collection}", standing, json)
 

@@ -43,9 +43,10 @@ def ls(what: str | None, limit: int, json: bool) -> None:
     if json:
         print_json({kind: [records.as_json(item) for item in items] for kind, items in lists.items()})
         return
-    for kind, items in lists.items():
-        if items:
-            print_table(*table(kind, items))
+    for number, kind in enumerate(kind for kind, items in lists.items() if items):
+        if number:
+            click.echo()
+        print_table(*table(kind, lists[kind]))
     if not any(lists.values()):
         click.echo("Nothing yet. `modelyard log PATH --name NAME` keeps a first model.", err=True)
 

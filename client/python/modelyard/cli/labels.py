@@ -65,8 +65,8 @@ def set_aliases(ref: str, aliases: tuple[str, ...], before: str | None, json: bo
 
     for each in aliases:
         if refs.version_number(each) is not None:
-            raise ValueError(f"{each!r} looks like a version number: put it behind the name, NAME:{each} ALIAS")
-                f"{each!r} looks like a version number: it stands behind the name, NAME:{each} ALIAS"
+            raise ValueError(
+                f"{each!r} looks like a version number: put it behind the name, NAME:{each} ALIAS"
             )
     settings = current()
     connection = connect(settings)

@@ -233,7 +233,8 @@ def _view(session: Session, run: Run, entity: str, project: str) -> RunView:
 
 
 def _insert(session: Session, principal: Principal, project: Project, draft: RunDraft) -> Run:
-    locked = select(Project).where(Project.id == project.id).with_for_update()
+    # Its key stays as it is: rows that refer to the project go on being written meanwhile.
+    locked = select(Project).where(Project.id == project.id).with_for_update(key_share=True)
     project = session.execute(locked.execution_options(populate_existing=True)).scalar_one()
     project.run_count += 1
     time = now(session)

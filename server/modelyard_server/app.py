@@ -30,7 +30,7 @@ from modelyard_server.rpc.events import EventServicer
 from modelyard_server.rpc.interceptor import Interceptor
 from modelyard_server.rpc.limits import StreamLimit
 from modelyard_server.rpc.local_files import LocalServicer
-from modelyard_server.rpc.pools import SQLITE_READERS, Pools, Transactions
+from modelyard_server.rpc.pools import SQLITE_CONNECTIONS, Pools, Transactions
 from modelyard_server.rpc.registered_models import RegisteredModelServicer
 from modelyard_server.rpc.runs import RunServicer
 from modelyard_server.rpc.uploads import UploadServicer
@@ -130,7 +130,7 @@ def watch_gauges(activity: Activity, writer: PackWriter, streams: Mapping[str, S
 
 def open_database(place: Place) -> Database:
     """The database with the schema of this release. Raises StartError."""
-    readers = SQLITE_READERS if place.database.startswith("sqlite") else 8
+    readers = SQLITE_CONNECTIONS if place.database.startswith("sqlite") else 8
     database = Database(place.database, readers=readers, finish=events.flush)
     try:
         migrations.upgrade(database)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -56,6 +57,7 @@ async def serve(
     for name in ("", *services.NAMES):
         await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
     ending = _on_signals()
+    gc.freeze()  # what start-up made stays: no collection has to look at it again
     _announce(settings, port, advertisement)
     try:
         await _until_over(ending, settings, activity)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -179,6 +180,11 @@ def step(name: str, seconds: Histogram, *labels: str) -> AbstractContextManager[
     if not _listening and _tracer is None:
         return _NOTHING
     return _Step(name, seconds, labels)
+
+
+def carried(work: Callable[[], T]) -> Callable[[], T]:
+    """The work as a part of the current span, on whatever thread it runs."""
+    return work if _tracer is None else partial(contextvars.copy_context().run, work)
 
 
 def threads(pool: str, count: int) -> ThreadPoolExecutor:

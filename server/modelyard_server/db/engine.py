@@ -167,6 +167,7 @@ def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> Engine:
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=BUSY_SECONDS,
+        pool_use_lifo=True,  # the one used last has its pages and statements at hand
         hide_parameters=True,  # what users wrote into configs and metadata is not for logs
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
     )

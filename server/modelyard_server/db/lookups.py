@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Dialect, Engine, Select
+from sqlalchemy import Dialect, Engine, Select, Uuid
 from sqlalchemy.orm import Session
+from sqlalchemy.types import TypeEngine
 
 
 class Lookup:
@@ -51,9 +52,7 @@ class _Prepared:
         self._order = compiled.positiontup if compiled.positional else None
         columns = list(statement.selected_columns)
         self._row: Any = namedtuple("Row", [column.key for column in columns])  # type: ignore[misc]  # known when it runs
-        conversions = [
-            column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns
-        ]
+        conversions = [_conversion(column.type, dialect) for column in columns]
         self._conversions = [(at, convert) for at, convert in enumerate(conversions) if convert is not None]
 
     def run(self, engine: Engine, values: Mapping[str, Any]) -> Any:
@@ -78,3 +77,17 @@ class _Prepared:
         for at, convert in self._conversions:
             found[at] = convert(found[at])
         return self._row._make(found)
+
+
+def _conversion(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    """What makes the driver's value Python's; None where it is already."""
+    if isinstance(kind, Uuid) and not dialect.supports_native_uuid:
+        return _dashed  # SQLAlchemy would make an object of each id to get the same text
+    return kind.dialect_impl(dialect).result_processor(dialect, None)
+
+
+def _dashed(digits: str | None) -> str | None:
+    """An id of 32 digits as clients see it."""
+    if digits is None:
+        return None
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

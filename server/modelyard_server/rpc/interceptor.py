@@ -99,7 +99,8 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
                 readable: Message = _readable(request)
                 if method is None or not method.write:
                     reply = await self._transactions.read(
-                        lambda session: _encoded(rule(readable, Call(session, principal)))
+                        lambda session: _encoded(rule(readable, Call(session, principal))),
+                        short=method is not None and method.short,
                     )
                 else:
                     reply = await self._transactions.write(

@@ -20,10 +20,13 @@ class Method:
 
     permission: Permission
     write: bool = False
+    short: bool = False
+    """Whether it reads a few rows by their keys, and may wait for others that do."""
 
 
 _OPEN = Method(Permission.OPEN)
 _READ = Method(Permission.READ)
+_LOOKUP = Method(Permission.READ, short=True)
 _WRITE = Method(Permission.WRITE, write=True)
 
 
@@ -53,7 +56,7 @@ METHODS: dict[str, Method] = {
         ListModelArtifacts=_READ,
         UpdateModelArtifact=_WRITE,
         DeleteModelArtifact=_WRITE,
-        GetModelArtifactVersion=_READ,
+        GetModelArtifactVersion=_LOOKUP,
         BatchGetModelArtifactVersions=_READ,
         ListModelArtifactVersions=_READ,
         UpdateModelArtifactVersion=_WRITE,
@@ -76,7 +79,7 @@ METHODS: dict[str, Method] = {
         UpdateRegisteredModel=_WRITE,
         DeleteRegisteredModel=_WRITE,
         LinkModelArtifactVersion=_WRITE,
-        GetRegisteredModelVersion=_READ,
+        GetRegisteredModelVersion=_LOOKUP,
         ListRegisteredModelVersions=_READ,
         DeleteRegisteredModelVersion=_WRITE,
         UpdateAliases=_WRITE,

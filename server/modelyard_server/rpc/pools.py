@@ -13,11 +13,14 @@ from sqlalchemy.orm import Session
 from modelyard_server import telemetry
 from modelyard_server.db.engine import Database
 from modelyard_server.domain import events
+from modelyard_server.rpc.lane import Lane
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 SQLITE_READERS = 4
+SQLITE_CONNECTIONS = SQLITE_READERS + 1
+"""That read: one is the lane's."""
 POSTGRESQL_CONNECTIONS = 8
 STORE_THREADS = 8
 HASH_THREADS = 2
@@ -27,7 +30,10 @@ class Pools:
     """The process's thread pools."""
 
     def __init__(self, *, is_sqlite: bool) -> None:
+        self.lookups: Lane | None = None
         if is_sqlite:
+            # Each read waits for a disk at most. A database far away is asked by many threads at a time.
+            self.lookups = Lane("database-lookups")
             self.reads: Executor = telemetry.threads("database-reads", SQLITE_READERS)
             # SQLite has one writer: the others wait here, where they hold up no reader.
             self.writes: Executor = telemetry.threads("database-writes", 1)
@@ -38,6 +44,8 @@ class Pools:
 
     def close(self) -> None:
         """Waits for what runs, and ends the threads."""
+        if self.lookups is not None:
+            self.lookups.close()
         for pool in (self.reads, self.writes, self.store, self.hashing):
             pool.shutdown(wait=True, cancel_futures=False)
 
@@ -54,8 +62,11 @@ class Transactions:
         """Has `act` called, on the event loop, with the projects that a committed write has events of."""
         self._on_events.append(act)
 
-    async def read(self, rule: Callable[[Session], T]) -> T:
-        """The rule's result from a reading transaction."""
+    async def read(self, rule: Callable[[Session], T], *, short: bool = False) -> T:
+        """The rule's result from a reading transaction; a short one waits for other short ones alone."""
+        if short and self._pools.lookups is not None:
+            found: T = await self._pools.lookups.run(lambda: self.database.read(rule))
+            return found
         return await _unbroken(self._pools.reads, lambda: self.database.read(rule))
 
     async def write(self, rule: Callable[[Session], T]) -> T:

@@ -108,10 +108,37 @@ def test_known_files_under_another_name_are_neither_read_nor_sent(
     folder.log("known-one")
     version, created = folder.log("known-two")
     assert created
-    assert folder.calls["UploadChunks"] == 0
+    assert folder.calls == {"CommitEqualContent": 2}  # what the listing was, and what the files are
     assert folder.meter.already == folder.meter.total
     transfer.download(connection, version, tmp_path / "out")
     assert contents_of(tmp_path / "out") == CONTENTS
+
+
+def test_small_content_in_new_files_takes_one_call(connection: Connection, tmp_path: Path) -> None:
+    contents = {"deep/model": stream("small", 300_000), "config": b"{}", "empty": b""}
+    Folder(connection, tmp_path / "one", contents).log("small-one")
+    moved = {f"moved/{path}": data for path, data in contents.items()}
+    folder = Folder(connection, tmp_path / "two", moved)
+    version, created = folder.log("small-two")
+    assert created
+    assert folder.calls == {"CommitEqualContent": 1}
+    assert folder.meter.already == folder.meter.total == 300_002
+    transfer.download(connection, version, tmp_path / "out")
+    assert contents_of(tmp_path / "out") == moved
+
+
+def test_small_content_that_is_new_is_sent_without_another_call(
+    connection: Connection, tmp_path: Path
+) -> None:
+    contents = {"model": stream("small and new", 300_000)}
+    folder = Folder(connection, tmp_path, contents)
+    version, created = folder.log("small-new")
+    assert created
+    assert folder.calls["CommitEqualContent"] == 1
+    assert folder.calls["CreateUpload"] == 0
+    assert folder.meter.moved == 300_000
+    transfer.download(connection, version, tmp_path / "out")
+    assert contents_of(tmp_path / "out") == contents
 
 
 def test_only_the_file_that_changed_is_read(connection: Connection, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class Yard:
 
         def commit(session: Session, principal: Principal) -> ArtifactVersion:
             upload = uploads.create(session, principal, entity, project)
-            return commits.commit(session, principal, upload.id, wanted, manifest, digest)[0]
+            return commits.commit(session, principal, upload.id, wanted, manifest, digest)[0].version
 
         return self.write(commit)
 

@@ -1,53 +1,98 @@
-"""Content that a version has already: known without reading the files, taken with one call."""
+"""Content that the server may have already: asked for, and committed, with one call.
+
+Files that are known need not be read for it; a little content is read at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from modelyard import chunking, errors
-from modelyard.chunking import Entry
+from modelyard.chunking import Chunk
 from modelyard.known_files import KnownFiles
-from modelyard.manifest import Connection, FileEntry, VersionDraft
+from modelyard.manifest import Connection, FileEntry, VersionDraft, entry_messages
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.windows import Source
 
+ENTRY_LIMIT = 10_000
+REQUEST_BYTES = 3 << 20
+"""A larger manifest goes through an upload: gRPC takes messages of up to 4 MiB."""
+SMALL_FILES = 100
+SMALL_BYTES = 1 << 20
+"""So much is read before the server is asked: sooner done than asking chunk by chunk."""
 
-def find(
+
+def commit(
     connection: Connection,
     draft: VersionDraft,
     sources: Sequence[Source],
     references: Sequence[FileEntry],
     known: KnownFiles,
     request_id: str,
-) -> pb.ModelArtifactVersion | None:
-    """The version that has the content of all files, with the draft's aliases; None where that is not known.
+) -> pb.CommitEqualContentResponse | None:
+    """The version of all files, or an upload for them; None where neither was asked for.
 
-    Files that are known are recalled.
+    Files that are known are recalled, unless all are small.
+    Errors: errors.Error, OSError.
     """
-    digest = None if draft.base_version_id else known.digest(sources, references)
-    listed = digest is not None
-    if digest is None:
+    if draft.base_version_id:
         known.recall(sources)
-        digest = None if draft.base_version_id else _digest(sources, references)
-    if digest is None:
         return None
-    request = pb.CommitEqualContentRequest(header=draft.header(digest, ""), request_id=request_id)
-    try:
-        found: pb.CommitEqualContentResponse = connection.artifacts.CommitEqualContent(request)
-    except (errors.NotFound, errors.Unimplemented):
-        if listed:
-            known.recall(sources)
+    listed = known.digest(sources, references)
+    if listed is not None:
+        header = draft.header(listed, "")
+        reply = _ask(connection, pb.CommitEqualContentRequest(header=header, request_id=request_id))
+        if reply is not None:
+            return reply
+    if _is_small(sources):
+        files = [_entry(source, _read(source)) for source in sources]
+    else:
+        known.recall(sources)
+        files = [_entry(source, source.chunks) for source in sources] if _all_known(sources) else []
+    entries = [*files, *references]
+    if not files or len(entries) > ENTRY_LIMIT:
         return None
-    if not listed:
+    digest = chunking.version_digest(entry.digested() for entry in entries)
+    request = pb.CommitEqualContentRequest(
+        header=draft.header(digest, ""),
+        entries=[message for entry in entries for message in entry_messages(entry)],
+        open_upload=True,
+    )
+    reply = _ask(connection, request) if request.ByteSize() <= REQUEST_BYTES else None
+    if reply is not None and not reply.upload_id:
         known.remember_digest(sources, references, digest)
-    return found.version
+    return reply
 
 
-def _digest(sources: Sequence[Source], references: Sequence[FileEntry]) -> bytes | None:
-    """The version digest, when all files are known."""
-    if not any(source.recalled for source in sources):
+def _ask(
+    connection: Connection, request: pb.CommitEqualContentRequest
+) -> pb.CommitEqualContentResponse | None:
+    try:
+        reply: pb.CommitEqualContentResponse = connection.artifacts.CommitEqualContent(request)
+    except (errors.NotFound, errors.Unimplemented):  # by a server that knows no entries, too
         return None
-    if any(source.size and not source.recalled for source in sources):
-        return None
-    files = (Entry(source.file.path, source.size, chunking.file_digest(source.chunks)) for source in sources)
-    return chunking.version_digest([*files, *(entry.digested() for entry in references)])
+    return reply
+
+
+def _is_small(sources: Sequence[Source]) -> bool:
+    return 0 < len(sources) <= SMALL_FILES and sum(source.size for source in sources) <= SMALL_BYTES
+
+
+def _entry(source: Source, chunks: Sequence[Chunk]) -> FileEntry:
+    return FileEntry(source.file.path, source.size, chunking.file_digest(chunks))
+
+
+def _read(source: Source) -> list[Chunk]:
+    with source.opened() as raw:
+        data = raw.read()
+    if len(data) != source.size:
+        raise source.changed()
+    parts = [memoryview(data)[start:end] for start, end in pairwise([0, *chunking.cut_points(data)])]
+    return [Chunk(chunking.chunk_digest(part), len(part)) for part in parts]
+
+
+def _all_known(sources: Sequence[Source]) -> bool:
+    """Whether the content of all files is known; of empty ones it always is."""
+    some = any(source.recalled for source in sources)
+    return some and all(source.recalled or not source.size for source in sources)

@@ -185,7 +185,7 @@ def entries_to_bytes(entries: Sequence[FileEntry]) -> bytes:
     """Entries with their chunks, to be kept."""
     from modelyard.v1 import model_artifact_pb2 as pb
 
-    messages = [message for entry in entries for message in _entry_messages(entry)]
+    messages = [message for entry in entries for message in entry_messages(entry)]
     return pb.ListModelArtifactFilesResponse(entries=messages).SerializeToString()
 
 
@@ -229,7 +229,7 @@ def commit_messages(
     batch: list[pb.ManifestEntry] = []
     room = MESSAGE_BYTES
     for entry in entries:
-        for message in _entry_messages(entry):
+        for message in entry_messages(entry):
             # Chunks are 40 bytes and texts at most 4 KiB, so this stays far below the limit of 4 MiB.
             size = len(message.chunks) * 42 + len(entry.path) * 4 + len(entry.uri) * 4 + _ENTRY_OVERHEAD
             if batch and size > room:
@@ -241,7 +241,8 @@ def commit_messages(
         yield pb.CommitModelArtifactRequest(entries=batch)
 
 
-def _entry_messages(entry: FileEntry) -> Iterator[pb.ManifestEntry]:
+def entry_messages(entry: FileEntry) -> Iterator[pb.ManifestEntry]:
+    """An entry on the wire: several messages where it has many chunks."""
     from modelyard.v1 import model_artifact_pb2 as pb
     from modelyard.v1 import upload_pb2
 

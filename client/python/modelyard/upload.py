@@ -8,8 +8,8 @@
 After a break, chunks that were sent and not acknowledged are asked about again
 and read from their files again, so nothing has to be kept in memory for it. The
 chunks of files that are known from before take that way from the start: only
-those that are missing are read. Where all files are known, and a version has
-this content already, one call says so. An embedded server reads the files
+those that are missing are read. Where all files are known or small, and the
+server has them, one call commits them. An embedded server reads the files
 itself (`local_upload`); what it cannot read is sent.
 """
 
@@ -55,14 +55,16 @@ def run(
     """See `transfer.upload`. An upload that expired is made anew; what was sent is found again."""
     for attempt in range(UPLOADS):
         sources = [Source.of(file) for file in files]
+        upload_id = ""
         if known is not None:
-            equal = equal_content.find(connection, draft, sources, references, known, request_id)
-            if equal is not None:
+            equal = equal_content.commit(connection, draft, sources, references, known, request_id)
+            upload_id = equal.upload_id if equal is not None else ""
+            if equal is not None and not upload_id:
                 total = sum(source.size for source in sources)
                 progress.start("upload", total)
                 progress.advance(total, total)
-                return equal, False
-        upload = Upload(connection, draft, sources, references, progress, request_id)
+                return equal.version, equal.created
+        upload = Upload(connection, draft, sources, references, progress, request_id, upload_id)
         try:
             version, created = upload.run()
         except errors.UploadExpired:
@@ -99,6 +101,7 @@ class Upload:
         references: Sequence[FileEntry],
         progress: Progress,
         request_id: str,
+        upload_id: str = "",
     ) -> None:
         self._connection = connection
         self._draft = draft
@@ -109,7 +112,7 @@ class Upload:
         self._total = sum(source.size for source in self._sources)
         self._patience = Patience(connection)
         self._pool = WindowPool(size=max(1, min(WINDOW_BYTES, self._total)))
-        self._upload_id = ""
+        self._upload_id = upload_id
         self._seen: set[bytes] = set()
         self._lock = threading.Lock()
         self._crew = Crew()
@@ -119,7 +122,7 @@ class Upload:
     def run(self) -> tuple[pb.ModelArtifactVersion, bool]:
         """The version, and whether it was made. Errors: see `transfer.upload`."""
         self._progress.start("upload", self._total)
-        self._upload_id = self._create()
+        self._upload_id = self._upload_id or self._create()
         lost = self._recall()
         self._take(self._to_read())
         if self._to_read():

@@ -3,7 +3,7 @@
 Filters and orders over those would read every JSON column without it. A number
 is kept as a double and a text by its beginning; where that does not decide, the
 JSON does. Every session keeps the index true to the rows it writes, in their own
-transaction; bulk statements do not pass here, and call `forget`.
+transaction; other statements do not pass here, and call `remember` and `forget`.
 """
 
 from __future__ import annotations
@@ -141,6 +141,12 @@ def store(session: Session, *_: object) -> None:
         _each(session, _REMOVE, row, dict.fromkeys(before.keys() - after.keys(), (None, None)))
         _change(session, row, {key: changed[key] for key in changed.keys() & before.keys()})
         _add(session, row, {key: changed[key] for key in changed.keys() - before.keys()})
+
+
+def remember(session: Session, row: Base) -> None:
+    """Writes the rows of what a plain statement inserted, which does not pass a flush."""
+    for column, prefix in _INDEXED[type(row)].items():
+        _add(session, row, rows_of(prefix, getattr(row, column)))
 
 
 def forget(session: Session, subject_ids: Sequence[str]) -> None:

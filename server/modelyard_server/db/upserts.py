@@ -24,18 +24,19 @@ def insert(session: Session, table: Any) -> sqlite.Insert | postgresql.Insert:
     return postgresql.insert(target)
 
 
-def inserting_missing(session: Session, table: Any) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT that passes over rows whose key is taken; the same object each time, so compiled once.
+def inserting_missing(session: Session, table: Any, *returned: Any) -> Any:
+    """An INSERT that passes over rows whose key is taken, and returns these columns of the others.
 
-    Its result tells how many rows it made, which psycopg forgets with the cursor.
+    The same object each time, so that it is compiled once.
     """
-    return _inserting_missing(session.get_bind().dialect.name, table.__table__)
+    return _inserting_missing(session.get_bind().dialect.name, table.__table__, returned)
 
 
 @functools.cache
-def _inserting_missing(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
-    made = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
-    return made.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+def _inserting_missing(dialect: str, table: Table, returned: tuple[Any, ...]) -> Any:
+    making = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    statement = making(table).on_conflict_do_nothing()
+    return statement.returning(*returned) if returned else statement
 
 
 def insert_missing(session: Session, table: Any, rows: Sequence[dict[str, Any]]) -> None:

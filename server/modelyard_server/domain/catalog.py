@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
@@ -34,6 +34,30 @@ ORDERS: Mapping[str, ColumnElement[Any]] = {
     "update_time": Collection.updated_at.expression,
 }
 
+# Built once: making a statement takes longer than running it.
+_BY_NAME = (
+    select(Collection)
+    .where(Collection.project_id == bindparam("project"), Collection.name == bindparam("name"))
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+_FOUND = (
+    select(Collection, Entity.name)
+    .join(Project, Project.id == Collection.project_id)
+    .join(Entity, Entity.id == Project.entity_id)
+    .where(Collection.deleted_at.is_(None))
+)
+_BY_ID = _FOUND.where(Collection.id == bindparam("id"))
+_BY_PATH = _FOUND.where(
+    Entity.name == bindparam("entity"),
+    Project.name == bindparam("project"),
+    Collection.name == bindparam("name"),
+)
+_LOCKED_BY_ID, _LOCKED_BY_PATH = (
+    statement.with_for_update(of=Collection).execution_options(populate_existing=True)
+    for statement in (_BY_ID, _BY_PATH)
+)
+
 
 class CollectionView(NamedTuple):
     """A collection with what the wire shows besides its row."""
@@ -45,12 +69,8 @@ class CollectionView(NamedTuple):
 
 def lock_name(session: Session, project_id: int, name: str) -> Collection | None:
     """The row of a name, deleted or not, locked until the transaction ends."""
-    return session.scalar(
-        select(Collection)
-        .where(Collection.project_id == project_id, Collection.name == name)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
+    found: Collection | None = session.scalar(_BY_NAME, {"project": project_id, "name": name})
+    return found
 
 
 def lock_collections(session: Session, ids: Sequence[str]) -> None:
@@ -149,26 +169,21 @@ def find(
     id_: str = "",
     ref: str = "",
     field: str = "id",
+    lock: bool = False,
 ) -> Collection:
     """A live collection by id or by `[[entity/]project/]name`; of any kind when None.
 
-    Without a project the kind's own, `model-registry` when None. Raises NotFound, InvalidField.
+    With `lock` nobody else changes it until the transaction ends. Without a project
+    the kind's own, `model-registry` when None. Raises NotFound, InvalidField.
     """
     what = NAMES[kind] if kind else "model artifact or registered model"
-    query = (
-        select(Collection, Entity.name)
-        .join(Project, Project.id == Collection.project_id)
-        .join(Entity, Entity.id == Project.entity_id)
-        .where(Collection.deleted_at.is_(None))
-    )
     path = None if id_ else _full(principal, kind, ref)
     if path is None:
-        query = query.where(Collection.id == parse_id(field, id_))
+        statement, wanted = _LOCKED_BY_ID if lock else _BY_ID, {"id": parse_id(field, id_)}
     else:
-        query = query.where(
-            Entity.name == path.entity, Project.name == path.project, Collection.name == path.name
-        )
-    found = session.execute(query).one_or_none()
+        statement = _LOCKED_BY_PATH if lock else _BY_PATH
+        wanted = {"entity": path.entity, "project": path.project, "name": path.name}
+    found = session.execute(statement, wanted).one_or_none()
     if found is None or not principal.may_enter(found[1]) or kind not in (None, found[0].kind):
         if path is None:
             raise owners.not_found(what, id_)

@@ -9,37 +9,60 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
 from modelyard.values import identical
 from modelyard_server import failpoints
+from modelyard_server.db import attributes
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
-from modelyard_server.db.tables import ArtifactVersion, Collection, Link, Run, Upload
+from modelyard_server.db.tables import ArtifactVersion, Collection, Link, Project, Upload
 from modelyard_server.domain import (
     aliases,
     artifacts,
     catalog,
     events,
-    expiry,
     fields,
     manifest_rows,
     owners,
     producers,
     uploads,
+    versions,
 )
+from modelyard_server.domain.homes import Home
 from modelyard_server.domain.manifests import Manifest
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.tags import record_tags
+from modelyard_server.domain.versions import VersionView
 
 ALIAS_LIMIT = 100
 TTL_LIMIT = 1000 * 365 * 24 * 3600 * 1_000_000
 REMOVED_LIMIT = 10_000
 """Paths of a base version that a commit leaves out."""
+
+# Built once: making a statement takes longer than running it.
+_V, _C = (cast(Table, row.__table__) for row in (ArtifactVersion, Collection))
+_EQUAL = (
+    select(_V.c.id)
+    .where(
+        _V.c.collection_id == bindparam("artifact"),
+        _V.c.digest == bindparam("digest"),
+        _V.c.deleted_at.is_(None),
+        _V.c.expires_at.is_(None) | (_V.c.expires_at > bindparam("now")),
+    )
+    .order_by(_V.c.number.desc())
+    .limit(1)
+)
+_COUNT = (
+    _C.update()
+    .where(_C.c.id == bindparam("of"))
+    .values(next_version=bindparam("next"), updated_at=bindparam("time"))
+)
+_ADD = _V.insert()
 
 
 @dataclass(frozen=True)
@@ -72,7 +95,7 @@ def commit(
     draft: VersionDraft,
     manifest: Manifest,
     digest: bytes,
-) -> tuple[ArtifactVersion, bool]:
+) -> tuple[VersionView, bool]:
     """The version, and whether it is new.
 
     Raises UploadExpired, ChunksMissing, TypeMismatch, InvalidField, NotAllowed.
@@ -80,8 +103,36 @@ def commit(
     upload = uploads.find(session, principal, upload_id, lock=True)
     _check_entity(session, principal, upload, draft)
     file_ids = manifest_rows.store_files(session, upload, manifest)
+    version, created = _make(session, principal, draft, manifest, digest, file_ids)
+    session.delete(upload)  # its pins go with it: the manifest holds the chunks now
+    return version, created
+
+
+def commit_known(
+    session: Session, principal: Principal, draft: VersionDraft, manifest: Manifest, digest: bytes
+) -> tuple[VersionView, bool] | None:
+    """The version of files that the entity has, and whether it is new; None where it does not have them all.
+
+    Raises TypeMismatch, InvalidField, NotAllowed.
+    """
+    owner = owners.ensure_entity(session, principal, draft.entity)
+    file_ids = manifest_rows.find_files(session, owner.id, manifest)
+    if file_ids is None:
+        return None
+    return _make(session, principal, draft, manifest, digest, file_ids)
+
+
+def _make(
+    session: Session,
+    principal: Principal,
+    draft: VersionDraft,
+    manifest: Manifest,
+    digest: bytes,
+    file_ids: Mapping[bytes, int],
+) -> tuple[VersionView, bool]:
+    """The last part of every commit of a manifest whose files are rows by now."""
     project = owners.ensure_project(session, principal, draft.entity, draft.project)
-    run = producers.find(session, principal, project, draft.run_id)
+    run_id = producers.find(session, principal, project, draft.run_id)
     artifact = artifacts.open_artifact(session, principal, project, draft.name, draft.type)
     if draft.base_version_id:
         manifest_rows.hold_base(session, draft.base_version_id)
@@ -89,17 +140,20 @@ def commit(
     version = _equal_version(session, artifact, digest)
     created = version is None
     if version is None:
-        version = _new_version(session, principal, artifact, draft, manifest, digest, run)
+        version = _new_version(session, principal, project, artifact, draft, manifest, digest, run_id)
         manifest_rows.store_entries(session, version, manifest, file_ids)
-        _record_created(session, principal, artifact, version, run)
+        _record_created(session, principal, artifact, version, run_id)
     else:
         _take_over(session, principal, artifact, version, draft)
-    _point_at(session, principal, artifact, version, draft, run)
-    session.delete(upload)  # its pins go with it: the manifest holds the chunks now
-    return version, created
+    names = _point_at(session, principal, artifact, version, draft, run_id)
+    if not created:
+        return _view(session, version), False
+    owner = draft.entity or principal.entity
+    home = Home(owner, project.name, artifact.name, artifact.type, project.id, artifact.id)
+    return VersionView(version, home, sorted(names), ()), True
 
 
-def commit_equal(session: Session, principal: Principal, draft: VersionDraft) -> ArtifactVersion:
+def commit_equal(session: Session, principal: Principal, draft: VersionDraft) -> VersionView:
     """The live version of the name that has the draft's digest, committed once more.
 
     Raises NotFound when there is none, TypeMismatch, InvalidField.
@@ -107,15 +161,15 @@ def commit_equal(session: Session, principal: Principal, draft: VersionDraft) ->
     if draft.digest is None:
         raise errors.InvalidField.of("header.digest", "is required: it says which content")
     project = owners.find_project(session, principal, draft.entity, draft.project)
-    run = producers.find(session, principal, project, draft.run_id)
+    run_id = producers.find(session, principal, project, draft.run_id)
     artifact = catalog.lock_name(session, project.id, draft.name)
     if artifact is not None and artifact.deleted_at is None:
         catalog.check_kind(artifact, "artifact", draft.type)
         version = _equal_version(session, artifact, draft.digest)
         if version is not None:
             _take_over(session, principal, artifact, version, draft)
-            _point_at(session, principal, artifact, version, draft, run)
-            return version
+            _point_at(session, principal, artifact, version, draft, run_id)
+            return _view(session, version)
     raise owners.not_found("version", f"{project.name}/{draft.name}@{draft.digest.hex()}")
 
 
@@ -149,49 +203,47 @@ def _check_entity(session: Session, principal: Principal, upload: Upload, draft:
 
 
 def _equal_version(session: Session, artifact: Collection, digest: bytes) -> ArtifactVersion | None:
-    return session.scalar(
-        select(ArtifactVersion)
-        .where(
-            ArtifactVersion.collection_id == artifact.id,
-            ArtifactVersion.digest == digest,
-            expiry.live(session),
-        )
-        .order_by(ArtifactVersion.number.desc())
-        .limit(1)
-    )
+    wanted = {"artifact": artifact.id, "digest": digest, "now": now(session)}
+    found = session.execute(_EQUAL, wanted).scalar_one_or_none()
+    return None if found is None else session.get_one(ArtifactVersion, found)
 
 
 def _new_version(
     session: Session,
     principal: Principal,
+    project: Project,
     artifact: Collection,
     draft: VersionDraft,
     manifest: Manifest,
     digest: bytes,
-    run: Run | None,
+    run_id: str | None,
 ) -> ArtifactVersion:
     time = now(session)
-    version = ArtifactVersion(
-        id=new_id(),
-        collection_id=artifact.id,
-        number=artifact.next_version,
-        digest=digest,
-        size=manifest.total_size,
-        file_count=len(manifest),
-        description=draft.description,
-        facts=dict(draft.metadata),
-        tags=list(draft.tags),
-        producer_run_id=run.id if run else None,
-        history_step=draft.history_step,
-        created_by=principal.name,
-        created_at=time,
-        updated_at=time,
-        expires_at=None if draft.ttl is None else time + draft.ttl,
-    )
-    artifact.next_version += 1
-    artifact.updated_at = time
-    session.add(version)
-    session.flush()
+    values = {
+        "id": new_id(),
+        "collection_id": artifact.id,
+        "entity_id": project.entity_id,
+        "project_id": project.id,
+        "number": artifact.next_version,
+        "digest": digest,
+        "size": manifest.total_size,
+        "file_count": len(manifest),
+        "description": draft.description,
+        "facts": dict(draft.metadata),
+        "tags": list(draft.tags),
+        "producer_run_id": run_id,
+        "history_step": draft.history_step,
+        "created_by": principal.name,
+        "created_at": time,
+        "updated_at": time,
+        "expires_at": None if draft.ttl is None else time + draft.ttl,
+        "deleted_at": None,
+    }
+    # By plain statements: a flush of two objects takes as long as all the rest of a commit.
+    session.execute(_COUNT, {"of": artifact.id, "next": artifact.next_version + 1, "time": time})
+    session.execute(_ADD, values)
+    version = ArtifactVersion(**values)
+    attributes.remember(session, version)
     return version
 
 
@@ -231,17 +283,23 @@ def _point_at(
     artifact: Collection,
     version: ArtifactVersion,
     draft: VersionDraft,
-    run: Run | None,
-) -> None:
-    """What every commit leaves, new version or not: its producer and its aliases."""
-    if run is not None:
-        producers.record(session, run, version)
+    run_id: str | None,
+) -> Sequence[str]:
+    """What every commit leaves, new version or not: its producer and its aliases, which it returns."""
+    if run_id is not None:
+        producers.record(session, run_id, version)
     names = list(dict.fromkeys([refs.LATEST, *draft.aliases]))
     aliases.set_aliases(session, principal, artifact, version, names)
+    return names
+
+
+def _view(session: Session, version: ArtifactVersion) -> VersionView:
+    session.flush()
+    return versions.describe(session, [version])[0]
 
 
 def _record_created(
-    session: Session, principal: Principal, artifact: Collection, version: ArtifactVersion, run: Run | None
+    session: Session, principal: Principal, artifact: Collection, version: ArtifactVersion, run_id: str | None
 ) -> None:
     place = {"version": f"v{version.number}", "version_id": version.id}
     events.record(
@@ -251,7 +309,7 @@ def _record_created(
         principal,
         collection_id=artifact.id,
         collection=artifact.name,
-        run_id=run.id if run else "",
+        run_id=run_id or "",
         **place,
     )
     record_tags(session, principal, artifact, (), version.tags, **place)

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors
-from modelyard_server.db.tables import ArtifactVersion, File, FileChunk, Upload, VersionFile
-from modelyard_server.db.upserts import batches, insert
+from modelyard_server.db.tables import ArtifactVersion, Chunk, File, FileChunk, Upload, VersionFile
+from modelyard_server.db.upserts import batches, inserting_missing
 from modelyard_server.domain import expiry, owners, uploads, versions
 from modelyard_server.domain.homes import homes
 from modelyard_server.domain.manifests import FileDraft, KeptFile, Manifest, ReferenceDraft
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.uploads import Stored
+
+# Built once: making a statement takes longer than running it.
+_FILES = (
+    select(File.digest, File.id, File.size)
+    .where(File.entity_id == bindparam("entity"), File.digest.in_(bindparam("digests", expanding=True)))
+    .order_by(File.digest)
+    .with_for_update(read=True, key_share=True)
+)
+_DAMAGED = (
+    select(FileChunk.file_id)
+    .join(Chunk, Chunk.id == FileChunk.chunk_id)
+    .where(
+        FileChunk.file_id.in_(bindparam("files", expanding=True)),
+        Chunk.quarantined_at.is_not(None),
+    )
+    .limit(1)
+)
+_ADD_CHUNKS = cast(Table, FileChunk.__table__).insert()
+_ADD_ENTRIES = cast(Table, VersionFile.__table__).insert()
+_CHUNKS_AT_ONCE = 5_000
+"""Rows of one statement: a version may have millions of chunks."""
 
 
 def store_files(session: Session, upload: Upload, manifest: Manifest) -> dict[bytes, int]:
@@ -28,34 +50,54 @@ def store_files(session: Session, upload: Upload, manifest: Manifest) -> dict[by
         {"entity_id": upload.entity_id, "digest": digest, "size": distinct[digest].size} for digest in ordered
     ]
     new: dict[bytes, int] = {}
-    for batch in batches(rows):
+    if rows:
         # Of two that store the same file at once, the one whose row it becomes also stores its chunks.
-        statement = insert(session, File).on_conflict_do_nothing().returning(File.digest, File.id)
-        new |= dict(session.execute(statement.values(list(batch))).all())
-    for digest, file_id in new.items():
-        _store_chunks(session, file_id, distinct[digest], stored)
+        adding = inserting_missing(session, File, File.digest, File.id)
+        new = dict(session.execute(adding, rows).all())
+    chunk_rows = _chunk_rows(((file_id, distinct[digest]) for digest, file_id in new.items()), stored)
+    while part := list(islice(chunk_rows, _CHUNKS_AT_ONCE)):
+        session.execute(_ADD_CHUNKS, part)
     known = dict(new)
     for digests in batches([digest for digest in ordered if digest not in new]):
-        found = session.execute(
-            select(File.digest, File.id)
-            .where(File.entity_id == upload.entity_id, File.digest.in_(digests))
-            .order_by(File.digest)
-            .with_for_update(read=True, key_share=True)
-        )
-        known |= dict(found.all())
+        found = session.execute(_FILES, {"entity": upload.entity_id, "digests": digests})
+        known |= {digest: file_id for digest, file_id, _ in found}
     if len(known) != len(distinct):  # a file row went between the two statements
         raise errors.RetryTransaction("a file of this content was just collected; repeat the call")
     return known
 
 
-def _store_chunks(session: Session, file_id: int, draft: FileDraft, stored: Mapping[bytes, Stored]) -> None:
-    start = 0
-    rows = []
-    for index, chunk in enumerate(draft.chunks()):
-        rows.append({"file_id": file_id, "idx": index, "chunk_id": stored[chunk.digest].id, "start": start})
-        start += chunk.size
-    if rows:
-        session.execute(insert(session, FileChunk), rows)
+def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[bytes, int] | None:
+    """The ids of the kept files by digest, held until the transaction ends.
+
+    None where the entity does not have them all, whole. Raises InvalidField for another size.
+    """
+    found: dict[bytes, int] = {}
+    sizes: dict[bytes, int] = {}
+    wanted = sorted({kept.digest for kept in manifest.kept.values()})
+    for digests in batches(wanted):
+        for digest, file_id, size in session.execute(_FILES, {"entity": entity_id, "digests": digests}):
+            found[digest], sizes[digest] = file_id, size
+    if len(found) < len(wanted):
+        return None
+    for files in batches(sorted(found.values())):
+        if session.execute(_DAMAGED, {"files": files}).first() is not None:
+            return None
+    for kept in manifest.kept.values():
+        if kept.size != sizes[kept.digest]:
+            raise errors.InvalidField.of(
+                "entries.size", f"{kept.path!r} says {kept.size} bytes, its content has {sizes[kept.digest]}"
+            )
+    return found
+
+
+def _chunk_rows(
+    files: Iterable[tuple[int, FileDraft]], stored: Mapping[bytes, Stored]
+) -> Iterator[dict[str, int]]:
+    for file_id, draft in files:
+        start = 0
+        for index, chunk in enumerate(draft.chunks()):
+            yield {"file_id": file_id, "idx": index, "chunk_id": stored[chunk.digest].id, "start": start}
+            start += chunk.size
 
 
 def _check_held(manifest: Manifest, stored: Mapping[bytes, Stored]) -> None:
@@ -83,7 +125,7 @@ def store_entries(
     """The entries of a new version."""
     files: list[tuple[FileDraft | KeptFile, int]] = [
         *((draft, file_ids[draft.digest]) for draft in manifest.files.values()),
-        *((kept, kept.file_id) for kept in manifest.kept.values()),
+        *((kept, kept.file_id or file_ids[kept.digest]) for kept in manifest.kept.values()),
     ]
     rows: list[dict[str, Any]] = [
         {
@@ -110,7 +152,7 @@ def store_entries(
         for reference in manifest.references.values()
     ]
     if rows:
-        session.execute(insert(session, VersionFile), sorted(rows, key=lambda row: row["path"]))
+        session.execute(_ADD_ENTRIES, sorted(rows, key=lambda row: row["path"]))
 
 
 def base_entries(

@@ -65,13 +65,13 @@ class ReferenceDraft:
 
 
 class KeptFile(NamedTuple):
-    """A file that a base version has, and this one keeps."""
+    """A file that the entity has already: of a base version, or, without an id, named by its digest."""
 
     path: str
     size: int
     digest: bytes
     sha256: str
-    file_id: int
+    file_id: int | None
 
 
 class Manifest:
@@ -95,8 +95,7 @@ class Manifest:
     ) -> None:
         """Starts a file; `size` is what the client says, checked by `finish`."""
         where = self._start(path)
-        if not 0 <= size <= SIZE_LIMIT:
-            raise errors.InvalidField.of(f"{where}.size", f"is {size}; expected 0 to 2^62")
+        _check_size(where, size)
         stated = parse_digest(f"{where}.digest", digest) if digest else None
         if sha256:
             parse_digest(f"{where}.sha256", sha256)
@@ -104,6 +103,16 @@ class Manifest:
         self._last = FileDraft(path, size, stated, sha256)
         self._last.extend(chunks)
         self.files[path] = self._last
+
+    def add_known(self, path: str, *, size: int, digest: str, sha256: str = "") -> None:
+        """Adds a file that the entity has, by its digest."""
+        where = self._start(path)
+        self._last = None
+        _check_size(where, size)
+        raw = parse_digest(f"{where}.digest", digest)
+        if sha256:
+            parse_digest(f"{where}.sha256", sha256)
+        self.kept[path] = KeptFile(path, size, raw, sha256, None)
 
     def add_reference(self, path: str, uri: str, tag: str, size: int) -> None:
         """Adds a reference; size -1 means that it is not known."""
@@ -177,7 +186,7 @@ class Manifest:
     def _start(self, path: str) -> str:
         where = f"entries[{self._count}]"
         named(f"{where}.path", refs.check_manifest_path, path)
-        if path in self.files or path in self.references:
+        if path in self.files or path in self.references or path in self.kept:
             raise errors.InvalidField.of(f"{where}.path", f"{path!r} appears twice")
         self._count_one()
         return where
@@ -205,6 +214,11 @@ class Manifest:
                         "entries.path", f"{path[:slash]!r} is both a file and a folder"
                     )
                 slash = path.rfind("/", 0, slash)
+
+
+def _check_size(where: str, size: int) -> None:
+    if not 0 <= size <= SIZE_LIMIT:
+        raise errors.InvalidField.of(f"{where}.size", f"is {size}; expected 0 to 2^62")
 
 
 def parse_digest(field: str, text: str) -> bytes:

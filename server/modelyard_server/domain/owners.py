@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
@@ -17,11 +17,21 @@ from modelyard_server.domain.principals import Principal
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# Built once: making a statement takes longer than running it.
+_ENTITY = select(Entity).where(Entity.name == bindparam("entity"))
+_PROJECT = (
+    select(Project)
+    .join(Entity, Entity.id == Project.entity_id)
+    .where(Entity.name == bindparam("entity"), Project.name == bindparam("project"))
+)
+
 
 def find_entity(session: Session, principal: Principal, name: str) -> Entity:
     """The entity a caller may read; empty: their own. Raises NotFound, also where it is not theirs."""
     name = name or principal.entity
-    row = session.scalar(select(Entity).where(Entity.name == name)) if principal.may_enter(name) else None
+    row: Entity | None = None
+    if principal.may_enter(name):
+        row = session.scalar(_ENTITY, {"entity": name})
     if row is None:
         raise not_found("entity", name)
     return row
@@ -30,11 +40,9 @@ def find_entity(session: Session, principal: Principal, name: str) -> Entity:
 def find_project(session: Session, principal: Principal, entity: str, project: str) -> Project:
     """The project a caller may read; empty: their entity, `uncategorized`. Raises NotFound."""
     entity, project = entity or principal.entity, project or refs.DEFAULT_PROJECT
-    row = None
+    row: Project | None = None
     if principal.may_enter(entity):
-        row = session.scalar(
-            select(Project).join(Entity).where(Entity.name == entity, Project.name == project)
-        )
+        row = session.scalar(_PROJECT, {"entity": entity, "project": project})
     if row is None:
         raise absent.project(session, principal, entity, project)
     return row
@@ -46,7 +54,7 @@ def ensure_entity(session: Session, principal: Principal, name: str) -> Entity:
     field("entity", refs.check_owner, name, "entity")
     if not principal.may_enter(name):
         raise errors.NotAllowed(f"{principal.name} has no right to write to the entity {name!r}")
-    row = session.scalar(select(Entity).where(Entity.name == name))
+    row: Entity | None = session.scalar(_ENTITY, {"entity": name})
     if row is None:
         row = Entity(name=name, created_at=now(session))
         session.add(row)
@@ -59,7 +67,7 @@ def ensure_project(session: Session, principal: Principal, entity: str, project:
     project = project or refs.DEFAULT_PROJECT
     field("project", refs.check_owner, project, "project")
     owner = ensure_entity(session, principal, entity)
-    row = session.scalar(select(Project).where(Project.entity_id == owner.id, Project.name == project))
+    row: Project | None = session.scalar(_PROJECT, {"entity": owner.name, "project": project})
     if row is None:
         row = Project(
             entity_id=owner.id,

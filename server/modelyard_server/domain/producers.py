@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from modelyard_server.db.engine import now
-from modelyard_server.db.tables import ArtifactVersion, Lineage, Project, Run
+from modelyard_server.db.tables import ArtifactVersion, Entity, Lineage, Project, Run
 from modelyard_server.db.upserts import insert_missing
 from modelyard_server.domain import owners
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.uploads import parse_id
 
+# Without the run's config and summary, which may be large.
+_RUN = (
+    select(Run.id, Run.deleted_at, Project.entity_id, Entity.name)
+    .join(Project, Project.id == Run.project_id)
+    .join(Entity, Entity.id == Project.entity_id)
+    .where(Run.id == bindparam("run"))
+)
 
-def find(session: Session, principal: Principal, project: Project, run_id: str) -> Run | None:
-    """The run that the header names; None when it names none. Raises NotFound, InvalidField."""
+
+def find(session: Session, principal: Principal, project: Project, run_id: str) -> str | None:
+    """The id of the run that the header names; None when it names none. Raises NotFound, InvalidField."""
     if not run_id:
         return None
-    run = session.get(Run, parse_id("header.run_id", run_id))
-    owner = session.get(Project, run.project_id) if run else None
-    if run is None or run.deleted_at is not None or owner is None:
+    row = session.execute(_RUN, {"run": parse_id("header.run_id", run_id)}).one_or_none()
+    if row is None or row.deleted_at is not None:
         raise owners.not_found("run", run_id)
     # A run may log into another project of an entity its caller may enter.
-    if owner.entity_id != project.entity_id and not principal.may_enter(
-        owners.entity_of(session, owner).name
-    ):
+    if row.entity_id != project.entity_id and not principal.may_enter(row.name):
         raise owners.not_found("run", run_id)
-    return run
+    found: str = row.id
+    return found
 
 
-def record(session: Session, run: Run, version: ArtifactVersion) -> None:
+def record(session: Session, run_id: str, version: ArtifactVersion) -> None:
     """Records that the run made the version; once more changes nothing."""
     row = {
-        "run_id": run.id,
+        "run_id": run_id,
         "version_id": version.id,
         "relation": "output",
         "use_as": "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
@@ -20,6 +20,21 @@ from modelyard_server.domain.uploads import parse_id
 from modelyard_server.domain.versions import VersionView
 
 DEFAULT_TYPE = "model"
+
+# Built once: making a statement takes longer than running it.
+_LINK = select(Link).where(
+    Link.collection_id == bindparam("model"),
+    Link.version_id == bindparam("version"),
+    Link.deleted_at.is_(None),
+)
+_LAST = select(func.max(Link.linked_at)).where(Link.collection_id == bindparam("model"))
+_SOURCE = select(Collection).where(Collection.id == bindparam("of")).with_for_update(read=True)
+_NAMES = (
+    select(Alias.link_id, Alias.alias)
+    .where(Alias.link_id.in_(bindparam("links", expanding=True)))
+    .order_by(Alias.alias)
+)
+_SOURCES = select(ArtifactVersion).where(ArtifactVersion.id.in_(bindparam("versions", expanding=True)))
 
 
 class LinkView(NamedTuple):
@@ -66,19 +81,16 @@ def link(
         )
     source = _hold_source(session, version)
     home = home_of(session, source)
-    place = owners.ensure_project(
-        session, principal, parsed.entity or home.entity, parsed.project or refs.REGISTRY_PROJECT
-    )
+    entity = parsed.entity or home.entity
+    place = owners.ensure_project(session, principal, entity, parsed.project or refs.REGISTRY_PROJECT)
     model = _open_model(session, principal, place, parsed.name, source.type)
-    row = session.scalar(
-        select(Link).where(
-            Link.collection_id == model.id, Link.version_id == version.id, Link.deleted_at.is_(None)
-        )
-    )
+    row: Link | None = session.scalar(_LINK, {"model": model.id, "version": version.id})
     created = row is None
+    time = _after_last_call(session, model)
     if row is None:
-        row = _new_link(session, principal, model, version, home)
-    row.linked_at = _after_last_call(session, model)
+        there = Home(entity, place.name, model.name, model.type, place.id, model.id)
+        row = _new_link(session, principal, model, version, home, there)
+    row.linked_at = time
     if version.expires_at is not None:
         version.expires_at = None
         details = {"collection": home.name, "version": f"v{version.number}", "version_id": version.id}
@@ -135,11 +147,10 @@ def describe(session: Session, principal: Principal, links: Sequence[Link]) -> l
     names: dict[str, list[str]] = {}
     sources: list[ArtifactVersion] = []
     for batch in batches([row.id for row in links]):
-        standing = select(Alias.link_id, Alias.alias).where(Alias.link_id.in_(batch)).order_by(Alias.alias)
-        for link_id, alias in session.execute(standing):
+        for link_id, alias in session.execute(_NAMES, {"links": batch}):
             names.setdefault(str(link_id), []).append(alias)
     for batch in batches(sorted({row.version_id for row in links})):
-        sources += session.scalars(select(ArtifactVersion).where(ArtifactVersion.id.in_(batch)))
+        sources += session.scalars(_SOURCES, {"versions": batch})
     views = {
         view.version.id: view
         for view in versions.describe(session, sources, principal=principal)
@@ -153,9 +164,7 @@ def describe(session: Session, principal: Principal, links: Sequence[Link]) -> l
 
 def _hold_source(session: Session, version: ArtifactVersion) -> Collection:
     """The version's artifact, held so that the version cannot be deleted under the link."""
-    source = session.scalars(
-        select(Collection).where(Collection.id == version.collection_id).with_for_update(read=True)
-    ).one()
+    source = session.scalars(_SOURCE, {"of": version.collection_id}).one()
     session.refresh(version)
     if not expiry.is_live(session, version):
         raise owners.not_found("version", version.id)
@@ -176,7 +185,12 @@ def _open_model(
 
 
 def _new_link(
-    session: Session, principal: Principal, model: Collection, version: ArtifactVersion, source: Home
+    session: Session,
+    principal: Principal,
+    model: Collection,
+    version: ArtifactVersion,
+    source: Home,
+    target: Home,
 ) -> Link:
     row = Link(
         id=new_id(),
@@ -191,7 +205,7 @@ def _new_link(
     model.next_version += 1
     model.updated_at = now(session)
     session.add(row)
-    record_link(session, principal, "linked", row, version, source, home_of(session, model))
+    record_link(session, principal, "linked", row, version, source, target)
     return row
 
 
@@ -224,5 +238,5 @@ def record_link(
 
 def _after_last_call(session: Session, model: Collection) -> int:
     """Now, but behind every earlier call: transactions may begin in another order than they lock."""
-    last = session.scalar(select(func.max(Link.linked_at)).where(Link.collection_id == model.id))
+    last: int | None = session.scalar(_LAST, {"model": model.id})
     return max(now(session), (last or 0) + 1)

@@ -16,8 +16,7 @@ from modelyard import errors
 from modelyard.chunking import Chunk
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server import failpoints
-from modelyard_server.db.tables import ArtifactVersion
-from modelyard_server.domain import commits, manifest_rows, requests, uploads, versions
+from modelyard_server.domain import commits, manifest_rows, requests, uploads
 from modelyard_server.domain.commits import VersionDraft
 from modelyard_server.domain.manifests import KeptFile, Manifest, ReferenceDraft, parse_digest
 from modelyard_server.domain.principals import Principal
@@ -64,8 +63,21 @@ class CommitMethods:
     def CommitEqualContent(
         self, request: pb.CommitEqualContentRequest, call: Call
     ) -> pb.CommitEqualContentResponse:
-        version = commits.commit_equal(call.session, call.principal, _draft(request.header))
-        return pb.CommitEqualContentResponse(version=_message(call.session, version))
+        draft = _draft(request.header)
+        if not request.entries:
+            found = commits.commit_equal(call.session, call.principal, draft)
+            return pb.CommitEqualContentResponse(version=version_message(found))
+        manifest = _known(request, draft)
+        done = commits.commit_known(
+            call.session, call.principal, draft, manifest, manifest.finish(draft.digest)
+        )
+        if done is not None:
+            version, created = done
+            return pb.CommitEqualContentResponse(version=version_message(version), created=created)
+        if not request.open_upload:
+            raise errors.ChunksMissing("not all of the files are stored; upload them")
+        upload = uploads.create(call.session, call.principal, draft.entity, draft.project)
+        return pb.CommitEqualContentResponse(upload_id=upload.id)
 
     async def UploadModelArtifact(
         self, stream: AsyncIterator[pb.UploadModelArtifactRequest], call: StreamCall
@@ -119,7 +131,7 @@ class CommitMethods:
             if whole is None:
                 raise errors.RetryTransaction("the reply of this request has just gone; repeat the call")
             version, created = commits.commit(session, call.principal, upload_id, draft, manifest, whole)
-            reply = response(version=_message(session, version), created=created)
+            reply = response(version=version_message(version), created=created)
             request.finish(session, reply.SerializeToString())
             return reply
 
@@ -179,11 +191,6 @@ class _Request:
             requests.finish(session, self.principal, self.method, self.request_id, reply)
 
 
-def _message(session: Session, version: ArtifactVersion) -> pb.ModelArtifactVersion:
-    session.flush()
-    return version_message(versions.describe(session, [version])[0])
-
-
 def _draft(header: pb.VersionHeader) -> VersionDraft:
     raw = VersionDraft(
         entity=header.entity,
@@ -212,12 +219,29 @@ def _add_entries(manifest: Manifest, message: pb.CommitModelArtifactRequest) -> 
     for entry in message.entries:
         chunks = [Chunk(chunk.digest, chunk.size) for chunk in entry.chunks]
         if entry.reference_uri:
-            if chunks or entry.digest:
-                raise errors.InvalidField.of(
-                    "entries.reference_uri", "an entry is a file or a reference, not both"
-                )
-            manifest.add_reference(entry.path, entry.reference_uri, entry.reference_tag, entry.size)
+            _add_reference(manifest, entry)
         elif entry.continued:
             manifest.continue_file(entry.path, chunks)
         else:
             manifest.add_file(entry.path, chunks, size=entry.size, digest=entry.digest, sha256=entry.sha256)
+
+
+def _known(request: pb.CommitEqualContentRequest, draft: VersionDraft) -> Manifest:
+    """The manifest of files that are named by their digest."""
+    if draft.base_version_id:
+        raise errors.InvalidField.of("header.base_version_id", "goes with CommitModelArtifact only")
+    manifest = Manifest()
+    for index, entry in enumerate(request.entries):
+        if entry.chunks or entry.continued:
+            raise errors.InvalidField.of(f"entries[{index}].chunks", "go with CommitModelArtifact only")
+        if entry.reference_uri:
+            _add_reference(manifest, entry)
+        else:
+            manifest.add_known(entry.path, size=entry.size, digest=entry.digest, sha256=entry.sha256)
+    return manifest
+
+
+def _add_reference(manifest: Manifest, entry: pb.ManifestEntry) -> None:
+    if entry.chunks or entry.digest:
+        raise errors.InvalidField.of("entries.reference_uri", "an entry is a file or a reference, not both")
+    manifest.add_reference(entry.path, entry.reference_uri, entry.reference_tag, entry.size)

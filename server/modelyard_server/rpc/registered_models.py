@@ -149,7 +149,7 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
         return pb.DeleteRegisteredModelVersionResponse()
 
     def UpdateAliases(self, request: pb.UpdateAliasesRequest, call: Call) -> pb.UpdateAliasesResponse:
-        row = _collection(call, request)
+        row = _collection(call, request, lock=True)
         changes = [
             Change(
                 update.alias,
@@ -158,7 +158,7 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
             )
             for update in request.updates
         ]
-        positions = aliases.update(call.session, call.principal, catalog.lock(call.session, row), changes)
+        positions = aliases.update(call.session, call.principal, row, changes)
         return pb.UpdateAliasesResponse(
             aliases=[
                 pb.AliasPosition(alias=alias, version=f"v{spot.number}") for alias, spot in positions.items()
@@ -191,7 +191,9 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
         return pb.ListAliasChangesResponse(changes=shown, next_page_token=token)
 
 
-def _collection(call: Call, request: pb.UpdateAliasesRequest | pb.ListAliasChangesRequest) -> Collection:
+def _collection(
+    call: Call, request: pb.UpdateAliasesRequest | pb.ListAliasChangesRequest, *, lock: bool = False
+) -> Collection:
     """The artifact or registered model whose aliases a request is about."""
     arguments.one_of(collection_id=request.collection_id, ref=request.ref)
     return catalog.find(
@@ -201,6 +203,7 @@ def _collection(call: Call, request: pb.UpdateAliasesRequest | pb.ListAliasChang
         id_=request.collection_id,
         ref=request.ref,
         field="collection_id",
+        lock=lock,
     )
 
 

@@ -2534,7 +2534,13 @@ type CommitEqualContentRequest struct {
 	Header *VersionHeader `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
 	// Key for safe retries, at most 128 characters; header.request_id is not
 	// used. Default: none.
-	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The whole manifest, as many entries as fit a message of 4 MiB: references,
+	// and files by their digest, without chunks. Default: none.
+	Entries []*ManifestEntry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Where the entity does not have all of their files: opens an upload, as
+	// CreateUpload does. Default: refuse with CHUNKS_MISSING.
+	OpenUpload    bool `protobuf:"varint,4,opt,name=open_upload,json=openUpload,proto3" json:"open_upload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2583,11 +2589,29 @@ func (x *CommitEqualContentRequest) GetRequestId() string {
 	return ""
 }
 
+func (x *CommitEqualContentRequest) GetEntries() []*ManifestEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *CommitEqualContentRequest) GetOpenUpload() bool {
+	if x != nil {
+		return x.OpenUpload
+	}
+	return false
+}
+
 // Reply of CommitEqualContent.
 type CommitEqualContentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The version.
-	Version       *ModelArtifactVersion `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// The version; not set where an upload was opened.
+	Version *ModelArtifactVersion `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	// False when a live version of the name has this content already.
+	Created bool `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	// The upload that was opened, for the missing chunks and CommitModelArtifact.
+	UploadId      string `protobuf:"bytes,3,opt,name=upload_id,json=uploadId,proto3" json:"upload_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2627,6 +2651,20 @@ func (x *CommitEqualContentResponse) GetVersion() *ModelArtifactVersion {
 		return x.Version
 	}
 	return nil
+}
+
+func (x *CommitEqualContentResponse) GetCreated() bool {
+	if x != nil {
+		return x.Created
+	}
+	return false
+}
+
+func (x *CommitEqualContentResponse) GetUploadId() string {
+	if x != nil {
+		return x.UploadId
+	}
+	return ""
 }
 
 // Message of UploadModelArtifact. The first has the header; each file starts
@@ -3788,13 +3826,18 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\aentries\x18\x03 \x03(\v2\x1b.modelyard.v1.ManifestEntryR\aentries\"u\n" +
 	"\x1bCommitModelArtifactResponse\x12<\n" +
 	"\aversion\x18\x01 \x01(\v2\".modelyard.v1.ModelArtifactVersionR\aversion\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\bR\acreated\"o\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\"\xc7\x01\n" +
 	"\x19CommitEqualContentRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.modelyard.v1.VersionHeaderR\x06header\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x02 \x01(\tR\trequestId\"Z\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x125\n" +
+	"\aentries\x18\x03 \x03(\v2\x1b.modelyard.v1.ManifestEntryR\aentries\x12\x1f\n" +
+	"\vopen_upload\x18\x04 \x01(\bR\n" +
+	"openUpload\"\x91\x01\n" +
 	"\x1aCommitEqualContentResponse\x12<\n" +
-	"\aversion\x18\x01 \x01(\v2\".modelyard.v1.ModelArtifactVersionR\aversion\"y\n" +
+	"\aversion\x18\x01 \x01(\v2\".modelyard.v1.ModelArtifactVersionR\aversion\x12\x18\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\x12\x1b\n" +
+	"\tupload_id\x18\x03 \x01(\tR\buploadId\"y\n" +
 	"\x1aUploadModelArtifactRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.modelyard.v1.VersionHeaderR\x06header\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
@@ -4012,63 +4055,64 @@ var file_modelyard_v1_model_artifact_proto_depIdxs = []int32{
 	6,  // 29: modelyard.v1.CommitModelArtifactRequest.entries:type_name -> modelyard.v1.ManifestEntry
 	5,  // 30: modelyard.v1.CommitModelArtifactResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
 	33, // 31: modelyard.v1.CommitEqualContentRequest.header:type_name -> modelyard.v1.VersionHeader
-	5,  // 32: modelyard.v1.CommitEqualContentResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
-	33, // 33: modelyard.v1.UploadModelArtifactRequest.header:type_name -> modelyard.v1.VersionHeader
-	5,  // 34: modelyard.v1.UploadModelArtifactResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
-	42, // 35: modelyard.v1.DownloadFilesRequest.ranges:type_name -> modelyard.v1.FileRange
-	5,  // 36: modelyard.v1.UseModelArtifactVersionResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
-	1,  // 37: modelyard.v1.GetLineageRequest.direction:type_name -> modelyard.v1.LineageDirection
-	2,  // 38: modelyard.v1.LineageEdge.relation:type_name -> modelyard.v1.LineageRelation
-	58, // 39: modelyard.v1.LineageRun.state:type_name -> modelyard.v1.RunState
-	4,  // 40: modelyard.v1.LineageVersion.linked_to:type_name -> modelyard.v1.LinkedTo
-	49, // 41: modelyard.v1.GetLineageResponse.runs:type_name -> modelyard.v1.LineageRun
-	50, // 42: modelyard.v1.GetLineageResponse.versions:type_name -> modelyard.v1.LineageVersion
-	48, // 43: modelyard.v1.GetLineageResponse.edges:type_name -> modelyard.v1.LineageEdge
-	59, // 44: modelyard.v1.ModelArtifactVersion.MetadataEntry.value:type_name -> modelyard.v1.Value
-	59, // 45: modelyard.v1.VersionHeader.MetadataEntry.value:type_name -> modelyard.v1.Value
-	7,  // 46: modelyard.v1.ModelArtifactService.CreateModelArtifact:input_type -> modelyard.v1.CreateModelArtifactRequest
-	9,  // 47: modelyard.v1.ModelArtifactService.ListModelArtifactTypes:input_type -> modelyard.v1.ListModelArtifactTypesRequest
-	12, // 48: modelyard.v1.ModelArtifactService.GetModelArtifact:input_type -> modelyard.v1.GetModelArtifactRequest
-	14, // 49: modelyard.v1.ModelArtifactService.ListModelArtifacts:input_type -> modelyard.v1.ListModelArtifactsRequest
-	16, // 50: modelyard.v1.ModelArtifactService.UpdateModelArtifact:input_type -> modelyard.v1.UpdateModelArtifactRequest
-	18, // 51: modelyard.v1.ModelArtifactService.DeleteModelArtifact:input_type -> modelyard.v1.DeleteModelArtifactRequest
-	20, // 52: modelyard.v1.ModelArtifactService.GetModelArtifactVersion:input_type -> modelyard.v1.GetModelArtifactVersionRequest
-	22, // 53: modelyard.v1.ModelArtifactService.BatchGetModelArtifactVersions:input_type -> modelyard.v1.BatchGetModelArtifactVersionsRequest
-	25, // 54: modelyard.v1.ModelArtifactService.ListModelArtifactVersions:input_type -> modelyard.v1.ListModelArtifactVersionsRequest
-	27, // 55: modelyard.v1.ModelArtifactService.UpdateModelArtifactVersion:input_type -> modelyard.v1.UpdateModelArtifactVersionRequest
-	29, // 56: modelyard.v1.ModelArtifactService.DeleteModelArtifactVersion:input_type -> modelyard.v1.DeleteModelArtifactVersionRequest
-	31, // 57: modelyard.v1.ModelArtifactService.ListModelArtifactFiles:input_type -> modelyard.v1.ListModelArtifactFilesRequest
-	34, // 58: modelyard.v1.ModelArtifactService.CommitModelArtifact:input_type -> modelyard.v1.CommitModelArtifactRequest
-	36, // 59: modelyard.v1.ModelArtifactService.CommitEqualContent:input_type -> modelyard.v1.CommitEqualContentRequest
-	38, // 60: modelyard.v1.ModelArtifactService.UploadModelArtifact:input_type -> modelyard.v1.UploadModelArtifactRequest
-	40, // 61: modelyard.v1.ModelArtifactService.DownloadFile:input_type -> modelyard.v1.DownloadFileRequest
-	43, // 62: modelyard.v1.ModelArtifactService.DownloadFiles:input_type -> modelyard.v1.DownloadFilesRequest
-	45, // 63: modelyard.v1.ModelArtifactService.UseModelArtifactVersion:input_type -> modelyard.v1.UseModelArtifactVersionRequest
-	47, // 64: modelyard.v1.ModelArtifactService.GetLineage:input_type -> modelyard.v1.GetLineageRequest
-	8,  // 65: modelyard.v1.ModelArtifactService.CreateModelArtifact:output_type -> modelyard.v1.CreateModelArtifactResponse
-	11, // 66: modelyard.v1.ModelArtifactService.ListModelArtifactTypes:output_type -> modelyard.v1.ListModelArtifactTypesResponse
-	13, // 67: modelyard.v1.ModelArtifactService.GetModelArtifact:output_type -> modelyard.v1.GetModelArtifactResponse
-	15, // 68: modelyard.v1.ModelArtifactService.ListModelArtifacts:output_type -> modelyard.v1.ListModelArtifactsResponse
-	17, // 69: modelyard.v1.ModelArtifactService.UpdateModelArtifact:output_type -> modelyard.v1.UpdateModelArtifactResponse
-	19, // 70: modelyard.v1.ModelArtifactService.DeleteModelArtifact:output_type -> modelyard.v1.DeleteModelArtifactResponse
-	21, // 71: modelyard.v1.ModelArtifactService.GetModelArtifactVersion:output_type -> modelyard.v1.GetModelArtifactVersionResponse
-	24, // 72: modelyard.v1.ModelArtifactService.BatchGetModelArtifactVersions:output_type -> modelyard.v1.BatchGetModelArtifactVersionsResponse
-	26, // 73: modelyard.v1.ModelArtifactService.ListModelArtifactVersions:output_type -> modelyard.v1.ListModelArtifactVersionsResponse
-	28, // 74: modelyard.v1.ModelArtifactService.UpdateModelArtifactVersion:output_type -> modelyard.v1.UpdateModelArtifactVersionResponse
-	30, // 75: modelyard.v1.ModelArtifactService.DeleteModelArtifactVersion:output_type -> modelyard.v1.DeleteModelArtifactVersionResponse
-	32, // 76: modelyard.v1.ModelArtifactService.ListModelArtifactFiles:output_type -> modelyard.v1.ListModelArtifactFilesResponse
-	35, // 77: modelyard.v1.ModelArtifactService.CommitModelArtifact:output_type -> modelyard.v1.CommitModelArtifactResponse
-	37, // 78: modelyard.v1.ModelArtifactService.CommitEqualContent:output_type -> modelyard.v1.CommitEqualContentResponse
-	39, // 79: modelyard.v1.ModelArtifactService.UploadModelArtifact:output_type -> modelyard.v1.UploadModelArtifactResponse
-	41, // 80: modelyard.v1.ModelArtifactService.DownloadFile:output_type -> modelyard.v1.DownloadFileResponse
-	44, // 81: modelyard.v1.ModelArtifactService.DownloadFiles:output_type -> modelyard.v1.DownloadFilesResponse
-	46, // 82: modelyard.v1.ModelArtifactService.UseModelArtifactVersion:output_type -> modelyard.v1.UseModelArtifactVersionResponse
-	51, // 83: modelyard.v1.ModelArtifactService.GetLineage:output_type -> modelyard.v1.GetLineageResponse
-	65, // [65:84] is the sub-list for method output_type
-	46, // [46:65] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	6,  // 32: modelyard.v1.CommitEqualContentRequest.entries:type_name -> modelyard.v1.ManifestEntry
+	5,  // 33: modelyard.v1.CommitEqualContentResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
+	33, // 34: modelyard.v1.UploadModelArtifactRequest.header:type_name -> modelyard.v1.VersionHeader
+	5,  // 35: modelyard.v1.UploadModelArtifactResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
+	42, // 36: modelyard.v1.DownloadFilesRequest.ranges:type_name -> modelyard.v1.FileRange
+	5,  // 37: modelyard.v1.UseModelArtifactVersionResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
+	1,  // 38: modelyard.v1.GetLineageRequest.direction:type_name -> modelyard.v1.LineageDirection
+	2,  // 39: modelyard.v1.LineageEdge.relation:type_name -> modelyard.v1.LineageRelation
+	58, // 40: modelyard.v1.LineageRun.state:type_name -> modelyard.v1.RunState
+	4,  // 41: modelyard.v1.LineageVersion.linked_to:type_name -> modelyard.v1.LinkedTo
+	49, // 42: modelyard.v1.GetLineageResponse.runs:type_name -> modelyard.v1.LineageRun
+	50, // 43: modelyard.v1.GetLineageResponse.versions:type_name -> modelyard.v1.LineageVersion
+	48, // 44: modelyard.v1.GetLineageResponse.edges:type_name -> modelyard.v1.LineageEdge
+	59, // 45: modelyard.v1.ModelArtifactVersion.MetadataEntry.value:type_name -> modelyard.v1.Value
+	59, // 46: modelyard.v1.VersionHeader.MetadataEntry.value:type_name -> modelyard.v1.Value
+	7,  // 47: modelyard.v1.ModelArtifactService.CreateModelArtifact:input_type -> modelyard.v1.CreateModelArtifactRequest
+	9,  // 48: modelyard.v1.ModelArtifactService.ListModelArtifactTypes:input_type -> modelyard.v1.ListModelArtifactTypesRequest
+	12, // 49: modelyard.v1.ModelArtifactService.GetModelArtifact:input_type -> modelyard.v1.GetModelArtifactRequest
+	14, // 50: modelyard.v1.ModelArtifactService.ListModelArtifacts:input_type -> modelyard.v1.ListModelArtifactsRequest
+	16, // 51: modelyard.v1.ModelArtifactService.UpdateModelArtifact:input_type -> modelyard.v1.UpdateModelArtifactRequest
+	18, // 52: modelyard.v1.ModelArtifactService.DeleteModelArtifact:input_type -> modelyard.v1.DeleteModelArtifactRequest
+	20, // 53: modelyard.v1.ModelArtifactService.GetModelArtifactVersion:input_type -> modelyard.v1.GetModelArtifactVersionRequest
+	22, // 54: modelyard.v1.ModelArtifactService.BatchGetModelArtifactVersions:input_type -> modelyard.v1.BatchGetModelArtifactVersionsRequest
+	25, // 55: modelyard.v1.ModelArtifactService.ListModelArtifactVersions:input_type -> modelyard.v1.ListModelArtifactVersionsRequest
+	27, // 56: modelyard.v1.ModelArtifactService.UpdateModelArtifactVersion:input_type -> modelyard.v1.UpdateModelArtifactVersionRequest
+	29, // 57: modelyard.v1.ModelArtifactService.DeleteModelArtifactVersion:input_type -> modelyard.v1.DeleteModelArtifactVersionRequest
+	31, // 58: modelyard.v1.ModelArtifactService.ListModelArtifactFiles:input_type -> modelyard.v1.ListModelArtifactFilesRequest
+	34, // 59: modelyard.v1.ModelArtifactService.CommitModelArtifact:input_type -> modelyard.v1.CommitModelArtifactRequest
+	36, // 60: modelyard.v1.ModelArtifactService.CommitEqualContent:input_type -> modelyard.v1.CommitEqualContentRequest
+	38, // 61: modelyard.v1.ModelArtifactService.UploadModelArtifact:input_type -> modelyard.v1.UploadModelArtifactRequest
+	40, // 62: modelyard.v1.ModelArtifactService.DownloadFile:input_type -> modelyard.v1.DownloadFileRequest
+	43, // 63: modelyard.v1.ModelArtifactService.DownloadFiles:input_type -> modelyard.v1.DownloadFilesRequest
+	45, // 64: modelyard.v1.ModelArtifactService.UseModelArtifactVersion:input_type -> modelyard.v1.UseModelArtifactVersionRequest
+	47, // 65: modelyard.v1.ModelArtifactService.GetLineage:input_type -> modelyard.v1.GetLineageRequest
+	8,  // 66: modelyard.v1.ModelArtifactService.CreateModelArtifact:output_type -> modelyard.v1.CreateModelArtifactResponse
+	11, // 67: modelyard.v1.ModelArtifactService.ListModelArtifactTypes:output_type -> modelyard.v1.ListModelArtifactTypesResponse
+	13, // 68: modelyard.v1.ModelArtifactService.GetModelArtifact:output_type -> modelyard.v1.GetModelArtifactResponse
+	15, // 69: modelyard.v1.ModelArtifactService.ListModelArtifacts:output_type -> modelyard.v1.ListModelArtifactsResponse
+	17, // 70: modelyard.v1.ModelArtifactService.UpdateModelArtifact:output_type -> modelyard.v1.UpdateModelArtifactResponse
+	19, // 71: modelyard.v1.ModelArtifactService.DeleteModelArtifact:output_type -> modelyard.v1.DeleteModelArtifactResponse
+	21, // 72: modelyard.v1.ModelArtifactService.GetModelArtifactVersion:output_type -> modelyard.v1.GetModelArtifactVersionResponse
+	24, // 73: modelyard.v1.ModelArtifactService.BatchGetModelArtifactVersions:output_type -> modelyard.v1.BatchGetModelArtifactVersionsResponse
+	26, // 74: modelyard.v1.ModelArtifactService.ListModelArtifactVersions:output_type -> modelyard.v1.ListModelArtifactVersionsResponse
+	28, // 75: modelyard.v1.ModelArtifactService.UpdateModelArtifactVersion:output_type -> modelyard.v1.UpdateModelArtifactVersionResponse
+	30, // 76: modelyard.v1.ModelArtifactService.DeleteModelArtifactVersion:output_type -> modelyard.v1.DeleteModelArtifactVersionResponse
+	32, // 77: modelyard.v1.ModelArtifactService.ListModelArtifactFiles:output_type -> modelyard.v1.ListModelArtifactFilesResponse
+	35, // 78: modelyard.v1.ModelArtifactService.CommitModelArtifact:output_type -> modelyard.v1.CommitModelArtifactResponse
+	37, // 79: modelyard.v1.ModelArtifactService.CommitEqualContent:output_type -> modelyard.v1.CommitEqualContentResponse
+	39, // 80: modelyard.v1.ModelArtifactService.UploadModelArtifact:output_type -> modelyard.v1.UploadModelArtifactResponse
+	41, // 81: modelyard.v1.ModelArtifactService.DownloadFile:output_type -> modelyard.v1.DownloadFileResponse
+	44, // 82: modelyard.v1.ModelArtifactService.DownloadFiles:output_type -> modelyard.v1.DownloadFilesResponse
+	46, // 83: modelyard.v1.ModelArtifactService.UseModelArtifactVersion:output_type -> modelyard.v1.UseModelArtifactVersionResponse
+	51, // 84: modelyard.v1.ModelArtifactService.GetLineage:output_type -> modelyard.v1.GetLineageResponse
+	66, // [66:85] is the sub-list for method output_type
+	47, // [47:66] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_model_artifact_proto_init() }

@@ -92,10 +92,13 @@ type ModelArtifactServiceClient interface {
 	// Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
 	// TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
 	CommitModelArtifact(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[CommitModelArtifactRequest, CommitModelArtifactResponse], error)
-	// Makes a version of content that a live version of the name has already:
-	// that version comes back and takes the aliases, as from CommitModelArtifact,
-	// without an upload. Errors: NOT_FOUND when no live version of the name has
-	// header.digest.
+	// Makes a version of content that is stored already, without an upload. A
+	// live version of the name that has the content comes back and takes the
+	// aliases, as from CommitModelArtifact; else, where the entries are given, a
+	// version is made of them. Errors: NOT_FOUND when no live version of the name
+	// has header.digest and no entries are given, FAILED_PRECONDITION
+	// CHUNKS_MISSING when the entity does not have all of their files, and those
+	// of CommitModelArtifact.
 	CommitEqualContent(ctx context.Context, in *CommitEqualContentRequest, opts ...grpc.CallOption) (*CommitEqualContentResponse, error)
 	// The simple upload, one call: a header, then for each file its path and
 	// its bytes in any number of messages. Nothing is visible before the end.
@@ -391,10 +394,13 @@ type ModelArtifactServiceServer interface {
 	// Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
 	// TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
 	CommitModelArtifact(grpc.ClientStreamingServer[CommitModelArtifactRequest, CommitModelArtifactResponse]) error
-	// Makes a version of content that a live version of the name has already:
-	// that version comes back and takes the aliases, as from CommitModelArtifact,
-	// without an upload. Errors: NOT_FOUND when no live version of the name has
-	// header.digest.
+	// Makes a version of content that is stored already, without an upload. A
+	// live version of the name that has the content comes back and takes the
+	// aliases, as from CommitModelArtifact; else, where the entries are given, a
+	// version is made of them. Errors: NOT_FOUND when no live version of the name
+	// has header.digest and no entries are given, FAILED_PRECONDITION
+	// CHUNKS_MISSING when the entity does not have all of their files, and those
+	// of CommitModelArtifact.
 	CommitEqualContent(context.Context, *CommitEqualContentRequest) (*CommitEqualContentResponse, error)
 	// The simple upload, one call: a header, then for each file its path and
 	// its bytes in any number of messages. Nothing is visible before the end.

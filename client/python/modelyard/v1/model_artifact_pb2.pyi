@@ -1347,23 +1347,37 @@ class CommitEqualContentRequest(_message.Message):
 
     HEADER_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    OPEN_UPLOAD_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Key for safe retries, at most 128 characters; header.request_id is not
     used. Default: none.
     """
+    open_upload: _builtins.bool
+    """Where the entity does not have all of their files: opens an upload, as
+    CreateUpload does. Default: refuse with CHUNKS_MISSING.
+    """
     @_builtins.property
     def header(self) -> Global___VersionHeader:
         """What the version is to be; `digest` is required and says which content."""
+
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManifestEntry]:
+        """The whole manifest, as many entries as fit a message of 4 MiB: references,
+        and files by their digest, without chunks. Default: none.
+        """
 
     def __init__(
         self,
         *,
         header: Global___VersionHeader | None = ...,
         request_id: _builtins.str = ...,
+        entries: _abc.Iterable[Global___ManifestEntry] | None = ...,
+        open_upload: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["header", b"header", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "header", b"header", "open_upload", b"open_upload", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1376,18 +1390,26 @@ class CommitEqualContentResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSION_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    UPLOAD_ID_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    """False when a live version of the name has this content already."""
+    upload_id: _builtins.str
+    """The upload that was opened, for the missing chunks and CommitModelArtifact."""
     @_builtins.property
     def version(self) -> Global___ModelArtifactVersion:
-        """The version."""
+        """The version; not set where an upload was opened."""
 
     def __init__(
         self,
         *,
         version: Global___ModelArtifactVersion | None = ...,
+        created: _builtins.bool = ...,
+        upload_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "upload_id", b"upload_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

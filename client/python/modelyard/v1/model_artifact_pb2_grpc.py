@@ -254,10 +254,13 @@ class ModelArtifactServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CommitEqualContent(self, request, context):
-        """Makes a version of content that a live version of the name has already:
-        that version comes back and takes the aliases, as from CommitModelArtifact,
-        without an upload. Errors: NOT_FOUND when no live version of the name has
-        header.digest.
+        """Makes a version of content that is stored already, without an upload. A
+        live version of the name that has the content comes back and takes the
+        aliases, as from CommitModelArtifact; else, where the entries are given, a
+        version is made of them. Errors: NOT_FOUND when no live version of the name
+        has header.digest and no entries are given, FAILED_PRECONDITION
+        CHUNKS_MISSING when the entity does not have all of their files, and those
+        of CommitModelArtifact.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

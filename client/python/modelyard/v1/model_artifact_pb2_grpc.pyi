@@ -89,10 +89,13 @@ class ModelArtifactServiceStub:
     TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
     """
     CommitEqualContent: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.CommitEqualContentRequest, _model_artifact_pb2.CommitEqualContentResponse]
-    """Makes a version of content that a live version of the name has already:
-    that version comes back and takes the aliases, as from CommitModelArtifact,
-    without an upload. Errors: NOT_FOUND when no live version of the name has
-    header.digest.
+    """Makes a version of content that is stored already, without an upload. A
+    live version of the name that has the content comes back and takes the
+    aliases, as from CommitModelArtifact; else, where the entries are given, a
+    version is made of them. Errors: NOT_FOUND when no live version of the name
+    has header.digest and no entries are given, FAILED_PRECONDITION
+    CHUNKS_MISSING when the entity does not have all of their files, and those
+    of CommitModelArtifact.
     """
     UploadModelArtifact: _grpc.StreamUnaryMultiCallable[_model_artifact_pb2.UploadModelArtifactRequest, _model_artifact_pb2.UploadModelArtifactResponse]
     """The simple upload, one call: a header, then for each file its path and
@@ -179,10 +182,13 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
     """
     CommitEqualContent: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.CommitEqualContentRequest, _model_artifact_pb2.CommitEqualContentResponse]  # type: ignore[assignment]
-    """Makes a version of content that a live version of the name has already:
-    that version comes back and takes the aliases, as from CommitModelArtifact,
-    without an upload. Errors: NOT_FOUND when no live version of the name has
-    header.digest.
+    """Makes a version of content that is stored already, without an upload. A
+    live version of the name that has the content comes back and takes the
+    aliases, as from CommitModelArtifact; else, where the entries are given, a
+    version is made of them. Errors: NOT_FOUND when no live version of the name
+    has header.digest and no entries are given, FAILED_PRECONDITION
+    CHUNKS_MISSING when the entity does not have all of their files, and those
+    of CommitModelArtifact.
     """
     UploadModelArtifact: _aio.StreamUnaryMultiCallable[_model_artifact_pb2.UploadModelArtifactRequest, _model_artifact_pb2.UploadModelArtifactResponse]  # type: ignore[assignment]
     """The simple upload, one call: a header, then for each file its path and
@@ -350,10 +356,13 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_artifact_pb2.CommitEqualContentRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_artifact_pb2.CommitEqualContentResponse, _abc.Awaitable[_model_artifact_pb2.CommitEqualContentResponse]]:
-        """Makes a version of content that a live version of the name has already:
-        that version comes back and takes the aliases, as from CommitModelArtifact,
-        without an upload. Errors: NOT_FOUND when no live version of the name has
-        header.digest.
+        """Makes a version of content that is stored already, without an upload. A
+        live version of the name that has the content comes back and takes the
+        aliases, as from CommitModelArtifact; else, where the entries are given, a
+        version is made of them. Errors: NOT_FOUND when no live version of the name
+        has header.digest and no entries are given, FAILED_PRECONDITION
+        CHUNKS_MISSING when the entity does not have all of their files, and those
+        of CommitModelArtifact.
         """
 
     @_abc_1.abstractmethod

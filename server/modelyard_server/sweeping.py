@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
-from modelyard import errors
+from modelyard import allocator, errors
 from modelyard_server.domain import deletes, requests, runs
 from modelyard_server.rpc.pools import Transactions
 
@@ -33,6 +33,8 @@ async def sweep_forever(transactions: Transactions, seconds: float) -> None:
             log.warning("the sweep goes on later: %s", error)
         except Exception:
             log.exception("the sweep goes on later")
+        # Much is kept for the next large messages; a quiet server should not hold it for days.
+        await asyncio.to_thread(allocator.give_back)
         await asyncio.sleep(seconds * random.uniform(0.8, 1.2))
 
 

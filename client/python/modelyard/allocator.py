@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import sys
-from collections.abc import Callable
+from typing import Any
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -22,8 +22,7 @@ _TRIM_BYTES = 256 << 20
 @functools.cache
 def tune() -> bool:
     """Sets both thresholds for this process, once. False where the C library is not glibc."""
-    mallopt = _mallopt()
-    return mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES) and mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
+    return _mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES) and _mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
 
 
 def tune_server() -> bool:
@@ -32,14 +31,26 @@ def tune_server() -> bool:
     Otherwise each thread keeps what it freed for itself, so that a message that
     goes through several threads is paid for several times.
     """
-    return tune() and _mallopt()(_M_ARENA_MAX, 1)
+    return tune() and _mallopt(_M_ARENA_MAX, 1)
 
 
-def _mallopt() -> Callable[[int, int], bool]:
+def give_back() -> bool:
+    """Gives what is free to the system, some milliseconds a 100 MiB; False where nothing was."""
+    trim = _function("malloc_trim")
+    return trim is not None and bool(trim(ctypes.c_size_t(0)))
+
+
+def _mallopt(option: int, value: int) -> bool:
+    mallopt = _function("mallopt")
+    return mallopt is not None and bool(mallopt(option, value))
+
+
+@functools.cache
+def _function(name: str) -> Any:
+    """A function of glibc; None on other systems."""
     if not sys.platform.startswith("linux"):
-        return lambda _option, _value: False
+        return None
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # musl has no mallopt
-        return lambda _option, _value: False
-    return lambda option, value: bool(mallopt(option, value))
+        return getattr(ctypes.CDLL(None), name, None)
+    except OSError:  # a program that is linked statically
+        return None

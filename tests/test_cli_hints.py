@@ -43,6 +43,12 @@ def test_a_name_that_means_nothing_is_explained(
     assert sentence in refused(3, *arguments)
 
 
+def test_a_list_of_a_project_that_is_not_there_says_so(logged: Path) -> None:
+    done = run_command("artifact", "ls", "hinst")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Nothing found: there is no project 'hinst' in local; did you mean 'hints'?" in done.stderr
+
+
 def test_aliases_are_listed_with_the_version_each_stands_on(logged: Path) -> None:
     (logged / "m.bin").write_text("other weights")
     run_command("log", "m.bin", "--project", "hints", "--name", "reader")

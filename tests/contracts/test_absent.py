@@ -42,6 +42,7 @@ class AbsentContract:
             ),
             ("bert:bset", "version", "'bert' has no alias 'bset'; did you mean 'best'?"),
             ("bert:production", "version", "'bert' has no alias 'production'; there is 'best' and 'latest'"),
+            ("bert:lat", "version", "'bert' has no alias 'lat'; did you mean 'latest'?"),
             ("bert:v7", "version", "'bert' has no v7; its newest version is v2"),
             ("bert:v1", "version", "v1 of 'bert' was deleted or has expired"),
             ("fraud/gone", "name", "there is no artifact or registered model 'gone' in acme/fraud any more"),

@@ -17,7 +17,7 @@ from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entit
 from modelyard_server.domain import expiry
 from modelyard_server.domain.principals import Principal
 
-NEIGHBOURS = 100
+NEIGHBOURS = 50
 """How many names before and after the wanted one are looked at: a project may hold millions."""
 SHOWN = 3
 
@@ -147,9 +147,10 @@ def _like(
     for side, order in ((column >= wanted, column.asc()), (column < wanted, column.desc())):
         near += session.scalars(select(column).where(side, *conditions).order_by(order).limit(NEIGHBOURS))
     folded = {name.casefold(): name for name in near}
-    close = [folded[name] for name in difflib.get_close_matches(wanted.casefold(), folded, n=SHOWN)]
-    if close:
-        return f"; did you mean {_listed(close, 'or')}?"
+    close = difflib.get_close_matches(wanted.casefold(), folded, n=SHOWN)
+    longer = [name for name in folded if name.startswith(wanted.casefold())]
+    if found := list(dict.fromkeys([*close, *longer]))[:SHOWN]:
+        return f"; did you mean {_listed([folded[name] for name in found], 'or')}?"
     return f"; there is {_listed(sorted(near), 'and')}" if 0 < len(near) <= SHOWN else ""
 
 

@@ -25,23 +25,19 @@ def some(items: Iterator[T], limit: int) -> tuple[list[T], bool]:
 
 def print_records(kind: str, items: Iterator[Record], limit: int, json: bool, *, full: bool = False) -> None:
     """A list as a table or as JSON; `full` references where it spans projects."""
-    found, more = some(_known(items), limit)
+    why = ""
+    try:
+        found, more = some(items, limit)
+    except errors.NotFound as error:  # a project that does not exist holds nothing
+        found, more, why = [], False, error.metadata.get("why", "")
     if json:
         print_json({kind: [records.as_json(item) for item in found], "more": more})
         return
     if not found:
-        click.echo("Nothing found.", err=True)
+        click.echo(f"Nothing found: {why}" if why else "Nothing found.", err=True)
         return
     print_table(*table(kind, found, full=full))
     print_rest(len(found), limit, more)
-
-
-def _known(items: Iterator[T]) -> Iterator[T]:
-    """What is found; in a project that does not exist, nothing."""
-    try:
-        yield from items
-    except errors.NotFound:
-        return
 
 
 def table(kind: str, items: Iterable[object], *, full: bool = False) -> tuple[Sequence[str], list[list[str]]]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Table, bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
@@ -33,6 +33,34 @@ OPEN_LIMIT = 10_000
 
 CHUNKS_PER_CALL = 10_000
 
+# Built once: making a statement takes longer than running it.
+_U, _P = (cast(Table, row.__table__) for row in (Upload, Pack))
+_OPEN = select(func.count()).where(
+    _U.c.principal == bindparam("principal"), _U.c.expires_at > bindparam("now")
+)
+_UPLOAD = select(Upload).where(Upload.id == bindparam("id"))
+_LOCKED = _UPLOAD.with_for_update()
+_SHARED = _UPLOAD.with_for_update(read=True, key_share=True)
+_PROLONG = _U.update().where(_U.c.id == bindparam("of")).values(expires_at=bindparam("until"))
+_BEGIN = _P.insert()
+_PUBLISH = (
+    _P.update()
+    .where(_P.c.id == bindparam("of"), _P.c.state == "writing")
+    .values(state="live", size=bindparam("new_size"), changed_at=bindparam("time"))
+)
+_USABLE = select(tables.Chunk.digest, tables.Chunk.id, tables.Chunk.size).where(
+    tables.Chunk.quarantined_at.is_(None)
+)
+_HELD = _USABLE.join(Pin, Pin.chunk_id == tables.Chunk.id).where(Pin.upload_id == bindparam("upload"))
+_PRESENT = (
+    _USABLE.where(
+        tables.Chunk.entity_id == bindparam("entity"),
+        tables.Chunk.digest.in_(bindparam("digests", expanding=True)),
+    )
+    .order_by(tables.Chunk.digest)
+    .with_for_update(read=True, key_share=True)
+)
+
 
 class Stored(NamedTuple):
     """A chunk that an upload holds."""
@@ -47,11 +75,7 @@ def create(session: Session, principal: Principal, entity: str, project: str) ->
     project = project or refs.DEFAULT_PROJECT
     owners.field("project", refs.check_owner, project, "project")
     time = now(session)
-    open_now = session.scalar(
-        select(func.count())
-        .select_from(Upload)
-        .where(Upload.principal == principal.name, Upload.expires_at > time)
-    )
+    open_now = session.scalar(_OPEN, {"principal": principal.name, "now": time})
     if (open_now or 0) >= OPEN_LIMIT:
         raise errors.QuotaExceeded(f"{principal.name} has {OPEN_LIMIT} open uploads; commit or delete some")
     upload = Upload(
@@ -69,8 +93,9 @@ def create(session: Session, principal: Principal, entity: str, project: str) ->
 
 def find(session: Session, principal: Principal, upload_id: str, *, lock: bool = False) -> Upload:
     """The principal's open upload. Raises UploadExpired, also for an id that never was: rows go with time."""
-    query = select(Upload).where(Upload.id == parse_id("upload_id", upload_id))
-    upload = session.scalar(query.with_for_update() if lock else query)
+    upload: Upload | None = session.scalar(
+        _LOCKED if lock else _UPLOAD, {"id": parse_id("upload_id", upload_id)}
+    )
     if upload is not None and upload.principal != principal.name:
         upload = None
     return _open(session, upload_id, upload)
@@ -109,20 +134,17 @@ def pin(session: Session, upload: Upload, chunk_ids: Iterable[int]) -> None:
 
 def held(session: Session, upload: Upload) -> dict[bytes, Stored]:
     """The usable chunks that an upload holds, by digest."""
-    rows = session.execute(
-        select(tables.Chunk.digest, tables.Chunk.id, tables.Chunk.size)
-        .join(Pin, Pin.chunk_id == tables.Chunk.id)
-        .where(Pin.upload_id == upload.id, tables.Chunk.quarantined_at.is_(None))
-    )
+    rows = session.execute(_HELD, {"upload": upload.id})
     return {digest: Stored(id_, size) for digest, id_, size in rows}
 
 
 def begin_pack(session: Session, upload_id: str) -> str:
     """The intent row of a pack, before any byte of it is durable. Raises UploadExpired."""
-    upload = _open(session, upload_id, session.get(Upload, upload_id))
-    pack = Pack(id=new_id(), entity_id=upload.entity_id, size=0, state="writing", changed_at=now(session))
-    session.add(pack)
-    return pack.id
+    upload = _open(session, upload_id, session.scalar(_UPLOAD, {"id": upload_id}))
+    pack_id = new_id()
+    row = {"id": pack_id, "entity_id": upload.entity_id, "size": 0, "state": "writing"}
+    session.execute(_BEGIN, {**row, "changed_at": now(session)})
+    return pack_id
 
 
 def publish_pack(
@@ -134,14 +156,9 @@ def publish_pack(
     took the pack for abandoned, exactly one wins. Raises RetryTransaction when
     fenced off, UploadExpired.
     """
-    locked = select(Upload).where(Upload.id == upload_id).with_for_update(read=True, key_share=True)
-    upload = _open(session, upload_id, session.scalar(locked))
-    won = session.execute(
-        update(Pack)
-        .where(Pack.id == pack_id, Pack.state == "writing")
-        .values(state="live", size=size, changed_at=now(session))
-    )
-    if getattr(won, "rowcount", 0) != 1:
+    upload = _open(session, upload_id, session.scalar(_SHARED, {"id": upload_id}))
+    won = session.connection().execute(_PUBLISH, {"of": pack_id, "new_size": size, "time": now(session)})
+    if won.rowcount != 1:
         raise errors.RetryTransaction(
             "the pack took too long to store and was given up; send its chunks again"
         )
@@ -150,7 +167,7 @@ def publish_pack(
     _insert_chunks(session, upload.entity_id, pack_id, ordered)
     present = _lock_present(session, upload.entity_id, unique)
     pin(session, upload, (stored.id for stored in present.values()))
-    session.execute(update(Upload).where(Upload.id == upload_id).values(expires_at=now(session) + LIFETIME))
+    session.execute(_PROLONG, {"of": upload_id, "until": now(session) + LIFETIME})
 
 
 def check_chunks(chunks: Sequence[Chunk], field: str = "chunks") -> None:
@@ -203,15 +220,6 @@ def _lock_present(session: Session, entity_id: int, digests: Iterable[bytes]) ->
     """The usable chunks among the digests, locked against deletion until the transaction ends."""
     present: dict[bytes, Stored] = {}
     for batch in batches(sorted(digests)):
-        rows = session.execute(
-            select(tables.Chunk.digest, tables.Chunk.id, tables.Chunk.size)
-            .where(
-                tables.Chunk.entity_id == entity_id,
-                tables.Chunk.digest.in_(batch),
-                tables.Chunk.quarantined_at.is_(None),
-            )
-            .order_by(tables.Chunk.digest)
-            .with_for_update(read=True, key_share=True)
-        )
+        rows = session.execute(_PRESENT, {"entity": entity_id, "digests": batch})
         present |= {digest: Stored(id_, size) for digest, id_, size in rows}
     return present

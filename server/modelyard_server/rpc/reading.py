@@ -2,7 +2,7 @@
 
 Uploads fill several packs at a time, so the bytes of a file mostly take turns
 between packs. A run goes on over the pieces that lie in others: each pack is
-asked for many bytes at once, and read from where it was left.
+asked once for all that is wanted of it, and read from where it was left.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from modelyard_server.domain.extents import Piece
 from modelyard_server.packs.store import PackStore, RangeReader
 
 BLOCK_BYTES = 1 << 20
-RUN_BYTES = 16 << 20
-"""What is asked of the store at once; it is read as it is sent, so it costs no memory."""
 RUNS_AT_ONCE = 4
 """Runs that take turns; each holds a connection to a store that is reached by one."""
 PARTS_TOGETHER = 64
@@ -44,21 +42,14 @@ class Run:
         self._key = piece.key
         self._verify = verify
         self._last = piece
-        self._size = piece.length
         self._reader: RangeReader | None = None
 
     def add(self, piece: Piece) -> bool:
-        """Goes on with a piece if it lies there and the run does not get too long; before the first read."""
+        """Goes on with a piece if it lies there; before the first read."""
         last = self._last
-        if (
-            self._size + piece.length > RUN_BYTES
-            or last.offset + last.size != piece.offset
-            or last.skip + last.length != last.size
-            or piece.skip
-        ):
+        if last.offset + last.size != piece.offset or last.skip + last.length != last.size or piece.skip:
             return False
         self._last = piece
-        self._size += piece.length
         return True
 
     def read(self, store: PackStore, part: Sequence[Piece]) -> bytes:

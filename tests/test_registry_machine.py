@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from modelyard import errors
 from modelyard_server.db.tables import ArtifactVersion
-from modelyard_server.domain import alias_history, deletes, registry, versions
+from modelyard_server.domain import alias_history, deletes, shown, versions
 from modelyard_server.domain.aliases import Change
 from tests.parts.yards import ENTITY, Yard, full, sqlite_database
 
@@ -249,7 +249,7 @@ class RegistryMachine(RuleBasedStateMachine):
                 held = None if at is None else shelf.held[at]
                 self._check(f"model-registry/{model}:{alias}", held[1] if isinstance(held, tuple) else None)
                 if at is not None:
-                    link = self.yard.read(registry.find_link, f"{ENTITY}/model-registry/{model}:{alias}")
+                    link = self.yard.read(shown.link_of, f"{ENTITY}/model-registry/{model}:{alias}").link
                     assert link.number == at
 
     @invariant()

@@ -20,7 +20,7 @@ from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import model_artifact_pb2_grpc
 from modelyard_server.db import migrations
 from modelyard_server.db.engine import Database
-from modelyard_server.domain import catalog, events, version_lists, versions
+from modelyard_server.domain import catalog, events, shown, version_lists, versions
 from modelyard_server.domain.principals import LOCAL
 from tests.bench import catalogs, sides
 from tests.bench.bench import Bench, Place, say
@@ -172,7 +172,7 @@ def _growth(
 
 
 def _resolve(database: Database, ref: str) -> Ask:
-    return lambda: database.read(lambda session: versions.look_up(session, LOCAL, ref))
+    return lambda: database.read(lambda session: shown.version_of(session, LOCAL, ref))
 
 
 def _samples(rounds: int, ask: Ask) -> list[float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelyard import errors
-from modelyard_server.domain import catalog, deletes, owners, registry, versions
+from modelyard_server.domain import catalog, deletes, owners, shown, versions
 from modelyard_server.domain.absent import NEIGHBOURS
 from modelyard_server.domain.principals import Principal
 from tests.parts.yards import ENTITY, Yard, full, postgresql_database, sqlite_database
@@ -76,13 +76,13 @@ class AbsentContract:
         yard.log("bert", "a")
         yard.link("bert", "model-registry/Churn")
         with pytest.raises(errors.NotFound, match="'bert' in acme/p is a model artifact"):
-            yard.read(registry.find_link, "acme/p/bert")
+            yard.read(shown.link_of, "acme/p/bert")
         with pytest.raises(errors.NotFound, match="'Churn' in acme/model-registry is a registered model"):
             yard.read(catalog.find, "artifact", ref="acme/model-registry/Churn")
         with pytest.raises(errors.NotFound, match="did you mean 'Churn'"):
             yard.read(catalog.find, "model", ref="acme/model-registry/Churm")
         with pytest.raises(errors.NotFound, match="'Churn' has no alias 'prod'; there is 'latest'"):
-            yard.read(registry.find_link, "acme/model-registry/Churn:prod")
+            yard.read(shown.link_of, "acme/model-registry/Churn:prod")
 
     def test_a_version_past_its_time_says_so(self, yard: Yard) -> None:
         version = yard.log("bert", "a")

@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from modelyard import errors
-from modelyard_server.db.tables import ArtifactVersion
-from modelyard_server.domain import versions
+from modelyard_server.db.tables import ArtifactVersion, Link
+from modelyard_server.domain import registry, shown, versions
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.versions import VersionView
 from tests.parts.yards import ENTITY, Yard, postgresql_database, sqlite_database
@@ -55,34 +55,50 @@ class LookUpContract:
     )
     def test_a_reference_shows_what_the_id_shows(self, yard: Yard, ref: str) -> None:
         version = _widely_linked(yard)
-        shown, through = yard.read(versions.look_up, ref)
-        assert _facts(shown) == _facts(_by_id(yard, version.id))
-        assert (list(shown.aliases), len(shown.linked_to)) == (["a b", "best", "latest"], 4)
+        view, through = yard.read(shown.version_of, ref)
+        assert _facts(view) == _facts(_by_id(yard, version.id))
+        assert (list(view.aliases), len(view.linked_to)) == (["a b", "best", "latest"], 4)
         assert through == (f"{NET}:v0" if ref.startswith(NET) else "")
+        assert _facts(yard.read(shown.version, version.id)) == _facts(view)
+
+    @pytest.mark.parametrize("ref", [NET, f"{NET}:staging", f"{NET}:v0"])
+    def test_a_link_shows_what_the_long_way_shows(self, yard: Yard, ref: str) -> None:
+        version = _widely_linked(yard)
+        view = yard.read(shown.link_of, ref)
+        long = yard.read(
+            lambda session, principal: registry.describe(
+                session, principal, [registry.get_link(session, principal, view.link.id)]
+            )[0]
+        )
+        columns = [column.key for column in Link.__table__.columns]
+        assert [getattr(view.link, key) for key in columns] == [getattr(long.link, key) for key in columns]
+        assert (view.home, list(view.aliases)) == (long.home, ["latest", "live", "staging"])
+        assert view.source is not None
+        assert _facts(view.source) == _facts(_by_id(yard, version.id))
 
     def test_links_in_entities_of_others_are_not_shown(self, yard: Yard) -> None:
         version = _widely_linked(yard)
         own = Yard(yard.database, Principal("ann", ENTITY))
-        shown, _ = own.read(versions.look_up, f"{ENTITY}/p/bert:best")
-        assert len(shown.linked_to) == 3
-        assert _facts(shown) == _facts(_by_id(own, version.id))
+        view, _ = own.read(shown.version_of, f"{ENTITY}/p/bert:best")
+        assert len(view.linked_to) == 3
+        assert _facts(view) == _facts(_by_id(own, version.id))
         with pytest.raises(errors.NotFound):
-            own.read(versions.look_up, f"{ZOO}:v0")
+            own.read(shown.version_of, f"{ZOO}:v0")
 
     def test_what_was_unlinked_is_not_shown(self, yard: Yard) -> None:
         yard.log("bert", "a")
         yard.log("bert", "b")
         yard.link("bert:v0", NET)
         yard.unlink(f"{NET}:v0")
-        shown, _ = yard.read(versions.look_up, f"{ENTITY}/p/bert:v0")
-        assert (list(shown.aliases), list(shown.linked_to)) == ([], [])
+        view, _ = yard.read(shown.version_of, f"{ENTITY}/p/bert:v0")
+        assert (list(view.aliases), list(view.linked_to)) == ([], [])
 
     def test_a_transaction_that_has_begun_sees_its_own_changes(self, yard: Yard) -> None:
         yard.log("bert", "a")
 
         def change(session: Session, principal: Principal) -> str:
             session.execute(text("UPDATE alias SET alias = 'renamed'"))
-            return versions.look_up(session, principal, f"{ENTITY}/p/bert:renamed")[0].version.id
+            return shown.version_of(session, principal, f"{ENTITY}/p/bert:renamed")[0].version.id
 
         yard.write(change)
 
@@ -90,7 +106,7 @@ class LookUpContract:
         yard.log("bert", "a")
         yard.write(lambda session, _: session.execute(text("ALTER TABLE link RENAME TO gone")))
         with pytest.raises(DBAPIError, match="link"):
-            yard.read(versions.look_up, f"{ENTITY}/p/bert")
+            yard.read(shown.version_of, f"{ENTITY}/p/bert")
 
 
 class TestLookUpOnSqlite(LookUpContract):

@@ -30,6 +30,7 @@ from modelyard_server.domain import (
     lineage,
     owners,
     registry,
+    shown,
     version_lists,
     versions,
 )
@@ -119,7 +120,7 @@ class AroundTheRegistryContract:
             (versions.resolve, f"{ENTITY}/{MODEL}"),
             (versions.get, version.id),
             (registry.get_link, link.id),
-            (registry.find_link, f"{ENTITY}/{MODEL}"),
+            (shown.link_of, f"{ENTITY}/{MODEL}"),
         ):
             with pytest.raises(errors.NotFound):
                 stranger.read(rule, argument)
@@ -132,15 +133,13 @@ class AroundTheRegistryContract:
         version = yard.log("bert", "a")
         yard.link("bert", "other/model-registry/Churn")
         reader = Yard(yard.database, Principal("ann", "other"))
-        view = reader.read(
-            lambda s, p: registry.describe(s, p, [registry.find_link(s, p, "other/model-registry/Churn")])[0]
-        )
+        view = reader.read(shown.link_of, "other/model-registry/Churn")
         assert view.source is None
         with pytest.raises(errors.NotFound):
             reader.read(versions.resolve, "other/model-registry/Churn")
         owner = Principal("bob", ENTITY)
-        shown = yard.read(lambda s, _: versions.describe(s, [s.merge(version)], principal=owner)[0])
-        assert shown.linked_to == ()
+        seen = yard.read(lambda s, _: versions.describe(s, [s.merge(version)], principal=owner)[0])
+        assert seen.linked_to == ()
 
     def test_updates_change_what_is_given_and_say_so(self, yard: Yard) -> None:
         version = yard.log("bert", "a")

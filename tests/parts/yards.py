@@ -12,7 +12,17 @@ from sqlalchemy.orm import Session
 
 from modelyard_server.db.engine import Database
 from modelyard_server.db.tables import ArtifactVersion, Base, Collection, Event, Link, Project
-from modelyard_server.domain import aliases, catalog, commits, deletes, events, registry, uploads, versions
+from modelyard_server.domain import (
+    aliases,
+    catalog,
+    commits,
+    deletes,
+    events,
+    registry,
+    shown,
+    uploads,
+    versions,
+)
 from modelyard_server.domain.aliases import Change
 from modelyard_server.domain.commits import VersionDraft
 from modelyard_server.domain.manifests import Manifest
@@ -86,7 +96,8 @@ class Yard:
         """Removes a link."""
 
         def run(session: Session, principal: Principal) -> None:
-            deletes.delete_link(session, principal, registry.find_link(session, principal, full(ref)))
+            link = shown.link_of(session, principal, full(ref)).link
+            deletes.delete_link(session, principal, registry.get_link(session, principal, link.id))
 
         self.write(run)
 

@@ -18,7 +18,7 @@ from sqlalchemy.types import TypeEngine
 
 
 class Lookup:
-    """A SELECT that finds one row at most. Its parameters are plain: text and numbers."""
+    """A SELECT that finds one row at most. Used again and again, so made once."""
 
     def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
         self._statement = statement
@@ -49,6 +49,11 @@ class _Prepared:
         compiled = statement.compile(dialect=dialect)
         self._sql = str(compiled)
         self._constants = dict(compiled.params)
+        ways_in = {
+            name: bind.type.dialect_impl(dialect).bind_processor(dialect)
+            for name, bind in compiled.binds.items()
+        }
+        self._ways_in = {name: convert for name, convert in ways_in.items() if convert is not None}
         self._order = compiled.positiontup if compiled.positional else None
         columns = list(statement.selected_columns)
         self._row: Any = namedtuple("Row", [column.key for column in columns])  # type: ignore[misc]  # known when it runs
@@ -58,6 +63,8 @@ class _Prepared:
     def run(self, engine: Engine, values: Mapping[str, Any]) -> Any:
         """The row, else None. Raises the driver's errors."""
         given: Any = {**self._constants, **values}
+        for name, way_in in self._ways_in.items():
+            given[name] = way_in(given[name])
         if self._order is not None:
             given = [given[name] for name in self._order]
         connection = engine.raw_connection()

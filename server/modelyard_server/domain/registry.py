@@ -13,7 +13,7 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import absent, aliases, catalog, events, expiry, fields, owners, versions
+from modelyard_server.domain import aliases, catalog, events, expiry, fields, owners, versions
 from modelyard_server.domain.homes import Home, home_of, homes
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.uploads import parse_id
@@ -114,31 +114,6 @@ def get_link(session: Session, principal: Principal, link_id: str) -> Link:
     if found is None or not principal.may_enter(found[1]):
         raise owners.not_found("registered model version", link_id)
     return found[0]
-
-
-def find_link(session: Session, principal: Principal, ref: str) -> Link:
-    """The link that a reference stands for now. Raises NotFound, InvalidField."""
-    parsed = owners.field("ref", refs.parse, ref)
-    alias, number = parsed.alias or refs.LATEST, parsed.number
-    entity = parsed.entity or principal.entity
-    project = parsed.project or refs.REGISTRY_PROJECT
-    query = (
-        select(Link)
-        .join(Collection, Collection.id == Link.collection_id)
-        .join(Project, Project.id == Collection.project_id)
-        .join(Entity, Entity.id == Project.entity_id)
-        .where(Entity.name == entity, Project.name == project, Collection.name == parsed.name)
-        .where(Collection.deleted_at.is_(None), Link.deleted_at.is_(None))
-    )
-    if number is None:
-        query = query.join(Alias, Alias.link_id == Link.id).where(Alias.alias == alias)
-    else:
-        query = query.where(Link.number == number)
-    row = session.scalar(query) if principal.may_enter(entity) else None
-    if row is None:
-        named = refs.Ref(entity, project, parsed.name, alias)
-        raise absent.version(session, principal, "registered model version", named, "model")
-    return row
 
 
 def describe(session: Session, principal: Principal, links: Sequence[Link]) -> list[LinkView]:

@@ -1,14 +1,13 @@
 """Versions of artifacts: resolving a reference, showing and changing them.
 
-Looking up a reference is what services call most: one statement from names to
-the version and all that is shown around it, built and compiled once.
+A reference is looked up by one statement from names to the version, built and
+compiled once; `shown` adds to it what is shown around the version.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -21,7 +20,6 @@ from sqlalchemy import (
     cast,
     func,
     literal,
-    literal_column,
     null,
     select,
     union_all,
@@ -31,7 +29,6 @@ from sqlalchemy.orm import Session
 from modelyard import errors, refs
 from modelyard.values import identical
 from modelyard_server.db.engine import now
-from modelyard_server.db.lookups import Lookup
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Id, Link, Project
 from modelyard_server.db.upserts import batches
 from modelyard_server.domain import absent, catalog, events, expiry, fields, owners
@@ -122,31 +119,8 @@ def _looking_up(by_number: bool) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _with_surroundings(found: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
-    """Also the version's aliases, and where it is linked, each as one text: no name holds `/`, `:` or `|`."""
-    alias, link, model = _A.alias("other_alias"), _L.alias("other_link"), _C.alias("model")
-    project, entity = _P.alias("model_project"), _E.alias("model_entity")
-    path = entity.c.name + "/" + project.c.name + "/" + model.c.name
-    target = cast(link.c.id, String) + ":" + path + ":" + cast(link.c.number, String)
-    joined: Any = func.aggregate_strings  # its type knows no constant inside the statement
-    aliases = select(joined(alias.c.alias, literal_column("'/'"))).where(alias.c.version_id == _V.c.id)
-    links = (
-        select(joined(target, literal_column("'|'")))
-        .select_from(
-            link.join(model, model.c.id == link.c.collection_id)
-            .join(project, project.c.id == model.c.project_id)
-            .join(entity, entity.c.id == project.c.entity_id)
-        )
-        .where(link.c.version_id == _V.c.id, link.c.deleted_at.is_(None))
-    )
-    return found.add_columns(
-        aliases.correlate(_V).scalar_subquery().label("aliases"),
-        links.correlate(_V).scalar_subquery().label("links"),
-    )
-
-
-_RESOLVE = {by_number: _looking_up(by_number) for by_number in (False, True)}
-_SHOW = {by_number: Lookup(_with_surroundings(statement)) for by_number, statement in _RESOLVE.items()}
+RESOLVE = {by_number: _looking_up(by_number) for by_number in (False, True)}
+"""By whether it goes by the number of a version, else by an alias."""
 
 _AROUND: CompoundSelect[*tuple[Any, ...]] = union_all(
     select(
@@ -165,21 +139,15 @@ _AROUND: CompoundSelect[*tuple[Any, ...]] = union_all(
 )
 
 
-def look_up(session: Session, principal: Principal, ref: str) -> tuple[VersionView, str]:
-    """The view of what a reference stands for now, and the full reference of the link it went through.
-
-    The shortest way, for showing alone. Raises NotFound with the full reference, InvalidField.
-    """
-    row, home, through = _look_up(session, principal, ref, "", show=True)
-    aliases = sorted(row.aliases.split("/")) if row.aliases else ()
-    links = _visible_links(row.links, home.entity, principal) if row.links else ()
-    # A plain row has the attributes of the object.
-    return VersionView(row, home, aliases, links), through.ref(row.link_number) if through else ""
-
-
 def resolve(session: Session, principal: Principal, ref: str, *, default_project: str = "") -> Resolved:
     """The version that a reference stands for now. Raises NotFound with the full reference, InvalidField."""
-    row, home, through = _look_up(session, principal, ref, default_project)
+    row, home, through = find_row(
+        session,
+        principal,
+        ref,
+        default_project,
+        lambda by_number, named: session.connection().execute(RESOLVE[by_number], named).one_or_none(),
+    )
     return Resolved(
         session.get_one(ArtifactVersion, row.id),
         session.get_one(Link, row.link_id) if row.link_id else None,
@@ -189,20 +157,17 @@ def resolve(session: Session, principal: Principal, ref: str, *, default_project
     )
 
 
-def _visible_links(links: str, entity: str, principal: Principal) -> list[LinkedTo]:
-    """What the caller may see of a text of links, in the order of the models' names."""
-    found = []
-    for link in links.split("|"):
-        link_id, path, number = link.split(":")
-        owner, project, name = path.split("/")
-        if owner == entity or principal.may_enter(owner):
-            found.append((name, project, int(number), LinkedTo(str(UUID(link_id)), f"{path}:v{number}")))
-    return [link[-1] for link in sorted(found)]
-
-
-def _look_up(
-    session: Session, principal: Principal, ref: str, default_project: str, *, show: bool = False
+def find_row(
+    session: Session,
+    principal: Principal,
+    ref: str,
+    default_project: str,
+    first: Callable[[bool, Mapping[str, Any]], Any],
 ) -> tuple[Any, Home, Home | None]:
+    """The row of a reference's version, its home, and that of the link it went through.
+
+    `first` runs the statement of RESOLVE. Raises NotFound with the full reference, InvalidField.
+    """
     parsed = owners.field("ref", refs.parse, ref)
     entity = parsed.entity or principal.entity
     project = parsed.project or default_project or refs.DEFAULT_PROJECT
@@ -212,10 +177,7 @@ def _look_up(
     if principal.may_enter(entity):
         named: dict[str, Any] = {"entity": entity, "project": project, "name": parsed.name}
         named["alias"] = parsed.number if by_number else alias
-        if show:
-            row = _SHOW[by_number].first(session, named)
-        else:
-            row = session.connection().execute(_RESOLVE[by_number], named).one_or_none()
+        row = first(by_number, named)
     found = row is not None and row.id is not None and expiry.is_live(session, row)
     if not found or not principal.may_enter(row.source_entity):
         wanted_ref = refs.Ref(entity, project, parsed.name, alias)

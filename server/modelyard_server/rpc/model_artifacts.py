@@ -12,6 +12,7 @@ from modelyard_server.domain import (
     deletes,
     files,
     lineage,
+    shown,
     version_batches,
     version_lists,
     versions,
@@ -240,10 +241,9 @@ def _shown(call: Call, row: Any) -> pb.ModelArtifact:
 def _found(call: Call, id_: str, ref: str) -> tuple[pb.ModelArtifactVersion, str]:
     """A version by id or reference, and the link the reference went through."""
     if id_:
-        row = versions.get(call.session, call.principal, id_)
-        view, through = versions.describe(call.session, [row], principal=call.principal)[0], ""
+        view, through = shown.version(call.session, call.principal, id_), ""
     else:
-        view, through = versions.look_up(call.session, call.principal, ref)
+        view, through = shown.version_of(call.session, call.principal, ref)
     return version_message(view), through
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from modelyard.v1 import registered_model_pb2 as pb
 from modelyard.v1 import registered_model_pb2_grpc
 from modelyard_server.db.tables import Collection, Link
-from modelyard_server.domain import alias_history, aliases, catalog, deletes, link_lists, registry, versions
+from modelyard_server.domain import (
+    alias_history,
+    aliases,
+    catalog,
+    deletes,
+    link_lists,
+    registry,
+    shown,
+    versions,
+)
 from modelyard_server.domain.aliases import Change
 from modelyard_server.rpc import arguments, pages
 from modelyard_server.rpc.call import Call
@@ -110,9 +119,9 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
         arguments.one_of(id=request.id, ref=request.ref)
         if request.id:
             link = registry.get_link(call.session, call.principal, request.id)
-        else:
-            link = registry.find_link(call.session, call.principal, request.ref)
-        return pb.GetRegisteredModelVersionResponse(version=_shown_link(call, link))
+            return pb.GetRegisteredModelVersionResponse(version=_shown_link(call, link))
+        view = shown.link_of(call.session, call.principal, request.ref)
+        return pb.GetRegisteredModelVersionResponse(version=link_message(view))
 
     def ListRegisteredModelVersions(
         self, request: pb.ListRegisteredModelVersionsRequest, call: Call

@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from modelyard.v1 import (
     event_pb2,
+    local_pb2,
     model_artifact_pb2,
     registered_model_pb2,
     run_pb2,
@@ -23,7 +24,7 @@ from modelyard.v1 import (
 from modelyard_server.rpc.permissions import METHODS, Permission
 from tests.live import LiveServer, new_project, reason
 
-MODULES = (run_pb2, event_pb2, model_artifact_pb2, registered_model_pb2, upload_pb2)
+MODULES = (run_pb2, event_pb2, model_artifact_pb2, registered_model_pb2, upload_pb2, local_pb2)
 OPEN_MODULES = (health_pb2, reflection_pb2)
 
 

@@ -173,6 +173,20 @@ class _S3Range:
         self._response: Any = None
 
     def read(self, size: int) -> bytes:
+        parts: list[bytes] = []
+        while size and (data := self._some(size)):
+            parts.append(data)
+            size -= len(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def close(self) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
+            response.release_conn()
+
+    def _some(self, size: int) -> bytes:
+        """Up to `size` bytes; none only where the pack ends."""
         with self._store.translated(self._key):
             if self._response is not None:
                 try:
@@ -192,13 +206,8 @@ class _S3Range:
                 self.close()
                 raise
 
-    def close(self) -> None:
-        response, self._response = self._response, None
-        if response is not None:
-            response.close()
-            response.release_conn()
-
     def _next(self, size: int) -> bytes:
+        # Where the connection ends too early, this gives what came before; only the next read says so.
         data: bytes = self._response.read(size, decode_content=False)
         self._at += len(data)
         return data

@@ -70,7 +70,7 @@ def test_a_file_that_changes_meanwhile_makes_no_version(connection: Connection, 
         os.utime(path, ns=(1, 1))
 
     with pytest.raises(errors.Error, match="big changed while it was read"):
-        send(connection, "moving", tmp_path, {"big": bytes(160 * MIB)}, Meter(1, change))
+        send(connection, "moving", tmp_path, {"big": os.urandom(256 * MIB)}, Meter(1, change))
     with pytest.raises(errors.NotFound):
         connection.artifacts.GetModelArtifactVersion(
             pb.GetModelArtifactVersionRequest(ref="local/transfers/moving")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
@@ -70,12 +71,15 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
                 Storing(call, self._writer, upload.id, upload.entity_id) as storing,
                 aclosing(_windows(LocalReader(request.files), self._pool)) as windows,
             ):
+                waiting: deque[tuple[int, pb.TakeFilesResponse]] = deque()
                 async for chunks, data in windows:
                     present = await storing.store(chunks, data)
-                    yield pb.TakeFilesResponse(
-                        chunks=[_message(chunk) for chunk in chunks], present_bytes=present
-                    )
+                    waiting.append((storing.appended, _taken(chunks, present)))
+                    while waiting and waiting[0][0] <= storing.durable:
+                        yield waiting.popleft()[1]
                 await storing.close()
+                for _, taken in waiting:
+                    yield taken
 
     async def LocateFiles(
         self, request: pb.LocateFilesRequest, call: StreamCall
@@ -102,8 +106,9 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
         return self._packs
 
 
-def _message(chunk: Chunk) -> upload_pb2.Chunk:
-    return upload_pb2.Chunk(digest=chunk.digest, size=chunk.size)
+def _taken(chunks: Sequence[Chunk], present: int) -> pb.TakeFilesResponse:
+    messages = [upload_pb2.Chunk(digest=digest, size=size) for digest, size in chunks]
+    return pb.TakeFilesResponse(chunks=messages, present_bytes=present)
 
 
 def _check(request: pb.TakeFilesRequest) -> None:

@@ -25,6 +25,7 @@ class Storing:
         self._sink = writer.stream(upload_id, entity_id)
         self._must_copy = writer.store.holds_bytes
         self._seen: set[bytes] = set()
+        self._appended = 0
 
     async def __aenter__(self) -> Storing:
         await self._sink.__aenter__()
@@ -32,6 +33,16 @@ class Storing:
 
     async def __aexit__(self, *error: object) -> None:
         await self._sink.abort()
+
+    @property
+    def appended(self) -> int:
+        """How many chunks went into packs."""
+        return self._appended
+
+    @property
+    def durable(self) -> int:
+        """How many of these, counted from the first, are durable."""
+        return self._sink.durable
 
     async def close(self) -> None:
         """Returns when all that was given is durable and held by the upload."""
@@ -46,6 +57,7 @@ class Storing:
         for batch, start, end in _messages(chunks, missing):
             part = data[start:end]
             await self._sink.append(batch, bytes(part) if self._must_copy else part, hashed_here=True)
+            self._appended += len(batch)
         await self._sink.arrived()
         return sum(chunk.size for index, chunk in enumerate(chunks) if index not in missing)
 

@@ -152,8 +152,8 @@ func (x *TakeFilesRequest) GetFiles() []*LocalFile {
 // Message of TakeFiles.
 type TakeFilesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The next chunks: those of the first file in order, then those of the second,
-	// and so on. An empty file has none.
+	// The next chunks that are durable: those of the first file in order, then those
+	// of the second, and so on. An empty file has none.
 	Chunks []*Chunk `protobuf:"bytes,1,rep,name=chunks,proto3" json:"chunks,omitempty"`
 	// How many of their bytes were stored already.
 	PresentBytes  int64 `protobuf:"varint,2,opt,name=present_bytes,json=presentBytes,proto3" json:"present_bytes,omitempty"`

@@ -37,8 +37,8 @@ const (
 // DownloadFiles do the same.
 type LocalServiceClient interface {
 	// Reads files, cuts them as uploads are cut, and stores the chunks that are
-	// missing. When the call ends well, all of them are durable and held by the
-	// upload. Errors: FAILED_PRECONDITION FILE_NOT_TAKEN when a file cannot be
+	// missing. Each chunk is told of when it is durable and held by the upload; the
+	// call ends well when all are. Errors: FAILED_PRECONDITION FILE_NOT_TAKEN when a file cannot be
 	// read in the state that was named: send its bytes; UPLOAD_EXPIRED;
 	// RESOURCE_EXHAUSTED DISK_FULL.
 	TakeFiles(ctx context.Context, in *TakeFilesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TakeFilesResponse], error)
@@ -107,8 +107,8 @@ type LocalService_LocateFilesClient = grpc.ServerStreamingClient[LocateFilesResp
 // DownloadFiles do the same.
 type LocalServiceServer interface {
 	// Reads files, cuts them as uploads are cut, and stores the chunks that are
-	// missing. When the call ends well, all of them are durable and held by the
-	// upload. Errors: FAILED_PRECONDITION FILE_NOT_TAKEN when a file cannot be
+	// missing. Each chunk is told of when it is durable and held by the upload; the
+	// call ends well when all are. Errors: FAILED_PRECONDITION FILE_NOT_TAKEN when a file cannot be
 	// read in the state that was named: send its bytes; UPLOAD_EXPIRED;
 	// RESOURCE_EXHAUSTED DISK_FULL.
 	TakeFiles(*TakeFilesRequest, grpc.ServerStreamingServer[TakeFilesResponse]) error

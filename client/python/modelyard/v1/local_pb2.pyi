@@ -94,8 +94,8 @@ class TakeFilesResponse(_message.Message):
     """How many of their bytes were stored already."""
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_upload_pb2.Chunk]:
-        """The next chunks: those of the first file in order, then those of the second,
-        and so on. An empty file has none.
+        """The next chunks that are durable: those of the first file in order, then those
+        of the second, and so on. An empty file has none.
         """
 
     def __init__(

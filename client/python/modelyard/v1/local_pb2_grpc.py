@@ -67,8 +67,8 @@ class LocalServiceServicer(object):
 
     def TakeFiles(self, request, context):
         """Reads files, cuts them as uploads are cut, and stores the chunks that are
-        missing. When the call ends well, all of them are durable and held by the
-        upload. Errors: FAILED_PRECONDITION FILE_NOT_TAKEN when a file cannot be
+        missing. Each chunk is told of when it is durable and held by the upload; the
+        call ends well when all are. Errors: FAILED_PRECONDITION FILE_NOT_TAKEN when a file cannot be
         read in the state that was named: send its bytes; UPLOAD_EXPIRED;
         RESOURCE_EXHAUSTED DISK_FULL.
         """

@@ -43,8 +43,8 @@ class LocalServiceStub:
     def __new__(cls, channel: _aio.Channel) -> LocalServiceAsyncStub: ...
     TakeFiles: _grpc.UnaryStreamMultiCallable[_local_pb2.TakeFilesRequest, _local_pb2.TakeFilesResponse]
     """Reads files, cuts them as uploads are cut, and stores the chunks that are
-    missing. When the call ends well, all of them are durable and held by the
-    upload. Errors: FAILED_PRECONDITION FILE_NOT_TAKEN when a file cannot be
+    missing. Each chunk is told of when it is durable and held by the upload; the
+    call ends well when all are. Errors: FAILED_PRECONDITION FILE_NOT_TAKEN when a file cannot be
     read in the state that was named: send its bytes; UPLOAD_EXPIRED;
     RESOURCE_EXHAUSTED DISK_FULL.
     """
@@ -68,8 +68,8 @@ class LocalServiceAsyncStub(LocalServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     TakeFiles: _aio.UnaryStreamMultiCallable[_local_pb2.TakeFilesRequest, _local_pb2.TakeFilesResponse]  # type: ignore[assignment]
     """Reads files, cuts them as uploads are cut, and stores the chunks that are
-    missing. When the call ends well, all of them are durable and held by the
-    upload. Errors: FAILED_PRECONDITION FILE_NOT_TAKEN when a file cannot be
+    missing. Each chunk is told of when it is durable and held by the upload; the
+    call ends well when all are. Errors: FAILED_PRECONDITION FILE_NOT_TAKEN when a file cannot be
     read in the state that was named: send its bytes; UPLOAD_EXPIRED;
     RESOURCE_EXHAUSTED DISK_FULL.
     """
@@ -96,8 +96,8 @@ class LocalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_local_pb2.TakeFilesResponse], _abc.AsyncIterator[_local_pb2.TakeFilesResponse]]:
         """Reads files, cuts them as uploads are cut, and stores the chunks that are
-        missing. When the call ends well, all of them are durable and held by the
-        upload. Errors: FAILED_PRECONDITION FILE_NOT_TAKEN when a file cannot be
+        missing. Each chunk is told of when it is durable and held by the upload; the
+        call ends well when all are. Errors: FAILED_PRECONDITION FILE_NOT_TAKEN when a file cannot be
         read in the state that was named: send its bytes; UPLOAD_EXPIRED;
         RESOURCE_EXHAUSTED DISK_FULL.
         """

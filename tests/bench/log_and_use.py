@@ -51,11 +51,11 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
             return speed(checked(answer, files[turn]))
 
         ours, theirs, copies = interleaved(
-            rounds, log_ours, log_peer, copy, prepare=lambda turn: random_file(files[turn], size)
+            rounds, log_ours, log_peer, copy, prepare=lambda turn: random_file(files[turn], size), moved=size
         )
         yield Row(LOG, ours, theirs)
         yield Row(LOG_COPY, ours, copies)
-        yield compare(USE, rounds, use_ours, use_peer)
+        yield compare(USE, rounds, use_ours, use_peer, moved=size)
 
 
 def _copy(source: Path, target: Path) -> float:

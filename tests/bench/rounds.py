@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 from collections.abc import Callable
@@ -13,23 +14,26 @@ from tests.bench.results import Row, Target
 
 MIB = 1 << 20
 _BLOCK = 16 * MIB
+_PAGE = 4096
+_TOUCHED = 4
 
 Side = Callable[[int], float]
 
 
 def interleaved(
-    rounds: int, *sides: Side, prepare: Callable[[int], object] | None = None
+    rounds: int, *sides: Side, prepare: Callable[[int], object] | None = None, moved: int = 0
 ) -> list[list[float]]:
     """Calls each side with 0, then each with 1, …: A B A B. Returns the samples of each side.
 
-    The first turn warms both up and is not counted. `prepare` is called before each turn.
+    The first turn warms both up and is not counted. `prepare` is called before each turn. `moved`:
+    bytes that a side moves in a turn; see `level`.
     """
     taken: list[list[float]] = [[] for _ in sides]
     for turn in range(rounds + 1):
         if prepare is not None:
             prepare(turn)
         for own, side in zip(taken, sides, strict=True):
-            os.sync()  # so that no side pays for what another has left in memory
+            level(moved)
             sample = side(turn)
             if turn > 0:
                 own.append(sample)
@@ -37,11 +41,32 @@ def interleaved(
 
 
 def compare(
-    target: Target, rounds: int, ours: Side, peer: Side, prepare: Callable[[int], object] | None = None
+    target: Target,
+    rounds: int,
+    ours: Side,
+    peer: Side,
+    prepare: Callable[[int], object] | None = None,
+    moved: int = 0,
 ) -> Row:
-    """Both sides of a target, in turn."""
-    own, other = interleaved(rounds, ours, peer, prepare=prepare)
+    """Both sides of a target, in turn; see `interleaved`."""
+    own, other = interleaved(rounds, ours, peer, prepare=prepare, moved=moved)
     return Row(target, own, other)
+
+
+def level(moved: int) -> None:
+    """Makes the ground the same for whoever is measured next, who will move that many bytes.
+
+    What others have left in memory is on disk afterwards. And a virtual machine's free memory has been
+    touched: what the host has taken back costs two seconds a gigabyte when it is used again, and the
+    file that happens to get it looks half as fast as the next one.
+    """
+    os.sync()
+    if not moved or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return
+    with mmap.mmap(-1, _TOUCHED * moved, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+        for start in range(0, len(memory), _PAGE):
+            memory[start] = 1
 
 
 def random_file(path: Path, size: int) -> Path:

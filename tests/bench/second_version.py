@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.bench.bench import Bench, Place, say
 from tests.bench.results import Bound, Row, Target
-from tests.bench.rounds import MIB, random_file
+from tests.bench.rounds import MIB, level, random_file
 from tests.bench.sides import Side, modelyard_server, modelyard_worker
 
 
@@ -38,7 +38,7 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
         client.call("start")
 
         def log(path: Path, turn: int) -> tuple[float, float]:
-            os.sync()
+            level(size)
             before = _stored(server)
             seconds = client.call("log", path=str(path), name=f"changing-{turn}")["seconds"]
             return float(seconds), (_stored(server) - before) / 1e6

@@ -42,10 +42,11 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
             answer = peer.call("use", made=made["peer"][turn], into=str(into))
             return files / checked({**answer, "path": str(into / "model")}, folders[turn])
 
-        yield compare(
-            UP, rounds, up_ours, up_peer, prepare=lambda turn: random_folder(folders[turn], files, _SIZE)
-        )
-        yield compare(DOWN, rounds, down_ours, down_peer)
+        def prepare(turn: int) -> None:
+            random_folder(folders[turn], files, _SIZE)
+
+        yield compare(UP, rounds, up_ours, up_peer, prepare, moved=files * _SIZE)
+        yield compare(DOWN, rounds, down_ours, down_peer, moved=files * _SIZE)
 
 
 BENCH = Bench("small-files", (UP, DOWN), measure)

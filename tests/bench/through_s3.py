@@ -51,8 +51,11 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
             answer = peer.call("use", made=files[turn].name, into=into, **place_of_peer)
             return size / checked(answer, files[turn]) / 1e9
 
-        yield compare(LOG, rounds, log_ours, log_peer, prepare=lambda turn: random_file(files[turn], size))
-        yield compare(USE, rounds, use_ours, use_peer)
+        def prepare(turn: int) -> None:
+            random_file(files[turn], size)
+
+        yield compare(LOG, rounds, log_ours, log_peer, prepare, moved=size)
+        yield compare(USE, rounds, use_ours, use_peer, moved=size)
 
 
 @contextlib.contextmanager

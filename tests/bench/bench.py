@@ -43,7 +43,7 @@ class Place:
         """A client of each; ours has a run."""
         # The part that may be missing comes first.
         theirs, ours = self.mlflow(), self.modelyard()
-        with sides.modelyard_worker(ours, folder / "modelyard") as own:
+        with sides.modelyard_worker(ours, folder / "modelyard", embedded=True) as own:
             own.call("start")
             with sides.mlflow_worker(theirs, folder / "mlflow") as peer:
                 yield own, peer

@@ -41,7 +41,7 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
     side = place.modelyard()
     clients, models = place.size(quick=16, full=64), place.size(quick=5, full=20)
     slowest: dict[int, list[float]] = {clients: [], 1: []}
-    with sides.modelyard_worker(side, folder) as own:
+    with sides.modelyard_worker(side, folder, embedded=False) as own:
         own.call("start")
         own.call("make_model", folder=str(folder), name=_NAME, versions=1)
 

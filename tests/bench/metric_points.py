@@ -33,7 +33,9 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
     with place.clients(folder) as (own, peer), contextlib.ExitStack() as stack:
 
         def more() -> Worker:
-            return stack.enter_context(modelyard_worker(place.modelyard(), folder / "modelyard"))
+            return stack.enter_context(
+                modelyard_worker(place.modelyard(), folder / "modelyard", embedded=True)
+            )
 
         def log_ours(clients: list[Worker]) -> float:
             start = perf_counter()

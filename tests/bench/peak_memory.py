@@ -21,11 +21,17 @@ SDK_DOWN, SERVER_DOWN = _target("SDK above its base, using"), _target("server in
 
 
 def measure(place: Place, folder: Path) -> Iterator[Row]:
-    """Once: a peak does not scatter as times do. Both processes have done nothing else before."""
+    """Once: a peak does not scatter as times do. Both processes have done nothing else before.
+
+    Over the wire, which takes more than an embedded server that reads the files itself.
+    """
     size = place.size(quick=1024, full=8192) * MIB
     path = random_file(folder / "model.bin", size)
     whole = [size / 1e6]
-    with modelyard_server(folder / "server") as server, modelyard_worker(server, folder / "client") as client:
+    with (
+        modelyard_server(folder / "server") as server,
+        modelyard_worker(server, folder / "client", embedded=False) as client,
+    ):
         client.call("start")
         pids = client.pid, server.server.pid
 

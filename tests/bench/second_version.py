@@ -28,13 +28,19 @@ FRONT, FRONT_TIME = _bytes("100 bytes inserted in front"), _time("100 bytes inse
 
 
 def measure(place: Place, folder: Path) -> Iterator[Row]:
-    """In turn a first version of a new file, then the two changed ones; the first turn warms up."""
+    """In turn a first version of a new file, then the two changed ones; the first turn warms up.
+
+    Over the wire: an embedded server is sent no bytes at all.
+    """
     size = place.size(quick=256, full=1024) * MIB
     rounds = place.size(quick=2, full=5)
     first: list[tuple[float, float]] = []
     middle: list[tuple[float, float]] = []
     front: list[tuple[float, float]] = []
-    with modelyard_server(folder / "server") as server, modelyard_worker(server, folder / "client") as client:
+    with (
+        modelyard_server(folder / "server") as server,
+        modelyard_worker(server, folder / "client", embedded=False) as client,
+    ):
         client.call("start")
 
         def log(path: Path, turn: int) -> tuple[float, float]:

@@ -93,11 +93,13 @@ def modelyard_server(folder: Path, options: Sequence[str] = ()) -> Iterator[Side
 
 
 @contextlib.contextmanager
-def modelyard_worker(side: Side, folder: Path) -> Iterator[Worker]:
-    """A client that finds the server as it finds the embedded one: by its data folder."""
+def modelyard_worker(side: Side, folder: Path, *, embedded: bool) -> Iterator[Worker]:
+    """A client. Embedded: it finds the server by the data folder that both share, else by its address."""
+    found = {"MODELYARD_DATA_DIR": str(side.folder / "data")}
+    addressed = {"MODELYARD_URL": f"grpc://{side.address}"}
     environment = {
         **_own_variables(folder),
-        "MODELYARD_DATA_DIR": str(side.folder / "data"),
+        **(found if embedded else addressed),
         "MODELYARD_SILENT": "true",
     }
     with working(sys.executable, "with_modelyard", folder, environment) as worker:

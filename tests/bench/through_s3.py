@@ -68,7 +68,7 @@ def _both(folder: Path) -> Iterator[tuple[Worker, Worker, dict[str, str]]]:
             direct.call("make_bucket", endpoint=store.address, bucket=bucket)
         url = s3.S3Server(f"http://{store.address}").url("ours")
         server = stack.enter_context(sides.modelyard_server(folder / "server", ["--store", url]))
-        own = stack.enter_context(sides.modelyard_worker(server, folder / "modelyard"))
+        own = stack.enter_context(sides.modelyard_worker(server, folder / "modelyard", embedded=False))
         own.call("start")
         yield own, direct, {"endpoint": store.address, "bucket": "direct"}
 

@@ -160,9 +160,7 @@ class UploadStream:
     async def flush(self) -> None:
         """Seals the open pack and waits until everything appended is durable."""
         await self.arrived()
-        while self._open is not None:
-            await self._a_seal_to_be_free()
-            self._seal()
+        self._seal()  # one more in flight: nothing comes after it
         while self._sealing:
             await asyncio.wait(self._sealing)
         self._raise_if_over()

@@ -29,6 +29,8 @@ from modelyard_server.rpc.local_reader import LocalReader, Window
 from modelyard_server.rpc.storing import Storing
 
 WINDOW_BYTES = 16 << 20
+FIRST_WINDOW_BYTES = 4 << 20
+"""The next ones are each twice as long, so that hashing and writing begin soon."""
 WINDOWS = 3
 """One is read, one hashed, one written."""
 FILES_LIMIT = 10_000
@@ -127,13 +129,13 @@ async def _windows(reader: LocalReader, pool: Executor) -> AsyncGenerator[tuple[
     """Chunks and their bytes, end to end, valid until the next. Two more are made while one is stored."""
     loop = asyncio.get_running_loop()
     windows = itertools.cycle([Window(max(1, min(WINDOW_BYTES, reader.total))) for _ in range(WINDOWS)])
-    window = next(windows)
-    filling: asyncio.Future[list[int]] = loop.run_in_executor(pool, reader.fill, window)
+    window, size = next(windows), FIRST_WINDOW_BYTES
+    filling: asyncio.Future[list[int]] = loop.run_in_executor(pool, reader.fill, window, size)
     hashing: tuple[asyncio.Future[list[Chunk]], Window] | None = None
     try:
         while ends := await asyncio.shield(filling):
-            full, window = window, next(windows)
-            filling = loop.run_in_executor(pool, reader.fill, window)
+            full, window, size = window, next(windows), 2 * size
+            filling = loop.run_in_executor(pool, reader.fill, window, size)
             ready, hashing = hashing, (loop.run_in_executor(pool, full.chunks, ends), full)
             if ready is not None:
                 yield await asyncio.shield(ready[0]), ready[1].view()

@@ -46,12 +46,13 @@ class LocalReader:
         self._tail = b""
         self.total = sum(file.size for file in files)
 
-    def fill(self, window: Window) -> list[int]:
-        """Reads on until the window is full; the ends of its whole chunks, none once all was read.
+    def fill(self, window: Window, size: int) -> list[int]:
+        """Reads up to `size` bytes, or what fits; the ends of the whole chunks, none once all was read.
 
-        Raises FileNotTaken when a file is not in the state that was named.
+        `size` is at least 4 MiB, so that there is a whole chunk. Raises FileNotTaken
+        when a file is not in the state that was named.
         """
-        view = window.view()
+        view = window.view()[:size]
         filled = len(self._tail)
         view[:filled] = self._tail
         start = 0

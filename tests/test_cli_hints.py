@@ -25,7 +25,7 @@ def logged(embedded: Path) -> Path:
     [
         (("use", "hints/reader:bset"), "'reader' has no alias 'bset'; did you mean 'best'?"),
         (("use", "hints/raeder"), "'raeder' in local/hints; did you mean 'reader'?"),
-        (("use", "hinst/reader"), "there is no project 'hinst' in local; did you mean 'hints'?"),
+        (("use", "hinst/reader"), "there is no project 'hinst' in local; did you mean 'hints'"),
         (("use", "Hinted:prdo"), "'Hinted' has no alias 'prdo'; did you mean 'prod'?"),
         (("show", "hints/reader:v3"), "'reader' has no v3; its newest version is v0"),
         (("show", "hints/raeder"), "no such artifact, registered model or run: there is no artifact"),
@@ -46,7 +46,7 @@ def test_a_name_that_means_nothing_is_explained(
 def test_a_list_of_a_project_that_is_not_there_says_so(logged: Path) -> None:
     done = run_command("artifact", "ls", "hinst")
     assert (done.returncode, done.stdout) == (0, "")
-    assert "Nothing found: there is no project 'hinst' in local; did you mean 'hints'?" in done.stderr
+    assert "Nothing found: there is no project 'hinst' in local; did you mean 'hints'" in done.stderr
 
 
 def test_aliases_are_listed_with_the_version_each_stands_on(logged: Path) -> None:

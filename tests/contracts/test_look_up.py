@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from modelyard import errors
 from modelyard_server.db.tables import ArtifactVersion, Link
-from modelyard_server.domain import registry, shown, versions
+from modelyard_server.domain import catalog, registry, shown, versions
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.versions import VersionView
 from tests.parts.yards import ENTITY, Yard, postgresql_database, sqlite_database
@@ -121,3 +121,21 @@ class TestLookUpOnPostgresql(LookUpContract):
     def yard(self, postgres_database: str) -> Iterator[Yard]:
         with postgresql_database(postgres_database) as database:
             yield Yard(database)
+
+    def test_nobody_waits_for_rows_of_an_entity_they_cannot_enter(self, yard: Yard) -> None:
+        yard.log("bert", "a")
+        row = yard.collection("bert")
+        eve = Yard(yard.database, Principal("eve", "evil"))
+
+        def locked(session: Session, principal: Principal, **named: str) -> None:
+            session.execute(text("SET LOCAL lock_timeout = '200ms'"))
+            catalog.find(session, principal, None, lock=True, **named)
+
+        def hold(session: Session, principal: Principal) -> None:
+            locked(session, principal, id_=row.id)
+            with pytest.raises(errors.NotFound):
+                eve.write(locked, id_=row.id)
+            with pytest.raises(errors.NotFound):
+                eve.write(locked, ref=f"{ENTITY}/p/bert")
+
+        yard.write(hold)

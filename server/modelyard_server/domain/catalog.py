@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from sqlalchemy import ColumnElement, bindparam, func, select
+from sqlalchemy import Boolean, ColumnElement, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
@@ -53,8 +53,11 @@ _BY_PATH = _FOUND.where(
     Project.name == bindparam("project"),
     Collection.name == bindparam("name"),
 )
+# Nobody may wait for, or hold up, an entity they cannot enter: such a row is not locked to be looked at.
 _LOCKED_BY_ID, _LOCKED_BY_PATH = (
-    statement.with_for_update(of=Collection).execution_options(populate_existing=True)
+    statement.where(bindparam("anywhere", type_=Boolean) | (Entity.name == bindparam("own")))
+    .with_for_update(of=Collection)
+    .execution_options(populate_existing=True)
     for statement in (_BY_ID, _BY_PATH)
 )
 
@@ -179,10 +182,13 @@ def find(
     what = NAMES[kind] if kind else "model artifact or registered model"
     path = None if id_ else _full(principal, kind, ref)
     if path is None:
-        statement, wanted = _LOCKED_BY_ID if lock else _BY_ID, {"id": parse_id(field, id_)}
+        statement = _LOCKED_BY_ID if lock else _BY_ID
+        wanted: dict[str, Any] = {"id": parse_id(field, id_)}
     else:
         statement = _LOCKED_BY_PATH if lock else _BY_PATH
         wanted = {"entity": path.entity, "project": path.project, "name": path.name}
+    if lock:
+        wanted |= {"anywhere": principal.all_entities, "own": principal.entity}
     found = session.execute(statement, wanted).one_or_none()
     if found is None or not principal.may_enter(found[1]) or kind not in (None, found[0].kind):
         if path is None:

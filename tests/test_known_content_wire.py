@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from modelyard.v1 import event_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
 from tests import fast_upload
 from tests.fast_upload import file_digest, random_chunks
-from tests.live import LiveServer, Stubs, new_project
+from tests.live import Factory, LiveServer, Stubs, new_project
 from tests.refusals import refused
 
 Files = Mapping[str, Sequence[bytes]]
@@ -168,6 +169,34 @@ def test_many_that_make_the_same_version_at_once_end_with_one(stubs: Stubs, proj
         replies = list(threads.map(lambda _: commit(stubs, project, [entry("w", chunks)]), range(8)))
     assert len({reply.version.id for reply in replies}) == 1
     assert sum(reply.created for reply in replies) == 1
+
+
+def test_damaged_content_has_to_be_sent_again(live_server_factory: Factory, project: str) -> None:
+    server = live_server_factory().start()
+    stubs = server.stubs()
+    chunks = random_chunks(2)
+    version = log(stubs, project, {"w": chunks})
+    (pack,) = (server.data / "store").rglob("packs/*/*")
+    damage(pack, chunks[1])
+    with refused("CHUNK_CORRUPT"):
+        fast_upload.read(stubs, version.id, "w")
+    with refused("NOT_FOUND"):
+        commit(stubs, project, [], name="bert", digest=version.digest)
+    opened = commit(stubs, project, [entry("w", chunks)], name="bert", open_upload=True)
+    assert fast_upload.find_missing(stubs, opened.upload_id, chunks) == [1]
+    fast_upload.send(stubs, opened.upload_id, chunks[1:])
+    header = pb.VersionHeader(project=project, name="bert", digest=version.digest)
+    again = fast_upload.commit(stubs, opened.upload_id, header, [fast_upload.entry("w", chunks)])
+    assert (again.version.id, again.created) == (version.id, False)
+    assert fast_upload.read(stubs, version.id, "w") == b"".join(chunks)
+    assert commit(stubs, project, [], name="bert", digest=version.digest).version.id == version.id
+
+
+def damage(pack: Path, chunk: bytes) -> None:
+    """Changes one byte of a chunk in its pack."""
+    stored = bytearray(pack.read_bytes())
+    stored[stored.index(chunk) + 1000] ^= 1
+    pack.write_bytes(stored)
 
 
 _CHUNKS = [bytes(1000)]

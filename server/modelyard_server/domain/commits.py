@@ -156,7 +156,8 @@ def _make(
 def commit_equal(session: Session, principal: Principal, draft: VersionDraft) -> VersionView:
     """The live version of the name that has the draft's digest, committed once more.
 
-    Raises NotFound when there is none, TypeMismatch, InvalidField.
+    Raises NotFound when there is none, or none that is whole: then the bytes have
+    to come again. Raises TypeMismatch, InvalidField.
     """
     if draft.digest is None:
         raise errors.InvalidField.of("header.digest", "is required: it says which content")
@@ -166,7 +167,7 @@ def commit_equal(session: Session, principal: Principal, draft: VersionDraft) ->
     if artifact is not None and artifact.deleted_at is None:
         catalog.check_kind(artifact, "artifact", draft.type)
         version = _equal_version(session, artifact, draft.digest)
-        if version is not None:
+        if version is not None and not manifest_rows.is_damaged(session, version.id):
             _take_over(session, principal, artifact, version, draft)
             _point_at(session, principal, artifact, version, draft, run_id)
             return _view(session, version)

@@ -25,14 +25,15 @@ _FILES = (
     .order_by(File.digest)
     .with_for_update(read=True, key_share=True)
 )
-_DAMAGED = (
+_QUARANTINED = (
     select(FileChunk.file_id)
     .join(Chunk, Chunk.id == FileChunk.chunk_id)
-    .where(
-        FileChunk.file_id.in_(bindparam("files", expanding=True)),
-        Chunk.quarantined_at.is_not(None),
-    )
+    .where(Chunk.quarantined_at.is_not(None))
     .limit(1)
+)
+_DAMAGED = _QUARANTINED.where(FileChunk.file_id.in_(bindparam("files", expanding=True)))
+_DAMAGED_VERSION = _QUARANTINED.join(VersionFile, VersionFile.file_id == FileChunk.file_id).where(
+    VersionFile.version_id == bindparam("version")
 )
 _ADD_CHUNKS = cast(Table, FileChunk.__table__).insert()
 _ADD_ENTRIES = cast(Table, VersionFile.__table__).insert()
@@ -88,6 +89,11 @@ def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[byt
                 "entries.size", f"{kept.path!r} says {kept.size} bytes, its content has {sizes[kept.digest]}"
             )
     return found
+
+
+def is_damaged(session: Session, version_id: str) -> bool:
+    """Whether some of a version's chunks are known to be unusable."""
+    return session.execute(_DAMAGED_VERSION, {"version": version_id}).first() is not None
 
 
 def _chunk_rows(

@@ -72,6 +72,27 @@ class AbsentContract:
         yard.log("zz", "a")
         assert "did you mean 'reader-large'?" in _why(yard, "reader-larg")[1]
 
+    def test_names_that_do_not_fit_are_looked_at_and_not_shown(self, yard: Yard) -> None:
+        yard.log("m", "a")
+        for number in range(NEIGHBOURS):
+            yard.link("m", f"p/Net {number:03}")
+        sentence = "there is no artifact or registered model 'Net 0xx' in acme/p"
+        assert _why(yard, "Net 0xx")[1].startswith(f"{sentence}; did you mean 'Net 0")
+        with pytest.raises(errors.NotFound) as caught:
+            yard.read(catalog.find, "artifact", ref=full("Net"))
+        # `m` is the only artifact, but too far behind all the registered models to be known as that.
+        assert caught.value.metadata["why"] == "there is no model artifact 'Net' in acme/p"
+
+    def test_of_many_deleted_versions_the_newest_are_looked_at(self, yard: Yard) -> None:
+        yard.log("bert", "kept")
+        for number in range(NEIGHBOURS - 1):
+            yard.log("bert", str(number))
+            yard.delete(f"bert:v{number + 1}", delete_aliases=True)
+        assert _why(yard, "bert:v77")[1] == "'bert' has no v77; its newest version is v0"
+        yard.log("bert", "last")
+        yard.delete(f"bert:v{NEIGHBOURS}", delete_aliases=True)
+        assert _why(yard, "bert:v77")[1] == "the newest versions of 'bert' were deleted or have expired"
+
     def test_a_collection_of_the_other_kind_says_what_it_is(self, yard: Yard) -> None:
         yard.log("bert", "a")
         yard.link("bert", "model-registry/Churn")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, select
+from sqlalchemy import ColumnElement, Row, func, select, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from modelyard import errors, refs
@@ -18,9 +18,13 @@ from modelyard_server.domain import expiry
 from modelyard_server.domain.principals import Principal
 
 NEIGHBOURS = 50
-"""How many names before and after the wanted one are looked at: a project may hold millions."""
+"""How many names before and after the wanted one are looked at, and how many of the newest versions.
+
+Also of those that are deleted or of the other kind: a project may hold millions.
+"""
 SHOWN = 3
 
+_ANY = true()
 _KINDS = {"artifact": "model artifact", "model": "registered model"}
 
 
@@ -101,10 +105,10 @@ def _in_project(
             return row
         return _Gap("name", f"{ref.name!r} in {where} is a {_KINDS[row.kind]}")
     wanted = _KINDS[kind] if kind else "artifact or registered model"
-    conditions = [Collection.project_id == owner, Collection.deleted_at.is_(None)]
+    fits: ColumnElement[bool] = Collection.deleted_at.is_(None)
     if kind:
-        conditions.append(Collection.kind == kind)
-    like = _like(session, Collection.name, ref.name, *conditions)
+        fits &= Collection.kind == kind
+    like = _like(session, Collection.name, ref.name, Collection.project_id == owner, fits=fits)
     gone = " any more" if row is not None else ""
     return _Gap("name", f"there is no {wanted} {ref.name!r} in {where}{gone}{like}")
 
@@ -123,6 +127,8 @@ def _in_collection(session: Session, row: Row[*tuple[Any, ...]], ref: refs.Ref) 
     if number is not None and number < row.next_version:
         return _Gap("version", f"v{number} of {name!r} was deleted or has expired")
     newest = _newest(session, row)
+    if newest is None and row.next_version > NEIGHBOURS:
+        return _Gap("version", f"the newest versions of {name!r} were deleted or have expired")
     if newest is None:
         return _Gap("version", f"{name!r} has no versions")
     if number is not None:
@@ -134,24 +140,33 @@ def _in_collection(session: Session, row: Row[*tuple[Any, ...]], ref: refs.Ref) 
 def _newest(session: Session, row: Row[*tuple[Any, ...]]) -> int | None:
     table: Any = ArtifactVersion if row.kind == "artifact" else Link
     live = expiry.live(session) if table is ArtifactVersion else Link.deleted_at.is_(None)
-    query = select(table.number).where(table.collection_id == row.id, live)
-    found: int | None = session.scalar(query.order_by(table.number.desc()).limit(1))
+    of = select(table.number, live.label("live")).where(table.collection_id == row.id)
+    newest = of.order_by(table.number.desc()).limit(NEIGHBOURS).subquery()
+    found: int | None = session.scalar(select(func.max(newest.c.number)).where(newest.c.live))
     return found
 
 
 def _like(
-    session: Session, column: InstrumentedAttribute[str], wanted: str, *conditions: ColumnElement[bool]
+    session: Session,
+    column: InstrumentedAttribute[str],
+    wanted: str,
+    *conditions: ColumnElement[bool],
+    fits: ColumnElement[bool] = _ANY,
 ) -> str:
     """What is close to a name that is absent, or all there is where that is little; else nothing."""
     near: list[str] = []
+    whole = True
     for side, order in ((column >= wanted, column.asc()), (column < wanted, column.desc())):
-        near += session.scalars(select(column).where(side, *conditions).order_by(order).limit(NEIGHBOURS))
+        query = select(column, fits).where(side, *conditions)
+        found = session.execute(query.order_by(order).limit(NEIGHBOURS)).all()
+        near += [name for name, fitting in found if fitting]
+        whole = whole and len(found) < NEIGHBOURS
     folded = {name.casefold(): name for name in near}
     close = difflib.get_close_matches(wanted.casefold(), folded, n=SHOWN)
     longer = [name for name in folded if name.startswith(wanted.casefold())]
-    if found := list(dict.fromkeys([*close, *longer]))[:SHOWN]:
-        return f"; did you mean {_listed([folded[name] for name in found], 'or')}?"
-    return f"; there is {_listed(sorted(near), 'and')}" if 0 < len(near) <= SHOWN else ""
+    if alike := list(dict.fromkeys([*close, *longer]))[:SHOWN]:
+        return f"; did you mean {_listed([folded[name] for name in alike], 'or')}?"
+    return f"; there is {_listed(sorted(near), 'and')}" if whole and 0 < len(near) <= SHOWN else ""
 
 
 def _listed(names: list[str], word: str) -> str:

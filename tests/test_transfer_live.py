@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from modelyard import transfer
+from modelyard import errors, transfer
 from modelyard.chunking import file_digest, version_digest
 from modelyard.connection import Connection
 from modelyard.manifest import FileEntry, VersionDraft, commit_messages
 from modelyard.v1 import upload_pb2
 from tests.test_chunking import MIB, chunks_of, stream
+from tests.test_relog import Folder
 from tests.transfers import (
     Meter,
     connection,
@@ -185,7 +186,7 @@ DOWNLOADER = """
 import sys
 from pathlib import Path
 from typing import Any
-from modelyard import transfer
+from modelyard import errors, transfer
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import upload_pb2
 from tests.transfers import Meter, connection_to
@@ -241,3 +242,22 @@ def test_threads_may_download_into_one_folder_at_once(connection: Connection, tm
         thread.join()
     assert contents_of(tmp_path / "out") == contents
     assert sum(meter.moved for meter in meters) == version.size
+
+
+def test_damaged_content_is_replaced_when_it_is_logged_again(
+    connection: Connection, data_folder: Path, tmp_path: Path
+) -> None:
+    data = stream("damaged later", 3 * MIB)
+    folder = Folder(connection, tmp_path, {"model": data})
+    version, _ = folder.log("damaged")
+    (pack,) = (path for path in data_folder.rglob("packs/*/*") if data[:1000] in path.read_bytes())
+    stored = bytearray(pack.read_bytes())
+    stored[stored.index(data[:1000]) + 500] ^= 1
+    pack.write_bytes(stored)
+    with pytest.raises(errors.ChunkCorrupt, match="'model'"):
+        transfer.download(connection, version, tmp_path / "out")
+    again, created = folder.log("damaged")
+    assert (again.id, created) == (version.id, False)
+    assert 0 < folder.meter.moved < len(data)
+    transfer.download(connection, version, tmp_path / "out")
+    assert contents_of(tmp_path / "out") == {"model": data}

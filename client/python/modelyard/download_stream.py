@@ -7,6 +7,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from modelyard import errors, framing, local_download
@@ -167,6 +168,11 @@ class Receiver:
         if self._expected:
             raise errors.ServerStopping("the server ended the stream before everything was sent")
 
+    @property
+    def wrong(self) -> Sequence[Wanted]:
+        """The chunks that came with other bytes."""
+        return self._wrong
+
     def rest(self) -> list[Span]:
         """What has not come, or came with wrong bytes."""
         spans: list[Span] = []
@@ -184,8 +190,8 @@ class Receiver:
             chunk.file.arrived(chunk)
             self._arrived(chunk)
         else:
-            chunk.file.mismatched(chunk)
             self._wrong.append(chunk)
+            chunk.file.mismatched(chunk)
 
 
 class Fetcher:
@@ -247,9 +253,19 @@ class Fetcher:
         except errors.CommError as error:
             if self._call is not None:
                 self._call.cancel()
+            if isinstance(error, errors.ChunkCorrupt) and receiver.wrong:
+                self._have_checked(receiver.wrong[-1])
             if not self._cancelled:
                 self._patience.wait(error, channel)
         return receiver.rest()
+
+    def _have_checked(self, chunk: Wanted) -> None:
+        """Has the server check its bytes: what is wrong there is replaced when it is logged again."""
+        request = pb.DownloadFileRequest(
+            version_id=self._version_id, path=chunk.file.entry.path, offset=chunk.offset, length=chunk.size
+        )
+        with suppress(errors.CommError):
+            deque(self._connection.artifacts.DownloadFile(request), maxlen=0)
 
     def _arrived(self, chunk: Wanted) -> None:
         self._patience.progress()

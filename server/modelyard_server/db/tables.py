@@ -321,9 +321,7 @@ class VersionFile(Base):
     __tablename__ = "version_file"
     __table_args__ = (CheckConstraint("(file_id IS NULL) <> (uri IS NULL)", name="kind"),)
     version_id: Mapped[str] = mapped_column(ForeignKey("artifact_version.id"), primary_key=True)
-    path: Mapped[bytes] = mapped_column(
-        LargeBinary(1024), primary_key=True
-    )  # UTF-8: one order on every database
+    path: Mapped[bytes] = mapped_column(LargeBinary(1024), primary_key=True)  # UTF-8: ordered alike anywhere
     file_id: Mapped[int | None] = mapped_column(ForeignKey("file.id"), index=True)
     size: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64), default="")

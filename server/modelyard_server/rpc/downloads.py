@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -56,13 +56,7 @@ class DownloadMethods:
 
     async def DownloadFiles(self, request: pb.DownloadFilesRequest, call: StreamCall) -> AsyncIterator[Any]:
         with self._download_streams:
-            wanted = [Range(part.path, part.offset, part.length) for part in request.ranges]
-
-            def look_up(session: Session) -> dict[str, FileInfo]:
-                version = versions.get(session, call.principal, request.version_id)
-                return extents.files(session, version.id, wanted)
-
-            files = await call.read(look_up)
+            files, wanted = await wanted_files(call, request.version_id, request.ranges)
             field = pb.DownloadFilesResponse.DATA_FIELD_NUMBER
             async for message in self._send(call, files, wanted, field, verify=False):
                 yield message
@@ -81,7 +75,7 @@ class DownloadMethods:
         open_runs: dict[Run, asyncio.Task[list[bytes]]] = {}
         try:
             for batch in batches(files, wanted):
-                for block in reading.blocks(await _pieces(call, files, batch), verify=verify):
+                for block in reading.blocks(await pieces_of(call, files, batch), verify=verify):
                     runs = {part.run for part in block}
                     # A run is read in order: a block that goes on with one waits for the block before it.
                     after = {open_runs[run] for run in runs if run in open_runs}
@@ -138,7 +132,21 @@ class DownloadMethods:
         return await loop.run_in_executor(self._reading, _messages, self._store, block, field)
 
 
-async def _pieces(call: StreamCall, files: dict[str, FileInfo], batch: Sequence[Range]) -> list[Piece]:
+async def wanted_files(
+    call: StreamCall, version_id: str, ranges: Iterable[pb.FileRange]
+) -> tuple[dict[str, FileInfo], list[Range]]:
+    """The files of a version that the ranges name, and the ranges. Raises NotFound, InvalidField."""
+    wanted = [Range(part.path, part.offset, part.length) for part in ranges]
+
+    def look_up(session: Session) -> dict[str, FileInfo]:
+        version = versions.get(session, call.principal, version_id)
+        return extents.files(session, version.id, wanted)
+
+    return await call.read(look_up), wanted
+
+
+async def pieces_of(call: StreamCall, files: dict[str, FileInfo], batch: Sequence[Range]) -> list[Piece]:
+    """The chunks of a batch of ranges, in order."""
     return await call.read(lambda session: extents.pieces(session, files, batch))
 
 

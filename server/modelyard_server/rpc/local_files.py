@@ -12,18 +12,16 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy.orm import Session
-
 from modelyard import errors
 from modelyard.chunking import Chunk
 from modelyard.v1 import local_pb2 as pb
 from modelyard.v1 import local_pb2_grpc, upload_pb2
-from modelyard_server.domain import extents, uploads, versions
-from modelyard_server.domain.extents import FileInfo, Piece, Range
+from modelyard_server.domain import uploads
+from modelyard_server.domain.extents import Piece
 from modelyard_server.domain.principals import Principal
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.call import StreamCall
-from modelyard_server.rpc.downloads import batches
+from modelyard_server.rpc.downloads import batches, pieces_of, wanted_files
 from modelyard_server.rpc.limits import StreamLimit
 from modelyard_server.rpc.local_reader import LocalReader, Window
 from modelyard_server.rpc.storing import Storing
@@ -88,15 +86,9 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
     ) -> AsyncIterator[pb.LocateFilesResponse]:
         packs = self._packs_for(call.principal)
         with self._download_streams:
-            wanted = [Range(part.path, part.offset, part.length) for part in request.ranges]
-
-            def look_up(session: Session) -> dict[str, FileInfo]:
-                version = versions.get(session, call.principal, request.version_id)
-                return extents.files(session, version.id, wanted)
-
-            files = await call.read(look_up)
+            files, wanted = await wanted_files(call, request.version_id, request.ranges)
             for batch in batches(files, wanted):
-                ranges = _ranges(await _pieces(call, files, batch), packs)
+                ranges = _ranges(await pieces_of(call, files, batch), packs)
                 while part := list(itertools.islice(ranges, RANGES_PER_MESSAGE)):
                     yield pb.LocateFilesResponse(ranges=part)
 
@@ -152,10 +144,6 @@ async def _settled(future: asyncio.Future[Any]) -> None:
     """Waits until the thread is through with the file; its error was raised already, or is of no use."""
     await asyncio.wait([future])
     future.exception()
-
-
-async def _pieces(call: StreamCall, files: dict[str, FileInfo], batch: Sequence[Range]) -> list[Piece]:
-    return await call.read(lambda session: extents.pieces(session, files, batch))
 
 
 def _ranges(pieces: Iterable[Piece], packs: PackFolder) -> Iterator[pb.LocalRange]:

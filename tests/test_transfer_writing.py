@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -215,10 +217,33 @@ def test_the_cache_gives_back_what_it_was_given(tmp_path: Path) -> None:
 def keep(cache: Cache, folder: Folder, entry: FileEntry) -> None:
     source = folder.open(entry.path)
     assert source is not None
-    place, name = folder.place(entry.path)
-    cache.add(entry, source, place, name)
+    with folder.inside(entry.path) as place:
+        cache.add(entry, source, place, entry.path.rpartition("/")[2])
     os.close(source)
-    os.close(place)
+
+
+def test_threads_write_into_more_folders_than_are_kept_open(tmp_path: Path) -> None:
+    entries = [entry_of(f"{number % 150}/{number}", b"%d" % number) for number in range(900)]
+
+    def write(entry: FileEntry) -> None:
+        put(folder, entry, entry.path.partition("/")[2].encode())
+
+    before = open_files(tmp_path)
+    with Folder(tmp_path) as folder, ThreadPoolExecutor(8) as threads:
+        list(threads.map(write, entries))
+        assert before < open_files(tmp_path) < 80
+    found = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.glob("*/*")}
+    assert found == {entry.path: entry.path.partition("/")[2].encode() for entry in entries}
+    assert open_files(tmp_path) == before
+
+
+def open_files(below: Path) -> int:
+    """Of this process."""
+    found = 0
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found += link.readlink().is_relative_to(below)
+    return found
 
 
 @pytest.mark.parametrize("harm", ["written to", "cut short", "made longer"])

@@ -145,12 +145,12 @@ class Cache:
 
     def add(self, entry: FileEntry, source: int, folder: int, name: str) -> None:
         """Keeps a downloaded file: open as `source`, called `name` in the open `folder`."""
-        if (entry.size or 0) > self.max_bytes // 2 or self.holds(entry):
+        if (entry.size or 0) > self.max_bytes // 2:
             return
         with suppress(OSError):  # a cache that cannot keep a file is no reason to fail a download
             path = self._path(entry)
             cloned = self._clones and self._add_clone(source, path)
-            if not cloned and not self._add_link(folder, name, path):
+            if not cloned and not self._add_link(folder, name, path) and not self.holds(entry):
                 _write_whole(path, lambda file: _copy(source, file))
             self._added = True
 
@@ -163,6 +163,8 @@ class Cache:
         for _ in range(2):
             try:
                 os.link(name, path, src_dir_fd=folder, follow_symlinks=False)
+                return True
+            except FileExistsError:  # another download of equal content was quicker
                 return True
             except FileNotFoundError:
                 os.makedirs(os.path.dirname(path), exist_ok=True)

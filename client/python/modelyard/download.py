@@ -218,11 +218,8 @@ class Download:
         """Called once every chunk of the entry is in its part file, which is open."""
         self._folder.finish(entry)
         if self._cache and self._keep and entry.size:
-            folder, name = self._folder.place(entry.path)
-            try:
-                self._cache.add(entry, part, folder, name)
-            finally:
-                os.close(folder)
+            with self._folder.inside(entry.path) as folder:
+                self._cache.add(entry, part, folder, entry.path.rpartition("/")[2])
         # Last of all: a new name and a new link both count as changes.
         self._record.note(entry, os.fstat(part))
 

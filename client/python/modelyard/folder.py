@@ -14,8 +14,8 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -53,6 +53,9 @@ class Folder:
         self._lock = threading.RLock()
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._parents: OrderedDict[str, int] = OrderedDict()
+        self._inside = 0
+        self._left: list[int] = []
+        """Folders that too many others came after; open until nobody is inside any."""
 
     def __enter__(self) -> Folder:
         # One download at a time in a folder. Some network file systems have no locks: then two
@@ -65,60 +68,69 @@ class Folder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._lock:
-            for descriptor in (*self._parents.values(), self._root):
+            for descriptor in (*self._left, *self._parents.values(), self._root):
                 os.close(descriptor)
             self._parents.clear()
+            self._left.clear()
 
     def status(self, path: str) -> os.stat_result | None:
         """What is at a path, without following a link; None when there is nothing."""
-        with self._lock:
-            try:
-                return os.stat(_leaf(path), dir_fd=self._parent(path), follow_symlinks=False)
-            except FileNotFoundError:
-                return None
+        try:
+            with self.inside(path) as parent:
+                return os.stat(_leaf(path), dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
 
     def open(self, path: str) -> int | None:
         """Descriptor of a regular file, to read; None when there is none."""
-        with self._lock:
-            try:
-                return self._open_regular(path, _leaf(path), os.O_RDONLY)
-            except FileNotFoundError:
-                return None
+        try:
+            return self._open_regular(path, _leaf(path), os.O_RDONLY)
+        except FileNotFoundError:
+            return None
 
     def open_part(self, entry: FileEntry, *, make: bool = True) -> int | None:
         """Descriptor of the file in which the entry's bytes gather; None when it is not to be made."""
         flags = os.O_RDWR | (os.O_CREAT if make else 0)
-        with self._lock:
-            try:
-                return self._open_regular(entry.path, _part(entry), flags)
-            except FileNotFoundError:
-                return None
+        try:
+            return self._open_regular(entry.path, _part(entry), flags)
+        except FileNotFoundError:
+            return None
 
     def finish(self, entry: FileEntry) -> None:
         """Puts the gathered bytes in their place, all at once."""
-        with self._lock:
-            parent, name = self._parent(entry.path), _leaf(entry.path)
+        with self.inside(entry.path) as parent:
             try:
-                os.replace(_part(entry), name, src_dir_fd=parent, dst_dir_fd=parent)
+                os.replace(_part(entry), _leaf(entry.path), src_dir_fd=parent, dst_dir_fd=parent)
             except IsADirectoryError:
                 raise errors.Error(f"{entry.path!r} cannot be written: a folder has its name") from None
 
     def discard(self, entry: FileEntry) -> None:
         """Drops what was gathered of the entry."""
-        with self._lock, suppress(FileNotFoundError):
-            os.unlink(_part(entry), dir_fd=self._parent(entry.path))
+        with suppress(FileNotFoundError), self.inside(entry.path) as parent:
+            os.unlink(_part(entry), dir_fd=parent)
 
-    def place(self, path: str) -> tuple[int, str]:
-        """Where a file is: its open folder, which the caller closes, and its name."""
+    @contextmanager
+    def inside(self, path: str) -> Iterator[int]:
+        """The open folder that holds a path; made when it does not exist."""
+        # The lock is not held meanwhile: what files cost is mostly what is done in here, by several threads.
         with self._lock:
-            return os.dup(self._parent(path)), _leaf(path)
+            parent = self._parent(path)
+            self._inside += 1
+        try:
+            yield parent
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    while self._left:
+                        os.close(self._left.pop())
 
     def _open_regular(self, path: str, name: str, flags: int) -> int | None:
-        parent = self._parent(path)
         try:
             # O_NONBLOCK: opening a pipe that someone put there must not wait for its other end.
             flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-            descriptor = os.open(name, flags, 0o666, dir_fd=parent)
+            with self.inside(path) as parent:
+                descriptor = os.open(name, flags, 0o666, dir_fd=parent)
         except OSError as error:
             if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:
                 return None
@@ -129,7 +141,6 @@ class Folder:
         return None
 
     def _parent(self, path: str) -> int:
-        """The open folder that holds a path; made when it does not exist."""
         folder = path.rpartition("/")[0]
         if not folder:
             return self._root
@@ -141,7 +152,7 @@ class Folder:
         opened = self._enter(above, _leaf(folder), folder)
         self._parents[folder] = opened
         if len(self._parents) > _OPEN_FOLDERS:
-            os.close(self._parents.popitem(last=False)[1])
+            self._left.append(self._parents.popitem(last=False)[1])
         return opened
 
     def _enter(self, above: int, name: str, path: str) -> int:

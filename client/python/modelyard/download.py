@@ -120,7 +120,7 @@ class Download:
         self._fetch([self._gathering(entry) for entry in rest])
 
     def _is_there(self, entry: FileEntry) -> bool:
-        found = self._folder.status(entry.path)
+        found = None if self._folder.is_new else self._folder.status(entry.path)
         if found is None or found.st_size != entry.size:
             return False
         if not self._record.has(entry, found) and not self._has_content(entry):
@@ -177,7 +177,8 @@ class Download:
     def _gathering(self, entry: FileEntry) -> Gathering:
         """The entry with what an earlier download of it has left."""
         gathering = Gathering(entry, self._part, self._placed)
-        part = self._folder.open_part(entry, make=False) if entry.size else None
+        look = entry.size and not self._folder.is_new
+        part = self._folder.open_part(entry, make=False) if look else None
         if part is None:
             return gathering
         try:

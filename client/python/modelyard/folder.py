@@ -49,6 +49,8 @@ class Folder:
     """An open root folder; safe for threads. Made when it does not exist."""
 
     def __init__(self, root: Path) -> None:
+        self.is_new = not root.exists()
+        """Whether there was none: then nothing in it needs a look."""
         root.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

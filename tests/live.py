@@ -23,15 +23,23 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_status import rpc_status
 
 from modelyard.v1 import (
+    event_pb2,
     event_pb2_grpc,
+    local_pb2,
     local_pb2_grpc,
+    model_artifact_pb2,
     model_artifact_pb2_grpc,
+    registered_model_pb2,
     registered_model_pb2_grpc,
+    run_pb2,
     run_pb2_grpc,
+    upload_pb2,
     upload_pb2_grpc,
 )
 from tests.parts.s3 import CREDENTIALS, S3Server
 
+MODULES = (event_pb2, local_pb2, model_artifact_pb2, registered_model_pb2, run_pb2, upload_pb2)
+"""The generated modules that have services."""
 READY_SECONDS = 30.0
 STOP_SECONDS = 45.0
 _SERVES = re.compile(r"^modelyard serves ((grpcs?)://(\S+)) ", re.MULTILINE)

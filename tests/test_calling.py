@@ -18,19 +18,12 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_status import rpc_status
 
-from modelyard.v1 import (
-    event_pb2,
-    local_pb2,
-    model_artifact_pb2,
-    registered_model_pb2,
-    run_pb2,
-    upload_pb2,
-)
 from modelyard.v1 import model_artifact_pb2 as pb
+from modelyard.v1 import registered_model_pb2, run_pb2
 from tests import fast_upload
 from tests.callers import SERVICE_CONFIG, calling, lines_about
 from tests.fast_upload import random_chunks
-from tests.live import Factory, LiveServer, Stubs, new_project, production_place
+from tests.live import MODULES, Factory, LiveServer, Stubs, new_project, production_place
 from tests.parts.tcp_proxy import TcpProxy
 from tests.refusals import refused
 from tests.waiting import until
@@ -39,7 +32,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "calling.md"
 CONFIG = json.loads(SERVICE_CONFIG.read_text())
 METHODS: list[MethodDescriptor] = [
     method
-    for module in (event_pb2, local_pb2, model_artifact_pb2, registered_model_pb2, run_pb2, upload_pb2)
+    for module in MODULES
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]

@@ -13,34 +13,15 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor import FileDescriptor
 
-from modelyard.v1 import (
-    event_pb2,
-    local_pb2,
-    model_artifact_pb2,
-    registered_model_pb2,
-    run_pb2,
-    upload_pb2,
-    value_pb2,
-)
-from tests.live import Factory, LiveServer, environment, new_project, run_server_command
+from modelyard.v1 import model_artifact_pb2, value_pb2
+from tests.live import MODULES, Factory, LiveServer, environment, new_project, run_server_command
 from tests.parts.certificates import certificate_for_localhost
 from tests.parts.processes import require
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "client" / "go"
 STUBS = SOURCE / "modelyard" / "v1"
-FILES = [
-    module.DESCRIPTOR
-    for module in (
-        event_pb2,
-        local_pb2,
-        model_artifact_pb2,
-        registered_model_pb2,
-        run_pb2,
-        upload_pb2,
-        value_pb2,
-    )
-]
+FILES = [module.DESCRIPTOR for module in (*MODULES, value_pb2)]
 
 
 @pytest.fixture(scope="module")

@@ -13,18 +13,10 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from modelyard.v1 import (
-    event_pb2,
-    local_pb2,
-    model_artifact_pb2,
-    registered_model_pb2,
-    run_pb2,
-    upload_pb2,
-)
+from modelyard.v1 import run_pb2
 from modelyard_server.rpc.permissions import METHODS, Permission
-from tests.live import LiveServer, new_project, reason
+from tests.live import MODULES, LiveServer, new_project, reason
 
-MODULES = (run_pb2, event_pb2, model_artifact_pb2, registered_model_pb2, upload_pb2, local_pb2)
 OPEN_MODULES = (health_pb2, reflection_pb2)
 
 

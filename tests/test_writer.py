@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 from modelyard_server.packs.pack import PackedChunk
 from modelyard_server.packs.writer import PackWriter
-from tests.faults import FaultyStore
+from tests.parts.faulty_store import FaultyStore
 from tests.parts.writer import (
     ENTITY,
     KIB,

@@ -12,7 +12,7 @@ from modelyard.chunking import MAXIMUM_BYTES, Chunk
 from modelyard_server import failpoints
 from modelyard_server.packs.pack import MESSAGE_BYTES
 from modelyard_server.packs.writer import PackWriter
-from tests.faults import FaultyStore
+from tests.parts.faulty_store import FaultyStore
 from tests.parts.writer import (
     ENTITY,
     MIB,

@@ -20,7 +20,7 @@ from modelyard_server import failpoints
 from modelyard_server.packs import PackStore, pack_key, store_from_url
 from modelyard_server.packs.pack import PackedChunk
 from modelyard_server.packs.writer import PackWriter
-from tests.faults import FaultyStore
+from tests.parts.faulty_store import FaultyStore
 from tests.parts.s3 import S3Server
 
 KIB = 1 << 10

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.parts.processes import missing, require, running
+from tests.parts.processes import Part, missing, require, running_part
 
 USER = "modelyard"
 _OLDEST = 15
@@ -55,6 +55,13 @@ def postgres_url() -> Iterator[str]:
 @contextmanager
 def postgres_cluster() -> Iterator[str]:
     """A cluster in a temporary folder, by the URL of its maintenance database."""
+    with postgres_part() as cluster:
+        yield url_of(cluster)
+
+
+@contextmanager
+def postgres_part() -> Iterator[Part]:
+    """A cluster in a temporary folder. SIGQUIT ends it as a crash does."""
     initdb, postgres, pg_isready = program("initdb"), program("postgres"), program("pg_isready")
     options = _unprivileged()
     # Not below pytest's own folder: only its owner may enter that one.
@@ -83,10 +90,15 @@ def postgres_cluster() -> Iterator[str]:
             return subprocess.run(ask, check=False).returncode == 0
 
         log = folder / "log"
-        with running(command, is_ready, log, stop_signal=signal.SIGINT, cwd=folder, **options) as port:
-            yield f"postgresql://{USER}@127.0.0.1:{port}/postgres"
+        with running_part(command, is_ready, log, stop_signal=signal.SIGINT, cwd=folder, **options) as part:
+            yield part
     finally:
         shutil.rmtree(folder)
+
+
+def url_of(cluster: Part) -> str:
+    """The URL of a cluster's maintenance database."""
+    return f"postgresql://{USER}@127.0.0.1:{cluster.port}/postgres"
 
 
 @pytest.fixture

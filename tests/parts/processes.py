@@ -75,28 +75,78 @@ def running(
     **options: Any,
 ) -> Iterator[int]:
     """Runs `command(port)` until the block ends and yields its port; `options` go to Popen."""
-    for attempt in range(ATTEMPTS):
-        port = free_port()
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command(port),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                preexec_fn=die_with_parent(stop_signal),
-                **options,
-            )
-        try:
+    with running_part(command, is_ready, log, stop_signal=stop_signal, **options) as part:
+        yield part.port
+
+
+@contextlib.contextmanager
+def running_part(
+    command: Callable[[int], list[str]],
+    is_ready: Callable[[int], bool],
+    log: Path,
+    *,
+    stop_signal: signal.Signals = signal.SIGTERM,
+    **options: Any,
+) -> Iterator[Part]:
+    """The same for tests that kill the process and start it again."""
+    part = Part(command, is_ready, log, stop_signal, options)
+    try:
+        for attempt in range(ATTEMPTS):
+            part.port = free_port()
             try:
-                _wait_until_ready(process, functools.partial(is_ready, port), log)
+                part.start()
+                break
             except NotReady:
                 if attempt == ATTEMPTS - 1:
                     raise
-                continue
-            yield port
-            return
-        finally:
-            _stop(process, stop_signal)
+                part.stop()
+        yield part
+    finally:
+        part.stop()
+
+
+class Part:
+    """A server process on a port of 127.0.0.1 that can be killed and started again."""
+
+    def __init__(
+        self,
+        command: Callable[[int], list[str]],
+        is_ready: Callable[[int], bool],
+        log: Path,
+        stop_signal: signal.Signals,
+        options: dict[str, Any],
+    ) -> None:
+        self.port = 0
+        self._command = command
+        self._is_ready = is_ready
+        self._log = log
+        self._stop_signal = stop_signal
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Starts it and waits until it answers. Raises NotReady."""
+        with self._log.open("wb") as output:
+            self._process = subprocess.Popen(
+                self._command(self.port),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=die_with_parent(self._stop_signal),
+                **self._options,
+            )
+        _wait_until_ready(self._process, functools.partial(self._is_ready, self.port), self._log)
+
+    def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
+        """Ends it at once and waits until it is gone."""
+        assert self._process is not None
+        self._process.send_signal(how)
+        self._process.wait(STOP_SECONDS)
+
+    def stop(self) -> None:
+        """Ends it in order; does nothing where it does not run."""
+        if self._process is not None:
+            _stop(self._process, self._stop_signal)
 
 
 def _wait_until_ready(process: subprocess.Popen[bytes], is_ready: Callable[[], bool], log: Path) -> None:

@@ -7,14 +7,14 @@ import itertools
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.parts.processes import built, running
+from tests.parts.processes import Part, built, running_part
 
 ACCESS_KEY = "modelyard-test"
 SECRET_KEY = "modelyard-test-secret"
@@ -58,8 +58,14 @@ class S3Server:
 @pytest.fixture(scope="session")
 def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """MinIO's server."""
+    with minio_part(tmp_path_factory.mktemp("minio")) as part, _credentials():
+        yield S3Server(f"http://127.0.0.1:{part.port}")
+
+
+@contextlib.contextmanager
+def minio_part(folder: Path) -> Iterator[Part]:
+    """MinIO's server over a folder."""
     program = built("minio")
-    folder = tmp_path_factory.mktemp("minio")
     environment = os.environ | {
         "MINIO_ROOT_USER": ACCESS_KEY,
         "MINIO_ROOT_PASSWORD": SECRET_KEY,
@@ -70,8 +76,11 @@ def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]
     def command(port: int) -> list[str]:
         return [str(program), "server", str(folder / "data"), "--address", f"127.0.0.1:{port}", "--quiet"]
 
-    with _serving(command, "/minio/health/ready", folder, environment) as server:
-        yield server
+    def is_ready(port: int) -> bool:
+        return _answers(f"http://127.0.0.1:{port}/minio/health/ready")
+
+    with running_part(command, is_ready, folder / "log", env=environment) as part:
+        yield part
 
 
 @pytest.fixture(scope="session")
@@ -86,24 +95,20 @@ def versity_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Serve
         server = [str(program), "--port", f"127.0.0.1:{port}", "--region", REGION, "--health", "/health"]
         return [*server, "posix", str(folder / "data")]
 
-    with _serving(command, "/health", folder, environment) as server:
-        yield server
+    def is_ready(port: int) -> bool:
+        return _answers(f"http://127.0.0.1:{port}/health")
+
+    with running_part(command, is_ready, folder / "log", env=environment) as part, _credentials():
+        yield S3Server(f"http://127.0.0.1:{part.port}")
 
 
 @contextlib.contextmanager
-def _serving(
-    command: Callable[[int], list[str]], health: str, folder: Path, environment: dict[str, str]
-) -> Iterator[S3Server]:
-    def is_ready(port: int) -> bool:
-        return _answers(f"http://127.0.0.1:{port}{health}")
-
-    with (
-        running(command, is_ready, folder / "log", env=environment) as port,
-        pytest.MonkeyPatch.context() as patch,
-    ):
+def _credentials() -> Iterator[None]:
+    """What this process needs to use the stores itself."""
+    with pytest.MonkeyPatch.context() as patch:
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
-        yield S3Server(f"http://127.0.0.1:{port}")
+        yield
 
 
 def _answers(url: str) -> bool:

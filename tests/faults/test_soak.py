@@ -1,0 +1,159 @@
+"""Servers, clients, stores and databases are killed at random moments while clients work.
+
+Nothing that was acknowledged is lost, nothing is half-visible, and no call of
+the SDK fails. `MODELYARD_SOAK_KILLS=300` makes it as long as one likes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.faults.client import Assignment
+from tests.faults.ledger import Ledger
+from tests.faults.verdict import violations
+from tests.live import Factory, LiveServer, environment, new_project, run_server_command
+from tests.parts.postgres import postgres_part, url_of
+from tests.parts.s3 import CREDENTIALS, S3Server, minio_part
+
+CLIENTS = 2
+KILLS = int(os.environ.get("MODELYARD_SOAK_KILLS", "12"))
+SECONDS_BETWEEN = (0.3, 1.5)
+ROOT = Path(__file__).parents[2]
+
+Kills = Mapping[str, Callable[[], None]]
+
+
+class Clients:
+    """The processes of the clients, each with its ledger."""
+
+    def __init__(self, server: LiveServer, key: str, project: str, folder: Path) -> None:
+        self._server = server
+        self._key = key
+        self._project = project
+        self._paths = [folder / f"client-{number}.jsonl" for number in range(CLIENTS)]
+        self._logs = [folder / f"client-{number}.log" for number in range(CLIENTS)]
+        self._processes = [self._start(number) for number in range(CLIENTS)]
+
+    def kill_one(self) -> None:
+        """kill -9 of one, and another process that goes on for it."""
+        number = random.randrange(CLIENTS)
+        self._end(number)
+        self._processes[number] = self._start(number)
+
+    def end(self) -> list[Ledger]:
+        """Ends them all; what they wrote down."""
+        for number in range(CLIENTS):
+            self._end(number)
+        return [Ledger.read(path) for path in self._paths]
+
+    def printed(self) -> str:
+        """What they printed last."""
+        return "\n".join(log.read_text(errors="replace")[-2000:] for log in self._logs)
+
+    def _start(self, number: int) -> subprocess.Popen[bytes]:
+        given = Assignment(self._server.url, self._key, self._project, number, str(self._paths[number]))
+        with self._logs[number].open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.client"],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                env=environment({"PYTHONPATH": str(ROOT)}),
+            )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(asdict(given)).encode() + b"\n")
+        process.stdin.close()
+        return process
+
+    def _end(self, number: int) -> None:
+        self._processes[number].kill()
+        self._processes[number].wait()
+
+
+def key_of(server: LiveServer) -> str:
+    """A key: the token of a data folder is another one after each start."""
+    done = run_server_command("key", "create", "soak", *server.place, env=server.env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def restart(server: LiveServer) -> None:
+    """kill -9 of the server, and its next start."""
+    server.kill()
+    server.start()
+
+
+@contextlib.contextmanager
+def embedded_pair(folder: Path, make: Factory) -> Iterator[tuple[LiveServer, Kills]]:
+    """SQLite and a folder."""
+    server = make()
+    yield server, {"server": lambda: restart(server)}
+
+
+@contextlib.contextmanager
+def production_pair(folder: Path, make: Factory) -> Iterator[tuple[LiveServer, Kills]]:
+    """PostgreSQL and MinIO of their own, which are killed too."""
+    (folder / "minio").mkdir()
+    with postgres_part() as database, minio_part(folder / "minio") as store:
+        with psycopg.connect(url_of(database), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE soak")
+        s3 = S3Server(f"http://127.0.0.1:{store.port}")
+        place = ("--database", url_of(database).removesuffix("postgres") + "soak")
+        server = make(place=(*place, "--store", s3.url(s3.new_bucket())), env=CREDENTIALS)
+
+        def crash_database() -> None:
+            database.kill(signal.SIGQUIT)  # ends at once; the next start replays its log
+            database.start()
+
+        def kill_store() -> None:
+            store.kill()
+            store.start()
+
+        yield (
+            server,
+            {
+                "server": lambda: restart(server),
+                "database": crash_database,
+                "store": kill_store,
+            },
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", [embedded_pair, production_pair])
+def test_nothing_acknowledged_is_lost_whatever_is_killed(
+    pair: Callable[[Path, Factory], contextlib.AbstractContextManager[tuple[LiveServer, Kills]]],
+    live_server_factory: Factory,
+    tmp_path: Path,
+) -> None:
+    project = new_project()
+    with pair(tmp_path, live_server_factory) as (server, kills):
+        key = key_of(server)
+        clients = Clients(server.start(), key, project, tmp_path)
+        try:
+            kinds = [*kills.items(), ("client", clients.kill_one)]
+            for _, (kind, kill) in zip(range(KILLS), itertools.cycle(kinds), strict=False):
+                time.sleep(random.uniform(*SECONDS_BETWEEN))
+                print(f"killing the {kind}")
+                kill()
+            time.sleep(SECONDS_BETWEEN[1])
+        finally:
+            ledgers = clients.end()
+        assert violations(server.stubs(key), project, ledgers) == [], clients.printed()
+    for kind in ("log", "link", "rows"):
+        assert any(ledger.done(kind) for ledger in ledgers), f"no {kind} was acknowledged: nothing was shown"
+    print(f"{sum(len(ledger.operations) for ledger in ledgers)} operations")

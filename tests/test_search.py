@@ -24,9 +24,9 @@ from tests.parts.shelves import (
     in_order_of,
     look,
 )
-from tests.parts.yards import postgresql_database, sqlite_database
+from tests.parts.yards import postgresql_database, somebody, sqlite_database
 
-INSIDER = Principal("insider", "acme")
+INSIDER = somebody("insider", "acme")
 Predicate: TypeAlias = Callable[[Made, Principal], bool]
 Question: TypeAlias = tuple[str, Predicate]
 """A filter, and what it means."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from modelyard_server.db import migrations
@@ -19,6 +19,7 @@ from modelyard_server.db.tables import Alias, ArtifactVersion, Base, Collection,
 from modelyard_server.domain import catalog, events, metrics, runs, versions
 from modelyard_server.domain.metrics import Batch
 from modelyard_server.domain.runs import RunChanges, RunDraft
+from tests.parts import schemas
 from tests.parts.yards import ENTITY, Yard, sqlite_database
 
 SCALARS = st.one_of(
@@ -180,17 +181,7 @@ def test_a_migration_indexes_the_rows_of_before(empty_database: Database) -> Non
     yard.delete("bert:v1", delete_aliases=True)
     yard.link("bert:best", "model-registry/Churn")
     before = yard.read(lambda session, _: indexed(session))
-    with empty_database.engine.begin() as connection:
-        connection.execute(text("DROP TABLE attribute"))
-        for scope in ("project", "entity"):
-            connection.execute(text(f"DROP INDEX ix_alias_{scope}_alias"))
-            for table in ("artifact_version", "link"):
-                connection.execute(text(f"DROP INDEX ix_{table}_{scope}_created"))
-            for table in ("artifact_version", "link", "alias"):
-                connection.execute(text(f"ALTER TABLE {table} DROP COLUMN {scope}_id"))
-        connection.execute(text("DROP INDEX ix_event_collection_seq"))
-        connection.execute(text("CREATE INDEX ix_event_collection_id ON event (collection_id)"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    schemas.take_back(empty_database, "0001")
     assert migrations.upgrade(empty_database)
     assert before
     assert yard.read(lambda session, _: indexed(session)) == before

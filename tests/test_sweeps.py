@@ -124,7 +124,7 @@ def test_requests_are_forgotten_after_seven_days(yard: Yard) -> None:
     def age(session: Session) -> None:
         for row in session.scalars(select(Request).where(Request.request_id.like("old%"))):
             row.created_at = now(session) - 7 * DAY - MINUTE
-        session.get_one(Request, (LOCAL.name, "/Method", "week")).created_at -= 7 * DAY - MINUTE
+        session.get_one(Request, (LOCAL.id, "/Method", "week")).created_at -= 7 * DAY - MINUTE
 
     def names(session: Session) -> list[str]:
         return list(session.scalars(select(Request.request_id).order_by(Request.request_id)))

@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 
 from modelyard_server.db.engine import Database
 from modelyard_server.domain import version_batches
-from modelyard_server.domain.principals import LOCAL, Principal
+from modelyard_server.domain.principals import LOCAL
 from modelyard_server.domain.version_batches import Wanted
-from tests.parts.yards import ENTITY, Yard, sqlite_database
+from tests.parts.yards import ENTITY, Yard, somebody, sqlite_database
 
 
 def statements(database: Database, wanted: Sequence[Wanted]) -> int:
@@ -57,6 +57,6 @@ def test_what_lies_in_another_entity_is_not_found(tmp_path: Path) -> None:
         mine = yard.log("bert", "a")
         other = yard.log("bert", "a", entity="other")
         wanted = [Wanted(other.id, ""), Wanted("", "other/p/bert"), Wanted("", f"{ENTITY}/p/bert")]
-        insider = Principal("insider", ENTITY)
+        insider = somebody("insider", ENTITY)
         found = database.read(lambda session: version_batches.get(session, insider, wanted))
         assert [one.view.version.id if one.view else "" for one in found] == ["", "", mine.id]

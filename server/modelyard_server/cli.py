@@ -199,7 +199,7 @@ def create_key(
 @key.command("ls")
 @_place_options
 def list_keys(place: Place) -> None:
-    """Show all keys: id, name, entity, state."""
+    """Show all keys: id, name, entity, principal's id, state. Keys of one principal share its rights."""
     from modelyard_server import maintenance
 
     for line in maintenance.list_keys(place):

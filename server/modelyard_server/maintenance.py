@@ -21,8 +21,10 @@ from sqlalchemy.orm import Session
 from modelyard import errors
 from modelyard_server import app, folder
 from modelyard_server.db import migrations
+from modelyard_server.db.caller_tables import ApiKey
 from modelyard_server.db.engine import Database, now
 from modelyard_server.domain import keys
+from modelyard_server.domain.principals import Principal
 from modelyard_server.packs import PackStore
 from modelyard_server.release import VERSION
 from modelyard_server.settings import Place, StartError
@@ -85,30 +87,32 @@ def make_bucket(place: Place) -> str:
 def adopt_key(place: Place, text: str, name: str, entity: str, *, all_entities: bool, if_absent: bool) -> str:
     """Keeps a key that was chosen elsewhere. Raises StartError, CommError."""
     with _ready_database(place) as database:
-        key, new = database.write(
+        owned, new = database.write(
             lambda session: keys.adopt(
                 session, text, name, entity, all_entities=all_entities, if_absent=if_absent
             )
         )
-        return f"{key.id} ({key.principal}) {'is made' if new else 'is there already'}"
+        return f"{owned.key.id} ({owned.principal.name}) {'is made' if new else 'is there already'}"
 
 
 def list_keys(place: Place) -> list[str]:
     """A line for each key. Raises StartError, CommError."""
     with _ready_database(place) as database:
         found = database.read(keys.listed)
-    return [
-        f"{key.id}  {key.principal}  {key.entity}{' (all entities)' if key.all_entities else ''}  "
-        f"made {_date(key.created_at)}  {f'revoked {_date(key.revoked_at)}' if key.revoked_at else 'live'}"
-        for key in found
-    ]
+    return [_key_line(*owned) for owned in found]
+
+
+def _key_line(key: ApiKey, who: Principal) -> str:
+    reach = f"{who.entity}{' (all entities)' if key.all_entities else ''}"
+    state = f"revoked {_date(key.revoked_at)}" if key.revoked_at else "live"
+    return f"{key.id}  {who.name}  {reach}  principal {who.id}  made {_date(key.created_at)}  {state}"
 
 
 def revoke_key(place: Place, key_id: str) -> str:
     """Ends a key. Raises StartError, CommError."""
     with _ready_database(place) as database:
-        key = database.write(lambda session: keys.revoke(session, key_id))
-    return f"{key.id} ({key.principal}) is revoked"
+        owned = database.write(lambda session: keys.revoke(session, key_id))
+    return f"{owned.key.id} ({owned.principal.name}) is revoked"
 
 
 def examine(place: Place) -> list[Finding]:

@@ -11,8 +11,7 @@ import pytest
 from modelyard import errors
 from modelyard_server.domain import catalog, deletes, owners, shown, versions
 from modelyard_server.domain.absent import NEIGHBOURS
-from modelyard_server.domain.principals import Principal
-from tests.parts.yards import ENTITY, Yard, full, postgresql_database, sqlite_database
+from tests.parts.yards import ENTITY, Yard, full, postgresql_database, somebody, sqlite_database
 
 
 def _why(yard: Yard, ref: str) -> tuple[str, str]:
@@ -119,7 +118,7 @@ class AbsentContract:
     def test_nothing_is_told_about_entities_of_others(self, yard: Yard) -> None:
         yard.log("bert", "a")
         yard.link("bert", "evil/model-registry/Churn")
-        eve = Yard(yard.database, Principal("eve", "evil"))
+        eve = Yard(yard.database, somebody("eve", "evil"))
         there, nowhere = _why(eve, f"{ENTITY}/p/bert"), _why(eve, "nobody/p/bert")
         assert there == ("entity", "there is no entity 'acme' that you may read")
         assert nowhere == ("entity", there[1].replace(ENTITY, "nobody"))
@@ -135,7 +134,7 @@ class AbsentContract:
 
     def test_a_caller_whose_entity_is_not_made_yet_learns_no_names(self, yard: Yard) -> None:
         yard.log("bert", "a")
-        new = Yard(yard.database, Principal("ann", "acm"))
+        new = Yard(yard.database, somebody("ann", "acm"))
         assert _why(new, "acm/p/bert") == ("entity", "nothing was logged to acm yet")
 
 

@@ -16,7 +16,7 @@ from modelyard_server.db.tables import ArtifactVersion, Link
 from modelyard_server.domain import catalog, registry, shown, versions
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.versions import VersionView
-from tests.parts.yards import ENTITY, Yard, postgresql_database, sqlite_database
+from tests.parts.yards import ENTITY, Yard, postgresql_database, somebody, sqlite_database
 
 NET = f"{ENTITY}/model-registry/Net Model"
 ZOO = "zeta/wandb-registry-b/Zoo"
@@ -78,7 +78,7 @@ class LookUpContract:
 
     def test_links_in_entities_of_others_are_not_shown(self, yard: Yard) -> None:
         version = _widely_linked(yard)
-        own = Yard(yard.database, Principal("ann", ENTITY))
+        own = Yard(yard.database, somebody("ann", ENTITY))
         view, _ = own.read(shown.version_of, f"{ENTITY}/p/bert:best")
         assert len(view.linked_to) == 3
         assert _facts(view) == _facts(_by_id(own, version.id))
@@ -125,7 +125,7 @@ class TestLookUpOnPostgresql(LookUpContract):
     def test_nobody_waits_for_rows_of_an_entity_they_cannot_enter(self, yard: Yard) -> None:
         yard.log("bert", "a")
         row = yard.collection("bert")
-        eve = Yard(yard.database, Principal("eve", "evil"))
+        eve = Yard(yard.database, somebody("eve", "evil"))
 
         def locked(session: Session, principal: Principal, **named: str) -> None:
             session.execute(text("SET LOCAL lock_timeout = '200ms'"))

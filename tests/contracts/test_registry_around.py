@@ -36,7 +36,7 @@ from modelyard_server.domain import (
 )
 from modelyard_server.domain.aliases import Change
 from modelyard_server.domain.principals import Principal
-from tests.parts.yards import ENTITY, Yard, postgresql_database, sqlite_database
+from tests.parts.yards import ENTITY, Yard, postgresql_database, somebody, sqlite_database
 
 MODEL = "model-registry/Churn"
 
@@ -114,7 +114,7 @@ class AroundTheRegistryContract:
     def test_strangers_see_nothing(self, yard: Yard) -> None:
         version = yard.log("bert", "a")
         link = yard.link("bert", "Churn")
-        stranger = Yard(yard.database, Principal("eve", "evil"))
+        stranger = Yard(yard.database, somebody("eve", "evil"))
         for rule, argument in (
             (versions.resolve, f"{ENTITY}/p/bert"),
             (versions.resolve, f"{ENTITY}/{MODEL}"),
@@ -132,12 +132,12 @@ class AroundTheRegistryContract:
     def test_a_link_across_entities_shows_only_what_its_reader_may_enter(self, yard: Yard) -> None:
         version = yard.log("bert", "a")
         yard.link("bert", "other/model-registry/Churn")
-        reader = Yard(yard.database, Principal("ann", "other"))
+        reader = Yard(yard.database, somebody("ann", "other"))
         view = reader.read(shown.link_of, "other/model-registry/Churn")
         assert view.source is None
         with pytest.raises(errors.NotFound):
             reader.read(versions.resolve, "other/model-registry/Churn")
-        owner = Principal("bob", ENTITY)
+        owner = somebody("bob", ENTITY)
         seen = yard.read(lambda s, _: versions.describe(s, [s.merge(version)], principal=owner)[0])
         assert seen.linked_to == ()
 

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard_server.db.engine import Database
+from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import ArtifactVersion, Base, Collection, Event, Link, Project
 from modelyard_server.domain import (
     aliases,
@@ -117,6 +118,11 @@ class Yard:
             return [event for event in session.scalars(query) if not types or event.type in types]
 
         return self.read(run)
+
+
+def somebody(name: str, entity: str, *, all_entities: bool = False) -> Principal:
+    """A principal of their own, as the owner of a key."""
+    return Principal(new_id(), name, entity, all_entities)
 
 
 def full(ref: str) -> str:

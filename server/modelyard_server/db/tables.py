@@ -22,9 +22,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
+from modelyard_server.db.caller_tables import ApiKey, PrincipalRow, Request
 from modelyard_server.db.declarative import LIVE, Base, BigKey, Id, listed
 
-__all__ = ["Base", "Id"]  # as well as the rows
+__all__ = ["ApiKey", "Base", "Id", "PrincipalRow", "Request"]  # as well as the rows below
 
 
 class StoreMeta(Base):
@@ -65,31 +66,6 @@ class Project(Base):
     run_count: Mapped[int] = mapped_column(BigInteger, default=0)
     created_by: Mapped[str] = mapped_column(String(128))
     created_at: Mapped[int] = mapped_column(BigInteger)
-
-
-class ApiKey(Base):
-    """A key that was given out. Only its SHA-256 is kept."""
-
-    __tablename__ = "api_key"
-    id: Mapped[str] = mapped_column(Id, primary_key=True)
-    hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
-    principal: Mapped[str] = mapped_column(String(128))
-    entity: Mapped[str] = mapped_column(String(128))
-    all_entities: Mapped[bool] = mapped_column(default=False)
-    created_at: Mapped[int] = mapped_column(BigInteger)
-    revoked_at: Mapped[int | None] = mapped_column(BigInteger)
-
-
-class Request(Base):
-    """A write that took effect, with its reply, so that a retry gets the same one."""
-
-    __tablename__ = "request"
-    principal: Mapped[str] = mapped_column(String(128), primary_key=True)
-    method: Mapped[str] = mapped_column(String(128), primary_key=True)
-    request_id: Mapped[str] = mapped_column(String(128), primary_key=True)
-    content_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
-    reply: Mapped[bytes | None] = mapped_column(LargeBinary)
-    created_at: Mapped[int] = mapped_column(BigInteger, index=True)
 
 
 class Run(Base):
@@ -336,7 +312,8 @@ class Upload(Base):
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     entity_id: Mapped[int] = mapped_column(ForeignKey("entity.id"), index=True)
     project: Mapped[str] = mapped_column(String(128))
-    principal: Mapped[str] = mapped_column(String(128), index=True)
+    # No foreign key: the fixed principals have no row (domain/principals.py).
+    principal_id: Mapped[str] = mapped_column(Id, index=True)
     created_at: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
 

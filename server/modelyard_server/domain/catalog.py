@@ -15,7 +15,7 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import ArtifactVersion, Collection, Entity, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import absent, events, fields, filters, narrowing, owners, paging, scopes
+from modelyard_server.domain import absent, access, events, fields, filters, narrowing, owners, paging, scopes
 from modelyard_server.domain.filter_fields import Indexed, Labels, Text, Time
 from modelyard_server.domain.homes import Home, homes
 from modelyard_server.domain.principals import Principal
@@ -190,7 +190,11 @@ def find(
     if lock:
         wanted |= {"anywhere": principal.all_entities, "own": principal.entity}
     found = session.execute(statement, wanted).one_or_none()
-    if found is None or not principal.may_enter(found[1]) or kind not in (None, found[0].kind):
+    if (
+        found is None
+        or not access.may_enter(session, principal, found[1])
+        or kind not in (None, found[0].kind)
+    ):
         if path is None:
             raise owners.not_found(what, id_)
         raise absent.collection(session, principal, what, path, kind)

@@ -13,7 +13,7 @@ from modelyard import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import ArtifactVersion, Collection, Entity, Lineage, Project, Run
 from modelyard_server.db.upserts import batches, insert_missing
-from modelyard_server.domain import expiry, owners, versions
+from modelyard_server.domain import access, expiry, owners, versions
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.uploads import parse_id
 from modelyard_server.domain.versions import LinkedTo
@@ -88,7 +88,11 @@ def find_run(session: Session, principal: Principal, run_id: str, *, deleted: bo
         .join(Entity, Entity.id == Project.entity_id)
         .where(Run.id == parse_id("run_id", run_id))
     ).one_or_none()
-    if found is None or not principal.may_enter(found[1]) or not (deleted or found[0].deleted_at is None):
+    if (
+        found is None
+        or not access.may_enter(session, principal, found[1])
+        or not (deleted or found[0].deleted_at is None)
+    ):
         raise owners.not_found("run", run_id)
     return found[0]
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from modelyard import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Entity, Project
-from modelyard_server.domain import absent
+from modelyard_server.domain import absent, access
 from modelyard_server.domain.principals import Principal
 
 P = ParamSpec("P")
@@ -30,7 +30,7 @@ def find_entity(session: Session, principal: Principal, name: str) -> Entity:
     """The entity a caller may read; empty: their own. Raises NotFound, also where it is not theirs."""
     name = name or principal.entity
     row: Entity | None = None
-    if principal.may_enter(name):
+    if access.may_enter(session, principal, name):
         row = session.scalar(_ENTITY, {"entity": name})
     if row is None:
         raise not_found("entity", name)
@@ -41,7 +41,7 @@ def find_project(session: Session, principal: Principal, entity: str, project: s
     """The project a caller may read; empty: their entity, `uncategorized`. Raises NotFound."""
     entity, project = entity or principal.entity, project or refs.DEFAULT_PROJECT
     row: Project | None = None
-    if principal.may_enter(entity):
+    if access.may_enter(session, principal, entity):
         row = session.scalar(_PROJECT, {"entity": entity, "project": project})
     if row is None:
         raise absent.project(session, principal, entity, project)
@@ -52,7 +52,7 @@ def ensure_entity(session: Session, principal: Principal, name: str) -> Entity:
     """The entity to write to, made when it does not exist. Raises NotAllowed, InvalidField."""
     name = name or principal.entity
     field("entity", refs.check_owner, name, "entity")
-    if not principal.may_enter(name):
+    if not access.may_enter(session, principal, name):
         raise errors.NotAllowed(f"{principal.name} has no right to write to the entity {name!r}")
     row: Entity | None = session.scalar(_ENTITY, {"entity": name})
     if row is None:

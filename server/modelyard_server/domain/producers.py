@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import ArtifactVersion, Entity, Lineage, Project, Run
 from modelyard_server.db.upserts import insert_missing
-from modelyard_server.domain import owners
+from modelyard_server.domain import access, owners
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.uploads import parse_id
 
@@ -29,7 +29,7 @@ def find(session: Session, principal: Principal, project: Project, run_id: str) 
     if row is None or row.deleted_at is not None:
         raise owners.not_found("run", run_id)
     # A run may log into another project of an entity its caller may enter.
-    if row.entity_id != project.entity_id and not principal.may_enter(row.name):
+    if row.entity_id != project.entity_id and not access.may_enter(session, principal, row.name):
         raise owners.not_found("run", run_id)
     found: str = row.id
     return found

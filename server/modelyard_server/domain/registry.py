@@ -13,7 +13,7 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import aliases, catalog, events, expiry, fields, owners, versions
+from modelyard_server.domain import access, aliases, catalog, events, expiry, fields, owners, versions
 from modelyard_server.domain.homes import Home, home_of, homes
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.uploads import parse_id
@@ -111,7 +111,7 @@ def get_link(session: Session, principal: Principal, link_id: str) -> Link:
         .join(Entity, Entity.id == Project.entity_id)
         .where(Link.id == parse_id("id", link_id), Link.deleted_at.is_(None))
     ).one_or_none()
-    if found is None or not principal.may_enter(found[1]):
+    if found is None or not access.may_enter(session, principal, found[1]):
         raise owners.not_found("registered model version", link_id)
     return found[0]
 

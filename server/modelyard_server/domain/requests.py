@@ -8,9 +8,10 @@ from sqlalchemy import bindparam, delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
+from modelyard_server.db.caller_tables import Request
 from modelyard_server.db.engine import now
-from modelyard_server.db.tables import Request
 from modelyard_server.db.upserts import inserting_missing
+from modelyard_server.domain import access
 from modelyard_server.domain.owners import field
 from modelyard_server.domain.principals import Principal
 
@@ -21,9 +22,9 @@ SWEEP_BATCH = 500
 
 # Built once: making a statement takes longer than running it.
 _TABLE: Any = Request.__table__
-_SAME = [_TABLE.c[name] == bindparam(f"of_{name}") for name in ("principal", "method", "request_id")]
-_STORED = select(_TABLE.c.content_hash, _TABLE.c.reply).where(*_SAME)
-_REPLY = update(_TABLE).where(*_SAME).values(reply=bindparam("new_reply"))
+_SAME = [_TABLE.c[name] == bindparam(f"of_{name}") for name in ("principal_id", "method", "request_id")]
+_STORED = select(_TABLE.c.content_hash, _TABLE.c.reply, _TABLE.c.entities).where(*_SAME)
+_REPLY = update(_TABLE).where(*_SAME).values(reply=bindparam("new_reply"), entities=bindparam("new_entities"))
 
 
 def begin(
@@ -32,13 +33,13 @@ def begin(
     """The stored reply of this request, or None after taking its row: the first lock of a transaction.
 
     Two at once: the second waits for the first on the key, and finds the reply.
-    Raises RequestIdReused, InvalidField.
+    Raises RequestIdReused, NotAllowed, InvalidField.
     """
     field("request_id", refs.check_text, request_id, limit=LIMIT)
     taken = session.connection().execute(
         inserting_missing(session, Request),
         {
-            "principal": principal.name,
+            "principal_id": principal.id,
             "method": method,
             "request_id": request_id,
             "content_hash": content_hash,
@@ -57,7 +58,7 @@ def begin(
 def stored(
     session: Session, principal: Principal, method: str, request_id: str, content_hash: bytes
 ) -> bytes | None:
-    """The reply, where the request took effect. Raises RequestIdReused, InvalidField."""
+    """The reply, where the request took effect. Raises RequestIdReused, NotAllowed, InvalidField."""
     field("request_id", refs.check_text, request_id, limit=LIMIT)
     row = session.execute(_STORED, _named(principal, method, request_id)).one_or_none()
     if row is None:
@@ -67,18 +68,24 @@ def stored(
             f"request_id {request_id!r} was used before with other content",
             violations=[("request_id", "was used before with other content")],
         )
+    # Another key of the same principal may have less reach than the one that the reply was made for.
+    known: list[str] | None = row.entities
+    allowed = principal.all_entities if known is None else all(map(principal.may_enter, known))
+    if not allowed:
+        raise errors.NotAllowed("this request was made in an entity that this key has no right to enter")
     reply: bytes | None = row.reply
     return reply
 
 
 def finish(session: Session, principal: Principal, method: str, request_id: str, reply: bytes) -> None:
-    """Stores the reply, so that a retry gets the same one."""
-    session.execute(_REPLY, {**_named(principal, method, request_id), "new_reply": reply})
+    """Stores the reply, so that a retry gets the same one, with the entities that it concerns."""
+    named = _named(principal, method, request_id)
+    session.execute(_REPLY, {**named, "new_reply": reply, "new_entities": access.entered(session)})
 
 
 def forget_old(session: Session) -> int:
     """Deletes at most 500 requests that are older than seven days, and says how many."""
-    key = (Request.principal, Request.method, Request.request_id)
+    key = (Request.principal_id, Request.method, Request.request_id)
     old = select(*key).where(Request.created_at < now(session) - KEPT).order_by(Request.created_at)
     found = session.execute(old.limit(SWEEP_BATCH).with_for_update(skip_locked=True)).all()
     if found:
@@ -87,4 +94,4 @@ def forget_old(session: Session) -> int:
 
 
 def _named(principal: Principal, method: str, request_id: str) -> dict[str, str]:
-    return {"of_principal": principal.name, "of_method": method, "of_request_id": request_id}
+    return {"of_principal_id": principal.id, "of_method": method, "of_request_id": request_id}

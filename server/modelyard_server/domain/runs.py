@@ -19,7 +19,7 @@ from modelyard import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Entity, MetricBatch, Project, Run
-from modelyard_server.domain import events, fields, owners, run_names
+from modelyard_server.domain import access, events, fields, owners, run_names
 from modelyard_server.domain.principals import SERVER, Principal
 from modelyard_server.domain.uploads import parse_id
 
@@ -101,7 +101,7 @@ def find(
     """A run by its global id; `name` is the field it came in. Raises NotFound, InvalidField."""
     query = _SHOWN.where(Run.id == parse_id(name, run_id), Run.deleted_at.is_(None))
     row = session.execute(query.with_for_update(of=Run) if lock else query).one_or_none()
-    if row is None or not principal.may_enter(row[1]):
+    if row is None or not access.may_enter(session, principal, row[1]):
         raise owners.not_found("run", run_id)
     return _view(session, *row)
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
-from sqlalchemy import Table, bindparam, delete, func, select
+from sqlalchemy import Table, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
@@ -19,9 +19,9 @@ from modelyard.chunking import MAXIMUM_BYTES, Chunk
 from modelyard_server.db import tables
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
-from modelyard_server.db.tables import Pack, Pin, Upload
+from modelyard_server.db.tables import Entity, Pack, Pin, Upload
 from modelyard_server.db.upserts import batches, insert, insert_missing
-from modelyard_server.domain import owners
+from modelyard_server.domain import access, owners
 from modelyard_server.domain.principals import Principal
 from modelyard_server.packs.pack import PackedChunk
 
@@ -36,12 +36,18 @@ CHUNKS_PER_CALL = 10_000
 # Built once: making a statement takes longer than running it.
 _U, _P = (cast(Table, row.__table__) for row in (Upload, Pack))
 _OPEN = select(func.count()).where(
-    _U.c.principal == bindparam("principal"), _U.c.expires_at > bindparam("now")
+    _U.c.principal_id == bindparam("principal"), _U.c.expires_at > bindparam("now")
 )
 _UPLOAD = select(Upload).where(Upload.id == bindparam("id"))
-_LOCKED = _UPLOAD.with_for_update()
+_OWN = (
+    select(Upload, Entity.name)
+    .join(Entity, Entity.id == Upload.entity_id)
+    .where(Upload.id == bindparam("id"), Upload.principal_id == bindparam("principal"))
+)
+_OWN_LOCKED = _OWN.with_for_update(of=Upload)
 _SHARED = _UPLOAD.with_for_update(read=True, key_share=True)
 _PROLONG = _U.update().where(_U.c.id == bindparam("of")).values(expires_at=bindparam("until"))
+_REMOVE = _U.delete().where(_U.c.id == bindparam("of"))
 _BEGIN = _P.insert()
 _PUBLISH = (
     _P.update()
@@ -75,14 +81,14 @@ def create(session: Session, principal: Principal, entity: str, project: str) ->
     project = project or refs.DEFAULT_PROJECT
     owners.field("project", refs.check_owner, project, "project")
     time = now(session)
-    open_now = session.scalar(_OPEN, {"principal": principal.name, "now": time})
+    open_now = session.scalar(_OPEN, {"principal": principal.id, "now": time})
     if (open_now or 0) >= OPEN_LIMIT:
         raise errors.QuotaExceeded(f"{principal.name} has {OPEN_LIMIT} open uploads; commit or delete some")
     upload = Upload(
         id=new_id(),
         entity_id=owner.id,
         project=project,
-        principal=principal.name,
+        principal_id=principal.id,
         created_at=time,
         expires_at=time + LIFETIME,
     )
@@ -92,19 +98,18 @@ def create(session: Session, principal: Principal, entity: str, project: str) ->
 
 
 def find(session: Session, principal: Principal, upload_id: str, *, lock: bool = False) -> Upload:
-    """The principal's open upload. Raises UploadExpired, also for an id that never was: rows go with time."""
-    upload: Upload | None = session.scalar(
-        _LOCKED if lock else _UPLOAD, {"id": parse_id("upload_id", upload_id)}
-    )
-    if upload is not None and upload.principal != principal.name:
-        upload = None
-    return _open(session, upload_id, upload)
+    """The principal's open upload in an entity that they may enter now.
+
+    Raises UploadExpired, also for another's and for an id that never was: rows go with time.
+    """
+    return _open(session, upload_id, _own(session, principal, upload_id, lock=lock))
 
 
 def remove(session: Session, principal: Principal, upload_id: str) -> None:
     """Gives an upload up; one that has ended already is fine."""
-    key = parse_id("upload_id", upload_id)
-    session.execute(delete(Upload).where(Upload.id == key, Upload.principal == principal.name))
+    upload = _own(session, principal, upload_id)
+    if upload is not None:
+        session.execute(_REMOVE, {"of": upload.id})
 
 
 def missing(session: Session, principal: Principal, upload_id: str, chunks: Sequence[Chunk]) -> list[int]:
@@ -189,6 +194,15 @@ def parse_id(field: str, text: str) -> str:
         return str(uuid.UUID(text))
     except ValueError:
         raise errors.InvalidField.of(field, f"{text[:100]!r} is not an id (a UUID)") from None
+
+
+def _own(session: Session, principal: Principal, upload_id: str, *, lock: bool = False) -> Upload | None:
+    wanted = {"id": parse_id("upload_id", upload_id), "principal": principal.id}
+    found = session.execute(_OWN_LOCKED if lock else _OWN, wanted).one_or_none()
+    if found is None or not access.may_enter(session, principal, found[1]):
+        return None
+    upload: Upload = found[0]
+    return upload
 
 
 def _open(session: Session, upload_id: str, upload: Upload | None) -> Upload:

@@ -31,7 +31,7 @@ from modelyard.values import identical
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Id, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import absent, catalog, events, expiry, fields, owners
+from modelyard_server.domain import absent, access, catalog, events, expiry, fields, owners
 from modelyard_server.domain.homes import Home, homes
 from modelyard_server.domain.principals import Principal
 from modelyard_server.domain.tags import record_tags
@@ -174,12 +174,12 @@ def find_row(
     alias = parsed.alias or refs.LATEST
     by_number = parsed.number is not None
     row: Any = None
-    if principal.may_enter(entity):
+    if access.may_enter(session, principal, entity):
         named: dict[str, Any] = {"entity": entity, "project": project, "name": parsed.name}
         named["alias"] = parsed.number if by_number else alias
         row = first(by_number, named)
     found = row is not None and row.id is not None and expiry.is_live(session, row)
-    if not found or not principal.may_enter(row.source_entity):
+    if not found or not access.may_enter(session, principal, row.source_entity):
         wanted_ref = refs.Ref(entity, project, parsed.name, alias)
         raise absent.version(session, principal, "version", wanted_ref)
     home = Home._make((*row[:5], row.collection_id))
@@ -196,7 +196,11 @@ def get(session: Session, principal: Principal, version_id: str) -> ArtifactVers
         .join(Entity, Entity.id == Project.entity_id)
         .where(ArtifactVersion.id == parse_id("version_id", version_id), ArtifactVersion.deleted_at.is_(None))
     ).one_or_none()
-    if found is None or not principal.may_enter(found[1]) or not expiry.is_live(session, found[0]):
+    if (
+        found is None
+        or not access.may_enter(session, principal, found[1])
+        or not expiry.is_live(session, found[0])
+    ):
         raise owners.not_found("version", version_id)
     return found[0]
 

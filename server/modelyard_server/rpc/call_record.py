@@ -10,6 +10,7 @@ from typing import Any
 
 from modelyard import errors
 from modelyard_server import telemetry
+from modelyard_server.domain.principals import Principal
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ class CallRecord:
     """One call, from its first byte to its status."""
 
     def __init__(self, method: str, metadata: Any, *, unary: bool) -> None:
-        self.principal = ""
+        self.principal: Principal | None = None
         """Who calls, once that is known."""
         self._method = method
         self._metadata = metadata
@@ -74,8 +75,8 @@ class CallRecord:
 
     def _fields(self) -> dict[str, object]:
         fields: dict[str, object] = {"method": self._method, "request_id": self._request_id}
-        if self.principal:
-            fields["principal"] = self.principal
+        if self.principal is not None:
+            fields |= {"principal": self.principal.name, "principal_id": self.principal.id}
         if self._span is not None and self._span.trace_id:
             fields["trace_id"] = self._span.trace_id
         return fields

@@ -149,7 +149,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
                 if method is None:
                     raise errors.NotAllowed("this call is not open to anybody")
                 principal = await self._authenticator.principal(metadata)
-                record.principal = principal.name
+                record.principal = principal
                 yield principal
         except errors.CommError as error:
             await _refuse(record, context, error)

@@ -1,0 +1,49 @@
+"""The tables of who calls: principals, their keys, and their requests."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, LargeBinary, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from modelyard_server.db.declarative import Base, BigKey, Id
+
+
+class PrincipalRow(Base):
+    """Somebody whom keys are given to. The id never changes and never comes back; the name is for people.
+
+    The principals that no key can have are not in this table: see `domain/principals.py`.
+    """
+
+    __tablename__ = "principal"
+    __table_args__ = (UniqueConstraint("entity_id", "name"),)
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    entity_id: Mapped[int] = mapped_column(BigKey, ForeignKey("entity.id"))
+    name: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class ApiKey(Base):
+    """A key that was given out. Only its SHA-256 is kept."""
+
+    __tablename__ = "api_key"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    hash: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    principal_id: Mapped[str] = mapped_column(ForeignKey("principal.id"), index=True)
+    all_entities: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    revoked_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Request(Base):
+    """A write that took effect, with its reply, so that a retry gets the same one."""
+
+    __tablename__ = "request"
+    # No foreign key: the fixed principals have no row (domain/principals.py).
+    principal_id: Mapped[str] = mapped_column(Id, primary_key=True)
+    method: Mapped[str] = mapped_column(String(128), primary_key=True)
+    request_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    reply: Mapped[bytes | None] = mapped_column(LargeBinary)
+    # Names of the entities that it concerned; null before schema 0003, which did not record them.
+    entities: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
+    created_at: Mapped[int] = mapped_column(BigInteger, index=True)

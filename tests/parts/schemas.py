@@ -1,0 +1,44 @@
+"""Databases with the schema of an earlier release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import MetaData, insert, select, text
+
+from modelyard_server.db import migrations
+from modelyard_server.db.engine import Database
+from modelyard_server.db.tables import Base
+
+
+def make(database: Database, revision: str) -> None:
+    """Gives an empty database the schema of a revision."""
+    from alembic import command
+    from alembic.config import Config
+
+    with database.engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def take_back(database: Database, revision: str) -> None:
+    """Gives a database of today an earlier schema, with those columns of its rows that were there then.
+
+    Tables with a column that is not there any more must be empty.
+    """
+    tables = Base.metadata.sorted_tables
+    with database.engine.begin() as connection:
+        rows = {table: [dict(row._mapping) for row in connection.execute(select(table))] for table in tables}
+        Base.metadata.drop_all(connection)
+        connection.execute(text("DROP TABLE alembic_version"))
+    make(database, revision)
+    with database.engine.begin() as connection:
+        before = MetaData()
+        before.reflect(connection)
+        for table in tables:
+            names = set(before.tables[table.name].columns.keys()) if table.name in before.tables else set()
+            kept = [{name: row[name] for name in row if name in names} for row in rows[table]]
+            if kept and names and table.name != "schema_info":  # which the schema came with
+                connection.execute(insert(table), kept)

@@ -24,14 +24,13 @@ from sqlalchemy.pool import QueuePool
 from modelyard import errors
 from modelyard_server import telemetry
 from modelyard_server.db import attributes
+from modelyard_server.db.conflicts import ConstraintBroken, conflict_name, is_conflict
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 BUSY_SECONDS = 60
-# Serialization failure, deadlock, lock not available.
-_RETRY_SQLSTATES = {"40001", "40P01", "55P03"}
 
 
 class Database:
@@ -87,14 +86,18 @@ class Database:
             except PoolTimeout as error:
                 raise errors.DatabaseUnavailable("every connection to the database is busy") from error
             except DBAPIError as error:
-                translated = _translate(error)
-                if translated is not None:
-                    raise translated from error
+                if isinstance(error, IntegrityError) and not is_conflict(error):
+                    # Not from the database's error, whose text may quote the row.
+                    raise ConstraintBroken.by(error).with_traceback(error.__traceback__) from None
+                if not is_conflict(error):
+                    raise _translate(error) from error
                 log.info("transaction runs again (%s): %s", attempt + 1, type(error.orig).__name__)
                 telemetry.TRANSACTION_RETRIES.add(1)
                 last = error
             # Lets the other side finish; the jitter keeps two losers from meeting again.
             time.sleep(random.uniform(0, 0.01 * 2**attempt))
+        # Not its text, which may quote a row.
+        log.warning("a transaction lost %s times, the last time by %s", ATTEMPTS, conflict_name(last))
         raise errors.RetryTransaction("others keep changing the same rows; repeat the call") from last
 
 
@@ -119,21 +122,18 @@ def now(session: Session) -> int:
     return int(known)
 
 
-def _translate(error: DBAPIError) -> Exception | None:
-    """The error to raise instead; None when the transaction should run again."""
-    sqlstate = getattr(error.orig, "sqlstate", None)
-    if isinstance(error, IntegrityError) or sqlstate in _RETRY_SQLSTATES:
-        return None
+def _translate(error: DBAPIError) -> Exception:
+    """The error to raise instead."""
     if isinstance(error.orig, sqlite3.Error):
         return _translate_sqlite(error)
     if error.connection_invalidated or isinstance(error, OperationalError):
-        if sqlstate == "53100":
+        if getattr(error.orig, "sqlstate", None) == "53100":
             return errors.DiskFull("the database has no room left")
         return errors.DatabaseUnavailable("the database did not answer")
     return error
 
 
-def _translate_sqlite(error: DBAPIError) -> Exception | None:
+def _translate_sqlite(error: DBAPIError) -> Exception:
     name = getattr(error.orig, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return errors.DatabaseUnavailable(f"the database was locked for {BUSY_SECONDS} seconds")

@@ -70,10 +70,10 @@ class Artifact(LoggedArtifact):
         cls,
         connection: Connection,
         settings: Settings,
-        version: records.Version,
+        version: records.Version | None,
         link: records.Link | None = None,
     ) -> Artifact:
-        artifact = cls(version.name, version.type)
+        artifact = cls("logged", "logged")
         artifact._become(connection, settings, version, link)
         return artifact
 
@@ -81,18 +81,19 @@ class Artifact(LoggedArtifact):
         self,
         connection: Connection,
         settings: Settings,
-        version: records.Version,
+        version: records.Version | None,
         link: records.Link | None = None,
     ) -> None:
-        """Makes this object the logged version."""
+        """Makes this object the logged version; without a version the link to one that is not visible."""
         self._connection, self._settings = connection, settings
         self._version, self._link = version, link
-        self._type = version.type
-        self.description = version.description or None
-        self._metadata = dict(version.metadata)
-        self._aliases = Labels(link.aliases if link else version.aliases, check=refs.check_alias)
-        self._tags = Labels(version.tags, check=refs.check_tag)
-        self._ttl = version.expire_time - version.create_time if version.expire_time else None
+        self._aliases = Labels(self._holder.aliases, check=refs.check_alias)
+        self._name, self._type = self._holder.name, version.type if version else ""
+        self.description = (version.description or None) if version else None
+        self._metadata = dict(version.metadata) if version else {}
+        self._tags = Labels(version.tags if version else (), check=refs.check_tag)
+        expires = version and version.expire_time
+        self._ttl = expires - version.create_time if version and expires else None
         self._draft = Draft()
         self._entries = None
 
@@ -154,7 +155,7 @@ class Artifact(LoggedArtifact):
     # Adding files.
 
     def _open_draft(self, what: str) -> Draft:
-        if self._version is not None:
+        if not self.is_draft:
             raise errors.ArtifactFinalizedError(
                 f"{what}: {self.name} is logged and its content is frozen; make a new Artifact"
             )

@@ -10,7 +10,9 @@ class ArtifactFacts:
     """The read-only attributes of `Artifact`.
 
     Through a link, name, version, entity and project are the link's; what
-    starts with `source_` is always the version's own.
+    starts with `source_` is always the version's own. Of a link whose source
+    the key does not reach, only the link's are known: description, metadata and
+    tags are empty, other members raise NotAllowed.
     """
 
     _name: str
@@ -20,36 +22,42 @@ class ArtifactFacts:
     _link: records.Link | None
 
     def __repr__(self) -> str:
-        return f"<Artifact {self.qualified_name}>" if self._version else f"<Artifact {self._name} (draft)>"
+        return f"<Artifact {self._name} (draft)>" if self.is_draft else f"<Artifact {self.qualified_name}>"
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ArtifactFacts) or self._version is None:
+        if not isinstance(other, ArtifactFacts) or self.is_draft:
             return self is other
-        return other._version is not None and self._version.id == other._version.id
+        return self._identity == other._identity
 
     def __hash__(self) -> int:
-        return hash(self._version.id) if self._version else id(self)
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> object:
+        """What is the same for equal artifacts: the version's id, the link's where the version is hidden."""
+        known = self._version or self._link
+        return known.id if known else id(self)
 
     @property
     def is_draft(self) -> bool:
         """Whether it was not logged yet."""
-        return self._version is None
+        return self._version is None and self._link is None
 
     @property
     def state(self) -> str:
         """`PENDING`, `COMMITTED` or `DELETED`."""
-        if self._version is None:
+        if self.is_draft:
             return "PENDING"
-        return "DELETED" if self._version.deleted else "COMMITTED"
+        return "DELETED" if self._version and self._version.deleted else "COMMITTED"
 
     @property
     def name(self) -> str:
         """The name; of a logged version with its number: `bert:v3`."""
-        return f"{self._holder.name}:{self.version}" if self._version else self._name
+        return self._name if self.is_draft else f"{self._holder.name}:{self.version}"
 
     @property
     def type(self) -> str:
-        """`model`, `dataset`, …"""
+        """`model`, `dataset`, …; empty of a link whose source the key does not reach."""
         return self._type
 
     @property
@@ -60,18 +68,24 @@ class ArtifactFacts:
     @property
     def size(self) -> int:
         """Sum of the sizes of its files, in bytes."""
-        if self._version is not None:
-            return self._version.size
+        if not self.is_draft:
+            return self._logged("size").size
         return sum(entry.size or 0 for entry in self._draft.everything.values())
 
     @property
     def file_count(self) -> int:
         """Number of its files."""
-        return self._version.file_count if self._version else len(self._draft.everything)
+        return len(self._draft.everything) if self.is_draft else self._logged("file_count").file_count
 
     # What only a logged version has: on a draft these raise ArtifactNotLoggedError.
 
     def _logged(self, member: str) -> records.Version:
+        """The version. NotAllowed for a link whose source the key does not reach."""
+        if self._version is None and self._link is not None:
+            raise errors.NotAllowed(
+                f"{self._link.ref} shows no {member}: its source version is in an entity that this key "
+                "does not reach; a key for all entities does"
+            )
         if self._version is None:
             raise errors.ArtifactNotLoggedError(
                 f"'{self._name}' has no {member} before it is logged: call run.log_artifact(artifact) first"
@@ -80,7 +94,11 @@ class ArtifactFacts:
 
     @property
     def _holder(self) -> records.Version | records.Link:
-        return self._link or self._logged("collection")
+        return self._holder_for("collection")
+
+    def _holder_for(self, member: str) -> records.Version | records.Link:
+        """What has the name, number and aliases: the link, else the version."""
+        return self._link or self._logged(member)
 
     id = property(lambda self: self._logged("id").id, doc="Global id of the version.")
     digest = property(lambda self: self._logged("digest").digest, doc="Version digest, 64 lower-case hex.")
@@ -99,31 +117,26 @@ class ArtifactFacts:
     @property
     def version(self) -> str:
         """`v0`, `v1`, …: of the link when it was reached through a registered model."""
-        self._logged("version")
-        return f"v{self._holder.number}"
+        return f"v{self._holder_for('version').number}"
 
     @property
     def entity(self) -> str:
         """Who owns it."""
-        self._logged("entity")
-        return self._holder.entity
+        return self._holder_for("entity").entity
 
     @property
     def project(self) -> str:
         """The project, or the registry of a link."""
-        self._logged("project")
-        return self._holder.project
+        return self._holder_for("project").project
 
     @property
     def qualified_name(self) -> str:
         """`entity/project/name:vN`."""
-        self._logged("qualified_name")
-        return self._holder.ref
+        return self._holder_for("qualified_name").ref
 
     @property
     def url(self) -> str:
         """The command that shows it: there is no page yet."""
-        self._logged("url")
         return f"modelyard show {self.qualified_name}"
 
     @property

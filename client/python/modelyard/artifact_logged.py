@@ -30,10 +30,14 @@ class LoggedArtifact(ArtifactFacts):
     _entries: dict[str, ArtifactEntry] | None
 
     def _server(self, member: str) -> tuple[records.Version, Connection, Settings]:
-        version = self._logged(member)
+        return self._logged(member), *self._remote(member)
+
+    def _remote(self, member: str) -> tuple[Connection, Settings]:
+        """Where it was logged, also of a link whose source is not visible."""
+        self._holder_for(member)
         if self._connection is None or self._settings is None:
             raise errors.ArtifactNotLoggedError(f"{member} needs a server")
-        return version, self._connection, self._settings
+        return self._connection, self._settings
 
     # Reading.
 
@@ -43,7 +47,7 @@ class LoggedArtifact(ArtifactFacts):
         return SimpleNamespace(entries=self._manifest_entries())
 
     def _manifest_entries(self) -> Mapping[str, ArtifactEntry | DraftEntry]:
-        if self._version is None:
+        if self.is_draft:
             return self._draft.everything
         return self._logged_entries("manifest")
 
@@ -150,7 +154,7 @@ class LoggedArtifact(ArtifactFacts):
 
     def wait(self, timeout: float | None = None) -> Artifact:
         """Itself: a logged artifact is committed when the call that logged it returns."""
-        self._logged("wait")
+        self._holder_for("wait")
         return self._itself()
 
     def new_draft(self) -> Artifact:
@@ -173,7 +177,7 @@ class LoggedArtifact(ArtifactFacts):
         """The artifact, or through a link the registered model, that it is a version of."""
         from modelyard.collection import open_collection
 
-        _, connection, settings = self._server("collection")
+        connection, settings = self._remote("collection")
         return open_collection(connection, settings, self._holder)
 
     @property
@@ -228,7 +232,7 @@ class LoggedArtifact(ArtifactFacts):
 
         Aliases move in one step, all or none; what others changed meanwhile stays.
         """
-        if self._version is None:
+        if self.is_draft:
             from modelyard import session
 
             session.require_run("Artifact.save").log_artifact(self._itself())
@@ -245,7 +249,7 @@ class LoggedArtifact(ArtifactFacts):
         """
         from modelyard import changes
 
-        if self._version is None:
+        if self.is_draft:
             changes.target_ref(target_path, "")  # a wrong target leaves nothing logged behind
             self.save()
         return changes.link(self._itself(), target_path, aliases)
@@ -254,7 +258,7 @@ class LoggedArtifact(ArtifactFacts):
         """Removes the link that it is; the source stays. ValueError on a source."""
         from modelyard import catalog
 
-        _, connection, _ = self._server("unlink")
+        connection, _ = self._remote("unlink")
         if self._link is None:
             raise ValueError(f"{self.name} is not a link: only links can be unlinked")
         catalog.unlink(connection, self._link.id)
@@ -269,10 +273,10 @@ class LoggedArtifact(ArtifactFacts):
 
         from modelyard import catalog
 
-        version, connection, _ = self._server("delete")
         if self._link is not None:
             self.unlink()
             return
+        version, connection, _ = self._server("delete")
         catalog.delete_version(connection, version.id, delete_aliases)
         self._version = replace(version, deleted=True)
 

@@ -21,7 +21,23 @@ def save(artifact: Artifact) -> None:
     Of tags and aliases only what this artifact's lists added and removed: what
     others changed since they were read stays.
     """
-    version, connection, settings = artifact._server("save")
+    connection, settings = artifact._remote("save")
+    # Of a link whose source is not visible, the aliases alone can be changed.
+    if artifact._version is not None or artifact.description or artifact.metadata or artifact.tags:
+        version, _, _ = artifact._server("description, metadata and tags")
+        changed = _changed(connection, artifact, version)
+        if changed:
+            catalog.update_version(connection, version.id, changed)
+    _move_aliases(connection, artifact)
+    if artifact._link is not None:
+        link = catalog.get_link(connection, artifact._link.ref)
+        artifact._become(connection, settings, link.source, link)
+    else:
+        artifact._become(connection, settings, catalog.get_version(connection, artifact.id))
+
+
+def _changed(connection: Connection, artifact: Artifact, version: records.Version) -> dict[str, Any]:
+    """The fields of the version that differ from the server's."""
     changed: dict[str, Any] = {}
     if (artifact.description or "") != version.description:
         changed["description"] = artifact.description or ""
@@ -34,12 +50,7 @@ def save(artifact: Artifact) -> None:
     if tags.added or tags.removed:
         stored = catalog.get_version(connection, version.id).tags
         changed["tags"] = list(dict.fromkeys([*(t for t in stored if t not in tags.removed), *tags.added]))
-    if changed:
-        catalog.update_version(connection, version.id, changed)
-    _move_aliases(connection, artifact)
-    link = artifact._link and catalog.get_link(connection, artifact._link.ref)
-    fresh = link.source if link else catalog.get_version(connection, version.id)
-    artifact._become(connection, settings, fresh, link)
+    return changed
 
 
 def _move_aliases(connection: Connection, artifact: Artifact) -> None:
@@ -66,10 +77,9 @@ def _move_aliases(connection: Connection, artifact: Artifact) -> None:
 
 
 def _aliases_now(connection: Connection, artifact: Artifact) -> tuple[str, ...]:
-    version, _, _ = artifact._server("aliases")
     if artifact._link is not None:
         return catalog.get_link(connection, artifact._link.ref).aliases
-    return catalog.get_version(connection, version.id).aliases
+    return catalog.get_version(connection, artifact.id).aliases
 
 
 def collection_ref(holder: records.Version | records.Link) -> str:

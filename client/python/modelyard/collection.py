@@ -184,10 +184,13 @@ class RegisteredModel(ArtifactCollection):
 
     def version(self, alias: str) -> Artifact:
         """The version at an alias or number: `production`, `v3`. Errors: NotFound."""
+        return as_artifact(self._connection, self._settings, self.link_at(alias))
+
+    def link_at(self, alias: str) -> records.Link:
+        """The record of the link at an alias or number. Errors: NotFound."""
         from modelyard import catalog
 
-        link = catalog.get_link(self._connection, f"{self.qualified_name}:{alias}")
-        return as_artifact(self._connection, self._settings, link)
+        return catalog.get_link(self._connection, f"{self.qualified_name}:{alias}")
 
     def link(self, artifact: Artifact | str, aliases: Iterable[str] | str | None = None) -> Artifact:
         """Links a version, given or by reference, and returns the link."""

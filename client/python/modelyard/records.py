@@ -58,7 +58,8 @@ class Link:
     name: str
     number: int
     aliases: tuple[str, ...]
-    source: Version
+    source: Version | None
+    """None where the caller's key does not reach the source's entity."""
     created_by: str
     create_time: datetime.datetime
 
@@ -182,7 +183,7 @@ def link(message: Any) -> Link:
         name=message.name,
         number=message.number,
         aliases=tuple(message.aliases),
-        source=version(message.source),
+        source=version(message.source) if message.HasField("source") else None,
         created_by=message.created_by,
         create_time=time_of(message.create_time),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard.cli.output import moment, print_facts, print_table
+from modelyard.cli.output import HIDDEN, moment, print_facts, print_table
 from modelyard.closing import flat, shown
 from modelyard.terminal import human_bytes, plural
 
@@ -36,9 +36,21 @@ def for_scripts(connection: Connection, thing: Thing) -> dict[str, Any]:
         version = thing if isinstance(thing, records.Version) else thing.source
         content["files"] = [
             {"path": entry.path, "size": entry.size, "digest": entry.digest.hex()}
-            for entry in manifest(connection, version.id)
+            for entry in (manifest(connection, version.id) if version else ())
         ]
     return content
+
+
+def print_link(connection: Connection, link: records.Link) -> None:
+    """A link with its source version; where that is not visible, the link alone."""
+    if link.source is not None:
+        print_version(connection, link.source, link)
+        return
+    linked = f"{moment(link.create_time)} by {link.created_by}"
+    aliases = ", ".join(link.aliases)
+    print_facts(
+        [("Link", link.ref), ("Aliases", aliases), ("Source version", HIDDEN), ("Linked", linked)],
+    )
 
 
 def print_version(connection: Connection, version: records.Version, link: records.Link | None = None) -> None:

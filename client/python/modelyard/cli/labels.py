@@ -26,6 +26,7 @@ def alias() -> None:
 def list_aliases(name: str, json: bool) -> None:
     """List the aliases of an artifact or registered model, with the version that each stands on."""
     from modelyard.cli.find import open_collection
+    from modelyard.cli.tables import source_of
     from modelyard.collection import as_collection
     from modelyard.connection import connect
     from modelyard.settings import current
@@ -45,7 +46,7 @@ def list_aliases(name: str, json: bool) -> None:
         return
     source = found._record.registered
     rows = [
-        [each, str(version.version), *([version.source_qualified_name] if source else [])]
+        [each, str(version.version), *([source_of(version)] if source else [])]
         for each, version in sorted(standing.items())
     ]
     print_table(["ALIAS", "VERSION", *(["SOURCE VERSION"] if source else [])], rows)

@@ -65,12 +65,11 @@ def show(name: str, json: bool) -> None:
 
     found, alias = _open(name)
     if alias:
-        link = found.version(alias)
-        assert link._link is not None
+        link = found.link_at(alias)
         if json:
-            print_json(details.for_scripts(found._connection, link._link))
+            print_json(details.for_scripts(found._connection, link))
         else:
-            details.print_version(found._connection, link._link.source, link._link)
+            details.print_link(found._connection, link)
     elif json:
         print_json(details.for_scripts(found._connection, found._record))
     else:
@@ -175,6 +174,8 @@ def _open(name: str) -> tuple[RegisteredModel, str]:
 
 
 def _print_model(found: RegisteredModel) -> None:
+    from modelyard.cli.tables import source_of
+
     print_facts(
         [
             ("Registered model", found.qualified_name),
@@ -190,7 +191,7 @@ def _print_model(found: RegisteredModel) -> None:
         [
             str(link.version),
             ", ".join(link.aliases),
-            link.source_qualified_name,
+            source_of(link),
             link.type,
         ]
         for link in found.versions()[:_VERSIONS_SHOWN]

@@ -87,6 +87,10 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
             click.echo(f"{'':<{width}}  {line}".rstrip())
 
 
+HIDDEN = "(not visible)"
+"""Stands for the source of a link where the key does not reach its entity."""
+
+
 def moment(time: datetime.datetime | None) -> str:
     """A time for people, in their zone, to the minute."""
     return time.astimezone().strftime("%Y-%m-%d %H:%M") if time else ""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from modelyard import errors, records
-from modelyard.cli.output import moment, print_json, print_rest, print_table
+from modelyard.cli.output import HIDDEN, moment, print_json, print_rest, print_table
 from modelyard.closing import shown
 from modelyard.terminal import human_bytes
+
+if TYPE_CHECKING:
+    from modelyard.artifact import Artifact
 
 T = TypeVar("T")
 Record = records.Version | records.Link | records.Collection | records.RunRecord
@@ -50,7 +53,8 @@ def table(kind: str, items: Iterable[object], *, full: bool = False) -> tuple[Se
             row = [item.path, item.display_name, item.state, moment(item.create_time), _results(item)]
         elif isinstance(item, records.Link):
             head = ("VERSION", "ALIASES", "SOURCE VERSION", "LINKED")
-            row = [_named(item, full), ", ".join(item.aliases), item.source.ref, moment(item.create_time)]
+            source = item.source.ref if item.source else HIDDEN
+            row = [_named(item, full), ", ".join(item.aliases), source, moment(item.create_time)]
         elif isinstance(item, records.Version):
             head = ("VERSION", "ALIASES", "METADATA", "SIZE", "LOGGED")
             aliases, size = ", ".join(item.aliases), human_bytes(item.size)
@@ -59,6 +63,11 @@ def table(kind: str, items: Iterable[object], *, full: bool = False) -> tuple[Se
             raise TypeError(f"no table of {type(item).__name__}")
         rows.append(row)
     return head, rows
+
+
+def source_of(link: Artifact) -> str:
+    """Reference of a link's source version; a note where that is not visible."""
+    return HIDDEN if link._version is None else link.source_qualified_name
 
 
 _COLLECTION = ("TYPE", "VERSIONS", "CHANGED")

@@ -71,7 +71,7 @@ def show(ref: str, json: bool) -> None:
         details.print_collection(connection, thing)
         print_table(*table("versions", _of_collection(connection, thing, 50)))
     elif isinstance(thing, records.Link):
-        details.print_version(connection, thing.source, thing)
+        details.print_link(connection, thing)
     else:
         details.print_version(connection, thing)
 

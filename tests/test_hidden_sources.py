@@ -1,4 +1,4 @@
-"""A link whose source is in an entity that the caller's key does not reach: it is listed, the source is not."""
+"""Links whose source is in an entity that the caller's key does not reach are listed without it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def server_key(server: LiveServer, name: str, *options: str) -> str:
 
 @pytest.fixture
 def model(keyed: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Full name of a registered model in `shop` with one link to a version in `lab`; this process is `shop`."""
+    """A registered model in `shop` with one link to a version in `lab`; this process has a key of `shop`."""
     isolate(monkeypatch, tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODELYARD_URL", keyed.url)
@@ -68,7 +68,8 @@ def test_a_listing_goes_on_past_a_link_whose_source_is_hidden(model: str) -> Non
     assert (link.is_link, link.is_draft, link.state) == (True, False, "COMMITTED")
     assert (link.description, link.metadata, list(link.tags)) == (None, {}, [])
     assert model in repr(link)
-    assert link == the_link(model) and hash(link) == hash(the_link(model))
+    assert link == the_link(model)
+    assert hash(link) == hash(the_link(model))
 
 
 def test_every_way_to_the_link_shows_it(model: str) -> None:
@@ -115,7 +116,8 @@ def test_commands_show_the_link_without_its_source(model: str) -> None:
     ):
         done = run_command(*arguments)
         assert done.returncode == 0, (arguments, done.stderr)
-        assert "v0" in done.stdout and "(not visible)" in done.stdout, (arguments, done.stdout)
+        assert "v0" in done.stdout, (arguments, done.stdout)
+        assert "(not visible)" in done.stdout, (arguments, done.stdout)
         json_of(*arguments)
     assert json_of("model", "show", f"{model}:v0")["source"] is None
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelyard import errors, refs
+from modelyard.arguments import checked_calls
 from modelyard.artifact import Artifact
 from modelyard.conditions import OF_RUNS, Condition, as_filter, as_order, both
 from modelyard.listing import Listing, page_size
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from modelyard.watching import Events
 
 
+@checked_calls()
 class Api:
     """Finds versions, registered models and runs. `overrides` may name `entity`, `project` and `base_url`.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from modelyard import errors, records, refs
+from modelyard.arguments import checked_calls
 from modelyard.artifact_logged import LoggedArtifact
 from modelyard.draft import Draft, DraftEntry, files_below
 from modelyard.entry import ArtifactEntry
@@ -29,6 +30,7 @@ class ArtifactTTL(enum.Enum):
     """What the server's default says; today that is for ever."""
 
 
+@checked_calls()
 class Artifact(LoggedArtifact):
     """A draft that files are added to; once logged, a version of them.
 
@@ -48,10 +50,10 @@ class Artifact(LoggedArtifact):
         use_as: str | None = None,
     ) -> None:
         self._name = refs.check_artifact_name(name)
-        if not isinstance(type, str) or not type:
-            raise ValueError("an artifact has a type, such as 'model' or 'dataset'")
+        if not type:
+            raise ValueError("type is empty: an artifact has one, such as 'model' or 'dataset'")
         self._type = type
-        self.description = description
+        self._description = description
         self._metadata = checked_metadata(metadata)
         self._aliases = Labels(check=refs.check_alias)
         self._tags = Labels(check=refs.check_tag)
@@ -89,13 +91,22 @@ class Artifact(LoggedArtifact):
         self._version, self._link = version, link
         self._aliases = Labels(self._holder.aliases, check=refs.check_alias)
         self._name, self._type = self._holder.name, version.type if version else ""
-        self.description = (version.description or None) if version else None
+        self._description = (version.description or None) if version else None
         self._metadata = dict(version.metadata) if version else {}
         self._tags = Labels(version.tags if version else (), check=refs.check_tag)
         expires = version and version.expire_time
         self._ttl = expires - version.create_time if version and expires else None
         self._draft = Draft()
         self._entries = None
+
+    @property
+    def description(self) -> str | None:
+        """Free text, None without one. Set it, then `save()`."""
+        return self._description
+
+    @description.setter
+    def description(self, description: str | None) -> None:
+        self._description = description
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -217,7 +228,7 @@ class Artifact(LoggedArtifact):
         from modelyard import references
 
         draft = self._open_draft("add_reference")
-        return draft.add_references(references.expand(str(uri), name, checksum, max_objects))
+        return draft.add_references(references.expand(uri, name, checksum, max_objects))
 
     def remove(self, item: str | os.PathLike[str] | DraftEntry | ArtifactEntry) -> None:
         """Takes a file out of a draft, or all below a folder. FileNotFoundError when there is none."""

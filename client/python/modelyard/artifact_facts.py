@@ -137,7 +137,7 @@ class ArtifactFacts:
     @property
     def url(self) -> str:
         """The command that shows it: there is no page yet."""
-        return f"modelyard show {self.qualified_name}"
+        return f"modelyard show {self._holder_for('url').ref}"
 
     @property
     def source_name(self) -> str:

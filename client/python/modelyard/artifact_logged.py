@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from modelyard import errors, records
+from modelyard.arguments import checked_calls
 from modelyard.artifact_facts import ArtifactFacts
 from modelyard.entry import ArtifactEntry
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from modelyard.settings import Settings
 
 
+@checked_calls()
 class LoggedArtifact(ArtifactFacts):
     """The part of `Artifact` that speaks with the server; see there."""
 
@@ -75,11 +77,12 @@ class LoggedArtifact(ArtifactFacts):
         assert isinstance(found, ArtifactEntry)
         return found
 
-    def files(self, names: Sequence[str] | None = None, per_page: int = 50) -> list[ArtifactEntry]:
+    def files(self, names: Sequence[str] | str | None = None, per_page: int = 50) -> list[ArtifactEntry]:
         """Its entries, by path; only those of `names` when given."""
         self._logged("files")
         entries = self._logged_entries("files")
-        return [entry for path, entry in entries.items() if names is None or path in names]
+        wanted = entries.keys() if names is None else {names} if isinstance(names, str) else set(names)
+        return [entry for path, entry in entries.items() if path in wanted]
 
     def download(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from modelyard.arguments import checked_calls
 from modelyard.conditions import Condition, as_filter, as_order, both, quoted
 from modelyard.listing import Listing, page_size
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from modelyard.collection import ArtifactCollection
 
 
+@checked_calls()
 class ArtifactType:
     """A type of a project's artifacts, such as `model` or `dataset`."""
 

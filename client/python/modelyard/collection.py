@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from modelyard import errors, records, refs
+from modelyard.arguments import checked_calls
 from modelyard.artifact import Artifact
 from modelyard.conditions import OF_LINKS, Condition, as_filter, as_order
 from modelyard.labels import Labels
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from modelyard.settings import Settings
 
 
+@checked_calls()
 class ArtifactCollection:
     """A name with its versions. `description` and `tags` may be changed, then `save()`."""
 
@@ -31,8 +33,7 @@ class ArtifactCollection:
     def _take(self, record: records.Collection) -> None:
         self._record = record
         self._name = record.name
-        self.description: str | None = record.description or None
-        """Free text; of a registered model its card, in Markdown. At most 64 KiB."""
+        self._description = record.description or None
         self._tags = Labels(record.tags, check=refs.check_tag)
 
     id = property(lambda self: self._record.id, doc="Global id.")
@@ -55,6 +56,15 @@ class ArtifactCollection:
         raise errors.UsageError(
             f"the artifact {self.qualified_name} keeps its name: versions are known by it"
         )
+
+    @property
+    def description(self) -> str | None:
+        """Free text; of a registered model its card, in Markdown. At most 64 KiB. Set it, then `save()`."""
+        return self._description
+
+    @description.setter
+    def description(self, description: str | None) -> None:
+        self._description = description
 
     @property
     def tags(self) -> Labels:
@@ -160,6 +170,7 @@ class ArtifactCollection:
         return f"<{type(self).__name__} {self._record.ref} ({self._record.type})>"
 
 
+@checked_calls()
 class RegisteredModel(ArtifactCollection):
     """A registered model: links with numbers and aliases of their own, and a card.
 

@@ -61,6 +61,8 @@ def files_at(path: Any) -> list[LocalFile]:
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path must be a str or a Path, not {type(path).__name__}")
     text = os.fspath(path)
+    if not text or isinstance(text, bytes):
+        raise ValueError(f"{NOT_A_PATH}, not {text!r}")
     source = Path(text).expanduser().absolute()
     if source.is_dir():
         return list(files_below(source))

@@ -6,11 +6,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelyard.arguments import checked_calls
+
 if TYPE_CHECKING:
     from modelyard.artifact_logged import LoggedArtifact
     from modelyard.manifest import FileEntry
 
 
+@checked_calls()
 class ArtifactEntry:
     """What `artifact.manifest.entries` and `get_entry` hold of a logged version.
 

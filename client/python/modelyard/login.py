@@ -6,9 +6,11 @@ import contextlib
 from typing import Any
 
 from modelyard import addresses, credentials, errors, terminal
+from modelyard.arguments import checked
 from modelyard.settings import Settings, current
 
 
+@checked
 def login(
     key: str | None = None,
     host: str | None = None,

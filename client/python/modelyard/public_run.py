@@ -8,6 +8,7 @@ import importlib.util
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from modelyard.arguments import checked_calls, require
 from modelyard.listing import Listing
 from modelyard.values import identical
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from modelyard.settings import Settings
 
 
+@checked_calls()
 class PublicRun:
     """A run as the server has it. Name, notes, tags, config and summary may be changed, then `update()`."""
 
@@ -67,6 +69,8 @@ class PublicRun:
         """Sends what was changed here; what others changed meanwhile stays. Errors: NotFound, ValueError."""
         from modelyard import catalog
 
+        for field, kind in (("name", "str"), ("notes", "str"), ("tags", "Sequence[str]")):
+            require("update", field, kind, getattr(self, field))
         fields = {"display_name": self.name, "notes": self.notes, "tags": tuple(self.tags)}
         changed: dict[str, Any] = {
             field: now for field, now in fields.items() if now != getattr(self._record, field)

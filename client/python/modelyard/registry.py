@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from modelyard import records, refs
+from modelyard.arguments import checked_calls
 from modelyard.collection import RegisteredModel, as_artifact
 from modelyard.conditions import OF_LINKS, Condition, as_filter, as_order, both, quoted
 from modelyard.listing import Listing, page_size
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from modelyard.settings import Settings
 
 
+@checked_calls()
 class Registry:
     """A registry. It comes to be with its first registered model."""
 
@@ -78,6 +80,7 @@ class Registry:
         return f"<Registry {self.entity}/{self.full_name}>"
 
 
+@checked_calls()
 class Registries(Listing[Registry]):
     """Registries, by name; what is in them can be searched without opening each."""
 
@@ -114,6 +117,7 @@ class Registries(Listing[Registry]):
         return Listing(found())
 
 
+@checked_calls()
 class Collections(Listing[RegisteredModel]):
     """Registered models; `len` where the server knows it."""
 

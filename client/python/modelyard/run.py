@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from modelyard import errors, terminal
+from modelyard.arguments import checked_calls
 from modelyard.history import History
 from modelyard.run_config import Config
 from modelyard.run_summary import Definition, Summary, kinds_of
@@ -32,6 +33,7 @@ class AlertLevel(enum.Enum):
     ERROR = "ERROR"
 
 
+@checked_calls(besides=("log",))  # called in every training step, it looks at its arguments itself
 class Run(RunVersions):
     """Made by `modelyard.init()`. Ends with `finish()`, with its `with` block, or with the program.
 
@@ -99,7 +101,7 @@ class Run(RunVersions):
 
     @name.setter
     def name(self, name: str) -> None:
-        self._name = str(name)
+        self._name = name
         self._changed("display_name")
 
     @property
@@ -109,7 +111,7 @@ class Run(RunVersions):
 
     @notes.setter
     def notes(self, notes: str) -> None:
-        self._notes = str(notes)
+        self._notes = notes
         self._changed("notes")
 
     @property

@@ -97,8 +97,9 @@ class RunArtifacts:
         name = refs.check_artifact_name(name) if name else self._default_name(path)
         known = catalog.find_artifact(self._connection, self._qualified(name))
         kind = known.type if known else "model"
-        assert "model" in kind, (
-            f"{name!r} holds artifacts of type {kind!r}: log_model needs a type that contains 'model'"
+        _require(
+            "model" in kind,
+            f"{name!r} holds artifacts of type {kind!r}: log_model needs a type that contains 'model'",
         )
         version = self._upload(self._draft(name, kind, alias_list(aliases), []), files, references)
         return Artifact._of(self._connection, self._settings, version)
@@ -126,9 +127,10 @@ class RunArtifacts:
         """Records the use of a model, downloads it and returns where it is."""
         kept = offline.find_unreachable(self._connection, self._settings, self._qualified(name))
         artifact = self._resolve(name) if kept is None else self._artifact(kept)
-        assert "model" in artifact.type, (
+        _require(
+            "model" in artifact.type,
             f"{artifact.name} is of type {artifact.type!r}: use_model needs a type that contains 'model'; "
-            "use_artifact takes any"
+            "use_artifact takes any",
         )
         root = self._settings.artifact_root / artifact.source_name
         version, _, _ = artifact._server("use_model")
@@ -150,7 +152,7 @@ class RunArtifacts:
 
     def link_model(self, path: Any, model: str, name: str | None, aliases: Aliases) -> Artifact:
         """Logs a path, unless it is an unchanged one that `use_model` returned, and links the version."""
-        assert "/" not in model, NO_PATH_IN_NAME
+        _require("/" not in model, NO_PATH_IN_NAME)
         refs.check_model_name(model)
         names = alias_list(aliases)  # before anything is logged: a wrong alias leaves nothing behind
         artifact = (None if name else self._as_used(path)) or self.log_model(path, name, None)
@@ -173,8 +175,6 @@ class RunArtifacts:
         return Artifact._of(self._connection, self._settings, version)
 
     def _resolve(self, name: str) -> Artifact:
-        if not isinstance(name, str):
-            raise TypeError(f"a version is named by a str, not {type(name).__name__}")
         try:
             version, link = catalog.resolve(self._connection, self._qualified(name))
         except errors.NotFound as error:
@@ -271,6 +271,12 @@ class RunArtifacts:
         if version is None or _fingerprint(place) != fingerprint:
             return None
         return Artifact._of(self._connection, self._settings, version)
+
+
+def _require(holds: bool, sentence: str) -> None:
+    """AssertionError, as W&B has it; an `assert` statement would say nothing under `python -O`."""
+    if not holds:
+        raise AssertionError(sentence)
 
 
 def _fingerprint(place: Path) -> _Fingerprint:

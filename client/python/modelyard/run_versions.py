@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from modelyard import errors
+from modelyard.arguments import checked_calls
 from modelyard.artifact import Artifact
 from modelyard.code_files import code_files, is_python, is_set_aside
 from modelyard.draft import content_at
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 Aliases = Sequence[str] | str | None
 
 
+@checked_calls()
 class RunVersions:
     """What a run makes and takes; see `Run`."""
 

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from modelyard import errors, refs, run_config, terminal
+from modelyard.arguments import checked
 from modelyard.records import RunRecord
 from modelyard.run import Run
 from modelyard.settings import Settings, current
@@ -83,6 +84,7 @@ def require_run(call: str) -> Run:
     return run
 
 
+@checked
 def init(
     entity: str | None = None,
     project: str | None = None,
@@ -135,6 +137,7 @@ def init(
     return _start(merged, run_config.Config(entries, allow_val_change=bool(allow_val_change)))
 
 
+@checked
 def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
     """Finishes the active run, if there is one."""
     run = active()

@@ -145,8 +145,12 @@ def _parsed(field: str, value: Any) -> Any:
     if field == "silent":
         return value if isinstance(value, bool) else str(value).lower() in {"1", "true", "yes", "on"}
     if field == "run_tags":
-        parts = value.split(",") if isinstance(value, str) else value
-        return tuple(str(part).strip() for part in parts if str(part).strip())
+        parts = value.split(",") if isinstance(value, str) else list(value)
+        if wrong := [part for part in parts if not isinstance(part, str)]:
+            raise TypeError(f"settings: {field} holds a {type(wrong[0]).__name__}, and must be a list of str")
+        return tuple(part.strip() for part in parts if part.strip())
     if field == "resume" and isinstance(value, bool):
         return "auto" if value else None
-    return str(value)
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"settings: {field} must be a str, not {type(value).__name__}")
+    return os.fspath(value)

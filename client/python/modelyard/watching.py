@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelyard import errors, records
+from modelyard.arguments import checked_calls
 from modelyard.v1 import event_pb2 as pb
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Event:
         return f"{path}:{self.version}" if self.version else path
 
 
+@checked_calls()
 class Events(Iterator[Event]):
     """Events after a sequence number, oldest first.
 

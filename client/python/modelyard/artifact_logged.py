@@ -255,6 +255,7 @@ class LoggedArtifact(ArtifactFacts):
         if self.is_draft:
             changes.target_ref(target_path, "")  # a wrong target leaves nothing logged behind
             self.save()
+            return self.link(target_path, aliases)  # as the class has it that it has become
         return changes.link(self._itself(), target_path, aliases)
 
     def unlink(self) -> None:

@@ -195,9 +195,9 @@ class RegisteredModel(ArtifactCollection):
 
     def version(self, alias: str) -> Artifact:
         """The version at an alias or number: `production`, `v3`. Errors: NotFound."""
-        return as_artifact(self._connection, self._settings, self.link_at(alias))
+        return as_artifact(self._connection, self._settings, self._link_at(alias))
 
-    def link_at(self, alias: str) -> records.Link:
+    def _link_at(self, alias: str) -> records.Link:
         """The record of the link at an alias or number. Errors: NotFound."""
         from modelyard import catalog
 

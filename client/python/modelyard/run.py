@@ -206,8 +206,6 @@ class Run(RunVersions):
     ) -> list[str]:
         """Copies the files that match into `run.dir`; they stay on this machine. Returns their new paths."""
         self._check_active("save")
-        if self.disabled:
-            return []
         base = Path(base_path or os.path.dirname(os.fspath(glob_str)) or ".")
         saved = []
         for match in sorted(glob.glob(os.fspath(glob_str), recursive=True)):
@@ -236,9 +234,14 @@ class Run(RunVersions):
         """Accepted; see `watch`."""
         self._check_active("unwatch")
 
-    def _check_active(self, call: str) -> Tracking | None:
+    def _check_active(self, call: str) -> None:
         if self._finished:
             raise errors.UsageError(f"run {self.path} is finished: {call}() needs a new modelyard.init()")
+
+    def _tracked(self, call: str) -> Tracking:
+        self._check_active(call)
+        if self._tracking is None:
+            raise errors.UsageError(f"a disabled run sends nothing: {call}() has no answer")
         return self._tracking
 
     def _changed(self, field: str) -> None:

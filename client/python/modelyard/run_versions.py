@@ -31,8 +31,8 @@ class RunVersions:
 
     if TYPE_CHECKING:
 
-        def _check_active(self, call: str) -> Tracking | None:
-            """What ties the run to its server, None when it is disabled. UsageError once it is finished."""
+        def _tracked(self, call: str) -> Tracking:
+            """What ties the run to its server. UsageError once it is finished."""
 
     def log_artifact(
         self,
@@ -47,11 +47,9 @@ class RunVersions:
         Equal content makes no new version. A given Artifact becomes the logged
         one. Errors: ValueError for bad names and for another type than the name has.
         """
-        tracking = self._check_active("log_artifact")
+        tracking = self._tracked("log_artifact")
         if isinstance(artifact_or_path, Artifact):
-            return tracking.artifacts.log(artifact_or_path, aliases, tags) if tracking else artifact_or_path
-        if tracking is None:
-            return Artifact(name or "disabled", type or "unspecified")
+            return tracking.artifacts.log(artifact_or_path, aliases, tags)
         return tracking.artifacts.log_path(artifact_or_path, name, type, aliases, tags)
 
     def use_artifact(
@@ -62,12 +60,7 @@ class RunVersions:
         use_as: str | None = None,
     ) -> Artifact:
         """Records that the run uses a version, and returns it. A bare name: `:latest` in its project."""
-        tracking = self._check_active("use_artifact")
-        if tracking is None:
-            if isinstance(artifact_or_name, Artifact):
-                return artifact_or_name
-            return Artifact("disabled", type or "unspecified")
-        return tracking.artifacts.use(artifact_or_name, type, aliases, use_as)
+        return self._tracked("use_artifact").artifacts.use(artifact_or_name, type, aliases, use_as)
 
     def log_model(
         self, path: str | os.PathLike[str], name: str | None = None, aliases: Aliases = None
@@ -78,9 +71,7 @@ class RunVersions:
         aliases given, and `latest`. Errors: ValueError, AssertionError where the
         name holds artifacts of a type without "model" in it.
         """
-        tracking = self._check_active("log_model")
-        if tracking is not None:
-            tracking.artifacts.log_model(path, name, aliases)
+        self._tracked("log_model").artifacts.log_model(path, name, aliases)
 
     def use_model(self, name: str) -> str:
         """Downloads a model and returns its path, absolute: the file or folder, else the folder of all of it.
@@ -88,10 +79,7 @@ class RunVersions:
         `[[entity/]project/]name[:alias|:vN]`. The use is recorded first. Errors:
         NotFound (a CommError and a ValueError), AssertionError where it is no model.
         """
-        tracking = self._check_active("use_model")
-        if tracking is None:
-            return str(self._settings.artifact_root / name.rpartition("/")[2])
-        return tracking.artifacts.use_model(name)
+        return self._tracked("use_model").artifacts.use_model(name)
 
     def link_model(
         self,
@@ -105,15 +93,11 @@ class RunVersions:
         The registered model is made when it does not exist; `aliases` go to the
         link only. A path that `use_model` returned, unchanged, is not logged again.
         """
-        tracking = self._check_active("link_model")
-        if tracking is None:
-            return None
-        return tracking.artifacts.link_model(path, registered_model_name, name, aliases)
+        return self._tracked("link_model").artifacts.link_model(path, registered_model_name, name, aliases)
 
     def link_artifact(self, artifact: Artifact, target_path: str, aliases: Aliases = None) -> Artifact:
         """Links a version (a draft is logged first) into `name`, `project/name` or `entity/project/name`."""
-        tracking = self._check_active("link_artifact")
-        return tracking.artifacts.link(artifact, target_path, aliases) if tracking else artifact
+        return self._tracked("link_artifact").artifacts.link(artifact, target_path, aliases)
 
     def upsert_artifact(
         self,
@@ -129,10 +113,9 @@ class RunVersions:
         A path that two runs add holds what was added last. Returns when the files
         are safe; the artifact stays a draft. TypeError without either id.
         """
-        tracking = self._check_active("upsert_artifact")
+        tracking = self._tracked("upsert_artifact")
         draft = _as_draft(artifact_or_path, name, type, aliases)
-        if tracking is not None:
-            tracking.artifacts.upsert(draft, distributed_id)
+        tracking.artifacts.upsert(draft, distributed_id)
         return draft
 
     def finish_artifact(
@@ -148,9 +131,8 @@ class RunVersions:
         Call it once, when all of them have added theirs. TypeError without a
         `distributed_id` or group.
         """
-        tracking = self._check_active("finish_artifact")
-        draft = _as_draft(artifact_or_path, name, type, aliases)
-        return tracking.artifacts.finish(draft, distributed_id) if tracking is not None else draft
+        tracking = self._tracked("finish_artifact")
+        return tracking.artifacts.finish(_as_draft(artifact_or_path, name, type, aliases), distributed_id)
 
     def log_code(
         self,
@@ -165,7 +147,7 @@ class RunVersions:
         the root too when they take two; by default `.py` files, without hidden
         folders and those that modelyard and Python make.
         """
-        tracking = self._check_active("log_code")
+        tracking = self._tracked("log_code")
         files = code_files(root or ".", include_fn, exclude_fn)
         if not files:
             return None
@@ -173,19 +155,14 @@ class RunVersions:
         draft = Artifact(name or artifact_name(f"source-{self._record.project}-{folder}"), "code")
         for file in files:
             draft.add_file(file.source, file.path)
-        return tracking.artifacts.log(draft) if tracking is not None else draft
+        return tracking.artifacts.log(draft)
 
     def lineage(self, depth: int = 2, direction: str = "both") -> Lineage:
-        """Versions and runs around it: `direction` is upstream, downstream or both; `depth` 1 to 32 steps.
-
-        UsageError for a disabled run.
-        """
-        tracking = self._check_active("lineage")
-        if tracking is None:
-            raise errors.UsageError("a disabled run has no lineage")
+        """Versions and runs around it: `direction` is upstream, downstream or both; `depth` 1 to 32 steps."""
         from modelyard import lineage
 
-        return lineage.around(tracking.connection, run_id=self._record.id, depth=depth, direction=direction)
+        connection = self._tracked("lineage").connection
+        return lineage.around(connection, run_id=self._record.id, depth=depth, direction=direction)
 
 
 def _as_draft(

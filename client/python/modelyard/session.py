@@ -16,7 +16,7 @@ from modelyard import errors, refs, run_config, terminal
 from modelyard.arguments import checked
 from modelyard.records import RunRecord
 from modelyard.run import Run
-from modelyard.settings import Settings, current
+from modelyard.settings import Settings, of_run
 
 _ID_LETTERS = string.ascii_lowercase + string.digits
 _MODES = {"online", "disabled"}
@@ -130,7 +130,7 @@ def init(
             _say_unused(before, arguments, config)
             return before
         before.finish()
-    merged = current(arguments.over(_given(settings)))
+    merged = of_run(arguments.over(_given(settings)))
     terminal.silence(merged.silent)
     _tell(merged)
     entries = run_config.select(run_config.read(config), config_include_keys, config_exclude_keys)
@@ -256,6 +256,8 @@ def _online(settings: Settings, config: run_config.Config) -> Run:
 def _disabled(settings: Settings, config: run_config.Config) -> Run:
     import datetime
 
+    from modelyard.disabled import DisabledRun
+
     now = datetime.datetime.now(datetime.UTC)
     record = RunRecord(
         id="", run_id=settings.run_id or _new_id(), entity=settings.entity or refs.DEFAULT_ENTITY,
@@ -264,7 +266,7 @@ def _disabled(settings: Settings, config: run_config.Config) -> Run:
         group=settings.run_group or "", job_type=settings.job_type or "", created_by="", create_time=now,
         heartbeat_time=None, finish_time=None, exit_code=0, last_step=-1, metadata={},
     )  # fmt: skip
-    return Run(record, settings, config, tracking=None, on_finish=_deactivate)
+    return DisabledRun(record, settings, config, _deactivate)
 
 
 def _new_id() -> str:

@@ -139,6 +139,12 @@ def current(given: Settings | Mapping[str, Any] | None = None) -> Settings:
     return settings
 
 
+def of_run(given: Settings) -> Settings:
+    """`current`; a disabled run needs nothing that `login` kept, and so not a file that can be read."""
+    asked = given.over(from_environment())
+    return asked if asked.mode == "disabled" else current(asked)
+
+
 def _parsed(field: str, value: Any) -> Any:
     if value is None:
         return None

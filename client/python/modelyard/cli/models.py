@@ -65,7 +65,7 @@ def show(name: str, json: bool) -> None:
 
     found, alias = _open(name)
     if alias:
-        link = found.link_at(alias)
+        link = found._link_at(alias)
         if json:
             print_json(details.for_scripts(found._connection, link))
         else:

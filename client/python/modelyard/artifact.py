@@ -13,8 +13,9 @@ from typing import IO, TYPE_CHECKING, Any
 from modelyard import errors, records, refs
 from modelyard.arguments import checked_calls
 from modelyard.artifact_logged import LoggedArtifact
-from modelyard.draft import Draft, DraftEntry, files_below
+from modelyard.draft import Draft, DraftEntry
 from modelyard.entry import ArtifactEntry
+from modelyard.folder_walk import check_readable, files_below, is_folder
 from modelyard.labels import Labels
 from modelyard.metadata import checked_metadata
 
@@ -184,7 +185,7 @@ class Artifact(LoggedArtifact):
         """Adds one file, as `name` (default: its own name).
 
         It is copied at once, so that it may change before it is logged; with
-        `policy="immutable"` it is read when it is logged. Errors: ValueError.
+        `policy="immutable"` it is read when it is logged. Errors: ValueError, LocalFileError.
         """
         draft = self._open_draft("add_file")
         if policy not in {"mutable", "immutable", None}:
@@ -200,12 +201,19 @@ class Artifact(LoggedArtifact):
         policy: str | None = "mutable",
         merge: bool = False,
     ) -> None:
-        """Adds all files below a folder, under `name` (default: at the top). Errors: ValueError."""
+        """Adds all files below a folder, under `name` (default: at the top); links to folders are followed.
+
+        Errors: ValueError, LocalFileError for what cannot be read or is no file;
+        then nothing is added.
+        """
         draft = self._open_draft("add_dir")
         folder = Path(local_path).expanduser().absolute()
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise ValueError(f"{os.fspath(local_path)!r} is not a folder")
-        for file in files_below(folder, (name or "").strip("/")):
+        found = list(files_below(folder, (name or "").strip("/")))
+        for file in found:  # all of them first: an error leaves the draft as it was
+            check_readable(file.source)
+        for file in found:
             draft.add(Path(file.source), file.path, copy=policy != "immutable", overwrite=merge)
 
     def new_file(

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from modelyard import refs
+from modelyard.folder_walk import chosen_below, is_folder
 from modelyard.manifest import LocalFile
 
 _SET_ASIDE = {"modelyard", "wandb", "artifacts", "__pycache__", "node_modules", "site-packages"}
@@ -31,20 +31,15 @@ def is_set_aside(path: str, root: str = "") -> bool:
 def code_files(
     root: str | os.PathLike[str], include_fn: Callable[..., bool], exclude_fn: Callable[..., bool]
 ) -> list[LocalFile]:
-    """The files below `root` that the one function takes and the other leaves, by path."""
+    """The files below `root` that the one function takes and the other leaves, by path.
+
+    Errors: ValueError, LocalFileError.
+    """
     top = Path(root).expanduser().absolute()
-    if not top.is_dir():
+    if not is_folder(top):
         raise ValueError(f"{os.fspath(root)!r} is not a folder")
     include, exclude = _with_root(include_fn, str(top)), _with_root(exclude_fn, str(top))
-    found = []
-    for folder, folders, names in os.walk(top):
-        folders.sort()
-        for name in sorted(names):
-            path = os.path.join(folder, name)
-            if include(path) and not exclude(path) and os.path.isfile(path):
-                relative = Path(path).relative_to(top).as_posix()
-                found.append(LocalFile(refs.check_manifest_path(relative), Path(path)))
-    return found
+    return list(chosen_below(top, include, exclude))
 
 
 def _with_root(judge: Callable[..., bool], root: str) -> Callable[[str], bool]:

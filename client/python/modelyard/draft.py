@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from modelyard import refs, terminal
+from modelyard import refs
+from modelyard.folder_walk import check_readable, files_below, is_folder, manifest_path
 from modelyard.manifest import LocalFile
 from modelyard.verifying import same_content
 
@@ -64,26 +65,12 @@ def files_at(path: Any) -> list[LocalFile]:
     if not text or isinstance(text, bytes):
         raise ValueError(f"{NOT_A_PATH}, not {text!r}")
     source = Path(text).expanduser().absolute()
-    if source.is_dir():
+    if is_folder(source):
         return list(files_below(source))
-    if source.is_file():
-        return [LocalFile(refs.check_manifest_path(source.name), source)]
-    raise ValueError(f"{NOT_A_PATH}: there is no {text!r}")
-
-
-def files_below(folder: Path, prefix: str = "") -> Iterator[LocalFile]:
-    """All files below a folder, by path. Links to folders are not followed."""
-    # Strings all the way: with thousands of files, Path objects would take longer than the rest.
-    top = os.fspath(folder)
-    for root, folders, names in os.walk(top):
-        for name in sorted(folders):
-            if os.path.islink(os.path.join(root, name)):
-                terminal.termwarn(f"{os.path.join(root, name)} is a link to a folder and is left out")
-        folders.sort()
-        below = [part for part in (prefix, root[len(top) :].strip(os.sep)) if part]
-        start = "".join(f"{part}/" for part in below)
-        for name in sorted(names):
-            yield LocalFile(refs.check_manifest_path(start + name), os.path.join(root, name))
+    if not os.path.lexists(source):
+        raise ValueError(f"{NOT_A_PATH}: there is no {text!r}")
+    check_readable(source)
+    return [LocalFile(manifest_path(source.name, source), source)]
 
 
 REMOVED_LIMIT = 10_000
@@ -144,8 +131,9 @@ class Draft:
     def add(self, source: Path, path: str, *, copy: bool, overwrite: bool = False) -> DraftEntry:
         """Adds a file. ValueError when the path is taken by other content and `overwrite` is not said."""
         refs.check_manifest_path(path)
-        if not source.is_file():
+        if is_folder(source) or not os.path.lexists(source):
             raise ValueError(f"{str(source)!r} is not a file")
+        check_readable(source)
         known = self.entries.get(path)
         if known is not None and not overwrite:
             if known.reference or not filecmp.cmp(known.local_path, source, shallow=False):

@@ -39,6 +39,14 @@ class ArtifactFinalizedError(ArtifactStatusError):
     """The content of a logged version was to be changed."""
 
 
+class LocalFileError(Error, OSError, ValueError):
+    """A file or folder cannot be logged as it is; nothing was logged.
+
+    It cannot be read, is no regular file, is a link that leads nowhere, or has
+    a name that a version cannot hold. The message names it.
+    """
+
+
 class ReferenceMissing(Error, FileNotFoundError, ValueError):
     """Nothing is where a reference points."""
 

@@ -176,5 +176,7 @@ def check_manifest_path(path: str) -> str:
         raise ValueError(f"{path[:200]!r} is deeper than {PATH_PARTS} levels")
     if any(part in {"", ".", ".."} for part in parts):
         raise ValueError(f"{path[:200]!r} must be relative, without empty parts, '.' or '..'")
-    check_text(path, limit=PATH_BYTES)
-    return path
+    try:
+        return check_text(path, limit=PATH_BYTES)
+    except ValueError as error:
+        raise ValueError(f"{path[:200]!r} {error}") from error

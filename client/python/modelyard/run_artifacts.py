@@ -14,11 +14,13 @@ from modelyard.artifact import Artifact
 from modelyard.changes import alias_list, target_ref
 from modelyard.connection import Connection
 from modelyard.draft import content_at
+from modelyard.folder_walk import files_below
 from modelyard.history import History
 from modelyard.settings import Settings
 
 Aliases = Sequence[str] | str | None
-_Fingerprint = tuple[tuple[str, int, int], ...]
+_Fingerprint = tuple[tuple[str, int, int], ...] | None
+"""None: what lies there cannot be read whole, and is equal to nothing."""
 
 NO_PATH_IN_NAME = (
     "Please provide only the name of the registered model. Do not append the entity or project name."
@@ -268,7 +270,7 @@ class RunArtifacts:
             return None
         place = Path(os.fspath(path)).expanduser().absolute()
         version, fingerprint = self._used.get(place, (None, ()))
-        if version is None or _fingerprint(place) != fingerprint:
+        if version is None or fingerprint is None or _fingerprint(place) != fingerprint:
             return None
         return Artifact._of(self._connection, self._settings, version)
 
@@ -281,9 +283,9 @@ def _require(holds: bool, sentence: str) -> None:
 
 def _fingerprint(place: Path) -> _Fingerprint:
     """Path, size and time of change of every file: equal when nobody wrote to them."""
-    if place.is_file():
-        found = [str(place)]
-    else:
-        found = [os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names]
-    stats = [(path, os.stat(path)) for path in sorted(found)]
+    try:
+        found = [str(place)] if place.is_file() else [str(file.source) for file in files_below(place)]
+        stats = [(path, os.stat(path)) for path in sorted(found)]
+    except OSError:
+        return None
     return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)

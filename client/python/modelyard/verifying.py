@@ -26,14 +26,19 @@ def verify(connection: Connection, version: records.Version, root: Path) -> None
     known = {entry.path for entry in entries}
     if not root.is_dir():
         raise ValueError(f"there is no folder {str(root)!r}: download {version.ref} first")
-    for folder, _, names in os.walk(root):
-        for name in sorted(names):
+    for folder, folders, names in os.walk(root, onerror=_refuse):
+        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in sorted([*names, *links]):
             path = Path(folder, name).relative_to(root).as_posix()
             if path not in known and not name.startswith(PART_PREFIX):
                 raise ValueError(f"{path!r} in {str(root)!r} is not part of {version.ref}")
     for entry in entries:
         if not entry.uri:
             _verify_file(entry, root / entry.path, version.ref)
+
+
+def _refuse(error: OSError) -> None:
+    raise ValueError(f"{error.filename!r} cannot be read ({error.strerror})") from error
 
 
 def _verify_file(entry: FileEntry, place: Path, ref: str) -> None:

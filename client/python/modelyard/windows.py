@@ -21,6 +21,7 @@ from typing import NamedTuple
 from modelyard import chunking, errors
 from modelyard.chunking import Chunk
 from modelyard.crew import Stopped
+from modelyard.folder_walk import not_regular, unreadable
 from modelyard.manifest import LocalFile
 
 WINDOW_BYTES = 16 << 20
@@ -46,11 +47,14 @@ class Source:
 
     @classmethod
     def of(cls, file: LocalFile) -> Source:
-        """Notes the file's state now. Errors: OSError, errors.Error unless it is a regular file."""
+        """Notes the file's state now. LocalFileError unless it is a regular file."""
         noted = time.time_ns()
-        found = os.stat(file.source)
+        try:
+            found = os.stat(file.source)
+        except OSError as error:
+            raise unreadable(file.source, error) from error
         if not stat.S_ISREG(found.st_mode):
-            raise errors.Error(f"{file.source} is not a regular file")
+            raise not_regular(file.source)
         status = _status(found)
         identity = _IDENTITY.pack(*status, found.st_dev, found.st_ctime_ns)
         return cls(file, status, identity, found.st_ctime_ns, noted)
@@ -75,8 +79,15 @@ class Source:
 
     @contextmanager
     def opened(self) -> Iterator[io.FileIO]:
-        """The file, which must be in its noted state before and after. Errors: errors.Error."""
-        with open(self.file.source, "rb", buffering=0) as raw:
+        """The file, which must be in its noted state before and after.
+
+        Errors: LocalFileError, errors.Error when it changed.
+        """
+        try:
+            raw = open(self.file.source, "rb", buffering=0)  # noqa: SIM115  # its errors alone are told apart
+        except OSError as error:
+            raise unreadable(self.file.source, error) from error
+        with raw:
             self._check(raw)
             yield raw
             self._check(raw)

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from modelyard import errors
-from modelyard.draft import files_below
+from modelyard.folder_walk import files_below, is_folder, not_regular, unreadable
 from modelyard.references import Body, Target, changed, limited
 
 _READ_BYTES = 1 << 20
@@ -31,12 +31,12 @@ class Files:
         return name
 
     def find(self, uri: str, limit: int) -> list[Target]:
-        """The file, or all below the folder; links to folders are not followed."""
+        """The file, or all below the folder. Errors: ReferenceMissing, LocalFileError."""
         path = _path(uri)
-        if path.is_dir():
+        if is_folder(path):
             found = (Target(file.path, Path(file.source).as_uri(), None, "") for file in files_below(path))
             targets = list(limited(found, limit, uri))
-        elif path.exists():
+        elif os.path.lexists(path):
             targets = [Target("", path.as_uri(), None, "")]
         else:
             raise errors.ReferenceMissing(f"there is nothing at {uri}")
@@ -91,9 +91,11 @@ def _open(uri: str) -> int:
         file = os.open(_path(uri), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         raise errors.ReferenceMissing(f"there is nothing at {uri}") from None
+    except OSError as error:
+        raise unreadable(_path(uri), error) from error
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise errors.Error(f"{uri} is not a regular file")
+        raise not_regular(_path(uri))
     return file
 
 

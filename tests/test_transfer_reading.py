@@ -118,7 +118,7 @@ def test_a_file_that_changes_between_two_reads_is_named(tmp_path: Path) -> None:
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
     with pytest.raises(errors.Error, match="not a regular file"):
         Source.of(LocalFile("folder", tmp_path))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(errors.LocalFileError, match="gone"):
         Source.of(LocalFile("gone", tmp_path / "gone"))
 
 

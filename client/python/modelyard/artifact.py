@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import enum
 import os
@@ -67,6 +68,23 @@ class Artifact(LoggedArtifact):
         self._version: records.Version | None = None
         self._link: records.Link | None = None
         self._entries: dict[str, ArtifactEntry] | None = None
+
+    def __copy__(self) -> Artifact:
+        return copy.deepcopy(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        labels = {"_aliases": self._aliases.state(), "_tags": self._tags.state()}
+        return {**self.__dict__, **labels, "_entries": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._aliases, self._tags = (
+            Labels(names, check=check, stored=stored)
+            for (names, stored), check in (
+                (state["_aliases"], refs.check_alias),
+                (state["_tags"], refs.check_tag),
+            )
+        )
 
     @classmethod
     def _of(

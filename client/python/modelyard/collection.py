@@ -36,6 +36,14 @@ class ArtifactCollection:
         self._description = record.description or None
         self._tags = Labels(record.tags, check=refs.check_tag)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tags": self._tags.state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        names, stored = state["_tags"]
+        self._tags = Labels(names, check=refs.check_tag, stored=stored)
+
     id = property(lambda self: self._record.id, doc="Global id.")
     entity = property(lambda self: self._record.entity, doc="Who owns it.")
     project = property(lambda self: self._record.project, doc="Its project or registry.")

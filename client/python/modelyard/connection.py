@@ -18,7 +18,7 @@ import grpc
 
 from modelyard import addresses, allocator, embedded, errors
 from modelyard.calls import Calls, translate
-from modelyard.settings import Settings
+from modelyard.settings import Settings, key_for
 from modelyard.v1 import (
     event_pb2_grpc,
     local_pb2_grpc,
@@ -53,10 +53,12 @@ class Connection:
         self,
         find: Callable[[], addresses.Endpoint],
         *,
+        url: str = "",
         embedded_folder: Path | None = None,
         shares_disk: bool = True,
     ) -> None:
         self._find = find
+        self._url = url
         self._lock = threading.Lock()
         self._pid = 0
         self._endpoint: addresses.Endpoint | None = None
@@ -71,6 +73,18 @@ class Connection:
         self.uploads = upload_pb2_grpc.UploadServiceStub(calls)
         self.events = event_pb2_grpc.EventServiceStub(calls)
         self.local = local_pb2_grpc.LocalServiceStub(calls)
+
+    def __reduce__(self) -> tuple[Callable[..., Connection], tuple[Any, ...]]:
+        # Where it leads, without its key.
+        if self.embedded_folder is not None:
+            return _embedded, (self.embedded_folder,)
+        return _reopened, (self._url,)
+
+    def __copy__(self) -> Connection:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Connection:
+        return self
 
     @property
     def channel(self) -> Calls:
@@ -168,6 +182,8 @@ def connect(settings: Settings) -> Connection:
 
     Nothing is sent, and no server started, before its first call.
     """
+    if settings.url and settings.travelled:
+        return _reopened(settings.url)
     if settings.url:
         return _remote(settings.url, settings.api_key or "")
     return _embedded(settings.data_root)
@@ -176,7 +192,13 @@ def connect(settings: Settings) -> Connection:
 @functools.cache
 def _remote(url: str, key: str) -> Connection:
     endpoint = addresses.parse(url, key)
-    return Connection(lambda: endpoint)
+    return Connection(lambda: endpoint, url=url)
+
+
+@functools.cache
+def _reopened(url: str) -> Connection:
+    """The connection of something that was pickled elsewhere: with this process's own key for the address."""
+    return Connection(lambda: addresses.parse(url, key_for(url)), url=url)
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import filecmp
 import os
 import shutil
@@ -90,6 +91,23 @@ class Draft:
         self._kept: dict[str, ArtifactEntry] = {}
         self._folders: Counter[str] = Counter()  # how many files lie below each
         self._staging: Path | None = None
+        self._origin: Draft | None = None  # whose copied files must not be deleted before this is
+
+    def __copy__(self) -> Draft:
+        """A draft of its own with the same files; those that were copied stay with the first."""
+        copied = Draft()
+        copied.entries, copied.removed = dict(self.entries), set(self.removed)
+        copied.base_version_id, copied._kept = self.base_version_id, dict(self._kept)
+        copied._folders = Counter(self._folders)
+        copied._origin = self
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Draft:
+        return copy.copy(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The folder of copied files belongs to the process that made it.
+        return {**self.__dict__, "_staging": None, "_origin": None}
 
     def rest_on(self, version_id: str, entries: Mapping[str, ArtifactEntry]) -> None:
         """Takes the entries of a version over."""

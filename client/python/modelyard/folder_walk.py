@@ -74,7 +74,7 @@ def unreadable(source: str | os.PathLike[str], error: OSError) -> LocalFileError
 
 def not_regular(source: str | os.PathLike[str]) -> LocalFileError:
     """The error for a pipe, a socket, a device or a link that leads nowhere."""
-    what = "is neither a regular file nor a folder"
+    what = "is not a regular file"
     if os.path.islink(source) and not os.path.exists(source):
         what = f"is a link to {os.readlink(source)!r}, where nothing is"
     return LocalFileError(f"{os.fspath(source)!r} {what}: remove it, or add the other files one by one")

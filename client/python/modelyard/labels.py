@@ -65,6 +65,10 @@ class Labels(list[str]):
         fresh = self.replaced(wanted)
         super().__setitem__(slice(None), fresh)
 
+    def state(self) -> tuple[list[str], list[str]]:
+        """The names, and those of the server's state: what `Labels(names, stored=stored)` is made of."""
+        return list(self), sorted(self._stored)
+
     def __reduce__(self) -> Any:
         # A copy or a pickle is read elsewhere, where nothing is saved: a plain list will do.
         return list, (list(self),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -22,6 +22,8 @@ def page_size(size: int) -> int:
 class Listing(Generic[T]):
     """Things in order. Each is fetched once, when it is first looked at; loops may be repeated.
 
+    A copy or a pickle holds all of them.
+
     `len` takes one call at most where the server knows how many there are
     (`count`), and is a TypeError where it does not.
     """
@@ -32,6 +34,11 @@ class Listing(Generic[T]):
         self._count: int | None = None
         self._found: list[T] = []
         self._next = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy or a pickle holds all of it: what was not looked at yet is fetched now.
+        self._found.extend(self._items)
+        return {**self.__dict__, "_items": iter(()), "_ask": None, "_count": len(self._found)}
 
     def __iter__(self) -> Iterator[T]:
         index = 0
@@ -58,9 +65,9 @@ class Listing(Generic[T]):
         return self._found[index]
 
     def __len__(self) -> int:
-        if self._ask is None:
-            raise TypeError("the server does not count what a search finds; len(list(…)) fetches all")
         if self._count is None:
+            if self._ask is None:
+                raise TypeError("the server does not count what a search finds; len(list(…)) fetches all")
             self._count = self._ask()
         return self._count
 

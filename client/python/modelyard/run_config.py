@@ -44,6 +44,10 @@ class Config(Mapping[str, Any]):
     def __repr__(self) -> str:
         return repr(self._items)
 
+    def __reduce__(self) -> tuple[Callable[..., Config], tuple[Any, ...]]:
+        # A copy or a pickle has the values; what is set in it goes to no server.
+        return _detached, (dict(self._items), self._allow)
+
     def __setitem__(self, key: str, value: Any) -> None:
         self._set(key, value, self._allow)
 
@@ -87,6 +91,10 @@ class Config(Mapping[str, Any]):
                 )
         self._items[str(key)] = new
         self._changed(str(key))
+
+
+def _detached(items: Mapping[str, Any], allow_val_change: bool) -> Config:
+    return Config(items, allow_val_change=allow_val_change)
 
 
 def read(source: Any) -> dict[str, Any]:

@@ -76,6 +76,10 @@ class Summary(MutableMapping[str, Any]):
     def __repr__(self) -> str:
         return repr(self._items)
 
+    def __reduce__(self) -> tuple[type[Summary], tuple[Any, ...]]:
+        # A copy or a pickle has the values; what is set in it goes to no server.
+        return Summary, (dict(self._items),)
+
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)

@@ -63,6 +63,8 @@ class Settings:
     def __init__(self, **values: Any) -> None:
         self.ignored: tuple[str, ...] = ()
         self.borrowed: tuple[str, ...] = ()
+        self.travelled = False
+        """Whether they come from a pickle, and so without their key."""
         for field in FIELDS:
             setattr(self, field, None)
         for name, value in values.items():
@@ -83,13 +85,24 @@ class Settings:
         )
         return f"Settings({shown})"
 
+    def __copy__(self) -> Settings:
+        return self.over(Settings())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Settings:
+        return self.over(Settings())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A key never goes into a pickle: `key_for` finds the one of the process that reads it.
+        return {**self.__dict__, "api_key": None, "travelled": True}
+
     def over(self, other: Settings) -> Settings:
         """These settings, with those of `other` where these say nothing."""
         merged = Settings(
             **{field: mine if mine is not None else getattr(other, field) for field, mine in self}
         )
         merged.ignored = (*self.ignored, *other.ignored)
-        merged.borrowed = other.borrowed
+        merged.borrowed = self.borrowed or other.borrowed
+        merged.travelled = self.travelled
         return merged
 
     @property
@@ -137,6 +150,12 @@ def current(given: Settings | Mapping[str, Any] | None = None) -> Settings:
     if settings.api_key is None and kept.key and settings.url == kept.host:
         settings.api_key = kept.key
     return settings
+
+
+def key_for(url: str) -> str:
+    """The key that this process has for an address; empty where it has none, or one for another address."""
+    own = current()
+    return own.api_key or "" if own.url in {None, url} else ""
 
 
 def of_run(given: Settings) -> Settings:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from modelyard.printing import echo
 from modelyard_server.settings import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -124,8 +125,8 @@ def migrate(place: Place, make_bucket: bool) -> None:
     from modelyard_server import maintenance
 
     if make_bucket:
-        click.echo(maintenance.make_bucket(place))
-    click.echo(maintenance.migrate(place))
+        echo(maintenance.make_bucket(place))
+    echo(maintenance.migrate(place))
 
 
 @server.command()
@@ -146,7 +147,7 @@ def health(address: str, tls: bool, tls_ca: Path | None, timeout: float) -> None
     from modelyard_server import probe
 
     with _said():
-        click.echo(probe.ask(address, timeout, tls=tls or tls_ca is not None, authority=tls_ca))
+        echo(probe.ask(address, timeout, tls=tls or tls_ca is not None, authority=tls_ca))
 
 
 @server.command()
@@ -161,11 +162,11 @@ def doctor(place: Place) -> None:
     findings = maintenance.examine(place)
     for finding in findings:
         state = "new" if finding.new else "ok" if finding.ok else "problem"
-        click.echo(f"{state:8} {finding.what}: {finding.detail}")
+        echo(f"{state:8} {finding.what}: {finding.detail}")
     if not all(finding.ok for finding in findings):
-        raise SystemExit(1)
+        click.get_current_context().exit(1)
     if any(finding.new for finding in findings):
-        click.echo("Nothing is wrong: `modelyard server start` or `migrate` makes what is new.")
+        echo("Nothing is wrong: `modelyard server start` or `migrate` makes what is new.")
 
 
 @server.group()
@@ -187,13 +188,11 @@ def create_key(
     from modelyard_server import maintenance
 
     if text is not None:
-        click.echo(
-            maintenance.adopt_key(place, text, name, entity, all_entities=all_entities, if_absent=if_absent)
-        )
+        echo(maintenance.adopt_key(place, text, name, entity, all_entities=all_entities, if_absent=if_absent))
         return
     if if_absent:
         raise click.UsageError("--if-absent goes with --key: a new key is never there already")
-    click.echo(maintenance.create_key(place, name, entity, all_entities=all_entities))
+    echo(maintenance.create_key(place, name, entity, all_entities=all_entities))
 
 
 @key.command("ls")
@@ -203,7 +202,7 @@ def list_keys(place: Place) -> None:
     from modelyard_server import maintenance
 
     for line in maintenance.list_keys(place):
-        click.echo(line)
+        echo(line)
 
 
 @key.command("revoke")
@@ -213,4 +212,4 @@ def revoke_key(place: Place, key_id: str) -> None:
     """End a key."""
     from modelyard_server import maintenance
 
-    click.echo(maintenance.revoke_key(place, key_id))
+    echo(maintenance.revoke_key(place, key_id))

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
+from modelyard.printing import say
 from modelyard_server import telemetry
 from modelyard_server.release import VERSION
 from modelyard_server.settings import Settings, StartError, bracketed
@@ -70,7 +71,7 @@ def _serve_metrics(host: str, port: int, stack: ExitStack) -> None:
         server.server_close()
 
     stack.callback(end)
-    print(metrics_line(host, server.server_port), flush=True)
+    say(metrics_line(host, server.server_port))
 
 
 def _sinks(prometheus: Any, registry: Any) -> dict[str, Any]:

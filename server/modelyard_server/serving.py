@@ -15,6 +15,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from modelyard.printing import say
 from modelyard_server.folder import Advertisement
 from modelyard_server.rpc import services
 from modelyard_server.rpc.activity import Activity
@@ -93,7 +94,7 @@ def _announce(settings: Settings, port: int, advertisement: Advertisement | None
     if advertisement is not None:
         host = _EVERYWHERE.get(settings.host, bracketed(settings.host))
         advertisement.publish(f"{settings.scheme}://{host}:{port}")
-    print(serves_line(settings, port), flush=True)
+    say(serves_line(settings, port))
 
 
 def _on_signals() -> asyncio.Event:

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
+from modelyard.printing import say
 from modelyard_server.settings import SERVES, Settings, StartError, serves_line
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class _Worker:
             for line in self._process.stdout:
                 if line.startswith(SERVES.encode()):
                     return True
-                print(line.decode(), end="", flush=True)
+                say(line.decode().rstrip("\n"))
             return False
         finally:
             timer.cancel()
@@ -154,7 +155,7 @@ def _start_all(workers: Sequence[_Worker], stopping: threading.Event) -> None:
         if not worker.wait_until_ready(deadline) and not stopping.is_set():
             raise StartError("a worker did not start; its log lines above say why")
     if not stopping.is_set():
-        print(serves_line(settings, settings.port), flush=True)
+        say(serves_line(settings, settings.port))
 
 
 def _stop_all(workers: Sequence[_Worker], drain_seconds: float, signals: Sequence[int]) -> None:

@@ -6,6 +6,9 @@ import os
 import sys
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
+
+from modelyard import printing
 
 _BARS = "▁▂▃▄▅▆▇█"
 _TRUE = {"1", "true", "yes", "on"}
@@ -51,13 +54,9 @@ def _write(kind: str, text: str, newline: bool, repeat: bool) -> None:
                 return
             _said.add(text)
         lines = "\n".join(f"modelyard: {kind}{line}" for line in text.split("\n"))
-        stream = sys.stderr
-        try:
-            stream.write(lines + ("\n" if newline else ""))
-            stream.flush()
-        except (OSError, ValueError):
-            # A closed terminal must not end the training that it was watching.
-            return
+        # A closed terminal must not end the training that it was watching.
+        with suppress(OSError):
+            printing.write(sys.stderr, lines + ("\n" if newline else ""))
 
 
 def sparkline(points: Iterable[float], width: int = 40) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from modelyard import errors
+from modelyard import errors, printing
 from modelyard.cli.entry import modelyard
+from modelyard.printing import echo
 
 __all__ = ["main"]
 
@@ -17,8 +16,11 @@ EXIT_NOT_FOUND = 3
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the command and ends the process: 0 done, 1 error, 2 wrong usage, 3 not found."""
-    sys.exit(run(arguments))
+    """Runs the command and ends the process: 0 done, 1 error, 2 wrong usage, 3 not found.
+
+    141, and not a word, when nobody reads what it prints.
+    """
+    printing.run_process(lambda: run(arguments))
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -26,6 +28,11 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         # Without standalone mode click gives the code of `ctx.exit` back as the value.
         result = modelyard.main(arguments, prog_name="modelyard", standalone_mode=False)
+    except printing.OutputClosed:
+        return printing.EXIT_PIPE
+    except SystemExit:
+        # click ends the process itself where its own output, such as a help text, has no reader.
+        return printing.EXIT_PIPE
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -54,5 +61,5 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _failed(text: str, code: int) -> int:
-    click.echo(f"modelyard: {text}", err=True)
+    echo(f"modelyard: {text}", err=True)
     return code

@@ -10,6 +10,7 @@ from click.shell_completion import get_completion_class
 from modelyard import credentials, terminal
 from modelyard.cli.output import as_json, print_json
 from modelyard.login import login as keep
+from modelyard.printing import echo, is_terminal
 from modelyard.settings import current
 
 
@@ -30,7 +31,7 @@ def login(key: str | None, host: str | None, forget: bool, json: bool) -> None:
         return
     if key is not None and not host and not current().url:
         raise click.UsageError("a key belongs to a server: give --host too, or set MODELYARD_URL")
-    if key is None and host and sys.stdin.isatty():
+    if key is None and host and is_terminal(sys.stdin):
         key = click.prompt("API key (empty: none)", default="", show_default=False, hide_input=True)
     terminal.silence(json or None)
     done = keep(key=key, host=host)
@@ -55,11 +56,11 @@ def completion(shell: str) -> None:
         raise click.ClickException(f"no completion for {shell}")
     completer = kind(modelyard, {}, "modelyard", "_MODELYARD_COMPLETE")
     # click asks the shell for its version first, which fails where that shell is not installed.
-    click.echo(completer.source_template % completer.source_vars())
+    echo(completer.source_template % completer.source_vars())
 
 
 def _say(content: dict[str, object], text: str, json: bool) -> None:
     if json:
         print_json(content)
     else:
-        click.echo(text)
+        echo(text)

@@ -10,6 +10,7 @@ import click
 from modelyard import refs
 from modelyard.cli import viewing
 from modelyard.cli.output import as_json, confirm, limited, print_json, without_asking
+from modelyard.printing import echo
 from modelyard.settings import Settings, current
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def download(ref: str, root: str | None, path_prefix: str, skip_cache: bool, jso
     if json:
         print_json({"path": place, "version": found.source_qualified_name})
     else:
-        click.echo(place)
+        echo(place)
 
 
 @artifact.command()
@@ -96,7 +97,7 @@ def verify(ref: str, root: str | None, json: bool) -> None:
     if json:
         print_json({"path": str(place), "version": found.source_qualified_name, "files": found.file_count})
     else:
-        click.echo(f"{place} is {found.source_qualified_name}: {plural(found.file_count, 'file')}, all whole")
+        echo(f"{place} is {found.source_qualified_name}: {plural(found.file_count, 'file')}, all whole")
 
 
 @artifact.command("rm")
@@ -150,4 +151,4 @@ def _say_deleted(ref: str, json: bool) -> None:
     if json:
         print_json({"deleted": ref})
     else:
-        click.echo(f"Deleted {ref}")
+        echo(f"Deleted {ref}")

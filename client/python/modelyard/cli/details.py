@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from modelyard.cli.output import HIDDEN, moment, print_facts, print_table
 from modelyard.closing import flat, shown
+from modelyard.printing import echo
 from modelyard.terminal import human_bytes, plural
 
 if TYPE_CHECKING:
@@ -77,10 +76,10 @@ def print_version(connection: Connection, version: records.Version, link: record
     entries = manifest(connection, version.id)
     rows = [[entry.path, human_bytes(entry.size or 0)] for entry in entries[:_FILES_SHOWN]]
     if rows:
-        click.echo()
+        echo()
         print_table(["FILE", "SIZE"], rows)
     if len(entries) > _FILES_SHOWN:
-        click.echo(f"… and {len(entries) - _FILES_SHOWN:,} more")
+        echo(f"… and {len(entries) - _FILES_SHOWN:,} more")
 
 
 def print_collection(connection: Connection, collection: records.Collection) -> None:
@@ -95,7 +94,7 @@ def print_collection(connection: Connection, collection: records.Collection) -> 
             ("Made", moment(collection.create_time)),
         ]
     )
-    click.echo()
+    echo()
 
 
 def print_run(run: records.RunRecord) -> None:

@@ -8,6 +8,7 @@ import click
 
 from modelyard import errors
 from modelyard.cli.output import as_json, print_json
+from modelyard.printing import echo
 from modelyard.settings import Settings, current
 
 if TYPE_CHECKING:
@@ -40,11 +41,11 @@ def lineage(ref: str, depth: int, direction: str, form: str | None, json: bool) 
     if json:
         print_json(graph.to_json())
     elif form == "dot":
-        click.echo(graph.to_dot())
+        echo(graph.to_dot())
     elif form == "mermaid":
-        click.echo(graph.to_mermaid())
+        echo(graph.to_mermaid())
     else:
-        click.echo(str(graph))
+        echo(str(graph))
 
 
 def _around(connection: Connection, settings: Settings, ref: str, depth: int, direction: str) -> Lineage:

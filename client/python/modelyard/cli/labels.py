@@ -8,6 +8,7 @@ import click
 
 from modelyard import errors, refs
 from modelyard.cli.output import as_json, print_json, print_table
+from modelyard.printing import echo
 
 if TYPE_CHECKING:
     pass
@@ -42,7 +43,7 @@ def list_aliases(name: str, json: bool) -> None:
         print_json({"ref": found.qualified_name, "aliases": positions})
         return
     if not standing:
-        click.echo(f"{found.qualified_name} has no aliases", err=True)
+        echo(f"{found.qualified_name} has no aliases", err=True)
         return
     source = found._record.registered
     rows = [
@@ -144,11 +145,11 @@ def tag(ref: str, tags: tuple[str, ...], removed: tuple[str, ...], json: bool) -
     if json:
         print_json({"ref": thing.qualified_name, "tags": list(thing.tags)})
     else:
-        click.echo("\n".join(thing.tags) if thing.tags else f"{thing.qualified_name} has no tags")
+        echo("\n".join(thing.tags) if thing.tags else f"{thing.qualified_name} has no tags")
 
 
 def _say(text: str, standing: dict[str, str], json: bool) -> None:
     if json:
         print_json({"aliases": standing})
     else:
-        click.echo(text)
+        echo(text)

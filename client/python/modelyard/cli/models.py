@@ -20,6 +20,7 @@ from modelyard.cli.output import (
     print_table,
     without_asking,
 )
+from modelyard.printing import echo
 
 if TYPE_CHECKING:
     from modelyard.collection import RegisteredModel
@@ -97,8 +98,8 @@ def create(
     if json:
         print_json(records.as_json(made._record))
         return
-    click.echo(f"Made {made.qualified_name}")
-    click.echo(f"Link a version: modelyard link REF {made.qualified_name!r}", err=True)
+    echo(f"Made {made.qualified_name}")
+    echo(f"Link a version: modelyard link REF {made.qualified_name!r}", err=True)
 
 
 @model.command()
@@ -158,7 +159,7 @@ def remove(name: str, yes: bool, json: bool) -> None:
     if json:
         print_json({"deleted": gone})
     else:
-        click.echo(f"Deleted {gone}")
+        echo(f"Deleted {gone}")
 
 
 def _open(name: str) -> tuple[RegisteredModel, str]:
@@ -186,7 +187,7 @@ def _print_model(found: RegisteredModel) -> None:
         ]
     )
     if found.description:
-        click.echo(f"\n{found.description.rstrip()}\n")
+        echo(f"\n{found.description.rstrip()}\n")
     rows = [
         [
             str(link.version),

@@ -10,6 +10,7 @@ import click
 
 from modelyard import refs
 from modelyard.cli.output import as_json, print_json
+from modelyard.printing import echo
 from modelyard.progress import SILENT, Progress
 from modelyard.settings import Settings, current
 from modelyard.terminal import human_bytes, plural
@@ -75,8 +76,8 @@ def log(
         return
     size = f"{plural(found.file_count, 'file')}, {human_bytes(found.size)}"
     named = f"; aliases: {', '.join(found.aliases)}" if found.aliases else ""
-    click.echo(f"{'Logged' if created else 'Unchanged:'} {found.ref} ({size}){named}")
-    click.echo(f"Use it: modelyard use {found.ref}", err=True)
+    echo(f"{'Logged' if created else 'Unchanged:'} {found.ref} ({size}){named}")
+    echo(f"Use it: modelyard use {found.ref}", err=True)
 
 
 @click.command()
@@ -99,7 +100,7 @@ def use(ref: str, root: str | None, json: bool) -> None:
         through = {"link": link.ref} if link else {}
         print_json({"path": str(place), **through, "version": records.as_json(version)})
     else:
-        click.echo(str(place))
+        echo(str(place))
 
 
 @click.command()
@@ -124,7 +125,7 @@ def link(ref: str, model: str, aliases: tuple[str, ...], json: bool) -> None:
     if json:
         print_json(records.as_json(made))
     else:
-        click.echo(f"Linked {version.ref} as {made.ref} ({', '.join(made.aliases)})")
+        echo(f"Linked {version.ref} as {made.ref} ({', '.join(made.aliases)})")
 
 
 def _project(text: str | None, settings: Settings) -> tuple[str, str]:

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import click
 
+from modelyard.printing import echo, fitting, is_terminal
+
 _F = TypeVar("_F", bound=Callable[..., Any])
 _GAP = "  "
 _NARROWEST = 6
@@ -37,34 +39,46 @@ def without_asking(command: _F) -> _F:
 
 def confirm(question: str, yes: bool) -> None:
     """Asks on a terminal, unless `yes`; Abort when the answer is no. Scripts are not asked."""
-    if not yes and sys.stdin.isatty() and sys.stdout.isatty():
+    if not yes and is_terminal(sys.stdin) and is_terminal(sys.stdout):
         click.confirm(question, abort=True, err=True)
 
 
 def coloured(text: str, colour: str | None = None, *, bold: bool = False) -> str:
     """Text in a colour: where output is no terminal, or NO_COLOR is set, it stays plain."""
-    return text if os.environ.get("NO_COLOR") else click.style(text, fg=colour, bold=bold or None)
+    return (
+        text
+        if os.environ.get("NO_COLOR") or not is_terminal(sys.stdout)
+        else click.style(text, fg=colour, bold=bold or None)
+    )
 
 
 def print_rest(shown: int, limit: int, more: bool) -> None:
     """Says on stderr that there are more than were listed."""
     if more:
-        click.echo(f"The first {shown:,}; --limit {limit * 10} shows more.", err=True)
+        echo(f"The first {shown:,}; --limit {limit * 10} shows more.", err=True)
 
 
 def print_json(content: Any) -> None:
     """Prints JSON on stdout, on several lines."""
-    click.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    print_json_text(content, indent=2)
+
+
+def print_json_text(content: Any, indent: int | None = None) -> None:
+    """Prints JSON; where the stream cannot take a character, all are escaped, so that none is lost."""
+    text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
+    if fitting(text, sys.stdout) != text:
+        text = json.dumps(content, indent=indent, allow_nan=False)
+    echo(text)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table as wide as the terminal at most; the widest columns are cut first."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else 10_000
     widths = fit([max(len(row[index]) for row in [head, *rows]) for index in range(len(head))], width)
     for number, row in enumerate([head, *rows]):
         cells = [_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
         line = _GAP.join(cells).rstrip()
-        click.echo(line if number else coloured(line, bold=True))
+        echo(line if number else coloured(line, bold=True))
 
 
 def fit(widths: Sequence[int], total: int) -> list[int]:
@@ -82,9 +96,9 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         lines = value.split("\n")
-        click.echo(f"{name:<{width}}  {lines[0]}".rstrip())
+        echo(f"{name:<{width}}  {lines[0]}".rstrip())
         for line in lines[1:]:
-            click.echo(f"{'':<{width}}  {line}".rstrip())
+            echo(f"{'':<{width}}  {line}".rstrip())
 
 
 HIDDEN = "(not visible)"

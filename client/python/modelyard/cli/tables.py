@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
 from modelyard import errors, records
 from modelyard.cli.output import HIDDEN, moment, print_json, print_rest, print_table
 from modelyard.closing import shown
+from modelyard.printing import echo
 from modelyard.terminal import human_bytes
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def print_records(kind: str, items: Iterator[Record], limit: int, json: bool, *,
         print_json({kind: [records.as_json(item) for item in found], "more": more})
         return
     if not found:
-        click.echo(f"Nothing found: {why}" if why else "Nothing found.", err=True)
+        echo(f"Nothing found: {why}" if why else "Nothing found.", err=True)
         return
     print_table(*table(kind, found, full=full))
     print_rest(len(found), limit, more)

@@ -12,6 +12,7 @@ from modelyard import errors, refs
 from modelyard.cli import details
 from modelyard.cli.output import as_json, print_json, print_table
 from modelyard.cli.tables import table
+from modelyard.printing import echo
 from modelyard.settings import Settings, current
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ def ls(what: str | None, limit: int, json: bool) -> None:
         return
     for number, kind in enumerate(kind for kind, items in lists.items() if items):
         if number:
-            click.echo()
+            echo()
         print_table(*table(kind, lists[kind]))
     if not any(lists.values()):
-        click.echo("Nothing yet. `modelyard log PATH --name NAME` keeps a first model.", err=True)
+        echo("Nothing yet. `modelyard log PATH --name NAME` keeps a first model.", err=True)
 
 
 @click.command()

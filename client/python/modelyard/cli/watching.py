@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json as json_text
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard.cli.output import coloured
+from modelyard.cli.output import coloured, print_json_text
+from modelyard.printing import echo
 
 if TYPE_CHECKING:
     from modelyard.watching import Event, Events
@@ -38,17 +38,19 @@ def watch(project: str, after: int | None, follow: bool, condition: str, json: b
 
     start = (FROM_NOW if follow else 0) if after is None else after
     events = Api().events(project, after=start, follow=follow, filter=condition)
-    events.on_start = lambda sequence: click.echo(
+    events.on_start = lambda sequence: echo(
         f"Watching {project} on {describe_server(events._connection)} from event {sequence + 1} on; "
         "Ctrl-C ends it",
         err=True,
     )
     with _until_interrupted(events) as interrupted:
         for event in events:
-            text = json_text.dumps(as_json(event), ensure_ascii=False) if json else _line(event)
-            click.echo(text)
+            if json:
+                print_json_text(as_json(event))
+            else:
+                echo(_line(event))
     if interrupted.is_set():
-        click.echo(f"Go on with: modelyard watch {project} --after {max(0, events.last_sequence)}", err=True)
+        echo(f"Go on with: modelyard watch {project} --after {max(0, events.last_sequence)}", err=True)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -54,6 +55,14 @@ def without_reader() -> IO[bytes]:
     ours, theirs = os.pipe()
     os.close(ours)
     return os.fdopen(theirs, "wb")
+
+
+def test_nothing_is_printed_past_the_one_place_that_can() -> None:
+    root = Path(modelyard.__file__).parent
+    for path in [*root.rglob("*.py"), *(root.parents[2] / "server").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            assert called not in {"print", "click.echo", "click.secho", "sys.stdout.write"}, (path, called)
 
 
 # The SDK.

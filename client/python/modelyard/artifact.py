@@ -40,6 +40,8 @@ class Artifact(LoggedArtifact):
     aliases and ttl may change, then `save()`. With `incremental`, what the
     newest version of the name holds when this one is logged is kept besides.
     Members that only a logged version has raise ArtifactNotLoggedError on a draft.
+    A copy of a draft is a draft of its own. A pickle holds no key and no bytes: who
+    reads it uses their own key, and finds the files of a draft where they lie.
     """
 
     def __init__(

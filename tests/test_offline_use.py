@@ -12,6 +12,7 @@ import pytest
 import modelyard
 from modelyard import Artifact, errors, offline, settings, transfer
 from modelyard.cache import Cache
+from modelyard.chunking import version_digest
 from modelyard.connection import Connection
 from modelyard.kept_versions import MAX_FILES
 from modelyard.manifest import FileEntry
@@ -170,13 +171,13 @@ def test_writing_into_a_download_never_changes_another_one(connection: Connectio
 
 def test_of_kept_versions_the_least_recently_used_go(tmp_path: Path) -> None:
     kept = Cache(tmp_path).versions()
-    digests = [f"{number:064x}" for number in range(MAX_FILES + 3)]
-    entries = [FileEntry("far", None, uri="ssh://host/far")]
-    for number, digest in enumerate(digests):
+    manifests = [[FileEntry("far", None, uri=f"ssh://host/{number}")] for number in range(MAX_FILES + 3)]
+    digests = [version_digest(entry.digested() for entry in entries).hex() for entries in manifests]
+    for number, (digest, entries) in enumerate(zip(digests, manifests, strict=True)):
         kept.keep_manifest(digest, entries)
         os.utime(tmp_path / "manifests" / digest, ns=(number, number))
     assert [kept.manifest(digest) for digest in digests[:2]] == [None, None]
-    assert kept.manifest(digests[-1]) == entries
+    assert kept.manifest(digests[-1]) == manifests[-1]
     assert len(list((tmp_path / "manifests").iterdir())) <= MAX_FILES
 
 

@@ -269,7 +269,7 @@ def test_the_memory_is_bounded_and_the_oldest_go_first(tmp_path: Path) -> None:
     known = KnownFiles(tmp_path / "known", max_bytes=1 << 20)
     rounds = []
     for number in range(8):
-        files = files_in(tmp_path / str(number), {f"{index}": b"x" for index in range(40)})
+        files = files_in(tmp_path / str(number), {f"{index}": b"x" * 200 for index in range(40)})
         settle()
         sources = [Source.of(file) for file in files]
         for source in sources:

@@ -15,8 +15,9 @@ from modelyard.cache import Cache, Record
 from modelyard.chunking import Chunk
 from modelyard.download import checked, plan
 from modelyard.download_stream import Gathering, Receiver, Wanted
-from modelyard.folder import Folder, check_paths, write_at
+from modelyard.folder import Folder, write_at
 from modelyard.manifest import FileEntry
+from modelyard.validation import check_paths
 from tests.test_chunking import MIB, stream
 
 
@@ -320,7 +321,18 @@ def test_a_damaged_record_is_an_empty_one(tmp_path: Path) -> None:
     assert not Record(tmp_path / "record.json").has(entry_of("file", b"x"), (tmp_path / "file").stat())
 
 
-def test_a_cache_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_made_is_told_once_and_done_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OSError, match=os.strerror(errno.ENOTDIR)):
-        Cache(tmp_path / "file" / "cache")
+    entry = entry_of("model", b"content")
+    for _ in range(2):
+        cache = Cache(tmp_path / "file" / "cache")
+        with cache.lock("ab" * 32), Folder(tmp_path / "root") as folder:
+            put(folder, entry, b"content")
+            keep(cache, folder, entry)
+        cache.trim()
+        assert not cache.holds(entry)
+        assert not take(cache, entry, tmp_path / "copy")
+    said = capsys.readouterr().err
+    assert said.count("MODELYARD_CACHE_DIR") == said.count(os.strerror(errno.ENOTDIR)) == 1

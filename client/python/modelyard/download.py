@@ -12,21 +12,25 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from modelyard import errors
+from modelyard import disk_space, errors, validation
 from modelyard.cache import Cache, Record, copy_checked
 from modelyard.chunking import chunk_digest
 from modelyard.download_stream import Gathering, Span, Tasks, fetch
-from modelyard.folder import Folder, check_paths
-from modelyard.manifest import Connection, FileEntry, manifest
+from modelyard.folder import Folder
+from modelyard.manifest import Connection, FileEntry, manifest, whole_manifest
 from modelyard.patience import Patience
 from modelyard.progress import Progress
+
+if TYPE_CHECKING:
+    from modelyard.references.fetching import References
 
 CALLS = 3
 TASK_BYTES = 32 << 20
 SMALLEST_TASK_BYTES = 8 << 20
 SPANS_PER_TASK = 1_000
+REMEDY = "download to a folder on another disk (root=, MODELYARD_ARTIFACT_DIR)"
 
 
 NOT_CACHED = "the server cannot be reached, and not all of {ref} is in the local cache"
@@ -46,19 +50,22 @@ def run(
     """See `transfer.download`. Without a connection all has to be in the cache, else RuntimeError."""
     found = entries_of(connection, version, path_prefix, cache)
     entries = [entry for entry in found if entry.path.startswith(path_prefix) and only in {"", entry.path}]
-    check_paths(entries)
-    progress.start("download", sum(entry.size or 0 for entry in entries))
+    total = sum(entry.size or 0 for entry in entries)
+    progress.start("download", total)
     # The lock on the version first: whoever waits for it finds the files in the cache afterwards.
-    with cache.lock(version.digest) if cache else nullcontext(), Folder(root) as folder:
+    with (
+        cache.lock(version.digest) if cache else nullcontext(),
+        disk_space.explained(root, total, REMEDY),
+        Folder(root) as folder,
+    ):
         record = cache.record(root) if cache else Record(None)
+        download = Download(connection, version, folder, record, progress, cache)
         try:
-            download = Download(connection, version, folder, record, progress, cache)
-            download.run([entry for entry in entries if not entry.uri])
-            references = [entry for entry in entries if entry.uri]
-            if references:
-                from modelyard.references.fetching import References
-
-                References(folder, record, progress, allow_missing_references).fetch(references)
+            _fill(download, root, entries, allow_missing_references)
+        except OSError as error:
+            if error.errno in disk_space.FULL:
+                folder.discard_all(entries)
+            raise
         finally:
             record.save()
             if cache:
@@ -66,17 +73,37 @@ def run(
     return entries
 
 
+def _fill(download: Download, root: Path, entries: Sequence[FileEntry], allow_missing: bool) -> None:
+    """Puts files and references in their places, if there is room for all of them. Errors: LocalDiskFull."""
+    absent = download.absent([entry for entry in entries if not entry.uri])
+    needed = sum(entry.size or 0 for entry in absent)
+    pointing = [entry for entry in entries if entry.uri]
+    if pointing:
+        references = download.references(allow_missing)
+        pointing = references.absent(pointing)
+        needed += sum(entry.size or 0 for entry in pointing)
+    free = disk_space.free_bytes(root)
+    if free is not None and needed > free:
+        disk_space.require(root, needed - download.spared_bytes(absent), REMEDY)
+    download.run(absent)
+    if pointing:
+        references.fetch(pointing)
+
+
 def entries_of(
     connection: Connection | None, version: Any, path_prefix: str, cache: Cache | None
 ) -> Sequence[FileEntry]:
-    """At least the entries below the prefix, from the cache where it has them all."""
+    """At least the entries below the prefix, from the cache where it has them all. Errors: ReplyInvalid."""
+    validation.check_digest(version.digest, "the digest of the version")
     kept = cache.versions().manifest(version.digest) if cache else None
     if kept is not None:
         return kept
     if connection is None:
         raise RuntimeError(NOT_CACHED.format(ref=_ref(version)))
-    found = manifest(connection, version.id, path_prefix=path_prefix)
-    if cache and not path_prefix:
+    if path_prefix:
+        return manifest(connection, version.id, path_prefix=path_prefix)
+    found = whole_manifest(connection, version)
+    if cache:
         cache.versions().keep_manifest(version.digest, found)
     return found
 
@@ -105,9 +132,31 @@ class Download:
         self._cache = cache
         self._keep = cache is not None
 
-    def run(self, entries: Sequence[FileEntry]) -> None:
-        """Puts every entry in its place. Errors: see `transfer.download`."""
-        missing = [entry for entry in entries if not self._is_there(entry) and not self._from_cache(entry)]
+    def absent(self, entries: Sequence[FileEntry]) -> list[FileEntry]:
+        """Those that are not in their places."""
+        return [entry for entry in entries if not self._is_there(entry)]
+
+    def references(self, allow_missing: bool) -> References:
+        """What fetches the references of the same download."""
+        from modelyard.references.fetching import References
+
+        return References(self._folder, self._record, self._progress, allow_missing)
+
+    def spared_bytes(self, absent: Sequence[FileEntry]) -> int:
+        """Room that absent files do not take: gathered before, given back by what they replace, or shared."""
+        cache = self._cache
+        clones = cache is not None and cache.clones_into(self._folder.descriptor)
+        spared = 0
+        for entry in absent:
+            if cache is not None and clones and cache.holds(entry):
+                spared += entry.size or 0
+            else:
+                spared += self._folder.gathered_bytes(entry) + self._folder.replaced_bytes(entry)
+        return spared
+
+    def run(self, absent: Sequence[FileEntry]) -> None:
+        """Puts every entry that `absent` gave in its place. Errors: see `transfer.download`."""
+        missing = [entry for entry in absent if not self._from_cache(entry)]
         if self._cache:
             # What would push most other things out of the cache does not go in.
             self._keep = sum(entry.size or 0 for entry in missing) <= self._cache.max_bytes // 2
@@ -154,7 +203,7 @@ class Download:
         if source is None:
             return False
         try:
-            return self._copied(entry, lambda part: copy_checked(entry, source, part, clone=True))
+            return self._copied(entry, lambda part: copy_checked(entry, source, part, clones=True))
         finally:
             os.close(source)
 

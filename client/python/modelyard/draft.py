@@ -6,9 +6,6 @@ import contextlib
 import copy
 import filecmp
 import os
-import shutil
-import tempfile
-import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +15,13 @@ from typing import IO, TYPE_CHECKING, Any
 from modelyard import refs
 from modelyard.folder_walk import check_readable, files_below, is_folder, manifest_path
 from modelyard.manifest import LocalFile
+from modelyard.staging import Staging
 from modelyard.verifying import same_content
 
 if TYPE_CHECKING:
     from modelyard.entry import ArtifactEntry
     from modelyard.manifest import FileEntry
 
-_FICLONE = 0x40049409  # Linux: share the blocks of a file until either side changes
 NOT_A_PATH = "path must be a file, directory or external reference like s3://bucket/path"
 
 
@@ -90,7 +87,7 @@ class Draft:
         self.removed: set[str] = set()
         self._kept: dict[str, ArtifactEntry] = {}
         self._folders: Counter[str] = Counter()  # how many files lie below each
-        self._staging: Path | None = None
+        self._staging = Staging()
         self._origin: Draft | None = None  # whose copied files must not be deleted before this is
 
     def __copy__(self) -> Draft:
@@ -106,8 +103,7 @@ class Draft:
         return copy.copy(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        # The folder of copied files belongs to the process that made it.
-        return {**self.__dict__, "_staging": None, "_origin": None}
+        return {**self.__dict__, "_origin": None}
 
     def rest_on(self, version_id: str, entries: Mapping[str, ArtifactEntry]) -> None:
         """Takes the entries of a version over."""
@@ -161,7 +157,7 @@ class Draft:
         if kept is not None and not overwrite and not same_content(kept, source):
             raise ValueError(f"{path!r} is there with other content; overwrite=True replaces it")
         self._check_shape(path)
-        place = _copy(source, self._new_place()) if copy else source.absolute()
+        place = self._staging.copy(source) if copy else source.absolute()
         return self._enter(path, place)
 
     @contextlib.contextmanager
@@ -173,12 +169,11 @@ class Draft:
         if (path in self.entries or path in self._kept) and "x" in mode:
             raise ValueError(f"{path!r} was added before; mode='w' replaces it")
         self._check_shape(path)
-        place = self._new_place()
-        with open(
-            place, mode.replace("x", "w"), encoding=None if "b" in mode else encoding or "utf-8"
-        ) as file:
-            yield file
-        self._enter(path, place)
+        text = None if "b" in mode else encoding or "utf-8"
+        with self._staging.new_file() as place:
+            with open(place, mode.replace("x", "w"), encoding=text) as file:
+                yield file
+            self._enter(path, place)
 
     def remove(self, path: str) -> None:
         """Takes out a file, or all below a folder. FileNotFoundError when there is none."""
@@ -214,28 +209,8 @@ class Draft:
         if self._folders[path] > 0:
             raise ValueError(f"{path!r} is a folder already")
 
-    def _new_place(self) -> Path:
-        if self._staging is None:
-            self._staging = Path(tempfile.mkdtemp(prefix="modelyard-draft-"))
-            weakref.finalize(self, shutil.rmtree, self._staging, ignore_errors=True)
-        handle, name = tempfile.mkstemp(dir=self._staging)
-        os.close(handle)
-        return Path(name)
-
 
 def _parents(path: str) -> list[str]:
     """The folders a path lies in: of `a/b/c`, `a` and `a/b`."""
     parts = path.split("/")
     return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
-
-
-def _copy(source: Path, target: Path) -> Path:
-    """Copies bytes; on file systems that can, shares the blocks instead."""
-    with open(source, "rb") as reader, open(target, "wb") as writer:
-        try:
-            import fcntl  # not on every system
-
-            fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
-        except (ImportError, OSError):
-            shutil.copyfileobj(reader, writer, 1 << 20)
-    return target

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from modelyard import chunking, errors
+from modelyard import chunking, errors, validation
 from modelyard.chunking import Chunk
 from modelyard.known_files import KnownFiles
 from modelyard.manifest import Connection, FileEntry, VersionDraft, entry_messages
@@ -42,7 +42,8 @@ def commit(
     listed = known.digest(sources, references)
     if listed is not None:
         header = draft.header(listed, "")
-        reply = _ask(connection, pb.CommitEqualContentRequest(header=header, request_id=request_id))
+        request = pb.CommitEqualContentRequest(header=header, request_id=request_id)
+        reply = _ask(connection, request, listed)
         if reply is not None:
             return reply
     if _is_small(sources):
@@ -59,19 +60,21 @@ def commit(
         entries=[message for entry in entries for message in entry_messages(entry)],
         open_upload=True,
     )
-    reply = _ask(connection, request) if request.ByteSize() <= REQUEST_BYTES else None
+    reply = _ask(connection, request, digest) if request.ByteSize() <= REQUEST_BYTES else None
     if reply is not None and not reply.upload_id:
         known.remember_digest(sources, references, digest)
     return reply
 
 
 def _ask(
-    connection: Connection, request: pb.CommitEqualContentRequest
+    connection: Connection, request: pb.CommitEqualContentRequest, digest: bytes
 ) -> pb.CommitEqualContentResponse | None:
     try:
         reply: pb.CommitEqualContentResponse = connection.artifacts.CommitEqualContent(request)
     except (errors.NotFound, errors.Unimplemented):  # by a server that knows no entries, too
         return None
+    if not reply.upload_id:
+        validation.check_same_digest(reply.version.digest, digest)
     return reply
 
 

@@ -7,6 +7,7 @@ same class again. A class without a mapping can therefore not exist.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -53,6 +54,27 @@ class ReferenceMissing(Error, FileNotFoundError, ValueError):
 
 class ReferenceChanged(Error, ValueError):
     """What a reference points at is not what was recorded."""
+
+
+class LocalDiskFull(Error, OSError):
+    """A disk of this machine has no room for what was to be written; what was begun is removed.
+
+    `path` is the place, `needed` and `free` are bytes; `free` is None where it is not known.
+    """
+
+    def __init__(self, message: str, path: str = "", needed: int = 0, free: int | None = None) -> None:
+        super().__init__(errno.ENOSPC, message)
+        self.args = (message, path, needed, free)
+        self.path = path
+        self.needed = needed
+        self.free = free
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ReplyInvalid(Error):
+    """A reply, or what was kept of one, breaks the protocol's rules; nothing of it was used."""
 
 
 class CommError(Error):

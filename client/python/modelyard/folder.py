@@ -19,30 +19,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
-from modelyard import errors, refs
+from modelyard import errors
 from modelyard.manifest import FileEntry
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FOLDERS = 64
-
-
-def check_paths(entries: Sequence[FileEntry]) -> None:
-    """Refuses paths that climb, or that cannot all be in one folder. Errors: errors.Error."""
-    files: set[str] = set()
-    for entry in entries:
-        try:
-            refs.check_manifest_path(entry.path)
-        except ValueError as error:
-            raise errors.Error(f"the server sent a path that cannot be written: {error}") from error
-        if entry.path in files:
-            raise errors.Error(f"the server sent the path {entry.path!r} twice")
-        files.add(entry.path)
-    for path in files:
-        parent = path.rpartition("/")[0]
-        while parent:
-            if parent in files:
-                raise errors.Error(f"the server sent {parent!r} both as a file and as a folder")
-            parent = parent.rpartition("/")[0]
 
 
 class Folder:
@@ -51,6 +32,7 @@ class Folder:
     def __init__(self, root: Path) -> None:
         self.is_new = not root.exists()
         """Whether there was none: then nothing in it needs a look."""
+        self._path = root
         root.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -105,6 +87,33 @@ class Folder:
                 os.replace(_part(entry), _leaf(entry.path), src_dir_fd=parent, dst_dir_fd=parent)
             except IsADirectoryError:
                 raise errors.Error(f"{entry.path!r} cannot be written: a folder has its name") from None
+
+    @property
+    def descriptor(self) -> int:
+        """Of the root folder."""
+        return self._root
+
+    def gathered_bytes(self, entry: FileEntry) -> int:
+        """Bytes on the disk of what was gathered of the entry."""
+        with suppress(FileNotFoundError), self.inside(entry.path) as parent:
+            found = os.stat(_part(entry), dir_fd=parent, follow_symlinks=False)
+            return found.st_blocks * 512
+        return 0
+
+    def replaced_bytes(self, entry: FileEntry) -> int:
+        """Bytes on the disk that are free again once the entry is in its place."""
+        found = self.status(entry.path)
+        return found.st_blocks * 512 if found is not None and found.st_nlink == 1 else 0
+
+    def discard_all(self, entries: Sequence[FileEntry]) -> None:
+        """Drops what was gathered of all entries, and the folders made for them if the root is new."""
+        for entry in entries:
+            with suppress(OSError):
+                self.discard(entry)
+        if self.is_new:
+            for folder, _, _ in os.walk(self._path, topdown=False):
+                with suppress(OSError):  # holds files that are complete
+                    os.rmdir(folder)
 
     def discard(self, entry: FileEntry) -> None:
         """Drops what was gathered of the entry."""

@@ -5,7 +5,7 @@
 
 What is remembered says which content a file has, and so spares the reading.
 Bytes that have to be sent are always read and hashed anew. It is a cache: when
-it is damaged, locked for long or gone, files are read.
+it is damaged, locked for long, not writable or gone, files are read.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ import os
 import struct
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from modelyard.best_effort import best_effort, tell
 from modelyard.chunking import Chunk
+from modelyard.validation import DIGEST_BYTES
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,6 +37,7 @@ _BATCH = 500
 _LOCK_SECONDS = 2.0
 _DAY = 86_400
 _CHUNK = struct.Struct(">32sI")
+_COLUMNS = "path, status, chunks, seal, used"
 _TABLES = (
     """
     CREATE TABLE IF NOT EXISTS file (
@@ -62,20 +65,17 @@ class KnownFiles:
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self._path = path
         self._max_bytes = max_bytes
+        self._wrong: set[bytes] = set()
+        """Files to be read whatever is remembered of them: it may not be possible to forget it."""
+        self._works = True
+        """Cleared by the first wait for a lock that was in vain, so that they do not add up."""
 
     def recall(self, sources: Sequence[Source]) -> None:
         """Fills in the chunks of those sources that are as they were when they were logged."""
-        import sqlite3
-
-        if not self._path.exists():
-            return
-        try:
-            with closing(self._open()) as database:
-                self._recall(database, _by_key(sources))
-        except sqlite3.OperationalError:
-            return  # locked or not readable now: the files are read
-        except sqlite3.DatabaseError:
-            self._path.unlink(missing_ok=True)
+        with self._optional():
+            if os.path.exists(self._path):
+                with closing(self._open()) as database:
+                    self._recall(database, _by_key(sources))
 
     def remember(self, sources: Sequence[Source]) -> None:
         """Keeps the chunks of sources that were read, except where a later write might not show."""
@@ -85,15 +85,15 @@ class KnownFiles:
 
     def digest(self, sources: Sequence[Source], references: Sequence[FileEntry]) -> bytes | None:
         """The digest of a version of these files, if all are as they were when it was logged."""
-        import sqlite3
-
+        if not sources or self._wrong:
+            return None
         listing = _listing(sources, references)
-        with suppress(sqlite3.Error):
-            if sources and self._path.exists():
+        with self._optional():
+            if os.path.exists(self._path):
                 with closing(self._open()) as database:
                     query = "SELECT digest, seal FROM listing WHERE listing = ?"
                     for digest, seal in database.execute(query, (listing,)):
-                        if seal == _seal(listing, digest, b""):
+                        if len(digest) == DIGEST_BYTES and seal == _seal(listing, digest, b""):
                             return bytes(digest)
         return None
 
@@ -106,10 +106,8 @@ class KnownFiles:
             self._insert("listing", [(listing, digest, _seal(listing, digest, b""), _today())])
 
     def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
-        import sqlite3
-
         marks = ", ".join("?" * len(rows[0]))
-        with suppress(sqlite3.Error, OSError):
+        with self._optional():
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with closing(self._open()) as database, database:
                 for create in _TABLES:
@@ -119,15 +117,33 @@ class KnownFiles:
 
     def forget(self, sources: Sequence[Source]) -> None:
         """Drops what is remembered of sources: it was found wrong."""
-        import sqlite3
-
-        with suppress(sqlite3.Error), closing(self._open()) as database, database:
+        self._wrong.update(map(_key, sources))
+        with self._optional(), closing(self._open()) as database, database:
             database.execute("DELETE FROM listing")
             database.executemany("DELETE FROM file WHERE path = ?", [(_key(source),) for source in sources])
+
+    @contextmanager
+    def _optional(self) -> Iterator[None]:
+        """Ends the block at an error of the database or its file."""
+        import sqlite3
+
+        with best_effort(self._path.parent):
+            try:
+                yield
+            except sqlite3.OperationalError as error:
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+                    self._works = False
+                elif code not in {0, sqlite3.SQLITE_ERROR}:  # a table that is missing is made soon
+                    tell(self._path.parent, error)
+            except sqlite3.DatabaseError:
+                self._path.unlink(missing_ok=True)
 
     def _open(self) -> sqlite3.Connection:
         import sqlite3
 
+        if not self._works:
+            raise sqlite3.OperationalError("it was locked for too long before")
         database = sqlite3.connect(self._path, timeout=_LOCK_SECONDS)
         # Nothing is lost with it: rows that a power cut leaves half-written fail their seal.
         database.execute("PRAGMA synchronous = OFF")
@@ -138,13 +154,15 @@ class KnownFiles:
         stale: list[tuple[int, bytes]] = []
         for batch in _batches(list(sources)):
             marks = ",".join("?" * len(batch))
-            rows = database.execute(f"SELECT * FROM file WHERE path IN ({marks})", batch)
+            rows = database.execute(f"SELECT {_COLUMNS} FROM file WHERE path IN ({marks})", batch)
             for path, status, chunks, seal, used in rows:
-                if seal != _seal(path, status, chunks):
+                if seal != _seal(path, status, chunks) or path in self._wrong or len(chunks) % _CHUNK.size:
                     continue
+                found = list(map(Chunk._make, _CHUNK.iter_unpack(chunks)))
+                total = sum(chunk.size for chunk in found)
                 for source in sources[path]:
-                    if status == source.identity:
-                        source.recall(list(map(Chunk._make, _CHUNK.iter_unpack(chunks))))
+                    if status == source.identity and source.size == total:
+                        source.recall(list(found))
                 if used != today:
                     stale.append((today, path))
         if stale:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -43,10 +44,13 @@ class Reading:
 
 def _read(place: pb.LocalRange, buffer: memoryview) -> Iterator[memoryview]:
     try:
-        descriptor = os.open(place.path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
+        # O_NONBLOCK: opening a pipe must not wait for its other end.
+        descriptor = os.open(place.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
         raise Elsewhere from error
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Elsewhere
         offset, end = place.offset, place.offset + place.length
         while offset < end:
             part = buffer[: end - offset]

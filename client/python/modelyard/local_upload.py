@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from modelyard import errors
+from modelyard import errors, validation
 from modelyard.chunking import Chunk
 from modelyard.crew import Crew
 from modelyard.manifest import Connection
@@ -99,9 +99,10 @@ class _Receiver:
         self._left = sources[0].size
 
     def feed(self, chunks: Sequence[Any]) -> int:
-        """The next chunks; their bytes. Errors: ServerStopping for what was not asked for."""
+        """The next chunks; their bytes. Errors: ReplyInvalid, ServerStopping for what was not asked for."""
         size = 0
         for chunk in chunks:
+            validation.check_chunks([(chunk.digest, chunk.size)], self._sources[self._index].file.path)
             while not self._left and self._index + 1 < len(self._sources):
                 self._index += 1
                 self._left = self._sources[self._index].size

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from modelyard import errors, validation
 from modelyard.chunking import Chunk, Entry
-from modelyard.errors import CommError
 
 if TYPE_CHECKING:
     from modelyard.v1 import model_artifact_pb2 as pb
@@ -49,7 +49,7 @@ class Connection(Protocol):
     def reconnect(self) -> None:
         """Finds the server again, or starts the embedded one again."""
 
-    def may_have_moved(self, error: CommError) -> bool:
+    def may_have_moved(self, error: errors.CommError) -> bool:
         """Whether another server may hold the address now."""
 
 
@@ -160,7 +160,7 @@ def value_message(value: Any) -> value_pb2.Value:
 
 
 def manifest(connection: Connection, version_id: str, *, path_prefix: str = "") -> list[FileEntry]:
-    """All entries of a version with their chunks, ordered by path. Errors: NotFound."""
+    """The entries of a version below a prefix, with their chunks, by path. Errors: NotFound, ReplyInvalid."""
     from modelyard.v1 import model_artifact_pb2 as pb
 
     entries: list[pb.ManifestEntry] = []
@@ -181,6 +181,14 @@ def manifest(connection: Connection, version_id: str, *, path_prefix: str = "") 
             return _joined(entries)
 
 
+def whole_manifest(connection: Connection, version: Any) -> list[FileEntry]:
+    """All entries of a version, checked against its digest. Errors: NotFound, ReplyInvalid."""
+    entries = manifest(connection, version.id)
+    validation.check_manifest(entries, version.digest)
+    validation.check_size(entries, version)
+    return entries
+
+
 def entries_to_bytes(entries: Sequence[FileEntry]) -> bytes:
     """Entries with their chunks, to be kept."""
     from modelyard.v1 import model_artifact_pb2 as pb
@@ -190,33 +198,49 @@ def entries_to_bytes(entries: Sequence[FileEntry]) -> bytes:
 
 
 def entries_from_bytes(data: bytes) -> list[FileEntry]:
-    """The entries that `entries_to_bytes` was given."""
+    """The entries that `entries_to_bytes` was given. Errors: ReplyInvalid for what is damaged."""
+    from google.protobuf.message import DecodeError
+
     from modelyard.v1 import model_artifact_pb2 as pb
 
-    return _joined(pb.ListModelArtifactFilesResponse.FromString(data).entries)
+    try:
+        message = pb.ListModelArtifactFilesResponse.FromString(data)
+    except DecodeError as error:
+        raise errors.ReplyInvalid(f"the kept manifest is damaged: {error}") from None
+    return _joined(message.entries)
 
 
 def _joined(entries: Sequence[pb.ManifestEntry]) -> list[FileEntry]:
     found: list[tuple[pb.ManifestEntry, list[Chunk]]] = []
     for entry in entries:
         chunks = [Chunk(chunk.digest, chunk.size) for chunk in entry.chunks]
-        if entry.continued and found:
+        if not entry.continued:
+            found.append((entry, chunks))
+        elif found and found[-1][0].path == entry.path:
             found[-1][1].extend(chunks)
         else:
-            found.append((entry, chunks))
-    return [_file_entry(entry, chunks) for entry, chunks in found]
+            validation.refuse(f"{entry.path[:200]!r} goes on without its beginning")
+    joined = [_file_entry(entry, chunks) for entry, chunks in found]
+    validation.check_entries(joined)
+    return joined
 
 
 def _file_entry(entry: pb.ManifestEntry, chunks: Sequence[Chunk]) -> FileEntry:
     return FileEntry(
         path=entry.path,
-        size=None if entry.size < 0 else entry.size,
-        digest=bytes.fromhex(entry.digest),
+        size=None if entry.reference_uri and entry.size == -1 else entry.size,
+        digest=_raw_digest(entry),
         chunks=tuple(chunks),
         uri=entry.reference_uri,
         tag=entry.reference_tag,
         sha256=entry.sha256,
     )
+
+
+def _raw_digest(entry: pb.ManifestEntry) -> bytes:
+    if entry.reference_uri and not entry.digest:
+        return b""
+    return bytes.fromhex(validation.check_digest(entry.digest, f"the digest of {entry.path[:200]!r}"))
 
 
 def commit_messages(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard import errors, refs, transfer
+from modelyard import errors, refs, staging, transfer
 from modelyard.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ REACHABLE_SECONDS = 5.0
 
 def cache_of(settings: Settings) -> transfer.Cache:
     """The cache that settings name."""
-    return transfer.Cache(Path(settings.cache_dir)) if settings.cache_dir else transfer.Cache()
+    staging.sweep(staging.folder_in(settings.cache_root))
+    return transfer.Cache(settings.cache_root)
 
 
 def keep(settings: Settings, version: Version, link: Link | None = None) -> None:

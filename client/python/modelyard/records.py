@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from modelyard import validation
+
 RUN_STATES = ("unknown", "running", "finished", "failed", "crashed", "killed")
 
 
@@ -146,8 +148,8 @@ def values(entries: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def version(message: Any) -> Version:
-    """Of a ModelArtifactVersion."""
-    return Version(
+    """Of a ModelArtifactVersion. Errors: ReplyInvalid."""
+    found = Version(
         id=message.id,
         model_artifact_id=message.model_artifact_id,
         entity=message.entity,
@@ -171,11 +173,12 @@ def version(message: Any) -> Version:
         history_step=message.history_step,
         linked_to=tuple(link.ref for link in message.linked_to),
     )
+    return validation.check_version(found)
 
 
 def link(message: Any) -> Link:
-    """Of a RegisteredModelVersion."""
-    return Link(
+    """Of a RegisteredModelVersion. Errors: ReplyInvalid."""
+    found = Link(
         id=message.id,
         registered_model_id=message.registered_model_id,
         entity=message.entity,
@@ -187,11 +190,12 @@ def link(message: Any) -> Link:
         created_by=message.created_by,
         create_time=time_of(message.create_time),
     )
+    return validation.check_link(found)
 
 
 def collection(message: Any) -> Collection:
-    """Of a ModelArtifact or a RegisteredModel."""
-    return Collection(
+    """Of a ModelArtifact or a RegisteredModel. Errors: ReplyInvalid."""
+    found = Collection(
         id=message.id,
         entity=message.entity,
         project=message.project,
@@ -204,11 +208,12 @@ def collection(message: Any) -> Collection:
         update_time=time_of(message.update_time),
         registered=message.DESCRIPTOR.name == "RegisteredModel",
     )
+    return validation.check_collection(found)
 
 
 def run(message: Any) -> RunRecord:
-    """Of a Run."""
-    return RunRecord(
+    """Of a Run. Errors: ReplyInvalid."""
+    found = RunRecord(
         id=message.id,
         run_id=message.run_id,
         entity=message.entity,
@@ -229,6 +234,7 @@ def run(message: Any) -> RunRecord:
         last_step=message.last_step,
         metadata=values(message.metadata),
     )
+    return validation.check_run(found)
 
 
 def run_state(number: int) -> str:

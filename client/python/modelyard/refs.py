@@ -19,6 +19,9 @@ LATEST = "latest"
 NAME_LIMIT = 128
 PATH_BYTES = 1024
 PATH_PARTS = 32
+URI_LIMIT = 2_048
+TAG_LIMIT = 512
+"""Of a reference, in characters."""
 
 _ARTIFACT_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_.\-](?:[A-Za-z0-9_.\- ]{0,126}[A-Za-z0-9_.\-])?")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import enum
 import glob
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from modelyard import errors, terminal
+from modelyard import disk_space, errors, terminal
 from modelyard.arguments import checked_calls
 from modelyard.history import History
 from modelyard.run_config import Config
@@ -212,7 +211,7 @@ class Run(RunVersions):
             if os.path.isfile(match):
                 target = Path(self.dir, os.path.relpath(match, base).replace("..", "_"))
                 target.parent.mkdir(parents=True, exist_ok=True)
-                saved.append(str(shutil.copy2(match, target)))
+                saved.append(str(disk_space.copy(Path(match), target, "set MODELYARD_DIR")))
         terminal.termwarn(
             "run.save keeps files in run.dir on this machine; log_artifact sends them", repeat=False
         )

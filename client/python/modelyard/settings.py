@@ -111,6 +111,15 @@ class Settings:
         return Path(self.artifact_dir or "artifacts").expanduser().absolute()
 
     @property
+    def cache_root(self) -> Path:
+        """Where downloads are kept and drafts are staged: `cache_dir`, else one for each user. Absolute."""
+        if self.cache_dir:
+            return Path(self.cache_dir).expanduser().absolute()
+        import platformdirs  # imported when first needed: `import modelyard` stays fast
+
+        return Path(platformdirs.user_cache_dir("modelyard", appauthor=False)).absolute() / "files"
+
+    @property
     def data_root(self) -> Path:
         """The embedded server's data folder: `data_dir`, else one for each user. Absolute."""
         if self.data_dir:

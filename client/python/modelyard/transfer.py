@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from modelyard import allocator
 from modelyard import progress as progress_display
 from modelyard.cache import Cache
-from modelyard.manifest import Connection, FileEntry, LocalFile, VersionDraft, manifest
+from modelyard.manifest import Connection, FileEntry, LocalFile, VersionDraft, manifest, whole_manifest
 from modelyard.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ __all__ = [
     "entries",
     "manifest",
     "upload",
+    "whole_manifest",
 ]
 
 
@@ -106,9 +107,11 @@ def download(
     Without a connection everything has to be in the folder or in the cache,
     else RuntimeError.
 
-    Errors: errors.Error for a manifest path that leaves `root` or goes through
-    a symbolic link, errors.ChunkCorrupt for bytes that do not match their
-    digest twice, errors.ReferenceMissing and errors.ReferenceChanged, OSError,
+    Errors: errors.ReplyInvalid for a manifest that is not the version's or has
+    a path that leaves `root`, errors.Error for a path through a symbolic link,
+    errors.ChunkCorrupt for bytes that do not match their digest twice,
+    errors.LocalDiskFull (before the first byte where what is missing surely does
+    not fit), errors.ReferenceMissing and errors.ReferenceChanged, OSError,
     errors.CommError.
     """
     from modelyard import download as engine
@@ -133,7 +136,10 @@ def download(
 def entries(
     connection: Connection | None, version: records.Version, *, cache: Cache | None = None
 ) -> Sequence[FileEntry]:
-    """All entries of a version with their chunks, from the cache where they are kept. Errors: NotFound."""
+    """All entries of a version with their chunks, from the cache where they are kept.
+
+    Errors: NotFound, ReplyInvalid.
+    """
     from modelyard import download as engine
 
     return engine.entries_of(connection, version, "", cache)

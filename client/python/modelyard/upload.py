@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import TypeVar
 
-from modelyard import chunking, equal_content, errors, local_upload
+from modelyard import chunking, equal_content, errors, local_upload, validation
 from modelyard.chunking import Chunk
 from modelyard.crew import Crew
 from modelyard.known_files import KnownFiles
@@ -77,7 +77,7 @@ def run(
             if known is not None:
                 known.remember([source for source in sources if not source.recalled])
                 if not draft.base_version_id:
-                    known.remember_digest(sources, references, bytes.fromhex(version.digest))
+                    known.remember_digest(sources, references, upload.digest)
             return version, created
     raise errors.Error("the files changed while they were read; log them when they are complete")
 
@@ -114,6 +114,8 @@ class Upload:
         self._pool = WindowPool(size=max(1, min(WINDOW_BYTES, self._total)))
         self._upload_id = upload_id
         self._seen: set[bytes] = set()
+        self.digest = b""
+        """Of the content to commit, once all of it is known."""
         self._lock = threading.Lock()
         self._crew = Crew()
         self._crew.on_failure(self._pool.stop)
@@ -244,6 +246,8 @@ class Upload:
             reply: upload_pb2.FindMissingChunksResponse = self._connection.uploads.FindMissingChunks(request)
         except errors.NotFound as error:
             raise errors.UploadExpired(error.message) from error
+        if any(index >= len(chunks) for index in reply.missing):
+            validation.refuse(f"of {len(chunks):,} chunks it misses others than those")
         return reply.missing
 
     def _resend_until_done(self, lost: list[Located]) -> None:
@@ -275,13 +279,15 @@ class Upload:
 
     def _commit(self) -> tuple[pb.ModelArtifactVersion, bool]:
         entries = self._entries()
-        digest = chunking.version_digest(entry.digested() for entry in entries)
-        header = self._draft.header(digest, self._request_id)
+        self.digest = chunking.version_digest(entry.digested() for entry in entries)
+        header = self._draft.header(self.digest, self._request_id)
         reply = self._patiently(
             lambda: self._connection.artifacts.CommitModelArtifact(
                 commit_messages(self._upload_id, header, entries)
             )
         )
+        if not self._draft.base_version_id:
+            validation.check_same_digest(reply.version.digest, self.digest)
         return reply.version, reply.created
 
     def _entries(self) -> list[FileEntry]:

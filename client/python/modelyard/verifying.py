@@ -20,9 +20,9 @@ PART_PREFIX = ".modelyard-"
 
 def verify(connection: Connection, version: records.Version, root: Path) -> None:
     """Raises ValueError naming the first file below `root` that is missing, differs or does not belong."""
-    from modelyard.transfer import manifest
+    from modelyard.transfer import whole_manifest
 
-    entries = manifest(connection, version.id)
+    entries = whole_manifest(connection, version)
     known = {entry.path for entry in entries}
     if not root.is_dir():
         raise ValueError(f"there is no folder {str(root)!r}: download {version.ref} first")

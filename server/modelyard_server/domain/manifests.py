@@ -16,8 +16,6 @@ from modelyard_server.domain import uploads
 from modelyard_server.domain.owners import field as named
 
 ENTRY_LIMIT = 200_000
-URI_LIMIT = 2048
-TAG_LIMIT = 512
 SIZE_LIMIT = 1 << 62
 _HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -118,8 +116,8 @@ class Manifest:
         """Adds a reference; size -1 means that it is not known."""
         where = self._start(path)
         self._last = None
-        named(f"{where}.reference_uri", refs.check_text, uri, limit=URI_LIMIT)
-        named(f"{where}.reference_tag", refs.check_text, tag, limit=TAG_LIMIT)
+        named(f"{where}.reference_uri", refs.check_text, uri, limit=refs.URI_LIMIT)
+        named(f"{where}.reference_tag", refs.check_text, tag, limit=refs.TAG_LIMIT)
         if "://" not in uri:
             raise errors.InvalidField.of(
                 f"{where}.reference_uri", "has no scheme: expected for example s3://bucket/key"

@@ -23,7 +23,7 @@ _VERSIONS_SHOWN = 50
 def for_scripts(connection: Connection, thing: Thing) -> dict[str, Any]:
     """A thing as JSON, with its kind; a version with its files, a collection with its newest versions."""
     from modelyard import records, searching
-    from modelyard.transfer import manifest
+    from modelyard.transfer import whole_manifest
 
     content: dict[str, Any] = {"kind": _kind(thing), **records.as_json(thing)}
     if isinstance(thing, records.Collection):
@@ -35,7 +35,7 @@ def for_scripts(connection: Connection, thing: Thing) -> dict[str, Any]:
         version = thing if isinstance(thing, records.Version) else thing.source
         content["files"] = [
             {"path": entry.path, "size": entry.size, "digest": entry.digest.hex()}
-            for entry in (manifest(connection, version.id) if version else ())
+            for entry in (whole_manifest(connection, version) if version else ())
         ]
     return content
 
@@ -54,7 +54,7 @@ def print_link(connection: Connection, link: records.Link) -> None:
 
 def print_version(connection: Connection, version: records.Version, link: records.Link | None = None) -> None:
     """A version, or the link it was reached through, with its first files."""
-    from modelyard.transfer import manifest
+    from modelyard.transfer import whole_manifest
 
     through = [("Link", link.ref), ("Aliases", ", ".join(link.aliases))] if link else []
     print_facts(
@@ -73,7 +73,7 @@ def print_version(connection: Connection, version: records.Version, link: record
             ("Digest", version.digest),
         ]
     )
-    entries = manifest(connection, version.id)
+    entries = whole_manifest(connection, version)
     rows = [[entry.path, human_bytes(entry.size or 0)] for entry in entries[:_FILES_SHOWN]]
     if rows:
         echo()

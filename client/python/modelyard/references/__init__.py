@@ -17,8 +17,6 @@ from modelyard.manifest import FileEntry
 
 MAX_OBJECTS = 200_000
 """How many objects a URI may stand for unless `max_objects` says otherwise: as many as a version may have."""
-URI_BYTES = 2_048
-TAG_BYTES = 512
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://.")
 
 
@@ -130,7 +128,7 @@ def _name(place: Place | None, uri: str) -> str:
 
 def _entry(path: str, target: Target) -> FileEntry:
     refs.check_manifest_path(path)
-    for text, limit, what in ((target.uri, URI_BYTES, "URI"), (target.tag, TAG_BYTES, "tag")):
+    for text, limit, what in ((target.uri, refs.URI_LIMIT, "URI"), (target.tag, refs.TAG_LIMIT, "tag")):
         if len(text.encode()) > limit:
             raise ValueError(f"the {what} of {path!r} is longer than {limit:,} bytes")
         refs.check_text(text, limit=limit)

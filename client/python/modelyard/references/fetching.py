@@ -30,9 +30,12 @@ class References:
         self._progress = progress
         self._allow_missing = allow_missing
 
-    def fetch(self, entries: Sequence[FileEntry]) -> None:
-        """What is not there yet. Errors: ReferenceMissing unless allowed, ReferenceChanged, Error."""
-        missing = [entry for entry in entries if not self._is_there(entry)]
+    def absent(self, entries: Sequence[FileEntry]) -> list[FileEntry]:
+        """Those that are not there yet."""
+        return [entry for entry in entries if not self._is_there(entry)]
+
+    def fetch(self, missing: Sequence[FileEntry]) -> None:
+        """Fetches what `absent` gave. Errors: ReferenceMissing unless allowed, ReferenceChanged, Error."""
         if not missing:
             return
         with ThreadPoolExecutor(min(_THREADS, len(missing))) as pool:

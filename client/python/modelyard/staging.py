@@ -63,8 +63,12 @@ class Staging:
     def new_file(self) -> Iterator[Path]:
         """A place for a file that the block writes. Errors: LocalDiskFull."""
         target = self._new_place()
-        with disk_space.explained(target.parent, 0, REMEDY):
-            yield target
+        try:
+            with disk_space.explained(target.parent, 0, REMEDY):
+                yield target
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
 
     def _new_place(self) -> Path:
         if self._folder is None:
@@ -176,8 +180,11 @@ def _remove_if_dead(folder: Path, lock: Callable[[int, int], None], how: int) ->
         with suppress(OSError):
             folder.rmdir()
         return
+    except OSError:  # a link, or not readable: it is none of ours
+        return
     try:
-        lock(file, how)
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # its process lives
+            lock(file, how)
+            shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(file)

@@ -30,10 +30,10 @@ class Folder:
     """An open root folder; safe for threads. Made when it does not exist."""
 
     def __init__(self, root: Path) -> None:
-        self.is_new = not root.exists()
-        """Whether there was none: then nothing in it needs a look."""
+        self.is_new = False
+        """Whether there is nothing in it: then nothing needs a look. Known once the folder is entered."""
         self._path = root
-        root.mkdir(parents=True, exist_ok=True)
+        self._made = _make(root)
         self._lock = threading.RLock()
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._parents: OrderedDict[str, int] = OrderedDict()
@@ -46,6 +46,9 @@ class Folder:
         # downloads at once may do the work twice, and each still ends with whole files.
         with suppress(OSError):
             fcntl.flock(self._root, fcntl.LOCK_EX)
+        # Only now: another download may have filled it while this one waited.
+        with os.scandir(self._root) as found:
+            self.is_new = next(found, None) is None
         return self
 
     def __exit__(
@@ -106,14 +109,15 @@ class Folder:
         return found.st_blocks * 512 if found is not None and found.st_nlink == 1 else 0
 
     def discard_all(self, entries: Sequence[FileEntry]) -> None:
-        """Drops what was gathered of all entries, and the folders made for them if the root is new."""
+        """Drops what was gathered of all entries, and the folders made for them if there were none."""
         for entry in entries:
             with suppress(OSError):
                 self.discard(entry)
         if self.is_new:
             for folder, _, _ in os.walk(self._path, topdown=False):
-                with suppress(OSError):  # holds files that are complete
-                    os.rmdir(folder)
+                if self._made or Path(folder) != self._path:
+                    with suppress(OSError):  # holds files that are complete
+                        os.rmdir(folder)
 
     def discard(self, entry: FileEntry) -> None:
         """Drops what was gathered of the entry."""
@@ -177,6 +181,17 @@ class Folder:
                     f"{path!r} cannot be written: a file or a symbolic link is in its place"
                 ) from None
             raise
+
+
+def _make(root: Path) -> bool:
+    """Makes a folder; False where there is one."""
+    try:
+        root.mkdir(parents=True)
+    except FileExistsError:
+        if not root.is_dir():
+            raise
+        return False
+    return True
 
 
 def write_at(file: int, data: bytes | memoryview, offset: int) -> None:

@@ -65,9 +65,7 @@ class LocalDiskFull(Error, OSError):
     def __init__(self, message: str, path: str = "", needed: int = 0, free: int | None = None) -> None:
         super().__init__(errno.ENOSPC, message)
         self.args = (message, path, needed, free)
-        self.path = path
-        self.needed = needed
-        self.free = free
+        self.path, self.needed, self.free = path, needed, free
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -146,7 +146,7 @@ def test_pools_tell_how_long_work_waits_for_a_thread(measured: LiveServer) -> No
     on_sqlite = ("modelyard_pool_threads", ("database-writes",)) in found
     of_sqlite = {"database-lookups": 1, "database-reads": 4, "database-writes": 1}
     pools = of_sqlite if on_sqlite else {"database": 8}
-    for pool, threads in (pools | {"store": 8, "hashing": 2}).items():
+    for pool, threads in (pools | {"store": 8, "hashing": 2, "decoding": 1}).items():
         assert found["modelyard_pool_threads", (pool,)] == threads
         assert found["modelyard_pool_queue", (pool,)] == 0
     writes = "database-writes" if on_sqlite else "database"

@@ -186,7 +186,7 @@ async def _watch_quietly(database: Database) -> None:
     """A server with half a minute made short: three messages, the last two with nothing in them."""
     pools, activity = Pools(is_sqlite=True), Activity()
     transactions = Transactions(database, pools)
-    interceptor = Interceptor(transactions, Authenticator(transactions), activity)
+    interceptor = Interceptor(transactions, Authenticator(transactions), activity, pools.decoding)
     server = serving.make_server(Settings(place_of(None, None, None)), interceptor)
     events = EventServicer(Watching(transactions, activity), StreamLimit(1), idle_seconds=0.2)
     event_pb2_grpc.add_EventServiceServicer_to_server(events, server)

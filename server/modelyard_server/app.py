@@ -77,7 +77,7 @@ async def _serve(
     activity = Activity()
     token = advertisement.token if advertisement else ""
     authenticator = make_authenticator(settings, transactions, token)
-    server = serving.make_server(settings, Interceptor(transactions, authenticator, activity))
+    server = serving.make_server(settings, Interceptor(transactions, authenticator, activity, pools.decoding))
     writer = PackWriter(
         store,
         lambda upload, _entity: database.write(lambda session: uploads.begin_pack(session, upload)),

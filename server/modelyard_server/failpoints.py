@@ -31,6 +31,7 @@ NAMES = (
     "commit.before",
     "commit.inside",
     "commit.after",
+    "decoding.large",
 )
 """Every failpoint there is; `hit` takes no other name."""
 

@@ -175,7 +175,7 @@ def publish_pack(
     session.execute(_PROLONG, {"of": upload_id, "until": now(session) + LIFETIME})
 
 
-def check_chunks(chunks: Sequence[Chunk], field: str = "chunks") -> None:
+def check_chunks(chunks: Iterable[Chunk], field: str = "chunks") -> None:
     """Refuses digests that are not 32 bytes and sizes out of range. Raises InvalidField."""
     for index, (digest, size) in enumerate(chunks):
         if len(digest) != 32:

@@ -28,11 +28,15 @@ class Activity:
         for act in self._when_stopping:
             act()
 
+    def require_serving(self) -> None:
+        """Raises ServerStopping after `stop`."""
+        if self.stopping:
+            raise errors.ServerStopping("the server is stopping; repeat the call")
+
     @contextmanager
     def call(self) -> Iterator[None]:
         """Around each call. Raises ServerStopping after `stop`."""
-        if self.stopping:
-            raise errors.ServerStopping("the server is stopping; repeat the call")
+        self.require_serving()
         self.active += 1
         try:
             yield

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session
 
 from modelyard import errors
 from modelyard_server.domain import keys
@@ -14,6 +18,10 @@ from modelyard_server.rpc.pools import Transactions
 CACHE_SECONDS = 5.0
 """How long a lookup is trusted: a revoked key works at most this much longer."""
 CACHE_LIMIT = 10_000
+MOST_LOOKUPS = 100
+"""Keys that are looked up in the database at once."""
+
+T = TypeVar("T")
 
 
 class Authenticator:
@@ -31,9 +39,10 @@ class Authenticator:
         self._keys_required = keys_required
         self._any_key = (False, 0.0)
         self._known: dict[bytes, tuple[Principal | None, float]] = {}
+        self._lookups: dict[bytes, asyncio.Future[Any]] = {}
 
     async def principal(self, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
-        """The caller. Raises KeyMissing, KeyInvalid."""
+        """The caller. Raises KeyMissing, KeyInvalid, RateLimited."""
         token = _bearer(metadata)
         if self._folder_token and hmac.compare_digest(token.encode(), self._folder_token):
             return FOLDER_OWNER
@@ -52,7 +61,7 @@ class Authenticator:
         digest = keys.digest(token)
         owner, until = self._known.get(digest, (None, 0.0))
         if until < time.monotonic():
-            owner = await self._transactions.read(lambda session: keys.owner(session, digest))
+            owner = await self._look_up(digest, lambda session: keys.owner(session, digest))
             if len(self._known) >= CACHE_LIMIT:
                 self._known.clear()
             self._known[digest] = (owner, time.monotonic() + CACHE_SECONDS)
@@ -63,9 +72,19 @@ class Authenticator:
     async def _has_keys(self) -> bool:
         found, until = self._any_key
         if until < time.monotonic():
-            found = await self._transactions.read(keys.any_live)
+            found = await self._look_up(b"", keys.any_live)
             self._any_key = (found, time.monotonic() + CACHE_SECONDS)
         return found
+
+    def _look_up(self, key: bytes, rule: Callable[[Session], T]) -> Awaitable[T]:
+        """The rule's result. Calls that ask for the same key wait for one read."""
+        lookup = self._lookups.get(key)
+        if lookup is None:
+            if len(self._lookups) >= MOST_LOOKUPS:
+                raise errors.RateLimited("the server is looking up many keys at once; repeat the call")
+            lookup = self._lookups[key] = asyncio.ensure_future(self._transactions.read(rule))
+            lookup.add_done_callback(lambda _: self._lookups.pop(key))
+        return asyncio.shield(lookup)
 
 
 class FolderOnly(Authenticator):

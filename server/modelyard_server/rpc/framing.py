@@ -15,13 +15,17 @@ from google.protobuf.message import Message
 
 from modelyard.chunking import Chunk
 from modelyard.v1 import upload_pb2
+from modelyard_server.domain import uploads
 
 UPLOAD_CHUNKS = "/modelyard.v1.UploadService/UploadChunks"
 DOWNLOAD_FILE = "/modelyard.v1.ModelArtifactService/DownloadFile"
 DOWNLOAD_FILES = "/modelyard.v1.ModelArtifactService/DownloadFiles"
+SCAN_METRIC_HISTORY = "/modelyard.v1.RunService/ScanMetricHistory"
+WATCH_EVENTS = "/modelyard.v1.EventService/WatchEvents"
 
 _UPLOAD_DATA = 0x1A  # field 3 of UploadChunksRequest, length-delimited
 _UPLOAD_HEAD = (0x0A, 0x12)  # its fields 1 and 2, length-delimited
+_HEAD_FIELDS = 2_000
 _VARINT_BYTES = 10
 
 
@@ -33,16 +37,27 @@ class UploadMessage(NamedTuple):
     data: memoryview
 
 
-def upload_chunks_request(raw: bytes) -> UploadMessage:
-    """Reads an UploadChunksRequest. Raises DecodeError."""
+def upload_chunks_at_once(raw: bytes) -> UploadMessage | None:
+    """Reads an UploadChunksRequest of any size in a millisecond at most. Raises DecodeError.
+
+    None for one that is laid out in another way, or names too many chunks.
+    """
     begin, start = _find_data(raw)
-    if start:
-        head = upload_pb2.UploadChunksRequest.FromString(raw[:begin])
-        data = memoryview(raw)[start:]
-    else:
-        head = upload_pb2.UploadChunksRequest.FromString(raw)
-        data = memoryview(head.data)
-    return UploadMessage(head.upload_id, [Chunk(chunk.digest, chunk.size) for chunk in head.chunks], data)
+    if not start:
+        return None
+    head = upload_pb2.UploadChunksRequest.FromString(raw[:begin])
+    return UploadMessage(head.upload_id, _chunks(head), memoryview(raw)[start:])
+
+
+def upload_chunks_request(raw: bytes) -> UploadMessage:
+    """Reads any UploadChunksRequest. Raises DecodeError, InvalidField."""
+    known = upload_chunks_at_once(raw)
+    if known is not None:
+        return known
+    head = upload_pb2.UploadChunksRequest.FromString(raw)
+    # Before they are all made into objects: a request of some MB may name a million that are none.
+    uploads.check_chunks(Chunk(chunk.digest, chunk.size) for chunk in head.chunks)
+    return UploadMessage(head.upload_id, _chunks(head), memoryview(head.data))
 
 
 def data_message(field: int, *data: bytes | memoryview) -> bytes:
@@ -58,14 +73,25 @@ def serialized(message: Message | bytes) -> bytes:
 DECODERS: Mapping[str, Callable[[bytes], Any]] = {UPLOAD_CHUNKS: upload_chunks_request}
 """Methods whose requests are read here, and how."""
 
-ENCODERS: Mapping[str, Callable[[Any], bytes]] = {DOWNLOAD_FILE: serialized, DOWNLOAD_FILES: serialized}
+AT_ONCE: Mapping[str, Callable[[bytes], Any]] = {UPLOAD_CHUNKS: upload_chunks_at_once}
+"""Methods whose requests can mostly be read fast enough for the event loop, however large; else None."""
+
+ENCODERS: Mapping[str, Callable[[Any], bytes]] = dict.fromkeys(
+    (DOWNLOAD_FILE, DOWNLOAD_FILES, SCAN_METRIC_HISTORY, WATCH_EVENTS), serialized
+)
 """Methods whose handlers may give serialized messages."""
+
+
+def _chunks(head: upload_pb2.UploadChunksRequest) -> list[Chunk]:
+    return [Chunk(chunk.digest, chunk.size) for chunk in head.chunks]
 
 
 def _find_data(raw: bytes) -> tuple[int, int]:
     """Where the last field begins and where its bytes do, if it is `data`; zeros for any other layout."""
     at = 0
-    while at < len(raw):
+    for _ in range(_HEAD_FIELDS):
+        if at >= len(raw):
+            break
         tag = raw[at]
         start, length = _read_varint(raw, at + 1)
         if tag == _UPLOAD_DATA and start + length == len(raw):

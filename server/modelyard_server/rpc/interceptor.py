@@ -9,31 +9,35 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from sqlalchemy.orm import Session
 
 from modelyard import errors
 from modelyard_server import telemetry
 from modelyard_server.domain import requests
 from modelyard_server.domain.principals import Principal
-from modelyard_server.rpc import framing, status
+from modelyard_server.rpc import framing, open_methods, status
 from modelyard_server.rpc.activity import Activity
+from modelyard_server.rpc.admission import MOST_CALLS, MOST_OPEN_CALLS, Admission
 from modelyard_server.rpc.auth import Authenticator
 from modelyard_server.rpc.call import Call
 from modelyard_server.rpc.call_record import CallRecord
+from modelyard_server.rpc.decoding import Decoder
 from modelyard_server.rpc.permissions import METHODS, Method, Permission
 from modelyard_server.rpc.pools import Transactions
 
 T = TypeVar("T")
 Behaviour = Callable[..., Any]
 
-_UNDECODABLE = object()
-"""Stands for a request that is no message of its type."""
+_caller: ContextVar[Principal] = ContextVar("caller")
+"""Set before the handler runs: grpc serves each call in a task, and so in a context, of its own."""
 
 
 @dataclass(frozen=True)
@@ -55,56 +59,80 @@ class _Stream:
 
 
 class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
-    """Wraps the handler of every method of the permission table; refuses all others."""
+    """Wraps the handler of every method of the permission table; refuses all others.
 
-    def __init__(self, transactions: Transactions, authenticator: Authenticator, activity: Activity) -> None:
+    Callers are asked for their key before anything of their request is received.
+    """
+
+    def __init__(
+        self, transactions: Transactions, authenticator: Authenticator, activity: Activity, decoding: Executor
+    ) -> None:
         self._transactions = transactions
         self._authenticator = authenticator
         self._activity = activity
+        self._decoding = decoding
         self._wrapped: dict[str, Any] = {}
+        self._calls = Admission(MOST_CALLS)
+        self._open_calls = Admission(MOST_OPEN_CALLS)
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         """The handler to use; None where there is no such method."""
-        known = self._wrapped.get(details.method)
-        if known is not None:
-            return known
-        handler = await continuation(details)
+        name = details.method
+        handler = self._wrapped.get(name)
         if handler is None:
-            return None
-        self._wrapped[details.method] = wrapped = self._wrap(details.method, handler)
-        return wrapped
+            given = await continuation(details)
+            if given is None:
+                return None
+            self._wrapped[name] = handler = self._wrap(name, given)
+        try:
+            await self._admit(name, details.invocation_metadata or ())
+        except Exception as error:
+            return _refusing(name, error)
+        return handler
+
+    async def _admit(self, name: str, metadata: Any) -> None:
+        """Finds out who calls. Raises what the call is refused with."""
+        method = METHODS.get(name)
+        if method is not None and method.permission is Permission.OPEN:
+            self._open_calls.enter()
+            return
+        self._activity.require_serving()
+        if method is None:
+            raise errors.NotAllowed("this call is not open to anybody")
+        self._calls.enter()
+        _caller.set(await self._authenticator.principal(metadata))
 
     def _wrap(self, name: str, handler: Any) -> Any:
         method = METHODS.get(name)
         if method is not None and method.permission is Permission.OPEN:
-            return handler
-        decode = _received(name, _tolerant(framing.DECODERS.get(name, handler.request_deserializer)))
+            return open_methods.bounded(handler)
+        decoder = Decoder(name, handler.request_deserializer, self._decoding)
         encode = _sent(name, framing.ENCODERS.get(name, handler.response_serializer))
         if not handler.request_streaming and not handler.response_streaming:
             # The reply is serialized on the thread that made it, and stored for retries as it is sent.
-            behaviour = self._unary(name, method, handler.unary_unary)
-            return grpc.unary_unary_rpc_method_handler(behaviour, decode, None)
+            behaviour = self._unary(name, method, decoder, handler.unary_unary)
+            return grpc.unary_unary_rpc_method_handler(behaviour)
         if not handler.response_streaming:
-            behaviour = self._collecting(name, method, handler.stream_unary)
-            return grpc.stream_unary_rpc_method_handler(behaviour, decode, encode)
+            behaviour = self._collecting(name, decoder, handler.stream_unary)
+            return grpc.stream_unary_rpc_method_handler(behaviour, None, encode)
         if handler.request_streaming:
-            behaviour = self._streaming(name, method, handler.stream_stream)
-            return grpc.stream_stream_rpc_method_handler(behaviour, decode, encode)
-        behaviour = self._streaming(name, method, handler.unary_stream)
-        return grpc.unary_stream_rpc_method_handler(behaviour, decode, encode)
+            behaviour = self._streaming(name, decoder, handler.stream_stream)
+            return grpc.stream_stream_rpc_method_handler(behaviour, None, encode)
+        behaviour = self._streaming(name, decoder, handler.unary_stream)
+        return grpc.unary_stream_rpc_method_handler(behaviour, None, encode)
 
-    def _unary(self, name: str, method: Method | None, rule: Behaviour) -> Behaviour:
-        async def behave(request: Any, context: Any) -> bytes:
-            async with self._answering(name, method, context, unary=True) as principal:
-                readable: Message = _readable(request)
+    def _unary(self, name: str, method: Method | None, decoder: Decoder, rule: Behaviour) -> Behaviour:
+        async def behave(raw: bytes, context: Any) -> bytes:
+            async with self._answering(name, context, unary=True) as principal:
+                request: Message = await decoder.message(raw)
                 if method is None or not method.write:
                     reply = await self._transactions.read(
-                        lambda session: _encoded(rule(readable, Call(session, principal))),
+                        lambda session: _encoded(rule(request, Call(session, principal))),
                         short=method is not None and method.short,
                     )
                 else:
                     reply = await self._transactions.write(
-                        lambda session: _once(name, session, principal, readable, rule)
+                        lambda session: _once(name, session, principal, request, rule)
                     )
                 telemetry.SENT.add(len(reply), name)
                 return reply
@@ -112,17 +140,19 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
 
         return behave
 
-    def _collecting(self, name: str, method: Method | None, rule: Behaviour) -> Behaviour:
-        async def behave(requests: AsyncIterator[Any], context: Any) -> Any:
-            async with self._answering(name, method, context) as principal:
-                return await rule(_all_readable(requests), self._stream(principal, context))
+    def _collecting(self, name: str, decoder: Decoder, rule: Behaviour) -> Behaviour:
+        async def behave(raws: AsyncIterator[bytes], context: Any) -> Any:
+            async with self._answering(name, context) as principal:
+                return await rule(decoder.messages(raws), self._stream(principal, context))
 
         return behave
 
-    def _streaming(self, name: str, method: Method | None, rule: Behaviour) -> Behaviour:
+    def _streaming(self, name: str, decoder: Decoder, rule: Behaviour) -> Behaviour:
         async def behave(given: Any, context: Any) -> AsyncIterator[Any]:
-            async with self._answering(name, method, context) as principal:
-                request = _all_readable(given) if hasattr(given, "__aiter__") else _readable(given)
+            async with self._answering(name, context) as principal:
+                request = (
+                    await decoder.message(given) if isinstance(given, bytes) else decoder.messages(given)
+                )
                 replies = rule(request, self._stream(principal, context))
                 try:
                     async for reply in replies:
@@ -138,23 +168,17 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
         return _Stream(principal, self._transactions, lambda: self._authenticator.principal(metadata))
 
     @asynccontextmanager
-    async def _answering(
-        self, name: str, method: Method | None, context: Any, *, unary: bool = False
-    ) -> AsyncIterator[Principal]:
-        """Around a call: its principal, its permission, its errors as statuses, and what is told of it."""
+    async def _answering(self, name: str, context: Any, *, unary: bool = False) -> AsyncIterator[Principal]:
+        """Around a call that was admitted: its principal, its errors as statuses, what is told of it."""
         metadata = context.invocation_metadata() or ()
         record = CallRecord(name, metadata, unary=unary)
         try:
             with self._activity.call():
-                if method is None:
-                    raise errors.NotAllowed("this call is not open to anybody")
-                principal = await self._authenticator.principal(metadata)
+                principal = _caller.get()
                 record.principal = principal
                 yield principal
-        except errors.CommError as error:
-            await _refuse(record, context, error)
         except Exception as error:
-            await _refuse(record, context, record.unforeseen(error))
+            await _refuse(record, context, error)
         except BaseException:  # the client is gone, or its deadline is over
             record.end(grpc.StatusCode.CANCELLED.name, grpc.StatusCode.CANCELLED.value[0])
             raise
@@ -162,7 +186,17 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
             record.end()
 
 
-async def _refuse(record: CallRecord, context: Any, error: errors.CommError) -> None:
+def _refusing(name: str, error: Exception) -> Any:
+    """A handler that ends the call without receiving anything of its request."""
+
+    async def refuse(_raws: AsyncIterator[bytes], context: Any) -> None:
+        await _refuse(CallRecord(name, context.invocation_metadata() or (), unary=False), context, error)
+
+    return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+async def _refuse(record: CallRecord, context: Any, failure: Exception) -> None:
+    error = failure if isinstance(failure, errors.CommError) else record.unforeseen(failure)
     answer = status.of(error)
     record.end(answer.code.name, error.code, error)
     await context.abort(*answer)
@@ -184,41 +218,6 @@ def _once(name: str, session: Session, principal: Principal, request: Message, r
 
 def _encoded(reply: Message) -> bytes:
     return reply.SerializeToString()
-
-
-def _tolerant(decode: Callable[[bytes], Message]) -> Callable[[bytes], object]:
-    """A decoder whose failure reaches the handler: gRPC itself would answer INTERNAL."""
-
-    def decoded(data: bytes) -> object:
-        try:
-            return decode(data)
-        except DecodeError:
-            return _UNDECODABLE
-
-    return decoded
-
-
-def _readable(request: Any) -> Any:
-    if request is _UNDECODABLE:
-        raise errors.InvalidField("the request cannot be decoded as the Protobuf message of this call")
-    return request
-
-
-async def _all_readable(given: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    async for request in given:
-        yield _readable(request)
-
-
-def _received(name: str, decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """The decoder; where somebody listens, one that counts bytes."""
-    if not telemetry.is_listening():
-        return decode
-
-    def counted(data: bytes) -> Any:
-        telemetry.RECEIVED.add(len(data), name)
-        return decode(data)
-
-    return counted
 
 
 def _sent(name: str, encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:

@@ -41,12 +41,13 @@ class Pools:
             self.reads = self.writes = telemetry.threads("database", POSTGRESQL_CONNECTIONS)
         self.store: Executor = telemetry.threads("store", STORE_THREADS)
         self.hashing: Executor = telemetry.threads("hashing", HASH_THREADS)
+        self.decoding: Executor = telemetry.threads("decoding", 1)
 
     def close(self) -> None:
         """Waits for what runs, and ends the threads."""
         if self.lookups is not None:
             self.lookups.close()
-        for pool in (self.reads, self.writes, self.store, self.hashing):
+        for pool in (self.reads, self.writes, self.store, self.hashing, self.decoding):
             pool.shutdown(wait=True, cancel_futures=False)
 
 

@@ -6,6 +6,8 @@ import functools
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from modelyard import errors
 from modelyard.v1 import run_pb2 as pb
 from modelyard.v1 import run_pb2_grpc
@@ -117,28 +119,36 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
 
     async def ScanMetricHistory(
         self, request: pb.ScanMetricHistoryRequest, call: StreamCall
-    ) -> AsyncIterator[pb.ScanMetricHistoryResponse]:
+    ) -> AsyncIterator[Any]:  # the generated class knows no serialized messages
         _check_scan(request)
-        keys, min_step, max_step = set(request.keys), request.min_step, request.max_step or None
         view = await call.read(
             lambda session: runs.find(session, call.principal, request.run_id, name="run_id")
         )
-        position = metrics.START
-        while found := await call.read(
-            functools.partial(
-                metrics.batches_after,
-                run_id=view.run.id,
-                position=position,
-                min_step=min_step,
-                max_step=max_step,
-                most_bytes=SCAN_BYTES,
-            )
-        ):
-            position = found[-1][0]
-            for _, payload in found:
-                batch = metric_batches.select(pb.MetricBatch.FromString(payload), keys, min_step, max_step)
-                if batch is not None:
-                    yield pb.ScanMetricHistoryResponse(batch=batch)
+        position: metrics.Position | None = metrics.START
+        while position is not None:
+            look = functools.partial(_scan, request=request, run_id=view.run.id, position=position)
+            messages, position = await call.read(look)
+            for message in messages:
+                yield message
+
+
+def _scan(
+    session: Session, request: pb.ScanMetricHistoryRequest, run_id: str, position: metrics.Position
+) -> tuple[list[bytes], metrics.Position | None]:
+    """The next replies of a scan, serialized, and where to go on; None at the end.
+
+    All of it on the database's thread: choosing rows of large batches takes a while.
+    """
+    keys, min_step, max_step = set(request.keys), request.min_step, request.max_step or None
+    found = metrics.batches_after(
+        session, run_id, position, min_step=min_step, max_step=max_step, most_bytes=SCAN_BYTES
+    )
+    messages = []
+    for _, payload in found:
+        batch = metric_batches.select(pb.MetricBatch.FromString(payload), keys, min_step, max_step)
+        if batch is not None:
+            messages.append(pb.ScanMetricHistoryResponse(batch=batch).SerializeToString())
+    return messages, found[-1][0] if found else None
 
 
 def _check_scan(request: pb.ScanMetricHistoryRequest) -> None:

@@ -71,8 +71,11 @@ class LiveServer:
     """`python -m modelyard_server start OPTIONS`, on a free port that later starts keep.
 
     `folder` holds its output and, unless `place` says otherwise, its data;
-    `env` is added to its environment at the next start.
+    `env` is added to its environment at the next start; its command line goes
+    behind `wrapper`, as in `("nice",)`.
     """
+
+    wrapper: Sequence[str] = ()
 
     def __init__(
         self,
@@ -125,7 +128,15 @@ class LiveServer:
         begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*_DYING_WITH_US, *command("start"), *self.place, "--port", str(self.port), *self.options],
+                [
+                    *_DYING_WITH_US,
+                    *self.wrapper,
+                    *command("start"),
+                    *self.place,
+                    "--port",
+                    str(self.port),
+                    *self.options,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

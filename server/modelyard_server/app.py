@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard import allocator, errors
-from modelyard_server import exporters, failpoints, folder, serving, sweeping, telemetry
+from modelyard_server import descriptors, exporters, failpoints, folder, serving, sweeping, telemetry
 from modelyard_server.db import migrations
 from modelyard_server.db.engine import Database, now
 from modelyard_server.db.ids import new_id
@@ -47,6 +47,7 @@ PREDECESSOR_SECONDS = 10.0
 def run(settings: Settings) -> None:
     """Serves until a signal or idleness ends it. Raises StartError."""
     settings.check()
+    descriptors.raise_limit()
     allocator.tune_server()
     failpoints.arm_from(os.environ)
     with ExitStack() as stack:

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from modelyard.printing import say
-from modelyard_server import telemetry
+from modelyard_server import metrics_port, telemetry
 from modelyard_server.release import VERSION
 from modelyard_server.settings import Settings, StartError, bracketed
 
@@ -59,18 +59,13 @@ def _serve_metrics(host: str, port: int, stack: ExitStack) -> None:
     prometheus.ProcessCollector(registry=registry)
     telemetry.listen(_sinks(prometheus, registry))
     try:
-        server, thread = prometheus.start_http_server(port, addr=host.strip("[]"), registry=registry)
+        server = metrics_port.listen(host.strip("[]"), port, prometheus.make_wsgi_app(registry))
     except OSError as error:
         raise StartError(
             f"--metrics-port: cannot listen on {bracketed(host)}:{port}: {error.strerror}"
         ) from error
 
-    def end() -> None:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-    stack.callback(end)
+    stack.callback(server.close)
     say(metrics_line(host, server.server_port))
 
 

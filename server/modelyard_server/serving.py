@@ -16,12 +16,20 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from modelyard.printing import say
+from modelyard_server import descriptors
 from modelyard_server.folder import Advertisement
 from modelyard_server.rpc import services
 from modelyard_server.rpc.activity import Activity
 from modelyard_server.settings import Settings, StartError, bracketed, serves_line
 
 log = logging.getLogger(__name__)
+
+HANDSHAKE_SECONDS = 10
+"""How long a new connection has until it speaks HTTP/2, with TLS where that is asked for."""
+CONNECTION_IDLE_SECONDS = 300
+"""After which a connection without calls is closed; clients open another one at their next call."""
+CALLS_PER_CONNECTION = 10_000
+QUEUED_CALLS = 20_000
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 """How the folder's owner reaches a server that listens on every address."""
@@ -40,6 +48,15 @@ def make_server(settings: Settings, interceptor: grpc.aio.ServerInterceptor) -> 
         ("grpc.keepalive_time_ms", 120_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.ping_timeout_ms", 20_000),
+        ("grpc.max_allowed_incoming_connections", descriptors.connections()),
+        # A connection that says nothing ends: before TLS and HTTP/2 are agreed upon, and between calls.
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
+        ("grpc.max_connection_idle_ms", CONNECTION_IDLE_SECONDS * 1000),
+        # One client's calls beyond this wait in the client.
+        ("grpc.max_concurrent_streams", CALLS_PER_CONNECTION),
+        # gRPC ends what it cannot queue with a bare CANCELLED; `rpc.admission` gives a reason.
+        ("grpc.server.max_pending_requests", QUEUED_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", QUEUED_CALLS),
     ]
     return grpc.aio.server(interceptors=[interceptor], options=options)
 

@@ -164,7 +164,7 @@ class TooManyStreams(CommError):
 
 
 class RateLimited(CommError):
-    """Too many requests."""
+    """Too many calls at once. Repeat the call after the time that it names."""
 
     code = 8
     reason = "RATE_LIMITED"

@@ -1,0 +1,48 @@
+"""File descriptors: as many as the system allows, and how many of them connections may take.
+
+A server without descriptors can open neither its database nor its store, so
+connections never take them all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+
+RESERVED = 512
+"""Descriptors kept for the database, the store and threads; half of all where there are fewer than 1,024."""
+MOST_CONNECTIONS = 16_384
+"""Connections that a process takes, however many descriptors there are: each costs memory too."""
+_UNKNOWN = 1_024
+log = logging.getLogger(__name__)
+
+
+def raise_limit() -> None:
+    """Takes as many descriptors as the system gives this process: the soft limit becomes the hard one."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # Some systems name a hard limit that they refuse.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def connections() -> int:
+    """How many connections this process may hold under the limit that it has now."""
+    limit = _limit()
+    most = min(MOST_CONNECTIONS, max(limit - RESERVED, limit // 2))
+    log.info("at most %s connections at once, of %s file descriptors", most, limit)
+    return most
+
+
+def _limit() -> int:
+    if sys.platform == "win32":
+        return _UNKNOWN
+    import resource
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS + RESERVED if soft == resource.RLIM_INFINITY else soft

@@ -1,0 +1,74 @@
+"""The HTTP port that Prometheus reads: few requests at once, and none that says nothing for long."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+REQUESTS_AT_ONCE = 16
+"""Connections beyond these are closed."""
+REQUEST_SECONDS = 10.0
+"""After which a connection that says nothing is closed."""
+
+
+def listen(host: str, port: int, application: Callable[..., Any]) -> MetricsServer:
+    """Serves the WSGI application on a thread until `close`. Raises OSError."""
+    kind = _MetricsServerV6 if ":" in host else MetricsServer
+    server = kind((host, port), _Handler)
+    server.set_app(application)
+    server.start()
+    return server
+
+
+class MetricsServer(ThreadingMixIn, WSGIServer):
+    """A server with a thread for each request."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
+        self._free = threading.BoundedSemaphore(REQUESTS_AT_ONCE)
+        self._thread = threading.Thread(target=self.serve_forever, name="metrics", daemon=True)
+        super().__init__(address, handler)
+
+    def start(self) -> None:
+        """Begins to take requests."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Takes no more requests."""
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        """Whether there is room for another request."""
+        return self._free.acquire(blocking=False)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answers one request."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of a client that goes away."""
+
+
+class _MetricsServerV6(MetricsServer):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = REQUEST_SECONDS
+
+    def address_string(self) -> str:
+        """The address as it is: no name is looked up."""
+        return str(self.client_address[0])
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Not to standard error: its lines are JSON."""

@@ -25,6 +25,7 @@ from tests.bench import (
     starting,
     through_s3,
     unchanged_folder,
+    watchers,
 )
 from tests.bench.bench import Bench, Place, say
 from tests.bench.children import ChildFailed
@@ -43,6 +44,7 @@ BENCHES = (
     peak_memory.BENCH,
     crowd.BENCH,
     search.BENCH,
+    watchers.BENCH,
 )
 
 

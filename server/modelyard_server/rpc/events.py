@@ -4,36 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
-from typing import NamedTuple
+import functools
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 from sqlalchemy.orm import Session
 
 from modelyard import errors
 from modelyard.v1 import event_pb2 as pb
 from modelyard.v1 import event_pb2_grpc
-from modelyard_server.db.tables import Event, Project
 from modelyard_server.domain import events, owners, paging
-from modelyard_server.rpc import convert
+from modelyard_server.rpc import event_pages
 from modelyard_server.rpc.call import Call, StreamCall
+from modelyard_server.rpc.event_pages import Source
+from modelyard_server.rpc.feeds import Feed, Feeds
 from modelyard_server.rpc.limits import StreamLimit
 from modelyard_server.rpc.watching import Watching
 
 DEFAULT_SIZE = 100
-WATCH_PAGE = 200
-WATCH_SPAN = 10_000
-"""Events that one read of a watch looks at, however few its filter lets through."""
-WATCH_PAUSE = 0.05
-"""Least seconds between two reads of a watch that is up to date: a burst of writes makes few messages."""
 IDLE_SECONDS = 30.0
-
-
-class _Place(NamedTuple):
-    """A project as its events name it, and where a watch starts."""
-
-    project: Project
-    entity: str
-    start: int
 
 
 class EventServicer(event_pb2_grpc.EventServiceServicer):
@@ -41,6 +30,7 @@ class EventServicer(event_pb2_grpc.EventServiceServicer):
 
     def __init__(self, watching: Watching, streams: StreamLimit, idle_seconds: float = IDLE_SECONDS) -> None:
         self._watching = watching
+        self._feeds = Feeds(watching)
         self._streams = streams
         self._idle_seconds = idle_seconds
 
@@ -51,46 +41,46 @@ class EventServicer(event_pb2_grpc.EventServiceServicer):
         project = owners.find_project(call.session, call.principal, request.entity, request.project)
         entity = owners.entity_of(call.session, project).name
         found, last = events.after(call.session, project, request.after_sequence, size, request.filter)
-        shown = [_message(event, entity, project.name) for event in found]
+        shown = [event_pages.message(event, entity, project.name) for event in found]
         return pb.ListEventsResponse(events=shown, last_sequence=last)
 
     async def WatchEvents(
         self, request: pb.WatchEventsRequest, call: StreamCall
-    ) -> AsyncIterator[pb.WatchEventsResponse]:
+    ) -> AsyncIterator[Any]:  # the generated class knows no serialized messages
         with self._streams:
-            place = await call.read(lambda session: _place(session, call, request))
-            with self._watching.project(place.project.id) as signal:
-                async for reply in self._watch(place, request.filter, call, signal):
+            source, start = await call.read(lambda session: _source(session, call, request))
+            replies = self._watch(source, start, call)
+            async with contextlib.aclosing(replies):
+                async for reply in replies:
                     yield reply
 
-    async def _watch(
-        self, place: _Place, filter_: str, call: StreamCall, signal: asyncio.Event
-    ) -> AsyncIterator[pb.WatchEventsResponse]:
-        position = place.start
-        told = float("-inf")  # the first message comes at once: the client knows that it is heard
+    async def _watch(self, source: Source, position: int, call: StreamCall) -> AsyncGenerator[bytes]:
         clock = asyncio.get_running_loop().time
+        told = float("-inf")  # the first message comes at once: the client knows that it is heard
+        with contextlib.ExitStack() as following:
+            feed: Feed | None = None
+            while True:
+                self._watching.require_serving()
+                if feed is not None and feed.covers(position):
+                    page, message = feed.after(position)
+                else:
+                    page = await call.read(functools.partial(event_pages.read, source=source, after=position))
+                    message = page.message()
+                position = page.position
+                if page.events or clock() - told >= self._idle_seconds:
+                    await call.recheck()
+                    told = clock()
+                    yield message
+                if page.more:
+                    continue
+                if feed is None or feed.over:
+                    following.close()
+                    feed = following.enter_context(self._feeds.follow(source, position))
+                await feed.wait(position, told + self._idle_seconds)
 
-        def look(session: Session) -> tuple[Sequence[Event], int]:
-            return events.after(session, place.project, position, WATCH_PAGE, filter_, span=WATCH_SPAN)
 
-        while True:
-            self._watching.require_serving()
-            signal.clear()
-            before = position
-            found, position = await call.read(look)
-            if found or clock() - told >= self._idle_seconds:
-                await call.recheck()
-                told = clock()
-                yield _reply(found, place, position)
-            if position - before >= WATCH_SPAN or len(found) == WATCH_PAGE:
-                continue  # there may be more already
-            if position > before:
-                await asyncio.sleep(WATCH_PAUSE)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(signal.wait(), max(0.0, told + self._idle_seconds - clock()))
-
-
-def _place(session: Session, call: StreamCall, request: pb.WatchEventsRequest) -> _Place:
+def _source(session: Session, call: StreamCall, request: pb.WatchEventsRequest) -> tuple[Source, int]:
+    """What is watched, and the sequence number after which the watch begins."""
     project = owners.find_project(session, call.principal, request.entity, request.project)
     start, last = request.after_sequence, project.event_seq
     if start < -1:
@@ -99,23 +89,4 @@ def _place(session: Session, call: StreamCall, request: pb.WatchEventsRequest) -
         # It would wait for numbers that others get first: better told than missed.
         raise errors.InvalidField.of("after_sequence", f"is {start}; the last event of the project is {last}")
     entity = owners.entity_of(session, project).name
-    return _Place(project, entity, last if start == -1 else start)
-
-
-def _reply(found: Sequence[Event], place: _Place, position: int) -> pb.WatchEventsResponse:
-    shown = [_message(event, place.entity, place.project.name) for event in found]
-    return pb.WatchEventsResponse(events=shown, last_sequence=position)
-
-
-def _message(event: Event, entity: str, project: str) -> pb.Event:
-    # Details are stored under the names that the message's fields have.
-    return pb.Event(
-        sequence=event.seq,
-        type=pb.EventType.Value(f"EVENT_TYPE_{event.type.upper()}"),
-        time=convert.timestamp(event.time),
-        principal=event.principal,
-        entity=entity,
-        project=project,
-        collection_id=event.collection_id or "",
-        **event.details,
-    )
+    return Source(project, entity, request.filter), last if start == -1 else start

@@ -1,9 +1,8 @@
 """Who waits for the events of which project, and what wakes them.
 
-A wake-up only says "look": every watcher reads the table itself, page by page,
-from its own position, so that one that is slow holds up nobody and queues
-nothing. Writes of this process wake at once; those of other replicas are
-noticed by one small query for all watched projects.
+A wake-up only says "look": `feeds` reads the table then, once for all watches of
+a project with one filter. Writes of this process wake at once; those of other
+replicas are noticed by one small query for all watched projects.
 """
 
 from __future__ import annotations
@@ -12,13 +11,17 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
 
 from modelyard import errors
 from modelyard_server.domain import events
 from modelyard_server.rpc.activity import Activity
 from modelyard_server.rpc.pools import Transactions
 
+T = TypeVar("T")
 POLL_SECONDS = 0.2
 log = logging.getLogger(__name__)
 
@@ -50,9 +53,18 @@ class Watching:
         finally:
             self._forget(project_id, signal)
 
+    def read(self, rule: Callable[[Session], T]) -> Awaitable[T]:
+        """Runs the rule in a reading transaction."""
+        return self._transactions.read(rule)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server drains."""
+        return self._activity.stopping
+
     def require_serving(self) -> None:
         """Raises ServerStopping when the server drains."""
-        if self._activity.stopping:
+        if self.stopping:
             raise errors.ServerStopping("the server is stopping; watch again from the last sequence")
 
     def _wake(self, project_ids: Iterable[int]) -> None:

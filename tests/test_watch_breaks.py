@@ -21,7 +21,7 @@ from modelyard_server.rpc.activity import Activity
 from modelyard_server.rpc.auth import Authenticator
 from modelyard_server.rpc.events import EventServicer
 from modelyard_server.rpc.interceptor import Interceptor
-from modelyard_server.rpc.limits import StreamLimit
+from modelyard_server.rpc.limits import Shares
 from modelyard_server.rpc.pools import Pools, Transactions
 from modelyard_server.rpc.watching import Watching
 from modelyard_server.settings import Settings, place_of
@@ -186,9 +186,11 @@ async def _watch_quietly(database: Database) -> None:
     """A server with half a minute made short: three messages, the last two with nothing in them."""
     pools, activity = Pools(is_sqlite=True), Activity()
     transactions = Transactions(database, pools)
-    interceptor = Interceptor(transactions, Authenticator(transactions), activity, pools.decoding)
+    interceptor = Interceptor(
+        transactions, Authenticator(transactions), activity, decoding=pools.decoding, stall_seconds=30
+    )
     server = serving.make_server(Settings(place_of(None, None, None)), interceptor)
-    events = EventServicer(Watching(transactions, activity), StreamLimit(1), idle_seconds=0.2)
+    events = EventServicer(Watching(transactions, activity), Shares(1), idle_seconds=0.2)
     event_pb2_grpc.add_EventServiceServicer_to_server(events, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

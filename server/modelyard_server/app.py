@@ -28,8 +28,9 @@ from modelyard_server.rpc.artifact_service import ModelArtifactServicer
 from modelyard_server.rpc.auth import Authenticator, FolderOnly
 from modelyard_server.rpc.events import EventServicer
 from modelyard_server.rpc.interceptor import Interceptor
-from modelyard_server.rpc.limits import StreamLimit
+from modelyard_server.rpc.limits import Shares, StreamLimits
 from modelyard_server.rpc.local_files import LocalServicer
+from modelyard_server.rpc.memory import Memory
 from modelyard_server.rpc.pools import SQLITE_CONNECTIONS, Pools, Transactions
 from modelyard_server.rpc.registered_models import RegisteredModelServicer
 from modelyard_server.rpc.runs import RunServicer
@@ -37,9 +38,6 @@ from modelyard_server.rpc.uploads import UploadServicer
 from modelyard_server.rpc.watching import Watching
 from modelyard_server.settings import Place, Settings, StartError
 
-UPLOAD_STREAMS = 64
-DOWNLOAD_STREAMS = 128
-WATCH_STREAMS = 256
 PREDECESSOR_SECONDS = 10.0
 """How long an embedded server waits for one that is about to leave the same folder."""
 
@@ -78,7 +76,16 @@ async def _serve(
     activity = Activity()
     token = advertisement.token if advertisement else ""
     authenticator = make_authenticator(settings, transactions, token)
-    server = serving.make_server(settings, Interceptor(transactions, authenticator, activity, pools.decoding))
+    server = serving.make_server(
+        settings,
+        Interceptor(
+            transactions,
+            authenticator,
+            activity,
+            decoding=pools.decoding,
+            stall_seconds=settings.stall_seconds,
+        ),
+    )
     writer = PackWriter(
         store,
         lambda upload, _entity: database.write(lambda session: uploads.begin_pack(session, upload)),
@@ -86,27 +93,23 @@ async def _serve(
         store_pool=pools.store,
         database_pool=pools.writes,
     )
-    streams = {
-        "upload": StreamLimit(UPLOAD_STREAMS),
-        "download": StreamLimit(DOWNLOAD_STREAMS),
-        "watch": StreamLimit(WATCH_STREAMS),
-    }
-    watch_gauges(activity, writer, streams)
+    streams = StreamLimits.of(
+        settings.upload_streams, settings.download_streams, settings.watch_streams, settings.stream_share
+    )
+    watch_gauges(activity, writer, streams.by_kind())
     services.register(
         server,
-        runs=RunServicer(),
-        events=EventServicer(Watching(transactions, activity), streams["watch"]),
-        artifacts=ModelArtifactServicer(
-            writer, store, pools.hashing, pools.store, streams["upload"], streams["download"]
-        ),
+        runs=RunServicer(streams.scan),
+        events=EventServicer(Watching(transactions, activity), streams.watch),
+        artifacts=ModelArtifactServicer(writer, store, pools.hashing, pools.store, streams, Memory()),
         registry=RegisteredModelServicer(),
-        uploads=UploadServicer(writer, streams["upload"]),
+        uploads=UploadServicer(writer, streams.upload),
         local=LocalServicer(
             writer,
             store if isinstance(store, DiskStore) else None,
             pools.hashing,
-            streams["upload"],
-            streams["download"],
+            streams.upload,
+            streams.download,
         ),
     )
     await asyncio.get_running_loop().run_in_executor(pools.store, store.clean)
@@ -118,7 +121,7 @@ async def _serve(
     await writer.drain()
 
 
-def watch_gauges(activity: Activity, writer: PackWriter, streams: Mapping[str, StreamLimit]) -> None:
+def watch_gauges(activity: Activity, writer: PackWriter, streams: Mapping[str, Shares]) -> None:
     """Shows the process's state in its metrics."""
     telemetry.CALLS.watch(lambda: activity.active)
     telemetry.UPLOAD_MEMORY.watch(lambda: writer.budget.total - writer.budget.free)

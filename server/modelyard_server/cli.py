@@ -15,8 +15,13 @@ from modelyard.printing import echo
 from modelyard_server.settings import (
     DEFAULT_HOST,
     DEFAULT_PORT,
+    DOWNLOAD_STREAMS,
     EMBEDDED_IDLE_SECONDS,
+    STALL_SECONDS,
+    STREAM_SHARE,
     SWEEP_SECONDS,
+    UPLOAD_STREAMS,
+    WATCH_STREAMS,
     Place,
     Settings,
     StartError,
@@ -85,6 +90,33 @@ def server() -> None:
     default=SWEEP_SECONDS,
     type=click.FloatRange(0.1),
     help="How often to delete what is past its time.",
+)
+@_option(
+    "--upload-streams",
+    default=UPLOAD_STREAMS,
+    type=click.IntRange(1),
+    help="Uploads served at once by each worker, and commits beside them.",
+)
+@_option(
+    "--download-streams",
+    default=DOWNLOAD_STREAMS,
+    type=click.IntRange(1),
+    help="Downloads served at once by each worker, and scans of metrics beside them.",
+)
+@_option(
+    "--watch-streams", default=WATCH_STREAMS, type=click.IntRange(1), help="Watches of each worker at once."
+)
+@_option(
+    "--stream-share",
+    default=STREAM_SHARE,
+    type=click.IntRange(1, 100),
+    help="Percent of the places for streams, less those of others, that one principal may hold.",
+)
+@_option(
+    "--stall-seconds",
+    default=STALL_SECONDS,
+    type=click.FloatRange(0.1),
+    help="End streams whose client sends nothing, or reads nothing, for so long.",
 )
 @_option(
     "--log-level",

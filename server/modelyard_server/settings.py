@@ -12,6 +12,11 @@ DEFAULT_PORT = 7600
 EMBEDDED_IDLE_SECONDS = 60.0
 SWEEP_SECONDS = 60.0
 DRAIN_SECONDS = 30.0
+UPLOAD_STREAMS = 64
+DOWNLOAD_STREAMS = 128
+WATCH_STREAMS = 256
+STREAM_SHARE = 75
+STALL_SECONDS = 120.0
 SERVES = "modelyard serves"
 """How the line begins that says that a server serves."""
 
@@ -40,7 +45,8 @@ class Place:
 class Settings:
     """How a server runs. `port` 0 takes any free one; `idle_seconds` is for embedded servers only.
 
-    `metrics_port` is that of the first worker; each of the others takes the next.
+    `metrics_port` is that of the first worker; each of the others takes the next. The numbers of
+    streams are those of each worker; `stream_share` is in percent (`rpc/limits.py`).
     """
 
     place: Place
@@ -57,6 +63,11 @@ class Settings:
     metrics_port: int | None = None
     otel_endpoint: str | None = None
     drain_seconds: float = DRAIN_SECONDS
+    upload_streams: int = UPLOAD_STREAMS
+    download_streams: int = DOWNLOAD_STREAMS
+    watch_streams: int = WATCH_STREAMS
+    stream_share: int = STREAM_SHARE
+    stall_seconds: float = STALL_SECONDS
 
     @property
     def scheme(self) -> str:

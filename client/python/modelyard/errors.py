@@ -156,10 +156,18 @@ class QuotaExceeded(CommError):
 
 
 class TooManyStreams(CommError):
-    """The server serves as many streams as it can."""
+    """The server, or the caller, has as many streams open as may be."""
 
     code = 8
     reason = "TOO_MANY_STREAMS"
+    retry_after = 1.0
+
+
+class StreamStalled(CommError):
+    """The client sent nothing, or read nothing, for too long. Repeat the call, from where it stood."""
+
+    code = 10
+    reason = "STREAM_STALLED"
     retry_after = 1.0
 
 

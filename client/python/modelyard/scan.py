@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from modelyard import records
+from modelyard import errors, records
 from modelyard.connection import Connection
+from modelyard.patience import Patience
 from modelyard.v1 import run_pb2 as pb
 
 
@@ -15,8 +16,21 @@ def rows(
 ) -> Iterator[dict[str, Any]]:
     """Rows in order of their batches; `run_id` is the global id, `started` in seconds since 1970."""
     request = pb.ScanMetricHistoryRequest(run_id=run_id, keys=keys, min_step=min_step, max_step=max_step)
-    for reply in connection.runs.ScanMetricHistory(request):
-        yield from _rows_of(reply.batch, started)
+    for batch in _batches(connection, request):
+        yield from _rows_of(batch, started)
+
+
+def _batches(connection: Connection, request: pb.ScanMetricHistoryRequest) -> Iterator[pb.MetricBatch]:
+    """The batches of a scan, begun again while the server has no place for it."""
+    patience = Patience(connection)
+    while True:
+        channel = connection.channel
+        try:
+            for reply in connection.runs.ScanMetricHistory(request):
+                yield reply.batch
+            return
+        except errors.TooManyStreams as error:  # always before the first batch
+            patience.wait(error, channel)
 
 
 def _rows_of(batch: pb.MetricBatch, started: float) -> Iterator[dict[str, Any]]:

@@ -183,6 +183,8 @@ class Stream:
                 if self._call is not None:
                     self._call.cancel()
                 self.lost.extend(flight.unacknowledged)
+                if isinstance(error, errors.StreamStalled) and not flight.unacknowledged:
+                    continue  # there was nothing to send for so long: no trouble, and no reason to wait
                 self._endure(flight.error or error, channel)
 
     def cancel(self) -> None:

@@ -8,7 +8,8 @@ from modelyard_server.packs.store import PackStore
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.commits import CommitMethods
 from modelyard_server.rpc.downloads import DownloadMethods
-from modelyard_server.rpc.limits import StreamLimit
+from modelyard_server.rpc.limits import StreamLimits
+from modelyard_server.rpc.memory import Memory
 from modelyard_server.rpc.model_artifacts import ModelArtifactMethods
 
 
@@ -21,8 +22,8 @@ class ModelArtifactServicer(CommitMethods, DownloadMethods, ModelArtifactMethods
         store: PackStore,
         hashing: Executor,
         reading: Executor,
-        uploads: StreamLimit,
-        downloads: StreamLimit,
+        streams: StreamLimits,
+        memory: Memory,
     ) -> None:
-        CommitMethods.__init__(self, writer, hashing, uploads)
-        DownloadMethods.__init__(self, store, reading, downloads)
+        CommitMethods.__init__(self, writer, hashing, streams, memory.windows)
+        DownloadMethods.__init__(self, store, reading, streams.download, memory.read_ahead)

@@ -20,12 +20,13 @@ from modelyard_server.domain import commits, manifest_rows, requests, uploads
 from modelyard_server.domain.commits import VersionDraft
 from modelyard_server.domain.manifests import KeptFile, Manifest, ReferenceDraft, parse_digest
 from modelyard_server.domain.principals import Principal
+from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc import convert
 from modelyard_server.rpc.call import Call, StreamCall
 from modelyard_server.rpc.convert_artifacts import version_message
 from modelyard_server.rpc.cutting import Cutter
-from modelyard_server.rpc.limits import StreamLimit
+from modelyard_server.rpc.limits import StreamLimits
 from modelyard_server.rpc.storing import Storing
 
 R = TypeVar("R", bound=Message)
@@ -37,14 +38,18 @@ UPLOAD = "/modelyard.v1.ModelArtifactService/UploadModelArtifact"
 class CommitMethods:
     """The uploads of ModelArtifactService."""
 
-    def __init__(self, writer: PackWriter, pool: Executor, streams: StreamLimit) -> None:
+    def __init__(
+        self, writer: PackWriter, pool: Executor, streams: StreamLimits, windows: ByteBudget
+    ) -> None:
         self._writer = writer
         self._hashing = pool
-        self._upload_streams = streams
+        self._streams = streams
+        self._windows = windows
 
     async def CommitModelArtifact(
         self, stream: AsyncIterator[pb.CommitModelArtifactRequest], call: StreamCall
     ) -> pb.CommitModelArtifactResponse:
+        self._streams.commit.enter(call.principal)
         first = await anext(stream, None)
         if first is None or not first.HasField("header"):
             raise errors.InvalidField.of("header", "the first message must have it")
@@ -82,27 +87,27 @@ class CommitMethods:
     async def UploadModelArtifact(
         self, stream: AsyncIterator[pb.UploadModelArtifactRequest], call: StreamCall
     ) -> pb.UploadModelArtifactResponse:
-        with self._upload_streams:
-            first = await anext(stream, None)
-            if first is None or not first.HasField("header"):
-                raise errors.InvalidField.of("header", "the first message must have it")
-            header, draft = first.header, _draft(first.header)
-            if draft.base_version_id:
-                raise errors.InvalidField.of("header.base_version_id", "goes with CommitModelArtifact only")
+        self._streams.upload.enter(call.principal)
+        first = await anext(stream, None)
+        if first is None or not first.HasField("header"):
+            raise errors.InvalidField.of("header", "the first message must have it")
+        header, draft = first.header, _draft(first.header)
+        if draft.base_version_id:
+            raise errors.InvalidField.of("header.base_version_id", "goes with CommitModelArtifact only")
 
-            def open_upload(session: Session) -> tuple[str, int]:
-                upload = uploads.create(session, call.principal, draft.entity, draft.project)
-                return upload.id, upload.entity_id
+        def open_upload(session: Session) -> tuple[str, int]:
+            upload = uploads.create(session, call.principal, draft.entity, draft.project)
+            return upload.id, upload.entity_id
 
-            upload_id, entity_id = await call.write(open_upload)
-            try:
-                storing = Storing(call, self._writer, upload_id, entity_id)
-                manifest = await Cutter(storing, self._hashing).consume(first, stream)
-                return await self._commit(
-                    call, UPLOAD, header, upload_id, draft, manifest, pb.UploadModelArtifactResponse
-                )
-            finally:
-                await call.write(lambda session: uploads.remove(session, call.principal, upload_id))
+        upload_id, entity_id = await call.write(open_upload)
+        try:
+            storing = Storing(call, self._writer, upload_id, entity_id)
+            manifest = await Cutter(storing, self._hashing, self._windows).consume(first, stream)
+            return await self._commit(
+                call, UPLOAD, header, upload_id, draft, manifest, pb.UploadModelArtifactResponse
+            )
+        finally:
+            await call.write(lambda session: uploads.remove(session, call.principal, upload_id))
 
     async def _commit(
         self,

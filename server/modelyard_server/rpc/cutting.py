@@ -10,18 +10,24 @@ from modelyard import chunking, errors
 from modelyard.chunking import Chunk
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server.domain.manifests import Manifest
+from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.rpc.storing import Storing
 
 WINDOW_BYTES = 8 << 20
+SMALL_WINDOW_BYTES = chunking.MAXIMUM_BYTES
+"""The window of a call that finds the budget spent: one chunk fits."""
 DATA_LIMIT = 2 << 20
 
 
 class Cutter:
     """Cuts the files of one call into chunks, stores those that are missing, and collects the manifest."""
 
-    def __init__(self, storing: Storing, pool: Executor) -> None:
+    def __init__(self, storing: Storing, pool: Executor, windows: ByteBudget) -> None:
         self._storing = storing
         self._pool = pool
+        self._windows = windows
+        self._taken = 0
+        """Bytes of the budget that the present window holds."""
         self._manifest = Manifest()
         self._path = ""
         self._chunks: list[Chunk] = []
@@ -34,18 +40,28 @@ class Cutter:
         self, first: pb.UploadModelArtifactRequest, stream: AsyncIterator[pb.UploadModelArtifactRequest]
     ) -> Manifest:
         """The manifest, once every chunk is durable. Raises InvalidField and what storing raises."""
-        async with self._storing:
-            await self._take(first)
-            async for message in stream:
-                if message.HasField("header"):
-                    raise errors.InvalidField.of("header", "belongs into the first message only")
-                await self._take(message)
-            await self._end_file()
-            await self._store()
-            await self._storing.close()
-        return self._manifest
+        try:
+            async with self._storing:
+                await self._begin(first)
+                self._buffer += first.data
+                first.ClearField("data")  # the caller keeps the message
+                await self._cut_if_full()
+                async for message in stream:
+                    if message.HasField("header"):
+                        raise errors.InvalidField.of("header", "belongs into the first message only")
+                    await self._begin(message)
+                    self._buffer += message.data
+                    del message  # not held while its bytes are stored and the next is waited for
+                    await self._cut_if_full()
+                await self._end_file()
+                await self._store()
+                await self._storing.close()
+            return self._manifest
+        finally:
+            self._give_back()
 
-    async def _take(self, message: pb.UploadModelArtifactRequest) -> None:
+    async def _begin(self, message: pb.UploadModelArtifactRequest) -> None:
+        """Checks a message and begins the file that it names."""
         if len(message.data) > DATA_LIMIT:
             raise errors.InvalidField.of("data", f"has {len(message.data)} bytes; at most {DATA_LIMIT}")
         if message.path:
@@ -53,10 +69,23 @@ class Cutter:
             self._path = message.path
         elif message.data and not self._path:
             raise errors.InvalidField.of("path", "bytes came before the path of a file")
-        self._buffer += message.data
-        if len(self._buffer) >= WINDOW_BYTES:
+
+    async def _cut_if_full(self) -> None:
+        if len(self._buffer) >= self._window():
             await self._cut(final=False)
             await self._store()
+
+    def _window(self) -> int:
+        """How many bytes to collect before they are cut and stored."""
+        if len(self._buffer) >= SMALL_WINDOW_BYTES and not self._taken:
+            more = WINDOW_BYTES - SMALL_WINDOW_BYTES
+            if self._windows.try_take(more):
+                self._taken = more
+        return SMALL_WINDOW_BYTES + self._taken
+
+    def _give_back(self) -> None:
+        taken, self._taken = self._taken, 0
+        self._windows.give(taken)
 
     async def _end_file(self) -> None:
         if not self._path:
@@ -83,6 +112,7 @@ class Cutter:
         # Another buffer: a thread may still hold a view of this one, which then cannot change its size.
         self._buffer = self._buffer[self._start :]
         self._start = 0
+        self._give_back()
 
 
 def _cut(buffer: bytearray, start: int, final: bool) -> list[Chunk]:

@@ -53,4 +53,7 @@ class Decoder:
     async def messages(self, raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         """The requests of a stream."""
         async for raw in raws:
-            yield await self.message(raw)
+            message = await self.message(raw)
+            del raw
+            yield message
+            del message  # neither is held while the next is waited for

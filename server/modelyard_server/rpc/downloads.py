@@ -7,7 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
@@ -15,10 +15,11 @@ from modelyard import errors
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server.domain import extents, versions
 from modelyard_server.domain.extents import FileInfo, Piece, Range
+from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.store import PackMissing, PackStore
 from modelyard_server.rpc import framing, reading
 from modelyard_server.rpc.call import StreamCall
-from modelyard_server.rpc.limits import StreamLimit
+from modelyard_server.rpc.limits import Shares
 from modelyard_server.rpc.reading import CorruptPiece, Part, Run
 
 MESSAGE_BYTES = 1 << 20
@@ -28,38 +29,46 @@ PLAN_BYTES = 2 << 30
 PLAN_RANGES = 500
 
 
+class _Block(NamedTuple):
+    """A block that is read ahead, and what it takes of the budget."""
+
+    read: asyncio.Task[deque[bytes]]
+    taken: int
+
+
 class DownloadMethods:
     """The downloads of ModelArtifactService."""
 
-    def __init__(self, store: PackStore, pool: Executor, streams: StreamLimit) -> None:
+    def __init__(self, store: PackStore, pool: Executor, streams: Shares, read_ahead: ByteBudget) -> None:
         self._store = store
         self._reading = pool
         self._download_streams = streams
+        self._read_ahead = read_ahead
 
     async def DownloadFile(
         self, request: pb.DownloadFileRequest, call: StreamCall
     ) -> AsyncIterator[Any]:  # the generated class knows no serialized messages
-        with self._download_streams:
-            wanted = [Range(request.path, request.offset, request.length)]
+        self._download_streams.enter(call.principal)
+        wanted = [Range(request.path, request.offset, request.length)]
 
-            def look_up(session: Session) -> tuple[str, dict[str, FileInfo]]:
-                version = versions.find(session, call.principal, request.version_id, request.ref)
-                return version.id, extents.files(session, version.id, wanted)
+        def look_up(session: Session) -> tuple[str, dict[str, FileInfo]]:
+            version = versions.find(session, call.principal, request.version_id, request.ref)
+            return version.id, extents.files(session, version.id, wanted)
 
-            version_id, files = await call.read(look_up)
-            info = files[request.path]
-            yield pb.DownloadFileResponse(version_id=version_id, size=info.size, digest=info.digest.hex())
-            # Clients in plain stubs do not check chunks, so this call does.
-            field = pb.DownloadFileResponse.DATA_FIELD_NUMBER
-            async for message in self._send(call, files, wanted, field, verify=True):
-                yield message
+        version_id, files = await call.read(look_up)
+        info = files[request.path]
+        yield pb.DownloadFileResponse(version_id=version_id, size=info.size, digest=info.digest.hex())
+        # Clients in plain stubs do not check chunks, so this call does.
+        field = pb.DownloadFileResponse.DATA_FIELD_NUMBER
+        async for message in self._send(call, files, wanted, field, verify=True):
+            yield message
 
     async def DownloadFiles(self, request: pb.DownloadFilesRequest, call: StreamCall) -> AsyncIterator[Any]:
-        with self._download_streams:
-            files, wanted = await wanted_files(call, request.version_id, request.ranges)
-            field = pb.DownloadFilesResponse.DATA_FIELD_NUMBER
-            async for message in self._send(call, files, wanted, field, verify=False):
-                yield message
+        self._download_streams.enter(call.principal)
+        files, wanted = await wanted_files(call, request.version_id, request.ranges)
+        field = pb.DownloadFilesResponse.DATA_FIELD_NUMBER
+        async for message in self._send(call, files, wanted, field, verify=False):
+            yield message
 
     async def _send(
         self,
@@ -70,27 +79,37 @@ class DownloadMethods:
         *,
         verify: bool,
     ) -> AsyncIterator[bytes]:
-        """The bytes of the ranges, in serialized messages; the next blocks are read while one is sent."""
-        ahead: deque[asyncio.Task[list[bytes]]] = deque()
-        open_runs: dict[Run, asyncio.Task[list[bytes]]] = {}
+        """The bytes of the ranges, in serialized messages; the next blocks are read while one is sent.
+
+        One block is read whatever others hold, the ones after it while the budget has room for them.
+        """
+        ahead: deque[_Block] = deque()
+        open_runs: dict[Run, asyncio.Task[deque[bytes]]] = {}
         try:
             for batch in batches(files, wanted):
                 for block in reading.blocks(await pieces_of(call, files, batch), verify=verify):
+                    size = reading.held_bytes(block, verify=verify)
+                    while ahead and (len(ahead) > BLOCKS_AHEAD or not self._read_ahead.try_take(size)):
+                        messages = await ahead[0].read
+                        while messages:
+                            yield messages.popleft()
+                        self._read_ahead.give(ahead.popleft().taken)
+                    taken = size if ahead else 0
                     runs = {part.run for part in block}
                     # A run is read in order: a block that goes on with one waits for the block before it.
                     after = {open_runs[run] for run in runs if run in open_runs}
                     read = asyncio.create_task(self._read(call, block, after, field, verify=verify))
-                    ahead.append(read)
+                    ahead.append(_Block(read, taken))
                     still_open = {run: last for run, last in open_runs.items() if not run.is_over}
                     open_runs = still_open | dict.fromkeys(runs, read)
-                    if len(ahead) > BLOCKS_AHEAD:
-                        for message in await ahead.popleft():
-                            yield message
             while ahead:
-                for message in await ahead.popleft():
-                    yield message
+                messages = await ahead[0].read
+                while messages:
+                    yield messages.popleft()
+                self._read_ahead.give(ahead.popleft().taken)
         finally:
-            await _abandon(ahead)
+            await _abandon([block.read for block in ahead])
+            self._read_ahead.give(sum(block.taken for block in ahead))
             for run in open_runs:
                 run.close()
 
@@ -98,11 +117,11 @@ class DownloadMethods:
         self,
         call: StreamCall,
         block: Sequence[Part],
-        after: set[asyncio.Task[list[bytes]]],
+        after: set[asyncio.Task[deque[bytes]]],
         field: int,
         *,
         verify: bool,
-    ) -> list[bytes]:
+    ) -> deque[bytes]:
         """The messages of a block, from wherever its chunks lie by now."""
         if after:
             await asyncio.wait(after)
@@ -111,7 +130,7 @@ class DownloadMethods:
                 return await self._on_thread(block, field)
             except PackMissing:
                 moved = [await self._read_moved(call, part, field, verify=verify) for part in block]
-                return [message for messages in moved for message in messages]
+                return deque(message for messages in moved for message in messages)
         except CorruptPiece as corrupt:
             piece = corrupt.piece
             await call.write(lambda session: extents.quarantine(session, piece))
@@ -120,14 +139,14 @@ class DownloadMethods:
                 metadata={"chunk": piece.digest.hex(), "pack": piece.key},
             ) from None
 
-    async def _read_moved(self, call: StreamCall, part: Part, field: int, *, verify: bool) -> list[bytes]:
+    async def _read_moved(self, call: StreamCall, part: Part, field: int, *, verify: bool) -> deque[bytes]:
         try:
             return await self._on_thread([part], field)
         except PackMissing:
             moved = await call.read(lambda session: list(extents.relocate(session, part.pieces)))
             return await self._on_thread([Part(Run(piece, verify=verify), [piece]) for piece in moved], field)
 
-    async def _on_thread(self, block: Sequence[Part], field: int) -> list[bytes]:
+    async def _on_thread(self, block: Sequence[Part], field: int) -> deque[bytes]:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reading, _messages, self._store, block, field)
 
@@ -150,16 +169,16 @@ async def pieces_of(call: StreamCall, files: dict[str, FileInfo], batch: Sequenc
     return await call.read(lambda session: extents.pieces(session, files, batch))
 
 
-def _messages(store: PackStore, block: Sequence[Part], field: int) -> list[bytes]:
+def _messages(store: PackStore, block: Sequence[Part], field: int) -> deque[bytes]:
     """Reads a block. Serialized messages of at most 1 MiB of its bytes each."""
     parts: list[bytes] = [part.run.read(store, part.pieces) for part in block]
     if sum(map(len, parts)) <= MESSAGE_BYTES:
-        return [framing.data_message(field, *parts)]
-    view = memoryview(b"".join(parts))
-    return [
+        return deque([framing.data_message(field, *parts)])
+    view = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
+    return deque(
         framing.data_message(field, view[start : start + MESSAGE_BYTES])
         for start in range(0, len(view), MESSAGE_BYTES)
-    ]
+    )
 
 
 def batches(files: dict[str, FileInfo], wanted: Sequence[Range]) -> Iterator[list[Range]]:
@@ -180,7 +199,7 @@ def batches(files: dict[str, FileInfo], wanted: Sequence[Range]) -> Iterator[lis
         yield batch
 
 
-async def _abandon(blocks: deque[asyncio.Task[list[bytes]]]) -> None:
+async def _abandon(blocks: Sequence[asyncio.Task[deque[bytes]]]) -> None:
     for block in blocks:
         block.cancel()
     for block in blocks:

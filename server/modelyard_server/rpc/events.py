@@ -18,7 +18,7 @@ from modelyard_server.rpc import event_pages
 from modelyard_server.rpc.call import Call, StreamCall
 from modelyard_server.rpc.event_pages import Source
 from modelyard_server.rpc.feeds import Feed, Feeds
-from modelyard_server.rpc.limits import StreamLimit
+from modelyard_server.rpc.limits import Shares
 from modelyard_server.rpc.watching import Watching
 
 DEFAULT_SIZE = 100
@@ -28,7 +28,7 @@ IDLE_SECONDS = 30.0
 class EventServicer(event_pb2_grpc.EventServiceServicer):
     """Events over the wire; the rules are in `domain.events`."""
 
-    def __init__(self, watching: Watching, streams: StreamLimit, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(self, watching: Watching, streams: Shares, idle_seconds: float = IDLE_SECONDS) -> None:
         self._watching = watching
         self._feeds = Feeds(watching)
         self._streams = streams
@@ -47,12 +47,12 @@ class EventServicer(event_pb2_grpc.EventServiceServicer):
     async def WatchEvents(
         self, request: pb.WatchEventsRequest, call: StreamCall
     ) -> AsyncIterator[Any]:  # the generated class knows no serialized messages
-        with self._streams:
-            source, start = await call.read(lambda session: _source(session, call, request))
-            replies = self._watch(source, start, call)
-            async with contextlib.aclosing(replies):
-                async for reply in replies:
-                    yield reply
+        self._streams.enter(call.principal)
+        source, start = await call.read(lambda session: _source(session, call, request))
+        replies = self._watch(source, start, call)
+        async with contextlib.aclosing(replies):
+            async for reply in replies:
+                yield reply
 
     async def _watch(self, source: Source, position: int, call: StreamCall) -> AsyncGenerator[bytes]:
         clock = asyncio.get_running_loop().time

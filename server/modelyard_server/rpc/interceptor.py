@@ -23,7 +23,7 @@ from modelyard import errors
 from modelyard_server import telemetry
 from modelyard_server.domain import requests
 from modelyard_server.domain.principals import Principal
-from modelyard_server.rpc import framing, open_methods, status
+from modelyard_server.rpc import framing, open_methods, stalling, status
 from modelyard_server.rpc.activity import Activity
 from modelyard_server.rpc.admission import MOST_CALLS, MOST_OPEN_CALLS, Admission
 from modelyard_server.rpc.auth import Authenticator
@@ -65,9 +65,16 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
     """
 
     def __init__(
-        self, transactions: Transactions, authenticator: Authenticator, activity: Activity, decoding: Executor
+        self,
+        transactions: Transactions,
+        authenticator: Authenticator,
+        activity: Activity,
+        *,
+        decoding: Executor,
+        stall_seconds: float,
     ) -> None:
         self._transactions = transactions
+        self._stall_seconds = stall_seconds
         self._authenticator = authenticator
         self._activity = activity
         self._decoding = decoding
@@ -143,25 +150,27 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
     def _collecting(self, name: str, decoder: Decoder, rule: Behaviour) -> Behaviour:
         async def behave(raws: AsyncIterator[bytes], context: Any) -> Any:
             async with self._answering(name, context) as principal:
-                return await rule(decoder.messages(raws), self._stream(principal, context))
+                return await rule(self._arriving(decoder, raws), self._stream(principal, context))
 
         return behave
 
     def _streaming(self, name: str, decoder: Decoder, rule: Behaviour) -> Behaviour:
-        async def behave(given: Any, context: Any) -> AsyncIterator[Any]:
+        async def behave(given: Any, context: Any) -> None:
             async with self._answering(name, context) as principal:
-                request = (
-                    await decoder.message(given) if isinstance(given, bytes) else decoder.messages(given)
-                )
+                is_one = isinstance(given, bytes)
+                request = await decoder.message(given) if is_one else self._arriving(decoder, given)
                 replies = rule(request, self._stream(principal, context))
                 try:
                     async for reply in replies:
-                        yield reply
+                        await stalling.send(context, reply, self._stall_seconds)
                 finally:
                     # A client that went away leaves the generator suspended: what it holds is freed now.
                     await replies.aclose()
 
         return behave
+
+    def _arriving(self, decoder: Decoder, raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        return decoder.messages(stalling.arriving(raws, self._stall_seconds))
 
     def _stream(self, principal: Principal, context: Any) -> _Stream:
         metadata = context.invocation_metadata() or ()

@@ -22,7 +22,7 @@ from modelyard_server.domain.principals import Principal
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.call import StreamCall
 from modelyard_server.rpc.downloads import batches, pieces_of, wanted_files
-from modelyard_server.rpc.limits import StreamLimit
+from modelyard_server.rpc.limits import Shares
 from modelyard_server.rpc.local_reader import LocalReader, Window
 from modelyard_server.rpc.storing import Storing
 
@@ -51,8 +51,8 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
         writer: PackWriter,
         packs: PackFolder | None,
         pool: Executor,
-        upload_streams: StreamLimit,
-        download_streams: StreamLimit,
+        upload_streams: Shares,
+        download_streams: Shares,
     ) -> None:
         self._writer = writer
         self._packs = packs
@@ -65,32 +65,32 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
     ) -> AsyncIterator[pb.TakeFilesResponse]:
         self._packs_for(call.principal)
         _check(request)
-        with self._upload_streams:
-            upload = await call.read(lambda session: uploads.find(session, call.principal, request.upload_id))
-            async with (
-                Storing(call, self._writer, upload.id, upload.entity_id) as storing,
-                aclosing(_windows(LocalReader(request.files), self._pool)) as windows,
-            ):
-                waiting: deque[tuple[int, pb.TakeFilesResponse]] = deque()
-                async for chunks, data in windows:
-                    present = await storing.store(chunks, data)
-                    waiting.append((storing.appended, _taken(chunks, present)))
-                    while waiting and waiting[0][0] <= storing.durable:
-                        yield waiting.popleft()[1]
-                await storing.close()
-                for _, taken in waiting:
-                    yield taken
+        self._upload_streams.enter(call.principal)
+        upload = await call.read(lambda session: uploads.find(session, call.principal, request.upload_id))
+        async with (
+            Storing(call, self._writer, upload.id, upload.entity_id) as storing,
+            aclosing(_windows(LocalReader(request.files), self._pool)) as windows,
+        ):
+            waiting: deque[tuple[int, pb.TakeFilesResponse]] = deque()
+            async for chunks, data in windows:
+                present = await storing.store(chunks, data)
+                waiting.append((storing.appended, _taken(chunks, present)))
+                while waiting and waiting[0][0] <= storing.durable:
+                    yield waiting.popleft()[1]
+            await storing.close()
+            for _, taken in waiting:
+                yield taken
 
     async def LocateFiles(
         self, request: pb.LocateFilesRequest, call: StreamCall
     ) -> AsyncIterator[pb.LocateFilesResponse]:
         packs = self._packs_for(call.principal)
-        with self._download_streams:
-            files, wanted = await wanted_files(call, request.version_id, request.ranges)
-            for batch in batches(files, wanted):
-                ranges = _ranges(await pieces_of(call, files, batch), packs)
-                while part := list(itertools.islice(ranges, RANGES_PER_MESSAGE)):
-                    yield pb.LocateFilesResponse(ranges=part)
+        self._download_streams.enter(call.principal)
+        files, wanted = await wanted_files(call, request.version_id, request.ranges)
+        for batch in batches(files, wanted):
+            ranges = _ranges(await pieces_of(call, files, batch), packs)
+            while part := list(itertools.islice(ranges, RANGES_PER_MESSAGE)):
+                yield pb.LocateFilesResponse(ranges=part)
 
     def _packs_for(self, principal: Principal) -> PackFolder:
         if self._packs is None or not principal.owns_folder:

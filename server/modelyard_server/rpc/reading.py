@@ -109,6 +109,11 @@ def blocks(pieces: Iterable[Piece], *, verify: bool) -> Iterator[list[Part]]:
         yield block
 
 
+def held_bytes(block: Sequence[Part], *, verify: bool) -> int:
+    """The bytes in memory of a block that is read; with `verify` its chunks are read whole."""
+    return sum(piece.size if verify else piece.length for part in block for piece in part.pieces)
+
+
 def _in_runs(pieces: Iterable[Piece], *, verify: bool) -> list[tuple[Run, Piece]]:
     """Each piece with the run that it is in."""
     found = []

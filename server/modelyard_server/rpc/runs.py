@@ -15,6 +15,7 @@ from modelyard_server.domain import metrics, run_lists, runs
 from modelyard_server.domain.runs import RunChanges, RunDraft, RunView
 from modelyard_server.rpc import convert, metric_batches
 from modelyard_server.rpc.call import Call, StreamCall
+from modelyard_server.rpc.limits import Shares
 
 SCAN_BYTES = 4 << 20
 """Bytes of batches that a scan reads from the database at a time."""
@@ -41,6 +42,9 @@ _TEXTS = ("display_name", "notes", "group", "job_type")
 
 class RunServicer(run_pb2_grpc.RunServiceServicer):
     """Runs over the wire; the rules are in `domain.runs` and `domain.metrics`."""
+
+    def __init__(self, scans: Shares) -> None:
+        self._scans = scans
 
     def CreateRun(self, request: pb.CreateRunRequest, call: Call) -> pb.CreateRunResponse:
         resume = _RESUME.get(request.resume)
@@ -121,6 +125,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         self, request: pb.ScanMetricHistoryRequest, call: StreamCall
     ) -> AsyncIterator[Any]:  # the generated class knows no serialized messages
         _check_scan(request)
+        self._scans.enter(call.principal)
         view = await call.read(
             lambda session: runs.find(session, call.principal, request.run_id, name="run_id")
         )

@@ -17,13 +17,13 @@ from modelyard_server.domain import uploads
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.call import Call, StreamCall
 from modelyard_server.rpc.framing import UploadMessage
-from modelyard_server.rpc.limits import StreamLimit
+from modelyard_server.rpc.limits import Shares
 
 
 class UploadServicer(upload_pb2_grpc.UploadServiceServicer):
     """Uploads over the wire; the rules are in `domain.uploads`, the bytes go through `packs.writer`."""
 
-    def __init__(self, writer: PackWriter, streams: StreamLimit) -> None:
+    def __init__(self, writer: PackWriter, streams: Shares) -> None:
         self._writer = writer
         self._streams = streams
 
@@ -50,14 +50,14 @@ class UploadServicer(upload_pb2_grpc.UploadServiceServicer):
     async def UploadChunks(
         self, stream: AsyncIterator[Any], call: StreamCall
     ) -> AsyncIterator[pb.UploadChunksResponse]:
-        with self._streams:
-            first: UploadMessage | None = await anext(stream, None)
-            if first is None:
-                return
-            upload = await call.read(lambda session: uploads.find(session, call.principal, first.upload_id))
-            async with self._writer.stream(upload.id, upload.entity_id) as sink:
-                async for durable in sink.exchange(_messages(first, stream)):
-                    yield pb.UploadChunksResponse(durable_chunks=durable)
+        self._streams.enter(call.principal)
+        first: UploadMessage | None = await anext(stream, None)
+        if first is None:
+            return
+        upload = await call.read(lambda session: uploads.find(session, call.principal, first.upload_id))
+        async with self._writer.stream(upload.id, upload.entity_id) as sink:
+            async for durable in sink.exchange(_messages(first, stream)):
+                yield pb.UploadChunksResponse(durable_chunks=durable)
 
 
 def count_asked(chunks: Sequence[Chunk], missing: Sequence[int]) -> None:

@@ -105,7 +105,9 @@ RECEIVED = Counter("modelyard_received_bytes_total", "Bytes of the messages rece
 SENT = Counter("modelyard_sent_bytes_total", "Bytes of the messages sent", ("method",))
 CALLS = Gauge("modelyard_active_calls", "Calls being served")
 STREAMS = Gauge(
-    "modelyard_open_streams", "Streams being served: `upload`, `download`, `watch` (the watchers)", ("kind",)
+    "modelyard_open_streams",
+    "Streams being served: `upload`, `commit`, `download`, `scan` (of metrics), `watch` (the watchers)",
+    ("kind",),
 )
 STREAM_LIMIT = Gauge("modelyard_stream_limit", "Streams after which more are refused", ("kind",))
 ASKED_CHUNKS = Counter(

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 
 from modelyard import addresses, chunking, transfer
@@ -19,25 +18,17 @@ from modelyard.connection import Connection
 from modelyard.patience import Patience
 from modelyard.upload_stream import SendQueue, Stream, loads
 from modelyard.v1 import event_pb2, run_pb2, upload_pb2
-from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.windows import Piece, Source, WindowPool
 from modelyard_server.domain.principals import LOCAL, Principal
 from modelyard_server.rpc.limits import Shares
 from tests import fast_upload
 from tests.bench import memory
-from tests.live import Factory, LiveServer, Stubs, new_project, run_server_command, stubs_on
+from tests.live import Factory, LiveServer, Stubs, new_project
+from tests.parts.crowds import MIB, Crowd, key, logged
 from tests.parts.yards import somebody
-from tests.refusals import Refusal, read, refused
+from tests.refusals import refused
 from tests.transfers import Meter, files_in
 from tests.waiting import until
-
-SMALL_WINDOWS = [
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 65_536),
-]
-"""A client that buffers little of what it does not read."""
-MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -49,78 +40,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
         yield live.start()
     finally:
         live.close()
-
-
-def key(server: LiveServer, name: str, *arguments: str) -> str:
-    done = run_server_command("key", "create", name, *arguments, *server.place)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-class Crowd:
-    """Many streams of one caller, on a channel of their own, which do nothing any more."""
-
-    def __init__(self, server: LiveServer, token: str) -> None:
-        self._channel = grpc.insecure_channel(server.address, options=SMALL_WINDOWS)
-        self.stubs = stubs_on(self._channel, token)
-        self.calls: list[Any] = []
-        self._over = threading.Event()
-
-    def upload(self, count: int) -> None:
-        """Upload streams that say nothing."""
-        for _ in range(count):
-            self.calls.append(self.stubs.uploads.UploadChunks(self._silence()))
-
-    def upload_simply(self, count: int, project: str, size: int) -> None:
-        """Simple uploads that stop in the middle of a file."""
-        for _ in range(count):
-            self.calls.append(self.stubs.artifacts.UploadModelArtifact.future(self._part(project, size)))
-
-    def download(self, count: int, version_id: str) -> None:
-        """Downloads of which nobody reads more than the beginning."""
-        request = pb.DownloadFileRequest(version_id=version_id, path="w")
-        self._begin(count, lambda: self.stubs.artifacts.DownloadFile(request))
-
-    def watch(self, count: int, project: str) -> None:
-        """Watches of a quiet project."""
-        request = event_pb2.WatchEventsRequest(project=project)
-        self._begin(count, lambda: self.stubs.events.WatchEvents(request))
-
-    @property
-    def refused(self) -> list[str]:
-        """The reasons of those that were refused."""
-        found = []
-        for call in self.calls:
-            if call.done():
-                refusal = Refusal()
-                read(call, refusal)
-                found.append(refusal.reason)
-        return found
-
-    def leave(self) -> None:
-        """Ends them all."""
-        self._over.set()
-        self._channel.close()
-
-    def _begin(self, count: int, start: Any) -> None:
-        for _ in range(count):
-            call = start()
-            self.calls.append(call)
-            try:
-                next(call)
-            except grpc.RpcError:
-                continue
-
-    def _silence(self) -> Iterator[Any]:
-        self._over.wait(60)
-        yield from ()
-
-    def _part(self, project: str, size: int) -> Iterator[pb.UploadModelArtifactRequest]:
-        yield pb.UploadModelArtifactRequest(header=pb.VersionHeader(project=project, name="m", type="model"))
-        yield pb.UploadModelArtifactRequest(path="w")
-        for _ in range(size // MIB):
-            yield pb.UploadModelArtifactRequest(data=bytes(MIB))
-        self._over.wait(60)
 
 
 @pytest.fixture
@@ -135,12 +54,6 @@ def crowd(server: LiveServer) -> Iterator[Crowd]:
 def other(server: LiveServer) -> Stubs:
     """Somebody else."""
     return server.stubs(key(server, f"other-{new_project()}"))
-
-
-def logged(stubs: Stubs, size: int) -> str:
-    """A version with one file, and its id."""
-    chunks = fast_upload.random_chunks(size // (2 * MIB), 2 * MIB)
-    return str(fast_upload.log(stubs, new_project(), "large", {"w": chunks}, type="model").version.id)
 
 
 def test_silent_uploads_of_one_key_leave_room_for_the_uploads_of_others(crowd: Crowd, other: Stubs) -> None:
@@ -179,33 +92,6 @@ def test_who_has_more_than_their_share_is_told_how_long_to_wait(crowd: Crowd, ot
         next(crowd.stubs.events.WatchEvents(event_pb2.WatchEventsRequest(project=project)))
     assert refusal.retry
     assert "their share of 256" in refusal.message
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is read as on Linux")
-def test_64_simple_uploads_at_once_stay_within_their_memory(live_server_factory: Factory) -> None:
-    server = live_server_factory().start()
-    crowd = Crowd(server, server.token)
-    before = memory.resident(server.pid)
-    try:
-        crowd.upload_simply(64, new_project(), 7 * MIB)
-        until(lambda: memory.resident(server.pid) > before + 100)
-        until(lambda: _is_quiet(server))
-        # 6 MiB each, and 64 MiB together; the rest is slack.
-        assert memory.peak(server.pid) < before + 600
-        assert crowd.refused == []
-    finally:
-        crowd.leave()
-
-
-def _is_quiet(server: LiveServer) -> bool:
-    """Whether the server has used no processor time for half a second."""
-
-    def ticks() -> list[str]:
-        return Path(f"/proc/{server.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-
-    before = ticks()
-    threading.Event().wait(0.5)
-    return ticks() == before
 
 
 @pytest.fixture

@@ -93,6 +93,7 @@ async def _serve(
         store_pool=pools.store,
         database_pool=pools.writes,
     )
+    memory = Memory()
     streams = StreamLimits.of(
         settings.upload_streams, settings.download_streams, settings.watch_streams, settings.stream_share
     )
@@ -101,7 +102,7 @@ async def _serve(
         server,
         runs=RunServicer(streams.scan),
         events=EventServicer(Watching(transactions, activity), streams.watch),
-        artifacts=ModelArtifactServicer(writer, store, pools.hashing, pools.store, streams, Memory()),
+        artifacts=ModelArtifactServicer(writer, store, pools.hashing, pools.store, streams, memory),
         registry=RegisteredModelServicer(),
         uploads=UploadServicer(writer, streams.upload),
         local=LocalServicer(
@@ -110,6 +111,7 @@ async def _serve(
             pools.hashing,
             streams.upload,
             streams.download,
+            memory.local,
         ),
     )
     await asyncio.get_running_loop().run_in_executor(pools.store, store.clean)

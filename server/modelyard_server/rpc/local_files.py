@@ -19,6 +19,7 @@ from modelyard.v1 import local_pb2_grpc, upload_pb2
 from modelyard_server.domain import uploads
 from modelyard_server.domain.extents import Piece
 from modelyard_server.domain.principals import Principal
+from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.call import StreamCall
 from modelyard_server.rpc.downloads import batches, pieces_of, wanted_files
@@ -28,7 +29,8 @@ from modelyard_server.rpc.storing import Storing
 
 WINDOW_BYTES = 16 << 20
 FIRST_WINDOW_BYTES = 4 << 20
-"""The next ones are each twice as long, so that hashing and writing begin soon."""
+"""The next ones are each twice as long, so that hashing and writing begin soon; all of a call that finds
+the memory for longer ones spent."""
 WINDOWS = 3
 """One is read, one hashed, one written."""
 FILES_LIMIT = 10_000
@@ -53,12 +55,14 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
         pool: Executor,
         upload_streams: Shares,
         download_streams: Shares,
+        memory: ByteBudget,
     ) -> None:
         self._writer = writer
         self._packs = packs
         self._pool = pool
         self._upload_streams = upload_streams
         self._download_streams = download_streams
+        self._memory = memory
 
     async def TakeFiles(
         self, request: pb.TakeFilesRequest, call: StreamCall
@@ -69,7 +73,7 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
         upload = await call.read(lambda session: uploads.find(session, call.principal, request.upload_id))
         async with (
             Storing(call, self._writer, upload.id, upload.entity_id) as storing,
-            aclosing(_windows(LocalReader(request.files), self._pool)) as windows,
+            aclosing(_windows(LocalReader(request.files), self._pool, self._memory)) as windows,
         ):
             waiting: deque[tuple[int, pb.TakeFilesResponse]] = deque()
             async for chunks, data in windows:
@@ -117,10 +121,15 @@ def _check(request: pb.TakeFilesRequest) -> None:
             raise errors.InvalidField.of(f"files[{index}].size", "is negative")
 
 
-async def _windows(reader: LocalReader, pool: Executor) -> AsyncGenerator[tuple[list[Chunk], memoryview]]:
+async def _windows(
+    reader: LocalReader, pool: Executor, memory: ByteBudget
+) -> AsyncGenerator[tuple[list[Chunk], memoryview]]:
     """Chunks and their bytes, end to end, valid until the next. Two more are made while one is stored."""
     loop = asyncio.get_running_loop()
-    windows = itertools.cycle([Window(max(1, min(WINDOW_BYTES, reader.total))) for _ in range(WINDOWS)])
+    longest = max(1, min(WINDOW_BYTES, reader.total))
+    taken = WINDOWS * longest if memory.try_take(WINDOWS * longest) else 0
+    longest = longest if taken else min(longest, FIRST_WINDOW_BYTES)
+    windows = itertools.cycle([Window(longest) for _ in range(WINDOWS)])
     window, size = next(windows), FIRST_WINDOW_BYTES
     filling: asyncio.Future[list[int]] = loop.run_in_executor(pool, reader.fill, window, size)
     hashing: tuple[asyncio.Future[list[Chunk]], Window] | None = None
@@ -138,6 +147,7 @@ async def _windows(reader: LocalReader, pool: Executor) -> AsyncGenerator[tuple[
         if hashing is not None:
             await _settled(hashing[0])
         reader.close()
+        memory.give(taken)
 
 
 async def _settled(future: asyncio.Future[Any]) -> None:

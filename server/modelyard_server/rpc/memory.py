@@ -11,6 +11,9 @@ READ_AHEAD_BYTES = 64 << 20
 WINDOW_BYTES = 64 << 20
 """Of all simple uploads together. One that gets nothing of it cuts in smaller windows."""
 
+LOCAL_BYTES = 192 << 20
+"""Of all uploads of local files together. One that gets nothing of it has windows of a quarter."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -18,3 +21,4 @@ class Memory:
 
     read_ahead: ByteBudget = field(default_factory=lambda: ByteBudget(READ_AHEAD_BYTES))
     windows: ByteBudget = field(default_factory=lambda: ByteBudget(WINDOW_BYTES))
+    local: ByteBudget = field(default_factory=lambda: ByteBudget(LOCAL_BYTES))

@@ -18,6 +18,7 @@ from modelyard_server.db.engine import Database, now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import StoreMeta
 from modelyard_server.domain import events, keys, owners, uploads
+from modelyard_server.domain.manifests import Limits
 from modelyard_server.domain.principals import LOCAL
 from modelyard_server.packs import PackStore, store_from_url
 from modelyard_server.packs.disk import DiskStore
@@ -102,7 +103,15 @@ async def _serve(
         server,
         runs=RunServicer(streams.scan),
         events=EventServicer(Watching(transactions, activity), streams.watch),
-        artifacts=ModelArtifactServicer(writer, store, pools.hashing, pools.store, streams, memory),
+        artifacts=ModelArtifactServicer(
+            writer,
+            store,
+            pools.hashing,
+            pools.store,
+            streams,
+            memory,
+            Limits(settings.max_version_files, settings.max_version_chunks, settings.max_version_gib << 30),
+        ),
         registry=RegisteredModelServicer(),
         uploads=UploadServicer(writer, streams.upload),
         local=LocalServicer(

@@ -17,6 +17,9 @@ from modelyard_server.settings import (
     DEFAULT_PORT,
     DOWNLOAD_STREAMS,
     EMBEDDED_IDLE_SECONDS,
+    MAX_VERSION_CHUNKS,
+    MAX_VERSION_FILES,
+    MAX_VERSION_GIB,
     STALL_SECONDS,
     STREAM_SHARE,
     SWEEP_SECONDS,
@@ -117,6 +120,24 @@ def server() -> None:
     default=STALL_SECONDS,
     type=click.FloatRange(0.1),
     help="End streams whose client sends nothing, or reads nothing, for so long.",
+)
+@_option(
+    "--max-version-files",
+    default=MAX_VERSION_FILES,
+    type=click.IntRange(1),
+    help="Entries of one version at most.",
+)
+@_option(
+    "--max-version-chunks",
+    default=MAX_VERSION_CHUNKS,
+    type=click.IntRange(1),
+    help="Chunks that the files of one version name at most, repetitions counted.",
+)
+@_option(
+    "--max-version-gib",
+    default=MAX_VERSION_GIB,
+    type=click.IntRange(1, 1 << 30),
+    help="GiB of the files of one version at most.",
 )
 @_option(
     "--log-level",

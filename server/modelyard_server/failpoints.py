@@ -28,6 +28,7 @@ NAMES = (
     "disk.before_fsync",
     "disk.before_rename",
     "disk.after_rename",
+    "commit.staged",
     "commit.before",
     "commit.inside",
     "commit.after",

@@ -17,6 +17,9 @@ DOWNLOAD_STREAMS = 128
 WATCH_STREAMS = 256
 STREAM_SHARE = 75
 STALL_SECONDS = 120.0
+MAX_VERSION_FILES = 500_000
+MAX_VERSION_CHUNKS = 32_000_000
+MAX_VERSION_GIB = 16 * 1024
 SERVES = "modelyard serves"
 """How the line begins that says that a server serves."""
 
@@ -68,6 +71,9 @@ class Settings:
     watch_streams: int = WATCH_STREAMS
     stream_share: int = STREAM_SHARE
     stall_seconds: float = STALL_SECONDS
+    max_version_files: int = MAX_VERSION_FILES
+    max_version_chunks: int = MAX_VERSION_CHUNKS
+    max_version_gib: int = MAX_VERSION_GIB
 
     @property
     def scheme(self) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from sqlalchemy.orm import Session
 
 from modelyard import allocator, errors
-from modelyard_server.domain import deletes, requests, runs
+from modelyard_server.domain import deletes, requests, runs, uploads
 from modelyard_server.rpc.pools import Transactions
 
 FIRST_SECONDS = 1.0
@@ -43,6 +43,8 @@ async def sweep(transactions: Transactions) -> None:
     steps: list[tuple[Callable[[Session], int], int]] = [
         (requests.forget_old, requests.SWEEP_BATCH),
         (runs.crash_silent, runs.SWEEP_BATCH),
+        (uploads.clear_ended, uploads.SWEEP_BATCH),
+        (deletes.remove_manifests, deletes.SWEEP_BATCH),
     ]
     for artifact_id in await transactions.read(deletes.artifacts_past_time):
         past_time = functools.partial(deletes.delete_past_time, artifact_id=artifact_id)

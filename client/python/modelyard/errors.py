@@ -154,6 +154,11 @@ class QuotaExceeded(CommError):
     code = 8
     reason = "QUOTA_EXCEEDED"
 
+    @classmethod
+    def of(cls, field: str, description: str) -> QuotaExceeded:
+        """The error for one field, by its path in the request."""
+        return cls(f"{field}: {description}", violations=[(field, description)])
+
 
 class TooManyStreams(CommError):
     """The server, or the caller, has as many streams open as may be."""

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard_server.db.caller_tables import ApiKey, PrincipalRow, Request
-from modelyard_server.db.declarative import LIVE, Base, BigKey, Id, listed
+from modelyard_server.db.declarative import LIVE, QUARANTINED, Base, BigKey, Id, listed
 
 __all__ = ["ApiKey", "Base", "Id", "PrincipalRow", "Request"]  # as well as the rows below
 
@@ -259,7 +259,10 @@ class Chunk(Base):
     """Where the bytes of a chunk are. A row that is not quarantined means that they are usable."""
 
     __tablename__ = "chunk"
-    __table_args__ = (UniqueConstraint("entity_id", "digest"),)
+    __table_args__ = (
+        UniqueConstraint("entity_id", "digest"),
+        Index("ix_chunk_quarantined", "quarantined_at", **QUARANTINED),
+    )
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
     entity_id: Mapped[int] = mapped_column(ForeignKey("entity.id"))
     digest: Mapped[bytes] = mapped_column(LargeBinary(32))
@@ -270,7 +273,12 @@ class Chunk(Base):
 
 
 class File(Base):
-    """The chunks of one distinct content in an entity; its digest is made by the server."""
+    """The chunks of one distinct content in an entity; its digest is made by the server.
+
+    `next_chunk` is the index of the first chunk that has no row yet, while a
+    large file is stored in several transactions; NULL once it is whole. Only
+    whole files are found by their digest.
+    """
 
     __tablename__ = "file"
     __table_args__ = (UniqueConstraint("entity_id", "digest"),)
@@ -278,6 +286,7 @@ class File(Base):
     entity_id: Mapped[int] = mapped_column(ForeignKey("entity.id"))
     digest: Mapped[bytes] = mapped_column(LargeBinary(32))
     size: Mapped[int] = mapped_column(BigInteger)
+    next_chunk: Mapped[int | None] = mapped_column(Integer)
 
 
 class FileChunk(Base):
@@ -303,6 +312,30 @@ class VersionFile(Base):
     sha256: Mapped[str] = mapped_column(String(64), default="")
     uri: Mapped[str | None] = mapped_column(Text)
     tag: Mapped[str] = mapped_column(Text, default="")
+
+
+class StagedEntry(Base):
+    """An entry of a large manifest whose commit has not come to its last transaction yet.
+
+    As a pin keeps a chunk, the foreign key keeps the file while the upload is open.
+    """
+
+    __tablename__ = "staged_entry"
+    upload_id: Mapped[str] = mapped_column(ForeignKey("upload.id", ondelete="CASCADE"), primary_key=True)
+    commit_id: Mapped[str] = mapped_column(Id, primary_key=True)  # one call of CommitModelArtifact
+    path: Mapped[bytes] = mapped_column(LargeBinary(1024), primary_key=True)
+    file_id: Mapped[int | None] = mapped_column(ForeignKey("file.id"), index=True)
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64), default="")
+    uri: Mapped[str | None] = mapped_column(Text)
+    tag: Mapped[str] = mapped_column(Text, default="")
+
+
+class ManifestRemoval(Base):
+    """A deleted version whose entries are still to be removed, in short transactions."""
+
+    __tablename__ = "manifest_removal"
+    version_id: Mapped[str] = mapped_column(ForeignKey("artifact_version.id"), primary_key=True)
 
 
 class Upload(Base):

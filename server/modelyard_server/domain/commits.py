@@ -1,5 +1,7 @@
 """The commit: chunks that an upload holds become a version, in one transaction.
 
+Of a large manifest, `staging` stores files and entries ahead in short ones.
+
 Lock order: request, upload, files, project, artifact; the project's event
 counter last. Two that log the same content at once end with one version, and
 any number that log different content to one name get numbers without a gap.
@@ -7,7 +9,7 @@ any number that log different content to one name get numbers without a gap.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -30,6 +32,7 @@ from modelyard_server.domain import (
     manifest_rows,
     owners,
     producers,
+    staging,
     uploads,
     versions,
 )
@@ -95,16 +98,25 @@ def commit(
     draft: VersionDraft,
     manifest: Manifest,
     digest: bytes,
+    *,
+    staged: str = "",
 ) -> tuple[VersionView, bool]:
-    """The version, and whether it is new.
+    """The version, and whether it is new. `staged` is the id under which the entries wait, if they do.
 
     Raises UploadExpired, ChunksMissing, TypeMismatch, InvalidField, NotAllowed.
     """
     upload = uploads.find(session, principal, upload_id, lock=True)
     _check_entity(session, principal, upload, draft)
-    file_ids = manifest_rows.store_files(session, upload, manifest)
-    version, created = _make(session, principal, draft, manifest, digest, file_ids)
-    session.delete(upload)  # its pins go with it: the manifest holds the chunks now
+    file_ids = {} if staged else manifest_rows.store_files(session, upload, manifest.files.values())
+
+    def store_entries(version: ArtifactVersion) -> None:
+        if staged:
+            staging.take(session, upload.id, staged, version, len(manifest))
+        else:
+            manifest_rows.store_entries(session, version, manifest, file_ids)
+
+    version, created = _make(session, principal, draft, manifest, digest, store_entries)
+    uploads.end(session, upload)  # its pins go with it: the manifest holds the chunks now
     return version, created
 
 
@@ -119,7 +131,11 @@ def commit_known(
     file_ids = manifest_rows.find_files(session, owner.id, manifest)
     if file_ids is None:
         return None
-    return _make(session, principal, draft, manifest, digest, file_ids)
+
+    def store_entries(version: ArtifactVersion) -> None:
+        manifest_rows.store_entries(session, version, manifest, file_ids)
+
+    return _make(session, principal, draft, manifest, digest, store_entries)
 
 
 def _make(
@@ -128,7 +144,7 @@ def _make(
     draft: VersionDraft,
     manifest: Manifest,
     digest: bytes,
-    file_ids: Mapping[bytes, int],
+    store_entries: Callable[[ArtifactVersion], None],
 ) -> tuple[VersionView, bool]:
     """The last part of every commit of a manifest whose files are rows by now."""
     project = owners.ensure_project(session, principal, draft.entity, draft.project)
@@ -141,7 +157,7 @@ def _make(
     created = version is None
     if version is None:
         version = _new_version(session, principal, project, artifact, draft, manifest, digest, run_id)
-        manifest_rows.store_entries(session, version, manifest, file_ids)
+        store_entries(version)
         _record_created(session, principal, artifact, version, run_id)
     else:
         _take_over(session, principal, artifact, version, draft)

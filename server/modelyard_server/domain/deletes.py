@@ -11,10 +11,10 @@ from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from modelyard import errors
-from modelyard_server.db import attributes
+from modelyard_server.db import attributes, bounded
 from modelyard_server.db.engine import now
-from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, VersionFile
-from modelyard_server.db.upserts import batches
+from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, ManifestRemoval, VersionFile
+from modelyard_server.db.upserts import batches, insert_missing
 from modelyard_server.domain import aliases, catalog, events, expiry, owners, registry
 from modelyard_server.domain.homes import homes
 from modelyard_server.domain.principals import SERVER, Principal
@@ -186,9 +186,28 @@ def _delete(
         )
 
 
+def remove_manifests(session: Session) -> int:
+    """Deletes entries of deleted versions, as many as one transaction should; 50 when there may be more."""
+    waiting = select(ManifestRemoval).order_by(ManifestRemoval.version_id).limit(SWEEP_BATCH)
+    found = session.scalars(waiting.with_for_update(skip_locked=True)).all()
+    room = bounded.ROWS
+    for removal in found:
+        own = VersionFile.version_id == removal.version_id
+        room -= bounded.delete_some(session, VersionFile, own, limit=room)
+        if room == 0:
+            return SWEEP_BATCH
+        session.delete(removal)
+    return len(found)
+
+
 def _bury(session: Session, versions: Sequence[ArtifactVersion]) -> None:
+    # Nobody reads the entries of a deleted version: where there are many, the sweep deletes them.
+    large = sum(version.file_count for version in versions) > bounded.ROWS
     for batch in batches([version.id for version in versions]):
-        session.execute(delete(VersionFile).where(VersionFile.version_id.in_(batch)))
+        if large:
+            insert_missing(session, ManifestRemoval, [{"version_id": id_} for id_ in sorted(batch)])
+        else:
+            session.execute(delete(VersionFile).where(VersionFile.version_id.in_(batch)))
         session.execute(
             update(ArtifactVersion)
             .where(ArtifactVersion.id.in_(batch))

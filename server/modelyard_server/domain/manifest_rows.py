@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
 
@@ -10,7 +10,9 @@ from sqlalchemy import Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors
-from modelyard_server.db.tables import ArtifactVersion, Chunk, File, FileChunk, Upload, VersionFile
+from modelyard.chunking import Chunk
+from modelyard_server.db import tables
+from modelyard_server.db.tables import ArtifactVersion, File, FileChunk, Upload, VersionFile
 from modelyard_server.db.upserts import batches, inserting_missing
 from modelyard_server.domain import expiry, owners, uploads, versions
 from modelyard_server.domain.homes import homes
@@ -21,31 +23,37 @@ from modelyard_server.domain.uploads import Stored
 # Built once: making a statement takes longer than running it.
 _FILES = (
     select(File.digest, File.id, File.size)
-    .where(File.entity_id == bindparam("entity"), File.digest.in_(bindparam("digests", expanding=True)))
+    .where(
+        File.entity_id == bindparam("entity"),
+        File.digest.in_(bindparam("digests", expanding=True)),
+        File.next_chunk.is_(None),
+    )
     .order_by(File.digest)
     .with_for_update(read=True, key_share=True)
 )
+_DAMAGE = select(tables.Chunk.id).where(tables.Chunk.quarantined_at.is_not(None)).limit(1)
+"""Answered by an index that is empty as long as nothing is damaged."""
 _QUARANTINED = (
     select(FileChunk.file_id)
-    .join(Chunk, Chunk.id == FileChunk.chunk_id)
-    .where(Chunk.quarantined_at.is_not(None))
+    .join(tables.Chunk, tables.Chunk.id == FileChunk.chunk_id)
+    .where(tables.Chunk.quarantined_at.is_not(None))
     .limit(1)
 )
 _DAMAGED = _QUARANTINED.where(FileChunk.file_id.in_(bindparam("files", expanding=True)))
 _DAMAGED_VERSION = _QUARANTINED.join(VersionFile, VersionFile.file_id == FileChunk.file_id).where(
     VersionFile.version_id == bindparam("version")
 )
-_ADD_CHUNKS = cast(Table, FileChunk.__table__).insert()
+ADD_CHUNKS = cast(Table, FileChunk.__table__).insert()
 _ADD_ENTRIES = cast(Table, VersionFile.__table__).insert()
+ENTRY_COLUMNS = ("path", "file_id", "size", "sha256", "uri", "tag")
 _CHUNKS_AT_ONCE = 5_000
 """Rows of one statement: a version may have millions of chunks."""
 
 
-def store_files(session: Session, upload: Upload, manifest: Manifest) -> dict[bytes, int]:
-    """The ids of the manifest's files by digest; those the entity does not have yet are stored."""
-    stored = uploads.held(session, upload)
-    _check_held(manifest, stored)
-    distinct = {draft.digest: draft for draft in manifest.files.values()}
+def store_files(session: Session, upload: Upload, drafts: Iterable[FileDraft]) -> dict[bytes, int]:
+    """The ids of files by digest; those the entity does not have yet are stored. Raises ChunksMissing."""
+    distinct = {draft.digest: draft for draft in drafts}
+    stored = held(session, upload, [(draft, draft.chunks()) for draft in distinct.values()])
     ordered = sorted(distinct)
     rows = [
         {"entity_id": upload.entity_id, "digest": digest, "size": distinct[digest].size} for digest in ordered
@@ -55,9 +63,11 @@ def store_files(session: Session, upload: Upload, manifest: Manifest) -> dict[by
         # Of two that store the same file at once, the one whose row it becomes also stores its chunks.
         adding = inserting_missing(session, File, File.digest, File.id)
         new = dict(session.execute(adding, rows).all())
-    chunk_rows = _chunk_rows(((file_id, distinct[digest]) for digest, file_id in new.items()), stored)
+    chunk_rows = (
+        row for digest, file_id in new.items() for row in chunk_rows_of(file_id, distinct[digest], stored)
+    )
     while part := list(islice(chunk_rows, _CHUNKS_AT_ONCE)):
-        session.execute(_ADD_CHUNKS, part)
+        session.execute(ADD_CHUNKS, part)
     known = dict(new)
     for digests in batches([digest for digest in ordered if digest not in new]):
         found = session.execute(_FILES, {"entity": upload.entity_id, "digests": digests})
@@ -80,9 +90,8 @@ def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[byt
             found[digest], sizes[digest] = file_id, size
     if len(found) < len(wanted):
         return None
-    for files in batches(sorted(found.values())):
-        if session.execute(_DAMAGED, {"files": files}).first() is not None:
-            return None
+    if any_damaged(session, sorted(found.values())):
+        return None
     for kept in manifest.kept.values():
         if kept.size != sizes[kept.digest]:
             raise errors.InvalidField.of(
@@ -91,38 +100,64 @@ def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[byt
     return found
 
 
+def any_damaged(session: Session, file_ids: Sequence[int]) -> bool:
+    """Whether some of the files' chunks are known to be unusable."""
+    if session.execute(_DAMAGE).first() is None:
+        return False
+    return any(session.execute(_DAMAGED, {"files": batch}).first() is not None for batch in batches(file_ids))
+
+
 def is_damaged(session: Session, version_id: str) -> bool:
     """Whether some of a version's chunks are known to be unusable."""
+    if session.execute(_DAMAGE).first() is None:
+        return False
     return session.execute(_DAMAGED_VERSION, {"version": version_id}).first() is not None
 
 
-def _chunk_rows(
-    files: Iterable[tuple[int, FileDraft]], stored: Mapping[bytes, Stored]
+def chunk_rows_of(
+    file_id: int,
+    draft: FileDraft,
+    stored: Mapping[bytes, Stored],
+    first: int = 0,
+    end: int | None = None,
+    start: int = 0,
 ) -> Iterator[dict[str, int]]:
-    for file_id, draft in files:
-        start = 0
-        for index, chunk in enumerate(draft.chunks()):
-            yield {"file_id": file_id, "idx": index, "chunk_id": stored[chunk.digest].id, "start": start}
-            start += chunk.size
+    """The rows of a file's chunks from `first`, which begins at the byte `start`, to before `end`."""
+    for index, chunk in enumerate(draft.chunks(first, end), first):
+        yield {"file_id": file_id, "idx": index, "chunk_id": stored[chunk.digest].id, "start": start}
+        start += chunk.size
 
 
-def _check_held(manifest: Manifest, stored: Mapping[bytes, Stored]) -> None:
-    absent = set()
-    for draft in manifest.files.values():
-        for chunk in draft.chunks():
-            found = stored.get(chunk.digest)
-            if found is None:
-                absent.add(chunk.digest)
-            elif found.size != chunk.size:
-                raise errors.InvalidField.of(
-                    "entries.chunks",
-                    f"{draft.path!r} says {chunk.size} bytes of a chunk that has {found.size}",
-                )
+def held(
+    session: Session, upload: Upload, named: Iterable[tuple[FileDraft, Iterable[Chunk]]]
+) -> dict[bytes, Stored]:
+    """The chunks of these files as the upload holds them, by digest.
+
+    Raises ChunksMissing where it does not hold them all, InvalidField for another size.
+    """
+    wanted: dict[bytes, tuple[FileDraft, int]] = {}
+    for draft, chunks in named:
+        for chunk in chunks:
+            known = wanted.setdefault(chunk.digest, (draft, chunk.size))
+            if known[1] != chunk.size:
+                raise _other_size(draft, chunk.size, known[1])
+    stored = uploads.held(session, upload, wanted)
+    for digest, (draft, size) in wanted.items():
+        if digest in stored and stored[digest].size != size:
+            raise _other_size(draft, size, stored[digest].size)
+    absent = wanted.keys() - stored.keys()
     if absent:
         raise errors.ChunksMissing(
             f"the upload does not hold {len(absent)} of the chunks; ask FindMissingChunks and send them",
             metadata={"count": str(len(absent)), "first": min(absent).hex()},
         )
+    return stored
+
+
+def _other_size(draft: FileDraft, said: int, has: int) -> errors.InvalidField:
+    return errors.InvalidField.of(
+        "entries.chunks", f"{draft.path!r} says {said} bytes of a chunk that has {has}"
+    )
 
 
 def store_entries(
@@ -133,32 +168,24 @@ def store_entries(
         *((draft, file_ids[draft.digest]) for draft in manifest.files.values()),
         *((kept, kept.file_id or file_ids[kept.digest]) for kept in manifest.kept.values()),
     ]
-    rows: list[dict[str, Any]] = [
-        {
-            "version_id": version.id,
-            "path": file.path.encode(),
-            "file_id": file_id,
-            "size": file.size,
-            "sha256": file.sha256,
-            "uri": None,
-            "tag": "",
-        }
-        for file, file_id in files
-    ]
-    rows += [
-        {
-            "version_id": version.id,
-            "path": reference.path.encode(),
-            "file_id": None,
-            "size": reference.size,
-            "sha256": "",
-            "uri": reference.uri,
-            "tag": reference.tag,
-        }
-        for reference in manifest.references.values()
-    ]
+    rows = [row_of_file(file, file_id) for file, file_id in files]
+    rows += [row_of_reference(reference) for reference in manifest.references.values()]
+    for row in rows:
+        row["version_id"] = version.id
     if rows:
         session.execute(_ADD_ENTRIES, sorted(rows, key=lambda row: row["path"]))
+
+
+def row_of_file(file: FileDraft | KeptFile, file_id: int) -> dict[str, Any]:
+    """An entry that is a file, without whose it is."""
+    values = (file.path.encode(), file_id, file.size, file.sha256, None, "")
+    return dict(zip(ENTRY_COLUMNS, values, strict=True))
+
+
+def row_of_reference(reference: ReferenceDraft) -> dict[str, Any]:
+    """An entry that is a reference, without whose it is."""
+    values = (reference.path.encode(), None, reference.size, "", reference.uri, reference.tag)
+    return dict(zip(ENTRY_COLUMNS, values, strict=True))
 
 
 def base_entries(

@@ -14,13 +14,26 @@ from modelyard import errors, refs
 from modelyard.chunking import Chunk, Entry, version_digest
 from modelyard_server.domain import uploads
 from modelyard_server.domain.owners import field as named
+from modelyard_server.settings import MAX_VERSION_CHUNKS, MAX_VERSION_FILES, MAX_VERSION_GIB
 
-ENTRY_LIMIT = 200_000
 SIZE_LIMIT = 1 << 62
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass
+@dataclass(frozen=True)
+class Limits:
+    """What one version may have at most: the server's options `--max-version-…`.
+
+    `chunks` counts each time that an entry names a chunk; `size` is in bytes, of
+    all files, which may name the same chunk many times.
+    """
+
+    files: int = MAX_VERSION_FILES
+    chunks: int = MAX_VERSION_CHUNKS
+    size: int = MAX_VERSION_GIB << 30
+
+
+@dataclass(slots=True)
 class FileDraft:
     """A file of a manifest. Chunks are kept packed: a file of 100 GB has 200,000 of them."""
 
@@ -46,10 +59,10 @@ class FileDraft:
         """The file digest, made from the chunks."""
         return bytes(self._hash.digest())
 
-    def chunks(self) -> Iterator[Chunk]:
-        """The chunks, in order."""
-        for index, size in enumerate(self.sizes):
-            yield Chunk(bytes(self.digests[index * 32 : index * 32 + 32]), size)
+    def chunks(self, first: int = 0, end: int | None = None) -> Iterator[Chunk]:
+        """The chunks from `first` to before `end`, in order; all without."""
+        for index in range(first, len(self.sizes) if end is None else end):
+            yield Chunk(bytes(self.digests[index * 32 : index * 32 + 32]), self.sizes[index])
 
 
 @dataclass(frozen=True)
@@ -73,12 +86,16 @@ class KeptFile(NamedTuple):
 
 
 class Manifest:
-    """The entries of a version that is about to be. Every method raises InvalidField."""
+    """The entries of a version that is about to be. Every method raises InvalidField, QuotaExceeded."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = Limits()) -> None:
         self.files: dict[str, FileDraft] = {}
         self.references: dict[str, ReferenceDraft] = {}
         self.kept: dict[str, KeptFile] = {}
+        self.chunk_count = 0
+        """Times that a file to be stored names a chunk."""
+        self._limits = limits
+        self._file_bytes = 0
         self._count = 0
         self._last: FileDraft | None = None
 
@@ -97,9 +114,8 @@ class Manifest:
         stated = parse_digest(f"{where}.digest", digest) if digest else None
         if sha256:
             parse_digest(f"{where}.sha256", sha256)
-        uploads.check_chunks(chunks, f"{where}.chunks")
         self._last = FileDraft(path, size, stated, sha256)
-        self._last.extend(chunks)
+        self._extend(where, self._last, chunks)
         self.files[path] = self._last
 
     def add_known(self, path: str, *, size: int, digest: str, sha256: str = "") -> None:
@@ -110,6 +126,7 @@ class Manifest:
         raw = parse_digest(f"{where}.digest", digest)
         if sha256:
             parse_digest(f"{where}.sha256", sha256)
+        self._count_bytes(f"{where}.size", size)
         self.kept[path] = KeptFile(path, size, raw, sha256, None)
 
     def add_reference(self, path: str, uri: str, tag: str, size: int) -> None:
@@ -131,8 +148,7 @@ class Manifest:
         where = f"entries[{self._count}]"
         if self._last is None or self._last.path != path:
             raise errors.InvalidField.of(f"{where}.continued", "the entry before is not a file of this path")
-        uploads.check_chunks(chunks, f"{where}.chunks")
-        self._last.extend(chunks)
+        self._extend(where, self._last, chunks)
 
     def build_on(self, base: Mapping[str, KeptFile | ReferenceDraft], removed: Sequence[str]) -> None:
         """Takes over what a base version has, but for the removed paths and those that are given here."""
@@ -147,6 +163,7 @@ class Manifest:
                 continue
             self._count_one()
             if isinstance(entry, KeptFile):
+                self._count_bytes("header.base_version_id", entry.size)
                 self.kept[path] = entry
             else:
                 self.references[path] = entry
@@ -163,6 +180,8 @@ class Manifest:
                 raise errors.InvalidField.of(
                     "entries.digest", f"{draft.path!r} does not have the digest stated for it"
                 )
+        if self.total_size > SIZE_LIMIT:
+            raise errors.InvalidField.of("entries.size", "all sizes together are more than 2^62 bytes")
         self._refuse_files_that_are_folders()
         digest = self.digest()
         if stated not in (None, digest):
@@ -176,7 +195,7 @@ class Manifest:
     @property
     def total_size(self) -> int:
         """Bytes of all files, and of the references whose size is known."""
-        return sum(entry.size or 0 for entry in self._entries())
+        return self._file_bytes + sum(entry.size or 0 for entry in self.references.values())
 
     def __len__(self) -> int:
         return self._count
@@ -190,9 +209,24 @@ class Manifest:
         return where
 
     def _count_one(self) -> None:
-        if self._count >= ENTRY_LIMIT:
-            raise errors.QuotaExceeded(f"a version has at most {ENTRY_LIMIT:,} entries")
+        if self._count >= self._limits.files:
+            raise _beyond("entries", f"a version has at most {self._limits.files:,} entries", "files")
         self._count += 1
+
+    def _extend(self, where: str, draft: FileDraft, chunks: Sequence[Chunk]) -> None:
+        uploads.check_chunks(chunks, f"{where}.chunks")
+        self.chunk_count += len(chunks)
+        if self.chunk_count > self._limits.chunks:
+            most = f"the files of a version name at most {self._limits.chunks:,} chunks"
+            raise _beyond(f"{where}.chunks", most, "chunks")
+        self._count_bytes(f"{where}.chunks", sum(chunk.size for chunk in chunks))
+        draft.extend(chunks)
+
+    def _count_bytes(self, field: str, size: int) -> None:
+        self._file_bytes += size
+        if self._file_bytes > self._limits.size:
+            most = f"the files of a version have at most {self._limits.size:,} bytes"
+            raise _beyond(field, most, "gib")
 
     def _entries(self) -> Iterator[Entry]:
         for draft in self.files.values():
@@ -212,6 +246,11 @@ class Manifest:
                         "entries.path", f"{path[:slash]!r} is both a file and a folder"
                     )
                 slash = path.rfind("/", 0, slash)
+
+
+def _beyond(field: str, most: str, option: str) -> errors.QuotaExceeded:
+    advice = f"make several versions of it, or have the server started with a higher --max-version-{option}"
+    return errors.QuotaExceeded.of(field, f"{most}; {advice}")
 
 
 def _check_size(where: str, size: int) -> None:

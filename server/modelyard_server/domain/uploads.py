@@ -11,15 +11,15 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
-from sqlalchemy import Table, bindparam, func, select
+from sqlalchemy import Table, bindparam, func, select, union_all
 from sqlalchemy.orm import Session
 
 from modelyard import errors, refs
 from modelyard.chunking import MAXIMUM_BYTES, Chunk
-from modelyard_server.db import tables
+from modelyard_server.db import bounded, tables
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
-from modelyard_server.db.tables import Entity, Pack, Pin, Upload
+from modelyard_server.db.tables import Entity, Pack, Pin, StagedEntry, Upload
 from modelyard_server.db.upserts import batches, insert, insert_missing
 from modelyard_server.domain import access, owners
 from modelyard_server.domain.principals import Principal
@@ -28,8 +28,16 @@ from modelyard_server.packs.pack import PackedChunk
 LIFETIME = 24 * 3600 * 1_000_000
 """Microseconds an upload lives after the last thing acknowledged to it."""
 
+EMPTY_LIFETIME = 3600 * 1_000_000
+"""Microseconds an upload lives after its last call while it holds no chunk: there is nothing to resume."""
+
+IDLE = 3600 * 1_000_000
+"""Microseconds without a call after which an upload makes room for a new one, where it has to."""
+
 OPEN_LIMIT = 10_000
 """Open uploads of one principal."""
+
+SWEEP_BATCH = 100
 
 CHUNKS_PER_CALL = 10_000
 
@@ -47,17 +55,30 @@ _OWN = (
 _OWN_LOCKED = _OWN.with_for_update(of=Upload)
 _SHARED = _UPLOAD.with_for_update(read=True, key_share=True)
 _PROLONG = _U.update().where(_U.c.id == bindparam("of")).values(expires_at=bindparam("until"))
-_REMOVE = _U.delete().where(_U.c.id == bindparam("of"))
 _BEGIN = _P.insert()
 _PUBLISH = (
     _P.update()
     .where(_P.c.id == bindparam("of"), _P.c.state == "writing")
     .values(state="live", size=bindparam("new_size"), changed_at=bindparam("time"))
 )
+_BEYOND = [
+    select(table.upload_id)
+    .where(table.upload_id == bindparam("upload"))
+    .offset(bounded.ROWS)
+    .limit(1)
+    .subquery()
+    for table in (Pin, StagedEntry)
+]
+_MUCH = union_all(*(select(rows) for rows in _BEYOND))
+"""Whether an upload holds more than one transaction should delete."""
 _USABLE = select(tables.Chunk.digest, tables.Chunk.id, tables.Chunk.size).where(
     tables.Chunk.quarantined_at.is_(None)
 )
-_HELD = _USABLE.join(Pin, Pin.chunk_id == tables.Chunk.id).where(Pin.upload_id == bindparam("upload"))
+_HELD = _USABLE.join(Pin, Pin.chunk_id == tables.Chunk.id).where(
+    Pin.upload_id == bindparam("upload"),
+    tables.Chunk.entity_id == bindparam("entity"),
+    tables.Chunk.digest.in_(bindparam("digests", expanding=True)),
+)
 _PRESENT = (
     _USABLE.where(
         tables.Chunk.entity_id == bindparam("entity"),
@@ -76,21 +97,21 @@ class Stored(NamedTuple):
 
 
 def create(session: Session, principal: Principal, entity: str, project: str) -> Upload:
-    """A new upload. Raises QuotaExceeded when the principal has too many open."""
+    """A new upload. Raises QuotaExceeded when the principal has too many open, none of them idle."""
     owner = owners.ensure_entity(session, principal, entity)
     project = project or refs.DEFAULT_PROJECT
     owners.field("project", refs.check_owner, project, "project")
     time = now(session)
     open_now = session.scalar(_OPEN, {"principal": principal.id, "now": time})
     if (open_now or 0) >= OPEN_LIMIT:
-        raise errors.QuotaExceeded(f"{principal.name} has {OPEN_LIMIT} open uploads; commit or delete some")
+        _end_idle(session, principal, time)
     upload = Upload(
         id=new_id(),
         entity_id=owner.id,
         project=project,
         principal_id=principal.id,
         created_at=time,
-        expires_at=time + LIFETIME,
+        expires_at=time + EMPTY_LIFETIME,
     )
     session.add(upload)
     session.flush()
@@ -107,9 +128,39 @@ def find(session: Session, principal: Principal, upload_id: str, *, lock: bool =
 
 def remove(session: Session, principal: Principal, upload_id: str) -> None:
     """Gives an upload up; one that has ended already is fine."""
-    upload = _own(session, principal, upload_id)
+    upload = _own(session, principal, upload_id, lock=True)
     if upload is not None:
-        session.execute(_REMOVE, {"of": upload.id})
+        end(session, upload)
+
+
+def end(session: Session, upload: Upload) -> None:
+    """Ends an upload. What it holds goes with it; where that is much, little by little with the sweep."""
+    if session.execute(_MUCH, {"upload": upload.id}).first() is None:
+        session.delete(upload)
+    else:
+        upload.expires_at = 0
+
+
+def clear_ended(session: Session) -> int:
+    """Deletes uploads that have ended or expired with what they hold, as much as one transaction should.
+
+    100 when there may be more to do.
+    """
+    ended = select(Upload).where(Upload.expires_at <= now(session)).order_by(Upload.expires_at)
+    found = session.scalars(ended.limit(SWEEP_BATCH).with_for_update(skip_locked=True)).all()
+    room = bounded.ROWS
+    for upload in found:
+        for table in (Pin, StagedEntry):
+            room -= bounded.delete_some(session, table, table.upload_id == upload.id, limit=room)
+            if room == 0:
+                return SWEEP_BATCH
+        session.delete(upload)
+    return len(found)
+
+
+def prolong(session: Session, upload: Upload) -> None:
+    """Notes that somebody works at an upload that holds chunks."""
+    upload.expires_at = now(session) + LIFETIME
 
 
 def missing(session: Session, principal: Principal, upload_id: str, chunks: Sequence[Chunk]) -> list[int]:
@@ -126,8 +177,7 @@ def missing(session: Session, principal: Principal, upload_id: str, chunks: Sequ
                 f"chunks[{index}].size", f"the chunk with this digest has {stored.size} bytes"
             )
     pin(session, upload, (stored.id for stored in present.values()))
-    if present:
-        upload.expires_at = now(session) + LIFETIME
+    upload.expires_at = max(upload.expires_at, now(session) + (LIFETIME if present else EMPTY_LIFETIME))
     return [index for index, chunk in enumerate(chunks) if chunk.digest not in present]
 
 
@@ -137,10 +187,13 @@ def pin(session: Session, upload: Upload, chunk_ids: Iterable[int]) -> None:
     insert_missing(session, Pin, rows)
 
 
-def held(session: Session, upload: Upload) -> dict[bytes, Stored]:
-    """The usable chunks that an upload holds, by digest."""
-    rows = session.execute(_HELD, {"upload": upload.id})
-    return {digest: Stored(id_, size) for digest, id_, size in rows}
+def held(session: Session, upload: Upload, digests: Iterable[bytes]) -> dict[bytes, Stored]:
+    """Those of the chunks that are usable and that the upload holds, by digest."""
+    found: dict[bytes, Stored] = {}
+    for batch in batches(sorted(digests)):
+        rows = session.execute(_HELD, {"upload": upload.id, "entity": upload.entity_id, "digests": batch})
+        found |= {digest: Stored(id_, size) for digest, id_, size in rows}
+    return found
 
 
 def begin_pack(session: Session, upload_id: str) -> str:
@@ -211,6 +264,23 @@ def _open(session: Session, upload_id: str, upload: Upload | None) -> Upload:
             f"upload {upload_id} has ended or expired", metadata={"upload_id": upload_id}
         )
     return upload
+
+
+def _end_idle(session: Session, principal: Principal, time: int) -> None:
+    """Ends the principal's upload that has been idle for longest. Raises QuotaExceeded where none is."""
+    own = select(Upload).where(
+        Upload.principal_id == principal.id,
+        Upload.expires_at > time,
+        Upload.created_at <= time - IDLE,
+        Upload.expires_at <= time + LIFETIME - IDLE,
+    )
+    idle = session.scalar(own.order_by(Upload.expires_at).limit(1).with_for_update(skip_locked=True))
+    if idle is None:
+        raise errors.QuotaExceeded(
+            f"{principal.name} has {OPEN_LIMIT:,} open uploads, all of them used within the last hour: "
+            "commit them, end those not needed with DeleteUpload, or wait until one is idle for an hour"
+        )
+    end(session, idle)
 
 
 def _insert_chunks(session: Session, entity_id: int, pack_id: str, chunks: Sequence[PackedChunk]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 
+from modelyard_server.domain.manifests import Limits
 from modelyard_server.packs.store import PackStore
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.commits import CommitMethods
@@ -24,6 +25,7 @@ class ModelArtifactServicer(CommitMethods, DownloadMethods, ModelArtifactMethods
         reading: Executor,
         streams: StreamLimits,
         memory: Memory,
+        limits: Limits,
     ) -> None:
-        CommitMethods.__init__(self, writer, hashing, streams, memory.windows)
+        CommitMethods.__init__(self, writer, hashing, streams, memory.windows, limits)
         DownloadMethods.__init__(self, store, reading, streams.download, memory.read_ahead)

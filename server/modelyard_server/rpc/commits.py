@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
@@ -16,35 +17,47 @@ from modelyard import errors
 from modelyard.chunking import Chunk
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server import failpoints
-from modelyard_server.domain import commits, manifest_rows, requests, uploads
+from modelyard_server.db.bounded import ROWS
+from modelyard_server.db.ids import new_id
+from modelyard_server.domain import commits, manifest_rows, requests, staging, uploads
 from modelyard_server.domain.commits import VersionDraft
-from modelyard_server.domain.manifests import KeptFile, Manifest, ReferenceDraft, parse_digest
+from modelyard_server.domain.manifests import KeptFile, Limits, Manifest, ReferenceDraft, parse_digest
 from modelyard_server.domain.principals import Principal
 from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc import convert
-from modelyard_server.rpc.call import Call, StreamCall
+from modelyard_server.rpc.call import Call, StreamCall, prepared_by
 from modelyard_server.rpc.convert_artifacts import version_message
 from modelyard_server.rpc.cutting import Cutter
 from modelyard_server.rpc.limits import StreamLimits
 from modelyard_server.rpc.storing import Storing
 
 R = TypeVar("R", bound=Message)
+T = TypeVar("T")
 
 COMMIT = "/modelyard.v1.ModelArtifactService/CommitModelArtifact"
 UPLOAD = "/modelyard.v1.ModelArtifactService/UploadModelArtifact"
+KNOWN_LIMIT = 10_000
+"""Entries of CommitEqualContent, whose transaction stores them all."""
+_SHORT_BYTES = 64 * 1024
 
 
 class CommitMethods:
     """The uploads of ModelArtifactService."""
 
     def __init__(
-        self, writer: PackWriter, pool: Executor, streams: StreamLimits, windows: ByteBudget
+        self,
+        writer: PackWriter,
+        pool: Executor,
+        streams: StreamLimits,
+        windows: ByteBudget,
+        limits: Limits,
     ) -> None:
         self._writer = writer
         self._hashing = pool
         self._streams = streams
         self._windows = windows
+        self._limits = limits
 
     async def CommitModelArtifact(
         self, stream: AsyncIterator[pb.CommitModelArtifactRequest], call: StreamCall
@@ -55,27 +68,26 @@ class CommitMethods:
             raise errors.InvalidField.of("header", "the first message must have it")
         upload_id = uploads.parse_id("upload_id", first.upload_id)
         draft = _draft(first.header)
-        manifest = Manifest()
-        _add_entries(manifest, first)
+        manifest = Manifest(self._limits)
+        await self._add(manifest, first)
         async for message in stream:
             if message.upload_id or message.HasField("header"):
                 raise errors.InvalidField.of("header", "belongs into the first message only")
-            _add_entries(manifest, message)
+            await self._add(manifest, message)
         return await self._commit(
             call, COMMIT, first.header, upload_id, draft, manifest, pb.CommitModelArtifactResponse
         )
 
+    @prepared_by(lambda methods, request: methods._known_content(request))
     def CommitEqualContent(
         self, request: pb.CommitEqualContentRequest, call: Call
     ) -> pb.CommitEqualContentResponse:
-        draft = _draft(request.header)
-        if not request.entries:
+        known: _KnownContent = call.prepared
+        draft = known.draft
+        if known.manifest is None:
             found = commits.commit_equal(call.session, call.principal, draft)
             return pb.CommitEqualContentResponse(version=version_message(found))
-        manifest = _known(request, draft)
-        done = commits.commit_known(
-            call.session, call.principal, draft, manifest, manifest.finish(draft.digest)
-        )
+        done = commits.commit_known(call.session, call.principal, draft, known.manifest, known.digest)
         if done is not None:
             version, created = done
             return pb.CommitEqualContentResponse(version=version_message(version), created=created)
@@ -102,7 +114,8 @@ class CommitMethods:
         upload_id, entity_id = await call.write(open_upload)
         try:
             storing = Storing(call, self._writer, upload_id, entity_id)
-            manifest = await Cutter(storing, self._hashing, self._windows).consume(first, stream)
+            cutter = Cutter(storing, self._hashing, self._windows, self._limits)
+            manifest = await cutter.consume(first, stream)
             return await self._commit(
                 call, UPLOAD, header, upload_id, draft, manifest, pb.UploadModelArtifactResponse
             )
@@ -120,12 +133,15 @@ class CommitMethods:
         response: Callable[..., R],
     ) -> R:
         """Commits, or gives back the reply of the same request before."""
-        given = manifest.digest() if draft.base_version_id else manifest.finish(draft.digest)
+        given = await self._in_thread(
+            manifest, manifest.digest if draft.base_version_id else lambda: manifest.finish(draft.digest)
+        )
         content = hashlib.sha256(header.SerializeToString(deterministic=True) + given).digest()
         request = _Request(call.principal, method, header.request_id, content)
         whole: bytes | None = given
         if draft.base_version_id:
             whole = await self._on_base(call, request, draft, manifest)
+        staged = await self._stage(call, request, upload_id, draft, manifest) if whole is not None else ""
 
         def rule(session: Session) -> R:
             stored = request.begin(session)
@@ -135,15 +151,75 @@ class CommitMethods:
                 return reply
             if whole is None:
                 raise errors.RetryTransaction("the reply of this request has just gone; repeat the call")
-            version, created = commits.commit(session, call.principal, upload_id, draft, manifest, whole)
+            version, created = commits.commit(
+                session, call.principal, upload_id, draft, manifest, whole, staged=staged
+            )
             reply = response(version=version_message(version), created=created)
             request.finish(session, reply.SerializeToString())
             return reply
 
         failpoints.hit("commit.before")
-        reply = await call.write(rule)
+        try:
+            reply = await call.write(rule)
+        except errors.CommError:
+            if staged:
+                await _until_done(call, lambda session: staging.drop(session, upload_id, staged) < ROWS)
+            raise
         failpoints.hit("commit.after")
         return reply
+
+    async def _stage(
+        self, call: StreamCall, request: _Request, upload_id: str, draft: VersionDraft, manifest: Manifest
+    ) -> str:
+        """Stores a large manifest ahead of its commit, and returns the id under which its entries wait.
+
+        Empty for a small one, which the commit stores, and where the commit has to answer by itself:
+        for a request that took effect before, or an upload that has ended.
+        """
+        if not staging.is_large(manifest) or await call.read(request.stored) is not None:
+            return ""
+        staged, base = new_id(), draft.base_version_id
+        parts = await self._in_thread(manifest, lambda: list(staging.parts(manifest)))
+        try:
+            for part in parts:
+                store = functools.partial(
+                    staging.store,
+                    principal=call.principal,
+                    upload_id=upload_id,
+                    commit_id=staged,
+                    part=part,
+                    base_id=base,
+                )
+                await _until_done(call, store)
+                failpoints.hit("commit.staged")
+        except errors.UploadExpired:
+            return ""
+        return staged
+
+    async def _add(self, manifest: Manifest, message: pb.CommitModelArtifactRequest) -> None:
+        """Checks and adds the entries of a message: many of them would stop the event loop meanwhile."""
+        if message.ByteSize() < _SHORT_BYTES:
+            _add_entries(manifest, message)
+        else:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._hashing, _add_entries, manifest, message)
+
+    async def _in_thread(self, manifest: Manifest, work: Callable[[], T]) -> T:
+        """The result of work on a manifest; on a thread where it is long."""
+        if not staging.is_large(manifest):
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._hashing, work)
+
+    def _known_content(self, request: pb.CommitEqualContentRequest) -> _KnownContent:
+        draft = _draft(request.header)
+        if not request.entries:
+            return _KnownContent(draft)
+        if len(request.entries) > KNOWN_LIMIT:
+            raise errors.InvalidField.of(
+                "entries", f"at most {KNOWN_LIMIT:,}; commit larger manifests by CommitModelArtifact"
+            )
+        manifest = _known(request, draft, Manifest(self._limits))
+        return _KnownContent(draft, manifest, manifest.finish(draft.digest))
 
     async def _on_base(
         self, call: StreamCall, request: _Request, draft: VersionDraft, manifest: Manifest
@@ -167,6 +243,21 @@ class CommitMethods:
             return manifest.finish(draft.digest)
 
         return await asyncio.get_running_loop().run_in_executor(self._hashing, merge)
+
+
+async def _until_done(call: StreamCall, step: Callable[[Session], bool]) -> None:
+    """Runs a step in a transaction of its own until it says that it is done: others write in between."""
+    while not await call.write(step):
+        pass
+
+
+@dataclass(frozen=True)
+class _KnownContent:
+    """A CommitEqualContentRequest once it is checked; the manifest is None where only a digest is given."""
+
+    draft: VersionDraft
+    manifest: Manifest | None = None
+    digest: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -231,11 +322,10 @@ def _add_entries(manifest: Manifest, message: pb.CommitModelArtifactRequest) -> 
             manifest.add_file(entry.path, chunks, size=entry.size, digest=entry.digest, sha256=entry.sha256)
 
 
-def _known(request: pb.CommitEqualContentRequest, draft: VersionDraft) -> Manifest:
+def _known(request: pb.CommitEqualContentRequest, draft: VersionDraft, manifest: Manifest) -> Manifest:
     """The manifest of files that are named by their digest."""
     if draft.base_version_id:
         raise errors.InvalidField.of("header.base_version_id", "goes with CommitModelArtifact only")
-    manifest = Manifest()
     for index, entry in enumerate(request.entries):
         if entry.chunks or entry.continued:
             raise errors.InvalidField.of(f"entries[{index}].chunks", "go with CommitModelArtifact only")

@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from modelyard import chunking, errors
 from modelyard.chunking import Chunk
 from modelyard.v1 import model_artifact_pb2 as pb
-from modelyard_server.domain.manifests import Manifest
+from modelyard_server.domain.manifests import Limits, Manifest
 from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.rpc.storing import Storing
 
@@ -22,13 +22,13 @@ DATA_LIMIT = 2 << 20
 class Cutter:
     """Cuts the files of one call into chunks, stores those that are missing, and collects the manifest."""
 
-    def __init__(self, storing: Storing, pool: Executor, windows: ByteBudget) -> None:
+    def __init__(self, storing: Storing, pool: Executor, windows: ByteBudget, limits: Limits) -> None:
         self._storing = storing
         self._pool = pool
         self._windows = windows
         self._taken = 0
         """Bytes of the budget that the present window holds."""
-        self._manifest = Manifest()
+        self._manifest = Manifest(limits)
         self._path = ""
         self._chunks: list[Chunk] = []
         self._buffer = bytearray()

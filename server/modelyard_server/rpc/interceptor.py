@@ -7,6 +7,7 @@ generators `(request or requests, call)`. None of them handles errors.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
@@ -132,14 +133,15 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
         async def behave(raw: bytes, context: Any) -> bytes:
             async with self._answering(name, context, unary=True) as principal:
                 request: Message = await decoder.message(raw)
+                make = await _preparing(rule, request, principal)
                 if method is None or not method.write:
                     reply = await self._transactions.read(
-                        lambda session: _encoded(rule(request, Call(session, principal))),
+                        lambda session: _encoded(rule(request, make(session))),
                         short=method is not None and method.short,
                     )
                 else:
                     reply = await self._transactions.write(
-                        lambda session: _once(name, session, principal, request, rule)
+                        lambda session: _once(name, make(session), request, rule)
                     )
                 telemetry.SENT.add(len(reply), name)
                 return reply
@@ -204,6 +206,15 @@ def _refusing(name: str, error: Exception) -> Any:
     return grpc.stream_stream_rpc_method_handler(refuse)
 
 
+async def _preparing(rule: Behaviour, request: Message, principal: Principal) -> Callable[[Session], Call]:
+    """What makes the call in its transaction, with what the method's `prepared_by` makes of the request."""
+    prepare = getattr(rule, "prepare", None)
+    found: object = None
+    if prepare is not None:
+        found = await asyncio.to_thread(prepare, rule.__self__, request)  # type: ignore[attr-defined]
+    return lambda session: Call(session, principal, found)
+
+
 async def _refuse(record: CallRecord, context: Any, failure: Exception) -> None:
     error = failure if isinstance(failure, errors.CommError) else record.unforeseen(failure)
     answer = status.of(error)
@@ -211,16 +222,17 @@ async def _refuse(record: CallRecord, context: Any, failure: Exception) -> None:
     await context.abort(*answer)
 
 
-def _once(name: str, session: Session, principal: Principal, request: Message, rule: Behaviour) -> bytes:
+def _once(name: str, call: Call, request: Message, rule: Behaviour) -> bytes:
     """The encoded reply; for a request that took effect before, the one it got then."""
+    session, principal = call.session, call.principal
     request_id = getattr(request, "request_id", "")
     if not request_id:
-        return _encoded(rule(request, Call(session, principal)))
+        return _encoded(rule(request, call))
     content = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
     stored = requests.begin(session, principal, name, request_id, content)
     if stored is not None:
         return stored
-    reply = _encoded(rule(request, Call(session, principal)))
+    reply = _encoded(rule(request, call))
     requests.finish(session, principal, name, request_id, reply)
     return reply
 

@@ -2415,7 +2415,9 @@ type CommitModelArtifactRequest struct {
 	UploadId string `protobuf:"bytes,1,opt,name=upload_id,json=uploadId,proto3" json:"upload_id,omitempty"`
 	// Header: what the version is to be. Only in the first message.
 	Header *VersionHeader `protobuf:"bytes,2,opt,name=header,proto3" json:"header,omitempty"`
-	// Entries of the manifest, in any order; at most 200,000 in all.
+	// Entries of the manifest, in any order. A server has limits on the entries,
+	// chunks and bytes of a version, by default 500,000, 32,000,000 and 16 TiB;
+	// what goes beyond them is refused while it arrives, with QUOTA_EXCEEDED.
 	Entries       []*ManifestEntry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2535,8 +2537,8 @@ type CommitEqualContentRequest struct {
 	// Key for safe retries, at most 128 characters; header.request_id is not
 	// used. Default: none.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// The whole manifest, as many entries as fit a message of 4 MiB: references,
-	// and files by their digest, without chunks. Default: none.
+	// The whole manifest, at most 10,000 entries: references, and files by their
+	// digest, without chunks. Default: none.
 	Entries []*ManifestEntry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
 	// Where the entity does not have all of their files: opens an upload, as
 	// CreateUpload does. Default: refuse with CHUNKS_MISSING.

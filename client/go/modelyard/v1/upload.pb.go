@@ -146,7 +146,8 @@ type CreateUploadResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id of the upload.
 	UploadId string `protobuf:"bytes,1,opt,name=upload_id,json=uploadId,proto3" json:"upload_id,omitempty"`
-	// When it expires unless something is acknowledged to it before.
+	// When it expires unless it is used before: an hour after its last call while
+	// it holds no chunk, else 24 hours after the last thing acknowledged to it.
 	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1294,7 +1294,10 @@ class CommitModelArtifactRequest(_message.Message):
 
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManifestEntry]:
-        """Entries of the manifest, in any order; at most 200,000 in all."""
+        """Entries of the manifest, in any order. A server has limits on the entries,
+        chunks and bytes of a version, by default 500,000, 32,000,000 and 16 TiB;
+        what goes beyond them is refused while it arrives, with QUOTA_EXCEEDED.
+        """
 
     def __init__(
         self,
@@ -1363,8 +1366,8 @@ class CommitEqualContentRequest(_message.Message):
 
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManifestEntry]:
-        """The whole manifest, as many entries as fit a message of 4 MiB: references,
-        and files by their digest, without chunks. Default: none.
+        """The whole manifest, at most 10,000 entries: references, and files by their
+        digest, without chunks. Default: none.
         """
 
     def __init__(

@@ -87,7 +87,9 @@ class CreateUploadResponse(_message.Message):
     """Global id of the upload."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it expires unless something is acknowledged to it before."""
+        """When it expires unless it is used before: an hour after its last call while
+        it holds no chunk, else 24 hours after the last thing acknowledged to it.
+        """
 
     def __init__(
         self,

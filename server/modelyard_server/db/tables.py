@@ -45,6 +45,15 @@ class SchemaInfo(Base):
     oldest_server: Mapped[str] = mapped_column(String(32))
 
 
+class SweepTime(Base):
+    """One row: the last time by which a sweep trusted the clock, and where it leapt to if it has since."""
+
+    __tablename__ = "sweep_time"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True)
+    trusted_at: Mapped[int] = mapped_column(BigInteger)
+    leapt_to: Mapped[int | None] = mapped_column(BigInteger)
+
+
 class Entity(Base):
     """Who owns projects: the boundary of reading and of dedupe."""
 

@@ -184,11 +184,14 @@ def heartbeat(session: Session, principal: Principal, run_id: str) -> None:
     run.heartbeat_at = now(session)
 
 
-def crash_silent(session: Session) -> int:
-    """Writes down that runs have crashed which are silent for too long, at most 100, and says how many."""
+def crash_silent(session: Session, before: int | None = None) -> int:
+    """Writes down that runs have crashed which are silent for too long, at most 100, and says how many.
+
+    Their last heartbeat was earlier than `before`, by default five minutes ago.
+    """
     silent = select(Run).where(
         Run.state == RUNNING,
-        Run.heartbeat_at < now(session) - SILENT_AFTER,
+        Run.heartbeat_at < (now(session) - SILENT_AFTER if before is None else before),
         Run.deleted_at.is_(None),
     )
     oldest = silent.order_by(Run.heartbeat_at).limit(SWEEP_BATCH)

@@ -1,4 +1,4 @@
-"""Large manifests: files stored in several transactions, staged entries, and entries still to be removed."""
+"""Large manifests in several transactions, what is still to be removed, and the sweep's time."""
 
 from __future__ import annotations
 
@@ -37,6 +37,13 @@ def upgrade() -> None:
             ["version_id"], ["artifact_version.id"], name="fk_manifest_removal_version_id"
         ),
         sa.PrimaryKeyConstraint("version_id", name="pk_manifest_removal"),
+    )
+    op.create_table(
+        "sweep_time",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("trusted_at", sa.BigInteger(), nullable=False),
+        sa.Column("leapt_to", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name="pk_sweep_time"),
     )
     quarantined = sa.text("quarantined_at IS NOT NULL")
     op.create_index(

@@ -1,0 +1,118 @@
+"""The time by which the sweep judges, which a leap of the clock does not move.
+
+A clock that is two days ahead for a minute must not end what has two days to
+live. So the sweep goes by the last time that it trusts: while the database's
+clock runs as fast as the process's monotonic one, that is the time now. After
+a leap of more than two minutes, either way, it stays what it was before until
+the clock agrees again, or has run on for an hour from where it leapt to: then
+that is the time, as after a server was off or its machine suspended for days.
+
+What the sweep knows is in one row, so that neither a restart nor another
+replica forgets it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+from sqlalchemy.orm import Session
+
+from modelyard_server.db.engine import now
+from modelyard_server.db.tables import SweepTime
+from modelyard_server.db.upserts import insert_missing
+from modelyard_server.domain.runs import SILENT_AFTER
+
+LEAP = 2 * 60 * 1_000_000
+"""Microseconds by which the clock may differ from what was expected."""
+PAUSE = 3600 * 1_000_000
+"""Microseconds that a clock has to run on after a leap until it is trusted."""
+log = logging.getLogger(__name__)
+
+
+class Times(NamedTuple):
+    """What a sweep goes by: `now` for what has a time, `silent_before` for the last heartbeat of a run."""
+
+    now: int
+    silent_before: int
+
+
+class Known(NamedTuple):
+    """What every server knows: the last time trusted, and where the clock leapt to if it has since."""
+
+    trusted: int
+    leapt_to: int | None = None
+
+
+class Moment(NamedTuple):
+    """The database's clock and this process's monotonic one, read together, in microseconds."""
+
+    clock: int
+    monotonic: int
+
+    def agrees_with(self, later: Moment) -> bool:
+        """Whether both clocks ran equally fast until then."""
+        ahead = (later.clock - self.clock) - (later.monotonic - self.monotonic)
+        return abs(ahead) <= LEAP
+
+
+class SweepClock:
+    """The time to sweep by; one a process, made when it starts. `started` is its monotonic clock then."""
+
+    def __init__(self, started: int) -> None:
+        self._started = started
+        self._trusted: Moment | None = None
+        self._last: Moment | None = None
+        self.before_start: int | None = None
+        """The time up to which servers were there to take heartbeats before this one started."""
+
+    def read(self, session: Session, monotonic: int) -> tuple[Known, Moment]:
+        """What is known with the clock as it is now, after writing that down. Takes its row's lock."""
+        moment = Moment(now(session), monotonic)
+        insert_missing(session, SweepTime, [{"id": 1, "trusted_at": 0}])
+        row = session.get_one(SweepTime, 1, with_for_update=True)
+        if self.before_start is None:
+            self.before_start = row.trusted_at
+        known = self.judge(Known(row.trusted_at, row.leapt_to) if row.trusted_at else None, moment)
+        row.trusted_at, row.leapt_to = known
+        return known, moment
+
+    def note(self, known: Known, moment: Moment) -> Times:
+        """Takes note of what was read, once it is committed, and returns the times to sweep by."""
+        if known.leapt_to is None:
+            self._trusted = moment
+        self._last = moment
+        time = min(known.trusted, moment.clock)
+        # Whoever could send no heartbeat while no server was there has not fallen silent.
+        waited = moment.monotonic - self._started >= SILENT_AFTER
+        heard_until = time if waited else min(time, self.before_start or 0)
+        return Times(time, heard_until - SILENT_AFTER)
+
+    def judge(self, known: Known | None, moment: Moment) -> Known:
+        """What is known after looking at the clocks."""
+        fine = Known(moment.clock)
+        if known is None or (self._trusted is not None and self._trusted.agrees_with(moment)):
+            return fine
+        leapt_to, last = known.leapt_to, self._last
+        if leapt_to is None:
+            if self._trusted is None and abs(moment.clock - known.trusted) <= LEAP:
+                return fine
+            return _leapt(known, moment)
+        if self._trusted is None and known.trusted - LEAP <= moment.clock < leapt_to - LEAP:
+            return fine  # it was set back to where it should be
+        if (last is not None and not last.agrees_with(moment)) or moment.clock < leapt_to - LEAP:
+            return _leapt(known, moment)
+        if moment.clock < leapt_to + PAUSE:
+            return known
+        log.warning("the clock has run on for an hour since it leapt: the sweep goes by it again")
+        return fine
+
+
+def _leapt(known: Known, moment: Moment) -> Known:
+    log.warning(
+        "the database's clock is %+.0f s off what the last sweep expects, because it was changed, or nothing "
+        "ran for that long: what is past its time is left alone until the clock agrees again or has run on "
+        "for an hour; if it is wrong, set it by NTP",
+        (moment.clock - known.trusted) / 1e6,
+    )
+    return Known(known.trusted, moment.clock)

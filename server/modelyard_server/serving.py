@@ -13,12 +13,11 @@ from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from modelyard.printing import say
 from modelyard_server import descriptors
 from modelyard_server.folder import Advertisement
-from modelyard_server.rpc import services
+from modelyard_server.rpc import reflection, services
 from modelyard_server.rpc.activity import Activity
 from modelyard_server.settings import Settings, StartError, bracketed, serves_line
 
@@ -67,9 +66,7 @@ async def serve(
     """Serves until SIGTERM, SIGINT or, embedded, idleness; then drains. Raises StartError."""
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    reflection.enable_server_reflection(
-        (*services.NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-    )
+    reflection.add_to_server(server, (*services.NAMES, health.SERVICE_NAME))
     port = _bind(server, settings)
     await server.start()
     for name in ("", *services.NAMES):

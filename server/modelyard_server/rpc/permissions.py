@@ -94,6 +94,7 @@ METHODS: dict[str, Method] = {
     ),
     **_service("modelyard.v1.LocalService", TakeFiles=_WRITE, LocateFiles=_READ),
     **_service("grpc.health.v1.Health", Check=_OPEN, List=_OPEN, Watch=_OPEN),
+    **_service("grpc.reflection.v1.ServerReflection", ServerReflectionInfo=_OPEN),
     **_service("grpc.reflection.v1alpha.ServerReflection", ServerReflectionInfo=_OPEN),
 }
 """Full method name → what it needs. Roles in a project will be checked by the same permissions."""

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import grpc
 import pytest
+from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
@@ -22,9 +23,10 @@ from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1.registered_model_pb2 import ListRegisteredModelsRequest
 from modelyard.v1.registered_model_pb2_grpc import RegisteredModelServiceStub
 from tests import fast_upload
-from tests.callers import SERVICE_CONFIG, calling, lines_about
+from tests.callers import OPTIONS, SERVICE_CONFIG, calling, lines_about
 from tests.fast_upload import random_chunks
 from tests.live import (
+    MODULES,
     Factory,
     LiveServer,
     Stubs,
@@ -296,3 +298,35 @@ def test_metadata_of_a_call_has_its_limit_too(live_server: LiveServer) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             ask(ListRegisteredModelsRequest(), metadata=[("x-note", "a" * 40_000)])
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+STREAMS = [
+    (service.full_name, method)
+    for module in MODULES
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+    if method.client_streaming or method.server_streaming
+]
+
+
+@pytest.mark.parametrize(("service", "method"), STREAMS, ids=lambda given: getattr(given, "name", ""))
+def test_a_stream_to_an_address_without_a_server_fails_and_says_so(
+    service: str, method: MethodDescriptor
+) -> None:
+    """Well before the time that it is given here: it has no deadline of its own."""
+    path = f"/{service}/{method.name}"
+    with grpc.insecure_channel(f"127.0.0.1:{unused_port()}", options=OPTIONS) as channel:
+        if method.client_streaming and method.server_streaming:
+            call = channel.stream_stream(path)(iter([b""]), timeout=120)
+        elif method.client_streaming:
+            call = channel.stream_unary(path).future(iter([b""]), timeout=120)
+        else:
+            call = channel.unary_stream(path)(b"", timeout=120)
+        assert call.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def unused_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

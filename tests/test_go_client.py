@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,15 @@ def test_it_says_why_a_server_refuses(
     assert done.returncode == 1
     assert "InvalidArgument" in done.stderr
     assert "header.name" in done.stderr or "no/name" in done.stderr
+
+
+def test_it_says_so_when_no_server_is_there(client: Path, folder: Path, tmp_path: Path) -> None:
+    with socket.socket() as listener:  # bound and not listening: connections are refused
+        listener.bind(("127.0.0.1", 0))
+        url = f"grpc://127.0.0.1:{listener.getsockname()[1]}"
+        done = _run(client, url, "", folder, "bert", "weights.bin", tmp_path / "back")
+    assert done.returncode == 1
+    assert "Unavailable" in done.stderr
 
 
 def test_it_sends_its_key_over_tls(

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 
 	pb "modelyard.dev/go/modelyard/v1"
 )
@@ -21,6 +23,8 @@ func connect(url, key string) (*grpc.ClientConn, error) {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
 		grpc.WithDefaultServiceConfig(pb.ServiceConfig),
+		// Ends streams whose connection died without a word.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 	}
 	if key != "" {
 		options = append(options, grpc.WithPerRPCCredentials(apiKey(key)))

@@ -55,7 +55,7 @@ class Lineage:
     """What lies around a run or a version, up to some steps; deleted ones are there too.
 
     `start` is the id of that run or version; `truncated` says that the graph
-    was cut at 10,000 nodes. `print(lineage)` draws it.
+    was cut, at 10,000 nodes at most. `print(lineage)` draws it.
     """
 
     start: str

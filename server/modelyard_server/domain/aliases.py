@@ -7,6 +7,7 @@ statements, built once, make it several times as fast as the ORM's objects.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, cast
 
@@ -23,6 +24,10 @@ Target: TypeAlias = ArtifactVersion | Link
 
 COUNT = 100
 """Aliases, or changes of aliases, in one call."""
+VERSION_LIMIT = 1_000
+"""Aliases of one version, or of one link: replies that show it have to fit a message."""
+COLLECTION_LIMIT = 5_000
+"""Aliases of one artifact or registered model: UpdateAliases replies with them all."""
 
 
 class Change(NamedTuple):
@@ -57,6 +62,13 @@ _STANDING = (
 )
 _NAMED = _STANDING.where(_A.c.alias.in_(bindparam("names", expanding=True)))
 _ON = _STANDING.where((_A.c.version_id == bindparam("target")) | (_A.c.link_id == bindparam("target")))
+_ALL = select(func.count()).where(_A.c.collection_id == bindparam("collection"))
+_COUNTS = select(
+    _ALL.scalar_subquery(),
+    _ALL.where(
+        (_A.c.version_id == bindparam("target")) | (_A.c.link_id == bindparam("target"))
+    ).scalar_subquery(),
+)
 _OWN = (_A.c.collection_id == bindparam("collection"), _A.c.alias == bindparam("name"))
 _PLACE: dict[str, Any] = {
     column: bindparam(f"new_{column}") for column in ("version_id", "link_id", "updated_at")
@@ -88,8 +100,12 @@ def set_aliases(
     """Sets or moves each alias to the target; those that stand there already are left as they are."""
     wanted = sorted(set(names))
     standing = _standing(session, _NAMED, collection, names=wanted)
+    spot = _spot(target)
     for name in wanted:
-        _set(session, principal, collection, _spot(target), name, standing.get(name))
+        _set(session, principal, collection, spot, name, standing.get(name))
+    # `latest` moves with every commit, and adds nothing that has to be counted.
+    if any(standing.get(name) != spot for name in wanted if name != refs.LATEST):
+        _check_counts(*session.execute(_COUNTS, {"collection": collection.id, "target": target.id}).one())
 
 
 def release(session: Session, principal: Principal, collection: Collection, target: Target) -> list[str]:
@@ -130,6 +146,9 @@ def update(
             _set(session, principal, collection, targets[change.version], change.alias, before)
         elif before is not None:
             _remove(session, principal, collection, change.alias, before)
+    if targets:
+        on_each = Counter(standing.values())
+        _check_counts(len(standing), max(on_each[spot] for spot in targets.values()))
     return dict(sorted(standing.items()))
 
 
@@ -137,6 +156,17 @@ def clear(session: Session, principal: Principal, collection: Collection) -> Non
     """Removes every alias of a collection that is going away."""
     for name, spot in _standing(session, _STANDING, collection).items():
         _remove(session, principal, collection, name, spot)
+
+
+def _check_counts(collection: int, target: int) -> None:
+    """Raises QuotaExceeded for more aliases than a collection, or one of its versions, may have."""
+    for count, most, what in (
+        (target, VERSION_LIMIT, "a version"),
+        (collection, COLLECTION_LIMIT, "an artifact or registered model"),
+    ):
+        if count > most:
+            why = f"{what} has at most {most:,} aliases; remove some that are not needed"
+            raise errors.QuotaExceeded.of("aliases", why)
 
 
 def _set(

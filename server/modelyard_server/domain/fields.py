@@ -57,6 +57,19 @@ def check_metadata(field: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
     return stored
 
 
+def wire_bytes(value: Any) -> int:
+    """About how many bytes a value in its JSON form takes as a message, at least."""
+    if isinstance(value, str):
+        return 6 + len(value.encode())
+    if isinstance(value, Mapping):
+        return 8 + sum(10 + len(key.encode()) + wire_bytes(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return 8 + sum(2 + wire_bytes(item) for item in value)
+    if isinstance(value, bool) or value is None:
+        return 2
+    return 9 if isinstance(value, float) else 1 + (value.bit_length() if value >= 0 else 64) // 7 + 1
+
+
 def _without_nan(value: Any) -> Any:
     if isinstance(value, float) and math.isnan(value):
         return None

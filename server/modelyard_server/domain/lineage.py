@@ -19,6 +19,9 @@ from modelyard_server.domain.uploads import parse_id
 from modelyard_server.domain.versions import LinkedTo
 
 NODE_LIMIT = 10_000
+NODE_BYTES = 2 << 20
+EDGE_BYTES = 1 << 20
+"""Of all nodes and of all edges, about: a graph has to fit a message."""
 DEPTH_LIMIT = 32
 DEFAULT_DEPTH = 2
 
@@ -59,12 +62,43 @@ class Edge(NamedTuple):
 
 @dataclass
 class Graph:
-    """The part of the lineage within some steps; `truncated` when it was cut at 10,000 nodes."""
+    """The part of the lineage within some steps; `truncated` when it was cut because it is too large."""
 
     runs: dict[str, RunNode] = field(default_factory=dict)
     versions: dict[str, VersionNode] = field(default_factory=dict)
     edges: dict[tuple[str, str, str], Edge] = field(default_factory=dict)
     truncated: bool = False
+    node_room: int = NODE_BYTES
+    edge_room: int = EDGE_BYTES
+
+    def add_run(self, node: RunNode) -> bool:
+        """Adds a run; False where there is no room for it."""
+        self.node_room -= 60 + _bytes(node.id, node.path, node.display_name)
+        if self.node_room < 0 and self.runs:
+            self.truncated = True
+            return False
+        self.runs[node.id] = node
+        return True
+
+    def add_version(self, node: VersionNode) -> bool:
+        """Adds a version; False where there is no room for it."""
+        linked = sum(10 + _bytes(*link) for link in node.linked_to)
+        self.node_room -= 60 + _bytes(node.id, node.ref, node.type) + linked
+        if self.node_room < 0 and self.versions:
+            self.truncated = True
+            return False
+        self.versions[node.id] = node
+        return True
+
+    def add_edge(self, edge: Edge) -> None:
+        """Adds an edge between two nodes of the graph, where there is room."""
+        if edge[:3] in self.edges or edge.run_id not in self.runs or edge.version_id not in self.versions:
+            return
+        self.edge_room -= 20 + _bytes(edge.run_id, edge.version_id, edge.use_as)
+        if self.edge_room < 0:
+            self.truncated = True
+        else:
+            self.edges[edge[:3]] = edge
 
     @property
     def room(self) -> int:
@@ -126,8 +160,7 @@ def walk(
         runs = _add_runs(session, principal, graph, {edge.run_id for edge in edges})
         found = _add_versions(session, principal, graph, {edge.version_id for edge in edges})
         for edge in edges:
-            if edge.run_id in graph.runs and edge.version_id in graph.versions:
-                graph.edges[edge[:3]] = edge
+            graph.add_edge(edge)
         if not runs and not found:
             break
     return graph
@@ -175,8 +208,8 @@ def _add_runs(session: Session, principal: Principal, graph: Graph, ids: Iterabl
         for entity, project, id_, run_id, display_name, state, deleted_at in rows:
             if principal.may_enter(entity):
                 path = f"{entity}/{project}/{run_id}"
-                graph.runs[id_] = RunNode(id_, path, display_name, state, deleted_at is not None)
-                added.add(id_)
+                if graph.add_run(RunNode(id_, path, display_name, state, deleted_at is not None)):
+                    added.add(id_)
     return added
 
 
@@ -203,6 +236,10 @@ def _add_versions(session: Session, principal: Principal, graph: Graph, ids: Ite
         for entity, project, name, type_, id_, number, gone in rows:
             if principal.may_enter(entity):
                 ref = f"{entity}/{project}/{name}:v{number}"
-                graph.versions[id_] = VersionNode(id_, ref, type_, gone, links.get(id_, ()))
-                added.add(id_)
+                if graph.add_version(VersionNode(id_, ref, type_, gone, links.get(id_, ()))):
+                    added.add(id_)
     return added
+
+
+def _bytes(*texts: str) -> int:
+    return sum(len(text.encode()) for text in texts)

@@ -24,6 +24,8 @@ from modelyard_server.domain.filters import NAME, NAME_PART, unquote
 
 DEFAULT_SIZE = 50
 SIZE_LIMIT = 1000
+ORDER_LIMIT = 8
+"""Parts of an order."""
 TOKEN_LIMIT = 8192
 _FORMAT = 1
 _INT64 = 1 << 63
@@ -94,7 +96,12 @@ def split(text: str, names: Collection[str], *, default: str, maps: Collection[s
             raise errors.InvalidField.of(
                 "order_by", f"{wrong!r} is not one of {shown} with an optional `desc`"
             )
-        keys.append(OrderKey(name, tuple(path), match["direction"] == "desc"))
+        key = OrderKey(name, tuple(path), match["direction"] == "desc")
+        if any(known[:2] == key[:2] for known in keys):
+            raise errors.InvalidField.of("order_by", f"{match['name'][:100]!r} appears twice")
+        if len(keys) == ORDER_LIMIT:
+            raise errors.InvalidField.of("order_by", f"has more than {ORDER_LIMIT} parts")
+        keys.append(key)
         rest = rest[match.end() :]
     return keys
 

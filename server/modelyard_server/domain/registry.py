@@ -20,12 +20,17 @@ from modelyard_server.domain.uploads import parse_id
 from modelyard_server.domain.versions import VersionView
 
 DEFAULT_TYPE = "model"
+LINK_LIMIT = 1_000
+"""Links to one version: replies that show it have to fit a message."""
 
 # Built once: making a statement takes longer than running it.
 _LINK = select(Link).where(
     Link.collection_id == bindparam("model"),
     Link.version_id == bindparam("version"),
     Link.deleted_at.is_(None),
+)
+_LINKED = select(func.count(Link.id)).where(
+    Link.version_id == bindparam("version"), Link.deleted_at.is_(None)
 )
 _LAST = select(func.max(Link.linked_at)).where(Link.collection_id == bindparam("model"))
 _SOURCE = select(Collection).where(Collection.id == bindparam("of")).with_for_update(read=True)
@@ -88,6 +93,7 @@ def link(
     created = row is None
     time = _after_last_call(session, model)
     if row is None:
+        _check_links(session, version)
         there = Home(entity, place.name, model.name, model.type, place.id, model.id)
         row = _new_link(session, principal, model, version, home, there)
     row.linked_at = time
@@ -135,6 +141,13 @@ def describe(session: Session, principal: Principal, links: Sequence[Link]) -> l
         LinkView(row, where[row.collection_id], names.get(row.id, ()), views.get(row.version_id))
         for row in links
     ]
+
+
+def _check_links(session: Session, version: ArtifactVersion) -> None:
+    if session.execute(_LINKED, {"version": version.id}).scalar_one() >= LINK_LIMIT:
+        raise errors.QuotaExceeded.of(
+            "target", f"a version has at most {LINK_LIMIT:,} links; remove some that are not needed"
+        )
 
 
 def _hold_source(session: Session, version: ArtifactVersion) -> Collection:

@@ -26,7 +26,7 @@ from modelyard_server.domain.uploads import parse_id
 SILENT_AFTER = 5 * 60 * 1_000_000
 """Microseconds without a heartbeat after which a running run counts as crashed."""
 MAP_BYTES = 1 << 20
-"""JSON bytes of config, summary and metadata each: a run has to fit a message."""
+"""Bytes of config, summary and metadata each, as JSON and on the wire: a run has to fit a message."""
 TAG_LIMIT = 100
 SWEEP_BATCH = 100
 
@@ -221,9 +221,13 @@ def merge_summary(run: Run, entries: Mapping[str, Any]) -> None:
 
 
 def check_map(name: str, entries: Mapping[str, Any]) -> None:
-    """At most 1 MiB of JSON. Raises InvalidField."""
-    if len(json.dumps(entries, ensure_ascii=False).encode()) > MAP_BYTES:
+    """At most 1 MiB, as JSON and on the wire. Raises InvalidField."""
+    size = len(json.dumps(entries, ensure_ascii=False).encode())
+    if size > MAP_BYTES:
         raise errors.InvalidField.of(name, f"is longer than {MAP_BYTES} bytes of JSON")
+    # On the wire a number may take three times the room: `1.0, ` is 11 bytes, so long lists are refused.
+    if 3 * size > MAP_BYTES and fields.wire_bytes(entries) > MAP_BYTES:
+        raise errors.InvalidField.of(name, f"is longer than {MAP_BYTES} bytes on the wire")
 
 
 _SHOWN = (

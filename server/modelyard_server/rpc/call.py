@@ -29,9 +29,10 @@ class Call:
 
 
 def prepared_by(prepare: Callable[[Any, Any], object]) -> Callable[[F], F]:
-    """Marks a unary method whose request takes long to check: `prepare(servicer, request)` does that first.
+    """Marks a unary method whose request may take long to check: `prepare(servicer, request)` does that.
 
-    It runs on a thread of its own, before the transaction begins; its result is the call's `prepared`.
+    Its result is the call's `prepared`. For large requests it runs on a thread of its own before the
+    transaction begins, so that others write meanwhile.
     """
 
     def marked(method: F) -> F:

@@ -8,6 +8,7 @@ generators `(request or requests, call)`. None of them handles errors.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
@@ -30,7 +31,7 @@ from modelyard_server.rpc.admission import MOST_CALLS, MOST_OPEN_CALLS, Admissio
 from modelyard_server.rpc.auth import Authenticator
 from modelyard_server.rpc.call import Call
 from modelyard_server.rpc.call_record import CallRecord
-from modelyard_server.rpc.decoding import Decoder
+from modelyard_server.rpc.decoding import INLINE_BYTES, Decoder
 from modelyard_server.rpc.permissions import METHODS, Method, Permission
 from modelyard_server.rpc.pools import Transactions
 
@@ -133,7 +134,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
         async def behave(raw: bytes, context: Any) -> bytes:
             async with self._answering(name, context, unary=True) as principal:
                 request: Message = await decoder.message(raw)
-                make = await _preparing(rule, request, principal)
+                make = await _preparing(rule, request, len(raw), principal)
                 if method is None or not method.write:
                     reply = await self._transactions.read(
                         lambda session: _encoded(rule(request, make(session))),
@@ -206,12 +207,17 @@ def _refusing(name: str, error: Exception) -> Any:
     return grpc.stream_stream_rpc_method_handler(refuse)
 
 
-async def _preparing(rule: Behaviour, request: Message, principal: Principal) -> Callable[[Session], Call]:
+async def _preparing(
+    rule: Behaviour, request: Message, size: int, principal: Principal
+) -> Callable[[Session], Call]:
     """What makes the call in its transaction, with what the method's `prepared_by` makes of the request."""
     prepare = getattr(rule, "prepare", None)
-    found: object = None
-    if prepare is not None:
-        found = await asyncio.to_thread(prepare, rule.__self__, request)  # type: ignore[attr-defined]
+    if prepare is None:
+        return lambda session: Call(session, principal)
+    work = functools.partial(prepare, rule.__self__, request)  # type: ignore[attr-defined]  # a method
+    if size <= INLINE_BYTES:
+        return lambda session: Call(session, principal, work())
+    found = await asyncio.to_thread(work)
     return lambda session: Call(session, principal, found)
 
 

@@ -231,7 +231,7 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
             direction=_DIRECTIONS.get(request.direction, "both"),
             depth=request.depth,
         )
-        return _lineage_message(graph)
+        return lineage_message(graph)
 
 
 def _shown(call: Call, row: Any) -> pb.ModelArtifact:
@@ -260,7 +260,8 @@ def _entry_message(entry: FileEntry) -> pb.ManifestEntry:
     )
 
 
-def _lineage_message(graph: lineage.Graph) -> pb.GetLineageResponse:
+def lineage_message(graph: lineage.Graph) -> pb.GetLineageResponse:
+    """The graph as a reply."""
     return pb.GetLineageResponse(
         runs=[
             pb.LineageRun(

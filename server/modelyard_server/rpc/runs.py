@@ -14,7 +14,7 @@ from modelyard.v1 import run_pb2_grpc
 from modelyard_server.domain import metrics, run_lists, runs
 from modelyard_server.domain.runs import RunChanges, RunDraft, RunView
 from modelyard_server.rpc import convert, metric_batches
-from modelyard_server.rpc.call import Call, StreamCall
+from modelyard_server.rpc.call import Call, StreamCall, prepared_by
 from modelyard_server.rpc.limits import Shares
 
 SCAN_BYTES = 4 << 20
@@ -106,6 +106,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
         runs.heartbeat(call.session, call.principal, request.id)
         return pb.HeartbeatRunResponse()
 
+    @prepared_by(lambda _, request: metric_batches.parse(request))
     def LogMetrics(self, request: pb.LogMetricsRequest, call: Call) -> pb.LogMetricsResponse:
         if request.summary_mode not in pb.SummaryMode.values():
             raise errors.InvalidField.of(
@@ -115,7 +116,7 @@ class RunServicer(run_pb2_grpc.RunServiceServicer):
             call.session,
             call.principal,
             request.run_id,
-            metric_batches.parse(request),
+            call.prepared,
             summarize=request.summary_mode != pb.SUMMARY_MODE_GIVEN,
             summary=convert.values_to_json(request.summary, "summary"),
         )

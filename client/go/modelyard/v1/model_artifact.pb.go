@@ -3576,7 +3576,7 @@ type GetLineageResponse struct {
 	Versions []*LineageVersion `protobuf:"bytes,2,rep,name=versions,proto3" json:"versions,omitempty"`
 	// What connects them.
 	Edges []*LineageEdge `protobuf:"bytes,3,rep,name=edges,proto3" json:"edges,omitempty"`
-	// True when the graph was cut at 10,000 nodes.
+	// True when the graph was cut: at 10,000 nodes, or to fit a message.
 	Truncated     bool `protobuf:"varint,4,opt,name=truncated,proto3" json:"truncated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

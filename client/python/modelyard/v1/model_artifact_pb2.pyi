@@ -1862,7 +1862,7 @@ class GetLineageResponse(_message.Message):
     EDGES_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     truncated: _builtins.bool
-    """True when the graph was cut at 10,000 nodes."""
+    """True when the graph was cut: at 10,000 nodes, or to fit a message."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___LineageRun]:
         """The runs, without repetition."""

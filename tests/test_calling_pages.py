@@ -1,17 +1,21 @@
-"""docs/calling.md on pages and on watching with resume."""
+"""docs/calling.md on pages, on watching with resume, and on workers."""
 
 from __future__ import annotations
 
 import uuid
 from typing import Any
 
-from modelyard.v1 import event_pb2, value_pb2
+import pytest
+
+from modelyard.v1 import event_pb2, run_pb2, value_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
 from tests import fast_upload
 from tests.callers import calling
 from tests.fast_upload import random_chunks
-from tests.live import Factory, LiveServer, Stubs, new_project
+from tests.live import Factory, LiveServer, Stubs, new_project, production_place
+from tests.parts.processes import free_port
 from tests.refusals import refused
+from tests.test_telemetry import addresses, scrape
 
 
 def _make(stubs: Stubs, project: str, *names: str) -> list[str]:
@@ -108,3 +112,28 @@ def test_a_watcher_misses_nothing_and_sees_nothing_twice_when_the_server_is_kill
 def _last_sequence(stubs: Stubs, project: str) -> int:
     request = event_pb2.ListEventsRequest(project=project, page_size=1000)
     return int(stubs.events.ListEvents(request).last_sequence)
+
+
+def test_one_channel_uses_one_worker_and_several_channels_use_several(
+    live_server_factory: Factory, request: pytest.FixtureRequest
+) -> None:
+    place, env = production_place(request)
+    options = ("--workers", "2", "--metrics-port", str(free_port()))
+    server = live_server_factory(*options, place=place, env=env).start()
+
+    def counts() -> list[float]:
+        name = ("modelyard_requests_total", ("/modelyard.v1.RunService/CreateRun", "OK"))
+        return [scrape(address).get(name, 0) for address in addresses(server)]
+
+    def make_run(stubs: Stubs) -> None:
+        stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project=new_project())))
+
+    with calling(server.address) as stubs:
+        for _ in range(20):
+            make_run(stubs)
+    assert sorted(counts()) == [0, 20]
+    for _ in range(40):  # each in `OPTIONS` has connections of its own
+        with calling(server.address) as stubs:
+            make_run(stubs)
+    assert sum(counts()) == 60
+    assert min(counts()) > 0

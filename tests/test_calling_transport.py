@@ -36,6 +36,7 @@ from tests.live import (
     run_server_command,
 )
 from tests.parts.certificates import certificate_for_localhost
+from tests.parts.processes import free_port
 from tests.parts.tcp_proxy import TcpProxy
 from tests.refusals import refused
 from tests.waiting import until
@@ -315,7 +316,7 @@ def test_a_stream_to_an_address_without_a_server_fails_and_says_so(
 ) -> None:
     """Well before the time that it is given here: it has no deadline of its own."""
     path = f"/{service}/{method.name}"
-    with grpc.insecure_channel(f"127.0.0.1:{unused_port()}", options=OPTIONS) as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{free_port()}", options=OPTIONS) as channel:
         if method.client_streaming and method.server_streaming:
             call = channel.stream_stream(path)(iter([b""]), timeout=120)
         elif method.client_streaming:
@@ -323,10 +324,3 @@ def test_a_stream_to_an_address_without_a_server_fails_and_says_so(
         else:
             call = channel.unary_stream(path)(b"", timeout=120)
         assert call.code() == grpc.StatusCode.UNAVAILABLE
-
-
-def unused_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -16,6 +16,8 @@ RACING_KEYS = {
     "fk_pin_chunk_id": "a chunk was deleted while an upload pinned it",
     "fk_file_chunk_chunk_id": "a chunk was deleted while a file of it was stored",
     "fk_file_chunk_file_id": "a file was deleted while its chunks were stored",
+    "fk_staged_entry_upload_id": "the upload ended while the entries of a commit were stored",
+    "fk_staged_entry_file_id": "a file was deleted while an entry of a commit was stored",
     "fk_version_file_file_id": "a file was deleted while a version of it was committed",
 }
 """The foreign keys whose rows are deleted beside transactions that refer to them; all others are kept."""

@@ -42,7 +42,7 @@ MODULES = (event_pb2, local_pb2, model_artifact_pb2, registered_model_pb2, run_p
 """The generated modules that have services."""
 READY_SECONDS = 30.0
 STOP_SECONDS = 45.0
-_SERVES = re.compile(r"^modelyard serves ((grpcs?)://(\S+)) ", re.MULTILINE)
+_SERVES = re.compile(r"^modelyard serves (unix:\S+|grpcs?://\S+:(\d+)) ", re.MULTILINE)
 _numbers = itertools.count(1)
 
 # A test run that is killed leaves no servers behind. Not by preexec_fn, which forks this process and
@@ -101,8 +101,8 @@ class LiveServer:
 
     @property
     def address(self) -> str:
-        """`host:port`, as gRPC takes it."""
-        return self.url.partition("://")[2]
+        """`host:port`, or `unix:/path` of an embedded server, as gRPC takes it."""
+        return self.url.rpartition("://")[2]
 
     @property
     def token(self) -> str:
@@ -198,7 +198,7 @@ class LiveServer:
                 log.seek(begin)
                 found = _SERVES.search(log.read().decode(errors="replace"))
             if found:
-                self.url, self.port = found[1], int(found[3].rpartition(":")[2])
+                self.url, self.port = found[1], int(found[2] or 0)
                 return
             if self.exit_code is not None:
                 break

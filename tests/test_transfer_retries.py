@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from modelyard import embedded, errors, transfer
+from modelyard import errors, transfer
 from modelyard.addresses import Endpoint
 from modelyard.cache import Cache
-from modelyard.connection import Connection, answers
-from tests.live import Factory
+from modelyard.connection import Connection
+from tests.live import Factory, run_server_command
 from tests.parts.tcp_proxy import TcpProxy
 from tests.test_chunking import MIB, stream
 from tests.test_relog import Counted
@@ -93,11 +93,14 @@ def test_a_bit_that_flips_on_the_way_costs_one_more_sending(
     assert contents_of(tmp_path / "out") == contents
 
 
-def test_an_embedded_server_that_is_back_on_its_port_with_another_token_is_found(
+def test_a_server_that_is_back_at_its_address_with_another_token_is_found(
     live_server_factory: Factory, tmp_path: Path
 ) -> None:
-    server = live_server_factory("--embedded").start()
-    link = Connection(lambda: embedded.find_or_spawn(server.data, answers), embedded_folder=server.data)
+    server = live_server_factory().start()
+    run_server_command("key", "create", "ci", "--data", str(server.data))
+    link = Connection(
+        lambda: Endpoint(server.address, tls=False, token=server.token), embedded_folder=server.data
+    )
     contents = {"model": stream("token", 3 * MIB)}
     version = send(link, "token", tmp_path / "in", contents)
     cache = Cache(tmp_path / "cache")

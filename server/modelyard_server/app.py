@@ -12,7 +12,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard import allocator, errors
-from modelyard_server import descriptors, exporters, failpoints, folder, serving, sweeping, telemetry
+from modelyard_server import (
+    descriptors,
+    exporters,
+    failpoints,
+    folder,
+    private_files,
+    serving,
+    sockets,
+    sweeping,
+    telemetry,
+)
 from modelyard_server.db import migrations
 from modelyard_server.db.engine import Database, now
 from modelyard_server.db.ids import new_id
@@ -55,6 +65,9 @@ def run(settings: Settings) -> None:
         if settings.place.folder is not None:
             wait = PREDECESSOR_SECONDS if settings.embedded else 0.0
             stack.enter_context(folder.held(settings.place.folder, wait_seconds=wait))
+            if settings.embedded:
+                private_files.tighten(settings.place.folder)
+            sockets.clear(settings.place.folder)
             advertisement = folder.Advertisement(settings.place.folder)
         database = open_database(settings.place)
         stack.callback(database.close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from modelyard.printing import echo
+from modelyard_server import private_files
 from modelyard_server.settings import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -51,7 +53,9 @@ def _place_options(command: F) -> F:
     @functools.wraps(command)
     def with_place(data: Path | None, database: str | None, store: str | None, **rest: Any) -> Any:
         with _said():
-            return command(place=place_of(data, database, store), **rest)
+            place = place_of(data, database, store)
+            private_files.set_umask(place)
+            return command(place=place, **rest)
 
     return with_place  # type: ignore[return-value]  # click reads the options off the wrapper
 
@@ -158,7 +162,11 @@ def start(place: Place, **options: Any) -> None:
     settings = Settings(place, **options)
     settings.check()
     logs.configure(settings.log_level)
-    if settings.workers > 1 and not workers.is_worker():
+    is_worker = workers.is_worker()
+    if not is_worker:
+        for sentence in [*settings.warnings(), *([] if settings.embedded else private_files.warnings(place))]:
+            logging.getLogger(__name__).warning(sentence)
+    if settings.workers > 1 and not is_worker:
         workers.supervise(settings)
         return
     # The core's own lines are not in our form, and say nothing that our errors don't.

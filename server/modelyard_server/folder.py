@@ -46,18 +46,20 @@ def held(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
 
 
 class Advertisement:
-    """`server.json`: address and token of the server that holds the folder, for its owner's eyes only."""
+    """`server.json`: socket and token of the server that holds the folder, for its owner's eyes only."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._path = folder / "server.json"
         self.token = secrets.token_urlsafe(32)
 
-    def publish(self, address: str) -> None:
-        """Says where to connect. Readers see all of it or nothing."""
-        content = {"address": address, "token": self.token, "pid": os.getpid(), "version": VERSION}
+    def publish(self, address: str, socket: Path | None) -> None:
+        """Says where to connect; the SDK calls the socket alone. Readers see all of it or nothing."""
+        content: dict[str, object] = {"address": address, "token": self.token, "pid": os.getpid()}
+        content |= {"socket": socket and str(socket), "version": VERSION}
         temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(content, file)
         temporary.replace(self._path)
 

@@ -9,13 +9,14 @@ import logging
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from modelyard.printing import say
-from modelyard_server import descriptors
+from modelyard_server import descriptors, sockets
 from modelyard_server.folder import Advertisement
 from modelyard_server.rpc import reflection, services
 from modelyard_server.rpc.activity import Activity
@@ -30,7 +31,7 @@ CONNECTION_IDLE_SECONDS = 300
 CALLS_PER_CONNECTION = 10_000
 QUEUED_CALLS = 20_000
 
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """How the folder's owner reaches a server that listens on every address."""
 _IDLE_CHECKS = 4
 """Times in an idle period that an embedded server looks whether it is over."""
@@ -67,13 +68,14 @@ async def serve(
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     reflection.add_to_server(server, (*services.NAMES, health.SERVICE_NAME))
-    port = _bind(server, settings)
+    socket = _bind_socket(server, settings, advertisement) if advertisement else None
+    port = 0 if settings.embedded else _bind(server, settings)
     await server.start()
     for name in ("", *services.NAMES):
         await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
     ending = _on_signals()
     gc.freeze()  # what start-up made stays: no collection has to look at it again
-    _announce(settings, port, advertisement)
+    _announce(settings, port, socket, advertisement)
     try:
         await _until_over(ending, settings, activity)
     finally:
@@ -83,6 +85,8 @@ async def serve(
         activity.stop()
         await healthy.enter_graceful_shutdown()
         await server.stop(settings.drain_seconds)
+        if socket is not None:
+            sockets.remove(socket)
 
 
 def _bind(server: Any, settings: Settings) -> int:
@@ -104,11 +108,29 @@ def _bind(server: Any, settings: Settings) -> int:
     return int(port)
 
 
-def _announce(settings: Settings, port: int, advertisement: Advertisement | None) -> None:
+def _bind_socket(server: Any, settings: Settings, advertisement: Advertisement) -> Path | None:
+    """The socket that the folder's owner calls; None, with a warning, where none can be made."""
+    for path in sockets.candidates(advertisement.folder):
+        with contextlib.suppress(RuntimeError):  # file systems without sockets
+            if server.add_insecure_port(sockets.target(path)):
+                path.chmod(0o600)
+                return path
+        sockets.remove(path)
+    failed = "no Unix socket can be made in the data folder or for temporary files: set TMPDIR to another one"
+    if settings.embedded:
+        raise StartError(failed)
+    log.warning("%s; until then, clients on this machine need MODELYARD_URL", failed)
+    return None
+
+
+def _announce(
+    settings: Settings, port: int, socket: Path | None, advertisement: Advertisement | None
+) -> None:
+    address = sockets.target(socket) if socket and settings.embedded else settings.address(port)
     if advertisement is not None:
-        host = _EVERYWHERE.get(settings.host, bracketed(settings.host))
-        advertisement.publish(f"{settings.scheme}://{host}:{port}")
-    say(serves_line(settings, port))
+        reached = settings.address(port, host=_EVERYWHERE.get(settings.host))
+        advertisement.publish(address if settings.embedded else reached, socket)
+    say(serves_line(settings, address))
 
 
 def _on_signals() -> asyncio.Event:

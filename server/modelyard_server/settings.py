@@ -6,6 +6,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 7600
@@ -42,6 +43,16 @@ class Place:
         if self.folder is not None:
             return f"data: {self.folder}"
         return f"database: {without_secrets(self.database)}, store: {without_secrets(self.store)}"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders of this machine that hold metadata or bytes; none inside another."""
+        own = () if self.folder is None else (self.folder,)
+        if self.store.startswith("s3://"):
+            return own
+        path = unquote(urlsplit(self.store).path) if "://" in self.store else self.store
+        store = Path(path).expanduser().absolute()
+        return own if self.folder in store.parents else (*own, store)
 
 
 @dataclass(frozen=True)
@@ -80,10 +91,23 @@ class Settings:
         """How clients write the address."""
         return "grpcs" if self.tls_cert else "grpc"
 
+    def address(self, port: int, *, host: str | None = None) -> str:
+        """A URL of the server; `host` where clients name another than the one it listens on."""
+        return f"{self.scheme}://{bracketed(host or self.host)}:{port}"
+
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         return is_loopback(self.host)
+
+    def warnings(self) -> list[str]:
+        """What is allowed and may still be a mistake: a sentence each."""
+        if self.no_auth and not self.loopback:
+            return [
+                f"--no-auth with --host {self.host}: whoever reaches this address may read and delete "
+                "everything; without --no-auth, `modelyard server key create NAME` makes keys for callers"
+            ]
+        return []
 
     def check(self) -> None:
         """Refuses combinations that cannot work. Raises StartError."""
@@ -101,9 +125,8 @@ class Settings:
             )
 
 
-def serves_line(settings: Settings, port: int) -> str:
+def serves_line(settings: Settings, address: str) -> str:
     """What a server prints when it serves."""
-    address = f"{settings.scheme}://{bracketed(settings.host)}:{port}"
     return f"{SERVES} {address} ({settings.place.description})"
 
 
@@ -127,7 +150,8 @@ def place_of(data: Path | None, database: str | None, store: str | None) -> Plac
     if database and store:
         return Place(database.replace("postgres://", "postgresql://", 1), store, None)
     folder = (data or default_folder()).expanduser().absolute()
-    return Place(f"sqlite:///{folder / 'modelyard.db'}", store or str(folder / "store"), folder)
+    database = f"sqlite:///{quote(str(folder / 'modelyard.db'))}"
+    return Place(database, store or str(folder / "store"), folder)
 
 
 def default_folder() -> Path:

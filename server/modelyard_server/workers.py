@@ -155,7 +155,7 @@ def _start_all(workers: Sequence[_Worker], stopping: threading.Event) -> None:
         if not worker.wait_until_ready(deadline) and not stopping.is_set():
             raise StartError("a worker did not start; its log lines above say why")
     if not stopping.is_set():
-        say(serves_line(settings, settings.port))
+        say(serves_line(settings, settings.address(settings.port)))
 
 
 def _stop_all(workers: Sequence[_Worker], drain_seconds: float, signals: Sequence[int]) -> None:

@@ -114,7 +114,7 @@ class Connection:
         return self.embedded_folder is not None and isinstance(error, errors.AuthenticationError)
 
     def reconnect(self) -> None:
-        """Finds the server again: the embedded one may be gone, or back on another port.
+        """Finds the server again: the embedded one may be gone, or back on another socket.
 
         Streams that still run keep their channel.
         """
@@ -153,7 +153,7 @@ class Connection:
 def open_channel(endpoint: addresses.Endpoint) -> grpc.Channel:
     """A channel to an endpoint; nothing is sent yet."""
     options = list(_OPTIONS)
-    if addresses.is_loopback(endpoint.target.rpartition(":")[0].strip("[]")):
+    if endpoint.stays_here:
         options.append(("grpc.enable_http_proxy", 0))
     if endpoint.tls:
         return grpc.secure_channel(endpoint.target, grpc.ssl_channel_credentials(), options=options)

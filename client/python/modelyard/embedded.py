@@ -11,6 +11,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -51,12 +52,31 @@ def find_or_spawn(folder: Path, answers: Probe) -> addresses.Endpoint:
 
 
 def _find(folder: Path) -> addresses.Endpoint | None:
-    """What the folder's server.json says; None when there is none, or a broken one."""
+    """What the folder's server.json says; None when there is none, a broken one, or none to be trusted.
+
+    The token goes to a socket that only the folder's owner can have made, and never to a TCP port:
+    whoever takes the port of a server that was killed would be sent it.
+    """
     try:
-        content = json.loads((folder / "server.json").read_text(encoding="utf-8"))
-        return addresses.parse(str(content["address"]), str(content["token"]))
+        with (folder / "server.json").open(encoding="utf-8") as file:
+            content = json.load(file)
+            owners = {os.fstat(file.fileno()).st_uid}
+        socket = Path(content["socket"])
+        # A link in place of the folder would lead to whatever its maker likes; the data folder may be one.
+        parent = folder.stat() if socket.parent == folder else socket.parent.lstat()
+        owners.add(parent.st_uid)
+        # Root may use a folder of somebody else's.
+        ours = {os.geteuid()} if os.geteuid() else {0, folder.stat().st_uid}
+        if socket.is_absolute() and owners <= ours and _keeps_others_out(parent):
+            return addresses.of_socket(socket, str(content["token"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        pass
+    return None
+
+
+def _keeps_others_out(found: os.stat_result) -> bool:
+    """Whether it is a folder in which only its owner makes and replaces files."""
+    return stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o022
 
 
 def _require_server() -> None:

@@ -1,0 +1,51 @@
+"""Who else on the machine may read what a server keeps in folders."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from modelyard_server.settings import Place
+
+_OURS = {
+    "lock", "modelyard.db", "modelyard.db-journal", "modelyard.db-shm", "modelyard.db-wal",
+    "server.json", "server.log", "spawn.lock", "store",
+}  # fmt: skip
+
+
+def set_umask(place: Place) -> None:
+    """Makes what this process creates private: 077, or 027 over a folder that a group may read on purpose.
+
+    On purpose means: group may read and enter it, others may do nothing (0750).
+    """
+    folders = [folder for folder in place.folders if folder.is_dir()]
+    shared = folders and all(_mode(folder) & 0o057 == 0o050 for folder in folders)
+    if folders or place.folder is not None:
+        os.umask(0o027 if shared else 0o077)
+
+
+def warnings(place: Place) -> list[str]:
+    """A sentence with the command to run for each folder that is open to every user of the machine."""
+    return [
+        f"every user of this machine may enter {folder} (mode {_mode(folder):04o}), which holds models: "
+        f"`chmod 700 {folder}`, or `chmod 750 {folder}` where a group reads it, for backups"
+        for folder in place.folders
+        if folder.is_dir() and _mode(folder) & 0o007
+    ]
+
+
+def tighten(folder: Path) -> None:
+    """Closes an embedded server's folder to everybody but its owner.
+
+    Where the folder holds files of others too, only what is the server's in it.
+    """
+    entries = list(folder.iterdir())
+    ours = [entry for entry in entries if entry.name in _OURS or entry.suffix == ".sock"]
+    for path in [folder] if len(ours) == len(entries) else ours:
+        if not path.is_symlink() and _mode(path) & 0o077 and path.stat().st_uid == os.geteuid():
+            path.chmod(_mode(path) & ~0o077)
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from modelyard.printing import echo
 from modelyard_server import private_files
@@ -34,6 +37,7 @@ from modelyard_server.settings import (
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
+_PASSWORD = re.compile(r"://[^/@]*:[^/]*@|[?&]password=")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -53,6 +57,7 @@ def _place_options(command: F) -> F:
     @functools.wraps(command)
     def with_place(data: Path | None, database: str | None, store: str | None, **rest: Any) -> Any:
         with _said():
+            _warn_of_password(database)
             place = place_of(data, database, store)
             private_files.set_umask(place)
             return command(place=place, **rest)
@@ -73,6 +78,19 @@ def _said() -> Iterator[None]:
         raise click.ClickException(
             f'the server is not installed ({error}). Install it: pip install "modelyard[server]"'
         ) from error
+
+
+def _warn(sentence: str) -> None:
+    echo(f"Warning: {sentence}", err=True)
+
+
+def _warn_of_password(database: str | None) -> None:
+    source = click.get_current_context().get_parameter_source("database")
+    if database and source is ParameterSource.COMMANDLINE and _PASSWORD.search(database):
+        _warn(
+            "every user of this machine can read the password in --database: set MODELYARD_SERVER_DATABASE "
+            "instead"
+        )
 
 
 @click.group()
@@ -240,7 +258,9 @@ def key() -> None:
 @click.argument("name")
 @click.option("--entity", default="local", show_default=True, help="The key's default and limit.")
 @click.option("--all-entities", is_flag=True, help="Let it into every entity.")
-@click.option("--key", "text", help="Take this key, my_ and 32 or more characters, instead of a new one.")
+@click.option(
+    "--key", "text", help="Take this key, my_ and 32 or more characters, not a new one; -: standard input."
+)
 @click.option("--if-absent", is_flag=True, help="With --key: do nothing when that key is there already.")
 def create_key(
     place: Place, name: str, entity: str, all_entities: bool, text: str | None, if_absent: bool
@@ -249,6 +269,11 @@ def create_key(
     from modelyard_server import maintenance
 
     if text is not None:
+        if text == "-":
+            text = sys.stdin.readline()
+        else:
+            _warn("every user of this machine can read a --key: give --key - and the key by a pipe")
+        text = text.strip()
         echo(maintenance.adopt_key(place, text, name, entity, all_entities=all_entities, if_absent=if_absent))
         return
     if if_absent:

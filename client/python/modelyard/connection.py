@@ -16,7 +16,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 
-from modelyard import addresses, allocator, embedded, errors
+from modelyard import addresses, allocator, api_keys, embedded, errors, terminal
 from modelyard.calls import Calls, translate
 from modelyard.settings import Settings, key_for
 from modelyard.v1 import (
@@ -191,14 +191,20 @@ def connect(settings: Settings) -> Connection:
 
 @functools.cache
 def _remote(url: str, key: str) -> Connection:
-    endpoint = addresses.parse(url, key)
+    endpoint = addresses.parse(url, api_keys.checked(key))
+    if endpoint.token and not endpoint.tls and not endpoint.stays_here:
+        terminal.termwarn(
+            f"the API key goes to {endpoint} in plain text, for everybody on the way to read: "
+            "use grpcs:// or https://, with a server or balancer that has a certificate",
+            repeat=False,
+        )
     return Connection(lambda: endpoint, url=url)
 
 
 @functools.cache
 def _reopened(url: str) -> Connection:
     """The connection of something that was pickled elsewhere: with this process's own key for the address."""
-    return Connection(lambda: addresses.parse(url, key_for(url)), url=url)
+    return Connection(lambda: addresses.parse(url, api_keys.checked(key_for(url))), url=url)
 
 
 @functools.cache

@@ -8,6 +8,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.api_keys import stripped
+
 
 @dataclass(frozen=True)
 class Credentials:
@@ -32,7 +34,7 @@ def load() -> Credentials:
     path = config_file()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Credentials(str(content.get("host", "")), str(content.get("key", "")))
+        return Credentials(str(content.get("host", "")).strip(), stripped(str(content.get("key", ""))))
     except (FileNotFoundError, NotADirectoryError):
         return Credentials()
     except (ValueError, AttributeError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from modelyard import addresses, credentials, errors, terminal
+from modelyard import addresses, api_keys, credentials, errors, terminal
 from modelyard.arguments import checked
 from modelyard.settings import Settings, current, from_environment
 
@@ -21,9 +21,10 @@ def login(
 ) -> bool:
     """Keeps an address and a key for later runs, in a file only this user can read.
 
-    They are tried first: AuthenticationError for a key that the server does not
-    take, CommError when it does not answer. Without arguments and without a
-    server configured there is nothing to do: the embedded one needs no key. With
+    Without `key` it is that of MODELYARD_API_KEY, else the one kept for the same
+    address. They are tried first: AuthenticationError for a key that the server
+    does not take, CommError when it does not answer. Without arguments and without
+    a server configured there is nothing to do: the embedded one needs no key. With
     `MODELYARD_MODE=disabled` nothing is sent or kept.
     """
     if from_environment().mode == "disabled":
@@ -33,12 +34,14 @@ def login(
         if current().url is None:
             terminal.termlog("no server is configured: the embedded one on this machine needs no login")
         return True
-    address = host or current().url
+    address = (host or current().url or "").strip()
     if not address:
         raise errors.UsageError("a key belongs to a server: pass host= too, or set MODELYARD_URL")
     addresses.parse(address)
-    # A key that was kept is for the address it was kept with, and goes to no other.
-    secret = key if key is not None else (kept.key if kept.host == address else "")
+    if key is None:
+        # A key that was kept is for the address it was kept with, and goes to no other.
+        key = from_environment().api_key or (kept.key if kept.host == address else "")
+    secret = api_keys.checked(key)
     check(address, secret)
     path = credentials.save(credentials.Credentials(address, secret))
     terminal.termlog(f"logged in to {address}; kept in {path}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from modelyard import credentials
+from modelyard import api_keys, credentials
 
 FIELDS: Mapping[str, str] = {
     "url": "URL",
@@ -136,9 +136,9 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     borrowed: list[str] = []
     for field, suffix in FIELDS.items():
         own, other = f"MODELYARD_{suffix}", f"WANDB_{suffix}"
-        if environ.get(own):
+        if environ.get(own, "").strip():
             found[field] = environ[own]
-        elif field not in _NEVER_BORROWED and environ.get(other):
+        elif field not in _NEVER_BORROWED and environ.get(other, "").strip():
             found[field] = environ[other]
             borrowed.append(other)
     settings = Settings(**found)
@@ -176,6 +176,10 @@ def of_run(given: Settings) -> Settings:
 def _parsed(field: str, value: Any) -> Any:
     if value is None:
         return None
+    if field == "api_key":
+        return api_keys.stripped(str(value))
+    if field == "url":
+        return str(value).strip()
     if field == "silent":
         return value if isinstance(value, bool) else str(value).lower() in {"1", "true", "yes", "on"}
     if field == "run_tags":

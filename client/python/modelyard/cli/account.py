@@ -11,7 +11,7 @@ from modelyard import credentials, terminal
 from modelyard.cli.output import as_json, print_json
 from modelyard.login import login as keep
 from modelyard.printing import echo, is_terminal
-from modelyard.settings import current
+from modelyard.settings import current, from_environment
 
 
 @click.command()
@@ -22,8 +22,9 @@ from modelyard.settings import current
 def login(key: str | None, host: str | None, forget: bool, json: bool) -> None:
     """Keep the address of a server and the KEY for it, readable by you alone.
 
-    With --host and no KEY on a terminal, the key is asked for without showing it.
-    Both are tried before they are kept.
+    KEY - reads it from standard input; without KEY it is that of MODELYARD_API_KEY,
+    or with --host on a terminal is asked for without showing it. Both are tried before
+    they are kept.
     """
     if forget:
         there = credentials.forget()
@@ -31,9 +32,16 @@ def login(key: str | None, host: str | None, forget: bool, json: bool) -> None:
         return
     if key is not None and not host and not current().url:
         raise click.UsageError("a key belongs to a server: give --host too, or set MODELYARD_URL")
-    if key is None and host and is_terminal(sys.stdin):
-        key = click.prompt("API key (empty: none)", default="", show_default=False, hide_input=True)
     terminal.silence(json or None)
+    if key == "-":
+        key = sys.stdin.readline()
+    elif key is not None:
+        terminal.termwarn(
+            "every user of this machine can read a key among a command's arguments, and the shell keeps it: "
+            "set MODELYARD_API_KEY, or give - and the key on standard input"
+        )
+    elif host and is_terminal(sys.stdin) and not from_environment().api_key:
+        key = click.prompt("API key (empty: none)", default="", show_default=False, hide_input=True)
     done = keep(key=key, host=host)
     if json:
         print_json(

@@ -65,6 +65,13 @@ def _place_options(command: F) -> F:
     return with_place  # type: ignore[return-value]  # click reads the options off the wrapper
 
 
+def _tls_options(command: F) -> F:
+    """--tls-cert and --tls-key."""
+    path = click.Path(dir_okay=False, path_type=Path)
+    key = _option("--tls-key", type=path, help="Private key, PEM.")
+    return _option("--tls-cert", type=path, help="Certificate chain, PEM.")(key(command))
+
+
 @contextmanager
 def _said() -> Iterator[None]:
     """Errors as one sentence and exit code 1."""
@@ -103,8 +110,7 @@ def server() -> None:
 @_option("--host", default=DEFAULT_HOST, help="Address to listen on.")
 @_option("--port", default=DEFAULT_PORT, type=click.IntRange(0, 65535), help="0: any free port.")
 @_option("--workers", default=1, type=click.IntRange(1, 64), help="Processes on one port; PostgreSQL only.")
-@_option("--tls-cert", type=click.Path(dir_okay=False, path_type=Path), help="Certificate chain, PEM.")
-@_option("--tls-key", type=click.Path(dir_okay=False, path_type=Path), help="Private key, PEM.")
+@_tls_options
 @_option("--no-auth", is_flag=True, help="Take calls without API keys from everywhere.")
 @_option("--embedded", is_flag=True, help="Serve the folder's owner only, and leave when nobody calls.")
 @_option(
@@ -175,15 +181,20 @@ def server() -> None:
 @_option("--otel-endpoint", help="Send traces by OTLP over gRPC: http://host:4317, or https:// for TLS.")
 def start(place: Place, **options: Any) -> None:
     """Serve until SIGTERM or Ctrl-C; calls that run then have 30 s to end."""
-    from modelyard_server import logs, workers
+    from modelyard_server import logs, tls, workers
 
     settings = Settings(place, **options)
     settings.check()
     logs.configure(settings.log_level)
     is_worker = workers.is_worker()
-    if not is_worker:
-        for sentence in [*settings.warnings(), *([] if settings.embedded else private_files.warnings(place))]:
-            logging.getLogger(__name__).warning(sentence)
+    if not is_worker and not settings.embedded:
+        for sentence in (
+            tls.check(settings.tls_cert, settings.tls_key),
+            *settings.warnings(),
+            *private_files.warnings(place),
+        ):
+            if sentence:
+                logging.getLogger(__name__).warning(sentence)
     if settings.workers > 1 and not is_worker:
         workers.supervise(settings)
         return
@@ -231,14 +242,18 @@ def health(address: str, tls: bool, tls_ca: Path | None, timeout: float) -> None
 
 @server.command()
 @_place_options
-def doctor(place: Place) -> None:
-    """Try the database and the store, and say what to do about each problem. Exit code 1 if there is one.
+@_tls_options
+def doctor(place: Place, tls_cert: Path | None, tls_key: Path | None) -> None:
+    """Try the database, the store and the certificate, and say what to do about each problem.
 
-    A folder or database that is new is none: `start` and `migrate` make what is not there yet.
+    Exit code 1 if there is one. A folder or database that is new is none: `start` and `migrate` make what
+    is not there yet.
     """
     from modelyard_server import maintenance
 
     findings = maintenance.examine(place)
+    if tls_cert and tls_key:
+        findings.append(maintenance.examine_certificate(tls_cert, tls_key))
     for finding in findings:
         state = "new" if finding.new else "ok" if finding.ok else "problem"
         echo(f"{state:8} {finding.what}: {finding.detail}")

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from modelyard import errors
-from modelyard_server import app, folder
+from modelyard_server import app, folder, tls
 from modelyard_server.db import migrations
 from modelyard_server.db.caller_tables import ApiKey
 from modelyard_server.db.engine import Database, now
@@ -128,6 +128,18 @@ def examine(place: Place) -> list[Finding]:
         findings.append(_try("store", lambda: _store(app.open_store(place))))
         findings.append(_try("store's id", lambda: _unclaimed(app.open_store(place))))
     return findings
+
+
+def examine_certificate(certificate: Path, key: Path) -> Finding:
+    """Whether clients will take what the server shows them."""
+
+    def check() -> str:
+        wrong = tls.check(certificate, key)
+        if wrong:
+            raise StartError(wrong)
+        return f"{certificate} is valid and belongs to its key"
+
+    return _try("certificate", check)
 
 
 def _examine_database(place: Place) -> list[Finding]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
+from modelyard.certificates import PUBLIC, Certificates
+
 _PLAIN = {"grpc", "http"}
 _TLS = {"grpcs", "https"}
 _PORTS = {"http": 80, "https": 443}
@@ -22,6 +24,7 @@ class Endpoint:
     target: str
     tls: bool
     token: str = ""
+    certificates: Certificates = PUBLIC
 
     def __repr__(self) -> str:
         return f"Endpoint({self})"
@@ -45,7 +48,7 @@ class Endpoint:
         return self.is_socket or is_loopback(self.host)
 
 
-def parse(address: str, token: str = "") -> Endpoint:
+def parse(address: str, token: str = "", certificates: Certificates = PUBLIC) -> Endpoint:
     """`grpc://` and `http://` are plain, `grpcs://` and `https://` TLS.
 
     A bare `host:port` is plain on loopback, else TLS. Without a port: 80 and
@@ -76,7 +79,7 @@ def parse(address: str, token: str = "") -> Endpoint:
         raise ValueError(f"{address!r}: an address has a host and a port, no path, user or query")
     tls = scheme in _TLS if scheme else not is_loopback(host)
     shown = f"[{host}]" if ":" in host else host
-    return Endpoint(f"{shown}:{port or _PORTS.get(scheme, DEFAULT_PORT)}", tls, token)
+    return Endpoint(f"{shown}:{port or _PORTS.get(scheme, DEFAULT_PORT)}", tls, token, certificates)
 
 
 def of_socket(path: Path, token: str = "") -> Endpoint:

@@ -23,6 +23,8 @@ RETRY_SECONDS = 60.0
 """How long a unary call is repeated, in all."""
 SAY_SECONDS = 2.0
 """When a caller at a terminal is told what is being waited for."""
+_NOT_CONNECTED = "failed to connect to all addresses"
+"""How gRPC begins when it says that a call found no connection."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 _BY_CODE: dict[int, type[errors.CommError]] = {
@@ -58,6 +60,9 @@ class Channels(Protocol):
 
     def describe(self) -> str:
         """The server's address, for sentences."""
+
+    def explain(self, told: str) -> errors.CommError:
+        """The error of a call that reached no server, of which gRPC `told` something."""
 
 
 class Calls(grpc.Channel):  # type: ignore[misc]  # grpc has no types
@@ -120,7 +125,7 @@ class _Unary(_Call):
             try:
                 return self._begin(request, timeout or UNARY_SECONDS, metadata)
             except grpc.RpcError as failure:
-                error = translate(failure, self._channels.describe())
+                error = _raised(failure, self._channels)
                 stale = not moved and self._channels.may_have_moved(error)
                 if error.retry_delay is None and not stale:
                     raise error from None
@@ -141,20 +146,20 @@ class _Collecting(_Call):
         try:
             return self._begin(requests, timeout, metadata)
         except grpc.RpcError as failure:
-            raise translate(failure, self._channels.describe()) from None
+            raise _raised(failure, self._channels) from None
 
 
 class _Streaming(_Call):
     def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None) -> Replies:
-        return Replies(self._begin(request, timeout, metadata), self._channels.describe())
+        return Replies(self._begin(request, timeout, metadata), self._channels)
 
 
 class Replies:
     """The replies of a stream; what ends it early is one of modelyard's errors."""
 
-    def __init__(self, call: Any, server: str) -> None:
+    def __init__(self, call: Any, channels: Channels) -> None:
         self._call = call
-        self._server = server
+        self._channels = channels
 
     def __iter__(self) -> Replies:
         return self
@@ -163,7 +168,7 @@ class Replies:
         try:
             return next(self._call)
         except grpc.RpcError as failure:
-            raise translate(failure, self._server) from None
+            raise _raised(failure, self._channels) from None
 
     def cancel(self) -> None:
         """Ends the call from this side."""
@@ -186,6 +191,14 @@ def trace_context() -> tuple[tuple[str, str], ...]:
     if not span.is_valid:
         return ()
     return (("traceparent", f"00-{span.trace_id:032x}-{span.span_id:016x}-{int(span.trace_flags):02x}"),)
+
+
+def _raised(failure: grpc.RpcError, channels: Channels) -> errors.CommError:
+    """The error to raise: where no server was reached, with the reason that matters."""
+    told = failure.details() or ""
+    if failure.code() is grpc.StatusCode.UNAVAILABLE and told.startswith(_NOT_CONNECTED):
+        return channels.explain(told)
+    return translate(failure, channels.describe())
 
 
 def translate(failure: grpc.RpcError, server: str) -> errors.CommError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ import grpc
 
 from modelyard import addresses, allocator, api_keys, embedded, errors, terminal
 from modelyard.calls import Calls, translate
-from modelyard.settings import Settings, key_for
+from modelyard.certificates import Certificates
+from modelyard.settings import Settings, current, key_for
 from modelyard.v1 import (
     event_pb2_grpc,
     local_pb2_grpc,
@@ -92,6 +93,17 @@ class Connection:
         self.current()
         return self._calls
 
+    def explain(self, told: str) -> errors.CommError:
+        """The error of a call that reached no server."""
+        from modelyard import unreachable  # and with it ssl: for those who need it
+
+        endpoint = self._endpoint
+        if endpoint is None or endpoint.is_socket:
+            return errors.ServerStopping(
+                f"the modelyard server at {self.describe()} cannot be reached ({told})"
+            )
+        return unreachable.explain(endpoint, told, open_channel)
+
     def describe(self) -> str:
         """The server's address, for sentences."""
         return str(self._endpoint) if self._endpoint else "an address not found yet"
@@ -150,13 +162,13 @@ class Connection:
         return self._lock
 
 
-def open_channel(endpoint: addresses.Endpoint) -> grpc.Channel:
-    """A channel to an endpoint; nothing is sent yet."""
-    options = list(_OPTIONS)
+def open_channel(endpoint: addresses.Endpoint, more: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:
+    """A channel to an endpoint, with more of gRPC's options; nothing is sent yet."""
+    options = [*_OPTIONS, *more]
     if endpoint.stays_here:
         options.append(("grpc.enable_http_proxy", 0))
     if endpoint.tls:
-        return grpc.secure_channel(endpoint.target, grpc.ssl_channel_credentials(), options=options)
+        return grpc.secure_channel(endpoint.target, endpoint.certificates.credentials(), options=options)
     return grpc.insecure_channel(endpoint.target, options=options)
 
 
@@ -185,13 +197,13 @@ def connect(settings: Settings) -> Connection:
     if settings.url and settings.travelled:
         return _reopened(settings.url)
     if settings.url:
-        return _remote(settings.url, settings.api_key or "")
+        return _remote(settings.url, settings.api_key or "", _certificates(settings))
     return _embedded(settings.data_root)
 
 
 @functools.cache
-def _remote(url: str, key: str) -> Connection:
-    endpoint = addresses.parse(url, api_keys.checked(key))
+def _remote(url: str, key: str, certificates: Certificates) -> Connection:
+    endpoint = addresses.parse(url, api_keys.checked(key), certificates)
     if endpoint.token and not endpoint.tls and not endpoint.stays_here:
         terminal.termwarn(
             f"the API key goes to {endpoint} in plain text, for everybody on the way to read: "
@@ -204,7 +216,12 @@ def _remote(url: str, key: str) -> Connection:
 @functools.cache
 def _reopened(url: str) -> Connection:
     """The connection of something that was pickled elsewhere: with this process's own key for the address."""
-    return Connection(lambda: addresses.parse(url, api_keys.checked(key_for(url))), url=url)
+    key, certificates = api_keys.checked(key_for(url)), _certificates(current())
+    return Connection(lambda: addresses.parse(url, key, certificates), url=url)
+
+
+def _certificates(settings: Settings) -> Certificates:
+    return Certificates(settings.ca_certs or "", settings.client_cert or "", settings.client_key or "")
 
 
 @functools.cache

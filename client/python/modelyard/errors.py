@@ -118,6 +118,13 @@ class ServerStopping(CommError):
     retry_after = 0.5
 
 
+class TLSFailed(CommError):
+    """A certificate is not trusted, or one side speaks TLS and the other does not. Nothing was sent."""
+
+    code = 14
+    reason = "TLS_FAILED"
+
+
 class StoreUnavailable(CommError):
     """The object store did not answer. The same call may be repeated."""
 

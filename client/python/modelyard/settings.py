@@ -27,11 +27,14 @@ FIELDS: Mapping[str, str] = {
     "artifact_dir": "ARTIFACT_DIR",
     "data_dir": "DATA_DIR",
     "silent": "SILENT",
+    "ca_certs": "CA_CERTS",
+    "client_cert": "CLIENT_CERT",
+    "client_key": "CLIENT_KEY",
 }
 """Every setting and the end of its variable: `project` is MODELYARD_PROJECT."""
 
 _SAME = {"base_url": "url", "root_dir": "dir", "wandb_dir": "dir"}
-_NEVER_BORROWED = {"url", "api_key"}
+_NEVER_BORROWED = {"url", "api_key", "ca_certs", "client_cert", "client_key"}
 
 
 class Settings:
@@ -59,6 +62,9 @@ class Settings:
     artifact_dir: str | None
     data_dir: str | None
     silent: bool | None
+    ca_certs: str | None
+    client_cert: str | None
+    client_key: str | None
 
     def __init__(self, **values: Any) -> None:
         self.ignored: tuple[str, ...] = ()

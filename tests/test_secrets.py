@@ -18,6 +18,7 @@ from urllib.parse import quote
 import grpc
 import pytest
 
+from modelyard import addresses
 from modelyard.v1 import registered_model_pb2, run_pb2
 from modelyard_server.settings import without_secrets
 from tests import fast_upload
@@ -178,6 +179,36 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(
     assert spilled(output, PASSWORD) == []
     assert "Traceback" not in output
     assert "traceback" not in output
+
+
+@pytest.mark.parametrize(
+    "database",
+    [
+        "postgresql://me:{}@127.0.0.1:9/none",
+        "postgresql://me:{}@nohost.invalid/none?sslmode=require",
+        "postgresql://127.0.0.1:9/none?user=me&password={}",
+    ],
+)
+@pytest.mark.parametrize(
+    "password", ["s3cret@w0rd", "s3cret@w0rd@m0re", "s3cret/w0rd@m0re", "s3cret?w0rd@m0re"]
+)
+@pytest.mark.parametrize("command", [("start",), ("doctor",), ("key", "ls")])
+def test_a_database_password_that_is_not_escaped_is_refused_without_any_part_of_it(
+    database: str, password: str, command: tuple[str, ...], tmp_path: Path
+) -> None:
+    variables = {"MODELYARD_SERVER_DATABASE": database.format(password)}
+    done = run_server_command(*command, "--store", str(tmp_path / "store"), env=variables)
+    output = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert spilled(output, "s3cret", "w0rd", "m0re") == []
+    assert "%40" in output
+
+
+def test_an_address_with_a_password_in_it_is_refused_without_it() -> None:
+    for address in ("grpc://me:s3cret@host:1", "https://me:s3@cret@host", "s3cret@host:1"):
+        with pytest.raises(ValueError, match="MODELYARD_API_KEY") as refused:
+            addresses.parse(address)
+        assert spilled(str(refused.value), "s3cret", "cret") == []
 
 
 def test_credentials_in_a_store_url_are_refused_without_being_repeated(tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ SERVES = "modelyard serves"
 """How the line begins that says that a server serves."""
 
 
+_ESCAPES = "characters such as @ / : in a password are written as %40 %2F %3A"
+
+
 class StartError(Exception):
     """Why a server or a maintenance command does not start: one sentence with what to do."""
 
@@ -141,12 +144,13 @@ def place_of(data: Path | None, database: str | None, store: str | None) -> Plac
     `data` holds both the metadata and the bytes; a PostgreSQL database needs a store that says
     where the bytes go; a store alone takes only the bytes out of the folder.
     """
+    database, store = (database or "").strip(), (store or "").strip()  # mounted secrets end with a line break
     if database and not database.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
         raise StartError("--database takes postgresql://user:password@host/name; for SQLite give --data DIR")
     if database and not store:
         raise StartError("--database also needs --store: s3://bucket?endpoint=… or file:///folder")
     if database:
-        _check_port(database)
+        _check_database(database)
     if database and store:
         return Place(database.replace("postgres://", "postgresql://", 1), store, None)
     folder = (data or default_folder()).expanduser().absolute()
@@ -182,11 +186,12 @@ def without_secrets(url: str) -> str:
     return f"{scheme}://{user}{at}{re.split('[?#]', place)[0]}"
 
 
-def _check_port(database: str) -> None:
-    host = re.split("[/?]", database.partition("://")[2].rpartition("@")[2])[0]
-    port = re.search(r":([^\]]*)$", host)
+def _check_database(url: str) -> None:
+    """Refuses what others would read as another host than was meant, and repeat. Raises StartError."""
+    rest = url.partition("://")[2]
+    authority = re.split("[/?#]", rest)[0]
+    if rest.count("@") > 1 or ("@" in rest and "@" not in authority):
+        raise StartError(f"--database cannot be read: it has an @ where none belongs; {_ESCAPES}")
+    port = re.search(r":([^\]]*)$", authority.rpartition("@")[2])
     if port and not port[1].isdigit():
-        raise StartError(
-            "--database cannot be read: its port is not a number; characters such as @ / : in a password "
-            "are written as %40 %2F %3A"
-        )
+        raise StartError(f"--database cannot be read: its port is not a number; {_ESCAPES}")

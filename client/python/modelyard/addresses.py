@@ -61,6 +61,8 @@ def parse(address: str, token: str = "", certificates: Certificates = PUBLIC) ->
         if not path.startswith("/"):
             raise ValueError(f"{address!r}: a socket's address is unix: and an absolute path")
         return of_socket(Path(path), token)
+    if "@" in text:  # not repeated: what stands before it is somebody's password
+        raise ValueError("the address has a user or password in it: a key goes to MODELYARD_API_KEY instead")
     scheme, separator, _ = text.partition("://")
     parts = urlsplit(text if separator else f"//{text}")
     scheme = scheme.lower() if separator else ""
@@ -75,8 +77,8 @@ def parse(address: str, token: str = "", certificates: Certificates = PUBLIC) ->
         raise ValueError(f"{address!r}: {error}") from error
     if not host or any(char.isspace() for char in text):
         raise ValueError(f"{address!r}: no host in the address")
-    if parts.path not in {"", "/"} or parts.query or parts.fragment or parts.username is not None:
-        raise ValueError(f"{address!r}: an address has a host and a port, no path, user or query")
+    if parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError(f"{address!r}: an address has a host and a port, no path and no query")
     tls = scheme in _TLS if scheme else not is_loopback(host)
     shown = f"[{host}]" if ":" in host else host
     return Endpoint(f"{shown}:{port or _PORTS.get(scheme, DEFAULT_PORT)}", tls, token, certificates)

@@ -216,8 +216,11 @@ def _remote(url: str, key: str, certificates: Certificates) -> Connection:
 @functools.cache
 def _reopened(url: str) -> Connection:
     """The connection of something that was pickled elsewhere: with this process's own key for the address."""
-    key, certificates = api_keys.checked(key_for(url)), _certificates(current())
-    return Connection(lambda: addresses.parse(url, key, certificates), url=url)
+
+    def find() -> addresses.Endpoint:
+        return addresses.parse(url, api_keys.checked(key_for(url)), _certificates(current()))
+
+    return Connection(find, url=url)
 
 
 def _certificates(settings: Settings) -> Certificates:

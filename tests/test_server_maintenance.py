@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import psycopg
 import pytest
 from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint, text
 
@@ -17,6 +18,8 @@ from modelyard_server.db import migrations
 from modelyard_server.db.engine import Database
 from modelyard_server.db.tables import Base
 from tests.live import Factory, new_project, production_place, reason, run_server_command
+from tests.parts.postgres import postgres_cluster
+from tests.parts.s3 import CREDENTIALS, S3Server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -106,14 +109,29 @@ def test_doctor_finds_nothing_wrong_beside_a_server(live_server_factory: Factory
     assert "write, read back and delete work" in done.stdout
 
 
-def test_doctor_finds_nothing_wrong_in_production(
-    request: pytest.FixtureRequest, live_server_factory: Factory
+def test_doctor_finds_nothing_wrong_in_production_and_warns_of_commits_that_a_crash_loses(
+    minio_server: S3Server, live_server_factory: Factory
 ) -> None:
+    with postgres_cluster(fsync=True) as database:
+        place = ("--database", database, "--store", minio_server.url(minio_server.new_bucket()))
+        server = live_server_factory(place=place, env=CREDENTIALS).start()
+        done = run_server_command("doctor", *place, env=CREDENTIALS)
+        assert done.returncode == 0, done.stdout
+        assert "PostgreSQL" in done.stdout
+        assert "fsync and synchronous_commit are on" in done.stdout
+        with psycopg.connect(database, autocommit=True) as connection:
+            connection.execute("ALTER DATABASE postgres SET synchronous_commit = off")
+        done = run_server_command("doctor", *place, env=CREDENTIALS)
+        assert done.returncode == 1
+        assert "synchronous_commit is off, and a crash loses commits" in done.stdout
+        server.stop()
+
+
+def test_doctor_warns_of_a_database_that_a_power_cut_destroys(request: pytest.FixtureRequest) -> None:
     place, env = production_place(request)
-    live_server_factory(place=place, env=env).start()
+    run_server_command("migrate", *place, env=env)
     done = run_server_command("doctor", *place, env=env)
-    assert done.returncode == 0, done.stdout
-    assert "PostgreSQL" in done.stdout
+    assert "problem  durability: fsync is off" in done.stdout
 
 
 def test_doctor_names_each_problem_and_what_to_do(tmp_path: Path) -> None:

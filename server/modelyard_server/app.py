@@ -27,11 +27,12 @@ from modelyard_server.db import migrations
 from modelyard_server.db.engine import Database, now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import StoreMeta
-from modelyard_server.domain import events, keys, owners, uploads
+from modelyard_server.domain import damage, events, keys, owners, uploads
 from modelyard_server.domain.manifests import Limits
 from modelyard_server.domain.principals import LOCAL
 from modelyard_server.packs import PackStore, store_from_url
 from modelyard_server.packs.disk import DiskStore
+from modelyard_server.packs.seen import SeenPacks
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc import services
 from modelyard_server.rpc.activity import Activity
@@ -72,21 +73,23 @@ def run(settings: Settings) -> None:
         database = open_database(settings.place)
         stack.callback(database.close)
         store = open_store(settings.place)
-        require_same_store(database, store)
+        packs = SeenPacks(store, require_same_store(database, store))
+        damage.use(database, packs)
         require_key_or_loopback(settings, database)
         pools = Pools(is_sqlite=database.is_sqlite)
         stack.callback(pools.close)
-        asyncio.run(_serve(settings, database, store, pools, advertisement))
+        asyncio.run(_serve(settings, database, packs, pools, advertisement))
 
 
 async def _serve(
     settings: Settings,
     database: Database,
-    store: PackStore,
+    packs: SeenPacks,
     pools: Pools,
     advertisement: folder.Advertisement | None,
 ) -> None:
-    transactions = Transactions(database, pools)
+    store = packs.store
+    transactions = Transactions(database, pools, packs)
     activity = Activity()
     token = advertisement.token if advertisement else ""
     authenticator = make_authenticator(settings, transactions, token)
@@ -118,7 +121,7 @@ async def _serve(
         events=EventServicer(Watching(transactions, activity), streams.watch),
         artifacts=ModelArtifactServicer(
             writer,
-            store,
+            packs,
             pools.hashing,
             pools.store,
             streams,
@@ -176,8 +179,8 @@ def open_store(place: Place) -> PackStore:
         raise StartError(f"the store cannot be used: {error}") from error
 
 
-def require_same_store(database: Database, store: PackStore) -> None:
-    """The database and the store name the same id; both get one at the first start. Raises StartError."""
+def require_same_store(database: Database, store: PackStore) -> str:
+    """The id that the database and the store name; both get one at the first start. Raises StartError."""
     try:
         known = database.read(_store_id)
         if known is None:
@@ -186,7 +189,7 @@ def require_same_store(database: Database, store: PackStore) -> None:
     except errors.CommError as error:
         raise StartError(f"the store cannot be used: {error}") from error
     if found == known:
-        return
+        return known
     belongs = "belongs to another database" if found else "is empty, or another one"
     raise StartError(
         f"this store {belongs}: the database expects the store {known} and found {found or 'none'}. "

@@ -23,14 +23,16 @@ from modelyard_server import app, folder, tls
 from modelyard_server.db import migrations
 from modelyard_server.db.caller_tables import ApiKey
 from modelyard_server.db.engine import Database, now
-from modelyard_server.domain import keys
+from modelyard_server.domain import damage, keys
 from modelyard_server.domain.principals import Principal
-from modelyard_server.packs import PackStore
+from modelyard_server.packs import PackStore, pack_key
+from modelyard_server.packs.seen import SeenPacks
 from modelyard_server.release import VERSION
 from modelyard_server.settings import Place, StartError
 
 CLOCK_SECONDS = 60.0
 FREE_BYTES = 1 << 30
+NEWEST_PACKS = 100
 
 
 class Finding(NamedTuple):
@@ -153,11 +155,15 @@ def _examine_database(place: Place) -> list[Finding]:
             findings.append(
                 _try("database clock", lambda: _clock("the database", _database_seconds(database)))
             )
+        if has_schema and not database.is_sqlite:
+            findings.append(_try("durability", lambda: database.read(_durability)))
         findings.append(_try("store", lambda: _store(app.open_store(place))))
-        if all(finding.ok for finding in findings):
-            findings.append(
-                _try("store's id", lambda: _store_id(database, app.open_store(place), has_schema))
-            )
+        if has_schema and all(finding.ok for finding in findings if finding.what != "durability"):
+            findings.append(_try("store's id", lambda: _store_id(database, app.open_store(place))))
+            if findings[-1].ok:
+                findings.append(_try("packs", lambda: _packs(database, app.open_store(place))))
+        elif findings[-1].ok and findings[0].ok:
+            findings.append(_try("store's id", lambda: _unclaimed(app.open_store(place))))
     finally:
         database.close()
     return findings
@@ -232,11 +238,37 @@ def _clock(whose: str, ahead: float) -> str:
     return f"clock {ahead:+.1f} s off ours"
 
 
-def _store_id(database: Database, store: PackStore, has_schema: bool) -> str:
-    if not has_schema:
-        return _unclaimed(store)
+def _durability(session: Session) -> str:
+    """Whether PostgreSQL keeps what it says is committed."""
+    problems = []
+    for name, why in (
+        ("fsync", "a power cut can destroy the database: set fsync = on"),
+        ("synchronous_commit", "a crash loses commits that were acknowledged: set synchronous_commit = on"),
+    ):
+        if session.execute(text(f"SHOW {name}")).scalar_one() == "off":
+            problems.append(f"{name} is off, and {why}")
+    if problems:
+        raise StartError("; ".join(problems))
+    return "fsync and synchronous_commit are on"
+
+
+def _store_id(database: Database, store: PackStore) -> str:
     app.require_same_store(database, store)
     return "the database and the store belong together"
+
+
+def _packs(database: Database, store: PackStore) -> str:
+    """Whether the newest packs lie in the store: those that a crash or a restore is likely to have lost."""
+    packs = database.read(lambda session: damage.newest(session, NEWEST_PACKS))
+    losses = SeenPacks(store, app.require_same_store(database, store)).losses(packs)
+    if losses:
+        first, left = losses[0]
+        raise StartError(
+            f"{len(losses)} of the newest {len(packs)} are gone or too short, the first of them "
+            f"{pack_key(first.entity_id, first.pack_id)} ({left} of {first.size} bytes): restore them from "
+            "the store's backup, or log the versions that need them again"
+        )
+    return f"the newest {len(packs)} are in the store, whole"
 
 
 def _unclaimed(store: PackStore) -> str:

@@ -53,14 +53,14 @@ def postgres_url() -> Iterator[str]:
 
 
 @contextmanager
-def postgres_cluster() -> Iterator[str]:
+def postgres_cluster(*, fsync: bool = False) -> Iterator[str]:
     """A cluster in a temporary folder, by the URL of its maintenance database."""
-    with postgres_part() as cluster:
+    with postgres_part(fsync=fsync) as cluster:
         yield url_of(cluster)
 
 
 @contextmanager
-def postgres_part() -> Iterator[Part]:
+def postgres_part(*, fsync: bool = False) -> Iterator[Part]:
     """A cluster in a temporary folder. SIGQUIT ends it as a crash does."""
     initdb, postgres, pg_isready = program("initdb"), program("postgres"), program("pg_isready")
     options = _unprivileged()
@@ -78,7 +78,7 @@ def postgres_part() -> Iterator[Part]:
             settings = {
                 "listen_addresses": "127.0.0.1",
                 "unix_socket_directories": str(folder),
-                "fsync": "off",  # tests kill our processes, never the machine
+                "fsync": "on" if fsync else "off",  # tests kill our processes, never the machine
                 "max_connections": "200",
                 "deadlock_timeout": "200ms",
             }

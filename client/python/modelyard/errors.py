@@ -235,7 +235,7 @@ class DigestMismatch(CommError, ValueError):
 
 
 class ChunkCorrupt(CommError):
-    """Stored bytes do not match their digest, or are gone."""
+    """Stored bytes do not match their digest, or are gone; log the same content again to replace them."""
 
     code = 15
     reason = "CHUNK_CORRUPT"

@@ -14,10 +14,6 @@ BigKey = BigInteger().with_variant(Integer, "sqlite")
 Id = Uuid(as_uuid=False)
 LIVE: dict[str, Any] = dict.fromkeys(("sqlite_where", "postgresql_where"), text("deleted_at IS NULL"))
 """For an index that deleted rows are not in."""
-QUARANTINED: dict[str, Any] = dict.fromkeys(
-    ("sqlite_where", "postgresql_where"), text("quarantined_at IS NOT NULL")
-)
-"""For an index of the few chunks whose bytes are known to be unusable."""
 
 
 def listed(table: str) -> list[Index]:

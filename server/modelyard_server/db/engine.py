@@ -42,6 +42,8 @@ class Database:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._finish = finish
+        self.info: dict[str, Any] = {}
+        """What every session finds in its `info`."""
         if self.is_sqlite:
             self._readers = _sqlite_engine(self.url, pool_size=readers, begin="BEGIN")
             # One connection: writers queue here, in order, instead of failing in SQLite.
@@ -70,7 +72,7 @@ class Database:
         self._writer.dispose()
 
     def _run(self, engine: Engine, rule: Callable[[Session], T], *, commit: bool) -> T:
-        with _Session(engine, expire_on_commit=False, autoflush=True) as session:
+        with _Session(engine, expire_on_commit=False, autoflush=True, info=self.info) as session:
             result = rule(session)
             if commit:
                 session.flush()

@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard_server.db.caller_tables import ApiKey, PrincipalRow, Request
-from modelyard_server.db.declarative import LIVE, QUARANTINED, Base, BigKey, Id, listed
+from modelyard_server.db.declarative import LIVE, Base, BigKey, Id, listed
 
 __all__ = ["ApiKey", "Base", "Id", "PrincipalRow", "Request"]  # as well as the rows below
 
@@ -268,10 +268,7 @@ class Chunk(Base):
     """Where the bytes of a chunk are. A row that is not quarantined means that they are usable."""
 
     __tablename__ = "chunk"
-    __table_args__ = (
-        UniqueConstraint("entity_id", "digest"),
-        Index("ix_chunk_quarantined", "quarantined_at", **QUARANTINED),
-    )
+    __table_args__ = (UniqueConstraint("entity_id", "digest"),)
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
     entity_id: Mapped[int] = mapped_column(ForeignKey("entity.id"))
     digest: Mapped[bytes] = mapped_column(LargeBinary(32))

@@ -152,6 +152,7 @@ def _make(
     artifact = artifacts.open_artifact(session, principal, project, draft.name, draft.type)
     if draft.base_version_id:
         manifest_rows.hold_base(session, draft.base_version_id)
+        manifest_rows.require_whole_base(session, manifest)
     failpoints.hit("commit.inside")
     version = _equal_version(session, artifact, digest)
     created = version is None

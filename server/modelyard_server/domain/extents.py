@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors
 from modelyard.chunking import MAXIMUM_BYTES
 from modelyard_server.db import tables
-from modelyard_server.db.engine import now
 from modelyard_server.db.tables import File, FileChunk, Pack, VersionFile
 from modelyard_server.db.upserts import batches
 from modelyard_server.domain import owners
@@ -86,8 +85,8 @@ def pieces(session: Session, files: dict[str, FileInfo], ranges: Sequence[Range]
 def relocate(session: Session, lost: Sequence[Piece]) -> list[Piece]:
     """Where the chunks lie now whose pack was not found: a rewrite moves chunks before it drops a pack.
 
-    Raises NotFound when a version was deleted meanwhile, ChunkCorrupt when
-    nothing moved: then a live pack is gone.
+    Those that did not move are given back as they are. Raises NotFound when a
+    version was deleted meanwhile.
     """
     rows = session.execute(
         select(tables.Chunk.digest, tables.Chunk.pack_id, tables.Chunk.offset).where(
@@ -101,24 +100,8 @@ def relocate(session: Session, lost: Sequence[Piece]) -> list[Piece]:
         if piece.digest not in places:
             raise errors.NotFound("the version was deleted while it was read")
         pack_id, offset = places[piece.digest]
-        if pack_id == piece.pack_id:
-            raise errors.ChunkCorrupt("a pack is gone from the store", metadata={"pack": piece.key})
         moved.append(piece._replace(pack_id=pack_id, offset=offset))
     return moved
-
-
-def quarantine(session: Session, piece: Piece) -> None:
-    """Marks stored bytes as unusable, so that the next upload of this content replaces them."""
-    session.execute(
-        update(tables.Chunk)
-        .where(
-            tables.Chunk.entity_id == piece.entity_id,
-            tables.Chunk.digest == piece.digest,
-            tables.Chunk.pack_id == piece.pack_id,
-            tables.Chunk.quarantined_at.is_(None),
-        )
-        .values(quarantined_at=now(session))
-    )
 
 
 def _check(where: str, part: Range, info: FileInfo | None) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, cast
 
-from sqlalchemy import Table, bindparam, select
+from sqlalchemy import Select, Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors
@@ -14,7 +14,7 @@ from modelyard.chunking import Chunk
 from modelyard_server.db import tables
 from modelyard_server.db.tables import ArtifactVersion, File, FileChunk, Upload, VersionFile
 from modelyard_server.db.upserts import batches, inserting_missing
-from modelyard_server.domain import expiry, owners, uploads, versions
+from modelyard_server.domain import damage, expiry, owners, uploads, versions
 from modelyard_server.domain.homes import homes
 from modelyard_server.domain.manifests import FileDraft, KeptFile, Manifest, ReferenceDraft
 from modelyard_server.domain.principals import Principal
@@ -31,16 +31,13 @@ _FILES = (
     .order_by(File.digest)
     .with_for_update(read=True, key_share=True)
 )
-_DAMAGE = select(tables.Chunk.id).where(tables.Chunk.quarantined_at.is_not(None)).limit(1)
-"""Answered by an index that is empty as long as nothing is damaged."""
-_QUARANTINED = (
-    select(FileChunk.file_id)
-    .join(tables.Chunk, tables.Chunk.id == FileChunk.chunk_id)
-    .where(tables.Chunk.quarantined_at.is_not(None))
-    .limit(1)
+_PACKS = (
+    select(tables.Chunk.pack_id, tables.Chunk.quarantined_at.is_not(None))
+    .join(FileChunk, FileChunk.chunk_id == tables.Chunk.id)
+    .distinct()
 )
-_DAMAGED = _QUARANTINED.where(FileChunk.file_id.in_(bindparam("files", expanding=True)))
-_DAMAGED_VERSION = _QUARANTINED.join(VersionFile, VersionFile.file_id == FileChunk.file_id).where(
+_PACKS_OF_FILES = _PACKS.where(FileChunk.file_id.in_(bindparam("files", expanding=True)))
+_PACKS_OF_VERSION = _PACKS.join(VersionFile, VersionFile.file_id == FileChunk.file_id).where(
     VersionFile.version_id == bindparam("version")
 )
 ADD_CHUNKS = cast(Table, FileChunk.__table__).insert()
@@ -80,7 +77,7 @@ def store_files(session: Session, upload: Upload, drafts: Iterable[FileDraft]) -
 def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[bytes, int] | None:
     """The ids of the kept files by digest, held until the transaction ends.
 
-    None where the entity does not have them all, whole. Raises InvalidField for another size.
+    None where the entity does not have them all, whole. Raises InvalidField for another size, PacksUnseen.
     """
     found: dict[bytes, int] = {}
     sizes: dict[bytes, int] = {}
@@ -90,7 +87,7 @@ def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[byt
             found[digest], sizes[digest] = file_id, size
     if len(found) < len(wanted):
         return None
-    if any_damaged(session, sorted(found.values())):
+    if are_damaged(session, found.values()):
         return None
     for kept in manifest.kept.values():
         if kept.size != sizes[kept.digest]:
@@ -100,18 +97,33 @@ def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[byt
     return found
 
 
-def any_damaged(session: Session, file_ids: Sequence[int]) -> bool:
-    """Whether some of the files' chunks are known to be unusable."""
-    if session.execute(_DAMAGE).first() is None:
-        return False
-    return any(session.execute(_DAMAGED, {"files": batch}).first() is not None for batch in batches(file_ids))
-
-
 def is_damaged(session: Session, version_id: str) -> bool:
-    """Whether some of a version's chunks are known to be unusable."""
-    if session.execute(_DAMAGE).first() is None:
-        return False
-    return session.execute(_DAMAGED_VERSION, {"version": version_id}).first() is not None
+    """Whether some of a version's chunks are unusable. Raises PacksUnseen while that is not known."""
+    return _has_quarantined(session, _PACKS_OF_VERSION, {"version": version_id})
+
+
+def are_damaged(session: Session, file_ids: Iterable[int]) -> bool:
+    """The same of files."""
+    return any(
+        _has_quarantined(session, _PACKS_OF_FILES, {"files": files}) for files in batches(sorted(file_ids))
+    )
+
+
+def require_whole_base(session: Session, manifest: Manifest) -> None:
+    """What is taken over of a base version must be there. Raises ChunkCorrupt, PacksUnseen."""
+    kept = {file.file_id for file in manifest.kept.values() if file.file_id is not None}
+    if are_damaged(session, kept):
+        raise errors.ChunkCorrupt(
+            "some bytes of the base version are gone; log its content again, or give those files anew"
+        )
+
+
+def _has_quarantined(session: Session, packs: Select[str, bool], which: Mapping[str, Any]) -> bool:
+    found = session.execute(packs, which).all()
+    if any(is_quarantined for _, is_quarantined in found):
+        return True
+    damage.require_seen(session, {pack_id for pack_id, _ in found})
+    return False
 
 
 def chunk_rows_of(

@@ -140,7 +140,7 @@ def _advance(session: Session, upload: Upload, draft: FileDraft) -> int | None:
         found = session.execute(_FILE, named).one()
     file_id, first = found
     if first is None:
-        if manifest_rows.any_damaged(session, [file_id]):
+        if manifest_rows.are_damaged(session, [file_id]):
             raise errors.ChunksMissing("some of the chunks are damaged; ask FindMissingChunks and send them")
         return int(file_id)
     end = min(first + ROWS, len(draft.sizes))

@@ -8,7 +8,7 @@ usable. Time only decides when an upload may end.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from sqlalchemy import Table, bindparam, func, select, union_all
@@ -21,7 +21,7 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Entity, Pack, Pin, StagedEntry, Upload
 from modelyard_server.db.upserts import batches, insert, insert_missing
-from modelyard_server.domain import access, owners
+from modelyard_server.domain import access, damage, owners
 from modelyard_server.domain.principals import Principal
 from modelyard_server.packs.pack import PackedChunk
 
@@ -71,8 +71,14 @@ _BEYOND = [
 ]
 _MUCH = union_all(*(select(rows) for rows in _BEYOND))
 """Whether an upload holds more than one transaction should delete."""
-_USABLE = select(tables.Chunk.digest, tables.Chunk.id, tables.Chunk.size).where(
+_K = cast(Table, tables.Chunk.__table__)
+_USABLE = select(tables.Chunk.digest, tables.Chunk.id, tables.Chunk.size, tables.Chunk.pack_id).where(
     tables.Chunk.quarantined_at.is_(None)
+)
+_RELOCATE = (
+    _K.update()
+    .where(_K.c.id == bindparam("of"))
+    .values(pack_id=bindparam("new_pack"), offset=bindparam("new_offset"))
 )
 _HELD = _USABLE.join(Pin, Pin.chunk_id == tables.Chunk.id).where(
     Pin.upload_id == bindparam("upload"),
@@ -94,6 +100,7 @@ class Stored(NamedTuple):
 
     id: int
     size: int
+    pack_id: str
 
 
 def create(session: Session, principal: Principal, entity: str, project: str) -> Upload:
@@ -170,6 +177,7 @@ def missing(session: Session, principal: Principal, upload_id: str, chunks: Sequ
     check_chunks(chunks)
     upload = find(session, principal, upload_id)
     present = _lock_present(session, upload.entity_id, {chunk.digest for chunk in chunks})
+    damage.require_seen(session, {stored.pack_id for stored in present.values()})
     for index, chunk in enumerate(chunks):
         stored = present.get(chunk.digest)
         if stored is not None and stored.size != chunk.size:
@@ -192,7 +200,7 @@ def held(session: Session, upload: Upload, digests: Iterable[bytes]) -> dict[byt
     found: dict[bytes, Stored] = {}
     for batch in batches(sorted(digests)):
         rows = session.execute(_HELD, {"upload": upload.id, "entity": upload.entity_id, "digests": batch})
-        found |= {digest: Stored(id_, size) for digest, id_, size in rows}
+        found |= {digest: Stored(id_, size, pack_id) for digest, id_, size, pack_id in rows}
     return found
 
 
@@ -224,6 +232,7 @@ def publish_pack(
     ordered = [unique[digest] for digest in sorted(unique)]
     _insert_chunks(session, upload.entity_id, pack_id, ordered)
     present = _lock_present(session, upload.entity_id, unique)
+    _replace_unseen(session, pack_id, unique, present)
     pin(session, upload, (stored.id for stored in present.values()))
     session.execute(_PROLONG, {"of": upload_id, "until": now(session) + LIFETIME})
 
@@ -300,10 +309,26 @@ def _insert_chunks(session: Session, entity_id: int, pack_id: str, chunks: Seque
     )
 
 
+def _replace_unseen(
+    session: Session, pack_id: str, new: Mapping[bytes, PackedChunk], present: Mapping[bytes, Stored]
+) -> None:
+    """Chunks that lie in other packs move to this one, which is there for sure, unless those were seen."""
+    seen = damage.seen_packs(session)
+    if seen is None:
+        return
+    moved = [
+        {"of": stored.id, "new_pack": pack_id, "new_offset": new[digest].offset}
+        for digest, stored in present.items()
+        if stored.pack_id != pack_id and stored.pack_id not in seen and stored.size == new[digest].size
+    ]
+    if moved:
+        session.execute(_RELOCATE, moved)
+
+
 def _lock_present(session: Session, entity_id: int, digests: Iterable[bytes]) -> dict[bytes, Stored]:
     """The usable chunks among the digests, locked against deletion until the transaction ends."""
     present: dict[bytes, Stored] = {}
     for batch in batches(sorted(digests)):
         rows = session.execute(_PRESENT, {"entity": entity_id, "digests": batch})
-        present |= {digest: Stored(id_, size) for digest, id_, size in rows}
+        present |= {digest: Stored(id_, size, pack_id) for digest, id_, size, pack_id in rows}
     return present

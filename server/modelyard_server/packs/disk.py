@@ -81,7 +81,7 @@ class DiskStore(PackStore):
 
     def make_folder(self, folder: Path) -> None:
         """Makes an entity's folder and its entry in `packs` durable, once."""
-        if folder in self._durable_folders:
+        if folder in self._durable_folders and folder.is_dir():  # else somebody removed it
             return
         folder.mkdir(exist_ok=True)  # no parents: a volume that was unmounted must not come back empty
         _fsync_folder(folder.parent)

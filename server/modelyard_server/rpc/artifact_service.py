@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 
 from modelyard_server.domain.manifests import Limits
-from modelyard_server.packs.store import PackStore
+from modelyard_server.packs.seen import SeenPacks
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.commits import CommitMethods
 from modelyard_server.rpc.downloads import DownloadMethods
@@ -20,7 +20,7 @@ class ModelArtifactServicer(CommitMethods, DownloadMethods, ModelArtifactMethods
     def __init__(
         self,
         writer: PackWriter,
-        store: PackStore,
+        packs: SeenPacks,
         hashing: Executor,
         reading: Executor,
         streams: StreamLimits,
@@ -28,4 +28,4 @@ class ModelArtifactServicer(CommitMethods, DownloadMethods, ModelArtifactMethods
         limits: Limits,
     ) -> None:
         CommitMethods.__init__(self, writer, hashing, streams, memory.windows, limits)
-        DownloadMethods.__init__(self, store, reading, streams.download, memory.read_ahead)
+        DownloadMethods.__init__(self, packs, reading, streams.download, memory.read_ahead)

@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 
 from modelyard import errors
 from modelyard.v1 import model_artifact_pb2 as pb
-from modelyard_server.domain import extents, versions
+from modelyard_server.domain import damage, extents, versions
 from modelyard_server.domain.extents import FileInfo, Piece, Range
 from modelyard_server.packs.budget import ByteBudget
-from modelyard_server.packs.store import PackMissing, PackStore
+from modelyard_server.packs.seen import SeenPacks
+from modelyard_server.packs.store import PackMissing, PackStore, PackTruncated
 from modelyard_server.rpc import framing, reading
 from modelyard_server.rpc.call import StreamCall
 from modelyard_server.rpc.limits import Shares
@@ -39,8 +40,9 @@ class _Block(NamedTuple):
 class DownloadMethods:
     """The downloads of ModelArtifactService."""
 
-    def __init__(self, store: PackStore, pool: Executor, streams: Shares, read_ahead: ByteBudget) -> None:
-        self._store = store
+    def __init__(self, packs: SeenPacks, pool: Executor, streams: Shares, read_ahead: ByteBudget) -> None:
+        self._packs = packs
+        self._store = packs.store
         self._reading = pool
         self._download_streams = streams
         self._read_ahead = read_ahead
@@ -128,23 +130,34 @@ class DownloadMethods:
         try:
             try:
                 return await self._on_thread(block, field)
-            except PackMissing:
+            except (PackMissing, PackTruncated):
                 moved = [await self._read_moved(call, part, field, verify=verify) for part in block]
                 return deque(message for messages in moved for message in messages)
         except CorruptPiece as corrupt:
             piece = corrupt.piece
-            await call.write(lambda session: extents.quarantine(session, piece))
-            raise errors.ChunkCorrupt(
-                "stored bytes do not match their digest",
-                metadata={"chunk": piece.digest.hex(), "pack": piece.key},
-            ) from None
+            await call.write(lambda session: damage.quarantine(session, piece))
+            raise damage.error("stored bytes do not match their digest", piece) from None
 
     async def _read_moved(self, call: StreamCall, part: Part, field: int, *, verify: bool) -> deque[bytes]:
         try:
             return await self._on_thread([part], field)
-        except PackMissing:
-            moved = await call.read(lambda session: list(extents.relocate(session, part.pieces)))
-            return await self._on_thread([Part(Run(piece, verify=verify), [piece]) for piece in moved], field)
+        except (PackMissing, PackTruncated):
+            moved = await call.read(lambda session: extents.relocate(session, part.pieces))
+            parts = [Part(Run(piece, verify=verify), [piece]) for piece in moved]
+        found: deque[bytes] = deque()
+        for part in parts:
+            try:
+                found += await self._on_thread([part], field)
+            except (PackMissing, PackTruncated):
+                raise await self._lost(call, part.pieces[0]) from None
+        return found
+
+    async def _lost(self, call: StreamCall, piece: Piece) -> errors.CommError:
+        """The error for bytes that the store did not have; once that is sure, they may come again."""
+        self._packs.forget([piece.pack_id])
+        if await call.write(lambda session: damage.is_lost(session, piece)):
+            return damage.error("the stored bytes are gone", piece)
+        return errors.StoreUnavailable("the store did not find a pack that it has; repeat the call")
 
     async def _on_thread(self, block: Sequence[Part], field: int) -> deque[bytes]:
         loop = asyncio.get_running_loop()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
+from modelyard import errors
 from modelyard_server import telemetry
 from modelyard_server.db.engine import Database
-from modelyard_server.domain import events
+from modelyard_server.domain import damage, events
+from modelyard_server.packs.seen import PacksUnseen, SeenPacks
 from modelyard_server.rpc.lane import Lane
 
 T = TypeVar("T")
@@ -24,6 +26,16 @@ SQLITE_CONNECTIONS = SQLITE_READERS + 1
 POSTGRESQL_CONNECTIONS = 8
 STORE_THREADS = 8
 HASH_THREADS = 2
+_STATS_TOGETHER = 1_000
+_ROUNDS = 5
+
+
+class NotYet(Exception):
+    """A rule cannot answer before `until` has ended."""
+
+    def __init__(self, until: Callable[[], Awaitable[None]]) -> None:
+        super().__init__()
+        self.until = until
 
 
 class Pools:
@@ -54,9 +66,10 @@ class Pools:
 class Transactions:
     """Runs rules on the database's threads. A caller that is cancelled never tears one in half."""
 
-    def __init__(self, database: Database, pools: Pools) -> None:
+    def __init__(self, database: Database, pools: Pools, packs: SeenPacks | None = None) -> None:
         self.database = database
         self._pools = pools
+        self._packs = packs
         self._on_events: list[Callable[[set[int]], None]] = []
 
     def on_events(self, act: Callable[[set[int]], None]) -> None:
@@ -71,7 +84,39 @@ class Transactions:
         return await _unbroken(self._pools.reads, lambda: self.database.read(rule))
 
     async def write(self, rule: Callable[[Session], T]) -> T:
-        """The rule's result once it is committed."""
+        """The rule's result once it is committed.
+
+        A rule that raises NotYet or PacksUnseen leaves nothing and runs again
+        when that is done, since a transaction waits for neither network nor store.
+        """
+        for _ in range(_ROUNDS):
+            try:
+                return await self._write(rule)
+            except NotYet as later:
+                await later.until()
+            except PacksUnseen as unseen:
+                await self._look_at(unseen.pack_ids)
+        raise errors.RetryTransaction("the chunks of this call move all the time; repeat it")
+
+    async def _look_at(self, pack_ids: Sequence[str]) -> None:
+        """Asks the store for packs, and quarantines what it has surely lost of them."""
+        assert self._packs is not None
+        packs = await self.read(lambda session: damage.sizes(session, pack_ids))
+        loop = asyncio.get_running_loop()
+        # A store that is reached by a network answers several at a time; a folder is quicker than a thread.
+        part = max(1, -(-len(packs) // STORE_THREADS)) if self._packs.store.holds_bytes else _STATS_TOGETHER
+        found = await asyncio.gather(
+            *(
+                loop.run_in_executor(self._pools.store, self._packs.losses, packs[start : start + part])
+                for start in range(0, len(packs), part)
+            )
+        )
+        losses = [loss for some in found for loss in some]
+        if losses:
+            await self._write(lambda session: damage.quarantine_losses(session, losses))
+        self._packs.add(pack_ids)
+
+    async def _write(self, rule: Callable[[Session], T]) -> T:
         projects: set[int] = set()
 
         def noting(session: Session) -> T:

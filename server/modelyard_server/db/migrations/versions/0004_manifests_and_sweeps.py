@@ -45,11 +45,3 @@ def upgrade() -> None:
         sa.Column("leapt_to", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_sweep_time"),
     )
-    quarantined = sa.text("quarantined_at IS NOT NULL")
-    op.create_index(
-        "ix_chunk_quarantined",
-        "chunk",
-        ["quarantined_at"],
-        sqlite_where=quarantined,
-        postgresql_where=quarantined,
-    )

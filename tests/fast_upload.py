@@ -96,3 +96,9 @@ def file_digest(chunks: Sequence[bytes]) -> str:
     return chunking.file_digest(
         chunking.Chunk(hashlib.sha256(chunk).digest(), len(chunk)) for chunk in chunks
     ).hex()
+
+
+def cut(data: bytes) -> list[bytes]:
+    """A file as the published cut makes chunks of it."""
+    ends = list(chunking.cut_points(data))
+    return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]

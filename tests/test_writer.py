@@ -77,6 +77,17 @@ def test_a_pause_seals_the_open_pack(run_writer: RunWriter, ledger: Ledger) -> N
     assert list(ledger.packs.values()) == [300, 300]
 
 
+def test_a_pack_takes_no_more_when_it_is_old(run_writer: RunWriter, ledger: Ledger) -> None:
+    async def test(writer: PackWriter) -> None:
+        async with writer.stream("upload", ENTITY) as stream:
+            while not stream.durable:  # without a pause that would seal it
+                await stream.append(*message(100))
+                await asyncio.sleep(0.005)
+
+    run_writer(test, age_seconds=0.05)
+    assert min(ledger.packs.values()) < MIB
+
+
 def test_acknowledgements_are_in_order_when_packs_are_not(
     run_writer: RunWriter, pack_store: FaultyStore, ledger: Ledger
 ) -> None:

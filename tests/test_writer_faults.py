@@ -44,7 +44,8 @@ def test_a_wrong_digest_names_the_chunk_and_stores_nothing_of_its_message(
         assert not ledger.chunks.keys() & {known.digest for known in chunks}
 
     run_writer(test)
-    assert list(pack_store.list()) == []
+    assert list(ledger.packs.values()) == [50]
+    assert [found.size for found in pack_store.list()] == [50]
 
 
 @pytest.mark.parametrize(
@@ -107,10 +108,14 @@ def test_a_fenced_pack_is_not_acknowledged(run_writer: RunWriter, ledger: Ledger
     assert ledger.chunks == {}
 
 
-def test_a_sender_that_breaks_off_leaves_no_open_pack(run_writer: RunWriter, pack_store: FaultyStore) -> None:
+def test_what_a_sender_sent_before_it_broke_off_is_kept(
+    run_writer: RunWriter, pack_store: FaultyStore, ledger: Ledger
+) -> None:
+    messages = [message(MIB), message(MIB)]
+
     async def breaking() -> AsyncIterator[Message]:
-        yield message(MIB)
-        yield message(MIB)
+        for one in messages:
+            yield one
         raise ConnectionResetError
 
     async def test(writer: PackWriter) -> None:
@@ -121,7 +126,49 @@ def test_a_sender_that_breaks_off_leaves_no_open_pack(run_writer: RunWriter, pac
         assert counts == []
 
     run_writer(test)
+    for chunks, data in messages:
+        assert ledger.read(pack_store, chunks[0]) == data
+
+
+def test_what_came_before_a_cancellation_is_kept(
+    run_writer: RunWriter, pack_store: FaultyStore, ledger: Ledger
+) -> None:
+    messages = [message(MIB) for _ in range(3)]
+
+    async def silent_after() -> AsyncIterator[Message]:
+        for one in messages:
+            yield one
+        await asyncio.Event().wait()
+
+    async def use(writer: PackWriter) -> None:
+        async with writer.stream("upload", ENTITY) as stream:
+            await collect(stream.exchange(silent_after()), [])
+
+    async def test(writer: PackWriter) -> None:
+        using = asyncio.create_task(use(writer))
+        await until(lambda: pack_store.calls["append"] == 3)
+        using.cancel()
+        await asyncio.wait([using])
+
+    run_writer(test)
+    assert all(ledger.read(pack_store, chunks[0]) == data for chunks, data in messages)
+
+
+def test_a_pack_that_the_store_took_only_a_part_of_is_not_kept(
+    run_writer: RunWriter, pack_store: FaultyStore, ledger: Ledger
+) -> None:
+    pack_store.fail("append", nth=2, error=errors.DiskFull("full"))
+
+    async def test(writer: PackWriter) -> None:
+        async with writer.stream("upload", ENTITY) as stream:
+            await stream.append(*message(1000))
+            await stream.append(*message(1000))
+            with pytest.raises(errors.DiskFull):
+                await stream.close()
+
+    run_writer(test)
     assert list(pack_store.list()) == []
+    assert ledger.writing == ledger.packs == {}
 
 
 def test_a_cancelled_stream_leaves_no_open_pack(run_writer: RunWriter, pack_store: FaultyStore) -> None:

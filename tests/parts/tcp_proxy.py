@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -20,6 +22,10 @@ class TcpProxy:
         """What the server sends is read and thrown away."""
         self.silent = False
         """Nothing passes either way, and nothing is closed: as when a cable was pulled."""
+        self.cut_after: Callable[[], int] | None = None
+        """How many bytes of its client a new connection passes on before it is cut; None: as many as come."""
+        self.bytes_per_second: float | None = None
+        """How fast a connection passes on what its client sends; None: as fast as it can."""
         self.received = 0
         """Bytes that clients sent so far, also those thrown away."""
         self.accepted = 0
@@ -67,11 +73,15 @@ class TcpProxy:
 
     def _pass_on(self, source: socket.socket, sink: socket.socket, is_reply: bool) -> None:
         with contextlib.suppress(OSError):  # cut, here or by either side
-            while data := source.recv(_PIECE):
+            left = self.cut_after() if self.cut_after is not None and not is_reply else None
+            while (left is None or left > 0) and (data := source.recv(_PIECE)):
                 if not is_reply:
                     self.received += len(data)
                 if not self.silent and not (is_reply and self.lose_replies):
-                    sink.sendall(data)
+                    sink.sendall(data[:left])
+                left = None if left is None else left - len(data)
+                if self.bytes_per_second and not is_reply:
+                    time.sleep(len(data) / self.bytes_per_second)
         _end(source)
         _end(sink)
 

@@ -5,8 +5,9 @@
         → streams (2)              UploadChunks, acknowledged when durable
           → commit
 
-After a break, chunks that were sent and not acknowledged are asked about again
-and read from their files again, so nothing has to be kept in memory for it. The
+After a break, chunks that were sent and not acknowledged are asked about again:
+the server keeps what had arrived. Those that are missing are read from their
+files again, so nothing has to be kept in memory for it. The
 chunks of files that are known from before take that way from the start: only
 those that are missing are read. Where all files are known or small, and the
 server has them, one call commits them. An embedded server reads the files
@@ -29,7 +30,7 @@ from modelyard.known_files import KnownFiles
 from modelyard.manifest import Connection, FileEntry, LocalFile, VersionDraft, commit_messages
 from modelyard.patience import Patience
 from modelyard.progress import Progress
-from modelyard.upload_stream import Located, SendQueue, Stream, loads
+from modelyard.upload_stream import MESSAGE_BYTES, Located, SendQueue, Stream, loads
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import upload_pb2
 from modelyard.windows import WINDOW_BYTES, Piece, Reader, Source, Window, WindowPool
@@ -117,6 +118,8 @@ class Upload:
         self.digest = b""
         """Of the content to commit, once all of it is known."""
         self._lock = threading.Lock()
+        self._broke = False
+        """Whether a stream broke: messages are then of one chunk, of which more arrive whole."""
         self._crew = Crew()
         self._crew.on_failure(self._pool.stop)
         self._crew.on_failure(self._patience.stop)
@@ -136,7 +139,7 @@ class Upload:
             except errors.ChunksMissing:
                 if not left:
                     raise
-                lost = _located(self._sources)
+                lost = self._missing_of(_located(self._sources))
         raise AssertionError("unreachable")
 
     def _to_read(self) -> list[Source]:
@@ -154,10 +157,7 @@ class Upload:
         """Those chunks of recalled files that the server does not have."""
         first = _located(source for source in self._sources if source.recalled)
         self._seen.update(located.chunk.digest for located in first)
-        missing: list[Located] = []
-        for start in range(0, len(first), CHUNKS_PER_QUESTION):
-            batch = first[start : start + CHUNKS_PER_QUESTION]
-            missing += [batch[index] for index in self._missing([located.chunk for located in batch])]
+        missing = self._missing_of(first)
         total = sum(source.size for source in self._sources if source.recalled)
         present = total - sum(located.chunk.size for located in missing)
         self._progress.advance(present, present)
@@ -174,8 +174,10 @@ class Upload:
         """Runs streams while `feed` fills their queue; returns what they lost."""
         queue = SendQueue()
         streams = [
-            Stream(self._connection, self._upload_id, queue, self._patience, self._progress.advance)
-            for _ in range(1 if self._total <= ONE_STREAM_BYTES else STREAMS)
+            Stream(
+                self._connection, self._upload_id, queue, self._patience, self._progress.advance, self._lost
+            )
+            for _ in range(1 if self._total <= ONE_STREAM_BYTES or self._broke else STREAMS)
         ]
         for stream in streams:
             self._crew.on_failure(stream.cancel)
@@ -229,7 +231,7 @@ class Upload:
         self._queue(window, missing, queue)
 
     def _queue(self, window: Window, pieces: Sequence[Piece], queue: SendQueue) -> None:
-        ready = list(loads(window, pieces))
+        ready = list(loads(window, pieces, 0 if self._broke else MESSAGE_BYTES))
         self._pool.hold(window, len(ready))
         for load in ready:
             queue.put(load)
@@ -250,6 +252,24 @@ class Upload:
             validation.refuse(f"of {len(chunks):,} chunks it misses others than those")
         return reply.missing
 
+    def _missing_of(self, chunks: Sequence[Located]) -> list[Located]:
+        """Those that the server does not have."""
+        missing: list[Located] = []
+        for start in range(0, len(chunks), CHUNKS_PER_QUESTION):
+            batch = chunks[start : start + CHUNKS_PER_QUESTION]
+            missing += [batch[index] for index in self._missing([located.chunk for located in batch])]
+        return missing
+
+    def _lost(self, sent: Sequence[Located]) -> list[Located]:
+        """Those of chunks that were sent and not acknowledged that have to be sent again."""
+        self._broke = True
+        missing = self._missing_of(sent)
+        arrived = sum(located.chunk.size for located in sent) - sum(each.chunk.size for each in missing)
+        if arrived:
+            self._patience.progress()
+            self._progress.advance(arrived)
+        return missing
+
     def _resend_until_done(self, lost: list[Located]) -> None:
         # Ends: `Patience` gives up when rounds bring no progress, and progress shortens the list.
         while lost:
@@ -262,7 +282,7 @@ class Upload:
             lost = self._send(feed)
 
     def _resend(self, group: Sequence[Located], queue: SendQueue) -> None:
-        missing = [group[index] for index in self._missing([located.chunk for located in group])]
+        missing = self._lost(group) if self._broke else self._missing_of(group)
         if not missing:
             return
         window = self._pool.take()

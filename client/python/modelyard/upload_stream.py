@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from modelyard import errors, framing
 from modelyard.chunking import Chunk
 from modelyard.manifest import Connection
-from modelyard.patience import Patience
+from modelyard.patience import Patience, is_transient
 from modelyard.windows import Piece, Source, Window
 
 MESSAGE_BYTES = 1 << 20
@@ -53,12 +53,12 @@ class Load:
         return [self.window.view[start:end] for start, end in spans]
 
 
-def loads(window: Window, pieces: Sequence[Piece]) -> Iterator[Load]:
-    """The pieces as messages of about 1 MiB; a piece is never split."""
+def loads(window: Window, pieces: Sequence[Piece], limit: int = MESSAGE_BYTES) -> Iterator[Load]:
+    """The pieces as messages of at most `limit` bytes; a piece is never split."""
     batch: list[Piece] = []
     size = 0
     for piece in pieces:
-        if batch and (size + piece.size > MESSAGE_BYTES or len(batch) >= CHUNKS_PER_MESSAGE):
+        if batch and (size + piece.size > limit or len(batch) >= CHUNKS_PER_MESSAGE):
             yield Load(window, batch)
             batch, size = [], 0
         batch.append(piece)
@@ -149,8 +149,8 @@ class Flight:
 class Stream:
     """Sends loads until the queue ends, over as many calls as it takes.
 
-    What a broken call left unacknowledged goes to `lost`, to be asked about
-    and read again.
+    What a broken call left unacknowledged is asked about by `missing_of`; what
+    it gives back goes to `lost`, to be read again.
     """
 
     def __init__(
@@ -160,12 +160,14 @@ class Stream:
         queue: SendQueue,
         patience: Patience,
         acknowledged: Callable[[int], None],
+        missing_of: Callable[[Sequence[Located]], list[Located]],
     ) -> None:
         self._connection = connection
         self._upload_id = upload_id
         self._queue = queue
         self._patience = patience
         self._acknowledged = acknowledged
+        self._missing_of = missing_of
         self._mismatches = 0
         self._call: Any = None
         self._cancelled = False
@@ -182,10 +184,10 @@ class Stream:
                 self._queue.break_off(flight)
                 if self._call is not None:
                     self._call.cancel()
-                self.lost.extend(flight.unacknowledged)
                 if isinstance(error, errors.StreamStalled) and not flight.unacknowledged:
                     continue  # there was nothing to send for so long: no trouble, and no reason to wait
                 self._endure(flight.error or error, channel)
+                self.lost.extend(self._not_arrived(flight))
 
     def cancel(self) -> None:
         """Cuts the call that is under way."""
@@ -202,6 +204,18 @@ class Stream:
                 self._acknowledged(size)
         if flight.unacknowledged:
             raise errors.ServerStopping("the server ended the stream before everything was durable")
+
+    def _not_arrived(self, flight: Flight) -> list[Located]:
+        """What of a broken call the server does not have; where it cannot be asked now, all of it."""
+        sent = list(flight.unacknowledged)
+        if self._cancelled:
+            return sent
+        try:
+            return self._missing_of(sent)
+        except errors.CommError as error:
+            if not is_transient(error):
+                raise
+            return sent
 
     def _endure(self, error: Exception, channel: Any) -> None:
         if self._cancelled:

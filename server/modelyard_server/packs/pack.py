@@ -25,11 +25,13 @@ class PackedChunk(NamedTuple):
 class Pack:
     """The pack a stream fills: its bytes, where its chunks lie, and what it holds of the budget."""
 
-    def __init__(self, store: PackStore) -> None:
+    def __init__(self, store: PackStore, opened_at: float = 0.0) -> None:
         self._store = store
+        self.opened_at = opened_at
+        """By the event loop's clock."""
         self._bytes: OpenPack | None = None
         self.size = 0
-        """Bytes handed to it, of which the last message may still be on its way."""
+        """Bytes handed to it without those refused; the last message may still be on its way."""
         self.received = 0
         """Chunks received, repeated ones too: what acknowledgements count."""
         self.chunks: dict[bytes, PackedChunk] = {}
@@ -38,6 +40,7 @@ class Pack:
         """Bytes of the budget that it holds."""
         self.is_sealed = False
         """Whether it is durable and published."""
+        self._is_torn = False
 
     def add(
         self, chunks: Sequence[chunking.Chunk], data: bytes | memoryview, hashed_here: bool = False
@@ -48,11 +51,18 @@ class Pack:
         if self._bytes is None:
             self._bytes = self._store.open()
         offset = self._bytes.size
+        self._is_torn = True
         self._bytes.append(data)
+        self._is_torn = False
         for chunk in chunks:
             self.chunks.setdefault(chunk.digest, PackedChunk(chunk.digest, offset, chunk.size))
             offset += chunk.size
         self.received += len(chunks)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it holds bytes, all of them verified, and may be put."""
+        return bool(self.chunks) and not self._is_torn
 
     def put(self, key: str) -> None:
         """Makes the bytes durable. Blocks."""

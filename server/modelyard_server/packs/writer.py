@@ -1,8 +1,9 @@
 """From chunks as they arrive to packs that are durable and known to the database.
 
-A stream's chunks go to its open pack as they come. A pack that is full, or
-whose stream ends or pauses, is sealed: intent row, durable put, then one
-transaction that makes it live; only after that are its chunks acknowledged.
+A stream's chunks go to its open pack as they come. A pack that is full or some
+seconds old, or whose stream ends, pauses or breaks, is sealed: intent row,
+durable put, then one transaction that makes it live; only after that are its
+chunks acknowledged. A stream that breaks so loses no chunk that was verified.
 Lives on one event loop; what blocks runs on the pools it is given.
 """
 
@@ -11,37 +12,30 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Coroutine, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import Any, Self, TypeAlias
 
+from modelyard import errors
 from modelyard.chunking import Chunk
-from modelyard_server import failpoints, telemetry
 from modelyard_server.packs.budget import ByteBudget
-from modelyard_server.packs.pack import MESSAGE_BYTES, Pack, PackedChunk, check_sizes
-from modelyard_server.packs.store import PackStore, pack_key
+from modelyard_server.packs.leaving import Leaving
+from modelyard_server.packs.pack import MESSAGE_BYTES, Pack, check_sizes
+from modelyard_server.packs.steps import Begin, PackSteps, Publish
+from modelyard_server.packs.store import PackStore
 
 PACK_BYTES = 32 << 20
 BUDGET_BYTES = 192 << 20
 IDLE_SECONDS = 0.2
+AGE_SECONDS = 3.0
+"""After that long an open pack takes no more, so that a slow sender is not without acknowledgements."""
 IN_FLIGHT = 2
 """Packs of one stream that may be sealing while the next one fills."""
 
-_T = TypeVar("_T")
 Message: TypeAlias = tuple[Sequence[Chunk], bytes | memoryview]
 _log = logging.getLogger(__name__)
-
-
-Begin = Callable[[str, int], str]
-"""(upload, entity) → pack id: inserts the pack as `writing` and commits."""
-
-Publish = Callable[[str, str, int, Sequence[PackedChunk]], None]
-"""(upload, pack id, size, chunks): the fence, chunk rows and pins, committed; raises if fenced.
-
-No digest is in `chunks` twice.
-"""
 
 
 class PackWriter:
@@ -58,19 +52,19 @@ class PackWriter:
         budget_bytes: int = BUDGET_BYTES,
         pack_bytes: int = PACK_BYTES,
         idle_seconds: float = IDLE_SECONDS,
+        age_seconds: float = AGE_SECONDS,
     ) -> None:
         if budget_bytes < MESSAGE_BYTES:
             raise ValueError(f"the budget must be at least one message, {MESSAGE_BYTES} bytes")
         self.store = store
-        self.begin = begin
-        self.publish = publish
-        self.store_pool = store_pool
-        self.database_pool = database_pool
+        self.steps = PackSteps(begin, publish, store_pool, database_pool)
         self.budget = ByteBudget(budget_bytes)
         self.pack_bytes = pack_bytes
         self.idle_seconds = idle_seconds
+        self.age_seconds = age_seconds
         self.sealing = 0
         """Packs that are between their intent row and their acknowledgement."""
+        self.leaving = Leaving()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def stream(self, upload: str, entity_id: int) -> UploadStream:
@@ -89,20 +83,12 @@ class PackWriter:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def on_store(self, call: Callable[[], _T]) -> _T:
-        """Runs a call that may block on the store."""
-        return await asyncio.get_running_loop().run_in_executor(self.store_pool, call)
-
-    async def on_database(self, call: Callable[[], _T]) -> _T:
-        """Runs a call that may block on the database."""
-        return await asyncio.get_running_loop().run_in_executor(self.database_pool, call)
-
 
 class UploadStream:
     """One stream of chunks, used by one task at a time; `acknowledgements` may run in another.
 
-    Leaving the context discards what is not being sealed. Bytes are never
-    copied: a message's `data` must not change after it was appended.
+    Leaving the context seals what was verified, without waiting for it. Bytes are
+    never copied: a message's `data` must not change after it was appended.
     """
 
     def __init__(self, writer: PackWriter, upload: str, entity_id: int) -> None:
@@ -149,7 +135,7 @@ class UploadStream:
         await self._take_budget(len(data))
         try:
             await self.arrived()
-            while self._open is not None and self._open.size + len(data) > self._writer.pack_bytes:
+            while self._open is not None and self._takes_no_more(self._open, len(data)):
                 await self._a_seal_to_be_free()
                 self._seal()
         except BaseException:
@@ -161,8 +147,7 @@ class UploadStream:
         """Seals the open pack and waits until everything appended is durable."""
         await self.arrived()
         self._seal()  # one more in flight: nothing comes after it
-        while self._sealing:
-            await asyncio.wait(self._sealing)
+        await self.settled()
         self._raise_if_over()
 
     async def close(self) -> None:
@@ -171,11 +156,20 @@ class UploadStream:
         self._end(None)
 
     async def abort(self) -> None:
-        """Takes nothing more and discards the open pack; packs being sealed go on without it. Idempotent."""
+        """Takes nothing more; what was verified is sealed after it, as `drain` waits for. Idempotent."""
         self._end(None)
         if self._feeding is not None:
             self._feeding.cancel()
-        await asyncio.shield(self._writer.spawn(self._discard_open()))
+        if self._open is None and self._arriving is None and not self._sealing:
+            return
+        left = self._writer.spawn(self._leave_open())
+        self._writer.leaving.add(self._upload, self._writer.spawn(self._settle_after(left)))
+        await asyncio.shield(left)
+
+    async def settled(self) -> None:
+        """Waits until none of its packs is being sealed, however that ends; after `abort` none begins."""
+        while self._sealing:
+            await asyncio.wait(self._sealing)
 
     async def acknowledgements(self) -> AsyncGenerator[int, None]:
         """`durable`, each time it has grown, until the stream is closed; raises what ended the stream."""
@@ -215,6 +209,12 @@ class UploadStream:
         except Exception as error:  # whatever it is, the reader of the acknowledgements raises it
             self._end(error)
 
+    def _takes_no_more(self, pack: Pack, size: int) -> bool:
+        if pack.size + size > self._writer.pack_bytes:
+            return True
+        is_old = asyncio.get_running_loop().time() - pack.opened_at > self._writer.age_seconds
+        return is_old and len(self._sealing) < IN_FLIGHT  # a slow store gets larger packs, not more of them
+
     async def _take_budget(self, size: int) -> None:
         if self._writer.budget.try_take(size):
             return
@@ -227,11 +227,13 @@ class UploadStream:
     def _start_arriving(self, chunks: Sequence[Chunk], data: bytes | memoryview, hashed_here: bool) -> None:
         self._stop_idle_timer()
         if self._open is None:
-            self._open = Pack(self._writer.store)
+            self._open = Pack(self._writer.store, asyncio.get_running_loop().time())
         pack = self._open
         pack.size += len(data)
         loop = asyncio.get_running_loop()
-        self._arriving = loop.run_in_executor(self._writer.store_pool, pack.add, chunks, data, hashed_here)
+        self._arriving = loop.run_in_executor(
+            self._writer.steps.store_pool, pack.add, chunks, data, hashed_here
+        )
         self._arriving.add_done_callback(lambda done: self._has_arrived(pack, len(data), done.exception()))
 
     def _has_arrived(self, pack: Pack, size: int, error: BaseException | None) -> None:
@@ -241,6 +243,7 @@ class UploadStream:
         else:
             self._writer.budget.give(size)
         if error is not None:
+            pack.size -= size
             self._end(error)
         else:
             self._start_idle_timer()
@@ -270,9 +273,9 @@ class UploadStream:
 
     async def _seal_pack(self, pack: Pack) -> None:
         try:
-            pack_id = await self._writer.on_database(self._begin)
-            await self._writer.on_store(lambda: pack.put(pack_key(self._entity_id, pack_id)))
-            await self._writer.on_database(lambda: self._publish(pack_id, pack))
+            pack_id = await self._writer.steps.begin(self._upload, self._entity_id)
+            await self._writer.steps.put(pack, self._entity_id, pack_id)
+            await self._writer.steps.publish(pack, self._upload, pack_id)
             pack.is_sealed = True
             self._acknowledge()
         except Exception as error:  # whatever it is, it ends the stream and is raised there
@@ -284,21 +287,9 @@ class UploadStream:
     async def _release(self, pack: Pack) -> None:
         held, pack.held = pack.held, 0
         try:
-            await self._writer.on_store(pack.discard)
+            await self._writer.steps.discard(pack)
         finally:
             self._writer.budget.give(held)
-
-    def _begin(self) -> str:
-        failpoints.hit("writer.before_intent")
-        with telemetry.step("pack intent", telemetry.PACK_SECONDS, "intent"):
-            return self._writer.begin(self._upload, self._entity_id)
-
-    def _publish(self, pack_id: str, pack: Pack) -> None:
-        with telemetry.step("pack publish", telemetry.PACK_SECONDS, "publish"):
-            self._writer.publish(self._upload, pack_id, pack.size, list(pack.chunks.values()))
-        telemetry.PACKS.add(1)
-        telemetry.PACK_BYTES.add(pack.size)
-        failpoints.hit("writer.after_publish")
 
     def _acknowledge(self) -> None:
         """Counts sealed packs up to the first that is not: acknowledgements are in order."""
@@ -323,17 +314,26 @@ class UploadStream:
         elif self._arriving is None:
             self._seal()
 
-    async def _discard_open(self) -> None:
+    async def _settle_after(self, left: asyncio.Task[None]) -> None:
+        await asyncio.wait([left])
+        await self.settled()
+
+    async def _leave_open(self) -> None:
+        """Seals the open pack of a stream that is over; discards one that holds nothing whole."""
         if self._arriving is not None:
             await asyncio.wait([self._arriving])
+        if self._open is None or self._open.is_whole:
+            self._seal()
+            return
         self._stop_idle_timer()
         pack, self._open = self._open, None
-        if pack is not None:
-            await self._release(pack)
+        await self._release(pack)
 
     def _end(self, error: BaseException | None) -> None:
         if self._error is None and not self._ended:
             self._error = error
+        elif isinstance(error, errors.CommError) and error is not self._error:
+            _log.info("upload %s: what came before the end of its stream is lost: %s", self._upload, error)
         elif error is not None and error is not self._error:
             _log.warning("upload %s: an error after the end of its stream", self._upload, exc_info=error)
         self._ended = True

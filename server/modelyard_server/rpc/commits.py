@@ -112,14 +112,15 @@ class CommitMethods:
             return upload.id, upload.entity_id
 
         upload_id, entity_id = await call.write(open_upload)
+        storing = Storing(call, self._writer, upload_id, entity_id)
         try:
-            storing = Storing(call, self._writer, upload_id, entity_id)
             cutter = Cutter(storing, self._hashing, self._windows, self._limits)
             manifest = await cutter.consume(first, stream)
             return await self._commit(
                 call, UPLOAD, header, upload_id, draft, manifest, pb.UploadModelArtifactResponse
             )
         finally:
+            await storing.settled()  # of a call that broke: a repeated call finds what had come
             await call.write(lambda session: uploads.remove(session, call.principal, upload_id))
 
     async def _commit(

@@ -34,6 +34,10 @@ class Storing:
     async def __aexit__(self, *error: object) -> None:
         await self._sink.abort()
 
+    async def settled(self) -> None:
+        """Returns when nothing is on its way into the store any more; after the context was left."""
+        await self._sink.settled()
+
     @property
     def appended(self) -> int:
         """How many chunks went into packs."""

@@ -18,6 +18,7 @@ from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.call import Call, StreamCall
 from modelyard_server.rpc.framing import UploadMessage
 from modelyard_server.rpc.limits import Shares
+from modelyard_server.rpc.pools import NotYet
 
 
 class UploadServicer(upload_pb2_grpc.UploadServiceServicer):
@@ -36,6 +37,8 @@ class UploadServicer(upload_pb2_grpc.UploadServiceServicer):
     def FindMissingChunks(
         self, request: pb.FindMissingChunksRequest, call: Call
     ) -> pb.FindMissingChunksResponse:
+        if request.upload_id in self._writer.leaving:
+            raise NotYet(lambda: self._writer.leaving.gone(request.upload_id))
         chunks = [Chunk(chunk.digest, chunk.size) for chunk in request.chunks]
         missing = uploads.missing(call.session, call.principal, request.upload_id, chunks)
         if telemetry.is_listening():

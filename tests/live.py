@@ -124,6 +124,12 @@ class LiveServer:
 
     def start(self) -> LiveServer:
         """Starts it and waits until it serves."""
+        begin = self.spawn()
+        self.wait_until_serving(begin)
+        return self
+
+    def spawn(self) -> int:
+        """Starts it and does not wait; where in the log this start begins. From a thread that stays."""
         self.folder.mkdir(parents=True, exist_ok=True)
         begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:
@@ -142,8 +148,7 @@ class LiveServer:
                 stderr=output,
                 env=environment(self.env),
             )
-        self._wait_until_serving(begin)
-        return self
+        return begin
 
     def stubs(self, token: str | None = None) -> Stubs:
         """Stubs that send `token` as the API key; by default the folder's own token, if there is one."""
@@ -191,7 +196,8 @@ class LiveServer:
             self._process.kill()
             self._process.wait()
 
-    def _wait_until_serving(self, begin: int) -> None:
+    def wait_until_serving(self, begin: int) -> None:
+        """Returns when the start whose log begins there serves; fails the test when it does not."""
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             with self.log.open("rb") as log:

@@ -16,8 +16,8 @@ from modelyard_server.packs.seen import PackSize, SeenPacks
 from modelyard_server.packs.store import pack_key
 from tests import fast_upload
 from tests.contracts.pack_store import put
-from tests.faults import FaultyStore
 from tests.live import Factory, LiveServer, Stubs, new_project, production_place, run_server_command
+from tests.parts.faulty_store import FaultyStore
 from tests.parts.s3 import S3Server
 from tests.parts.writer import pack_store as pack_store
 from tests.refusals import refused

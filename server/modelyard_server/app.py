@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -22,8 +23,10 @@ from modelyard_server import (
     sockets,
     sweeping,
     telemetry,
+    waiting,
 )
 from modelyard_server.db import migrations
+from modelyard_server.db.connecting import DatabaseRefused
 from modelyard_server.db.engine import Database, now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import StoreMeta
@@ -33,6 +36,7 @@ from modelyard_server.domain.principals import LOCAL
 from modelyard_server.packs import PackStore, store_from_url
 from modelyard_server.packs.disk import DiskStore
 from modelyard_server.packs.seen import SeenPacks
+from modelyard_server.packs.store import StoreRefused
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc import services
 from modelyard_server.rpc.activity import Activity
@@ -48,7 +52,9 @@ from modelyard_server.rpc.registered_models import RegisteredModelServicer
 from modelyard_server.rpc.runs import RunServicer
 from modelyard_server.rpc.uploads import UploadServicer
 from modelyard_server.rpc.watching import Watching
-from modelyard_server.settings import Place, Settings, StartError
+from modelyard_server.settings import Away, Place, Settings, StartError
+
+log = logging.getLogger(__name__)
 
 PREDECESSOR_SECONDS = 10.0
 """How long an embedded server waits for one that is about to leave the same folder."""
@@ -70,12 +76,11 @@ def run(settings: Settings) -> None:
                 private_files.tighten(settings.place.folder)
             sockets.clear(settings.place.folder)
             advertisement = folder.Advertisement(settings.place.folder)
-        database = open_database(settings.place)
+        parts, settings = waiting.until_there(settings, functools.partial(open_parts, settings))
+        if parts is None:  # told to stop before they were there
+            return
+        database, packs = parts
         stack.callback(database.close)
-        store = open_store(settings.place)
-        packs = SeenPacks(store, require_same_store(database, store))
-        damage.use(database, packs)
-        require_key_or_loopback(settings, database)
         pools = Pools(is_sqlite=database.is_sqlite)
         stack.callback(pools.close)
         asyncio.run(_serve(settings, database, packs, pools, advertisement))
@@ -159,16 +164,52 @@ def watch_gauges(activity: Activity, writer: PackWriter, streams: Mapping[str, S
         telemetry.STREAM_LIMIT.watch(functools.partial(getattr, limit, "most"), kind)
 
 
-def open_database(place: Place) -> Database:
-    """The database with the schema of this release. Raises StartError."""
-    readers = SQLITE_CONNECTIONS if place.database.startswith("sqlite") else 8
-    database = Database(place.database, readers=readers, finish=events.flush)
+def open_parts(settings: Settings) -> tuple[Database, SeenPacks]:
+    """The database and the store, checked. Raises StartError; Away while one of them does not answer."""
+    database = open_database(settings.place)
     try:
-        migrations.upgrade(database)
-    except (errors.CommError, migrations.SchemaTooNew) as error:
+        store = open_store(settings.place)
+        packs = SeenPacks(store, require_same_store(database, store))
+        require_key_or_loopback(settings, database)
+    except BaseException as error:
         database.close()
-        raise StartError(f"{error} (database: {place.description})") from error
-    return database
+        if isinstance(error, errors.CommError):
+            raise start_error(
+                "database", error, f"{error} (database: {settings.place.description})"
+            ) from error
+        raise
+    damage.use(database, packs)
+    return database, packs
+
+
+def open_database(place: Place) -> Database:
+    """The database with the schema of this release. Raises StartError, Away.
+
+    On a disk that has no room for the files that SQLite makes beside its
+    database, one connection does without them: that is slower, and reads work.
+    """
+    readers = SQLITE_CONNECTIONS if place.database.startswith("sqlite") else 8
+    for alone in (False, True):
+        database = Database(place.database, readers=readers, finish=events.flush, alone=alone)
+        try:
+            migrations.upgrade(database)
+            return database
+        except (errors.CommError, migrations.SchemaTooNew) as error:
+            database.close()
+            if isinstance(error, errors.DiskFull) and database.is_sqlite and not alone:
+                log.warning("%s: reads are served by one connection, and writes are refused", error)
+                continue
+            raise start_error("database", error, f"{error} ({place.description})") from error
+    raise AssertionError("unreachable")
+
+
+def start_error(what: str, error: Exception, message: str) -> StartError:
+    """Away where waiting may help, else StartError."""
+    refused = (DatabaseRefused, StoreRefused)
+    unavailable = (errors.DatabaseUnavailable, errors.StoreUnavailable)
+    if isinstance(error, unavailable) and not isinstance(error, refused):
+        return Away(what, error, message)
+    return StartError(message)
 
 
 def open_store(place: Place) -> PackStore:
@@ -176,7 +217,7 @@ def open_store(place: Place) -> PackStore:
     try:
         return store_from_url(place.store)
     except (ValueError, errors.CommError) as error:
-        raise StartError(f"the store cannot be used: {error}") from error
+        raise start_error("store", error, f"the store cannot be used: {error}") from error
 
 
 def require_same_store(database: Database, store: PackStore) -> str:
@@ -186,8 +227,10 @@ def require_same_store(database: Database, store: PackStore) -> str:
         if known is None:
             known = database.write(functools.partial(_claim, store))
         found = store.store_id()
+    except errors.DatabaseUnavailable:
+        raise
     except errors.CommError as error:
-        raise StartError(f"the store cannot be used: {error}") from error
+        raise start_error("store", error, f"the store cannot be used: {error}") from error
     if found == known:
         return known
     belongs = "belongs to another database" if found else "is empty, or another one"

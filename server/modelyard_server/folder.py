@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import logging
 import os
 import secrets
 import socket
@@ -20,6 +22,8 @@ _NETWORK_FILE_SYSTEMS = {
     "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
 }  # fmt: skip
 _POLL_SECONDS = 0.05
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -38,8 +42,7 @@ def held(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
         raise StartError(f"the data folder {folder} cannot be used: {error.strerror or error}") from error
     try:
         _lock(folder, descriptor, time.monotonic() + wait_seconds)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+        _say_who_holds(descriptor)
         yield
     finally:
         os.close(descriptor)
@@ -54,14 +57,31 @@ class Advertisement:
         self.token = secrets.token_urlsafe(32)
 
     def publish(self, address: str, socket: Path | None) -> None:
-        """Says where to connect; the SDK calls the socket alone. Readers see all of it or nothing."""
+        """Says where to connect; the SDK calls the socket alone.
+
+        Readers see all of it or nothing; on a disk without room, nothing.
+        """
         content: dict[str, object] = {"address": address, "token": self.token, "pid": os.getpid()}
         content |= {"socket": socket and str(socket), "version": VERSION}
+        try:
+            self._write(json.dumps(content))
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            # The lock's content only says who holds it: its block is the room for this.
+            os.truncate(self._path.with_name("lock"), 0)
+            with _room_or_not():
+                self._write(json.dumps(content))
+
+    def _write(self, content: str) -> None:
         temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(content, file)
-        temporary.replace(self._path)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(content)
+            temporary.replace(self._path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     def withdraw(self) -> None:
         """Takes the file away, so that clients start a new server instead of trying this one."""
@@ -71,6 +91,24 @@ class Advertisement:
             return
         if said == self.token:  # else the folder was deleted and another server has made it anew
             self._path.unlink(missing_ok=True)
+
+
+def _say_who_holds(descriptor: int) -> None:
+    """Writes over what is there before it cuts off the rest: that takes no room of a disk that is full."""
+    content = json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode()
+    with _room_or_not():
+        os.ftruncate(descriptor, os.pwrite(descriptor, content, 0))
+
+
+@contextmanager
+def _room_or_not() -> Iterator[None]:
+    """What is inside is left undone on a disk without room for it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        log.warning("a file of the data folder was not written: %s", error.strerror)
 
 
 def _lock(folder: Path, descriptor: int, deadline: float) -> None:

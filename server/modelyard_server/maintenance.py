@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from modelyard import errors
-from modelyard_server import app, folder, tls
+from modelyard_server import app, folder, tls, waiting
 from modelyard_server.db import migrations
 from modelyard_server.db.caller_tables import ApiKey
 from modelyard_server.db.engine import Database, now
@@ -29,6 +29,9 @@ from modelyard_server.packs import PackStore, pack_key
 from modelyard_server.packs.seen import SeenPacks
 from modelyard_server.release import VERSION
 from modelyard_server.settings import Place, StartError
+
+if TYPE_CHECKING:
+    from modelyard_server.packs.s3 import S3Store
 
 CLOCK_SECONDS = 60.0
 FREE_BYTES = 1 << 30
@@ -49,21 +52,25 @@ class _NotMade(Exception):
 
 
 def migrate(place: Place) -> str:
-    """Brings the schema to this release. Raises StartError."""
+    """Brings the schema to this release; waits a minute for a database that is away. Raises StartError."""
     held = folder.held(place.folder) if place.folder else nullcontext()
     with held:
-        database = Database(place.database)
-        try:
-            changed = migrations.upgrade(database)
-        except migrations.SchemaTooNew as error:
-            raise StartError(str(error)) from error
-        finally:
-            database.close()
+        changed = waiting.for_a_minute(lambda: _upgrade(place))
     return (
         f"the schema is now {migrations.HEAD}"
         if changed
         else f"nothing to do: the schema is {migrations.HEAD}"
     )
+
+
+def _upgrade(place: Place) -> bool:
+    database = Database(place.database)
+    try:
+        return migrations.upgrade(database)
+    except (errors.CommError, migrations.SchemaTooNew) as error:
+        raise app.start_error("database", error, f"{error} ({place.description})") from error
+    finally:
+        database.close()
 
 
 def create_key(place: Place, name: str, entity: str, *, all_entities: bool) -> str:
@@ -76,14 +83,26 @@ def create_key(place: Place, name: str, entity: str, *, all_entities: bool) -> s
 
 
 def make_bucket(place: Place) -> str:
-    """Makes the store's bucket where it is missing. Raises StartError, CommError."""
+    """Makes the store's bucket where it is missing; waits a minute for a store that is away.
+
+    Raises StartError.
+    """
     store = app.open_store(place)
     if not place.store.startswith("s3://"):
         raise StartError("--make-bucket is for a --store of the form s3://bucket?endpoint=…")
     from modelyard_server.packs.s3 import S3Store  # minio: only where the store is one
 
     assert isinstance(store, S3Store)
-    return "the bucket was made" if store.make_bucket() else "the bucket is there"
+    return (
+        "the bucket was made" if waiting.for_a_minute(lambda: _make_bucket(store)) else "the bucket is there"
+    )
+
+
+def _make_bucket(store: S3Store) -> bool:
+    try:
+        return store.make_bucket()
+    except errors.CommError as error:
+        raise app.start_error("store", error, f"the store cannot be used: {error}") from error
 
 
 def adopt_key(place: Place, text: str, name: str, entity: str, *, all_entities: bool, if_absent: bool) -> str:

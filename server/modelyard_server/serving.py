@@ -37,7 +37,7 @@ _IDLE_CHECKS = 4
 """Times in an idle period that an embedded server looks whether it is over."""
 
 
-def make_server(settings: Settings, interceptor: grpc.aio.ServerInterceptor) -> Any:
+def make_server(settings: Settings, interceptor: grpc.aio.ServerInterceptor | None) -> Any:
     """A server without services and ports."""
     options = [
         ("grpc.so_reuseport", int(settings.workers > 1)),
@@ -58,7 +58,7 @@ def make_server(settings: Settings, interceptor: grpc.aio.ServerInterceptor) -> 
         ("grpc.server.max_pending_requests", QUEUED_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", QUEUED_CALLS),
     ]
-    return grpc.aio.server(interceptors=[interceptor], options=options)
+    return grpc.aio.server(interceptors=[interceptor] if interceptor else [], options=options)
 
 
 async def serve(
@@ -69,11 +69,11 @@ async def serve(
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     reflection.add_to_server(server, (*services.NAMES, health.SERVICE_NAME))
     socket = _bind_socket(server, settings, advertisement) if advertisement else None
-    port = 0 if settings.embedded else _bind(server, settings)
+    port = 0 if settings.embedded else bind(server, settings)
     await server.start()
     for name in ("", *services.NAMES):
         await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
-    ending = _on_signals()
+    ending = on_signals()
     gc.freeze()  # what start-up made stays: no collection has to look at it again
     _announce(settings, port, socket, advertisement)
     try:
@@ -89,7 +89,8 @@ async def serve(
             sockets.remove(socket)
 
 
-def _bind(server: Any, settings: Settings) -> int:
+def bind(server: Any, settings: Settings) -> int:
+    """Has the server listen; its port. Raises StartError."""
     address = f"{bracketed(settings.host)}:{settings.port}"
     try:
         if settings.tls_cert and settings.tls_key:
@@ -133,7 +134,7 @@ def _announce(
     say(serves_line(settings, address))
 
 
-def _on_signals() -> asyncio.Event:
+def on_signals() -> asyncio.Event:
     """Set by the first SIGTERM or SIGINT; the second one ends the process at once."""
     ending = asyncio.Event()
 

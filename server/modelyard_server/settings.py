@@ -6,7 +6,11 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
+
+if TYPE_CHECKING:
+    from modelyard import errors
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 7600
@@ -23,13 +27,23 @@ MAX_VERSION_CHUNKS = 32_000_000
 MAX_VERSION_GIB = 16 * 1024
 SERVES = "modelyard serves"
 """How the line begins that says that a server serves."""
-
+WAITS = "modelyard waits"
+"""The same of one that says that it waits for the database or the store."""
 
 _ESCAPES = "characters such as @ / : in a password are written as %40 %2F %3A"
 
 
 class StartError(Exception):
     """Why a server or a maintenance command does not start: one sentence with what to do."""
+
+
+class Away(StartError):
+    """The database or the store, `what`, does not answer and may do so later; `error` is for callers."""
+
+    def __init__(self, what: str, error: errors.CommError, message: str) -> None:
+        super().__init__(message)
+        self.what = what
+        self.error = error
 
 
 @dataclass(frozen=True)

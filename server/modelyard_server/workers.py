@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
 from modelyard.printing import say
-from modelyard_server.settings import SERVES, Settings, StartError, serves_line
+from modelyard_server.settings import SERVES, WAITS, Settings, StartError, serves_line
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +49,19 @@ def supervise(settings: Settings) -> None:
     stopping = threading.Event()
     signals: list[int] = []
 
+    workers: list[_Worker] = []
+
     def on_signal(number: int, _frame: object) -> None:
         signals.append(number)
         stopping.set()
+        for worker in workers:
+            if not worker.is_ready:  # it may wait for the database for long, and we for it
+                worker.send(signal.SIGTERM)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
     with _reserved_port(settings) as port:
-        workers = [_Worker(_of_worker(settings, port, number)) for number in range(settings.workers)]
+        workers += [_Worker(_of_worker(settings, port, number)) for number in range(settings.workers)]
         try:
             _start_all(workers, stopping)
             while not stopping.wait(_POLL_SECONDS):
@@ -73,16 +78,23 @@ class _Worker:
         self.settings = settings
         self._process = self._spawn()
         self._revive_at = 0.0
+        self.is_ready = False
 
     def wait_until_ready(self, deadline: float) -> bool:
-        """Whether it said that it serves, before it ended or the time was up."""
+        """Whether it said that it serves, before it ended or the time was up.
+
+        There is no time for one that says that it waits for the database or the store.
+        """
         assert self._process.stdout is not None
         timer = threading.Timer(max(0.0, deadline - time.monotonic()), self._process.kill)
         timer.start()
         try:
             for line in self._process.stdout:
                 if line.startswith(SERVES.encode()):
+                    self.is_ready = True
                     return True
+                if line.startswith(WAITS.encode()):
+                    timer.cancel()
                 say(line.decode().rstrip("\n"))
             return False
         finally:

@@ -14,9 +14,9 @@ _PIECE = 1 << 16
 
 
 class TcpProxy:
-    """Listens on a free port of 127.0.0.1 and passes bytes on to `target`, a port there, both ways."""
+    """Listens on a port of 127.0.0.1, 0: a free one, and passes bytes on to the port `target`, both ways."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, port: int = 0) -> None:
         self.target = target
         self.lose_replies = False
         """What the server sends is read and thrown away."""
@@ -31,7 +31,7 @@ class TcpProxy:
         self.accepted = 0
         """Connections so far."""
         self._open: list[socket.socket] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property

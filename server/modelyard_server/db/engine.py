@@ -34,17 +34,27 @@ BUSY_SECONDS = 60
 
 
 class Database:
-    """One database. `finish` runs at the end of every write, inside its transaction."""
+    """One database. `finish` runs at the end of every write, inside its transaction.
+
+    `alone`, for SQLite: one connection for everything, which makes no file of shared memory.
+    """
 
     def __init__(
-        self, url: str, *, readers: int = 8, finish: Callable[[Session], None] | None = None
+        self,
+        url: str,
+        *,
+        readers: int = 8,
+        finish: Callable[[Session], None] | None = None,
+        alone: bool = False,
     ) -> None:
         self.url = make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._finish = finish
         self.info: dict[str, Any] = {}
         """What every session finds in its `info`."""
-        if self.is_sqlite:
+        if self.is_sqlite and alone:
+            self._readers = self._writer = _sqlite_engine(self.url, pool_size=1, begin="BEGIN", alone=True)
+        elif self.is_sqlite:
             self._readers = _sqlite_engine(self.url, pool_size=readers, begin="BEGIN")
             # One connection: writers queue here, in order, instead of failing in SQLite.
             self._writer = _sqlite_engine(self.url, pool_size=1, begin="BEGIN IMMEDIATE")
@@ -167,7 +177,8 @@ def _postgresql_engine(url: URL, *, pool_size: int) -> Engine:
     )
 
 
-def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> Engine:
+def _sqlite_engine(url: URL, *, pool_size: int, begin: str, alone: bool = False) -> Engine:
+    """`alone`: the connection keeps everybody else out, and makes no file that it would share with them."""
     engine = create_engine(
         url,
         poolclass=QueuePool,
@@ -182,6 +193,8 @@ def _sqlite_engine(url: URL, *, pool_size: int, begin: str) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin by itself: `begin` says how
+        if alone:
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
         if connection.execute("PRAGMA foreign_keys").fetchone() != (1,):

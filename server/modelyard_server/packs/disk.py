@@ -17,10 +17,19 @@ from typing import Any
 
 from modelyard import errors
 from modelyard_server import failpoints
-from modelyard_server.packs.store import Bytes, OpenPack, PackExists, PackInfo, PackMissing, PackStore
+from modelyard_server.packs.store import (
+    Bytes,
+    OpenPack,
+    PackExists,
+    PackInfo,
+    PackMissing,
+    PackStore,
+    StoreRefused,
+)
 
 _SYNC_FILE_RANGE_WRITE = 2
 _START_BYTES = 4 << 20
+_REFUSALS = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG}
 
 
 @contextmanager
@@ -32,7 +41,8 @@ def _translated() -> Iterator[None]:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise errors.DiskFull("the server's disk is full") from error
         code = errno.errorcode.get(error.errno or 0, "unknown error")
-        raise errors.StoreUnavailable(f"the store's folder could not be used: {code}") from error
+        kind = StoreRefused if error.errno in _REFUSALS else errors.StoreUnavailable
+        raise kind(f"the store's folder could not be used: {code}") from error
 
 
 class DiskStore(PackStore):

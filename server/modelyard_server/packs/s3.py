@@ -22,7 +22,7 @@ from minio.error import InvalidResponseError, MinioException, S3Error, ServerErr
 from minio.helpers import check_bucket_name
 
 from modelyard import errors
-from modelyard_server.packs.store import Bytes, OpenPack, PackInfo, PackMissing, PackStore
+from modelyard_server.packs.store import Bytes, OpenPack, PackInfo, PackMissing, PackStore, StoreRefused
 
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 60.0
@@ -31,6 +31,7 @@ _PART_MINIMUM = 5 << 20
 _STORE_ID_BYTES = 100  # more than any has
 _DEFAULT_REGION = "us-east-1"
 _AWS = "https://s3.amazonaws.com"
+_TEMPORARY = {408, 429}
 _FULL = {"XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded"}
 
 
@@ -137,8 +138,8 @@ class S3Store(PackStore):
     def _write_store_id(self, store_id: str) -> None:
         self.put_object("store-id", [store_id.encode() + b"\n"])
 
-    def _no_bucket(self) -> errors.StoreUnavailable:
-        return errors.StoreUnavailable(f"the object store has no bucket {self._bucket!r}")
+    def _no_bucket(self) -> StoreRefused:
+        return StoreRefused(f"the object store has no bucket {self._bucket!r}")
 
     @contextmanager
     def translated(self, key: str) -> Iterator[None]:
@@ -159,6 +160,9 @@ class S3Store(PackStore):
             return self._no_bucket()
         if error.code in _FULL:
             return errors.DiskFull("the object store is full")
+        answered = getattr(error.response, "status", 0)
+        if 400 <= answered < 500 and answered not in _TEMPORARY:
+            return StoreRefused(f"the object store refused: {error.code}")
         return errors.StoreUnavailable(f"the object store refused: {error.code}")
 
 
@@ -262,7 +266,7 @@ class _Credentials:
         try:
             return self._chain.retrieve()
         except ValueError as error:
-            raise errors.StoreUnavailable(
+            raise StoreRefused(
                 "no credentials for the object store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from error
 

@@ -42,6 +42,10 @@ class PackTruncated(errors.ChunkCorrupt):
         self.key = key
 
 
+class StoreRefused(errors.StoreUnavailable):
+    """The store can be reached and does not let us in, or is not there; waiting is of no use."""
+
+
 class PackExists(Exception):
     """A key was to be written a second time."""
 

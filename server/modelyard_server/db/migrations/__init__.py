@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from modelyard import errors
+from modelyard_server.db.connecting import error_at_start
 from modelyard_server.db.engine import Database
 from modelyard_server.release import VERSION, as_numbers
 
@@ -30,12 +30,12 @@ class SchemaTooNew(Exception):
 
 
 def current(database: Database) -> str | None:
-    """The database's revision; None for an empty one. Raises DatabaseUnavailable."""
+    """The database's revision; None for an empty one. Errors: see `error_at_start`."""
     try:
         with database.engine.begin() as connection:
             return _revision(connection)
     except DBAPIError as error:
-        raise errors.DatabaseUnavailable(f"the database did not answer: {error.orig}") from error
+        raise error_at_start(error, database.url) from error
 
 
 def is_behind(database: Database) -> bool:
@@ -61,7 +61,7 @@ def upgrade(database: Database) -> bool:
                 log.info("the schema goes from %s to %s", found or "nothing", HEAD)
                 _run(connection)
     except DBAPIError as error:
-        raise errors.DatabaseUnavailable(f"the schema could not be migrated: {error.orig}") from error
+        raise error_at_start(error, database.url) from error
     return True
 
 

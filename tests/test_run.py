@@ -287,10 +287,9 @@ def test_foreign_numbers_become_numbers(disabled: Run) -> None:
         def item(self) -> float:
             return 1.25
 
-    disabled.log({"x": Scalar(), "path": Path("a/b"), "huge": 1 << 70})
+    disabled.log({"x": Scalar(), "path": Path("a/b")})
     assert disabled.summary["x"] == 1.25
     assert disabled.summary["path"] == "a/b"
-    assert disabled.summary["huge"] == float(1 << 70)
 
 
 def test_a_defined_step_metric_is_carried_along(embedded: Path) -> None:

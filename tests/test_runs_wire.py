@@ -207,7 +207,12 @@ BAD_RUNS: dict[str, tuple[dict[str, Any], str]] = {
     "a job type with a line break": ({"job_type": "a\nb"}, "run.job_type"),
     "a config too deep": ({"config": {"a": nested(21)}}, "run.config.a" + "[0]" * 20),
     "a config with NUL": ({"config": {"a": python_to_value({"b": "\x00"})}}, "run.config.a.b"),
-    "a config too large": ({"config": {"a": python_to_value("x" * (1 << 20))}}, "run.config"),
+    "a text too large": ({"config": {"a": python_to_value("x" * (1 << 20))}}, "run.config.a"),
+    "a list too long": ({"config": {"a": python_to_value([1] * 50_001)}}, "run.config.a"),
+    "a config too large": (
+        {"config": {key: python_to_value("x" * 250_000) for key in "abcde"}},
+        "run.config",
+    ),
     "a summary key too long": ({"summary": {"k" * 1025: python_to_value(1)}}, "run.summary"),
 }
 

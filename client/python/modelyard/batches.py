@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from modelyard import terminal
 from modelyard.history import Row
 from modelyard.manifest import value_message
 from modelyard.v1 import run_pb2 as pb
@@ -14,36 +14,58 @@ BATCH_ROWS = 10_000
 BATCH_BYTES = 1 << 20
 _MOST_BYTES = 3 << 20  # what the server takes in one batch
 _POINT_BYTES = 10
-_KEY_BYTES = 1_024
-_MAX_STEP = 1 << 53
+
+Dropped = Callable[[int, str], None]
+"""Told of each row that cannot be sent: its step, and why."""
 
 
-def pack(rows: Sequence[Row]) -> Iterator[pb.MetricBatch]:
+def pack(rows: Sequence[Row], dropped: Dropped) -> Iterator[pb.MetricBatch]:
     """The rows in batches of at most 10,000 rows and about 1 MiB, in order.
 
-    A row that is larger than the server takes is dropped with a warning.
+    A row that is larger than the server takes, or cannot be made into a message, is dropped.
     """
     for part in _parts(rows):
-        batch = _batch(part)
-        if batch.ByteSize() <= _MOST_BYTES:
+        try:
+            batch = _batch(part)
+            problem = "" if batch.ByteSize() <= _MOST_BYTES else "is larger than 3 MiB"
+        except Exception as error:  # whatever it is, the other rows shall go on
+            problem = f"cannot be sent ({type(error).__name__}: {error})"
+        if not problem:
             yield batch
         elif len(part) > 1:
             middle = len(part) // 2
-            yield from pack(part[:middle])
-            yield from pack(part[middle:])
+            yield from pack(part[:middle], dropped)
+            yield from pack(part[middle:], dropped)
         else:
-            terminal.termwarn(f"the row of step {part[0].step} is larger than 3 MiB and is dropped")
+            dropped(part[0].step, problem)
+
+
+def halves(batch: pb.MetricBatch) -> tuple[pb.MetricBatch, pb.MetricBatch]:
+    """The rows of a batch of at least two, in two batches."""
+    middle = len(batch.steps) // 2
+    return _rows_of(batch, 0, middle), _rows_of(batch, middle, len(batch.steps))
+
+
+def _rows_of(batch: pb.MetricBatch, start: int, end: int) -> pb.MetricBatch:
+    part = pb.MetricBatch(steps=batch.steps[start:end], timestamps=batch.timestamps[start:end])
+    for column in batch.columns:
+        rows = list(column.rows) or range(len(batch.steps))
+        first, last = bisect_left(rows, start), bisect_left(rows, end)
+        if first == last:
+            continue
+        own = part.columns.add(key=column.key)
+        if last - first < end - start:
+            own.rows.extend(row - start for row in rows[first:last])
+        own.doubles.extend(column.doubles[first:last])
+        own.ints.extend(column.ints[first:last])
+        own.values.extend(column.values[first:last])
+    return part
 
 
 def _parts(rows: Iterable[Row]) -> Iterator[list[Row]]:
     part: list[Row] = []
     size = 0
     for row in rows:
-        if not 0 <= row.step <= _MAX_STEP:
-            terminal.termwarn(
-                f"step {row.step} is out of range (0 to 2^53): its row is dropped", repeat=False
-            )
-            continue
         part.append(row)
         size += sum(_point_size(point) for point in row.points.values())
         if len(part) >= BATCH_ROWS or size >= BATCH_BYTES:
@@ -71,21 +93,8 @@ def _batch(rows: Sequence[Row]) -> pb.MetricBatch:
     return pb.MetricBatch(
         steps=[row.step for row in rows],
         timestamps=[row.timestamp for row in rows],
-        columns=[
-            _column(key, indexes, points, len(rows))
-            for key, (indexes, points) in columns.items()
-            if _fits(key)
-        ],
+        columns=[_column(key, indexes, points, len(rows)) for key, (indexes, points) in columns.items()],
     )
-
-
-def _fits(key: str) -> bool:
-    if key and len(key.encode("utf-8", "surrogatepass")) <= _KEY_BYTES:
-        return True
-    terminal.termwarn(
-        f"the metric {key[:50]!r} has a name of no or more than 1,024 bytes: dropped", repeat=False
-    )
-    return False
 
 
 def _column(key: str, indexes: list[int], points: list[Any], rows: int) -> pb.MetricColumn:

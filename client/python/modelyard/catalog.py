@@ -13,7 +13,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from modelyard import errors, records
 from modelyard.connection import Connection
 from modelyard.manifest import value_message
-from modelyard.plain import plain
+from modelyard.plain import fit
 from modelyard.v1 import model_artifact_pb2 as artifact_pb
 from modelyard.v1 import registered_model_pb2 as model_pb
 from modelyard.v1 import run_pb2 as run_pb
@@ -178,13 +178,13 @@ def get_run(connection: Connection, entity: str, project: str, run_id: str) -> r
 def update_run(connection: Connection, run_id: str, changes: Mapping[str, Any]) -> records.RunRecord:
     """Sets `display_name`, `notes`, `tags`, `config.KEY` and `summary.KEY`; `REMOVED` takes a key out.
 
-    Errors: NotFound, InvalidField.
+    Errors: NotFound, InvalidField, ValueError for a value that cannot be stored.
     """
     run = run_pb.Run(id=run_id)
     for name, item in changes.items():
         field, _, key = name.partition(".")
         if key and item is not REMOVED:
-            getattr(run, field)[key].CopyFrom(value_message(plain(item)))
+            getattr(run, field)[key].CopyFrom(value_message(fit(item, name)))
         elif field == "tags":
             run.tags.extend(item)
         elif not key:

@@ -49,8 +49,15 @@ def shown(value: Any) -> str:
     if isinstance(value, Mapping):
         text = ", ".join(f"{key}={shown(item)}" for key, item in flat(value).items()) or "{}"
     else:
-        text = str(value).replace("\n", " ")
+        text = _text(value).replace("\n", " ")
     return text if len(text) <= _VALUE_WIDTH else text[: _VALUE_WIDTH - 1] + "…"
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # an object of the user's, which its own code cannot show
+        return type(value).__name__
 
 
 def _block(title: str, entries: Mapping[str, str], width: int) -> Iterator[str]:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from modelyard import terminal
-from modelyard.plain import PLAIN, plain
+from modelyard import terminal, values
+from modelyard.plain import Unfit, fit
 from modelyard.run_summary import Definition, Summary
 
 WAKE_ROWS = 10_000
@@ -16,6 +16,8 @@ WAKE_ROWS = 10_000
 FULL_ROWS = 2_000_000
 """With so many, each further `log` waits a moment, so that memory does not fill."""
 _FULL_PAUSE_SECONDS = 0.05
+_SMALL = values.INT_MAX
+_ALWAYS_FIT = frozenset({float, bool, type(None)})
 
 
 class Row(NamedTuple):
@@ -41,8 +43,10 @@ class History:
         self.lock = threading.Lock()
         self.wake = threading.Event()
         self.rows_logged = 0
+        self.points_dropped = 0
         self._step = first_step
         self._row: dict[str, Any] = {}
+        self._names: set[str] = set()  # that were checked
         self._paths: dict[str, tuple[str, ...]] = {}  # of the points of this row that were nested
         self._rows: list[Row] = []
         self._summary = summary
@@ -62,17 +66,23 @@ class History:
             self._definitions.append(definition)
             self._defined.clear()
 
-    def log(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
-        """Adds points to the row of `step`, and ends the row when `commit`; see `Run.log`."""
+    def log(self, data: Mapping[str, Any], step: Any = None, commit: bool | None = None) -> None:
+        """Adds points to the row of `step`, and ends the row when `commit`; see `Run.log`.
+
+        What cannot be stored is dropped with a warning that names it.
+        """
+        if step is not None and type(step) is not int:
+            step = _whole(step)
         with self.lock:
             if step is not None and not self._go_to(step):
                 return
-            row = self._row
+            row, names = self._row, self._names
             for key, value in data.items():
-                if type(value) in PLAIN and type(value) is not int:
+                kind = type(value)
+                if key in names and (kind in _ALWAYS_FIT or (kind is int and -_SMALL <= value <= _SMALL)):
                     row[key] = value
                 else:
-                    self._add(key, plain(value))
+                    self._add(key, value)
             if commit or (commit is None and step is None):
                 self._commit()
             waiting = len(self._rows)
@@ -100,6 +110,11 @@ class History:
                 repeat=False,
             )
             return False
+        if step > values.MAX_STEP:
+            terminal.warn_once(
+                "step out of range", f"step {step} is larger than 2^53: its values are dropped"
+            )
+            return False
         if step > self._step:
             self._commit()
             self._step = step
@@ -107,18 +122,44 @@ class History:
 
     def _add(self, key: str, value: Any) -> None:
         """Adds a point; the entries of a map become points of their own, with names joined by `.`."""
-        if not isinstance(value, dict):
-            self._row[key] = value
-            return
-        pending: list[tuple[tuple[str, ...], Any]] = [((key,), value)]
-        while pending:
-            path, inner = pending.pop()
-            if isinstance(inner, dict):
-                pending += [((*path, name), item) for name, item in inner.items()]
-            else:
-                name = ".".join(path)
-                self._row[name] = inner
-                self._paths[name] = path
+        pending: list[tuple[tuple[str, ...], Any, frozenset[int]]] = [((key,), value, frozenset())]
+        for _ in range(values.MAX_ITEMS):
+            if not pending:
+                return
+            path, inner, around = pending.pop()
+            name = ".".join(path)
+            try:
+                point = fit(inner, name)
+            except Unfit as error:
+                point = {} if id(inner) in around else _entries(inner)  # only some may be unfit
+                if not point:
+                    self._drop(name, str(error))
+            if isinstance(point, dict):
+                around |= {id(inner)}
+                pending += [((*path, part), item, around) for part, item in point.items()]
+            elif self._may_be_named(name):
+                self._row[name] = point
+                if len(path) > 1:
+                    self._paths[name] = path
+        if pending:
+            self._drop(key, f"it has more than {values.MAX_ITEMS} entries")
+
+    def _may_be_named(self, name: str) -> bool:
+        if name in self._names:
+            return True
+        problem = values.check_metric_name(name)
+        if problem:
+            self._drop(name, f"the name {problem}")
+            return False
+        self._names.add(name)
+        return True
+
+    def _drop(self, name: str, problem: str) -> None:
+        self.points_dropped += 1
+        terminal.warn_once(
+            f"metric {name}",
+            f"values of the metric {name[:100]!r} cannot be stored and are dropped: {problem}",
+        )
 
     def _commit(self) -> None:
         row = self._row
@@ -156,3 +197,27 @@ class History:
                 last = self._summary.get(definition.step_metric)
                 if definition.step_metric not in row and last is not None and not isinstance(last, dict):
                     row[definition.step_metric] = last
+
+
+def _whole(step: Any) -> int | None:
+    """A step as a whole number, with a warning where that changes it; None for what is no number."""
+    try:
+        whole = int(step)
+    except (TypeError, ValueError, OverflowError):
+        terminal.warn_once(
+            "step without number", f"step {step!r} is not a number: its values go to the next step"
+        )
+        return None
+    if whole != step:
+        terminal.warn_once(
+            "step with fraction", f"step {step!r} is not a whole number: {whole} is used, and so for others"
+        )
+    return whole
+
+
+def _entries(value: Any) -> dict[str, Any]:
+    """The entries of a map; none of anything else, and where its own code fails."""
+    try:
+        return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
+    except Exception:
+        return {}

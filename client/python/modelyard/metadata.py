@@ -6,20 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelyard import values
-from modelyard.plain import plain
+from modelyard.plain import fit
 
 METADATA_KEYS = 100
 
 
 def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Metadata as it is stored: plain, NaN as None. ValueError for infinities and more than 100 keys."""
+    """Metadata as it is stored: plain, NaN as None.
+
+    Errors: ValueError that names the key, for infinities, more than 100 keys and what `fit` refuses.
+    """
     if metadata is None:
         return {}
     if not isinstance(metadata, Mapping):
         raise TypeError(f"metadata must be a dict, not {type(metadata).__name__}")
     if len(metadata) > METADATA_KEYS:
         raise ValueError(f"metadata has at most {METADATA_KEYS} keys at the top, not {len(metadata)}")
-    clean: dict[str, Any] = _without_nan(plain(metadata))
+    clean: dict[str, Any] = _without_nan(
+        {str(key): fit(item, f"metadata.{key}") for key, item in metadata.items()}
+    )
     problem = values.check(clean, "metadata", finite=True)
     if problem:
         raise ValueError(problem)

@@ -144,7 +144,8 @@ class Run(RunVersions):
         Without `step` the step counts up and the row ends with the call, unless
         `commit=False` collects into the next row. With `step` the row stays open
         until a larger step, unless `commit=True`. Names of nested dicts are
-        joined by `.`. A step below the current one is dropped with a warning.
+        joined by `.`. A step below the current one, and a value that cannot be
+        stored, are dropped with a warning that names them; the rest is kept.
         Errors: TypeError for anything but a dict with str keys, UsageError after `finish`.
         """
         if self._finished:
@@ -161,7 +162,7 @@ class Run(RunVersions):
                 "run.log in a forked process is ignored: log from the process that called init", repeat=False
             )
             return
-        self._history.log(data, None if step is None else int(step), commit)
+        self._history.log(data, step, commit)
 
     def define_metric(
         self,

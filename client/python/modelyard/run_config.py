@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.errors import ConfigError
-from modelyard.plain import plain
+from modelyard.plain import fit_entry
 from modelyard.values import identical
 
 
@@ -16,17 +16,22 @@ class Config(Mapping[str, Any]):
     """Items and attributes: `config["lr"]`, `config.lr`.
 
     Changing a key that is set raises ConfigError unless `allow_val_change`.
+    An entry that cannot be stored stays in this process, with a warning.
     """
 
     _items: dict[str, Any]
+    _unfit: set[str]
     _changed: Callable[[str], None]
     _allow: bool
 
     def __init__(self, items: Mapping[str, Any], *, allow_val_change: bool = False) -> None:
         # Past our own __setattr__, which sets keys.
-        object.__setattr__(self, "_items", {key: plain(item) for key, item in items.items()})
+        object.__setattr__(self, "_items", {})
+        object.__setattr__(self, "_unfit", set())
         object.__setattr__(self, "_changed", lambda key: None)
         object.__setattr__(self, "_allow", allow_val_change)
+        for key, item in items.items():
+            self._set(key, item, True)
 
     def on_change(self, changed: Callable[[str], None]) -> None:
         """Calls `changed` with each key that is set from now on."""
@@ -78,19 +83,26 @@ class Config(Mapping[str, Any]):
         """A copy."""
         return dict(self._items)
 
+    def stored(self) -> dict[str, Any]:
+        """A copy of those entries that can be stored."""
+        return {key: item for key, item in self._items.items() if key not in self._unfit}
+
     def _set(self, key: str, value: Any, allow: bool) -> None:
-        new = plain(value)
+        key = str(key)
+        new, fits = fit_entry("config", key, value)
         if key in self._items:
             old = self._items[key]
-            if identical(old, new):
+            if old is new or (fits and key not in self._unfit and identical(old, new)):
                 return
             if not allow:
                 raise ConfigError(
                     f'Attempted to change value of key "{key}" from {old} to {new}\n'
                     "If you really want to do this, pass allow_val_change=True to config.update()"
                 )
-        self._items[str(key)] = new
-        self._changed(str(key))
+        self._items[key] = new
+        (self._unfit.discard if fits else self._unfit.add)(key)
+        if fits:
+            self._changed(key)
 
 
 def _detached(items: Mapping[str, Any], allow_val_change: bool) -> Config:

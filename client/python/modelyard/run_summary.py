@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelyard.errors import Error
-from modelyard.plain import plain
+from modelyard.plain import fit_entry
 
 _KINDS = frozenset({"min", "max", "mean", "best", "first", "last", "copy", "none"})
 
@@ -43,6 +43,8 @@ def kinds_of(summary: str | None) -> tuple[str, ...]:
 class Summary(MutableMapping[str, Any]):
     """Items and attributes: `summary["acc"]`, `summary.acc`. Users may set any of them.
 
+    An entry that cannot be stored stays in this process, with a warning.
+
     `changed` holds the top keys that the server does not have yet.
     """
 
@@ -60,8 +62,9 @@ class Summary(MutableMapping[str, Any]):
         return self._items[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
-        self._items[str(key)] = plain(value)
-        self.changed[str(key)] = None
+        self._items[str(key)], fits = fit_entry("summary", str(key), value)
+        if fits:
+            self.changed[str(key)] = None
 
     def __delitem__(self, key: str) -> None:
         del self._items[key]

@@ -132,6 +132,7 @@ def init(
         before.finish()
     merged = of_run(arguments.over(_given(settings)))
     terminal.silence(merged.silent)
+    terminal.new_run()
     _tell(merged)
     entries = run_config.select(run_config.read(config), config_include_keys, config_exclude_keys)
     return _start(merged, run_config.Config(entries, allow_val_change=bool(allow_val_change)))

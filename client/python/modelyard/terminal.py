@@ -14,6 +14,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 _TRUE = {"1", "true", "yes", "on"}
 _lock = threading.Lock()
 _said: set[str] = set()
+_warned: set[str] = set()
 _silent: bool | None = None
 
 
@@ -38,6 +39,21 @@ def termlog(text: str = "", newline: bool = True, repeat: bool = True) -> None:
 def termwarn(text: str, newline: bool = True, repeat: bool = True) -> None:
     """Prints a warning on stderr; with `repeat=False` the same text only once in a process."""
     _write("WARNING ", text, newline, repeat)
+
+
+def warn_once(about: str, text: str) -> None:
+    """Prints a warning on stderr, once in a run for each `about`, whatever the text says."""
+    with _lock:
+        if about in _warned:
+            return
+        _warned.add(about)
+    termwarn(text)
+
+
+def new_run() -> None:
+    """Lets `warn_once` say everything once more."""
+    with _lock:
+        _warned.clear()
 
 
 def termerror(text: str, newline: bool = True, repeat: bool = True) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ from modelyard.catalog import value_map
 from modelyard.closing import closing_lines
 from modelyard.connection import Connection
 from modelyard.history import History
+from modelyard.plain import fit_entry
 from modelyard.run_artifacts import RunArtifacts
+from modelyard.run_config import Config
 from modelyard.sender import Fields, Sender
 from modelyard.settings import Settings
 from modelyard.v1 import run_pb2 as pb
@@ -29,6 +31,9 @@ _POLICIES = {
     "auto": pb.RESUME_POLICY_ALLOW,
     "must": pb.RESUME_POLICY_MUST,
 }
+
+
+_ARGUMENT_CHARACTERS = 64 << 10
 
 
 class Tracking:
@@ -63,6 +68,7 @@ class Tracking:
             self.connection.runs.FinishRun(pb.FinishRunRequest(id=self._record.id, exit_code=exit_code))
         except errors.NotFound:
             terminal.termwarn(f"run {run.path} was deleted while it ran")
+        self._say_dropped()
         if not quiet:
             counts = [
                 (self._sender.rows_sent, "metric row"),
@@ -73,12 +79,21 @@ class Tracking:
             for line in closing_lines(run.name, run.path, curves, run.summary, counts, exit_code, unchanged):
                 terminal.termlog(line)
 
+    def _say_dropped(self) -> None:
+        for count, noun in (
+            (self._sender.rows_dropped, "row"),
+            (self._history.points_dropped, "value"),
+        ):
+            if count:
+                verb = "was" if count == 1 else "were"
+                terminal.termwarn(f"{terminal.plural(count, noun)} of the run {verb} dropped, see above")
+
 
 def create(
     connection: Connection,
     *,
     settings: Settings,
-    config: Mapping[str, Any],
+    config: Config,
     run_id: str,
     resume: str | None,
 ) -> tuple[records.RunRecord, bool]:
@@ -92,7 +107,7 @@ def create(
         tags=settings.run_tags or (),
         group=settings.run_group or "",
         job_type=settings.job_type or "",
-        config=value_map(config),
+        config=value_map(config.stored()),
         metadata=value_map(_surroundings()),
     )
     try:
@@ -112,23 +127,36 @@ def describe_server(connection: Connection) -> str:
 
 
 def _surroundings() -> dict[str, Any]:
-    """Where the run runs: host, Python, command line, git commit."""
+    """Where the run runs: host, Python, command line, git commit; without what cannot be stored."""
     facts: dict[str, Any] = {
-        "host": platform.node(),
+        "host": _readable(platform.node()),
         "os": platform.platform(terse=True),
         "python": platform.python_version(),
-        "executable": sys.executable,
-        "program": sys.argv[0] if sys.argv else "",
-        "args": _text_arguments(sys.argv[1:]),
+        "executable": _readable(sys.executable),
+        "program": _readable(sys.argv[0]) if sys.argv else "",
+        "args": _arguments(sys.argv[1:]),
         "cpu_count": os.cpu_count(),
+        "git_commit": _git_commit(Path.cwd()),
     }
-    commit = _git_commit(Path.cwd())
-    return facts | ({"git_commit": commit} if commit else {})
+    fitted = {name: fit_entry("metadata", name, fact) for name, fact in facts.items() if fact != ""}
+    return {name: fact for name, (fact, fits) in fitted.items() if fits}
 
 
-def _text_arguments(arguments: Sequence[str]) -> list[str]:
+def _arguments(arguments: Sequence[str]) -> list[str]:
+    """The arguments up to 64 KiB in all: a shell that expands `*` may pass megabytes."""
+    kept: list[str] = []
+    left = _ARGUMENT_CHARACTERS
+    for argument in arguments:
+        left -= len(argument)
+        if left < 0:
+            return [*kept, f"… and {len(arguments) - len(kept)} more"]
+        kept.append(_readable(argument))
+    return kept
+
+
+def _readable(text: str) -> str:
     # Bytes of the command line that are no UTF-8 arrive as surrogates, which the wire refuses.
-    return [argument.encode("utf-8", "replace").decode() for argument in arguments]
+    return text.encode("utf-8", "replace").decode()
 
 
 def _git_commit(folder: Path) -> str:

@@ -3,6 +3,9 @@
 JSON has no NaN and no infinities. They are written as `{"$": "nan"}`,
 `{"$": "inf"}`, `{"$": "-inf"}`; a map that has the key `$` itself is wrapped as
 `{"$": [map]}`. Whole numbers stay whole, floats stay floats.
+
+The limits of values and of the names of metrics are here too: the SDK checks
+them where a value is given, the server where one arrives.
 """
 
 from __future__ import annotations
@@ -14,6 +17,15 @@ from typing import Any, TypeAlias
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 
 MAX_DEPTH = 20
+"""Levels of lists and maps in a value."""
+MAX_ITEMS = 50_000
+"""Elements of lists and entries of maps in a value, at all levels."""
+MAX_TEXT_BYTES = 256 << 10
+"""UTF-8 bytes of a text in a value."""
+KEY_BYTES = 1_024
+"""UTF-8 bytes of the name of a metric, and of a key of a map."""
+MAX_STEP = 1 << 53
+"""The largest step of a row: above it not every whole number is a float of its own."""
 INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
 _NAMES = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -58,33 +70,94 @@ def identical(one: Any, other: Any) -> bool:
 def check(value: Any, field: str, *, depth: int = MAX_DEPTH, finite: bool = False) -> str | None:
     """What is wrong with a value, as `field: why`; None when nothing is.
 
-    Refused: deeper than `depth` levels, whole numbers beyond 64 bits, keys that
-    are not text, and, with `finite`, infinities.
+    Refused: lists and maps nested deeper than `depth` levels, more than 50,000
+    items, texts of more than 256 KiB or with NUL or half of a surrogate pair,
+    whole numbers beyond 64 bits, keys that `check_key` refuses, other kinds,
+    and, with `finite`, infinities.
     """
-    if depth < 0:
-        return f"{field}: nested deeper than {MAX_DEPTH} levels"
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                return f"{field}: keys must be text, not {type(key).__name__}"
-            problem = check(item, f"{field}.{key}", depth=depth - 1, finite=finite)
-            if problem:
-                return problem
-        return None
-    if isinstance(value, list | tuple):
+    problem = find_problem(value, depth=depth, finite=finite)
+    return f"{field}{problem[0]}: {problem[1]}" if problem else None
+
+
+def find_problem(value: Any, *, depth: int = MAX_DEPTH, finite: bool = False) -> tuple[str, str] | None:
+    """As `check`: the place in the value, as `.key[3]` or empty for the value itself, and what is wrong."""
+    return _find_problem(value, depth, finite, [MAX_ITEMS])
+
+
+def check_text(text: str) -> str | None:
+    """What is wrong with a text: more than 256 KiB, NUL, or a lone surrogate; None when nothing is."""
+    try:
+        size = len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError as error:
+        return f"holds the character U+{ord(text[error.start]):04X}, which is half of a pair"
+    if "\0" in text:
+        return "holds the character U+0000, which is not allowed here"
+    return f"is longer than {MAX_TEXT_BYTES} bytes" if size > MAX_TEXT_BYTES else None
+
+
+def check_key(key: str) -> str | None:
+    """What is wrong with the key of a map: more than 1,024 bytes, or what no text may hold."""
+    problem = check_text(key)
+    if problem is None and len(key) * 4 > KEY_BYTES and len(key.encode()) > KEY_BYTES:
+        return f"is longer than {KEY_BYTES} bytes"
+    return problem
+
+
+def check_entry_name(name: str) -> str | None:
+    """What is wrong with the name of an entry of config or summary: as `check_key`, and not empty."""
+    return check_key(name) if name else "is empty"
+
+
+def check_metric_name(name: str) -> str | None:
+    """What is wrong with the name of a metric: as `check_entry_name`, and no control characters."""
+    problem = check_entry_name(name)
+    if problem is None and not name.isprintable():
+        control = next((char for char in name if char < " " or char == "\x7f"), None)
+        return f"holds the control character U+{ord(control):04X}" if control else None
+    return problem
+
+
+def _find_problem(value: Any, depth: int, finite: bool, left: list[int]) -> tuple[str, str] | None:
+    """Where in the value something is wrong, and what. `left`: how many items it may still have."""
+    if isinstance(value, Mapping | list | tuple):
+        left[0] -= len(value)
+        if depth <= 0:
+            return "", f"nested deeper than {MAX_DEPTH} levels"
+        if left[0] < 0:
+            return "", f"has more than {MAX_ITEMS} items"
+        if isinstance(value, Mapping):
+            return _find_in_map(value, depth, finite, left)
         for index, item in enumerate(value):
-            problem = check(item, f"{field}[{index}]", depth=depth - 1, finite=finite)
+            problem = _find_problem(item, depth - 1, finite, left)
             if problem:
-                return problem
+                return f"[{index}]{problem[0]}", problem[1]
         return None
-    return _check_leaf(value, field, finite=finite)
+    problem_of_leaf = _check_leaf(value, finite=finite)
+    return ("", problem_of_leaf) if problem_of_leaf else None
 
 
-def _check_leaf(value: Any, field: str, *, finite: bool) -> str | None:
+def _find_in_map(
+    value: Mapping[Any, Any], depth: int, finite: bool, left: list[int]
+) -> tuple[str, str] | None:
+    for key, item in value.items():
+        if not isinstance(key, str):
+            return "", f"keys must be text, not {type(key).__name__}"
+        wrong = check_key(key)
+        if wrong:
+            return "", f"the key {key[:50]!r} {wrong}"
+        problem = _find_problem(item, depth - 1, finite, left)
+        if problem:
+            return f".{key}{problem[0]}", problem[1]
+    return None
+
+
+def _check_leaf(value: Any, *, finite: bool) -> str | None:
+    if isinstance(value, str):
+        return check_text(value)
     if isinstance(value, float) and finite and math.isinf(value):
-        return f"{field}: infinities are not allowed here"
+        return "infinities are not allowed here"
     if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
-        return f"{field}: {value} does not fit 64 bits"
-    if value is not None and not isinstance(value, bool | int | float | str):
-        return f"{field}: {type(value).__name__} cannot be stored"
+        return "is a whole number beyond 64 bits"
+    if value is not None and not isinstance(value, bool | int | float):
+        return f"{type(value).__name__} cannot be stored"
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelyard import errors, refs, values
@@ -45,12 +45,9 @@ def check_metadata(field: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
     if len(metadata) > METADATA_KEYS:
         raise errors.InvalidField.of(field, f"has {len(metadata)} keys at the top; at most {METADATA_KEYS}")
     # The top map is a level itself: what lies in it has one level less.
-    problem = values.check(metadata, field, finite=True)
+    problem = values.find_problem(metadata, finite=True)
     if problem:
-        where, _, why = problem.partition(": ")
-        raise errors.InvalidField.of(where, why)
-    if any("\0" in text for text in _texts(metadata)):
-        raise errors.InvalidField.of(field, "holds the character U+0000, which is not allowed here")
+        raise errors.InvalidField.of(f"{field}{problem[0]}", problem[1])
     stored = {key: values.to_json(_without_nan(item)) for key, item in metadata.items()}
     if len(json.dumps(stored)) > METADATA_BYTES:
         raise errors.InvalidField.of(field, f"longer than {METADATA_BYTES} bytes of JSON")
@@ -78,15 +75,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_nan(item) for item in value]
     return value
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield key
-            yield from _texts(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item)

@@ -10,8 +10,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from modelyard import errors, values
 from modelyard.v1 import value_pb2 as pb
 
-KEY_BYTES = 1024
-
 
 def timestamp(microseconds: int | None) -> Timestamp | None:
     """Microseconds since 1970 as a message; None stays None, which leaves a field unset."""
@@ -21,26 +19,24 @@ def timestamp(microseconds: int | None) -> Timestamp | None:
     return Timestamp(seconds=seconds, nanos=rest * 1000)
 
 
-def value_to_python(value: pb.Value, field: str, depth: int = values.MAX_DEPTH) -> Any:
-    """A value as Python's own kinds. Raises InvalidField: too deep, or text that holds NUL."""
-    kind = value.WhichOneof("kind")
-    if kind is None or kind == "null_value":
-        return None
-    if kind == "string_value":
-        return _text(value.string_value, field)
-    if depth <= 0 and kind in {"list_value", "map_value"}:
-        raise errors.InvalidField.of(field, f"nested deeper than {values.MAX_DEPTH} levels")
-    if kind == "list_value":
-        items = value.list_value.values
-        return [value_to_python(item, f"{field}[{index}]", depth - 1) for index, item in enumerate(items)]
-    if kind == "map_value":
-        return _entries(value.map_value.entries, field, depth - 1)
-    return getattr(value, kind)
+def value_to_python(value: pb.Value, field: str) -> Any:
+    """A value as Python's own kinds. Raises InvalidField for what `values.check` refuses."""
+    found = _plain(value)
+    problem = values.find_problem(found)
+    if problem:
+        raise errors.InvalidField.of(f"{field}{problem[0]}", problem[1])
+    return found
 
 
 def values_to_python(entries: Mapping[str, pb.Value], field: str) -> dict[str, Any]:
     """A map of values as a dict; `field` names the map in errors. Raises InvalidField."""
-    return _entries(entries, field, values.MAX_DEPTH)
+    found: dict[str, Any] = {}
+    for key, item in entries.items():
+        wrong = values.check_key(key)
+        if wrong:
+            raise errors.InvalidField.of(field, f"the key {key[:50]!r} {wrong}")
+        found[key] = value_to_python(item, f"{field}.{key}")
+    return found
 
 
 def values_to_json(entries: Mapping[str, pb.Value], field: str) -> dict[str, Any]:
@@ -78,17 +74,13 @@ def json_to_values(entries: Mapping[str, Any]) -> dict[str, pb.Value]:
     return {key: python_to_value(values.from_json(item)) for key, item in entries.items()}
 
 
-def _entries(entries: Mapping[str, pb.Value], field: str, depth: int) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, item in entries.items():
-        if len(key.encode()) > KEY_BYTES:
-            raise errors.InvalidField.of(field, f"a key is longer than {KEY_BYTES} bytes: {key[:50]!r}…")
-        found[_text(key, field)] = value_to_python(item, f"{field}.{key}", depth)
-    return found
-
-
-def _text(text: str, field: str) -> str:
-    # PostgreSQL has no text with NUL in it.
-    if "\0" in text:
-        raise errors.InvalidField.of(field, "holds the character U+0000, which is not allowed here")
-    return text
+def _plain(value: pb.Value) -> Any:
+    """The value, unchecked. Protobuf itself refuses messages of more than 100 levels."""
+    kind = value.WhichOneof("kind")
+    if kind is None or kind == "null_value":
+        return None
+    if kind == "list_value":
+        return [_plain(item) for item in value.list_value.values]
+    if kind == "map_value":
+        return {key: _plain(item) for key, item in value.map_value.entries.items()}
+    return getattr(value, kind)

@@ -12,10 +12,9 @@ from modelyard.v1 import value_pb2
 from modelyard_server.domain.metrics import Batch
 from modelyard_server.rpc import convert
 
-STEP_END = (1 << 53) + 1
+STEP_END = values.MAX_STEP + 1
 ROW_LIMIT = 100_000
 BYTE_LIMIT = 3 << 20
-KEY_BYTES = 1024
 
 
 def parse(request: pb.LogMetricsRequest) -> Batch:
@@ -96,12 +95,9 @@ def _check_rows(batch: pb.MetricBatch, steps: list[int]) -> None:
 
 
 def _check_key(key: str, field: str) -> None:
-    if not key:
-        raise errors.InvalidField.of(f"{field}.key", "is empty")
-    if len(key.encode()) > KEY_BYTES:
-        raise errors.InvalidField.of(f"{field}.key", f"is longer than {KEY_BYTES} bytes")
-    if any(ord(char) < 0x20 or ord(char) == 0x7F for char in key):
-        raise errors.InvalidField.of(f"{field}.key", f"{key[:50]!r} holds a control character")
+    wrong = values.check_metric_name(key)
+    if wrong:
+        raise errors.InvalidField.of(f"{field}.key", f"{key[:50]!r} {wrong}" if key else wrong)
 
 
 def _last_point(column: pb.MetricColumn, row_count: int, field: str) -> Any:

@@ -7,11 +7,12 @@ import glob
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from modelyard import disk_space, errors, terminal
+from modelyard import disk_space, errors, exit_status, terminal
 from modelyard.arguments import checked_calls
 from modelyard.history import History
 from modelyard.run_config import Config
@@ -22,6 +23,10 @@ from modelyard.settings import Settings
 if TYPE_CHECKING:
     from modelyard.records import RunRecord
     from modelyard.tracking import Tracking
+
+
+_LOCKED_SECONDS = 0.05
+"""Longer than any other thread holds the lock of the rows."""
 
 
 class AlertLevel(enum.Enum):
@@ -48,7 +53,7 @@ class Run(RunVersions):
         tracking: Tracking | None,
         resumed: bool = False,
         started: float | None = None,
-        on_finish: Callable[[Run], None] = lambda run: None,
+        on_finish: Callable[[Run], AbstractContextManager[None]] = lambda run: nullcontext(),
     ) -> None:
         self._record = record
         self._settings = settings
@@ -75,7 +80,7 @@ class Run(RunVersions):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.finish(exit_code=0 if kind is None else 1)
+        self.finish(exit_code=exit_status.of_exception(error))
 
     id = property(lambda self: self._record.run_id, doc="Short id, unique in the project.")
     entity = property(lambda self: self._record.entity, doc="Who owns it.")
@@ -193,13 +198,33 @@ class Run(RunVersions):
         Calling it again changes nothing. CommError when the server could not be
         reached for a minute.
         """
+        self._end(exit_code or 0, quiet=bool(quiet))
+
+    def _kill(self, exit_code: int) -> None:
+        """As `finish`, for a run that is stopped from outside: its state is `killed`."""
+        self._end(exit_code, killed=True)
+
+    def _end(self, exit_code: int, *, quiet: bool = False, killed: bool = False) -> None:
         if self._finished or os.getpid() != self._pid:
             return
         self._finished = True
-        self._on_finish(self)
-        self._history.commit()
+        with self._on_finish(self):
+            self._history.commit()
+            if self._tracking is not None:
+                self._tracking.finish(self, exit_code, quiet=quiet, killed=killed)
+
+    def _send_now(self) -> None:
+        """Sends the rows that are complete."""
         if self._tracking is not None:
-            self._tracking.finish(self, exit_code or 0, quiet=bool(quiet))
+            self._tracking.flush()
+
+    def _is_being_logged_to(self) -> bool:
+        """Whether rows are being changed: by this very thread, when it is asked in a signal's handler."""
+        lock = self._history.lock
+        if lock.acquire(timeout=_LOCKED_SECONDS):
+            lock.release()
+            return False
+        return True
 
     def save(
         self, glob_str: str | os.PathLike[str], base_path: str | None = None, policy: str = "live"

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
+import contextlib
 import inspect
 import os
 import random
 import string
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 from modelyard import errors, refs, run_config, terminal
 from modelyard.arguments import checked
+from modelyard.ending import Ending
 from modelyard.records import RunRecord
 from modelyard.run import Run
 from modelyard.settings import Settings, of_run
@@ -23,45 +23,6 @@ _MODES = {"online", "disabled"}
 _RESUME = {"allow", "must", "never", "auto"}
 
 
-class _Ending:
-    """How the program ends: the exit code its runs get. Installed once, by the first `init`."""
-
-    def __init__(self) -> None:
-        self.code = 0
-        self._installed = False
-
-    def install(self) -> None:
-        if self._installed:
-            return
-        self._installed = True
-        atexit.register(self._finish)
-        self._excepthook, self._exit = sys.excepthook, sys.exit
-        sys.excepthook = self._on_exception
-        # SystemExit reaches no hook, and a job that ends with sys.exit(1) has failed.
-        sys.exit = self._on_exit
-
-    def _on_exception(
-        self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> Any:
-        self.code = 255 if issubclass(kind, KeyboardInterrupt) else 1
-        return self._excepthook(kind, error, trace)
-
-    def _on_exit(self, status: Any = None, /) -> NoReturn:
-        self.code = status if isinstance(status, int) else int(status is not None)
-        self._exit(status)
-        raise SystemExit(status)
-
-    def _finish(self) -> None:
-        run = active()
-        if run is None:
-            return
-        try:
-            run.finish(exit_code=self.code)
-        except errors.Error as error:
-            terminal.termerror(f"run {run.path} could not be finished: {error}")
-
-
-_ending = _Ending()
 _active: Run | None = None
 _observers: list[Callable[[Run | None], None]] = []
 
@@ -69,6 +30,9 @@ _observers: list[Callable[[Run | None], None]] = []
 def active() -> Run | None:
     """The run that `init` made and nobody finished; None in a forked process."""
     return _active if _active is not None and _active._pid == os.getpid() else None
+
+
+_ending = Ending(active)
 
 
 def observe(observer: Callable[[Run | None], None]) -> None:
@@ -282,6 +246,8 @@ def _activate(run: Run | None) -> None:
         observer(run)
 
 
-def _deactivate(run: Run) -> None:
+def _deactivate(run: Run) -> contextlib.AbstractContextManager[None]:
+    """Takes a run that ends out of the active ones; what it returns is held while it ends."""
     if _active is run:
         _activate(None)
+    return _ending.finishing()

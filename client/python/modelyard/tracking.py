@@ -61,11 +61,14 @@ class Tracking:
         """Sends what is waiting, now."""
         self._sender.flush()
 
-    def finish(self, run: Run, exit_code: int, *, quiet: bool) -> None:
+    def finish(self, run: Run, exit_code: int, *, quiet: bool, killed: bool = False) -> None:
         """Sends the rest, ends the run and says what was kept. CommError when the server is away."""
         self._sender.stop()
         try:
-            self.connection.runs.FinishRun(pb.FinishRunRequest(id=self._record.id, exit_code=exit_code))
+            state = pb.RUN_STATE_KILLED if killed else pb.RUN_STATE_UNSPECIFIED
+            self.connection.runs.FinishRun(
+                pb.FinishRunRequest(id=self._record.id, exit_code=exit_code, state=state)
+            )
         except errors.NotFound:
             terminal.termwarn(f"run {run.path} was deleted while it ran")
         self._say_dropped()

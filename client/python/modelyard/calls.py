@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import grpc
 
-from modelyard import errors, terminal
+from modelyard import errors, forking, terminal
 
 UNARY_SECONDS = 60.0
 """Default deadline of one attempt of a unary call."""
@@ -114,6 +114,19 @@ class _Call:
         headers = (*self._channels.credentials(), *trace_context(), *(metadata or ()))
         return self._make(self._channels.current())(request, timeout=timeout, metadata=headers)
 
+    def _complete(self, request: Any, timeout: float | None, metadata: Any) -> Any:
+        """The reply. ServerStopping when the call was cut because this process forks."""
+        cuts = forking.cuts()
+        try:
+            with forking.running():
+                return self._begin(request, timeout, metadata)
+        except (grpc.RpcError, ValueError) as failure:  # ValueError: the channel was closed just before
+            if forking.cuts() != cuts:
+                raise _was_cut() from None
+            if isinstance(failure, grpc.RpcError):
+                raise _raised(failure, self._channels) from None
+            raise
+
 
 class _Unary(_Call):
     def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None) -> Any:
@@ -122,17 +135,19 @@ class _Unary(_Call):
         pause = _FIRST_PAUSE
         moved = False
         while True:
+            cuts = forking.cuts()
             try:
-                return self._begin(request, timeout or UNARY_SECONDS, metadata)
-            except grpc.RpcError as failure:
-                error = _raised(failure, self._channels)
+                return self._complete(request, timeout or UNARY_SECONDS, metadata)
+            except errors.CommError as error:
+                if forking.cuts() != cuts:
+                    continue
                 stale = not moved and self._channels.may_have_moved(error)
                 if error.retry_delay is None and not stale:
-                    raise error from None
+                    raise
                 # Jitter: of many clients that lost one server, not all come back at once.
                 wait = max(pause, error.retry_delay or 0.0) * random.uniform(0.5, 1.0)
                 if time.monotonic() + wait > give_up:
-                    raise error from None
+                    raise
                 if time.monotonic() > give_up - RETRY_SECONDS + SAY_SECONDS:
                     terminal.termwarn(f"{error}; trying for {RETRY_SECONDS:.0f} s", repeat=False)
             moved = moved or stale
@@ -143,23 +158,31 @@ class _Unary(_Call):
 
 class _Collecting(_Call):
     def __call__(self, requests: Iterator[Any], timeout: float | None = None, metadata: Any = None) -> Any:
-        try:
-            return self._begin(requests, timeout, metadata)
-        except grpc.RpcError as failure:
-            raise _raised(failure, self._channels) from None
+        return self._complete(requests, timeout, metadata)
 
 
 class _Streaming(_Call):
     def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None) -> Replies:
-        return Replies(self._begin(request, timeout, metadata), self._channels)
+        cuts = forking.cuts()
+        try:
+            with forking.running():
+                call = self._begin(request, timeout, metadata)
+                ended = forking.stream_began()
+        except ValueError:
+            if forking.cuts() != cuts:
+                raise _was_cut() from None
+            raise
+        call.add_done_callback(lambda _: ended())
+        return Replies(call, self._channels, cuts)
 
 
 class Replies:
     """The replies of a stream; what ends it early is one of modelyard's errors."""
 
-    def __init__(self, call: Any, channels: Channels) -> None:
+    def __init__(self, call: Any, channels: Channels, cuts: int) -> None:
         self._call = call
         self._channels = channels
+        self._cuts = cuts
 
     def __iter__(self) -> Replies:
         return self
@@ -168,11 +191,17 @@ class Replies:
         try:
             return next(self._call)
         except grpc.RpcError as failure:
+            if failure.code() is grpc.StatusCode.CANCELLED and forking.cuts() != self._cuts:
+                raise _was_cut() from None
             raise _raised(failure, self._channels) from None
 
     def cancel(self) -> None:
         """Ends the call from this side."""
         self._call.cancel()
+
+
+def _was_cut() -> errors.ServerStopping:
+    return errors.ServerStopping("the call was cut because this process forks", retry_delay=0.05)
 
 
 def _identify(request: Any) -> None:

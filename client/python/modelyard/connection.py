@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 
-from modelyard import addresses, allocator, api_keys, embedded, errors, terminal
+from modelyard import addresses, allocator, api_keys, embedded, errors, forking, terminal
 from modelyard.calls import Calls, translate
 from modelyard.certificates import Certificates
 from modelyard.settings import Settings, current, key_for
@@ -60,11 +59,11 @@ class Connection:
     ) -> None:
         self._find = find
         self._url = url
-        self._lock = threading.Lock()
-        self._pid = 0
+        self._lock = forking.lock()
         self._endpoint: addresses.Endpoint | None = None
         self._channel: grpc.Channel | None = None
         self._retired: list[grpc.Channel] = []
+        forking.watch(self)
         self.embedded_folder = embedded_folder
         self.shares_disk = shares_disk and embedded_folder is not None
         self._calls = calls = Calls(self)
@@ -110,7 +109,7 @@ class Connection:
 
     def current(self) -> grpc.Channel:
         """grpc's channel of this process; made, and its server started, at the first call."""
-        with self._lock_of_this_process():
+        with forking.running(), self._lock:
             if self._channel is None:
                 self._open(self._find())
             return self._channel
@@ -130,7 +129,7 @@ class Connection:
 
         Streams that still run keep their channel.
         """
-        with self._lock_of_this_process():
+        with forking.running(), self._lock:
             endpoint = self._find()
             if endpoint != self._endpoint:
                 if self._channel is not None:
@@ -139,7 +138,7 @@ class Connection:
 
     def close(self) -> None:
         """Ends the channel; the next call makes a new one."""
-        with self._lock_of_this_process():
+        with forking.running(), self._lock:
             for channel in (self._channel, *self._retired):
                 if channel is not None:
                     channel.close()
@@ -150,16 +149,20 @@ class Connection:
         allocator.tune()
         self._endpoint = endpoint
         self._channel = open_channel(endpoint)
+        forking.guard()
         self._calls = Calls(self)
 
-    def _lock_of_this_process(self) -> threading.Lock:
-        if self._pid != os.getpid():
-            # Forked: the parent's channel has no threads here, and its lock may be held for ever.
-            self._pid = os.getpid()
-            self._lock = threading.Lock()
-            self._channel, self._endpoint = None, None
-            self._retired = []
-        return self._lock
+    def cut(self) -> None:
+        """Ends the channel with every call on it; the next call makes a new one."""
+        # Without the lock: what holds it may be one of those calls.
+        channels, self._channel, self._retired = [self._channel, *self._retired], None, []
+        for channel in channels:
+            if channel is not None:
+                channel.close()
+
+    def forget_parent(self) -> None:
+        """In a forked child: the parent's channel has no threads here."""
+        self._channel, self._endpoint, self._retired = None, None, []
 
 
 def open_channel(endpoint: addresses.Endpoint, more: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:

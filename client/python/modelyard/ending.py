@@ -52,6 +52,7 @@ class Ending:
         self._previous: dict[int, Any] = {}
         self._deadline: float | None = None
         self._finishing = 0
+        self._held = threading.local()
 
     def install(self) -> None:
         """Watches the process; called whenever a run starts. Signals only from the main thread."""
@@ -60,7 +61,9 @@ class Ending:
             exit_status.watch()
             atexit.register(self._at_exit)
             if hasattr(os, "register_at_fork"):
-                os.register_at_fork(after_in_child=self._forget)
+                os.register_at_fork(
+                    before=self._hold_signals, after_in_parent=self._let_signals, after_in_child=self._forget
+                )
         if threading.current_thread() is not threading.main_thread():
             return
         for number in _SIGNALS:
@@ -78,10 +81,19 @@ class Ending:
                 with contextlib.suppress(ValueError):  # not the main thread: the handler finds no run to end
                     signal.signal(number, self._previous[number])
 
+    def _hold_signals(self) -> None:
+        # One that reaches a child before it has its handlers back would be lost there:
+        # a pool that ends a worker it has just started would wait for it for ever.
+        self._held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+    def _let_signals(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._held.mask)
+
     def _forget(self) -> None:
         """In a forked child, which has no run of its own: a pool ends its workers by SIGTERM."""
         self._finishing = 0
         self.release()
+        self._let_signals()
 
     @contextlib.contextmanager
     def finishing(self) -> Iterator[None]:

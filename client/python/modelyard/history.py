@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from modelyard import terminal, values
+from modelyard import forking, terminal, values
 from modelyard.plain import Unfit, fit
 from modelyard.run_summary import Definition, Summary
 
@@ -40,7 +40,7 @@ class History:
     """Rows of one writer; its steps never go down. Safe for threads."""
 
     def __init__(self, first_step: int, summary: Summary, start_time: float) -> None:
-        self.lock = threading.Lock()
+        self.lock = forking.lock()
         self.wake = threading.Event()
         self.rows_logged = 0
         self.points_dropped = 0

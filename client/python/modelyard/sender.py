@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import uuid
@@ -12,7 +13,7 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from modelyard import batches, errors, terminal
+from modelyard import batches, errors, forking, terminal
 from modelyard.catalog import value_map
 from modelyard.connection import Connection
 from modelyard.history import History, Row
@@ -59,7 +60,8 @@ class Sender(threading.Thread):
         self._seen: dict[str, int] = {}
         self._last_call = time.monotonic()
         self._stopping = False
-        self._turn = threading.Lock()
+        self._turn = forking.lock()
+        self._pid = os.getpid()
 
     def changed(self, field: str) -> None:
         """A field of the run (`config.lr`, `notes`) changed and is to be sent."""
@@ -89,6 +91,8 @@ class Sender(threading.Thread):
 
     def flush(self) -> None:
         """Sends everything logged so far; trouble is kept in `trouble` and warned of once. Raises nothing."""
+        if os.getpid() != self._pid:
+            return  # the parent sends them: rows under its numbers from here would take the place of its own
         with self._turn:
             try:
                 self._collect()

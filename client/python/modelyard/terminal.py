@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from collections.abc import Iterable
 from contextlib import suppress
 
 from modelyard import printing
 
+from modelyard import forking
+
 _BARS = "▁▂▃▄▅▆▇█"
 _TRUE = {"1", "true", "yes", "on"}
-_lock = threading.Lock()
+_lock = forking.lock()
 _said: set[str] = set()
 _warned: set[str] = set()
 _silent: bool | None = None

@@ -21,6 +21,8 @@ WAIT_SECONDS = 1.0
 """How long a fork waits for calls to end by themselves. Most take milliseconds."""
 CUT_SECONDS = 5.0
 """How long it waits for calls that it has cut."""
+QUIET_SECONDS = 0.03
+"""How long before a fork no call may have ended: gRPC's own threads tidy up after one, holding locks."""
 
 
 class Forked(Protocol):
@@ -47,6 +49,7 @@ class _Calls:
         self._forks = 0
         self._unary = 0
         self._streams = 0
+        self._ended = 0.0
         self._depth = threading.local()
 
     @contextlib.contextmanager
@@ -64,6 +67,7 @@ class _Calls:
             self._depth.now = depth
             with self._changed:
                 self._unary -= 1
+                self._ended = time.monotonic()
                 self._changed.notify_all()
 
     def stream_began(self) -> None:
@@ -73,6 +77,7 @@ class _Calls:
     def stream_ended(self) -> None:
         with self._changed:
             self._streams -= 1
+            self._ended = time.monotonic()
             self._changed.notify_all()
 
     def pause(self) -> None:
@@ -88,6 +93,9 @@ class _Calls:
                 finally:
                     self._changed.acquire()
                 self._await(lambda: self._unary <= self._own() and self._streams <= 0, CUT_SECONDS)
+        # Without the lock; nothing begins meanwhile.
+        while (left := self._ended + QUIET_SECONDS - time.monotonic()) > 0:
+            time.sleep(left)
 
     def resume(self) -> None:
         with self._changed:

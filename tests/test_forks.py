@@ -1,0 +1,213 @@
+"""Forks: neither side hangs, and no row is lost, whatever runs while a process forks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SECONDS = 240
+
+START = """
+import multiprocessing, os, sys, threading, time
+import modelyard
+run = modelyard.init(project="forks")
+stopped = threading.Event()
+logged = 0
+
+def log_and_send():
+    global logged
+    while not stopped.is_set():
+        run.log({"a": logged})
+        logged += 1
+        run._tracking.flush()
+
+def alive(child):
+    if child == 0:
+        raise AssertionError("the child came back")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            assert status == 0, status
+            return
+        time.sleep(0.005)
+    os.kill(child, 9)
+    raise AssertionError("the child hangs")
+
+def finish(*threads):
+    stopped.set()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    run.finish()
+    rows = [row["a"] for row in modelyard.Api().run(run.path).scan_history(keys=["a"])]
+    assert rows == list(range(logged)), (len(rows), logged)
+    print("whole")
+"""
+
+POOLS = """
+def square(number):
+    return number * number
+sender = threading.Thread(target=log_and_send)
+sender.start()
+for epoch in range({epochs}):
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        assert pool.map(square, range(8)) == [number * number for number in range(8)]
+finish(sender)
+"""
+
+CHILDREN_THAT_CALL = """
+sender = threading.Thread(target=log_and_send)
+sender.start()
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        run.log({"from": "child"})
+        run.config["from"] = "child"
+        run.summary["from"] = "child"
+        run._tracking.flush()
+        found = modelyard.Api().run(run.path)
+        os._exit(0 if found.state == "running" else 1)
+    alive(child)
+finish(sender)
+stored = modelyard.Api().run(run.path)
+assert "from" not in stored.config
+assert "from" not in stored.summary
+"""
+
+LOADER = """
+class Loader:
+    '''Workers that take indexes from a queue and put batches into another, as a DataLoader has.'''
+    def __init__(self):
+        context = multiprocessing.get_context("fork")
+        self.indexes, self.batches = context.Queue(), context.Queue()
+        self.workers = [context.Process(target=self.work, daemon=True) for _ in range(2)]
+        for worker in self.workers:
+            worker.start()
+    def work(self):
+        for index in iter(self.indexes.get, None):
+            self.batches.put(index * 2)
+    def __iter__(self):
+        for index in range(20):
+            self.indexes.put(index)
+        for _ in range(20):
+            yield self.batches.get(timeout=60)
+        for _ in self.workers:
+            self.indexes.put(None)
+        for worker in self.workers:
+            worker.join(60)
+            assert worker.exitcode == 0
+for epoch in range(10):
+    for batch in Loader():
+        run.log({"a": logged})
+        logged += 1
+finish()
+"""
+
+UPLOAD = """
+with open("big.bin", "wb") as file:
+    file.write(os.urandom(40 << 20))
+def upload():
+    artifact = modelyard.Artifact("big", "model")
+    artifact.add_file("big.bin")
+    run.log_artifact(artifact).wait()
+uploader = threading.Thread(target=upload)
+uploader.start()
+while uploader.is_alive():
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    alive(child)
+    time.sleep(0.2)
+modelyard.Api().artifact(f"{run.entity}/forks/big:latest").download(root="back")
+assert open("back/big.bin", "rb").read() == open("big.bin", "rb").read()
+finish(uploader)
+"""
+
+WATCH = """
+seen = []
+events = modelyard.Api().events(f"{run.entity}/forks", follow=True)
+def watch():
+    for event in events:
+        seen.append(event.sequence)
+watcher = threading.Thread(target=watch)
+watcher.start()
+for number in range(5):
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    alive(child)
+    artifact = modelyard.Artifact(f"m{number}", "model", metadata={"n": number})
+    run.log_artifact(artifact).wait()
+deadline = time.monotonic() + 60
+while seen != sorted(set(seen)) or len(seen) < 5:
+    assert time.monotonic() < deadline, seen
+    time.sleep(0.05)
+events.close()
+finish(watcher)
+"""
+
+SUBPROCESSES = """
+import subprocess
+sender = threading.Thread(target=log_and_send)
+sender.start()
+for _ in range(20):
+    subprocess.run(["true"], preexec_fn=os.setsid, check=True, timeout=60)
+finish(sender)
+"""
+
+TERMINATED = """
+import signal
+for _ in range(200):
+    child = os.fork()
+    if child == 0:
+        time.sleep(100)
+        os._exit(1)
+    os.kill(child, signal.SIGTERM)
+    assert os.waitpid(child, 0)[1] == signal.SIGTERM
+finish()
+"""
+
+
+def _run(script: str, folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", START + script], capture_output=True, text=True, timeout=SECONDS, cwd=folder
+    )
+    assert done.returncode == 0, done.stderr
+    assert "whole" in done.stdout
+
+
+def test_a_pool_in_each_epoch_neither_hangs_nor_loses_rows(work: Path) -> None:
+    _run(POOLS.format(epochs=40), work)
+
+
+@pytest.mark.slow
+def test_pools_of_three_hundred_epochs_neither_hang_nor_lose_rows(embedded: Path) -> None:
+    _run(POOLS.format(epochs=300), embedded)
+
+
+def test_children_may_call_and_change_nothing_of_the_run(work: Path) -> None:
+    _run(CHILDREN_THAT_CALL, work)
+
+
+def test_workers_that_load_data_do_not_hang(work: Path) -> None:
+    _run(LOADER, work)
+
+
+def test_an_upload_goes_on_across_forks(work: Path) -> None:
+    _run(UPLOAD, work)
+
+
+def test_a_watch_goes_on_across_forks(work: Path) -> None:
+    _run(WATCH, work)
+
+
+def test_a_program_that_is_started_with_a_function_of_its_own_does_not_hang(work: Path) -> None:
+    _run(SUBPROCESSES, work)
+
+
+def test_a_child_that_is_ended_at_once_ends(work: Path) -> None:
+    _run(TERMINATED, work)

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,11 @@ class DisabledRun(Run):
     """A run that keeps config, summary and steps, and accepts the rest."""
 
     def __init__(
-        self, record: records.RunRecord, settings: Settings, config: Config, on_finish: Callable[[Run], None]
+        self,
+        record: records.RunRecord,
+        settings: Settings,
+        config: Config,
+        on_finish: Callable[[Run], AbstractContextManager[None]],
     ) -> None:
         super().__init__(record, settings, config, tracking=None, on_finish=on_finish)
 

@@ -7,9 +7,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 
-from modelyard import printing
-
-from modelyard import forking
+from modelyard import forking, printing
 
 _BARS = "▁▂▃▄▅▆▇█"
 _TRUE = {"1", "true", "yes", "on"}

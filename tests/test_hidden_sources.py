@@ -131,4 +131,24 @@ def test_a_reference_through_the_link_says_that_the_source_is_out_of_reach(model
 
 def test_events_of_the_link_are_listed(model: str) -> None:
     found = [event for event in modelyard.Api().events(f"{LINKS}/model-registry") if event.type == "linked"]
-    assert model.rpartition("/")[2] in {event.collection for event in found}
+    (linked,) = [event for event in found if event.collection == model.rpartition("/")[2]]
+    assert (linked.version, linked.linked) == ("v0", "")
+
+
+def test_the_other_side_is_told_of_the_link_without_its_name(
+    keyed: LiveServer, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version_id = next(
+        event.version_id
+        for event in modelyard.Api().events(f"{LINKS}/model-registry")
+        if event.type == "linked" and event.collection == model.rpartition("/")[2]
+    )
+    monkeypatch.setenv("MODELYARD_ENTITY", SOURCES)
+    monkeypatch.setenv("MODELYARD_API_KEY", server_key(keyed, "lab", "--entity", SOURCES))
+    api = modelyard.Api()
+    events = [event for event in api.events(f"{SOURCES}/research") if event.version_id == version_id]
+    assert [(event.type, event.linked) for event in events if event.type == "linked"] == [("linked", "")]
+    name = f"{SOURCES}/research/{next(event.collection for event in events)}:v0"
+    with pytest.raises(errors.VersionLinked, match="1 in entities that this key does not reach") as refused:
+        api.artifact(name).delete(delete_aliases=False)
+    assert LINKS not in str(refused.value)

@@ -39,7 +39,7 @@ def delete_version(
         raise owners.not_found("version", version.id)
     links = _links(session, [version.id])
     if not delete_aliases:
-        _refuse_linked(session, links)
+        _refuse_linked(session, principal, links)
         _refuse_aliased(session, Alias.version_id == version.id)
     _remove_links(session, principal, links)
     _delete(session, principal, artifact, [version])
@@ -83,7 +83,7 @@ def delete_artifact(
     ).all()
     links = _links(session, [version.id for version in alive])
     if not delete_aliases:
-        _refuse_linked(session, links)
+        _refuse_linked(session, principal, links)
         _refuse_aliased(session, Alias.collection_id == artifact.id)
     _remove_links(session, principal, links)
     aliases.clear(session, principal, artifact)
@@ -222,12 +222,25 @@ def _bury_collection(session: Session, principal: Principal, row: Collection) ->
     events.record(session, row.project_id, "collection_deleted", principal, collection_id=row.id, **details)
 
 
-def _refuse_linked(session: Session, links: Sequence[Link]) -> None:
-    if links:
-        where = homes(session, [link.collection_id for link in links[:_NAMED]])
-        names = ", ".join(where[link.collection_id].ref(link.number) for link in links[:_NAMED])
-        more = f" and {len(links) - _NAMED} more" if len(links) > _NAMED else ""
-        raise errors.VersionLinked(f"linked to {names}{more}; unlink first", metadata={"links": names})
+def _refuse_linked(session: Session, principal: Principal, links: Sequence[Link]) -> None:
+    """Raises VersionLinked if there are links; it names those that the caller may see, and counts all."""
+    if not links:
+        return
+    where = homes(session, [link.collection_id for link in links])
+    seen = [
+        home.ref(link.number)
+        for link in links
+        if principal.may_enter((home := where[link.collection_id]).entity)
+    ]
+    names = ", ".join(seen[:_NAMED])
+    hidden = len(links) - len(seen)
+    told = [
+        names,
+        f"{len(seen) - _NAMED} more" if len(seen) > _NAMED else "",
+        f"{hidden} in entities that this key does not reach" if hidden else "",
+    ]
+    where_to = " and ".join(filter(None, told))
+    raise errors.VersionLinked(f"linked to {where_to}; unlink first", metadata={"links": names})
 
 
 def _refuse_aliased(session: Session, condition: ColumnElement[bool]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from modelyard.v1 import event_pb2 as pb
 from modelyard_server.db.tables import Event, Project
 from modelyard_server.domain import events
+from modelyard_server.domain.principals import Principal
 from modelyard_server.rpc import convert
 
 PAGE = 200
@@ -19,16 +20,20 @@ SPAN = 10_000
 
 
 class Source(NamedTuple):
-    """What is watched: a project as its events name it, and a filter."""
+    """What is watched: a project as its events name it, a filter, and by whom.
+
+    `reach` is the one entity that the watcher may enter; None: all of them.
+    """
 
     project: Project
     entity: str
     filter: str
+    reach: str | None
 
     @property
-    def key(self) -> tuple[int, str]:
+    def key(self) -> tuple[int, str, str | None]:
         """The same for everybody who sees the same events."""
-        return self.project.id, self.filter
+        return self.project.id, self.filter, self.reach
 
 
 class Encoded(NamedTuple):
@@ -58,8 +63,19 @@ def read(session: Session, source: Source, after: int) -> Page:
     return Page(shown, position, len(found) == PAGE or position - after >= SPAN)
 
 
-def message(event: Event, entity: str, project: str) -> pb.Event:
-    """An event of a project. Its details are stored under the names that the message's fields have."""
+def reach_of(principal: Principal) -> str | None:
+    """The one entity that a caller may enter; None: all of them."""
+    return None if principal.all_entities else principal.entity
+
+
+def message(event: Event, entity: str, project: str, reach: str | None) -> pb.Event:
+    """An event of a project. Its details are stored under the names that the message's fields have.
+
+    The other side of a link is left out where it lies beyond `reach`.
+    """
+    details = event.details
+    if reach is not None and not details.get("linked", f"{reach}/").startswith(f"{reach}/"):
+        details = {name: value for name, value in details.items() if name != "linked"}
     return pb.Event(
         sequence=event.seq,
         type=pb.EventType.Value(f"EVENT_TYPE_{event.type.upper()}"),
@@ -68,10 +84,10 @@ def message(event: Event, entity: str, project: str) -> pb.Event:
         entity=entity,
         project=project,
         collection_id=event.collection_id or "",
-        **event.details,
+        **details,
     )
 
 
 def _encoded(event: Event, source: Source) -> bytes:
-    shown = message(event, source.entity, source.project.name)
+    shown = message(event, source.entity, source.project.name, source.reach)
     return pb.WatchEventsResponse(events=[shown]).SerializeToString()

@@ -41,7 +41,8 @@ class EventServicer(event_pb2_grpc.EventServiceServicer):
         project = owners.find_project(call.session, call.principal, request.entity, request.project)
         entity = owners.entity_of(call.session, project).name
         found, last = events.after(call.session, project, request.after_sequence, size, request.filter)
-        shown = [event_pages.message(event, entity, project.name) for event in found]
+        reach = event_pages.reach_of(call.principal)
+        shown = [event_pages.message(event, entity, project.name, reach) for event in found]
         return pb.ListEventsResponse(events=shown, last_sequence=last)
 
     async def WatchEvents(
@@ -89,4 +90,5 @@ def _source(session: Session, call: StreamCall, request: pb.WatchEventsRequest) 
         # It would wait for numbers that others get first: better told than missed.
         raise errors.InvalidField.of("after_sequence", f"is {start}; the last event of the project is {last}")
     entity = owners.entity_of(session, project).name
-    return Source(project, entity, request.filter), last if start == -1 else start
+    reach = event_pages.reach_of(call.principal)
+    return Source(project, entity, request.filter, reach), last if start == -1 else start

@@ -1,6 +1,6 @@
 """The newest events of a project, read and encoded once for all who watch them.
 
-A feed follows the table for every watch of one project and one filter and
+A feed follows the table for every watch of one project, filter and reach and
 keeps what it read last. A watch that is further behind, because it has just
 begun or its client is slow, reads the table by itself until it has caught up:
 so nothing is queued for anybody, and a slow one holds up nobody.
@@ -33,7 +33,7 @@ class Feeds:
 
     def __init__(self, watching: Watching) -> None:
         self._watching = watching
-        self._feeds: dict[tuple[int, str], Feed] = {}
+        self._feeds: dict[tuple[int, str, str | None], Feed] = {}
 
     @contextlib.contextmanager
     def follow(self, source: Source, position: int) -> Iterator[Feed]:

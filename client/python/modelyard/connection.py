@@ -111,7 +111,8 @@ class Connection:
         """grpc's channel of this process; made, and its server started, at the first call."""
         with forking.running(), self._lock:
             if self._channel is None:
-                self._open(self._find())
+                # After a fork the server is where it was, as a rule; if not, a call finds it again.
+                self._open(self._endpoint or self._find())
             return self._channel
 
     def credentials(self) -> tuple[tuple[str, str], ...]:

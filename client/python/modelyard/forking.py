@@ -1,10 +1,14 @@
 """Forks of this process: none happens in the middle of a call, and the child starts anew.
 
 gRPC cannot be forked while it works: the child hangs, or the parent does. So a
-fork holds back new calls and waits until those that run have ended. What does
-not end by itself, a watch or a long upload, is cut and goes on by its own
-retries. The child forgets the parent's connections and locks, and connects
-when it first calls.
+fork holds back new calls, waits until those that run have ended, closes the
+channels and waits until gRPC's threads are gone. What does not end by itself, a
+watch or a long upload, is cut and goes on by its own retries. The child forgets
+the parent's connections and locks. Both sides connect when they next call.
+
+gRPC's own support for forks is not enough: it starts its threads again in the
+child, also in one that is about to become another program, where they abort the
+process once their files are closed.
 """
 
 from __future__ import annotations
@@ -15,21 +19,24 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 WAIT_SECONDS = 1.0
 """How long a fork waits for calls to end by themselves. Most take milliseconds."""
 CUT_SECONDS = 5.0
 """How long it waits for calls that it has cut."""
-QUIET_SECONDS = 0.03
-"""How long before a fork no call may have ended: gRPC's own threads tidy up after one, holding locks."""
+QUIET_SECONDS = 0.1
+"""How long a fork waits for gRPC's threads to end. They stay where other code of the process uses gRPC."""
+_THREADS = Path("/proc/self/task")
+_GRPC_THREADS = ("event_engine", "grpc_")
 
 
 class Forked(Protocol):
     """What holds connections or state that a child must not share."""
 
     def cut(self) -> None:
-        """Before a fork, where calls do not end by themselves: ends them all."""
+        """Before a fork: ends all connections, and with them the calls that have not ended."""
 
     def forget_parent(self) -> None:
         """In the child: as if it had just been made."""
@@ -49,7 +56,6 @@ class _Calls:
         self._forks = 0
         self._unary = 0
         self._streams = 0
-        self._ended = 0.0
         self._depth = threading.local()
 
     @contextlib.contextmanager
@@ -67,7 +73,6 @@ class _Calls:
             self._depth.now = depth
             with self._changed:
                 self._unary -= 1
-                self._ended = time.monotonic()
                 self._changed.notify_all()
 
     def stream_began(self) -> None:
@@ -77,25 +82,23 @@ class _Calls:
     def stream_ended(self) -> None:
         with self._changed:
             self._streams -= 1
-            self._ended = time.monotonic()
             self._changed.notify_all()
 
     def pause(self) -> None:
-        """Holds back new calls and returns when none runs, or after some seconds."""
+        """Holds back new calls and returns when none runs and gRPC is at rest, or after some seconds."""
         with self._changed:
             self._forks += 1
-            if self._streams or not self._await(lambda: self._unary <= self._own(), WAIT_SECONDS):
+            if self._own():  # a fork in the middle of a call: there is nothing to wait for
+                return
+            # Waits first: a call that is being made may be the beginning of a stream.
+            if not self._await(lambda: self._unary <= 0, WAIT_SECONDS) or self._streams:
                 self.cuts += 1
-                self._changed.release()
-                try:
-                    for holder in list(_holders):
-                        holder.cut()
-                finally:
-                    self._changed.acquire()
-                self._await(lambda: self._unary <= self._own() and self._streams <= 0, CUT_SECONDS)
-        # Without the lock; nothing begins meanwhile.
-        while (left := self._ended + QUIET_SECONDS - time.monotonic()) > 0:
-            time.sleep(left)
+        # Without the lock: calls that are cut end, and need it for that.
+        for holder in list(_holders):
+            holder.cut()
+        with self._changed:
+            self._await(lambda: self._unary <= 0 and self._streams <= 0, CUT_SECONDS)
+        _await_rest()
 
     def resume(self) -> None:
         with self._changed:
@@ -113,6 +116,25 @@ class _Calls:
 
 
 _calls = _Calls()
+
+
+def _await_rest() -> None:
+    """Returns once gRPC has no thread in this process, or after a while where it keeps some."""
+    deadline = time.monotonic() + QUIET_SECONDS
+    while time.monotonic() < deadline and _has_grpc_threads():
+        time.sleep(0.001)
+
+
+def _has_grpc_threads() -> bool:
+    """Whether gRPC works in this process; True where that cannot be seen."""
+    try:
+        for thread in _THREADS.iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                if (thread / "comm").read_text().startswith(_GRPC_THREADS):
+                    return True
+    except OSError:  # not Linux
+        return True
+    return False
 
 
 def cuts() -> int:

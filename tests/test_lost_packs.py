@@ -200,6 +200,24 @@ def test_files_that_were_logged_before_are_sent_again_by_the_sdk(
     link.close()
 
 
+def test_known_files_in_many_packs_are_a_version_at_the_first_call_after_a_start(
+    live_server_factory: Factory,
+) -> None:
+    server, project = live_server_factory().start(), new_project()
+    entries = []
+    for part in range(7):  # more packs than a call may look at one after another
+        files = {f"{part}/{number}": fast_upload.random_chunks(1, 10) for number in range(500)}
+        fast_upload.log(server.stubs(), project, f"part{part}", files, type="model")
+        entries += [
+            pb.ManifestEntry(path=path, size=10, digest=fast_upload.file_digest(chunks))
+            for path, chunks in files.items()
+        ]
+    stubs = server.restart().stubs()
+    header = pb.VersionHeader(project=project, name="all", type="model", history_step=-1)
+    request = pb.CommitEqualContentRequest(header=header, entries=entries, request_id=uuid.uuid4().hex)
+    assert stubs.artifacts.CommitEqualContent(request).created
+
+
 def test_a_store_that_is_not_mounted_loses_nothing(live_server_factory: Factory) -> None:
     server = live_server_factory().start()
     stubs, project, chunks = server.stubs(), new_project(), fast_upload.random_chunks(2)

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from sqlalchemy.orm import Session
 
+from modelyard import errors
 from modelyard.v1 import run_pb2
 from modelyard.v1.model_artifact_pb2 import GetModelArtifactVersionRequest
+from modelyard_server.app import open_database
+from modelyard_server.domain import keys
+from modelyard_server.rpc.auth import CACHE_SECONDS, MOST_LOOKUPS, Authenticator
+from modelyard_server.rpc.pools import Pools, Transactions
+from modelyard_server.settings import place_of
 from tests.live import Factory, LiveServer, Stubs, reason, run_server_command
 from tests.refusals import refused
 from tests.watches import log
 
+T = TypeVar("T")
 BODY = b"\xff" * 3_000_000
 """No message of any kind: a server that decodes it says so."""
 BODIES_AT_ONCE = 3
@@ -150,3 +161,53 @@ def test_large_requests_of_open_methods_are_refused_undecoded(server: LiveServer
     with refused("INVALID_FIELD"):
         next(reflection.ServerReflectionInfo(iter([symbol])))
     assert stubs.health.Check(health_pb2.HealthCheckRequest()).status == 1
+
+
+class HeldReads(Transactions):
+    """Reads that wait until they may go on."""
+
+    may_go_on: asyncio.Event
+
+    async def read(self, rule: Callable[[Session], T], *, short: bool = False) -> T:
+        await self.may_go_on.wait()
+        return await super().read(rule, short=short)
+
+
+def test_made_up_keys_keep_no_real_one_out(tmp_path: Path) -> None:
+    database = open_database(place_of(tmp_path, None, None))
+    pools = Pools(is_sqlite=True)
+    real = database.write(lambda session: keys.create(session, "somebody", "acme"))[1]
+
+    async def ask() -> None:
+        transactions = HeldReads(database, pools)
+        transactions.may_go_on = asyncio.Event()
+        transactions.may_go_on.set()
+        authenticator = Authenticator(transactions)
+        await authenticator.principal(bearer(real))
+        await asyncio.sleep(CACHE_SECONDS + 0.1)  # it has to be looked up again
+        transactions.may_go_on.clear()
+        flood = [
+            asyncio.ensure_future(authenticator.principal(bearer(f"my_{number:040}")))
+            for number in range(MOST_LOOKUPS)
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(errors.RateLimited):
+            await authenticator.principal(bearer("my_" + "x" * 40))
+        asked = asyncio.ensure_future(authenticator.principal(bearer(real)))
+        await asyncio.sleep(0)
+        transactions.may_go_on.set()
+        assert (await asked).name == "somebody"
+        assert all(
+            isinstance(end, errors.KeyInvalid) for end in await asyncio.gather(*flood, return_exceptions=True)
+        )
+
+    try:
+        asyncio.run(ask())
+    finally:
+        pools.close()
+        database.close()
+
+
+def bearer(key: str) -> list[tuple[str, str]]:
+    """The metadata of a caller with this key."""
+    return [("authorization", f"Bearer {key}")]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, cast
 
-from sqlalchemy import Select, Table, bindparam, select
+from sqlalchemy import Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors
@@ -99,14 +99,13 @@ def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[byt
 
 def is_damaged(session: Session, version_id: str) -> bool:
     """Whether some of a version's chunks are unusable. Raises PacksUnseen while that is not known."""
-    return _has_quarantined(session, _PACKS_OF_VERSION, {"version": version_id})
+    return _has_quarantined(session, [session.execute(_PACKS_OF_VERSION, {"version": version_id})])
 
 
 def are_damaged(session: Session, file_ids: Iterable[int]) -> bool:
     """The same of files."""
-    return any(
-        _has_quarantined(session, _PACKS_OF_FILES, {"files": files}) for files in batches(sorted(file_ids))
-    )
+    found = (session.execute(_PACKS_OF_FILES, {"files": files}) for files in batches(sorted(file_ids)))
+    return _has_quarantined(session, found)
 
 
 def require_whole_base(session: Session, manifest: Manifest) -> None:
@@ -118,11 +117,15 @@ def require_whole_base(session: Session, manifest: Manifest) -> None:
         )
 
 
-def _has_quarantined(session: Session, packs: Select[str, bool], which: Mapping[str, Any]) -> bool:
-    found = session.execute(packs, which).all()
-    if any(is_quarantined for _, is_quarantined in found):
-        return True
-    damage.require_seen(session, {pack_id for pack_id, _ in found})
+def _has_quarantined(session: Session, found: Iterable[Iterable[Any]]) -> bool:
+    packs: set[str] = set()
+    for rows in found:
+        for pack_id, is_quarantined in rows:
+            if is_quarantined:
+                return True
+            packs.add(pack_id)
+    # All at once: the transaction begins anew after each look.
+    damage.require_seen(session, packs)
     return False
 
 

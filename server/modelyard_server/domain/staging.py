@@ -5,7 +5,8 @@ millions of chunks would hold up every other write. Files are named by their
 content and stored once, and nothing refers to them yet; the entries wait as
 `staged_entry`, whose foreign keys keep the files while the upload is open. The
 commit's transaction then only turns those rows into the version's. What a
-commit that failed leaves behind goes with its upload.
+commit that failed leaves behind goes with the next one of its upload, or with
+the upload.
 
 A file with more chunks than one transaction takes is found by nobody until its
 last chunk has a row: `file.next_chunk` says where to go on. It is changed under
@@ -114,11 +115,13 @@ def take(session: Session, upload_id: str, commit_id: str, version: ArtifactVers
         raise errors.RetryTransaction("the entries of this commit went with its upload; repeat the call")
 
 
-def drop(session: Session, upload_id: str, commit_id: str) -> int:
-    """Deletes entries of a commit that failed, as many as one transaction should, and says how many."""
-    return delete_some(
-        session, StagedEntry, StagedEntry.upload_id == upload_id, StagedEntry.commit_id == commit_id
-    )
+def clear(session: Session, principal: Principal, upload_id: str) -> bool:
+    """Deletes what earlier commits of an upload left, in portions; whether nothing is left.
+
+    Raises UploadExpired.
+    """
+    upload = uploads.find(session, principal, upload_id)
+    return delete_some(session, StagedEntry, StagedEntry.upload_id == upload.id) < ROWS
 
 
 def _row(entry: Entry, file_ids: dict[bytes, int]) -> dict[str, Any]:
@@ -140,8 +143,7 @@ def _advance(session: Session, upload: Upload, draft: FileDraft) -> int | None:
         found = session.execute(_FILE, named).one()
     file_id, first = found
     if first is None:
-        if manifest_rows.are_damaged(session, [file_id]):
-            raise errors.ChunksMissing("some of the chunks are damaged; ask FindMissingChunks and send them")
+        _require_whole(session, file_id)
         return int(file_id)
     end = min(first + ROWS, len(draft.sizes))
     stored = manifest_rows.held(session, upload, [(draft, draft.chunks(first, end))])
@@ -152,5 +154,13 @@ def _advance(session: Session, upload: Upload, draft: FileDraft) -> int | None:
         )
     rows = manifest_rows.chunk_rows_of(file_id, draft, stored, first, end, start)
     session.execute(manifest_rows.ADD_CHUNKS, list(rows))
-    session.execute(_GO_ON, {"of": file_id, "next": end if end < len(draft.sizes) else None})
-    return int(file_id) if end == len(draft.sizes) else None
+    whole = end == len(draft.sizes)
+    session.execute(_GO_ON, {"of": file_id, "next": None if whole else end})
+    if whole:
+        _require_whole(session, file_id)  # what an earlier call stored may have been lost since
+    return int(file_id) if whole else None
+
+
+def _require_whole(session: Session, file_id: int) -> None:
+    if manifest_rows.are_damaged(session, [file_id]):
+        raise errors.ChunksMissing("some of the chunks are damaged; ask FindMissingChunks and send them")

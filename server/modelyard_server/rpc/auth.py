@@ -38,7 +38,9 @@ class Authenticator:
         self._folder_token = folder_token.encode()
         self._keys_required = keys_required
         self._any_key = (False, 0.0)
-        self._known: dict[bytes, tuple[Principal | None, float]] = {}
+        self._known: dict[bytes, tuple[Principal, float]] = {}
+        self._unknown: dict[bytes, float] = {}
+        """Apart from those that are known: made-up keys do not displace real ones."""
         self._lookups: dict[bytes, asyncio.Future[Any]] = {}
 
     async def principal(self, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
@@ -59,15 +61,23 @@ class Authenticator:
 
     async def _owner(self, token: str) -> Principal:
         digest = keys.digest(token)
-        owner, until = self._known.get(digest, (None, 0.0))
+        owner, until = self._known.get(digest, (None, self._unknown.get(digest, 0.0)))
         if until < time.monotonic():
             owner = await self._look_up(digest, lambda session: keys.owner(session, digest))
-            if len(self._known) >= CACHE_LIMIT:
-                self._known.clear()
-            self._known[digest] = (owner, time.monotonic() + CACHE_SECONDS)
+            self._remember(digest, owner)
         if owner is None:
             raise errors.KeyInvalid("the API key is unknown to this server or was revoked")
         return owner
+
+    def _remember(self, digest: bytes, owner: Principal | None) -> None:
+        self._known.pop(digest, None)
+        until = time.monotonic() + CACHE_SECONDS
+        if owner is not None:
+            _make_room(self._known)
+            self._known[digest] = (owner, until)
+        else:
+            _make_room(self._unknown)
+            self._unknown[digest] = until
 
     async def _has_keys(self) -> bool:
         found, until = self._any_key
@@ -77,10 +87,13 @@ class Authenticator:
         return found
 
     def _look_up(self, key: bytes, rule: Callable[[Session], T]) -> Awaitable[T]:
-        """The rule's result. Calls that ask for the same key wait for one read."""
+        """The rule's result. Calls that ask for the same key wait for one read.
+
+        A key that was good before is always looked up: made-up ones do not keep it out.
+        """
         lookup = self._lookups.get(key)
         if lookup is None:
-            if len(self._lookups) >= MOST_LOOKUPS:
+            if len(self._lookups) >= MOST_LOOKUPS and key and key not in self._known:
                 raise errors.RateLimited("the server is looking up many keys at once; repeat the call")
             lookup = self._lookups[key] = asyncio.ensure_future(self._transactions.read(rule))
             lookup.add_done_callback(lambda _: self._lookups.pop(key))
@@ -100,6 +113,11 @@ class FolderOnly(Authenticator):
         if not hmac.compare_digest(token.encode(), self._folder_token):
             raise errors.KeyInvalid("the token is not that of this data folder's server.json")
         return FOLDER_OWNER
+
+
+def _make_room(cache: dict[bytes, Any]) -> None:
+    if len(cache) >= CACHE_LIMIT:
+        cache.clear()
 
 
 def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str:

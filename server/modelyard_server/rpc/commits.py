@@ -17,7 +17,6 @@ from modelyard import errors
 from modelyard.chunking import Chunk
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server import failpoints
-from modelyard_server.db.bounded import ROWS
 from modelyard_server.db.ids import new_id
 from modelyard_server.domain import commits, manifest_rows, requests, staging, uploads
 from modelyard_server.domain.commits import VersionDraft
@@ -160,12 +159,7 @@ class CommitMethods:
             return reply
 
         failpoints.hit("commit.before")
-        try:
-            reply = await call.write(rule)
-        except errors.CommError:
-            if staged:
-                await _until_done(call, lambda session: staging.drop(session, upload_id, staged) < ROWS)
-            raise
+        reply = await call.write(rule)
         failpoints.hit("commit.after")
         return reply
 
@@ -181,7 +175,9 @@ class CommitMethods:
             return ""
         staged, base = new_id(), draft.base_version_id
         parts = await self._in_thread(manifest, lambda: list(staging.parts(manifest)))
+        clear = functools.partial(staging.clear, principal=call.principal, upload_id=upload_id)
         try:
+            await _until_done(call, clear)
             for part in parts:
                 store = functools.partial(
                     staging.store,

@@ -14,7 +14,7 @@ from modelyard import errors
 from modelyard_server import telemetry
 from modelyard_server.db.engine import Database
 from modelyard_server.domain import damage, events
-from modelyard_server.packs.seen import PacksUnseen, SeenPacks
+from modelyard_server.packs.seen import Loss, PacksUnseen, SeenPacks
 from modelyard_server.rpc.lane import Lane
 
 T = TypeVar("T")
@@ -27,6 +27,9 @@ POSTGRESQL_CONNECTIONS = 8
 STORE_THREADS = 8
 HASH_THREADS = 2
 _STATS_TOGETHER = 1_000
+_HEADS_TOGETHER = 20
+_LOOKS_AT_ONCE = STORE_THREADS // 2
+"""Of all callers together: uploads and downloads go on beside them."""
 _ROUNDS = 5
 
 
@@ -70,6 +73,7 @@ class Transactions:
         self.database = database
         self._pools = pools
         self._packs = packs
+        self._looking = asyncio.Semaphore(_LOOKS_AT_ONCE)
         self._on_events: list[Callable[[set[int]], None]] = []
 
     def on_events(self, act: Callable[[set[int]], None]) -> None:
@@ -101,16 +105,18 @@ class Transactions:
     async def _look_at(self, pack_ids: Sequence[str]) -> None:
         """Asks the store for packs, and quarantines what it has surely lost of them."""
         assert self._packs is not None
+        seen = self._packs
         packs = await self.read(lambda session: damage.sizes(session, pack_ids))
         loop = asyncio.get_running_loop()
         # A store that is reached by a network answers several at a time; a folder is quicker than a thread.
-        part = max(1, -(-len(packs) // STORE_THREADS)) if self._packs.store.holds_bytes else _STATS_TOGETHER
-        found = await asyncio.gather(
-            *(
-                loop.run_in_executor(self._pools.store, self._packs.losses, packs[start : start + part])
-                for start in range(0, len(packs), part)
-            )
-        )
+        part = _HEADS_TOGETHER if self._packs.store.holds_bytes else _STATS_TOGETHER
+
+        async def look(first: int) -> list[Loss]:
+            async with self._looking:
+                some = packs[first : first + part]
+                return await loop.run_in_executor(self._pools.store, seen.losses, some)
+
+        found = await asyncio.gather(*(look(first) for first in range(0, len(packs), part)))
         losses = [loss for some in found for loss in some]
         if losses:
             await self._write(lambda session: damage.quarantine_losses(session, losses))

@@ -90,7 +90,8 @@ WRONG: dict[str, Callable[[Run], object]] = {
     r"tags: tags\[0\]": lambda run: setattr(run, "tags", [7]),
     r"init: tags\[0\]": lambda run: modelyard.init(tags=[_any(5)]),
     r"init: project": lambda run: modelyard.init(project=_any(5)),
-    r"settings: run_id": lambda run: Settings(run_id=5),
+    r"settings: run_id": lambda run: Settings(run_id=_any([])),
+    r"init: group": lambda run: modelyard.init(group=_any([3])),
     r"settings: run_tags": lambda run: Settings(run_tags=[5]),
     r"artifact: name": lambda run: Api().artifact(_any(None)),
     r"runs: per_page": lambda run: Api().runs("p", per_page=_any("5")),
@@ -183,3 +184,13 @@ def test_what_is_set_on_a_run_that_was_found_is_looked_at_before_it_is_sent(embe
 def _any(value: object) -> Any:
     """A value that no type checker lets through."""
     return value
+
+
+def test_numbers_are_taken_as_names_of_runs(embedded: Path) -> None:
+    with modelyard.init(id=77, name=5, group=3, job_type=1, notes=1.5) as run:
+        assert (run.id, run.name, run.group, run.job_type, run.notes) == ("77", "5", "3", "1", "1.5")
+        epoch = run.define_metric("epoch")
+        assert run.define_metric("loss", step_metric=epoch).step_metric == "epoch"
+        run.alert("failed", text=ValueError("x"))
+        Path("w.txt").write_text("w")
+        assert run.save("w.txt", base_path=Path())

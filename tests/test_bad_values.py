@@ -275,3 +275,12 @@ def test_calls_that_make_no_sense_are_still_errors(work: Path) -> None:
     run.finish()
     with pytest.raises(errors.UsageError):
         run.log({"a": 1})
+
+
+def test_an_entry_that_cannot_be_stored_may_be_set_again_to_an_equal_one(work: Path) -> None:
+    with modelyard.init() as run:
+        run.config.update({"big": list(range(60_000))})
+        run.config.update({"big": list(range(60_000))})
+        with pytest.raises(errors.ConfigError) as changed:
+            run.config.update({"big": list(range(60_001))})
+        assert len(str(changed.value)) < 1_000

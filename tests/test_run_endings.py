@@ -217,6 +217,36 @@ time.sleep(600)
     assert (process.returncode, run.state, run._record.exit_code) == (6, "failed", 6)
 
 
+CHAINED = """
+import signal
+before = signal.getsignal(signal.SIGTERM)
+def clean_up(number, frame):
+    print("cleaned up", flush=True)
+    before(number, frame)
+signal.signal(signal.SIGTERM, clean_up)
+run.finish()
+run = modelyard.init(project="ends")
+run.log({"a": 1})
+print(run.path, flush=True)
+"""
+
+
+def test_a_handler_that_calls_the_one_before_it_is_called_once(embedded: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{START}{CHAINED}import time; time.sleep(60)"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    _, path = process.stdout.readline(), process.stdout.readline().strip()
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.read() == "cleaned up\n"
+    assert process.wait(SECONDS) == -signal.SIGTERM
+    process.stdout.close()
+    stored = modelyard.Api().run(path)
+    assert (stored.state, stored.lastHistoryStep) == ("killed", 0)
+
+
 def test_a_signal_that_was_ignored_stays_ignored(embedded: Path) -> None:
     before = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
     process, path = _started(before + START + "import time\ntime.sleep(0.5)")

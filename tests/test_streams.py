@@ -94,7 +94,20 @@ def test_a_run_on_a_narrow_stream_says_what_it_can(embedded: Path, environment: 
     assert len(lines) == 1, done.stderr
 
 
-@pytest.mark.parametrize("broken", ["missing", "closed", "latin"])
+class Odd:
+    """A stream of somebody's own, with little of what one has."""
+
+    encoding = "none of all"
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+def _any(value: Any) -> Any:
+    return value
+
+
+@pytest.mark.parametrize("broken", ["missing", "closed", "latin", "odd"])
 def test_lines_are_dropped_or_fitted_where_a_stream_cannot_take_them(
     embedded: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
@@ -104,6 +117,8 @@ def test_lines_are_dropped_or_fitted_where_a_stream_cannot_take_them(
         stream = None
     elif broken == "closed" and stream is not None:
         stream.close()
+    elif broken == "odd":
+        stream = _any(Odd())
     monkeypatch.setattr(sys, "stderr", stream)
     assert progress.automatic() is progress.SILENT
     terminal.termwarn(NAME)

@@ -50,6 +50,9 @@ class Ending:
         self._active = active
         self._installed = False
         self._previous: dict[int, Any] = {}
+        self._original: dict[int, Any] = {}
+        """What stood before our first handler: a program's own may call that one as the handler before it."""
+        self._calling: set[int] = set()
         self._deadline: float | None = None
         self._finishing = 0
         self._held = threading.local()
@@ -71,6 +74,7 @@ class Ending:
             # Ignored by whoever started us, or handled outside of Python: neither is ours to change.
             if present != self._on_signal and (present is signal.SIG_DFL or callable(present)):
                 self._previous[number] = present
+                self._original.setdefault(number, present)
                 signal.signal(number, self._on_signal)
 
     def release(self) -> None:
@@ -117,13 +121,17 @@ class Ending:
             terminal.termerror(f"run {run.path} could not be finished: {error}")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        previous = self._previous[number]
+        previous = (self._original if number in self._calling else self._previous)[number]
         run = self._active()
         if callable(previous):
             # It decides whether the process ends; if it does, this was the last time to send anything.
             if run is not None and not run._is_being_logged_to():
                 _within(SIGNAL_SECONDS, run._send_now)
-            previous(number, frame)
+            self._calling.add(number)
+            try:
+                previous(number, frame)
+            finally:
+                self._calling.discard(number)
             return
         if self._deadline is None:
             self._deadline = time.monotonic() + SIGNAL_SECONDS

@@ -30,11 +30,14 @@ def chosen_below(
     """Those files that one function takes and the other leaves; both get the path.
 
     Links to folders are not followed here, and what is no regular file is left
-    out. An unreadable folder is an error unless `exclude` leaves what is in it.
+    out. An unreadable folder is left out with a warning, and without one where
+    `exclude` leaves what is in it.
     """
 
     def skipped(folder: str) -> bool:
-        return exclude(os.path.join(folder, "_"))
+        if not exclude(os.path.join(folder, "_")):
+            terminal.termwarn(f"{folder!r} cannot be read, and is left out of the code that is logged")
+        return True
 
     for path, source in _walk(os.fspath(folder), follow=False, skipped=skipped):
         if include(source) and not exclude(source) and os.path.isfile(source):

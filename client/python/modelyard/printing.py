@@ -52,7 +52,9 @@ def write(stream: Any, text: str) -> None:
         return
     try:
         stream.write(fitting(text, stream))
-        stream.flush()
+        flush = getattr(stream, "flush", None)  # streams of somebody's own may have none
+        if flush is not None:
+            flush()
     except OSError as error:
         if error.errno not in _CLOSED:
             raise
@@ -69,6 +71,8 @@ def fitting(text: str, stream: Any) -> str:
         text.encode(encoding, errors)
     except UnicodeEncodeError:
         return text.encode(encoding, "replace").decode(encoding)
+    except (LookupError, TypeError):  # a stream of somebody's own, with an encoding that is none
+        return text.encode("ascii", "replace").decode()
     return text
 
 
@@ -76,7 +80,7 @@ def is_terminal(stream: Any) -> bool:
     """Whether a stream is there, open, and a terminal."""
     try:
         return stream is not None and bool(stream.isatty())
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         return False
 
 

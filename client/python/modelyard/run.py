@@ -172,7 +172,7 @@ class Run(RunVersions):
     def define_metric(
         self,
         name: str,
-        step_metric: str | None = None,
+        step_metric: str | Definition | None = None,
         step_sync: bool | None = None,
         hidden: bool | None = None,
         summary: str | None = None,
@@ -187,6 +187,8 @@ class Run(RunVersions):
         self._check_active("define_metric")
         if not isinstance(name, str) or not name or "*" in name[:-1]:
             raise errors.Error(f"define_metric: the name is text, with '*' at its end only, not {name!r}")
+        if isinstance(step_metric, Definition):
+            step_metric = step_metric.name
         sync = step_metric is not None if step_sync is None else step_sync
         definition = Definition(name, step_metric, sync, kinds_of(summary), goal or "minimize")
         self._history.define(definition)
@@ -227,7 +229,10 @@ class Run(RunVersions):
         return True
 
     def save(
-        self, glob_str: str | os.PathLike[str], base_path: str | None = None, policy: str = "live"
+        self,
+        glob_str: str | os.PathLike[str],
+        base_path: str | os.PathLike[str] | None = None,
+        policy: str = "live",
     ) -> list[str]:
         """Copies the files that match into `run.dir`; they stay on this machine. Returns their new paths."""
         self._check_active("save")
@@ -244,7 +249,7 @@ class Run(RunVersions):
         return saved
 
     def alert(
-        self, title: str, text: str, level: AlertLevel | str | None = None, wait_duration: Any = None
+        self, title: str, text: Any, level: AlertLevel | str | None = None, wait_duration: Any = None
     ) -> None:
         """Prints the alert; nothing is sent to anybody."""
         self._check_active("alert")

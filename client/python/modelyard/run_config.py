@@ -11,6 +11,9 @@ from modelyard.errors import ConfigError
 from modelyard.plain import fit_entry
 from modelyard.values import identical
 
+_SHOWN = 200
+"""Characters of a value that an error shows."""
+
 
 class Config(Mapping[str, Any]):
     """Items and attributes: `config["lr"]`, `config.lr`.
@@ -92,17 +95,31 @@ class Config(Mapping[str, Any]):
         new, fits = fit_entry("config", key, value)
         if key in self._items:
             old = self._items[key]
-            if old is new or (fits and key not in self._unfit and identical(old, new)):
+            stored = fits and key not in self._unfit
+            if old is new or (identical(old, new) if stored else _equal(old, new)):
                 return
             if not allow:
                 raise ConfigError(
-                    f'Attempted to change value of key "{key}" from {old} to {new}\n'
+                    f'Attempted to change value of key "{key}" from {_short(old)} to {_short(new)}\n'
                     "If you really want to do this, pass allow_val_change=True to config.update()"
                 )
         self._items[key] = new
         (self._unfit.discard if fits else self._unfit.add)(key)
         if fits:
             self._changed(key)
+
+
+def _equal(old: Any, new: Any) -> bool:
+    """Whether values that cannot be stored are equal, as far as they can be compared."""
+    try:
+        return bool(old == new)
+    except Exception:  # arrays, for one, say that they have no truth value
+        return False
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _detached(items: Mapping[str, Any], allow_val_change: bool) -> Config:

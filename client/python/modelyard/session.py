@@ -53,16 +53,16 @@ def init(
     entity: str | None = None,
     project: str | None = None,
     dir: str | os.PathLike[str] | None = None,
-    id: str | None = None,
-    name: str | None = None,
-    notes: str | None = None,
+    id: str | float | None = None,
+    name: str | float | None = None,
+    notes: str | float | None = None,
     tags: Sequence[str] | str | None = None,
     config: Any = None,
     config_exclude_keys: Sequence[str] | None = None,
     config_include_keys: Sequence[str] | None = None,
     allow_val_change: bool | None = None,
-    group: str | None = None,
-    job_type: str | None = None,
+    group: str | float | None = None,
+    job_type: str | float | None = None,
     mode: str | None = None,
     force: bool | None = None,
     reinit: bool | str | None = None,
@@ -77,7 +77,8 @@ def init(
 
     `entity` and `project` come to be at their first use; defaults: the key's
     entity (embedded: `local`) and `uncategorized`. `config` is a dict, a
-    Namespace or the path of a YAML file. `mode` is `online` or `disabled`.
+    Namespace or the path of a YAML file. A number as `id`, `name`, `notes`,
+    `group` or `job_type` is taken for its text. `mode` is `online` or `disabled`.
     `resume` (`allow`, `must`, `never`) says what to do when `id` exists.
     `reinit=True` finishes the active run first. Without a server configured,
     the embedded one is found or started. Errors: CommError, ValueError, ConfigError.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -195,6 +196,8 @@ def _parsed(field: str, value: Any) -> Any:
         return tuple(part.strip() for part in parts if part.strip())
     if field == "resume" and isinstance(value, bool):
         return "auto" if value else None
+    if isinstance(value, numbers.Real):
+        return str(value)  # scripts count names and groups
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"settings: {field} must be a str, not {type(value).__name__}")
     return os.fspath(value)

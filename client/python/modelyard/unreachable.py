@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 
-from modelyard import errors
+from modelyard import errors, forking
 from modelyard.addresses import Endpoint
 
 ASK_SECONDS = 2.0
@@ -113,7 +113,7 @@ def told_by(endpoint: Endpoint, address: str, open_channel: OpenChannel) -> str:
     port = endpoint.target.rpartition(":")[2]
     shown = f"[{address}]" if ":" in address else address
     options = [("grpc.ssl_target_name_override", endpoint.host)] if endpoint.tls else []
-    with open_channel(replace(endpoint, target=f"{shown}:{port}"), options) as channel:
+    with forking.running(), open_channel(replace(endpoint, target=f"{shown}:{port}"), options) as channel:
         try:
             channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=ASK_SECONDS)
         except grpc.RpcError as failure:

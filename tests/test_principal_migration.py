@@ -88,7 +88,7 @@ class Older:
         """The chunks that their upload holds; None where it is not open to them."""
         try:
             return self.database.read(
-                lambda session: list(uploads.held(session, uploads.find(session, who, upload_id)))
+                lambda session: list(uploads.held(session, uploads.find(session, who, upload_id), [CONTENT]))
             )
         except errors.UploadExpired:
             return None

@@ -69,10 +69,18 @@ def test_a_folder_has_no_bucket_to_make(tmp_path: Path) -> None:
 def test_a_bucket_of_a_store_that_is_down_is_a_sentence(tmp_path: Path) -> None:
     store = "s3://bucket?endpoint=http://127.0.0.1:9"
     refused = run_server_command(
-        "migrate", "--make-bucket", "--data", str(tmp_path), "--store", store, env=CREDENTIALS
+        "migrate",
+        "--make-bucket",
+        "--wait-seconds",
+        "0",
+        "--data",
+        str(tmp_path),
+        "--store",
+        store,
+        env=CREDENTIALS,
     )
     assert refused.returncode == 1
-    assert refused.stderr == "Error: the object store did not answer\n"
+    assert refused.stderr == "Error: the store cannot be used: the object store did not answer\n"
 
 
 def test_a_key_chosen_elsewhere_opens_the_server(

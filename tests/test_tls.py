@@ -142,8 +142,9 @@ def test_a_client_certificate_is_shown_to_a_balancer_that_asks(
     both.write_bytes(mine.read_bytes() + key.read_bytes())
     with asking_balancer(live_server.port, shown, mine, tmp_path) as port:
         url = f"grpcs://localhost:{port}"
-        ask(url, ca_certs=str(shown[0]), client_cert=str(mine), client_key=str(key))
-        ask(url, ca_certs=str(shown[0]), client_cert=str(both))
+        known = {"ca_certs": str(shown[0]), "api_key": live_server.token}
+        ask(url, client_cert=str(mine), client_key=str(key), **known)
+        ask(url, client_cert=str(both), **known)
         with pytest.raises(errors.TLSFailed, match="MODELYARD_CLIENT_CERT"):
             ask(url, ca_certs=str(shown[0]))
         with pytest.raises(errors.TLSFailed, match="MODELYARD_CLIENT_CERT"):

@@ -210,13 +210,19 @@ def start(place: Place, **options: Any) -> None:
 @server.command()
 @_place_options
 @click.option("--make-bucket", is_flag=True, help="Make the S3 store's bucket where it is missing.")
-def migrate(place: Place, make_bucket: bool) -> None:
+@_option(
+    "--wait-seconds",
+    default=60.0,
+    type=click.FloatRange(0),
+    help="How long to wait for a database or store that cannot be reached.",
+)
+def migrate(place: Place, make_bucket: bool, wait_seconds: float) -> None:
     """Bring the database's schema to this release. `start` does the same."""
     from modelyard_server import maintenance
 
     if make_bucket:
-        echo(maintenance.make_bucket(place))
-    echo(maintenance.migrate(place))
+        echo(maintenance.make_bucket(place, wait_seconds))
+    echo(maintenance.migrate(place, wait_seconds))
 
 
 @server.command()

@@ -51,11 +51,11 @@ class _NotMade(Exception):
     """What `start` and `migrate` will make."""
 
 
-def migrate(place: Place) -> str:
-    """Brings the schema to this release; waits a minute for a database that is away. Raises StartError."""
+def migrate(place: Place, wait_seconds: float = waiting.COMMAND_SECONDS) -> str:
+    """Brings the schema to this release; waits for a database that is away. Raises StartError."""
     held = folder.held(place.folder) if place.folder else nullcontext()
     with held:
-        changed = waiting.for_a_minute(lambda: _upgrade(place))
+        changed = waiting.for_some_time(wait_seconds, lambda: _upgrade(place))
     return (
         f"the schema is now {migrations.HEAD}"
         if changed
@@ -82,7 +82,7 @@ def create_key(place: Place, name: str, entity: str, *, all_entities: bool) -> s
     return shown
 
 
-def make_bucket(place: Place) -> str:
+def make_bucket(place: Place, wait_seconds: float) -> str:
     """Makes the store's bucket where it is missing; waits a minute for a store that is away.
 
     Raises StartError.
@@ -93,9 +93,8 @@ def make_bucket(place: Place) -> str:
     from modelyard_server.packs.s3 import S3Store  # minio: only where the store is one
 
     assert isinstance(store, S3Store)
-    return (
-        "the bucket was made" if waiting.for_a_minute(lambda: _make_bucket(store)) else "the bucket is there"
-    )
+    is_new = waiting.for_some_time(wait_seconds, lambda: _make_bucket(store))
+    return "the bucket was made" if is_new else "the bucket is there"
 
 
 def _make_bucket(store: S3Store) -> bool:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 COMMAND_SECONDS = 60.0
-"""How long a command waits; a server does so until it is told to stop."""
+"""How long a command waits unless it is told otherwise; a server does so until it is told to stop."""
 _SAY_SECONDS = 60.0
 
 
@@ -44,9 +44,9 @@ def until_there(settings: Settings, attempt: Callable[[], T]) -> tuple[T | None,
         return asyncio.run(_wait(settings, attempt, away))
 
 
-def for_a_minute(attempt: Callable[[], T]) -> T:
-    """The same for a command: gives up after a minute, without a server. Raises StartError."""
-    deadline = time.monotonic() + COMMAND_SECONDS
+def for_some_time(seconds: float, attempt: Callable[[], T]) -> T:
+    """The same for a command: gives up at last, and has no server meanwhile. Raises StartError."""
+    deadline = time.monotonic() + seconds
     telling = _Telling()
     for pause in _pauses():
         try:

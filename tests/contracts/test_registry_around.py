@@ -170,7 +170,7 @@ class AroundTheRegistryContract:
             ({"metadata": {"a": [1, {"b": -float("inf")}]}}, "version.metadata.a[1].b"),
             ({"metadata": {str(n): n for n in range(101)}}, "version.metadata"),
             ({"metadata": {"a": "x" * (1 << 20)}}, "version.metadata"),
-            ({"metadata": {"a": "x\0"}}, "version.metadata"),
+            ({"metadata": {"a": "x\0"}}, "version.metadata.a"),
             ({"tags": ["ok", "not/ok"]}, "version.tags[1]"),
             ({"tags": [f"t{n}" for n in range(101)]}, "version.tags"),
             ({"expires_at": 1, "set_expiry": True}, "version.expire_time"),

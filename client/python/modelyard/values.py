@@ -20,7 +20,7 @@ MAX_DEPTH = 20
 """Levels of lists and maps in a value."""
 MAX_ITEMS = 50_000
 """Elements of lists and entries of maps in a value, at all levels."""
-MAX_TEXT_BYTES = 256 << 10
+MAX_TEXT_BYTES = 1_000_000
 """UTF-8 bytes of a text in a value."""
 KEY_BYTES = 1_024
 """UTF-8 bytes of the name of a metric, and of a key of a map."""
@@ -71,7 +71,7 @@ def check(value: Any, field: str, *, depth: int = MAX_DEPTH, finite: bool = Fals
     """What is wrong with a value, as `field: why`; None when nothing is.
 
     Refused: lists and maps nested deeper than `depth` levels, more than 50,000
-    items, texts of more than 256 KiB or with NUL or half of a surrogate pair,
+    items, texts of more than 1,000,000 bytes or with NUL or half of a surrogate pair,
     whole numbers beyond 64 bits, keys that `check_key` refuses, other kinds,
     and, with `finite`, infinities.
     """
@@ -85,7 +85,7 @@ def find_problem(value: Any, *, depth: int = MAX_DEPTH, finite: bool = False) ->
 
 
 def check_text(text: str) -> str | None:
-    """What is wrong with a text: more than 256 KiB, NUL, or a lone surrogate; None when nothing is."""
+    """What is wrong with a text: over 1,000,000 bytes, NUL, or a lone surrogate; None when nothing is."""
     try:
         size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError as error:

@@ -98,41 +98,26 @@ async def _serve(
     activity = Activity()
     token = advertisement.token if advertisement else ""
     authenticator = make_authenticator(settings, transactions, token)
-    server = serving.make_server(
-        settings,
-        Interceptor(
-            transactions,
-            authenticator,
-            activity,
-            decoding=pools.decoding,
-            stall_seconds=settings.stall_seconds,
-        ),
+    interceptor = Interceptor(
+        transactions,
+        authenticator,
+        activity,
+        decoding=pools.decoding,
+        stall_seconds=settings.stall_seconds,
     )
-    writer = PackWriter(
-        store,
-        lambda upload, _entity: database.write(lambda session: uploads.begin_pack(session, upload)),
-        lambda *pack: database.write(lambda session: uploads.publish_pack(session, *pack)),
-        store_pool=pools.store,
-        database_pool=pools.writes,
-    )
-    memory = Memory()
+    server = serving.make_server(settings, interceptor)
+    writer = make_writer(store, database, pools)
     streams = StreamLimits.of(
         settings.upload_streams, settings.download_streams, settings.watch_streams, settings.stream_share
     )
     watch_gauges(activity, writer, streams.by_kind())
+    limits = Limits(settings.max_version_files, settings.max_version_chunks, settings.max_version_gib << 30)
+    memory = Memory()
     services.register(
         server,
         runs=RunServicer(streams.scan),
         events=EventServicer(Watching(transactions, activity), streams.watch),
-        artifacts=ModelArtifactServicer(
-            writer,
-            packs,
-            pools.hashing,
-            pools.store,
-            streams,
-            memory,
-            Limits(settings.max_version_files, settings.max_version_chunks, settings.max_version_gib << 30),
-        ),
+        artifacts=ModelArtifactServicer(writer, packs, pools.hashing, pools.store, streams, memory, limits),
         registry=RegisteredModelServicer(),
         uploads=UploadServicer(writer, streams.upload),
         local=LocalServicer(
@@ -151,6 +136,17 @@ async def _serve(
     finally:
         sweeping_task.cancel()
     await writer.drain()
+
+
+def make_writer(store: PackStore, database: Database, pools: Pools) -> PackWriter:
+    """The writer of packs, with its two transactions."""
+    return PackWriter(
+        store,
+        lambda upload, _entity: database.write(lambda session: uploads.begin_pack(session, upload)),
+        lambda *pack: database.write(lambda session: uploads.publish_pack(session, *pack)),
+        store_pool=pools.store,
+        database_pool=pools.writes,
+    )
 
 
 def watch_gauges(activity: Activity, writer: PackWriter, streams: Mapping[str, Shares]) -> None:

@@ -96,8 +96,6 @@ def init(
             return before
         before.finish()
     merged = of_run(arguments.over(_given(settings)))
-    terminal.silence(merged.silent)
-    terminal.new_run()
     _tell(merged)
     entries = run_config.select(run_config.read(config), config_include_keys, config_exclude_keys)
     return _start(merged, run_config.Config(entries, allow_val_change=bool(allow_val_change)))
@@ -161,6 +159,8 @@ def _say_unused(run: Run, arguments: Settings, config: Any) -> None:
 
 
 def _tell(settings: Settings) -> None:
+    terminal.silence(settings.silent)
+    terminal.new_run()
     if settings.borrowed:
         terminal.termlog(
             f"{', '.join(settings.borrowed)} read, since no MODELYARD_ variable of that name is set",

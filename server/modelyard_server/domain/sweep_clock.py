@@ -83,7 +83,7 @@ class SweepClock:
             self._trusted = moment
         self._last = moment
         time = min(known.trusted, moment.clock)
-        # Whoever could send no heartbeat while no server was there has not fallen silent.
+        # A run that could not send its heartbeat, since no server was there, has not fallen silent.
         waited = moment.monotonic - self._started >= SILENT_AFTER
         heard_until = time if waited else min(time, self.before_start or 0)
         return Times(time, heard_until - SILENT_AFTER)

@@ -68,7 +68,8 @@ func (NullValue) EnumDescriptor() ([]byte, []int) {
 
 // One value of a config, a summary, a metadata map or a metric. Unlike
 // google.protobuf.Struct it keeps 64-bit integers, NaN and infinities.
-// Limits: 20 levels deep; the messages that hold it stay under 4 MiB.
+// Limits: 20 levels deep, 50,000 items in all; the messages that hold it stay
+// under 4 MiB.
 type Value struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What the value is. Unset is the same as null.
@@ -213,7 +214,7 @@ type Value_DoubleValue struct {
 }
 
 type Value_StringValue struct {
-	// Text.
+	// Text, at most 1,000,000 bytes; no NUL.
 	StringValue string `protobuf:"bytes,5,opt,name=string_value,json=stringValue,proto3,oneof"`
 }
 

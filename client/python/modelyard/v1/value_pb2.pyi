@@ -39,7 +39,8 @@ Global___NullValue: _TypeAlias = NullValue  # noqa: Y015
 class Value(_message.Message):
     """One value of a config, a summary, a metadata map or a metric. Unlike
     google.protobuf.Struct it keeps 64-bit integers, NaN and infinities.
-    Limits: 20 levels deep; the messages that hold it stay under 4 MiB.
+    Limits: 20 levels deep, 50,000 items in all; the messages that hold it stay
+    under 4 MiB.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -62,7 +63,7 @@ class Value(_message.Message):
     metadata of artifacts, where NaN is null and infinities are refused.
     """
     string_value: _builtins.str
-    """Text."""
+    """Text, at most 1,000,000 bytes; no NUL."""
     @_builtins.property
     def list_value(self) -> Global___ListValue:
         """A list; each element may be of another kind."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from tests.live import any_live_server, live_server, live_server_factory
+from tests.callers.sdk import work
 from tests.parts.collector import collector
 from tests.parts.embedded import embedded, embedded_folder
 from tests.parts.interrupts import pytest_sessionstart
 from tests.parts.postgres import postgres_database, postgres_url
-from tests.parts.required import pytest_make_collect_report, pytest_runtest_makereport
 from tests.parts.s3 import minio_server, versity_server
-from tests.parts.sdk import work
-from tests.parts.writer import armed, ledger, pack_store, run_writer, writer_pools
+from tests.parts.server import any_live_server, live_server, live_server_factory
+from tests.required import pytest_make_collect_report, pytest_runtest_makereport
+from tests.rules.pack_writer import armed, ledger, pack_store, run_writer, writer_pools
 
 __all__ = [
     "any_live_server",

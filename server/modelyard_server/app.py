@@ -12,46 +12,48 @@ from contextlib import ExitStack
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelyard import allocator, errors
-from modelyard_server import (
-    descriptors,
-    exporters,
-    failpoints,
-    folder,
-    private_files,
-    serving,
-    sockets,
-    sweeping,
-    telemetry,
-    waiting,
-)
+from modelyard.contract import errors
+from modelyard.host import allocator
+from modelyard_server import failpoints
 from modelyard_server.db import migrations
 from modelyard_server.db.connecting import DatabaseRefused
 from modelyard_server.db.engine import Database, now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import StoreMeta
-from modelyard_server.domain import damage, events, keys, owners, uploads
-from modelyard_server.domain.manifests import Limits
-from modelyard_server.domain.principals import LOCAL
+from modelyard_server.domain import events
+from modelyard_server.domain.access import keys, owners
+from modelyard_server.domain.access.principals import LOCAL
+from modelyard_server.domain.content import damage, uploads
+from modelyard_server.domain.content.manifests import Limits
+from modelyard_server.observability import exporters, telemetry
 from modelyard_server.packs import PackStore, store_from_url
 from modelyard_server.packs.disk import DiskStore
 from modelyard_server.packs.seen import SeenPacks
 from modelyard_server.packs.store import StoreRefused
 from modelyard_server.packs.writer import PackWriter
-from modelyard_server.rpc import services
-from modelyard_server.rpc.activity import Activity
-from modelyard_server.rpc.artifact_service import ModelArtifactServicer
-from modelyard_server.rpc.auth import Authenticator, FolderOnly
-from modelyard_server.rpc.events import EventServicer
-from modelyard_server.rpc.interceptor import Interceptor
-from modelyard_server.rpc.limits import Shares, StreamLimits
-from modelyard_server.rpc.local_files import LocalServicer
-from modelyard_server.rpc.memory import Memory
-from modelyard_server.rpc.pools import SQLITE_CONNECTIONS, Pools, Transactions
-from modelyard_server.rpc.registered_models import RegisteredModelServicer
-from modelyard_server.rpc.runs import RunServicer
-from modelyard_server.rpc.uploads import UploadServicer
-from modelyard_server.rpc.watching import Watching
+from modelyard_server.process import (
+    background,
+    data_folder,
+    descriptors,
+    private_files,
+    serving,
+    sockets,
+    start_waits,
+)
+from modelyard_server.rpc.dispatch.activity import Activity
+from modelyard_server.rpc.dispatch.auth import Authenticator, FolderOnly
+from modelyard_server.rpc.dispatch.executors import SQLITE_CONNECTIONS, Pools, Transactions
+from modelyard_server.rpc.dispatch.grpc_adapter import Interceptor
+from modelyard_server.rpc.dispatch.stream_limits import Shares, StreamLimits
+from modelyard_server.rpc.dispatch.stream_memory import Memory
+from modelyard_server.rpc.services import registration
+from modelyard_server.rpc.services.artifact_service import ModelArtifactServicer
+from modelyard_server.rpc.services.event_wakeups import Watching
+from modelyard_server.rpc.services.events import EventServicer
+from modelyard_server.rpc.services.local import LocalServicer
+from modelyard_server.rpc.services.models import RegisteredModelServicer
+from modelyard_server.rpc.services.runs import RunServicer
+from modelyard_server.rpc.services.uploads import UploadServicer
 from modelyard_server.settings import Away, Place, Settings, StartError
 
 log = logging.getLogger(__name__)
@@ -71,12 +73,12 @@ def run(settings: Settings) -> None:
         advertisement = None
         if settings.place.folder is not None:
             wait = PREDECESSOR_SECONDS if settings.embedded else 0.0
-            stack.enter_context(folder.held(settings.place.folder, wait_seconds=wait))
+            stack.enter_context(data_folder.held(settings.place.folder, wait_seconds=wait))
             if settings.embedded:
                 private_files.tighten(settings.place.folder)
             sockets.clear(settings.place.folder)
-            advertisement = folder.Advertisement(settings.place.folder)
-        parts, settings = waiting.until_there(settings, functools.partial(open_parts, settings))
+            advertisement = data_folder.Advertisement(settings.place.folder)
+        parts, settings = start_waits.until_there(settings, functools.partial(open_parts, settings))
         if parts is None:  # told to stop before they were there
             return
         database, packs = parts
@@ -91,7 +93,7 @@ async def _serve(
     database: Database,
     packs: SeenPacks,
     pools: Pools,
-    advertisement: folder.Advertisement | None,
+    advertisement: data_folder.Advertisement | None,
 ) -> None:
     store = packs.store
     transactions = Transactions(database, pools, packs)
@@ -113,7 +115,7 @@ async def _serve(
     watch_gauges(activity, writer, streams.by_kind())
     limits = Limits(settings.max_version_files, settings.max_version_chunks, settings.max_version_gib << 30)
     memory = Memory()
-    services.register(
+    registration.register(
         server,
         runs=RunServicer(streams.scan),
         events=EventServicer(Watching(transactions, activity), streams.watch),
@@ -130,7 +132,7 @@ async def _serve(
         ),
     )
     await asyncio.get_running_loop().run_in_executor(pools.store, store.clean)
-    sweeping_task = asyncio.create_task(sweeping.sweep_forever(transactions, settings.sweep_seconds))
+    sweeping_task = asyncio.create_task(background.sweep_forever(transactions, settings.sweep_seconds))
     try:
         await serving.serve(server, settings, activity, advertisement)
     finally:

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from modelyard.printing import echo
-from modelyard_server import private_files
+from modelyard.host.printing import echo
+from modelyard_server.process import private_files
 from modelyard_server.settings import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -75,7 +75,7 @@ def _tls_options(command: F) -> F:
 @contextmanager
 def _said() -> Iterator[None]:
     """Errors as one sentence and exit code 1."""
-    from modelyard import errors
+    from modelyard.contract import errors
 
     try:
         yield
@@ -181,7 +181,8 @@ def server() -> None:
 @_option("--otel-endpoint", help="Send traces by OTLP over gRPC: http://host:4317, or https:// for TLS.")
 def start(place: Place, **options: Any) -> None:
     """Serve until SIGTERM or Ctrl-C; calls that run then have 30 s to end."""
-    from modelyard_server import logs, tls, workers
+    from modelyard_server.observability import logs
+    from modelyard_server.process import tls, workers
 
     settings = Settings(place, **options)
     settings.check()
@@ -218,11 +219,11 @@ def start(place: Place, **options: Any) -> None:
 )
 def migrate(place: Place, make_bucket: bool, wait_seconds: float) -> None:
     """Bring the database's schema to this release. `start` does the same."""
-    from modelyard_server import maintenance
+    from modelyard_server import admin
 
     if make_bucket:
-        echo(maintenance.make_bucket(place, wait_seconds))
-    echo(maintenance.migrate(place, wait_seconds))
+        echo(admin.make_bucket(place, wait_seconds))
+    echo(admin.migrate(place, wait_seconds))
 
 
 @server.command()
@@ -240,10 +241,10 @@ def migrate(place: Place, make_bucket: bool, wait_seconds: float) -> None:
 )
 def health(address: str, tls: bool, tls_ca: Path | None, timeout: float) -> None:
     """Ask a server whether it serves. Exit code 0 when it does, else 1."""
-    from modelyard_server import probe
+    from modelyard_server.process import health_probe
 
     with _said():
-        echo(probe.ask(address, timeout, tls=tls or tls_ca is not None, authority=tls_ca))
+        echo(health_probe.ask(address, timeout, tls=tls or tls_ca is not None, authority=tls_ca))
 
 
 @server.command()
@@ -255,11 +256,11 @@ def doctor(place: Place, tls_cert: Path | None, tls_key: Path | None) -> None:
     Exit code 1 if there is one. A folder or database that is new is none: `start` and `migrate` make what
     is not there yet.
     """
-    from modelyard_server import maintenance
+    from modelyard_server import admin
 
-    findings = maintenance.examine(place)
+    findings = admin.examine(place)
     if tls_cert and tls_key:
-        findings.append(maintenance.examine_certificate(tls_cert, tls_key))
+        findings.append(admin.examine_certificate(tls_cert, tls_key))
     for finding in findings:
         state = "new" if finding.new else "ok" if finding.ok else "problem"
         echo(f"{state:8} {finding.what}: {finding.detail}")
@@ -287,7 +288,7 @@ def create_key(
     place: Place, name: str, entity: str, all_entities: bool, text: str | None, if_absent: bool
 ) -> None:
     """Make a key for NAME and print it, this once."""
-    from modelyard_server import maintenance
+    from modelyard_server import admin
 
     if text is not None:
         if text == "-":
@@ -295,20 +296,20 @@ def create_key(
         else:
             _warn("every user of this machine can read a --key: give --key - and the key by a pipe")
         text = text.strip()
-        echo(maintenance.adopt_key(place, text, name, entity, all_entities=all_entities, if_absent=if_absent))
+        echo(admin.adopt_key(place, text, name, entity, all_entities=all_entities, if_absent=if_absent))
         return
     if if_absent:
         raise click.UsageError("--if-absent goes with --key: a new key is never there already")
-    echo(maintenance.create_key(place, name, entity, all_entities=all_entities))
+    echo(admin.create_key(place, name, entity, all_entities=all_entities))
 
 
 @key.command("ls")
 @_place_options
 def list_keys(place: Place) -> None:
     """Show all keys: id, name, entity, principal's id, state. Keys of one principal share its rights."""
-    from modelyard_server import maintenance
+    from modelyard_server import admin
 
-    for line in maintenance.list_keys(place):
+    for line in admin.list_keys(place):
         echo(line)
 
 
@@ -317,6 +318,6 @@ def list_keys(place: Place) -> None:
 @click.argument("key_id", metavar="ID")
 def revoke_key(place: Place, key_id: str) -> None:
     """End a key."""
-    from modelyard_server import maintenance
+    from modelyard_server import admin
 
-    echo(maintenance.revoke_key(place, key_id))
+    echo(admin.revoke_key(place, key_id))

@@ -16,7 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from modelyard import errors
+from modelyard.contract import errors
 
 VARIABLE = "MODELYARD_FAILPOINTS"
 

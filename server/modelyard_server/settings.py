@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 if TYPE_CHECKING:
-    from modelyard import errors
+    from modelyard.contract import errors
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 7600
@@ -77,7 +77,7 @@ class Settings:
     """How a server runs. `port` 0 takes any free one; `idle_seconds` is for embedded servers only.
 
     `metrics_port` is that of the first worker; each of the others takes the next. The numbers of
-    streams are those of each worker; `stream_share` is in percent (`rpc/limits.py`).
+    streams are those of each worker; `stream_share` is in percent (`rpc/dispatch/stream_limits.py`).
     """
 
     place: Place

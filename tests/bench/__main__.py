@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import (
+from tests.bench.bench import Bench, Place, say
+from tests.bench.children import ChildFailed
+from tests.bench.measures import (
     crowd,
     log_and_use,
     metric_points,
@@ -27,8 +29,6 @@ from tests.bench import (
     unchanged_folder,
     watchers,
 )
-from tests.bench.bench import Bench, Place, say
-from tests.bench.children import ChildFailed
 from tests.bench.results import NotMeasured, Row, as_json, table
 
 BENCHES = (

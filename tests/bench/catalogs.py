@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from modelyard_server.db.engine import Database
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Run
-from modelyard_server.domain import owners
-from modelyard_server.domain.principals import LOCAL
-from tests.parts import bulk
-from tests.parts.bulk import Row
+from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.principals import LOCAL
+from tests.rules import bulk_rows
+from tests.rules.bulk_rows import Row
 
 PROJECTS = ("vision", "speech", "text", "ranking")
 VERSIONS_AN_ARTIFACT = 20
@@ -42,7 +42,7 @@ def fill(database: Database, versions: int, models: int, *, entity: str = "local
     for first in range(0, versions, _PORTION):
         sources += _portion(database, chance, projects, range(first, min(first + _PORTION, versions)))
     _models(database, chance, projects["model-registry"], sources, models)
-    bulk.analyze(database)
+    bulk_rows.analyze(database)
     artifact = _artifact_name(versions // 2 // VERSIONS_AN_ARTIFACT)
     project = PROJECTS[(versions // 2 // VERSIONS_AN_ARTIFACT) % len(PROJECTS)]
     return Names(artifact, "model 7", f"{entity}/{project}/{artifact}:best")
@@ -69,21 +69,21 @@ def _portion(
         place = projects[PROJECTS[number // VERSIONS_AN_ARTIFACT % len(PROJECTS)]]
         if number % VERSIONS_AN_ARTIFACT == 0:
             name = _artifact_name(number // VERSIONS_AN_ARTIFACT)
-            artifacts.append(bulk.collection_row(place[1], number, "artifact", name))
+            artifacts.append(bulk_rows.collection_row(place[1], number, "artifact", name))
         if number % VERSIONS_A_RUN == 0:
             runs.append(_run(chance, place, number))
-            index += bulk.indexed(runs[-1], place, {"config": "run.config", "summary": "run.summary"})
+            index += bulk_rows.indexed(runs[-1], place, {"config": "run.config", "summary": "run.summary"})
         tags = [tag for tag, share in TAGS.items() if chance.random() < share]
-        row = bulk.version_row(artifacts[-1], place, number, _facts(chance), tags, runs[-1]["id"])
-        index += bulk.indexed(row, place, {"facts": "metadata", "tags": "tags"})
+        row = bulk_rows.version_row(artifacts[-1], place, number, _facts(chance), tags, runs[-1]["id"])
+        index += bulk_rows.indexed(row, place, {"facts": "metadata", "tags": "tags"})
         if number % VERSIONS_AN_ARTIFACT == 7:
-            aliases.append(bulk.alias_row(artifacts[-1], place, "best", row["id"]))
+            aliases.append(bulk_rows.alias_row(artifacts[-1], place, "best", row["id"]))
         if number % VERSIONS_AN_ARTIFACT == VERSIONS_AN_ARTIFACT - 1:
-            aliases.append(bulk.alias_row(artifacts[-1], place, "latest", row["id"]))
+            aliases.append(bulk_rows.alias_row(artifacts[-1], place, "latest", row["id"]))
         made.append(row)
     for kind, rows in ((Run, runs), (Collection, artifacts), (ArtifactVersion, made), (Alias, aliases)):
-        bulk.store(database, kind, rows)
-    bulk.store_index(database, index)
+        bulk_rows.store(database, kind, rows)
+    bulk_rows.store_index(database, index)
     return (row["id"] for row in made)
 
 
@@ -98,22 +98,25 @@ def _facts(chance: random.Random) -> Row:
 
 def _run(chance: random.Random, place: Owners, number: int) -> Row:
     config: dict[str, Any] = {"lr": chance.choice([0.1, 0.01, 0.001]), "batch": 2 ** chance.randint(3, 9)}
-    return bulk.run_row(place[1], number, config, {"acc": chance.random(), "loss": chance.random()})
+    return bulk_rows.run_row(place[1], number, config, {"acc": chance.random(), "loss": chance.random()})
 
 
 def _models(
     database: Database, chance: random.Random, place: Owners, sources: Sequence[str], count: int
 ) -> None:
-    models = [bulk.collection_row(place[1], number, "model", f"model {number}") for number in range(count)]
+    models = [
+        bulk_rows.collection_row(place[1], number, "model", f"model {number}") for number in range(count)
+    ]
     for model in models:
         model["tags"] = [tag for tag, share in TAGS.items() if chance.random() < share]
     links = [
-        bulk.link_row(model, place, number, version_id)
+        bulk_rows.link_row(model, place, number, version_id)
         for number, model in enumerate(models)
         for version_id in chance.sample(sources, min(LINKS_A_MODEL, len(sources)))
     ]
-    bulk.store(database, Collection, models)
-    bulk.store(database, Link, links)
-    bulk.store_index(
-        database, [row for model in models for row in bulk.indexed(model, place, {"tags": "collection.tags"})]
+    bulk_rows.store(database, Collection, models)
+    bulk_rows.store(database, Link, links)
+    bulk_rows.store_index(
+        database,
+        [row for model in models for row in bulk_rows.indexed(model, place, {"tags": "collection.tags"})],
     )

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from modelyard.values import identical
+from modelyard.contract.values import identical
 from modelyard_server.db.tables import ArtifactVersion, Run
-from modelyard_server.domain import runs, versions
-from modelyard_server.domain.principals import Principal
-from modelyard_server.domain.runs import RunChanges, RunDraft
-from tests.parts.yards import ENTITY, Yard, postgresql_database, sqlite_database
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.registry import versions
+from modelyard_server.domain.runs import runs
+from modelyard_server.domain.runs.runs import RunChanges, RunDraft
+from tests.rules.on_databases import ENTITY, Yard, postgresql_database, sqlite_database
 
 KINDS: list[Any] = [1, True, 1.0, 1, 1.0, True, 1]
 

@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 
 from modelyard import errors
 from modelyard_server.db.tables import ArtifactVersion, Link
-from modelyard_server.domain import catalog, registry, shown, versions
-from modelyard_server.domain.principals import Principal
-from modelyard_server.domain.versions import VersionView
-from tests.parts.yards import ENTITY, Yard, postgresql_database, somebody, sqlite_database
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.registry import collections, registered_models, version_details, versions
+from modelyard_server.domain.registry.versions import VersionView
+from tests.rules.on_databases import ENTITY, Yard, postgresql_database, somebody, sqlite_database
 
 NET = f"{ENTITY}/model-registry/Net Model"
 ZOO = "zeta/wandb-registry-b/Zoo"
@@ -55,19 +55,19 @@ class LookUpContract:
     )
     def test_a_reference_shows_what_the_id_shows(self, yard: Yard, ref: str) -> None:
         version = _widely_linked(yard)
-        view, through = yard.read(shown.version_of, ref)
+        view, through = yard.read(version_details.version_of, ref)
         assert _facts(view) == _facts(_by_id(yard, version.id))
         assert (list(view.aliases), len(view.linked_to)) == (["a b", "best", "latest"], 4)
         assert through == (f"{NET}:v0" if ref.startswith(NET) else "")
-        assert _facts(yard.read(shown.version, version.id)) == _facts(view)
+        assert _facts(yard.read(version_details.version, version.id)) == _facts(view)
 
     @pytest.mark.parametrize("ref", [NET, f"{NET}:staging", f"{NET}:v0"])
     def test_a_link_shows_what_the_long_way_shows(self, yard: Yard, ref: str) -> None:
         version = _widely_linked(yard)
-        view = yard.read(shown.link_of, ref)
+        view = yard.read(version_details.link_of, ref)
         long = yard.read(
-            lambda session, principal: registry.describe(
-                session, principal, [registry.get_link(session, principal, view.link.id)]
+            lambda session, principal: registered_models.describe(
+                session, principal, [registered_models.get_link(session, principal, view.link.id)]
             )[0]
         )
         columns = [column.key for column in Link.__table__.columns]
@@ -79,18 +79,18 @@ class LookUpContract:
     def test_links_in_entities_of_others_are_not_shown(self, yard: Yard) -> None:
         version = _widely_linked(yard)
         own = Yard(yard.database, somebody("ann", ENTITY))
-        view, _ = own.read(shown.version_of, f"{ENTITY}/p/bert:best")
+        view, _ = own.read(version_details.version_of, f"{ENTITY}/p/bert:best")
         assert len(view.linked_to) == 3
         assert _facts(view) == _facts(_by_id(own, version.id))
         with pytest.raises(errors.NotFound):
-            own.read(shown.version_of, f"{ZOO}:v0")
+            own.read(version_details.version_of, f"{ZOO}:v0")
 
     def test_what_was_unlinked_is_not_shown(self, yard: Yard) -> None:
         yard.log("bert", "a")
         yard.log("bert", "b")
         yard.link("bert:v0", NET)
         yard.unlink(f"{NET}:v0")
-        view, _ = yard.read(shown.version_of, f"{ENTITY}/p/bert:v0")
+        view, _ = yard.read(version_details.version_of, f"{ENTITY}/p/bert:v0")
         assert (list(view.aliases), list(view.linked_to)) == ([], [])
 
     def test_a_transaction_that_has_begun_sees_its_own_changes(self, yard: Yard) -> None:
@@ -98,7 +98,7 @@ class LookUpContract:
 
         def change(session: Session, principal: Principal) -> str:
             session.execute(text("UPDATE alias SET alias = 'renamed'"))
-            return shown.version_of(session, principal, f"{ENTITY}/p/bert:renamed")[0].version.id
+            return version_details.version_of(session, principal, f"{ENTITY}/p/bert:renamed")[0].version.id
 
         yard.write(change)
 
@@ -106,7 +106,7 @@ class LookUpContract:
         yard.log("bert", "a")
         yard.write(lambda session, _: session.execute(text("ALTER TABLE link RENAME TO gone")))
         with pytest.raises(DBAPIError, match="link"):
-            yard.read(shown.version_of, f"{ENTITY}/p/bert")
+            yard.read(version_details.version_of, f"{ENTITY}/p/bert")
 
 
 class TestLookUpOnSqlite(LookUpContract):
@@ -129,7 +129,7 @@ class TestLookUpOnPostgresql(LookUpContract):
 
         def locked(session: Session, principal: Principal, **named: str) -> None:
             session.execute(text("SET LOCAL lock_timeout = '200ms'"))
-            catalog.find(session, principal, None, lock=True, **named)
+            collections.find(session, principal, None, lock=True, **named)
 
         def hold(session: Session, principal: Principal) -> None:
             locked(session, principal, id_=row.id)

@@ -10,20 +10,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors
-from modelyard_server.db.tables import (
-    ArtifactVersion,
-    VersionFile,
-)
-from modelyard_server.domain import (
-    artifacts,
-    catalog,
-    deletes,
-    registry,
-    versions,
-)
-from modelyard_server.domain.aliases import Change
-from modelyard_server.domain.principals import Principal
-from tests.parts.yards import ENTITY, Yard, postgresql_database, sqlite_database
+from modelyard_server.db.tables import ArtifactVersion, VersionFile
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.registry import artifacts, collections, deletes, registered_models, versions
+from modelyard_server.domain.registry.aliases import Change
+from tests.rules.on_databases import ENTITY, Yard, postgresql_database, sqlite_database
 
 MODEL = "model-registry/Churn"
 
@@ -98,7 +89,7 @@ class RegistryContract:
         with pytest.raises(errors.AlreadyExists):
             yard.write(artifacts.create, type_="model", **wanted)
         with pytest.raises(errors.AlreadyExists):
-            yard.write(registry.create, type_="model", **wanted)
+            yard.write(registered_models.create, type_="model", **wanted)
 
     def test_deleting_needs_a_word_while_aliases_or_links_stand(self, yard: Yard) -> None:
         yard.log("bert", "a")
@@ -223,7 +214,7 @@ class RegistryContract:
         yard.log("bert", "a")
         yard.link("bert", "Churn", ["production"])
         yard.write(
-            lambda s, p: deletes.delete_model(s, p, catalog.find(s, p, "model", ref=f"{ENTITY}/{MODEL}"))
+            lambda s, p: deletes.delete_model(s, p, collections.find(s, p, "model", ref=f"{ENTITY}/{MODEL}"))
         )
         with pytest.raises(errors.NotFound):
             yard.number(f"{MODEL}:production")
@@ -236,8 +227,10 @@ class RegistryContract:
         yard.link("bert", "Other")
 
         def rename(session: Session, principal: Principal, name: str) -> None:
-            row = catalog.lock(session, catalog.find(session, principal, "model", ref=f"{ENTITY}/{MODEL}"))
-            catalog.change(session, principal, row, name=name, prefix="registered_model.")
+            row = collections.lock(
+                session, collections.find(session, principal, "model", ref=f"{ENTITY}/{MODEL}")
+            )
+            collections.change(session, principal, row, name=name, prefix="registered_model.")
 
         with pytest.raises(errors.AlreadyExists):
             yard.write(rename, "Other")

@@ -14,29 +14,21 @@ from sqlalchemy.orm import Session
 from modelyard import errors
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
-from modelyard_server.db.tables import (
-    Chunk,
-    File,
-    FileChunk,
-    Lineage,
-    Pack,
-    Run,
-    VersionFile,
-)
-from modelyard_server.domain import (
-    catalog,
+from modelyard_server.db.tables import Chunk, File, FileChunk, Lineage, Pack, Run, VersionFile
+from modelyard_server.domain import lineage
+from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.content import files
+from modelyard_server.domain.registry import (
+    collections,
     deletes,
-    files,
-    lineage,
-    owners,
-    registry,
-    shown,
-    version_lists,
+    registered_models,
+    version_details,
     versions,
 )
-from modelyard_server.domain.aliases import Change
-from modelyard_server.domain.principals import Principal
-from tests.parts.yards import ENTITY, Yard, postgresql_database, somebody, sqlite_database
+from modelyard_server.domain.registry.aliases import Change
+from modelyard_server.domain.search import version_lists
+from tests.rules.on_databases import ENTITY, Yard, postgresql_database, somebody, sqlite_database
 
 MODEL = "model-registry/Churn"
 
@@ -119,8 +111,8 @@ class AroundTheRegistryContract:
             (versions.resolve, f"{ENTITY}/p/bert"),
             (versions.resolve, f"{ENTITY}/{MODEL}"),
             (versions.get, version.id),
-            (registry.get_link, link.id),
-            (shown.link_of, f"{ENTITY}/{MODEL}"),
+            (registered_models.get_link, link.id),
+            (version_details.link_of, f"{ENTITY}/{MODEL}"),
         ):
             with pytest.raises(errors.NotFound):
                 stranger.read(rule, argument)
@@ -133,7 +125,7 @@ class AroundTheRegistryContract:
         version = yard.log("bert", "a")
         yard.link("bert", "other/model-registry/Churn")
         reader = Yard(yard.database, somebody("ann", "other"))
-        view = reader.read(shown.link_of, "other/model-registry/Churn")
+        view = reader.read(version_details.link_of, "other/model-registry/Churn")
         assert view.source is None
         with pytest.raises(errors.NotFound):
             reader.read(versions.resolve, "other/model-registry/Churn")
@@ -189,13 +181,13 @@ class AroundTheRegistryContract:
         row = yard.collection("c")
         yard.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), delete_aliases=True))
         asked = {"entity": ENTITY, "project": "p", "filter_": "", "order_by": "name desc", "page_size": 2}
-        first, token = yard.read(catalog.page, "artifact", page_token="", **asked)
-        rest, end = yard.read(catalog.page, "artifact", page_token=token, **asked)
+        first, token = yard.read(collections.page, "artifact", page_token="", **asked)
+        rest, end = yard.read(collections.page, "artifact", page_token=token, **asked)
         assert [v.collection.name for v in [*first, *rest]] == ["d", "b", "a"]
         assert end == ""
         assert [v.version_count for v in first] == [1, 1]
         with pytest.raises(errors.InvalidPageToken):
-            yard.read(catalog.page, "artifact", page_token=token, **{**asked, "order_by": "name"})
+            yard.read(collections.page, "artifact", page_token=token, **{**asked, "order_by": "name"})
 
     def test_versions_are_found_by_alias_metadata_and_time(self, yard: Yard) -> None:
         for number in range(4):

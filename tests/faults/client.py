@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard import addresses, transfer
-from modelyard.connection import Connection
+from modelyard.configuration import addresses
+from modelyard.rpc.connection import Connection
+from modelyard.transfer import transfer
 from modelyard.v1 import model_artifact_pb2, registered_model_pb2, run_pb2
 from tests.faults.ledger import Ledger, Operation, content
 

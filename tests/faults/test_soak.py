@@ -25,9 +25,9 @@ import pytest
 from tests.faults.client import Assignment
 from tests.faults.ledger import Ledger
 from tests.faults.verdict import violations
-from tests.live import Factory, LiveServer, environment, new_project, run_server_command
 from tests.parts.postgres import postgres_part, url_of
 from tests.parts.s3 import CREDENTIALS, S3Server, minio_part
+from tests.parts.server import Factory, LiveServer, environment, new_project, run_server_command
 
 CLIENTS = 2
 KILLS = int(os.environ.get("MODELYARD_SOAK_KILLS", "12"))

@@ -10,10 +10,10 @@ import grpc
 
 from modelyard.v1 import event_pb2, registered_model_pb2, run_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
-from tests import fast_upload
+from tests.callers import fast_upload
 from tests.faults.client import REGISTERED
 from tests.faults.ledger import Ledger, Operation, content
-from tests.live import Stubs
+from tests.parts.server import Stubs
 
 PAGE = 1000
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from modelyard import chunking
+from modelyard.contract import chunking
 from modelyard.v1 import (
     local_pb2,
     local_pb2_grpc,
@@ -18,9 +18,7 @@ from modelyard.v1 import (
     upload_pb2,
     upload_pb2_grpc,
 )
-from modelyard.v1 import (
-    model_artifact_pb2 as pb,
-)
+from modelyard.v1 import model_artifact_pb2 as pb
 
 PROJECT = "hostile"
 

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from modelyard import errors
 from modelyard.api import Api
-from modelyard.artifact import Artifact, ArtifactTTL
-from modelyard.login import login
-from modelyard.run import AlertLevel, Run
-from modelyard.session import finish, init, observe
-from modelyard.settings import Settings
-from modelyard.terminal import termerror, termlog, termwarn
+from modelyard.artifacts.artifact import Artifact, ArtifactTTL
+from modelyard.configuration.login import login
+from modelyard.configuration.settings import Settings
+from modelyard.contract import errors
+from modelyard.host.terminal import termerror, termlog, termwarn
+from modelyard.runs.active_run import BeforeInit, of_active_run
+from modelyard.runs.run import AlertLevel, Run
+from modelyard.runs.session import finish, init, observe
 from modelyard.version import __version__
-from modelyard.without_init import BeforeInit, of_active_run
 
 __all__ = [
     "AlertLevel",

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from modelyard import errors, refs
 from modelyard.arguments import checked_calls
-from modelyard.artifact import Artifact
-from modelyard.conditions import OF_RUNS, Condition, as_filter, as_order, both
-from modelyard.listing import Listing, page_size
-from modelyard.public_run import PublicRun
-from modelyard.settings import current
+from modelyard.artifacts.artifact import Artifact
+from modelyard.configuration.settings import current
+from modelyard.contract import errors, refs
+from modelyard.query.conditions import OF_RUNS, Condition, as_filter, as_order, both
+from modelyard.query.listing import Listing, page_size
+from modelyard.runs.public_run import PublicRun
 
 if TYPE_CHECKING:
-    from modelyard.artifact_type import ArtifactType
-    from modelyard.collection import ArtifactCollection, RegisteredModel
-    from modelyard.connection import Connection
-    from modelyard.registry import Collections, Registries, Registry
-    from modelyard.watching import Events
+    from modelyard.registry.artifact_type import ArtifactType
+    from modelyard.registry.collection import ArtifactCollection, RegisteredModel
+    from modelyard.registry.events import Events
+    from modelyard.registry.registry import Collections, Registries, Registry
+    from modelyard.rpc.connection import Connection
 
 
 @checked_calls()
@@ -45,7 +45,7 @@ class Api:
 
     @property
     def _connection(self) -> Connection:
-        from modelyard.connection import connect
+        from modelyard.rpc.connection import connect
 
         return connect(self.settings)
 
@@ -56,11 +56,12 @@ class Api:
 
         While the server is away, `name:vN` that was downloaded before comes from the local cache.
         """
-        from modelyard import catalog, offline
+        from modelyard.artifacts import cached_use
+        from modelyard.rpc import version_calls
 
         connection = self._connection
-        kept = offline.find_unreachable(connection, self.settings, self._qualified(name))
-        version, link = (kept, None) if kept else catalog.resolve(connection, self._qualified(name))
+        kept = cached_use.find_unreachable(connection, self.settings, self._qualified(name))
+        version, link = (kept, None) if kept else version_calls.resolve(connection, self._qualified(name))
         if type is not None and version.type != type:
             raise ValueError(f"{name} is of type {version.type!r}, not {type!r}")
         return Artifact._of(connection, self.settings, version, link)
@@ -86,7 +87,7 @@ class Api:
 
         `len` works without `tags` and `filter`. Errors: NotFound; ValueError for another type.
         """
-        from modelyard.registry import tagged
+        from modelyard.registry.registry import tagged
 
         found = self.artifact_collection(type_name, name)
         # The tags of a link are those of the version behind it.
@@ -104,12 +105,12 @@ class Api:
         per_page: int = 50,
     ) -> Listing[Artifact]:
         """The versions of `[entity/]project`, without one of a whole entity: the search over versions."""
-        from modelyard import searching
-        from modelyard.collection import as_artifact
+        from modelyard.registry.collection import as_artifact
+        from modelyard.rpc import list_calls
 
         entity, project = self._place(path, default="")
         connection, condition = self._connection, as_filter(filter)
-        found = searching.versions(
+        found = list_calls.versions(
             connection,
             "",
             condition,
@@ -124,8 +125,8 @@ class Api:
 
     def artifact_types(self, project: str | None = None) -> list[ArtifactType]:
         """The types of a project's artifacts, by name."""
-        from modelyard import collection_calls as calls
-        from modelyard.artifact_type import ArtifactType
+        from modelyard.registry.artifact_type import ArtifactType
+        from modelyard.rpc import collection_calls as calls
 
         entity, where = self._place(project)
         found = calls.types(self._connection, entity, where)
@@ -148,7 +149,7 @@ class Api:
         order: str | None = None,
     ) -> Listing[ArtifactCollection]:
         """The artifacts of a type in `[entity/]project`, by name; `len` works without `filter`."""
-        from modelyard.artifact_type import ArtifactType
+        from modelyard.registry.artifact_type import ArtifactType
 
         found = ArtifactType(self, *self._place(project_name), type_name, None)
         return found.collections(per_page, filter, order)
@@ -158,17 +159,17 @@ class Api:
 
         Errors: NotFound; ValueError for another type.
         """
-        from modelyard import catalog
-        from modelyard.collection import as_collection
+        from modelyard.registry.collection import as_collection
+        from modelyard.rpc import version_calls
 
         connection, ref = self._connection, self._qualified(name)
         # Which of the two a project's name is, only the server knows; a registry holds one kind alone.
         found = None
         if not refs.is_registry(refs.parse(ref).project):
-            found = catalog.find_artifact(connection, ref)
-        found = found or catalog.find_registered_model(connection, ref)
+            found = version_calls.find_artifact(connection, ref)
+        found = found or version_calls.find_registered_model(connection, ref)
         if found is None:
-            why = catalog.why_absent(connection, ref)
+            why = version_calls.why_absent(connection, ref)
             raise errors.NotFound(f"{ref}: {why or 'no such artifact or registered model'}")
         if found.type != type_name:
             raise ValueError(f"{found.ref} is of type {found.type!r}, not {type_name!r}")
@@ -189,14 +190,14 @@ class Api:
 
         `registries().collections(filter).versions(filter)` searches in them.
         """
-        from modelyard.registry import Registries
+        from modelyard.registry.registry import Registries
 
         return Registries(self._connection, self.settings, organization or self._entity, filter)
 
     def registry(self, name: str = refs.REGISTRY_PROJECT, organization: str | None = None) -> Registry:
         """A registry: `model-registry`, or `<r>` of `wandb-registry-<r>`. It begins with its first model."""
-        from modelyard import records
-        from modelyard.registry import Registry
+        from modelyard.registry.registry import Registry
+        from modelyard.rpc import records
 
         full = name if refs.is_registry(name) else refs.REGISTRY_PREFIX + name
         refs.check_owner(full, "registry")
@@ -208,9 +209,9 @@ class Api:
 
     def registered_model(self, name: str) -> RegisteredModel:
         """A registered model: `[[entity/]registry/]name`; default: `model-registry`. Errors: NotFound."""
-        from modelyard import collection_calls as calls
-        from modelyard.changes import target_ref
-        from modelyard.collection import RegisteredModel
+        from modelyard.artifacts.edits import target_ref
+        from modelyard.registry.collection import RegisteredModel
+        from modelyard.rpc import collection_calls as calls
 
         connection = self._connection
         found = calls.get_model(connection, target_ref(name, self._entity))
@@ -224,7 +225,7 @@ class Api:
         per_page: int = 50,
     ) -> Collections:
         """The registered models of `[entity/]registry`, without one of a whole entity; by name."""
-        from modelyard.registry import Collections
+        from modelyard.registry.registry import Collections
 
         entity, project = self._place(registry, default="")
         return Collections(self._connection, self.settings, entity, [project], filter, per_page, order)
@@ -240,8 +241,8 @@ class Api:
 
         `description` is its card, in Markdown. Errors: AlreadyExists, ValueError.
         """
-        from modelyard.changes import target_ref
-        from modelyard.registry import create_model
+        from modelyard.artifacts.edits import target_ref
+        from modelyard.registry.registry import create_model
 
         ref = target_ref(name, self._entity)
         return create_model(self._connection, self.settings, ref, description, tags, type)
@@ -250,14 +251,14 @@ class Api:
 
     def run(self, path: str) -> PublicRun:
         """A run: `[[entity/]project/]run_id`. Errors: NotFound."""
-        from modelyard import catalog
+        from modelyard.rpc import version_calls
 
         parts = path.strip("/").split("/")
         if not 1 <= len(parts) <= 3 or not all(parts):
             raise ValueError(f"{path!r}: expected [[entity/]project/]run_id")
         entity, project, run_id = ["", "", *parts][-3:]
         connection = self._connection
-        record = catalog.get_run(
+        record = version_calls.get_run(
             connection,
             entity or self._entity,
             project or self.settings.project or refs.DEFAULT_PROJECT,
@@ -273,11 +274,11 @@ class Api:
         per_page: int = 50,
     ) -> Listing[PublicRun]:
         """The runs of `[entity/]project`, newest first unless `order` says otherwise."""
-        from modelyard import searching
+        from modelyard.rpc import list_calls
 
         entity, project = self._place(path, default=self.settings.project or "")
         connection, size = self._connection, page_size(per_page)
-        found = searching.runs(
+        found = list_calls.runs(
             connection, entity, project, as_filter(filters, OF_RUNS), as_order(order), size
         )
         return Listing(PublicRun(connection, self.settings, record) for record in found)
@@ -289,7 +290,7 @@ class Api:
         for more and comes back by itself after a server that was away;
         `after=-1` then means from now on. Errors: NotFound.
         """
-        from modelyard.watching import Events
+        from modelyard.registry.events import Events
 
         entity, where = self._place(project)
         return Events(

@@ -11,7 +11,7 @@ from modelyard_server.db.declarative import Base, BigKey, Id
 class PrincipalRow(Base):
     """Somebody whom keys are given to. The id never changes and never comes back; the name is for people.
 
-    The principals that no key can have are not in this table: see `domain/principals.py`.
+    The principals that no key can have are not in this table: see `domain/access/principals.py`.
     """
 
     __tablename__ = "principal"
@@ -38,7 +38,7 @@ class Request(Base):
     """A write that took effect, with its reply, so that a retry gets the same one."""
 
     __tablename__ = "request"
-    # No foreign key: the fixed principals have no row (domain/principals.py).
+    # No foreign key: the fixed principals have no row (domain/access/principals.py).
     principal_id: Mapped[str] = mapped_column(Id, primary_key=True)
     method: Mapped[str] = mapped_column(String(128), primary_key=True)
     request_id: Mapped[str] = mapped_column(String(128), primary_key=True)

@@ -9,7 +9,7 @@ import sqlite3
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from modelyard import errors
+from modelyard.contract import errors
 
 _TEMPORARY = re.compile("08|53|57P")
 """SQLSTATEs of connections that break, of servers that are full, and of those that start or stop."""

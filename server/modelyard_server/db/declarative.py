@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, Index, Integer, LargeBinary, MetaData, Uuid, text
 from sqlalchemy.orm import DeclarativeBase
 
-from modelyard.values import identical
+from modelyard.contract.values import identical
 
 # SQLite only counts up by itself in columns declared INTEGER.
 BigKey = BigInteger().with_variant(Integer, "sqlite")

@@ -21,10 +21,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
-from modelyard import errors
-from modelyard_server import telemetry
+from modelyard.contract import errors
 from modelyard_server.db import attributes
 from modelyard_server.db.conflicts import ConstraintBroken, conflict_name, is_conflict
+from modelyard_server.observability import telemetry
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -351,7 +351,7 @@ class Upload(Base):
     id: Mapped[str] = mapped_column(Id, primary_key=True)
     entity_id: Mapped[int] = mapped_column(ForeignKey("entity.id"), index=True)
     project: Mapped[str] = mapped_column(String(128))
-    # No foreign key: the fixed principals have no row (domain/principals.py).
+    # No foreign key: the fixed principals have no row (domain/access/principals.py).
     principal_id: Mapped[str] = mapped_column(Id, index=True)
     created_at: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[int] = mapped_column(BigInteger, index=True)

@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Event, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import filters
-from modelyard_server.domain.filter_fields import Comparison, Field, Json, Text, Time
-from modelyard_server.domain.principals import Principal
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.search import filters
+from modelyard_server.domain.search.filter_fields import Comparison, Field, Json, Text, Time
 
 _PENDING = "pending events"
 _PROJECT: Any = Project.__table__

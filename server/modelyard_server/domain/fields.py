@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelyard import errors, refs, values
-from modelyard_server.domain.owners import field as named
+from modelyard.contract import errors, refs, values
+from modelyard_server.domain.access.owners import field as named
 
 DESCRIPTION_BYTES = 64 * 1024
 METADATA_BYTES = 1024 * 1024

@@ -9,14 +9,15 @@ from typing import Literal, NamedTuple, TypeAlias
 from sqlalchemy import select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from modelyard import errors, refs
+from modelyard.contract import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import ArtifactVersion, Collection, Entity, Lineage, Project, Run
 from modelyard_server.db.upserts import batches, insert_missing
-from modelyard_server.domain import access, expiry, owners, versions
-from modelyard_server.domain.principals import Principal
-from modelyard_server.domain.uploads import parse_id
-from modelyard_server.domain.versions import LinkedTo
+from modelyard_server.domain.access import authorize, owners
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.content.uploads import parse_id
+from modelyard_server.domain.registry import expiry, versions
+from modelyard_server.domain.registry.versions import LinkedTo
 
 NODE_LIMIT = 10_000
 NODE_BYTES = 2 << 20
@@ -124,7 +125,7 @@ def find_run(session: Session, principal: Principal, run_id: str, *, deleted: bo
     ).one_or_none()
     if (
         found is None
-        or not access.may_enter(session, principal, found[1])
+        or not authorize.may_enter(session, principal, found[1])
         or not (deleted or found[0].deleted_at is None)
     ):
         raise owners.not_found("run", run_id)

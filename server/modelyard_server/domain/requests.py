@@ -7,13 +7,13 @@ from typing import Any
 from sqlalchemy import bindparam, delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from modelyard import errors, refs
+from modelyard.contract import errors, refs
 from modelyard_server.db.caller_tables import Request
 from modelyard_server.db.engine import now
 from modelyard_server.db.upserts import inserting_missing
-from modelyard_server.domain import access
-from modelyard_server.domain.owners import field
-from modelyard_server.domain.principals import Principal
+from modelyard_server.domain.access import authorize
+from modelyard_server.domain.access.owners import field
+from modelyard_server.domain.access.principals import Principal
 
 LIMIT = 128
 KEPT = 7 * 24 * 3600 * 1_000_000
@@ -80,7 +80,7 @@ def stored(
 def finish(session: Session, principal: Principal, method: str, request_id: str, reply: bytes) -> None:
     """Stores the reply, so that a retry gets the same one, with the entities that it concerns."""
     named = _named(principal, method, request_id)
-    session.execute(_REPLY, {**named, "new_reply": reply, "new_entities": access.entered(session)})
+    session.execute(_REPLY, {**named, "new_reply": reply, "new_entities": authorize.entered(session)})
 
 
 def forget_old(session: Session) -> int:

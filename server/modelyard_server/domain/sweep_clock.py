@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import SweepTime
 from modelyard_server.db.upserts import insert_missing
-from modelyard_server.domain.runs import SILENT_AFTER
+from modelyard_server.domain.runs.runs import SILENT_AFTER
 
 LEAP = 2 * 60 * 1_000_000
 """Microseconds by which the clock may differ from what was expected."""

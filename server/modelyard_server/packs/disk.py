@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from modelyard import errors
+from modelyard.contract import errors
 from modelyard_server import failpoints
 from modelyard_server.packs.store import (
     Bytes,

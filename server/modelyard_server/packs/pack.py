@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from modelyard import chunking, errors
-from modelyard_server import failpoints, telemetry
+from modelyard.contract import chunking, errors
+from modelyard_server import failpoints
+from modelyard_server.observability import telemetry
 from modelyard_server.packs.store import OpenPack, PackStore
 
 MESSAGE_BYTES = 3 << 20

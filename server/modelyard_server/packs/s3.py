@@ -21,7 +21,7 @@ from minio.credentials import (
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from minio.helpers import check_bucket_name
 
-from modelyard import errors
+from modelyard.contract import errors
 from modelyard_server.packs.store import Bytes, OpenPack, PackInfo, PackMissing, PackStore, StoreRefused
 
 _CONNECT_SECONDS = 5.0

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from modelyard import errors
+from modelyard.contract import errors
 from modelyard_server.packs.store import PackMissing, PackStore, pack_key
 
 LIMIT = 100_000

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TypeAlias
 
-from modelyard_server import failpoints, telemetry
+from modelyard_server import failpoints
+from modelyard_server.observability import telemetry
 from modelyard_server.packs.pack import Pack, PackedChunk
 from modelyard_server.packs.store import pack_key
 

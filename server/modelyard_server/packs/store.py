@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, Protocol
 
-from modelyard import errors
-from modelyard_server import telemetry
+from modelyard.contract import errors
+from modelyard_server.observability import telemetry
 
 _KEY = re.compile(r"packs/[0-9A-Za-z-]{1,64}/[0-9A-Za-z-]{1,64}")
 _PREFIX = re.compile(r"packs/([0-9A-Za-z-]{1,64}/)?")

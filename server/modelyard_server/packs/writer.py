@@ -18,8 +18,8 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from modelyard import errors
-from modelyard.chunking import Chunk
+from modelyard.contract import errors
+from modelyard.contract.chunking import Chunk
 from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.leaving import Leaving
 from modelyard_server.packs.pack import MESSAGE_BYTES, Pack, check_sizes

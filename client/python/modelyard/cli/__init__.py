@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import click
 
-from modelyard import errors, printing
-from modelyard.cli.entry import modelyard
-from modelyard.printing import echo
+from modelyard.cli.commands import modelyard
+from modelyard.contract import errors
+from modelyard.host import printing
+from modelyard.host.printing import echo
 
 __all__ = ["main"]
 

@@ -7,11 +7,12 @@ import sys
 import click
 from click.shell_completion import get_completion_class
 
-from modelyard import credentials, terminal
 from modelyard.cli.output import as_json, print_json
-from modelyard.login import login as keep
-from modelyard.printing import echo, is_terminal
-from modelyard.settings import current, from_environment
+from modelyard.configuration import credentials
+from modelyard.configuration.login import login as keep
+from modelyard.configuration.settings import current, from_environment
+from modelyard.host import terminal
+from modelyard.host.printing import echo, is_terminal
 
 
 @click.command()
@@ -57,7 +58,7 @@ def completion(shell: str) -> None:
     bash: eval "$(modelyard completion bash)" in ~/.bashrc; zsh likewise in
     ~/.zshrc; fish: modelyard completion fish > ~/.config/fish/completions/modelyard.fish
     """
-    from modelyard.cli.entry import modelyard
+    from modelyard.cli.commands import modelyard
 
     kind = get_completion_class(shell)
     if kind is None:

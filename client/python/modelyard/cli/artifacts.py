@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelyard import refs
-from modelyard.cli import viewing
+from modelyard.cli import ls_show
 from modelyard.cli.output import as_json, confirm, limited, print_json, without_asking
-from modelyard.printing import echo
-from modelyard.settings import Settings, current
+from modelyard.configuration.settings import Settings, current
+from modelyard.contract import refs
+from modelyard.host.printing import echo
 
 if TYPE_CHECKING:
-    from modelyard.artifact import Artifact
-    from modelyard.connection import Connection
+    from modelyard.artifacts.artifact import Artifact
+    from modelyard.rpc.connection import Connection
 
 
 @click.group()
@@ -37,26 +37,27 @@ def list_artifacts(
 
     An ARTIFACT is project/name or entity/project/name.
     """
-    from modelyard import catalog, conditions, searching
     from modelyard.cli.tables import print_records
-    from modelyard.connection import connect
+    from modelyard.query import conditions
+    from modelyard.rpc import list_calls, version_calls
+    from modelyard.rpc.connection import connect
 
     settings = current()
     connection = connect(settings)
     text = (what or "").rstrip("/")
     if "/" in text:
-        found = catalog.find_artifact(connection, _full(text, settings))
+        found = version_calls.find_artifact(connection, _full(text, settings))
         if found is not None:
-            versions = searching.versions(connection, found.id, condition, order)
+            versions = list_calls.versions(connection, found.id, condition, order)
             print_records("versions", versions, limit, json)
             return
     entity, project = ["", *text.split("/")][-2:]
     wanted = conditions.both(f"type = {conditions.quoted(kind)}" if kind else "", condition)
-    listed = searching.artifacts(connection, entity or settings.entity or "", project, wanted, order)
+    listed = list_calls.artifacts(connection, entity or settings.entity or "", project, wanted, order)
     print_records("artifacts", listed, limit, json)
 
 
-artifact.add_command(viewing.show)
+artifact.add_command(ls_show.show)
 
 
 @artifact.command()
@@ -67,7 +68,7 @@ artifact.add_command(viewing.show)
 @as_json
 def download(ref: str, root: str | None, path_prefix: str, skip_cache: bool, json: bool) -> None:
     """Download the files of the version REF and print the folder."""
-    from modelyard.connection import connect
+    from modelyard.rpc.connection import connect
 
     settings = current()
     found = _open(connect(settings), settings, ref)
@@ -87,8 +88,8 @@ def verify(ref: str, root: str | None, json: bool) -> None:
 
     Exit code 1 when a file is missing, differs or does not belong.
     """
-    from modelyard.connection import connect
-    from modelyard.terminal import plural
+    from modelyard.host.terminal import plural
+    from modelyard.rpc.connection import connect
 
     settings = current()
     found = _open(connect(settings), settings, ref)
@@ -110,10 +111,11 @@ def remove(ref: str, delete_aliases: bool, yes: bool, json: bool) -> None:
 
     Through a registered model the link alone is removed. Numbers never come back.
     """
-    from modelyard import catalog, errors
-    from modelyard.cli.find import candidates
-    from modelyard.connection import connect
-    from modelyard.terminal import plural
+    from modelyard.cli.names import candidates
+    from modelyard.contract import errors
+    from modelyard.host.terminal import plural
+    from modelyard.rpc import version_calls
+    from modelyard.rpc.connection import connect
 
     settings = current()
     connection = connect(settings)
@@ -125,18 +127,18 @@ def remove(ref: str, delete_aliases: bool, yes: bool, json: bool) -> None:
         _say_deleted(version.qualified_name, json)
         return
     for candidate in candidates(parsed, settings):
-        found = catalog.find_artifact(connection, str(candidate))
+        found = version_calls.find_artifact(connection, str(candidate))
         if found is not None:
             confirm(f"Delete {found.ref} with {plural(found.version_count, 'version')}?", yes)
-            catalog.delete_artifact(connection, found.id, delete_aliases=delete_aliases)
+            version_calls.delete_artifact(connection, found.id, delete_aliases=delete_aliases)
             _say_deleted(found.ref, json)
             return
     raise errors.NotFound(f"{ref}: no such artifact; `modelyard model rm` deletes registered models")
 
 
 def _open(connection: Connection, settings: Settings, ref: str) -> Artifact:
-    from modelyard.artifact import Artifact
-    from modelyard.cli.find import open_version
+    from modelyard.artifacts.artifact import Artifact
+    from modelyard.cli.names import open_version
 
     version, link = open_version(connection, settings, ref)
     return Artifact._of(connection, settings, version, link)

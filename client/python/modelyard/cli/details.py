@@ -7,14 +7,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from modelyard.cli.output import HIDDEN, moment, print_facts, print_table
-from modelyard.closing import flat, shown
-from modelyard.printing import echo
-from modelyard.terminal import human_bytes, plural
+from modelyard.host.printing import echo
+from modelyard.host.terminal import human_bytes, plural
+from modelyard.runs.report import flat, shown
 
 if TYPE_CHECKING:
-    from modelyard import records
-    from modelyard.cli.find import Thing
-    from modelyard.connection import Connection
+    from modelyard.cli.names import Thing
+    from modelyard.rpc import records
+    from modelyard.rpc.connection import Connection
 
 _FILES_SHOWN = 20
 _VERSIONS_SHOWN = 50
@@ -22,14 +22,14 @@ _VERSIONS_SHOWN = 50
 
 def for_scripts(connection: Connection, thing: Thing) -> dict[str, Any]:
     """A thing as JSON, with its kind; a version with its files, a collection with its newest versions."""
-    from modelyard import records, searching
-    from modelyard.transfer import whole_manifest
+    from modelyard.rpc import list_calls, records
+    from modelyard.transfer.transfer import whole_manifest
 
     content: dict[str, Any] = {"kind": _kind(thing), **records.as_json(thing)}
     if isinstance(thing, records.Collection):
-        versions: Iterator[records.Link | records.Version] = searching.versions(connection, thing.id)
+        versions: Iterator[records.Link | records.Version] = list_calls.versions(connection, thing.id)
         if thing.registered:
-            versions = searching.links(connection, thing.id)
+            versions = list_calls.links(connection, thing.id)
         content["versions"] = [records.as_json(item) for item in islice(versions, _VERSIONS_SHOWN)]
     elif isinstance(thing, records.Version | records.Link):
         version = thing if isinstance(thing, records.Version) else thing.source
@@ -54,7 +54,7 @@ def print_link(connection: Connection, link: records.Link) -> None:
 
 def print_version(connection: Connection, version: records.Version, link: records.Link | None = None) -> None:
     """A version, or the link it was reached through, with its first files."""
-    from modelyard.transfer import whole_manifest
+    from modelyard.transfer.transfer import whole_manifest
 
     through = [("Link", link.ref), ("Aliases", ", ".join(link.aliases))] if link else []
     print_facts(
@@ -119,12 +119,13 @@ def print_run(run: records.RunRecord) -> None:
 
 
 def _producer(connection: Connection, version: records.Version) -> str:
-    from modelyard import catalog, errors
+    from modelyard.contract import errors
+    from modelyard.rpc import version_calls
 
     if not version.producer_run_id:
         return ""
     try:
-        return catalog.run_by_id(connection, version.producer_run_id).path
+        return version_calls.run_by_id(connection, version.producer_run_id).path
     except errors.NotFound:
         return "(deleted)"
 
@@ -134,7 +135,7 @@ def _entries(entries: dict[str, Any]) -> str:
 
 
 def _kind(thing: Thing) -> str:
-    from modelyard import records
+    from modelyard.rpc import records
 
     if isinstance(thing, records.Collection):
         return "registered_model" if thing.registered else "artifact"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from modelyard import errors, refs
 from modelyard.cli.output import (
     as_json,
     confirm,
@@ -20,10 +19,11 @@ from modelyard.cli.output import (
     print_table,
     without_asking,
 )
-from modelyard.printing import echo
+from modelyard.contract import errors, refs
+from modelyard.host.printing import echo
 
 if TYPE_CHECKING:
-    from modelyard.collection import RegisteredModel
+    from modelyard.registry.collection import RegisteredModel
 
 _VERSIONS_SHOWN = 20
 
@@ -44,14 +44,14 @@ def model() -> None:
 @as_json
 def list_models(registry: str | None, condition: str, order: str, limit: int, json: bool) -> None:
     """List the registered models of a REGISTRY, by default of all."""
-    from modelyard import searching
     from modelyard.cli.tables import print_records
-    from modelyard.connection import connect
-    from modelyard.settings import current
+    from modelyard.configuration.settings import current
+    from modelyard.rpc import list_calls
+    from modelyard.rpc.connection import connect
 
     settings = current()
     entity, project = ["", *(registry or "").strip("/").split("/")][-2:]
-    listed = searching.registered_models(
+    listed = list_calls.registered_models(
         connect(settings), entity or settings.entity or "", project, condition, order
     )
     print_records("registered_models", listed, limit, json)
@@ -88,8 +88,8 @@ def create(
     name: str, description: str | None, card: Any, tags: tuple[str, ...], kind: str, json: bool
 ) -> None:
     """Make a registered model without versions. Linking to a name makes it too."""
-    from modelyard import records
     from modelyard.api import Api
+    from modelyard.rpc import records
 
     if card is not None and description is not None:
         raise click.UsageError("give --description or --card, not both")
@@ -144,7 +144,7 @@ def history(name: str, alias: str | None, time: str | None, limit: int, json: bo
 @as_json
 def remove(name: str, yes: bool, json: bool) -> None:
     """Delete a registered model with its links, or with :ALIAS one link; the linked versions stay."""
-    from modelyard.terminal import plural
+    from modelyard.host.terminal import plural
 
     found, alias = _open(name)
     if alias:

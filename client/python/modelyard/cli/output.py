@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from modelyard.printing import echo, fitting, is_terminal
+from modelyard.host.printing import echo, fitting, is_terminal
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _GAP = "  "

@@ -30,24 +30,24 @@ def search(condition: str, project: str, kind: str, order: str, limit: int, json
     Operators: = != < <= > >= and : (holds), AND, OR, NOT, ( ). Text goes in quotes.
     """
     from modelyard.cli.tables import Record, print_records
-    from modelyard.connection import connect
-    from modelyard.settings import current
+    from modelyard.configuration.settings import current
+    from modelyard.rpc.connection import connect
 
     settings = current()
     owner, _, where = project.strip("/").rpartition("/")
     entity = owner or settings.entity or ""
     connection = connect(settings)
     found: Iterator[Record]
-    from modelyard import searching
+    from modelyard.rpc import list_calls
 
     if kind == "versions":
-        found = searching.versions(connection, "", condition, order, entity=entity, project=where)
+        found = list_calls.versions(connection, "", condition, order, entity=entity, project=where)
     elif kind == "links":
-        found = searching.links(connection, "", condition, order, entity=entity, project=where)
+        found = list_calls.links(connection, "", condition, order, entity=entity, project=where)
     elif kind == "artifacts":
-        found = searching.artifacts(connection, entity, where, condition, order)
+        found = list_calls.artifacts(connection, entity, where, condition, order)
     elif kind == "models":
-        found = searching.registered_models(connection, entity, where, condition, order)
+        found = list_calls.registered_models(connection, entity, where, condition, order)
     else:
-        found = searching.runs(connection, entity, where, condition, order)
+        found = list_calls.runs(connection, entity, where, condition, order)
     print_records("registered_models" if kind == "models" else kind, found, limit, json, full=True)

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from modelyard import errors, records
 from modelyard.cli.output import HIDDEN, moment, print_json, print_rest, print_table
-from modelyard.closing import shown
-from modelyard.printing import echo
-from modelyard.terminal import human_bytes
+from modelyard.contract import errors
+from modelyard.host.printing import echo
+from modelyard.host.terminal import human_bytes
+from modelyard.rpc import records
+from modelyard.runs.report import shown
 
 if TYPE_CHECKING:
-    from modelyard.artifact import Artifact
+    from modelyard.artifacts.artifact import Artifact
 
 T = TypeVar("T")
 Record = records.Version | records.Link | records.Collection | records.RunRecord

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
-from modelyard import errors, refs
-from modelyard.manifest import FileEntry
+from modelyard.contract import errors, refs
+from modelyard.rpc.manifest import FileEntry
 
 MAX_OBJECTS = 200_000
 """How many objects a URI may stand for unless `max_objects` says otherwise: as many as a version may have."""

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from modelyard import errors
+from modelyard.contract import errors
 from modelyard.references import Body, Target, changed, limited
 
 _VERSION = "?versionId="

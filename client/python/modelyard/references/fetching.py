@@ -8,12 +8,13 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
-from modelyard import errors, terminal
-from modelyard.cache import Record
-from modelyard.folder import Folder, write_at
-from modelyard.manifest import FileEntry
-from modelyard.progress import Progress
+from modelyard.cache.content import Record
+from modelyard.contract import errors
+from modelyard.host import terminal
 from modelyard.references import Place, changed, place_of, scheme_of
+from modelyard.rpc.manifest import FileEntry
+from modelyard.transfer.progress import Progress
+from modelyard.transfer.target_folder import Folder, write_at
 
 _THREADS = 8
 _READ_BYTES = 1 << 20

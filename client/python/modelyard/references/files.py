@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
-from modelyard import errors
-from modelyard.folder_walk import files_below, is_folder, not_regular, unreadable
+from modelyard.contract import errors
+from modelyard.host.folder_walk import files_below, is_folder, not_regular, unreadable
 from modelyard.references import Body, Target, changed, limited
 
 _READ_BYTES = 1 << 20

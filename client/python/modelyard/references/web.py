@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from modelyard import errors
+from modelyard.contract import errors
 from modelyard.references import Body, Target, changed
 from modelyard.version import __version__
 

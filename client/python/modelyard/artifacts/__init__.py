@@ -1,0 +1,1 @@
+"""Artifacts as users hold them: drafts before they are logged, versions afterwards."""

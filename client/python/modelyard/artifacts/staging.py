@@ -1,0 +1,190 @@
+"""Copies of files whose drafts are not logged yet, in the folder of the cache.
+
+    staging/modelyard-draft-<random>/lock    held for as long as its process lives
+    staging/modelyard-draft-<random>/<n>/    the files of one draft
+
+A draft's copies go with the draft, a process's with the process. What a killed
+process leaves is removed by the next one that uses the cache: its lock, which
+the kernel has let go, proves that nobody needs it. Where there are no locks
+there is no proof, and nothing is removed. A cache folder that cannot be written
+is replaced by the folder for temporary files.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import itertools
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from modelyard.configuration.settings import Settings, from_environment
+from modelyard.host import disk_space
+from modelyard.host.best_effort import tell
+from modelyard.host.cloning import clone
+
+PREFIX = "modelyard-draft-"
+REMEDY = "set MODELYARD_CACHE_DIR to a folder on another disk; with policy='immutable' nothing is copied"
+_LOCK = "lock"
+_ATTEMPTS = 10
+
+
+class Staging:
+    """The copies of one draft; made when the first one is, and removed with the draft."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._numbers = itertools.count()
+
+    def __reduce__(self) -> tuple[type[Staging], tuple[()]]:
+        # The copies belong to the process that made them.
+        return Staging, ()
+
+    def copy(self, source: Path) -> Path:
+        """Copies a file, or shares its blocks until either side changes. Errors: LocalDiskFull, OSError."""
+        target = self._new_place()
+        try:
+            with open(source, "rb") as reader, open(target, "xb") as writer:
+                if not clone(reader.fileno(), writer.fileno()):
+                    with disk_space.writing(target.parent, os.fstat(reader.fileno()).st_size, REMEDY):
+                        shutil.copyfileobj(reader, writer, 1 << 20)
+                        writer.flush()
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+        return target
+
+    @contextmanager
+    def new_file(self) -> Iterator[Path]:
+        """A place for a file that the block writes. Errors: LocalDiskFull."""
+        target = self._new_place()
+        try:
+            with disk_space.explained(target.parent, 0, REMEDY):
+                yield target
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+
+    def _new_place(self) -> Path:
+        if self._folder is None:
+            process = _process_folder()
+            self._folder = process.new_folder()
+            weakref.finalize(self, process.remove, self._folder)
+        return self._folder / str(next(self._numbers))
+
+
+class _ProcessFolder:
+    """What this process stages, in a locked folder."""
+
+    def __init__(self, base: Path) -> None:
+        self._pid = os.getpid()
+        self._numbers = itertools.count()
+        base.mkdir(parents=True, exist_ok=True, mode=0o700)
+        sweep(base)
+        self._path = _new_locked_folder(base)
+        atexit.register(self.remove, self._path)
+
+    def new_folder(self) -> Path:
+        """A folder for one draft."""
+        folder = self._path / str(next(self._numbers))
+        folder.mkdir(parents=True)
+        return folder
+
+    def remove(self, folder: Path) -> None:
+        """Removes the folder or a part of it; a forked child leaves what is its parent's."""
+        if os.getpid() == self._pid:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@functools.cache
+def sweep(base: Path) -> None:
+    """Removes what processes that ended without warning left in a folder; looks once a process."""
+    with suppress(ImportError, OSError):
+        import fcntl  # not on every system: without locks nothing is removed
+
+        for entry in os.scandir(base):
+            if not entry.name.startswith(PREFIX) or not entry.is_dir(follow_symlinks=False):
+                continue
+            if entry.stat(follow_symlinks=False).st_uid == os.getuid():
+                _remove_if_dead(Path(entry.path), fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def folder_in(cache_root: Path) -> Path:
+    """Where drafts are staged in the folder of a cache."""
+    return cache_root / "staging"
+
+
+def _process_folder() -> _ProcessFolder:
+    base = folder_in(_cache_root())
+    with disk_space.explained(base, 0, REMEDY):
+        try:
+            return _process_folder_in(base, os.getpid())
+        except OSError as error:
+            if error.errno in disk_space.FULL:
+                raise
+            tell(base.parent, error)
+        return _process_folder_in(Path(tempfile.gettempdir()), os.getpid())
+
+
+@functools.cache
+def _process_folder_in(base: Path, pid: int) -> _ProcessFolder:
+    # By process: a forked child stages in a folder of its own, which it may remove.
+    return _ProcessFolder(base)
+
+
+def _cache_root() -> Path:
+    """Of the active run's settings, else of the environment's."""
+    from modelyard.runs import session
+
+    run = session.active()
+    settings: Settings = run.settings if run is not None else from_environment()
+    return settings.cache_root
+
+
+def _new_locked_folder(base: Path) -> Path:
+    for _ in range(_ATTEMPTS):
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+        if _hold(folder):
+            return folder
+    raise OSError(f"no folder in {base} could be locked")
+
+
+def _hold(folder: Path) -> bool:
+    """Locks a folder until this process ends; False when another one removes it as a left one."""
+    try:
+        file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return False
+    try:
+        import fcntl  # not on every system
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return False
+    except (ImportError, OSError):
+        return True  # no locks here: then no other process can remove it either
+    return os.path.exists(folder / _LOCK)
+
+
+def _remove_if_dead(folder: Path, lock: Callable[[int, int], None], how: int) -> None:
+    try:
+        file = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        # Its process was killed before it had a lock, or makes it now: then it makes another folder.
+        with suppress(OSError):
+            folder.rmdir()
+        return
+    except OSError:  # a link, or not readable: it is none of ours
+        return
+    try:
+        with suppress(OSError):  # its process lives
+            lock(file, how)
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(file)

@@ -1,0 +1,325 @@
+"""Files that were downloaded before, by digest, shared by the processes of a user.
+
+How a file gets in, and why so. A download goes straight to its place, so a cold
+cache costs no second write. Then the cache takes a clone (reflink) of it where
+the filesystem can, else a hard link, else (another filesystem) a copy. A hard
+link shares its bytes with the user's file, and a user may write into that.
+Therefore the cache never trusts what it holds: a file on its way out is cloned
+or copied, and every chunk is checked against its digest; what does not match is
+dropped and fetched from the server. And it never hands out a hard link: the
+files of two folders are always independent.
+
+    content/<first two hex digits>/<file digest>    the files
+    manifests/, versions/                           see `kept_versions`
+    logged.sqlite                                   see `known_files`
+    staging/                                        see `staging`
+    roots/<digest of the folder's path>.json        what was put where, with size, time and inode
+    locks/<two hex digits>                          one download of a version at a time
+
+All of it is optional: what cannot be read, written or locked is told once and
+done without. Only files with names that the cache gives are ever removed.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from modelyard.cache.upload_index import KnownFiles
+from modelyard.cache.version_index import KeptVersions
+from modelyard.configuration.settings import Settings
+from modelyard.contract.chunking import Chunk, chunk_digest
+from modelyard.host import disk_space
+from modelyard.host.best_effort import best_effort, tell
+from modelyard.host.cloning import can_clone, clone
+from modelyard.rpc.manifest import FileEntry
+from modelyard.transfer.target_folder import write_at
+
+DEFAULT_BYTES = 20 << 30
+KEPT_SHARE = 0.9
+"""How full the cache is after it had to make room."""
+_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP}
+_FOLDER_NAME = re.compile(r"[0-9a-f]{2}")
+_FILE_NAME = re.compile(r"[0-9a-f]{64}(\.[0-9]+)?")
+"""A file's digest; while it is copied, with the process that copies it."""
+
+
+class Record:
+    """What was put into one folder: a file that has not changed since need not be read again."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._files: dict[str, list[int | str]] = {}
+        self._changed = False
+        if path is not None:
+            # A record that is missing or damaged only means that files are read again.
+            with suppress(OSError, ValueError):
+                found = json.loads(path.read_text())
+                self._files = found if isinstance(found, dict) else {}
+
+    def has(self, entry: FileEntry, found: os.stat_result) -> bool:
+        """Whether the file is the one that was put there with the entry's content."""
+        return self._files.get(entry.path) == _identity(entry, found)
+
+    def note(self, entry: FileEntry, found: os.stat_result) -> None:
+        """Remembers a file whose content was checked. Safe for threads."""
+        self._files[entry.path] = _identity(entry, found)
+        self._changed = True
+
+    def save(self) -> None:
+        """Writes the record if it has changed."""
+        if self._path is None or not self._changed:
+            return
+        data = json.dumps(self._files).encode()
+        with best_effort(self._path.parent.parent):
+            _write_whole(os.fspath(self._path), lambda file: _put(file, data))
+
+
+def _identity(entry: FileEntry, found: os.stat_result) -> list[int | str]:
+    # With the time of change, which nobody can set: `touch` and `rsync` set the other one.
+    content = hashlib.sha256(entry.identity).hexdigest() if entry.uri else entry.digest.hex()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, content]
+
+
+class Cache:
+    """A bounded store of files; the least recently used go first.
+
+    `folder` is by default `files` in the user's cache folder, `max_bytes`
+    20 GiB. A file larger than half of that is not kept. A folder that cannot be
+    used is told once, and done without.
+    """
+
+    def __init__(self, folder: Path | None = None, *, max_bytes: int = DEFAULT_BYTES) -> None:
+        self.folder = folder or Settings().cache_root
+        self.max_bytes = max_bytes
+        self._content = os.fspath(self.folder / "content")
+        self._added = False
+        self._clones = True
+        self._takes_more = True
+        with best_effort(self.folder):
+            for name in ("content", "roots", "locks"):
+                (self.folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def known_files(self) -> KnownFiles:
+        """Files that were logged before."""
+        return KnownFiles(self.folder / "logged.sqlite")
+
+    def versions(self) -> KeptVersions:
+        """Versions that were downloaded before."""
+        return KeptVersions(self.folder)
+
+    def record(self, root: Path) -> Record:
+        """What was put into a folder, as far as it is known."""
+        key = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
+        return Record(self.folder / "roots" / f"{key}.json")
+
+    @contextmanager
+    def lock(self, version_digest: str) -> Iterator[None]:
+        """Held by one process that downloads a version; others wait and then find it here."""
+        # 256 locks for all versions: the files stay few, and a wait for another version does no harm.
+        with self._locked(version_digest[:2]):
+            yield
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        # Without a lock two processes may do the same work twice, and each still ends with whole files.
+        file = -1
+        with best_effort(self.folder):
+            file = os.open(self.folder / "locks" / name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            if file >= 0:
+                os.close(file)
+
+    def holds(self, entry: FileEntry) -> bool:
+        """Whether a file with the entry's digest is here; `take` tells whether it is whole."""
+        return os.path.exists(self._path(entry))
+
+    def take(self, entry: FileEntry, target: int) -> bool:
+        """Writes a file's content into the empty file `target` (descriptor); False when it is not here.
+
+        Errors: OSError of the target.
+        """
+        source = self._open(entry)
+        if source < 0:
+            return False
+        try:
+            whole = copy_checked(entry, source, target, clones=self._clones)
+            if not whole:
+                os.ftruncate(target, 0)
+                self._drop(entry.digest.hex())
+        finally:
+            os.close(source)
+        return whole
+
+    def _open(self, entry: FileEntry) -> int:
+        """Descriptor of the entry's file; -1 when it is not here."""
+        source = -1
+        with best_effort(self.folder), suppress(FileNotFoundError):
+            source = os.open(self._path(entry), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        if source < 0:
+            return source
+        found = os.fstat(source)
+        if not stat.S_ISREG(found.st_mode):
+            os.close(source)
+            return -1
+        if found.st_nlink == 1:
+            # Marks the use. A file that a user has too is left alone, since a time set at the
+            # wrong moment could hide that it was written to; reading marks it well enough.
+            with suppress(OSError):
+                os.utime(source, ns=(time.time_ns(), found.st_mtime_ns))
+        return source
+
+    def clones_into(self, folder: int) -> bool:
+        """Whether a file of the cache takes no room of its own in an open folder."""
+        try:
+            same = os.stat(self._content).st_dev == os.fstat(folder).st_dev
+        except OSError:
+            return False
+        return same and can_clone(folder)
+
+    def add(self, entry: FileEntry, source: int, folder: int, name: str) -> None:
+        """Keeps a downloaded file: open as `source`, called `name` in the open `folder`."""
+        size = entry.size or 0
+        if size > self.max_bytes // 2 or not self._takes_more:
+            return
+        try:
+            path = self._path(entry)
+            cloned = self._clones and self._add_clone(source, path)
+            if not cloned and not self._add_link(folder, name, path) and not self.holds(entry):
+                disk_space.require(self.folder, size, "set MODELYARD_CACHE_DIR")
+                _write_whole(path, lambda file: _copy(source, file))
+            self._added = True
+        except OSError as error:
+            # The next file would fare no better: a thousand attempts would only take time.
+            self._takes_more = False
+            tell(self.folder, error)
+
+    def _add_clone(self, source: int, path: str) -> bool:
+        # Once refused, never tried again: with thousands of small files the attempt costs more than the rest.
+        self._clones = _write_whole(path, lambda file: clone(source, file))
+        return self._clones
+
+    def _add_link(self, folder: int, name: str, path: str) -> bool:
+        for _ in range(2):
+            try:
+                os.link(name, path, src_dir_fd=folder, follow_symlinks=False)
+                return True
+            except FileExistsError:  # another download of equal content was quicker
+                return True
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+            except OSError as error:
+                if error.errno in _NO_LINK:
+                    return False
+                raise
+        return False
+
+    def trim(self) -> None:
+        """Drops the least recently used files when there are more than `max_bytes`."""
+        if not self._added:
+            return
+        self._added = False
+        with self._locked("trim"), best_effort(self.folder):
+            files = self._by_use()
+            total = sum(size for _, size, _ in files)
+            if total <= self.max_bytes:
+                return
+            for _, size, name in files:
+                self._drop(name)
+                total -= size
+                if total <= self.max_bytes * KEPT_SHARE:
+                    return
+
+    def _by_use(self) -> list[tuple[int, int, str]]:
+        """Last use (ns), size and name of every file, the least recently used first."""
+        found = []
+        for folder in os.scandir(self._content):
+            if not _FOLDER_NAME.fullmatch(folder.name) or not folder.is_dir(follow_symlinks=False):
+                continue
+            for file in os.scandir(folder.path):
+                # Whatever else lies here, the cache did not put it here.
+                if not _FILE_NAME.fullmatch(file.name) or file.name[:2] != folder.name:
+                    continue
+                with suppress(FileNotFoundError):  # another process makes room too
+                    status = file.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode):
+                        # The change time is at least when it was put here.
+                        used = max(status.st_atime_ns, status.st_ctime_ns)
+                        found.append((used, status.st_size, file.name))
+        return sorted(found)
+
+    def _drop(self, name: str) -> None:
+        with best_effort(self.folder), suppress(FileNotFoundError):
+            os.unlink(f"{self._content}/{name[:2]}/{name}")
+
+    def _path(self, entry: FileEntry) -> str:
+        name = entry.digest.hex()
+        return f"{self._content}/{name[:2]}/{name}"
+
+
+def copy_checked(entry: FileEntry, source: int, target: int, *, clones: bool) -> bool:
+    """Clones or copies an open file into the empty `target`; False when its content is not the entry's.
+
+    Errors: OSError of the target.
+    """
+    if clones and clone(source, target):
+        good = (chunk_digest(data) == chunk.digest for chunk, data in _chunks(entry, target))
+        return os.fstat(target).st_size == entry.size and all(good)
+    offset = 0
+    for chunk, data in _chunks(entry, source):
+        if chunk_digest(data) != chunk.digest:
+            return False
+        write_at(target, data, offset)
+        offset += chunk.size
+    return True
+
+
+def _write_whole(path: str, write: Callable[[int], bool]) -> bool:
+    """Makes a file all at once, or not at all when `write` says False."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    part = f"{path}.{os.getpid()}"
+    try:
+        with open(part, "wb") as file:
+            done = write(file.fileno())
+        if done:
+            os.replace(part, path)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(part)
+    return done
+
+
+def _put(target: int, data: bytes) -> bool:
+    write_at(target, data, 0)
+    return True
+
+
+def _copy(source: int, target: int) -> bool:
+    offset = 0
+    while data := os.pread(source, 1 << 20, offset):
+        write_at(target, data, offset)
+        offset += len(data)
+    return True
+
+
+def _chunks(entry: FileEntry, file: int) -> Iterator[tuple[Chunk, bytes]]:
+    """Each chunk of the entry and what an open file has in its place; no bytes where it cannot be read."""
+    offset = 0
+    for chunk in entry.chunks:
+        data = b""
+        with suppress(OSError):
+            data = os.pread(file, chunk.size, offset)
+        yield chunk, data
+        offset += chunk.size

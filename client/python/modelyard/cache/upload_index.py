@@ -1,0 +1,240 @@
+"""Files that were logged before: one whose status has not changed since then is not read again.
+
+    file       path → size, times, inode and device when it was read, and its chunks
+    listing    paths and all of these, of all files of a version together → the version's digest
+
+What is remembered says which content a file has, and so spares the reading.
+Bytes that have to be sent are always read and hashed anew. It is a cache: when
+it is damaged, locked for long, not writable or gone, files are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelyard.contract.chunking import Chunk
+from modelyard.host.best_effort import best_effort, tell
+from modelyard.rpc.validation import DIGEST_BYTES
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from modelyard.rpc.manifest import FileEntry
+    from modelyard.transfer.file_reader import Source
+
+MAX_BYTES = 64 << 20
+"""Size at which the least recently used half is dropped: 1 TB of large files, or 300,000 small ones."""
+COARSE_NS = 2_000_000_000
+FINE_NS = 50_000_000
+_BATCH = 500
+_LOCK_SECONDS = 2.0
+_DAY = 86_400
+_CHUNK = struct.Struct(">32sI")
+_COLUMNS = "path, status, chunks, seal, used"
+_TABLES = (
+    """
+    CREATE TABLE IF NOT EXISTS file (
+        path BLOB PRIMARY KEY,
+        status BLOB NOT NULL,
+        chunks BLOB NOT NULL,
+        seal BLOB NOT NULL,
+        used INTEGER NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS listing (
+        listing BLOB PRIMARY KEY,
+        digest BLOB NOT NULL,
+        seal BLOB NOT NULL,
+        used INTEGER NOT NULL
+    )
+    """,
+)
+
+
+class KnownFiles:
+    """A file of the cache folder. Safe for several processes; nothing is opened before it is needed."""
+
+    def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._wrong: set[bytes] = set()
+        """Files to be read whatever is remembered of them: it may not be possible to forget it."""
+        self._works = True
+        """Cleared by the first wait for a lock that was in vain, so that they do not add up."""
+
+    def recall(self, sources: Sequence[Source]) -> None:
+        """Fills in the chunks of those sources that are as they were when they were logged."""
+        with self._optional():
+            if os.path.exists(self._path):
+                with closing(self._open()) as database:
+                    self._recall(database, _by_key(sources))
+
+    def remember(self, sources: Sequence[Source]) -> None:
+        """Keeps the chunks of sources that were read, except where a later write might not show."""
+        rows = [_row(source) for source in sources if source.size and is_settled(source)]
+        if rows:
+            self._insert("file", rows)
+
+    def digest(self, sources: Sequence[Source], references: Sequence[FileEntry]) -> bytes | None:
+        """The digest of a version of these files, if all are as they were when it was logged."""
+        if not sources or self._wrong:
+            return None
+        listing = _listing(sources, references)
+        with self._optional():
+            if os.path.exists(self._path):
+                with closing(self._open()) as database:
+                    query = "SELECT digest, seal FROM listing WHERE listing = ?"
+                    for digest, seal in database.execute(query, (listing,)):
+                        if len(digest) == DIGEST_BYTES and seal == _seal(listing, digest, b""):
+                            return bytes(digest)
+        return None
+
+    def remember_digest(
+        self, sources: Sequence[Source], references: Sequence[FileEntry], digest: bytes
+    ) -> None:
+        """Keeps the digest of a version of these files, under the same condition as `remember`."""
+        if sources and all(map(is_settled, sources)):
+            listing = _listing(sources, references)
+            self._insert("listing", [(listing, digest, _seal(listing, digest, b""), _today())])
+
+    def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
+        marks = ", ".join("?" * len(rows[0]))
+        with self._optional():
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with closing(self._open()) as database, database:
+                for create in _TABLES:
+                    database.execute(create)
+                database.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
+                self._trim(database)
+
+    def forget(self, sources: Sequence[Source]) -> None:
+        """Drops what is remembered of sources: it was found wrong."""
+        self._wrong.update(map(_key, sources))
+        with self._optional(), closing(self._open()) as database, database:
+            database.execute("DELETE FROM listing")
+            database.executemany("DELETE FROM file WHERE path = ?", [(_key(source),) for source in sources])
+
+    @contextmanager
+    def _optional(self) -> Iterator[None]:
+        """Ends the block at an error of the database or its file."""
+        import sqlite3
+
+        with best_effort(self._path.parent):
+            try:
+                yield
+            except sqlite3.OperationalError as error:
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+                    self._works = False
+                elif code not in {0, sqlite3.SQLITE_ERROR}:  # a table that is missing is made soon
+                    tell(self._path.parent, error)
+            except sqlite3.DatabaseError:
+                self._path.unlink(missing_ok=True)
+
+    def _open(self) -> sqlite3.Connection:
+        import sqlite3
+
+        if not self._works:
+            raise sqlite3.OperationalError("it was locked for too long before")
+        database = sqlite3.connect(self._path, timeout=_LOCK_SECONDS)
+        # Nothing is lost with it: rows that a power cut leaves half-written fail their seal.
+        database.execute("PRAGMA synchronous = OFF")
+        return database
+
+    def _recall(self, database: sqlite3.Connection, sources: dict[bytes, list[Source]]) -> None:
+        today = _today()
+        stale: list[tuple[int, bytes]] = []
+        for batch in _batches(list(sources)):
+            marks = ",".join("?" * len(batch))
+            rows = database.execute(f"SELECT {_COLUMNS} FROM file WHERE path IN ({marks})", batch)
+            for path, status, chunks, seal, used in rows:
+                if seal != _seal(path, status, chunks) or path in self._wrong or len(chunks) % _CHUNK.size:
+                    continue
+                found = list(map(Chunk._make, _CHUNK.iter_unpack(chunks)))
+                total = sum(chunk.size for chunk in found)
+                for source in sources[path]:
+                    if status == source.identity and source.size == total:
+                        source.recall(list(found))
+                if used != today:
+                    stale.append((today, path))
+        if stale:
+            with database:
+                database.executemany("UPDATE file SET used = ? WHERE path = ?", stale)
+
+    def _trim(self, database: sqlite3.Connection) -> None:
+        def number(pragma: str) -> int:
+            return int(database.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+        if (number("page_count") - number("freelist_count")) * number("page_size") > self._max_bytes:
+            for table in ("file", "listing"):
+                database.execute(
+                    f"DELETE FROM {table} WHERE rowid IN (SELECT rowid FROM {table} "
+                    f"ORDER BY used, rowid LIMIT (SELECT count(*) / 2 + 1 FROM {table}))"
+                )
+
+
+def is_settled(source: Source) -> bool:
+    """Whether a write after the reading began must show in the file's times.
+
+    Times advance in steps: a write in the same step as the one before it leaves
+    them as they are. A file that had just been written is therefore not
+    trusted: for 2 s, or for 50 ms where its times are finer than a millisecond.
+    """
+    latest = max(source.modified_ns, source.changed_ns)
+    step = FINE_NS if source.changed_ns % 1_000_000 else COARSE_NS
+    return source.noted_ns - latest > step
+
+
+def _listing(sources: Sequence[Source], references: Sequence[FileEntry]) -> bytes:
+    """Names all files with their places and status, and the references."""
+    state = hashlib.sha256()
+    for source in sources:
+        path = source.file.path.encode()
+        # Paths hold no NUL, and the status has a fixed length: no two listings look the same.
+        state.update(path + b"\0" + _key(source) + b"\0" + source.identity)
+    for entry in references:
+        state.update(f"\0{entry.path}\0{entry.uri}\0{entry.tag}\0{entry.size}\0".encode())
+    return state.digest()
+
+
+def _row(source: Source) -> tuple[bytes, bytes, bytes, bytes, int]:
+    path = _key(source)
+    chunks = b"".join(_CHUNK.pack(*chunk) for chunk in source.chunks)
+    return path, source.identity, chunks, _seal(path, source.identity, chunks), _today()
+
+
+def _by_key(sources: Sequence[Source]) -> dict[bytes, list[Source]]:
+    found: dict[bytes, list[Source]] = {}
+    for source in sources:
+        if source.size:
+            found.setdefault(_key(source), []).append(source)
+    return found
+
+
+def _key(source: Source) -> bytes:
+    path = os.fsencode(source.file.source)
+    return path if path.startswith(b"/") else os.path.abspath(path)
+
+
+def _seal(path: bytes, status: bytes, chunks: bytes) -> bytes:
+    state = hashlib.blake2b(path, digest_size=8)
+    state.update(status)
+    state.update(chunks)
+    return state.digest()
+
+
+def _today() -> int:
+    return int(time.time()) // _DAY
+
+
+def _batches(paths: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    for start in range(0, len(paths), _BATCH):
+        yield paths[start : start + _BATCH]

@@ -1,0 +1,125 @@
+"""What is kept of downloaded versions: their manifests, and what `name:vN` stood for.
+
+    manifests/<version digest>             never changes, so it is asked for once
+    versions/<digest of server and ref>    what `use_model` needs when the server is away
+
+Each file begins with a SHA-256 of the rest; one that does not match counts as missing.
+So does a manifest that does not make the digest it is kept by, whoever wrote it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from modelyard.contract import errors
+from modelyard.host.best_effort import best_effort
+from modelyard.rpc import records, validation
+from modelyard.rpc.manifest import FileEntry, entries_from_bytes, entries_to_bytes
+
+MAX_BYTES, MAX_FILES = 256 << 20, 1_000
+"""What is kept of each of the two kinds: the least recently used go first."""
+_NAME = re.compile(r"([0-9a-f]{64}|[0-9a-f]{32})(\.[0-9]+)?")
+_TIMES = ("create_time", "update_time", "expire_time")
+_TUPLES = ("aliases", "tags", "linked_to")
+
+
+class KeptVersions:
+    """Two folders of the cache. Anything that cannot be read or written is done without."""
+
+    def __init__(self, folder: Path) -> None:
+        self._manifests = folder / "manifests"
+        self._versions = folder / "versions"
+
+    def manifest(self, digest: str) -> list[FileEntry] | None:
+        """All entries of the version with this digest; None when they are not kept. Errors: ReplyInvalid."""
+        validation.check_digest(digest, "the digest of a version")
+        data = _read(self._manifests / digest)
+        if data is None:
+            return None
+        try:
+            entries = entries_from_bytes(data)
+            validation.check_manifest(entries, digest)
+        except errors.ReplyInvalid:
+            return None
+        return entries
+
+    def keep_manifest(self, digest: str, entries: Sequence[FileEntry]) -> None:
+        """Keeps all entries of a version, which were checked against its digest. Errors: ReplyInvalid."""
+        validation.check_digest(digest, "the digest of a version")
+        _write(self._manifests / digest, entries_to_bytes(entries))
+
+    def version(self, server: str, ref: str) -> records.Version | None:
+        """What `entity/project/name:vN` is on a server, as it was when it was kept; None when it was not."""
+        data = _read(self._versions / _key(server, ref))
+        try:
+            return None if data is None else _from_json(json.loads(data))
+        except (errors.ReplyInvalid, ValueError, TypeError, KeyError, AttributeError):
+            return None  # another release wrote it
+
+    def keep_version(self, server: str, ref: str, version: records.Version) -> None:
+        """Keeps what a ref that names a version number stands for; a link's number is for ever too."""
+        data = json.dumps(dataclasses.asdict(version), default=datetime.datetime.isoformat)
+        _write(self._versions / _key(server, ref), data.encode())
+
+
+def _key(server: str, ref: str) -> str:
+    return hashlib.sha256(f"{server}\n{ref}".encode()).hexdigest()[:32]
+
+
+def _from_json(fields: dict[str, Any]) -> records.Version:
+    for name in _TIMES:
+        fields[name] = fields[name] and datetime.datetime.fromisoformat(fields[name])
+    for name in _TUPLES:
+        fields[name] = tuple(fields[name])
+    return validation.check_version(records.Version(**fields))
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    with suppress(OSError):
+        os.utime(path)  # marks the use
+    return data[32:] if hashlib.sha256(data[32:]).digest() == data[:32] else None
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    with best_effort(path.parent.parent):
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            part.write_bytes(hashlib.sha256(data).digest() + data)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        _trim(path.parent)
+
+
+def _trim(folder: Path) -> None:
+    files = sorted(_own_files(folder))
+    total = sum(size for _, size, _ in files)
+    for number, (_, size, path) in enumerate(files):
+        if total <= MAX_BYTES and len(files) - number <= MAX_FILES:
+            return
+        with suppress(FileNotFoundError):  # another process makes room too
+            os.unlink(path)
+        total -= size
+
+
+def _own_files(folder: Path) -> Iterator[tuple[int, int, str]]:
+    """Last use (ns), size and path of each file. Whatever else lies here was not put here by the cache."""
+    for entry in os.scandir(folder):
+        if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            with suppress(FileNotFoundError):
+                status = entry.stat(follow_symlinks=False)
+                yield status.st_mtime_ns, status.st_size, entry.path

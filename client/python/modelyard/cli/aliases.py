@@ -1,0 +1,157 @@
+"""`modelyard alias …` and `modelyard tag`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from modelyard.cli.output import as_json, print_json, print_table
+from modelyard.contract import errors, refs
+from modelyard.host.printing import echo
+
+if TYPE_CHECKING:
+    pass
+
+NOWHERE = "none"
+
+
+@click.group()
+def alias() -> None:
+    """List, set, move and remove aliases of versions and links."""
+
+
+@alias.command("ls")
+@click.argument("name", metavar="NAME")
+@as_json
+def list_aliases(name: str, json: bool) -> None:
+    """List the aliases of an artifact or registered model, with the version that each stands on."""
+    from modelyard.cli.names import open_collection
+    from modelyard.cli.tables import source_of
+    from modelyard.configuration.settings import current
+    from modelyard.registry.collection import as_collection
+    from modelyard.rpc.connection import connect
+
+    if refs.parse(name).alias:
+        raise click.UsageError(f"{name!r} names a version; `modelyard show` lists its aliases")
+    settings = current()
+    connection = connect(settings)
+    found = as_collection(connection, settings, open_collection(connection, settings, name))
+    standing = {each: version for version in found.versions(per_page=1_000) for each in version.aliases}
+    if json:
+        positions = {each: str(version.version) for each, version in sorted(standing.items())}
+        print_json({"ref": found.qualified_name, "aliases": positions})
+        return
+    if not standing:
+        echo(f"{found.qualified_name} has no aliases", err=True)
+        return
+    source = found._record.registered
+    rows = [
+        [each, str(version.version), *([source_of(version)] if source else [])]
+        for each, version in sorted(standing.items())
+    ]
+    print_table(["ALIAS", "VERSION", *(["SOURCE VERSION"] if source else [])], rows)
+
+
+@alias.command("set")
+@click.argument("ref", metavar="NAME:VERSION")
+@click.argument("aliases", nargs=-1, required=True, metavar="ALIAS...")
+@click.option("--from", "before", metavar="vN|none", help="Only if it stands there now, else exit code 1.")
+@as_json
+def set_aliases(ref: str, aliases: tuple[str, ...], before: str | None, json: bool) -> None:
+    """Set each ALIAS on a version or link, moving it from wherever it stands, all in one step."""
+    from modelyard.artifacts import edits
+    from modelyard.cli.names import open_version
+    from modelyard.configuration.settings import current
+    from modelyard.rpc import version_calls
+    from modelyard.rpc.connection import connect
+
+    for each in aliases:
+        if refs.version_number(each) is not None:
+            raise ValueError(
+                f"{each!r} looks like a version number: put it behind the name, NAME:{each} ALIAS"
+            )
+    settings = current()
+    connection = connect(settings)
+    version, link = open_version(connection, settings, ref)
+    holder = link or version
+    moves = {refs.check_alias(each): f"v{holder.number}" for each in aliases}
+    expected = None if before is None else dict.fromkeys(moves, "" if before == NOWHERE else before)
+    standing = version_calls.move_aliases(connection, edits.collection_ref(holder), moves, expected=expected)
+    _say(f"{', '.join(moves)} → {holder.ref}", standing, json)
+
+
+@alias.command("rm")
+@click.argument("ref", metavar="NAME[:VERSION]")
+@click.argument("aliases", nargs=-1, required=True, metavar="ALIAS...")
+@as_json
+def remove_aliases(ref: str, aliases: tuple[str, ...], json: bool) -> None:
+    """Remove each ALIAS of an artifact or registered model; with :VERSION only if it stands there."""
+    from modelyard.artifacts import edits
+    from modelyard.cli.names import open_collection, open_version
+    from modelyard.configuration.settings import current
+    from modelyard.registry.collection import as_collection
+    from modelyard.rpc import version_calls
+    from modelyard.rpc.connection import connect
+
+    settings = current()
+    connection = connect(settings)
+    moves = dict.fromkeys(aliases, "")
+    expected = None
+    if refs.parse(ref).alias:
+        version, link = open_version(connection, settings, ref)
+        holder = link or version
+        collection = edits.collection_ref(holder)
+        expected = dict.fromkeys(moves, f"v{holder.number}")
+    else:
+        found = as_collection(connection, settings, open_collection(connection, settings, ref))
+        collection = found.qualified_name
+        if absent := [name for name in aliases if name not in found.aliases]:
+            names = ", ".join(absent)
+            raise errors.NotFound(f"{collection} has no alias {names}; `modelyard alias ls` lists them")
+    standing = version_calls.move_aliases(connection, collection, moves, expected=expected)
+    _say(f"Removed {', '.join(moves)} from {collection}", standing, json)
+
+
+@click.command()
+@click.argument("ref")
+@click.argument("tags", nargs=-1, metavar="[TAG]...")
+@click.option("--rm", "removed", multiple=True, metavar="TAG", help="Tag to remove; may be repeated.")
+@as_json
+def tag(ref: str, tags: tuple[str, ...], removed: tuple[str, ...], json: bool) -> None:
+    """Add tags to a version (name:vN, name:alias), an artifact or a registered model (name); print all.
+
+    The tags of a link are those of its source.
+    """
+    from modelyard.artifacts.artifact import Artifact
+    from modelyard.cli.names import open_collection, open_version
+    from modelyard.configuration.settings import current
+    from modelyard.registry.collection import ArtifactCollection, as_collection
+    from modelyard.rpc.connection import connect
+
+    settings = current()
+    connection = connect(settings)
+    thing: Artifact | ArtifactCollection
+    if refs.parse(ref).alias:
+        version, link = open_version(connection, settings, ref)
+        thing = Artifact._of(connection, settings, version, link)
+    else:
+        thing = as_collection(connection, settings, open_collection(connection, settings, ref))
+    for each in removed:
+        if each not in thing.tags:
+            raise errors.Error(f"{thing.qualified_name} has no tag {each!r}")
+        thing.tags.remove(each)
+    thing.tags.extend(tags)
+    if tags or removed:
+        thing.save()
+    if json:
+        print_json({"ref": thing.qualified_name, "tags": list(thing.tags)})
+    else:
+        echo("\n".join(thing.tags) if thing.tags else f"{thing.qualified_name} has no tags")
+
+
+def _say(text: str, standing: dict[str, str], json: bool) -> None:
+    if json:
+        print_json({"aliases": standing})
+    else:
+        echo(text)

@@ -1,0 +1,78 @@
+"""The group of all commands."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Any
+
+import click
+
+from modelyard.cli import account, aliases, artifacts, lineage, log_use_link, ls_show, models, search, watch
+from modelyard.version import __version__
+
+_SERVER_MISSING = 'the server is not installed. Install it: pip install "modelyard[server]"'
+
+
+class _Commands(click.Group):
+    """The SDK's commands, and `server` from the package that brings it."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return _server() if cmd_name == "server" else super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "server"])
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+    epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 3 not found, 141 nobody reads the output.",
+)
+@click.version_option(__version__, prog_name="modelyard")
+def modelyard() -> None:
+    """Keeps machine-learning models: log them, use them, link the ones worth using.
+
+    A REF is [[entity/]project/]name[:alias|:vN]; without an alias it means :latest.
+    """
+
+
+for _command in (
+    log_use_link.log,
+    log_use_link.use,
+    log_use_link.link,
+    ls_show.ls,
+    ls_show.show,
+    artifacts.artifact,
+    models.model,
+    aliases.alias,
+    aliases.tag,
+    lineage.lineage,
+    watch.watch,
+    search.search,
+    account.login,
+    account.completion,
+):
+    modelyard.add_command(_command)
+
+
+def _server() -> click.Command:
+    for entry in importlib.metadata.entry_points(group="modelyard.server", name="cli"):
+        try:
+            loaded: Any = entry.load()
+        except ModuleNotFoundError as error:
+            return _missing(f"{_SERVER_MISSING} ({error})")
+        if isinstance(loaded, click.Command):
+            return loaded
+    return _missing(_SERVER_MISSING)
+
+
+def _missing(text: str) -> click.Command:
+    @click.command(
+        "server",
+        help='Runs the server: needs the extra "modelyard[server]".',
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+    def server() -> None:
+        raise click.ClickException(text)
+
+    return server

@@ -1,0 +1,148 @@
+"""`modelyard log`, `use` and `link`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from modelyard.cli.output import as_json, print_json
+from modelyard.configuration.settings import Settings, current
+from modelyard.contract import refs
+from modelyard.host.printing import echo
+from modelyard.host.terminal import human_bytes, plural
+from modelyard.transfer.progress import SILENT, Progress
+
+
+class _PathOrUri(click.Path):
+    """An existing path, or a URI as it is."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        return str(value) if "://" in str(value) else super().convert(value, param, ctx)
+
+
+@click.command()
+@click.argument("path", type=_PathOrUri(exists=True))
+@click.option("--project", help="Project, or entity/project. Default: MODELYARD_PROJECT, else uncategorized.")
+@click.option("--name", help="Name of the artifact. Default: the basename of PATH.")
+@click.option("--alias", "aliases", multiple=True, help="Alias to set besides latest; may be repeated.")
+@click.option("--type", "kind", help="Type of the artifact. Default: the type the name has, else model.")
+@click.option("--description", default="", help="Free text.")
+@as_json
+def log(
+    path: str,
+    project: str | None,
+    name: str | None,
+    aliases: tuple[str, ...],
+    kind: str | None,
+    description: str,
+    json: bool,
+) -> None:
+    """Log the file or folder at PATH as a version. No run is made.
+
+    PATH may be a URI, such as s3://bucket/prefix: then it is recorded where the bytes are.
+    Content that the newest version has already makes no new one.
+    """
+    from modelyard.artifacts import cached_use, draft, edits
+    from modelyard.rpc import records
+    from modelyard.rpc.connection import connect
+    from modelyard.transfer import transfer
+
+    settings = current()
+    entity, where = _project(project, settings)
+    files, references = draft.content_at(path)
+    name = refs.check_artifact_name(name or Path(path).absolute().name)
+    version = transfer.VersionDraft(
+        entity=entity,
+        project=where,
+        name=name,
+        type=kind or "",
+        description=description,
+        aliases=edits.alias_list(aliases),
+    )
+    message, created = transfer.upload(
+        connect(settings),
+        version,
+        files,
+        references=references,
+        progress=_bar(json),
+        cache=cached_use.cache_of(settings),
+    )
+    found = records.version(message)
+    if json:
+        print_json({**records.as_json(found), "created": created})
+        return
+    size = f"{plural(found.file_count, 'file')}, {human_bytes(found.size)}"
+    named = f"; aliases: {', '.join(found.aliases)}" if found.aliases else ""
+    echo(f"{'Logged' if created else 'Unchanged:'} {found.ref} ({size}){named}")
+    echo(f"Use it: modelyard use {found.ref}", err=True)
+
+
+@click.command()
+@click.argument("ref")
+@click.option("--root", type=click.Path(file_okay=False), help="Folder. Default: ./artifacts/<name:vN>.")
+@as_json
+def use(ref: str, root: str | None, json: bool) -> None:
+    """Download the version that REF means, and print where it is."""
+    from modelyard.artifacts import cached_use
+    from modelyard.cli.names import open_version
+    from modelyard.rpc import records
+    from modelyard.rpc.connection import connect
+    from modelyard.transfer import transfer
+
+    settings = current()
+    connection = connect(settings)
+    version, link = open_version(connection, settings, ref)
+    place = Path(root).absolute() if root else settings.artifact_root / f"{version.name}:v{version.number}"
+    transfer.download(connection, version, place, cache=cached_use.cache_of(settings), progress=_bar(json))
+    cached_use.keep(settings, version, link)
+    if json:
+        through = {"link": link.ref} if link else {}
+        print_json({"path": str(place), **through, "version": records.as_json(version)})
+    else:
+        echo(str(place))
+
+
+@click.command()
+@click.argument("ref")
+@click.argument("model")
+@click.option("--alias", "aliases", multiple=True, help="Alias to set on the link; may be repeated.")
+@as_json
+def link(ref: str, model: str, aliases: tuple[str, ...], json: bool) -> None:
+    """Link the version REF into the registered MODEL, which is made when needed.
+
+    MODEL is name, project/name or entity/project/name; a bare name means model-registry.
+    """
+    from modelyard.artifacts import edits
+    from modelyard.cli.names import open_version
+    from modelyard.rpc import records, version_calls
+    from modelyard.rpc.connection import connect
+
+    settings = current()
+    connection = connect(settings)
+    version, _ = open_version(connection, settings, ref)
+    target = edits.target_ref(model, settings.entity or version.entity)
+    made = version_calls.link(connection, version.id, target, edits.alias_list(aliases))
+    if json:
+        print_json(records.as_json(made))
+    else:
+        echo(f"Linked {version.ref} as {made.ref} ({', '.join(made.aliases)})")
+
+
+def _project(text: str | None, settings: Settings) -> tuple[str, str]:
+    """Entity and project; empty where the server's default is meant."""
+    entity, _, project = (text or settings.project or "").rpartition("/")
+    if entity:
+        refs.check_owner(entity, "entity")
+    if project:
+        refs.check_owner(project, "project")
+    return entity or settings.entity or "", project
+
+
+def _bar(json: bool) -> Progress | None:
+    """None lets the transfer show a bar on a terminal."""
+    return SILENT if json else None

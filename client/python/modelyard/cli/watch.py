@@ -1,0 +1,99 @@
+"""`modelyard watch`."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from modelyard.cli.output import coloured, print_json_text
+from modelyard.host.printing import echo
+
+if TYPE_CHECKING:
+    from modelyard.registry.events import Event, Events
+
+_COLOURS = {"added": "green", "created": "green", "linked": "green", "removed": "red", "deleted": "red"}
+
+
+@click.command()
+@click.argument("project", metavar="[ENTITY/]PROJECT")
+@click.option("--after", type=click.IntRange(0), help="Events with a larger number. Default: new ones.")
+@click.option("--follow/--no-follow", default=True, help="Wait for more, or end with the last there is.")
+@click.option("--filter", "condition", default="", help="Only what a filter lets through.")
+@click.option("--json", "json", is_flag=True, help="Print a line of JSON for each event.")
+def watch(project: str, after: int | None, follow: bool, condition: str, json: bool) -> None:
+    """Print what changes in a PROJECT, each event once and in order, until Ctrl-C.
+
+    It comes back by itself after a server that was away. Each line starts with
+    the event's number: --after NUMBER goes on behind it. What it watches is
+    said on stderr, events alone go to stdout.
+    """
+    from modelyard.api import Api
+    from modelyard.registry.events import FROM_NOW, as_json
+    from modelyard.runs.tracking import describe_server
+
+    start = (FROM_NOW if follow else 0) if after is None else after
+    events = Api().events(project, after=start, follow=follow, filter=condition)
+    events.on_start = lambda sequence: echo(
+        f"Watching {project} on {describe_server(events._connection)} from event {sequence + 1} on; "
+        "Ctrl-C ends it",
+        err=True,
+    )
+    with _until_interrupted(events) as interrupted:
+        for event in events:
+            if json:
+                print_json_text(as_json(event))
+            else:
+                echo(_line(event))
+    if interrupted.is_set():
+        echo(f"Go on with: modelyard watch {project} --after {max(0, events.last_sequence)}", err=True)
+
+
+@contextlib.contextmanager
+def _until_interrupted(events: Events) -> Iterator[threading.Event]:
+    """Ctrl-C ends the iteration and sets the event.
+
+    As an exception it could strike while gRPC holds its lock, and the call
+    could then never be ended: so another thread ends it.
+    """
+    interrupted = threading.Event()
+
+    def on_interrupt(_number: int, _frame: object) -> None:
+        interrupted.set()
+        threading.Thread(target=events.close, daemon=True).start()
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+        events.close()
+
+
+def _line(event: Event) -> str:
+    kind = event.type.replace("_", " ")
+    colour = _COLOURS.get(event.type.rpartition("_")[2])
+    time = event.time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return (
+        f"{event.sequence:>6}  {time}  {coloured(f'{kind:<18}', colour)}  {_what(event)}  ({event.principal})"
+    )
+
+
+def _what(event: Event) -> str:
+    """The event in a few words: what it is about, and what changed."""
+    name = f"{event.collection}:{event.version}" if event.version else event.collection
+    if event.type == "alias_added":
+        return f"{event.alias} → {name}" + (
+            f" from {event.previous_version}" if event.previous_version else ""
+        )
+    if event.type == "alias_removed":
+        return f"{event.alias} off {name}"
+    if event.type == "run_state":
+        return f"run {event.run_id} {event.run_state}"
+    if event.type in {"linked", "unlinked"}:
+        return f"{name} and {event.linked}"
+    return f"{event.tag} on {name}" if event.tag else name

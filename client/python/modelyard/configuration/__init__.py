@@ -1,0 +1,1 @@
+"""What the SDK is told: settings, keys, certificates and addresses."""

@@ -1,0 +1,77 @@
+"""The certificates that the SDK trusts and shows, as files that settings name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard.contract import errors
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Paths of PEM files; empty where not set.
+
+    Without `ca` those of SSL_CERT_FILE are trusted, else the public ones that gRPC
+    brings (or GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names). `cert` and `key` are the
+    client's own, for servers and balancers that ask for one; `key` may be in the
+    file of `cert`.
+    """
+
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+    def credentials(self) -> Any:
+        """gRPC's channel credentials. ConfigError for files that cannot be used."""
+        import grpc
+
+        if self.key and not self.cert:
+            raise errors.ConfigError("MODELYARD_CLIENT_KEY goes with MODELYARD_CLIENT_CERT: set both")
+        trusted = self._trusted()
+        if not self.cert:
+            return grpc.ssl_channel_credentials(trusted)
+        certificate = _read("MODELYARD_CLIENT_CERT", self.cert)
+        key = _read("MODELYARD_CLIENT_KEY", self.key or self.cert)
+        _check("MODELYARD_CLIENT_CERT and MODELYARD_CLIENT_KEY", self.load_own)
+        return grpc.ssl_channel_credentials(trusted, key, certificate)
+
+    def load_own(self, context: Any) -> None:
+        """Has an `ssl.SSLContext` show the client's certificate, if there is one. SSLError."""
+        if self.cert:
+            # A password cannot be asked for: gRPC takes keys without one.
+            context.load_cert_chain(self.cert, self.key or None, password="")
+
+    def _trusted(self) -> bytes | None:
+        name, path = "MODELYARD_CA_CERTS", self.ca
+        if not path and not os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"):
+            name, path = "SSL_CERT_FILE", os.environ.get("SSL_CERT_FILE", "")
+        if not path:
+            return None
+        content = _read(name, path)
+        _check(name, lambda context: context.load_verify_locations(cadata=content.decode("ascii", "ignore")))
+        return content
+
+
+PUBLIC = Certificates()
+"""No file: public authorities are trusted, and nothing is shown."""
+
+
+def _read(name: str, path: str) -> bytes:
+    try:
+        return Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise errors.ConfigError(f"{name}: {path} cannot be read: {error.strerror or error}") from error
+
+
+def _check(name: str, load: Any) -> None:
+    import ssl  # where certificates are set, and nowhere else
+
+    try:
+        load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    except (ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", "") or str(error)
+        hint = "they do not belong together" if "MISMATCH" in reason else f"no usable PEM file ({reason})"
+        raise errors.ConfigError(f"{name}: {hint}") from error

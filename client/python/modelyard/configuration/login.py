@@ -1,0 +1,60 @@
+"""`login`: keeps the address of a server and the key for it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from modelyard.arguments import checked
+from modelyard.configuration import addresses, api_keys, credentials
+from modelyard.configuration.settings import Settings, current, from_environment
+from modelyard.contract import errors
+from modelyard.host import terminal
+
+
+@checked
+def login(
+    key: str | None = None,
+    host: str | None = None,
+    relogin: bool | None = None,
+    force: bool | None = None,
+    timeout: int | None = None,
+    **accepted: Any,
+) -> bool:
+    """Keeps an address and a key for later runs, in a file only this user can read.
+
+    Without `key` it is that of MODELYARD_API_KEY, else the one kept for the same
+    address. They are tried first: AuthenticationError for a key that the server
+    does not take, CommError when it does not answer. Without arguments and without
+    a server configured there is nothing to do: the embedded one needs no key. With
+    `MODELYARD_MODE=disabled` nothing is sent or kept.
+    """
+    if from_environment().mode == "disabled":
+        return True
+    kept = credentials.load()
+    if key is None and host is None:
+        if current().url is None:
+            terminal.termlog("no server is configured: the embedded one on this machine needs no login")
+        return True
+    address = (host or current().url or "").strip()
+    if not address:
+        raise errors.UsageError("a key belongs to a server: pass host= too, or set MODELYARD_URL")
+    addresses.parse(address)
+    if key is None:
+        # A key that was kept is for the address it was kept with, and goes to no other.
+        key = from_environment().api_key or (kept.key if kept.host == address else "")
+    secret = api_keys.checked(key)
+    check(address, secret)
+    path = credentials.save(credentials.Credentials(address, secret))
+    terminal.termlog(f"logged in to {address}; kept in {path}")
+    return True
+
+
+def check(address: str, key: str) -> None:
+    """Asks the server once whether it takes the key. Errors: AuthenticationError, CommError."""
+    from modelyard.rpc.connection import connect
+    from modelyard.v1 import registered_model_pb2 as pb
+
+    connection = connect(Settings(url=address, api_key=key))
+    with contextlib.suppress(errors.NotFound):  # a new server knows no entity yet: the key was taken
+        connection.registry.ListRegisteredModels(pb.ListRegisteredModelsRequest(page_size=1))

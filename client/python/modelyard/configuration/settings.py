@@ -1,0 +1,203 @@
+"""Where settings come from: arguments first, then the environment, then `login`."""
+
+from __future__ import annotations
+
+import numbers
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from modelyard.configuration import api_keys, credentials
+
+FIELDS: Mapping[str, str] = {
+    "url": "URL",
+    "api_key": "API_KEY",
+    "entity": "ENTITY",
+    "project": "PROJECT",
+    "run_id": "RUN_ID",
+    "run_group": "RUN_GROUP",
+    "job_type": "JOB_TYPE",
+    "run_name": "NAME",
+    "run_notes": "NOTES",
+    "run_tags": "TAGS",
+    "mode": "MODE",
+    "resume": "RESUME",
+    "dir": "DIR",
+    "cache_dir": "CACHE_DIR",
+    "artifact_dir": "ARTIFACT_DIR",
+    "data_dir": "DATA_DIR",
+    "silent": "SILENT",
+    "ca_certs": "CA_CERTS",
+    "client_cert": "CLIENT_CERT",
+    "client_key": "CLIENT_KEY",
+}
+"""Every setting and the end of its variable: `project` is MODELYARD_PROJECT."""
+
+_SAME = {"base_url": "url", "root_dir": "dir", "wandb_dir": "dir"}
+_NEVER_BORROWED = {"url", "api_key", "ca_certs", "client_cert", "client_key"}
+
+
+class Settings:
+    """Settings of a run or a connection.
+
+    Each of `FIELDS` is an attribute, None where it is not set. Names that
+    modelyard does not know are accepted and listed in `ignored`, so that
+    scripts written for other trackers still start.
+    """
+
+    url: str | None
+    api_key: str | None
+    entity: str | None
+    project: str | None
+    run_id: str | None
+    run_group: str | None
+    job_type: str | None
+    run_name: str | None
+    run_notes: str | None
+    run_tags: tuple[str, ...] | None
+    mode: str | None
+    resume: str | None
+    dir: str | None
+    cache_dir: str | None
+    artifact_dir: str | None
+    data_dir: str | None
+    silent: bool | None
+    ca_certs: str | None
+    client_cert: str | None
+    client_key: str | None
+
+    def __init__(self, **values: Any) -> None:
+        self.ignored: tuple[str, ...] = ()
+        self.borrowed: tuple[str, ...] = ()
+        self.travelled = False
+        """Whether they come from a pickle, and so without their key."""
+        for field in FIELDS:
+            setattr(self, field, None)
+        for name, value in values.items():
+            field = _SAME.get(name, name)
+            if field in FIELDS:
+                setattr(self, field, _parsed(field, value))
+            else:
+                self.ignored = (*self.ignored, name)
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return ((field, getattr(self, field)) for field in FIELDS)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(
+            f"{field}={'…' if field == 'api_key' else repr(value)}"
+            for field, value in self
+            if value is not None
+        )
+        return f"Settings({shown})"
+
+    def __copy__(self) -> Settings:
+        return self.over(Settings())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Settings:
+        return self.over(Settings())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A key never goes into a pickle: `key_for` finds the one of the process that reads it.
+        return {**self.__dict__, "api_key": None, "travelled": True}
+
+    def over(self, other: Settings) -> Settings:
+        """These settings, with those of `other` where these say nothing."""
+        merged = Settings(
+            **{field: mine if mine is not None else getattr(other, field) for field, mine in self}
+        )
+        merged.ignored = (*self.ignored, *other.ignored)
+        merged.borrowed = self.borrowed or other.borrowed
+        merged.travelled = self.travelled
+        return merged
+
+    @property
+    def artifact_root(self) -> Path:
+        """Where downloads go: `artifact_dir`, else `./artifacts`. Absolute."""
+        return Path(self.artifact_dir or "artifacts").expanduser().absolute()
+
+    @property
+    def cache_root(self) -> Path:
+        """Where downloads are kept and drafts are staged: `cache_dir`, else one for each user. Absolute."""
+        if self.cache_dir:
+            return Path(self.cache_dir).expanduser().absolute()
+        import platformdirs  # imported when first needed: `import modelyard` stays fast
+
+        return Path(platformdirs.user_cache_dir("modelyard", appauthor=False)).absolute() / "files"
+
+    @property
+    def data_root(self) -> Path:
+        """The embedded server's data folder: `data_dir`, else one for each user. Absolute."""
+        if self.data_dir:
+            return Path(self.data_dir).expanduser().absolute()
+        import platformdirs  # imported when first needed: `import modelyard` stays fast
+
+        return Path(platformdirs.user_data_dir("modelyard")).absolute()
+
+
+def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
+    """What MODELYARD_* say; where one is not set, WANDB_* (key and address excepted)."""
+    environ = os.environ if environ is None else environ
+    found: dict[str, Any] = {}
+    borrowed: list[str] = []
+    for field, suffix in FIELDS.items():
+        own, other = f"MODELYARD_{suffix}", f"WANDB_{suffix}"
+        if environ.get(own, "").strip():
+            found[field] = environ[own]
+        elif field not in _NEVER_BORROWED and environ.get(other, "").strip():
+            found[field] = environ[other]
+            borrowed.append(other)
+    settings = Settings(**found)
+    settings.borrowed = tuple(borrowed)
+    return settings
+
+
+def current(given: Settings | Mapping[str, Any] | None = None) -> Settings:
+    """`given` over the environment over what `login` keeps.
+
+    A key that was kept goes to the address it was kept for and to no other.
+    """
+    settings = given if isinstance(given, Settings) else Settings(**dict(given or {}))
+    settings = settings.over(from_environment())
+    kept = credentials.load()
+    if settings.url is None and kept.host:
+        settings.url = kept.host
+    if settings.api_key is None and kept.key and settings.url == kept.host:
+        settings.api_key = kept.key
+    return settings
+
+
+def key_for(url: str) -> str:
+    """The key that this process has for an address; empty where it has none, or one for another address."""
+    own = current()
+    return own.api_key or "" if own.url in {None, url} else ""
+
+
+def of_run(given: Settings) -> Settings:
+    """`current`; a disabled run needs nothing that `login` kept, and so not a file that can be read."""
+    asked = given.over(from_environment())
+    return asked if asked.mode == "disabled" else current(asked)
+
+
+def _parsed(field: str, value: Any) -> Any:
+    if value is None:
+        return None
+    if field == "api_key":
+        return api_keys.stripped(str(value))
+    if field == "url":
+        return str(value).strip()
+    if field == "silent":
+        return value if isinstance(value, bool) else str(value).lower() in {"1", "true", "yes", "on"}
+    if field == "run_tags":
+        parts = value.split(",") if isinstance(value, str) else list(value)
+        if wrong := [part for part in parts if not isinstance(part, str)]:
+            raise TypeError(f"settings: {field} holds a {type(wrong[0]).__name__}, and must be a list of str")
+        return tuple(part.strip() for part in parts if part.strip())
+    if field == "resume" and isinstance(value, bool):
+        return "auto" if value else None
+    if isinstance(value, numbers.Real):
+        return str(value)  # scripts count names and groups
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"settings: {field} must be a str, not {type(value).__name__}")
+    return os.fspath(value)

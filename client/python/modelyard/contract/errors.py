@@ -1,0 +1,374 @@
+"""Every error of modelyard, on both sides of the wire.
+
+The server raises these classes; its interceptor turns them into statuses by
+the `code` and `reason` on the class, and the client's interceptor raises the
+same class again. A class without a mapping can therefore not exist.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+
+class Error(Exception):
+    """Base of all errors of modelyard."""
+
+
+class UsageError(Error):
+    """A call that makes no sense at this point, such as `log` after `finish`."""
+
+
+class ConfigError(Error):
+    """A configuration value that may not be changed, or cannot be read."""
+
+
+class WaitTimeoutError(Error):
+    """`wait(timeout=…)` ended before the thing waited for."""
+
+
+class ArtifactStatusError(AttributeError):
+    """A member that the artifact does not have in its present state."""
+
+
+class ArtifactNotLoggedError(ArtifactStatusError):
+    """A member that only a logged version has was asked of a draft."""
+
+
+class ArtifactFinalizedError(ArtifactStatusError):
+    """The content of a logged version was to be changed."""
+
+
+class LocalFileError(Error, OSError, ValueError):
+    """A file or folder cannot be logged as it is; nothing was logged.
+
+    It cannot be read, is no regular file, is a link that leads nowhere, or has
+    a name that a version cannot hold. The message names it.
+    """
+
+
+class ReferenceMissing(Error, FileNotFoundError, ValueError):
+    """Nothing is where a reference points."""
+
+
+class ReferenceChanged(Error, ValueError):
+    """What a reference points at is not what was recorded."""
+
+
+class LocalDiskFull(Error, OSError):
+    """A disk of this machine has no room for what was to be written; what was begun is removed.
+
+    `path` is the place, `needed` and `free` are bytes; `free` is None where it is not known.
+    """
+
+    def __init__(self, message: str, path: str = "", needed: int = 0, free: int | None = None) -> None:
+        super().__init__(errno.ENOSPC, message)
+        self.args = (message, path, needed, free)
+        self.path, self.needed, self.free = path, needed, free
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ReplyInvalid(Error):
+    """A reply, or what was kept of one, breaks the protocol's rules; nothing of it was used."""
+
+
+class CommError(Error):
+    """What the server refused, or that it could not be reached.
+
+    `reason` is one of the published reasons; `violations` are pairs of field
+    and description where the request was at fault; `metadata` names what the
+    error is about; `retry_delay` is in seconds, None where a retry is no use.
+    """
+
+    code: ClassVar[int] = 13
+    reason: ClassVar[str] = "INTERNAL"
+    retry_after: ClassVar[float | None] = None
+    """Default `retry_delay` in seconds of errors that are worth a retry."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        violations: Sequence[tuple[str, str]] = (),
+        metadata: Mapping[str, str] | None = None,
+        retry_delay: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.violations = tuple(violations)
+        self.metadata = dict(metadata or {})
+        self.retry_delay = self.retry_after if retry_delay is None else retry_delay
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InternalError(CommError):
+    """Something unforeseen in the server; `metadata["incident"]` finds it in the log."""
+
+
+class ServerStopping(CommError):
+    """The server drains or was cut off. The same call may be repeated."""
+
+    code = 14
+    reason = "SERVER_STOPPING"
+    retry_after = 0.5
+
+
+class TLSFailed(CommError):
+    """A certificate is not trusted, or one side speaks TLS and the other does not. Nothing was sent."""
+
+    code = 14
+    reason = "TLS_FAILED"
+
+
+class StoreUnavailable(CommError):
+    """The object store did not answer. The same call may be repeated."""
+
+    code = 14
+    reason = "STORE_UNAVAILABLE"
+    retry_after = 1.0
+
+
+class DatabaseUnavailable(CommError):
+    """The database did not answer. The same call may be repeated."""
+
+    code = 14
+    reason = "DATABASE_UNAVAILABLE"
+    retry_after = 1.0
+
+
+class DeadlineExceeded(CommError):
+    """The call's deadline passed; whether it took effect is not known."""
+
+    code = 4
+    reason = "DEADLINE_EXCEEDED"
+
+
+class DiskFull(CommError):
+    """The server has no room for more bytes; reads go on."""
+
+    code = 8
+    reason = "DISK_FULL"
+
+
+class QuotaExceeded(CommError):
+    """A limit on size or number was reached."""
+
+    code = 8
+    reason = "QUOTA_EXCEEDED"
+
+    @classmethod
+    def of(cls, field: str, description: str) -> QuotaExceeded:
+        """The error for one field, by its path in the request."""
+        return cls(f"{field}: {description}", violations=[(field, description)])
+
+
+class TooManyStreams(CommError):
+    """The server, or the caller, has as many streams open as may be."""
+
+    code = 8
+    reason = "TOO_MANY_STREAMS"
+    retry_after = 1.0
+
+
+class StreamStalled(CommError):
+    """The client sent nothing, or read nothing, for too long. Repeat the call, from where it stood."""
+
+    code = 10
+    reason = "STREAM_STALLED"
+    retry_after = 1.0
+
+
+class RateLimited(CommError):
+    """Too many calls at once. Repeat the call after the time that it names."""
+
+    code = 8
+    reason = "RATE_LIMITED"
+    retry_after = 1.0
+
+
+class UploadExpired(CommError):
+    """The upload ended or expired; make a new one and ask what is missing."""
+
+    code = 9
+    reason = "UPLOAD_EXPIRED"
+
+
+class ChunksMissing(CommError):
+    """The manifest names chunks that the upload does not hold."""
+
+    code = 9
+    reason = "CHUNKS_MISSING"
+
+
+class FileNotTaken(CommError):
+    """The server cannot read a local file in the state that was named; send its bytes."""
+
+    code = 9
+    reason = "FILE_NOT_TAKEN"
+
+
+class RetryTransaction(CommError):
+    """Others changed the same rows too often at once. Repeat the call."""
+
+    code = 10
+    reason = "RETRY_TRANSACTION"
+    retry_after = 0.1
+
+
+class AliasChanged(CommError):
+    """An alias does not stand where the caller expected it."""
+
+    code = 10
+    reason = "ALIAS_CHANGED"
+
+
+class DigestMismatch(CommError, ValueError):
+    """Bytes that arrived do not match the digest stated for them."""
+
+    code = 3
+    reason = "DIGEST_MISMATCH"
+
+
+class ChunkCorrupt(CommError):
+    """Stored bytes do not match their digest, or are gone; log the same content again to replace them."""
+
+    code = 15
+    reason = "CHUNK_CORRUPT"
+
+
+class RequestIdReused(CommError, ValueError):
+    """The `request_id` was used before with other content."""
+
+    code = 3
+    reason = "REQUEST_ID_REUSED"
+
+
+class AuthenticationError(CommError):
+    """No key, or one that the server does not know."""
+
+    code = 16
+    reason = "KEY_INVALID"
+
+
+class KeyMissing(AuthenticationError):
+    """The server asks for an API key and none was sent."""
+
+    reason = "KEY_MISSING"
+
+
+class KeyInvalid(AuthenticationError):
+    """The API key is unknown or was revoked."""
+
+    reason = "KEY_INVALID"
+
+
+class NotAllowed(CommError):
+    """The principal may see the thing but not do this to it."""
+
+    code = 7
+    reason = "NOT_ALLOWED"
+
+
+class NotFound(CommError, ValueError):
+    """No such name, id, alias or version."""
+
+    code = 5
+    reason = "NOT_FOUND"
+
+
+class AlreadyExists(CommError, ValueError):
+    """The name is taken."""
+
+    code = 6
+    reason = "ALREADY_EXISTS"
+
+
+class TypeMismatch(CommError, ValueError):
+    """The name belongs to an artifact of another type or kind."""
+
+    code = 9
+    reason = "TYPE_MISMATCH"
+
+
+class VersionLinked(CommError):
+    """A version that is linked was to be deleted; the links are named."""
+
+    code = 9
+    reason = "VERSION_LINKED"
+
+
+class VersionHasAliases(CommError):
+    """A version that has aliases was to be deleted."""
+
+    code = 9
+    reason = "VERSION_HAS_ALIASES"
+
+
+class AliasProtected(CommError):
+    """A protected alias was to be moved or its version deleted."""
+
+    code = 9
+    reason = "ALIAS_PROTECTED"
+
+
+class RunFinished(CommError):
+    """Rows were sent to a run that has ended and was not resumed."""
+
+    code = 9
+    reason = "RUN_FINISHED"
+
+
+class InvalidField(CommError, ValueError):
+    """A field of the request is out of its grammar or limits; it is named."""
+
+    code = 3
+    reason = "INVALID_FIELD"
+
+    @classmethod
+    def of(cls, field: str, description: str) -> InvalidField:
+        """The error for one field, by its path in the request."""
+        return cls(f"{field}: {description}", violations=[(field, description)])
+
+
+class InvalidPageToken(CommError, ValueError):
+    """The page token is not one this query gave out."""
+
+    code = 3
+    reason = "INVALID_PAGE_TOKEN"
+
+
+class InvalidFilter(CommError, ValueError):
+    """The filter is outside the grammar; the message points at the place."""
+
+    code = 3
+    reason = "INVALID_FILTER"
+
+
+class InvalidMask(CommError, ValueError):
+    """The update mask names a field that cannot be updated."""
+
+    code = 3
+    reason = "INVALID_MASK"
+
+
+class Unimplemented(CommError):
+    """The server does not know this call: it is older than the client."""
+
+    code = 12
+    reason = "UNIMPLEMENTED"
+
+
+def _leaves(base: type[CommError]) -> dict[str, type[CommError]]:
+    found = {base.reason: base} if base is not CommError else {}
+    for sub in base.__subclasses__():
+        found |= _leaves(sub)
+    return found
+
+
+BY_REASON: Mapping[str, type[CommError]] = _leaves(CommError)
+"""The published table: reason → class, whose `code` is the gRPC status."""

@@ -1,0 +1,105 @@
+"""What modelyard says to people: lines on stderr with its name in front."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+
+from modelyard.host import forking, printing
+
+_BARS = "▁▂▃▄▅▆▇█"
+_TRUE = {"1", "true", "yes", "on"}
+_lock = forking.lock()
+_said: set[str] = set()
+_warned: set[str] = set()
+_silent: bool | None = None
+
+
+def silence(silent: bool | None) -> None:
+    """Silences all lines, or with None lets MODELYARD_SILENT decide."""
+    global _silent
+    _silent = silent
+
+
+def is_silent() -> bool:
+    """Whether lines are kept back."""
+    if _silent is not None:
+        return _silent
+    return os.environ.get("MODELYARD_SILENT", "").lower() in _TRUE
+
+
+def termlog(text: str = "", newline: bool = True, repeat: bool = True) -> None:
+    """Prints `text` on stderr; with `repeat=False` the same text only once in a process."""
+    _write("", text, newline, repeat)
+
+
+def termwarn(text: str, newline: bool = True, repeat: bool = True) -> None:
+    """Prints a warning on stderr; with `repeat=False` the same text only once in a process."""
+    _write("WARNING ", text, newline, repeat)
+
+
+def warn_once(about: str, text: str) -> None:
+    """Prints a warning on stderr, once in a run for each `about`, whatever the text says."""
+    with _lock:
+        if about in _warned:
+            return
+        _warned.add(about)
+    termwarn(text)
+
+
+def new_run() -> None:
+    """Lets `warn_once` say everything once more."""
+    with _lock:
+        _warned.clear()
+
+
+def termerror(text: str, newline: bool = True, repeat: bool = True) -> None:
+    """Prints an error on stderr; with `repeat=False` the same text only once in a process."""
+    _write("ERROR ", text, newline, repeat)
+
+
+def _write(kind: str, text: str, newline: bool, repeat: bool) -> None:
+    if is_silent():
+        return
+    with _lock:
+        if not repeat:
+            if text in _said:
+                return
+            _said.add(text)
+        lines = "\n".join(f"modelyard: {kind}{line}" for line in text.split("\n"))
+        # A closed terminal must not end the training that it was watching.
+        with suppress(OSError):
+            printing.write(sys.stderr, lines + ("\n" if newline else ""))
+
+
+def sparkline(points: Iterable[float], width: int = 40) -> str:
+    """At most `width` bars from the lowest to the highest of the finite points."""
+    finite = [point for point in points if point - point == 0]
+    if not finite:
+        return ""
+    if len(finite) > width:
+        finite = [finite[index * (len(finite) - 1) // (width - 1)] for index in range(width)]
+    low, high = min(finite), max(finite)
+    # Halved first: the distance of two very large numbers need not be a finite one.
+    span = high / 2 - low / 2
+    if span <= 0:
+        return _BARS[0] * len(finite)
+    top = len(_BARS) - 1
+    return "".join(_BARS[round((point / 2 - low / 2) / span * top)] for point in finite)
+
+
+def human_bytes(size: int) -> str:
+    """A size for people: `812 B`, `3.4 MiB`."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{size} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,0 +1,1 @@
+"""Filters, orderings and lists, as Python code writes them."""

@@ -1,0 +1,1 @@
+"""Collections, registries, lineage and events, as users hold them."""

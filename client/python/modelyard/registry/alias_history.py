@@ -1,0 +1,67 @@
+"""Where the aliases of an artifact or a registered model stood, and who moved them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from modelyard.rpc import records
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.list_calls import pages
+from modelyard.v1 import registered_model_pb2 as pb
+
+_PAGE_SIZE = 500
+
+
+@dataclass(frozen=True)
+class AliasChange:
+    """One move of an alias; versions are `vN`, None where it stood nowhere before or was removed.
+
+    `sequence` is the number of the event in the project.
+    """
+
+    alias: str
+    previous_version: str | None
+    version: str | None
+    principal: str
+    time: datetime.datetime
+    sequence: int
+
+
+def changes(connection: Connection, collection_id: str, alias: str = "") -> Iterator[AliasChange]:
+    """The moves of one alias or of all, newest first. Errors: NotFound."""
+    request = pb.ListAliasChangesRequest(collection_id=collection_id, alias=alias, page_size=_PAGE_SIZE)
+    return _changes(connection, request)
+
+
+def standing(
+    connection: Connection, collection_id: str, time: datetime.datetime | str, alias: str = ""
+) -> dict[str, str]:
+    """Where aliases stood at a time: alias → `vN`. Errors: NotFound, ValueError for text that is no time."""
+    request = pb.ListAliasChangesRequest(collection_id=collection_id, alias=alias, page_size=_PAGE_SIZE)
+    request.at_time.FromDatetime(moment(time))
+    return {change.alias: change.version for change in _changes(connection, request) if change.version}
+
+
+def moment(time: datetime.datetime | str) -> datetime.datetime:
+    """A time with its zone; without one it is local. ValueError for text that is none."""
+    if isinstance(time, str):
+        try:
+            time = datetime.datetime.fromisoformat(time)
+        except ValueError:
+            raise ValueError(f"{time!r} is no time: write it as 2026-01-31T12:00:00Z") from None
+    return time.astimezone(datetime.UTC)
+
+
+def _changes(connection: Connection, request: pb.ListAliasChangesRequest) -> Iterator[AliasChange]:
+    for page in pages(connection.registry.ListAliasChanges, request):
+        for change in page.changes:
+            yield AliasChange(
+                change.alias,
+                change.previous_version or None,
+                change.version or None,
+                change.principal,
+                records.time_of(change.time),
+                change.sequence,
+            )

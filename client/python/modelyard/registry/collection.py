@@ -1,0 +1,283 @@
+"""Collections of versions: artifacts, and registered models with their history."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from modelyard.arguments import checked_calls
+from modelyard.artifacts.alias_lists import Labels
+from modelyard.artifacts.artifact import Artifact
+from modelyard.contract import errors, refs
+from modelyard.query.conditions import OF_LINKS, Condition, as_filter, as_order
+from modelyard.query.listing import Listing, page_size
+from modelyard.rpc import records
+
+if TYPE_CHECKING:
+    from modelyard.configuration.settings import Settings
+    from modelyard.registry.alias_history import AliasChange
+    from modelyard.rpc.connection import Connection
+
+
+@checked_calls()
+class ArtifactCollection:
+    """A name with its versions. `description` and `tags` may be changed, then `save()`."""
+
+    _names: Mapping[str, str] = {}
+
+    def __init__(self, connection: Connection, settings: Settings, record: records.Collection) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._take(record)
+
+    def _take(self, record: records.Collection) -> None:
+        self._record = record
+        self._name = record.name
+        self._description = record.description or None
+        self._tags = Labels(record.tags, check=refs.check_tag)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tags": self._tags.state()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        names, stored = state["_tags"]
+        self._tags = Labels(names, check=refs.check_tag, stored=stored)
+
+    id = property(lambda self: self._record.id, doc="Global id.")
+    entity = property(lambda self: self._record.entity, doc="Who owns it.")
+    project = property(lambda self: self._record.project, doc="Its project or registry.")
+    type = property(lambda self: self._record.type, doc="Type of its versions: `model`, `dataset`, …")
+    version_count = property(lambda self: self._record.version_count, doc="Versions when it was read.")
+    qualified_name = property(lambda self: self._record.ref, doc="`entity/project/name`.")
+    created_at = property(lambda self: self._record.create_time.isoformat(), doc="ISO 8601, UTC.")
+    updated_at = property(lambda self: self._record.update_time.isoformat(), doc="ISO 8601, UTC.")
+    url = property(lambda self: f"modelyard show {self.qualified_name}", doc="The command that shows it.")
+
+    @property
+    def name(self) -> str:
+        """Its name. Only registered models can be renamed."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        raise errors.UsageError(
+            f"the artifact {self.qualified_name} keeps its name: versions are known by it"
+        )
+
+    @property
+    def description(self) -> str | None:
+        """Free text; of a registered model its card, in Markdown. At most 64 KiB. Set it, then `save()`."""
+        return self._description
+
+    @description.setter
+    def description(self, description: str | None) -> None:
+        self._description = description
+
+    @property
+    def tags(self) -> Labels:
+        """Labels; change the list, then `save()`."""
+        return self._tags
+
+    @tags.setter
+    def tags(self, tags: Iterable[str]) -> None:
+        self._tags = self._tags.replaced(tags)
+
+    @property
+    def aliases(self) -> list[str]:
+        """Every alias that stands on one of its versions, by name."""
+        return sorted({alias for found in self._records("", "", 1_000) for alias in found.aliases})
+
+    def versions(
+        self, filter: Condition = None, order: str | None = None, per_page: int = 50
+    ) -> Listing[Artifact]:
+        """Its versions, newest first; with a `filter` those it lets through (docs/searching.md)."""
+        condition = as_filter(filter, self._names)
+        found = self._versions(condition, as_order(order), page_size(per_page))
+        return Listing(found, None if condition else lambda: self._fresh().version_count)
+
+    artifacts = versions
+
+    def _versions(self, condition: str, order: str, size: int) -> Iterator[Artifact]:
+        for found in self._records(condition, order, size):
+            yield as_artifact(self._connection, self._settings, found)
+
+    def _records(self, condition: str, order: str, size: int) -> Iterator[records.Version | records.Link]:
+        from modelyard.rpc import list_calls
+
+        return list_calls.versions(self._connection, self.id, condition, order, size)
+
+    def save(self) -> None:
+        """Sends what was changed of description and tags, of a registered model its name too."""
+        from modelyard.rpc import collection_calls as calls
+
+        fresh = self._fresh()
+        changed: dict[str, Any] = {}
+        if self._name != self._record.name:
+            changed["name"] = self._name
+        if (self.description or "") != self._record.description:
+            changed["description"] = self.description or ""
+        if self._tags.added or self._tags.removed:
+            kept = [tag for tag in fresh.tags if tag not in self._tags.removed]
+            changed["tags"] = list(dict.fromkeys([*kept, *self._tags.added]))
+        self._take(calls.update(self._connection, fresh, changed) if changed else fresh)
+
+    def delete(self, delete_aliases: bool = False) -> None:
+        """Deletes it with its versions; its numbers never come back.
+
+        CommError when a version has aliases or is linked, unless `delete_aliases`.
+        """
+        from modelyard.rpc import version_calls
+
+        version_calls.delete_artifact(self._connection, self.id, delete_aliases=delete_aliases)
+
+    def change_type(self, new_type: str) -> None:
+        """Not possible: a name keeps its type for ever. UsageError."""
+        raise errors.UsageError(
+            f"{self.qualified_name} keeps the type {self.type!r} for ever: "
+            f"log or link the versions under another name to have them as {new_type!r}"
+        )
+
+    def is_sequence(self) -> bool:
+        """Whether it has versions of its own, rather than links."""
+        return not self._record.registered
+
+    def history(self, alias: str | None = None) -> Listing[AliasChange]:
+        """Who moved which alias when, from which version to which; newest first."""
+        from modelyard.registry import alias_history
+
+        return Listing(alias_history.changes(self._connection, self.id, alias or ""))
+
+    def alias_at(self, alias: str, time: datetime.datetime | str) -> str | None:
+        """The version, `vN`, that an alias stood on at a time; None when it stood nowhere.
+
+        `time` is a datetime or ISO 8601 text; without a zone it is local time.
+        """
+        from modelyard.registry import alias_history
+
+        return alias_history.standing(self._connection, self.id, time, alias).get(alias)
+
+    def aliases_at(self, time: datetime.datetime | str) -> dict[str, str]:
+        """Where every alias stood at a time: alias → `vN`."""
+        from modelyard.registry import alias_history
+
+        return alias_history.standing(self._connection, self.id, time)
+
+    def _fresh(self) -> records.Collection:
+        from modelyard.rpc import collection_calls as calls
+
+        return calls.get(self._connection, self._record)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ArtifactCollection) and self.id == other.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._record.ref} ({self._record.type})>"
+
+
+@checked_calls()
+class RegisteredModel(ArtifactCollection):
+    """A registered model: links with numbers and aliases of their own, and a card.
+
+    `name`, `description` (the card, in Markdown) and `tags` may be changed, then `save()`.
+    """
+
+    _names = OF_LINKS
+
+    @property
+    def name(self) -> str:
+        """Its name; set it to rename, then `save()`."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = refs.check_model_name(name)
+
+    @property
+    def latest(self) -> Artifact:
+        """The version that was linked last. Errors: NotFound when there is none."""
+        return self.version(refs.LATEST)
+
+    def version(self, alias: str) -> Artifact:
+        """The version at an alias or number: `production`, `v3`. Errors: NotFound."""
+        return as_artifact(self._connection, self._settings, self._link_at(alias))
+
+    def _link_at(self, alias: str) -> records.Link:
+        """The record of the link at an alias or number. Errors: NotFound."""
+        from modelyard.rpc import version_calls
+
+        return version_calls.get_link(self._connection, f"{self.qualified_name}:{alias}")
+
+    def link(self, artifact: Artifact | str, aliases: Iterable[str] | str | None = None) -> Artifact:
+        """Links a version, given or by reference, and returns the link."""
+        from modelyard.artifacts.edits import alias_list
+        from modelyard.rpc import version_calls
+
+        names = alias_list(aliases if isinstance(aliases, str) else list(aliases or ()))
+        if isinstance(artifact, str):
+            version, _ = version_calls.resolve(self._connection, artifact)
+            version_id = version.id
+        else:
+            version_id = artifact.id
+        link = version_calls.link(self._connection, version_id, self.qualified_name, names)
+        return as_artifact(self._connection, self._settings, link)
+
+    def set_alias(self, alias: str, version: str, expected: str | None = None) -> None:
+        """Moves an alias to a version, `vN`, in one step.
+
+        `expected` is where it must stand before, `vN`, or "" for nowhere; else
+        AliasChanged and nothing moves. Default: wherever it is.
+        """
+        from modelyard.rpc import version_calls
+
+        refs.check_alias(alias)
+        before = {} if expected is None else {alias: expected}
+        version_calls.move_aliases(self._connection, self.qualified_name, {alias: version}, expected=before)
+
+    def remove_alias(self, alias: str, expected: str | None = None) -> None:
+        """Removes an alias; `expected` as in `set_alias`."""
+        from modelyard.rpc import version_calls
+
+        before = {} if expected is None else {alias: expected}
+        version_calls.move_aliases(self._connection, self.qualified_name, {alias: ""}, expected=before)
+
+    def delete(self, delete_aliases: bool = True) -> None:
+        """Deletes it with its links; the linked versions stay. Its numbers never come back."""
+        from modelyard.rpc import collection_calls as calls
+
+        calls.delete_model(self._connection, self.id)
+
+    def _records(self, condition: str, order: str, size: int) -> Iterator[records.Version | records.Link]:
+        from modelyard.rpc import list_calls
+
+        return list_calls.links(self._connection, self.id, condition, order, size)
+
+
+def as_collection(
+    connection: Connection, settings: Settings, record: records.Collection
+) -> ArtifactCollection:
+    """What users hold of a record."""
+    kind = RegisteredModel if record.registered else ArtifactCollection
+    return kind(connection, settings, record)
+
+
+def open_collection(
+    connection: Connection, settings: Settings, holder: records.Version | records.Link
+) -> ArtifactCollection:
+    """What a version or a link belongs to."""
+    from modelyard.rpc import collection_calls as calls
+
+    return as_collection(connection, settings, calls.of(connection, holder))
+
+
+def as_artifact(
+    connection: Connection, settings: Settings, found: records.Version | records.Link
+) -> Artifact:
+    """What users hold of a version or a link."""
+    if isinstance(found, records.Link):
+        return Artifact._of(connection, settings, found.source, found)
+    return Artifact._of(connection, settings, found)

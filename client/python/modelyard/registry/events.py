@@ -1,0 +1,196 @@
+"""Events of a project, in order: `Api.events`."""
+
+from __future__ import annotations
+
+import datetime
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from modelyard.arguments import checked_calls
+from modelyard.contract import errors
+from modelyard.rpc import records
+from modelyard.v1 import event_pb2 as pb
+
+if TYPE_CHECKING:
+    from modelyard.rpc.connection import Connection
+
+_PAGE_SIZE = 1_000
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
+_PREFIX = "EVENT_TYPE_"
+FROM_NOW = -1
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change in a project. What does not go with its type is empty.
+
+    `sequence` is its number in the project: 1, 2, 3, … without gaps; `type` one
+    of version_created, version_updated, version_deleted, linked, unlinked,
+    alias_added, alias_removed, tag_added, tag_removed, run_state,
+    collection_created, collection_updated, collection_deleted. Versions are
+    `vN`; `linked` is the other side of a link, in full; `previous_version` where
+    an alias stood before.
+    """
+
+    sequence: int
+    type: str
+    time: datetime.datetime
+    principal: str
+    entity: str
+    project: str
+    collection: str
+    collection_id: str
+    version: str
+    version_id: str
+    alias: str
+    previous_version: str
+    linked: str
+    run_id: str
+    run_state: str
+    tag: str
+
+    @property
+    def ref(self) -> str:
+        """`entity/project/name:vN` of what it is about, as far as there is one."""
+        path = f"{self.entity}/{self.project}/{self.collection}".rstrip("/")
+        return f"{path}:{self.version}" if self.version else path
+
+
+@checked_calls()
+class Events(Iterator[Event]):
+    """Events after a sequence number, oldest first.
+
+    `last_sequence` is where to go on: pass it as `after` to miss nothing and see
+    nothing twice. With `follow` the iteration waits for new events and comes
+    back by itself after a server that was away; `close`, also from another
+    thread, ends it.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        entity: str,
+        project: str,
+        *,
+        after: int = 0,
+        follow: bool = False,
+        condition: str = "",
+    ) -> None:
+        if after < FROM_NOW or (after == FROM_NOW and not follow):
+            raise ValueError("after is a sequence number from 0; with follow=True also -1, from now on")
+        self.last_sequence = after
+        self.on_start: Callable[[int], None] | None = None
+        """With `follow`, called once, when the server watches, with the sequence it watches after."""
+        self._connection = connection
+        self._place = {"entity": entity, "project": project, "filter": condition}
+        self._call: Any = None
+        self._closed = threading.Event()
+        self._events = self._follow() if follow else self._list()
+
+    def __next__(self) -> Event:
+        return next(self._events)
+
+    def close(self) -> None:
+        """Ends the iteration."""
+        self._closed.set()
+        if self._call is not None:
+            self._call.cancel()
+
+    def __enter__(self) -> Events:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _list(self) -> Iterator[Event]:
+        while not self._closed.is_set():
+            request = pb.ListEventsRequest(
+                after_sequence=self.last_sequence, page_size=_PAGE_SIZE, **self._place
+            )
+            reply = self._connection.events.ListEvents(request)
+            for message in reply.events:
+                self.last_sequence = message.sequence
+                yield event(message)
+            self.last_sequence = max(self.last_sequence, reply.last_sequence)
+            if len(reply.events) < _PAGE_SIZE:
+                return
+
+    def _follow(self) -> Iterator[Event]:
+        pause = _FIRST_PAUSE
+        while not self._closed.is_set():
+            try:
+                for found in self._stream():
+                    pause = _FIRST_PAUSE
+                    yield found
+                wait = _FIRST_PAUSE
+            except errors.CommError as error:
+                if self._closed.is_set():
+                    return
+                if error.retry_delay is None and not self._connection.may_have_moved(error):
+                    raise
+                # Jitter: of many watchers that lost one server, not all come back at once.
+                wait = max(pause, error.retry_delay or 0.0) * random.uniform(0.5, 1.0)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            self._closed.wait(wait)
+            self._reconnect()
+
+    def _stream(self) -> Iterator[Event]:
+        request = pb.WatchEventsRequest(after_sequence=self.last_sequence, **self._place)
+        self._call = self._connection.events.WatchEvents(request)
+        if self._closed.is_set():  # closed before there was this call to cancel
+            self._call.cancel()
+        try:
+            for reply in self._call:
+                self._started(reply)
+                for message in reply.events:
+                    self.last_sequence = message.sequence
+                    yield event(message)
+                # Also past events that the filter kept back: they need not be looked at again.
+                self.last_sequence = max(self.last_sequence, reply.last_sequence)
+        finally:
+            self._call.cancel()
+
+    def _started(self, reply: pb.WatchEventsResponse) -> None:
+        started, self.on_start = self.on_start, None
+        if started is not None:
+            first = reply.events[0].sequence - 1 if reply.events else reply.last_sequence
+            started(first if self.last_sequence == FROM_NOW else self.last_sequence)
+
+    def _reconnect(self) -> None:
+        try:
+            self._connection.reconnect()
+        except errors.CommError as error:
+            if error.retry_delay is None:
+                raise
+
+
+def event(message: pb.Event) -> Event:
+    """Of an Event message."""
+    name = pb.EventType.Name(message.type) if message.type in pb.EventType.values() else "unknown"
+    return Event(
+        sequence=message.sequence,
+        type=name.removeprefix(_PREFIX).lower(),
+        time=records.time_of(message.time),
+        principal=message.principal,
+        entity=message.entity,
+        project=message.project,
+        collection=message.collection,
+        collection_id=message.collection_id,
+        version=message.version,
+        version_id=message.version_id,
+        alias=message.alias,
+        previous_version=message.previous_version,
+        linked=message.linked,
+        run_id=message.run_id,
+        run_state=message.run_state,
+        tag=message.tag,
+    )
+
+
+def as_json(found: Event) -> dict[str, Any]:
+    """An event for scripts: without what is empty."""
+    plain = {key: value for key, value in vars(found).items() if value}
+    return {**plain, "time": found.time.isoformat()}

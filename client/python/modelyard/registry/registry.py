@@ -1,0 +1,220 @@
+"""Registries: the projects that hold registered models, and searches over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from modelyard.arguments import checked_calls
+from modelyard.contract import refs
+from modelyard.query.conditions import OF_LINKS, Condition, as_filter, as_order, both, quoted
+from modelyard.query.listing import Listing, page_size
+from modelyard.registry.collection import RegisteredModel, as_artifact
+from modelyard.rpc import records
+
+if TYPE_CHECKING:
+    from modelyard.artifacts.artifact import Artifact
+    from modelyard.configuration.settings import Settings
+    from modelyard.rpc.connection import Connection
+
+
+@checked_calls()
+class Registry:
+    """A registry. It comes to be with its first registered model."""
+
+    def __init__(self, connection: Connection, settings: Settings, record: records.Registry) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._record = record
+
+    entity = property(lambda self: self._record.entity, doc="Who owns it.")
+    organization = property(lambda self: self._record.entity, doc="Same as `entity`.")
+    full_name = property(lambda self: self._record.name, doc="Name of its project, with `wandb-registry-`.")
+
+    @property
+    def name(self) -> str:
+        """Its name, without `wandb-registry-`."""
+        return self._record.name.removeprefix(refs.REGISTRY_PREFIX)
+
+    def create_collection(
+        self,
+        name: str,
+        description: str | None = None,
+        tags: Sequence[str] = (),
+        type: str = "model",
+    ) -> RegisteredModel:
+        """Makes a registered model without versions. Errors: AlreadyExists, ValueError."""
+        ref = f"{self.entity}/{self.full_name}/{refs.check_model_name(name)}".lstrip("/")
+        return create_model(self._connection, self._settings, ref, description, tags, type)
+
+    def collection(self, name: str) -> RegisteredModel:
+        """A registered model by its name. Errors: NotFound."""
+        from modelyard.rpc import collection_calls as calls
+
+        ref = f"{self.entity}/{self.full_name}/{refs.check_model_name(name)}".lstrip("/")
+        return RegisteredModel(self._connection, self._settings, calls.get_model(self._connection, ref))
+
+    def collections(
+        self, filter: Condition = None, per_page: int = 100, order: str | None = None
+    ) -> Collections:
+        """Its registered models, by name unless `order` says otherwise."""
+        return Collections(
+            self._connection,
+            self._settings,
+            self.entity,
+            [self.full_name],
+            filter,
+            per_page,
+            order,
+            count=None if filter else lambda: self._record.registered_model_count,
+        )
+
+    def versions(
+        self, filter: Condition = None, per_page: int = 100, order: str | None = None
+    ) -> Listing[Artifact]:
+        """The links in it, newest first unless `order` says otherwise."""
+        return Listing(
+            _links(self._connection, self._settings, self.entity, self.full_name, filter, per_page, order)
+        )
+
+    def __repr__(self) -> str:
+        return f"<Registry {self.entity}/{self.full_name}>"
+
+
+@checked_calls()
+class Registries(Listing[Registry]):
+    """Registries, by name; what is in them can be searched without opening each."""
+
+    def __init__(self, connection: Connection, settings: Settings, entity: str, wanted: Condition) -> None:
+        from modelyard.rpc import collection_calls as calls
+
+        chosen = _choice(wanted)
+        found = [each for each in calls.registries(connection, entity) if chosen(each.name)]
+        super().__init__((Registry(connection, settings, each) for each in found), lambda: len(found))
+        self._connection = connection
+        self._settings = settings
+        self._entity = entity
+        self._whole = not wanted
+        self._projects = [each.name for each in found]
+
+    def collections(
+        self, filter: Condition = None, per_page: int = 100, order: str | None = None
+    ) -> Collections:
+        """Their registered models, registry by registry where some were chosen, else all by name."""
+        projects = [""] if self._whole else self._projects
+        return Collections(self._connection, self._settings, self._entity, projects, filter, per_page, order)
+
+    def versions(
+        self, filter: Condition = None, per_page: int = 100, order: str | None = None
+    ) -> Listing[Artifact]:
+        """The links in them, newest first within a registry unless `order` says otherwise."""
+
+        def found() -> Iterator[Artifact]:
+            for project in [""] if self._whole else self._projects:
+                yield from _links(
+                    self._connection, self._settings, self._entity, project, filter, per_page, order
+                )
+
+        return Listing(found())
+
+
+@checked_calls()
+class Collections(Listing[RegisteredModel]):
+    """Registered models; `len` where the server knows it."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: Settings,
+        entity: str,
+        projects: Sequence[str],
+        wanted: Condition,
+        per_page: int,
+        order: str | None,
+        count: Callable[[], int] | None = None,
+    ) -> None:
+        from modelyard.rpc import list_calls
+
+        condition, ordered, size = as_filter(wanted), as_order(order), page_size(per_page)
+
+        def found() -> Iterator[RegisteredModel]:
+            for project in projects:
+                for record in list_calls.registered_models(
+                    connection, entity, project, condition, ordered, size
+                ):
+                    yield RegisteredModel(connection, settings, record)
+
+        super().__init__(found(), count)
+
+    def versions(
+        self, filter: Condition = None, per_page: int = 100, order: str | None = None
+    ) -> Listing[Artifact]:
+        """The links of these registered models, model by model."""
+        return Listing(
+            version
+            for model in self
+            for version in model.versions(filter=filter, order=order, per_page=per_page)
+        )
+
+
+def create_model(
+    connection: Connection,
+    settings: Settings,
+    ref: str,
+    description: str | None,
+    tags: Iterable[str],
+    type: str,
+) -> RegisteredModel:
+    """Makes the registered model `entity/project/name`."""
+    from modelyard.rpc import collection_calls as calls
+
+    labels = [refs.check_tag(tag) for tag in ([tags] if isinstance(tags, str) else tags)]
+    made = calls.create_model(connection, ref, type, description or "", labels)
+    return RegisteredModel(connection, settings, made)
+
+
+def _links(
+    connection: Connection,
+    settings: Settings,
+    entity: str,
+    project: str,
+    wanted: Condition,
+    per_page: int,
+    order: str | None,
+) -> Iterator[Artifact]:
+    from modelyard.rpc import list_calls
+
+    found = list_calls.links(
+        connection,
+        "",
+        as_filter(wanted, OF_LINKS),
+        as_order(order),
+        page_size(per_page),
+        entity=entity,
+        project=project,
+    )
+    for link in found:
+        yield as_artifact(connection, settings, link)
+
+
+def _choice(wanted: Condition) -> Callable[[str], bool]:
+    """Which registries are meant: by name, whole or in part, with or without `wandb-registry-`."""
+    if not wanted:
+        return lambda name: True
+    names = wanted if isinstance(wanted, str) else wanted.get("name")
+    if isinstance(names, str):
+        full = {names, refs.REGISTRY_PREFIX + names}
+        return lambda name: name in full
+    pattern = names.get("$regex") if isinstance(names, dict) and set(names) == {"$regex"} else None
+    if not isinstance(pattern, str):
+        raise ValueError('registries are chosen by name: {"name": "…"} or {"name": {"$regex": "…"}}')
+    import re
+
+    compiled = re.compile(pattern)
+    return lambda name: bool(compiled.search(name))
+
+
+def tagged(tags: str | Sequence[str] | None, field: str = "tags") -> str:
+    """The filter for things that have all of some tags."""
+    given = [tags] if isinstance(tags, str) else tags or ()
+    return both(*(f"{field} : {quoted(refs.check_tag(tag))}" for tag in given))

@@ -1,0 +1,274 @@
+"""Calls over a channel: key, deadline, request id, retries, and errors as classes.
+
+`Calls` stands where generated stubs expect a channel. It asks its connection
+for the real one at each attempt, so a stub outlives a server that restarts.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import grpc
+
+from modelyard.contract import errors
+from modelyard.host import forking, terminal
+
+UNARY_SECONDS = 60.0
+"""Default deadline of one attempt of a unary call."""
+RETRY_SECONDS = 60.0
+"""How long a unary call is repeated, in all."""
+SAY_SECONDS = 2.0
+"""When a caller at a terminal is told what is being waited for."""
+_NOT_CONNECTED = "failed to connect to all addresses"
+"""How gRPC begins when it says that a call found no connection."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+
+_BY_CODE: dict[int, type[errors.CommError]] = {
+    3: errors.InvalidField,
+    4: errors.DeadlineExceeded,
+    5: errors.NotFound,
+    6: errors.AlreadyExists,
+    7: errors.NotAllowed,
+    8: errors.QuotaExceeded,
+    10: errors.RetryTransaction,
+    12: errors.Unimplemented,
+    13: errors.InternalError,
+    14: errors.ServerStopping,
+    15: errors.ChunkCorrupt,
+    16: errors.KeyInvalid,
+}
+
+
+class Channels(Protocol):
+    """Where a call finds its channel and key now."""
+
+    def current(self) -> grpc.Channel:
+        """grpc's channel of this process."""
+
+    def credentials(self) -> tuple[tuple[str, str], ...]:
+        """Metadata that names the caller."""
+
+    def reconnect(self) -> None:
+        """Finds the server again, should it have moved."""
+
+    def may_have_moved(self, error: errors.CommError) -> bool:
+        """Whether another server may hold the address now."""
+
+    def describe(self) -> str:
+        """The server's address, for sentences."""
+
+    def explain(self, told: str) -> errors.CommError:
+        """The error of a call that reached no server, of which gRPC `told` something."""
+
+
+class Calls(grpc.Channel):  # type: ignore[misc]  # grpc has no types
+    """What stubs call; see the module."""
+
+    def __init__(self, channels: Channels) -> None:
+        self._channels = channels
+
+    def unary_unary(self, method: str, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """A call with one request and one reply: retried."""
+        return _Unary(self._channels, lambda channel: channel.unary_unary(method, *args, **kwargs))
+
+    def unary_stream(self, method: str, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """A call with a stream of replies: never retried here."""
+        return _Streaming(self._channels, lambda channel: channel.unary_stream(method, *args, **kwargs))
+
+    def stream_unary(self, method: str, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """A call with a stream of requests and one reply: never retried here."""
+        return _Collecting(self._channels, lambda channel: channel.stream_unary(method, *args, **kwargs))
+
+    def stream_stream(self, method: str, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        """A call with a stream each way: never retried here."""
+        return _Streaming(self._channels, lambda channel: channel.stream_stream(method, *args, **kwargs))
+
+    def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:
+        """As grpc's."""
+        self._channels.current().subscribe(callback, try_to_connect)
+
+    def unsubscribe(self, callback: Any) -> None:
+        """As grpc's."""
+        self._channels.current().unsubscribe(callback)
+
+    def close(self) -> None:
+        """Does nothing: the connection owns the channel."""
+
+    def __enter__(self) -> Calls:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Call:
+    def __init__(self, channels: Channels, make: Callable[[grpc.Channel], Any]) -> None:
+        self._channels = channels
+        self._make = make
+
+    def _begin(self, request: Any, timeout: float | None, metadata: Any = None) -> Any:
+        headers = (*self._channels.credentials(), *trace_context(), *(metadata or ()))
+        return self._make(self._channels.current())(request, timeout=timeout, metadata=headers)
+
+    def _complete(self, request: Any, timeout: float | None, metadata: Any) -> Any:
+        """The reply. ServerStopping when the call was cut because this process forks."""
+        cuts = forking.cuts()
+        try:
+            with forking.running():
+                return self._begin(request, timeout, metadata)
+        except (grpc.RpcError, ValueError) as failure:  # ValueError: the channel was closed just before
+            if forking.cuts() != cuts:
+                raise _was_cut() from None
+            if isinstance(failure, grpc.RpcError):
+                raise _raised(failure, self._channels) from None
+            raise
+
+
+class _Unary(_Call):
+    def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None) -> Any:
+        _identify(request)
+        give_up = time.monotonic() + RETRY_SECONDS
+        pause = _FIRST_PAUSE
+        moved = False
+        while True:
+            cuts = forking.cuts()
+            try:
+                return self._complete(request, timeout or UNARY_SECONDS, metadata)
+            except errors.CommError as error:
+                if forking.cuts() != cuts:
+                    continue
+                stale = not moved and self._channels.may_have_moved(error)
+                if error.retry_delay is None and not stale:
+                    raise
+                # Jitter: of many clients that lost one server, not all come back at once.
+                wait = max(pause, error.retry_delay or 0.0) * random.uniform(0.5, 1.0)
+                if time.monotonic() + wait > give_up:
+                    raise
+                if time.monotonic() > give_up - RETRY_SECONDS + SAY_SECONDS:
+                    terminal.termwarn(f"{error}; trying for {RETRY_SECONDS:.0f} s", repeat=False)
+            moved = moved or stale
+            time.sleep(wait)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            self._channels.reconnect()
+
+
+class _Collecting(_Call):
+    def __call__(self, requests: Iterator[Any], timeout: float | None = None, metadata: Any = None) -> Any:
+        return self._complete(requests, timeout, metadata)
+
+
+class _Streaming(_Call):
+    def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None) -> Replies:
+        cuts = forking.cuts()
+        try:
+            with forking.running():
+                call = self._begin(request, timeout, metadata)
+                ended = forking.stream_began()
+        except ValueError:
+            if forking.cuts() != cuts:
+                raise _was_cut() from None
+            raise
+        call.add_done_callback(lambda _: ended())
+        return Replies(call, self._channels, cuts)
+
+
+class Replies:
+    """The replies of a stream; what ends it early is one of modelyard's errors."""
+
+    def __init__(self, call: Any, channels: Channels, cuts: int) -> None:
+        self._call = call
+        self._channels = channels
+        self._cuts = cuts
+
+    def __iter__(self) -> Replies:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._call)
+        except grpc.RpcError as failure:
+            if failure.code() is grpc.StatusCode.CANCELLED and forking.cuts() != self._cuts:
+                raise _was_cut() from None
+            raise _raised(failure, self._channels) from None
+
+    def cancel(self) -> None:
+        """Ends the call from this side."""
+        self._call.cancel()
+
+
+def _was_cut() -> errors.ServerStopping:
+    return errors.ServerStopping("the call was cut because this process forks", retry_delay=0.05)
+
+
+def _identify(request: Any) -> None:
+    """Gives a write its `request_id`, the same in every attempt: a lost reply is safe to ask for again."""
+    if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
+        request.request_id = uuid.uuid4().hex
+
+
+def trace_context() -> tuple[tuple[str, str], ...]:
+    """The current span as W3C's `traceparent`, in a process that traces by OpenTelemetry already."""
+    trace = sys.modules.get("opentelemetry.trace")
+    current = getattr(trace, "get_current_span", None)  # absent while another thread imports it
+    if current is None:
+        return ()
+    span = current().get_span_context()
+    if not span.is_valid:
+        return ()
+    return (("traceparent", f"00-{span.trace_id:032x}-{span.span_id:016x}-{int(span.trace_flags):02x}"),)
+
+
+def _raised(failure: grpc.RpcError, channels: Channels) -> errors.CommError:
+    """The error to raise: where no server was reached, with the reason that matters."""
+    told = failure.details() or ""
+    if failure.code() is grpc.StatusCode.UNAVAILABLE and told.startswith(_NOT_CONNECTED):
+        return channels.explain(told)
+    return translate(failure, channels.describe())
+
+
+def translate(failure: grpc.RpcError, server: str) -> errors.CommError:
+    """The class of modelyard.errors that the server raised."""
+    number = failure.code().value[0]
+    message = failure.details() or failure.code().name
+    detailed = _from_details(failure, message)
+    if detailed is not None:
+        return detailed
+    if number == 14:
+        message = f"the modelyard server at {server} cannot be reached ({message})"
+    if number == 4:
+        message = f"the modelyard server at {server} did not answer in time; the call may have taken effect"
+    return _BY_CODE.get(number, errors.CommError)(message)
+
+
+def _from_details(failure: grpc.RpcError, message: str) -> errors.CommError | None:
+    from google.rpc import error_details_pb2
+    from grpc_status import rpc_status
+
+    try:
+        status = rpc_status.from_call(failure)
+    except ValueError:  # the trailing status speaks of another code than the call: trust neither
+        return None
+    if status is None:
+        return None
+    info = error_details_pb2.ErrorInfo()
+    request = error_details_pb2.BadRequest()
+    retry = error_details_pb2.RetryInfo()
+    delay: float | None = None
+    for detail in status.details:
+        if detail.Is(info.DESCRIPTOR):
+            detail.Unpack(info)
+        elif detail.Is(request.DESCRIPTOR):
+            detail.Unpack(request)
+        elif detail.Is(retry.DESCRIPTOR):
+            detail.Unpack(retry)
+            delay = retry.retry_delay.ToTimedelta().total_seconds()
+    if info.domain != "modelyard":
+        return None
+    kind = errors.BY_REASON.get(info.reason) or _BY_CODE.get(status.code, errors.CommError)
+    violations = [(violation.field, violation.description) for violation in request.field_violations]
+    return kind(status.message or message, violations=violations, metadata=info.metadata, retry_delay=delay)

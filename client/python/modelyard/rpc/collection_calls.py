@@ -1,0 +1,100 @@
+"""What the SDK asks a server about artifacts and registered models as a whole.
+
+Imported when first needed: it brings grpc and Protobuf along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from modelyard.rpc import records
+from modelyard.rpc.connection import Connection
+from modelyard.v1 import model_artifact_pb2 as artifact_pb
+from modelyard.v1 import registered_model_pb2 as model_pb
+
+
+def get(connection: Connection, record: records.Collection) -> records.Collection:
+    """An artifact or a registered model as it is now. Errors: NotFound."""
+    return _by_id(connection, record.id, record.registered)
+
+
+def of(connection: Connection, holder: records.Version | records.Link) -> records.Collection:
+    """What a version or a link belongs to. Errors: NotFound."""
+    if isinstance(holder, records.Link):
+        return _by_id(connection, holder.registered_model_id, True)
+    return _by_id(connection, holder.model_artifact_id, False)
+
+
+def get_artifact(connection: Connection, ref: str) -> records.Collection:
+    """An artifact by `entity/project/name`. Errors: NotFound."""
+    request = artifact_pb.GetModelArtifactRequest(ref=ref)
+    return records.collection(connection.artifacts.GetModelArtifact(request).model_artifact)
+
+
+def get_model(connection: Connection, ref: str) -> records.Collection:
+    """A registered model by `entity/project/name`. Errors: NotFound."""
+    request = model_pb.GetRegisteredModelRequest(ref=ref)
+    return records.collection(connection.registry.GetRegisteredModel(request).registered_model)
+
+
+def _by_id(connection: Connection, collection_id: str, registered: bool) -> records.Collection:
+    if registered:
+        model = model_pb.GetRegisteredModelRequest(id=collection_id)
+        return records.collection(connection.registry.GetRegisteredModel(model).registered_model)
+    artifact = artifact_pb.GetModelArtifactRequest(id=collection_id)
+    return records.collection(connection.artifacts.GetModelArtifact(artifact).model_artifact)
+
+
+def update(
+    connection: Connection, record: records.Collection, changes: Mapping[str, Any]
+) -> records.Collection:
+    """Sets `description`, `tags` and of a registered model `name`, those that `changes` names.
+
+    Errors: NotFound, AlreadyExists (name), InvalidField.
+    """
+    mask = FieldMask(paths=sorted(changes))
+    if record.registered:
+        model = model_pb.UpdateRegisteredModelRequest(
+            registered_model=model_pb.RegisteredModel(id=record.id, **changes), update_mask=mask
+        )
+        return records.collection(connection.registry.UpdateRegisteredModel(model).registered_model)
+    artifact = artifact_pb.UpdateModelArtifactRequest(
+        model_artifact=artifact_pb.ModelArtifact(id=record.id, **changes), update_mask=mask
+    )
+    return records.collection(connection.artifacts.UpdateModelArtifact(artifact).model_artifact)
+
+
+def create_model(
+    connection: Connection, ref: str, kind: str, description: str, tags: Sequence[str]
+) -> records.Collection:
+    """Makes the registered model `entity/project/name`. Errors: AlreadyExists, InvalidField."""
+    entity, project, name = ["", "", *ref.split("/")][-3:]
+    model = model_pb.RegisteredModel(
+        entity=entity, project=project, name=name, type=kind, description=description, tags=tags
+    )
+    request = model_pb.CreateRegisteredModelRequest(registered_model=model)
+    return records.collection(connection.registry.CreateRegisteredModel(request).registered_model)
+
+
+def delete_model(connection: Connection, model_id: str) -> None:
+    """Deletes a registered model with its links. Errors: NotFound."""
+    connection.registry.DeleteRegisteredModel(model_pb.DeleteRegisteredModelRequest(id=model_id))
+
+
+def types(connection: Connection, entity: str, project: str) -> dict[str, int]:
+    """The types of a project's artifacts, with how many artifacts each has."""
+    request = artifact_pb.ListModelArtifactTypesRequest(entity=entity, project=project)
+    return {
+        each.name: each.artifact_count for each in connection.artifacts.ListModelArtifactTypes(request).types
+    }
+
+
+def registries(connection: Connection, entity: str) -> list[records.Registry]:
+    """The projects that hold registered models, by name."""
+    reply = connection.registry.ListRegistries(model_pb.ListRegistriesRequest(entity=entity))
+    return [
+        records.Registry(each.entity, each.name, each.registered_model_count) for each in reply.registries
+    ]

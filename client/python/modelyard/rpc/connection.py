@@ -1,0 +1,239 @@
+"""A connection to a server: one channel in each process, made when first needed."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+# Before grpc starts: a forked worker must be able to make a channel of its own,
+# and grpc's own log lines are no help to people who train models.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc
+
+from modelyard.configuration import addresses, api_keys
+from modelyard.configuration.certificates import Certificates
+from modelyard.configuration.settings import Settings, current, key_for
+from modelyard.contract import errors
+from modelyard.host import allocator, forking, terminal
+from modelyard.rpc import embedded
+from modelyard.rpc.calls import Calls, translate
+from modelyard.v1 import (
+    event_pb2_grpc,
+    local_pb2_grpc,
+    model_artifact_pb2_grpc,
+    registered_model_pb2_grpc,
+    run_pb2_grpc,
+    upload_pb2_grpc,
+)
+
+_PROBE_SECONDS = 2.0
+_OPTIONS: tuple[tuple[str, Any], ...] = (
+    ("grpc.keepalive_time_ms", 120_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 3_000),
+    # Otherwise a channel shares the sockets, and the back-off, of every other one to that address.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+class Connection:
+    """Stubs of every service of one server: `runs artifacts registry uploads events local`.
+
+    Safe for threads, and for forked processes: each makes a channel of its own.
+    Calls raise the classes of `modelyard.errors`; unary ones are repeated for up
+    to a minute when the server says, or its absence suggests, that this helps.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[], addresses.Endpoint],
+        *,
+        url: str = "",
+        embedded_folder: Path | None = None,
+        shares_disk: bool = True,
+    ) -> None:
+        self._find = find
+        self._url = url
+        self._lock = forking.lock()
+        self._endpoint: addresses.Endpoint | None = None
+        self._channel: grpc.Channel | None = None
+        self._retired: list[grpc.Channel] = []
+        forking.watch(self)
+        self.embedded_folder = embedded_folder
+        self.shares_disk = shares_disk and embedded_folder is not None
+        self._calls = calls = Calls(self)
+        self.runs = run_pb2_grpc.RunServiceStub(calls)
+        self.artifacts = model_artifact_pb2_grpc.ModelArtifactServiceStub(calls)
+        self.registry = registered_model_pb2_grpc.RegisteredModelServiceStub(calls)
+        self.uploads = upload_pb2_grpc.UploadServiceStub(calls)
+        self.events = event_pb2_grpc.EventServiceStub(calls)
+        self.local = local_pb2_grpc.LocalServiceStub(calls)
+
+    def __reduce__(self) -> tuple[Callable[..., Connection], tuple[Any, ...]]:
+        # Where it leads, without its key.
+        if self.embedded_folder is not None:
+            return _embedded, (self.embedded_folder,)
+        return _reopened, (self._url,)
+
+    def __copy__(self) -> Connection:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Connection:
+        return self
+
+    @property
+    def channel(self) -> Calls:
+        """What calls go through, with key and errors; another object once the server was found elsewhere."""
+        self.current()
+        return self._calls
+
+    def explain(self, told: str) -> errors.CommError:
+        """The error of a call that reached no server."""
+        from modelyard.rpc import unreachable  # and with it ssl: for those who need it
+
+        endpoint = self._endpoint
+        if endpoint is None or endpoint.is_socket:
+            return errors.ServerStopping(
+                f"the modelyard server at {self.describe()} cannot be reached ({told})"
+            )
+        return unreachable.explain(endpoint, told, open_channel)
+
+    def describe(self) -> str:
+        """The server's address, for sentences."""
+        return str(self._endpoint) if self._endpoint else "an address not found yet"
+
+    def current(self) -> grpc.Channel:
+        """grpc's channel of this process; made, and its server started, at the first call."""
+        with forking.running(), self._lock:
+            if self._channel is None:
+                # After a fork the server is where it was, as a rule; if not, a call finds it again.
+                self._open(self._endpoint or self._find())
+            return self._channel
+
+    def credentials(self) -> tuple[tuple[str, str], ...]:
+        """The key as metadata; nothing where there is none."""
+        self.current()
+        token = self._endpoint.token if self._endpoint else ""
+        return (("authorization", f"Bearer {token}"),) if token else ()
+
+    def may_have_moved(self, error: errors.CommError) -> bool:
+        """Whether an embedded server was replaced by another, whose token is a new one."""
+        return self.embedded_folder is not None and isinstance(error, errors.AuthenticationError)
+
+    def reconnect(self) -> None:
+        """Finds the server again: the embedded one may be gone, or back on another socket.
+
+        Streams that still run keep their channel.
+        """
+        with forking.running(), self._lock:
+            endpoint = self._find()
+            if endpoint != self._endpoint:
+                if self._channel is not None:
+                    self._retired.append(self._channel)
+                self._open(endpoint)
+
+    def close(self) -> None:
+        """Ends the channel; the next call makes a new one."""
+        with forking.running(), self._lock:
+            for channel in (self._channel, *self._retired):
+                if channel is not None:
+                    channel.close()
+            self._channel, self._endpoint = None, None
+            self._retired.clear()
+
+    def _open(self, endpoint: addresses.Endpoint) -> None:
+        allocator.tune()
+        self._endpoint = endpoint
+        self._channel = open_channel(endpoint)
+        forking.guard()
+        self._calls = Calls(self)
+
+    def cut(self) -> None:
+        """Ends the channel with every call on it; the next call makes a new one."""
+        # Without the lock: what holds it may be one of those calls.
+        channels, self._channel, self._retired = [self._channel, *self._retired], None, []
+        for channel in channels:
+            if channel is not None:
+                channel.close()
+
+    def forget_parent(self) -> None:
+        """In a forked child: the parent's channel has no threads here."""
+        self._channel, self._endpoint, self._retired = None, None, []
+
+
+def open_channel(endpoint: addresses.Endpoint, more: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:
+    """A channel to an endpoint, with more of gRPC's options; nothing is sent yet."""
+    options = [*_OPTIONS, *more]
+    if endpoint.stays_here:
+        options.append(("grpc.enable_http_proxy", 0))
+    if endpoint.tls:
+        return grpc.secure_channel(endpoint.target, endpoint.certificates.credentials(), options=options)
+    return grpc.insecure_channel(endpoint.target, options=options)
+
+
+def answers(endpoint: addresses.Endpoint) -> bool:
+    """Whether a modelyard server that takes this token answers within 2 s."""
+    from modelyard.v1 import registered_model_pb2 as pb
+
+    with open_channel(endpoint) as channel:
+        stub = registered_model_pb2_grpc.RegisteredModelServiceStub(channel)
+        headers = (("authorization", f"Bearer {endpoint.token}"),) if endpoint.token else ()
+        try:
+            stub.ListRegisteredModels(
+                pb.ListRegisteredModelsRequest(page_size=1), timeout=_PROBE_SECONDS, metadata=headers
+            )
+        except grpc.RpcError as failure:
+            # A new server knows no entity yet: it says so to those alone whose token it takes.
+            return isinstance(translate(failure, str(endpoint)), errors.NotFound)
+    return True
+
+
+def connect(settings: Settings) -> Connection:
+    """The connection that settings ask for; the same one for the same settings.
+
+    Nothing is sent, and no server started, before its first call.
+    """
+    if settings.url and settings.travelled:
+        return _reopened(settings.url)
+    if settings.url:
+        return _remote(settings.url, settings.api_key or "", _certificates(settings))
+    return _embedded(settings.data_root)
+
+
+@functools.cache
+def _remote(url: str, key: str, certificates: Certificates) -> Connection:
+    endpoint = addresses.parse(url, api_keys.checked(key), certificates)
+    if endpoint.token and not endpoint.tls and not endpoint.stays_here:
+        terminal.termwarn(
+            f"the API key goes to {endpoint} in plain text, for everybody on the way to read: "
+            "use grpcs:// or https://, with a server or balancer that has a certificate",
+            repeat=False,
+        )
+    return Connection(lambda: endpoint, url=url)
+
+
+@functools.cache
+def _reopened(url: str) -> Connection:
+    """The connection of something that was pickled elsewhere: with this process's own key for the address."""
+
+    def find() -> addresses.Endpoint:
+        return addresses.parse(url, api_keys.checked(key_for(url)), _certificates(current()))
+
+    return Connection(find, url=url)
+
+
+def _certificates(settings: Settings) -> Certificates:
+    return Certificates(settings.ca_certs or "", settings.client_cert or "", settings.client_key or "")
+
+
+@functools.cache
+def _embedded(folder: Path) -> Connection:
+    return Connection(lambda: embedded.find_or_spawn(folder, answers), embedded_folder=folder)

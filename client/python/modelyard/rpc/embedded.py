@@ -1,0 +1,162 @@
+"""Finds the server over a data folder, or starts one.
+
+The server is spawned, never forked: it has an interpreter and a GIL of its
+own, outlives the training that started it, and leaves 60 s after its last call.
+It holds the folder's lock, so that one folder never has two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from modelyard.configuration import addresses
+from modelyard.contract import errors
+
+START_SECONDS = 30.0
+_STARTS = 3
+_POLL_SECONDS = 0.02
+_LOG_LINES = 15
+
+# Kept so that a server which ends before we do is reaped, not left a zombie.
+_started: list[subprocess.Popen[bytes]] = []
+
+Probe = Callable[[addresses.Endpoint], bool]
+
+
+def find_or_spawn(folder: Path, answers: Probe) -> addresses.Endpoint:
+    """The endpoint of the server over `folder`, started when there is none that `answers`.
+
+    CommError when it does not come up within 30 s, with the end of its log.
+    """
+    found = _find(folder)
+    if found is not None and answers(found):
+        return found
+    _require_server()
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _spawn_lock(folder):
+            return _start(folder, answers)
+    except OSError as error:
+        raise errors.CommError(
+            f"the data folder {folder} cannot be used: {error.strerror or error}; "
+            "set MODELYARD_DATA_DIR to a folder you may write to"
+        ) from error
+
+
+def _find(folder: Path) -> addresses.Endpoint | None:
+    """What the folder's server.json says; None when there is none, a broken one, or none to be trusted.
+
+    The token goes to a socket that only the folder's owner can have made, and never to a TCP port:
+    whoever takes the port of a server that was killed would be sent it.
+    """
+    try:
+        with (folder / "server.json").open(encoding="utf-8") as file:
+            content = json.load(file)
+            owners = {os.fstat(file.fileno()).st_uid}
+        socket = Path(content["socket"])
+        # A link in place of the folder would lead to whatever its maker likes; the data folder may be one.
+        parent = folder.stat() if socket.parent == folder else socket.parent.lstat()
+        owners.add(parent.st_uid)
+        # Root may use a folder of somebody else's.
+        ours = {os.geteuid()} if os.geteuid() else {0, folder.stat().st_uid}
+        if socket.is_absolute() and owners <= ours and _keeps_others_out(parent):
+            return addresses.of_socket(socket, str(content["token"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _keeps_others_out(found: os.stat_result) -> bool:
+    """Whether it is a folder in which only its owner makes and replaces files."""
+    return stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o022
+
+
+def _require_server() -> None:
+    # The server's code may be there without what it needs: one wheel holds both, the extra brings the rest.
+    if any(importlib.util.find_spec(name) is None for name in ("modelyard_server", "sqlalchemy")):
+        raise errors.CommError(
+            "no server is configured, and the one to run on this machine is not installed. "
+            'Either: pip install "modelyard[server]". '
+            "Or name a server: MODELYARD_URL=grpcs://host:port, or modelyard.login(host=…, key=…)"
+        )
+
+
+@contextlib.contextmanager
+def _spawn_lock(folder: Path) -> Iterator[None]:
+    """Held while starting: of N processes that find no server, one starts it."""
+    handle = os.open(folder / "spawn.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        _lock(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> None:
+    try:
+        import fcntl  # not on every system
+    except ImportError:
+        return  # the server's own lock still keeps a second server away
+    fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+def _start(folder: Path, answers: Probe) -> addresses.Endpoint:
+    deadline = time.monotonic() + START_SECONDS
+    starts = 0
+    process: subprocess.Popen[bytes] | None = None
+    while time.monotonic() < deadline:
+        # First of all: while we waited for the lock, another process may have started it.
+        found = _find(folder)
+        if found is not None and answers(found):
+            return found
+        if process is None or process.poll() is not None:
+            if starts == _STARTS:
+                raise _failed(folder, "ended before it served")
+            if starts:
+                # A predecessor may still be draining and hold the folder's lock.
+                time.sleep(0.5 * starts)
+            process = _spawn(folder)
+            starts += 1
+        time.sleep(_POLL_SECONDS)
+    raise _failed(folder, f"did not answer within {START_SECONDS:.0f} s")
+
+
+def _spawn(folder: Path) -> subprocess.Popen[bytes]:
+    _started[:] = [process for process in _started if process.poll() is None]
+    # -P: a file of the caller's folder must not shadow one of the server's modules. Host and port are
+    # said, so that a variable meant for a server of its own does not widen or collide this one.
+    command = [sys.executable, "-P", "-m", "modelyard_server", "start", "--embedded", "--data", str(folder)]
+    command += ["--host", "127.0.0.1", "--port", "0"]
+    handle = os.open(folder / "server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "ab") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=folder,  # so that the folder the training runs in can be removed
+            start_new_session=True,
+        )
+    _started.append(process)
+    return process
+
+
+def _failed(folder: Path, what: str) -> errors.CommError:
+    log = folder / "server.log"
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
+    except OSError:
+        lines = []
+    tail = "".join(f"\n  {line}" for line in lines)
+    return errors.CommError(
+        f"the embedded server over {folder} {what}; the end of {log}:{tail or ' (empty)'}"
+    )

@@ -1,0 +1,117 @@
+"""Lists of what a server has, page by page: one function for each kind of thing.
+
+`condition` is a filter and `order` an ordering, as the RPC behind takes them;
+`page_size` is how many are fetched at once, 1 to 1000.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from modelyard.rpc import records
+from modelyard.rpc.connection import Connection
+from modelyard.v1 import model_artifact_pb2 as artifact_pb
+from modelyard.v1 import registered_model_pb2 as model_pb
+from modelyard.v1 import run_pb2 as run_pb
+
+PAGE_SIZE = 200
+
+
+def artifacts(
+    connection: Connection,
+    entity: str,
+    project: str,
+    condition: str = "",
+    order: str = "",
+    page_size: int = PAGE_SIZE,
+) -> Iterator[records.Collection]:
+    """The artifacts of a project, by name unless `order` says otherwise; without one of every project."""
+    request = artifact_pb.ListModelArtifactsRequest(
+        entity=entity, project=project, page_size=page_size, filter=condition, order_by=order
+    )
+    for page in pages(connection.artifacts.ListModelArtifacts, request):
+        yield from map(records.collection, page.model_artifacts)
+
+
+def registered_models(
+    connection: Connection,
+    entity: str,
+    project: str,
+    condition: str = "",
+    order: str = "",
+    page_size: int = PAGE_SIZE,
+) -> Iterator[records.Collection]:
+    """The registered models of a registry, by name unless `order` says otherwise; without one of all."""
+    request = model_pb.ListRegisteredModelsRequest(
+        entity=entity, project=project, page_size=page_size, filter=condition, order_by=order
+    )
+    for page in pages(connection.registry.ListRegisteredModels, request):
+        yield from map(records.collection, page.registered_models)
+
+
+def versions(
+    connection: Connection,
+    artifact_id: str = "",
+    condition: str = "",
+    order: str = "",
+    page_size: int = PAGE_SIZE,
+    *,
+    entity: str = "",
+    project: str = "",
+) -> Iterator[records.Version]:
+    """The versions of an artifact, without one those of a project or an entity; newest first."""
+    request = artifact_pb.ListModelArtifactVersionsRequest(
+        id=artifact_id,
+        entity=entity,
+        project=project,
+        page_size=page_size,
+        filter=condition,
+        order_by=order,
+    )
+    for page in pages(connection.artifacts.ListModelArtifactVersions, request):
+        yield from map(records.version, page.versions)
+
+
+def links(
+    connection: Connection,
+    model_id: str = "",
+    condition: str = "",
+    order: str = "",
+    page_size: int = PAGE_SIZE,
+    *,
+    entity: str = "",
+    project: str = "",
+) -> Iterator[records.Link]:
+    """The links of a registered model, without one those of a registry or an entity; newest first."""
+    request = model_pb.ListRegisteredModelVersionsRequest(
+        id=model_id, entity=entity, project=project, page_size=page_size, filter=condition, order_by=order
+    )
+    for page in pages(connection.registry.ListRegisteredModelVersions, request):
+        yield from map(records.link, page.versions)
+
+
+def runs(
+    connection: Connection,
+    entity: str,
+    project: str,
+    condition: str = "",
+    order: str = "",
+    page_size: int = PAGE_SIZE,
+) -> Iterator[records.RunRecord]:
+    """The runs of a project, newest first unless `order` says otherwise; without one of every project."""
+    request = run_pb.ListRunsRequest(
+        entity=entity, project=project, page_size=page_size, filter=condition, order_by=order
+    )
+    for page in pages(connection.runs.ListRuns, request):
+        yield from map(records.run, page.runs)
+
+
+def pages(call: Any, request: Any) -> Iterator[Any]:
+    """The replies of a listing, until the last page."""
+    while True:
+        page = call(request)
+        yield page
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token

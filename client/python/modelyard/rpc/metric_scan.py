@@ -1,0 +1,47 @@
+"""The rows of a run, from the batches they are stored in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from modelyard.contract import errors
+from modelyard.rpc import records
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.retry import Patience
+from modelyard.v1 import run_pb2 as pb
+
+
+def rows(
+    connection: Connection, run_id: str, started: float, keys: Sequence[str], min_step: int, max_step: int
+) -> Iterator[dict[str, Any]]:
+    """Rows in order of their batches; `run_id` is the global id, `started` in seconds since 1970."""
+    request = pb.ScanMetricHistoryRequest(run_id=run_id, keys=keys, min_step=min_step, max_step=max_step)
+    for batch in _batches(connection, request):
+        yield from _rows_of(batch, started)
+
+
+def _batches(connection: Connection, request: pb.ScanMetricHistoryRequest) -> Iterator[pb.MetricBatch]:
+    """The batches of a scan, begun again while the server has no place for it."""
+    patience = Patience(connection)
+    while True:
+        channel = connection.channel
+        try:
+            for reply in connection.runs.ScanMetricHistory(request):
+                yield reply.batch
+            return
+        except errors.TooManyStreams as error:  # always before the first batch
+            patience.wait(error, channel)
+
+
+def _rows_of(batch: pb.MetricBatch, started: float) -> Iterator[dict[str, Any]]:
+    found: list[dict[str, Any]] = [{} for _ in batch.steps]
+    for column in batch.columns:
+        points: Sequence[Any] = (
+            column.doubles or column.ints or [records.value(item) for item in column.values]
+        )
+        for index, point in zip(column.rows or range(len(batch.steps)), points, strict=True):
+            found[index][column.key] = point
+    for row, step, moment in zip(found, batch.steps, batch.timestamps, strict=True):
+        if row:
+            yield {**row, "_step": step, "_timestamp": moment, "_runtime": moment - started}

@@ -1,0 +1,173 @@
+"""What users hand over, as plain values: numbers, text, lists and maps."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from modelyard.contract import values
+from modelyard.host import terminal
+
+LIST_LIMIT = 1_000
+"""Arrays with more elements are kept as a note of their kind and shape."""
+
+_EASY: frozenset[type] = frozenset({float, bool, str, type(None)})
+_ITEM_KINDS = _EASY | {int}
+
+
+class Unfit(ValueError):
+    """A value that cannot be stored; the text says which, and why."""
+
+
+def fit(value: Any, name: str) -> Any:
+    """A value of config, summary, metadata or a metric as it is stored: plain, within the limits of `values`.
+
+    `name` is what errors and warnings call it. Errors: Unfit, also where the
+    value's own code fails while it is read.
+    """
+    try:
+        found = plain(value, name)
+    except Unfit:
+        raise
+    except Exception as error:
+        raise Unfit(f"{name}: cannot be read ({type(error).__name__}: {error})") from error
+    problem = values.check(found, name)
+    if problem:
+        raise Unfit(problem)
+    return found
+
+
+def fit_entry(part: str, key: str, value: Any) -> tuple[Any, bool]:
+    """An entry of a run's config or summary as it is stored, and whether it can be.
+
+    One that cannot be is handed back as it is: the program may go on using it,
+    and a warning says that it is not sent.
+    """
+    problem = values.check_entry_name(key)
+    if problem:
+        problem = f"the key {problem}"
+    else:
+        try:
+            return fit(value, f"{part}.{key}"), True
+        except Unfit as error:
+            problem = str(error)
+    terminal.warn_once(
+        f"{part} {key}", f"{part} {key[:100]!r} cannot be stored and stays in this process: {problem}"
+    )
+    return value, False
+
+
+def plain(value: Any, name: str) -> Any:
+    """A value without foreign objects; its limits are not checked, see `fit`.
+
+    Numbers of numpy and 0-d tensors become numbers, short arrays lists, dates
+    ISO text, whole numbers beyond 64 bits their decimal text; any other object
+    becomes its text. One warning names what became text.
+    """
+    kind = type(value)
+    if kind in _EASY:
+        return value
+    if kind is int:
+        return value if values.INT_MIN <= value <= values.INT_MAX else _digits(value, name)
+    return _Walk().plain(value, name, 0)
+
+
+class _Walk:
+    """The way through one value: what is being looked at, and how many items were seen."""
+
+    def __init__(self) -> None:
+        self._open: set[int] = set()
+        self._seen = 0
+
+    def plain(self, value: Any, name: str, depth: int) -> Any:
+        kind = type(value)
+        if kind in _EASY:
+            return value
+        if kind is int:
+            return plain(value, name)
+        if depth >= values.MAX_DEPTH:
+            return _text(value, name, "is nested too deep and is kept as text")
+        if isinstance(value, Mapping):
+            with self._inside(value, name):
+                return {str(key): self.plain(item, f"{name}.{key}", depth + 1) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            with self._inside(value, name):
+                return [self.plain(item, name, depth + 1) for item in value]
+        return self._foreign(value, name, depth)
+
+    @contextmanager
+    def _inside(self, value: Any, name: str) -> Iterator[None]:
+        if id(value) in self._open:
+            raise Unfit(f"{name}: holds itself")
+        self._seen += len(value)
+        if self._seen > values.MAX_ITEMS:
+            raise Unfit(f"{name}: has more than {values.MAX_ITEMS} items")
+        self._open.add(id(value))
+        try:
+            yield
+        finally:
+            self._open.discard(id(value))
+
+    def _foreign(self, value: Any, name: str, depth: int) -> Any:
+        if isinstance(value, enum.Enum):
+            return self.plain(value.value, name, depth + 1)
+        if isinstance(value, bool | int | float | str):  # their subclasses, such as numpy.float64
+            base = next(base for base in (int, float, str) if isinstance(value, base))
+            return plain(str.__str__(value) if isinstance(value, str) else base(value), name)
+        if isinstance(value, datetime.date | datetime.time):
+            return value.isoformat()
+        if isinstance(value, os.PathLike):
+            return os.fsdecode(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            return self.plain(fields, name, depth + 1)
+        shape = getattr(value, "shape", None)
+        if isinstance(shape, Iterable) and not callable(shape):
+            return self._array(value, tuple(shape), name, depth)
+        if callable(getattr(value, "item", None)):
+            return _item(value, name)
+        return _text(value, name, "is kept as text")
+
+    def _array(self, value: Any, shape: tuple[Any, ...], name: str, depth: int) -> Any:
+        count = 1
+        for length in shape:
+            count *= int(length)
+        if count == 1:
+            return _item(value, name)
+        if count <= LIST_LIMIT and callable(getattr(value, "tolist", None)):
+            return self.plain(value.tolist(), name, depth + 1)
+        terminal.warn_once(
+            f"array {name}",
+            f"{name}: an array of more than {LIST_LIMIT} elements is kept as a note of its shape",
+        )
+        return f"{type(value).__name__} of shape {shape}"
+
+
+def _item(value: Any, name: str) -> Any:
+    try:
+        inner = value.item()
+    except (TypeError, ValueError, RuntimeError):
+        return _text(value, name, "is kept as text")
+    return plain(inner, name) if type(inner) in _ITEM_KINDS else str(inner)
+
+
+def _text(value: Any, name: str, why: str) -> str:
+    kind = type(value).__name__
+    terminal.warn_once(f"text {kind}", f"{name}: a value of type {kind} {why}")
+    return str(value)
+
+
+def _digits(value: int, name: str) -> str:
+    """All digits of a number that no 64 bits hold: a float would be another number."""
+    terminal.warn_once(
+        f"digits {name}", f"{name}: a whole number beyond 64 bits is kept as text, with all its digits"
+    )
+    try:
+        return str(value)
+    except ValueError:  # Python writes at most 4,300 decimal digits
+        return hex(value)

@@ -1,0 +1,122 @@
+"""Why a server cannot be reached: which reasons pass, which do not, and which of several to tell."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import grpc
+
+from modelyard.configuration.addresses import Endpoint
+from modelyard.contract import errors
+from modelyard.host import forking
+
+ASK_SECONDS = 2.0
+"""How long one address is asked for its reason."""
+_MOST_ADDRESSES = 4
+_REFUSED = "Connection refused"
+_CLOSED = ("Socket closed", "Connection reset", "Broken pipe", "Unwrap failed")
+_UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED:? ?([^:]*)")
+_ALERT = re.compile(r"ALERT_([A-Z_]+)", re.IGNORECASE)
+
+OpenChannel = Callable[[Endpoint, Sequence[tuple[str, Any]]], grpc.Channel]
+
+
+def explain(endpoint: Endpoint, told: str, open_channel: OpenChannel) -> errors.CommError:
+    """The error of a call that reached no server, of which gRPC `told` something.
+
+    TLSFailed where no later try can do better, else ServerStopping. gRPC tells of the
+    last address that it tried: where that one only refused, the others are asked too.
+    """
+    texts = [told]
+    if _REFUSED in told:
+        texts += _told_by_each(endpoint, open_channel)
+    return choose(endpoint, texts)
+
+
+def choose(endpoint: Endpoint, texts: Sequence[str]) -> errors.CommError:
+    """The error that tells most of what gRPC told of an endpoint's addresses."""
+    for text in texts:
+        reason = _final(endpoint, text)
+        if reason:
+            return errors.TLSFailed(f"the modelyard server at {endpoint} cannot be used: {reason}")
+    text = next((text for text in texts if _REFUSED not in text), texts[0])
+    return errors.ServerStopping(f"the modelyard server at {endpoint} cannot be reached ({text})")
+
+
+def _final(endpoint: Endpoint, text: str) -> str:
+    """What is wrong for good; empty where it may pass."""
+    trust = "MODELYARD_CA_CERTS=FILE trusts the authority that issued it"
+    untrusted = _UNTRUSTED.search(text)
+    if untrusted:
+        return f"its certificate is not trusted: {untrusted[1].strip() or 'verification failed'}. {trust}"
+    if "Hostname Verification Check failed" in text or "not in peer certificate" in text:
+        return f"its certificate is not for {endpoint.host}: use a name that is in the certificate"
+    if "WRONG_VERSION_NUMBER" in text:
+        return "it does not speak TLS: use grpc:// or http://, if the way to it is safe"
+    if any(closed in text for closed in _CLOSED):
+        return _after_closing(endpoint)
+    alert = _ALERT.search(text)
+    if alert:
+        return _of_alert(alert[1])
+    return ""
+
+
+def _after_closing(endpoint: Endpoint) -> str:
+    """Why the server closed the connection at once, if that has to do with TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    try:
+        endpoint.certificates.load_own(context)
+        port = int(endpoint.target.rpartition(":")[2])
+        with (
+            socket.create_connection((endpoint.host, port), timeout=ASK_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=endpoint.host) as wrapped,
+        ):
+            if endpoint.tls:
+                wrapped.recv(1)  # TLS 1.3 tells here what it thinks of our certificate
+    except ssl.SSLError as error:
+        alert = _ALERT.search(error.reason or "")
+        return _of_alert(alert[1]) if alert and endpoint.tls else ""
+    except (OSError, ValueError):
+        return ""
+    return "" if endpoint.tls else "it speaks TLS: use grpcs:// or https://"
+
+
+def _of_alert(name: str) -> str:
+    said = name.lower().replace("_", " ")
+    return (
+        f"it refuses our side of TLS ({said}). Servers that ask for a client certificate are shown that of "
+        "MODELYARD_CLIENT_CERT and MODELYARD_CLIENT_KEY"
+    )
+
+
+def _told_by_each(endpoint: Endpoint, open_channel: OpenChannel) -> list[str]:
+    """What gRPC tells of each address of the host, if there are several."""
+    port = endpoint.target.rpartition(":")[2]
+    try:
+        found = socket.getaddrinfo(endpoint.host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return []
+    # gRPC's resolver knows two of localhost, whatever the system's says.
+    known = ["127.0.0.1", "::1"] if endpoint.host == "localhost" else []
+    addresses = list(dict.fromkeys((*known, *(str(entry[4][0]) for entry in found))))[:_MOST_ADDRESSES]
+    return [told_by(endpoint, address, open_channel) for address in addresses if len(addresses) > 1]
+
+
+def told_by(endpoint: Endpoint, address: str, open_channel: OpenChannel) -> str:
+    """What gRPC tells of one address of an endpoint."""
+    port = endpoint.target.rpartition(":")[2]
+    shown = f"[{address}]" if ":" in address else address
+    options = [("grpc.ssl_target_name_override", endpoint.host)] if endpoint.tls else []
+    with forking.running(), open_channel(replace(endpoint, target=f"{shown}:{port}"), options) as channel:
+        try:
+            channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=ASK_SECONDS)
+        except grpc.RpcError as failure:
+            return str(failure.details())
+    return _REFUSED  # it answers by now: nothing to tell

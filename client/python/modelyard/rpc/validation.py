@@ -1,0 +1,183 @@
+"""Checks of what a server sent, and of what was kept of it, before it is used.
+
+A server may be broken or hostile. Its names and digests become paths on this
+machine, and what is kept by digest serves downloads from other servers. So every
+reply is checked where it arrives and every kept record where it is read: names
+and ids by the grammar of `refs`, digests against the content they are of, sizes
+against their sum. What does not pass raises errors.ReplyInvalid.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from modelyard.contract import chunking, errors, refs
+
+if TYPE_CHECKING:
+    from modelyard.rpc import records
+    from modelyard.rpc.manifest import FileEntry
+
+DIGEST_BYTES = 32
+SIZE_LIMIT = 1 << 62
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+def is_digest(text: str) -> bool:
+    """Whether a text is a digest as it is written: 64 lower-case hex."""
+    return _HEX.fullmatch(text) is not None
+
+
+def check_digest(text: str, what: str) -> str:
+    """The text, which must be 64 lower-case hex."""
+    if not is_digest(text):
+        refuse(f"{what} is {text[:100]!r}, not 64 lower-case hex")
+    return text
+
+
+def check_version(version: records.Version) -> records.Version:
+    """The version, whose name, place, number, digest and sizes must be possible ones."""
+    _check_place(version.entity, version.project)
+    _check_text("name", refs.check_artifact_name, version.name)
+    _check_numbers(number=version.number, size=version.size, file_count=version.file_count)
+    check_digest(version.digest, "the digest of a version")
+    return version
+
+
+def check_link(link: records.Link) -> records.Link:
+    """The link, whose name, place and number must be possible ones."""
+    _check_place(link.entity, link.project)
+    _check_text("name", refs.check_model_name, link.name)
+    _check_numbers(number=link.number)
+    return link
+
+
+def check_collection(collection: records.Collection) -> records.Collection:
+    """The artifact or registered model, whose name and place must be possible ones."""
+    _check_place(collection.entity, collection.project)
+    _check_text("name", refs.check_model_name, collection.name)
+    return collection
+
+
+def check_run(run: records.RunRecord) -> records.RunRecord:
+    """The run, whose id and place must be possible ones."""
+    _check_place(run.entity, run.project)
+    _check_text("run_id", refs.check_run_id, run.run_id)
+    return run
+
+
+def check_same_digest(found: str, expected: bytes) -> None:
+    """The digest that the server says a committed version has must be that of what was logged."""
+    if found != expected.hex():
+        refuse(f"what was logged has the digest {expected.hex()}, the version it became has {found[:100]!r}")
+
+
+def check_chunks(chunks: Iterable[tuple[bytes, int]], path: str) -> int:
+    """The bytes of all chunks of a file together; each has a digest and 1 byte to 2 MiB."""
+    total = 0
+    for digest, size in chunks:
+        if len(digest) != DIGEST_BYTES or not 1 <= size <= chunking.MAXIMUM_BYTES:
+            refuse(f"{path!r} has a chunk of {size:,} bytes with a digest of {len(digest)} bytes")
+        total += size
+    return total
+
+
+def check_entries(entries: Sequence[FileEntry]) -> None:
+    """All entries of a manifest, or of a part of one: paths, sizes, and each digest against its chunks."""
+    check_paths(entries)
+    for entry in entries:
+        if entry.uri:
+            _check_reference(entry)
+        else:
+            _check_file(entry)
+
+
+def check_manifest(entries: Sequence[FileEntry], digest: str) -> None:
+    """Entries that passed `check_entries` must be those of the version with this digest."""
+    found = chunking.version_digest(entry.digested() for entry in entries).hex()
+    if found != digest:
+        refuse(f"the manifest of version {digest[:100]!r} has the digest {found}: it is another one's")
+
+
+def check_size(entries: Sequence[FileEntry], version: Any) -> None:
+    """Number and bytes of a whole manifest's entries must be those that its version states."""
+    total = sum(entry.size or 0 for entry in entries)
+    if (len(entries), total) != (version.file_count, version.size):
+        refuse(
+            f"the version states {version.file_count:,} files of {version.size:,} bytes, "
+            f"its manifest has {len(entries):,} of {total:,}"
+        )
+
+
+def check_paths(entries: Sequence[FileEntry]) -> None:
+    """Paths must stay inside the folder they are written to, and fit into one folder together."""
+    files: set[str] = set()
+    for entry in entries:
+        try:
+            refs.check_manifest_path(entry.path)
+        except ValueError as error:
+            refuse(f"a path cannot be written: {error}")
+        if entry.path in files:
+            refuse(f"the path {entry.path!r} comes twice")
+        files.add(entry.path)
+    for path in files:
+        parent = path.rpartition("/")[0]
+        while parent:
+            if parent in files:
+                refuse(f"{parent!r} comes both as a file and as a folder")
+            parent = parent.rpartition("/")[0]
+
+
+def refuse(what: str) -> NoReturn:
+    """Raises the error for a reply in which `what` is wrong."""
+    raise errors.ReplyInvalid(
+        f"the server's reply cannot be used: {what}. The server is broken or is no modelyard server"
+    )
+
+
+def _check_file(entry: FileEntry) -> None:
+    if len(entry.digest) != DIGEST_BYTES:
+        refuse(f"{entry.path!r} has a digest of {len(entry.digest)} bytes")
+    if entry.sha256:
+        check_digest(entry.sha256, f"the SHA-256 of {entry.path!r}")
+    total = check_chunks(entry.chunks, entry.path)
+    if entry.size != total:
+        refuse(f"{entry.path!r} has {entry.size} bytes, its chunks have {total}")
+    if chunking.file_digest(entry.chunks) != entry.digest:
+        refuse(f"{entry.path!r} does not have the digest that its chunks make")
+
+
+def _check_reference(entry: FileEntry) -> None:
+    if entry.digest or entry.chunks:
+        refuse(f"{entry.path!r} is a reference and has content")
+    if entry.size is not None and not 0 <= entry.size <= SIZE_LIMIT:
+        refuse(f"{entry.path!r} has {entry.size} bytes")
+    if "://" not in entry.uri:
+        refuse(f"{entry.path!r} points at {entry.uri[:100]!r}, which has no scheme")
+    for text, limit in ((entry.uri, refs.URI_LIMIT), (entry.tag, refs.TAG_LIMIT)):
+        try:
+            refs.check_text(text, limit=limit)
+        except ValueError as error:
+            refuse(f"where {entry.path!r} points at: {error}")
+
+
+def _check_place(entity: str, project: str) -> None:
+    try:
+        refs.check_owner(entity, "entity")
+        refs.check_owner(project, "project")
+    except ValueError as error:
+        refuse(str(error))
+
+
+def _check_text(field: str, check: Callable[[str], str], text: str) -> None:
+    try:
+        check(text)
+    except ValueError as error:
+        refuse(f"{field}: {error}")
+
+
+def _check_numbers(**numbers: int) -> None:
+    for field, number in numbers.items():
+        if not 0 <= number <= SIZE_LIMIT:
+            refuse(f"{field} is {number}")

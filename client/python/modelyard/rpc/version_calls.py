@@ -1,0 +1,199 @@
+"""What the SDK asks a server about versions, links and runs: one function, one question.
+
+Imported when first needed: it brings grpc and Protobuf along.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from modelyard.contract import errors
+from modelyard.rpc import records
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.manifest import value_message
+from modelyard.rpc.plain_values import fit
+from modelyard.v1 import model_artifact_pb2 as artifact_pb
+from modelyard.v1 import registered_model_pb2 as model_pb
+from modelyard.v1 import run_pb2 as run_pb
+from modelyard.v1 import value_pb2
+
+_BATCH = 1_000
+REMOVED = object()
+"""In `update_run`: the key is to be removed."""
+Found = tuple[records.Version, records.Link | None]
+"""A version, and the link that a reference went through."""
+
+
+def value_map(entries: Mapping[str, Any]) -> dict[str, value_pb2.Value]:
+    """Plain values as messages."""
+    return {key: value_message(item) for key, item in entries.items()}
+
+
+def resolve(connection: Connection, ref: str) -> Found:
+    """The version that a reference means now. Errors: NotFound."""
+    reply = connection.artifacts.GetModelArtifactVersion(artifact_pb.GetModelArtifactVersionRequest(ref=ref))
+    through = get_link(connection, reply.through_link) if reply.through_link else None
+    return records.version(reply.version), through
+
+
+def get_version(connection: Connection, version_id: str) -> records.Version:
+    """A version by its id. Errors: NotFound."""
+    request = artifact_pb.GetModelArtifactVersionRequest(id=version_id)
+    return records.version(connection.artifacts.GetModelArtifactVersion(request).version)
+
+
+def find_version(connection: Connection, ref: str) -> records.Version | None:
+    """The version that a full reference means now; None when there is none."""
+    try:
+        return resolve(connection, ref)[0]
+    except errors.NotFound:
+        return None
+
+
+def versions_by_id(connection: Connection, ids: Sequence[str]) -> list[records.Version]:
+    """Versions by their ids, in the same order, without those that are deleted."""
+    found: list[records.Version] = []
+    for start in range(0, len(ids), _BATCH):
+        request = artifact_pb.BatchGetModelArtifactVersionsRequest(
+            requests=[
+                artifact_pb.GetModelArtifactVersionRequest(id=each) for each in ids[start : start + _BATCH]
+            ]
+        )
+        reply = connection.artifacts.BatchGetModelArtifactVersions(request)
+        found += [records.version(each.version) for each in reply.results if each.HasField("version")]
+    return found
+
+
+def linked_to(connection: Connection, version_id: str) -> Sequence[str]:
+    """Full references of the links to a version, as they stand now. Errors: NotFound."""
+    return get_version(connection, version_id).linked_to
+
+
+def get_link(connection: Connection, ref: str) -> records.Link:
+    """A link by its reference. Errors: NotFound."""
+    request = model_pb.GetRegisteredModelVersionRequest(ref=ref)
+    return records.link(connection.registry.GetRegisteredModelVersion(request).version)
+
+
+def find_artifact(connection: Connection, ref: str) -> records.Collection | None:
+    """An artifact by `entity/project/name`; None when there is none."""
+    try:
+        reply = connection.artifacts.GetModelArtifact(artifact_pb.GetModelArtifactRequest(ref=ref))
+    except errors.NotFound:
+        return None
+    return records.collection(reply.model_artifact)
+
+
+def find_registered_model(connection: Connection, ref: str) -> records.Collection | None:
+    """A registered model by `entity/project/name`; None when there is none."""
+    try:
+        reply = connection.registry.GetRegisteredModel(model_pb.GetRegisteredModelRequest(ref=ref))
+    except errors.NotFound:
+        return None
+    return records.collection(reply.registered_model)
+
+
+def why_absent(connection: Connection, ref: str) -> str:
+    """Why there is nothing of a name, as the server says it; empty where it says nothing."""
+    try:
+        resolve(connection, ref)
+    except errors.NotFound as error:
+        return error.metadata.get("why", "")
+    return ""
+
+
+def use(connection: Connection, run_id: str, version_id: str, use_as: str = "") -> records.Version:
+    """Records that a run used a version. Errors: NotFound."""
+    request = artifact_pb.UseModelArtifactVersionRequest(run_id=run_id, version_id=version_id, use_as=use_as)
+    return records.version(connection.artifacts.UseModelArtifactVersion(request).version)
+
+
+def link(connection: Connection, version_id: str, target: str, aliases: Sequence[str]) -> records.Link:
+    """Links a version into the registered model `target` (`entity/project/name`), made when needed."""
+    request = model_pb.LinkModelArtifactVersionRequest(version_id=version_id, target=target, aliases=aliases)
+    return records.link(connection.registry.LinkModelArtifactVersion(request).version)
+
+
+def unlink(connection: Connection, link_id: str) -> None:
+    """Removes a link; the version stays."""
+    connection.registry.DeleteRegisteredModelVersion(model_pb.DeleteRegisteredModelVersionRequest(id=link_id))
+
+
+def move_aliases(
+    connection: Connection, ref: str, moves: Mapping[str, str], *, expected: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Sets (`vN`) and removes (empty) aliases of one artifact or registered model, all or none.
+
+    `expected` says where an alias has to stand before (empty: nowhere). Returns
+    where every alias stands then. Errors: AliasChanged, NotFound, InvalidField.
+    """
+    if not moves:
+        return {}
+    updates = []
+    for alias, version in moves.items():
+        update = model_pb.AliasUpdate(alias=alias, version=version)
+        if expected is not None and alias in expected:
+            update.expected_version = expected[alias]
+        updates.append(update)
+    reply = connection.registry.UpdateAliases(model_pb.UpdateAliasesRequest(ref=ref, updates=updates))
+    return {position.alias: position.version for position in reply.aliases}
+
+
+def update_version(connection: Connection, version_id: str, changes: Mapping[str, Any]) -> records.Version:
+    """Sets `description`, `metadata`, `tags` and `expire_time` (None: never), those that `changes` names."""
+    fields = dict(changes)
+    expires = fields.pop("expire_time", None)
+    if "metadata" in fields:
+        fields["metadata"] = value_map(fields["metadata"])
+    message = artifact_pb.ModelArtifactVersion(id=version_id, **fields)
+    if expires is not None:
+        message.expire_time.FromDatetime(expires)
+    request = artifact_pb.UpdateModelArtifactVersionRequest(
+        version=message, update_mask=FieldMask(paths=sorted(changes))
+    )
+    return records.version(connection.artifacts.UpdateModelArtifactVersion(request).version)
+
+
+def delete_version(connection: Connection, version_id: str, delete_aliases: bool) -> None:
+    """Deletes a version. Errors: VersionHasAliases, VersionLinked."""
+    request = artifact_pb.DeleteModelArtifactVersionRequest(id=version_id, delete_aliases=delete_aliases)
+    connection.artifacts.DeleteModelArtifactVersion(request)
+
+
+def delete_artifact(connection: Connection, artifact_id: str, *, delete_aliases: bool) -> None:
+    """Deletes an artifact with its versions. Errors: VersionHasAliases, VersionLinked."""
+    connection.artifacts.DeleteModelArtifact(
+        artifact_pb.DeleteModelArtifactRequest(id=artifact_id, delete_aliases=delete_aliases)
+    )
+
+
+def get_run(connection: Connection, entity: str, project: str, run_id: str) -> records.RunRecord:
+    """A run by its short id. Errors: NotFound."""
+    request = run_pb.GetRunRequest(entity=entity, project=project, run_id=run_id)
+    return records.run(connection.runs.GetRun(request).run)
+
+
+def update_run(connection: Connection, run_id: str, changes: Mapping[str, Any]) -> records.RunRecord:
+    """Sets `display_name`, `notes`, `tags`, `config.KEY` and `summary.KEY`; `REMOVED` takes a key out.
+
+    Errors: NotFound, InvalidField, ValueError for a value that cannot be stored.
+    """
+    run = run_pb.Run(id=run_id)
+    for name, item in changes.items():
+        field, _, key = name.partition(".")
+        if key and item is not REMOVED:
+            getattr(run, field)[key].CopyFrom(value_message(fit(item, name)))
+        elif field == "tags":
+            run.tags.extend(item)
+        elif not key:
+            setattr(run, field, item)
+    request = run_pb.UpdateRunRequest(run=run, update_mask=FieldMask(paths=sorted(changes)))
+    return records.run(connection.runs.UpdateRun(request).run)
+
+
+def run_by_id(connection: Connection, run_id: str) -> records.RunRecord:
+    """A run by its global id. Errors: NotFound."""
+    return records.run(connection.runs.GetRun(run_pb.GetRunRequest(id=run_id)).run)

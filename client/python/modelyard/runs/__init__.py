@@ -1,0 +1,1 @@
+"""Runs: what training code holds, and what brings its rows to the server."""

@@ -1,0 +1,296 @@
+"""What a run logs, uses and links: paths and names in, versions out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from modelyard.artifacts import cached_use
+from modelyard.artifacts.artifact import Artifact
+from modelyard.artifacts.draft import content_at
+from modelyard.artifacts.edits import alias_list, target_ref
+from modelyard.configuration.settings import Settings
+from modelyard.contract import errors, refs
+from modelyard.host import terminal
+from modelyard.host.folder_walk import files_below
+from modelyard.rpc import records, version_calls
+from modelyard.rpc.connection import Connection
+from modelyard.runs import distributed
+from modelyard.runs.history import History
+from modelyard.transfer import transfer
+
+Aliases = Sequence[str] | str | None
+_Fingerprint = tuple[tuple[str, int, int], ...] | None
+"""None: what lies there cannot be read whole, and is equal to nothing."""
+
+NO_PATH_IN_NAME = (
+    "Please provide only the name of the registered model. Do not append the entity or project name."
+)
+
+
+class RunArtifacts:
+    """The versions of one run. Each call returns after the server has committed it."""
+
+    def __init__(
+        self, connection: Connection, settings: Settings, run: records.RunRecord, history: History
+    ) -> None:
+        self.logged = 0
+        """Versions that were made."""
+        self.unchanged = 0
+        """Versions that were there already when their content was logged."""
+        self.linked = 0
+        self._connection = connection
+        self._settings = settings
+        self._run = run
+        self._history = history
+        self._used: dict[Path, tuple[records.Version, _Fingerprint]] = {}
+
+    def log(
+        self, artifact: Artifact, aliases: Aliases = None, tags: Sequence[str] | str | None = None
+    ) -> Artifact:
+        """Commits a draft: that very object becomes the logged one. A logged one takes aliases and tags."""
+        if not artifact.is_draft:
+            artifact.aliases.extend(alias_list(aliases))
+            artifact.tags.extend([tags] if isinstance(tags, str) else tags or ())
+            artifact.save()
+            return artifact
+        artifact.tags.extend([tags] if isinstance(tags, str) else tags or ())
+        names = list(dict.fromkeys([*alias_list(artifact.aliases), *alias_list(aliases)]))
+        version = self._commit(artifact, names, self._base_of(artifact))
+        artifact._become(self._connection, self._settings, version)
+        return artifact
+
+    def upsert(self, draft: Artifact, distributed_id: str | None) -> None:
+        """Adds a draft's files to those that other runs gather for the same version."""
+        staging = self._staging(draft, distributed_id)
+        distributed.gather(self._connection, self._place, staging, partial(self._gather, draft))
+
+    def finish(self, draft: Artifact, distributed_id: str | None) -> Artifact:
+        """Makes the version of what was gathered and the draft's files; the draft becomes it."""
+        staging = self._staging(draft, distributed_id)
+        names = alias_list(draft.aliases)
+        version = distributed.finish(
+            self._connection,
+            self._place,
+            draft.name,
+            staging,
+            lambda _, base: self._commit(draft, names, base),
+        )
+        draft._become(self._connection, self._settings, version)
+        return draft
+
+    def log_path(
+        self,
+        path: Any,
+        name: str | None,
+        kind: str | None,
+        aliases: Aliases,
+        tags: Sequence[str] | str | None,
+    ) -> Artifact:
+        """Commits a file or a folder as a version of `name`."""
+        files, references = content_at(path)
+        labels = [refs.check_tag(tag) for tag in ([tags] if isinstance(tags, str) else tags or ())]
+        name = refs.check_artifact_name(name) if name else self._default_name(path)
+        draft = self._draft(name, kind or "unspecified", alias_list(aliases), labels)
+        return Artifact._of(self._connection, self._settings, self._upload(draft, files, references))
+
+    def log_model(self, path: Any, name: str | None, aliases: Aliases) -> Artifact:
+        """Commits a file or a folder as a model; an existing name keeps its type."""
+        files, references = content_at(path)
+        name = refs.check_artifact_name(name) if name else self._default_name(path)
+        known = version_calls.find_artifact(self._connection, self._qualified(name))
+        kind = known.type if known else "model"
+        _require(
+            "model" in kind,
+            f"{name!r} holds artifacts of type {kind!r}: log_model needs a type that contains 'model'",
+        )
+        version = self._upload(self._draft(name, kind, alias_list(aliases), []), files, references)
+        return Artifact._of(self._connection, self._settings, version)
+
+    def use(
+        self, artifact_or_name: Artifact | str, kind: str | None, aliases: Aliases, use_as: str | None
+    ) -> Artifact:
+        """Records the use of a version, found by name or given."""
+        if isinstance(artifact_or_name, Artifact):
+            artifact = artifact_or_name
+            if artifact.is_draft:
+                self.log(artifact)
+        else:
+            artifact = self._resolve(artifact_or_name)
+        if kind is not None and artifact.type != kind:
+            raise ValueError(f"{artifact.name} is of type {artifact.type!r}, not {kind!r}")
+        artifact.use_as = use_as or artifact.use_as
+        version_calls.use(self._connection, self._run.id, artifact.id, artifact.use_as or "")
+        if names := alias_list(aliases):
+            artifact.aliases.extend(names)
+            artifact.save()
+        return artifact
+
+    def use_model(self, name: str) -> str:
+        """Records the use of a model, downloads it and returns where it is."""
+        kept = cached_use.find_unreachable(self._connection, self._settings, self._qualified(name))
+        artifact = self._resolve(name) if kept is None else self._artifact(kept)
+        _require(
+            "model" in artifact.type,
+            f"{artifact.name} is of type {artifact.type!r}: use_model needs a type that contains 'model'; "
+            "use_artifact takes any",
+        )
+        root = self._settings.artifact_root / artifact.source_name
+        version, _, _ = artifact._server("use_model")
+        if kept is None:
+            version_calls.use(self._connection, self._run.id, artifact.id)
+            entries = transfer.download(
+                self._connection, version, root, cache=cached_use.cache_of(self._settings)
+            )
+            cached_use.keep(self._settings, version, artifact._link)
+        else:
+            terminal.termwarn(
+                f"the server cannot be reached: {kept.ref} comes from the local cache; no use is recorded"
+            )
+            entries = cached_use.download(self._settings, kept, root)
+        tops = {entry.path.split("/", 1)[0] for entry in entries}
+        place = root / tops.pop() if len(tops) == 1 else root
+        self._used[place] = (version, _fingerprint(place))
+        return str(place)
+
+    def link_model(self, path: Any, model: str, name: str | None, aliases: Aliases) -> Artifact:
+        """Logs a path, unless it is an unchanged one that `use_model` returned, and links the version."""
+        _require("/" not in model, NO_PATH_IN_NAME)
+        refs.check_model_name(model)
+        names = alias_list(aliases)  # before anything is logged: a wrong alias leaves nothing behind
+        artifact = (None if name else self._as_used(path)) or self.log_model(path, name, None)
+        return self.link(artifact, model, names)
+
+    def link(self, artifact: Artifact, target_path: str, aliases: Aliases) -> Artifact:
+        """Links a version; a draft is logged first."""
+        target = target_ref(target_path, self._run.entity)
+        names = alias_list(aliases)
+        if artifact.is_draft:
+            self.log(artifact)
+        link = version_calls.link(self._connection, artifact.id, target, names)
+        self.linked += 1
+        if not artifact.is_link:
+            fresh = link.source
+            artifact._become(self._connection, self._settings, fresh)
+        return Artifact._of(self._connection, self._settings, link.source, link)
+
+    def _artifact(self, version: records.Version) -> Artifact:
+        return Artifact._of(self._connection, self._settings, version)
+
+    def _resolve(self, name: str) -> Artifact:
+        try:
+            version, link = version_calls.resolve(self._connection, self._qualified(name))
+        except errors.NotFound as error:
+            if "/" in name or error.metadata.get("missing") == "version":
+                raise
+            hint = f"(a registered model is named {refs.REGISTRY_PROJECT}/{name})"
+            raise errors.NotFound(f"{error} {hint}", metadata=error.metadata) from None
+        return Artifact._of(self._connection, self._settings, version, link)
+
+    def _qualified(self, name: str) -> str:
+        ref = refs.parse(name)
+        return str(
+            refs.Ref(ref.entity or self._run.entity, ref.project or self._run.project, ref.name, ref.alias)
+        )
+
+    def _default_name(self, path: Any) -> str:
+        base = Path(os.fspath(path)).expanduser().absolute().name
+        return refs.artifact_name(f"run-{self._run.run_id}-{base}")
+
+    @property
+    def _place(self) -> str:
+        return f"{self._run.entity}/{self._run.project}"
+
+    def _base_of(self, artifact: Artifact) -> str:
+        """The version whose entries a draft keeps: what it rests on, else the newest of the name."""
+        if artifact._draft.base_version_id or not artifact.incremental:
+            return artifact._draft.base_version_id
+        newest = version_calls.find_version(self._connection, f"{self._place}/{artifact.name}:{refs.LATEST}")
+        return newest.id if newest else ""
+
+    def _staging(self, draft: Artifact, distributed_id: str | None) -> str:
+        shared = distributed_id or self._run.group
+        if not shared:
+            raise TypeError("several runs make one version only in a group, or with a distributed_id")
+        if draft.incremental or draft._draft.base_version_id:
+            raise errors.UsageError("a version that several runs make cannot rest on another one")
+        return distributed.staging_name(draft.name, shared)
+
+    def _commit(self, artifact: Artifact, aliases: list[str], base: str) -> records.Version:
+        draft = self._draft(artifact.name, artifact.type, aliases, list(artifact.tags), artifact)
+        content = artifact._draft
+        resting = replace(draft, base_version_id=base, removed_paths=sorted(content.removed))
+        return self._upload(resting, content.files(), content.references())
+
+    def _gather(self, artifact: Artifact, staging: str, base: str) -> records.Version:
+        # Without the run: what it makes is the finished version, not the steps to it.
+        draft = replace(self._draft(staging, artifact.type, [], []), run_id="", base_version_id=base)
+        content = artifact._draft
+        cache = cached_use.cache_of(self._settings)
+        message, _ = transfer.upload(
+            self._connection, draft, content.files(), references=content.references(), cache=cache
+        )
+        return records.version(message)
+
+    def _draft(
+        self, name: str, kind: str, aliases: list[str], tags: list[str], artifact: Artifact | None = None
+    ) -> transfer.VersionDraft:
+        ttl = artifact.ttl if artifact else None
+        return transfer.VersionDraft(
+            entity=self._run.entity,
+            project=self._run.project,
+            name=name,
+            type=kind,
+            description=(artifact.description or "") if artifact else "",
+            metadata=artifact._checked_metadata() if artifact else {},
+            tags=tags,
+            aliases=aliases,
+            run_id=self._run.id,
+            history_step=self._history.step,
+            ttl_seconds=ttl.total_seconds() if ttl else None,
+        )
+
+    def _upload(
+        self,
+        draft: transfer.VersionDraft,
+        files: list[transfer.LocalFile],
+        references: list[transfer.FileEntry],
+    ) -> records.Version:
+        message, created = transfer.upload(
+            self._connection, draft, files, references=references, cache=cached_use.cache_of(self._settings)
+        )
+        if created:
+            self.logged += 1
+        else:
+            self.unchanged += 1
+        return records.version(message)
+
+    def _as_used(self, path: Any) -> Artifact | None:
+        """The version that lies at a path as `use_model` put it there, when nobody changed it."""
+        if not isinstance(path, str | os.PathLike):
+            return None
+        place = Path(os.fspath(path)).expanduser().absolute()
+        version, fingerprint = self._used.get(place, (None, ()))
+        if version is None or fingerprint is None or _fingerprint(place) != fingerprint:
+            return None
+        return Artifact._of(self._connection, self._settings, version)
+
+
+def _require(holds: bool, sentence: str) -> None:
+    """AssertionError, as W&B has it; an `assert` statement would say nothing under `python -O`."""
+    if not holds:
+        raise AssertionError(sentence)
+
+
+def _fingerprint(place: Path) -> _Fingerprint:
+    """Path, size and time of change of every file: equal when nobody wrote to them."""
+    try:
+        found = [str(place)] if place.is_file() else [str(file.source) for file in files_below(place)]
+        stats = [(path, os.stat(path)) for path in sorted(found)]
+    except OSError:
+        return None
+    return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)

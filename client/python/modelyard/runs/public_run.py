@@ -1,0 +1,151 @@
+"""A run as `Api` finds it."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import importlib.util
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from modelyard.arguments import checked_calls, require
+from modelyard.contract.values import identical
+from modelyard.query.listing import Listing
+
+if TYPE_CHECKING:
+    from modelyard.artifacts.artifact import Artifact
+    from modelyard.configuration.settings import Settings
+    from modelyard.registry.lineage import Lineage
+    from modelyard.rpc.connection import Connection
+    from modelyard.rpc.records import RunRecord
+
+
+@checked_calls()
+class PublicRun:
+    """A run as the server has it. Name, notes, tags, config and summary may be changed, then `update()`."""
+
+    def __init__(self, connection: Connection, settings: Settings, record: RunRecord) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._take(record)
+
+    def _take(self, record: RunRecord) -> None:
+        self._record = record
+        self.name = record.display_name
+        """Name shown to people."""
+        self.notes = record.notes
+        """Free text."""
+        self.tags = list(record.tags)
+        """Labels."""
+        self.config = copy.deepcopy(record.config)
+        """Its inputs."""
+        self.summary = copy.deepcopy(record.summary)
+        """Its results."""
+
+    id = property(lambda self: self._record.run_id, doc="Short id, unique in the project.")
+    entity = property(lambda self: self._record.entity, doc="Who owns it.")
+    project = property(lambda self: self._record.project, doc="What it is about.")
+    state = property(lambda self: self._record.state, doc="running, finished, failed, crashed or killed.")
+    group = property(lambda self: self._record.group, doc="Name of the group of runs it belongs to.")
+    job_type = property(lambda self: self._record.job_type, doc="What part of a group it is.")
+    user = property(lambda self: self._record.created_by, doc="Who made it.")
+    metadata = property(lambda self: dict(self._record.metadata), doc="Where it ran.")
+    path = property(lambda self: self._record.path.split("/"), doc="`[entity, project, run_id]`.")
+    url = property(lambda self: f"modelyard show {self._record.path}", doc="The command that shows it.")
+    lastHistoryStep = property(lambda self: self._record.last_step, doc="The largest step; -1 without rows.")  # noqa: N815  # as users know it
+
+    @property
+    def created_at(self) -> str:
+        """ISO 8601, UTC."""
+        return self._record.create_time.isoformat()
+
+    @property
+    def heartbeat_at(self) -> str | None:
+        """When it was last heard of: ISO 8601, UTC."""
+        moment: datetime.datetime | None = self._record.heartbeat_time
+        return moment.isoformat() if moment else None
+
+    def update(self) -> None:
+        """Sends what was changed here; what others changed meanwhile stays. Errors: NotFound, ValueError."""
+        from modelyard.rpc import version_calls
+
+        for field, kind in (("name", "str"), ("notes", "str"), ("tags", "Sequence[str]")):
+            require("update", field, kind, getattr(self, field))
+        fields = {"display_name": self.name, "notes": self.notes, "tags": tuple(self.tags)}
+        changed: dict[str, Any] = {
+            field: now for field, now in fields.items() if now != getattr(self._record, field)
+        }
+        for field, entries in (("config", self.config), ("summary", self.summary)):
+            stored = getattr(self._record, field)
+            for key in {**stored, **entries}:
+                if key not in entries or key not in stored or not identical(entries[key], stored[key]):
+                    changed[f"{field}.{key}"] = entries.get(key, version_calls.REMOVED)
+        if changed:
+            self._take(version_calls.update_run(self._connection, self._record.id, changed))
+
+    def history(
+        self,
+        samples: int = 500,
+        keys: list[str] | None = None,
+        x_axis: str = "_step",
+        pandas: bool = True,
+    ) -> Any:
+        """At most `samples` of its rows, evenly chosen, by `x_axis`.
+
+        A DataFrame where pandas is installed, else (or with `pandas=False`) a list of dicts.
+        """
+        rows = sorted(
+            (row for row in self.scan_history(keys) if x_axis in row), key=lambda row: float(row[x_axis])
+        )
+        if len(rows) > samples:
+            last = max(1, samples - 1)
+            rows = [rows[index * (len(rows) - 1) // last] for index in range(samples)]
+        if pandas and importlib.util.find_spec("pandas"):
+            return importlib.import_module("pandas").DataFrame(rows)
+        return rows
+
+    def scan_history(
+        self,
+        keys: list[str] | None = None,
+        page_size: int = 1000,
+        min_step: int = 0,
+        max_step: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Its rows, with `_step`, `_timestamp` and `_runtime`; with `keys` only those that have one."""
+        from modelyard.rpc.metric_scan import rows
+
+        started = self._record.create_time.timestamp()
+        return rows(self._connection, self._record.id, started, keys or (), min_step, max_step or 0)
+
+    def logged_artifacts(self, per_page: int = 100) -> Listing[Artifact]:
+        """The versions it made, by reference, those that were not deleted."""
+        return self._versions("downstream")
+
+    def used_artifacts(self, per_page: int = 100) -> Listing[Artifact]:
+        """The versions it used, by reference, those that were not deleted."""
+        return self._versions("upstream")
+
+    def lineage(self, depth: int = 2, direction: str = "both") -> Lineage:
+        """Versions and runs around it: `direction` is upstream, downstream or both; `depth` 1 to 32 steps."""
+        from modelyard.registry import lineage
+
+        return lineage.around(self._connection, run_id=self._record.id, depth=depth, direction=direction)
+
+    def _versions(self, direction: str) -> Listing[Artifact]:
+        from modelyard.artifacts.artifact import Artifact
+        from modelyard.registry import lineage
+        from modelyard.rpc import version_calls
+
+        ids = lineage.versions_of(self._connection, self._record.id, direction)
+        found = version_calls.versions_by_id(self._connection, ids)
+        artifacts = [Artifact._of(self._connection, self._settings, version) for version in found]
+        return Listing(artifacts, lambda: len(artifacts))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PublicRun) and self._record.id == other._record.id
+
+    def __hash__(self) -> int:
+        return hash(self._record.id)
+
+    def __repr__(self) -> str:
+        return f"<Run {self._record.path} ({self.state})>"

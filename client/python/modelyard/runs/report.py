@@ -1,0 +1,70 @@
+"""The last lines of a run: a curve for each metric, the summary, and how to see more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from modelyard.host.terminal import plural, sparkline
+
+_SHOWN = 20
+_VALUE_WIDTH = 40
+
+
+def closing_lines(
+    name: str,
+    path: str,
+    curves: Mapping[str, Sequence[float]],
+    summary: Mapping[str, Any],
+    counts: Sequence[tuple[int, str]],
+    exit_code: int = 0,
+    unchanged: int = 0,
+) -> Iterator[str]:
+    """What `finish` prints. `counts` say what was made; `unchanged` versions were there already."""
+    drawn = {key: sparkline(points) for key, points in sorted(curves.items()) if len(points) > 1}
+    last = {key: shown(value) for key, value in sorted(flat(summary).items()) if not key.startswith("_")}
+    width = max(map(len, [*list(drawn)[:_SHOWN], *list(last)[:_SHOWN]]), default=0)
+    yield from _block("Run history:", drawn, width)
+    yield from _block("Run summary:", last, width)
+    if exit_code:
+        yield f"Run {name} failed with exit code {exit_code}."
+    yield f"View run {name}: modelyard show {path}"
+    rest = f"; {plural(unchanged, 'version')} unchanged" if unchanged else ""
+    yield "Synced " + ", ".join(plural(count, noun) for count, noun in counts) + rest
+
+
+def flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Entries with the names of nested ones joined by `.`, as metrics are named."""
+    found: dict[str, Any] = {}
+    for key, value in entries.items():
+        nested = isinstance(value, Mapping) and value
+        found |= flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return found
+
+
+def shown(value: Any) -> str:
+    """A value in a few characters."""
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, Mapping):
+        text = ", ".join(f"{key}={shown(item)}" for key, item in flat(value).items()) or "{}"
+    else:
+        text = _text(value).replace("\n", " ")
+    return text if len(text) <= _VALUE_WIDTH else text[: _VALUE_WIDTH - 1] + "…"
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # an object of the user's, which its own code cannot show
+        return type(value).__name__
+
+
+def _block(title: str, entries: Mapping[str, str], width: int) -> Iterator[str]:
+    if not entries:
+        return
+    yield title
+    for key, text in list(entries.items())[:_SHOWN]:
+        yield f"  {key:<{width}}  {text}"
+    if len(entries) > _SHOWN:
+        yield f"  … and {len(entries) - _SHOWN} more"

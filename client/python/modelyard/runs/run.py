@@ -1,0 +1,287 @@
+"""A run: one execution of training code, and what users hold of it."""
+
+from __future__ import annotations
+
+import enum
+import glob
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from modelyard.arguments import checked_calls
+from modelyard.configuration.settings import Settings
+from modelyard.contract import errors
+from modelyard.host import disk_space, exit_status, terminal
+from modelyard.runs.config import Config
+from modelyard.runs.history import History
+from modelyard.runs.summary import Definition, Summary, kinds_of
+from modelyard.runs.versions import RunVersions
+
+if TYPE_CHECKING:
+    from modelyard.rpc.records import RunRecord
+    from modelyard.runs.tracking import Tracking
+
+
+_LOCKED_SECONDS = 0.05
+"""Longer than any other thread holds the lock of the rows."""
+
+
+class AlertLevel(enum.Enum):
+    """How urgent an alert is."""
+
+    INFO = "INFO"
+    WARN = "WARN"
+    ERROR = "ERROR"
+
+
+@checked_calls(besides=("log",))  # called in every training step, it looks at its arguments itself
+class Run(RunVersions):
+    """Made by `modelyard.init()`. Ends with `finish()`, with its `with` block, or with the program.
+
+    With `mode="disabled"` every call is accepted and nothing leaves the process.
+    """
+
+    def __init__(
+        self,
+        record: RunRecord,
+        settings: Settings,
+        config: Config,
+        *,
+        tracking: Tracking | None,
+        resumed: bool = False,
+        started: float | None = None,
+        on_finish: Callable[[Run], AbstractContextManager[None]] = lambda run: nullcontext(),
+    ) -> None:
+        self._record = record
+        self._settings = settings
+        self._config = config
+        self._tracking = tracking
+        self._resumed = resumed
+        self._finished = False
+        self._pid = os.getpid()
+        self._on_finish = on_finish
+        self._name, self._notes, self._tags = record.display_name, record.notes, tuple(record.tags)
+        self._summary = Summary(record.summary)
+        self.start_time = started or time.time()
+        self._history = History(record.last_step + 1, self._summary, self.start_time)
+        if tracking is not None:
+            tracking.start(record, settings, self._history, self._fields)
+            config.on_change(lambda key: tracking.changed(f"config.{key}"))
+
+    def __repr__(self) -> str:
+        return f"<Run {self.path} ({self.name})>"
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish(exit_code=exit_status.of_exception(error))
+
+    id = property(lambda self: self._record.run_id, doc="Short id, unique in the project.")
+    entity = property(lambda self: self._record.entity, doc="Who owns it.")
+    project = property(lambda self: self._record.project, doc="What it is about.")
+    group = property(lambda self: self._record.group, doc="Name of the group of runs it belongs to.")
+    job_type = property(lambda self: self._record.job_type, doc="What part of a group it is.")
+    config = property(lambda self: self._config, doc="Its inputs; items and attributes.")
+    summary = property(lambda self: self._summary, doc="Its results; items and attributes.")
+    settings = property(lambda self: self._settings, doc="What it was started with.")
+    step = property(lambda self: self._history.step, doc="The step of the next row.")
+    resumed = property(lambda self: self._resumed, doc="Whether it goes on with a run that existed.")
+    disabled = property(lambda self: self._tracking is None, doc="Whether nothing leaves the process.")
+    offline = property(lambda self: False, doc="Whether it is kept in a folder for later.")
+    mode = property(lambda self: "disabled" if self.disabled else "online", doc="`online` or `disabled`.")
+    path = property(lambda self: f"{self.entity}/{self.project}/{self.id}", doc="`entity/project/run_id`.")
+    url = property(lambda self: f"modelyard show {self.path}", doc="The command that shows it.")
+
+    @property
+    def name(self) -> str:
+        """Name shown to people; may be set."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
+        self._changed("display_name")
+
+    @property
+    def notes(self) -> str:
+        """Free text; may be set."""
+        return self._notes
+
+    @notes.setter
+    def notes(self, notes: str) -> None:
+        self._notes = notes
+        self._changed("notes")
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Labels; may be set."""
+        return self._tags
+
+    @tags.setter
+    def tags(self, tags: Iterable[str]) -> None:
+        self._tags = (tags,) if isinstance(tags, str) else tuple(dict.fromkeys(tags))
+        self._changed("tags")
+
+    @property
+    def dir(self) -> str:
+        """A folder for files: `<dir>/modelyard/run-YYYYMMDD_HHMMSS-<id>/files`, made when it is asked for."""
+        moment = time.strftime("%Y%m%d_%H%M%S", time.localtime(self.start_time))
+        root = Path(self._settings.dir or ".").expanduser().absolute()
+        folder = root / "modelyard" / f"run-{moment}-{self.id}" / "files"
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(folder)
+
+    def log(
+        self,
+        data: Mapping[str, Any] | None = None,
+        step: int | None = None,
+        commit: bool | None = None,
+        sync: bool | None = None,
+    ) -> None:
+        """Logs metrics, as one row of the run's history. Returns at once; a thread sends the rows.
+
+        Without `step` the step counts up and the row ends with the call, unless
+        `commit=False` collects into the next row. With `step` the row stays open
+        until a larger step, unless `commit=True`. Names of nested dicts are
+        joined by `.`. A step below the current one, and a value that cannot be
+        stored, are dropped with a warning that names them; the rest is kept.
+        Errors: TypeError for anything but a dict with str keys, UsageError after `finish`.
+        """
+        if self._finished:
+            self._check_active("log")
+        if data is None:
+            data = {}
+        if not isinstance(data, Mapping):
+            raise TypeError(f"run.log takes a dict, not {type(data).__name__}")
+        for key in data:
+            if not isinstance(key, str):
+                raise TypeError(f"the keys of a logged dict are str, not {type(key).__name__}")
+        if os.getpid() != self._pid:
+            terminal.termwarn(
+                "run.log in a forked process is ignored: log from the process that called init", repeat=False
+            )
+            return
+        self._history.log(data, step, commit)
+
+    def define_metric(
+        self,
+        name: str,
+        step_metric: str | Definition | None = None,
+        step_sync: bool | None = None,
+        hidden: bool | None = None,
+        summary: str | None = None,
+        goal: str | None = None,
+        overwrite: bool | None = None,
+    ) -> Definition:
+        """Says what the summary holds of a metric, or of all with a prefix (`val.*`).
+
+        `summary` is one or more of min, max, mean, best, first, last, copy, none.
+        `step_metric` is added to rows that lack it, unless `step_sync=False`.
+        """
+        self._check_active("define_metric")
+        if not isinstance(name, str) or not name or "*" in name[:-1]:
+            raise errors.Error(f"define_metric: the name is text, with '*' at its end only, not {name!r}")
+        if isinstance(step_metric, Definition):
+            step_metric = step_metric.name
+        sync = step_metric is not None if step_sync is None else step_sync
+        definition = Definition(name, step_metric, sync, kinds_of(summary), goal or "minimize")
+        self._history.define(definition)
+        return definition
+
+    def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
+        """Sends what is left and ends the run: `finished`, or `failed` with an exit code other than 0.
+
+        Calling it again changes nothing. CommError when the server could not be
+        reached for a minute.
+        """
+        self._end(exit_code or 0, quiet=bool(quiet))
+
+    def _kill(self, exit_code: int) -> None:
+        """As `finish`, for a run that is stopped from outside: its state is `killed`."""
+        self._end(exit_code, killed=True)
+
+    def _end(self, exit_code: int, *, quiet: bool = False, killed: bool = False) -> None:
+        if self._finished or os.getpid() != self._pid:
+            return
+        self._finished = True
+        with self._on_finish(self):
+            self._history.commit()
+            if self._tracking is not None:
+                self._tracking.finish(self, exit_code, quiet=quiet, killed=killed)
+
+    def _send_now(self) -> None:
+        """Sends the rows that are complete."""
+        if self._tracking is not None:
+            self._tracking.flush()
+
+    def _is_being_logged_to(self) -> bool:
+        """Whether rows are being changed: by this very thread, when it is asked in a signal's handler."""
+        lock = self._history.lock
+        if lock.acquire(timeout=_LOCKED_SECONDS):
+            lock.release()
+            return False
+        return True
+
+    def save(
+        self,
+        glob_str: str | os.PathLike[str],
+        base_path: str | os.PathLike[str] | None = None,
+        policy: str = "live",
+    ) -> list[str]:
+        """Copies the files that match into `run.dir`; they stay on this machine. Returns their new paths."""
+        self._check_active("save")
+        base = Path(base_path or os.path.dirname(os.fspath(glob_str)) or ".")
+        saved = []
+        for match in sorted(glob.glob(os.fspath(glob_str), recursive=True)):
+            if os.path.isfile(match):
+                target = Path(self.dir, os.path.relpath(match, base).replace("..", "_"))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                saved.append(str(disk_space.copy(Path(match), target, "set MODELYARD_DIR")))
+        terminal.termwarn(
+            "run.save keeps files in run.dir on this machine; log_artifact sends them", repeat=False
+        )
+        return saved
+
+    def alert(
+        self, title: str, text: Any, level: AlertLevel | str | None = None, wait_duration: Any = None
+    ) -> None:
+        """Prints the alert; nothing is sent to anybody."""
+        self._check_active("alert")
+        shown = level.value if isinstance(level, AlertLevel) else level or "INFO"
+        terminal.termwarn(f"alert ({shown}): {title}: {text}")
+
+    def watch(self, models: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Accepted; gradients are not kept."""
+        self._check_active("watch")
+
+    def unwatch(self, models: Any = None) -> None:
+        """Accepted; see `watch`."""
+        self._check_active("unwatch")
+
+    def _check_active(self, call: str) -> None:
+        if self._finished:
+            raise errors.UsageError(f"run {self.path} is finished: {call}() needs a new modelyard.init()")
+
+    def _tracked(self, call: str) -> Tracking:
+        self._check_active(call)
+        if self._tracking is None:
+            raise errors.UsageError(f"a disabled run sends nothing: {call}() has no answer")
+        return self._tracking
+
+    def _changed(self, field: str) -> None:
+        if self._tracking is not None and not self._finished:
+            self._tracking.changed(field)
+
+    def _fields(self, names: set[str]) -> dict[str, Any]:
+        """Present values of the fields that changed, as far as they are set."""
+        every: dict[str, Any] = {"display_name": self._name, "notes": self._notes, "tags": self._tags}
+        every |= {f"config.{key}": value for key, value in self._config.items()}
+        every |= {f"summary.{key}": value for key, value in self._summary.items()}
+        return {name: every[name] for name in names if name in every}

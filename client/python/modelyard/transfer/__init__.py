@@ -1,0 +1,1 @@
+"""Moves bytes between local files and the server."""

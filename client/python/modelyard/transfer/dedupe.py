@@ -1,0 +1,102 @@
+"""Content that the server may have already: asked for, and committed, with one call.
+
+Files that are known need not be read for it; a little content is read at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from modelyard.cache.upload_index import KnownFiles
+from modelyard.contract import chunking, errors
+from modelyard.contract.chunking import Chunk
+from modelyard.rpc import validation
+from modelyard.rpc.manifest import Connection, FileEntry, VersionDraft, entry_messages
+from modelyard.transfer.file_reader import Source
+from modelyard.v1 import model_artifact_pb2 as pb
+
+ENTRY_LIMIT = 10_000
+REQUEST_BYTES = 3 << 20
+"""A larger manifest goes through an upload: gRPC takes messages of up to 4 MiB."""
+SMALL_FILES = 100
+SMALL_BYTES = 1 << 20
+"""So much is read before the server is asked: sooner done than asking chunk by chunk."""
+
+
+def commit(
+    connection: Connection,
+    draft: VersionDraft,
+    sources: Sequence[Source],
+    references: Sequence[FileEntry],
+    known: KnownFiles,
+    request_id: str,
+) -> pb.CommitEqualContentResponse | None:
+    """The version of all files, or an upload for them; None where neither was asked for.
+
+    Files that are known are recalled, unless all are small.
+    Errors: errors.Error, OSError.
+    """
+    if draft.base_version_id:
+        known.recall(sources)
+        return None
+    listed = known.digest(sources, references)
+    if listed is not None:
+        header = draft.header(listed, "")
+        request = pb.CommitEqualContentRequest(header=header, request_id=request_id)
+        reply = _ask(connection, request, listed)
+        if reply is not None:
+            return reply
+    if _is_small(sources):
+        files = [_entry(source, _read(source)) for source in sources]
+    else:
+        known.recall(sources)
+        files = [_entry(source, source.chunks) for source in sources] if _all_known(sources) else []
+    entries = [*files, *references]
+    if not files or len(entries) > ENTRY_LIMIT:
+        return None
+    digest = chunking.version_digest(entry.digested() for entry in entries)
+    request = pb.CommitEqualContentRequest(
+        header=draft.header(digest, ""),
+        entries=[message for entry in entries for message in entry_messages(entry)],
+        open_upload=True,
+    )
+    reply = _ask(connection, request, digest) if request.ByteSize() <= REQUEST_BYTES else None
+    if reply is not None and not reply.upload_id:
+        known.remember_digest(sources, references, digest)
+    return reply
+
+
+def _ask(
+    connection: Connection, request: pb.CommitEqualContentRequest, digest: bytes
+) -> pb.CommitEqualContentResponse | None:
+    try:
+        reply: pb.CommitEqualContentResponse = connection.artifacts.CommitEqualContent(request)
+    except (errors.NotFound, errors.Unimplemented):  # by a server that knows no entries, too
+        return None
+    if not reply.upload_id:
+        validation.check_same_digest(reply.version.digest, digest)
+    return reply
+
+
+def _is_small(sources: Sequence[Source]) -> bool:
+    return 0 < len(sources) <= SMALL_FILES and sum(source.size for source in sources) <= SMALL_BYTES
+
+
+def _entry(source: Source, chunks: Sequence[Chunk]) -> FileEntry:
+    return FileEntry(source.file.path, source.size, chunking.file_digest(chunks))
+
+
+def _read(source: Source) -> list[Chunk]:
+    with source.opened() as raw:
+        data = raw.read()
+    if len(data) != source.size:
+        raise source.changed()
+    parts = [memoryview(data)[start:end] for start, end in pairwise([0, *chunking.cut_points(data)])]
+    return [Chunk(chunking.chunk_digest(part), len(part)) for part in parts]
+
+
+def _all_known(sources: Sequence[Source]) -> bool:
+    """Whether the content of all files is known; of empty ones it always is."""
+    some = any(source.recalled for source in sources)
+    return some and all(source.recalled or not source.size for source in sources)

@@ -1,0 +1,303 @@
+"""The download engine: find out what is missing, fetch it in parallel, check every chunk.
+
+    present already → from the cache → from the server, N calls of DownloadFiles
+    each file: gathered in `.modelyard-….part` beside its place, then renamed
+
+What an interrupted download gathered is checked chunk by chunk and kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard.cache.content import Cache, Record, copy_checked
+from modelyard.contract import errors
+from modelyard.contract.chunking import chunk_digest
+from modelyard.host import disk_space
+from modelyard.rpc import validation
+from modelyard.rpc.manifest import Connection, FileEntry, manifest, whole_manifest
+from modelyard.rpc.retry import Patience
+from modelyard.transfer.download_stream import Gathering, Span, Tasks, fetch
+from modelyard.transfer.progress import Progress
+from modelyard.transfer.target_folder import Folder
+
+if TYPE_CHECKING:
+    from modelyard.references.fetching import References
+
+CALLS = 3
+TASK_BYTES = 32 << 20
+SMALLEST_TASK_BYTES = 8 << 20
+SPANS_PER_TASK = 1_000
+REMEDY = "download to a folder on another disk (root=, MODELYARD_ARTIFACT_DIR)"
+
+
+NOT_CACHED = "the server cannot be reached, and not all of {ref} is in the local cache"
+
+
+def run(
+    connection: Connection | None,
+    version: Any,
+    root: Path,
+    path_prefix: str,
+    progress: Progress,
+    cache: Cache | None,
+    *,
+    only: str = "",
+    allow_missing_references: bool = False,
+) -> Sequence[FileEntry]:
+    """See `transfer.download`. Without a connection all has to be in the cache, else RuntimeError."""
+    found = entries_of(connection, version, path_prefix, cache)
+    entries = [entry for entry in found if entry.path.startswith(path_prefix) and only in {"", entry.path}]
+    total = sum(entry.size or 0 for entry in entries)
+    progress.start("download", total)
+    # The lock on the version first: whoever waits for it finds the files in the cache afterwards.
+    with (
+        cache.lock(version.digest) if cache else nullcontext(),
+        disk_space.explained(root, total, REMEDY),
+        Folder(root) as folder,
+    ):
+        record = cache.record(root) if cache else Record(None)
+        download = Download(connection, version, folder, record, progress, cache)
+        try:
+            _fill(download, root, entries, allow_missing_references)
+        except OSError as error:
+            if error.errno in disk_space.FULL:
+                folder.discard_all(entries)
+            raise
+        finally:
+            record.save()
+            if cache:
+                cache.trim()
+    return entries
+
+
+def _fill(download: Download, root: Path, entries: Sequence[FileEntry], allow_missing: bool) -> None:
+    """Puts files and references in their places, if there is room for all of them. Errors: LocalDiskFull."""
+    absent = download.absent([entry for entry in entries if not entry.uri])
+    needed = sum(entry.size or 0 for entry in absent)
+    pointing = [entry for entry in entries if entry.uri]
+    if pointing:
+        references = download.references(allow_missing)
+        pointing = references.absent(pointing)
+        needed += sum(entry.size or 0 for entry in pointing)
+    free = disk_space.free_bytes(root)
+    if free is not None and needed > free:
+        disk_space.require(root, needed - download.spared_bytes(absent), REMEDY)
+    download.run(absent)
+    if pointing:
+        references.fetch(pointing)
+
+
+def entries_of(
+    connection: Connection | None, version: Any, path_prefix: str, cache: Cache | None
+) -> Sequence[FileEntry]:
+    """At least the entries below the prefix, from the cache where it has them all. Errors: ReplyInvalid."""
+    validation.check_digest(version.digest, "the digest of the version")
+    kept = cache.versions().manifest(version.digest) if cache else None
+    if kept is not None:
+        return kept
+    if connection is None:
+        raise RuntimeError(NOT_CACHED.format(ref=_ref(version)))
+    if path_prefix:
+        return manifest(connection, version.id, path_prefix=path_prefix)
+    found = whole_manifest(connection, version)
+    if cache:
+        cache.versions().keep_manifest(version.digest, found)
+    return found
+
+
+def _ref(version: Any) -> str:
+    return f"{version.entity}/{version.project}/{version.name}:v{version.number}"
+
+
+class Download:
+    """One download into one folder, which it has locked."""
+
+    def __init__(
+        self,
+        connection: Connection | None,
+        version: Any,
+        folder: Folder,
+        record: Record,
+        progress: Progress,
+        cache: Cache | None,
+    ) -> None:
+        self._connection = connection
+        self._version = version
+        self._folder = folder
+        self._record = record
+        self._progress = progress
+        self._cache = cache
+        self._keep = cache is not None
+
+    def absent(self, entries: Sequence[FileEntry]) -> list[FileEntry]:
+        """Those that are not in their places."""
+        return [entry for entry in entries if not self._is_there(entry)]
+
+    def references(self, allow_missing: bool) -> References:
+        """What fetches the references of the same download."""
+        from modelyard.references.fetching import References
+
+        return References(self._folder, self._record, self._progress, allow_missing)
+
+    def spared_bytes(self, absent: Sequence[FileEntry]) -> int:
+        """Room that absent files do not take: gathered before, given back by what they replace, or shared."""
+        cache = self._cache
+        clones = cache is not None and cache.clones_into(self._folder.descriptor)
+        spared = 0
+        for entry in absent:
+            if cache is not None and clones and cache.holds(entry):
+                spared += entry.size or 0
+            else:
+                spared += self._folder.gathered_bytes(entry) + self._folder.replaced_bytes(entry)
+        return spared
+
+    def run(self, absent: Sequence[FileEntry]) -> None:
+        """Puts every entry that `absent` gave in its place. Errors: see `transfer.download`."""
+        missing = [entry for entry in absent if not self._from_cache(entry)]
+        if self._cache:
+            # What would push most other things out of the cache does not go in.
+            self._keep = sum(entry.size or 0 for entry in missing) <= self._cache.max_bytes // 2
+        first: dict[bytes, FileEntry] = {}
+        twins = [entry for entry in missing if entry.size and first.setdefault(entry.digest, entry) != entry]
+        later = {entry.path for entry in twins}
+        self._fetch([self._gathering(entry) for entry in missing if entry.path not in later])
+        # A twin that somebody changed meanwhile is no source: then the bytes are fetched after all.
+        rest = [entry for entry in twins if not self._from_twin(entry, first[entry.digest])]
+        self._fetch([self._gathering(entry) for entry in rest])
+
+    def _is_there(self, entry: FileEntry) -> bool:
+        found = None if self._folder.is_new else self._folder.status(entry.path)
+        if found is None or found.st_size != entry.size:
+            return False
+        if not self._record.has(entry, found) and not self._has_content(entry):
+            return False
+        self._progress.advance(found.st_size, found.st_size)
+        return True
+
+    def _has_content(self, entry: FileEntry) -> bool:
+        """Whether the file has the entry's content by now, whatever is known of it."""
+        descriptor = self._folder.open(entry.path)
+        if descriptor is None:
+            return False
+        try:
+            found = os.fstat(descriptor)
+            if found.st_size != entry.size or not all(good for _, good in checked(entry, descriptor)):
+                return False
+        finally:
+            os.close(descriptor)
+        self._record.note(entry, found)
+        return True
+
+    def _from_cache(self, entry: FileEntry) -> bool:
+        # An empty file is made faster than it is looked up.
+        cache = self._cache
+        if cache is None or not entry.size or not cache.holds(entry):
+            return False
+        return self._copied(entry, lambda part: cache.take(entry, part))
+
+    def _from_twin(self, entry: FileEntry, twin: FileEntry) -> bool:
+        source = self._folder.open(twin.path)
+        if source is None:
+            return False
+        try:
+            return self._copied(entry, lambda part: copy_checked(entry, source, part, clones=True))
+        finally:
+            os.close(source)
+
+    def _copied(self, entry: FileEntry, copy: Callable[[int], bool]) -> bool:
+        """Whether the file is in its place now, out of what `copy` wrote."""
+        part = self._part(entry)
+        try:
+            if os.fstat(part).st_size:
+                return False  # what an interrupted download has gathered
+            if not copy(part):
+                os.ftruncate(part, 0)
+                return False
+            self._folder.finish(entry)
+            self._record.note(entry, os.fstat(part))
+        finally:
+            os.close(part)
+        self._progress.advance(entry.size or 0, entry.size or 0)
+        return True
+
+    def _gathering(self, entry: FileEntry) -> Gathering:
+        """The entry with what an earlier download of it has left."""
+        gathering = Gathering(entry, self._part, self._placed)
+        look = entry.size and not self._folder.is_new
+        part = self._folder.open_part(entry, make=False) if look else None
+        if part is None:
+            return gathering
+        try:
+            if os.fstat(part).st_size:
+                for number, good in checked(entry, part):
+                    if good:
+                        gathering.have(number)
+                        size = entry.chunks[number].size
+                        self._progress.advance(size, size)
+        finally:
+            os.close(part)
+        return gathering
+
+    def _fetch(self, files: Sequence[Gathering]) -> None:
+        total = sum(file.left for file in files)
+        for file in files:
+            if not file.left:
+                file.complete()
+        if not total:
+            return
+        tasks = Tasks(plan(files, max(SMALLEST_TASK_BYTES, min(TASK_BYTES, total // (2 * CALLS)))))
+        if self._connection is None:
+            raise RuntimeError(NOT_CACHED.format(ref=_ref(self._version)))
+        patience = Patience(self._connection)
+        try:
+            fetch(self._connection, self._version.id, tasks, patience, self._progress, calls=CALLS)
+        finally:
+            for file in files:
+                file.close()
+
+    def _part(self, entry: FileEntry) -> int:
+        part = self._folder.open_part(entry)
+        if part is None:
+            raise errors.Error(f"{entry.path!r} cannot be written: its temporary file is in the way")
+        return part
+
+    def _placed(self, entry: FileEntry, part: int) -> None:
+        """Called once every chunk of the entry is in its part file, which is open."""
+        self._folder.finish(entry)
+        if self._cache and self._keep and entry.size:
+            with self._folder.inside(entry.path) as folder:
+                self._cache.add(entry, part, folder, entry.path.rpartition("/")[2])
+        # Last of all: a new name and a new link both count as changes.
+        self._record.note(entry, os.fstat(part))
+
+
+def checked(entry: FileEntry, file: int) -> Iterator[tuple[int, bool]]:
+    """For each chunk of an open file its number, and whether the file has it in its place."""
+    offset = 0
+    for number, chunk in enumerate(entry.chunks):
+        data = os.pread(file, chunk.size, offset)
+        yield number, len(data) == chunk.size and chunk_digest(data) == chunk.digest
+        offset += chunk.size
+
+
+def plan(files: Sequence[Gathering], task_bytes: int) -> Iterator[list[Span]]:
+    """What is missing, in tasks of about `task_bytes` and at most 1,000 spans of consecutive chunks."""
+    task: list[Span] = []
+    room = task_bytes
+    for file in files:
+        for chunk in file.missing():
+            if task and task[-1].continues(chunk):
+                task[-1].add(chunk)
+            else:
+                task.append(Span([chunk]))
+            room -= chunk.size
+            if room <= 0 or len(task) >= SPANS_PER_TASK:
+                yield task
+                task, room = [], task_bytes
+    if task:
+        yield task

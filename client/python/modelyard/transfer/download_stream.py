@@ -1,0 +1,299 @@
+"""DownloadFiles calls: bytes come in, chunks are checked and written, what is missing is asked again."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from modelyard.contract import errors
+from modelyard.rpc.manifest import Connection, FileEntry
+from modelyard.rpc.retry import Patience
+from modelyard.transfer import framing, shared_disk_download
+from modelyard.transfer.progress import Progress
+from modelyard.transfer.target_folder import write_at
+from modelyard.transfer.threads import Crew
+from modelyard.v1 import model_artifact_pb2 as pb
+
+
+class Gathering:
+    """A file whose chunks come in, in any order, from several threads."""
+
+    def __init__(
+        self,
+        entry: FileEntry,
+        part: Callable[[FileEntry], int],
+        placed: Callable[[FileEntry, int], None],
+    ) -> None:
+        self.entry = entry
+        self.left = entry.size or 0
+        self._part = part
+        self._placed = placed
+        self._had: set[int] = set()
+        self._wrong: set[int] = set()
+        self._lock = threading.Lock()
+        self._descriptor = -1
+
+    def have(self, number: int) -> None:
+        """Notes a chunk that is in the part file already."""
+        self._had.add(number)
+        self.left -= self.entry.chunks[number].size
+
+    def missing(self) -> Iterator[Wanted]:
+        """The chunks that are not there, in order."""
+        offset = 0
+        for number, chunk in enumerate(self.entry.chunks):
+            if number not in self._had:
+                yield Wanted(self, number, offset, chunk.size, chunk.digest)
+            offset += chunk.size
+
+    def descriptor(self) -> int:
+        """The part file, opened when the first bytes come."""
+        with self._lock:
+            if self._descriptor < 0:
+                self._descriptor = self._part(self.entry)
+            return self._descriptor
+
+    def arrived(self, wanted: Wanted) -> None:
+        """A chunk was written and is right; the last one puts the file in its place."""
+        with self._lock:
+            self.left -= wanted.size
+            if self.left:
+                return
+        self.complete()
+
+    def mismatched(self, wanted: Wanted) -> None:
+        """A chunk came with other bytes. Errors: ChunkCorrupt the second time."""
+        with self._lock:
+            if wanted.number in self._wrong:
+                raise errors.ChunkCorrupt(
+                    f"{self.entry.path!r}: chunk {wanted.digest.hex()} came twice with other bytes"
+                )
+            self._wrong.add(wanted.number)
+
+    def complete(self) -> None:
+        """Every byte is there: puts the file in its place."""
+        part = self.descriptor()
+        if os.fstat(part).st_size != (self.entry.size or 0):
+            os.ftruncate(part, self.entry.size or 0)
+        self._placed(self.entry, part)
+        self.close()
+
+    def close(self) -> None:
+        """Closes the part file; what it has is found by the next download."""
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+
+class Wanted(NamedTuple):
+    """A chunk of a file that is missing, and its place."""
+
+    file: Gathering
+    number: int
+    offset: int
+    size: int
+    digest: bytes
+
+
+class Span:
+    """Consecutive chunks of one file."""
+
+    def __init__(self, chunks: list[Wanted]) -> None:
+        self.chunks = chunks
+
+    def continues(self, chunk: Wanted) -> bool:
+        """Whether the chunk comes right after this span."""
+        last = self.chunks[-1]
+        return last.file is chunk.file and last.number + 1 == chunk.number
+
+    def add(self, chunk: Wanted) -> None:
+        """Makes it longer by a chunk that continues it."""
+        self.chunks.append(chunk)
+
+    def message(self) -> pb.FileRange:
+        """The range to ask for."""
+        first, last = self.chunks[0], self.chunks[-1]
+        length = last.offset + last.size - first.offset
+        return pb.FileRange(path=first.file.entry.path, offset=first.offset, length=length)
+
+
+class Tasks:
+    """What is still to be fetched; a task that broke comes back shorter."""
+
+    def __init__(self, tasks: Iterator[list[Span]]) -> None:
+        self._tasks = deque(tasks)
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def take(self) -> list[Span] | None:
+        """The next one; None when there is none left."""
+        with self._lock:
+            return self._tasks.popleft() if self._tasks else None
+
+
+class Receiver:
+    """Takes the bytes of one call apart into its chunks, checks and writes them."""
+
+    def __init__(self, spans: Sequence[Span], arrived: Callable[[Wanted], None]) -> None:
+        self._expected = deque(chunk for span in spans for chunk in span.chunks)
+        self._arrived = arrived
+        self._wrong: list[Wanted] = []
+        self._hash = hashlib.sha256()
+        self._done = 0
+
+    def feed(self, data: memoryview) -> None:
+        """The next bytes. Errors: ChunkCorrupt, OSError."""
+        while data:
+            if not self._expected:
+                raise errors.ServerStopping("the server sent more bytes than it was asked for")
+            chunk = self._expected[0]
+            part = data[: chunk.size - self._done]
+            # Written before it is known to be right: that is a part file, and only right chunks count.
+            self._hash.update(part)
+            write_at(chunk.file.descriptor(), part, chunk.offset + self._done)
+            self._done += len(part)
+            data = data[len(part) :]
+            if self._done == chunk.size:
+                self._finish(self._expected.popleft())
+
+    def end(self) -> None:
+        """The call is over. Errors: ServerStopping when bytes are missing."""
+        if self._expected:
+            raise errors.ServerStopping("the server ended the stream before everything was sent")
+
+    @property
+    def wrong(self) -> Sequence[Wanted]:
+        """The chunks that came with other bytes."""
+        return self._wrong
+
+    def rest(self) -> list[Span]:
+        """What has not come, or came with wrong bytes."""
+        spans: list[Span] = []
+        for chunk in (*self._wrong, *self._expected):
+            if spans and spans[-1].continues(chunk):
+                spans[-1].add(chunk)
+            else:
+                spans.append(Span([chunk]))
+        return spans
+
+    def _finish(self, chunk: Wanted) -> None:
+        right = self._hash.digest() == chunk.digest
+        self._hash, self._done = hashlib.sha256(), 0
+        if right:
+            chunk.file.arrived(chunk)
+            self._arrived(chunk)
+        else:
+            self._wrong.append(chunk)
+            chunk.file.mismatched(chunk)
+
+
+class Fetcher:
+    """One thread's work: a call of DownloadFiles for each task, repeated until it is whole."""
+
+    def __init__(
+        self, connection: Connection, version_id: str, tasks: Tasks, patience: Patience, progress: Progress
+    ) -> None:
+        self._connection = connection
+        self._version_id = version_id
+        self._tasks = tasks
+        self._patience = patience
+        self._progress = progress
+        self._call: Any = None
+        self._cancelled = False
+        self._local = connection.shares_disk
+
+    def run(self) -> None:
+        """Returns when no task is left. Errors: any that will not pass."""
+        while not self._cancelled and (spans := self._tasks.take()) is not None:
+            if self._local:
+                spans = self._read_locally(spans)
+            while spans and not self._cancelled:
+                spans = self._attempt(spans)
+
+    def cancel(self) -> None:
+        """Cuts the call that is under way."""
+        self._cancelled = True
+        if self._call is not None:
+            self._call.cancel()
+
+    def _read_locally(self, spans: list[Span]) -> list[Span]:
+        """What could not be read where the server says that it lies, or was not right there."""
+        receiver = Receiver(spans, self._arrived)
+        try:
+            reading = self._call = shared_disk_download.Reading(
+                self._connection, self._version_id, [span.message() for span in spans]
+            )
+            for data in reading:
+                receiver.feed(data)
+        except (shared_disk_download.Elsewhere, errors.CommError):
+            if self._call is not None:
+                self._call.cancel()
+        rest = receiver.rest()
+        self._local = not rest  # the server finds out why, and sends what it can
+        return rest
+
+    def _attempt(self, spans: list[Span]) -> list[Span]:
+        channel = self._connection.channel
+        receiver = Receiver(spans, self._arrived)
+        request = pb.DownloadFilesRequest(
+            version_id=self._version_id, ranges=[span.message() for span in spans]
+        )
+        try:
+            self._call = framing.download_files_call(self._connection)(request)
+            for data in self._call:
+                receiver.feed(data)
+            receiver.end()
+        except errors.CommError as error:
+            if self._call is not None:
+                self._call.cancel()
+            if isinstance(error, errors.ChunkCorrupt) and receiver.wrong:
+                self._have_checked(receiver.wrong[-1])
+            if not self._cancelled:
+                self._patience.wait(error, channel)
+        return receiver.rest()
+
+    def _have_checked(self, chunk: Wanted) -> None:
+        """Has the server check its bytes: what is wrong there is replaced when it is logged again."""
+        request = pb.DownloadFileRequest(
+            version_id=self._version_id, path=chunk.file.entry.path, offset=chunk.offset, length=chunk.size
+        )
+        with suppress(errors.CommError):
+            deque(self._connection.artifacts.DownloadFile(request), maxlen=0)
+
+    def _arrived(self, chunk: Wanted) -> None:
+        self._patience.progress()
+        self._progress.advance(chunk.size)
+
+
+def fetch(
+    connection: Connection,
+    version_id: str,
+    tasks: Tasks,
+    patience: Patience,
+    progress: Progress,
+    *,
+    calls: int,
+) -> None:
+    """Fetches all tasks with up to `calls` calls at a time. Errors: see `transfer.download`."""
+    crew = Crew()
+    crew.on_failure(patience.stop)
+    fetchers = [
+        Fetcher(connection, version_id, tasks, patience, progress) for _ in range(min(calls, len(tasks)))
+    ]
+    for fetcher in fetchers:
+        crew.on_failure(fetcher.cancel)
+    threads = [crew.start(fetcher.run, "download") for fetcher in fetchers]
+    try:
+        crew.join(threads)
+    finally:
+        # They write into files that are about to be closed.
+        for thread in threads:
+            thread.join(10)

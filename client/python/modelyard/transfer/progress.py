@@ -1,0 +1,103 @@
+"""Progress of transfers, shown on a terminal or given to a caller's own display."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Never, Protocol
+
+from modelyard.host import printing, terminal
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+SHOW_AFTER_SECONDS = 0.5
+"""A transfer that is over sooner shows no bar."""
+
+
+class Progress(Protocol):
+    """A display of one transfer. Its methods are called from several threads."""
+
+    def start(self, verb: str, total: int) -> None:
+        """The transfer begins: `verb` is `upload` or `download`, `total` is in bytes."""
+
+    def advance(self, done: int, already: int = 0) -> None:
+        """`done` more bytes are where they belong; `already` of them did not have to be moved."""
+
+    def close(self) -> None:
+        """The transfer is over, well or not."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def start(self, verb: str, total: int) -> None:
+        """Shows nothing."""
+
+    def advance(self, done: int, already: int = 0) -> None:
+        """Shows nothing."""
+
+    def close(self) -> None:
+        """Shows nothing."""
+
+
+SILENT = Silent()
+
+
+class Bar:
+    """A bar on stderr: rate, and the share that needed no transfer."""
+
+    def __init__(self, *, show_after: float = SHOW_AFTER_SECONDS) -> None:
+        self._show_after = show_after
+        self._lock = threading.Lock()
+        self._bar: tqdm[Never] | None = None
+        self._total = 0
+        self._already = 0
+        self._share = 0
+
+    def start(self, verb: str, total: int) -> None:
+        """Makes the bar; it appears when the transfer takes longer than `show_after` seconds."""
+        from tqdm import tqdm
+
+        self.close()  # an upload that expired starts again
+        self._total, self._already, self._share = total, 0, 0
+        self._bar = tqdm(
+            total=total,
+            desc=verb,
+            unit="B",
+            unit_scale=True,
+            unit_divisor=1024,
+            delay=self._show_after,
+            leave=False,
+            file=printing.Tolerant(sys.stderr),
+        )
+
+    def advance(self, done: int, already: int = 0) -> None:
+        """Moves the bar."""
+        with self._lock:
+            if self._bar is None:
+                return
+            self._already += already
+            share = 100 * self._already // self._total if self._total else 0
+            if share != self._share:
+                self._share = share
+                self._bar.set_postfix_str(f"{share}% already there", refresh=False)
+            self._bar.update(done)
+
+    def refresh(self) -> None:
+        """Shows the present state at once."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.refresh()
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.close()
+                self._bar = None
+
+
+def automatic() -> Progress:
+    """A bar where stderr is a terminal and nothing silences it, else nothing."""
+    return SILENT if terminal.is_silent() or not printing.is_terminal(sys.stderr) else Bar()

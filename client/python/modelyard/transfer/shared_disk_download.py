@@ -1,0 +1,66 @@
+"""Reads what is wanted out of the packs of a server that shares our disk: it names the places."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from modelyard.rpc.manifest import Connection
+from modelyard.v1 import local_pb2 as pb
+from modelyard.v1 import model_artifact_pb2
+
+READ_BYTES = 1 << 20  # stays in the processor's cache until it is hashed and written
+
+
+class Elsewhere(Exception):
+    """The bytes cannot be read where they were said to lie."""
+
+
+class Reading:
+    """The bytes of ranges in order, as views that are valid until the next one.
+
+    Iterating raises Elsewhere, and CommError as the server does. Whether they
+    are the right bytes is for the caller to check, as with bytes from a server.
+    """
+
+    def __init__(
+        self, connection: Connection, version_id: str, ranges: Sequence[model_artifact_pb2.FileRange]
+    ) -> None:
+        request = pb.LocateFilesRequest(version_id=version_id, ranges=ranges)
+        self._call: Any = connection.local.LocateFiles(request)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        buffer = memoryview(bytearray(READ_BYTES))
+        for reply in self._call:
+            for place in reply.ranges:
+                yield from _read(place, buffer)
+
+    def cancel(self) -> None:
+        """Ends the call from this side."""
+        self._call.cancel()
+
+
+def _read(place: pb.LocalRange, buffer: memoryview) -> Iterator[memoryview]:
+    try:
+        # O_NONBLOCK: opening a pipe must not wait for its other end.
+        descriptor = os.open(place.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        raise Elsewhere from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Elsewhere
+        offset, end = place.offset, place.offset + place.length
+        while offset < end:
+            part = buffer[: end - offset]
+            try:
+                count = os.preadv(descriptor, [part], offset)
+            except OSError as error:
+                raise Elsewhere from error
+            if not count:
+                raise Elsewhere
+            yield part[:count]
+            offset += count
+    finally:
+        os.close(descriptor)

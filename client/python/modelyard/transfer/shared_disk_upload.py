@@ -1,0 +1,144 @@
+"""Lets a server that shares our disk read the files itself: names go over the wire, not bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from modelyard.contract import errors
+from modelyard.contract.chunking import Chunk
+from modelyard.rpc import validation
+from modelyard.rpc.manifest import Connection
+from modelyard.rpc.retry import Patience
+from modelyard.transfer.file_reader import Source
+from modelyard.transfer.progress import Progress
+from modelyard.transfer.threads import Crew
+from modelyard.v1 import local_pb2 as pb
+
+FILES_PER_CALL = 10_000
+PATHS_PER_CALL = 2 << 20
+"""Bytes of paths in one request: it stays below gRPC's 4 MiB."""
+
+
+def take(
+    connection: Connection,
+    upload_id: str,
+    sources: Sequence[Source],
+    crew: Crew,
+    patience: Patience,
+    progress: Progress,
+) -> None:
+    """Has the server take the sources, where it can: those are `taken` afterwards, the others untouched.
+
+    Errors: UploadExpired, those that will not pass, and what the crew fails with.
+    """
+    taker = _Taker(connection, upload_id, patience, progress)
+    crew.on_failure(taker.cancel)
+    # In a thread: an interrupt must not hit gRPC's own code.
+    crew.join([crew.start(lambda: taker.run(sources), "local")])
+
+
+class _Taker:
+    def __init__(
+        self, connection: Connection, upload_id: str, patience: Patience, progress: Progress
+    ) -> None:
+        self._connection = connection
+        self._upload_id = upload_id
+        self._patience = patience
+        self._progress = progress
+        self._call: Any = None
+        self._cancelled = False
+
+    def run(self, sources: Sequence[Source]) -> None:
+        for batch in _batches(sources):
+            while batch and not self._cancelled:
+                channel = self._connection.channel
+                try:
+                    self._take(batch)
+                except (errors.FileNotTaken, errors.NotAllowed, errors.Unimplemented):
+                    return  # bytes will do
+                except errors.NotFound as error:
+                    raise errors.UploadExpired(error.message) from error
+                except errors.CommError as error:
+                    if not self._cancelled:
+                        self._patience.wait(error, channel)
+                batch = [source for source in batch if not source.taken]
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        if self._call is not None:
+            self._call.cancel()
+
+    def _take(self, batch: Sequence[Source]) -> None:
+        files = [_message(source) for source in batch]
+        call = self._call = self._connection.local.TakeFiles(
+            pb.TakeFilesRequest(upload_id=self._upload_id, files=files)
+        )
+        receiver = _Receiver(batch)
+        shown = shown_present = 0
+        try:
+            for reply in call:
+                self._patience.progress()
+                size = receiver.feed(reply.chunks)
+                self._progress.advance(size, reply.present_bytes)
+                shown, shown_present = shown + size, shown_present + reply.present_bytes
+        except BaseException:
+            call.cancel()
+            self._progress.advance(-shown, -shown_present)  # not durable for sure: it is taken again
+            raise
+        receiver.end()
+
+
+class _Receiver:
+    """Gives the chunks that come in to the sources they are of."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+        self._chunks = [list[Chunk]() for _ in sources]
+        self._index = 0
+        self._left = sources[0].size
+
+    def feed(self, chunks: Sequence[Any]) -> int:
+        """The next chunks; their bytes. Errors: ReplyInvalid, ServerStopping for what was not asked for."""
+        size = 0
+        for chunk in chunks:
+            validation.check_chunks([(chunk.digest, chunk.size)], self._sources[self._index].file.path)
+            while not self._left and self._index + 1 < len(self._sources):
+                self._index += 1
+                self._left = self._sources[self._index].size
+            if chunk.size > self._left:
+                raise errors.ServerStopping("the server took other bytes than those it was given")
+            self._chunks[self._index].append(Chunk(chunk.digest, chunk.size))
+            self._left -= chunk.size
+            size += chunk.size
+        return size
+
+    def end(self) -> None:
+        """All was taken, and is durable. Errors: ServerStopping when something is missing."""
+        for source, chunks in zip(self._sources, self._chunks, strict=True):
+            if sum(chunk.size for chunk in chunks) != source.size:
+                raise errors.ServerStopping("the server ended the call before everything was taken")
+        for source, chunks in zip(self._sources, self._chunks, strict=True):
+            source.take(chunks)
+
+
+def _message(source: Source) -> pb.LocalFile:
+    size, modified, inode = source.status
+    path = os.fsencode(os.path.abspath(source.file.source))
+    return pb.LocalFile(path=path, size=size, modified_ns=modified, inode=inode)
+
+
+def _batches(sources: Sequence[Source]) -> Iterator[list[Source]]:
+    """In parts that one request can name."""
+    batch: list[Source] = []
+    room = PATHS_PER_CALL
+    for source in sources:
+        size = len(os.fsencode(os.path.abspath(source.file.source))) + 48
+        if batch and (size > room or len(batch) == FILES_PER_CALL):
+            yield batch
+            batch, room = [], PATHS_PER_CALL
+        batch.append(source)
+        room -= size
+    if batch:
+        yield batch

@@ -1,0 +1,145 @@
+"""Moves bytes between local files and the server: `upload`, `download`, `manifest`.
+
+The engines behind these functions are loaded with the first call, since they
+need gRPC.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelyard.cache.content import Cache
+from modelyard.host import allocator
+from modelyard.rpc.manifest import Connection, FileEntry, LocalFile, VersionDraft, manifest, whole_manifest
+from modelyard.transfer import progress as progress_display
+from modelyard.transfer.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from modelyard.rpc import records
+    from modelyard.v1 import model_artifact_pb2 as pb
+
+__all__ = [
+    "SILENT",
+    "Cache",
+    "Connection",
+    "FileEntry",
+    "LocalFile",
+    "Progress",
+    "VersionDraft",
+    "download",
+    "entries",
+    "manifest",
+    "upload",
+    "whole_manifest",
+]
+
+
+def upload(
+    connection: Connection,
+    header: VersionDraft,
+    files: Sequence[LocalFile],
+    *,
+    references: Sequence[FileEntry] = (),
+    progress: Progress | None = None,
+    request_id: str | None = None,
+    cache: Cache | None = None,
+) -> tuple[pb.ModelArtifactVersion, bool]:
+    """Sends what the server does not have of the files, and commits a version of them.
+
+    Returns the version, and False where a live version of the name had this
+    content already. Calling again with the same `request_id` and content gives
+    the same version; after a break only what was not acknowledged is sent.
+    A server that goes away is waited for, up to 60 s without progress. Memory
+    stays below 100 MiB whatever the size of the files.
+
+    With a `cache`, files that have not changed since they were logged are not
+    read again unless the server misses them.
+
+    `progress` is told how far it is; by default a bar shows it on a terminal,
+    `SILENT` shows nothing.
+
+    Errors: errors.Error for a file that changes while it is read or is no
+    regular file, OSError, and what the server refuses as errors.CommError.
+    """
+    from modelyard.transfer import upload as engine
+
+    allocator.tune()
+    display = progress or progress_display.automatic()
+    try:
+        return engine.run(
+            connection,
+            header,
+            files,
+            references,
+            display,
+            request_id or uuid.uuid4().hex,
+            cache.known_files() if cache else None,
+        )
+    finally:
+        display.close()
+
+
+def download(
+    connection: Connection | None,
+    version: pb.ModelArtifactVersion | records.Version,
+    root: Path,
+    *,
+    path_prefix: str = "",
+    only: str = "",
+    progress: Progress | None = None,
+    cache: Cache | None = None,
+    skip_cache: bool = False,
+    allow_missing_references: bool = False,
+) -> Sequence[FileEntry]:
+    """Puts the files of a version into `root`, each at its manifest path, and returns their entries.
+
+    `path_prefix` limits it to paths that start with it, `only` to one path.
+    Files that are there with the right content stay as they are, others are
+    replaced whole: a file is either the old one or the new one at any moment.
+    What is in `cache` comes from there unless `skip_cache`. An interrupted
+    download goes on where it was when it is called again. References are
+    fetched from where they point; `allow_missing_references` leaves out those
+    that point at nothing, with a warning.
+
+    Without a connection everything has to be in the folder or in the cache,
+    else RuntimeError.
+
+    Errors: errors.ReplyInvalid for a manifest that is not the version's or has
+    a path that leaves `root`, errors.Error for a path through a symbolic link,
+    errors.ChunkCorrupt for bytes that do not match their digest twice,
+    errors.LocalDiskFull (before the first byte where what is missing surely does
+    not fit), errors.ReferenceMissing and errors.ReferenceChanged, OSError,
+    errors.CommError.
+    """
+    from modelyard.transfer import download as engine
+
+    allocator.tune()
+    display = progress or progress_display.automatic()
+    try:
+        return engine.run(
+            connection,
+            version,
+            root,
+            path_prefix or only,
+            display,
+            None if skip_cache else cache,
+            only=only,
+            allow_missing_references=allow_missing_references,
+        )
+    finally:
+        display.close()
+
+
+def entries(
+    connection: Connection | None, version: records.Version, *, cache: Cache | None = None
+) -> Sequence[FileEntry]:
+    """All entries of a version with their chunks, from the cache where they are kept.
+
+    Errors: NotFound, ReplyInvalid.
+    """
+    from modelyard.transfer import download as engine
+
+    return engine.entries_of(connection, version, "", cache)

@@ -1,0 +1,360 @@
+"""The upload engine: ask what the server has, send the rest, commit.
+
+    reader (the caller's thread)   windows of whole chunks, read and cut
+      → workers (2)                SHA-256, FindMissingChunks
+        → streams (2)              UploadChunks, acknowledged when durable
+          → commit
+
+After a break, chunks that were sent and not acknowledged are asked about again:
+the server keeps what had arrived. Those that are missing are read from their
+files again, so nothing has to be kept in memory for it. The
+chunks of files that are known from before take that way from the start: only
+those that are missing are read. Where all files are known or small, and the
+server has them, one call commits them. An embedded server reads the files
+itself (`local_upload`); what it cannot read is sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from queue import SimpleQueue
+from typing import TypeVar
+
+from modelyard.cache.upload_index import KnownFiles
+from modelyard.contract import chunking, errors
+from modelyard.contract.chunking import Chunk
+from modelyard.rpc import validation
+from modelyard.rpc.manifest import Connection, FileEntry, LocalFile, VersionDraft, commit_messages
+from modelyard.rpc.retry import Patience
+from modelyard.transfer import dedupe, shared_disk_upload
+from modelyard.transfer.file_reader import WINDOW_BYTES, Piece, Reader, Source, Window, WindowPool
+from modelyard.transfer.progress import Progress
+from modelyard.transfer.threads import Crew
+from modelyard.transfer.upload_stream import MESSAGE_BYTES, Located, SendQueue, Stream, loads
+from modelyard.v1 import model_artifact_pb2 as pb
+from modelyard.v1 import upload_pb2
+
+STREAMS = 2
+WORKERS = 2
+ONE_STREAM_BYTES = 16 << 20  # less than a pack or two: a second stream would only make a second object
+UPLOADS = 3
+ROUNDS = 3
+CHUNKS_PER_QUESTION = 5_000
+T = TypeVar("T")
+
+
+def run(
+    connection: Connection,
+    draft: VersionDraft,
+    files: Sequence[LocalFile],
+    references: Sequence[FileEntry],
+    progress: Progress,
+    request_id: str,
+    known: KnownFiles | None = None,
+) -> tuple[pb.ModelArtifactVersion, bool]:
+    """See `transfer.upload`. An upload that expired is made anew; what was sent is found again."""
+    for attempt in range(UPLOADS):
+        sources = [Source.of(file) for file in files]
+        upload_id = ""
+        if known is not None:
+            equal = dedupe.commit(connection, draft, sources, references, known, request_id)
+            upload_id = equal.upload_id if equal is not None else ""
+            if equal is not None and not upload_id:
+                total = sum(source.size for source in sources)
+                progress.start("upload", total)
+                progress.advance(total, total)
+                return equal.version, equal.created
+        upload = Upload(connection, draft, sources, references, progress, request_id, upload_id)
+        try:
+            version, created = upload.run()
+        except errors.UploadExpired:
+            if attempt == UPLOADS - 1:
+                raise
+        except _Misremembered as wrong:
+            assert known is not None
+            known.forget([wrong.source])
+        else:
+            if known is not None:
+                known.remember([source for source in sources if not source.recalled])
+                if not draft.base_version_id:
+                    known.remember_digest(sources, references, upload.digest)
+            return version, created
+    raise errors.Error("the files changed while they were read; log them when they are complete")
+
+
+class _Misremembered(Exception):
+    """A file does not have the content that is remembered of it, although its status is the same."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(str(source.file.source))
+        self.source = source
+
+
+class Upload:
+    """One upload, from CreateUpload to commit."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        draft: VersionDraft,
+        sources: Sequence[Source],
+        references: Sequence[FileEntry],
+        progress: Progress,
+        request_id: str,
+        upload_id: str = "",
+    ) -> None:
+        self._connection = connection
+        self._draft = draft
+        self._references = references
+        self._progress = progress
+        self._request_id = request_id
+        self._sources = sources
+        self._total = sum(source.size for source in self._sources)
+        self._patience = Patience(connection)
+        self._pool = WindowPool(size=max(1, min(WINDOW_BYTES, self._total)))
+        self._upload_id = upload_id
+        self._seen: set[bytes] = set()
+        self.digest = b""
+        """Of the content to commit, once all of it is known."""
+        self._lock = threading.Lock()
+        self._broke = False
+        """Whether a stream broke: messages are then of one chunk, of which more arrive whole."""
+        self._crew = Crew()
+        self._crew.on_failure(self._pool.stop)
+        self._crew.on_failure(self._patience.stop)
+
+    def run(self) -> tuple[pb.ModelArtifactVersion, bool]:
+        """The version, and whether it was made. Errors: see `transfer.upload`."""
+        self._progress.start("upload", self._total)
+        self._upload_id = self._upload_id or self._create()
+        lost = self._recall()
+        self._take(self._to_read())
+        if self._to_read():
+            lost += self._send(self._read)
+        for left in reversed(range(ROUNDS)):
+            self._resend_until_done(lost)
+            try:
+                return self._commit()
+            except errors.ChunksMissing:
+                if not left:
+                    raise
+                lost = self._missing_of(_located(self._sources))
+        raise AssertionError("unreachable")
+
+    def _to_read(self) -> list[Source]:
+        """The files whose chunks are not known yet."""
+        return [source for source in self._sources if not source.recalled and not source.taken]
+
+    def _take(self, sources: Sequence[Source]) -> None:
+        """Has a server that shares our disk read them itself."""
+        if self._connection.shares_disk and sources:
+            shared_disk_upload.take(
+                self._connection, self._upload_id, sources, self._crew, self._patience, self._progress
+            )
+
+    def _recall(self) -> list[Located]:
+        """Those chunks of recalled files that the server does not have."""
+        first = _located(source for source in self._sources if source.recalled)
+        self._seen.update(located.chunk.digest for located in first)
+        missing = self._missing_of(first)
+        total = sum(source.size for source in self._sources if source.recalled)
+        present = total - sum(located.chunk.size for located in missing)
+        self._progress.advance(present, present)
+        return missing
+
+    def _create(self) -> str:
+        request = upload_pb2.CreateUploadRequest(
+            entity=self._draft.entity, project=self._draft.project, request_id=uuid.uuid4().hex
+        )
+        upload_id: str = self._connection.uploads.CreateUpload(request).upload_id
+        return upload_id
+
+    def _send(self, feed: Callable[[SendQueue], None]) -> list[Located]:
+        """Runs streams while `feed` fills their queue; returns what they lost."""
+        queue = SendQueue()
+        streams = [
+            Stream(
+                self._connection, self._upload_id, queue, self._patience, self._progress.advance, self._lost
+            )
+            for _ in range(1 if self._total <= ONE_STREAM_BYTES or self._broke else STREAMS)
+        ]
+        for stream in streams:
+            self._crew.on_failure(stream.cancel)
+        threads = [self._crew.start(stream.run, "upload") for stream in streams]
+        try:
+            feed(queue)
+        except BaseException as error:
+            self._crew.fail(error)
+        queue.close()
+        self._crew.join(threads)
+        return [located for stream in streams for located in stream.lost]
+
+    def _read(self, queue: SendQueue) -> None:
+        full: SimpleQueue[Window | None] = SimpleQueue()
+
+        def work() -> None:
+            while (window := full.get()) is not None:
+                self._handle(window, queue)
+
+        workers = [self._crew.start(work, "hash") for _ in range(WORKERS)]
+        try:
+            Reader(self._pool, full.put).read(self._to_read())
+        finally:
+            for _ in workers:
+                full.put(None)
+        self._crew.join(workers)
+
+    def _handle(self, window: Window, queue: SendQueue) -> None:
+        for piece in window.pieces:
+            digest = hashlib.sha256(window.bytes_of(piece)).digest()
+            piece.source.chunks[piece.number] = Chunk(digest, piece.size)
+        unseen = self._unseen(window.pieces)
+        self._progress.advance(*[window_bytes(window.pieces) - window_bytes(unseen)] * 2)
+        self._ask_and_queue(window, unseen, queue)
+
+    def _unseen(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """Those whose content this upload has not met before: each is asked about and sent once."""
+        found: list[Piece] = []
+        with self._lock:
+            for piece in pieces:
+                digest = piece.chunk.digest
+                if digest not in self._seen:
+                    self._seen.add(digest)
+                    found.append(piece)
+        return found
+
+    def _ask_and_queue(self, window: Window, pieces: Sequence[Piece], queue: SendQueue) -> None:
+        missing = [pieces[index] for index in self._missing([piece.chunk for piece in pieces])]
+        present = window_bytes(pieces) - window_bytes(missing)
+        self._progress.advance(present, present)
+        self._queue(window, missing, queue)
+
+    def _queue(self, window: Window, pieces: Sequence[Piece], queue: SendQueue) -> None:
+        ready = list(loads(window, pieces, 0 if self._broke else MESSAGE_BYTES))
+        self._pool.hold(window, len(ready))
+        for load in ready:
+            queue.put(load)
+        window.release()
+
+    def _missing(self, chunks: Sequence[Chunk]) -> Sequence[int]:
+        if not chunks:
+            return ()
+        request = upload_pb2.FindMissingChunksRequest(
+            upload_id=self._upload_id,
+            chunks=[upload_pb2.Chunk(digest=digest, size=size) for digest, size in chunks],
+        )
+        try:
+            reply: upload_pb2.FindMissingChunksResponse = self._connection.uploads.FindMissingChunks(request)
+        except errors.NotFound as error:
+            raise errors.UploadExpired(error.message) from error
+        if any(index >= len(chunks) for index in reply.missing):
+            validation.refuse(f"of {len(chunks):,} chunks it misses others than those")
+        return reply.missing
+
+    def _missing_of(self, chunks: Sequence[Located]) -> list[Located]:
+        """Those that the server does not have."""
+        missing: list[Located] = []
+        for start in range(0, len(chunks), CHUNKS_PER_QUESTION):
+            batch = chunks[start : start + CHUNKS_PER_QUESTION]
+            missing += [batch[index] for index in self._missing([located.chunk for located in batch])]
+        return missing
+
+    def _lost(self, sent: Sequence[Located]) -> list[Located]:
+        """Those of chunks that were sent and not acknowledged that have to be sent again."""
+        self._broke = True
+        missing = self._missing_of(sent)
+        arrived = sum(located.chunk.size for located in sent) - sum(each.chunk.size for each in missing)
+        if arrived:
+            self._patience.progress()
+            self._progress.advance(arrived)
+        return missing
+
+    def _resend_until_done(self, lost: list[Located]) -> None:
+        # Ends: `Patience` gives up when rounds bring no progress, and progress shortens the list.
+        while lost:
+            groups = list(_groups(lost, self._pool.size))
+
+            def feed(queue: SendQueue, groups: Sequence[Sequence[Located]] = groups) -> None:
+                for group in groups:
+                    self._resend(group, queue)
+
+            lost = self._send(feed)
+
+    def _resend(self, group: Sequence[Located], queue: SendQueue) -> None:
+        missing = self._lost(group) if self._broke else self._missing_of(group)
+        if not missing:
+            return
+        window = self._pool.take()
+        for located in missing:
+            with located.source.opened() as raw:
+                raw.seek(located.offset)
+                window.read(raw, located.source, window.filled, located.chunk.size)
+            piece = located.at(window.filled)
+            if chunking.chunk_digest(window.bytes_of(piece)) != located.chunk.digest:
+                raise _Misremembered(located.source) if located.source.recalled else located.source.changed()
+            window.pieces.append(piece)
+            window.filled += located.chunk.size
+        self._queue(window, window.pieces, queue)
+
+    def _commit(self) -> tuple[pb.ModelArtifactVersion, bool]:
+        entries = self._entries()
+        self.digest = chunking.version_digest(entry.digested() for entry in entries)
+        header = self._draft.header(self.digest, self._request_id)
+        reply = self._patiently(
+            lambda: self._connection.artifacts.CommitModelArtifact(
+                commit_messages(self._upload_id, header, entries)
+            )
+        )
+        if not self._draft.base_version_id:
+            validation.check_same_digest(reply.version.digest, self.digest)
+        return reply.version, reply.created
+
+    def _entries(self) -> list[FileEntry]:
+        files = (
+            FileEntry(
+                source.file.path, source.size, chunking.file_digest(source.chunks), tuple(source.chunks)
+            )
+            for source in self._sources
+        )
+        return [*files, *self._references]
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        while True:
+            channel = self._connection.channel
+            try:
+                return call()
+            except errors.CommError as error:
+                self._patience.wait(error, channel)
+
+
+def _located(sources: Iterable[Source]) -> list[Located]:
+    """The chunks of hashed files, each digest once."""
+    found: dict[bytes, Located] = {}
+    for source in sources:
+        offset = 0
+        for index, chunk in enumerate(source.chunks):
+            found.setdefault(chunk.digest, Located(chunk, source, index, offset))
+            offset += chunk.size
+    return list(found.values())
+
+
+def window_bytes(pieces: Sequence[Piece]) -> int:
+    """Their sizes together."""
+    return sum(piece.size for piece in pieces)
+
+
+def _groups(lost: Sequence[Located], size: int) -> Iterator[list[Located]]:
+    """In parts that fit a window."""
+    group: list[Located] = []
+    room = size
+    for located in lost:
+        if group and (located.chunk.size > room or len(group) >= 2_000):
+            yield group
+            group, room = [], size
+        group.append(located)
+        room -= located.chunk.size
+    if group:
+        yield group

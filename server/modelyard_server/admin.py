@@ -1,0 +1,319 @@
+"""What `modelyard server migrate`, `doctor` and `key` do.
+
+Keys are short writes that may happen beside a running server: both databases
+lock rows or the file for that long. Changing the schema takes the folder's lock.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors
+from modelyard_server import app
+from modelyard_server.db import migrations
+from modelyard_server.db.caller_tables import ApiKey
+from modelyard_server.db.engine import Database, now
+from modelyard_server.domain.access import keys
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.content import damage
+from modelyard_server.packs import PackStore, pack_key
+from modelyard_server.packs.seen import SeenPacks
+from modelyard_server.process import data_folder, start_waits, tls
+from modelyard_server.release import VERSION
+from modelyard_server.settings import Place, StartError
+
+if TYPE_CHECKING:
+    from modelyard_server.packs.s3 import S3Store
+
+CLOCK_SECONDS = 60.0
+FREE_BYTES = 1 << 30
+NEWEST_PACKS = 100
+
+
+class Finding(NamedTuple):
+    """One line of `doctor`. `new`: it is not there yet, and that is no problem."""
+
+    ok: bool
+    what: str
+    detail: str
+    new: bool = False
+
+
+class _NotMade(Exception):
+    """What `start` and `migrate` will make."""
+
+
+def migrate(place: Place, wait_seconds: float = start_waits.COMMAND_SECONDS) -> str:
+    """Brings the schema to this release; waits for a database that is away. Raises StartError."""
+    held = data_folder.held(place.folder) if place.folder else nullcontext()
+    with held:
+        changed = start_waits.for_some_time(wait_seconds, lambda: _upgrade(place))
+    return (
+        f"the schema is now {migrations.HEAD}"
+        if changed
+        else f"nothing to do: the schema is {migrations.HEAD}"
+    )
+
+
+def _upgrade(place: Place) -> bool:
+    database = Database(place.database)
+    try:
+        return migrations.upgrade(database)
+    except (errors.CommError, migrations.SchemaTooNew) as error:
+        raise app.start_error("database", error, f"{error} ({place.description})") from error
+    finally:
+        database.close()
+
+
+def create_key(place: Place, name: str, entity: str, *, all_entities: bool) -> str:
+    """The text of a new key. Raises StartError, CommError."""
+    with _ready_database(place) as database:
+        _key, shown = database.write(
+            lambda session: keys.create(session, name, entity, all_entities=all_entities)
+        )
+    return shown
+
+
+def make_bucket(place: Place, wait_seconds: float) -> str:
+    """Makes the store's bucket where it is missing; waits a minute for a store that is away.
+
+    Raises StartError.
+    """
+    store = app.open_store(place)
+    if not place.store.startswith("s3://"):
+        raise StartError("--make-bucket is for a --store of the form s3://bucket?endpoint=…")
+    from modelyard_server.packs.s3 import S3Store  # minio: only where the store is one
+
+    assert isinstance(store, S3Store)
+    is_new = start_waits.for_some_time(wait_seconds, lambda: _make_bucket(store))
+    return "the bucket was made" if is_new else "the bucket is there"
+
+
+def _make_bucket(store: S3Store) -> bool:
+    try:
+        return store.make_bucket()
+    except errors.CommError as error:
+        raise app.start_error("store", error, f"the store cannot be used: {error}") from error
+
+
+def adopt_key(place: Place, text: str, name: str, entity: str, *, all_entities: bool, if_absent: bool) -> str:
+    """Keeps a key that was chosen elsewhere. Raises StartError, CommError."""
+    with _ready_database(place) as database:
+        owned, new = database.write(
+            lambda session: keys.adopt(
+                session, text, name, entity, all_entities=all_entities, if_absent=if_absent
+            )
+        )
+        return f"{owned.key.id} ({owned.principal.name}) {'is made' if new else 'is there already'}"
+
+
+def list_keys(place: Place) -> list[str]:
+    """A line for each key. Raises StartError, CommError."""
+    with _ready_database(place) as database:
+        found = database.read(keys.listed)
+    return [_key_line(*owned) for owned in found]
+
+
+def _key_line(key: ApiKey, who: Principal) -> str:
+    reach = f"{who.entity}{' (all entities)' if key.all_entities else ''}"
+    state = f"revoked {_date(key.revoked_at)}" if key.revoked_at else "live"
+    return f"{key.id}  {who.name}  {reach}  principal {who.id}  made {_date(key.created_at)}  {state}"
+
+
+def revoke_key(place: Place, key_id: str) -> str:
+    """Ends a key. Raises StartError, CommError."""
+    with _ready_database(place) as database:
+        owned = database.write(lambda session: keys.revoke(session, key_id))
+    return f"{owned.key.id} ({owned.principal.name}) is revoked"
+
+
+def examine(place: Place) -> list[Finding]:
+    """Tries everything that a server needs, and makes nothing that is not there yet."""
+    findings = [Finding(True, "release", f"modelyard {VERSION}, schema {migrations.HEAD}")]
+    if place.folder is not None:
+        findings.append(_try("data folder", lambda: _folder(place)))
+    if place.folder is None or (place.folder / "modelyard.db").exists():
+        return findings + _examine_database(place)
+    if place.folder.is_dir():
+        findings.append(_try("database", _no_database))
+    if _is_made(place.store):
+        findings.append(_try("store", lambda: _store(app.open_store(place))))
+        findings.append(_try("store's id", lambda: _unclaimed(app.open_store(place))))
+    return findings
+
+
+def examine_certificate(certificate: Path, key: Path) -> Finding:
+    """Whether clients will take what the server shows them."""
+
+    def check() -> str:
+        wrong = tls.check(certificate, key)
+        if wrong:
+            raise StartError(wrong)
+        return f"{certificate} is valid and belongs to its key"
+
+    return _try("certificate", check)
+
+
+def _examine_database(place: Place) -> list[Finding]:
+    """The database, and whether the store is the one that goes with it."""
+    findings = []
+    database = Database(place.database)
+    try:
+        findings.append(_try("database", lambda: _database(database)))
+        has_schema = findings[0].ok and not findings[0].new
+        if has_schema:
+            findings.append(
+                _try("database clock", lambda: _clock("the database", _database_seconds(database)))
+            )
+        if has_schema and not database.is_sqlite:
+            findings.append(_try("durability", lambda: database.read(_durability)))
+        findings.append(_try("store", lambda: _store(app.open_store(place))))
+        if has_schema and all(finding.ok for finding in findings if finding.what != "durability"):
+            findings.append(_try("store's id", lambda: _store_id(database, app.open_store(place))))
+            if findings[-1].ok:
+                findings.append(_try("packs", lambda: _packs(database, app.open_store(place))))
+        elif findings[-1].ok and findings[0].ok:
+            findings.append(_try("store's id", lambda: _unclaimed(app.open_store(place))))
+    finally:
+        database.close()
+    return findings
+
+
+def _try(what: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(True, what, check())
+    except _NotMade as new:
+        return Finding(True, what, str(new), new=True)
+    except (StartError, errors.CommError, migrations.SchemaTooNew, OSError) as error:
+        return Finding(False, what, str(error))
+
+
+def _folder(place: Place) -> str:
+    assert place.folder is not None
+    if not place.folder.exists():
+        parent = next(each for each in place.folder.parents if each.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+            raise StartError(f"{place.folder} cannot be made: {parent} is no folder that you may write to")
+        raise _NotMade(f"{place.folder} is not there yet")
+    if not place.folder.is_dir():
+        raise StartError(f"{place.folder} is no folder")
+    free = shutil.disk_usage(place.folder).free
+    if free < FREE_BYTES:
+        raise StartError(f"{place.folder} has only {free >> 20} MiB free: make room, or move it with --data")
+    kind = data_folder.file_system(place.folder)
+    return f"{place.folder}, {free >> 20} MiB free{f', {kind}' if kind else ''}"
+
+
+def _no_database() -> str:
+    raise _NotMade("there is none yet")
+
+
+def _is_made(store: str) -> bool:
+    """Whether there is a store to look at: one in a folder that is not there yet is made with it."""
+    return store.startswith("s3://") or Path(store.removeprefix("file://")).exists()
+
+
+def _database(database: Database) -> str:
+    found = migrations.current(database)
+    if found is None:
+        raise _NotMade("it is empty")
+    if found in migrations.REVISIONS and found != migrations.HEAD:
+        raise StartError(f"its schema is {found}: run `modelyard server migrate`")
+    query = "SELECT sqlite_version()" if database.is_sqlite else "SHOW server_version"
+    release = database.read(lambda session: session.execute(text(query)).scalar_one())
+    return f"{'SQLite' if database.is_sqlite else 'PostgreSQL'} {release}, schema {found}"
+
+
+def _database_seconds(database: Database) -> float:
+    return database.read(_ahead)
+
+
+def _ahead(session: Session) -> float:
+    return now(session) / 1e6 - time.time()
+
+
+def _store(store: PackStore) -> str:
+    check = store.check()
+    room = "free space not known"
+    if check.free_bytes is not None:
+        if check.free_bytes < FREE_BYTES:
+            raise StartError(f"only {check.free_bytes >> 20} MiB free: make room")
+        room = f"{check.free_bytes >> 20} MiB free"
+    return f"write, read back and delete work; {_clock('the store', check.ahead.total_seconds())}; {room}"
+
+
+def _clock(whose: str, ahead: float) -> str:
+    if abs(ahead) > CLOCK_SECONDS:
+        raise StartError(f"the clock of {whose} is {ahead:+.0f} s off ours: set both by NTP")
+    return f"clock {ahead:+.1f} s off ours"
+
+
+def _durability(session: Session) -> str:
+    """Whether PostgreSQL keeps what it says is committed."""
+    problems = []
+    for name, why in (
+        ("fsync", "a power cut can destroy the database: set fsync = on"),
+        ("synchronous_commit", "a crash loses commits that were acknowledged: set synchronous_commit = on"),
+    ):
+        if session.execute(text(f"SHOW {name}")).scalar_one() == "off":
+            problems.append(f"{name} is off, and {why}")
+    if problems:
+        raise StartError("; ".join(problems))
+    return "fsync and synchronous_commit are on"
+
+
+def _store_id(database: Database, store: PackStore) -> str:
+    app.require_same_store(database, store)
+    return "the database and the store belong together"
+
+
+def _packs(database: Database, store: PackStore) -> str:
+    """Whether the newest packs lie in the store: those that a crash or a restore is likely to have lost."""
+    packs = database.read(lambda session: damage.newest(session, NEWEST_PACKS))
+    losses = SeenPacks(store, app.require_same_store(database, store)).losses(packs)
+    if losses:
+        first, left = losses[0]
+        raise StartError(
+            f"{len(losses)} of the newest {len(packs)} are gone or too short, the first of them "
+            f"{pack_key(first.entity_id, first.pack_id)} ({left} of {first.size} bytes): restore them from "
+            "the store's backup, or log the versions that need them again"
+        )
+    return f"the newest {len(packs)} are in the store, whole"
+
+
+def _unclaimed(store: PackStore) -> str:
+    if next(store.list(), None) is not None:
+        raise StartError(
+            "the store holds the bytes of a database that is not here: restore that one from its backup, "
+            "or give a new server a --store of its own"
+        )
+    return "the store is empty"
+
+
+@contextmanager
+def _ready_database(place: Place) -> Iterator[Database]:
+    """The database, with its schema made if it has none yet."""
+    if place.folder is not None and not (place.folder / "modelyard.db").exists():
+        migrate(place)
+    database = Database(place.database)
+    try:
+        if migrations.is_behind(database):
+            database.close()
+            migrate(place)
+        yield database
+    finally:
+        database.close()
+
+
+def _date(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).strftime("%Y-%m-%d %H:%M")

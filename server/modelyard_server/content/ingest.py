@@ -1,0 +1,107 @@
+"""Chunks that the server itself has cut: those that are missing go into packs, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from modelyard.contract.chunking import Chunk
+from modelyard_server.domain.content import uploads
+from modelyard_server.packs.writer import PackWriter
+from modelyard_server.rpc.dispatch.call import StreamCall
+from modelyard_server.rpc.services.uploads import count_asked
+
+MESSAGE_BYTES = 8 << 20
+
+
+class Storing:
+    """Stores the chunks of one call for an upload; use it as a context manager, as the stream below it.
+
+    Nothing is durable for sure before `close` returns.
+    """
+
+    def __init__(self, call: StreamCall, writer: PackWriter, upload_id: str, entity_id: int) -> None:
+        self._call = call
+        self._upload_id = upload_id
+        self._sink = writer.stream(upload_id, entity_id)
+        self._must_copy = writer.store.holds_bytes
+        self._seen: set[bytes] = set()
+        self._appended = 0
+
+    async def __aenter__(self) -> Storing:
+        await self._sink.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._sink.abort()
+
+    async def settled(self) -> None:
+        """Returns when nothing is on its way into the store any more; after the context was left."""
+        await self._sink.settled()
+
+    @property
+    def appended(self) -> int:
+        """How many chunks went into packs."""
+        return self._appended
+
+    @property
+    def durable(self) -> int:
+        """How many of these, counted from the first, are durable."""
+        return self._sink.durable
+
+    async def close(self) -> None:
+        """Returns when all that was given is durable and held by the upload."""
+        await self._sink.close()
+
+    async def store(self, chunks: Sequence[Chunk], data: memoryview) -> int:
+        """Takes chunks that lie end to end in `data`; how many of their bytes were there already.
+
+        `data` may change again afterwards. Raises what the sink raises, and UploadExpired.
+        """
+        missing = set(await self._missing(chunks))
+        for batch, start, end in _messages(chunks, missing):
+            part = data[start:end]
+            await self._sink.append(batch, bytes(part) if self._must_copy else part, hashed_here=True)
+            self._appended += len(batch)
+        await self._sink.arrived()
+        return sum(chunk.size for index, chunk in enumerate(chunks) if index not in missing)
+
+    async def _missing(self, chunks: Sequence[Chunk]) -> list[int]:
+        """Indexes of what has to be stored; what the server has is held by the upload from now on."""
+        unseen = [index for index, chunk in enumerate(chunks) if self._is_new(chunk)]
+        found: list[int] = []
+        for start in range(0, len(unseen), uploads.CHUNKS_PER_CALL):
+            batch = unseen[start : start + uploads.CHUNKS_PER_CALL]
+            found += [batch[index] for index in await self._ask([chunks[index] for index in batch])]
+        return found
+
+    async def _ask(self, chunks: list[Chunk]) -> list[int]:
+        missing = await self._call.write(
+            lambda session: uploads.missing(session, self._call.principal, self._upload_id, chunks)
+        )
+        count_asked(chunks, missing)
+        return missing
+
+    def _is_new(self, chunk: Chunk) -> bool:
+        """Whether this call meets the content for the first time."""
+        if chunk.digest in self._seen:
+            return False
+        self._seen.add(chunk.digest)
+        return True
+
+
+def _messages(chunks: Sequence[Chunk], missing: set[int]) -> Iterator[tuple[list[Chunk], int, int]]:
+    """The missing chunks in batches that lie end to end, each with where it begins and ends."""
+    batch: list[Chunk] = []
+    start = end = offset = 0
+    for index, chunk in enumerate(chunks):
+        if index in missing:
+            if batch and (offset != end or end - start + chunk.size > MESSAGE_BYTES):
+                yield batch, start, end
+                batch = []
+            if not batch:
+                start = offset
+            batch.append(chunk)
+            end = offset + chunk.size
+        offset += chunk.size
+    if batch:
+        yield batch, start, end

@@ -1,0 +1,1 @@
+"""Uploads, manifests and commits: how bytes become versions."""

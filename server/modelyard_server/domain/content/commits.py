@@ -1,0 +1,329 @@
+"""The commit: chunks that an upload holds become a version, in one transaction.
+
+Of a large manifest, `staging` stores files and entries ahead in short ones.
+
+Lock order: request, upload, files, project, artifact; the project's event
+counter last. Two that log the same content at once end with one version, and
+any number that log different content to one name get numbers without a gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+from sqlalchemy import Table, bindparam, select
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors, refs
+from modelyard.contract.values import identical
+from modelyard_server import failpoints
+from modelyard_server.db import attributes
+from modelyard_server.db.engine import now
+from modelyard_server.db.ids import new_id
+from modelyard_server.db.tables import ArtifactVersion, Collection, Link, Project, Upload
+from modelyard_server.domain import events, fields
+from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.content import manifest_rows, staging, uploads
+from modelyard_server.domain.content.manifests import Manifest
+from modelyard_server.domain.registry import aliases, artifacts, collections, producers, versions
+from modelyard_server.domain.registry.full_names import Home
+from modelyard_server.domain.registry.tags import record_tags
+from modelyard_server.domain.registry.versions import VersionView
+
+ALIAS_LIMIT = 100
+TTL_LIMIT = 1000 * 365 * 24 * 3600 * 1_000_000
+REMOVED_LIMIT = 10_000
+"""Paths of a base version that a commit leaves out."""
+
+# Built once: making a statement takes longer than running it.
+_V, _C = (cast(Table, row.__table__) for row in (ArtifactVersion, Collection))
+_EQUAL = (
+    select(_V.c.id)
+    .where(
+        _V.c.collection_id == bindparam("artifact"),
+        _V.c.digest == bindparam("digest"),
+        _V.c.deleted_at.is_(None),
+        _V.c.expires_at.is_(None) | (_V.c.expires_at > bindparam("now")),
+    )
+    .order_by(_V.c.number.desc())
+    .limit(1)
+)
+_COUNT = (
+    _C.update()
+    .where(_C.c.id == bindparam("of"))
+    .values(next_version=bindparam("next"), updated_at=bindparam("time"))
+)
+_ADD = _V.insert()
+
+
+@dataclass(frozen=True)
+class VersionDraft:
+    """What a new version is to be. `ttl` in microseconds; `digest` is the client's, checked when given.
+
+    The entries of `base_version_id`, but for `removed_paths`, are taken over into the manifest.
+    """
+
+    entity: str
+    project: str
+    name: str
+    type: str = ""
+    description: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    tags: Sequence[str] = ()
+    aliases: Sequence[str] = ()
+    run_id: str = ""
+    history_step: int = -1
+    ttl: int | None = None
+    digest: bytes | None = None
+    base_version_id: str = ""
+    removed_paths: Sequence[str] = ()
+
+
+def commit(
+    session: Session,
+    principal: Principal,
+    upload_id: str,
+    draft: VersionDraft,
+    manifest: Manifest,
+    digest: bytes,
+    *,
+    staged: str = "",
+) -> tuple[VersionView, bool]:
+    """The version, and whether it is new. `staged` is the id under which the entries wait, if they do.
+
+    Raises UploadExpired, ChunksMissing, TypeMismatch, InvalidField, NotAllowed.
+    """
+    upload = uploads.find(session, principal, upload_id, lock=True)
+    _check_entity(session, principal, upload, draft)
+    file_ids = {} if staged else manifest_rows.store_files(session, upload, manifest.files.values())
+
+    def store_entries(version: ArtifactVersion) -> None:
+        if staged:
+            staging.take(session, upload.id, staged, version, len(manifest))
+        else:
+            manifest_rows.store_entries(session, version, manifest, file_ids)
+
+    version, created = _make(session, principal, draft, manifest, digest, store_entries)
+    uploads.end(session, upload)  # its pins go with it: the manifest holds the chunks now
+    return version, created
+
+
+def commit_known(
+    session: Session, principal: Principal, draft: VersionDraft, manifest: Manifest, digest: bytes
+) -> tuple[VersionView, bool] | None:
+    """The version of files that the entity has, and whether it is new; None where it does not have them all.
+
+    Raises TypeMismatch, InvalidField, NotAllowed.
+    """
+    owner = owners.ensure_entity(session, principal, draft.entity)
+    file_ids = manifest_rows.find_files(session, owner.id, manifest)
+    if file_ids is None:
+        return None
+
+    def store_entries(version: ArtifactVersion) -> None:
+        manifest_rows.store_entries(session, version, manifest, file_ids)
+
+    return _make(session, principal, draft, manifest, digest, store_entries)
+
+
+def _make(
+    session: Session,
+    principal: Principal,
+    draft: VersionDraft,
+    manifest: Manifest,
+    digest: bytes,
+    store_entries: Callable[[ArtifactVersion], None],
+) -> tuple[VersionView, bool]:
+    """The last part of every commit of a manifest whose files are rows by now."""
+    project = owners.ensure_project(session, principal, draft.entity, draft.project)
+    run_id = producers.find(session, principal, project, draft.run_id)
+    artifact = artifacts.open_artifact(session, principal, project, draft.name, draft.type)
+    if draft.base_version_id:
+        manifest_rows.hold_base(session, draft.base_version_id)
+        manifest_rows.require_whole_base(session, manifest)
+    failpoints.hit("commit.inside")
+    version = _equal_version(session, artifact, digest)
+    created = version is None
+    if version is None:
+        version = _new_version(session, principal, project, artifact, draft, manifest, digest, run_id)
+        store_entries(version)
+        _record_created(session, principal, artifact, version, run_id)
+    else:
+        _take_over(session, principal, artifact, version, draft)
+    names = _point_at(session, principal, artifact, version, draft, run_id)
+    if not created:
+        return _view(session, version), False
+    owner = draft.entity or principal.entity
+    home = Home(owner, project.name, artifact.name, artifact.type, project.id, artifact.id)
+    return VersionView(version, home, sorted(names), ()), True
+
+
+def commit_equal(session: Session, principal: Principal, draft: VersionDraft) -> VersionView:
+    """The live version of the name that has the draft's digest, committed once more.
+
+    Raises NotFound when there is none, or none that is whole: then the bytes have
+    to come again. Raises TypeMismatch, InvalidField.
+    """
+    if draft.digest is None:
+        raise errors.InvalidField.of("header.digest", "is required: it says which content")
+    project = owners.find_project(session, principal, draft.entity, draft.project)
+    run_id = producers.find(session, principal, project, draft.run_id)
+    artifact = collections.lock_name(session, project.id, draft.name)
+    if artifact is not None and artifact.deleted_at is None:
+        collections.check_kind(artifact, "artifact", draft.type)
+        version = _equal_version(session, artifact, draft.digest)
+        if version is not None and not manifest_rows.is_damaged(session, version.id):
+            _take_over(session, principal, artifact, version, draft)
+            _point_at(session, principal, artifact, version, draft, run_id)
+            return _view(session, version)
+    raise owners.not_found("version", f"{project.name}/{draft.name}@{draft.digest.hex()}")
+
+
+def checked(draft: VersionDraft) -> VersionDraft:
+    """The draft as it will be stored, after all checks that need no transaction. Raises InvalidField."""
+    owners.field("header.name", refs.check_artifact_name, draft.name)
+    for index, alias in enumerate(draft.aliases):
+        owners.field(f"header.aliases[{index}]", refs.check_alias, alias)
+    if len(draft.aliases) > ALIAS_LIMIT:
+        raise errors.InvalidField.of("header.aliases", f"at most {ALIAS_LIMIT} aliases")
+    if draft.history_step < -1:
+        raise errors.InvalidField.of("header.history_step", "is negative; -1 means not known")
+    if draft.ttl is not None and not 0 < draft.ttl <= TTL_LIMIT:
+        raise errors.InvalidField.of("header.ttl", "must be positive, and at most 1,000 years")
+    if draft.removed_paths and not draft.base_version_id:
+        raise errors.InvalidField.of("header.removed_paths", "goes with header.base_version_id only")
+    if len(draft.removed_paths) > REMOVED_LIMIT:
+        raise errors.InvalidField.of("header.removed_paths", f"at most {REMOVED_LIMIT:,} paths")
+    return replace(
+        draft,
+        description=fields.check_description("header.description", draft.description),
+        tags=fields.check_tags("header.tags", draft.tags),
+        metadata=fields.check_metadata("header.metadata", draft.metadata),
+    )
+
+
+def _check_entity(session: Session, principal: Principal, upload: Upload, draft: VersionDraft) -> None:
+    owner = owners.find_entity(session, principal, draft.entity)
+    if owner.id != upload.entity_id:
+        raise errors.InvalidField.of("header.entity", "is not the entity of the upload")
+
+
+def _equal_version(session: Session, artifact: Collection, digest: bytes) -> ArtifactVersion | None:
+    wanted = {"artifact": artifact.id, "digest": digest, "now": now(session)}
+    found = session.execute(_EQUAL, wanted).scalar_one_or_none()
+    return None if found is None else session.get_one(ArtifactVersion, found)
+
+
+def _new_version(
+    session: Session,
+    principal: Principal,
+    project: Project,
+    artifact: Collection,
+    draft: VersionDraft,
+    manifest: Manifest,
+    digest: bytes,
+    run_id: str | None,
+) -> ArtifactVersion:
+    time = now(session)
+    values = {
+        "id": new_id(),
+        "collection_id": artifact.id,
+        "entity_id": project.entity_id,
+        "project_id": project.id,
+        "number": artifact.next_version,
+        "digest": digest,
+        "size": manifest.total_size,
+        "file_count": len(manifest),
+        "description": draft.description,
+        "facts": dict(draft.metadata),
+        "tags": list(draft.tags),
+        "producer_run_id": run_id,
+        "history_step": draft.history_step,
+        "created_by": principal.name,
+        "created_at": time,
+        "updated_at": time,
+        "expires_at": None if draft.ttl is None else time + draft.ttl,
+        "deleted_at": None,
+    }
+    # By plain statements: a flush of two objects takes as long as all the rest of a commit.
+    session.execute(_COUNT, {"of": artifact.id, "next": artifact.next_version + 1, "time": time})
+    session.execute(_ADD, values)
+    version = ArtifactVersion(**values)
+    attributes.remember(session, version)
+    return version
+
+
+def _take_over(
+    session: Session,
+    principal: Principal,
+    artifact: Collection,
+    version: ArtifactVersion,
+    draft: VersionDraft,
+) -> None:
+    """Description and metadata are not content: given with equal content, they replace the version's.
+
+    Whoever logs content without a time wants it kept, and so does who linked it.
+    """
+    place = {"version": f"v{version.number}", "version_id": version.id}
+    before = (version.description, version.facts, version.expires_at)
+    version.description = draft.description or version.description
+    version.facts = dict(draft.metadata) or version.facts
+    version.expires_at = None
+    if draft.ttl is not None and not _is_linked(session, version):
+        version.expires_at = now(session) + draft.ttl
+    if not identical(before, (version.description, version.facts, version.expires_at)):
+        details = {"collection": artifact.name, **place}
+        events.record(
+            session, artifact.project_id, "version_updated", principal, collection_id=artifact.id, **details
+        )
+    tags = fields.check_tags("header.tags", [*version.tags, *draft.tags])
+    record_tags(session, principal, artifact, version.tags, tags, **place)
+    version.tags = tags
+    if session.is_modified(version):
+        version.updated_at = now(session)
+
+
+def _point_at(
+    session: Session,
+    principal: Principal,
+    artifact: Collection,
+    version: ArtifactVersion,
+    draft: VersionDraft,
+    run_id: str | None,
+) -> Sequence[str]:
+    """What every commit leaves, new version or not: its producer and its aliases, which it returns."""
+    if run_id is not None:
+        producers.record(session, run_id, version)
+    names = list(dict.fromkeys([refs.LATEST, *draft.aliases]))
+    aliases.set_aliases(session, principal, artifact, version, names)
+    return names
+
+
+def _view(session: Session, version: ArtifactVersion) -> VersionView:
+    session.flush()
+    return versions.describe(session, [version])[0]
+
+
+def _record_created(
+    session: Session, principal: Principal, artifact: Collection, version: ArtifactVersion, run_id: str | None
+) -> None:
+    place = {"version": f"v{version.number}", "version_id": version.id}
+    events.record(
+        session,
+        artifact.project_id,
+        "version_created",
+        principal,
+        collection_id=artifact.id,
+        collection=artifact.name,
+        run_id=run_id or "",
+        **place,
+    )
+    record_tags(session, principal, artifact, (), version.tags, **place)
+
+
+def _is_linked(session: Session, version: ArtifactVersion) -> bool:
+    links = select(Link.id).where(Link.version_id == version.id, Link.deleted_at.is_(None))
+    return session.scalar(links.limit(1)) is not None

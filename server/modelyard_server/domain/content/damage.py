@@ -1,0 +1,102 @@
+"""Stored bytes that are unusable: their chunks are quarantined, so that the next upload replaces them.
+
+A quarantined chunk counts as missing. Files and versions keep their rows, and
+are whole again when the same content is uploaded once more, under any name of
+the entity.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors
+from modelyard_server.db.engine import Database, now
+from modelyard_server.db.tables import Chunk, Pack
+from modelyard_server.db.upserts import batches
+from modelyard_server.domain.content.extents import Piece
+from modelyard_server.packs.seen import Loss, PackSize, SeenPacks
+
+log = logging.getLogger(__name__)
+
+_SEEN = "seen_packs"
+_HELP = "log the same content again, under any name, to replace it, or restore the store from its backup"
+
+
+def use(database: Database, seen: SeenPacks) -> None:
+    """Has every rule over this database look at packs through `seen`."""
+    database.info[_SEEN] = seen
+
+
+def seen_packs(session: Session) -> SeenPacks | None:
+    """The packs that this process has seen; None where packs are not looked at."""
+    seen: SeenPacks | None = session.info.get(_SEEN)
+    return seen
+
+
+def require_seen(session: Session, pack_ids: Iterable[str]) -> None:
+    """Before chunks are called present: raises PacksUnseen for packs that were not looked at yet."""
+    seen = seen_packs(session)
+    if seen is not None:
+        seen.require(pack_ids)
+
+
+def sizes(session: Session, pack_ids: Sequence[str]) -> list[PackSize]:
+    """The live ones among the packs."""
+    found: list[PackSize] = []
+    for batch in batches(pack_ids):
+        rows = select(Pack.id, Pack.entity_id, Pack.size).where(Pack.id.in_(batch), Pack.state == "live")
+        found += [PackSize(*row) for row in session.execute(rows)]
+    return found
+
+
+def newest(session: Session, count: int) -> list[PackSize]:
+    """The live packs that were made last."""
+    rows = select(Pack.id, Pack.entity_id, Pack.size).where(Pack.state == "live")
+    return [PackSize(*row) for row in session.execute(rows.order_by(Pack.changed_at.desc()).limit(count))]
+
+
+def quarantine_losses(session: Session, losses: Sequence[Loss]) -> None:
+    """Quarantines the chunks that lie, wholly or in part, in what is lost of packs."""
+    for pack, left in losses:
+        count = _quarantine(session, Chunk.pack_id == pack.pack_id, Chunk.offset + Chunk.size > left)
+        if count:
+            what = "is gone" if not left else f"has {left} of its {pack.size} bytes"
+            log.error(
+                "pack %s of entity %s %s: %s chunks of it count as missing until they are uploaded again",
+                pack.pack_id, pack.entity_id, what, count,
+            )  # fmt: skip
+
+
+def quarantine(session: Session, piece: Piece) -> None:
+    """Quarantines a chunk whose bytes were found wrong."""
+    _quarantine(
+        session,
+        Chunk.entity_id == piece.entity_id,
+        Chunk.digest == piece.digest,
+        Chunk.pack_id == piece.pack_id,
+    )
+
+
+def is_lost(session: Session, piece: Piece) -> bool:
+    """Whether the bytes are known to be lost. Raises PacksUnseen while that is not known."""
+    require_seen(session, [piece.pack_id])
+    row = select(Chunk.quarantined_at).where(
+        Chunk.entity_id == piece.entity_id, Chunk.digest == piece.digest, Chunk.pack_id == piece.pack_id
+    )
+    return session.scalar(row) is not None
+
+
+def error(what: str, piece: Piece) -> errors.ChunkCorrupt:
+    """The error for bytes that cannot be had, with what to do."""
+    return errors.ChunkCorrupt(f"{what}; {_HELP}", metadata={"chunk": piece.digest.hex(), "pack": piece.key})
+
+
+def _quarantine(session: Session, *which: ColumnElement[bool]) -> int:
+    done = session.connection().execute(
+        update(Chunk).where(*which, Chunk.quarantined_at.is_(None)).values(quarantined_at=now(session))
+    )
+    return int(done.rowcount)

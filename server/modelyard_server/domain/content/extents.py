@@ -1,0 +1,161 @@
+"""Where the bytes of a version's files lie: what a download reads, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import and_, or_, select
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors
+from modelyard.contract.chunking import MAXIMUM_BYTES
+from modelyard_server.db import tables
+from modelyard_server.db.tables import File, FileChunk, Pack, VersionFile
+from modelyard_server.db.upserts import batches
+from modelyard_server.domain.access import owners
+from modelyard_server.packs.store import pack_key
+
+RANGE_LIMIT = 10_000
+
+
+class Range(NamedTuple):
+    """Part of a file; length 0 means up to its end."""
+
+    path: str
+    offset: int
+    length: int
+
+
+class FileInfo(NamedTuple):
+    """A file of a version."""
+
+    id: int
+    size: int
+    digest: bytes
+
+
+class Piece(NamedTuple):
+    """Bytes wanted of one chunk: `skip` bytes into it, `length` of them."""
+
+    entity_id: int
+    pack_id: str
+    offset: int
+    size: int
+    digest: bytes
+    skip: int
+    length: int
+
+    @property
+    def key(self) -> str:
+        """The key of its pack in the store."""
+        return pack_key(self.entity_id, self.pack_id)
+
+
+def files(session: Session, version_id: str, ranges: Sequence[Range]) -> dict[str, FileInfo]:
+    """The files that the ranges name. Raises NotFound, InvalidField."""
+    if len(ranges) > RANGE_LIMIT:
+        raise errors.InvalidField.of("ranges", f"at most {RANGE_LIMIT:,}")
+    found: dict[str, FileInfo] = {}
+    for batch in batches(sorted({part.path for part in ranges})):
+        rows = session.execute(
+            select(VersionFile.path, File.id, File.size, File.digest)
+            .join(File, File.id == VersionFile.file_id)
+            .where(
+                VersionFile.version_id == version_id, VersionFile.path.in_([path.encode() for path in batch])
+            )
+        )
+        found |= {path.decode(): FileInfo(id_, size, digest) for path, id_, size, digest in rows}
+    for index, part in enumerate(ranges):
+        _check(f"ranges[{index}]", part, found.get(part.path))
+    return found
+
+
+def pieces(session: Session, files: dict[str, FileInfo], ranges: Sequence[Range]) -> list[Piece]:
+    """The chunks of the ranges laid end to end, in order."""
+    result: list[Piece] = []
+    for batch in batches(ranges, 200):
+        wanted = [(files[part.path], *_span(part, files[part.path])) for part in batch]
+        rows = _rows(session, wanted)
+        for info, begin, end in wanted:
+            result += _clip(rows.get(info.id, []), begin, end)
+    return result
+
+
+def relocate(session: Session, lost: Sequence[Piece]) -> list[Piece]:
+    """Where the chunks lie now whose pack was not found: a rewrite moves chunks before it drops a pack.
+
+    Those that did not move are given back as they are. Raises NotFound when a
+    version was deleted meanwhile.
+    """
+    rows = session.execute(
+        select(tables.Chunk.digest, tables.Chunk.pack_id, tables.Chunk.offset).where(
+            tables.Chunk.entity_id == lost[0].entity_id,
+            tables.Chunk.digest.in_([piece.digest for piece in lost]),
+        )
+    )
+    places = {digest: (pack_id, offset) for digest, pack_id, offset in rows}
+    moved = []
+    for piece in lost:
+        if piece.digest not in places:
+            raise errors.NotFound("the version was deleted while it was read")
+        pack_id, offset = places[piece.digest]
+        moved.append(piece._replace(pack_id=pack_id, offset=offset))
+    return moved
+
+
+def _check(where: str, part: Range, info: FileInfo | None) -> None:
+    if info is None:
+        raise owners.not_found("file", part.path)
+    if not 0 <= part.offset <= info.size:
+        raise errors.InvalidField.of(f"{where}.offset", f"is {part.offset}; the file has {info.size} bytes")
+    if part.length < 0 or part.offset + part.length > info.size:
+        raise errors.InvalidField.of(f"{where}.length", f"is {part.length}; the file has {info.size} bytes")
+
+
+def _span(part: Range, info: FileInfo) -> tuple[int, int]:
+    return part.offset, part.offset + part.length if part.length else info.size
+
+
+def _rows(
+    session: Session, wanted: Sequence[tuple[FileInfo, int, int]]
+) -> dict[int, list[tuple[int, Piece]]]:
+    """The chunks that touch the spans, by file: pairs of where a chunk starts in the file, and all of it."""
+    partial = [
+        and_(
+            FileChunk.file_id == info.id,
+            # No chunk is longer than this, so the one that holds `begin` starts after it.
+            FileChunk.start > begin - MAXIMUM_BYTES,
+            FileChunk.start < end,
+        )
+        for info, begin, end in dict.fromkeys(wanted)
+        if info.size > MAXIMUM_BYTES
+    ]
+    small = {info.id for info, _, _ in wanted if info.size <= MAXIMUM_BYTES}
+    rows = session.execute(
+        select(
+            FileChunk.file_id,
+            FileChunk.start,
+            Pack.entity_id,
+            Pack.id,
+            tables.Chunk.offset,
+            tables.Chunk.size,
+            tables.Chunk.digest,
+        )
+        .join(tables.Chunk, tables.Chunk.id == FileChunk.chunk_id)
+        .join(Pack, Pack.id == tables.Chunk.pack_id)
+        .where(or_(FileChunk.file_id.in_(sorted(small)), *partial))
+        .order_by(FileChunk.file_id, FileChunk.start)
+    )
+    found: dict[int, list[tuple[int, Piece]]] = {}
+    for file_id, start, entity_id, pack_id, offset, size, digest in rows:
+        whole = Piece(entity_id, pack_id, offset, size, digest, 0, size)
+        found.setdefault(file_id, []).append((start, whole))
+    return found
+
+
+def _clip(rows: Sequence[tuple[int, Piece]], begin: int, end: int) -> Iterator[Piece]:
+    for start, piece in rows:
+        first, last = max(begin, start), min(end, start + piece.size)
+        if first < last:
+            yield piece._replace(skip=first - start, length=last - first)

@@ -1,0 +1,243 @@
+"""Manifests as rows: the files that an entity has, and the entries of a version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, cast
+
+from sqlalchemy import Table, bindparam, select
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors
+from modelyard.contract.chunking import Chunk
+from modelyard_server.db import tables
+from modelyard_server.db.tables import ArtifactVersion, File, FileChunk, Upload, VersionFile
+from modelyard_server.db.upserts import batches, inserting_missing
+from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.content import damage, uploads
+from modelyard_server.domain.content.manifests import FileDraft, KeptFile, Manifest, ReferenceDraft
+from modelyard_server.domain.content.uploads import Stored
+from modelyard_server.domain.registry import expiry, versions
+from modelyard_server.domain.registry.full_names import homes
+
+# Built once: making a statement takes longer than running it.
+_FILES = (
+    select(File.digest, File.id, File.size)
+    .where(
+        File.entity_id == bindparam("entity"),
+        File.digest.in_(bindparam("digests", expanding=True)),
+        File.next_chunk.is_(None),
+    )
+    .order_by(File.digest)
+    .with_for_update(read=True, key_share=True)
+)
+_PACKS = (
+    select(tables.Chunk.pack_id, tables.Chunk.quarantined_at.is_not(None))
+    .join(FileChunk, FileChunk.chunk_id == tables.Chunk.id)
+    .distinct()
+)
+_PACKS_OF_FILES = _PACKS.where(FileChunk.file_id.in_(bindparam("files", expanding=True)))
+_PACKS_OF_VERSION = _PACKS.join(VersionFile, VersionFile.file_id == FileChunk.file_id).where(
+    VersionFile.version_id == bindparam("version")
+)
+ADD_CHUNKS = cast(Table, FileChunk.__table__).insert()
+_ADD_ENTRIES = cast(Table, VersionFile.__table__).insert()
+ENTRY_COLUMNS = ("path", "file_id", "size", "sha256", "uri", "tag")
+_CHUNKS_AT_ONCE = 5_000
+"""Rows of one statement: a version may have millions of chunks."""
+
+
+def store_files(session: Session, upload: Upload, drafts: Iterable[FileDraft]) -> dict[bytes, int]:
+    """The ids of files by digest; those the entity does not have yet are stored. Raises ChunksMissing."""
+    distinct = {draft.digest: draft for draft in drafts}
+    stored = held(session, upload, [(draft, draft.chunks()) for draft in distinct.values()])
+    ordered = sorted(distinct)
+    rows = [
+        {"entity_id": upload.entity_id, "digest": digest, "size": distinct[digest].size} for digest in ordered
+    ]
+    new: dict[bytes, int] = {}
+    if rows:
+        # Of two that store the same file at once, the one whose row it becomes also stores its chunks.
+        adding = inserting_missing(session, File, File.digest, File.id)
+        new = dict(session.execute(adding, rows).all())
+    chunk_rows = (
+        row for digest, file_id in new.items() for row in chunk_rows_of(file_id, distinct[digest], stored)
+    )
+    while part := list(islice(chunk_rows, _CHUNKS_AT_ONCE)):
+        session.execute(ADD_CHUNKS, part)
+    known = dict(new)
+    for digests in batches([digest for digest in ordered if digest not in new]):
+        found = session.execute(_FILES, {"entity": upload.entity_id, "digests": digests})
+        known |= {digest: file_id for digest, file_id, _ in found}
+    if len(known) != len(distinct):  # a file row went between the two statements
+        raise errors.RetryTransaction("a file of this content was just collected; repeat the call")
+    return known
+
+
+def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[bytes, int] | None:
+    """The ids of the kept files by digest, held until the transaction ends.
+
+    None where the entity does not have them all, whole. Raises InvalidField for another size, PacksUnseen.
+    """
+    found: dict[bytes, int] = {}
+    sizes: dict[bytes, int] = {}
+    wanted = sorted({kept.digest for kept in manifest.kept.values()})
+    for digests in batches(wanted):
+        for digest, file_id, size in session.execute(_FILES, {"entity": entity_id, "digests": digests}):
+            found[digest], sizes[digest] = file_id, size
+    if len(found) < len(wanted):
+        return None
+    if are_damaged(session, found.values()):
+        return None
+    for kept in manifest.kept.values():
+        if kept.size != sizes[kept.digest]:
+            raise errors.InvalidField.of(
+                "entries.size", f"{kept.path!r} says {kept.size} bytes, its content has {sizes[kept.digest]}"
+            )
+    return found
+
+
+def is_damaged(session: Session, version_id: str) -> bool:
+    """Whether some of a version's chunks are unusable. Raises PacksUnseen while that is not known."""
+    return _has_quarantined(session, [session.execute(_PACKS_OF_VERSION, {"version": version_id})])
+
+
+def are_damaged(session: Session, file_ids: Iterable[int]) -> bool:
+    """The same of files."""
+    found = (session.execute(_PACKS_OF_FILES, {"files": files}) for files in batches(sorted(file_ids)))
+    return _has_quarantined(session, found)
+
+
+def require_whole_base(session: Session, manifest: Manifest) -> None:
+    """What is taken over of a base version must be there. Raises ChunkCorrupt, PacksUnseen."""
+    kept = {file.file_id for file in manifest.kept.values() if file.file_id is not None}
+    if are_damaged(session, kept):
+        raise errors.ChunkCorrupt(
+            "some bytes of the base version are gone; log its content again, or give those files anew"
+        )
+
+
+def _has_quarantined(session: Session, found: Iterable[Iterable[Any]]) -> bool:
+    packs: set[str] = set()
+    for rows in found:
+        for pack_id, is_quarantined in rows:
+            if is_quarantined:
+                return True
+            packs.add(pack_id)
+    # All at once: the transaction begins anew after each look.
+    damage.require_seen(session, packs)
+    return False
+
+
+def chunk_rows_of(
+    file_id: int,
+    draft: FileDraft,
+    stored: Mapping[bytes, Stored],
+    first: int = 0,
+    end: int | None = None,
+    start: int = 0,
+) -> Iterator[dict[str, int]]:
+    """The rows of a file's chunks from `first`, which begins at the byte `start`, to before `end`."""
+    for index, chunk in enumerate(draft.chunks(first, end), first):
+        yield {"file_id": file_id, "idx": index, "chunk_id": stored[chunk.digest].id, "start": start}
+        start += chunk.size
+
+
+def held(
+    session: Session, upload: Upload, named: Iterable[tuple[FileDraft, Iterable[Chunk]]]
+) -> dict[bytes, Stored]:
+    """The chunks of these files as the upload holds them, by digest.
+
+    Raises ChunksMissing where it does not hold them all, InvalidField for another size.
+    """
+    wanted: dict[bytes, tuple[FileDraft, int]] = {}
+    for draft, chunks in named:
+        for chunk in chunks:
+            known = wanted.setdefault(chunk.digest, (draft, chunk.size))
+            if known[1] != chunk.size:
+                raise _other_size(draft, chunk.size, known[1])
+    stored = uploads.held(session, upload, wanted)
+    for digest, (draft, size) in wanted.items():
+        if digest in stored and stored[digest].size != size:
+            raise _other_size(draft, size, stored[digest].size)
+    absent = wanted.keys() - stored.keys()
+    if absent:
+        raise errors.ChunksMissing(
+            f"the upload does not hold {len(absent)} of the chunks; ask FindMissingChunks and send them",
+            metadata={"count": str(len(absent)), "first": min(absent).hex()},
+        )
+    return stored
+
+
+def _other_size(draft: FileDraft, said: int, has: int) -> errors.InvalidField:
+    return errors.InvalidField.of(
+        "entries.chunks", f"{draft.path!r} says {said} bytes of a chunk that has {has}"
+    )
+
+
+def store_entries(
+    session: Session, version: ArtifactVersion, manifest: Manifest, file_ids: Mapping[bytes, int]
+) -> None:
+    """The entries of a new version."""
+    files: list[tuple[FileDraft | KeptFile, int]] = [
+        *((draft, file_ids[draft.digest]) for draft in manifest.files.values()),
+        *((kept, kept.file_id or file_ids[kept.digest]) for kept in manifest.kept.values()),
+    ]
+    rows = [row_of_file(file, file_id) for file, file_id in files]
+    rows += [row_of_reference(reference) for reference in manifest.references.values()]
+    for row in rows:
+        row["version_id"] = version.id
+    if rows:
+        session.execute(_ADD_ENTRIES, sorted(rows, key=lambda row: row["path"]))
+
+
+def row_of_file(file: FileDraft | KeptFile, file_id: int) -> dict[str, Any]:
+    """An entry that is a file, without whose it is."""
+    values = (file.path.encode(), file_id, file.size, file.sha256, None, "")
+    return dict(zip(ENTRY_COLUMNS, values, strict=True))
+
+
+def row_of_reference(reference: ReferenceDraft) -> dict[str, Any]:
+    """An entry that is a reference, without whose it is."""
+    values = (reference.path.encode(), None, reference.size, "", reference.uri, reference.tag)
+    return dict(zip(ENTRY_COLUMNS, values, strict=True))
+
+
+def base_entries(
+    session: Session, principal: Principal, version_id: str, entity: str
+) -> dict[str, KeptFile | ReferenceDraft]:
+    """What a version offers to be built on, by path. Raises NotFound, InvalidField for another entity's."""
+    version = versions.get(session, principal, version_id)
+    home = homes(session, [version.collection_id])[version.collection_id]
+    if home.entity != (entity or principal.entity):
+        raise errors.InvalidField.of("header.base_version_id", f"is a version of the entity {home.entity!r}")
+    rows = session.execute(
+        select(
+            VersionFile.path,
+            VersionFile.size,
+            File.digest,
+            VersionFile.sha256,
+            VersionFile.file_id,
+            VersionFile.uri,
+            VersionFile.tag,
+        )
+        .outerjoin(File, File.id == VersionFile.file_id)
+        .where(VersionFile.version_id == version.id)
+    )
+    found: dict[str, KeptFile | ReferenceDraft] = {}
+    for raw, size, digest, sha256, file_id, uri, tag in rows:
+        path = raw.decode()
+        if uri is not None:
+            found[path] = ReferenceDraft(path, uri, tag, size)
+        elif file_id is not None:
+            found[path] = KeptFile(path, size or 0, digest, sha256, file_id)
+    return found
+
+
+def hold_base(session: Session, version_id: str) -> None:
+    """Keeps a version, and so its files, until the transaction ends. Raises NotFound when it went."""
+    held = select(ArtifactVersion.id).where(ArtifactVersion.id == version_id, expiry.live(session))
+    if session.scalar(held.with_for_update(read=True)) is None:
+        raise owners.not_found("version", version_id)

@@ -1,0 +1,265 @@
+"""A manifest as it arrives: checked entry by entry, before any transaction begins."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from modelyard.contract import errors, refs
+from modelyard.contract.chunking import Chunk, Entry, version_digest
+from modelyard_server.domain.access.owners import field as named
+from modelyard_server.domain.content import uploads
+from modelyard_server.settings import MAX_VERSION_CHUNKS, MAX_VERSION_FILES, MAX_VERSION_GIB
+
+SIZE_LIMIT = 1 << 62
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one version may have at most: the server's options `--max-version-…`.
+
+    `chunks` counts each time that an entry names a chunk; `size` is in bytes, of
+    all files, which may name the same chunk many times.
+    """
+
+    files: int = MAX_VERSION_FILES
+    chunks: int = MAX_VERSION_CHUNKS
+    size: int = MAX_VERSION_GIB << 30
+
+
+@dataclass(slots=True)
+class FileDraft:
+    """A file of a manifest. Chunks are kept packed: a file of 100 GB has 200,000 of them."""
+
+    path: str
+    stated_size: int
+    stated_digest: bytes | None
+    sha256: str = ""
+    size: int = 0
+    digests: bytearray = field(default_factory=bytearray)
+    sizes: array[int] = field(default_factory=lambda: array("I"))
+    _hash: Any = field(default_factory=hashlib.sha256)
+
+    def extend(self, chunks: Sequence[Chunk]) -> None:
+        """Adds the next chunks."""
+        for digest, size in chunks:
+            self.digests += digest
+            self.sizes.append(size)
+            self.size += size
+            self._hash.update(digest + struct.pack(">Q", size))
+
+    @property
+    def digest(self) -> bytes:
+        """The file digest, made from the chunks."""
+        return bytes(self._hash.digest())
+
+    def chunks(self, first: int = 0, end: int | None = None) -> Iterator[Chunk]:
+        """The chunks from `first` to before `end`, in order; all without."""
+        for index in range(first, len(self.sizes) if end is None else end):
+            yield Chunk(bytes(self.digests[index * 32 : index * 32 + 32]), self.sizes[index])
+
+
+@dataclass(frozen=True)
+class ReferenceDraft:
+    """A reference of a manifest; the size is None where it is not known."""
+
+    path: str
+    uri: str
+    tag: str
+    size: int | None
+
+
+class KeptFile(NamedTuple):
+    """A file that the entity has already: of a base version, or, without an id, named by its digest."""
+
+    path: str
+    size: int
+    digest: bytes
+    sha256: str
+    file_id: int | None
+
+
+class Manifest:
+    """The entries of a version that is about to be. Every method raises InvalidField, QuotaExceeded."""
+
+    def __init__(self, limits: Limits = Limits()) -> None:
+        self.files: dict[str, FileDraft] = {}
+        self.references: dict[str, ReferenceDraft] = {}
+        self.kept: dict[str, KeptFile] = {}
+        self.chunk_count = 0
+        """Times that a file to be stored names a chunk."""
+        self._limits = limits
+        self._file_bytes = 0
+        self._count = 0
+        self._last: FileDraft | None = None
+
+    def add_file(
+        self,
+        path: str,
+        chunks: Sequence[Chunk],
+        *,
+        size: int,
+        digest: str = "",
+        sha256: str = "",
+    ) -> None:
+        """Starts a file; `size` is what the client says, checked by `finish`."""
+        where = self._start(path)
+        _check_size(where, size)
+        stated = parse_digest(f"{where}.digest", digest) if digest else None
+        if sha256:
+            parse_digest(f"{where}.sha256", sha256)
+        self._last = FileDraft(path, size, stated, sha256)
+        self._extend(where, self._last, chunks)
+        self.files[path] = self._last
+
+    def add_known(self, path: str, *, size: int, digest: str, sha256: str = "") -> None:
+        """Adds a file that the entity has, by its digest."""
+        where = self._start(path)
+        self._last = None
+        _check_size(where, size)
+        raw = parse_digest(f"{where}.digest", digest)
+        if sha256:
+            parse_digest(f"{where}.sha256", sha256)
+        self._count_bytes(f"{where}.size", size)
+        self.kept[path] = KeptFile(path, size, raw, sha256, None)
+
+    def add_reference(self, path: str, uri: str, tag: str, size: int) -> None:
+        """Adds a reference; size -1 means that it is not known."""
+        where = self._start(path)
+        self._last = None
+        named(f"{where}.reference_uri", refs.check_text, uri, limit=refs.URI_LIMIT)
+        named(f"{where}.reference_tag", refs.check_text, tag, limit=refs.TAG_LIMIT)
+        if "://" not in uri:
+            raise errors.InvalidField.of(
+                f"{where}.reference_uri", "has no scheme: expected for example s3://bucket/key"
+            )
+        if not -1 <= size <= SIZE_LIMIT:
+            raise errors.InvalidField.of(f"{where}.size", f"is {size}; expected -1 (not known) to 2^62")
+        self.references[path] = ReferenceDraft(path, uri, tag, None if size == -1 else size)
+
+    def continue_file(self, path: str, chunks: Sequence[Chunk]) -> None:
+        """Adds chunks to the file of the entry before."""
+        where = f"entries[{self._count}]"
+        if self._last is None or self._last.path != path:
+            raise errors.InvalidField.of(f"{where}.continued", "the entry before is not a file of this path")
+        self._extend(where, self._last, chunks)
+
+    def build_on(self, base: Mapping[str, KeptFile | ReferenceDraft], removed: Sequence[str]) -> None:
+        """Takes over what a base version has, but for the removed paths and those that are given here."""
+        for index, path in enumerate(removed):
+            if path not in base:
+                raise errors.InvalidField.of(
+                    f"header.removed_paths[{index}]", f"{path[:100]!r} is not in the base version"
+                )
+        left_out = {*removed, *self.files, *self.references}
+        for path, entry in base.items():
+            if path in left_out:
+                continue
+            self._count_one()
+            if isinstance(entry, KeptFile):
+                self._count_bytes("header.base_version_id", entry.size)
+                self.kept[path] = entry
+            else:
+                self.references[path] = entry
+
+    def finish(self, stated: bytes | None) -> bytes:
+        """The version digest, after the checks that need the whole manifest."""
+        for draft in self.files.values():
+            if draft.size != draft.stated_size:
+                raise errors.InvalidField.of(
+                    "entries.size",
+                    f"{draft.path!r} says {draft.stated_size} bytes, its chunks have {draft.size}",
+                )
+            if draft.stated_digest not in (None, draft.digest):
+                raise errors.InvalidField.of(
+                    "entries.digest", f"{draft.path!r} does not have the digest stated for it"
+                )
+        if self.total_size > SIZE_LIMIT:
+            raise errors.InvalidField.of("entries.size", "all sizes together are more than 2^62 bytes")
+        self._refuse_files_that_are_folders()
+        digest = self.digest()
+        if stated not in (None, digest):
+            raise errors.InvalidField.of("header.digest", f"the manifest has the digest {digest.hex()}")
+        return digest
+
+    def digest(self) -> bytes:
+        """The version digest of the entries so far."""
+        return version_digest(self._entries())
+
+    @property
+    def total_size(self) -> int:
+        """Bytes of all files, and of the references whose size is known."""
+        return self._file_bytes + sum(entry.size or 0 for entry in self.references.values())
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _start(self, path: str) -> str:
+        where = f"entries[{self._count}]"
+        named(f"{where}.path", refs.check_manifest_path, path)
+        if path in self.files or path in self.references or path in self.kept:
+            raise errors.InvalidField.of(f"{where}.path", f"{path!r} appears twice")
+        self._count_one()
+        return where
+
+    def _count_one(self) -> None:
+        if self._count >= self._limits.files:
+            raise _beyond("entries", f"a version has at most {self._limits.files:,} entries", "files")
+        self._count += 1
+
+    def _extend(self, where: str, draft: FileDraft, chunks: Sequence[Chunk]) -> None:
+        uploads.check_chunks(chunks, f"{where}.chunks")
+        self.chunk_count += len(chunks)
+        if self.chunk_count > self._limits.chunks:
+            most = f"the files of a version name at most {self._limits.chunks:,} chunks"
+            raise _beyond(f"{where}.chunks", most, "chunks")
+        self._count_bytes(f"{where}.chunks", sum(chunk.size for chunk in chunks))
+        draft.extend(chunks)
+
+    def _count_bytes(self, field: str, size: int) -> None:
+        self._file_bytes += size
+        if self._file_bytes > self._limits.size:
+            most = f"the files of a version have at most {self._limits.size:,} bytes"
+            raise _beyond(field, most, "gib")
+
+    def _entries(self) -> Iterator[Entry]:
+        for draft in self.files.values():
+            yield Entry(draft.path, draft.size, draft.digest)
+        for kept in self.kept.values():
+            yield Entry(kept.path, kept.size, kept.digest)
+        for reference in self.references.values():
+            yield Entry(reference.path, reference.size, uri=reference.uri, tag=reference.tag)
+
+    def _refuse_files_that_are_folders(self) -> None:
+        taken = self.files.keys() | self.references.keys() | self.kept.keys()
+        for path in taken:
+            slash = path.rfind("/")
+            while slash > 0:
+                if path[:slash] in taken:
+                    raise errors.InvalidField.of(
+                        "entries.path", f"{path[:slash]!r} is both a file and a folder"
+                    )
+                slash = path.rfind("/", 0, slash)
+
+
+def _beyond(field: str, most: str, option: str) -> errors.QuotaExceeded:
+    advice = f"make several versions of it, or have the server started with a higher --max-version-{option}"
+    return errors.QuotaExceeded.of(field, f"{most}; {advice}")
+
+
+def _check_size(where: str, size: int) -> None:
+    if not 0 <= size <= SIZE_LIMIT:
+        raise errors.InvalidField.of(f"{where}.size", f"is {size}; expected 0 to 2^62")
+
+
+def parse_digest(field: str, text: str) -> bytes:
+    """64 lower-case hex digits as raw bytes. Raises InvalidField."""
+    if not _HEX.fullmatch(text):
+        raise errors.InvalidField.of(field, "is not a digest: expected 64 lower-case hex digits")
+    return bytes.fromhex(text)

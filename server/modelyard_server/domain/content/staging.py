@@ -1,0 +1,166 @@
+"""Large manifests: their files and entries are stored in short transactions, ahead of the commit's own.
+
+On SQLite one transaction writes at a time, so the one of a version with
+millions of chunks would hold up every other write. Files are named by their
+content and stored once, and nothing refers to them yet; the entries wait as
+`staged_entry`, whose foreign keys keep the files while the upload is open. The
+commit's transaction then only turns those rows into the version's. What a
+commit that failed leaves behind goes with the next one of its upload, or with
+the upload.
+
+A file with more chunks than one transaction takes is found by nobody until its
+last chunk has a row: `file.next_chunk` says where to go on. It is changed under
+a lock of the file's row together with the chunks' rows, so whoever stores the
+same content, at once or after a crash, goes on behind what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, TypeAlias, cast
+
+from sqlalchemy import Table, bindparam, insert, literal, select
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors
+from modelyard_server.db import upserts
+from modelyard_server.db.bounded import ROWS, delete_some
+from modelyard_server.db.tables import ArtifactVersion, File, FileChunk, StagedEntry, Upload, VersionFile
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.content import manifest_rows, uploads
+from modelyard_server.domain.content.manifests import FileDraft, KeptFile, Manifest, ReferenceDraft
+
+Entry: TypeAlias = FileDraft | KeptFile | ReferenceDraft
+
+_F, _S, _V = (cast(Table, row.__table__) for row in (File, StagedEntry, VersionFile))
+_FILE = (
+    select(_F.c.id, _F.c.next_chunk)
+    .where(_F.c.entity_id == bindparam("entity"), _F.c.digest == bindparam("digest"))
+    .with_for_update(key_share=True)
+)
+_LAST = select(FileChunk.start).where(
+    FileChunk.file_id == bindparam("of"), FileChunk.idx == bindparam("index")
+)
+_GO_ON = _F.update().where(_F.c.id == bindparam("of")).values(next_chunk=bindparam("next"))
+_STAGE = _S.insert()
+_STAGED = (_S.c.upload_id == bindparam("upload"), _S.c.commit_id == bindparam("commit"))
+_ENTRIES = [_S.c[name] for name in manifest_rows.ENTRY_COLUMNS]
+
+
+def is_large(manifest: Manifest) -> bool:
+    """Whether a manifest is more than one transaction should hold."""
+    return manifest.chunk_count + len(manifest) > ROWS
+
+
+def parts(manifest: Manifest) -> Iterator[list[Entry]]:
+    """The entries in parts for `store`: a large file alone, else what one transaction takes.
+
+    Files come in the order of their digests, in which they are locked.
+    """
+    part: list[Entry] = []
+    cost = 0
+    files = sorted(manifest.files.values(), key=lambda draft: draft.digest)
+    entries: Iterator[Entry] = chain(files, manifest.kept.values(), manifest.references.values())
+    for entry in entries:
+        rows = 1 + (len(entry.sizes) if isinstance(entry, FileDraft) else 0)
+        if part and cost + rows > ROWS:
+            yield part
+            part, cost = [], 0
+        part.append(entry)
+        cost += rows
+    if part:
+        yield part
+
+
+def store(
+    session: Session,
+    principal: Principal,
+    upload_id: str,
+    commit_id: str,
+    part: Sequence[Entry],
+    base_id: str,
+) -> bool:
+    """Stores a part, or some more of it; whether all of it is stored. `base_id` is the version of kept files.
+
+    Raises UploadExpired, ChunksMissing, InvalidField, and NotFound when the base went.
+    """
+    upload = uploads.find(session, principal, upload_id)
+    uploads.prolong(session, upload)
+    if any(isinstance(entry, KeptFile) for entry in part):
+        manifest_rows.hold_base(session, base_id)
+    drafts = [entry for entry in part if isinstance(entry, FileDraft)]
+    if len(drafts) == 1 and len(drafts[0].sizes) >= ROWS:
+        whole = _advance(session, upload, drafts[0])
+        file_ids = {drafts[0].digest: whole} if whole is not None else {}
+        if whole is None:
+            return False
+    else:
+        file_ids = manifest_rows.store_files(session, upload, drafts) if drafts else {}
+    rows = [{"upload_id": upload.id, "commit_id": commit_id, **_row(entry, file_ids)} for entry in part]
+    session.execute(_STAGE, rows)
+    return True
+
+
+def take(session: Session, upload_id: str, commit_id: str, version: ArtifactVersion, count: int) -> None:
+    """Makes the staged entries of a commit those of its version. Raises RetryTransaction if some went."""
+    waiting = select(literal(version.id, _V.c.version_id.type), *_ENTRIES).where(*_STAGED)
+    adding = insert(_V).from_select(["version_id", *manifest_rows.ENTRY_COLUMNS], waiting)
+    taken = session.connection().execute(
+        adding,
+        {"upload": upload_id, "commit": commit_id},
+        execution_options={"preserve_rowcount": True},
+    )
+    if taken.rowcount != count:
+        raise errors.RetryTransaction("the entries of this commit went with its upload; repeat the call")
+
+
+def clear(session: Session, principal: Principal, upload_id: str) -> bool:
+    """Deletes what earlier commits of an upload left, in portions; whether nothing is left.
+
+    Raises UploadExpired.
+    """
+    upload = uploads.find(session, principal, upload_id)
+    return delete_some(session, StagedEntry, StagedEntry.upload_id == upload.id) < ROWS
+
+
+def _row(entry: Entry, file_ids: dict[bytes, int]) -> dict[str, Any]:
+    if isinstance(entry, ReferenceDraft):
+        return manifest_rows.row_of_reference(entry)
+    if isinstance(entry, KeptFile):
+        assert entry.file_id is not None
+        return manifest_rows.row_of_file(entry, entry.file_id)
+    return manifest_rows.row_of_file(entry, file_ids[entry.digest])
+
+
+def _advance(session: Session, upload: Upload, draft: FileDraft) -> int | None:
+    """Stores the next chunks of a large file; its id once it is whole."""
+    named = {"entity": upload.entity_id, "digest": draft.digest}
+    found = session.execute(_FILE, named).one_or_none()
+    if found is None:
+        row = {"entity_id": upload.entity_id, "digest": draft.digest, "size": draft.size, "next_chunk": 0}
+        upserts.insert_missing(session, File, [row])
+        found = session.execute(_FILE, named).one()
+    file_id, first = found
+    if first is None:
+        _require_whole(session, file_id)
+        return int(file_id)
+    end = min(first + ROWS, len(draft.sizes))
+    stored = manifest_rows.held(session, upload, [(draft, draft.chunks(first, end))])
+    start = 0
+    if first:
+        start = (
+            session.execute(_LAST, {"of": file_id, "index": first - 1}).scalar_one() + draft.sizes[first - 1]
+        )
+    rows = manifest_rows.chunk_rows_of(file_id, draft, stored, first, end, start)
+    session.execute(manifest_rows.ADD_CHUNKS, list(rows))
+    whole = end == len(draft.sizes)
+    session.execute(_GO_ON, {"of": file_id, "next": None if whole else end})
+    if whole:
+        _require_whole(session, file_id)  # what an earlier call stored may have been lost since
+    return int(file_id) if whole else None
+
+
+def _require_whole(session: Session, file_id: int) -> None:
+    if manifest_rows.are_damaged(session, [file_id]):
+        raise errors.ChunksMissing("some of the chunks are damaged; ask FindMissingChunks and send them")

@@ -1,0 +1,1 @@
+"""Artifacts, registered models, versions, links and aliases."""

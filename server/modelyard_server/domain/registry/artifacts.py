@@ -1,0 +1,69 @@
+"""Artifacts: named collections of versions, each of one type for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors, refs
+from modelyard_server.db.tables import Collection, Project
+from modelyard_server.domain import fields
+from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.registry import collections
+
+DEFAULT_TYPE = "model"
+
+
+def open_artifact(
+    session: Session,
+    principal: Principal,
+    project: Project,
+    name: str,
+    type_: str,
+    *,
+    field_prefix: str = "header.",
+) -> Collection:
+    """The artifact to add a version to, locked; made, or revived, when it is not there.
+
+    An empty type is the type the name has, else `model`. Raises TypeMismatch
+    when the name has another type or is a registered model's, InvalidField.
+    """
+    _check_place(project.name, name, field_prefix)
+    if type_:
+        fields.check_type(f"{field_prefix}type", type_)
+    row = collections.lock_name(session, project.id, name)
+    if row is None:
+        row = collections.new(session, principal, project, "artifact", name, type_ or DEFAULT_TYPE)
+    collections.check_kind(row, "artifact", type_)
+    if row.deleted_at is not None:
+        collections.revive(session, principal, row)
+    return row
+
+
+def create(
+    session: Session,
+    principal: Principal,
+    *,
+    entity: str,
+    project: str,
+    name: str,
+    type_: str,
+    description: str,
+    tags: Sequence[str],
+) -> Collection:
+    """An artifact without versions. Raises AlreadyExists, TypeMismatch, NotAllowed, InvalidField."""
+    prefix = "model_artifact."
+    _check_place(project or refs.DEFAULT_PROJECT, name, prefix)
+    fields.check_type(f"{prefix}type", type_)
+    place = owners.ensure_project(session, principal, entity, project)
+    return collections.create(session, principal, place, "artifact", name, type_, description, tags, prefix)
+
+
+def _check_place(project: str, name: str, prefix: str) -> None:
+    owners.field(f"{prefix}name", refs.check_artifact_name, name)
+    if refs.is_registry(project):
+        raise errors.InvalidField.of(
+            f"{prefix}project", f"{project} is a registry: it holds registered models, not artifacts"
+        )

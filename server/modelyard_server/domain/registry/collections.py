@@ -1,0 +1,356 @@
+"""What artifacts and registered models share: one namespace in a project, tombstones, descriptions, tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from sqlalchemy import Boolean, ColumnElement, bindparam, func, select
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors, refs
+from modelyard_server.db import attributes
+from modelyard_server.db.attributes import Attribute
+from modelyard_server.db.engine import now
+from modelyard_server.db.ids import new_id
+from modelyard_server.db.tables import ArtifactVersion, Collection, Entity, Link, Project
+from modelyard_server.db.upserts import batches
+from modelyard_server.domain import events, fields
+from modelyard_server.domain.access import authorize, owners
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.content.uploads import parse_id
+from modelyard_server.domain.registry import not_found
+from modelyard_server.domain.registry.full_names import Home, homes
+from modelyard_server.domain.registry.tags import record_tags
+from modelyard_server.domain.search import candidates, filters, paging, scopes
+from modelyard_server.domain.search.filter_fields import Indexed, Labels, Text, Time
+from modelyard_server.domain.search.scopes import Scope
+
+Kind: TypeAlias = Literal["artifact", "model"]
+NAMES: Mapping[str, str] = {"artifact": "model artifact", "model": "registered model"}
+DEFAULT_PROJECTS: Mapping[str, str] = {"artifact": refs.DEFAULT_PROJECT, "model": refs.REGISTRY_PROJECT}
+
+_ID: ColumnElement[Any] = Collection.id.expression
+ORDERS: Mapping[str, ColumnElement[Any]] = {
+    "name": Collection.name.expression,
+    "create_time": Collection.created_at.expression,
+    "update_time": Collection.updated_at.expression,
+}
+
+# Built once: making a statement takes longer than running it.
+_BY_NAME = (
+    select(Collection)
+    .where(Collection.project_id == bindparam("project"), Collection.name == bindparam("name"))
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+_FOUND = (
+    select(Collection, Entity.name)
+    .join(Project, Project.id == Collection.project_id)
+    .join(Entity, Entity.id == Project.entity_id)
+    .where(Collection.deleted_at.is_(None))
+)
+_BY_ID = _FOUND.where(Collection.id == bindparam("id"))
+_BY_PATH = _FOUND.where(
+    Entity.name == bindparam("entity"),
+    Project.name == bindparam("project"),
+    Collection.name == bindparam("name"),
+)
+# Nobody may wait for, or hold up, an entity they cannot enter: such a row is not locked to be looked at.
+_LOCKED_BY_ID, _LOCKED_BY_PATH = (
+    statement.where(bindparam("anywhere", type_=Boolean) | (Entity.name == bindparam("own")))
+    .with_for_update(of=Collection)
+    .execution_options(populate_existing=True)
+    for statement in (_BY_ID, _BY_PATH)
+)
+
+
+class CollectionView(NamedTuple):
+    """A collection with what the wire shows besides its row."""
+
+    collection: Collection
+    home: Home
+    version_count: int
+
+
+def lock_name(session: Session, project_id: int, name: str) -> Collection | None:
+    """The row of a name, deleted or not, locked until the transaction ends."""
+    found: Collection | None = session.scalar(_BY_NAME, {"project": project_id, "name": name})
+    return found
+
+
+def lock_collections(session: Session, ids: Sequence[str]) -> None:
+    """Locks collections in the order of their id. Artifacts are locked before registered models."""
+    for batch in batches(sorted(set(ids))):
+        session.scalars(
+            select(Collection)
+            .where(Collection.id.in_(batch))
+            .order_by(Collection.id)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        ).all()
+
+
+def new(
+    session: Session, principal: Principal, project: Project, kind: Kind, name: str, type_: str
+) -> Collection:
+    """A new row. Two that make it at once: the second runs its transaction again and finds it."""
+    time = now(session)
+    row = Collection(
+        id=new_id(),
+        project_id=project.id,
+        kind=kind,
+        name=name,
+        type=type_,
+        description="",
+        tags=[],
+        next_version=0,
+        created_by=principal.name,
+        created_at=time,
+        updated_at=time,
+        deleted_at=None,
+    )
+    session.add(row)
+    session.flush()
+    events.record(session, project.id, "collection_created", principal, collection_id=row.id, collection=name)
+    return row
+
+
+def revive(session: Session, principal: Principal, row: Collection) -> None:
+    """Brings a deleted collection back: empty, with its type and its counter."""
+    row.deleted_at = None
+    row.description, row.tags = "", []
+    row.created_by, row.created_at = principal.name, now(session)
+    row.updated_at = row.created_at
+    events.record(
+        session, row.project_id, "collection_created", principal, collection_id=row.id, collection=row.name
+    )
+
+
+def check_kind(row: Collection, kind: Kind, type_: str) -> None:
+    """Refuses a row of the other kind, or of another type when one is stated. Raises TypeMismatch."""
+    metadata = {"name": row.name, "type": row.type}
+    if row.kind != kind:
+        raise errors.TypeMismatch(f"{row.name!r} is the name of a {NAMES[row.kind]}", metadata=metadata)
+    if type_ and row.type != type_:
+        raise errors.TypeMismatch(
+            f"{row.name!r} has the type {row.type!r} for ever; it cannot be {type_!r}", metadata=metadata
+        )
+
+
+def create(
+    session: Session,
+    principal: Principal,
+    project: Project,
+    kind: Kind,
+    name: str,
+    type_: str,
+    description: str,
+    tags: Sequence[str],
+    prefix: str,
+) -> Collection:
+    """A collection that was not there, or was deleted. Raises AlreadyExists, TypeMismatch, InvalidField."""
+    description = fields.check_description(f"{prefix}description", description)
+    kept = fields.check_tags(f"{prefix}tags", tags)
+    row = lock_name(session, project.id, name)
+    if row is None:
+        row = new(session, principal, project, kind, name, type_)
+    elif row.deleted_at is None:
+        raise errors.AlreadyExists(
+            f"the name {name!r} belongs to a {NAMES[row.kind]}", metadata={"name": name, "id": row.id}
+        )
+    else:
+        check_kind(row, kind, type_)
+        revive(session, principal, row)
+    row.description, row.tags = description, kept
+    record_tags(session, principal, row, (), kept)
+    return row
+
+
+def find(
+    session: Session,
+    principal: Principal,
+    kind: Kind | None,
+    *,
+    id_: str = "",
+    ref: str = "",
+    field: str = "id",
+    lock: bool = False,
+) -> Collection:
+    """A live collection by id or by `[[entity/]project/]name`; of any kind when None.
+
+    With `lock` nobody else changes it until the transaction ends. Without a project
+    the kind's own, `model-registry` when None. Raises NotFound, InvalidField.
+    """
+    what = NAMES[kind] if kind else "model artifact or registered model"
+    path = None if id_ else _full(principal, kind, ref)
+    if path is None:
+        statement = _LOCKED_BY_ID if lock else _BY_ID
+        wanted: dict[str, Any] = {"id": parse_id(field, id_)}
+    else:
+        statement = _LOCKED_BY_PATH if lock else _BY_PATH
+        wanted = {"entity": path.entity, "project": path.project, "name": path.name}
+    if lock:
+        wanted |= {"anywhere": principal.all_entities, "own": principal.entity}
+    found = session.execute(statement, wanted).one_or_none()
+    if (
+        found is None
+        or not authorize.may_enter(session, principal, found[1])
+        or kind not in (None, found[0].kind)
+    ):
+        if path is None:
+            raise owners.not_found(what, id_)
+        raise not_found.collection(session, principal, what, path, kind)
+    row: Collection = found[0]
+    return row
+
+
+def lock(session: Session, row: Collection, kind: Kind | None = None) -> Collection:
+    """The same collection, locked and as it is now. Raises NotFound when it went in between."""
+    lock_collections(session, [row.id])
+    if row.deleted_at is not None:
+        raise owners.not_found(NAMES[kind or row.kind], row.name)
+    return row
+
+
+def change(
+    session: Session,
+    principal: Principal,
+    row: Collection,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    tags: Sequence[str] | None = None,
+    prefix: str,
+) -> None:
+    """Changes what is given. Raises AlreadyExists for a name that is taken, InvalidField."""
+    changed = False
+    if description is not None and description != row.description:
+        row.description, changed = fields.check_description(f"{prefix}description", description), True
+    if name is not None and name != row.name:
+        _rename(session, row, name, f"{prefix}name")
+        changed = True
+    if changed:
+        events.record(
+            session,
+            row.project_id,
+            "collection_updated",
+            principal,
+            collection_id=row.id,
+            collection=row.name,
+        )
+    if tags is not None:
+        kept = fields.check_tags(f"{prefix}tags", tags)
+        record_tags(session, principal, row, row.tags, kept)
+        changed = changed or kept != row.tags
+        row.tags = kept
+    if changed:
+        row.updated_at = now(session)
+
+
+def describe(session: Session, rows: Sequence[Collection]) -> list[CollectionView]:
+    """The views of collections, in a constant number of queries."""
+    where = homes(session, [row.id for row in rows])
+    counts: dict[str, int] = {}
+    for table, kind in ((ArtifactVersion, "artifact"), (Link, "model")):
+        for batch in batches([row.id for row in rows if row.kind == kind]):
+            counted = (
+                select(table.collection_id, func.count())
+                .where(table.collection_id.in_(batch), table.deleted_at.is_(None))
+                .group_by(table.collection_id)
+            )
+            counts |= {row[0]: row[1] for row in session.execute(counted)}
+    return [CollectionView(row, where[row.id], counts.get(row.id, 0)) for row in rows]
+
+
+def page(
+    session: Session,
+    principal: Principal,
+    kind: Kind,
+    *,
+    entity: str,
+    project: str,
+    filter_: str,
+    order_by: str,
+    page_size: int,
+    page_token: str,
+) -> tuple[list[CollectionView], str]:
+    """The live collections of a project, or of a whole entity when none is named. Raises NotFound."""
+    scope = scopes.of_names(session, principal, entity, project)
+    query = select(Collection).where(
+        Collection.kind == kind,
+        Collection.deleted_at.is_(None),
+        scope.holds_project(Collection.project_id),
+    )
+    found = filters.parse(session, filter_, _filter_fields(scope))
+    if found is not None:
+        few = candidates.few(session, found, _ID)
+        query = query.where(found.condition, *([few.condition] if few else ()))
+    rows, token = paging.page(
+        session,
+        query,
+        order=paging.OrderBy.parse(order_by, ORDERS, default="name", tie=_ID),
+        size=paging.check_size(page_size),
+        token=page_token,
+        binding=(kind, entity or principal.entity, project, filter_, order_by),
+    )
+    return describe(session, rows), token
+
+
+def types(session: Session, principal: Principal, entity: str, project: str) -> list[tuple[str, int]]:
+    """The types of the artifacts in a project or an entity, with how many each has. Raises NotFound."""
+    scope = scopes.of_names(session, principal, entity, project)
+    query = (
+        select(Collection.type, func.count())
+        .where(
+            scope.holds_project(Collection.project_id),
+            Collection.kind == "artifact",
+            Collection.deleted_at.is_(None),
+        )
+        .group_by(Collection.type)
+    )
+    return sorted((type_, count) for type_, count in session.execute(query))
+
+
+def registries(session: Session, principal: Principal, entity: str) -> tuple[str, list[tuple[str, int]]]:
+    """An entity, and its projects that are registries by name or hold registered models. Raises NotFound."""
+    scope = scopes.of_names(session, principal, entity, "")
+    held = (Collection.kind == "model") & Collection.deleted_at.is_(None)
+    query = (
+        select(Project.name, func.count(Collection.id))
+        .outerjoin(Collection, (Collection.project_id == Project.id) & held)
+        .where(Project.entity_id == scope.entity_id)
+        .group_by(Project.name)
+    )
+    found = sorted((name, count) for name, count in session.execute(query))
+    return entity or principal.entity, [
+        (name, count) for name, count in found if count or refs.is_registry(name)
+    ]
+
+
+def _filter_fields(scope: Scope) -> filters.Fields:
+    tagged = candidates.TagIndex(attributes.COLLECTION_TAGS, _ID, scope.holds(Attribute))
+    return {
+        "name": Text(Collection.name),
+        "type": Text(Collection.type),
+        "tags": Indexed(Labels(Collection.tags), tagged),
+        "description": Text(Collection.description),
+        "created_by": Text(Collection.created_by),
+        "create_time": Time(Collection.created_at),
+        "update_time": Time(Collection.updated_at),
+    }
+
+
+def _full(principal: Principal, kind: Kind | None, ref: str) -> refs.Ref:
+    parsed = owners.field("ref", refs.parse, ref)
+    if parsed.alias:
+        raise errors.InvalidField.of("ref", f"{ref!r} names a version; expected [[entity/]project/]name")
+    project = parsed.project or DEFAULT_PROJECTS[kind or "model"]
+    return refs.Ref(parsed.entity or principal.entity, project, parsed.name)
+
+
+def _rename(session: Session, row: Collection, name: str, field: str) -> None:
+    owners.field(field, refs.check_model_name, name)
+    if lock_name(session, row.project_id, name) is not None:
+        raise errors.AlreadyExists(f"the name {name!r} is taken in this project", metadata={"name": name})
+    row.name = name

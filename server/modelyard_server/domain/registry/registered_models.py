@@ -1,0 +1,232 @@
+"""Registered models: named collections of links to versions, each with its own number and aliases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors, refs
+from modelyard_server.db.engine import now
+from modelyard_server.db.ids import new_id
+from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Link, Project
+from modelyard_server.db.upserts import batches
+from modelyard_server.domain import events, fields
+from modelyard_server.domain.access import authorize, owners
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.content.uploads import parse_id
+from modelyard_server.domain.registry import aliases, collections, expiry, versions
+from modelyard_server.domain.registry.full_names import Home, home_of, homes
+from modelyard_server.domain.registry.versions import VersionView
+
+DEFAULT_TYPE = "model"
+LINK_LIMIT = 1_000
+"""Links to one version: replies that show it have to fit a message."""
+
+# Built once: making a statement takes longer than running it.
+_LINK = select(Link).where(
+    Link.collection_id == bindparam("model"),
+    Link.version_id == bindparam("version"),
+    Link.deleted_at.is_(None),
+)
+_LINKED = select(func.count(Link.id)).where(
+    Link.version_id == bindparam("version"), Link.deleted_at.is_(None)
+)
+_LAST = select(func.max(Link.linked_at)).where(Link.collection_id == bindparam("model"))
+_SOURCE = select(Collection).where(Collection.id == bindparam("of")).with_for_update(read=True)
+_NAMES = (
+    select(Alias.link_id, Alias.alias)
+    .where(Alias.link_id.in_(bindparam("links", expanding=True)))
+    .order_by(Alias.alias)
+)
+_SOURCES = select(ArtifactVersion).where(ArtifactVersion.id.in_(bindparam("versions", expanding=True)))
+
+
+class LinkView(NamedTuple):
+    """A link with what the wire shows besides its row; `source` is None where the caller may not see it."""
+
+    link: Link
+    home: Home
+    aliases: Sequence[str]
+    source: VersionView | None
+
+
+def create(
+    session: Session,
+    principal: Principal,
+    *,
+    entity: str,
+    project: str,
+    name: str,
+    type_: str,
+    description: str,
+    tags: Sequence[str],
+) -> Collection:
+    """A registered model without links. Raises AlreadyExists, TypeMismatch, NotAllowed, InvalidField."""
+    prefix = "registered_model."
+    owners.field(f"{prefix}name", refs.check_model_name, name)
+    type_ = fields.check_type(f"{prefix}type", type_ or DEFAULT_TYPE)
+    place = owners.ensure_project(session, principal, entity, project or refs.REGISTRY_PROJECT)
+    return collections.create(session, principal, place, "model", name, type_, description, tags, prefix)
+
+
+def link(
+    session: Session, principal: Principal, version: ArtifactVersion, target: str, names: Sequence[str]
+) -> tuple[Link, bool]:
+    """The link of a version in a registered model, and whether it is new; aliases go to it, `latest` too.
+
+    The registered model is made when it is not there. A version that was to
+    expire no longer does. Raises TypeMismatch, NotAllowed, InvalidField.
+    """
+    names = aliases.check_names("aliases", names)
+    parsed = owners.field("target", refs.parse, target)
+    if parsed.alias:
+        raise errors.InvalidField.of(
+            "target", f"{target!r} names a version; a link's number is given by itself"
+        )
+    source = _hold_source(session, version)
+    home = home_of(session, source)
+    entity = parsed.entity or home.entity
+    place = owners.ensure_project(session, principal, entity, parsed.project or refs.REGISTRY_PROJECT)
+    model = _open_model(session, principal, place, parsed.name, source.type)
+    row: Link | None = session.scalar(_LINK, {"model": model.id, "version": version.id})
+    created = row is None
+    time = _after_last_call(session, model)
+    if row is None:
+        _check_links(session, version)
+        there = Home(entity, place.name, model.name, model.type, place.id, model.id)
+        row = _new_link(session, principal, model, version, home, there)
+    row.linked_at = time
+    if version.expires_at is not None:
+        version.expires_at = None
+        details = {"collection": home.name, "version": f"v{version.number}", "version_id": version.id}
+        events.record(
+            session, home.project_id, "version_updated", principal, collection_id=source.id, **details
+        )
+    session.flush()
+    aliases.set_aliases(session, principal, model, row, [refs.LATEST, *names])
+    return row, created
+
+
+def get_link(session: Session, principal: Principal, link_id: str) -> Link:
+    """A link by id. Raises NotFound, InvalidField."""
+    found = session.execute(
+        select(Link, Entity.name)
+        .join(Collection, Collection.id == Link.collection_id)
+        .join(Project, Project.id == Collection.project_id)
+        .join(Entity, Entity.id == Project.entity_id)
+        .where(Link.id == parse_id("id", link_id), Link.deleted_at.is_(None))
+    ).one_or_none()
+    if found is None or not authorize.may_enter(session, principal, found[1]):
+        raise owners.not_found("registered model version", link_id)
+    return found[0]
+
+
+def describe(session: Session, principal: Principal, links: Sequence[Link]) -> list[LinkView]:
+    """The views of links, in a constant number of queries."""
+    where = homes(session, [row.collection_id for row in links])
+    names: dict[str, list[str]] = {}
+    sources: list[ArtifactVersion] = []
+    for batch in batches([row.id for row in links]):
+        for link_id, alias in session.execute(_NAMES, {"links": batch}):
+            names.setdefault(str(link_id), []).append(alias)
+    for batch in batches(sorted({row.version_id for row in links})):
+        sources += session.scalars(_SOURCES, {"versions": batch})
+    views = {
+        view.version.id: view
+        for view in versions.describe(session, sources, principal=principal)
+        if principal.may_enter(view.home.entity)
+    }
+    return [
+        LinkView(row, where[row.collection_id], names.get(row.id, ()), views.get(row.version_id))
+        for row in links
+    ]
+
+
+def _check_links(session: Session, version: ArtifactVersion) -> None:
+    if session.execute(_LINKED, {"version": version.id}).scalar_one() >= LINK_LIMIT:
+        raise errors.QuotaExceeded.of(
+            "target", f"a version has at most {LINK_LIMIT:,} links; remove some that are not needed"
+        )
+
+
+def _hold_source(session: Session, version: ArtifactVersion) -> Collection:
+    """The version's artifact, held so that the version cannot be deleted under the link."""
+    source = session.scalars(_SOURCE, {"of": version.collection_id}).one()
+    session.refresh(version)
+    if not expiry.is_live(session, version):
+        raise owners.not_found("version", version.id)
+    return source
+
+
+def _open_model(
+    session: Session, principal: Principal, project: Project, name: str, type_: str
+) -> Collection:
+    """The registered model to link into, locked; made, or revived, when it is not there."""
+    row = collections.lock_name(session, project.id, name)
+    if row is None:
+        row = collections.new(session, principal, project, "model", name, type_)
+    collections.check_kind(row, "model", type_)
+    if row.deleted_at is not None:
+        collections.revive(session, principal, row)
+    return row
+
+
+def _new_link(
+    session: Session,
+    principal: Principal,
+    model: Collection,
+    version: ArtifactVersion,
+    source: Home,
+    target: Home,
+) -> Link:
+    row = Link(
+        id=new_id(),
+        collection_id=model.id,
+        version_id=version.id,
+        number=model.next_version,
+        linked_at=0,
+        created_by=principal.name,
+        created_at=now(session),
+        deleted_at=None,
+    )
+    model.next_version += 1
+    model.updated_at = now(session)
+    session.add(row)
+    record_link(session, principal, "linked", row, version, source, target)
+    return row
+
+
+def record_link(
+    session: Session,
+    principal: Principal,
+    type_: str,
+    row: Link,
+    version: ArtifactVersion,
+    source: Home,
+    model: Home,
+) -> None:
+    """The two events of a link that comes or goes: each side names the other."""
+    for here, number, other in (
+        (source, version.number, model.ref(row.number)),
+        (model, row.number, source.ref(version.number)),
+    ):
+        events.record(
+            session,
+            here.project_id,
+            type_,
+            principal,
+            collection_id=here.collection_id,
+            collection=here.name,
+            version=f"v{number}",
+            version_id=version.id,
+            linked=other,
+        )
+
+
+def _after_last_call(session: Session, model: Collection) -> int:
+    """Now, but behind every earlier call: transactions may begin in another order than they lock."""
+    last: int | None = session.scalar(_LAST, {"model": model.id})
+    return max(now(session), (last or 0) + 1)

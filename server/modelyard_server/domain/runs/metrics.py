@@ -1,0 +1,143 @@
+"""Metrics: batches of rows, kept as they were sent, one row of the database each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors, refs
+from modelyard_server.db.engine import now
+from modelyard_server.db.tables import MetricBatch
+from modelyard_server.db.upserts import insert
+from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.runs import runs
+
+WRITER_LIMIT = 64
+SEQUENCE_END = 1 << 63
+BATCHES_LOOKED_AT = 200
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch: `payload` as it is kept, and what the database has to know of it.
+
+    `last_values` are the last points of each metric, in the form that rows keep.
+    """
+
+    writer: str
+    sequence: int
+    payload: bytes
+    first_step: int
+    last_step: int
+    row_count: int
+    last_values: Mapping[str, Any]
+
+
+class Position(NamedTuple):
+    """Where a scan stands: behind this batch."""
+
+    first_step: int
+    id: int
+
+
+START = Position(-1, 0)
+
+
+def log(
+    session: Session,
+    principal: Principal,
+    run_id: str,
+    batch: Batch,
+    *,
+    summarize: bool,
+    summary: Mapping[str, Any],
+) -> bool:
+    """Stores a batch; False when this (writer, sequence) was stored before, which changes nothing.
+
+    With `summarize` its last points enter the summary, then `summary` does.
+    Raises NotFound, RunFinished, InvalidField.
+    """
+    _check(batch)
+    run = runs.find(session, principal, run_id, name="run_id", lock=True).run
+    if _is_stored(session, run.id, batch):
+        return False
+    runs.require_running(session, principal, run)
+    time = now(session)
+    row = {
+        "run_id": run.id,
+        "writer": batch.writer,
+        "sequence": batch.sequence,
+        "first_step": batch.first_step,
+        "last_step": batch.last_step,
+        "row_count": batch.row_count,
+        "payload": batch.payload,
+        "created_at": time,
+    }
+    session.execute(insert(session, MetricBatch).values(row))
+    run.last_step = max(run.last_step, batch.last_step)
+    run.heartbeat_at = run.updated_at = time
+    runs.merge_summary(run, {**batch.last_values, **summary} if summarize else summary)
+    return True
+
+
+def batches_after(
+    session: Session,
+    run_id: str,
+    position: Position,
+    *,
+    min_step: int,
+    max_step: int | None,
+    most_bytes: int,
+) -> list[tuple[Position, bytes]]:
+    """The next batches of a run that touch `min_step <= step < max_step`, by first step.
+
+    As many as fit into `most_bytes`, but at least one; none when the scan is over.
+    """
+    place = tuple_(MetricBatch.first_step, MetricBatch.id)
+    looked = select(MetricBatch.id, func.length(MetricBatch.payload)).where(
+        MetricBatch.run_id == run_id,
+        place > tuple_(position.first_step, position.id),
+        MetricBatch.last_step >= min_step,
+    )
+    if max_step is not None:
+        looked = looked.where(MetricBatch.first_step < max_step)
+    order = (MetricBatch.first_step, MetricBatch.id)
+    sizes = session.execute(looked.order_by(*order).limit(BATCHES_LOOKED_AT)).tuples()
+    wanted = list(_fitting(sizes.all(), most_bytes))
+    found = session.execute(
+        select(MetricBatch.first_step, MetricBatch.id, MetricBatch.payload)
+        .where(MetricBatch.id.in_(wanted))
+        .order_by(*order)
+    )
+    return [(Position(first_step, id_), payload) for first_step, id_, payload in found]
+
+
+def _fitting(sizes: Sequence[tuple[int, int]], most_bytes: int) -> Iterator[int]:
+    total = 0
+    for index, (id_, size) in enumerate(sizes):
+        total += size
+        if index and total > most_bytes:
+            return
+        yield id_
+
+
+def _is_stored(session: Session, run_id: str, batch: Batch) -> bool:
+    same = select(MetricBatch.id).where(
+        MetricBatch.run_id == run_id,
+        MetricBatch.writer == batch.writer,
+        MetricBatch.sequence == batch.sequence,
+    )
+    return session.scalar(same) is not None
+
+
+def _check(batch: Batch) -> None:
+    if not batch.writer:
+        raise errors.InvalidField.of("writer", "is empty; a client makes one up when it starts")
+    owners.field("writer", refs.check_text, batch.writer, limit=WRITER_LIMIT)
+    if batch.sequence >= SEQUENCE_END:
+        raise errors.InvalidField.of("sequence", "does not fit 63 bits")

@@ -1,0 +1,338 @@
+"""Runs: made, resumed, changed, ended.
+
+A run that is silent for five minutes counts as crashed wherever it is read.
+Its row still says `running` until the sweep writes that down, for those who
+watch; a heartbeat or a row of metrics brings it back either way.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors, refs
+from modelyard_server.db.engine import now
+from modelyard_server.db.ids import new_id
+from modelyard_server.db.tables import Entity, MetricBatch, Project, Run
+from modelyard_server.domain import events, fields
+from modelyard_server.domain.access import authorize, owners
+from modelyard_server.domain.access.principals import SERVER, Principal
+from modelyard_server.domain.content.uploads import parse_id
+from modelyard_server.domain.runs import run_names
+
+SILENT_AFTER = 5 * 60 * 1_000_000
+"""Microseconds without a heartbeat after which a running run counts as crashed."""
+MAP_BYTES = 1 << 20
+"""Bytes of config, summary and metadata each, as JSON and on the wire: a run has to fit a message."""
+TAG_LIMIT = 100
+SWEEP_BATCH = 100
+
+RUNNING, FINISHED, FAILED, CRASHED, KILLED = "running", "finished", "failed", "crashed", "killed"
+
+
+@dataclass(frozen=True)
+class RunDraft:
+    """What a new run is to be. Maps are in the form that rows keep; empty texts mean the default."""
+
+    entity: str = ""
+    project: str = ""
+    run_id: str = ""
+    display_name: str = ""
+    notes: str = ""
+    group: str = ""
+    job_type: str = ""
+    tags: Sequence[str] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunChanges:
+    """`columns`: new values by column. `entries`: (column, key) → the new entry in a list; empty: remove."""
+
+    columns: Mapping[str, Any]
+    entries: Mapping[tuple[str, str], Sequence[Any]] = field(default_factory=dict)
+
+
+class RunView(NamedTuple):
+    """A run as it is shown."""
+
+    run: Run
+    entity: str
+    project: str
+    state: str
+
+
+def create(session: Session, principal: Principal, draft: RunDraft, resume: str) -> tuple[RunView, bool]:
+    """The run, and whether it existed before. `resume` is `never`, `allow` or `must`.
+
+    Raises AlreadyExists, NotFound (`must`), InvalidField, NotAllowed.
+    """
+    _check_draft(draft)
+    if resume == "must":
+        project = owners.find_project(session, principal, draft.entity, draft.project)
+    else:
+        project = owners.ensure_project(session, principal, draft.entity, draft.project)
+    found = None
+    if draft.run_id:
+        same = select(Run).where(Run.project_id == project.id, Run.run_id == draft.run_id)
+        found = session.scalar(same.with_for_update())
+    live = found is not None and found.deleted_at is None
+    if resume == "must" and not live:
+        raise owners.not_found("run", f"{project.name}/{draft.run_id}")
+    if found is None:
+        return describe(session, _insert(session, principal, project, draft)), False
+    if not live or resume == "never":
+        why = "exists; resume it, or take another id" if live else "was deleted; ids are not given out again"
+        raise errors.AlreadyExists(
+            f"run {draft.run_id!r} {why}", metadata={"resource_type": "run", "ref": found.id}
+        )
+    _resume(session, principal, found, draft)
+    return describe(session, found), True
+
+
+def find(
+    session: Session, principal: Principal, run_id: str, *, name: str = "id", lock: bool = False
+) -> RunView:
+    """A run by its global id; `name` is the field it came in. Raises NotFound, InvalidField."""
+    query = _SHOWN.where(Run.id == parse_id(name, run_id), Run.deleted_at.is_(None))
+    row = session.execute(query.with_for_update(of=Run) if lock else query).one_or_none()
+    if row is None or not authorize.may_enter(session, principal, row[1]):
+        raise owners.not_found("run", run_id)
+    return _view(session, *row)
+
+
+def find_by_name(session: Session, principal: Principal, entity: str, project: str, run_id: str) -> RunView:
+    """A run by its short id. Raises NotFound, InvalidField."""
+    owners.field("run_id", refs.check_run_id, run_id)
+    owner = owners.find_project(session, principal, entity, project)
+    query = _SHOWN.where(Run.project_id == owner.id, Run.run_id == run_id, Run.deleted_at.is_(None))
+    row = session.execute(query).one_or_none()
+    if row is None:
+        raise owners.not_found("run", f"{entity or principal.entity}/{owner.name}/{run_id}")
+    return _view(session, *row)
+
+
+def describe(session: Session, run: Run) -> RunView:
+    """A run with the names around it."""
+    project = session.get_one(Project, run.project_id)
+    return _view(session, run, owners.entity_of(session, project).name, project.name)
+
+
+def state_of(session: Session, run: Run) -> str:
+    """The run's state now: a running one that fell silent has crashed."""
+    silent = run.state == RUNNING and run.heartbeat_at < now(session) - SILENT_AFTER
+    return CRASHED if silent else run.state
+
+
+def update(session: Session, principal: Principal, run_id: str, changes: RunChanges) -> RunView:
+    """The run with its changes; ended runs may change too. Raises NotFound, InvalidField."""
+    _check_columns(changes.columns)
+    view = find(session, principal, run_id, name="run.id", lock=True)
+    run = view.run
+    for column, value in changes.columns.items():
+        setattr(run, column, value)
+    for (column, key), entry in changes.entries.items():
+        rest = {name: value for name, value in getattr(run, column).items() if name != key}
+        setattr(run, column, rest | {key: entry[0]} if entry else rest)
+    for column in ("config", "summary", "facts"):
+        check_map(f"run.{_wire_name(column)}", getattr(run, column))
+    run.updated_at = now(session)
+    return view
+
+
+def remove(session: Session, principal: Principal, run_id: str) -> None:
+    """Removes a run and its metrics; what stays is a tombstone for lineage. Raises NotFound."""
+    run = find(session, principal, run_id, lock=True).run
+    session.execute(delete(MetricBatch).where(MetricBatch.run_id == run.id))
+    run.config, run.summary, run.facts, run.tags, run.notes = {}, {}, {}, [], ""
+    run.deleted_at = run.updated_at = now(session)
+
+
+def finish(
+    session: Session,
+    principal: Principal,
+    run_id: str,
+    *,
+    exit_code: int,
+    state: str,
+    summary: Mapping[str, Any],
+) -> RunView:
+    """Ends a run. `state` empty: by the exit code. Raises NotFound, InvalidField."""
+    by_code = FAILED if exit_code else FINISHED
+    state = state or by_code
+    if state not in {by_code, KILLED, CRASHED}:
+        raise errors.InvalidField.of("state", f"{state} does not go with exit code {exit_code}")
+    view = find(session, principal, run_id, lock=True)
+    run = view.run
+    if run.state != state or run.finished_at is None:
+        run.state, run.exit_code = state, exit_code
+        run.finished_at = run.updated_at = now(session)
+        merge_summary(run, summary)
+        _record_state(session, principal, run)
+    return view._replace(state=run.state)
+
+
+def heartbeat(session: Session, principal: Principal, run_id: str) -> None:
+    """Notes that a run is alive. Raises NotFound, RunFinished."""
+    run = find(session, principal, run_id, lock=True).run
+    require_running(session, principal, run)
+    run.heartbeat_at = now(session)
+
+
+def crash_silent(session: Session, before: int | None = None) -> int:
+    """Writes down that runs have crashed which are silent for too long, at most 100, and says how many.
+
+    Their last heartbeat was earlier than `before`, by default five minutes ago.
+    """
+    silent = select(Run).where(
+        Run.state == RUNNING,
+        Run.heartbeat_at < (now(session) - SILENT_AFTER if before is None else before),
+        Run.deleted_at.is_(None),
+    )
+    oldest = silent.order_by(Run.heartbeat_at).limit(SWEEP_BATCH)
+    found = session.scalars(oldest.with_for_update(skip_locked=True)).all()
+    for run in found:
+        run.state = CRASHED  # and no `finished_at`: it may only have been cut off
+        _record_state(session, SERVER, run)
+    return len(found)
+
+
+def require_running(session: Session, principal: Principal, run: Run) -> None:
+    """Raises RunFinished for a run that has ended; one that only was silent runs again."""
+    if run.state == CRASHED and run.finished_at is None:
+        run.state = RUNNING
+        _record_state(session, principal, run)
+    if run.state != RUNNING:
+        raise errors.RunFinished(
+            f"run {run.run_id!r} has ended ({run.state}); resume it to go on", metadata={"run_id": run.id}
+        )
+
+
+def merge_summary(run: Run, entries: Mapping[str, Any]) -> None:
+    """Lays entries over the summary. Raises InvalidField when it grows too large."""
+    if entries:
+        run.summary = {**run.summary, **entries}
+        check_map("summary", run.summary)
+
+
+def check_map(name: str, entries: Mapping[str, Any]) -> None:
+    """At most 1 MiB, as JSON and on the wire. Raises InvalidField."""
+    size = len(json.dumps(entries, ensure_ascii=False).encode())
+    if size > MAP_BYTES:
+        raise errors.InvalidField.of(name, f"is longer than {MAP_BYTES} bytes of JSON")
+    # On the wire a number may take three times the room: `1.0, ` is 11 bytes, so long lists are refused.
+    if 3 * size > MAP_BYTES and fields.wire_bytes(entries) > MAP_BYTES:
+        raise errors.InvalidField.of(name, f"is longer than {MAP_BYTES} bytes on the wire")
+
+
+_SHOWN = (
+    select(Run, Entity.name, Project.name).join(Project, Run.project_id == Project.id).join(Entity)
+)  # built once, so that SQLAlchemy compiles it once
+
+
+def _view(session: Session, run: Run, entity: str, project: str) -> RunView:
+    return RunView(run, entity, project, state_of(session, run))
+
+
+def _insert(session: Session, principal: Principal, project: Project, draft: RunDraft) -> Run:
+    # Its key stays as it is: rows that refer to the project go on being written meanwhile.
+    locked = select(Project).where(Project.id == project.id).with_for_update(key_share=True)
+    project = session.execute(locked.execution_options(populate_existing=True)).scalar_one()
+    project.run_count += 1
+    time = now(session)
+    run = Run(
+        id=new_id(),
+        project_id=project.id,
+        run_id=draft.run_id or run_names.short_id(),
+        display_name=draft.display_name or run_names.display_name(project.run_count),
+        state=RUNNING,
+        config=dict(draft.config),
+        summary=dict(draft.summary),
+        facts=dict(draft.facts),
+        notes=draft.notes,
+        tags=_unique(draft.tags),
+        group=draft.group,
+        job_type=draft.job_type,
+        created_by=principal.name,
+        created_at=time,
+        updated_at=time,
+        heartbeat_at=time,
+        exit_code=0,
+        last_step=-1,
+    )
+    session.add(run)
+    session.flush()  # two that make the same run_id at once: the second runs again and finds it
+    _record_state(session, principal, run)
+    return run
+
+
+def _resume(session: Session, principal: Principal, run: Run, draft: RunDraft) -> None:
+    """The run goes on; what the draft says is laid over what the run holds."""
+    for column in ("display_name", "notes", "group", "job_type"):
+        if getattr(draft, column):
+            setattr(run, column, getattr(draft, column))
+    if draft.tags:
+        run.tags = _unique(draft.tags)
+    for column in ("config", "summary", "facts"):
+        merged = {**getattr(run, column), **getattr(draft, column)}
+        check_map(f"run.{_wire_name(column)}", merged)
+        setattr(run, column, merged)
+    run.updated_at = run.heartbeat_at = now(session)
+    if run.state != RUNNING:
+        run.state, run.exit_code, run.finished_at = RUNNING, 0, None
+        _record_state(session, principal, run)
+
+
+def _record_state(session: Session, principal: Principal, run: Run) -> None:
+    events.record(session, run.project_id, "run_state", principal, run_id=run.id, run_state=run.state)
+
+
+def _check_draft(draft: RunDraft) -> None:
+    if draft.run_id:
+        owners.field("run.run_id", refs.check_run_id, draft.run_id)
+    _check_columns({column: getattr(draft, column) for column in _CHECKED})
+
+
+def _check_columns(columns: Mapping[str, Any]) -> None:
+    for column, value in columns.items():
+        _CHECKED[column](f"run.{_wire_name(column)}", value)
+
+
+def _check_label(name: str, text: str) -> None:
+    owners.field(name, refs.check_text, text, limit=refs.NAME_LIMIT)
+
+
+def _check_tags(name: str, tags: Sequence[str]) -> None:
+    if len(tags) > TAG_LIMIT:
+        raise errors.InvalidField.of(name, f"has {len(tags)} tags; at most {TAG_LIMIT}")
+    for index, tag in enumerate(tags):
+        if not tag:
+            raise errors.InvalidField.of(f"{name}[{index}]", "is empty")
+        _check_label(f"{name}[{index}]", tag)
+
+
+_CHECKED: dict[str, Callable[[str, Any], object]] = {
+    "display_name": _check_label,
+    "group": _check_label,
+    "job_type": _check_label,
+    "notes": fields.check_description,
+    "tags": _check_tags,
+    "config": check_map,
+    "summary": check_map,
+    "facts": check_map,
+}
+
+
+def _wire_name(column: str) -> str:
+    return "metadata" if column == "facts" else column
+
+
+def _unique(tags: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(tags))

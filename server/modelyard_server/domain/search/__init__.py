@@ -1,0 +1,1 @@
+"""Filters, orderings and pages."""

@@ -1,0 +1,199 @@
+"""Versions in pages, of an artifact, a project or an entity: what may be filtered and ordered by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, exists, select
+from sqlalchemy.orm import Session, aliased
+
+from modelyard.contract import errors
+from modelyard_server.db import attributes
+from modelyard_server.db.attributes import Attribute
+from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Project, Run
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.registry import expiry
+from modelyard_server.domain.search import candidates, filters, paging, scopes
+from modelyard_server.domain.search.candidates import MapIndex, NameIndex, TagIndex
+from modelyard_server.domain.search.filter_fields import (
+    Digest,
+    Field,
+    Group,
+    Has,
+    Indexed,
+    Json,
+    Labels,
+    Number,
+    Of,
+    Text,
+    Time,
+)
+from modelyard_server.domain.search.paging import OrderBy, OrderKey, Stretch, Term
+from modelyard_server.domain.search.scopes import Scope
+
+_V = ArtifactVersion
+_ID: ColumnElement[Any] = ArtifactVersion.id.expression
+_RUN: ColumnElement[Any] = ArtifactVersion.producer_run_id.expression
+_OF: ColumnElement[Any] = ArtifactVersion.collection_id.expression
+ORDERS: dict[str, ColumnElement[Any]] = {
+    "number": _V.number.expression,
+    "create_time": _V.created_at.expression,
+    "update_time": _V.updated_at.expression,
+    "size": _V.size.expression,
+    "name": Collection.name.expression,
+}
+
+
+def page(
+    session: Session,
+    principal: Principal,
+    collection: Collection | None = None,
+    *,
+    entity: str = "",
+    project: str = "",
+    filter_: str,
+    order_by: str,
+    page_size: int,
+    page_token: str,
+) -> tuple[list[ArtifactVersion], str]:
+    """The versions that are not deleted of an artifact, else of a project, else of an entity; newest first.
+
+    Raises NotFound, InvalidFilter, InvalidField, InvalidPageToken.
+    """
+    if collection is None:
+        scope = scopes.of_names(session, principal, entity, project)
+    else:
+        scope = scopes.of_collection(session, principal, collection)
+    found = filters.parse(session, filter_, fields(scope))
+    default = "create_time desc" if collection is None else "number desc"
+    keys = paging.split(order_by, ORDERS, default=default, maps=["metadata"])
+    query = select(_V).where(expiry.live(session))
+    if found is not None:
+        query = query.where(found.condition)
+    # The versions of one artifact are few, or all there is.
+    small = collection is not None and collection.next_version <= candidates.FEW
+    few = None if small else candidates.few(session, found, _ID)
+    if few is not None:
+        query = query.where(few.condition)
+    inside = scope.holds(_V, by_index=few is None)
+    if collection is not None:
+        inside = _V.collection_id == collection.id
+    if any(key.path for key in keys):
+        walked = None if small or few else scope
+        chain = _by_metadata(keys, query, inside, walked, collection)
+    else:
+        chain = [_by_columns(keys, query.where(inside))]
+    return paging.page_of_chain(
+        session,
+        chain,
+        size=paging.check_size(page_size),
+        token=page_token,
+        binding=("versions", collection.id if collection else scope[:2], filter_, order_by),
+    )
+
+
+def fields(scope: Scope) -> filters.Fields:
+    """What the filter of a list may compare."""
+    inside = scope.holds(Attribute)
+    standing = select(Alias.version_id).where(scope.holds(Alias), Alias.version_id.is_not(None))
+    artifacts = select(Collection.id).where(scope.holds_project(Collection.project_id))
+    return {
+        "number": Number(_V.number),
+        "aliases": Indexed(Has(_has_alias), NameIndex(_ID, standing, Alias.alias.expression, ":")),
+        "tags": Indexed(Labels(_V.tags), TagIndex(attributes.TAGS, _ID, inside)),
+        "digest": Digest(_V.digest),
+        "size": Number(_V.size),
+        "description": Text(_V.description),
+        "created_by": Text(_V.created_by),
+        "create_time": Time(_V.created_at),
+        "update_time": Time(_V.updated_at),
+        "metadata": Indexed(Json(_V.facts), MapIndex(attributes.METADATA, _ID, inside)),
+        "name": Indexed(
+            Text(_of_artifact(Collection.name)), NameIndex(_OF, artifacts, Collection.name.expression)
+        ),
+        "type": Text(_of_artifact(Collection.type)),
+        "project": Text(_of_project(Project.name)),
+        "run": Group(_run_fields(scope)),
+    }
+
+
+def _run_fields(scope: Scope) -> dict[str, Field]:
+    visible = select(Project.id).where(scope.sees(Project.entity_id))
+
+    def of_run(condition: ColumnElement[bool]) -> ColumnElement[bool]:
+        found = select(condition).where(Run.id == _V.producer_run_id, Run.project_id.in_(visible))
+        return found.correlate(_V).scalar_subquery()
+
+    def by_map(prefix: str) -> MapIndex:
+        return MapIndex(prefix, _RUN, scope.sees_attribute(), scope.sees(Attribute.entity_id + 0))
+
+    runs = select(Run.id).where(Run.project_id.in_(visible))
+    return {
+        "run_id": Indexed(Of(Text(Run.run_id), of_run), NameIndex(_RUN, runs, Run.run_id.expression)),
+        "display_name": Of(Text(Run.display_name), of_run),
+        "config": Indexed(Of(Json(Run.config), of_run), by_map(attributes.RUN_CONFIG)),
+        "summary": Indexed(Of(Json(Run.summary), of_run), by_map(attributes.RUN_SUMMARY)),
+    }
+
+
+def _has_alias(name: str) -> ColumnElement[bool]:
+    # Not EXISTS, which the database may turn into a join that it begins with.
+    own = (Alias.collection_id == _V.collection_id) & (Alias.alias == name)  # its key: one row
+    found = select(Alias.alias).where(own, Alias.version_id == _V.id)
+    return found.correlate(_V).scalar_subquery().is_not(None)
+
+
+def _of_artifact(column: Any) -> ColumnElement[Any]:
+    # A subquery rather than a join: the database cannot begin with it, whatever it expects to find.
+    return select(column).where(Collection.id == _V.collection_id).correlate(_V).scalar_subquery()
+
+
+def _of_project(column: Any) -> ColumnElement[Any]:
+    return select(column).where(Project.id == _V.project_id).correlate(_V).scalar_subquery()
+
+
+def _by_columns(keys: list[OrderKey], query: Select[Any]) -> Stretch:
+    if any(key.name == "name" for key in keys):
+        query = query.join(Collection, Collection.id == _V.collection_id)
+    terms = [Term(ORDERS[key.name], key.descending) for key in keys]
+    return Stretch(query, OrderBy((*terms, Term(_ID, terms[0].descending))))
+
+
+def _by_metadata(
+    keys: list[OrderKey],
+    query: Select[Any],
+    inside: ColumnElement[bool],
+    walked: Scope | None,
+    collection: Collection | None,
+) -> list[Stretch]:
+    """First the versions whose value is a number, then texts by their beginning, then the rest.
+
+    With `walked` the index of attributes is walked in its order, else the
+    attribute of each version is looked up.
+    """
+    key = attributes.key_of(attributes.METADATA, keys[0].path)
+    if len(keys) > 1 or len(key) > attributes.KEY_LIMIT:
+        raise errors.InvalidField.of(
+            "order_by", f"a key of metadata stands alone and has at most {attributes.KEY_LIMIT} characters"
+        )
+    descending = keys[0].descending
+    at = aliased(Attribute)
+    own = (at.subject_id == _V.id) & (at.key == key) & (at.item == 0)
+    valued = query.join(at, own)
+    if walked is None:
+        valued = valued.where(inside)
+    else:
+        # The owners of the attribute are those of the version: stated once, there is one way to begin.
+        valued = valued.where(walked.holds(at))
+        if collection is not None:
+            valued = valued.where(inside)
+    chain = [
+        Stretch(
+            valued.where(column.is_not(None)),
+            OrderBy((Term(column.expression, descending), Term(at.subject_id.expression, descending))),
+        )
+        for column in (at.number, at.text)
+    ]
+    rest = query.where(inside, ~exists().where(own))
+    created = Term(_V.created_at.expression, descending)
+    return [*chain, Stretch(rest, OrderBy((created, Term(_ID, descending))))]

@@ -1,0 +1,159 @@
+"""A gRPC server's life: bind, say where, serve, drain, end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from modelyard.host.printing import say
+from modelyard_server.process import descriptors, sockets
+from modelyard_server.process.data_folder import Advertisement
+from modelyard_server.rpc.dispatch.activity import Activity
+from modelyard_server.rpc.services import reflection, registration
+from modelyard_server.settings import Settings, StartError, bracketed, serves_line
+
+log = logging.getLogger(__name__)
+
+HANDSHAKE_SECONDS = 10
+"""How long a new connection has until it speaks HTTP/2, with TLS where that is asked for."""
+CONNECTION_IDLE_SECONDS = 300
+"""After which a connection without calls is closed; clients open another one at their next call."""
+CALLS_PER_CONNECTION = 10_000
+QUEUED_CALLS = 20_000
+
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""How the folder's owner reaches a server that listens on every address."""
+_IDLE_CHECKS = 4
+"""Times in an idle period that an embedded server looks whether it is over."""
+
+
+def make_server(settings: Settings, interceptor: grpc.aio.ServerInterceptor | None) -> Any:
+    """A server without services and ports."""
+    options = [
+        ("grpc.so_reuseport", int(settings.workers > 1)),
+        # Clients behind balancers ping idle connections; that is no reason to cut them.
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.keepalive_time_ms", 120_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.ping_timeout_ms", 20_000),
+        ("grpc.max_allowed_incoming_connections", descriptors.connections()),
+        # A connection that says nothing ends: before TLS and HTTP/2 are agreed upon, and between calls.
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
+        ("grpc.max_connection_idle_ms", CONNECTION_IDLE_SECONDS * 1000),
+        # One client's calls beyond this wait in the client.
+        ("grpc.max_concurrent_streams", CALLS_PER_CONNECTION),
+        # gRPC ends what it cannot queue with a bare CANCELLED; `rpc.admission` gives a reason.
+        ("grpc.server.max_pending_requests", QUEUED_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", QUEUED_CALLS),
+    ]
+    return grpc.aio.server(interceptors=[interceptor] if interceptor else [], options=options)
+
+
+async def serve(
+    server: Any, settings: Settings, activity: Activity, advertisement: Advertisement | None
+) -> None:
+    """Serves until SIGTERM, SIGINT or, embedded, idleness; then drains. Raises StartError."""
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    reflection.add_to_server(server, (*registration.NAMES, health.SERVICE_NAME))
+    socket = _bind_socket(server, settings, advertisement) if advertisement else None
+    port = 0 if settings.embedded else bind(server, settings)
+    await server.start()
+    for name in ("", *registration.NAMES):
+        await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
+    ending = on_signals()
+    gc.freeze()  # what start-up made stays: no collection has to look at it again
+    _announce(settings, port, socket, advertisement)
+    try:
+        await _until_over(ending, settings, activity)
+    finally:
+        # Out of sight first: who looks for a server from now on starts a new one.
+        if advertisement is not None:
+            advertisement.withdraw()
+        activity.stop()
+        await healthy.enter_graceful_shutdown()
+        await server.stop(settings.drain_seconds)
+        if socket is not None:
+            sockets.remove(socket)
+
+
+def bind(server: Any, settings: Settings) -> int:
+    """Has the server listen; its port. Raises StartError."""
+    address = f"{bracketed(settings.host)}:{settings.port}"
+    try:
+        if settings.tls_cert and settings.tls_key:
+            pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
+            port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+        else:
+            port = server.add_insecure_port(address)
+    except OSError as error:
+        raise StartError(f"the TLS certificate or key cannot be read: {error}") from error
+    except RuntimeError:
+        port = 0
+    if not port:
+        raise StartError(
+            f"cannot listen on {address}: another process has the port, or the address is not ours"
+        )
+    return int(port)
+
+
+def _bind_socket(server: Any, settings: Settings, advertisement: Advertisement) -> Path | None:
+    """The socket that the folder's owner calls; None, with a warning, where none can be made."""
+    for path in sockets.candidates(advertisement.folder):
+        with contextlib.suppress(RuntimeError):  # file systems without sockets
+            if server.add_insecure_port(sockets.target(path)):
+                path.chmod(0o600)
+                return path
+        sockets.remove(path)
+    failed = "no Unix socket can be made in the data folder or for temporary files: set TMPDIR to another one"
+    if settings.embedded:
+        raise StartError(failed)
+    log.warning("%s; until then, clients on this machine need MODELYARD_URL", failed)
+    return None
+
+
+def _announce(
+    settings: Settings, port: int, socket: Path | None, advertisement: Advertisement | None
+) -> None:
+    address = sockets.target(socket) if socket and settings.embedded else settings.address(port)
+    if advertisement is not None:
+        reached = settings.address(port, host=_EVERYWHERE.get(settings.host))
+        advertisement.publish(address if settings.embedded else reached, socket)
+    say(serves_line(settings, address))
+
+
+def on_signals() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; the second one ends the process at once."""
+    ending = asyncio.Event()
+
+    def on_signal() -> None:
+        if ending.is_set():
+            log.warning("stopped at once by a second signal")
+            sys.stderr.flush()
+            os._exit(1)
+        ending.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    return ending
+
+
+async def _until_over(ending: asyncio.Event, settings: Settings, activity: Activity) -> None:
+    if not settings.embedded:
+        await ending.wait()
+        return
+    while not ending.is_set() and activity.idle_seconds < settings.idle_seconds:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ending.wait(), settings.idle_seconds / _IDLE_CHECKS)

@@ -1,0 +1,298 @@
+"""Model artifacts over the wire: every unary method of their service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelyard.v1 import model_artifact_pb2 as pb
+from modelyard.v1 import model_artifact_pb2_grpc, run_pb2, upload_pb2
+from modelyard_server.domain import lineage
+from modelyard_server.domain.content import files
+from modelyard_server.domain.content.files import FileEntry
+from modelyard_server.domain.lineage import Direction
+from modelyard_server.domain.registry import (
+    artifacts,
+    collections,
+    deletes,
+    version_batches,
+    version_details,
+    versions,
+)
+from modelyard_server.domain.registry.version_batches import Wanted
+from modelyard_server.domain.search import version_lists
+from modelyard_server.rpc.dispatch.call import Call
+from modelyard_server.rpc.wire import arguments, pages
+from modelyard_server.rpc.wire.convert import values_to_python
+from modelyard_server.rpc.wire.convert_artifacts import artifact_message, linked_to_message, version_message
+
+_DIRECTIONS: dict[int, Direction] = {
+    pb.LINEAGE_DIRECTION_UNSPECIFIED: "both",
+    pb.LINEAGE_DIRECTION_UPSTREAM: "upstream",
+    pb.LINEAGE_DIRECTION_DOWNSTREAM: "downstream",
+    pb.LINEAGE_DIRECTION_BOTH: "both",
+}
+_RELATIONS = {"output": pb.LINEAGE_RELATION_OUTPUT, "input": pb.LINEAGE_RELATION_INPUT}
+
+
+class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer):
+    """The unary half of ModelArtifactService; its streams are mixed in beside it."""
+
+    def CreateModelArtifact(
+        self, request: pb.CreateModelArtifactRequest, call: Call
+    ) -> pb.CreateModelArtifactResponse:
+        wanted = request.model_artifact
+        row = artifacts.create(
+            call.session,
+            call.principal,
+            entity=wanted.entity,
+            project=wanted.project,
+            name=wanted.name,
+            type_=wanted.type,
+            description=wanted.description,
+            tags=wanted.tags,
+        )
+        return pb.CreateModelArtifactResponse(model_artifact=_shown(call, row))
+
+    def ListModelArtifactTypes(
+        self, request: pb.ListModelArtifactTypesRequest, call: Call
+    ) -> pb.ListModelArtifactTypesResponse:
+        counts = collections.types(call.session, call.principal, request.entity, request.project)
+        return pb.ListModelArtifactTypesResponse(
+            types=[pb.ModelArtifactType(name=name, artifact_count=count) for name, count in counts]
+        )
+
+    def GetModelArtifact(
+        self, request: pb.GetModelArtifactRequest, call: Call
+    ) -> pb.GetModelArtifactResponse:
+        arguments.one_of(id=request.id, ref=request.ref)
+        row = collections.find(call.session, call.principal, "artifact", id_=request.id, ref=request.ref)
+        return pb.GetModelArtifactResponse(model_artifact=_shown(call, row))
+
+    def ListModelArtifacts(
+        self, request: pb.ListModelArtifactsRequest, call: Call
+    ) -> pb.ListModelArtifactsResponse:
+        def page(size: int) -> tuple[list[pb.ModelArtifact], str]:
+            views, token = collections.page(
+                call.session,
+                call.principal,
+                "artifact",
+                entity=request.entity,
+                project=request.project,
+                filter_=request.filter,
+                order_by=request.order_by,
+                page_size=size,
+                page_token=request.page_token,
+            )
+            return [artifact_message(view) for view in views], token
+
+        found, token = pages.fitting(page, request.page_size)
+        return pb.ListModelArtifactsResponse(model_artifacts=found, next_page_token=token)
+
+    def UpdateModelArtifact(
+        self, request: pb.UpdateModelArtifactRequest, call: Call
+    ) -> pb.UpdateModelArtifactResponse:
+        wanted = request.model_artifact
+        mask = arguments.masked(request.update_mask, ("description", "tags"))
+        id_ = arguments.required("model_artifact.id", wanted.id)
+        row = collections.lock(
+            call.session, collections.find(call.session, call.principal, "artifact", id_=id_), "artifact"
+        )
+        collections.change(
+            call.session,
+            call.principal,
+            row,
+            description=wanted.description if "description" in mask else None,
+            tags=wanted.tags if "tags" in mask else None,
+            prefix="model_artifact.",
+        )
+        return pb.UpdateModelArtifactResponse(model_artifact=_shown(call, row))
+
+    def DeleteModelArtifact(
+        self, request: pb.DeleteModelArtifactRequest, call: Call
+    ) -> pb.DeleteModelArtifactResponse:
+        id_ = arguments.required("id", request.id)
+        row = collections.find(call.session, call.principal, "artifact", id_=id_)
+        deletes.delete_artifact(call.session, call.principal, row, delete_aliases=request.delete_aliases)
+        return pb.DeleteModelArtifactResponse()
+
+    def GetModelArtifactVersion(
+        self, request: pb.GetModelArtifactVersionRequest, call: Call
+    ) -> pb.GetModelArtifactVersionResponse:
+        arguments.one_of(id=request.id, ref=request.ref)
+        message, through = _found(call, request.id, request.ref)
+        return pb.GetModelArtifactVersionResponse(version=message, through_link=through)
+
+    def BatchGetModelArtifactVersions(
+        self, request: pb.BatchGetModelArtifactVersionsRequest, call: Call
+    ) -> pb.BatchGetModelArtifactVersionsResponse:
+        wanted = [Wanted(one.id, one.ref) for one in request.requests]
+        found = version_batches.get(call.session, call.principal, wanted)
+        results = [
+            pb.BatchGetModelArtifactVersionsResult(
+                version=version_message(one.view) if one.view else None, through_link=one.through_link
+            )
+            for one in found
+        ]
+        pages.check(results, "requests")
+        return pb.BatchGetModelArtifactVersionsResponse(results=results)
+
+    def ListModelArtifactVersions(
+        self, request: pb.ListModelArtifactVersionsRequest, call: Call
+    ) -> pb.ListModelArtifactVersionsResponse:
+        arguments.at_most_one_of(id=request.id, ref=request.ref)
+        artifact = None
+        if request.id or request.ref:
+            arguments.alone("id" if request.id else "ref", entity=request.entity, project=request.project)
+            artifact = collections.find(
+                call.session, call.principal, "artifact", id_=request.id, ref=request.ref
+            )
+
+        def page(size: int) -> tuple[list[pb.ModelArtifactVersion], str]:
+            rows, token = version_lists.page(
+                call.session,
+                call.principal,
+                artifact,
+                entity=request.entity,
+                project=request.project,
+                filter_=request.filter,
+                order_by=request.order_by,
+                page_size=size,
+                page_token=request.page_token,
+            )
+            views = versions.describe(call.session, rows, principal=call.principal)
+            return [version_message(view) for view in views], token
+
+        found, token = pages.fitting(page, request.page_size)
+        return pb.ListModelArtifactVersionsResponse(versions=found, next_page_token=token)
+
+    def UpdateModelArtifactVersion(
+        self, request: pb.UpdateModelArtifactVersionRequest, call: Call
+    ) -> pb.UpdateModelArtifactVersionResponse:
+        wanted = request.version
+        mask = arguments.masked(request.update_mask, ("description", "metadata", "tags", "expire_time"))
+        row = versions.get(call.session, call.principal, arguments.required("version.id", wanted.id))
+        expires_at = None
+        if "expire_time" in mask and wanted.HasField("expire_time"):
+            expires_at = arguments.microseconds("version.expire_time", wanted.expire_time)
+        versions.update(
+            call.session,
+            call.principal,
+            row,
+            description=wanted.description if "description" in mask else None,
+            metadata=values_to_python(wanted.metadata, "version.metadata") if "metadata" in mask else None,
+            tags=wanted.tags if "tags" in mask else None,
+            expires_at=expires_at,
+            set_expiry="expire_time" in mask,
+        )
+        view = versions.describe(call.session, [row], principal=call.principal)[0]
+        return pb.UpdateModelArtifactVersionResponse(version=version_message(view))
+
+    def DeleteModelArtifactVersion(
+        self, request: pb.DeleteModelArtifactVersionRequest, call: Call
+    ) -> pb.DeleteModelArtifactVersionResponse:
+        row = versions.get(call.session, call.principal, arguments.required("id", request.id))
+        deletes.delete_version(call.session, call.principal, row, delete_aliases=request.delete_aliases)
+        return pb.DeleteModelArtifactVersionResponse()
+
+    def ListModelArtifactFiles(
+        self, request: pb.ListModelArtifactFilesRequest, call: Call
+    ) -> pb.ListModelArtifactFilesResponse:
+        version_id = arguments.required("version_id", request.version_id)
+        entries, token = files.page(
+            call.session,
+            versions.get(call.session, call.principal, version_id).id,
+            path_prefix=request.path_prefix,
+            include_chunks=request.include_chunks,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return pb.ListModelArtifactFilesResponse(
+            entries=[_entry_message(entry) for entry in entries], next_page_token=token
+        )
+
+    def UseModelArtifactVersion(
+        self, request: pb.UseModelArtifactVersionRequest, call: Call
+    ) -> pb.UseModelArtifactVersionResponse:
+        arguments.one_of(version_id=request.version_id, ref=request.ref)
+        run_id = arguments.required("run_id", request.run_id)
+        message, through = _found(call, request.version_id, request.ref)
+        version = versions.get(call.session, call.principal, message.id)
+        lineage.use(call.session, call.principal, run_id, version, request.use_as)
+        return pb.UseModelArtifactVersionResponse(version=message, through_link=through)
+
+    def GetLineage(self, request: pb.GetLineageRequest, call: Call) -> pb.GetLineageResponse:
+        arguments.one_of(version_id=request.version_id, ref=request.ref, run_id=request.run_id)
+        version_id = request.version_id
+        if request.ref:
+            version_id = versions.resolve(call.session, call.principal, request.ref).version.id
+        graph = lineage.walk(
+            call.session,
+            call.principal,
+            run_id=request.run_id,
+            version_id=version_id,
+            direction=_DIRECTIONS.get(request.direction, "both"),
+            depth=request.depth,
+        )
+        return lineage_message(graph)
+
+
+def _shown(call: Call, row: Any) -> pb.ModelArtifact:
+    return artifact_message(collections.describe(call.session, [row])[0])
+
+
+def _found(call: Call, id_: str, ref: str) -> tuple[pb.ModelArtifactVersion, str]:
+    """A version by id or reference, and the link the reference went through."""
+    if id_:
+        view, through = version_details.version(call.session, call.principal, id_), ""
+    else:
+        view, through = version_details.version_of(call.session, call.principal, ref)
+    return version_message(view), through
+
+
+def _entry_message(entry: FileEntry) -> pb.ManifestEntry:
+    return pb.ManifestEntry(
+        path=entry.path,
+        size=-1 if entry.size is None else entry.size,
+        digest=entry.digest.hex() if entry.digest else "",
+        chunks=[upload_pb2.Chunk(digest=digest, size=size) for digest, size in entry.chunks],
+        continued=entry.continued,
+        sha256=entry.sha256,
+        reference_uri=entry.uri,
+        reference_tag=entry.tag,
+    )
+
+
+def lineage_message(graph: lineage.Graph) -> pb.GetLineageResponse:
+    """The graph as a reply."""
+    return pb.GetLineageResponse(
+        runs=[
+            pb.LineageRun(
+                id=run.id,
+                path=run.path,
+                display_name=run.display_name,
+                state=run_pb2.RunState.Value(f"RUN_STATE_{run.state.upper()}"),
+                deleted=run.deleted,
+            )
+            for run in graph.runs.values()
+        ],
+        versions=[
+            pb.LineageVersion(
+                id=node.id,
+                ref=node.ref,
+                type=node.type,
+                deleted=node.deleted,
+                linked_to=[linked_to_message(link) for link in node.linked_to],
+            )
+            for node in graph.versions.values()
+        ],
+        edges=[
+            pb.LineageEdge(
+                run_id=edge.run_id,
+                version_id=edge.version_id,
+                relation=_RELATIONS[edge.relation],
+                use_as=edge.use_as,
+            )
+            for edge in graph.edges.values()
+        ],
+        truncated=graph.truncated,
+    )

@@ -1,0 +1,346 @@
+"""CommitModelArtifact, UploadModelArtifact and CommitEqualContent: how a version comes to be."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from google.protobuf.message import Message
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors
+from modelyard.contract.chunking import Chunk
+from modelyard.v1 import model_artifact_pb2 as pb
+from modelyard_server import failpoints
+from modelyard_server.content.cutting import Cutter
+from modelyard_server.content.ingest import Storing
+from modelyard_server.db.ids import new_id
+from modelyard_server.domain import requests
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.content import commits, manifest_rows, staging, uploads
+from modelyard_server.domain.content.commits import VersionDraft
+from modelyard_server.domain.content.manifests import (
+    KeptFile,
+    Limits,
+    Manifest,
+    ReferenceDraft,
+    parse_digest,
+)
+from modelyard_server.packs.budget import ByteBudget
+from modelyard_server.packs.writer import PackWriter
+from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
+from modelyard_server.rpc.dispatch.stream_limits import StreamLimits
+from modelyard_server.rpc.wire import convert
+from modelyard_server.rpc.wire.convert_artifacts import version_message
+
+R = TypeVar("R", bound=Message)
+T = TypeVar("T")
+
+COMMIT = "/modelyard.v1.ModelArtifactService/CommitModelArtifact"
+UPLOAD = "/modelyard.v1.ModelArtifactService/UploadModelArtifact"
+KNOWN_LIMIT = 10_000
+"""Entries of CommitEqualContent, whose transaction stores them all."""
+_SHORT_BYTES = 64 * 1024
+
+
+class CommitMethods:
+    """The uploads of ModelArtifactService."""
+
+    def __init__(
+        self,
+        writer: PackWriter,
+        pool: Executor,
+        streams: StreamLimits,
+        windows: ByteBudget,
+        limits: Limits,
+    ) -> None:
+        self._writer = writer
+        self._hashing = pool
+        self._streams = streams
+        self._windows = windows
+        self._limits = limits
+
+    async def CommitModelArtifact(
+        self, stream: AsyncIterator[pb.CommitModelArtifactRequest], call: StreamCall
+    ) -> pb.CommitModelArtifactResponse:
+        self._streams.commit.enter(call.principal)
+        first = await anext(stream, None)
+        if first is None or not first.HasField("header"):
+            raise errors.InvalidField.of("header", "the first message must have it")
+        upload_id = uploads.parse_id("upload_id", first.upload_id)
+        draft = _draft(first.header)
+        manifest = Manifest(self._limits)
+        await self._add(manifest, first)
+        async for message in stream:
+            if message.upload_id or message.HasField("header"):
+                raise errors.InvalidField.of("header", "belongs into the first message only")
+            await self._add(manifest, message)
+        return await self._commit(
+            call, COMMIT, first.header, upload_id, draft, manifest, pb.CommitModelArtifactResponse
+        )
+
+    @prepared_by(lambda methods, request: methods._known_content(request))
+    def CommitEqualContent(
+        self, request: pb.CommitEqualContentRequest, call: Call
+    ) -> pb.CommitEqualContentResponse:
+        known: _KnownContent = call.prepared
+        draft = known.draft
+        if known.manifest is None:
+            found = commits.commit_equal(call.session, call.principal, draft)
+            return pb.CommitEqualContentResponse(version=version_message(found))
+        done = commits.commit_known(call.session, call.principal, draft, known.manifest, known.digest)
+        if done is not None:
+            version, created = done
+            return pb.CommitEqualContentResponse(version=version_message(version), created=created)
+        if not request.open_upload:
+            raise errors.ChunksMissing("not all of the files are stored; upload them")
+        upload = uploads.create(call.session, call.principal, draft.entity, draft.project)
+        return pb.CommitEqualContentResponse(upload_id=upload.id)
+
+    async def UploadModelArtifact(
+        self, stream: AsyncIterator[pb.UploadModelArtifactRequest], call: StreamCall
+    ) -> pb.UploadModelArtifactResponse:
+        self._streams.upload.enter(call.principal)
+        first = await anext(stream, None)
+        if first is None or not first.HasField("header"):
+            raise errors.InvalidField.of("header", "the first message must have it")
+        header, draft = first.header, _draft(first.header)
+        if draft.base_version_id:
+            raise errors.InvalidField.of("header.base_version_id", "goes with CommitModelArtifact only")
+
+        def open_upload(session: Session) -> tuple[str, int]:
+            upload = uploads.create(session, call.principal, draft.entity, draft.project)
+            return upload.id, upload.entity_id
+
+        upload_id, entity_id = await call.write(open_upload)
+        storing = Storing(call, self._writer, upload_id, entity_id)
+        try:
+            cutter = Cutter(storing, self._hashing, self._windows, self._limits)
+            manifest = await cutter.consume(first, stream)
+            return await self._commit(
+                call, UPLOAD, header, upload_id, draft, manifest, pb.UploadModelArtifactResponse
+            )
+        finally:
+            await storing.settled()  # of a call that broke: a repeated call finds what had come
+            await call.write(lambda session: uploads.remove(session, call.principal, upload_id))
+
+    async def _commit(
+        self,
+        call: StreamCall,
+        method: str,
+        header: pb.VersionHeader,
+        upload_id: str,
+        draft: VersionDraft,
+        manifest: Manifest,
+        response: Callable[..., R],
+    ) -> R:
+        """Commits, or gives back the reply of the same request before."""
+        given = await self._in_thread(
+            manifest, manifest.digest if draft.base_version_id else lambda: manifest.finish(draft.digest)
+        )
+        content = hashlib.sha256(header.SerializeToString(deterministic=True) + given).digest()
+        request = _Request(call.principal, method, header.request_id, content)
+        whole: bytes | None = given
+        if draft.base_version_id:
+            whole = await self._on_base(call, request, draft, manifest)
+        staged = await self._stage(call, request, upload_id, draft, manifest) if whole is not None else ""
+
+        def rule(session: Session) -> R:
+            stored = request.begin(session)
+            if stored is not None:
+                reply = response()
+                reply.ParseFromString(stored)
+                return reply
+            if whole is None:
+                raise errors.RetryTransaction("the reply of this request has just gone; repeat the call")
+            version, created = commits.commit(
+                session, call.principal, upload_id, draft, manifest, whole, staged=staged
+            )
+            reply = response(version=version_message(version), created=created)
+            request.finish(session, reply.SerializeToString())
+            return reply
+
+        failpoints.hit("commit.before")
+        reply = await call.write(rule)
+        failpoints.hit("commit.after")
+        return reply
+
+    async def _stage(
+        self, call: StreamCall, request: _Request, upload_id: str, draft: VersionDraft, manifest: Manifest
+    ) -> str:
+        """Stores a large manifest ahead of its commit, and returns the id under which its entries wait.
+
+        Empty for a small one, which the commit stores, and where the commit has to answer by itself:
+        for a request that took effect before, or an upload that has ended.
+        """
+        if not staging.is_large(manifest) or await call.read(request.stored) is not None:
+            return ""
+        staged, base = new_id(), draft.base_version_id
+        parts = await self._in_thread(manifest, lambda: list(staging.parts(manifest)))
+        clear = functools.partial(staging.clear, principal=call.principal, upload_id=upload_id)
+        try:
+            await _until_done(call, clear)
+            for part in parts:
+                store = functools.partial(
+                    staging.store,
+                    principal=call.principal,
+                    upload_id=upload_id,
+                    commit_id=staged,
+                    part=part,
+                    base_id=base,
+                )
+                await _until_done(call, store)
+                failpoints.hit("commit.staged")
+        except errors.UploadExpired:
+            return ""
+        return staged
+
+    async def _add(self, manifest: Manifest, message: pb.CommitModelArtifactRequest) -> None:
+        """Checks and adds the entries of a message: many of them would stop the event loop meanwhile."""
+        if message.ByteSize() < _SHORT_BYTES:
+            _add_entries(manifest, message)
+        else:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._hashing, _add_entries, manifest, message)
+
+    async def _in_thread(self, manifest: Manifest, work: Callable[[], T]) -> T:
+        """The result of work on a manifest; on a thread where it is long."""
+        if not staging.is_large(manifest):
+            return work()
+        return await asyncio.get_running_loop().run_in_executor(self._hashing, work)
+
+    def _known_content(self, request: pb.CommitEqualContentRequest) -> _KnownContent:
+        draft = _draft(request.header)
+        if not request.entries:
+            return _KnownContent(draft)
+        if len(request.entries) > KNOWN_LIMIT:
+            raise errors.InvalidField.of(
+                "entries", f"at most {KNOWN_LIMIT:,}; commit larger manifests by CommitModelArtifact"
+            )
+        manifest = _known(request, draft, Manifest(self._limits))
+        return _KnownContent(draft, manifest, manifest.finish(draft.digest))
+
+    async def _on_base(
+        self, call: StreamCall, request: _Request, draft: VersionDraft, manifest: Manifest
+    ) -> bytes | None:
+        """The version digest of the manifest once it has the entries of its base version.
+
+        None for a request that took effect: only its reply is needed, and its base may be gone since.
+        """
+
+        def look(session: Session) -> Mapping[str, KeptFile | ReferenceDraft] | None:
+            if request.stored(session) is not None:
+                return None
+            return manifest_rows.base_entries(session, call.principal, draft.base_version_id, draft.entity)
+
+        base = await call.read(look)
+        if base is None:
+            return None
+
+        def merge() -> bytes:
+            manifest.build_on(base, draft.removed_paths)
+            return manifest.finish(draft.digest)
+
+        return await asyncio.get_running_loop().run_in_executor(self._hashing, merge)
+
+
+async def _until_done(call: StreamCall, step: Callable[[Session], bool]) -> None:
+    """Runs a step in a transaction of its own until it says that it is done: others write in between."""
+    while not await call.write(step):
+        pass
+
+
+@dataclass(frozen=True)
+class _KnownContent:
+    """A CommitEqualContentRequest once it is checked; the manifest is None where only a digest is given."""
+
+    draft: VersionDraft
+    manifest: Manifest | None = None
+    digest: bytes = b""
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A write that a client may repeat; without a request_id it is a new one each time."""
+
+    principal: Principal
+    method: str
+    request_id: str
+    content: bytes
+
+    def stored(self, session: Session) -> bytes | None:
+        """The reply that it got before."""
+        if not self.request_id:
+            return None
+        return requests.stored(session, self.principal, self.method, self.request_id, self.content)
+
+    def begin(self, session: Session) -> bytes | None:
+        """The same, after taking the request's row where there is none."""
+        if not self.request_id:
+            return None
+        return requests.begin(session, self.principal, self.method, self.request_id, self.content)
+
+    def finish(self, session: Session, reply: bytes) -> None:
+        """Stores the reply."""
+        if self.request_id:
+            requests.finish(session, self.principal, self.method, self.request_id, reply)
+
+
+def _draft(header: pb.VersionHeader) -> VersionDraft:
+    raw = VersionDraft(
+        entity=header.entity,
+        project=header.project,
+        name=header.name,
+        type=header.type,
+        description=header.description,
+        metadata=convert.values_to_python(header.metadata, "header.metadata"),
+        tags=tuple(header.tags),
+        aliases=tuple(header.aliases),
+        run_id=header.run_id,
+        history_step=header.history_step,
+        ttl=header.ttl.ToMicroseconds() if header.HasField("ttl") else None,
+        digest=parse_digest("header.digest", header.digest) if header.digest else None,
+        base_version_id=_id("header.base_version_id", header.base_version_id),
+        removed_paths=tuple(header.removed_paths),
+    )
+    return commits.checked(raw)
+
+
+def _id(field: str, text: str) -> str:
+    return uploads.parse_id(field, text) if text else ""
+
+
+def _add_entries(manifest: Manifest, message: pb.CommitModelArtifactRequest) -> None:
+    for entry in message.entries:
+        chunks = [Chunk(chunk.digest, chunk.size) for chunk in entry.chunks]
+        if entry.reference_uri:
+            _add_reference(manifest, entry)
+        elif entry.continued:
+            manifest.continue_file(entry.path, chunks)
+        else:
+            manifest.add_file(entry.path, chunks, size=entry.size, digest=entry.digest, sha256=entry.sha256)
+
+
+def _known(request: pb.CommitEqualContentRequest, draft: VersionDraft, manifest: Manifest) -> Manifest:
+    """The manifest of files that are named by their digest."""
+    if draft.base_version_id:
+        raise errors.InvalidField.of("header.base_version_id", "goes with CommitModelArtifact only")
+    for index, entry in enumerate(request.entries):
+        if entry.chunks or entry.continued:
+            raise errors.InvalidField.of(f"entries[{index}].chunks", "go with CommitModelArtifact only")
+        if entry.reference_uri:
+            _add_reference(manifest, entry)
+        else:
+            manifest.add_known(entry.path, size=entry.size, digest=entry.digest, sha256=entry.sha256)
+    return manifest
+
+
+def _add_reference(manifest: Manifest, entry: pb.ManifestEntry) -> None:
+    if entry.chunks or entry.digest:
+        raise errors.InvalidField.of("entries.reference_uri", "an entry is a file or a reference, not both")
+    manifest.add_reference(entry.path, entry.reference_uri, entry.reference_tag, entry.size)

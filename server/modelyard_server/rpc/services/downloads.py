@@ -1,0 +1,222 @@
+"""DownloadFile and DownloadFiles: bytes out of packs, with reads ahead of the sender."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from typing import Any, NamedTuple
+
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors
+from modelyard.v1 import model_artifact_pb2 as pb
+from modelyard_server.content import pack_reads
+from modelyard_server.content.pack_reads import CorruptPiece, Part, Run
+from modelyard_server.domain.content import damage, extents
+from modelyard_server.domain.content.extents import FileInfo, Piece, Range
+from modelyard_server.domain.registry import versions
+from modelyard_server.packs.budget import ByteBudget
+from modelyard_server.packs.seen import SeenPacks
+from modelyard_server.packs.store import PackMissing, PackStore, PackTruncated
+from modelyard_server.rpc.dispatch.call import StreamCall
+from modelyard_server.rpc.dispatch.stream_limits import Shares
+from modelyard_server.rpc.wire import framing
+
+MESSAGE_BYTES = 1 << 20
+BLOCKS_AHEAD = 3
+PLAN_BYTES = 2 << 30
+"""What is looked up at a time: the plan of a file of any size stays small."""
+PLAN_RANGES = 500
+
+
+class _Block(NamedTuple):
+    """A block that is read ahead, and what it takes of the budget."""
+
+    read: asyncio.Task[deque[bytes]]
+    taken: int
+
+
+class DownloadMethods:
+    """The downloads of ModelArtifactService."""
+
+    def __init__(self, packs: SeenPacks, pool: Executor, streams: Shares, read_ahead: ByteBudget) -> None:
+        self._packs = packs
+        self._store = packs.store
+        self._reading = pool
+        self._download_streams = streams
+        self._read_ahead = read_ahead
+
+    async def DownloadFile(
+        self, request: pb.DownloadFileRequest, call: StreamCall
+    ) -> AsyncIterator[Any]:  # the generated class knows no serialized messages
+        self._download_streams.enter(call.principal)
+        wanted = [Range(request.path, request.offset, request.length)]
+
+        def look_up(session: Session) -> tuple[str, dict[str, FileInfo]]:
+            version = versions.find(session, call.principal, request.version_id, request.ref)
+            return version.id, extents.files(session, version.id, wanted)
+
+        version_id, files = await call.read(look_up)
+        info = files[request.path]
+        yield pb.DownloadFileResponse(version_id=version_id, size=info.size, digest=info.digest.hex())
+        # Clients in plain stubs do not check chunks, so this call does.
+        field = pb.DownloadFileResponse.DATA_FIELD_NUMBER
+        async for message in self._send(call, files, wanted, field, verify=True):
+            yield message
+
+    async def DownloadFiles(self, request: pb.DownloadFilesRequest, call: StreamCall) -> AsyncIterator[Any]:
+        self._download_streams.enter(call.principal)
+        files, wanted = await wanted_files(call, request.version_id, request.ranges)
+        field = pb.DownloadFilesResponse.DATA_FIELD_NUMBER
+        async for message in self._send(call, files, wanted, field, verify=False):
+            yield message
+
+    async def _send(
+        self,
+        call: StreamCall,
+        files: dict[str, FileInfo],
+        wanted: Sequence[Range],
+        field: int,
+        *,
+        verify: bool,
+    ) -> AsyncIterator[bytes]:
+        """The bytes of the ranges, in serialized messages; the next blocks are read while one is sent.
+
+        One block is read whatever others hold, the ones after it while the budget has room for them.
+        """
+        ahead: deque[_Block] = deque()
+        open_runs: dict[Run, asyncio.Task[deque[bytes]]] = {}
+        try:
+            for batch in batches(files, wanted):
+                for block in pack_reads.blocks(await pieces_of(call, files, batch), verify=verify):
+                    size = pack_reads.held_bytes(block, verify=verify)
+                    while ahead and (len(ahead) > BLOCKS_AHEAD or not self._read_ahead.try_take(size)):
+                        messages = await ahead[0].read
+                        while messages:
+                            yield messages.popleft()
+                        self._read_ahead.give(ahead.popleft().taken)
+                    taken = size if ahead else 0
+                    runs = {part.run for part in block}
+                    # A run is read in order: a block that goes on with one waits for the block before it.
+                    after = {open_runs[run] for run in runs if run in open_runs}
+                    read = asyncio.create_task(self._read(call, block, after, field, verify=verify))
+                    ahead.append(_Block(read, taken))
+                    still_open = {run: last for run, last in open_runs.items() if not run.is_over}
+                    open_runs = still_open | dict.fromkeys(runs, read)
+            while ahead:
+                messages = await ahead[0].read
+                while messages:
+                    yield messages.popleft()
+                self._read_ahead.give(ahead.popleft().taken)
+        finally:
+            await _abandon([block.read for block in ahead])
+            self._read_ahead.give(sum(block.taken for block in ahead))
+            for run in open_runs:
+                run.close()
+
+    async def _read(
+        self,
+        call: StreamCall,
+        block: Sequence[Part],
+        after: set[asyncio.Task[deque[bytes]]],
+        field: int,
+        *,
+        verify: bool,
+    ) -> deque[bytes]:
+        """The messages of a block, from wherever its chunks lie by now."""
+        if after:
+            await asyncio.wait(after)
+        try:
+            try:
+                return await self._on_thread(block, field)
+            except (PackMissing, PackTruncated):
+                moved = [await self._read_moved(call, part, field, verify=verify) for part in block]
+                return deque(message for messages in moved for message in messages)
+        except CorruptPiece as corrupt:
+            piece = corrupt.piece
+            await call.write(lambda session: damage.quarantine(session, piece))
+            raise damage.error("stored bytes do not match their digest", piece) from None
+
+    async def _read_moved(self, call: StreamCall, part: Part, field: int, *, verify: bool) -> deque[bytes]:
+        try:
+            return await self._on_thread([part], field)
+        except (PackMissing, PackTruncated):
+            moved = await call.read(lambda session: extents.relocate(session, part.pieces))
+            parts = [Part(Run(piece, verify=verify), [piece]) for piece in moved]
+        found: deque[bytes] = deque()
+        for part in parts:
+            try:
+                found += await self._on_thread([part], field)
+            except (PackMissing, PackTruncated):
+                raise await self._lost(call, part.pieces[0]) from None
+        return found
+
+    async def _lost(self, call: StreamCall, piece: Piece) -> errors.CommError:
+        """The error for bytes that the store did not have; once that is sure, they may come again."""
+        self._packs.forget([piece.pack_id])
+        if await call.write(lambda session: damage.is_lost(session, piece)):
+            return damage.error("the stored bytes are gone", piece)
+        return errors.StoreUnavailable("the store did not find a pack that it has; repeat the call")
+
+    async def _on_thread(self, block: Sequence[Part], field: int) -> deque[bytes]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._reading, _messages, self._store, block, field)
+
+
+async def wanted_files(
+    call: StreamCall, version_id: str, ranges: Iterable[pb.FileRange]
+) -> tuple[dict[str, FileInfo], list[Range]]:
+    """The files of a version that the ranges name, and the ranges. Raises NotFound, InvalidField."""
+    wanted = [Range(part.path, part.offset, part.length) for part in ranges]
+
+    def look_up(session: Session) -> dict[str, FileInfo]:
+        version = versions.get(session, call.principal, version_id)
+        return extents.files(session, version.id, wanted)
+
+    return await call.read(look_up), wanted
+
+
+async def pieces_of(call: StreamCall, files: dict[str, FileInfo], batch: Sequence[Range]) -> list[Piece]:
+    """The chunks of a batch of ranges, in order."""
+    return await call.read(lambda session: extents.pieces(session, files, batch))
+
+
+def _messages(store: PackStore, block: Sequence[Part], field: int) -> deque[bytes]:
+    """Reads a block. Serialized messages of at most 1 MiB of its bytes each."""
+    parts: list[bytes] = [part.run.read(store, part.pieces) for part in block]
+    if sum(map(len, parts)) <= MESSAGE_BYTES:
+        return deque([framing.data_message(field, *parts)])
+    view = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
+    return deque(
+        framing.data_message(field, view[start : start + MESSAGE_BYTES])
+        for start in range(0, len(view), MESSAGE_BYTES)
+    )
+
+
+def batches(files: dict[str, FileInfo], wanted: Sequence[Range]) -> Iterator[list[Range]]:
+    """The ranges in groups whose plans are small; a long range becomes several."""
+    batch: list[Range] = []
+    size = 0
+    for path, offset, length in wanted:
+        end = offset + length if length else files[path].size
+        while offset < end:
+            part = min(end - offset, PLAN_BYTES)
+            batch.append(Range(path, offset, part))
+            size += part
+            offset += part
+            if size >= PLAN_BYTES or len(batch) >= PLAN_RANGES:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch
+
+
+async def _abandon(blocks: Sequence[asyncio.Task[deque[bytes]]]) -> None:
+    for block in blocks:
+        block.cancel()
+    for block in blocks:
+        with contextlib.suppress(asyncio.CancelledError, errors.CommError):
+            await block

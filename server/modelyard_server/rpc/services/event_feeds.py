@@ -1,0 +1,138 @@
+"""The newest events of a project, read and encoded once for all who watch them.
+
+A feed follows the table for every watch of one project, filter and reach and
+keeps what it read last. A watch that is further behind, because it has just
+begun or its client is slow, reads the table by itself until it has caught up:
+so nothing is queued for anybody, and a slow one holds up nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections import deque
+from collections.abc import Iterator
+from itertools import dropwhile, islice
+
+from modelyard_server.rpc.services.event_wakeups import Watching
+from modelyard_server.rpc.wire import event_pages
+from modelyard_server.rpc.wire.event_pages import Encoded, Page, Source
+
+KEPT_EVENTS = 1_000
+KEPT_BYTES = 256 << 10
+LEAST_PAUSE = 0.01
+PAUSE_FOR_EACH = 0.0002
+"""Seconds between two reads, for each watch: a burst of writes makes few messages."""
+log = logging.getLogger(__name__)
+
+
+class Feeds:
+    """The feeds of a process, each for as long as somebody follows it; event loop only."""
+
+    def __init__(self, watching: Watching) -> None:
+        self._watching = watching
+        self._feeds: dict[tuple[int, str, str | None], Feed] = {}
+
+    @contextlib.contextmanager
+    def follow(self, source: Source, position: int) -> Iterator[Feed]:
+        """The feed of a source; a new one begins at `position`."""
+        feed = self._feeds.get(source.key)
+        if feed is None or feed.over:
+            feed = self._feeds[source.key] = Feed(self._watching, source, position)
+        feed.followers += 1
+        try:
+            yield feed
+        finally:
+            feed.followers -= 1
+            if not feed.followers:
+                feed.end()
+                if self._feeds.get(source.key) is feed:
+                    del self._feeds[source.key]
+
+
+class Feed:
+    """What follows a sequence number, from memory."""
+
+    def __init__(self, watching: Watching, source: Source, position: int) -> None:
+        self.followers = 0
+        self.over = False
+        """Whether nothing comes any more: the server stops, or the database failed."""
+        self._source = source
+        self._begin = position  # all events that come later, up to `_position`, are in `_kept`
+        self._position = position
+        self._kept: deque[Encoded] = deque()
+        self._bytes = 0
+        self._pages: dict[int, tuple[Page, bytes]] = {}
+        self._news = asyncio.Event()
+        self._task = asyncio.create_task(self._follow(watching))
+
+    def end(self) -> None:
+        """Reads no more."""
+        self._task.cancel()
+
+    def covers(self, position: int) -> bool:
+        """Whether `after` knows what follows this number."""
+        return not self.over and position >= self._begin
+
+    def after(self, position: int) -> tuple[Page, bytes]:
+        """The page that follows a number that is covered, and its message."""
+        known = self._pages.get(position)
+        if known is None:
+            known = self._pages[position] = self._page(position)
+        return known
+
+    async def wait(self, position: int, until: float) -> None:
+        """Returns when events follow `position`, when the feed is over, or at `until` by the loop's clock."""
+        news = self._news
+        if self.over or (self._kept and self._kept[-1].sequence > position):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await news.wait()
+
+    def _page(self, position: int) -> tuple[Page, bytes]:
+        # One more than a page shows whether there are more. Watches that keep up look at the newest few.
+        newest = list(islice(_newer(self._kept, position), event_pages.PAGE + 1))
+        more = len(newest) > event_pages.PAGE
+        events = newest[: event_pages.PAGE]
+        page = Page(events, events[-1].sequence if more else max(position, self._position), more)
+        return page, page.message()
+
+    async def _follow(self, watching: Watching) -> None:
+        try:
+            with watching.project(self._source.project.id) as signal:
+                while not watching.stopping:
+                    signal.clear()
+                    look = functools.partial(event_pages.read, source=self._source, after=self._position)
+                    page = await watching.read(look)
+                    if page.position > self._position:
+                        self._keep(page)
+                        await asyncio.sleep(max(LEAST_PAUSE, self.followers * PAUSE_FOR_EACH))
+                    if not page.more:
+                        await signal.wait()
+        except Exception as error:
+            # Each watch reads by itself now, and meets the same, or the next feed.
+            log.info("reading events for several watches failed: %s", error)
+        finally:
+            self.over = True
+            self._news.set()
+
+    def _keep(self, page: Page) -> None:
+        self._position = page.position
+        self._pages.clear()
+        if not page.events:
+            return
+        self._kept.extend(page.events)
+        self._bytes += sum(len(event.message) for event in page.events)
+        while len(self._kept) > KEPT_EVENTS or self._bytes > KEPT_BYTES:
+            oldest = self._kept.popleft()
+            self._begin = oldest.sequence
+            self._bytes -= len(oldest.message)
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+def _newer(kept: deque[Encoded], position: int) -> Iterator[Encoded]:
+    return dropwhile(lambda event: event.sequence <= position, kept)

@@ -1,0 +1,98 @@
+"""Who waits for the events of which project, and what wakes them.
+
+A wake-up only says "look": `feeds` reads the table then, once for all watches of
+a project with one filter. Writes of this process wake at once; those of other
+replicas are noticed by one small query for all watched projects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors
+from modelyard_server.domain import events
+from modelyard_server.rpc.dispatch.activity import Activity
+from modelyard_server.rpc.dispatch.executors import Transactions
+
+T = TypeVar("T")
+POLL_SECONDS = 0.2
+log = logging.getLogger(__name__)
+
+
+class Watching:
+    """The watchers of a process; event loop only."""
+
+    def __init__(self, transactions: Transactions, activity: Activity) -> None:
+        self._transactions = transactions
+        self._activity = activity
+        self._signals: dict[int, set[asyncio.Event]] = {}
+        self._last: dict[int, int] = {}
+        self._poller: asyncio.Task[None] | None = None
+        transactions.on_events(self._wake)
+        activity.when_stopping(lambda: self._wake(self._signals))
+
+    @contextlib.contextmanager
+    def project(self, project_id: int) -> Iterator[asyncio.Event]:
+        """A signal that is set whenever the project may have new events, and when the server stops.
+
+        Clear it before reading: what is committed from then on sets it again.
+        """
+        signal = asyncio.Event()
+        self._signals.setdefault(project_id, set()).add(signal)
+        if self._poller is None:
+            self._poller = asyncio.create_task(self._poll())
+        try:
+            yield signal
+        finally:
+            self._forget(project_id, signal)
+
+    def read(self, rule: Callable[[Session], T]) -> Awaitable[T]:
+        """Runs the rule in a reading transaction."""
+        return self._transactions.read(rule)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the server drains."""
+        return self._activity.stopping
+
+    def require_serving(self) -> None:
+        """Raises ServerStopping when the server drains."""
+        if self.stopping:
+            raise errors.ServerStopping("the server is stopping; watch again from the last sequence")
+
+    def _wake(self, project_ids: Iterable[int]) -> None:
+        for project_id in project_ids:
+            for signal in self._signals.get(project_id, ()):
+                signal.set()
+
+    def _forget(self, project_id: int, signal: asyncio.Event) -> None:
+        signals = self._signals[project_id]
+        signals.remove(signal)
+        if not signals:
+            del self._signals[project_id]
+            self._last.pop(project_id, None)
+        if not self._signals and self._poller is not None:
+            self._poller.cancel()
+            self._poller = None
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            look = functools.partial(events.last_sequences, project_ids=list(self._signals))
+            try:
+                last = await self._transactions.read(look)
+            except errors.CommError as error:
+                log.warning("events of other servers are late: %s", error)
+                continue
+            except Exception:
+                log.exception("looking for events failed; trying again")
+                continue
+            self._wake(project for project, sequence in last.items() if self._last.get(project) != sequence)
+            self._last = {project: sequence for project, sequence in last.items() if project in self._signals}

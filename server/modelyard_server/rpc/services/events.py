@@ -1,0 +1,96 @@
+"""EventService: what changed in a project, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors
+from modelyard.v1 import event_pb2 as pb
+from modelyard.v1 import event_pb2_grpc
+from modelyard_server.domain import events
+from modelyard_server.domain.access import owners
+from modelyard_server.domain.search import paging
+from modelyard_server.rpc.dispatch.call import Call, StreamCall
+from modelyard_server.rpc.dispatch.stream_limits import Shares
+from modelyard_server.rpc.services.event_feeds import Feed, Feeds
+from modelyard_server.rpc.services.event_wakeups import Watching
+from modelyard_server.rpc.wire import event_pages
+from modelyard_server.rpc.wire.event_pages import Source
+
+DEFAULT_SIZE = 100
+IDLE_SECONDS = 30.0
+
+
+class EventServicer(event_pb2_grpc.EventServiceServicer):
+    """Events over the wire; the rules are in `domain.events`."""
+
+    def __init__(self, watching: Watching, streams: Shares, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._watching = watching
+        self._feeds = Feeds(watching)
+        self._streams = streams
+        self._idle_seconds = idle_seconds
+
+    def ListEvents(self, request: pb.ListEventsRequest, call: Call) -> pb.ListEventsResponse:
+        if request.after_sequence < 0:
+            raise errors.InvalidField.of("after_sequence", "is negative; 0 means from the first event")
+        size = paging.check_size(request.page_size, default=DEFAULT_SIZE)
+        project = owners.find_project(call.session, call.principal, request.entity, request.project)
+        entity = owners.entity_of(call.session, project).name
+        found, last = events.after(call.session, project, request.after_sequence, size, request.filter)
+        reach = event_pages.reach_of(call.principal)
+        shown = [event_pages.message(event, entity, project.name, reach) for event in found]
+        return pb.ListEventsResponse(events=shown, last_sequence=last)
+
+    async def WatchEvents(
+        self, request: pb.WatchEventsRequest, call: StreamCall
+    ) -> AsyncIterator[Any]:  # the generated class knows no serialized messages
+        self._streams.enter(call.principal)
+        source, start = await call.read(lambda session: _source(session, call, request))
+        replies = self._watch(source, start, call)
+        async with contextlib.aclosing(replies):
+            async for reply in replies:
+                yield reply
+
+    async def _watch(self, source: Source, position: int, call: StreamCall) -> AsyncGenerator[bytes]:
+        clock = asyncio.get_running_loop().time
+        told = float("-inf")  # the first message comes at once: the client knows that it is heard
+        with contextlib.ExitStack() as following:
+            feed: Feed | None = None
+            while True:
+                self._watching.require_serving()
+                if feed is not None and feed.covers(position):
+                    page, message = feed.after(position)
+                else:
+                    page = await call.read(functools.partial(event_pages.read, source=source, after=position))
+                    message = page.message()
+                position = page.position
+                if page.events or clock() - told >= self._idle_seconds:
+                    await call.recheck()
+                    told = clock()
+                    yield message
+                if page.more:
+                    continue
+                if feed is None or feed.over:
+                    following.close()
+                    feed = following.enter_context(self._feeds.follow(source, position))
+                await feed.wait(position, told + self._idle_seconds)
+
+
+def _source(session: Session, call: StreamCall, request: pb.WatchEventsRequest) -> tuple[Source, int]:
+    """What is watched, and the sequence number after which the watch begins."""
+    project = owners.find_project(session, call.principal, request.entity, request.project)
+    start, last = request.after_sequence, project.event_seq
+    if start < -1:
+        raise errors.InvalidField.of("after_sequence", "is below -1, which means from now on")
+    if start > last:
+        # It would wait for numbers that others get first: better told than missed.
+        raise errors.InvalidField.of("after_sequence", f"is {start}; the last event of the project is {last}")
+    entity = owners.entity_of(session, project).name
+    reach = event_pages.reach_of(call.principal)
+    return Source(project, entity, request.filter, reach), last if start == -1 else start

@@ -1,0 +1,176 @@
+"""LocalService: files that client and server both have before them, named instead of sent."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Protocol
+
+from modelyard.contract import errors
+from modelyard.contract.chunking import Chunk
+from modelyard.v1 import local_pb2 as pb
+from modelyard.v1 import local_pb2_grpc, upload_pb2
+from modelyard_server.content.ingest import Storing
+from modelyard_server.content.local_reader import LocalReader, Window
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.content import uploads
+from modelyard_server.domain.content.extents import Piece
+from modelyard_server.packs.budget import ByteBudget
+from modelyard_server.packs.writer import PackWriter
+from modelyard_server.rpc.dispatch.call import StreamCall
+from modelyard_server.rpc.dispatch.stream_limits import Shares
+from modelyard_server.rpc.services.downloads import batches, pieces_of, wanted_files
+
+WINDOW_BYTES = 16 << 20
+FIRST_WINDOW_BYTES = 4 << 20
+"""The next ones are each twice as long, so that hashing and writing begin soon; all of a call that finds
+the memory for longer ones spent."""
+WINDOWS = 3
+"""One is read, one hashed, one written."""
+FILES_LIMIT = 10_000
+PATH_LIMIT = 4_096
+RANGES_PER_MESSAGE = 2_000
+
+
+class PackFolder(Protocol):
+    """A store whose packs are files of this machine."""
+
+    def path(self, key: str) -> Path:
+        """Where the pack of this key lies."""
+
+
+class LocalServicer(local_pb2_grpc.LocalServiceServicer):
+    """For owners of the data folder. `packs` is None where there is none: then every call is refused."""
+
+    def __init__(
+        self,
+        writer: PackWriter,
+        packs: PackFolder | None,
+        pool: Executor,
+        upload_streams: Shares,
+        download_streams: Shares,
+        memory: ByteBudget,
+    ) -> None:
+        self._writer = writer
+        self._packs = packs
+        self._pool = pool
+        self._upload_streams = upload_streams
+        self._download_streams = download_streams
+        self._memory = memory
+
+    async def TakeFiles(
+        self, request: pb.TakeFilesRequest, call: StreamCall
+    ) -> AsyncIterator[pb.TakeFilesResponse]:
+        self._packs_for(call.principal)
+        _check(request)
+        self._upload_streams.enter(call.principal)
+        upload = await call.read(lambda session: uploads.find(session, call.principal, request.upload_id))
+        async with (
+            Storing(call, self._writer, upload.id, upload.entity_id) as storing,
+            aclosing(_windows(LocalReader(request.files), self._pool, self._memory)) as windows,
+        ):
+            waiting: deque[tuple[int, pb.TakeFilesResponse]] = deque()
+            async for chunks, data in windows:
+                present = await storing.store(chunks, data)
+                waiting.append((storing.appended, _taken(chunks, present)))
+                while waiting and waiting[0][0] <= storing.durable:
+                    yield waiting.popleft()[1]
+            await storing.close()
+            for _, taken in waiting:
+                yield taken
+
+    async def LocateFiles(
+        self, request: pb.LocateFilesRequest, call: StreamCall
+    ) -> AsyncIterator[pb.LocateFilesResponse]:
+        packs = self._packs_for(call.principal)
+        self._download_streams.enter(call.principal)
+        files, wanted = await wanted_files(call, request.version_id, request.ranges)
+        for batch in batches(files, wanted):
+            ranges = _ranges(await pieces_of(call, files, batch), packs)
+            while part := list(itertools.islice(ranges, RANGES_PER_MESSAGE)):
+                yield pb.LocateFilesResponse(ranges=part)
+
+    def _packs_for(self, principal: Principal) -> PackFolder:
+        if self._packs is None or not principal.owns_folder:
+            raise errors.NotAllowed(
+                "this call is for clients that have the token of the server's data folder; send bytes instead"
+            )
+        return self._packs
+
+
+def _taken(chunks: Sequence[Chunk], present: int) -> pb.TakeFilesResponse:
+    messages = [upload_pb2.Chunk(digest=digest, size=size) for digest, size in chunks]
+    return pb.TakeFilesResponse(chunks=messages, present_bytes=present)
+
+
+def _check(request: pb.TakeFilesRequest) -> None:
+    if len(request.files) > FILES_LIMIT:
+        raise errors.InvalidField.of("files", f"at most {FILES_LIMIT:,}")
+    for index, file in enumerate(request.files):
+        if not file.path.startswith(b"/") or b"\0" in file.path or len(file.path) > PATH_LIMIT:
+            raise errors.InvalidField.of(
+                f"files[{index}].path", f"expected an absolute path of at most {PATH_LIMIT:,} bytes"
+            )
+        if file.size < 0:
+            raise errors.InvalidField.of(f"files[{index}].size", "is negative")
+
+
+async def _windows(
+    reader: LocalReader, pool: Executor, memory: ByteBudget
+) -> AsyncGenerator[tuple[list[Chunk], memoryview]]:
+    """Chunks and their bytes, end to end, valid until the next. Two more are made while one is stored."""
+    loop = asyncio.get_running_loop()
+    longest = max(1, min(WINDOW_BYTES, reader.total))
+    taken = WINDOWS * longest if memory.try_take(WINDOWS * longest) else 0
+    longest = longest if taken else min(longest, FIRST_WINDOW_BYTES)
+    windows = itertools.cycle([Window(longest) for _ in range(WINDOWS)])
+    window, size = next(windows), FIRST_WINDOW_BYTES
+    filling: asyncio.Future[list[int]] = loop.run_in_executor(pool, reader.fill, window, size)
+    hashing: tuple[asyncio.Future[list[Chunk]], Window] | None = None
+    try:
+        while ends := await asyncio.shield(filling):
+            full, window, size = window, next(windows), 2 * size
+            filling = loop.run_in_executor(pool, reader.fill, window, size)
+            ready, hashing = hashing, (loop.run_in_executor(pool, full.chunks, ends), full)
+            if ready is not None:
+                yield await asyncio.shield(ready[0]), ready[1].view()
+        if hashing is not None:
+            yield await asyncio.shield(hashing[0]), hashing[1].view()
+    finally:
+        await _settled(filling)
+        if hashing is not None:
+            await _settled(hashing[0])
+        reader.close()
+        memory.give(taken)
+
+
+async def _settled(future: asyncio.Future[Any]) -> None:
+    """Waits until the thread is through with the file; its error was raised already, or is of no use."""
+    await asyncio.wait([future])
+    future.exception()
+
+
+def _ranges(pieces: Iterable[Piece], packs: PackFolder) -> Iterator[pb.LocalRange]:
+    """The pieces as ranges of pack files, as long as possible."""
+    begin = end = 0
+    key = ""
+    for piece in pieces:
+        first = piece.offset + piece.skip
+        if key and (piece.key != key or first != end):
+            yield _range(packs, key, begin, end)
+            key = ""
+        if not key:
+            key, begin = piece.key, first
+        end = first + piece.length
+    if key:
+        yield _range(packs, key, begin, end)
+
+
+def _range(packs: PackFolder, key: str, begin: int, end: int) -> pb.LocalRange:
+    return pb.LocalRange(path=os.fsencode(packs.path(key).absolute()), offset=begin, length=end - begin)

@@ -1,0 +1,224 @@
+"""Registered models over the wire: their cards, their links, and all aliases."""
+
+from __future__ import annotations
+
+from modelyard.v1 import registered_model_pb2 as pb
+from modelyard.v1 import registered_model_pb2_grpc
+from modelyard_server.db.tables import Collection, Link
+from modelyard_server.domain.registry import (
+    alias_history,
+    aliases,
+    collections,
+    deletes,
+    registered_models,
+    version_details,
+    versions,
+)
+from modelyard_server.domain.registry.aliases import Change
+from modelyard_server.domain.search import link_lists
+from modelyard_server.rpc.dispatch.call import Call
+from modelyard_server.rpc.wire import arguments, pages
+from modelyard_server.rpc.wire.convert import timestamp
+from modelyard_server.rpc.wire.convert_artifacts import link_message, model_message
+
+
+class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceServicer):
+    """RegisteredModelService, whole."""
+
+    def ListRegistries(self, request: pb.ListRegistriesRequest, call: Call) -> pb.ListRegistriesResponse:
+        entity, counts = collections.registries(call.session, call.principal, request.entity)
+        return pb.ListRegistriesResponse(
+            registries=[
+                pb.Registry(entity=entity, name=name, registered_model_count=count) for name, count in counts
+            ]
+        )
+
+    def CreateRegisteredModel(
+        self, request: pb.CreateRegisteredModelRequest, call: Call
+    ) -> pb.CreateRegisteredModelResponse:
+        wanted = request.registered_model
+        row = registered_models.create(
+            call.session,
+            call.principal,
+            entity=wanted.entity,
+            project=wanted.project,
+            name=wanted.name,
+            type_=wanted.type,
+            description=wanted.description,
+            tags=wanted.tags,
+        )
+        return pb.CreateRegisteredModelResponse(registered_model=_shown(call, row))
+
+    def GetRegisteredModel(
+        self, request: pb.GetRegisteredModelRequest, call: Call
+    ) -> pb.GetRegisteredModelResponse:
+        arguments.one_of(id=request.id, ref=request.ref)
+        row = collections.find(call.session, call.principal, "model", id_=request.id, ref=request.ref)
+        return pb.GetRegisteredModelResponse(registered_model=_shown(call, row))
+
+    def ListRegisteredModels(
+        self, request: pb.ListRegisteredModelsRequest, call: Call
+    ) -> pb.ListRegisteredModelsResponse:
+        def page(size: int) -> tuple[list[pb.RegisteredModel], str]:
+            views, token = collections.page(
+                call.session,
+                call.principal,
+                "model",
+                entity=request.entity,
+                project=request.project,
+                filter_=request.filter,
+                order_by=request.order_by,
+                page_size=size,
+                page_token=request.page_token,
+            )
+            return [model_message(view) for view in views], token
+
+        found, token = pages.fitting(page, request.page_size)
+        return pb.ListRegisteredModelsResponse(registered_models=found, next_page_token=token)
+
+    def UpdateRegisteredModel(
+        self, request: pb.UpdateRegisteredModelRequest, call: Call
+    ) -> pb.UpdateRegisteredModelResponse:
+        wanted = request.registered_model
+        mask = arguments.masked(request.update_mask, ("name", "description", "tags"))
+        id_ = arguments.required("registered_model.id", wanted.id)
+        row = collections.lock(
+            call.session, collections.find(call.session, call.principal, "model", id_=id_), "model"
+        )
+        collections.change(
+            call.session,
+            call.principal,
+            row,
+            name=wanted.name if "name" in mask else None,
+            description=wanted.description if "description" in mask else None,
+            tags=wanted.tags if "tags" in mask else None,
+            prefix="registered_model.",
+        )
+        return pb.UpdateRegisteredModelResponse(registered_model=_shown(call, row))
+
+    def DeleteRegisteredModel(
+        self, request: pb.DeleteRegisteredModelRequest, call: Call
+    ) -> pb.DeleteRegisteredModelResponse:
+        id_ = arguments.required("id", request.id)
+        row = collections.find(call.session, call.principal, "model", id_=id_)
+        deletes.delete_model(call.session, call.principal, row)
+        return pb.DeleteRegisteredModelResponse()
+
+    def LinkModelArtifactVersion(
+        self, request: pb.LinkModelArtifactVersionRequest, call: Call
+    ) -> pb.LinkModelArtifactVersionResponse:
+        arguments.one_of(version_id=request.version_id, ref=request.ref)
+        target = arguments.required("target", request.target)
+        version = versions.find(call.session, call.principal, request.version_id, request.ref)
+        link, created = registered_models.link(call.session, call.principal, version, target, request.aliases)
+        return pb.LinkModelArtifactVersionResponse(version=_shown_link(call, link), created=created)
+
+    def GetRegisteredModelVersion(
+        self, request: pb.GetRegisteredModelVersionRequest, call: Call
+    ) -> pb.GetRegisteredModelVersionResponse:
+        arguments.one_of(id=request.id, ref=request.ref)
+        if request.id:
+            link = registered_models.get_link(call.session, call.principal, request.id)
+            return pb.GetRegisteredModelVersionResponse(version=_shown_link(call, link))
+        view = version_details.link_of(call.session, call.principal, request.ref)
+        return pb.GetRegisteredModelVersionResponse(version=link_message(view))
+
+    def ListRegisteredModelVersions(
+        self, request: pb.ListRegisteredModelVersionsRequest, call: Call
+    ) -> pb.ListRegisteredModelVersionsResponse:
+        arguments.at_most_one_of(id=request.id, ref=request.ref)
+        model = None
+        if request.id or request.ref:
+            arguments.alone("id" if request.id else "ref", entity=request.entity, project=request.project)
+            model = collections.find(call.session, call.principal, "model", id_=request.id, ref=request.ref)
+
+        def page(size: int) -> tuple[list[pb.RegisteredModelVersion], str]:
+            links, token = link_lists.page(
+                call.session,
+                call.principal,
+                model,
+                entity=request.entity,
+                project=request.project,
+                filter_=request.filter,
+                order_by=request.order_by,
+                page_size=size,
+                page_token=request.page_token,
+            )
+            views = registered_models.describe(call.session, call.principal, links)
+            return [link_message(view) for view in views], token
+
+        found, token = pages.fitting(page, request.page_size)
+        return pb.ListRegisteredModelVersionsResponse(versions=found, next_page_token=token)
+
+    def DeleteRegisteredModelVersion(
+        self, request: pb.DeleteRegisteredModelVersionRequest, call: Call
+    ) -> pb.DeleteRegisteredModelVersionResponse:
+        link = registered_models.get_link(call.session, call.principal, arguments.required("id", request.id))
+        deletes.delete_link(call.session, call.principal, link)
+        return pb.DeleteRegisteredModelVersionResponse()
+
+    def UpdateAliases(self, request: pb.UpdateAliasesRequest, call: Call) -> pb.UpdateAliasesResponse:
+        row = _collection(call, request, lock=True)
+        changes = [
+            Change(
+                update.alias,
+                update.version,
+                update.expected_version if update.HasField("expected_version") else None,
+            )
+            for update in request.updates
+        ]
+        positions = aliases.update(call.session, call.principal, row, changes)
+        return pb.UpdateAliasesResponse(
+            aliases=[
+                pb.AliasPosition(alias=alias, version=f"v{spot.number}") for alias, spot in positions.items()
+            ]
+        )
+
+    def ListAliasChanges(
+        self, request: pb.ListAliasChangesRequest, call: Call
+    ) -> pb.ListAliasChangesResponse:
+        at = arguments.microseconds("at_time", request.at_time) if request.HasField("at_time") else None
+        changes, token = alias_history.page(
+            call.session,
+            _collection(call, request),
+            alias=request.alias,
+            at=at,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        shown = [
+            pb.AliasChange(
+                alias=change.alias,
+                previous_version=change.previous,
+                version=change.version,
+                principal=change.principal,
+                time=timestamp(change.time),
+                sequence=change.sequence,
+            )
+            for change in changes
+        ]
+        return pb.ListAliasChangesResponse(changes=shown, next_page_token=token)
+
+
+def _collection(
+    call: Call, request: pb.UpdateAliasesRequest | pb.ListAliasChangesRequest, *, lock: bool = False
+) -> Collection:
+    """The artifact or registered model whose aliases a request is about."""
+    arguments.one_of(collection_id=request.collection_id, ref=request.ref)
+    return collections.find(
+        call.session,
+        call.principal,
+        None,
+        id_=request.collection_id,
+        ref=request.ref,
+        field="collection_id",
+        lock=lock,
+    )
+
+
+def _shown(call: Call, row: Collection) -> pb.RegisteredModel:
+    return model_message(collections.describe(call.session, [row])[0])
+
+
+def _shown_link(call: Call, link: Link) -> pb.RegisteredModelVersion:
+    return link_message(registered_models.describe(call.session, call.principal, [link])[0])

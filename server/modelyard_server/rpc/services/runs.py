@@ -1,0 +1,244 @@
+"""RunService: runs and their metrics."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors
+from modelyard.v1 import run_pb2 as pb
+from modelyard.v1 import run_pb2_grpc
+from modelyard_server.domain.runs import metrics, runs
+from modelyard_server.domain.runs.runs import RunChanges, RunDraft, RunView
+from modelyard_server.domain.search import run_lists
+from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
+from modelyard_server.rpc.dispatch.stream_limits import Shares
+from modelyard_server.rpc.wire import convert, metric_batches
+
+SCAN_BYTES = 4 << 20
+"""Bytes of batches that a scan reads from the database at a time."""
+PAGE_BYTES = 3 << 20
+"""A page ends earlier than asked when its runs would not fit a message."""
+
+_STATES = {
+    runs.RUNNING: pb.RUN_STATE_RUNNING,
+    runs.FINISHED: pb.RUN_STATE_FINISHED,
+    runs.FAILED: pb.RUN_STATE_FAILED,
+    runs.CRASHED: pb.RUN_STATE_CRASHED,
+    runs.KILLED: pb.RUN_STATE_KILLED,
+}
+_STATE_NAMES = {pb.RUN_STATE_UNSPECIFIED: "", **{state: name for name, state in _STATES.items()}}
+_RESUME = {
+    pb.RESUME_POLICY_UNSPECIFIED: "never",
+    pb.RESUME_POLICY_NEVER: "never",
+    pb.RESUME_POLICY_ALLOW: "allow",
+    pb.RESUME_POLICY_MUST: "must",
+}
+_MAPS = {"config": "config", "summary": "summary", "metadata": "facts"}
+_TEXTS = ("display_name", "notes", "group", "job_type")
+
+
+class RunServicer(run_pb2_grpc.RunServiceServicer):
+    """Runs over the wire; the rules are in `domain.runs` and `domain.metrics`."""
+
+    def __init__(self, scans: Shares) -> None:
+        self._scans = scans
+
+    def CreateRun(self, request: pb.CreateRunRequest, call: Call) -> pb.CreateRunResponse:
+        resume = _RESUME.get(request.resume)
+        if resume is None:
+            raise errors.InvalidField.of("resume", f"{request.resume} is not a policy this server knows")
+        view, resumed = runs.create(call.session, call.principal, _draft(request.run), resume)
+        return pb.CreateRunResponse(run=_message(view), resumed=resumed)
+
+    def GetRun(self, request: pb.GetRunRequest, call: Call) -> pb.GetRunResponse:
+        if request.id:
+            view = runs.find(call.session, call.principal, request.id)
+        else:
+            view = runs.find_by_name(
+                call.session, call.principal, request.entity, request.project, request.run_id
+            )
+        return pb.GetRunResponse(run=_message(view))
+
+    def ListRuns(self, request: pb.ListRunsRequest, call: Call) -> pb.ListRunsResponse:
+        size = request.page_size
+        while True:
+            views, token = run_lists.page(
+                call.session,
+                call.principal,
+                request.entity,
+                request.project,
+                filter_=request.filter,
+                order_by=request.order_by,
+                page_size=size,
+                page_token=request.page_token,
+            )
+            messages = [_message(view) for view in views]
+            size = _fitting(messages)
+            if size == len(messages):
+                return pb.ListRunsResponse(runs=messages, next_page_token=token)
+
+    def UpdateRun(self, request: pb.UpdateRunRequest, call: Call) -> pb.UpdateRunResponse:
+        view = runs.update(call.session, call.principal, request.run.id, _changes(request))
+        return pb.UpdateRunResponse(run=_message(view))
+
+    def DeleteRun(self, request: pb.DeleteRunRequest, call: Call) -> pb.DeleteRunResponse:
+        runs.remove(call.session, call.principal, request.id)
+        return pb.DeleteRunResponse()
+
+    def FinishRun(self, request: pb.FinishRunRequest, call: Call) -> pb.FinishRunResponse:
+        state = _STATE_NAMES.get(request.state)
+        if state is None:
+            raise errors.InvalidField.of("state", f"{request.state} is not a state this server knows")
+        view = runs.finish(
+            call.session,
+            call.principal,
+            request.id,
+            exit_code=request.exit_code,
+            state=state,
+            summary=convert.values_to_json(request.summary, "summary"),
+        )
+        return pb.FinishRunResponse(run=_message(view))
+
+    def HeartbeatRun(self, request: pb.HeartbeatRunRequest, call: Call) -> pb.HeartbeatRunResponse:
+        runs.heartbeat(call.session, call.principal, request.id)
+        return pb.HeartbeatRunResponse()
+
+    @prepared_by(lambda _, request: metric_batches.parse(request))
+    def LogMetrics(self, request: pb.LogMetricsRequest, call: Call) -> pb.LogMetricsResponse:
+        if request.summary_mode not in pb.SummaryMode.values():
+            raise errors.InvalidField.of(
+                "summary_mode", f"{request.summary_mode} is not a mode this server knows"
+            )
+        stored = metrics.log(
+            call.session,
+            call.principal,
+            request.run_id,
+            call.prepared,
+            summarize=request.summary_mode != pb.SUMMARY_MODE_GIVEN,
+            summary=convert.values_to_json(request.summary, "summary"),
+        )
+        return pb.LogMetricsResponse(duplicate=not stored)
+
+    async def ScanMetricHistory(
+        self, request: pb.ScanMetricHistoryRequest, call: StreamCall
+    ) -> AsyncIterator[Any]:  # the generated class knows no serialized messages
+        _check_scan(request)
+        self._scans.enter(call.principal)
+        view = await call.read(
+            lambda session: runs.find(session, call.principal, request.run_id, name="run_id")
+        )
+        position: metrics.Position | None = metrics.START
+        while position is not None:
+            look = functools.partial(_scan, request=request, run_id=view.run.id, position=position)
+            messages, position = await call.read(look)
+            for message in messages:
+                yield message
+
+
+def _scan(
+    session: Session, request: pb.ScanMetricHistoryRequest, run_id: str, position: metrics.Position
+) -> tuple[list[bytes], metrics.Position | None]:
+    """The next replies of a scan, serialized, and where to go on; None at the end.
+
+    All of it on the database's thread: choosing rows of large batches takes a while.
+    """
+    keys, min_step, max_step = set(request.keys), request.min_step, request.max_step or None
+    found = metrics.batches_after(
+        session, run_id, position, min_step=min_step, max_step=max_step, most_bytes=SCAN_BYTES
+    )
+    messages = []
+    for _, payload in found:
+        batch = metric_batches.select(pb.MetricBatch.FromString(payload), keys, min_step, max_step)
+        if batch is not None:
+            messages.append(pb.ScanMetricHistoryResponse(batch=batch).SerializeToString())
+    return messages, found[-1][0] if found else None
+
+
+def _check_scan(request: pb.ScanMetricHistoryRequest) -> None:
+    if request.min_step < 0:
+        raise errors.InvalidField.of("min_step", f"is {request.min_step}; a step is 0 to 2^53")
+    if request.max_step < 0:
+        raise errors.InvalidField.of("max_step", f"is {request.max_step}; 0 means no end")
+
+
+def _draft(run: pb.Run) -> RunDraft:
+    maps: dict[str, Any] = {
+        column: convert.values_to_json(getattr(run, name), f"run.{name}") for name, column in _MAPS.items()
+    }
+    return RunDraft(
+        entity=run.entity,
+        project=run.project,
+        run_id=run.run_id,
+        tags=tuple(run.tags),
+        **{name: getattr(run, name) for name in _TEXTS},
+        **maps,
+    )
+
+
+def _changes(request: pb.UpdateRunRequest) -> RunChanges:
+    if not request.update_mask.paths:
+        raise errors.InvalidMask("update_mask is empty: name the fields to change")
+    columns: dict[str, Any] = {}
+    entries: dict[tuple[str, str], list[Any]] = {}
+    for path in request.update_mask.paths:
+        name, _, key = path.partition(".")
+        if path in _TEXTS:
+            columns[path] = getattr(request.run, path)
+        elif path == "tags":
+            columns[path] = list(dict.fromkeys(request.run.tags))
+        elif path in _MAPS:
+            columns[_MAPS[path]] = convert.values_to_json(getattr(request.run, path), f"run.{path}")
+        elif name in {"config", "summary"} and key:
+            entries[name, key] = _entry(getattr(request.run, name), key, name)
+        else:
+            raise errors.InvalidMask(
+                f"{path[:100]!r} cannot be updated",
+                violations=[("update_mask", f"unknown field {path[:100]!r}")],
+            )
+    return RunChanges(columns, entries)
+
+
+def _entry(entries: Mapping[str, Any], key: str, name: str) -> list[Any]:
+    if key not in entries:
+        return []
+    return list(convert.values_to_json({key: entries[key]}, f"run.{name}").values())
+
+
+def _fitting(messages: list[pb.Run]) -> int:
+    """How many of the messages fit a page: at least one."""
+    total = 0
+    for index, message in enumerate(messages):
+        total += message.ByteSize()
+        if index and total > PAGE_BYTES:
+            return index
+    return len(messages)
+
+
+def _message(view: RunView) -> pb.Run:
+    run = view.run
+    return pb.Run(
+        id=run.id,
+        run_id=run.run_id,
+        entity=view.entity,
+        project=view.project,
+        display_name=run.display_name,
+        state=_STATES[view.state],
+        config=convert.json_to_values(run.config),
+        summary=convert.json_to_values(run.summary),
+        notes=run.notes,
+        tags=run.tags,
+        group=run.group,
+        job_type=run.job_type,
+        created_by=run.created_by,
+        create_time=convert.timestamp(run.created_at),
+        update_time=convert.timestamp(run.updated_at),
+        heartbeat_time=convert.timestamp(run.heartbeat_at),
+        finish_time=convert.timestamp(run.finished_at),
+        exit_code=run.exit_code,
+        last_step=run.last_step,
+        metadata=convert.json_to_values(run.facts),
+    )

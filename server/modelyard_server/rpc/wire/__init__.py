@@ -1,0 +1,1 @@
+"""Messages and values: conversion, pages, framing."""

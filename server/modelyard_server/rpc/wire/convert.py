@@ -1,0 +1,86 @@
+"""Values and times between messages and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from modelyard.contract import errors, values
+from modelyard.v1 import value_pb2 as pb
+
+
+def timestamp(microseconds: int | None) -> Timestamp | None:
+    """Microseconds since 1970 as a message; None stays None, which leaves a field unset."""
+    if microseconds is None:
+        return None
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return Timestamp(seconds=seconds, nanos=rest * 1000)
+
+
+def value_to_python(value: pb.Value, field: str) -> Any:
+    """A value as Python's own kinds. Raises InvalidField for what `values.check` refuses."""
+    found = _plain(value)
+    problem = values.find_problem(found)
+    if problem:
+        raise errors.InvalidField.of(f"{field}{problem[0]}", problem[1])
+    return found
+
+
+def values_to_python(entries: Mapping[str, pb.Value], field: str) -> dict[str, Any]:
+    """A map of values as a dict; `field` names the map in errors. Raises InvalidField."""
+    found: dict[str, Any] = {}
+    for key, item in entries.items():
+        wrong = values.check_key(key)
+        if wrong:
+            raise errors.InvalidField.of(field, f"the key {key[:50]!r} {wrong}")
+        found[key] = value_to_python(item, f"{field}.{key}")
+    return found
+
+
+def values_to_json(entries: Mapping[str, pb.Value], field: str) -> dict[str, Any]:
+    """A map of values as rows keep it: each entry in its JSON form. Raises InvalidField."""
+    return {key: values.to_json(item) for key, item in values_to_python(entries, field).items()}
+
+
+def python_to_value(value: Any) -> pb.Value:
+    """One of Python's own kinds as a value."""
+    match value:
+        case None:
+            return pb.Value(null_value=pb.NULL_VALUE_UNSPECIFIED)
+        case bool():
+            return pb.Value(bool_value=value)
+        case int():
+            return pb.Value(int_value=value)
+        case float():
+            return pb.Value(double_value=value)
+        case str():
+            return pb.Value(string_value=value)
+        case Mapping():
+            return pb.Value(map_value=pb.MapValue(entries=python_to_values(value)))
+        case list() | tuple():
+            return pb.Value(list_value=pb.ListValue(values=[python_to_value(item) for item in value]))
+    raise TypeError(f"{type(value).__name__} is no kind of value")
+
+
+def python_to_values(entries: Mapping[str, Any]) -> dict[str, pb.Value]:
+    """A dict as what a message's map field takes."""
+    return {key: python_to_value(item) for key, item in entries.items()}
+
+
+def json_to_values(entries: Mapping[str, Any]) -> dict[str, pb.Value]:
+    """What rows keep, entry by entry in its JSON form, as what a message's map field takes."""
+    return {key: python_to_value(values.from_json(item)) for key, item in entries.items()}
+
+
+def _plain(value: pb.Value) -> Any:
+    """The value, unchecked. Protobuf itself refuses messages of more than 100 levels."""
+    kind = value.WhichOneof("kind")
+    if kind is None or kind == "null_value":
+        return None
+    if kind == "list_value":
+        return [_plain(item) for item in value.list_value.values]
+    if kind == "map_value":
+        return {key: _plain(item) for key, item in value.map_value.entries.items()}
+    return getattr(value, kind)

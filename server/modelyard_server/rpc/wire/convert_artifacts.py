@@ -1,0 +1,98 @@
+"""Artifacts, registered models and their versions as messages."""
+
+from __future__ import annotations
+
+from modelyard.v1 import model_artifact_pb2 as pb
+from modelyard.v1 import registered_model_pb2 as registry_pb
+from modelyard_server.domain.registry.collections import CollectionView
+from modelyard_server.domain.registry.registered_models import LinkView
+from modelyard_server.domain.registry.versions import LinkedTo, VersionView
+from modelyard_server.rpc.wire.convert import json_to_values, timestamp
+
+
+def version_message(view: VersionView) -> pb.ModelArtifactVersion:
+    """A version as on the wire."""
+    row, home = view.version, view.home
+    return pb.ModelArtifactVersion(
+        id=row.id,
+        model_artifact_id=row.collection_id,
+        entity=home.entity,
+        project=home.project,
+        name=home.name,
+        type=home.type,
+        number=row.number,
+        aliases=view.aliases,
+        description=row.description,
+        metadata=json_to_values(row.facts),
+        tags=row.tags,
+        digest=row.digest.hex(),
+        size=row.size,
+        file_count=row.file_count,
+        state=pb.VERSION_STATE_COMMITTED if row.deleted_at is None else pb.VERSION_STATE_DELETED,
+        created_by=row.created_by,
+        create_time=timestamp(row.created_at),
+        update_time=timestamp(row.updated_at),
+        expire_time=timestamp(row.expires_at),
+        producer_run_id=row.producer_run_id or "",
+        history_step=row.history_step,
+        linked_to=[linked_to_message(link) for link in view.linked_to],
+    )
+
+
+def linked_to_message(link: LinkedTo) -> pb.LinkedTo:
+    """A place where a version is linked, as on the wire."""
+    return pb.LinkedTo(id=link.id, ref=link.ref)
+
+
+def artifact_message(view: CollectionView) -> pb.ModelArtifact:
+    """An artifact as on the wire."""
+    row = view.collection
+    return pb.ModelArtifact(
+        id=row.id,
+        entity=view.home.entity,
+        project=view.home.project,
+        name=row.name,
+        type=row.type,
+        description=row.description,
+        tags=row.tags,
+        version_count=view.version_count,
+        created_by=row.created_by,
+        create_time=timestamp(row.created_at),
+        update_time=timestamp(row.updated_at),
+    )
+
+
+def model_message(view: CollectionView) -> registry_pb.RegisteredModel:
+    """A registered model as on the wire."""
+    row = view.collection
+    return registry_pb.RegisteredModel(
+        id=row.id,
+        entity=view.home.entity,
+        project=view.home.project,
+        name=row.name,
+        type=row.type,
+        description=row.description,
+        tags=row.tags,
+        version_count=view.version_count,
+        created_by=row.created_by,
+        create_time=timestamp(row.created_at),
+        update_time=timestamp(row.updated_at),
+    )
+
+
+def link_message(view: LinkView) -> registry_pb.RegisteredModelVersion:
+    """A link as on the wire; without its source where the caller may not see that."""
+    row, source = view.link, view.source
+    return registry_pb.RegisteredModelVersion(
+        id=row.id,
+        registered_model_id=row.collection_id,
+        entity=view.home.entity,
+        project=view.home.project,
+        name=view.home.name,
+        number=row.number,
+        aliases=view.aliases,
+        source=version_message(source) if source else None,
+        source_ref=source.home.ref(source.version.number) if source else "",
+        created_by=row.created_by,
+        create_time=timestamp(row.created_at),
+    )

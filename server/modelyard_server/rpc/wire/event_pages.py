@@ -1,0 +1,93 @@
+"""Events as messages: read from the table and encoded, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy.orm import Session
+
+from modelyard.v1 import event_pb2 as pb
+from modelyard_server.db.tables import Event, Project
+from modelyard_server.domain import events
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.rpc.wire import convert
+
+PAGE = 200
+"""Events of one message of a watch."""
+SPAN = 10_000
+"""Events that one read looks at, however few its filter lets through."""
+
+
+class Source(NamedTuple):
+    """What is watched: a project as its events name it, a filter, and by whom.
+
+    `reach` is the one entity that the watcher may enter; None: all of them.
+    """
+
+    project: Project
+    entity: str
+    filter: str
+    reach: str | None
+
+    @property
+    def key(self) -> tuple[int, str, str | None]:
+        """The same for everybody who sees the same events."""
+        return self.project.id, self.filter, self.reach
+
+
+class Encoded(NamedTuple):
+    """An event, serialized as a WatchEventsResponse: any of them end to end are one message."""
+
+    sequence: int
+    message: bytes
+
+
+class Page(NamedTuple):
+    """Events in their order, the last number looked at, and whether there may be more already."""
+
+    events: Sequence[Encoded]
+    position: int
+    more: bool
+
+    def message(self) -> bytes:
+        """The WatchEventsResponse."""
+        last = pb.WatchEventsResponse(last_sequence=self.position).SerializeToString()
+        return b"".join((*(event.message for event in self.events), last))
+
+
+def read(session: Session, source: Source, after: int) -> Page:
+    """The page that follows a sequence number. Raises InvalidFilter."""
+    found, position = events.after(session, source.project, after, PAGE, source.filter, span=SPAN)
+    shown = [Encoded(event.seq, _encoded(event, source)) for event in found]
+    return Page(shown, position, len(found) == PAGE or position - after >= SPAN)
+
+
+def reach_of(principal: Principal) -> str | None:
+    """The one entity that a caller may enter; None: all of them."""
+    return None if principal.all_entities else principal.entity
+
+
+def message(event: Event, entity: str, project: str, reach: str | None) -> pb.Event:
+    """An event of a project. Its details are stored under the names that the message's fields have.
+
+    The other side of a link is left out where it lies beyond `reach`.
+    """
+    details = event.details
+    if reach is not None and not details.get("linked", f"{reach}/").startswith(f"{reach}/"):
+        details = {name: value for name, value in details.items() if name != "linked"}
+    return pb.Event(
+        sequence=event.seq,
+        type=pb.EventType.Value(f"EVENT_TYPE_{event.type.upper()}"),
+        time=convert.timestamp(event.time),
+        principal=event.principal,
+        entity=entity,
+        project=project,
+        collection_id=event.collection_id or "",
+        **details,
+    )
+
+
+def _encoded(event: Event, source: Source) -> bytes:
+    shown = message(event, source.entity, source.project.name, source.reach)
+    return pb.WatchEventsResponse(events=[shown]).SerializeToString()

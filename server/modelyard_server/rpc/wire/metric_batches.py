@@ -1,0 +1,146 @@
+"""Metric batches between messages and what is kept: checks, last points, selections."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from modelyard.contract import errors, values
+from modelyard.v1 import run_pb2 as pb
+from modelyard.v1 import value_pb2
+from modelyard_server.domain.runs.metrics import Batch
+from modelyard_server.rpc.wire import convert
+
+STEP_END = values.MAX_STEP + 1
+ROW_LIMIT = 100_000
+BYTE_LIMIT = 3 << 20
+
+
+def parse(request: pb.LogMetricsRequest) -> Batch:
+    """A batch that can be kept. Raises InvalidField."""
+    batch = request.batch
+    payload = batch.SerializeToString()
+    if len(payload) > BYTE_LIMIT:
+        raise errors.InvalidField.of("batch", f"has {len(payload)} bytes; at most {BYTE_LIMIT}")
+    steps = list(batch.steps)
+    _check_rows(batch, steps)
+    last = {}
+    for index, column in enumerate(batch.columns):
+        field = f"batch.columns[{index}]"
+        _check_key(column.key, field)
+        if column.key in last:
+            raise errors.InvalidField.of(f"{field}.key", f"{column.key!r} has a column already")
+        last[column.key] = _last_point(column, len(steps), field)
+    return Batch(
+        writer=request.writer,
+        sequence=request.sequence,
+        payload=payload,
+        first_step=steps[0],
+        last_step=steps[-1],
+        row_count=len(steps),
+        last_values=last,
+    )
+
+
+def select(
+    batch: pb.MetricBatch, keys: Collection[str], min_step: int, max_step: int | None
+) -> pb.MetricBatch | None:
+    """The rows of a batch with these steps and a point of these metrics (no keys: all); None without any."""
+    steps = list(batch.steps)
+    first = bisect_left(steps, min_step)
+    end = len(steps) if max_step is None else bisect_left(steps, max_step)
+    columns = [column for column in batch.columns if not keys or column.key in keys]
+    wanted = range(first, end)
+    if keys and all(column.rows for column in columns):
+        wanted_rows = {row for column in columns for row in column.rows if first <= row < end}
+        kept: Sequence[int] = sorted(wanted_rows)
+    else:
+        kept = wanted
+    if not kept:
+        return None
+    if len(kept) == len(steps) and len(columns) == len(batch.columns):
+        return batch
+    timestamps = list(batch.timestamps)
+    chosen = pb.MetricBatch(steps=[steps[row] for row in kept], timestamps=[timestamps[row] for row in kept])
+    places = {row: place for place, row in enumerate(kept)}
+    for column in columns:
+        part = _part(column, places, len(steps))
+        if part is not None:
+            chosen.columns.append(part)
+    return chosen
+
+
+def _check_rows(batch: pb.MetricBatch, steps: list[int]) -> None:
+    if not steps:
+        raise errors.InvalidField.of("batch.steps", "is empty")
+    if len(steps) > ROW_LIMIT:
+        raise errors.InvalidField.of("batch.steps", f"has {len(steps)} rows; at most {ROW_LIMIT}")
+    if len(batch.timestamps) != len(steps):
+        raise errors.InvalidField.of(
+            "batch.timestamps", f"has {len(batch.timestamps)} entries for {len(steps)} steps"
+        )
+    previous = 0
+    # Sorted and in range at both ends is all that is asked; the place of an error is looked for only then.
+    if steps[0] >= 0 and steps[-1] < STEP_END and steps == sorted(steps):
+        return
+    for index, step in enumerate(steps):
+        if not 0 <= step < STEP_END:
+            raise errors.InvalidField.of(f"batch.steps[{index}]", f"is {step}; a step is 0 to 2^53")
+        if step < previous:
+            raise errors.InvalidField.of(
+                f"batch.steps[{index}]", f"is {step}, after {previous}: steps must not descend"
+            )
+        previous = step
+
+
+def _check_key(key: str, field: str) -> None:
+    wrong = values.check_metric_name(key)
+    if wrong:
+        raise errors.InvalidField.of(f"{field}.key", f"{key[:50]!r} {wrong}" if key else wrong)
+
+
+def _last_point(column: pb.MetricColumn, row_count: int, field: str) -> Any:
+    """The last point of a column in the form that rows keep, after checking the column."""
+    rows = list(column.rows)
+    if rows and (rows[-1] >= row_count or rows != sorted(set(rows))):
+        raise errors.InvalidField.of(f"{field}.rows", f"must ascend and stay below {row_count}")
+    name, points = _points(column, field)
+    expected = len(rows) or row_count
+    if len(points) != expected:
+        raise errors.InvalidField.of(f"{field}.{name}", f"has {len(points)} points for {expected} rows")
+    if name != "values":
+        return values.to_json(points[-1])
+    last: Any = None
+    for index, point in enumerate(points):
+        last = convert.value_to_python(point, f"{field}.values[{index}]")
+    return values.to_json(last)
+
+
+def _points(column: pb.MetricColumn, field: str) -> tuple[str, Sequence[Any]]:
+    given: list[tuple[str, Sequence[Any]]] = [
+        (name, points)
+        for name, points in (("doubles", column.doubles), ("ints", column.ints), ("values", column.values))
+        if points
+    ]
+    if len(given) != 1:
+        raise errors.InvalidField.of(field, "must use exactly one of doubles, ints and values")
+    return given[0]
+
+
+def _part(column: pb.MetricColumn, places: dict[int, int], row_count: int) -> pb.MetricColumn | None:
+    """The points of a column in the rows of `places` (old row → new row); None without any."""
+    rows = column.rows or range(row_count)
+    chosen = [(index, places[row]) for index, row in enumerate(rows) if row in places]
+    if not chosen:
+        return None
+    new_rows = [] if len(chosen) == len(places) else [row for _, row in chosen]
+    part = pb.MetricColumn(key=column.key, rows=new_rows)
+    if column.doubles:
+        part.doubles.extend(column.doubles[index] for index, _ in chosen)
+    elif column.ints:
+        part.ints.extend(column.ints[index] for index, _ in chosen)
+    else:
+        points: list[value_pb2.Value] = [column.values[index] for index, _ in chosen]
+        part.values.extend(points)
+    return part

@@ -1,0 +1,93 @@
+"""What a person at a shell is told about names that mean nothing, and what they are shown otherwise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import modelyard
+from modelyard import errors
+from tests.callers.commands import json_of, refused, run_command
+
+
+@pytest.fixture
+def logged(embedded: Path) -> Path:
+    """`hints/reader` with the alias `best`, linked as the registered model `Hinted` with `prod`."""
+    (embedded / "m.bin").write_text("weights")
+    run_command("log", "m.bin", "--project", "hints", "--name", "reader", "--alias", "best")
+    run_command("link", "hints/reader", "Hinted", "--alias", "prod")
+    return embedded
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("use", "hints/reader:bset"), "'reader' has no alias 'bset'; did you mean 'best'?"),
+        (("use", "hints/raeder"), "'raeder' in local/hints; did you mean 'reader'?"),
+        (("use", "hinst/reader"), "there is no project 'hinst' in local; did you mean 'hints'"),
+        (("use", "Hinted:prdo"), "'Hinted' has no alias 'prdo'; did you mean 'prod'?"),
+        (("show", "hints/reader:v3"), "'reader' has no v3; its newest version is v0"),
+        (("show", "hints/raeder"), "no such artifact, registered model or run: there is no artifact"),
+        (("tag", "hints/raeder", "x"), "did you mean 'reader'?"),
+        (("alias", "ls", "hints/raeder"), "did you mean 'reader'?"),
+        (("model", "show", "Hintde"), "did you mean 'Hinted'?"),
+        (("use", "hintde"), "did you mean 'Hinted'?"),
+        (("alias", "rm", "hints/reader", "nope"), "`modelyard alias ls` lists them"),
+        (("use", "nonsense-of-all"), "(without a project, uncategorized and model-registry are searched)"),
+    ],
+)
+def test_a_name_that_means_nothing_is_explained(
+    logged: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    assert sentence in refused(3, *arguments)
+
+
+def test_a_list_of_a_project_that_is_not_there_says_so(logged: Path) -> None:
+    done = run_command("artifact", "ls", "hinst")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "Nothing found: there is no project 'hinst' in local; did you mean 'hints'" in done.stderr
+
+
+def test_aliases_are_listed_with_the_version_each_stands_on(logged: Path) -> None:
+    (logged / "m.bin").write_text("other weights")
+    run_command("log", "m.bin", "--project", "hints", "--name", "reader")
+    assert json_of("alias", "ls", "hints/reader") == {
+        "ref": "local/hints/reader",
+        "aliases": {"best": "v0", "latest": "v1"},
+    }
+    lines = run_command("alias", "ls", "Hinted").stdout.splitlines()
+    assert lines[0].split() == ["ALIAS", "VERSION", "SOURCE", "VERSION"]
+    assert ["prod", "v0", "local/hints/reader:v0"] in [line.split() for line in lines]
+
+
+def test_aliases_of_a_version_are_not_those_of_its_name(logged: Path) -> None:
+    done = run_command("alias", "ls", "hints/reader:best")
+    assert (done.returncode, "names a version" in done.stderr) == (2, True)
+
+
+def test_wrong_usage_says_what_is_right(logged: Path) -> None:
+    done = run_command("login", "my_key")
+    assert (done.returncode, "give --host too" in done.stderr) == (2, True)
+    assert "put it behind the name, NAME:v0 ALIAS" in refused(1, "alias", "set", "Hinted:prod", "v0")
+
+
+def test_a_version_that_is_linked_says_how_to_unlink_it(logged: Path) -> None:
+    assert "`modelyard model rm MODEL:vN` unlinks it" in refused(1, "artifact", "rm", "hints/reader:v0")
+
+
+def test_tables_of_several_kinds_are_apart(logged: Path) -> None:
+    head = [line.split("  ")[0] for line in run_command("ls").stdout.split("\n\n")]
+    assert head == ["ARTIFACT", "REGISTERED MODEL"]
+
+
+def test_a_script_is_told_what_is_like_the_name(logged: Path) -> None:
+    run = modelyard.init(project="hints")
+    with pytest.raises(errors.NotFound, match="did you mean 'best'") as caught:
+        run.use_model("reader:bset")
+    assert caught.value.metadata["missing"] == "version"
+    assert "model-registry" not in str(caught.value)
+    with pytest.raises(errors.NotFound, match="did you mean 'reader'"):
+        modelyard.Api().artifact_collection("model", "hints/raeder")
+    with pytest.raises(errors.NotFound, match="run 'local/hints/none' was not found"):
+        modelyard.Api().run("hints/none")

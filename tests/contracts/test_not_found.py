@@ -1,0 +1,153 @@
+"""What a reference that stands for nothing is told: which part is absent, and what is like it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelyard import errors
+from modelyard_server.domain.access import owners
+from modelyard_server.domain.registry import collections, deletes, version_details, versions
+from modelyard_server.domain.registry.not_found import NEIGHBOURS
+from tests.rules.on_databases import ENTITY, Yard, full, postgresql_database, somebody, sqlite_database
+
+
+def _why(yard: Yard, ref: str) -> tuple[str, str]:
+    """The part that is absent, and the sentence behind `was not found`."""
+    with pytest.raises(errors.NotFound) as caught:
+        yard.read(versions.resolve, full(ref))
+    sentence = str(caught.value).partition(" was not found")[2].removeprefix(": ")
+    return caught.value.metadata.get("missing", ""), sentence
+
+
+class AbsentContract:
+    """Subclasses say which database."""
+
+    @pytest.fixture
+    def yard(self) -> Iterator[Yard]:
+        raise NotImplementedError
+
+    @pytest.mark.parametrize(
+        ("ref", "part", "sentence"),
+        [
+            ("acmee/p/bert", "entity", "there is no entity 'acmee'; did you mean 'acme'?"),
+            ("fraudd/bert", "project", "there is no project 'fraudd' in acme; did you mean 'fraud'?"),
+            (
+                "p/BRET:best",
+                "name",
+                "there is no artifact or registered model 'BRET' in acme/p; did you mean 'bert'?",
+            ),
+            ("bert:bset", "version", "'bert' has no alias 'bset'; did you mean 'best'?"),
+            ("bert:production", "version", "'bert' has no alias 'production'; there is 'best' and 'latest'"),
+            ("bert:lat", "version", "'bert' has no alias 'lat'; did you mean 'latest'?"),
+            ("bert:v7", "version", "'bert' has no v7; its newest version is v2"),
+            ("bert:v1", "version", "v1 of 'bert' was deleted or has expired"),
+            ("fraud/gone", "name", "there is no artifact or registered model 'gone' in acme/fraud any more"),
+        ],
+    )
+    def test_the_part_that_is_absent_is_named(self, yard: Yard, ref: str, part: str, sentence: str) -> None:
+        for text in "abc":
+            yard.log("bert", text, names=["best"])
+        yard.delete("bert:v1")
+        yard.log("gone", "a", project="fraud")
+        row = yard.collection("fraud/gone")
+        yard.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), delete_aliases=True))
+        assert _why(yard, ref) == (part, sentence)
+
+    def test_of_many_names_close_ones_are_shown_and_never_more_than_three(self, yard: Yard) -> None:
+        for number in range(6):
+            yard.log(f"model-{number}", "a")
+        part, sentence = _why(yard, "model-x")
+        assert part == "name"
+        assert sentence.count("model-") == 1 + 3
+        assert _why(yard, "zebra") == ("name", "there is no artifact or registered model 'zebra' in acme/p")
+
+    def test_a_close_name_is_found_among_more_than_are_looked_at(self, yard: Yard) -> None:
+        for number in range(NEIGHBOURS + 20):
+            yard.log(f"a{number:03}", "a")
+        yard.log("reader-large", "a")
+        yard.log("zz", "a")
+        assert "did you mean 'reader-large'?" in _why(yard, "reader-larg")[1]
+
+    def test_names_that_do_not_fit_are_looked_at_and_not_shown(self, yard: Yard) -> None:
+        yard.log("m", "a")
+        for number in range(NEIGHBOURS):
+            yard.link("m", f"p/Net {number:03}")
+        sentence = "there is no artifact or registered model 'Net 0xx' in acme/p"
+        assert _why(yard, "Net 0xx")[1].startswith(f"{sentence}; did you mean 'Net 0")
+        with pytest.raises(errors.NotFound) as caught:
+            yard.read(collections.find, "artifact", ref=full("Net"))
+        # `m` is the only artifact, but too far behind all the registered models to be known as that.
+        assert caught.value.metadata["why"] == "there is no model artifact 'Net' in acme/p"
+
+    def test_of_many_deleted_versions_the_newest_are_looked_at(self, yard: Yard) -> None:
+        yard.log("bert", "kept")
+        for number in range(NEIGHBOURS - 1):
+            yard.log("bert", str(number))
+            yard.delete(f"bert:v{number + 1}", delete_aliases=True)
+        assert _why(yard, "bert:v77")[1] == "'bert' has no v77; its newest version is v0"
+        yard.log("bert", "last")
+        yard.delete(f"bert:v{NEIGHBOURS}", delete_aliases=True)
+        assert _why(yard, "bert:v77")[1] == "the newest versions of 'bert' were deleted or have expired"
+
+    def test_a_collection_of_the_other_kind_says_what_it_is(self, yard: Yard) -> None:
+        yard.log("bert", "a")
+        yard.link("bert", "model-registry/Churn")
+        with pytest.raises(errors.NotFound, match="'bert' in acme/p is a model artifact"):
+            yard.read(version_details.link_of, "acme/p/bert")
+        with pytest.raises(errors.NotFound, match="'Churn' in acme/model-registry is a registered model"):
+            yard.read(collections.find, "artifact", ref="acme/model-registry/Churn")
+        with pytest.raises(errors.NotFound, match="did you mean 'Churn'"):
+            yard.read(collections.find, "model", ref="acme/model-registry/Churm")
+        with pytest.raises(errors.NotFound, match="'Churn' has no alias 'prod'; there is 'latest'"):
+            yard.read(version_details.link_of, "acme/model-registry/Churn:prod")
+
+    def test_a_version_past_its_time_says_so(self, yard: Yard) -> None:
+        version = yard.log("bert", "a")
+        yard.write(
+            lambda s, p: versions.update(
+                s, p, s.merge(version), expires_at=time.time_ns() // 1000 + 50_000, set_expiry=True
+            )
+        )
+        time.sleep(0.1)
+        assert _why(yard, "bert") == ("version", "what it stands for has expired, or is not yours to read")
+        assert _why(yard, "bert:v0") == ("version", "v0 of 'bert' was deleted or has expired")
+
+    def test_nothing_is_told_about_entities_of_others(self, yard: Yard) -> None:
+        yard.log("bert", "a")
+        yard.link("bert", "evil/model-registry/Churn")
+        eve = Yard(yard.database, somebody("eve", "evil"))
+        there, nowhere = _why(eve, f"{ENTITY}/p/bert"), _why(eve, "nobody/p/bert")
+        assert there == ("entity", "there is no entity 'acme' that you may read")
+        assert nowhere == ("entity", there[1].replace(ENTITY, "nobody"))
+        for ref in (f"{ENTITY}/p/bret", f"{ENTITY}/q/bert", f"{ENTITY}/p/bert:bset", f"{ENTITY}/p/bert:v9"):
+            assert _why(eve, ref) == there
+        assert _why(eve, "evil/model-registry/Churn") == (
+            "version",
+            "what it stands for has expired, or is not yours to read",
+        )
+        with pytest.raises(errors.NotFound) as caught:
+            eve.read(owners.find_project, ENTITY, "p")
+        assert caught.value.metadata["missing"] == "entity"
+
+    def test_a_caller_whose_entity_is_not_made_yet_learns_no_names(self, yard: Yard) -> None:
+        yard.log("bert", "a")
+        new = Yard(yard.database, somebody("ann", "acm"))
+        assert _why(new, "acm/p/bert") == ("entity", "nothing was logged to acm yet")
+
+
+class TestAbsentOnSqlite(AbsentContract):
+    @pytest.fixture
+    def yard(self, tmp_path: Path) -> Iterator[Yard]:
+        with sqlite_database(tmp_path) as database:
+            yield Yard(database)
+
+
+class TestAbsentOnPostgresql(AbsentContract):
+    @pytest.fixture
+    def yard(self, postgres_database: str) -> Iterator[Yard]:
+        with postgresql_database(postgres_database) as database:
+            yield Yard(database)

@@ -1,0 +1,1 @@
+"""What documents, packages and protos promise."""

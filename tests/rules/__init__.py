@@ -1,0 +1,1 @@
+"""The rules on databases without a server, and what fills those databases."""

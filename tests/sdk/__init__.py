@@ -1,0 +1,1 @@
+"""What scripts see of the SDK."""

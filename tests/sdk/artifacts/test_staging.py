@@ -1,0 +1,151 @@
+"""Where drafts keep copies of files, and that nothing of them is left, however a process ends."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import modelyard
+from modelyard import Artifact, Settings
+from tests.callers.transfers import contents_of
+from tests.parts.disks import MIB, DiskFactory, disk_factory
+
+__all__ = ["disk_factory"]
+
+STAGE = """
+import sys, modelyard
+artifact = modelyard.Artifact("draft", "model")
+artifact.add_file("model.bin")
+print("staged", flush=True)
+sys.stdin.read()
+"""
+
+Stage = Callable[[], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def stage(embedded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """Starts processes that have staged a file and then wait for the end of their input."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    (embedded / "model.bin").write_bytes(b"weights")
+    processes: list[subprocess.Popen[str]] = []
+
+    def start() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", STAGE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        processes.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "staged\n"
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def staged(folder: Path) -> list[bytes]:
+    """The copies below a folder."""
+    return [data for path, data in sorted(contents_of(folder).items()) if not path.endswith("lock")]
+
+
+def test_copies_lie_in_the_folder_of_the_cache_and_go_with_the_process(stage: Stage, tmp_path: Path) -> None:
+    process = stage()
+    assert staged(tmp_path / "cache/staging") == [b"weights"]
+    assert list((tmp_path / "temporary").iterdir()) == []
+    process.communicate("")
+    assert process.returncode == 0
+    assert list((tmp_path / "cache/staging").iterdir()) == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_killed_process_staged_is_removed_by_the_next_one(
+    stage: Stage, tmp_path: Path, how: signal.Signals
+) -> None:
+    alive = stage()
+    killed = stage()
+    killed.send_signal(how)
+    killed.wait(30)
+    assert staged(tmp_path / "cache/staging") == [b"weights"] * 2
+    following = stage()
+    assert staged(tmp_path / "cache/staging") == [b"weights"] * 2
+    for process in (alive, following):
+        process.communicate("")
+    assert list((tmp_path / "cache/staging").iterdir()) == []
+
+
+def test_a_process_that_only_logs_or_downloads_removes_it_too(
+    stage: Stage, tmp_path: Path, embedded: Path
+) -> None:
+    killed = stage()
+    killed.kill()
+    killed.wait(30)
+    modelyard.init(project="staging").log_model("model.bin", name="model")
+    assert staged(tmp_path / "cache/staging") == []
+
+
+def test_the_end_of_a_forked_child_leaves_its_parents_copies(stage: Stage, embedded: Path) -> None:
+    script = STAGE.replace(
+        "sys.stdin.read()",
+        "import os\nif os.fork() == 0:\n    artifact.add_file('model.bin', 'own')\n    sys.exit()\n"
+        "os.wait()\n"
+        "print(open(artifact.manifest.entries['model.bin'].local_path).read())",
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "staged\nweights\n"
+
+
+def test_copies_of_a_draft_go_with_it(embedded: Path, tmp_path: Path) -> None:
+    (embedded / "model.bin").write_bytes(b"weights")
+    artifact = Artifact("draft", "model")
+    entry = artifact.add_file("model.bin")
+    (embedded / "model.bin").write_bytes(b"changed")
+    assert Path(entry.local_path).is_relative_to(tmp_path / "cache/staging")
+    assert Path(entry.local_path).read_bytes() == b"weights"
+    del artifact
+    gc.collect()
+    assert not Path(entry.local_path).exists()
+
+
+def test_the_runs_own_cache_folder_takes_the_copies(embedded: Path, tmp_path: Path) -> None:
+    modelyard.init(project="staging", settings=Settings(cache_dir=str(tmp_path / "own")))
+    (embedded / "model.bin").write_bytes(b"weights")
+    artifact = Artifact("draft", "model")
+    entry = artifact.add_file("model.bin")
+    assert Path(entry.local_path).is_relative_to(tmp_path / "own/staging")
+
+
+def test_nothing_else_in_the_staging_folder_is_touched(stage: Stage, tmp_path: Path) -> None:
+    mine = {"modelyard-draft-x/mine": b"mine", "notes/lock": b"", "modelyard-draft-file": b"mine"}
+    for path, data in mine.items():
+        place = tmp_path / "cache/staging" / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+    stage().communicate("")
+    assert contents_of(tmp_path / "cache/staging") == mine
+
+
+def test_a_cache_folder_that_cannot_be_written_is_no_reason_to_refuse_a_file(
+    stage: Stage, tmp_path: Path, disk_factory: DiskFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = disk_factory("read-only", MIB)
+    disk.make_read_only()
+    monkeypatch.setenv("MODELYARD_CACHE_DIR", str(disk.path))
+    for _ in range(2):
+        stage().kill()
+    process = stage()
+    assert staged(tmp_path / "temporary")[-1] == b"weights"
+    process.communicate("")
+    assert os.listdir(tmp_path / "temporary") == []

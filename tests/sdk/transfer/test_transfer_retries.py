@@ -1,0 +1,125 @@
+"""Transfers that the server refuses in the middle, for reasons that pass."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard import errors
+from modelyard.cache.content import Cache
+from modelyard.configuration.addresses import Endpoint
+from modelyard.rpc.connection import Connection
+from modelyard.transfer import transfer
+from tests.callers.transfers import Meter, connection, contents_of, data_folder, draft, files_in, send, way
+from tests.parts.server import Factory, run_server_command
+from tests.parts.tcp_proxy import TcpProxy
+from tests.sdk.artifacts.test_relog import Counted
+from tests.sdk.transfer.test_chunking import MIB, stream
+
+__all__ = ["connection", "data_folder", "way"]
+
+pytest.importorskip("modelyard_server", reason="the server extra is not installed")
+
+
+class Unpinning(Counted):
+    """A connection whose upload loses its hold on the chunks just before the first commit."""
+
+    def __init__(self, inner: Connection, database: Path) -> None:
+        super().__init__(inner)
+        self._commit = inner.artifacts.CommitModelArtifact
+        self._database = database
+        self.artifacts = self
+        self.commits = 0
+
+    def CommitModelArtifact(self, messages: Any) -> Any:  # noqa: N802 - the stub's name
+        self.commits += 1
+        if self.commits == 1:
+            with closing(sqlite3.connect(self._database, timeout=30)) as database, database:
+                assert database.execute("DELETE FROM pin").rowcount > 0
+        return self._commit(messages)
+
+
+def test_chunks_that_are_missing_at_the_commit_are_asked_about_again(
+    connection: Connection, data_folder: Path, tmp_path: Path
+) -> None:
+    contents = {"big": stream("unpinned", 20 * MIB), "small": b"unpinned"}
+    files = files_in(tmp_path / "in", contents)
+    connection.current()
+    unpinning = Unpinning(connection, data_folder / "modelyard.db")
+    version, created = transfer.upload(unpinning, draft("unpinned"), files, progress=Meter())
+    assert created
+    assert unpinning.commits == 2
+    transfer.download(connection, version, tmp_path / "out")
+    assert contents_of(tmp_path / "out") == contents
+
+
+class FlippingProxy(TcpProxy):
+    """Flips one bit of the first `marker` that a client sends."""
+
+    def __init__(self, target: int, marker: bytes) -> None:
+        super().__init__(target)
+        self._marker = marker
+        self.flipped = 0
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket, is_reply: bool) -> None:
+        try:
+            while data := source.recv(1 << 16):
+                place = data.find(self._marker)
+                if not is_reply and not self.flipped and place >= 0:
+                    self.flipped += 1
+                    data = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+                sink.sendall(data)
+        except OSError:  # closed by either side
+            return
+
+
+def test_a_bit_that_flips_on_the_way_costs_one_more_sending(
+    live_server_factory: Factory, tmp_path: Path
+) -> None:
+    server = live_server_factory("--no-auth").start()
+    marker = stream("marker", 32)
+    contents = {"model": b"".join(stream(f"part {number}", 5_000) + marker for number in range(200))}
+    with FlippingProxy(server.port, marker) as proxy:
+        through = Connection(lambda: Endpoint(proxy.address, tls=False))
+        version = send(through, "flipped", tmp_path / "in", contents)
+        assert proxy.flipped == 1
+        transfer.download(through, version, tmp_path / "out")
+        through.close()
+    assert contents_of(tmp_path / "out") == contents
+
+
+def test_a_server_that_is_back_at_its_address_with_another_token_is_found(
+    live_server_factory: Factory, tmp_path: Path
+) -> None:
+    server = live_server_factory().start()
+    run_server_command("key", "create", "ci", "--data", str(server.data))
+    link = Connection(
+        lambda: Endpoint(server.address, tls=False, token=server.token), embedded_folder=server.data
+    )
+    contents = {"model": stream("token", 3 * MIB)}
+    version = send(link, "token", tmp_path / "in", contents)
+    cache = Cache(tmp_path / "cache")
+    transfer.download(link, version, tmp_path / "first", cache=cache)
+    shutil.rmtree(cache.folder / "content")
+    port, token = server.port, server.token
+    server.restart()
+    assert server.port == port
+    assert server.token != token
+    # The manifest is kept, so that the first call with the old token is the stream itself.
+    transfer.download(link, version, tmp_path / "second", cache=cache)
+    assert contents_of(tmp_path / "second") == contents
+    link.close()
+
+
+def test_a_key_that_is_wrong_for_good_is_said_at_once(live_server_factory: Factory, tmp_path: Path) -> None:
+    server = live_server_factory("--embedded").start()
+    wrong = Connection(lambda: Endpoint(server.address, tls=False, token="wrong"))
+    with pytest.raises(errors.KeyInvalid):
+        send(wrong, "wrong", tmp_path / "in", {"model": b"model"})
+    wrong.close()

@@ -1,0 +1,243 @@
+"""Starting and stopping the server: what it prints, whom it refuses, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from modelyard.v1 import registered_model_pb2, run_pb2, upload_pb2
+from tests.parts.certificates import certificate_for_localhost
+from tests.parts.processes import built
+from tests.parts.server import Factory, LiveServer, new_project, production_place, run_server_command
+
+SERVICES = {
+    "modelyard.v1.RunService",
+    "modelyard.v1.EventService",
+    "modelyard.v1.ModelArtifactService",
+    "modelyard.v1.RegisteredModelService",
+    "modelyard.v1.UploadService",
+}
+
+
+def make_run(server: LiveServer, token: str | None = None) -> run_pb2.Run:
+    request = run_pb2.CreateRunRequest(run=run_pb2.Run(project=new_project()))
+    made: run_pb2.Run = server.stubs(token).runs.CreateRun(request).run
+    return made
+
+
+def test_health_is_serving_for_the_server_and_every_service(live_server: LiveServer) -> None:
+    health = live_server.stubs("").health
+    for name in ("", *SERVICES):
+        reply = health.Check(health_pb2.HealthCheckRequest(service=name))
+        assert reply.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_grpcurl_lists_every_service(live_server: LiveServer) -> None:
+    grpcurl = built("grpcurl")
+    listed = subprocess.run(
+        [grpcurl, "-plaintext", live_server.address, "list"], capture_output=True, text=True, check=True
+    )
+    assert set(listed.stdout.split()) >= SERVICES
+
+
+def test_it_prints_its_address_and_place(live_server_factory: Factory) -> None:
+    server = live_server_factory().start()
+    assert f"modelyard serves grpc://127.0.0.1:{server.port} (data: {server.data})" in server.log.read_text()
+
+
+def test_server_json_is_for_the_owner_alone_and_goes_at_a_clean_stop(live_server_factory: Factory) -> None:
+    server = live_server_factory().start()
+    path = server.data / "server.json"
+    content = json.loads(path.read_text())
+    assert content["address"] == server.url
+    assert content["pid"] == server.pid
+    assert len(content["token"]) >= 32
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert server.stop() == 0
+    assert not path.exists()
+
+
+def test_what_was_written_is_there_after_kill_and_restart(live_server_factory: Factory) -> None:
+    server = live_server_factory().start()
+    made = make_run(server)
+    server.kill()
+    server.restart()
+    assert server.stubs().runs.GetRun(run_pb2.GetRunRequest(id=made.id)).run == made
+
+
+def test_an_embedded_server_takes_its_token_only(live_server_factory: Factory) -> None:
+    server = live_server_factory("--embedded").start()
+    assert make_run(server).created_by == "local"
+    with pytest.raises(grpc.RpcError) as without:
+        make_run(server, token="")
+    assert without.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    with pytest.raises(grpc.RpcError) as wrong:
+        make_run(server, token="guessed")
+    assert wrong.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_an_embedded_server_leaves_when_nobody_calls(live_server_factory: Factory) -> None:
+    server = live_server_factory("--embedded", "--idle-seconds", "1").start()
+    assert make_run(server).id
+    assert server.wait(10) == 0
+    assert not (server.data / "server.json").exists()
+
+
+def test_an_embedded_server_stays_while_a_stream_is_open(live_server_factory: Factory) -> None:
+    server = live_server_factory("--embedded", "--idle-seconds", "0.5").start()
+    done = threading.Event()
+    stream = server.stubs().uploads.UploadChunks(_nothing_until(done), timeout=20)
+    time.sleep(1.5)
+    assert server.exit_code is None
+    done.set()
+    assert list(stream) == []
+    assert server.wait(10) == 0
+
+
+def _nothing_until(done: threading.Event) -> Iterator[upload_pb2.UploadChunksRequest]:
+    """The requests of a stream that stays open."""
+    done.wait(15)
+    yield from ()
+
+
+def test_a_second_server_over_the_folder_names_the_first(live_server_factory: Factory) -> None:
+    server = live_server_factory().start()
+    second = run_server_command("start", "--data", str(server.data), "--port", "0")
+    assert second.returncode == 1
+    assert f"process {server.pid} " in second.stderr
+    assert "--data" in second.stderr
+
+
+def test_other_machines_are_let_in_only_with_a_key(live_server_factory: Factory, tmp_path: Path) -> None:
+    data = ("--data", str(tmp_path / "data"))
+    refused = run_server_command("start", *data, "--host", "0.0.0.0", "--port", "0")
+    assert refused.returncode == 1
+    assert "modelyard server key create" in refused.stderr
+    made = run_server_command("key", "create", "ada", *data)
+    assert made.returncode == 0, made.stderr
+    server = live_server_factory("--host", "0.0.0.0", place=data).start()
+    with pytest.raises(grpc.RpcError) as without:
+        make_run(server, token="")
+    assert without.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    assert make_run(server, token=made.stdout.strip()).created_by == "ada"
+
+
+def test_no_auth_lets_everybody_in(live_server_factory: Factory) -> None:
+    server = live_server_factory("--host", "0.0.0.0", "--no-auth").start()
+    assert make_run(server, token="").created_by == "local"
+
+
+def test_a_port_that_is_taken_is_a_sentence(live_server: LiveServer, tmp_path: Path) -> None:
+    again = run_server_command("start", "--data", str(tmp_path / "data"), "--port", str(live_server.port))
+    assert again.returncode == 1
+    assert f"Error: cannot listen on {live_server.address}" in again.stderr
+
+
+def test_a_store_of_another_database_is_refused(live_server_factory: Factory, tmp_path: Path) -> None:
+    first = live_server_factory().start()
+    first.stop()
+    (first.data / "store" / "store-id").write_text("00000000-0000-0000-0000-000000000000\n")
+    again = run_server_command("start", "--data", str(first.data), "--port", "0")
+    assert again.returncode == 1
+    assert "belongs to another database" in again.stderr
+
+
+def test_an_emptied_store_is_refused(live_server_factory: Factory) -> None:
+    server = live_server_factory().start()
+    server.stop()
+    (server.data / "store").rename(server.data / "lost")
+    again = run_server_command("start", "--data", str(server.data), "--port", "0")
+    assert again.returncode == 1
+    assert "is empty, or another one" in again.stderr
+
+
+def test_sigterm_drains_the_calls_that_run(live_server_factory: Factory) -> None:
+    server = live_server_factory().start()
+    stubs = server.stubs()
+    done = threading.Event()
+    stream = stubs.uploads.UploadChunks(_nothing_until(done), timeout=20)
+    health = stubs.health.Watch(health_pb2.HealthCheckRequest())
+    assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+    time.sleep(0.5)
+    server.send(signal.SIGTERM)
+    assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    with pytest.raises(grpc.RpcError) as refused:
+        make_run(server)
+    assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+    assert server.exit_code is None
+    health.cancel()
+    done.set()
+    assert list(stream) == []
+    assert server.wait(10) == 0
+
+
+def test_a_second_signal_ends_it_at_once(live_server_factory: Factory) -> None:
+    server = live_server_factory().start()
+    done = threading.Event()
+    stream = server.stubs().uploads.UploadChunks(_nothing_until(done), timeout=20)
+    time.sleep(0.5)
+    server.send(signal.SIGINT)
+    time.sleep(0.5)
+    assert server.exit_code is None
+    server.send(signal.SIGINT)
+    assert server.wait(5) == 1
+    done.set()
+    assert stream.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def test_tls(live_server_factory: Factory, tmp_path: Path) -> None:
+    certificate, key = certificate_for_localhost(tmp_path)
+    server = live_server_factory("--tls-cert", str(certificate), "--tls-key", str(key)).start()
+    assert server.url.startswith("grpcs://")
+    credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+    with grpc.secure_channel(server.address, credentials) as channel:
+        call = channel.unary_unary("/modelyard.v1.RegisteredModelService/ListRegisteredModels")
+        reply = call(registered_model_pb2.ListRegisteredModelsRequest().SerializeToString(), timeout=10)
+    assert registered_model_pb2.ListRegisteredModelsResponse.FromString(reply).registered_models == []
+
+
+def test_options_come_from_the_environment(live_server_factory: Factory, tmp_path: Path) -> None:
+    env = {"MODELYARD_DATA_DIR": str(tmp_path / "elsewhere"), "MODELYARD_SERVER_NO_AUTH": "1"}
+    server = live_server_factory(place=(), env=env).start()
+    assert (tmp_path / "elsewhere" / "modelyard.db").exists()
+    assert server.stop() == 0
+
+
+def test_workers_share_a_port_and_are_replaced(
+    request: pytest.FixtureRequest, live_server_factory: Factory
+) -> None:
+    place, env = production_place(request)
+    server = live_server_factory("--workers", "2", place=place, env=env).start()
+    assert make_run(server).id
+    first = _children(server.pid)
+    assert len(first) == 2
+    os.kill(first[0], signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while (now := _children(server.pid)) == first or len(now) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert make_run(server).id
+    assert server.stop() == 0
+    for child in now:
+        assert not Path(f"/proc/{child}").exists()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_workers_need_postgresql(tmp_path: Path) -> None:
+    refused = run_server_command("start", "--data", str(tmp_path), "--workers", "2")
+    assert refused.returncode == 1
+    assert "--workers needs PostgreSQL" in refused.stderr

@@ -1,0 +1,224 @@
+"""The index of attributes says at any time what the rows say, and a migration fills it for rows of before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from modelyard_server.db import migrations
+from modelyard_server.db.attributes import KEY_LIMIT, LEAF_LIMIT, Attribute, Rows, rows_of
+from modelyard_server.db.engine import Database
+from modelyard_server.db.tables import Alias, ArtifactVersion, Base, Collection, Link, Project, Run
+from modelyard_server.domain import events
+from modelyard_server.domain.registry import collections, versions
+from modelyard_server.domain.runs import metrics, runs
+from modelyard_server.domain.runs.metrics import Batch
+from modelyard_server.domain.runs.runs import RunChanges, RunDraft
+from tests.rules import schemas
+from tests.rules.on_databases import ENTITY, Yard, sqlite_database
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.floats(-1, 1),
+    st.sampled_from(["", "a", "b" * 300, "Ä"]),
+    st.lists(st.sampled_from(["a", "b"]), max_size=2),
+)
+MAPS = st.dictionaries(
+    st.sampled_from(["a", "a.b", "b", "\\", "k" * 300]),
+    st.one_of(SCALARS, st.dictionaries(st.sampled_from(["x", "y"]), SCALARS, max_size=2)),
+    max_size=4,
+)
+TAGS = st.lists(st.sampled_from(["t1", "t2", "t3"]), unique=True, max_size=3)
+
+
+def indexed(session: Session) -> dict[str, Rows]:
+    """The index as it is, by subject."""
+    found: dict[str, Rows] = {}
+    for row in session.scalars(select(Attribute)):
+        found.setdefault(row.subject_id, {})[row.key, row.item] = (row.number, row.text)
+        project = session.get_one(Project, row.project_id)
+        assert project.entity_id == row.entity_id
+    return found
+
+
+def expected(session: Session) -> dict[str, Rows]:
+    """The index as the rows would have it."""
+    found: dict[str, Rows] = {}
+    for version in session.scalars(select(ArtifactVersion).where(ArtifactVersion.deleted_at.is_(None))):
+        found[version.id] = rows_of("metadata", version.facts) | rows_of("tags", version.tags)
+    for run in session.scalars(select(Run)):
+        found[run.id] = {
+            **rows_of("run.config", run.config),
+            **rows_of("run.summary", run.summary),
+            **rows_of("run.tags", run.tags),
+        }
+    for row in session.scalars(select(Collection)):
+        found[row.id] = rows_of("collection.tags", row.tags)
+    return {subject: rows for subject, rows in found.items() if rows}
+
+
+def owners_are_right(session: Session) -> None:
+    for table in (ArtifactVersion, Link, Alias):
+        rows = session.execute(
+            select(table.entity_id, table.project_id, Project.entity_id, Project.id)
+            .join(Collection, Collection.id == table.collection_id)
+            .join(Project, Project.id == Collection.project_id)
+        )
+        assert all(row[:2] == row[2:] for row in rows)
+
+
+class Writers(RuleBasedStateMachine):
+    """Every rule that writes what the index holds."""
+
+    yard: Yard
+    count = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: list[str] = []
+        self.versions: list[str] = []
+
+    @rule(config=MAPS, tags=TAGS)
+    def make_run(self, config: dict[str, Any], tags: list[str]) -> None:
+        draft = RunDraft(ENTITY, "p", config=config, tags=tags)
+        self.runs.append(self.yard.write(runs.create, draft, "never")[0].run.id)
+
+    @rule(summary=MAPS, config=MAPS, tags=TAGS)
+    def change_run(self, summary: dict[str, Any], config: dict[str, Any], tags: list[str]) -> None:
+        if self.runs:
+            changes = RunChanges({"config": config, "summary": summary, "tags": tags})
+            self.yard.write(runs.update, self.runs[-1], changes)
+
+    @rule(values=MAPS)
+    def log_metrics(self, values: dict[str, Any]) -> None:
+        if self.runs:
+            Writers.count += 1
+            batch = Batch("w", Writers.count, b"x", 0, 0, 1, values)
+            self.yard.write(metrics.log, self.runs[-1], batch, summarize=True, summary={})
+
+    @rule()
+    def remove_run(self) -> None:
+        if self.runs:
+            self.yard.write(runs.remove, self.runs.pop())
+
+    @rule(metadata=MAPS, tags=TAGS)
+    def make_version(self, metadata: dict[str, Any], tags: list[str]) -> None:
+        Writers.count += 1
+        version = self.yard.log("bert", str(Writers.count), metadata=metadata, tags=tags, names=["best"])
+        self.versions.append(version.id)
+        self.yard.link("bert", "model-registry/Churn", ["best"])
+
+    @rule(metadata=MAPS, tags=TAGS)
+    def change_version(self, metadata: dict[str, Any], tags: list[str]) -> None:
+        def change(session: Session, principal: Any) -> None:
+            row = versions.get(session, principal, self.versions[-1])
+            versions.update(session, principal, row, metadata=metadata, tags=tags)
+
+        if self.versions:
+            self.yard.write(change)
+
+    @rule()
+    def delete_version(self) -> None:
+        if self.versions:
+            number = self.yard.read(versions.get, self.versions.pop()).number
+            self.yard.delete(f"bert:v{number}", delete_aliases=True)
+
+    @rule(tags=TAGS)
+    def tag_artifact(self, tags: list[str]) -> None:
+        def change(session: Session, principal: Any) -> None:
+            row = collections.lock(
+                session, collections.find(session, principal, "artifact", ref=f"{ENTITY}/p/bert")
+            )
+            collections.change(session, principal, row, tags=tags, prefix="")
+
+        if self.versions:
+            self.yard.write(change)
+
+    @invariant()
+    def the_index_says_what_the_rows_say(self) -> None:
+        def check(session: Session, _: Any) -> None:
+            assert indexed(session) == expected(session)
+            owners_are_right(session)
+
+        self.yard.read(check)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Database]:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('index') / 'modelyard.db'}"
+    else:
+        url = request.getfixturevalue("postgres_database")
+    database = Database(url, finish=events.flush)
+    yield database
+    database.close()
+
+
+def test_the_index_follows_every_writer(empty_database: Database) -> None:
+    Base.metadata.create_all(empty_database.engine)
+
+    class Machine(Writers):
+        yard = Yard(empty_database)
+
+    from hypothesis.stateful import run_state_machine_as_test
+
+    run_state_machine_as_test(
+        Machine, settings=settings(max_examples=6, stateful_step_count=15, deadline=None)
+    )
+
+
+def test_a_migration_indexes_the_rows_of_before(empty_database: Database) -> None:
+    migrations.upgrade(empty_database)
+    yard = Yard(empty_database)
+    run = yard.write(runs.create, RunDraft(ENTITY, "p", config={"lr": 0.1}, tags=["t"]), "never")[0].run
+    yard.log("bert", "a", metadata={"acc": 0.9, "on": True}, tags=["x"], names=["best"], run_id=run.id)
+    yard.log("bert", "b", metadata={"acc": "high"})
+    yard.delete("bert:v1", delete_aliases=True)
+    yard.link("bert:best", "model-registry/Churn")
+    before = yard.read(lambda session, _: indexed(session))
+    schemas.take_back(empty_database, "0001")
+    assert migrations.upgrade(empty_database)
+    assert before
+    assert yard.read(lambda session, _: indexed(session)) == before
+    yard.read(lambda session, _: owners_are_right(session))
+
+
+def test_a_map_with_too_many_values_has_its_mark_alone() -> None:
+    fits = {f"k{number}": number for number in range(LEAF_LIMIT)}
+    assert len(rows_of("metadata", fits)) == LEAF_LIMIT
+    assert rows_of("metadata", fits | {"one": {"more": True}}) == {("metadata", 0): (None, "")}
+
+
+def test_keys_are_told_apart_and_too_long_ones_left_out() -> None:
+    rows = rows_of(
+        "metadata", {"a.b": 1, "a": {"b": 2, "c": True}, "c\\b": 3, "c": False, "k" * KEY_LIMIT: 4}
+    )
+    assert sorted(number for number, _ in rows.values() if number is not None) == [0, 1, 1, 2, 3]
+
+
+def test_a_run_that_logs_writes_only_what_changes(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with sqlite_database(tmp_path_factory.mktemp("changes")) as database:
+        yard = Yard(database)
+        kept = {f"k{number}": number for number in range(50)}
+        run = yard.write(runs.create, RunDraft(ENTITY, "p", summary=kept), "never")[0].run
+
+        def changes(session: Session, _: Any) -> int:
+            return int(session.execute(select(func.total_changes())).scalar_one())
+
+        def log(session: Session, principal: Any) -> int:
+            before = changes(session, principal)
+            batch = Batch("w", 1, b"x", 0, 0, 1, {"k7": 7, "k8": -8})
+            metrics.log(session, principal, run.id, batch, summarize=True, summary={})
+            session.flush()
+            return changes(session, principal) - before
+
+        assert yard.write(log) <= 3  # the batch, the run, and one entry

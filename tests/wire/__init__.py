@@ -1,0 +1,1 @@
+"""What clients in any language see."""

@@ -1,0 +1,139 @@
+"""A caller is an id, not a name: what two keys of one name share, and what they never do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from modelyard.v1 import model_artifact_pb2 as artifact_pb
+from modelyard.v1 import run_pb2, upload_pb2
+from modelyard_server.db.ids import new_id
+from modelyard_server.domain.access.principals import FOLDER_OWNER, LOCAL, SERVER
+from tests.callers import fast_upload
+from tests.parts.server import LiveServer, Stubs, new_project, production_place, reason, run_server_command
+
+
+@pytest.fixture(scope="module", params=["sqlite+disk", "postgresql+s3"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server on each pair of database and store that has a key."""
+    place, env = (None, {}) if request.param == "sqlite+disk" else production_place(request)
+    live = LiveServer(tmp_path_factory.mktemp("who"), place=place, env=env)
+    key(live, "admin", "--all-entities")
+    try:
+        yield live.start()
+    finally:
+        live.close()
+
+
+def key(server: LiveServer, name: str, *arguments: str) -> str:
+    done = run_server_command("key", "create", name, *arguments, *server.place, env=server.env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def two_teams(server: LiveServer, name: str = "ci") -> tuple[Stubs, Stubs, str, str]:
+    """Stubs with keys of one name in two new entities, and these."""
+    ours, theirs = new_project(), new_project()
+    return (
+        server.stubs(key(server, name, "--entity", ours)),
+        server.stubs(key(server, name, "--entity", theirs)),
+        ours,
+        theirs,
+    )
+
+
+def make_run(stubs: Stubs, request_id: str, **fields: str) -> run_pb2.Run:
+    request = run_pb2.CreateRunRequest(run=run_pb2.Run(project="p", **fields), request_id=request_id)
+    made: run_pb2.Run = stubs.runs.CreateRun(request).run
+    return made
+
+
+def test_a_key_of_the_same_name_in_another_entity_gets_no_stored_reply(server: LiveServer) -> None:
+    ours, theirs, our_entity, their_entity = two_teams(server)
+    first, second = make_run(ours, "nightly"), make_run(theirs, "nightly")
+    assert (first.entity, second.entity) == (our_entity, their_entity)
+    assert first.id != second.id
+
+
+def test_a_request_id_that_another_team_used_too_loses_no_write(server: LiveServer) -> None:
+    ours, theirs, *_ = two_teams(server)
+    make_run(ours, "shared", display_name="ours")
+    assert make_run(theirs, "shared", display_name="theirs").display_name == "theirs"
+
+
+def test_an_upload_is_closed_to_a_key_of_the_same_name_in_another_entity(server: LiveServer) -> None:
+    ours, theirs, *_ = two_teams(server)
+    chunks = fast_upload.random_chunks(2)
+    upload_id = fast_upload.create(ours, project="p")
+    fast_upload.send(ours, upload_id, chunks)
+    header = artifact_pb.VersionHeader(project="p", name="m", type="model", history_step=-1)
+    entries = [fast_upload.entry("w", chunks)]
+    for attack in (
+        lambda: fast_upload.find_missing(theirs, upload_id, chunks),
+        lambda: fast_upload.send(theirs, upload_id, chunks),
+        lambda: fast_upload.commit(theirs, upload_id, header, entries),
+    ):
+        with pytest.raises(grpc.RpcError) as refusal:
+            attack()
+        assert reason(refusal) == (grpc.StatusCode.FAILED_PRECONDITION, "UPLOAD_EXPIRED")
+    theirs.uploads.DeleteUpload(upload_pb2.DeleteUploadRequest(upload_id=upload_id))
+    assert fast_upload.commit(ours, upload_id, header, entries).created
+    assert fast_upload.find_missing(theirs, fast_upload.create(theirs, project="p"), chunks) == [0, 1]
+
+
+def test_a_rotated_key_goes_on_with_the_uploads_and_replies_of_the_old_one(server: LiveServer) -> None:
+    entity = new_project()
+    old, new = (server.stubs(key(server, "ci", "--entity", entity)) for _ in range(2))
+    assert make_run(old, "once").id == make_run(new, "once").id
+    upload_id = fast_upload.create(old, project="p")
+    assert fast_upload.find_missing(new, upload_id, fast_upload.random_chunks(1)) == [0]
+
+
+def test_a_narrower_key_of_the_same_principal_gets_nothing_of_other_entities(server: LiveServer) -> None:
+    own, other = new_project(), new_project()
+    wide = server.stubs(key(server, "ops", "--entity", own, "--all-entities"))
+    narrow = server.stubs(key(server, "ops", "--entity", own))
+    make_run(wide, "elsewhere", entity=other)
+    with pytest.raises(grpc.RpcError) as replay:
+        make_run(narrow, "elsewhere", entity=other)
+    assert reason(replay) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED")
+    upload_id = fast_upload.create(wide, entity=other, project="p")
+    with pytest.raises(grpc.RpcError) as probe:
+        fast_upload.find_missing(narrow, upload_id, fast_upload.random_chunks(1))
+    assert reason(probe) == (grpc.StatusCode.FAILED_PRECONDITION, "UPLOAD_EXPIRED")
+    assert make_run(wide, "at home").id == make_run(narrow, "at home").id
+
+
+def test_a_key_named_local_is_not_the_keyless_caller_nor_the_folders_owner(tmp_path: Path) -> None:
+    live = LiveServer(tmp_path)
+    try:
+        live.start()
+        uploads_of = {token: fast_upload.create(live.stubs(token), project="p") for token in ("", live.token)}
+        named_local = live.stubs(key(live, "local", "--all-entities"))
+        for upload_id in uploads_of.values():
+            with pytest.raises(grpc.RpcError) as refusal:
+                fast_upload.find_missing(named_local, upload_id, fast_upload.random_chunks(1))
+            assert reason(refusal) == (grpc.StatusCode.FAILED_PRECONDITION, "UPLOAD_EXPIRED")
+    finally:
+        live.close()
+
+
+def test_the_list_of_keys_tells_principals_of_one_name_apart(server: LiveServer) -> None:
+    ours = new_project()
+    for entity in (ours, ours, new_project()):
+        key(server, f"ls-{ours}", "--entity", entity)
+    done = run_server_command("key", "ls", *server.place, env=server.env)
+    words = [line.split() for line in done.stdout.splitlines() if f"ls-{ours}" in line]
+    ids = [line[line.index("principal") + 1] for line in words]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_no_key_can_have_the_id_of_a_caller_without_one() -> None:
+    fixed = {LOCAL.id, FOLDER_OWNER.id, SERVER.id}
+    assert len(fixed) == 3
+    # Made ids are UUIDv7: their version digit is 7, that of the fixed ones 0.
+    assert {id_[14] for id_ in fixed} == {"0"}
+    assert new_id()[14] == "7"

@@ -1,0 +1,146 @@
+"""What ends or is deleted gives its rows back, in portions between which others write."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from modelyard import errors
+from modelyard.contract.chunking import Chunk as UploadChunk
+from modelyard_server.db.bounded import ROWS
+from modelyard_server.db.ids import new_id
+from modelyard_server.db.tables import Chunk, Pack, Pin, Upload, VersionFile
+from modelyard_server.db.upserts import insert_missing
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.content import commits, uploads
+from modelyard_server.domain.content.commits import VersionDraft
+from modelyard_server.domain.content.manifests import Manifest
+from modelyard_server.domain.registry import deletes
+from tests.rules.on_databases import ENTITY, Yard
+from tests.server.process.test_sweeps import DAY, MINUTE, sweep, yard
+
+__all__ = ["yard"]
+
+
+def upload_of(yard: Yard, pins: int) -> str:
+    """An open upload that holds so many chunks."""
+
+    def run(session: Session, principal: Principal) -> str:
+        upload = uploads.create(session, principal, ENTITY, "p")
+        pack = Pack(id=new_id(), entity_id=upload.entity_id, size=1, state="live", changed_at=0)
+        session.add(pack)
+        session.flush()
+        place = {"entity_id": upload.entity_id, "pack_id": pack.id, "offset": 0, "size": 1}
+        chunks = [{**place, "digest": number.to_bytes(32)} for number in range(pins)]
+        if chunks:
+            insert_missing(session, Chunk, chunks)
+            uploads.pin(session, upload, session.scalars(select(Chunk.id)))
+        return upload.id
+
+    return yard.write(run)
+
+
+def held_by(yard: Yard, upload_id: str) -> int:
+    return yard.read(
+        lambda session, _: session.scalar(
+            select(func.count()).select_from(Pin).where(Pin.upload_id == upload_id)
+        )
+    )
+
+
+def age(yard: Yard, upload_id: str, microseconds: int) -> None:
+    """Lets an upload have been made, and used last, so much earlier."""
+
+    def run(session: Session, _: Principal) -> None:
+        upload = session.get_one(Upload, upload_id)
+        upload.created_at -= microseconds
+        upload.expires_at -= microseconds
+
+    yard.write(run)
+
+
+def test_an_abandoned_upload_gives_back_what_it_holds(yard: Yard) -> None:
+    abandoned, used = upload_of(yard, 3), upload_of(yard, 3)
+    age(yard, abandoned, DAY + MINUTE)
+    sweep(yard.database)
+    assert (held_by(yard, abandoned), held_by(yard, used)) == (0, 3)
+    assert yard.read(lambda session, _: session.get(Upload, abandoned)) is None
+    with pytest.raises(errors.UploadExpired):
+        yard.read(uploads.find, abandoned)
+    yard.read(uploads.find, used)
+
+
+def test_an_upload_that_holds_nothing_ends_after_an_idle_hour(yard: Yard) -> None:
+    empty, full_one = upload_of(yard, 0), upload_of(yard, 1)
+    digest = UploadChunk(bytes(31) + b"\0", 1)
+    assert yard.write(uploads.missing, full_one, [digest]) == []
+    for upload_id in (empty, full_one):
+        age(yard, upload_id, 61 * MINUTE)
+    sweep(yard.database)
+    with pytest.raises(errors.UploadExpired):
+        yard.read(uploads.find, empty)
+    yard.read(uploads.find, full_one)
+
+
+def test_much_that_goes_at_once_goes_in_portions(yard: Yard) -> None:
+    large = upload_of(yard, 2 * ROWS + 10)
+    yard.write(uploads.remove, large)
+    with pytest.raises(errors.UploadExpired):
+        yard.read(uploads.find, large)
+    portions = [held_by(yard, large)]
+    while yard.database.write(uploads.clear_ended) == uploads.SWEEP_BATCH:
+        portions.append(held_by(yard, large))
+    assert portions == [2 * ROWS + 10, ROWS + 10, 10]
+    assert held_by(yard, large) == 0
+
+
+def test_the_entries_of_a_large_deleted_version_go_in_portions(yard: Yard) -> None:
+    manifest = Manifest()
+    for number in range(ROWS + 10):
+        manifest.add_reference(f"r{number}", "test://content", "", -1)
+    digest = manifest.finish(None)
+    draft = commits.checked(VersionDraft(ENTITY, "p", "large"))
+
+    def commit(session: Session, principal: Principal) -> str:
+        upload = uploads.create(session, principal, ENTITY, "p")
+        return commits.commit(session, principal, upload.id, draft, manifest, digest)[0].version.id
+
+    def entries(session: Session, _: Principal) -> int | None:
+        return session.scalar(
+            select(func.count()).select_from(VersionFile).where(VersionFile.version_id == version_id)
+        )
+
+    version_id = yard.write(commit)
+    yard.delete("large:v0", delete_aliases=True)
+    with pytest.raises(errors.NotFound):
+        yard.number("large:v0")
+    counts = [yard.read(entries)]
+    while yard.database.write(deletes.remove_manifests) == deletes.SWEEP_BATCH:
+        counts.append(yard.read(entries))
+    assert [*counts, yard.read(entries)] == [ROWS + 10, 10, 0]
+
+
+def test_a_key_with_too_many_uploads_goes_on_by_ending_the_one_that_was_idle_for_longest(yard: Yard) -> None:
+    first, second = upload_of(yard, 1), upload_of(yard, 1)
+    for upload_id, hours in ((first, 3), (second, 2)):
+        yard.write(uploads.missing, upload_id, [UploadChunk(bytes(31) + b"\0", 1)])
+        age(yard, upload_id, hours * 60 * MINUTE)
+    fill_up(yard, uploads.OPEN_LIMIT - 2)
+    for ended in (first, second):
+        yard.write(uploads.create, ENTITY, "p")
+        with pytest.raises(errors.UploadExpired):
+            yard.read(uploads.find, ended)
+    with pytest.raises(errors.QuotaExceeded, match="DeleteUpload"):
+        yard.write(uploads.create, ENTITY, "p")
+
+
+def fill_up(yard: Yard, count: int) -> None:
+    """Opens so many uploads, of which all are in use."""
+
+    def run(session: Session, principal: Principal) -> None:
+        like = uploads.create(session, principal, ENTITY, "p")
+        columns = {column.name: getattr(like, column.name) for column in Upload.__table__.columns}
+        insert_missing(session, Upload, [{**columns, "id": new_id()} for _ in range(count - 1)])
+
+    yard.write(run)

@@ -1,0 +1,197 @@
+"""ListAliasChanges: one history for each alias, whatever moved it and however many did so at once."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from modelyard.v1 import model_artifact_pb2
+from modelyard.v1 import registered_model_pb2 as pb
+from tests.callers import fast_upload
+from tests.callers.fast_upload import random_chunks
+from tests.callers.refusals import refused
+from tests.parts.server import LiveServer, Stubs, new_project
+
+MOVES = 1000
+THREADS = 16
+
+
+@pytest.fixture
+def stubs(any_live_server: LiveServer) -> Stubs:
+    return any_live_server.stubs()
+
+
+@pytest.fixture
+def model(stubs: Stubs) -> str:
+    """A registered model with three links, v0, v1 and v2."""
+    project = new_project()
+    for _ in range(3):
+        version = fast_upload.log(stubs, project, "bert", {"w": random_chunks(1, 300)}).version
+        request = pb.LinkModelArtifactVersionRequest(version_id=version.id, target=f"{project}-r/Churn")
+        stubs.registry.LinkModelArtifactVersion(request)
+    return f"{project}-r/Churn"
+
+
+def move(stubs: Stubs, ref: str, alias: str, version: str) -> dict[str, str]:
+    update = pb.AliasUpdate(alias=alias, version=version)
+    reply = stubs.registry.UpdateAliases(pb.UpdateAliasesRequest(ref=ref, updates=[update]))
+    return {position.alias: position.version for position in reply.aliases}
+
+
+def history(stubs: Stubs, ref: str, page_size: int = 1000, **fields: Any) -> list[pb.AliasChange]:
+    """All changes, newest first, through as many pages as it takes."""
+    found: list[pb.AliasChange] = []
+    token = ""
+    while True:
+        request = pb.ListAliasChangesRequest(ref=ref, page_size=page_size, page_token=token, **fields)
+        reply = stubs.registry.ListAliasChanges(request)
+        assert len(reply.changes) <= page_size
+        found += reply.changes
+        token = reply.next_page_token
+        if not token:
+            return found
+
+
+def steps(changes: Sequence[pb.AliasChange]) -> list[tuple[str, str, str]]:
+    return [(change.alias, change.previous_version, change.version) for change in changes]
+
+
+def state(stubs: Stubs, ref: str, at: Timestamp, **fields: Any) -> dict[str, str]:
+    return {change.alias: change.version for change in history(stubs, ref, at_time=at, **fields)}
+
+
+def after(change: pb.AliasChange, microseconds: int = 0) -> Timestamp:
+    at = Timestamp()
+    at.FromMicroseconds(change.time.ToMicroseconds() + microseconds)
+    return at
+
+
+def test_the_history_says_from_where_to_where_and_by_whom(stubs: Stubs, model: str) -> None:
+    for version in ("v0", "v2", "v2", "", "v1"):
+        move(stubs, model, "production", version)
+    found = history(stubs, model, alias="production")
+    assert steps(found) == [
+        ("production", "", "v1"),
+        ("production", "v2", ""),
+        ("production", "v0", "v2"),
+        ("production", "", "v0"),
+    ]
+    assert {change.principal for change in found} == {"local"}
+    assert [change.sequence for change in found] == sorted((c.sequence for c in found), reverse=True)
+    assert all(abs(change.time.ToSeconds() - time.time()) < 600 for change in found)
+
+
+def test_the_history_of_an_artifact_is_asked_by_id_too(stubs: Stubs) -> None:
+    project = new_project()
+    made = [fast_upload.log(stubs, project, "bert", {"w": random_chunks(1, 300)}) for _ in range(2)]
+    request = pb.ListAliasChangesRequest(collection_id=made[0].version.model_artifact_id)
+    found = stubs.registry.ListAliasChanges(request).changes
+    assert steps(found) == [("latest", "v0", "v1"), ("latest", "", "v0")]
+
+
+def test_it_comes_in_pages_while_aliases_move(stubs: Stubs, model: str) -> None:
+    for number in range(7):
+        move(stubs, model, "staging", f"v{number % 3}")
+    first = stubs.registry.ListAliasChanges(pb.ListAliasChangesRequest(ref=model, page_size=4))
+    move(stubs, model, "staging", "v2")
+    request = pb.ListAliasChangesRequest(ref=model, page_size=4, page_token=first.next_page_token)
+    second = stubs.registry.ListAliasChanges(request)
+    seen = [change.sequence for change in (*first.changes, *second.changes)]
+    assert seen == [change.sequence for change in history(stubs, model)][1:9]
+    assert steps(history(stubs, model, page_size=1)) == steps(history(stubs, model))
+
+
+def test_which_version_was_production_at_a_time(stubs: Stubs, model: str) -> None:
+    move(stubs, model, "production", "v0")
+    move(stubs, model, "staging", "v1")
+    move(stubs, model, "production", "v1")
+    move(stubs, model, "staging", "")
+    removed, to_v1, staged, to_v0 = (
+        change for change in history(stubs, model) if change.alias in ("production", "staging")
+    )
+    assert state(stubs, model, after(to_v0)) == {"latest": "v2", "production": "v0"}
+    assert state(stubs, model, after(staged)) == {"latest": "v2", "production": "v0", "staging": "v1"}
+    assert state(stubs, model, after(to_v1, -1), alias="production") == {"production": "v0"}
+    assert state(stubs, model, after(to_v1), alias="production") == {"production": "v1"}
+    assert state(stubs, model, after(removed)) == {"latest": "v2", "production": "v1"}
+    assert state(stubs, model, after(removed), alias="staging") == {}
+    assert state(stubs, model, after(to_v0), page_size=1) == {"latest": "v2", "production": "v0"}
+    assert state(stubs, model, Timestamp(seconds=1)) == {}
+
+
+def test_deletes_and_unlinks_are_in_the_history(stubs: Stubs, model: str) -> None:
+    move(stubs, model, "production", "v2")
+    links = stubs.registry.ListRegisteredModelVersions(pb.ListRegisteredModelVersionsRequest(ref=model))
+    newest, middle, oldest = links.versions
+    stubs.registry.DeleteRegisteredModelVersion(pb.DeleteRegisteredModelVersionRequest(id=newest.id))
+    assert steps(history(stubs, model)[:2]) == [("production", "v2", ""), ("latest", "v2", "v1")]
+    source = oldest.source
+    stubs.artifacts.DeleteModelArtifactVersion(
+        model_artifact_pb2.DeleteModelArtifactVersionRequest(id=middle.source.id, delete_aliases=True)
+    )
+    assert steps(history(stubs, model)[:1]) == [("latest", "v1", "v0")]
+    artifact = f"{source.project}/{source.name}"
+    before = len(history(stubs, artifact))
+    stubs.artifacts.DeleteModelArtifact(
+        model_artifact_pb2.DeleteModelArtifactRequest(id=source.model_artifact_id, delete_aliases=True)
+    )
+    assert steps(history(stubs, model)[:1]) == [("latest", "v0", "")]
+    fast_upload.log(stubs, source.project, source.name, {"w": random_chunks(1, 300)})
+    found = history(stubs, artifact)
+    assert steps(found[:2]) == [("latest", "", "v3"), ("latest", "v2", "")]
+    assert len(found) == before + 2
+
+
+def test_a_thousand_moves_at_once_make_one_history_without_a_gap(stubs: Stubs, model: str) -> None:
+    targets = ("v0", "v1", "v2", "")
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(lambda number: move(stubs, model, "production", targets[number % 4]), range(MOVES)))
+    found = history(stubs, model, alias="production")[::-1]
+    # Threads that take turns repeat each other now and then; most moves are moves.
+    assert MOVES // 4 < len(found) <= MOVES
+    assert found[0].previous_version == ""
+    for before, change in itertools.pairwise(found):
+        assert change.previous_version == before.version
+        assert change.previous_version != change.version
+    now = move(stubs, model, "other", "v0")
+    assert now.get("production", "") == found[-1].version
+
+
+ID = str(uuid.uuid4())
+REFUSALS: dict[str, tuple[dict[str, Any], str, list[str]]] = {
+    "neither": ({}, "INVALID_FIELD", ["collection_id"]),
+    "both": ({"collection_id": ID, "ref": "Churn"}, "INVALID_FIELD", ["collection_id"]),
+    "no id": ({"collection_id": "x"}, "INVALID_FIELD", ["collection_id"]),
+    "unknown id": ({"collection_id": ID}, "NOT_FOUND", []),
+    "unknown name": ({"ref": "nobody/knows/this"}, "NOT_FOUND", []),
+    "a version": ({"ref": "Churn:v1"}, "INVALID_FIELD", ["ref"]),
+    "a bad alias": ({"ref": "MODEL", "alias": "v1"}, "INVALID_FIELD", ["alias"]),
+    "a bad time": ({"ref": "MODEL", "at_time": Timestamp(seconds=1 << 50)}, "INVALID_FIELD", ["at_time"]),
+    "too large a page": ({"ref": "MODEL", "page_size": 1001}, "INVALID_FIELD", ["page_size"]),
+    "a negative page": ({"ref": "MODEL", "page_size": -1}, "INVALID_FIELD", ["page_size"]),
+    "a forged token": ({"ref": "MODEL", "page_token": "x"}, "INVALID_PAGE_TOKEN", ["page_token"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_bad_question_names_its_field(stubs: Stubs, model: str, case: str) -> None:
+    fields, reason, named = REFUSALS[case]
+    given = {key: model if value == "MODEL" else value for key, value in fields.items()}
+    with refused(reason, *named):
+        stubs.registry.ListAliasChanges(pb.ListAliasChangesRequest(**given))
+
+
+def test_a_token_belongs_to_its_question(stubs: Stubs, model: str) -> None:
+    token = stubs.registry.ListAliasChanges(pb.ListAliasChangesRequest(ref=model, page_size=1))
+    assert token.next_page_token
+    with refused("INVALID_PAGE_TOKEN", "page_token"):
+        stubs.registry.ListAliasChanges(
+            pb.ListAliasChangesRequest(ref=model, alias="latest", page_token=token.next_page_token)
+        )

@@ -1,0 +1,307 @@
+"""Artifacts and registered models in plain stubs, on both pairs of database and store."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from modelyard.v1 import event_pb2, run_pb2, value_pb2
+from modelyard.v1 import model_artifact_pb2 as pb
+from modelyard.v1 import registered_model_pb2 as registry_pb
+from tests.callers import fast_upload
+from tests.callers.fast_upload import random_chunks
+from tests.callers.refusals import refused
+from tests.parts.server import LiveServer, Stubs, new_project
+
+
+@pytest.fixture
+def stubs(any_live_server: LiveServer) -> Stubs:
+    return any_live_server.stubs()
+
+
+@pytest.fixture
+def project() -> str:
+    return new_project()
+
+
+def log(stubs: Stubs, project: str, name: str = "bert") -> pb.ModelArtifactVersion:
+    version: pb.ModelArtifactVersion = fast_upload.log(stubs, project, name, {"w": random_chunks(1)}).version
+    return version
+
+
+def link(
+    stubs: Stubs, version: pb.ModelArtifactVersion, target: str, *aliases: str
+) -> registry_pb.RegisteredModelVersion:
+    request = registry_pb.LinkModelArtifactVersionRequest(
+        version_id=version.id, target=target, aliases=aliases
+    )
+    linked: registry_pb.RegisteredModelVersion = stubs.registry.LinkModelArtifactVersion(request).version
+    return linked
+
+
+def resolve(stubs: Stubs, ref: str) -> pb.GetModelArtifactVersionResponse:
+    reply: pb.GetModelArtifactVersionResponse = stubs.artifacts.GetModelArtifactVersion(
+        pb.GetModelArtifactVersionRequest(ref=ref)
+    )
+    return reply
+
+
+def test_a_version_is_found_by_id_by_ref_and_through_a_link(stubs: Stubs, project: str) -> None:
+    version = log(stubs, project)
+    linked = link(stubs, version, f"{project}-registry/Churn model", "production")
+    by_id = stubs.artifacts.GetModelArtifactVersion(pb.GetModelArtifactVersionRequest(id=version.id))
+    by_ref, by_link = (
+        resolve(stubs, f"{project}/bert:v0"),
+        resolve(stubs, f"{project}-registry/Churn model:production"),
+    )
+    assert by_id.version == by_ref.version == by_link.version
+    assert (by_ref.through_link, by_id.through_link) == ("", "")
+    full = f"{version.entity}/{project}-registry/Churn model:v0"
+    assert by_link.through_link == full
+    assert by_id.version.linked_to == [pb.LinkedTo(id=linked.id, ref=full)]
+    assert by_id.version.aliases == ["latest"]
+    assert list(linked.aliases) == ["latest", "production"]
+    assert linked.source_ref == f"{version.entity}/{project}/bert:v0"
+    assert linked.source == by_id.version
+    again = stubs.registry.GetRegisteredModelVersion(registry_pb.GetRegisteredModelVersionRequest(ref=full))
+    assert again.version == linked
+
+
+def test_an_artifact_is_made_changed_listed_and_deleted(stubs: Stubs, project: str) -> None:
+    wanted = pb.ModelArtifact(project=project, name="corpus", type="dataset", tags=["nlp"])
+    made = stubs.artifacts.CreateModelArtifact(
+        pb.CreateModelArtifactRequest(model_artifact=wanted)
+    ).model_artifact
+    with refused("ALREADY_EXISTS"):
+        stubs.artifacts.CreateModelArtifact(pb.CreateModelArtifactRequest(model_artifact=wanted))
+    made.description, made.type = "text", "ignored"
+    update = pb.UpdateModelArtifactRequest(model_artifact=made, update_mask=FieldMask(paths=["description"]))
+    changed = stubs.artifacts.UpdateModelArtifact(update).model_artifact
+    assert (changed.description, changed.type, changed.tags) == ("text", "dataset", ["nlp"])
+    asked = pb.ListModelArtifactsRequest(project=project, filter='tags : "nlp" AND type = "dataset"')
+    assert list(stubs.artifacts.ListModelArtifacts(asked).model_artifacts) == [changed]
+    stubs.artifacts.DeleteModelArtifact(pb.DeleteModelArtifactRequest(id=made.id))
+    with refused("NOT_FOUND"):
+        stubs.artifacts.GetModelArtifact(pb.GetModelArtifactRequest(id=made.id))
+    assert not stubs.artifacts.ListModelArtifacts(asked).model_artifacts
+
+
+def test_metadata_keeps_its_kinds_and_takes_no_infinity(stubs: Stubs, project: str) -> None:
+    version = log(stubs, project)
+    version.metadata["n"].int_value = (1 << 62) + 1
+    version.metadata["nan"].double_value = float("nan")
+    version.metadata["list"].list_value.values.add(string_value="ä")
+    version.expire_time.CopyFrom(Timestamp(seconds=4_000_000_000))
+    mask = FieldMask(paths=["metadata", "expire_time"])
+    request = pb.UpdateModelArtifactVersionRequest(version=version, update_mask=mask)
+    stored = stubs.artifacts.UpdateModelArtifactVersion(request).version
+    assert stored.metadata["n"].int_value == (1 << 62) + 1
+    assert stored.metadata["nan"].WhichOneof("kind") == "null_value"
+    assert stored.metadata["list"].list_value.values[0].string_value == "ä"
+    assert stored.expire_time.seconds == 4_000_000_000
+    version.metadata["inf"].CopyFrom(value_pb2.Value(double_value=float("inf")))
+    with refused("INVALID_FIELD", "version.metadata.inf"):
+        stubs.artifacts.UpdateModelArtifactVersion(request.__class__(version=version, update_mask=mask))
+
+
+def test_files_come_in_pages_with_their_chunks(stubs: Stubs, project: str) -> None:
+    contents = {name: random_chunks(count) for name, count in (("b/2", 3), ("b/10", 1), ("ä", 2), ("a", 0))}
+    version = fast_upload.log(stubs, project, "bert", contents).version
+    seen: list[pb.ManifestEntry] = []
+    token = ""
+    while True:
+        request = pb.ListModelArtifactFilesRequest(
+            version_id=version.id, include_chunks=True, page_size=1, page_token=token
+        )
+        reply = stubs.artifacts.ListModelArtifactFiles(request)
+        seen += reply.entries
+        token = reply.next_page_token
+        if not token:
+            break
+    assert [entry.path for entry in seen] == ["a", "b/10", "b/2", "ä"]
+    assert [sum(chunk.size for chunk in entry.chunks) for entry in seen] == [entry.size for entry in seen]
+    assert [len(entry.chunks) for entry in seen] == [0, 1, 3, 2]
+    some = stubs.artifacts.ListModelArtifactFiles(
+        pb.ListModelArtifactFilesRequest(version_id=version.id, path_prefix="b/")
+    )
+    assert [(entry.path, len(entry.chunks)) for entry in some.entries] == [("b/10", 0), ("b/2", 0)]
+
+
+def test_lineage_over_the_wire(stubs: Stubs, project: str) -> None:
+    run = stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project=project, run_id="r1"))).run
+    version = log(stubs, project)
+    request = pb.UseModelArtifactVersionRequest(run_id=run.id, ref=f"{project}/bert", use_as="base")
+    assert stubs.artifacts.UseModelArtifactVersion(request).version.id == version.id
+    stubs.artifacts.UseModelArtifactVersion(request)
+    graph = stubs.artifacts.GetLineage(pb.GetLineageRequest(ref=f"{project}/bert:v0", depth=1))
+    assert [(e.run_id, e.version_id, e.use_as) for e in graph.edges] == [(run.id, version.id, "base")]
+    assert graph.edges[0].relation == pb.LINEAGE_RELATION_INPUT
+    assert graph.runs[0].path.endswith(f"/{project}/r1")
+    assert graph.runs[0].state == run_pb2.RUN_STATE_RUNNING
+
+
+def test_promotion_is_one_move_that_watchers_see(stubs: Stubs, project: str) -> None:
+    registry = f"wandb-registry-{project}"
+    first, second = log(stubs, project), log(stubs, project)
+    link(stubs, first, f"{registry}/Churn", "production")
+    link(stubs, second, f"{registry}/Churn", "staging")
+    update = registry_pb.AliasUpdate
+    request = registry_pb.UpdateAliasesRequest(
+        ref=f"{registry}/Churn",
+        updates=[
+            update(alias="production", version="v1", expected_version="v0"),
+            update(alias="staging", expected_version="v1"),
+        ],
+        request_id=str(uuid.uuid4()),
+    )
+    reply = stubs.registry.UpdateAliases(request)
+    assert [(p.alias, p.version) for p in reply.aliases] == [("latest", "v1"), ("production", "v1")]
+    assert stubs.registry.UpdateAliases(request) == reply
+    request.request_id = ""
+    with refused("ALIAS_CHANGED") as refusal:
+        stubs.registry.UpdateAliases(request)
+    assert (refusal.metadata["alias"], refusal.metadata["version"]) == ("production", "v1")
+    events = stubs.events.ListEvents(event_pb2.ListEventsRequest(project=registry)).events
+    told = [(e.type, e.alias, e.version, e.previous_version) for e in events][-2:]
+    assert told == [
+        (event_pb2.EVENT_TYPE_ALIAS_ADDED, "production", "v1", "v0"),
+        (event_pb2.EVENT_TYPE_ALIAS_REMOVED, "staging", "v1", ""),
+    ]
+
+
+def test_registered_models_are_listed_renamed_and_deleted(stubs: Stubs, project: str) -> None:
+    registry = f"wandb-registry-{project}"
+    version = log(stubs, project)
+    linked = link(stubs, version, f"{registry}/Churn")
+    link(stubs, version, f"{registry}/Other")
+    asked = registry_pb.ListRegisteredModelsRequest(project=registry, order_by="name desc")
+    models = stubs.registry.ListRegisteredModels(asked).registered_models
+    assert [(m.name, m.version_count) for m in models] == [("Other", 1), ("Churn", 1)]
+    models[1].name = "Other"
+    rename = registry_pb.UpdateRegisteredModelRequest(
+        registered_model=models[1], update_mask=FieldMask(paths=["name"])
+    )
+    with refused("ALREADY_EXISTS"):
+        stubs.registry.UpdateRegisteredModel(rename)
+    rename.registered_model.name = "Churn 2"
+    assert stubs.registry.UpdateRegisteredModel(rename).registered_model.name == "Churn 2"
+    links = registry_pb.ListRegisteredModelVersionsRequest(
+        ref=f"{registry}/Churn 2", filter='aliases : "latest"'
+    )
+    assert [row.id for row in stubs.registry.ListRegisteredModelVersions(links).versions] == [linked.id]
+    with refused("VERSION_LINKED") as refusal:
+        stubs.artifacts.DeleteModelArtifactVersion(pb.DeleteModelArtifactVersionRequest(id=version.id))
+    assert f"{registry}/Churn 2:v0" in refusal.message
+    stubs.registry.DeleteRegisteredModelVersion(registry_pb.DeleteRegisteredModelVersionRequest(id=linked.id))
+    stubs.registry.DeleteRegisteredModel(registry_pb.DeleteRegisteredModelRequest(id=models[0].id))
+    with refused("VERSION_HAS_ALIASES"):
+        stubs.artifacts.DeleteModelArtifactVersion(pb.DeleteModelArtifactVersionRequest(id=version.id))
+    stubs.artifacts.DeleteModelArtifactVersion(
+        pb.DeleteModelArtifactVersionRequest(id=version.id, delete_aliases=True)
+    )
+    with refused("NOT_FOUND") as refusal:
+        resolve(stubs, f"{project}/bert")
+    assert refusal.metadata["ref"] == f"{version.entity}/{project}/bert:latest"
+
+
+ID = str(uuid.uuid4())
+REFUSALS = [
+    ("artifacts.GetModelArtifactVersion", pb.GetModelArtifactVersionRequest(), "INVALID_FIELD", ["id"]),
+    (
+        "artifacts.GetModelArtifactVersion",
+        pb.GetModelArtifactVersionRequest(id=ID, ref="a"),
+        "INVALID_FIELD",
+        ["id"],
+    ),
+    ("artifacts.GetModelArtifactVersion", pb.GetModelArtifactVersionRequest(id=ID), "NOT_FOUND", []),
+    (
+        "artifacts.GetModelArtifactVersion",
+        pb.GetModelArtifactVersionRequest(ref="a\u202eb"),
+        "INVALID_FIELD",
+        ["ref"],
+    ),
+    (
+        "artifacts.ListModelArtifactVersions",
+        pb.ListModelArtifactVersionsRequest(ref="a:v1"),
+        "INVALID_FIELD",
+        ["ref"],
+    ),
+    (
+        "artifacts.ListModelArtifacts",
+        pb.ListModelArtifactsRequest(page_size=1001),
+        "INVALID_FIELD",
+        ["page_size"],
+    ),
+    (
+        "artifacts.ListModelArtifacts",
+        pb.ListModelArtifactsRequest(page_token="x"),
+        "INVALID_PAGE_TOKEN",
+        ["page_token"],
+    ),
+    (
+        "artifacts.ListModelArtifacts",
+        pb.ListModelArtifactsRequest(filter="name ="),
+        "INVALID_FILTER",
+        ["filter"],
+    ),
+    (
+        "artifacts.ListModelArtifacts",
+        pb.ListModelArtifactsRequest(order_by="size"),
+        "INVALID_FIELD",
+        ["order_by"],
+    ),
+    ("artifacts.UpdateModelArtifact", pb.UpdateModelArtifactRequest(), "INVALID_MASK", ["update_mask"]),
+    (
+        "artifacts.UpdateModelArtifact",
+        pb.UpdateModelArtifactRequest(update_mask=FieldMask(paths=["name"])),
+        "INVALID_MASK",
+        ["update_mask"],
+    ),
+    (
+        "artifacts.CreateModelArtifact",
+        pb.CreateModelArtifactRequest(model_artifact=pb.ModelArtifact(name="a/b", type="model")),
+        "INVALID_FIELD",
+        ["model_artifact.name"],
+    ),
+    (
+        "artifacts.CreateModelArtifact",
+        pb.CreateModelArtifactRequest(model_artifact=pb.ModelArtifact(name="a")),
+        "INVALID_FIELD",
+        ["model_artifact.type"],
+    ),
+    ("artifacts.DeleteModelArtifact", pb.DeleteModelArtifactRequest(id="x"), "INVALID_FIELD", ["id"]),
+    ("artifacts.GetLineage", pb.GetLineageRequest(run_id=ID, depth=33), "INVALID_FIELD", ["depth"]),
+    ("artifacts.GetLineage", pb.GetLineageRequest(run_id=ID), "NOT_FOUND", []),
+    (
+        "registry.CreateRegisteredModel",
+        registry_pb.CreateRegisteredModelRequest(registered_model=registry_pb.RegisteredModel(name=" x")),
+        "INVALID_FIELD",
+        ["registered_model.name"],
+    ),
+    (
+        "registry.LinkModelArtifactVersion",
+        registry_pb.LinkModelArtifactVersionRequest(version_id=ID),
+        "INVALID_FIELD",
+        ["target"],
+    ),
+    (
+        "registry.UpdateAliases",
+        registry_pb.UpdateAliasesRequest(ref="nope", updates=[registry_pb.AliasUpdate(alias="a")]),
+        "NOT_FOUND",
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize(("method", "request_", "reason", "fields"), REFUSALS)
+def test_bad_requests_name_their_field(
+    stubs: Stubs, method: str, request_: object, reason: str, fields: list[str]
+) -> None:
+    # The entity exists, so that what is refused is the request alone.
+    log(stubs, new_project())
+    service, name = method.split(".")
+    with refused(reason, *fields):
+        getattr(getattr(stubs, service), name)(request_)

@@ -1,0 +1,62 @@
+"""Many versions at once take as many queries as few."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from modelyard_server.db.engine import Database
+from modelyard_server.domain.access.principals import LOCAL
+from modelyard_server.domain.registry import version_batches
+from modelyard_server.domain.registry.version_batches import Wanted
+from tests.rules.on_databases import ENTITY, Yard, somebody, sqlite_database
+
+
+def statements(database: Database, wanted: Sequence[Wanted]) -> int:
+    """How many a batch takes; every entry of it is found."""
+    count = 0
+
+    def note(*_: Any) -> None:
+        nonlocal count
+        count += 1
+
+    def get(session: Session) -> None:
+        connection = session.connection()
+        event.listen(connection, "before_cursor_execute", note)
+        found = version_batches.get(session, LOCAL, wanted)
+        assert all(one.view for one in found)
+
+    database.read(get)
+    return count
+
+
+def test_many_versions_take_as_many_queries_as_few(tmp_path: Path) -> None:
+    with sqlite_database(tmp_path) as database:
+        yard = Yard(database)
+        wanted = []
+        for number in range(40):
+            name = f"m{number % 10}"
+            version = yard.log(name, str(number), project=f"p{number % 3}", names=["best"])
+            yard.link(f"p{number % 3}/{name}", f"model-registry/Model {number % 4}")
+            wanted += [
+                Wanted(version.id, ""),
+                Wanted("", f"{ENTITY}/p{number % 3}/{name}:best"),
+                Wanted("", f"{ENTITY}/p{number % 3}/{name}:v0"),
+                Wanted("", f"{ENTITY}/model-registry/Model {number % 4}:v0"),
+            ]
+        assert statements(database, wanted) == statements(database, wanted[:4])
+
+
+def test_what_lies_in_another_entity_is_not_found(tmp_path: Path) -> None:
+    with sqlite_database(tmp_path) as database:
+        yard = Yard(database)
+        mine = yard.log("bert", "a")
+        other = yard.log("bert", "a", entity="other")
+        wanted = [Wanted(other.id, ""), Wanted("", "other/p/bert"), Wanted("", f"{ENTITY}/p/bert")]
+        insider = somebody("insider", ENTITY)
+        found = database.read(lambda session: version_batches.get(session, insider, wanted))
+        assert [one.view.version.id if one.view else "" for one in found] == ["", "", mine.id]

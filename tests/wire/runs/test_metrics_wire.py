@@ -1,0 +1,177 @@
+"""Metrics over the wire, on both databases."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+
+from modelyard.v1 import run_pb2 as pb
+from modelyard_server.rpc.wire.convert import python_to_value, values_to_python
+from tests.parts.server import LiveServer, Stubs, fields, new_project, reason
+
+
+@pytest.fixture
+def stubs(any_live_server: LiveServer) -> Stubs:
+    return any_live_server.stubs()
+
+
+def make(stubs: Stubs, resume: Any = pb.RESUME_POLICY_NEVER, **run: Any) -> pb.Run:
+    made: pb.Run = stubs.runs.CreateRun(pb.CreateRunRequest(run=pb.Run(**run), resume=resume)).run
+    return made
+
+
+def get(stubs: Stubs, run: pb.Run) -> pb.Run:
+    found: pb.Run = stubs.runs.GetRun(pb.GetRunRequest(id=run.id)).run
+    return found
+
+
+def batch(steps: list[int], **columns: list[Any]) -> pb.MetricBatch:
+    """A batch with every point of each column."""
+    made = pb.MetricBatch(steps=steps, timestamps=[1000.0 + step for step in steps])
+    for key, points in columns.items():
+        kind = "ints" if all(isinstance(point, int) for point in points) else "doubles"
+        made.columns.append(pb.MetricColumn(key=key, **{kind: points}))
+    return made
+
+
+def log(stubs: Stubs, run: pb.Run, sequence: int, rows: pb.MetricBatch, **more: Any) -> pb.LogMetricsResponse:
+    request = pb.LogMetricsRequest(run_id=run.id, writer="w", sequence=sequence, batch=rows, **more)
+    reply: pb.LogMetricsResponse = stubs.runs.LogMetrics(request)
+    return reply
+
+
+def scan(stubs: Stubs, run: pb.Run, **request: Any) -> list[pb.MetricBatch]:
+    replies = stubs.runs.ScanMetricHistory(pb.ScanMetricHistoryRequest(run_id=run.id, **request))
+    return [reply.batch for reply in replies]
+
+
+def summary(stubs: Stubs, run: pb.Run) -> dict[str, Any]:
+    return values_to_python(get(stubs, run).summary, "summary")
+
+
+def test_metrics_come_back_as_they_were_sent_in_the_order_of_steps(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    late, early = (
+        batch([5, 6], loss=[0.5, math.nan]),
+        batch([0, 0, 3], loss=[9.0, 8.0, math.inf], n=[1, 2, 3]),
+    )
+    mixed = pb.MetricBatch(steps=[4], timestamps=[1.0])
+    mixed.columns.append(pb.MetricColumn(key="text", values=[python_to_value("x")]))
+    for sequence, rows in enumerate((late, early, mixed)):
+        assert not log(stubs, run, sequence, rows).duplicate
+    assert [found.SerializeToString() for found in scan(stubs, run)] == [
+        rows.SerializeToString() for rows in (early, mixed, late)
+    ]
+    assert get(stubs, run).last_step == 6
+
+
+def test_a_batch_is_stored_once(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    assert not log(stubs, run, 7, batch([0], a=[1])).duplicate
+    assert log(stubs, run, 7, batch([0], a=[1])).duplicate
+    stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id))
+    assert log(stubs, run, 7, batch([0], a=[1])).duplicate
+    assert len(scan(stubs, run)) == 1
+
+
+def test_batches_sent_at_once_are_stored_once(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda n: log(stubs, run, n % 4, batch([n % 4], a=[n % 4])), range(16)))
+    assert sum(not reply.duplicate for reply in replies) == 4
+    assert [list(found.steps) for found in scan(stubs, run)] == [[0], [1], [2], [3]]
+
+
+def test_the_last_points_enter_the_summary(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project(), summary={"kept": python_to_value("x")})
+    log(stubs, run, 1, batch([0, 1], a=[0.5, 0.25], n=[1, 2]), summary={"given": python_to_value([1])})
+    assert summary(stubs, run) == {"kept": "x", "a": 0.25, "n": 2, "given": [1]}
+    given = pb.SUMMARY_MODE_GIVEN
+    log(stubs, run, 2, batch([2], a=[9.0]), summary_mode=given, summary={"best": python_to_value(0.1)})
+    assert summary(stubs, run) == {"kept": "x", "a": 0.25, "n": 2, "given": [1], "best": 0.1}
+
+
+def test_a_finished_run_takes_no_rows_until_it_is_resumed(stubs: Stubs) -> None:
+    project = new_project()
+    run = make(stubs, project=project, run_id="r")
+    stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id))
+    for call in (
+        lambda: log(stubs, run, 1, batch([0], a=[1])),
+        lambda: stubs.runs.HeartbeatRun(pb.HeartbeatRunRequest(id=run.id)),
+    ):
+        with pytest.raises(grpc.RpcError) as failure:
+            call()
+        assert reason(failure) == (grpc.StatusCode.FAILED_PRECONDITION, "RUN_FINISHED")
+    make(stubs, pb.RESUME_POLICY_MUST, project=project, run_id="r")
+    assert not log(stubs, run, 1, batch([0], a=[1])).duplicate
+
+
+def test_a_scan_takes_the_metrics_and_steps_it_was_asked_for(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    rows = batch([0, 1, 2, 3], a=[0.0, 1.0, 2.0, 3.0])
+    rows.columns.append(pb.MetricColumn(key="b", rows=[1, 3], ints=[10, 30]))
+    log(stubs, run, 1, rows)
+    log(stubs, run, 2, batch([4], c=[1]))
+    only_b = scan(stubs, run, keys=["b"])
+    assert [(list(found.steps), list(found.columns[0].ints)) for found in only_b] == [([1, 3], [10, 30])]
+    middle = scan(stubs, run, min_step=1, max_step=3)
+    assert [list(found.steps) for found in middle] == [[1, 2]]
+    assert {column.key: list(column.rows) for column in middle[0].columns} == {"a": [], "b": [0]}
+    assert scan(stubs, run, keys=["nope"]) == []
+    assert scan(stubs, run, min_step=5) == []
+
+
+def test_a_scan_goes_through_more_batches_than_one_read_takes(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    for sequence in range(230):
+        log(stubs, run, sequence, batch([sequence], a=[sequence]))
+    assert [found.steps[0] for found in scan(stubs, run)] == list(range(230))
+
+
+BAD_BATCHES: dict[str, tuple[pb.MetricBatch, str]] = {
+    "no steps": (pb.MetricBatch(), "batch.steps"),
+    "a negative step": (batch([-1], a=[1]), "batch.steps[0]"),
+    "a step beyond 2^53": (batch([0, 2**53 + 1], a=[1, 1]), "batch.steps[1]"),
+    "steps that descend": (batch([0, 2, 1], a=[1, 1, 1]), "batch.steps[2]"),
+    "missing timestamps": (pb.MetricBatch(steps=[1]), "batch.timestamps"),
+    "an empty key": (batch([0], **{"": [1]}), "batch.columns[0].key"),
+    "a long key": (batch([0], **{"k" * 1025: [1]}), "batch.columns[0].key"),
+    "a control character": (batch([0], **{"a\x00": [1]}), "batch.columns[0].key"),
+    "too few points": (batch([0, 1], a=[1]), "batch.columns[0].ints"),
+    "no points": (batch([0], a=[]), "batch.columns[0]"),
+    "a row that is not there": (
+        pb.MetricBatch(steps=[0], timestamps=[0], columns=[pb.MetricColumn(key="a", rows=[1], ints=[1])]),
+        "batch.columns[0].rows",
+    ),
+    "the same metric twice": (
+        pb.MetricBatch(steps=[0], timestamps=[0], columns=[pb.MetricColumn(key="a", ints=[1])] * 2),
+        "batch.columns[1].key",
+    ),
+    "too many rows": (batch([0] * 100_001, a=[1] * 100_001), "batch.steps"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_BATCHES)
+def test_a_bad_batch_is_refused_and_the_field_named(stubs: Stubs, name: str) -> None:
+    run = make(stubs, project=new_project())
+    rows, field = BAD_BATCHES[name]
+    with pytest.raises(grpc.RpcError) as failure:
+        log(stubs, run, 1, rows)
+    assert reason(failure) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert fields(failure) == [field]
+    assert scan(stubs, run) == []
+
+
+@pytest.mark.parametrize(
+    ("writer", "sequence", "field"), [("", 1, "writer"), ("w" * 65, 1, "writer"), ("w", 2**63, "sequence")]
+)
+def test_a_bad_writer_is_refused(stubs: Stubs, writer: str, sequence: int, field: str) -> None:
+    run = make(stubs, project=new_project())
+    request = pb.LogMetricsRequest(run_id=run.id, writer=writer, sequence=sequence, batch=batch([0], a=[1]))
+    with pytest.raises(grpc.RpcError) as failure:
+        stubs.runs.LogMetrics(request)
+    assert fields(failure) == [field]

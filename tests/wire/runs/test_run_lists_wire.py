@@ -1,0 +1,167 @@
+"""Lists of runs, and the events of a project, over the wire on both databases."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Any
+
+import grpc
+import pytest
+
+from modelyard.v1 import event_pb2
+from modelyard.v1 import run_pb2 as pb
+from modelyard_server.rpc.wire.convert import python_to_value
+from tests.parts.server import Factory, LiveServer, Stubs, new_project, reason
+
+
+@pytest.fixture
+def stubs(any_live_server: LiveServer) -> Stubs:
+    return any_live_server.stubs()
+
+
+def make(stubs: Stubs, **run: Any) -> pb.Run:
+    made: pb.Run = stubs.runs.CreateRun(pb.CreateRunRequest(run=pb.Run(**run))).run
+    return made
+
+
+def finish(stubs: Stubs, run: pb.Run, exit_code: int = 0) -> None:
+    stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id, exit_code=exit_code))
+
+
+def listed(stubs: Stubs, project: str, **request: Any) -> list[str]:
+    reply = stubs.runs.ListRuns(pb.ListRunsRequest(project=project, **request))
+    return [run.run_id for run in reply.runs]
+
+
+def test_pages_hold_every_run_once_newest_first(stubs: Stubs) -> None:
+    project = new_project()
+    for number in range(7):
+        make(stubs, project=project, run_id=f"r{number}")
+    seen, token = [], ""
+    while True:
+        page = stubs.runs.ListRuns(pb.ListRunsRequest(project=project, page_size=3, page_token=token))
+        seen += [run.run_id for run in page.runs]
+        token = page.next_page_token
+        if not token:
+            break
+    assert seen == [f"r{number}" for number in reversed(range(7))]
+    assert listed(stubs, project, order_by="run_id") == sorted(seen)
+
+
+def test_a_token_of_another_query_is_refused(stubs: Stubs) -> None:
+    project = new_project()
+    for _ in range(2):
+        make(stubs, project=project)
+    token = stubs.runs.ListRuns(pb.ListRunsRequest(project=project, page_size=1)).next_page_token
+    for request in (
+        pb.ListRunsRequest(project=project, page_token=token, order_by="run_id"),
+        pb.ListRunsRequest(project=project, page_token="x" + token),
+    ):
+        with pytest.raises(grpc.RpcError) as failure:
+            stubs.runs.ListRuns(request)
+        assert reason(failure) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN")
+
+
+def test_filters_look_into_state_tags_config_and_summary(stubs: Stubs) -> None:
+    project = new_project()
+    good = make(stubs, project=project, run_id="good", tags=["a"], summary={"acc": python_to_value(0.95)})
+    finish(stubs, good)
+    make(stubs, project=project, run_id="other", config={"lr": python_to_value(1)})
+    assert listed(stubs, project, filter='state = "finished" AND summary.acc > 0.9') == ["good"]
+    assert listed(stubs, project, filter='tags : "a"') == ["good"]
+    assert listed(stubs, project, filter="config.lr = 1") == ["other"]
+    assert listed(stubs, project, filter='state = "running"') == ["other"]
+    with pytest.raises(grpc.RpcError) as failure:
+        listed(stubs, project, filter="nope = 1")
+    assert reason(failure) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FILTER")
+
+
+def test_pages_stay_below_the_limit_of_a_message(stubs: Stubs) -> None:
+    project = new_project()
+    big = {"text": python_to_value("x" * (900 << 10))}
+    for number in range(6):
+        make(stubs, project=project, run_id=f"r{number}", config=big)
+    seen, token = [], ""
+    while True:
+        page = stubs.runs.ListRuns(pb.ListRunsRequest(project=project, page_token=token))
+        seen += [run.run_id for run in page.runs]
+        token = page.next_page_token
+        if not token:
+            break
+    assert seen == [f"r{number}" for number in reversed(range(6))]
+
+
+def test_without_a_project_all_of_the_entity_are_listed(stubs: Stubs) -> None:
+    entity = new_project()
+    for project in ("a", "b"):
+        make(stubs, entity=entity, project=project)
+    reply = stubs.runs.ListRuns(pb.ListRunsRequest(entity=entity))
+    assert sorted(run.project for run in reply.runs) == ["a", "b"]
+
+
+def test_a_run_that_fell_silent_counts_as_crashed_until_it_speaks(live_server_factory: Factory) -> None:
+    server = live_server_factory().start()
+    stubs = server.stubs()
+    run = make(stubs, project="p", run_id="r")
+    with sqlite3.connect(server.data / "modelyard.db") as database:
+        database.execute("UPDATE run SET heartbeat_at = heartbeat_at - 301000000")
+    database.close()
+    assert stubs.runs.GetRun(pb.GetRunRequest(id=run.id)).run.state == pb.RUN_STATE_CRASHED
+    assert listed(stubs, "p", filter='state = "crashed"') == ["r"]
+    assert listed(stubs, "p", filter='state = "running"') == []
+    stubs.runs.HeartbeatRun(pb.HeartbeatRunRequest(id=run.id))
+    assert stubs.runs.GetRun(pb.GetRunRequest(id=run.id)).run.state == pb.RUN_STATE_RUNNING
+
+
+def events(stubs: Stubs, project: str, **request: Any) -> event_pb2.ListEventsResponse:
+    reply: event_pb2.ListEventsResponse = stubs.events.ListEvents(
+        event_pb2.ListEventsRequest(project=project, **request)
+    )
+    return reply
+
+
+def test_state_changes_are_events_numbered_without_gaps(stubs: Stubs) -> None:
+    project = new_project()
+    run = make(stubs, project=project)
+    finish(stubs, run, exit_code=1)
+    finish(stubs, run, exit_code=1)
+    reply = events(stubs, project)
+    assert [(event.sequence, event.run_state, event.run_id) for event in reply.events] == [
+        (1, "running", run.id),
+        (2, "failed", run.id),
+    ]
+    assert {event.type for event in reply.events} == {event_pb2.EVENT_TYPE_RUN_STATE}
+    assert {(event.entity, event.project, event.principal) for event in reply.events} == {
+        ("local", project, "local")
+    }
+    assert abs(reply.events[0].time.ToSeconds() - time.time()) < 600
+
+
+def test_events_are_read_on_from_the_last_sequence(stubs: Stubs) -> None:
+    project = new_project()
+    runs = [make(stubs, project=project) for _ in range(5)]
+    for run in runs:
+        finish(stubs, run)
+    seen, after = [], 0
+    while (reply := events(stubs, project, after_sequence=after, page_size=3)).events:
+        seen += [event.sequence for event in reply.events]
+        after = reply.last_sequence
+    assert seen == list(range(1, 11))
+    assert events(stubs, project, after_sequence=after).last_sequence == 10
+
+
+def test_filtered_events_say_how_far_they_looked(stubs: Stubs) -> None:
+    project = new_project()
+    runs = [make(stubs, project=project) for _ in range(3)]
+    only = events(stubs, project, filter=f'run_id = "{runs[1].id}" AND type = "run_state"')
+    assert [event.sequence for event in only.events] == [2]
+    assert only.last_sequence == 3
+    none = events(stubs, project, filter='alias = "production"')
+    assert (list(none.events), none.last_sequence) == ([], 3)
+
+
+def test_events_of_a_project_that_is_not_there(stubs: Stubs) -> None:
+    with pytest.raises(grpc.RpcError) as failure:
+        events(stubs, new_project())
+    assert reason(failure) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")

@@ -1,0 +1,237 @@
+"""Runs over the wire, on both databases."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from modelyard.v1 import run_pb2 as pb
+from modelyard.v1 import value_pb2
+from modelyard_server.rpc.wire.convert import python_to_value, python_to_values, values_to_python
+from tests.parts.server import LiveServer, Stubs, fields, new_project, reason
+
+
+@pytest.fixture
+def stubs(any_live_server: LiveServer) -> Stubs:
+    return any_live_server.stubs()
+
+
+def make(stubs: Stubs, resume: Any = pb.RESUME_POLICY_NEVER, **run: Any) -> pb.Run:
+    made: pb.Run = stubs.runs.CreateRun(pb.CreateRunRequest(run=pb.Run(**run), resume=resume)).run
+    return made
+
+
+def get(stubs: Stubs, run: pb.Run) -> pb.Run:
+    found: pb.Run = stubs.runs.GetRun(pb.GetRunRequest(id=run.id)).run
+    return found
+
+
+def summary(stubs: Stubs, run: pb.Run) -> dict[str, Any]:
+    return values_to_python(get(stubs, run).summary, "summary")
+
+
+def test_a_run_is_made_and_found_by_both_of_its_ids(stubs: Stubs) -> None:
+    project = new_project()
+    made = make(stubs, project=project, run_id="first")
+    assert get(stubs, made) == made
+    assert stubs.runs.GetRun(pb.GetRunRequest(project=project, run_id="first")).run == made
+    assert (made.entity, made.project, made.state, made.last_step) == (
+        "local",
+        project,
+        pb.RUN_STATE_RUNNING,
+        -1,
+    )
+
+
+def test_everything_said_about_a_run_comes_back(stubs: Stubs) -> None:
+    values = {"lr": 1e-3, "n": 2**62, "nan": math.inf, "deep": {"$": [1, None, True, {"x": "ü"}]}, "s": "x"}
+    config = python_to_values(values)
+    made = make(
+        stubs, project=new_project(), display_name="a b", notes="line\nline", tags=["x", "y"], group="g",
+        job_type="train", config=config, summary=config, metadata=config,
+    )  # fmt: skip
+    found = get(stubs, made)
+    assert values_to_python(found.config, "config") == values
+    assert found.config == found.summary == found.metadata
+    assert (found.display_name, found.notes, list(found.tags)) == ("a b", "line\nline", ["x", "y"])
+    assert (found.group, found.job_type) == ("g", "train")
+
+
+def test_runs_are_named_and_counted_by_the_server(stubs: Stubs) -> None:
+    project = new_project()
+    made = [make(stubs, project=project) for _ in range(3)]
+    for number, run in enumerate(made, 1):
+        assert re.fullmatch(rf"[a-z]+-[a-z]+-{number}", run.display_name)
+        assert re.fullmatch("[a-z0-9]{8}", run.run_id)
+
+
+def test_runs_made_at_once_are_counted_without_gaps(stubs: Stubs) -> None:
+    project = new_project()
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: make(stubs, project=project), range(16)))
+    assert sorted(int(run.display_name.split("-")[-1]) for run in made) == list(range(1, 17))
+
+
+def test_a_run_id_is_taken_once(stubs: Stubs) -> None:
+    project = new_project()
+    make(stubs, project=project, run_id="r")
+    with pytest.raises(grpc.RpcError) as failure:
+        make(stubs, project=project, run_id="r")
+    assert reason(failure) == (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS")
+    assert make(stubs, project=new_project(), run_id="r").run_id == "r"
+
+
+def test_a_run_is_resumed_with_what_is_new_laid_over_it(stubs: Stubs) -> None:
+    project = new_project()
+    first = make(
+        stubs, project=project, run_id="r", config={"a": python_to_value(1), "b": python_to_value(2)}
+    )
+    stubs.runs.FinishRun(pb.FinishRunRequest(id=first.id, exit_code=3))
+    request = pb.CreateRunRequest(
+        run=pb.Run(project=project, run_id="r", config={"b": python_to_value(3)}),
+        resume=pb.RESUME_POLICY_ALLOW,
+    )
+    reply = stubs.runs.CreateRun(request)
+    assert reply.resumed
+    assert reply.run.id == first.id
+    assert reply.run.state == pb.RUN_STATE_RUNNING
+    assert not reply.run.HasField("finish_time")
+    assert values_to_python(reply.run.config, "config") == {"a": 1, "b": 3}
+
+
+def test_resume_must_needs_a_run(stubs: Stubs) -> None:
+    with pytest.raises(grpc.RpcError) as failure:
+        make(stubs, pb.RESUME_POLICY_MUST, project=new_project(), run_id="r")
+    assert reason(failure) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+
+
+def test_a_run_ends_by_its_exit_code_or_as_told(stubs: Stubs) -> None:
+    project = new_project()
+    for exit_code, state, expected in (
+        (0, pb.RUN_STATE_UNSPECIFIED, pb.RUN_STATE_FINISHED),
+        (7, pb.RUN_STATE_UNSPECIFIED, pb.RUN_STATE_FAILED),
+        (7, pb.RUN_STATE_KILLED, pb.RUN_STATE_KILLED),
+        (0, pb.RUN_STATE_CRASHED, pb.RUN_STATE_CRASHED),
+    ):
+        run = make(stubs, project=project)
+        request = pb.FinishRunRequest(
+            id=run.id, exit_code=exit_code, state=state, summary={"best": python_to_value(1.5)}
+        )
+        ended = stubs.runs.FinishRun(request).run
+        assert (ended.state, ended.exit_code) == (expected, exit_code)
+        assert ended.HasField("finish_time")
+        assert summary(stubs, run) == {"best": 1.5}
+        assert stubs.runs.FinishRun(request).run == ended
+
+
+def test_a_running_state_is_no_way_to_end(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    with pytest.raises(grpc.RpcError) as failure:
+        stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id, state=pb.RUN_STATE_RUNNING))
+    assert fields(failure) == ["state"]
+
+
+def test_updates_change_what_the_mask_names_and_nothing_else(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project(), notes="old", group="g", config={"a": python_to_value(1)})
+    stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id))
+    changed = pb.Run(
+        id=run.id, notes="new", group="ignored", tags=["t"],
+        config={"b.c": python_to_value(2)}, summary={"s": python_to_value("x")},
+    )  # fmt: skip
+    mask = FieldMask(paths=["notes", "tags", "config.b.c", "config.a", "summary"])
+    stubs.runs.UpdateRun(pb.UpdateRunRequest(run=changed, update_mask=mask))
+    found = get(stubs, run)
+    assert (found.notes, found.group, list(found.tags)) == ("new", "g", ["t"])
+    assert values_to_python(found.config, "config") == {"b.c": 2}
+    assert summary(stubs, run) == {"s": "x"}
+
+
+@pytest.mark.parametrize("paths", [[], ["state"], ["config."], ["metadata.x"], ["nope"], ["notes.x"]])
+def test_a_mask_outside_the_list_is_refused(stubs: Stubs, paths: list[str]) -> None:
+    run = make(stubs, project=new_project())
+    with pytest.raises(grpc.RpcError) as failure:
+        stubs.runs.UpdateRun(pb.UpdateRunRequest(run=run, update_mask=FieldMask(paths=paths)))
+    assert reason(failure) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_MASK")
+
+
+def test_a_deleted_run_is_gone_and_its_id_stays_taken(stubs: Stubs) -> None:
+    project = new_project()
+    run = make(stubs, project=project, run_id="r")
+    rows = pb.MetricBatch(steps=[0], timestamps=[0.0], columns=[pb.MetricColumn(key="a", ints=[1])])
+    logging = pb.LogMetricsRequest(run_id=run.id, writer="w", batch=rows)
+    stubs.runs.LogMetrics(logging)
+    stubs.runs.DeleteRun(pb.DeleteRunRequest(id=run.id))
+    calls: list[Callable[[], object]] = [
+        lambda: get(stubs, run),
+        lambda: stubs.runs.DeleteRun(pb.DeleteRunRequest(id=run.id)),
+        lambda: list(stubs.runs.ScanMetricHistory(pb.ScanMetricHistoryRequest(run_id=run.id))),
+        lambda: stubs.runs.LogMetrics(logging),
+    ]
+    for call in calls:
+        with pytest.raises(grpc.RpcError) as failure:
+            call()
+        assert reason(failure) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+    assert list(stubs.runs.ListRuns(pb.ListRunsRequest(project=project)).runs) == []
+    with pytest.raises(grpc.RpcError) as failure:
+        make(stubs, pb.RESUME_POLICY_ALLOW, project=project, run_id="r")
+    assert reason(failure) == (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS")
+
+
+def nested(levels: int) -> value_pb2.Value:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return python_to_value(value)
+
+
+BAD_RUNS: dict[str, tuple[dict[str, Any], str]] = {
+    "a run id with a slash": ({"run_id": "a/b"}, "run.run_id"),
+    "a long run id": ({"run_id": "a" * 129}, "run.run_id"),
+    "a run id in other letters": ({"run_id": "ä"}, "run.run_id"),
+    "a project that climbs": ({"project": ".."}, "project"),
+    "an entity with a slash": ({"entity": "a/b"}, "entity"),
+    "a long display name": ({"display_name": "x" * 129}, "run.display_name"),
+    "a display name that turns around": ({"display_name": "a\u202eb"}, "run.display_name"),
+    "notes with NUL": ({"notes": "a\x00"}, "run.notes"),
+    "long notes": ({"notes": "x" * (64 * 1024 + 1)}, "run.notes"),
+    "too many tags": ({"tags": [str(n) for n in range(101)]}, "run.tags"),
+    "an empty tag": ({"tags": ["a", ""]}, "run.tags[1]"),
+    "a long group": ({"group": "x" * 129}, "run.group"),
+    "a job type with a line break": ({"job_type": "a\nb"}, "run.job_type"),
+    "a config too deep": ({"config": {"a": nested(21)}}, "run.config.a" + "[0]" * 20),
+    "a config with NUL": ({"config": {"a": python_to_value({"b": "\x00"})}}, "run.config.a.b"),
+    "a text too large": ({"config": {"a": python_to_value("x" * (1 << 20))}}, "run.config.a"),
+    "a list too long": ({"config": {"a": python_to_value([1] * 50_001)}}, "run.config.a"),
+    "a config too large": (
+        {"config": {key: python_to_value("x" * 250_000) for key in "abcde"}},
+        "run.config",
+    ),
+    "a summary key too long": ({"summary": {"k" * 1025: python_to_value(1)}}, "run.summary"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_RUNS)
+def test_a_bad_run_is_refused_and_the_field_named(stubs: Stubs, name: str) -> None:
+    run, field = BAD_RUNS[name]
+    project = new_project()
+    with pytest.raises(grpc.RpcError) as failure:
+        make(stubs, **({"project": project} | run))
+    assert reason(failure) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert fields(failure) == [field]
+    with pytest.raises(grpc.RpcError) as absent:
+        stubs.runs.ListRuns(pb.ListRunsRequest(project=project))
+    assert reason(absent) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+
+
+@pytest.mark.parametrize("run_id", ["", "x", "0" * 33])
+def test_an_id_that_is_none_is_refused(stubs: Stubs, run_id: str) -> None:
+    with pytest.raises(grpc.RpcError) as failure:
+        stubs.runs.DeleteRun(pb.DeleteRunRequest(id=run_id))
+    assert fields(failure) == ["id"]

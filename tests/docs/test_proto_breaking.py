@@ -14,14 +14,16 @@ from tests.parts.processes import missing
 ROOT = Path(__file__).parents[2]
 BUF = ROOT / ".venv-proto" / "bin" / "buf"
 FIELD = "  int64 after_sequence = 3;"
+AUTHOR = ("-c", "user.name=a", "-c", "user.email=a@b.c")
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A repository that holds the protos alone."""
+    """A repository that holds the protos alone, promised."""
     if not BUF.exists():
         missing("buf is not there; `make proto-check` installs it")
     shutil.copytree(ROOT / "proto", tmp_path / "proto")
+    (tmp_path / "proto" / "PROMISED").write_text("")
     _git(tmp_path, "init", "--quiet")
     _commit(tmp_path, "published")
     return tmp_path
@@ -62,6 +64,28 @@ def test_what_is_not_on_main_yet_may_change_again(checkout: Path) -> None:
     assert _check(checkout, AGAINST="HEAD").returncode == 1
 
 
+def test_nothing_is_promised_before_the_file_that_says_so(checkout: Path) -> None:
+    (checkout / "proto" / "PROMISED").unlink()
+    _git(checkout, "add", "--all")
+    _git(checkout, *AUTHOR, "commit", "--quiet", "--amend", "-m", "first thought")
+    _change(checkout, FIELD, "  int64 after = 3;")
+    done = _check(checkout)
+    assert (done.returncode, done.stdout.partition(":")[0]) == (0, "Nothing is promised yet")
+    assert _check(checkout, AGAINST="HEAD").returncode == 1
+    (checkout / "proto" / "PROMISED").write_text("")
+    _commit(checkout, "final")
+    assert _check(checkout).stdout == "The protos break nothing of 1 published states.\n"
+    _change(checkout, "  int64 after = 3;", FIELD)
+    assert _check(checkout).returncode == 1
+
+
+def test_the_promise_outlives_the_file(checkout: Path) -> None:
+    (checkout / "proto" / "PROMISED").unlink()
+    _change(checkout, FIELD, "  int64 after = 3;")
+    _commit(checkout, "broken")
+    assert _check(checkout).returncode == 1
+
+
 def test_a_release_stays_published(checkout: Path) -> None:
     _git(checkout, "tag", "v0.1.0")
     _change(checkout, FIELD, "  int64 after = 3;")
@@ -92,7 +116,7 @@ def _change(checkout: Path, before: str, after: str) -> None:
 
 def _commit(checkout: Path, message: str) -> None:
     _git(checkout, "add", "--all")
-    _git(checkout, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "--quiet", "-m", message)
+    _git(checkout, *AUTHOR, "commit", "--quiet", "-m", message)
 
 
 def _git(checkout: Path, *arguments: str) -> None:

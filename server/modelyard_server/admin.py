@@ -19,7 +19,6 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
-from modelyard_server import app
 from modelyard_server.db import migrations
 from modelyard_server.db.caller_tables import ApiKey
 from modelyard_server.db.engine import Database, now
@@ -28,7 +27,7 @@ from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import damage
 from modelyard_server.packs import PackStore, pack_key
 from modelyard_server.packs.seen import SeenPacks
-from modelyard_server.process import data_folder, start_waits, tls
+from modelyard_server.process import data_folder, start_waits, storage, tls
 from modelyard_server.release import VERSION
 from modelyard_server.settings import Place, StartError
 
@@ -70,7 +69,7 @@ def _upgrade(place: Place) -> bool:
     try:
         return migrations.upgrade(database)
     except (errors.CommError, migrations.SchemaTooNew) as error:
-        raise app.start_error("database", error, f"{error} ({place.description})") from error
+        raise storage.start_error("database", error, f"{error} ({place.description})") from error
     finally:
         database.close()
 
@@ -89,7 +88,7 @@ def make_bucket(place: Place, wait_seconds: float) -> str:
 
     Raises StartError.
     """
-    store = app.open_store(place)
+    store = storage.open_store(place)
     if not place.store.startswith("s3://"):
         raise StartError("--make-bucket is for a --store of the form s3://bucket?endpoint=…")
     from modelyard_server.packs.s3 import S3Store  # minio: only where the store is one
@@ -103,7 +102,7 @@ def _make_bucket(store: S3Store) -> bool:
     try:
         return store.make_bucket()
     except errors.CommError as error:
-        raise app.start_error("store", error, f"the store cannot be used: {error}") from error
+        raise storage.start_error("store", error, f"the store cannot be used: {error}") from error
 
 
 def adopt_key(place: Place, text: str, name: str, entity: str, *, all_entities: bool, if_absent: bool) -> str:
@@ -147,8 +146,8 @@ def examine(place: Place) -> list[Finding]:
     if place.folder.is_dir():
         findings.append(_try("database", _no_database))
     if _is_made(place.store):
-        findings.append(_try("store", lambda: _store(app.open_store(place))))
-        findings.append(_try("store's id", lambda: _unclaimed(app.open_store(place))))
+        findings.append(_try("store", lambda: _store(storage.open_store(place))))
+        findings.append(_try("store's id", lambda: _unclaimed(storage.open_store(place))))
     return findings
 
 
@@ -177,13 +176,13 @@ def _examine_database(place: Place) -> list[Finding]:
             )
         if has_schema and not database.is_sqlite:
             findings.append(_try("durability", lambda: database.read(_durability)))
-        findings.append(_try("store", lambda: _store(app.open_store(place))))
+        findings.append(_try("store", lambda: _store(storage.open_store(place))))
         if has_schema and all(finding.ok for finding in findings if finding.what != "durability"):
-            findings.append(_try("store's id", lambda: _store_id(database, app.open_store(place))))
+            findings.append(_try("store's id", lambda: _store_id(database, storage.open_store(place))))
             if findings[-1].ok:
-                findings.append(_try("packs", lambda: _packs(database, app.open_store(place))))
+                findings.append(_try("packs", lambda: _packs(database, storage.open_store(place))))
         elif findings[-1].ok and findings[0].ok:
-            findings.append(_try("store's id", lambda: _unclaimed(app.open_store(place))))
+            findings.append(_try("store's id", lambda: _unclaimed(storage.open_store(place))))
     finally:
         database.close()
     return findings
@@ -273,14 +272,14 @@ def _durability(session: Session) -> str:
 
 
 def _store_id(database: Database, store: PackStore) -> str:
-    app.require_same_store(database, store)
+    storage.require_same_store(database, store)
     return "the database and the store belong together"
 
 
 def _packs(database: Database, store: PackStore) -> str:
     """Whether the newest packs lie in the store: those that a crash or a restore is likely to have lost."""
     packs = database.read(lambda session: damage.newest(session, NEWEST_PACKS))
-    losses = SeenPacks(store, app.require_same_store(database, store)).losses(packs)
+    losses = SeenPacks(store, storage.require_same_store(database, store)).losses(packs)
     if losses:
         first, left = losses[0]
         raise StartError(

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from sqlalchemy.orm import Session
 
 from modelyard.contract.chunking import Chunk
+from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import uploads
+from modelyard_server.observability import telemetry
 from modelyard_server.packs.writer import PackWriter
-from modelyard_server.rpc.dispatch.call import StreamCall
-from modelyard_server.rpc.services.uploads import count_asked
+
+T = TypeVar("T")
 
 MESSAGE_BYTES = 8 << 20
+
+
+class Caller(Protocol):
+    """Who stores, and how a rule runs in a writing transaction."""
+
+    @property
+    def principal(self) -> Principal:
+        """The caller."""
+
+    def write(self, rule: Callable[[Session], T]) -> Awaitable[T]:
+        """The rule's result once it is committed."""
 
 
 class Storing:
@@ -19,8 +35,8 @@ class Storing:
     Nothing is durable for sure before `close` returns.
     """
 
-    def __init__(self, call: StreamCall, writer: PackWriter, upload_id: str, entity_id: int) -> None:
-        self._call = call
+    def __init__(self, caller: Caller, writer: PackWriter, upload_id: str, entity_id: int) -> None:
+        self._caller = caller
         self._upload_id = upload_id
         self._sink = writer.stream(upload_id, entity_id)
         self._must_copy = writer.store.holds_bytes
@@ -75,8 +91,8 @@ class Storing:
         return found
 
     async def _ask(self, chunks: list[Chunk]) -> list[int]:
-        missing = await self._call.write(
-            lambda session: uploads.missing(session, self._call.principal, self._upload_id, chunks)
+        missing = await self._caller.write(
+            lambda session: uploads.missing(session, self._caller.principal, self._upload_id, chunks)
         )
         count_asked(chunks, missing)
         return missing
@@ -87,6 +103,16 @@ class Storing:
             return False
         self._seen.add(chunk.digest)
         return True
+
+
+def count_asked(chunks: Sequence[Chunk], missing: Sequence[int]) -> None:
+    """Counts chunks that an upload asked about, once the answer is committed."""
+    size = sum(chunk.size for chunk in chunks)
+    missing_size = sum(chunks[index].size for index in missing)
+    telemetry.ASKED_CHUNKS.add(len(missing), "missing")
+    telemetry.ASKED_CHUNKS.add(len(chunks) - len(missing), "present")
+    telemetry.ASKED_BYTES.add(missing_size, "missing")
+    telemetry.ASKED_BYTES.add(size - missing_size, "present")
 
 
 def _messages(chunks: Sequence[Chunk], missing: set[int]) -> Iterator[tuple[list[Chunk], int, int]]:

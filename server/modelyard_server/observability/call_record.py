@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import Any
 
 from modelyard.contract import errors
-from modelyard_server.domain.access.principals import Principal
 from modelyard_server.observability import telemetry
 
 log = logging.getLogger(__name__)
@@ -25,8 +24,9 @@ class CallRecord:
     """One call, from its first byte to its status."""
 
     def __init__(self, method: str, metadata: Any, *, unary: bool) -> None:
-        self.principal: Principal | None = None
-        """Who calls, once that is known."""
+        self.principal_id = ""
+        """Who calls, once that is known; empty until then."""
+        self.principal_name = ""
         self._method = method
         self._metadata = metadata
         self._unary = unary
@@ -75,8 +75,8 @@ class CallRecord:
 
     def _fields(self) -> dict[str, object]:
         fields: dict[str, object] = {"method": self._method, "request_id": self._request_id}
-        if self.principal is not None:
-            fields |= {"principal": self.principal.name, "principal_id": self.principal.id}
+        if self.principal_id:
+            fields |= {"principal": self.principal_name, "principal_id": self.principal_id}
         if self._span is not None and self._span.trace_id:
             fields["trace_id"] = self._span.trace_id
         return fields

@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from modelyard import errors
 from modelyard.v1 import run_pb2
 from modelyard.v1.model_artifact_pb2 import GetModelArtifactVersionRequest
-from modelyard_server.app import open_database
 from modelyard_server.domain.access import keys
+from modelyard_server.process.storage import open_database
 from modelyard_server.rpc.dispatch.auth import CACHE_SECONDS, MOST_LOOKUPS, Authenticator
 from modelyard_server.rpc.dispatch.executors import Pools, Transactions
 from modelyard_server.settings import place_of

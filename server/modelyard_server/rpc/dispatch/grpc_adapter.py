@@ -188,7 +188,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
         try:
             with self._activity.call():
                 principal = _caller.get()
-                record.principal = principal
+                record.principal_id, record.principal_name = principal.id, principal.name
                 yield principal
         except Exception as error:
             await _refuse(record, context, error)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -12,6 +12,7 @@ from modelyard.contract import errors
 from modelyard.contract.chunking import Chunk
 from modelyard.v1 import upload_pb2 as pb
 from modelyard.v1 import upload_pb2_grpc
+from modelyard_server.content.ingest import count_asked
 from modelyard_server.domain.content import uploads
 from modelyard_server.observability import telemetry
 from modelyard_server.packs.writer import PackWriter
@@ -62,16 +63,6 @@ class UploadServicer(upload_pb2_grpc.UploadServiceServicer):
         async with self._writer.stream(upload.id, upload.entity_id) as sink:
             async for durable in sink.exchange(_messages(first, stream)):
                 yield pb.UploadChunksResponse(durable_chunks=durable)
-
-
-def count_asked(chunks: Sequence[Chunk], missing: Sequence[int]) -> None:
-    """Counts chunks that an upload asked about, once the answer is committed."""
-    size = sum(chunk.size for chunk in chunks)
-    missing_size = sum(chunks[index].size for index in missing)
-    telemetry.ASKED_CHUNKS.add(len(missing), "missing")
-    telemetry.ASKED_CHUNKS.add(len(chunks) - len(missing), "present")
-    telemetry.ASKED_BYTES.add(missing_size, "missing")
-    telemetry.ASKED_BYTES.add(size - missing_size, "present")
 
 
 async def _messages(

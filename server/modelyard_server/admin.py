@@ -26,7 +26,7 @@ from modelyard_server.domain.access import keys
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import damage
 from modelyard_server.packs import PackStore, pack_key
-from modelyard_server.packs.seen import SeenPacks
+from modelyard_server.packs.confirmed import ConfirmedPacks
 from modelyard_server.process import data_folder, start_waits, storage, tls
 from modelyard_server.release import VERSION
 from modelyard_server.settings import Place, StartError
@@ -279,7 +279,7 @@ def _store_id(database: Database, store: PackStore) -> str:
 def _packs(database: Database, store: PackStore) -> str:
     """Whether the newest packs lie in the store: those that a crash or a restore is likely to have lost."""
     packs = database.read(lambda session: damage.newest(session, NEWEST_PACKS))
-    losses = SeenPacks(store, storage.require_same_store(database, store)).losses(packs)
+    losses = ConfirmedPacks(store, storage.require_same_store(database, store)).losses(packs)
     if losses:
         first, left = losses[0]
         raise StartError(

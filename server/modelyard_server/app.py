@@ -16,8 +16,8 @@ from modelyard_server.domain.content import uploads
 from modelyard_server.domain.content.manifests import Limits
 from modelyard_server.observability import exporters, telemetry
 from modelyard_server.packs import PackStore
+from modelyard_server.packs.confirmed import ConfirmedPacks
 from modelyard_server.packs.disk import DiskStore
-from modelyard_server.packs.seen import SeenPacks
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.process import (
     background,
@@ -80,7 +80,7 @@ def run(settings: Settings) -> None:
 async def _serve(
     settings: Settings,
     database: Database,
-    packs: SeenPacks,
+    packs: ConfirmedPacks,
     pools: Pools,
     advertisement: data_folder.Advertisement | None,
 ) -> None:

@@ -13,7 +13,7 @@ from modelyard import errors
 from modelyard.cache.content import Cache
 from modelyard.transfer import transfer
 from modelyard.v1 import model_artifact_pb2 as pb
-from modelyard_server.packs.seen import PackSize, SeenPacks
+from modelyard_server.packs.confirmed import ConfirmedPacks, PackSize
 from modelyard_server.packs.store import pack_key
 from tests.callers import fast_upload
 from tests.callers.refusals import refused
@@ -269,7 +269,7 @@ def test_a_pack_is_looked_at_once(pack_store: FaultyStore) -> None:
     packs = [PackSize(str(uuid.uuid4()), 7, 4) for _ in range(3)]
     for pack in packs:
         put(pack_store, pack_key(7, pack.pack_id), b"1234")
-    seen = SeenPacks(pack_store, store_id, limit=3)
+    seen = ConfirmedPacks(pack_store, store_id, limit=3)
     assert seen.losses(packs) == []
     seen.add([pack.pack_id for pack in packs])
     seen.require([pack.pack_id for pack in packs])
@@ -279,7 +279,7 @@ def test_a_pack_is_looked_at_once(pack_store: FaultyStore) -> None:
 def test_packs_of_another_store_are_not_lost(pack_store: FaultyStore) -> None:
     pack_store.claim("another")
     with pytest.raises(errors.StoreUnavailable, match="another volume or bucket"):
-        SeenPacks(pack_store, "ours").losses([PackSize(str(uuid.uuid4()), 7, 4)])
+        ConfirmedPacks(pack_store, "ours").losses([PackSize(str(uuid.uuid4()), 7, 4)])
 
 
 def test_doctor_names_lost_packs(any_live_server: LiveServer, shelf: Shelf) -> None:

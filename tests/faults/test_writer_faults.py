@@ -10,7 +10,7 @@ import pytest
 from modelyard import errors
 from modelyard.contract.chunking import MAXIMUM_BYTES, Chunk
 from modelyard_server import failpoints
-from modelyard_server.packs.pack import MESSAGE_BYTES
+from modelyard_server.packs.builder import MESSAGE_BYTES
 from modelyard_server.packs.writer import PackWriter
 from tests.rules.faulty_store import FaultyStore
 from tests.rules.pack_writer import (

@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 from modelyard import errors
 from modelyard_server.packs import OpenPack, PackInfo, PackStore
-from modelyard_server.packs.store import Bytes, RangeReader
+from modelyard_server.packs.store import RangeReader, RangeSource
 
 HOLD_SECONDS = 30.0
 
@@ -119,7 +119,7 @@ class FaultyStore(PackStore):
     def store_id(self) -> str | None:
         return self._inner.store_id()
 
-    def _open_range(self, key: str, offset: int, length: int) -> Bytes:
+    def _open_range(self, key: str, offset: int, length: int) -> RangeSource:
         return _FaultyRange(self, self._inner.open_range(key, offset, length))
 
     def _stat(self, key: str) -> PackInfo:

@@ -18,7 +18,7 @@ import pytest
 from modelyard.contract.chunking import Chunk
 from modelyard_server import failpoints
 from modelyard_server.packs import PackStore, pack_key, store_from_url
-from modelyard_server.packs.pack import PackedChunk
+from modelyard_server.packs.builder import PackedChunk
 from modelyard_server.packs.writer import PackWriter
 from tests.parts.s3 import S3Server
 from tests.rules.faulty_store import FaultyStore

@@ -79,13 +79,13 @@ class Cutter:
         """How many bytes to collect before they are cut and stored."""
         if len(self._buffer) >= SMALL_WINDOW_BYTES and not self._taken:
             more = WINDOW_BYTES - SMALL_WINDOW_BYTES
-            if self._windows.try_take(more):
+            if self._windows.try_acquire(more):
                 self._taken = more
         return SMALL_WINDOW_BYTES + self._taken
 
     def _give_back(self) -> None:
         taken, self._taken = self._taken, 0
-        self._windows.give(taken)
+        self._windows.release(taken)
 
     async def _end_file(self) -> None:
         if not self._path:

@@ -78,7 +78,7 @@ class Storing:
             part = data[start:end]
             await self._sink.append(batch, bytes(part) if self._must_copy else part, hashed_here=True)
             self._appended += len(batch)
-        await self._sink.arrived()
+        await self._sink.verified()
         return sum(chunk.size for index, chunk in enumerate(chunks) if index not in missing)
 
     async def _missing(self, chunks: Sequence[Chunk]) -> list[int]:

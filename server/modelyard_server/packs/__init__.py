@@ -1,4 +1,4 @@
-"""Packs: the immutable objects that hold the chunks' bytes, and the stores they lie in."""
+"""Packs, the immutable objects that hold the bytes of chunks, and the stores that keep them."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = [
 
 
 def store_from_url(url: str) -> PackStore:
-    """The store a setting names; ValueError for a URL that names none.
+    """Returns the store of a `--store` setting. Raises ValueError for any other URL.
 
-    `file:///folder` or a plain path: a folder, made if absent.
-    `s3://bucket[/prefix][?endpoint=http://host:port][&region=name]`: an S3 store;
-    without an endpoint, AWS. Nothing is asked of an S3 store before its first use.
+    `file:///folder` or a plain path: a folder, created if absent.
+    `s3://bucket[/prefix][?endpoint=http://host:port][&region=name]`: an S3 store,
+    AWS by default. An S3 store gets its first request when it is first used.
     """
-    # Each driver is imported when it is chosen: a server on a folder never loads minio.
+    # Drivers are imported when chosen: a server that stores in a folder does not load minio.
     if url.startswith("s3://"):
         from modelyard_server.packs.s3 import S3Store
 

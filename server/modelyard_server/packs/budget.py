@@ -1,4 +1,4 @@
-"""The bound on what uploads hold in memory."""
+"""The bound on the bytes of uploads that the process holds in memory."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from collections import deque
 
 
 class ByteBudget:
-    """How many bytes of uploads the process may hold; who asks for more waits, first come first served."""
+    """A counting semaphore over bytes; waiters are served in the order they came."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.free = total
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @property
     def waiting(self) -> int:
-        """How many wait for bytes."""
-        return len(self._waiting)
+        """The number of callers that wait in `acquire`."""
+        return len(self._waiters)
 
-    def try_take(self, size: int) -> bool:
-        """Takes `size` bytes if they are free and nobody waits."""
-        if self._waiting or self.free < size:
+    def try_acquire(self, size: int) -> bool:
+        """Takes `size` bytes if they are free and no other caller waits; reports whether it did."""
+        if self._waiters or self.free < size:
             return False
         self.free -= size
         return True
 
-    async def take(self, size: int) -> None:
-        """Takes `size` bytes, at most `total`, once they are free."""
-        if self.try_take(size):
+    async def acquire(self, size: int) -> None:
+        """Takes `size` bytes, at most `total`; waits until they are free."""
+        if self.try_acquire(size):
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, turn))
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((size, granted))
         try:
-            await turn
+            await granted
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.give(size)  # granted in the moment of the cancellation
+            if granted.done() and not granted.cancelled():
+                self.release(size)  # granted and cancelled at the same moment
             else:
-                self.give(0)  # those behind may fit now
+                self.release(0)  # smaller requests behind this one may fit now
             raise
 
-    def give(self, size: int) -> None:
-        """Gives `size` bytes back."""
+    def release(self, size: int) -> None:
+        """Returns `size` bytes and grants waiting requests that fit."""
         self.free += size
-        while self._waiting:
-            wanted, turn = self._waiting[0]
-            if not turn.cancelled():
+        while self._waiters:
+            wanted, granted = self._waiters[0]
+            if not granted.cancelled():
                 if wanted > self.free:
                     return
                 self.free -= wanted
-                turn.set_result(None)
-            self._waiting.popleft()
+                granted.set_result(None)
+            self._waiters.popleft()

@@ -18,23 +18,23 @@ from typing import Any
 from modelyard.contract import errors
 from modelyard_server import failpoints
 from modelyard_server.packs.store import (
-    Bytes,
     OpenPack,
     PackExists,
     PackInfo,
     PackMissing,
     PackStore,
+    RangeSource,
     StoreRefused,
 )
 
 _SYNC_FILE_RANGE_WRITE = 2
-_START_BYTES = 4 << 20
+_WRITEBACK_BYTES = 4 << 20
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EROFS, errno.ELOOP, errno.ENAMETOOLONG}
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
-    """Turns the operating system's errors into the store's."""
+def _translate_errors() -> Iterator[None]:
+    """Turns errors of the operating system into errors of the store."""
     try:
         yield
     except OSError as error:
@@ -46,7 +46,7 @@ def _translated() -> Iterator[None]:
 
 
 class DiskStore(PackStore):
-    """A store in a folder, which is made if absent."""
+    """A store in a folder, which is created if absent."""
 
     holds_bytes = False
 
@@ -55,7 +55,7 @@ class DiskStore(PackStore):
         self._packs = root / "packs"
         self._tmp = root / "tmp"
         self._durable_folders: set[Path] = set()
-        with _translated():
+        with _translate_errors():
             is_new = not root.exists()
             for folder in (self._packs, self._tmp):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -64,21 +64,21 @@ class DiskStore(PackStore):
                 _fsync_folder(root.absolute().parent)
 
     def open(self) -> OpenPack:
-        with _translated():
+        with _translate_errors():
             return _DiskPack(self, self._tmp / str(uuid.uuid4()))
 
     def free_bytes(self) -> int | None:
-        with _translated():
+        with _translate_errors():
             found = os.statvfs(self._root)
         return found.f_bavail * found.f_frsize
 
     def clean(self) -> int:
-        """Temporary files that no living process holds locked are removed."""
-        with _translated():
+        """Removes temporary files that no process holds locked."""
+        with _translate_errors():
             return sum(_remove_if_unlocked(path) for path in self._tmp.iterdir())
 
     def store_id(self) -> str | None:
-        with _translated():
+        with _translate_errors():
             try:
                 return (self._root / "store-id").read_text().strip()
             except FileNotFoundError:
@@ -86,23 +86,25 @@ class DiskStore(PackStore):
                 return None
 
     def path(self, key: str) -> Path:
-        """Where the pack of this key lies."""
+        """Returns the path of a pack."""
         return self._root / key
 
     def make_folder(self, folder: Path) -> None:
-        """Makes an entity's folder and its entry in `packs` durable, once."""
-        if folder in self._durable_folders and folder.is_dir():  # else somebody removed it
+        """Creates an entity's folder and makes its entry in `packs` durable, once."""
+        if folder in self._durable_folders and folder.is_dir():  # it may have been removed since
             return
-        folder.mkdir(exist_ok=True)  # no parents: a volume that was unmounted must not come back empty
+        folder.mkdir(
+            exist_ok=True
+        )  # without parents: an unmounted volume must not be recreated as an empty folder
         _fsync_folder(folder.parent)
         self._durable_folders.add(folder)
 
-    def _open_range(self, key: str, offset: int, length: int) -> Bytes:
+    def _open_range(self, key: str, offset: int, length: int) -> RangeSource:
         return _DiskRange(self, key, offset)
 
     def pread(self, key: str, length: int, offset: int) -> bytes:
-        """Bytes of a pack, fewer where it ends. Errors: PackMissing, StoreUnavailable."""
-        with _translated():
+        """Returns bytes of a pack, fewer at its end. Errors: PackMissing, StoreUnavailable."""
+        with _translate_errors():
             try:
                 descriptor = os.open(self.path(key), os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
@@ -113,7 +115,7 @@ class DiskStore(PackStore):
                 os.close(descriptor)
 
     def _stat(self, key: str) -> PackInfo:
-        with _translated():
+        with _translate_errors():
             try:
                 found = self.path(key).stat()
             except FileNotFoundError:
@@ -122,7 +124,7 @@ class DiskStore(PackStore):
 
     def _delete(self, key: str) -> None:
         path = self.path(key)
-        with _translated():
+        with _translate_errors():
             try:
                 path.unlink()
             except FileNotFoundError:
@@ -135,7 +137,7 @@ class DiskStore(PackStore):
         for folder in [entity] if entity else self._names("packs"):
             for name in self._names(f"packs/{folder}"):
                 key = f"packs/{folder}/{name}"
-                with _translated():
+                with _translate_errors():
                     try:
                         found = self.path(key).stat()
                     except FileNotFoundError:  # deleted since the folder was read
@@ -143,7 +145,7 @@ class DiskStore(PackStore):
                 yield _info(key, found)
 
     def _names(self, folder: str) -> list[str]:
-        with _translated():
+        with _translate_errors():
             try:
                 names = os.listdir(self._root / folder)
             except FileNotFoundError:
@@ -153,7 +155,7 @@ class DiskStore(PackStore):
 
     def _write_store_id(self, store_id: str) -> None:
         temporary = self._tmp / str(uuid.uuid4())
-        with _translated():
+        with _translate_errors():
             try:
                 with open(temporary, "x") as file:
                     fcntl.flock(file, fcntl.LOCK_EX)
@@ -170,26 +172,26 @@ class DiskStore(PackStore):
         return PackMissing(key)
 
     def _require_folder(self) -> None:
-        """A volume that is not mounted leaves an empty folder: that is no answer."""
+        """Raises StoreUnavailable if `packs` is missing: the mount point of an unmounted volume is empty."""
         if not self._packs.is_dir():
-            raise errors.StoreUnavailable("the store's folder is not there")
+            raise errors.StoreUnavailable("the store's folder does not exist")
 
 
 class _DiskRange:
-    """Opens the file anew for each read.
+    """A range of a file, which is opened for each read.
 
-    That costs some microseconds beside the hundreds that a read of 1 MiB takes;
-    kept descriptors would hold deleted packs' space.
+    Opening costs a few microseconds, a read of 1 MiB hundreds. Descriptors kept
+    open would keep the space of deleted packs in use.
     """
 
     def __init__(self, store: DiskStore, key: str, offset: int) -> None:
         self._store = store
         self._key = key
-        self._at = offset
+        self._offset = offset
 
     def read(self, size: int) -> bytes:
-        data = self._store.pread(self._key, size, self._at)
-        self._at += len(data)
+        data = self._store.pread(self._key, size, self._offset)
+        self._offset += len(data)
         return data
 
     def close(self) -> None:
@@ -197,13 +199,13 @@ class _DiskRange:
 
 
 class _DiskPack(OpenPack):
-    """A temporary file, locked for as long as its process lives."""
+    """A temporary file, locked while its process runs."""
 
     def __init__(self, store: DiskStore, temporary: Path) -> None:
         self._store = store
         self._temporary = temporary
         self._closing = threading.Lock()
-        self._started = 0
+        self._writeback_end = 0
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
         self._descriptor: int | None = os.open(temporary, flags, 0o640)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
@@ -213,7 +215,7 @@ class _DiskPack(OpenPack):
             descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return
-        with _translated():
+        with _translate_errors():
             try:
                 self._temporary.unlink(missing_ok=True)
             finally:
@@ -222,18 +224,18 @@ class _DiskPack(OpenPack):
     def _append(self, data: bytes | memoryview) -> None:
         descriptor = self._require_open()
         rest = memoryview(data)
-        with _translated():
+        with _translate_errors():
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
         end = self.size + len(data)
-        if end - self._started >= _START_BYTES:
-            _start_writing(descriptor, self._started, end - self._started)
-            self._started = end
+        if end - self._writeback_end >= _WRITEBACK_BYTES:
+            _start_writeback(descriptor, self._writeback_end, end - self._writeback_end)
+            self._writeback_end = end
 
     def _put(self, key: str) -> None:
         descriptor = self._require_open()
         path = self._store.path(key)
-        with _translated():
+        with _translate_errors():
             self._store.make_folder(path.parent)
             failpoints.hit("disk.before_fsync")
             os.fsync(descriptor)
@@ -253,15 +255,15 @@ class _DiskPack(OpenPack):
 
 @functools.cache
 def _sync_file_range() -> Any:
-    """Linux's call; None elsewhere."""
+    """Returns `sync_file_range` of Linux; None on other systems."""
     function = getattr(ctypes.CDLL(None), "sync_file_range", None)
     if function is not None:
         function.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
     return function
 
 
-def _start_writing(descriptor: int, offset: int, length: int) -> None:
-    """Has the disk begin with these bytes, so that fsync waits for less; else it waits for all."""
+def _start_writeback(descriptor: int, offset: int, length: int) -> None:
+    """Starts writing these bytes to the disk, so that the later fsync waits for less."""
     function = _sync_file_range()
     if function is not None:
         function(descriptor, offset, length, _SYNC_FILE_RANGE_WRITE)
@@ -282,7 +284,7 @@ def _fsync_folder(folder: Path) -> None:
 def _remove_if_unlocked(path: Path) -> bool:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:  # its owner finished meanwhile
+    except FileNotFoundError:  # its process finished in the meantime
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,13 +22,13 @@ from minio.error import InvalidResponseError, MinioException, S3Error, ServerErr
 from minio.helpers import check_bucket_name
 
 from modelyard.contract import errors
-from modelyard_server.packs.store import Bytes, OpenPack, PackInfo, PackMissing, PackStore, StoreRefused
+from modelyard_server.packs.store import OpenPack, PackInfo, PackMissing, PackStore, RangeSource, StoreRefused
 
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 60.0
-_CONNECTIONS = 128  # kept open; a download holds one or two while it runs
+_CONNECTIONS = 128  # a running download uses one or two
 _PART_MINIMUM = 5 << 20
-_STORE_ID_BYTES = 100  # more than any has
+_STORE_ID_BYTES = 100  # more than the longest id
 _DEFAULT_REGION = "us-east-1"
 _AWS = "https://s3.amazonaws.com"
 _TEMPORARY = {408, 429}
@@ -36,7 +36,7 @@ _FULL = {"XMinioStorageFull", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded"}
 
 
 class S3Store(PackStore):
-    """A store in a bucket, below a prefix; the bucket must exist."""
+    """A store in an existing bucket, under a prefix."""
 
     holds_bytes = True
 
@@ -47,7 +47,10 @@ class S3Store(PackStore):
 
     @classmethod
     def from_url(cls, url: str) -> S3Store:
-        """`s3://bucket[/prefix][?endpoint=http://host:port][&region=name]`; ValueError for anything else."""
+        """Returns the store of `s3://bucket[/prefix][?endpoint=http://host:port][&region=name]`.
+
+        Raises ValueError for anything else.
+        """
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
         if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.fragment:
@@ -60,14 +63,14 @@ class S3Store(PackStore):
         return cls(_client(endpoint, region), parts.netloc, parts.path.strip("/"))
 
     def make_bucket(self) -> bool:
-        """Makes the bucket where it is missing; False when it was there. Errors: StoreUnavailable."""
-        with self.translated("bucket"):
+        """Creates the bucket if it is missing; returns whether it did. Errors: StoreUnavailable."""
+        with self.translate_errors("bucket"):
             if self._client.bucket_exists(bucket_name=self._bucket):
                 return False
             try:
                 self._client.make_bucket(bucket_name=self._bucket)
             except S3Error as error:
-                if error.code == "BucketAlreadyOwnedByYou":  # another process was quicker
+                if error.code == "BucketAlreadyOwnedByYou":  # another process created it first
                     return False
                 raise
         return True
@@ -82,9 +85,9 @@ class S3Store(PackStore):
             return None
 
     def put_object(self, key: str, parts: list[bytes | memoryview]) -> None:
-        """Stores the parts, end to end, by one request whose hash the server checks."""
+        """Stores the concatenated parts by one request, whose hash the server checks."""
         size = sum(len(part) for part in parts)
-        with self.translated(key):
+        with self.translate_errors(key):
             self._client.put_object(
                 bucket_name=self._bucket,
                 object_name=self._prefix + key,
@@ -93,13 +96,13 @@ class S3Store(PackStore):
                 part_size=max(size, _PART_MINIMUM),
             )
 
-    def _open_range(self, key: str, offset: int, length: int) -> Bytes:
+    def _open_range(self, key: str, offset: int, length: int) -> RangeSource:
         return _S3Range(self, key, offset, length)
 
     def get(self, key: str, offset: int, length: int) -> Any:
-        """The response to a request for a range, its body not read yet; None where the pack ends before it.
+        """Requests a range; returns the response with its body unread, or None if the pack ends before it.
 
-        Errors: those of the client, see `translated`.
+        Errors: those of minio, see `translate_errors`.
         """
         try:
             return self._client.get_object(
@@ -111,11 +114,11 @@ class S3Store(PackStore):
             raise
 
     def _stat(self, key: str) -> PackInfo:
-        with self.translated(key):
+        with self.translate_errors(key):
             try:
                 found = self._client.stat_object(bucket_name=self._bucket, object_name=self._prefix + key)
             except S3Error as error:
-                # A HEAD has no body: without asking, a missing bucket looks like a missing pack.
+                # The reply to HEAD has no body, so a missing bucket looks like a missing pack.
                 if error.code == "NoSuchKey" and not self._client.bucket_exists(bucket_name=self._bucket):
                     raise self._no_bucket() from error
                 raise
@@ -123,13 +126,13 @@ class S3Store(PackStore):
 
     def _delete(self, key: str) -> None:
         try:
-            with self.translated(key):
+            with self.translate_errors(key):
                 self._client.remove_object(bucket_name=self._bucket, object_name=self._prefix + key)
-        except PackMissing:  # some servers say so, others do not
+        except PackMissing:  # some stores report this, others do not
             return
 
     def _list(self, prefix: str) -> Iterator[PackInfo]:
-        with self.translated(prefix):
+        with self.translate_errors(prefix):
             for found in self._client.list_objects(
                 bucket_name=self._bucket, prefix=self._prefix + prefix, recursive=True
             ):
@@ -142,14 +145,14 @@ class S3Store(PackStore):
         return StoreRefused(f"the object store has no bucket {self._bucket!r}")
 
     @contextmanager
-    def translated(self, key: str) -> Iterator[None]:
-        """Turns the client's errors into the store's; only NoSuchKey means absent."""
+    def translate_errors(self, key: str) -> Iterator[None]:
+        """Turns errors of minio into errors of the store. Only NoSuchKey means that a pack is absent."""
         try:
             yield
         except S3Error as error:
             raise self._refused(error, key) from error
         except (ServerError, InvalidResponseError) as error:
-            raise errors.StoreUnavailable("the object store gave an answer that is none of S3's") from error
+            raise errors.StoreUnavailable("the object store's answer is not valid S3") from error
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
             raise errors.StoreUnavailable("the object store did not answer") from error
 
@@ -167,7 +170,7 @@ class S3Store(PackStore):
 
 
 class _S3Range:
-    """One response, read as its bytes are needed; asked for again from where it broke."""
+    """A range of an object, streamed from one response, which is requested again where it breaks."""
 
     def __init__(self, store: S3Store, key: str, offset: int, length: int) -> None:
         self._store = store
@@ -178,7 +181,7 @@ class _S3Range:
 
     def read(self, size: int) -> bytes:
         parts: list[bytes] = []
-        while size and (data := self._some(size)):
+        while size and (data := self._read_some(size)):
             parts.append(data)
             size -= len(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -189,36 +192,36 @@ class _S3Range:
             response.close()
             response.release_conn()
 
-    def _some(self, size: int) -> bytes:
-        """Up to `size` bytes; none only where the pack ends."""
-        with self._store.translated(self._key):
+    def _read_some(self, size: int) -> bytes:
+        """Returns up to `size` bytes; none only at the end of the pack."""
+        with self._store.translate_errors(self._key):
             if self._response is not None:
                 try:
-                    return self._next(size)
+                    return self._read_response(size)
                 except (urllib3.exceptions.HTTPError, OSError):
-                    # A store may cut a connection whose reader was slow.
+                    # A store may close a connection that is read slowly: request the rest.
                     self.close()
             self._response = self._store.get(self._key, self._at, self._end - self._at)
             if self._response is None:
                 return b""
             if self._response.status != 206:
                 self.close()
-                raise errors.StoreUnavailable("the object store does not honour ranges")
+                raise errors.StoreUnavailable("the object store does not support range requests")
             try:
-                return self._next(size)
+                return self._read_response(size)
             except BaseException:
                 self.close()
                 raise
 
-    def _next(self, size: int) -> bytes:
-        # Where the connection ends too early, this gives what came before; only the next read says so.
+    def _read_response(self, size: int) -> bytes:
+        # If the connection breaks, this read returns what was received; the next one raises.
         data: bytes = self._response.read(size, decode_content=False)
         self._at += len(data)
         return data
 
 
 class _S3Pack(OpenPack):
-    """Keeps what is appended as it came, until one request takes it."""
+    """Keeps the appended parts in memory until `put` sends them in one request."""
 
     def __init__(self, store: S3Store) -> None:
         self._store = store
@@ -242,27 +245,27 @@ class _S3Pack(OpenPack):
 
 
 class _Body:
-    """A stream over parts that is read at one go, since the client sends a body of one `bytes` only."""
+    """The body of a PUT, over parts. minio reads it in one call, since it needs one `bytes` object."""
 
     def __init__(self, parts: list[bytes | memoryview]) -> None:
         self._parts = parts
 
     def read(self, size: int) -> bytes:
-        """All bytes; `size` is never less than that. The parts are let go."""
+        """Returns all bytes and releases the parts; `size` is never less than their total."""
         body = b"".join(self._parts)
         self._parts.clear()
         return body
 
 
 class _Credentials:
-    """minio's own providers in their usual order, with an error that says what to do."""
+    """The credential providers of minio in their usual order, with an error that says what to do."""
 
     def __init__(self) -> None:
         providers = [EnvAWSProvider(), EnvMinioProvider(), AWSConfigProvider(), IamAwsProvider()]
         self._chain = ChainedProvider(providers)
 
     def retrieve(self) -> Any:
-        """Credentials to sign with, from the first provider that has some."""
+        """Returns credentials from the first provider that has any."""
         try:
             return self._chain.retrieve()
         except ValueError as error:
@@ -278,8 +281,8 @@ def _client(endpoint: str, region: str | None) -> Minio:
     pool = urllib3.PoolManager(
         maxsize=_CONNECTIONS,
         timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
-        # Twice the connect time-out at most until a dead store is reported; keys are
-        # written once, so that repeating a PUT whose reply was lost changes nothing.
+        # An unreachable store is reported after at most two connect timeouts. A PUT may be
+        # repeated: keys are written once, so it stores the same bytes again.
         retries=urllib3.Retry(
             total=3,
             connect=1,
@@ -295,7 +298,7 @@ def _client(endpoint: str, region: str | None) -> Minio:
     return Minio(
         endpoint=parts.netloc,
         secure=parts.scheme == "https",
-        # AWS tells a bucket's region when asked; other servers mostly have one region, whatever its name.
+        # AWS reports a bucket's region; other stores mostly have a single region, of any name.
         region=region or (None if endpoint == _AWS else _DEFAULT_REGION),
         credentials=_Credentials(),
         http_client=pool,

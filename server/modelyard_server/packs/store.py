@@ -1,9 +1,9 @@
-"""The interface of a store of packs, and the checks that every store shares.
+"""The interface of a pack store, and the checks that every store shares.
 
-Public methods check their arguments and call the driver's method of the same
-name with an underscore, so a driver may rely on good keys and ranges. All of
-it is synchronous, called from threads, and safe to call from several at once;
-one `OpenPack` belongs to one thread at a time.
+Public methods check their arguments, then call the driver's method of the same
+name with an underscore, so that a driver may rely on valid keys and ranges. The
+methods block. They may be called from several threads at once; one `OpenPack` is
+used by one thread at a time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _PROBE_ENTITY = "probe"
 
 
 class PackMissing(errors.ChunkCorrupt):
-    """The store was asked and has no pack under this key."""
+    """The store answered that it has no pack under this key."""
 
     def __init__(self, key: str) -> None:
         super().__init__("a pack is gone from the store", metadata={"pack": key})
@@ -35,7 +35,7 @@ class PackMissing(errors.ChunkCorrupt):
 
 
 class PackTruncated(errors.ChunkCorrupt):
-    """The pack is there but ends before the range that was asked for."""
+    """The pack exists but ends before the end of the requested range."""
 
     def __init__(self, key: str) -> None:
         super().__init__("a pack in the store is shorter than it was written", metadata={"pack": key})
@@ -43,15 +43,15 @@ class PackTruncated(errors.ChunkCorrupt):
 
 
 class StoreRefused(errors.StoreUnavailable):
-    """The store can be reached and does not let us in, or is not there; waiting is of no use."""
+    """The store refuses access or does not exist. Retrying does not help."""
 
 
 class PackExists(Exception):
-    """A key was to be written a second time."""
+    """A pack is already stored under this key."""
 
 
 class PackInfo(NamedTuple):
-    """What a store knows of a pack: size in bytes, and the time it was put by the store's own clock."""
+    """A pack as its store reports it: size in bytes, and when it was put, by the store's clock."""
 
     key: str
     size: int
@@ -60,7 +60,10 @@ class PackInfo(NamedTuple):
 
 @dataclass(frozen=True)
 class StoreCheck:
-    """What a probe of the store found: its clock, how far that is ahead of ours, free bytes or None."""
+    """The result of `PackStore.check`.
+
+    The store's clock, how far it is ahead of this machine's, and the free bytes (None if unknown).
+    """
 
     clock: datetime
     ahead: timedelta
@@ -73,16 +76,16 @@ def pack_key(entity_id: int | str, pack_id: str) -> str:
 
 
 class OpenPack(ABC):
-    """A pack that is being filled. Nobody sees it before `put`.
+    """A pack that is being filled. It is not visible to readers before `put`.
 
-    Its user MUST call `discard` when done, whether `put` succeeded or not.
+    The caller MUST call `discard` when done, whether `put` succeeded or not.
     """
 
     size: int = 0
     """Bytes appended so far."""
 
     def append(self, data: bytes | memoryview) -> None:
-        """Adds bytes at the end.
+        """Appends bytes.
 
         The store may keep `data` itself until `put`: the caller MUST NOT change
         it afterwards. After an error the pack can only be discarded.
@@ -95,8 +98,8 @@ class OpenPack(ABC):
         """Stores the pack under `key`, which MUST be new: a key is written once.
 
         MUST be durable when it returns, and MUST be atomic: a reader finds the
-        pack whole or not at all. When it raises, either may be the case: the
-        reply may have been lost. Errors: DiskFull, StoreUnavailable.
+        pack complete or not at all. When it raises, the pack may have been stored
+        all the same, since a reply can be lost. Errors: DiskFull, StoreUnavailable.
         """
         if not self.size:
             raise ValueError("an empty pack cannot be put")
@@ -113,31 +116,31 @@ class OpenPack(ABC):
     def _put(self, key: str) -> None: ...
 
 
-class Bytes(Protocol):
-    """What a driver opens for a range of a pack. Used by one thread at a time."""
+class RangeSource(Protocol):
+    """A driver's side of a `RangeReader`. Used by one thread at a time."""
 
     def read(self, size: int) -> bytes:
-        """Fewer bytes than `size` only where the pack ends. Errors: PackMissing, StoreUnavailable."""
+        """Returns `size` bytes, fewer only at the end of the pack. Errors: PackMissing, StoreUnavailable."""
         ...
 
     def close(self) -> None:
-        """Lets go of what was opened. MUST be idempotent."""
+        """Releases what was opened. MUST be idempotent."""
         ...
 
 
 class RangeReader:
-    """A range of a pack, read in order from its beginning, by one thread at a time."""
+    """A range of a pack, read sequentially, by one thread at a time."""
 
-    def __init__(self, source: Bytes, key: str, offset: int) -> None:
+    def __init__(self, source: RangeSource, key: str, offset: int) -> None:
         self.at = offset
-        """Where in the pack the next read begins."""
+        """The offset in the pack of the next read."""
         self._source = source
         self._key = key
         self._reading = threading.Lock()
         self._is_closed = False
 
     def read(self, size: int) -> bytes:
-        """The next bytes: exactly `size`. Errors: those of `PackStore.read`; ValueError when it is closed."""
+        """Returns exactly the next `size` bytes. Errors: those of `PackStore.read`; ValueError if closed."""
         with self._reading:
             if self._is_closed:
                 raise ValueError("the range was closed")
@@ -152,7 +155,7 @@ class RangeReader:
         return data
 
     def close(self) -> None:
-        """Ends it, from any thread and without waiting: a read that is under way does so itself."""
+        """Closes the range without waiting, from any thread. A read in progress closes it when it ends."""
         self._is_closed = True
         if self._reading.acquire(blocking=False):
             try:
@@ -162,10 +165,10 @@ class RangeReader:
 
 
 class PackStore(ABC):
-    """Where packs lie.
+    """A store of packs.
 
-    Every method MUST raise StoreUnavailable when it could not ask the store,
-    and MUST NOT answer "absent" then.
+    Every method MUST raise StoreUnavailable when the store gave no answer, and
+    MUST NOT report a pack as absent then.
     """
 
     holds_bytes: bool
@@ -173,12 +176,12 @@ class PackStore(ABC):
 
     @abstractmethod
     def open(self) -> OpenPack:
-        """A new, empty pack."""
+        """Returns a new, empty pack."""
 
     def read(self, key: str, offset: int, length: int) -> bytes:
-        """Bytes of a pack: MUST be exactly `length` (at least 1), never fewer.
+        """Returns exactly `length` bytes (at least 1) of a pack, never fewer.
 
-        Errors: PackMissing; PackTruncated when the range ends behind the pack;
+        Errors: PackMissing; PackTruncated if the pack ends before the range does;
         StoreUnavailable.
         """
         reader = self.open_range(key, offset, length)
@@ -188,44 +191,44 @@ class PackStore(ABC):
             reader.close()
 
     def open_range(self, key: str, offset: int, length: int) -> RangeReader:
-        """A range of a pack, `length` at least 1, to be read piece by piece; nothing is asked before."""
+        """Returns a reader of a range, `length` at least 1. The store is first asked when it is read."""
         if offset < 0 or length < 1:
             raise ValueError(f"bad range: {length} bytes at {offset}")
         return RangeReader(self._open_range(_check_key(key), offset, length), key, offset)
 
     def stat(self, key: str) -> PackInfo:
-        """Size and time of a pack. Errors: PackMissing, StoreUnavailable."""
+        """Returns the size and time of a pack. Errors: PackMissing, StoreUnavailable."""
         return self._stat(_check_key(key))
 
     def delete(self, key: str) -> None:
-        """Removes a pack for good; MUST succeed when it is already absent. Errors: StoreUnavailable."""
+        """Deletes a pack; MUST succeed if it is already absent. Errors: StoreUnavailable."""
         self._delete(_check_key(key))
 
     def list(self, prefix: str = "packs/") -> Iterator[PackInfo]:
-        """All packs, or with `packs/<entity id>/` one entity's, MUST be in ascending order of their keys.
+        """Lists all packs, or with `packs/<entity id>/` one entity's; MUST be in ascending order of keys.
 
-        Packs put or deleted meanwhile may be in it or not. Errors: StoreUnavailable.
+        Packs put or deleted during the call may be listed or not. Errors: StoreUnavailable.
         """
         if not _PREFIX.fullmatch(prefix):
             raise ValueError(f"{prefix!r} is neither packs/ nor packs/<entity id>/")
         return self._list(prefix)
 
     def free_bytes(self) -> int | None:
-        """Room for more bytes; None where the store does not tell. Errors: StoreUnavailable."""
+        """Returns the free space in bytes; None if the store does not report it. Errors: StoreUnavailable."""
         return None
 
     def clean(self) -> int:
-        """Removes what dead processes left of their open packs; MUST NOT touch those of living ones.
+        """Removes the open packs of processes that have ended; MUST NOT touch those of running ones.
 
         Returns how many were removed. Errors: StoreUnavailable.
         """
         return 0
 
     def claim(self, store_id: str) -> str:
-        """Writes the store's id where there is none; MUST keep one that is there. Returns the id in force.
+        """Writes the store's id if it has none; MUST keep an existing one. Returns the id now in the store.
 
-        Two claims at the same moment may both return their own: hold a lock
-        in the database. Errors: DiskFull, StoreUnavailable.
+        Two concurrent claims may both return their own id: hold a lock in the
+        database. Errors: DiskFull, StoreUnavailable.
         """
         if not _STORE_ID.fullmatch(store_id):
             raise ValueError(f"bad store id {store_id!r}")
@@ -239,10 +242,10 @@ class PackStore(ABC):
 
     @abstractmethod
     def store_id(self) -> str | None:
-        """The id that lies in the store; None when it was never claimed. Errors: StoreUnavailable."""
+        """Returns the store's id; None if it was never claimed. Errors: StoreUnavailable."""
 
     def check(self) -> StoreCheck:
-        """Writes, reads back and deletes a small pack. Errors: those of these calls."""
+        """Writes, reads and deletes a small pack. Errors: those of these calls."""
         key = pack_key(_PROBE_ENTITY, str(uuid.uuid4()))
         probe = uuid.uuid4().bytes
         before = datetime.now(UTC)
@@ -255,14 +258,14 @@ class PackStore(ABC):
         try:
             clock = self.stat(key).modified_at
             if self.read(key, 0, len(probe)) != probe:
-                raise errors.StoreUnavailable("the store gave back other bytes than were written")
+                raise errors.StoreUnavailable("the store returned other bytes than were written")
         finally:
             self.delete(key)
         return StoreCheck(clock, clock - before, self.free_bytes())
 
     @abstractmethod
-    def _open_range(self, key: str, offset: int, length: int) -> Bytes:
-        """MUST NOT ask the store yet."""
+    def _open_range(self, key: str, offset: int, length: int) -> RangeSource:
+        """MUST NOT send a request yet."""
 
     @abstractmethod
     def _stat(self, key: str) -> PackInfo: ...

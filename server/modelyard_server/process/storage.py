@@ -19,7 +19,7 @@ from modelyard_server.domain.access import keys, owners
 from modelyard_server.domain.access.principals import LOCAL
 from modelyard_server.domain.content import damage
 from modelyard_server.packs import PackStore, store_from_url
-from modelyard_server.packs.seen import SeenPacks
+from modelyard_server.packs.confirmed import ConfirmedPacks
 from modelyard_server.packs.store import StoreRefused
 from modelyard_server.rpc.dispatch.executors import SQLITE_CONNECTIONS
 from modelyard_server.settings import Away, Place, Settings, StartError
@@ -27,12 +27,12 @@ from modelyard_server.settings import Away, Place, Settings, StartError
 log = logging.getLogger(__name__)
 
 
-def open_both(settings: Settings) -> tuple[Database, SeenPacks]:
+def open_both(settings: Settings) -> tuple[Database, ConfirmedPacks]:
     """The database and the store, checked. Raises StartError; Away while one of them does not answer."""
     database = open_database(settings.place)
     try:
         store = open_store(settings.place)
-        packs = SeenPacks(store, require_same_store(database, store))
+        packs = ConfirmedPacks(store, require_same_store(database, store))
         require_key_or_loopback(settings, database)
     except BaseException as error:
         database.close()

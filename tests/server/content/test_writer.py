@@ -6,7 +6,7 @@ import asyncio
 import random
 from contextlib import aclosing
 
-from modelyard_server.packs.pack import PackedChunk
+from modelyard_server.packs.builder import PackedChunk
 from modelyard_server.packs.writer import PackWriter
 from tests.rules.faulty_store import FaultyStore
 from tests.rules.pack_writer import ENTITY, KIB, MIB, Ledger, RunWriter, chunk, message, sent, until

@@ -18,30 +18,30 @@ from modelyard_server.db.engine import Database, now
 from modelyard_server.db.tables import Chunk, Pack
 from modelyard_server.db.upserts import batches
 from modelyard_server.domain.content.extents import Piece
-from modelyard_server.packs.seen import Loss, PackSize, SeenPacks
+from modelyard_server.packs.confirmed import ConfirmedPacks, PackLoss, PackSize
 
 log = logging.getLogger(__name__)
 
-_SEEN = "seen_packs"
+_CONFIRMED = "confirmed_packs"
 _HELP = "log the same content again, under any name, to replace it, or restore the store from its backup"
 
 
-def use(database: Database, seen: SeenPacks) -> None:
-    """Has every rule over this database look at packs through `seen`."""
-    database.info[_SEEN] = seen
+def use(database: Database, packs: ConfirmedPacks) -> None:
+    """Makes every rule over this database confirm packs by `packs`."""
+    database.info[_CONFIRMED] = packs
 
 
-def seen_packs(session: Session) -> SeenPacks | None:
-    """The packs that this process has seen; None where packs are not looked at."""
-    seen: SeenPacks | None = session.info.get(_SEEN)
-    return seen
+def confirmed_packs(session: Session) -> ConfirmedPacks | None:
+    """The packs that this process has confirmed; None where packs are not checked."""
+    packs: ConfirmedPacks | None = session.info.get(_CONFIRMED)
+    return packs
 
 
-def require_seen(session: Session, pack_ids: Iterable[str]) -> None:
-    """Before chunks are called present: raises PacksUnseen for packs that were not looked at yet."""
-    seen = seen_packs(session)
-    if seen is not None:
-        seen.require(pack_ids)
+def require_confirmed(session: Session, pack_ids: Iterable[str]) -> None:
+    """Raises PacksUnconfirmed for packs that must be checked before their chunks count as present."""
+    confirmed = confirmed_packs(session)
+    if confirmed is not None:
+        confirmed.require(pack_ids)
 
 
 def sizes(session: Session, pack_ids: Sequence[str]) -> list[PackSize]:
@@ -59,7 +59,7 @@ def newest(session: Session, count: int) -> list[PackSize]:
     return [PackSize(*row) for row in session.execute(rows.order_by(Pack.changed_at.desc()).limit(count))]
 
 
-def quarantine_losses(session: Session, losses: Sequence[Loss]) -> None:
+def quarantine_losses(session: Session, losses: Sequence[PackLoss]) -> None:
     """Quarantines the chunks that lie, wholly or in part, in what is lost of packs."""
     for pack, left in losses:
         count = _quarantine(session, Chunk.pack_id == pack.pack_id, Chunk.offset + Chunk.size > left)
@@ -82,8 +82,8 @@ def quarantine(session: Session, piece: Piece) -> None:
 
 
 def is_lost(session: Session, piece: Piece) -> bool:
-    """Whether the bytes are known to be lost. Raises PacksUnseen while that is not known."""
-    require_seen(session, [piece.pack_id])
+    """Whether the bytes are known to be lost. Raises PacksUnconfirmed while that is not known."""
+    require_confirmed(session, [piece.pack_id])
     row = select(Chunk.quarantined_at).where(
         Chunk.entity_id == piece.entity_id, Chunk.digest == piece.digest, Chunk.pack_id == piece.pack_id
     )

@@ -79,7 +79,8 @@ def store_files(session: Session, upload: Upload, drafts: Iterable[FileDraft]) -
 def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[bytes, int] | None:
     """The ids of the kept files by digest, held until the transaction ends.
 
-    None where the entity does not have them all, whole. Raises InvalidField for another size, PacksUnseen.
+    None where the entity does not have them all, whole. Raises InvalidField if a size differs,
+    PacksUnconfirmed.
     """
     found: dict[bytes, int] = {}
     sizes: dict[bytes, int] = {}
@@ -100,7 +101,7 @@ def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[byt
 
 
 def is_damaged(session: Session, version_id: str) -> bool:
-    """Whether some of a version's chunks are unusable. Raises PacksUnseen while that is not known."""
+    """Whether some of a version's chunks are unusable. Raises PacksUnconfirmed while that is not known."""
     return _has_quarantined(session, [session.execute(_PACKS_OF_VERSION, {"version": version_id})])
 
 
@@ -111,7 +112,7 @@ def are_damaged(session: Session, file_ids: Iterable[int]) -> bool:
 
 
 def require_whole_base(session: Session, manifest: Manifest) -> None:
-    """What is taken over of a base version must be there. Raises ChunkCorrupt, PacksUnseen."""
+    """What is taken over of a base version must be there. Raises ChunkCorrupt, PacksUnconfirmed."""
     kept = {file.file_id for file in manifest.kept.values() if file.file_id is not None}
     if are_damaged(session, kept):
         raise errors.ChunkCorrupt(
@@ -127,7 +128,7 @@ def _has_quarantined(session: Session, found: Iterable[Iterable[Any]]) -> bool:
                 return True
             packs.add(pack_id)
     # All at once: the transaction begins anew after each look.
-    damage.require_seen(session, packs)
+    damage.require_confirmed(session, packs)
     return False
 
 

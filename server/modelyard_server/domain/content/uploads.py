@@ -24,7 +24,7 @@ from modelyard_server.db.upserts import batches, insert, insert_missing
 from modelyard_server.domain.access import authorize, owners
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import damage
-from modelyard_server.packs.pack import PackedChunk
+from modelyard_server.packs.builder import PackedChunk
 
 LIFETIME = 24 * 3600 * 1_000_000
 """Microseconds an upload lives after the last thing acknowledged to it."""
@@ -178,7 +178,7 @@ def missing(session: Session, principal: Principal, upload_id: str, chunks: Sequ
     check_chunks(chunks)
     upload = find(session, principal, upload_id)
     present = _lock_present(session, upload.entity_id, {chunk.digest for chunk in chunks})
-    damage.require_seen(session, {stored.pack_id for stored in present.values()})
+    damage.require_confirmed(session, {stored.pack_id for stored in present.values()})
     for index, chunk in enumerate(chunks):
         stored = present.get(chunk.digest)
         if stored is not None and stored.size != chunk.size:
@@ -233,7 +233,7 @@ def publish_pack(
     ordered = [unique[digest] for digest in sorted(unique)]
     _insert_chunks(session, upload.entity_id, pack_id, ordered)
     present = _lock_present(session, upload.entity_id, unique)
-    _replace_unseen(session, pack_id, unique, present)
+    _move_from_unconfirmed(session, pack_id, unique, present)
     pin(session, upload, (stored.id for stored in present.values()))
     session.execute(_PROLONG, {"of": upload_id, "until": now(session) + LIFETIME})
 
@@ -310,17 +310,17 @@ def _insert_chunks(session: Session, entity_id: int, pack_id: str, chunks: Seque
     )
 
 
-def _replace_unseen(
+def _move_from_unconfirmed(
     session: Session, pack_id: str, new: Mapping[bytes, PackedChunk], present: Mapping[bytes, Stored]
 ) -> None:
-    """Chunks that lie in other packs move to this one, which is there for sure, unless those were seen."""
-    seen = damage.seen_packs(session)
-    if seen is None:
+    """Points chunks in packs that are not confirmed at this pack, which was just written."""
+    confirmed = damage.confirmed_packs(session)
+    if confirmed is None:
         return
     moved = [
         {"of": stored.id, "new_pack": pack_id, "new_offset": new[digest].offset}
         for digest, stored in present.items()
-        if stored.pack_id != pack_id and stored.pack_id not in seen and stored.size == new[digest].size
+        if stored.pack_id != pack_id and stored.pack_id not in confirmed and stored.size == new[digest].size
     ]
     if moved:
         session.execute(_RELOCATE, moved)

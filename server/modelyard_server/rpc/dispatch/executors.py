@@ -15,7 +15,7 @@ from modelyard_server.db.engine import Database
 from modelyard_server.domain import events
 from modelyard_server.domain.content import damage
 from modelyard_server.observability import telemetry
-from modelyard_server.packs.seen import Loss, PacksUnseen, SeenPacks
+from modelyard_server.packs.confirmed import ConfirmedPacks, PackLoss, PacksUnconfirmed
 from modelyard_server.rpc.dispatch.lookup_thread import Lane
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Pools:
 class Transactions:
     """Runs rules on the database's threads. A caller that is cancelled never tears one in half."""
 
-    def __init__(self, database: Database, pools: Pools, packs: SeenPacks | None = None) -> None:
+    def __init__(self, database: Database, pools: Pools, packs: ConfirmedPacks | None = None) -> None:
         self.database = database
         self._pools = pools
         self._packs = packs
@@ -91,7 +91,7 @@ class Transactions:
     async def write(self, rule: Callable[[Session], T]) -> T:
         """The rule's result once it is committed.
 
-        A rule that raises NotYet or PacksUnseen leaves nothing and runs again
+        A rule that raises NotYet or PacksUnconfirmed leaves nothing and runs again
         when that is done, since a transaction waits for neither network nor store.
         """
         for _ in range(_ROUNDS):
@@ -99,29 +99,29 @@ class Transactions:
                 return await self._write(rule)
             except NotYet as later:
                 await later.until()
-            except PacksUnseen as unseen:
-                await self._look_at(unseen.pack_ids)
+            except PacksUnconfirmed as unconfirmed:
+                await self._look_at(unconfirmed.pack_ids)
         raise errors.RetryTransaction("the chunks of this call move all the time; repeat it")
 
     async def _look_at(self, pack_ids: Sequence[str]) -> None:
         """Asks the store for packs, and quarantines what it has surely lost of them."""
         assert self._packs is not None
-        seen = self._packs
+        confirmed = self._packs
         packs = await self.read(lambda session: damage.sizes(session, pack_ids))
         loop = asyncio.get_running_loop()
         # A store that is reached by a network answers several at a time; a folder is quicker than a thread.
-        part = _HEADS_TOGETHER if self._packs.store.holds_bytes else _STATS_TOGETHER
+        part = _HEADS_TOGETHER if confirmed.store.holds_bytes else _STATS_TOGETHER
 
-        async def look(first: int) -> list[Loss]:
+        async def look(first: int) -> list[PackLoss]:
             async with self._looking:
                 some = packs[first : first + part]
-                return await loop.run_in_executor(self._pools.store, seen.losses, some)
+                return await loop.run_in_executor(self._pools.store, confirmed.losses, some)
 
         found = await asyncio.gather(*(look(first) for first in range(0, len(packs), part)))
         losses = [loss for some in found for loss in some]
         if losses:
             await self._write(lambda session: damage.quarantine_losses(session, losses))
-        self._packs.add(pack_ids)
+        confirmed.add(pack_ids)
 
     async def _write(self, rule: Callable[[Session], T]) -> T:
         projects: set[int] = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 
 from modelyard_server.domain.content.manifests import Limits
-from modelyard_server.packs.seen import SeenPacks
+from modelyard_server.packs.confirmed import ConfirmedPacks
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimits
 from modelyard_server.rpc.dispatch.stream_memory import Memory
@@ -20,7 +20,7 @@ class ModelArtifactServicer(CommitMethods, DownloadMethods, ModelArtifactMethods
     def __init__(
         self,
         writer: PackWriter,
-        packs: SeenPacks,
+        packs: ConfirmedPacks,
         hashing: Executor,
         reading: Executor,
         streams: StreamLimits,

@@ -19,7 +19,7 @@ from modelyard_server.domain.content import damage, extents
 from modelyard_server.domain.content.extents import FileInfo, Piece, Range
 from modelyard_server.domain.registry import versions
 from modelyard_server.packs.budget import ByteBudget
-from modelyard_server.packs.seen import SeenPacks
+from modelyard_server.packs.confirmed import ConfirmedPacks
 from modelyard_server.packs.store import PackMissing, PackStore, PackTruncated
 from modelyard_server.rpc.dispatch.call import StreamCall
 from modelyard_server.rpc.dispatch.stream_limits import Shares
@@ -42,7 +42,9 @@ class _Block(NamedTuple):
 class DownloadMethods:
     """The downloads of ModelArtifactService."""
 
-    def __init__(self, packs: SeenPacks, pool: Executor, streams: Shares, read_ahead: ByteBudget) -> None:
+    def __init__(
+        self, packs: ConfirmedPacks, pool: Executor, streams: Shares, read_ahead: ByteBudget
+    ) -> None:
         self._packs = packs
         self._store = packs.store
         self._reading = pool
@@ -93,11 +95,11 @@ class DownloadMethods:
             for batch in batches(files, wanted):
                 for block in pack_reads.blocks(await pieces_of(call, files, batch), verify=verify):
                     size = pack_reads.held_bytes(block, verify=verify)
-                    while ahead and (len(ahead) > BLOCKS_AHEAD or not self._read_ahead.try_take(size)):
+                    while ahead and (len(ahead) > BLOCKS_AHEAD or not self._read_ahead.try_acquire(size)):
                         messages = await ahead[0].read
                         while messages:
                             yield messages.popleft()
-                        self._read_ahead.give(ahead.popleft().taken)
+                        self._read_ahead.release(ahead.popleft().taken)
                     taken = size if ahead else 0
                     runs = {part.run for part in block}
                     # A run is read in order: a block that goes on with one waits for the block before it.
@@ -110,10 +112,10 @@ class DownloadMethods:
                 messages = await ahead[0].read
                 while messages:
                     yield messages.popleft()
-                self._read_ahead.give(ahead.popleft().taken)
+                self._read_ahead.release(ahead.popleft().taken)
         finally:
             await _abandon([block.read for block in ahead])
-            self._read_ahead.give(sum(block.taken for block in ahead))
+            self._read_ahead.release(sum(block.taken for block in ahead))
             for run in open_runs:
                 run.close()
 

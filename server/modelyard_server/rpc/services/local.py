@@ -127,7 +127,7 @@ async def _windows(
     """Chunks and their bytes, end to end, valid until the next. Two more are made while one is stored."""
     loop = asyncio.get_running_loop()
     longest = max(1, min(WINDOW_BYTES, reader.total))
-    taken = WINDOWS * longest if memory.try_take(WINDOWS * longest) else 0
+    taken = WINDOWS * longest if memory.try_acquire(WINDOWS * longest) else 0
     longest = longest if taken else min(longest, FIRST_WINDOW_BYTES)
     windows = itertools.cycle([Window(longest) for _ in range(WINDOWS)])
     window, size = next(windows), FIRST_WINDOW_BYTES
@@ -147,7 +147,7 @@ async def _windows(
         if hashing is not None:
             await _settled(hashing[0])
         reader.close()
-        memory.give(taken)
+        memory.release(taken)
 
 
 async def _settled(future: asyncio.Future[Any]) -> None:

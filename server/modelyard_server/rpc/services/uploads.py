@@ -39,8 +39,8 @@ class UploadServicer(upload_pb2_grpc.UploadServiceServicer):
         self, request: pb.FindMissingChunksRequest, call: Call
     ) -> pb.FindMissingChunksResponse:
         upload_id = uploads.find(call.session, call.principal, request.upload_id).id
-        if upload_id in self._writer.leaving:
-            raise NotYet(lambda: self._writer.leaving.gone(upload_id))
+        if upload_id in self._writer.pending_seals:
+            raise NotYet(lambda: self._writer.pending_seals.wait(upload_id))
         chunks = [Chunk(chunk.digest, chunk.size) for chunk in request.chunks]
         missing = uploads.missing(call.session, call.principal, request.upload_id, chunks)
         if telemetry.is_listening():

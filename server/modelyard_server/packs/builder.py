@@ -1,4 +1,4 @@
-"""A pack while it fills, and the checks that every chunk passes on its way into one."""
+"""A pack while it is filled, and the checks that every chunk passes on its way into one."""
 
 from __future__ import annotations
 
@@ -16,37 +16,40 @@ MESSAGE_BYTES = 3 << 20
 
 
 class PackedChunk(NamedTuple):
-    """Where in a pack a chunk lies; digest of 32 raw bytes, offset and size in bytes."""
+    """The position of a chunk in a pack; digest of 32 raw bytes, offset and size in bytes."""
 
     digest: bytes
     offset: int
     size: int
 
 
-class Pack:
-    """The pack a stream fills: its bytes, where its chunks lie, and what it holds of the budget."""
+class PackBuilder:
+    """The pack that a stream fills: its bytes, its chunks' positions, and its share of the budget."""
 
     def __init__(self, store: PackStore, opened_at: float = 0.0) -> None:
         self._store = store
         self.opened_at = opened_at
-        """By the event loop's clock."""
+        """When it was opened, in seconds of the event loop's clock."""
         self._bytes: OpenPack | None = None
         self.size = 0
-        """Bytes handed to it without those refused; the last message may still be on its way."""
+        """Bytes handed to it and not refused, including a message that is still being verified."""
         self.received = 0
-        """Chunks received, repeated ones too: what acknowledgements count."""
+        """Chunks received, repeated ones included; acknowledgements count these."""
         self.chunks: dict[bytes, PackedChunk] = {}
         """Each digest once, in the order of offsets."""
         self.held = 0
         """Bytes of the budget that it holds."""
         self.is_sealed = False
-        """Whether it is durable and published."""
+        """Whether it is durable and its chunk rows are committed."""
         self._is_torn = False
 
     def add(
         self, chunks: Sequence[chunking.Chunk], data: bytes | memoryview, hashed_here: bool = False
     ) -> None:
-        """Verifies a message, unless it was hashed here; appends it whole or nothing of it. Blocks."""
+        """Verifies a message and appends all of it, or nothing. Blocks.
+
+        With `hashed_here` the server computed the digests itself, and verification is skipped.
+        """
         if not hashed_here:
             verify(chunks, data)
         if self._bytes is None:
@@ -75,7 +78,7 @@ class Pack:
         failpoints.hit("writer.after_put")
 
     def discard(self) -> None:
-        """Frees what the store holds of it; what was put stays. Blocks."""
+        """Frees what the store holds of the open pack. A pack that was put stays. Blocks."""
         if self._bytes is not None:
             self._bytes.discard()
 
@@ -94,12 +97,12 @@ def check_sizes(chunks: Sequence[chunking.Chunk], data: bytes | memoryview) -> N
 
 
 def verify(chunks: Sequence[chunking.Chunk], data: bytes | memoryview) -> None:
-    """Raises DigestMismatch, with the field named, at the first chunk whose bytes differ from its digest."""
+    """Raises DigestMismatch, with the field, at the first chunk whose bytes do not have its digest."""
     view = memoryview(data)
     start = 0
     for index, chunk in enumerate(chunks):
         end = start + chunk.size
-        if hashlib.sha256(view[start:end]).digest() != chunk.digest:  # lets other threads run meanwhile
+        if hashlib.sha256(view[start:end]).digest() != chunk.digest:  # releases the interpreter's lock
             field, description = f"chunks[{index}]", "the bytes do not match the digest"
             raise errors.DigestMismatch(f"{field}: {description}", violations=[(field, description)])
         start = end

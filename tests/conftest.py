@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.callers.sdk import work
+from tests.clients.sdk import work
+from tests.inprocess.pack_writer import armed, ledger, pack_store, run_writer, writer_pools
 from tests.parts.collector import collector
 from tests.parts.embedded import embedded, embedded_folder
 from tests.parts.interrupts import pytest_sessionstart
@@ -10,7 +11,6 @@ from tests.parts.postgres import postgres_database, postgres_url
 from tests.parts.s3 import minio_server, versity_server
 from tests.parts.server import any_live_server, live_server, live_server_factory
 from tests.required import pytest_make_collect_report, pytest_runtest_makereport
-from tests.rules.pack_writer import armed, ledger, pack_store, run_writer, writer_pools
 
 __all__ = [
     "any_live_server",

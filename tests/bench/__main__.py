@@ -15,7 +15,7 @@ from typing import Any
 from tests.bench.bench import Bench, Place, say
 from tests.bench.children import ChildFailed
 from tests.bench.measures import (
-    crowd,
+    concurrent_clients,
     log_and_use,
     metric_points,
     peak_memory,
@@ -42,7 +42,7 @@ BENCHES = (
     small_writes.BENCH,
     starting.BENCH,
     peak_memory.BENCH,
-    crowd.BENCH,
+    concurrent_clients.BENCH,
     search.BENCH,
     watchers.BENCH,
 )

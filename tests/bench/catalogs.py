@@ -13,8 +13,8 @@ from modelyard_server.db.engine import Database
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Run
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import LOCAL
-from tests.rules import bulk_rows
-from tests.rules.bulk_rows import Row
+from tests.inprocess import bulk_rows
+from tests.inprocess.bulk_rows import Row
 
 PROJECTS = ("vision", "speech", "text", "ranking")
 VERSIONS_AN_ARTIFACT = 20

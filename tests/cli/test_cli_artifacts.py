@@ -12,7 +12,7 @@ import pytest
 
 import modelyard
 from modelyard.runs.run import Run
-from tests.callers.commands import COMMAND, json_of, on_terminal, refused, run_command
+from tests.clients.commands import COMMAND, json_of, on_terminal, refused, run_command
 from tests.sdk.artifacts.test_artifact_versions import draft
 
 

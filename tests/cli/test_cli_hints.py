@@ -8,7 +8,7 @@ import pytest
 
 import modelyard
 from modelyard import errors
-from tests.callers.commands import json_of, refused, run_command
+from tests.clients.commands import json_of, refused, run_command
 
 
 @pytest.fixture

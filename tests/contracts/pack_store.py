@@ -13,7 +13,7 @@ import pytest
 
 from modelyard import errors
 from modelyard_server.packs import PackMissing, PackStore, PackTruncated, pack_key, store_from_url
-from tests.rules.faulty_store import FaultyStore
+from tests.inprocess.faulty_store import FaultyStore
 
 MIB = 1 << 20
 

@@ -12,13 +12,13 @@ from modelyard import errors
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.registry import collections, deletes, version_details, versions
 from modelyard_server.domain.registry.not_found import NEIGHBOURS
-from tests.rules.on_databases import ENTITY, Yard, full, postgresql_database, somebody, sqlite_database
+from tests.inprocess.registry import ENTITY, Registry, full, postgresql_database, somebody, sqlite_database
 
 
-def _why(yard: Yard, ref: str) -> tuple[str, str]:
+def _why(registry: Registry, ref: str) -> tuple[str, str]:
     """The part that is absent, and the sentence behind `was not found`."""
     with pytest.raises(errors.NotFound) as caught:
-        yard.read(versions.resolve, full(ref))
+        registry.read(versions.resolve, full(ref))
     sentence = str(caught.value).partition(" was not found")[2].removeprefix(": ")
     return caught.value.metadata.get("missing", ""), sentence
 
@@ -27,7 +27,7 @@ class AbsentContract:
     """Subclasses say which database."""
 
     @pytest.fixture
-    def yard(self) -> Iterator[Yard]:
+    def registry(self) -> Iterator[Registry]:
         raise NotImplementedError
 
     @pytest.mark.parametrize(
@@ -48,78 +48,86 @@ class AbsentContract:
             ("fraud/gone", "name", "there is no artifact or registered model 'gone' in acme/fraud any more"),
         ],
     )
-    def test_the_part_that_is_absent_is_named(self, yard: Yard, ref: str, part: str, sentence: str) -> None:
+    def test_the_part_that_is_absent_is_named(
+        self, registry: Registry, ref: str, part: str, sentence: str
+    ) -> None:
         for text in "abc":
-            yard.log("bert", text, names=["best"])
-        yard.delete("bert:v1")
-        yard.log("gone", "a", project="fraud")
-        row = yard.collection("fraud/gone")
-        yard.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), delete_aliases=True))
-        assert _why(yard, ref) == (part, sentence)
+            registry.log("bert", text, names=["best"])
+        registry.delete("bert:v1")
+        registry.log("gone", "a", project="fraud")
+        row = registry.collection("fraud/gone")
+        registry.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), delete_aliases=True))
+        assert _why(registry, ref) == (part, sentence)
 
-    def test_of_many_names_close_ones_are_shown_and_never_more_than_three(self, yard: Yard) -> None:
+    def test_of_many_names_close_ones_are_shown_and_never_more_than_three(self, registry: Registry) -> None:
         for number in range(6):
-            yard.log(f"model-{number}", "a")
-        part, sentence = _why(yard, "model-x")
+            registry.log(f"model-{number}", "a")
+        part, sentence = _why(registry, "model-x")
         assert part == "name"
         assert sentence.count("model-") == 1 + 3
-        assert _why(yard, "zebra") == ("name", "there is no artifact or registered model 'zebra' in acme/p")
+        assert _why(registry, "zebra") == (
+            "name",
+            "there is no artifact or registered model 'zebra' in acme/p",
+        )
 
-    def test_a_close_name_is_found_among_more_than_are_looked_at(self, yard: Yard) -> None:
+    def test_a_close_name_is_found_among_more_than_are_looked_at(self, registry: Registry) -> None:
         for number in range(NEIGHBOURS + 20):
-            yard.log(f"a{number:03}", "a")
-        yard.log("reader-large", "a")
-        yard.log("zz", "a")
-        assert "did you mean 'reader-large'?" in _why(yard, "reader-larg")[1]
+            registry.log(f"a{number:03}", "a")
+        registry.log("reader-large", "a")
+        registry.log("zz", "a")
+        assert "did you mean 'reader-large'?" in _why(registry, "reader-larg")[1]
 
-    def test_names_that_do_not_fit_are_looked_at_and_not_shown(self, yard: Yard) -> None:
-        yard.log("m", "a")
+    def test_names_that_do_not_fit_are_looked_at_and_not_shown(self, registry: Registry) -> None:
+        registry.log("m", "a")
         for number in range(NEIGHBOURS):
-            yard.link("m", f"p/Net {number:03}")
+            registry.link("m", f"p/Net {number:03}")
         sentence = "there is no artifact or registered model 'Net 0xx' in acme/p"
-        assert _why(yard, "Net 0xx")[1].startswith(f"{sentence}; did you mean 'Net 0")
+        assert _why(registry, "Net 0xx")[1].startswith(f"{sentence}; did you mean 'Net 0")
         with pytest.raises(errors.NotFound) as caught:
-            yard.read(collections.find, "artifact", ref=full("Net"))
+            registry.read(collections.find, "artifact", ref=full("Net"))
         # `m` is the only artifact, but too far behind all the registered models to be known as that.
         assert caught.value.metadata["why"] == "there is no model artifact 'Net' in acme/p"
 
-    def test_of_many_deleted_versions_the_newest_are_looked_at(self, yard: Yard) -> None:
-        yard.log("bert", "kept")
+    def test_of_many_deleted_versions_the_newest_are_looked_at(self, registry: Registry) -> None:
+        registry.log("bert", "kept")
         for number in range(NEIGHBOURS - 1):
-            yard.log("bert", str(number))
-            yard.delete(f"bert:v{number + 1}", delete_aliases=True)
-        assert _why(yard, "bert:v77")[1] == "'bert' has no v77; its newest version is v0"
-        yard.log("bert", "last")
-        yard.delete(f"bert:v{NEIGHBOURS}", delete_aliases=True)
-        assert _why(yard, "bert:v77")[1] == "the newest versions of 'bert' were deleted or have expired"
+            registry.log("bert", str(number))
+            registry.delete(f"bert:v{number + 1}", delete_aliases=True)
+        assert _why(registry, "bert:v77")[1] == "'bert' has no v77; its newest version is v0"
+        registry.log("bert", "last")
+        registry.delete(f"bert:v{NEIGHBOURS}", delete_aliases=True)
+        assert _why(registry, "bert:v77")[1] == "the newest versions of 'bert' were deleted or have expired"
 
-    def test_a_collection_of_the_other_kind_says_what_it_is(self, yard: Yard) -> None:
-        yard.log("bert", "a")
-        yard.link("bert", "model-registry/Churn")
+    def test_a_collection_of_the_other_kind_says_what_it_is(self, registry: Registry) -> None:
+        registry.log("bert", "a")
+        registry.link("bert", "model-registry/Churn")
         with pytest.raises(errors.NotFound, match="'bert' in acme/p is a model artifact"):
-            yard.read(version_details.link_of, "acme/p/bert")
+            registry.read(version_details.link_of, "acme/p/bert")
         with pytest.raises(errors.NotFound, match="'Churn' in acme/model-registry is a registered model"):
-            yard.read(collections.find, "artifact", ref="acme/model-registry/Churn")
+            registry.read(collections.find, "artifact", ref="acme/model-registry/Churn")
         with pytest.raises(errors.NotFound, match="did you mean 'Churn'"):
-            yard.read(collections.find, "model", ref="acme/model-registry/Churm")
+            registry.read(collections.find, "model", ref="acme/model-registry/Churm")
         with pytest.raises(errors.NotFound, match="'Churn' has no alias 'prod'; there is 'latest'"):
-            yard.read(version_details.link_of, "acme/model-registry/Churn:prod")
+            registry.read(version_details.link_of, "acme/model-registry/Churn:prod")
 
-    def test_a_version_past_its_time_says_so(self, yard: Yard) -> None:
-        version = yard.log("bert", "a")
-        yard.write(
+    def test_a_version_past_its_time_says_so(self, registry: Registry) -> None:
+        version = registry.log("bert", "a")
+        registry.write(
             lambda s, p: versions.update(
                 s, p, s.merge(version), expires_at=time.time_ns() // 1000 + 50_000, set_expiry=True
             )
         )
         time.sleep(0.1)
-        assert _why(yard, "bert") == ("version", "what it stands for has expired, or is not yours to read")
-        assert _why(yard, "bert:v0") == ("version", "v0 of 'bert' was deleted or has expired")
+        assert _why(registry, "bert") == (
+            "version",
+            "what it stands for has expired, or is not yours to read",
+        )
+        assert _why(registry, "bert:v0") == ("version", "v0 of 'bert' was deleted or has expired")
 
-    def test_nothing_is_told_about_entities_of_others(self, yard: Yard) -> None:
-        yard.log("bert", "a")
-        yard.link("bert", "evil/model-registry/Churn")
-        eve = Yard(yard.database, somebody("eve", "evil"))
+    def test_nothing_is_told_about_entities_of_others(self, registry: Registry) -> None:
+        registry.log("bert", "a")
+        registry.link("bert", "evil/model-registry/Churn")
+        eve = Registry(registry.database, somebody("eve", "evil"))
         there, nowhere = _why(eve, f"{ENTITY}/p/bert"), _why(eve, "nobody/p/bert")
         assert there == ("entity", "there is no entity 'acme' that you may read")
         assert nowhere == ("entity", there[1].replace(ENTITY, "nobody"))
@@ -133,21 +141,21 @@ class AbsentContract:
             eve.read(owners.find_project, ENTITY, "p")
         assert caught.value.metadata["missing"] == "entity"
 
-    def test_a_caller_whose_entity_is_not_made_yet_learns_no_names(self, yard: Yard) -> None:
-        yard.log("bert", "a")
-        new = Yard(yard.database, somebody("ann", "acm"))
+    def test_a_caller_whose_entity_is_not_made_yet_learns_no_names(self, registry: Registry) -> None:
+        registry.log("bert", "a")
+        new = Registry(registry.database, somebody("ann", "acm"))
         assert _why(new, "acm/p/bert") == ("entity", "nothing was logged to acm yet")
 
 
 class TestAbsentOnSqlite(AbsentContract):
     @pytest.fixture
-    def yard(self, tmp_path: Path) -> Iterator[Yard]:
+    def registry(self, tmp_path: Path) -> Iterator[Registry]:
         with sqlite_database(tmp_path) as database:
-            yield Yard(database)
+            yield Registry(database)
 
 
 class TestAbsentOnPostgresql(AbsentContract):
     @pytest.fixture
-    def yard(self, postgres_database: str) -> Iterator[Yard]:
+    def registry(self, postgres_database: str) -> Iterator[Registry]:
         with postgresql_database(postgres_database) as database:
-            yield Yard(database)
+            yield Registry(database)

@@ -17,7 +17,7 @@ from modelyard_server.domain import events, requests
 from modelyard_server.domain.access import keys
 from modelyard_server.domain.access.principals import FOLDER_OWNER, LOCAL, Principal
 from modelyard_server.domain.content import uploads
-from tests.rules import schemas
+from tests.inprocess import earlier_schemas
 
 CONTENT = b"c" * 32
 ENTITIES = {"a": 1, "b": 2}
@@ -28,7 +28,7 @@ class Older:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        schemas.make(database, "0002")
+        earlier_schemas.make(database, "0002")
         for name, number in ENTITIES.items():
             self.add("entity", id=number, name=name, created_at=1)
 

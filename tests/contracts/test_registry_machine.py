@@ -17,7 +17,7 @@ from modelyard import errors
 from modelyard_server.db.tables import ArtifactVersion
 from modelyard_server.domain.registry import alias_history, deletes, version_details, versions
 from modelyard_server.domain.registry.aliases import Change
-from tests.rules.on_databases import ENTITY, Yard, full, sqlite_database
+from tests.inprocess.registry import ENTITY, Registry, full, sqlite_database
 
 NAMES = st.sampled_from(["bert", "t5"])
 MODELS = st.sampled_from(["Churn", "Fraud"])
@@ -29,7 +29,7 @@ LATER = 1 << 60
 """A time, in microseconds since 1970, that no test lives to see."""
 
 
-class Shelf:
+class CollectionState:
     """A name: what each number holds, where aliases stand, and what comes next.
 
     `timed` numbers have a time to live; it is over for those that are `past`.
@@ -74,13 +74,13 @@ class RegistryMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.stack = ExitStack()
-        self.artifacts: dict[str, Shelf] = {}
-        self.models: dict[str, Shelf] = {}
+        self.artifacts: dict[str, CollectionState] = {}
+        self.models: dict[str, CollectionState] = {}
 
     @initialize(first=st.lists(CONTENTS, max_size=3))
     def open(self, first: list[str]) -> None:
         folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
-        self.yard = Yard(self.stack.enter_context(sqlite_database(folder)))
+        self.registry = Registry(self.stack.enter_context(sqlite_database(folder)))
         for content in first:
             self._log("bert", content, [])
 
@@ -95,47 +95,47 @@ class RegistryMachine(RuleBasedStateMachine):
         self._log(name, content, names)
 
     def _log(self, name: str, content: str, names: list[str]) -> None:
-        expected = self.artifacts.setdefault(name, Shelf()).put(content, names)
-        assert self.yard.log(name, content, names=names).number == expected
+        expected = self.artifacts.setdefault(name, CollectionState()).put(content, names)
+        assert self.registry.log(name, content, names=names).number == expected
 
     @rule(name=NAMES, number=NUMBERS, model=MODELS, names=st.lists(ALIASES, max_size=2))
     def link(self, name: str, number: int, model: str, names: list[str]) -> None:
         if name not in self.artifacts or number not in self.artifacts[name].live:
             with pytest.raises(errors.NotFound):
-                self.yard.link(f"{name}:v{number}", model, names)
+                self.registry.link(f"{name}:v{number}", model, names)
             return
         self.artifacts[name].timed.discard(number)
-        expected = self.models.setdefault(model, Shelf()).put((name, number), names)
-        assert self.yard.link(f"{name}:v{number}", model, names).number == expected
+        expected = self.models.setdefault(model, CollectionState()).put((name, number), names)
+        assert self.registry.link(f"{name}:v{number}", model, names).number == expected
 
     @rule(name=NAMES, number=NUMBERS, anyway=st.booleans())
     def delete(self, name: str, number: int, anyway: bool) -> None:
-        ref, shelf = f"{name}:v{number}", self.artifacts.get(name)
+        ref, state = f"{name}:v{number}", self.artifacts.get(name)
         links = self._links(name, number)
-        if shelf is None or number not in shelf.live:
+        if state is None or number not in state.live:
             with pytest.raises(errors.NotFound):
-                self.yard.delete(ref, delete_aliases=anyway)
+                self.registry.delete(ref, delete_aliases=anyway)
         elif links and not anyway:
             with pytest.raises(errors.VersionLinked):
-                self.yard.delete(ref)
-        elif number in shelf.aliases.values() and not anyway:
+                self.registry.delete(ref)
+        elif number in state.aliases.values() and not anyway:
             with pytest.raises(errors.VersionHasAliases):
-                self.yard.delete(ref)
+                self.registry.delete(ref)
         else:
-            self.yard.delete(ref, delete_aliases=anyway)
-            shelf.drop(number, max(shelf.live - {number}, default=None))
+            self.registry.delete(ref, delete_aliases=anyway)
+            state.drop(number, max(state.live - {number}, default=None))
             for model, linked in links:
                 self._unlink(model, linked)
 
     @rule(model=MODELS, number=NUMBERS)
     def unlink(self, model: str, number: int) -> None:
-        shelf = self.models.get(model)
-        if shelf is None or number not in shelf.held:
+        state = self.models.get(model)
+        if state is None or number not in state.held:
             with pytest.raises(errors.NotFound):
-                self.yard.unlink(f"model-registry/{model}:v{number}")
+                self.registry.unlink(f"model-registry/{model}:v{number}")
         else:
-            self.yard.unlink(f"model-registry/{model}:v{number}")
-            self._unlink(shelf, number)
+            self.registry.unlink(f"model-registry/{model}:v{number}")
+            self._unlink(state, number)
 
     @rule(
         model=MODELS,
@@ -144,48 +144,48 @@ class RegistryMachine(RuleBasedStateMachine):
         expected=st.one_of(st.none(), NUMBERS),
     )
     def move(self, model: str, alias: str, number: int | None, expected: int | None) -> None:
-        shelf, ref = self.models.get(model), f"model-registry/{model}"
+        state, ref = self.models.get(model), f"model-registry/{model}"
         wanted = Change(
             alias, "" if number is None else f"v{number}", None if expected is None else f"v{expected}"
         )
         # The second change shows that a refused call changes nothing at all.
         changes = [wanted, Change("touched", "", None)]
-        if shelf is None:
+        if state is None:
             with pytest.raises(errors.NotFound):
-                self.yard.move(ref, *changes)
-        elif expected is not None and shelf.aliases.get(alias) != expected:
+                self.registry.move(ref, *changes)
+        elif expected is not None and state.aliases.get(alias) != expected:
             with pytest.raises(errors.AliasChanged):
-                self.yard.move(ref, *changes)
-        elif number is not None and number not in shelf.held:
+                self.registry.move(ref, *changes)
+        elif number is not None and number not in state.held:
             with pytest.raises(errors.NotFound):
-                self.yard.move(ref, *changes)
+                self.registry.move(ref, *changes)
         else:
-            shelf.aliases.pop(alias, None)
+            state.aliases.pop(alias, None)
             if number is not None:
-                shelf.aliases[alias] = number
-            assert self.yard.move(ref, *changes) == shelf.aliases
+                state.aliases[alias] = number
+            assert self.registry.move(ref, *changes) == state.aliases
 
     @precondition(lambda self: self.artifacts)
     @rule(data=st.data(), tags=TAGS)
     def tag(self, data: st.DataObject, tags: list[str]) -> None:
-        name, shelf, number = self._any_version(data)
-        if number not in shelf.live:
+        name, state, number = self._any_version(data)
+        if number not in state.live:
             with pytest.raises(errors.NotFound):
                 self._update(name, number, tags=tags)
         else:
             self._update(name, number, tags=tags)
-            shelf.tags[number] = set(tags)
+            state.tags[number] = set(tags)
 
     @precondition(lambda self: self.artifacts)
     @rule(data=st.data(), over=st.booleans())
     def give_a_time(self, data: st.DataObject, over: bool) -> None:
-        name, shelf, number = self._any_version(data)
-        if number not in shelf.live or self._links(name, number):
+        name, state, number = self._any_version(data)
+        if number not in state.live or self._links(name, number):
             with pytest.raises((errors.NotFound, errors.VersionLinked)):
                 self._update(name, number, expires_at=LATER, set_expiry=True)
         else:
             self._update(name, number, expires_at=LATER, set_expiry=True)
-            shelf.timed.add(number)
+            state.timed.add(number)
         if over:
             self._pass_time()
 
@@ -194,36 +194,36 @@ class RegistryMachine(RuleBasedStateMachine):
             timed = update(ArtifactVersion).where(ArtifactVersion.expires_at.is_not(None))
             session.execute(timed.values(expires_at=1))
 
-        self.yard.database.write(pass_)
-        for shelf in self.artifacts.values():
-            shelf.past |= shelf.timed
+        self.registry.database.write(pass_)
+        for state in self.artifacts.values():
+            state.past |= state.timed
 
-    @precondition(lambda self: any(shelf.past for shelf in self.artifacts.values()))
+    @precondition(lambda self: any(state.past for state in self.artifacts.values()))
     @rule()
     def sweep(self) -> None:
-        database = self.yard.database
+        database = self.registry.database
         for artifact in database.read(deletes.artifacts_past_time):
             database.write(lambda session, id_=artifact: deletes.delete_past_time(session, id_))
-        for shelf in self.artifacts.values():
-            newest = max(shelf.live, default=None)
-            for number in sorted(shelf.past):
-                shelf.drop(number, newest)
+        for state in self.artifacts.values():
+            newest = max(state.live, default=None)
+            for number in sorted(state.past):
+                state.drop(number, newest)
 
     def _tags_are_what_their_events_say(self) -> None:
         told: dict[tuple[str, str], set[str]] = {}
-        for event in self.yard.events("p", "tag_added", "tag_removed") if self.artifacts else ():
+        for event in self.registry.events("p", "tag_added", "tag_removed") if self.artifacts else ():
             tags = told.setdefault((event.details["collection"], event.details["version"]), set())
             assert (event.details["tag"] in tags) == (event.type == "tag_removed")
             tags ^= {event.details["tag"]}
-        for name, shelf in self.artifacts.items():
-            for number in shelf.live:
-                assert told.get((name, f"v{number}"), set()) == shelf.tags[number]
+        for name, state in self.artifacts.items():
+            for number in state.live:
+                assert told.get((name, f"v{number}"), set()) == state.tags[number]
 
     def _the_history_of_aliases_ends_where_they_stand(self) -> None:
-        shelves = [*self.artifacts.items(), *((f"model-registry/{m}", s) for m, s in self.models.items())]
-        for ref, shelf in shelves:
-            collection = self.yard.collection(ref)
-            changes, _ = self.yard.database.read(
+        states = [*self.artifacts.items(), *((f"model-registry/{m}", s) for m, s in self.models.items())]
+        for ref, state in states:
+            collection = self.registry.collection(ref)
+            changes, _ = self.registry.database.read(
                 lambda session, of=collection: alias_history.page(
                     session, of, alias="", at=None, page_size=1000, page_token=""
                 )
@@ -232,24 +232,24 @@ class RegistryMachine(RuleBasedStateMachine):
             for change in reversed(changes):
                 assert stands.get(change.alias, "") == change.previous != change.version
                 stands[change.alias] = change.version
-            expected = {alias: f"v{number}" for alias, number in shelf.aliases.items()}
+            expected = {alias: f"v{number}" for alias, number in state.aliases.items()}
             assert {alias: version for alias, version in stands.items() if version} == expected
 
     @invariant()
     def every_reference_resolves_as_the_model_says(self) -> None:
-        for name, shelf in self.artifacts.items():
-            for number in range(shelf.next):
-                self._check(f"{name}:v{number}", number if number in shelf.live else None)
+        for name, state in self.artifacts.items():
+            for number in range(state.next):
+                self._check(f"{name}:v{number}", number if number in state.live else None)
             for alias in ("latest", "staging", "production"):
-                at = shelf.aliases.get(alias)
-                self._check(f"{name}:{alias}", at if at in shelf.live else None)
-        for model, shelf in self.models.items():
+                at = state.aliases.get(alias)
+                self._check(f"{name}:{alias}", at if at in state.live else None)
+        for model, state in self.models.items():
             for alias in ("latest", "staging", "production", "touched"):
-                at = shelf.aliases.get(alias)
-                held = None if at is None else shelf.held[at]
+                at = state.aliases.get(alias)
+                held = None if at is None else state.held[at]
                 self._check(f"model-registry/{model}:{alias}", held[1] if isinstance(held, tuple) else None)
                 if at is not None:
-                    link = self.yard.read(
+                    link = self.registry.read(
                         version_details.link_of, f"{ENTITY}/model-registry/{model}:{alias}"
                     ).link
                     assert link.number == at
@@ -257,23 +257,23 @@ class RegistryMachine(RuleBasedStateMachine):
     @invariant()
     def events_are_numbered_without_a_gap(self) -> None:
         for project in ("p", "model-registry") if self.artifacts else ():
-            events = self.yard.events(project)
+            events = self.registry.events(project)
             assert [event.seq for event in events] == list(range(1, len(events) + 1))
 
     def _check(self, ref: str, number: int | None) -> None:
         if number is None:
             with pytest.raises(errors.NotFound):
-                self.yard.read(versions.resolve, full(ref))
+                self.registry.read(versions.resolve, full(ref))
         else:
-            assert self.yard.number(ref) == number
+            assert self.registry.number(ref) == number
 
-    def _any_version(self, data: st.DataObject) -> tuple[str, Shelf, int]:
+    def _any_version(self, data: st.DataObject) -> tuple[str, CollectionState, int]:
         """One that is there, or was."""
         name = data.draw(st.sampled_from(sorted(self.artifacts)))
-        shelf = self.artifacts[name]
-        return name, shelf, data.draw(st.integers(0, shelf.next - 1))
+        state = self.artifacts[name]
+        return name, state, data.draw(st.integers(0, state.next - 1))
 
-    def _links(self, name: str, number: int) -> list[tuple[Shelf, int]]:
+    def _links(self, name: str, number: int) -> list[tuple[CollectionState, int]]:
         """The links of a version, each by its registered model and number."""
         return [
             (model, n)
@@ -283,8 +283,8 @@ class RegistryMachine(RuleBasedStateMachine):
         ]
 
     def _update(self, name: str, number: int, **changes: object) -> None:
-        version = self.yard.read(versions.resolve, full(f"{name}:v{number}")).version
-        self.yard.write(
+        version = self.registry.read(versions.resolve, full(f"{name}:v{number}")).version
+        self.registry.write(
             lambda session, principal: versions.update(
                 session,
                 principal,
@@ -293,9 +293,9 @@ class RegistryMachine(RuleBasedStateMachine):
             )
         )
 
-    def _unlink(self, shelf: Shelf, number: int) -> None:
-        remaining = [n for n in shelf.calls if n != number]
-        shelf.drop(number, remaining[-1] if remaining else None)
+    def _unlink(self, state: CollectionState, number: int) -> None:
+        remaining = [n for n in state.calls if n != number]
+        state.drop(number, remaining[-1] if remaining else None)
 
 
 TestRegistryMachine = RegistryMachine.TestCase

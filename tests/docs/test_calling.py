@@ -20,11 +20,11 @@ from grpc_status import rpc_status
 
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import registered_model_pb2, run_pb2
-from tests.callers import fast_upload
-from tests.callers.fast_upload import random_chunks
-from tests.callers.plain_stubs import SERVICE_CONFIG, calling, lines_about
-from tests.callers.refusals import refused
-from tests.callers.waiting import until
+from tests.clients import fast_upload
+from tests.clients.fast_upload import random_chunks
+from tests.clients.plain_stubs import SERVICE_CONFIG, calling, lines_about
+from tests.clients.refusals import refused
+from tests.clients.waiting import until
 from tests.parts.server import MODULES, Factory, LiveServer, Stubs, new_project, production_place
 from tests.parts.tcp_proxy import TcpProxy
 

@@ -9,10 +9,10 @@ import pytest
 
 from modelyard.v1 import event_pb2, run_pb2, value_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
-from tests.callers import fast_upload
-from tests.callers.fast_upload import random_chunks
-from tests.callers.plain_stubs import calling
-from tests.callers.refusals import refused
+from tests.clients import fast_upload
+from tests.clients.fast_upload import random_chunks
+from tests.clients.plain_stubs import calling
+from tests.clients.refusals import refused
 from tests.parts.processes import free_port
 from tests.parts.server import Factory, LiveServer, Stubs, new_project, production_place
 from tests.server.observability.test_telemetry import addresses, scrape

@@ -22,11 +22,11 @@ from modelyard.v1 import event_pb2, run_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1.registered_model_pb2 import ListRegisteredModelsRequest
 from modelyard.v1.registered_model_pb2_grpc import RegisteredModelServiceStub
-from tests.callers import fast_upload
-from tests.callers.fast_upload import random_chunks
-from tests.callers.plain_stubs import OPTIONS, SERVICE_CONFIG, calling, lines_about
-from tests.callers.refusals import refused
-from tests.callers.waiting import until
+from tests.clients import fast_upload
+from tests.clients.fast_upload import random_chunks
+from tests.clients.plain_stubs import OPTIONS, SERVICE_CONFIG, calling, lines_about
+from tests.clients.refusals import refused
+from tests.clients.waiting import until
 from tests.parts.certificates import certificate_for_localhost
 from tests.parts.processes import free_port
 from tests.parts.server import (

@@ -17,8 +17,8 @@ import grpc
 import pytest
 
 from modelyard.v1 import model_artifact_pb2 as pb
-from tests.callers import fast_upload
-from tests.callers.fast_upload import random_chunks
+from tests.clients import fast_upload
+from tests.clients.fast_upload import random_chunks
 from tests.parts.server import Factory, LiveServer, Stubs, production_place
 
 WRITER = ("writer.before_intent", "writer.before_put", "writer.after_put", "writer.after_publish")

@@ -15,18 +15,18 @@ from modelyard.transfer import transfer
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server.packs.confirmed import ConfirmedPacks, PackSize
 from modelyard_server.packs.store import pack_key
-from tests.callers import fast_upload
-from tests.callers.refusals import refused
-from tests.callers.transfers import connection_to, contents_of, draft, files_in
+from tests.clients import fast_upload
+from tests.clients.refusals import refused
+from tests.clients.transfers import connection_to, contents_of, draft, files_in
 from tests.contracts.pack_store import put
+from tests.inprocess.faulty_store import FaultyStore
+from tests.inprocess.pack_writer import pack_store as pack_store
 from tests.parts.s3 import S3Server
 from tests.parts.server import Factory, LiveServer, Stubs, new_project, production_place, run_server_command
-from tests.rules.faulty_store import FaultyStore
-from tests.rules.pack_writer import pack_store as pack_store
 from tests.sdk.transfer.test_chunking import MIB, stream
 
 
-class Shelf(Protocol):
+class StoredPacks(Protocol):
     """The packs of a server, for tests that damage them."""
 
     def keys(self) -> set[str]: ...
@@ -73,7 +73,7 @@ class Bucket:
 
 
 @pytest.fixture
-def shelf(any_live_server: LiveServer, request: pytest.FixtureRequest) -> Shelf:
+def stored(any_live_server: LiveServer, request: pytest.FixtureRequest) -> StoredPacks:
     """The packs of the server, wherever they lie."""
     place = any_live_server.place
     if "--store" not in place:
@@ -83,32 +83,34 @@ def shelf(any_live_server: LiveServer, request: pytest.FixtureRequest) -> Shelf:
     return Bucket(store.client(), bucket)
 
 
-def logged(stubs: Stubs, shelf: Shelf, project: str, name: str, chunks: list[bytes]) -> tuple[Any, str]:
+def logged(
+    stubs: Stubs, stored: StoredPacks, project: str, name: str, chunks: list[bytes]
+) -> tuple[Any, str]:
     """A version, and the key of the one pack that holds it."""
-    before = shelf.keys()
+    before = stored.keys()
     version = fast_upload.log(stubs, project, name, {"w": chunks}, type="model").version
-    (key,) = shelf.keys() - before
+    (key,) = stored.keys() - before
     return version, key
 
 
 @pytest.mark.parametrize("other", ["model", "another-name"])
 def test_content_whose_pack_is_gone_is_whole_again_when_it_is_logged_again(
-    any_live_server: LiveServer, shelf: Shelf, other: str
+    any_live_server: LiveServer, stored: StoredPacks, other: str
 ) -> None:
     stubs, project, chunks = any_live_server.stubs(), new_project(), fast_upload.random_chunks(3)
-    version, key = logged(stubs, shelf, project, "model", chunks)
-    shelf.remove(key)
+    version, key = logged(stubs, stored, project, "model", chunks)
+    stored.remove(key)
     again = fast_upload.log(stubs, project, other, {"w": chunks}, type="model").version
     for each in (version, again):
         assert fast_upload.read(stubs, each.id, "w") == b"".join(chunks)
 
 
 def test_of_a_pack_that_is_too_short_only_what_is_behind_its_end_is_sent_again(
-    any_live_server: LiveServer, shelf: Shelf
+    any_live_server: LiveServer, stored: StoredPacks
 ) -> None:
     stubs, project, chunks = any_live_server.stubs(), new_project(), fast_upload.random_chunks(3)
-    version, key = logged(stubs, shelf, project, "model", chunks)
-    shelf.shorten(key, 2 * fast_upload.CHUNK - 1)
+    version, key = logged(stubs, stored, project, "model", chunks)
+    stored.shorten(key, 2 * fast_upload.CHUNK - 1)
     upload = fast_upload.create(stubs, project=project)
     assert fast_upload.find_missing(stubs, upload, chunks) == [1, 2]
     fast_upload.log(stubs, project, "other", {"w": chunks}, type="model")
@@ -117,15 +119,15 @@ def test_of_a_pack_that_is_too_short_only_what_is_behind_its_end_is_sent_again(
 
 @pytest.mark.parametrize("how", ["gone", "short"])
 def test_a_download_of_lost_bytes_says_what_to_do_and_the_next_upload_does_it(
-    any_live_server: LiveServer, shelf: Shelf, how: str
+    any_live_server: LiveServer, stored: StoredPacks, how: str
 ) -> None:
     stubs, project, chunks = any_live_server.stubs(), new_project(), fast_upload.random_chunks(3)
-    version, key = logged(stubs, shelf, project, "model", chunks)
+    version, key = logged(stubs, stored, project, "model", chunks)
     fast_upload.find_missing(stubs, fast_upload.create(stubs, project=project), chunks)  # it was seen whole
     if how == "gone":
-        shelf.remove(key)
+        stored.remove(key)
     else:
-        shelf.shorten(key, 10)
+        stored.shorten(key, 10)
     with refused("CHUNK_CORRUPT") as refusal:
         fast_upload.read(stubs, version.id, "w")
     assert "log the same content again" in refusal.message
@@ -135,11 +137,11 @@ def test_a_download_of_lost_bytes_says_what_to_do_and_the_next_upload_does_it(
 
 
 def test_equal_content_is_no_version_while_its_pack_is_gone(
-    any_live_server: LiveServer, shelf: Shelf
+    any_live_server: LiveServer, stored: StoredPacks
 ) -> None:
     stubs, project, chunks = any_live_server.stubs(), new_project(), fast_upload.random_chunks(2)
-    version, key = logged(stubs, shelf, project, "model", chunks)
-    shelf.remove(key)
+    version, key = logged(stubs, stored, project, "model", chunks)
+    stored.remove(key)
     size = sum(map(len, chunks))
     entry = pb.ManifestEntry(path="w", size=size, digest=fast_upload.file_digest(chunks))
 
@@ -159,11 +161,11 @@ def test_equal_content_is_no_version_while_its_pack_is_gone(
 
 
 def test_nothing_is_built_on_a_base_version_whose_pack_is_gone(
-    any_live_server: LiveServer, shelf: Shelf
+    any_live_server: LiveServer, stored: StoredPacks
 ) -> None:
     stubs, project, chunks = any_live_server.stubs(), new_project(), fast_upload.random_chunks(2)
-    version, key = logged(stubs, shelf, project, "model", chunks)
-    shelf.remove(key)
+    version, key = logged(stubs, stored, project, "model", chunks)
+    stored.remove(key)
     header = pb.VersionHeader(project=project, name="model", base_version_id=version.id, history_step=-1)
     empty = fast_upload.entry("new", [])
     with refused("CHUNK_CORRUPT"):
@@ -173,10 +175,10 @@ def test_nothing_is_built_on_a_base_version_whose_pack_is_gone(
     assert fast_upload.read(stubs, built.version.id, "w") == b"".join(chunks)
 
 
-def test_what_is_sent_unasked_replaces_what_is_gone(any_live_server: LiveServer, shelf: Shelf) -> None:
+def test_what_is_sent_unasked_replaces_what_is_gone(any_live_server: LiveServer, stored: StoredPacks) -> None:
     stubs, project, chunks = any_live_server.stubs(), new_project(), fast_upload.random_chunks(2)
-    version, key = logged(stubs, shelf, project, "model", chunks)
-    shelf.remove(key)
+    version, key = logged(stubs, stored, project, "model", chunks)
+    stored.remove(key)
     upload = fast_upload.create(stubs, project=project)
     assert fast_upload.send(stubs, upload, chunks) == 2
     assert fast_upload.read(stubs, version.id, "w") == b"".join(chunks)
@@ -282,10 +284,10 @@ def test_packs_of_another_store_are_not_lost(pack_store: FaultyStore) -> None:
         ConfirmedPacks(pack_store, "ours").losses([PackSize(str(uuid.uuid4()), 7, 4)])
 
 
-def test_doctor_names_lost_packs(any_live_server: LiveServer, shelf: Shelf) -> None:
+def test_doctor_names_lost_packs(any_live_server: LiveServer, stored: StoredPacks) -> None:
     stubs, chunks = any_live_server.stubs(), fast_upload.random_chunks(1)
-    _, key = logged(stubs, shelf, new_project(), "model", chunks)
-    shelf.remove(key)
+    _, key = logged(stubs, stored, new_project(), "model", chunks)
+    stored.remove(key)
     done = run_server_command("doctor", *any_live_server.place, env=any_live_server.env)
     assert done.returncode == 1
     (line,) = (line for line in done.stdout.splitlines() if " packs: " in line)

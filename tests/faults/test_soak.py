@@ -22,9 +22,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.faults.client import Assignment
-from tests.faults.ledger import Ledger
-from tests.faults.verdict import violations
+from tests.faults.check_state import violations
+from tests.faults.operation_log import Ledger
+from tests.faults.soak_client import Assignment
 from tests.parts.postgres import postgres_part, url_of
 from tests.parts.s3 import CREDENTIALS, S3Server, minio_part
 from tests.parts.server import Factory, LiveServer, environment, new_project, run_server_command
@@ -68,7 +68,7 @@ class Clients:
         given = Assignment(self._server.url, self._key, self._project, number, str(self._paths[number]))
         with self._logs[number].open("ab") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.client"],
+                [sys.executable, "-m", "tests.faults.soak_client"],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,

@@ -12,8 +12,8 @@ from modelyard.contract.chunking import MAXIMUM_BYTES, Chunk
 from modelyard_server import failpoints
 from modelyard_server.packs.builder import MESSAGE_BYTES
 from modelyard_server.packs.writer import PackWriter
-from tests.rules.faulty_store import FaultyStore
-from tests.rules.pack_writer import (
+from tests.inprocess.faulty_store import FaultyStore
+from tests.inprocess.pack_writer import (
     ENTITY,
     MIB,
     Ledger,

@@ -50,10 +50,10 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
             return clients * theirs * _SCALARS / float(seconds)
 
         yield compare(ONE, rounds, lambda _: log_ours([own]), lambda _: log_peer(1))
-        crowd = [own, *(more() for _ in range(_CLIENTS - 1))]
-        for client in crowd:
+        clients = [own, *(more() for _ in range(_CLIENTS - 1))]
+        for client in clients:
             client.call("start")
-        yield compare(EIGHT, rounds, lambda _: log_ours(crowd), lambda _: log_peer(_CLIENTS))
+        yield compare(EIGHT, rounds, lambda _: log_ours(clients), lambda _: log_peer(_CLIENTS))
 
 
 BENCH = Bench("metrics", (ONE, EIGHT), measure)

@@ -14,8 +14,8 @@ import pytest
 
 import modelyard
 from modelyard import Api, Artifact, Run, errors
-from tests.callers.commands import run_command
-from tests.parts.modes import MODES_HOLD
+from tests.clients.commands import run_command
+from tests.parts.file_modes import MODES_HOLD
 from tests.parts.server import new_project
 
 Way = Callable[[Run, str], Any]

@@ -14,7 +14,7 @@ import pytest
 
 import modelyard
 from modelyard import Artifact, Settings
-from tests.callers.transfers import contents_of
+from tests.clients.transfers import contents_of
 from tests.parts.disks import MIB, DiskFactory, disk_factory
 
 __all__ = ["disk_factory"]

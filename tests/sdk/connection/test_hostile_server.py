@@ -24,11 +24,11 @@ from modelyard.contract import chunking
 from modelyard.rpc.connection import Connection, connect
 from modelyard.transfer import transfer
 from modelyard.v1 import upload_pb2
-from tests.callers.commands import refused
-from tests.callers.transfers import Meter, contents_of, data_folder, draft, files_in, send, way
-from tests.callers.transfers import connection as good
-from tests.parts.hostile import PROJECT, HostileServer, file_entry, version_of
-from tests.sdk.artifacts.test_relog import settle
+from tests.clients.commands import refused
+from tests.clients.transfers import Meter, contents_of, data_folder, draft, files_in, send, way
+from tests.clients.transfers import connection as good
+from tests.parts.hostile_server import PROJECT, HostileServer, file_entry, version_of
+from tests.sdk.artifacts.test_log_unchanged import settle
 
 __all__ = ["data_folder", "good", "way"]
 

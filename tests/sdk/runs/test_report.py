@@ -8,7 +8,7 @@ import pytest
 
 import modelyard
 from modelyard.runs.report import closing_lines, shown
-from tests.callers.commands import run_command
+from tests.clients.commands import run_command
 
 
 def test_nested_values_are_named_as_metrics_are() -> None:

@@ -19,9 +19,9 @@ from modelyard.contract.chunking import version_digest
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.manifest import FileEntry
 from modelyard.transfer import transfer
-from tests.callers.transfers import Meter, connection, contents_of, data_folder, send, way
+from tests.clients.transfers import Meter, connection, contents_of, data_folder, send, way
 from tests.parts.server import Factory, LiveServer
-from tests.sdk.artifacts.test_relog import Counted
+from tests.sdk.artifacts.test_log_unchanged import Counted
 from tests.sdk.transfer.test_chunking import MIB, stream
 
 __all__ = ["connection", "data_folder", "way"]

@@ -16,8 +16,8 @@ from modelyard import Artifact, errors
 from modelyard.cache.content import Cache
 from modelyard.rpc.connection import Connection
 from modelyard.transfer import transfer
-from tests.callers.commands import refused
-from tests.callers.transfers import Meter, connection, contents_of, data_folder, send, way
+from tests.clients.commands import refused
+from tests.clients.transfers import Meter, connection, contents_of, data_folder, send, way
 from tests.parts.disks import MIB, DiskFactory, disk_factory
 from tests.sdk.transfer.test_chunking import stream
 

@@ -13,7 +13,7 @@ import pytest
 
 import modelyard
 from modelyard import Artifact, Run, errors
-from tests.parts.web import Site, site
+from tests.parts.web_server import Site, site
 
 __all__ = ["site"]
 

@@ -14,7 +14,7 @@ from modelyard.rpc.connection import Connection
 from modelyard.transfer import transfer
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import upload_pb2
-from tests.callers.transfers import (
+from tests.clients.transfers import (
     Meter,
     connection,
     connection_to,

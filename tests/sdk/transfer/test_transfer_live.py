@@ -15,8 +15,8 @@ from modelyard.rpc.connection import Connection
 from modelyard.rpc.manifest import FileEntry, VersionDraft, commit_messages
 from modelyard.transfer import transfer
 from modelyard.v1 import upload_pb2
-from tests.callers.transfers import Meter, connection, contents_of, data_folder, draft, files_in, send, way
-from tests.sdk.artifacts.test_relog import Folder
+from tests.clients.transfers import Meter, connection, contents_of, data_folder, draft, files_in, send, way
+from tests.sdk.artifacts.test_log_unchanged import Folder
 from tests.sdk.transfer.test_chunking import MIB, chunks_of, stream
 
 __all__ = ["connection", "data_folder", "way"]
@@ -182,7 +182,7 @@ from modelyard.contract import errors
 from modelyard.transfer import transfer
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import upload_pb2
-from tests.callers.transfers import Meter, connection_to
+from tests.clients.transfers import Meter, connection_to
 
 data, version, root, cache = sys.argv[1:]
 meter = Meter()

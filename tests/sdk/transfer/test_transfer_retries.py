@@ -16,10 +16,10 @@ from modelyard.cache.content import Cache
 from modelyard.configuration.addresses import Endpoint
 from modelyard.rpc.connection import Connection
 from modelyard.transfer import transfer
-from tests.callers.transfers import Meter, connection, contents_of, data_folder, draft, files_in, send, way
+from tests.clients.transfers import Meter, connection, contents_of, data_folder, draft, files_in, send, way
 from tests.parts.server import Factory, run_server_command
 from tests.parts.tcp_proxy import TcpProxy
-from tests.sdk.artifacts.test_relog import Counted
+from tests.sdk.artifacts.test_log_unchanged import Counted
 from tests.sdk.transfer.test_chunking import MIB, stream
 
 __all__ = ["connection", "data_folder", "way"]

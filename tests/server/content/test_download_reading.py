@@ -19,7 +19,7 @@ from modelyard_server.content.pack_reads import BLOCK_BYTES, PARTS_TOGETHER, Cor
 from modelyard_server.domain.content.extents import Piece
 from modelyard_server.packs import PackStore, store_from_url
 from modelyard_server.packs.store import pack_key
-from tests.callers import fast_upload
+from tests.clients import fast_upload
 from tests.parts.server import Factory, LiveServer, new_project
 
 MIB = 1 << 20

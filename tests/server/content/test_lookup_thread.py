@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from modelyard_server.rpc.dispatch.executors import SQLITE_READERS, Pools, Transactions
 from modelyard_server.rpc.dispatch.lookup_thread import BATCH, Lane
-from tests.rules.on_databases import sqlite_database
+from tests.inprocess.registry import sqlite_database
 
 T = TypeVar("T")
 SECONDS = 30.0

@@ -12,9 +12,9 @@ import pytest
 
 from modelyard.v1 import local_pb2
 from tests.bench import memory
-from tests.callers import fast_upload
-from tests.callers.idle_callers import MIB, Crowd
-from tests.callers.waiting import until
+from tests.clients import fast_upload
+from tests.clients.idle_streams import MIB, IdleStreams
+from tests.clients.waiting import until
 from tests.parts.server import Factory, new_project
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read as on Linux")
@@ -22,17 +22,17 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read 
 
 def test_64_simple_uploads_at_once_stay_within_their_memory(live_server_factory: Factory) -> None:
     server = live_server_factory("--sweep-seconds", "1").start()
-    crowd = Crowd(server, server.token)
+    idle = IdleStreams(server, server.token)
     before = memory.resident(server.pid)
     try:
-        crowd.upload_simply(64, new_project(), 7 * MIB)
-        until(lambda: crowd.standing == 64)
+        idle.upload_simply(64, new_project(), 7 * MIB)
+        until(lambda: idle.standing == 64)
         time.sleep(3)  # the last of it is on its way
         # 4 MiB each, and 64 MiB together; what else it took for a moment goes with a sweep.
         until(lambda: memory.resident(server.pid) < before + 350)
-        assert crowd.refused == []
+        assert idle.refused == []
     finally:
-        crowd.leave()
+        idle.leave()
 
 
 def test_many_uploads_of_local_files_at_once_stay_within_their_memory(

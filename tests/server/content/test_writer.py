@@ -8,8 +8,8 @@ from contextlib import aclosing
 
 from modelyard_server.packs.builder import PackedChunk
 from modelyard_server.packs.writer import PackWriter
-from tests.rules.faulty_store import FaultyStore
-from tests.rules.pack_writer import ENTITY, KIB, MIB, Ledger, RunWriter, chunk, message, sent, until
+from tests.inprocess.faulty_store import FaultyStore
+from tests.inprocess.pack_writer import ENTITY, KIB, MIB, Ledger, RunWriter, chunk, message, sent, until
 
 
 def test_every_acknowledged_chunk_can_be_read(

@@ -15,7 +15,7 @@ import pytest
 
 from modelyard.v1 import registered_model_pb2, run_pb2
 from modelyard_server.observability import call_record, logs
-from tests.callers import fast_upload
+from tests.clients import fast_upload
 from tests.parts.server import Factory, LiveServer, new_project
 
 CREATE_RUN = "/modelyard.v1.RunService/CreateRun"

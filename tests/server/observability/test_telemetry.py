@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from modelyard.v1 import event_pb2, run_pb2, upload_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
-from tests.callers import fast_upload
+from tests.clients import fast_upload
 from tests.parts.processes import free_port
 from tests.parts.server import (
     Factory,

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from modelyard.v1 import model_artifact_pb2, registered_model_pb2, run_pb2
-from tests.callers import fast_upload
+from tests.clients import fast_upload
 from tests.parts.collector import Collector, ReceivedSpan
 from tests.parts.server import Factory, LiveServer, new_project, run_server_command
 

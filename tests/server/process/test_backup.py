@@ -14,7 +14,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from tests.callers import fast_upload
+from tests.clients import fast_upload
 from tests.parts.postgres import program
 from tests.parts.server import Factory, LiveServer, Stubs, new_project, production_place, run_server_command
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from tests.bench import memory
-from tests.callers import fast_upload
-from tests.callers.waiting import until
+from tests.clients import fast_upload
+from tests.clients.waiting import until
 from tests.parts.s3 import S3Server
 from tests.parts.server import Factory, new_project
 

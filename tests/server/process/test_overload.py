@@ -22,10 +22,10 @@ from modelyard.rpc.connection import Connection
 from modelyard.v1.model_artifact_pb2 import GetModelArtifactVersionRequest
 from modelyard.v1.model_artifact_pb2_grpc import ModelArtifactServiceStub
 from modelyard_server.rpc.dispatch.admission import MOST_CALLS
-from tests.callers import fast_upload, refusals
-from tests.callers.fast_upload import random_chunks
-from tests.callers.refusals import Refusal
-from tests.callers.watches import log
+from tests.clients import fast_upload, refusals
+from tests.clients.fast_upload import random_chunks
+from tests.clients.refusals import Refusal
+from tests.clients.watch import log
 from tests.parts.certificates import certificate_for_localhost
 from tests.parts.server import Factory, LiveServer, new_project, production_place
 

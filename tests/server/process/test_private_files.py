@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import modelyard
-from tests.callers import fast_upload
+from tests.clients import fast_upload
 from tests.parts.embedded import isolate, stop_embedded
 from tests.parts.server import Factory, LiveServer, new_project, production_place, run_server_command
 

@@ -21,7 +21,7 @@ import pytest
 from modelyard.configuration import addresses
 from modelyard.v1 import registered_model_pb2, run_pb2
 from modelyard_server.settings import without_secrets
-from tests.callers import fast_upload
+from tests.clients import fast_upload
 from tests.parts.collector import Collector
 from tests.parts.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.parts.server import (

@@ -21,20 +21,20 @@ from modelyard_server.domain.runs import runs
 from modelyard_server.domain.runs.runs import RunDraft
 from modelyard_server.process import background
 from modelyard_server.rpc.dispatch.executors import Pools, Transactions
-from tests.rules.on_databases import ENTITY, Yard, full, postgresql_database, sqlite_database
+from tests.inprocess.registry import ENTITY, Registry, full, postgresql_database, sqlite_database
 
 MINUTE = 60 * 1_000_000
 DAY = 24 * 60 * MINUTE
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def yard(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Yard]:
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
     if request.param == "sqlite":
         with sqlite_database(tmp_path) as database:
-            yield Yard(database)
+            yield Registry(database)
     else:
         with postgresql_database(request.getfixturevalue("postgres_database")) as database:
-            yield Yard(database)
+            yield Registry(database)
 
 
 def sweep(database: Database) -> None:
@@ -46,80 +46,80 @@ def sweep(database: Database) -> None:
         pools.close()
 
 
-def run_of(yard: Yard, silent_minutes: float = 0.0) -> str:
+def run_of(registry: Registry, silent_minutes: float = 0.0) -> str:
     """The id of a new run, whose last heartbeat is so long ago."""
-    run_id = yard.write(runs.create, RunDraft(ENTITY, "p"), "never")[0].run.id
+    run_id = registry.write(runs.create, RunDraft(ENTITY, "p"), "never")[0].run.id
 
     def age(session: Session) -> None:
         run = session.get_one(Run, run_id)
         run.heartbeat_at = int(now(session) - silent_minutes * MINUTE)
 
-    yard.database.write(age)
+    registry.database.write(age)
     return run_id
 
 
-def stored(yard: Yard, run_id: str) -> tuple[str, bool]:
+def stored(registry: Registry, run_id: str) -> tuple[str, bool]:
     """The state in the run's row, and whether it has an end."""
-    run = yard.database.read(lambda session: session.get_one(Run, run_id))
+    run = registry.database.read(lambda session: session.get_one(Run, run_id))
     return run.state, run.finished_at is not None
 
 
-def states(yard: Yard) -> list[tuple[str, str]]:
-    return [(event.details["run_state"], event.principal) for event in yard.events("p", "run_state")]
+def states(registry: Registry) -> list[tuple[str, str]]:
+    return [(event.details["run_state"], event.principal) for event in registry.events("p", "run_state")]
 
 
-def test_a_run_that_is_silent_for_five_minutes_has_crashed(yard: Yard) -> None:
-    silent, alive, recent = run_of(yard, 5.1), run_of(yard), run_of(yard, 4.9)
+def test_a_run_that_is_silent_for_five_minutes_has_crashed(registry: Registry) -> None:
+    silent, alive, recent = run_of(registry, 5.1), run_of(registry), run_of(registry, 4.9)
     for _ in range(2):
-        sweep(yard.database)
-        assert [stored(yard, run_id)[0] for run_id in (silent, alive, recent)] == [
+        sweep(registry.database)
+        assert [stored(registry, run_id)[0] for run_id in (silent, alive, recent)] == [
             "crashed",
             "running",
             "running",
         ]
-        assert states(yard) == [("running", "local")] * 3 + [("crashed", "modelyard")]
+        assert states(registry) == [("running", "local")] * 3 + [("crashed", "modelyard")]
 
 
 @pytest.mark.parametrize("sign", ["heartbeat", "finish", "resume"])
-def test_a_run_that_was_only_cut_off_comes_back(yard: Yard, sign: str) -> None:
-    run_id = run_of(yard, 6)
-    sweep(yard.database)
-    assert stored(yard, run_id) == ("crashed", False)
+def test_a_run_that_was_only_cut_off_comes_back(registry: Registry, sign: str) -> None:
+    run_id = run_of(registry, 6)
+    sweep(registry.database)
+    assert stored(registry, run_id) == ("crashed", False)
     if sign == "heartbeat":
-        yard.write(runs.heartbeat, run_id)
-        assert stored(yard, run_id) == ("running", False)
-        assert states(yard)[1:] == [("crashed", "modelyard"), ("running", "local")]
+        registry.write(runs.heartbeat, run_id)
+        assert stored(registry, run_id) == ("running", False)
+        assert states(registry)[1:] == [("crashed", "modelyard"), ("running", "local")]
     elif sign == "finish":
-        yard.write(runs.finish, run_id, exit_code=0, state="", summary={})
-        assert stored(yard, run_id) == ("finished", True)
-        assert states(yard)[1:] == [("crashed", "modelyard"), ("finished", "local")]
+        registry.write(runs.finish, run_id, exit_code=0, state="", summary={})
+        assert stored(registry, run_id) == ("finished", True)
+        assert states(registry)[1:] == [("crashed", "modelyard"), ("finished", "local")]
     else:
-        name = yard.read(runs.find, run_id).run.run_id
-        yard.write(runs.create, RunDraft(ENTITY, "p", name), "must")
-        assert stored(yard, run_id) == ("running", False)
+        name = registry.read(runs.find, run_id).run.run_id
+        registry.write(runs.create, RunDraft(ENTITY, "p", name), "must")
+        assert stored(registry, run_id) == ("running", False)
 
 
-def test_a_run_that_said_it_crashed_stays_so(yard: Yard) -> None:
-    run_id = run_of(yard)
-    yard.write(runs.finish, run_id, exit_code=1, state="crashed", summary={})
+def test_a_run_that_said_it_crashed_stays_so(registry: Registry) -> None:
+    run_id = run_of(registry)
+    registry.write(runs.finish, run_id, exit_code=1, state="crashed", summary={})
     with pytest.raises(errors.RunFinished):
-        yard.write(runs.heartbeat, run_id)
-    swept = run_of(yard, 6)
-    sweep(yard.database)
-    yard.write(runs.finish, swept, exit_code=1, state="crashed", summary={})
-    assert stored(yard, swept) == ("crashed", True)
+        registry.write(runs.heartbeat, run_id)
+    swept = run_of(registry, 6)
+    sweep(registry.database)
+    registry.write(runs.finish, swept, exit_code=1, state="crashed", summary={})
+    assert stored(registry, swept) == ("crashed", True)
     with pytest.raises(errors.RunFinished):
-        yard.write(runs.heartbeat, swept)
+        registry.write(runs.heartbeat, swept)
 
 
-def test_deleted_runs_do_not_crash(yard: Yard) -> None:
-    run_id = run_of(yard, 6)
-    yard.write(runs.remove, run_id)
-    sweep(yard.database)
-    assert stored(yard, run_id)[0] == "running"
+def test_deleted_runs_do_not_crash(registry: Registry) -> None:
+    run_id = run_of(registry, 6)
+    registry.write(runs.remove, run_id)
+    sweep(registry.database)
+    assert stored(registry, run_id)[0] == "running"
 
 
-def test_requests_are_forgotten_after_seven_days(yard: Yard) -> None:
+def test_requests_are_forgotten_after_seven_days(registry: Registry) -> None:
     def ask(session: Session, name: str) -> None:
         requests.begin(session, LOCAL, "/Method", name, bytes(32))
         requests.finish(session, LOCAL, "/Method", name, name.encode())
@@ -136,15 +136,15 @@ def test_requests_are_forgotten_after_seven_days(yard: Yard) -> None:
         for name in ("new", "week", *(f"old{number}" for number in range(requests.SWEEP_BATCH + 3))):
             ask(session, name)
 
-    yard.database.write(ask_all)
-    yard.database.write(age)
-    sweep(yard.database)
-    assert yard.database.read(names) == ["new", "week"]
-    reply = yard.database.write(lambda s: requests.begin(s, LOCAL, "/Method", "week", bytes(32)))
+    registry.database.write(ask_all)
+    registry.database.write(age)
+    sweep(registry.database)
+    assert registry.database.read(names) == ["new", "week"]
+    reply = registry.database.write(lambda s: requests.begin(s, LOCAL, "/Method", "week", bytes(32)))
     assert reply == b"week"
 
 
-def _expire(yard: Yard, *numbers: int) -> None:
+def _expire(registry: Registry, *numbers: int) -> None:
     """Puts the time of versions into the past."""
 
     def act(session: Session) -> None:
@@ -154,100 +154,104 @@ def _expire(yard: Yard, *numbers: int) -> None:
             .values(expires_at=now(session) - MINUTE)
         )
 
-    yard.database.write(act)
+    registry.database.write(act)
 
 
-def _live(yard: Yard, name: str) -> list[int]:
-    collection = yard.collection(name)
+def _live(registry: Registry, name: str) -> list[int]:
+    collection = registry.collection(name)
     query = select(ArtifactVersion.number).where(
         ArtifactVersion.collection_id == collection.id, ArtifactVersion.deleted_at.is_(None)
     )
-    return yard.database.read(lambda session: list(session.scalars(query.order_by(ArtifactVersion.number))))
+    return registry.database.read(
+        lambda session: list(session.scalars(query.order_by(ArtifactVersion.number)))
+    )
 
 
-def test_more_than_a_batch_goes_in_one_sweep(yard: Yard) -> None:
+def test_more_than_a_batch_goes_in_one_sweep(registry: Registry) -> None:
     count = deletes.SWEEP_BATCH * 2 + 1
     for number in range(count):
-        yard.log("bert", str(number))
-    _expire(yard, *range(count - 1))
-    sweep(yard.database)
-    assert _live(yard, "bert") == [count - 1]
-    assert len(yard.events("p", "version_deleted")) == count - 1
-    assert yard.number("bert") == count - 1
+        registry.log("bert", str(number))
+    _expire(registry, *range(count - 1))
+    sweep(registry.database)
+    assert _live(registry, "bert") == [count - 1]
+    assert len(registry.events("p", "version_deleted")) == count - 1
+    assert registry.number("bert") == count - 1
 
 
-def test_latest_goes_past_versions_whose_time_is_over(yard: Yard) -> None:
+def test_latest_goes_past_versions_whose_time_is_over(registry: Registry) -> None:
     for text in "abc":
-        yard.log("bert", text)
-    _expire(yard, 1)
-    yard.delete("bert:v2", delete_aliases=True)
-    assert yard.number("bert") == 0
+        registry.log("bert", text)
+    _expire(registry, 1)
+    registry.delete("bert:v2", delete_aliases=True)
+    assert registry.number("bert") == 0
 
 
-def test_content_whose_time_is_over_is_logged_anew(yard: Yard) -> None:
-    yard.log("bert", "a")
-    _expire(yard, 0)
-    assert yard.log("bert", "a").number == 1
+def test_content_whose_time_is_over_is_logged_anew(registry: Registry) -> None:
+    registry.log("bert", "a")
+    _expire(registry, 0)
+    assert registry.log("bert", "a").number == 1
 
 
-def test_a_linked_version_is_never_swept(yard: Yard) -> None:
-    yard.log("bert", "a")
-    yard.link("bert", "Churn")
-    yard.log("bert", "b")
-    _expire(yard, 0, 1)
-    sweep(yard.database)
-    assert _live(yard, "bert") == [0]
-    assert not yard.events("p", "unlinked")
+def test_a_linked_version_is_never_swept(registry: Registry) -> None:
+    registry.log("bert", "a")
+    registry.link("bert", "Churn")
+    registry.log("bert", "b")
+    _expire(registry, 0, 1)
+    sweep(registry.database)
+    assert _live(registry, "bert") == [0]
+    assert not registry.events("p", "unlinked")
 
 
 def test_a_sweep_goes_around_what_somebody_holds(postgres_database: str) -> None:
     with postgresql_database(postgres_database) as database:
-        yard = Yard(database)
+        registry = Registry(database)
         for name in ("held", "free"):
-            yard.log(name, "a")
-            yard.log(name, "b")
-        _expire(yard, 0)
+            registry.log(name, "a")
+            registry.log(name, "b")
+        _expire(registry, 0)
 
         def hold(session: Session) -> None:
             session.scalars(
-                select(Collection).where(Collection.id == yard.collection("held").id).with_for_update()
+                select(Collection).where(Collection.id == registry.collection("held").id).with_for_update()
             ).one()
             sweep(database)
 
         database.write(hold)
-        assert (_live(yard, "held"), _live(yard, "free")) == ([0, 1], [1])
+        assert (_live(registry, "held"), _live(registry, "free")) == ([0, 1], [1])
         sweep(database)
-        assert _live(yard, "held") == [1]
+        assert _live(registry, "held") == [1]
 
 
-def test_events_of_a_sweep_are_counted_like_all_others(yard: Yard) -> None:
-    yard.log("bert", "a")
-    run_of(yard, 6)
-    _expire(yard, 0)
-    sweep(yard.database)
-    events = yard.events("p")
+def test_events_of_a_sweep_are_counted_like_all_others(registry: Registry) -> None:
+    registry.log("bert", "a")
+    run_of(registry, 6)
+    _expire(registry, 0)
+    sweep(registry.database)
+    events = registry.events("p")
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     with pytest.raises(errors.NotFound):
-        yard.number("bert")
+        registry.number("bert")
 
 
-def test_nobody_gets_a_key_in_the_name_of_the_server(yard: Yard) -> None:
+def test_nobody_gets_a_key_in_the_name_of_the_server(registry: Registry) -> None:
     with pytest.raises(errors.InvalidField, match="name"):
-        yard.database.write(lambda session: keys.create(session, "modelyard", ENTITY))
+        registry.database.write(lambda session: keys.create(session, "modelyard", ENTITY))
 
 
-def test_tags_are_told_once_wherever_they_come_and_go(yard: Yard) -> None:
+def test_tags_are_told_once_wherever_they_come_and_go(registry: Registry) -> None:
     def told() -> list[tuple[str, str, str, str]]:
-        found = [*yard.events("p", "tag_added", "tag_removed")]
+        found = [*registry.events("p", "tag_added", "tag_removed")]
         return [
             (e.type, e.details["collection"], e.details.get("version", ""), e.details["tag"]) for e in found
         ]
 
-    yard.log("bert", "a", tags=["raw", "raw"])
-    yard.log("bert", "a", tags=["raw", "good"])
-    version = yard.read(versions.resolve, full("bert")).version
+    registry.log("bert", "a", tags=["raw", "raw"])
+    registry.log("bert", "a", tags=["raw", "good"])
+    version = registry.read(versions.resolve, full("bert")).version
     for _ in range(2):
-        yard.write(lambda s, p: versions.update(s, p, versions.get(s, p, version.id), tags=["good", "best"]))
+        registry.write(
+            lambda s, p: versions.update(s, p, versions.get(s, p, version.id), tags=["good", "best"])
+        )
     expected = [
         ("tag_added", "bert", "v0", "raw"),
         ("tag_added", "bert", "v0", "good"),
@@ -261,9 +265,9 @@ def test_tags_are_told_once_wherever_they_come_and_go(yard: Yard) -> None:
     }
     for name, create in make.items():
         wanted = {"entity": ENTITY, "project": "p", "name": name, "description": "", "tags": ["one"]}
-        row = yard.write(create, type_="dataset", **wanted)
+        row = registry.write(create, type_="dataset", **wanted)
         for _ in range(2):
-            yard.write(
+            registry.write(
                 lambda s, p, row=row: collections.change(
                     s, p, collections.lock(s, s.get_one(Collection, row.id)), tags=["two"], prefix=""
                 )

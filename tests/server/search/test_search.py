@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from modelyard_server.db.tables import Collection
 from modelyard_server.domain.access.principals import LOCAL, Principal
 from modelyard_server.domain.search import version_lists
-from tests.rules.naive_search import (
+from tests.inprocess.registry import postgresql_database, somebody, sqlite_database
+from tests.inprocess.search_oracle import (
     LONG,
     MISSING,
     NAMES,
     ODD_KEY,
+    Catalog,
     Made,
-    Shelf,
     compare,
     fill,
     in_order_of,
     look,
 )
-from tests.rules.on_databases import postgresql_database, somebody, sqlite_database
 
 INSIDER = somebody("insider", "acme")
 Predicate: TypeAlias = Callable[[Made, Principal], bool]
@@ -33,7 +33,7 @@ Question: TypeAlias = tuple[str, Predicate]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def shelf(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
+def catalog(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalog]:
     if request.param == "sqlite":
         with sqlite_database(tmp_path_factory.mktemp("search")) as database:
             yield fill(database)
@@ -180,11 +180,11 @@ METADATA_ORDERS = {
 
 
 def answer(
-    shelf: Shelf, who: Principal, place: dict[str, str], question: Question, order_by: str
+    catalog: Catalog, who: Principal, place: dict[str, str], question: Question, order_by: str
 ) -> list[str]:
     found = [
         made
-        for made in shelf.versions
+        for made in catalog.versions
         if all(getattr(made, name) == value for name, value in place.items()) and question[1](made, who)
     ]
     if order_by in METADATA_ORDERS:
@@ -196,16 +196,16 @@ def answer(
 
 
 def pages(
-    shelf: Shelf, who: Principal, place: dict[str, str], size: int, most: int, **asked: str
+    catalog: Catalog, who: Principal, place: dict[str, str], size: int, most: int, **asked: str
 ) -> list[str]:
     seen: list[str] = []
     token = ""
     for _ in range(most):
-        rows, token = shelf.database.read(
+        rows, token = catalog.database.read(
             lambda session: version_lists.page(
                 session,
                 who,
-                _artifact(session, shelf, place),
+                _artifact(session, catalog, place),
                 entity="" if "name" in place else place["entity"],
                 project="" if "name" in place else place.get("project", ""),
                 page_size=size,
@@ -220,10 +220,10 @@ def pages(
     return seen
 
 
-def _artifact(session: Any, shelf: Shelf, place: dict[str, str]) -> Collection | None:
+def _artifact(session: Any, catalog: Catalog, place: dict[str, str]) -> Collection | None:
     if "name" not in place:
         return None
-    row = shelf.collections[f"{place['entity']}/{place['project']}", place["name"]]
+    row = catalog.collections[f"{place['entity']}/{place['project']}", place["name"]]
     found: Collection = session.get(Collection, row["id"])
     return found
 
@@ -245,17 +245,17 @@ PLACES: list[dict[str, str]] = [
     who=st.sampled_from([LOCAL, INSIDER]),
 )
 def test_a_search_finds_what_a_look_at_every_version_finds(
-    shelf: Shelf, question: Question, order_by: str, place: dict[str, str], size: int, who: Principal
+    catalog: Catalog, question: Question, order_by: str, place: dict[str, str], size: int, who: Principal
 ) -> None:
     if order_by == "" and "name" in place:
         order_by = "create_time"
-    expected = answer(shelf, who, place, question, order_by)
-    found = pages(shelf, who, place, size, 6, filter_=question[0], order_by=order_by)
+    expected = answer(catalog, who, place, question, order_by)
+    found = pages(catalog, who, place, size, 6, filter_=question[0], order_by=order_by)
     assert found == expected[: size * 6], question[0]
 
 
 @pytest.mark.parametrize("path", [("few",), (ODD_KEY,), ("many", "k1")])
-def test_each_comparison_alone_finds_the_same(shelf: Shelf, path: tuple[str, ...]) -> None:
+def test_each_comparison_alone_finds_the_same(catalog: Catalog, path: tuple[str, ...]) -> None:
     for value in SCALARS:
         for operator in operators(value):
             text = f"metadata.{'.'.join(quoted(part) for part in path)} {operator} {literal(value)}"
@@ -263,5 +263,7 @@ def test_each_comparison_alone_finds_the_same(shelf: Shelf, path: tuple[str, ...
             def holds(made: Made, _: Principal, operator: str = operator, value: Any = value) -> bool:
                 return compare(look(made.row["facts"], path), operator, value)
 
-            expected = answer(shelf, LOCAL, PLACES[1], (text, holds), "")
-            assert pages(shelf, LOCAL, PLACES[1], 1000, 1, filter_=text, order_by="") == expected[:1000], text
+            expected = answer(catalog, LOCAL, PLACES[1], (text, holds), "")
+            assert pages(catalog, LOCAL, PLACES[1], 1000, 1, filter_=text, order_by="") == expected[:1000], (
+                text
+            )

@@ -21,8 +21,8 @@ from modelyard_server.domain.registry import collections, versions
 from modelyard_server.domain.runs import metrics, runs
 from modelyard_server.domain.runs.metrics import Batch
 from modelyard_server.domain.runs.runs import RunChanges, RunDraft
-from tests.rules import schemas
-from tests.rules.on_databases import ENTITY, Yard, sqlite_database
+from tests.inprocess import earlier_schemas
+from tests.inprocess.registry import ENTITY, Registry, sqlite_database
 
 SCALARS = st.one_of(
     st.none(),
@@ -79,7 +79,7 @@ def owners_are_right(session: Session) -> None:
 class Writers(RuleBasedStateMachine):
     """Every rule that writes what the index holds."""
 
-    yard: Yard
+    registry: Registry
     count = 0
 
     def __init__(self) -> None:
@@ -90,32 +90,32 @@ class Writers(RuleBasedStateMachine):
     @rule(config=MAPS, tags=TAGS)
     def make_run(self, config: dict[str, Any], tags: list[str]) -> None:
         draft = RunDraft(ENTITY, "p", config=config, tags=tags)
-        self.runs.append(self.yard.write(runs.create, draft, "never")[0].run.id)
+        self.runs.append(self.registry.write(runs.create, draft, "never")[0].run.id)
 
     @rule(summary=MAPS, config=MAPS, tags=TAGS)
     def change_run(self, summary: dict[str, Any], config: dict[str, Any], tags: list[str]) -> None:
         if self.runs:
             changes = RunChanges({"config": config, "summary": summary, "tags": tags})
-            self.yard.write(runs.update, self.runs[-1], changes)
+            self.registry.write(runs.update, self.runs[-1], changes)
 
     @rule(values=MAPS)
     def log_metrics(self, values: dict[str, Any]) -> None:
         if self.runs:
             Writers.count += 1
             batch = Batch("w", Writers.count, b"x", 0, 0, 1, values)
-            self.yard.write(metrics.log, self.runs[-1], batch, summarize=True, summary={})
+            self.registry.write(metrics.log, self.runs[-1], batch, summarize=True, summary={})
 
     @rule()
     def remove_run(self) -> None:
         if self.runs:
-            self.yard.write(runs.remove, self.runs.pop())
+            self.registry.write(runs.remove, self.runs.pop())
 
     @rule(metadata=MAPS, tags=TAGS)
     def make_version(self, metadata: dict[str, Any], tags: list[str]) -> None:
         Writers.count += 1
-        version = self.yard.log("bert", str(Writers.count), metadata=metadata, tags=tags, names=["best"])
+        version = self.registry.log("bert", str(Writers.count), metadata=metadata, tags=tags, names=["best"])
         self.versions.append(version.id)
-        self.yard.link("bert", "model-registry/Churn", ["best"])
+        self.registry.link("bert", "model-registry/Churn", ["best"])
 
     @rule(metadata=MAPS, tags=TAGS)
     def change_version(self, metadata: dict[str, Any], tags: list[str]) -> None:
@@ -124,13 +124,13 @@ class Writers(RuleBasedStateMachine):
             versions.update(session, principal, row, metadata=metadata, tags=tags)
 
         if self.versions:
-            self.yard.write(change)
+            self.registry.write(change)
 
     @rule()
     def delete_version(self) -> None:
         if self.versions:
-            number = self.yard.read(versions.get, self.versions.pop()).number
-            self.yard.delete(f"bert:v{number}", delete_aliases=True)
+            number = self.registry.read(versions.get, self.versions.pop()).number
+            self.registry.delete(f"bert:v{number}", delete_aliases=True)
 
     @rule(tags=TAGS)
     def tag_artifact(self, tags: list[str]) -> None:
@@ -141,7 +141,7 @@ class Writers(RuleBasedStateMachine):
             collections.change(session, principal, row, tags=tags, prefix="")
 
         if self.versions:
-            self.yard.write(change)
+            self.registry.write(change)
 
     @invariant()
     def the_index_says_what_the_rows_say(self) -> None:
@@ -149,7 +149,7 @@ class Writers(RuleBasedStateMachine):
             assert indexed(session) == expected(session)
             owners_are_right(session)
 
-        self.yard.read(check)
+        self.registry.read(check)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -167,7 +167,7 @@ def test_the_index_follows_every_writer(empty_database: Database) -> None:
     Base.metadata.create_all(empty_database.engine)
 
     class Machine(Writers):
-        yard = Yard(empty_database)
+        registry = Registry(empty_database)
 
     from hypothesis.stateful import run_state_machine_as_test
 
@@ -178,18 +178,18 @@ def test_the_index_follows_every_writer(empty_database: Database) -> None:
 
 def test_a_migration_indexes_the_rows_of_before(empty_database: Database) -> None:
     migrations.upgrade(empty_database)
-    yard = Yard(empty_database)
-    run = yard.write(runs.create, RunDraft(ENTITY, "p", config={"lr": 0.1}, tags=["t"]), "never")[0].run
-    yard.log("bert", "a", metadata={"acc": 0.9, "on": True}, tags=["x"], names=["best"], run_id=run.id)
-    yard.log("bert", "b", metadata={"acc": "high"})
-    yard.delete("bert:v1", delete_aliases=True)
-    yard.link("bert:best", "model-registry/Churn")
-    before = yard.read(lambda session, _: indexed(session))
-    schemas.take_back(empty_database, "0001")
+    registry = Registry(empty_database)
+    run = registry.write(runs.create, RunDraft(ENTITY, "p", config={"lr": 0.1}, tags=["t"]), "never")[0].run
+    registry.log("bert", "a", metadata={"acc": 0.9, "on": True}, tags=["x"], names=["best"], run_id=run.id)
+    registry.log("bert", "b", metadata={"acc": "high"})
+    registry.delete("bert:v1", delete_aliases=True)
+    registry.link("bert:best", "model-registry/Churn")
+    before = registry.read(lambda session, _: indexed(session))
+    earlier_schemas.take_back(empty_database, "0001")
     assert migrations.upgrade(empty_database)
     assert before
-    assert yard.read(lambda session, _: indexed(session)) == before
-    yard.read(lambda session, _: owners_are_right(session))
+    assert registry.read(lambda session, _: indexed(session)) == before
+    registry.read(lambda session, _: owners_are_right(session))
 
 
 def test_a_map_with_too_many_values_has_its_mark_alone() -> None:
@@ -207,9 +207,9 @@ def test_keys_are_told_apart_and_too_long_ones_left_out() -> None:
 
 def test_a_run_that_logs_writes_only_what_changes(tmp_path_factory: pytest.TempPathFactory) -> None:
     with sqlite_database(tmp_path_factory.mktemp("changes")) as database:
-        yard = Yard(database)
+        registry = Registry(database)
         kept = {f"k{number}": number for number in range(50)}
-        run = yard.write(runs.create, RunDraft(ENTITY, "p", summary=kept), "never")[0].run
+        run = registry.write(runs.create, RunDraft(ENTITY, "p", summary=kept), "never")[0].run
 
         def changes(session: Session, _: Any) -> int:
             return int(session.execute(select(func.total_changes())).scalar_one())
@@ -221,4 +221,4 @@ def test_a_run_that_logs_writes_only_what_changes(tmp_path_factory: pytest.TempP
             session.flush()
             return changes(session, principal) - before
 
-        assert yard.write(log) <= 3  # the batch, the run, and one entry
+        assert registry.write(log) <= 3  # the batch, the run, and one entry

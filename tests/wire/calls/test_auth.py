@@ -12,7 +12,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from modelyard.v1 import run_pb2 as pb
-from tests.callers.commands import refused
+from tests.clients.commands import refused
 from tests.parts.embedded import isolate
 from tests.parts.server import LiveServer, reason, run_server_command
 

@@ -12,7 +12,7 @@ from modelyard.v1 import model_artifact_pb2 as artifact_pb
 from modelyard.v1 import run_pb2, upload_pb2
 from modelyard_server.db.ids import new_id
 from modelyard_server.domain.access.principals import FOLDER_OWNER, LOCAL, SERVER
-from tests.callers import fast_upload
+from tests.clients import fast_upload
 from tests.parts.server import LiveServer, Stubs, new_project, production_place, reason, run_server_command
 
 

@@ -17,9 +17,9 @@ from modelyard.contract import chunking
 from modelyard.v1 import event_pb2, run_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import registered_model_pb2 as registry_pb
-from tests.callers import fast_upload
-from tests.callers.fast_upload import random_chunks
-from tests.callers.refusals import Refusal, read, refused
+from tests.clients import fast_upload
+from tests.clients.fast_upload import random_chunks
+from tests.clients.refusals import Refusal, read, refused
 from tests.parts.server import LiveServer, Stubs, new_project, run_server_command
 
 Files = Mapping[str, Sequence[bytes]]

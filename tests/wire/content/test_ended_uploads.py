@@ -17,13 +17,13 @@ from modelyard_server.domain.content import commits, uploads
 from modelyard_server.domain.content.commits import VersionDraft
 from modelyard_server.domain.content.manifests import Manifest
 from modelyard_server.domain.registry import deletes
-from tests.rules.on_databases import ENTITY, Yard
-from tests.server.process.test_sweeps import DAY, MINUTE, sweep, yard
+from tests.inprocess.registry import ENTITY, Registry
+from tests.server.process.test_sweeps import DAY, MINUTE, registry, sweep
 
-__all__ = ["yard"]
+__all__ = ["registry"]
 
 
-def upload_of(yard: Yard, pins: int) -> str:
+def upload_of(registry: Registry, pins: int) -> str:
     """An open upload that holds so many chunks."""
 
     def run(session: Session, principal: Principal) -> str:
@@ -38,18 +38,18 @@ def upload_of(yard: Yard, pins: int) -> str:
             uploads.pin(session, upload, session.scalars(select(Chunk.id)))
         return upload.id
 
-    return yard.write(run)
+    return registry.write(run)
 
 
-def held_by(yard: Yard, upload_id: str) -> int:
-    return yard.read(
+def held_by(registry: Registry, upload_id: str) -> int:
+    return registry.read(
         lambda session, _: session.scalar(
             select(func.count()).select_from(Pin).where(Pin.upload_id == upload_id)
         )
     )
 
 
-def age(yard: Yard, upload_id: str, microseconds: int) -> None:
+def age(registry: Registry, upload_id: str, microseconds: int) -> None:
     """Lets an upload have been made, and used last, so much earlier."""
 
     def run(session: Session, _: Principal) -> None:
@@ -57,45 +57,45 @@ def age(yard: Yard, upload_id: str, microseconds: int) -> None:
         upload.created_at -= microseconds
         upload.expires_at -= microseconds
 
-    yard.write(run)
+    registry.write(run)
 
 
-def test_an_abandoned_upload_gives_back_what_it_holds(yard: Yard) -> None:
-    abandoned, used = upload_of(yard, 3), upload_of(yard, 3)
-    age(yard, abandoned, DAY + MINUTE)
-    sweep(yard.database)
-    assert (held_by(yard, abandoned), held_by(yard, used)) == (0, 3)
-    assert yard.read(lambda session, _: session.get(Upload, abandoned)) is None
+def test_an_abandoned_upload_gives_back_what_it_holds(registry: Registry) -> None:
+    abandoned, used = upload_of(registry, 3), upload_of(registry, 3)
+    age(registry, abandoned, DAY + MINUTE)
+    sweep(registry.database)
+    assert (held_by(registry, abandoned), held_by(registry, used)) == (0, 3)
+    assert registry.read(lambda session, _: session.get(Upload, abandoned)) is None
     with pytest.raises(errors.UploadExpired):
-        yard.read(uploads.find, abandoned)
-    yard.read(uploads.find, used)
+        registry.read(uploads.find, abandoned)
+    registry.read(uploads.find, used)
 
 
-def test_an_upload_that_holds_nothing_ends_after_an_idle_hour(yard: Yard) -> None:
-    empty, full_one = upload_of(yard, 0), upload_of(yard, 1)
+def test_an_upload_that_holds_nothing_ends_after_an_idle_hour(registry: Registry) -> None:
+    empty, full_one = upload_of(registry, 0), upload_of(registry, 1)
     digest = UploadChunk(bytes(31) + b"\0", 1)
-    assert yard.write(uploads.missing, full_one, [digest]) == []
+    assert registry.write(uploads.missing, full_one, [digest]) == []
     for upload_id in (empty, full_one):
-        age(yard, upload_id, 61 * MINUTE)
-    sweep(yard.database)
+        age(registry, upload_id, 61 * MINUTE)
+    sweep(registry.database)
     with pytest.raises(errors.UploadExpired):
-        yard.read(uploads.find, empty)
-    yard.read(uploads.find, full_one)
+        registry.read(uploads.find, empty)
+    registry.read(uploads.find, full_one)
 
 
-def test_much_that_goes_at_once_goes_in_portions(yard: Yard) -> None:
-    large = upload_of(yard, 2 * ROWS + 10)
-    yard.write(uploads.remove, large)
+def test_much_that_goes_at_once_goes_in_portions(registry: Registry) -> None:
+    large = upload_of(registry, 2 * ROWS + 10)
+    registry.write(uploads.remove, large)
     with pytest.raises(errors.UploadExpired):
-        yard.read(uploads.find, large)
-    portions = [held_by(yard, large)]
-    while yard.database.write(uploads.clear_ended) == uploads.SWEEP_BATCH:
-        portions.append(held_by(yard, large))
+        registry.read(uploads.find, large)
+    portions = [held_by(registry, large)]
+    while registry.database.write(uploads.clear_ended) == uploads.SWEEP_BATCH:
+        portions.append(held_by(registry, large))
     assert portions == [2 * ROWS + 10, ROWS + 10, 10]
-    assert held_by(yard, large) == 0
+    assert held_by(registry, large) == 0
 
 
-def test_the_entries_of_a_large_deleted_version_go_in_portions(yard: Yard) -> None:
+def test_the_entries_of_a_large_deleted_version_go_in_portions(registry: Registry) -> None:
     manifest = Manifest()
     for number in range(ROWS + 10):
         manifest.add_reference(f"r{number}", "test://content", "", -1)
@@ -111,31 +111,33 @@ def test_the_entries_of_a_large_deleted_version_go_in_portions(yard: Yard) -> No
             select(func.count()).select_from(VersionFile).where(VersionFile.version_id == version_id)
         )
 
-    version_id = yard.write(commit)
-    yard.delete("large:v0", delete_aliases=True)
+    version_id = registry.write(commit)
+    registry.delete("large:v0", delete_aliases=True)
     with pytest.raises(errors.NotFound):
-        yard.number("large:v0")
-    counts = [yard.read(entries)]
-    while yard.database.write(deletes.remove_manifests) == deletes.SWEEP_BATCH:
-        counts.append(yard.read(entries))
-    assert [*counts, yard.read(entries)] == [ROWS + 10, 10, 0]
+        registry.number("large:v0")
+    counts = [registry.read(entries)]
+    while registry.database.write(deletes.remove_manifests) == deletes.SWEEP_BATCH:
+        counts.append(registry.read(entries))
+    assert [*counts, registry.read(entries)] == [ROWS + 10, 10, 0]
 
 
-def test_a_key_with_too_many_uploads_goes_on_by_ending_the_one_that_was_idle_for_longest(yard: Yard) -> None:
-    first, second = upload_of(yard, 1), upload_of(yard, 1)
+def test_a_key_with_too_many_uploads_goes_on_by_ending_the_one_that_was_idle_for_longest(
+    registry: Registry,
+) -> None:
+    first, second = upload_of(registry, 1), upload_of(registry, 1)
     for upload_id, hours in ((first, 3), (second, 2)):
-        yard.write(uploads.missing, upload_id, [UploadChunk(bytes(31) + b"\0", 1)])
-        age(yard, upload_id, hours * 60 * MINUTE)
-    fill_up(yard, uploads.OPEN_LIMIT - 2)
+        registry.write(uploads.missing, upload_id, [UploadChunk(bytes(31) + b"\0", 1)])
+        age(registry, upload_id, hours * 60 * MINUTE)
+    fill_up(registry, uploads.OPEN_LIMIT - 2)
     for ended in (first, second):
-        yard.write(uploads.create, ENTITY, "p")
+        registry.write(uploads.create, ENTITY, "p")
         with pytest.raises(errors.UploadExpired):
-            yard.read(uploads.find, ended)
+            registry.read(uploads.find, ended)
     with pytest.raises(errors.QuotaExceeded, match="DeleteUpload"):
-        yard.write(uploads.create, ENTITY, "p")
+        registry.write(uploads.create, ENTITY, "p")
 
 
-def fill_up(yard: Yard, count: int) -> None:
+def fill_up(registry: Registry, count: int) -> None:
     """Opens so many uploads, of which all are in use."""
 
     def run(session: Session, principal: Principal) -> None:
@@ -143,4 +145,4 @@ def fill_up(yard: Yard, count: int) -> None:
         columns = {column.name: getattr(like, column.name) for column in Upload.__table__.columns}
         insert_missing(session, Upload, [{**columns, "id": new_id()} for _ in range(count - 1)])
 
-    yard.write(run)
+    registry.write(run)

@@ -13,9 +13,9 @@ import pytest
 from modelyard.contract.chunking import Entry, version_digest
 from modelyard.v1 import event_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
-from tests.callers import fast_upload
-from tests.callers.fast_upload import file_digest, random_chunks
-from tests.callers.refusals import refused
+from tests.clients import fast_upload
+from tests.clients.fast_upload import file_digest, random_chunks
+from tests.clients.refusals import refused
 from tests.parts.server import Factory, LiveServer, Stubs, new_project
 
 Files = Mapping[str, Sequence[bytes]]

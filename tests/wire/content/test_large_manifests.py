@@ -14,8 +14,8 @@ from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import registered_model_pb2 as registry_pb
 from modelyard.v1 import upload_pb2
 from modelyard_server.db.bounded import ROWS
-from tests.callers import fast_upload
-from tests.callers.refusals import refused
+from tests.clients import fast_upload
+from tests.clients.refusals import refused
 from tests.parts.server import Factory, LiveServer, Stubs, new_project
 
 LARGE = 40

@@ -18,10 +18,10 @@ from modelyard.rpc.manifest import LocalFile
 from modelyard.transfer import transfer
 from modelyard.v1 import local_pb2 as pb
 from modelyard.v1 import model_artifact_pb2
-from tests.callers.fast_upload import commit, create
-from tests.callers.refusals import refused
-from tests.callers.transfers import Meter, connection_to, contents_of, data_folder, draft, send, way
-from tests.callers.waiting import until
+from tests.clients.fast_upload import commit, create
+from tests.clients.refusals import refused
+from tests.clients.transfers import Meter, connection_to, contents_of, data_folder, draft, send, way
+from tests.clients.waiting import until
 from tests.parts.server import Factory, LiveServer, Stubs
 from tests.sdk.transfer.test_chunking import stream
 

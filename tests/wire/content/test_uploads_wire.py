@@ -10,9 +10,9 @@ import pytest
 
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import upload_pb2
-from tests.callers import fast_upload
-from tests.callers.fast_upload import entry, random_chunks
-from tests.callers.refusals import refused
+from tests.clients import fast_upload
+from tests.clients.fast_upload import entry, random_chunks
+from tests.clients.refusals import refused
 from tests.parts.server import LiveServer, Stubs, new_project
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from modelyard.v1 import event_pb2 as pb
 from modelyard.v1 import model_artifact_pb2, registered_model_pb2
-from tests.callers.refusals import refused
-from tests.callers.watches import listed, log, touch, watching
+from tests.clients.refusals import refused
+from tests.clients.watch import listed, log, touch, watching
 from tests.parts.server import LiveServer, Stubs, new_project
 
 

@@ -10,7 +10,7 @@ import pytest
 import modelyard
 from modelyard import errors
 from modelyard.artifacts.artifact import Artifact
-from tests.callers.commands import json_of, run_command
+from tests.clients.commands import json_of, run_command
 from tests.parts.embedded import isolate
 from tests.parts.server import LiveServer, new_project, production_place, run_server_command
 

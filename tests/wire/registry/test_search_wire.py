@@ -10,7 +10,7 @@ from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import registered_model_pb2 as registry_pb
 from modelyard.v1 import run_pb2
 from modelyard_server.rpc.wire.convert import python_to_values
-from tests.callers.refusals import refused
+from tests.clients.refusals import refused
 from tests.parts.server import Factory, LiveServer, Stubs, new_project
 
 Version = pb.ModelArtifactVersion

@@ -14,9 +14,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from modelyard.v1 import event_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import registered_model_pb2 as registry_pb
-from tests.callers import fast_upload
-from tests.callers.fast_upload import random_chunks
-from tests.callers.refusals import refused
+from tests.clients import fast_upload
+from tests.clients.fast_upload import random_chunks
+from tests.clients.refusals import refused
 from tests.parts.server import LiveServer, Stubs, new_project, production_place
 
 WAIT_SECONDS = 20.0

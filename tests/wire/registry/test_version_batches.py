@@ -13,7 +13,7 @@ from modelyard_server.db.engine import Database
 from modelyard_server.domain.access.principals import LOCAL
 from modelyard_server.domain.registry import version_batches
 from modelyard_server.domain.registry.version_batches import Wanted
-from tests.rules.on_databases import ENTITY, Yard, somebody, sqlite_database
+from tests.inprocess.registry import ENTITY, Registry, somebody, sqlite_database
 
 
 def statements(database: Database, wanted: Sequence[Wanted]) -> int:
@@ -36,12 +36,12 @@ def statements(database: Database, wanted: Sequence[Wanted]) -> int:
 
 def test_many_versions_take_as_many_queries_as_few(tmp_path: Path) -> None:
     with sqlite_database(tmp_path) as database:
-        yard = Yard(database)
+        registry = Registry(database)
         wanted = []
         for number in range(40):
             name = f"m{number % 10}"
-            version = yard.log(name, str(number), project=f"p{number % 3}", names=["best"])
-            yard.link(f"p{number % 3}/{name}", f"model-registry/Model {number % 4}")
+            version = registry.log(name, str(number), project=f"p{number % 3}", names=["best"])
+            registry.link(f"p{number % 3}/{name}", f"model-registry/Model {number % 4}")
             wanted += [
                 Wanted(version.id, ""),
                 Wanted("", f"{ENTITY}/p{number % 3}/{name}:best"),
@@ -53,9 +53,9 @@ def test_many_versions_take_as_many_queries_as_few(tmp_path: Path) -> None:
 
 def test_what_lies_in_another_entity_is_not_found(tmp_path: Path) -> None:
     with sqlite_database(tmp_path) as database:
-        yard = Yard(database)
-        mine = yard.log("bert", "a")
-        other = yard.log("bert", "a", entity="other")
+        registry = Registry(database)
+        mine = registry.log("bert", "a")
+        other = registry.log("bert", "a", entity="other")
         wanted = [Wanted(other.id, ""), Wanted("", "other/p/bert"), Wanted("", f"{ENTITY}/p/bert")]
         insider = somebody("insider", ENTITY)
         found = database.read(lambda session: version_batches.get(session, insider, wanted))

@@ -1,1 +1,0 @@
-"""Callers of the service: stubs, the SDK, commands, watches, crowds."""

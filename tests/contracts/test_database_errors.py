@@ -1,0 +1,137 @@
+"""What the database refuses: races run again, defects are told once, with their cause in the log."""
+
+from __future__ import annotations
+
+import sqlite3
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from modelyard import errors
+from modelyard.v1 import run_pb2
+from modelyard_server.db.conflicts import RACING_KEYS, ConstraintBroken
+from modelyard_server.db.engine import ATTEMPTS, Database
+from modelyard_server.db.ids import new_id
+from modelyard_server.db.tables import Base, Collection, Entity, Event, Pin, Project
+from tests.inprocess.registry import postgresql_database, sqlite_database
+from tests.parts.server import LiveServer, reason
+
+SECRET = "what-a-user-wrote"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database of each kind with the whole schema."""
+    if request.param == "sqlite":
+        with sqlite_database(tmp_path) as made:
+            yield made
+    else:
+        with postgresql_database(request.getfixturevalue("postgres_database")) as made:
+            yield made
+
+
+def not_null(session: Session) -> None:
+    session.execute(insert(Project).values(name=SECRET, entity_id=None, created_by=SECRET, created_at=1))
+
+
+def check(session: Session) -> None:
+    session.add(Entity(id=1, name="e", created_at=1))
+    session.add(Project(id=1, entity_id=1, name="p", created_by="x", created_at=1))
+    session.flush()
+    row = {"id": new_id(), "project_id": 1, "kind": "other", "name": SECRET, "type": "t", "description": ""}
+    session.execute(insert(Collection).values(**row, tags=[], created_by="x", created_at=1, updated_at=1))
+
+
+def foreign_key(session: Session) -> None:
+    event = {"project_id": 17, "seq": 1, "type": SECRET, "time": 1, "principal": "x", "details": {}}
+    session.execute(insert(Event).values(**event))
+
+
+@pytest.mark.parametrize("defect", [not_null, check, foreign_key])
+def test_what_no_other_transaction_caused_is_not_tried_again_and_not_blamed_on_others(
+    database: Database, defect: object
+) -> None:
+    tries = 0
+
+    def rule(session: Session) -> None:
+        nonlocal tries
+        tries += 1
+        defect(session)  # type: ignore[operator]
+
+    with pytest.raises(ConstraintBroken) as broken:
+        database.write(rule)
+    assert tries == 1
+    told = "".join(traceback.format_exception(broken.value))
+    assert "INSERT INTO" in told
+    assert defect.__name__ in told  # type: ignore[attr-defined]
+    assert SECRET not in told
+
+
+def test_a_row_that_another_made_first_is_found_by_running_again(database: Database) -> None:
+    tries = 0
+
+    def rule(session: Session) -> str:
+        nonlocal tries
+        tries += 1
+        if tries == 1:  # as when both have looked before either wrote
+            session.execute(insert(Entity), [{"name": "same", "created_at": 1}] * 2)
+        return "found"
+
+    assert database.write(rule) == "found"
+    assert tries == 2
+
+
+def test_a_row_that_went_while_another_referred_to_it_is_looked_for_again(database: Database) -> None:
+    tries = 0
+
+    def rule(session: Session) -> None:
+        nonlocal tries
+        tries += 1
+        session.add(Entity(id=1, name="e", created_at=1))
+        session.flush()
+        session.execute(insert(Pin).values(upload_id=new_id(), chunk_id=1))
+
+    with pytest.raises(ConstraintBroken if database.is_sqlite else errors.RetryTransaction):
+        database.write(rule)
+    # SQLite has one writer: nothing goes there while it writes.
+    assert tries == (1 if database.is_sqlite else ATTEMPTS)
+
+
+def forbid_runs_of(server: LiveServer, project: str) -> None:
+    """Makes the database refuse a project, as a schema does that the code does not fit."""
+    if "--data" in server.place:
+        connection = sqlite3.connect(server.data / "modelyard.db")
+        connection.execute(
+            f"CREATE TRIGGER forbid BEFORE INSERT ON project WHEN NEW.name = '{project}' "
+            "BEGIN SELECT RAISE(ABORT, 'the trigger says no'); END"
+        )
+        connection.commit()
+        connection.close()
+        return
+    import psycopg
+
+    url = server.place[server.place.index("--database") + 1]
+    with psycopg.connect(url, autocommit=True) as connection_:
+        connection_.execute(f"ALTER TABLE project ADD CONSTRAINT ck_says_no CHECK (name <> '{project}')")
+
+
+def test_a_defect_is_an_incident_with_its_cause_in_the_log_alone(any_live_server: LiveServer) -> None:
+    forbid_runs_of(any_live_server, "unlucky")
+    with pytest.raises(grpc.RpcError) as failure:
+        any_live_server.stubs().runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project="unlucky")))
+    assert reason(failure) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+    incident = failure.value.details().split()[-1]
+    line = next(line for line in any_live_server.log.read_text().splitlines() if incident in line)
+    assert "says no" in line.replace("_", " ")
+    assert "says no" not in failure.value.details().replace("_", " ")
+
+
+def test_every_foreign_key_that_may_race_is_in_the_schema() -> None:
+
+    keys = {str(key.name) for table in Base.metadata.tables.values() for key in table.foreign_key_constraints}
+    assert set(RACING_KEYS) <= keys

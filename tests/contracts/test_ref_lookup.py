@@ -1,0 +1,141 @@
+"""Looking up a reference for showing alone says what the long way says, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from modelyard import errors
+from modelyard_server.db.tables import ArtifactVersion, Link
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.registry import collections, registered_models, version_details, versions
+from modelyard_server.domain.registry.versions import VersionView
+from tests.inprocess.registry import ENTITY, Registry, postgresql_database, somebody, sqlite_database
+
+NET = f"{ENTITY}/model-registry/Net Model"
+ZOO = "zeta/wandb-registry-b/Zoo"
+
+
+def _widely_linked(registry: Registry) -> ArtifactVersion:
+    """A version with three aliases and four links, one of them in another entity."""
+    version = registry.log("bert", "a", names=["best", "a b"], metadata={"lr": 0.1, "nan": float("nan")})
+    for target in (NET, f"{ENTITY}/wandb-registry-b/Net Model", f"{ENTITY}/model-registry/A", ZOO):
+        registry.link("bert:v0", target, ["staging", "live"])
+    return version
+
+
+def _facts(view: VersionView) -> list[Any]:
+    row = {column.key: getattr(view.version, column.key) for column in ArtifactVersion.__table__.columns}
+    return [repr(row), view.home, list(view.aliases), list(view.linked_to)]
+
+
+def _by_id(registry: Registry, version_id: str) -> VersionView:
+    return registry.read(
+        lambda session, principal: versions.describe(
+            session, [versions.get(session, principal, version_id)], principal=principal
+        )[0]
+    )
+
+
+class LookUpContract:
+    """Subclasses say which database."""
+
+    @pytest.fixture
+    def registry(self) -> Iterator[Registry]:
+        raise NotImplementedError
+
+    @pytest.mark.parametrize(
+        "ref", [f"{ENTITY}/p/bert", f"{ENTITY}/p/bert:v0", f"{NET}:staging", f"{NET}:v0"]
+    )
+    def test_a_reference_shows_what_the_id_shows(self, registry: Registry, ref: str) -> None:
+        version = _widely_linked(registry)
+        view, through = registry.read(version_details.version_of, ref)
+        assert _facts(view) == _facts(_by_id(registry, version.id))
+        assert (list(view.aliases), len(view.linked_to)) == (["a b", "best", "latest"], 4)
+        assert through == (f"{NET}:v0" if ref.startswith(NET) else "")
+        assert _facts(registry.read(version_details.version, version.id)) == _facts(view)
+
+    @pytest.mark.parametrize("ref", [NET, f"{NET}:staging", f"{NET}:v0"])
+    def test_a_link_shows_what_the_long_way_shows(self, registry: Registry, ref: str) -> None:
+        version = _widely_linked(registry)
+        view = registry.read(version_details.link_of, ref)
+        long = registry.read(
+            lambda session, principal: registered_models.describe(
+                session, principal, [registered_models.get_link(session, principal, view.link.id)]
+            )[0]
+        )
+        columns = [column.key for column in Link.__table__.columns]
+        assert [getattr(view.link, key) for key in columns] == [getattr(long.link, key) for key in columns]
+        assert (view.home, list(view.aliases)) == (long.home, ["latest", "live", "staging"])
+        assert view.source is not None
+        assert _facts(view.source) == _facts(_by_id(registry, version.id))
+
+    def test_links_in_entities_of_others_are_not_shown(self, registry: Registry) -> None:
+        version = _widely_linked(registry)
+        own = Registry(registry.database, somebody("ann", ENTITY))
+        view, _ = own.read(version_details.version_of, f"{ENTITY}/p/bert:best")
+        assert len(view.linked_to) == 3
+        assert _facts(view) == _facts(_by_id(own, version.id))
+        with pytest.raises(errors.NotFound):
+            own.read(version_details.version_of, f"{ZOO}:v0")
+
+    def test_what_was_unlinked_is_not_shown(self, registry: Registry) -> None:
+        registry.log("bert", "a")
+        registry.log("bert", "b")
+        registry.link("bert:v0", NET)
+        registry.unlink(f"{NET}:v0")
+        view, _ = registry.read(version_details.version_of, f"{ENTITY}/p/bert:v0")
+        assert (list(view.aliases), list(view.linked_to)) == ([], [])
+
+    def test_a_transaction_that_has_begun_sees_its_own_changes(self, registry: Registry) -> None:
+        registry.log("bert", "a")
+
+        def change(session: Session, principal: Principal) -> str:
+            session.execute(text("UPDATE alias SET alias = 'renamed'"))
+            return version_details.version_of(session, principal, f"{ENTITY}/p/bert:renamed")[0].version.id
+
+        registry.write(change)
+
+    def test_what_the_database_refuses_is_not_taken_for_absence(self, registry: Registry) -> None:
+        registry.log("bert", "a")
+        registry.write(lambda session, _: session.execute(text("ALTER TABLE link RENAME TO gone")))
+        with pytest.raises(DBAPIError, match="link"):
+            registry.read(version_details.version_of, f"{ENTITY}/p/bert")
+
+
+class TestLookUpOnSqlite(LookUpContract):
+    @pytest.fixture
+    def registry(self, tmp_path: Path) -> Iterator[Registry]:
+        with sqlite_database(tmp_path) as database:
+            yield Registry(database)
+
+
+class TestLookUpOnPostgresql(LookUpContract):
+    @pytest.fixture
+    def registry(self, postgres_database: str) -> Iterator[Registry]:
+        with postgresql_database(postgres_database) as database:
+            yield Registry(database)
+
+    def test_nobody_waits_for_rows_of_an_entity_they_cannot_enter(self, registry: Registry) -> None:
+        registry.log("bert", "a")
+        row = registry.collection("bert")
+        eve = Registry(registry.database, somebody("eve", "evil"))
+
+        def locked(session: Session, principal: Principal, **named: str) -> None:
+            session.execute(text("SET LOCAL lock_timeout = '200ms'"))
+            collections.find(session, principal, None, lock=True, **named)
+
+        def hold(session: Session, principal: Principal) -> None:
+            locked(session, principal, id_=row.id)
+            with pytest.raises(errors.NotFound):
+                eve.write(locked, id_=row.id)
+            with pytest.raises(errors.NotFound):
+                eve.write(locked, ref=f"{ENTITY}/p/bert")
+
+        registry.write(hold)

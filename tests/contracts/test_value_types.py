@@ -1,0 +1,81 @@
+"""1, 1.0 and True are equal for Python and three values for users: a change between them is one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import Session
+
+from modelyard.contract.values import identical
+from modelyard_server.db.tables import ArtifactVersion, Run
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.registry import versions
+from modelyard_server.domain.runs import runs
+from modelyard_server.domain.runs.runs import RunChanges, RunDraft
+from tests.inprocess.registry import ENTITY, Registry, postgresql_database, sqlite_database
+
+KINDS: list[Any] = [1, True, 1.0, 1, 1.0, True, 1]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
+    if request.param == "sqlite":
+        with sqlite_database(tmp_path) as database:
+            yield Registry(database)
+    else:
+        with postgresql_database(request.getfixturevalue("postgres_database")) as database:
+            yield Registry(database)
+
+
+def _read(registry: Registry, table: Any, id_: str, column: str) -> str:
+    """A column as the database has it; text, since `==` does not tell the kinds apart."""
+    return repr(registry.database.read(lambda session: getattr(session.get_one(table, id_), column)))
+
+
+def test_metadata_changes_its_kind(registry: Registry) -> None:
+    version = registry.log("bert", "a", metadata={"deep": [{"n": 1}]})
+
+    def change(session: Session, principal: Principal, given: dict[str, Any]) -> None:
+        row = versions.get(session, principal, version.id)
+        versions.update(session, principal, row, metadata=given)
+
+    for kind in KINDS:
+        given = {"deep": [{"n": kind}]}
+        registry.write(change, given)
+        assert _read(registry, ArtifactVersion, version.id, "facts") == repr(given)
+    assert len(registry.events("p", "version_updated")) == len(KINDS) - 1
+
+
+def test_metadata_of_content_that_is_logged_again_changes_its_kind(registry: Registry) -> None:
+    version = registry.log("bert", "a", metadata={"n": 1})
+    for kind in KINDS:
+        again = registry.log("bert", "a", metadata={"n": kind})
+        assert again.id == version.id
+        assert _read(registry, ArtifactVersion, version.id, "facts") == repr({"n": kind})
+    assert len(registry.events("p", "version_updated")) == len(KINDS) - 1
+
+
+@pytest.mark.parametrize("column", ["config", "summary"])
+def test_config_and_summary_change_their_kind(registry: Registry, column: str) -> None:
+    def make(session: Session, principal: Principal) -> Run:
+        draft = RunDraft(ENTITY, "p", **{column: {"n": 1}})  # type: ignore[arg-type]  # one of two maps
+        return runs.create(session, principal, draft, "never")[0].run
+
+    run = registry.write(make)
+    for kind in KINDS:
+        registry.write(runs.update, run.id, RunChanges({}, {(column, "n"): (kind,)}))
+        assert _read(registry, Run, run.id, column) == repr({"n": kind})
+
+
+def test_values_are_identical_in_kind_at_every_level() -> None:
+    for same in (1, 1.0, True, None, "x", math.nan, [1, {"a": (2.0,)}], {}):
+        assert identical(same, same)
+    assert identical([1, math.nan], (1, float("nan")))
+    for one, other in ((1, True), (1, 1.0), (0, False), (0.0, -0.0), ([1], [True]), ({"a": 1}, {"a": 1.0})):
+        assert not identical(one, other)
+    for one, other in (([1], [1, 2]), ({"a": 1}, {"b": 1}), ({}, []), ("", None), ({"a": None}, {})):
+        assert not identical(one, other)

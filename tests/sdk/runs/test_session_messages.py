@@ -1,0 +1,55 @@
+"""What the SDK says when a call cannot do what was meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import modelyard
+from modelyard import errors
+from tests.clients.commands import refused, run_command
+
+
+def test_a_second_init_says_what_it_does_not_do(embedded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = modelyard.init(project="one", config={"a": 1})
+    assert modelyard.init(project="two", config={"b": 2}, name="second") is first
+    said = capsys.readouterr().err
+    assert f"run {first.path} is active" in said
+    assert "project, name, config had no effect" in said
+
+
+def test_a_second_init_without_wishes_says_nothing(
+    embedded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    modelyard.init(project="one")
+    capsys.readouterr()
+    modelyard.init()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_slip_in_an_argument_of_init_is_pointed_out(
+    embedded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    modelyard.init(projct="one", anonymous="allow")
+    said = capsys.readouterr().err
+    assert "did you mean project?" in said
+    assert "anonymous accepted and ignored" in said
+
+
+def test_a_bare_name_that_is_not_found_says_how_registered_models_are_named(embedded: Path) -> None:
+    run = modelyard.init(project="one")
+    with pytest.raises(errors.NotFound, match="named model-registry/Reader:staging"):
+        run.use_model("Reader:staging")
+
+
+def test_what_is_not_in_this_release_says_so() -> None:
+    with pytest.raises(AttributeError, match="Image is not part of this release"):
+        modelyard.Image  # noqa: B018 - reading it is the call
+    assert not hasattr(modelyard, "nonsense")
+
+
+def test_an_alias_that_is_not_there_cannot_be_removed(embedded: Path) -> None:
+    modelyard.init(project="one").log_model(__file__, name="m", aliases=["best"])
+    run_command("alias", "rm", "one/m", "best")
+    assert "has no alias best" in refused(3, "alias", "rm", "one/m", "best")

@@ -1,0 +1,205 @@
+"""Watches that break: killed servers, replicas that come and go, drained ones, keys that end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+
+from modelyard.v1 import event_pb2 as pb
+from modelyard.v1 import event_pb2_grpc
+from modelyard_server.db.engine import Database
+from modelyard_server.process import serving
+from modelyard_server.rpc.dispatch.activity import Activity
+from modelyard_server.rpc.dispatch.auth import Authenticator
+from modelyard_server.rpc.dispatch.executors import Pools, Transactions
+from modelyard_server.rpc.dispatch.grpc_adapter import Interceptor
+from modelyard_server.rpc.dispatch.stream_limits import Shares
+from modelyard_server.rpc.services.event_wakeups import Watching
+from modelyard_server.rpc.services.events import EventServicer
+from modelyard_server.settings import Settings, place_of
+from tests.clients.refusals import refused
+from tests.clients.watch import WAIT_SECONDS, listed, log, touch, watching
+from tests.inprocess.registry import ENTITY, Registry, sqlite_database
+from tests.parts.server import Factory, LiveServer, production_place, run_server_command
+
+
+class Consumer:
+    """Watches for ever: after any break it connects again with the last sequence it saw."""
+
+    def __init__(self, servers: list[LiveServer], project: str) -> None:
+        self.servers, self.project = servers, project
+        self.seen: list[pb.Event] = []
+        self.breaks = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._consume, daemon=True)
+        self._thread.start()
+
+    def finish(self, sequence: int) -> list[pb.Event]:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while (self.seen[-1].sequence if self.seen else 0) < sequence and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._over.set()
+        return self.seen
+
+    def _consume(self) -> None:
+        last = 0
+        while not self._over.is_set():
+            # Each time another replica, as behind a balancer.
+            server = self.servers[self.breaks % len(self.servers)]
+            stubs = server.stubs()
+            try:
+                for reply in stubs.events.WatchEvents(
+                    pb.WatchEventsRequest(project=self.project, after_sequence=last)
+                ):
+                    self.seen += reply.events
+                    last = reply.last_sequence
+                    if self._over.is_set():
+                        break
+            except grpc.RpcError:
+                self.breaks += 1
+                time.sleep(0.05)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_consumer_misses_nothing_and_sees_nothing_twice_across_restarts(
+    live_server_factory: Factory, how: signal.Signals
+) -> None:
+    server = live_server_factory().start()
+    log(server.stubs(), "p")
+    consumer = Consumer([server], "p")
+    for restart in range(3):
+        for number in range(10):
+            touch(server.stubs(), "p", f"a{restart}-{number}")
+        server.send(how)
+        server.wait()
+        server.start()
+    touch(server.stubs(), "p", "last")
+    everything = listed(server.stubs(), "p")
+    assert consumer.finish(len(everything)) == everything
+    assert consumer.breaks >= 3
+
+
+def test_a_watch_ends_at_once_when_the_server_drains(live_server_factory: Factory) -> None:
+    server = live_server_factory().start()
+    stubs = server.stubs()
+    log(stubs, "p")
+    with watching(stubs, "p") as watch:
+        watch.next()
+        server.send(signal.SIGTERM)
+        refusal = watch.end()
+        assert refusal.reason == "SERVER_STOPPING"
+        assert refusal.retry
+        assert server.wait(seconds=15) == 0  # and not after the 30 s that calls have to end
+
+
+def test_replicas_tell_what_the_other_one_wrote_in_order(
+    request: pytest.FixtureRequest, live_server_factory: Factory
+) -> None:
+    place, env = production_place(request)
+    one = live_server_factory(place=place, env=env).start()
+    other = live_server_factory(place=place, env=env).start()
+    log(one.stubs(), "p")
+    consumer = Consumer([other, one], "p")
+    with watching(other.stubs(), "p") as watch:
+        for number in range(30):
+            touch((one if number % 3 else other).stubs(), "p", f"a{number}")
+        seen = watch.until(len(listed(one.stubs(), "p")))
+        touch(one.stubs(), "p", "only here")  # nothing in its own process wakes the watcher
+        everything = listed(one.stubs(), "p")
+        assert seen + watch.until(len(everything)) == everything
+    other.kill()
+    for number in range(10):
+        touch(one.stubs(), "p", f"b{number}")
+    everything = listed(one.stubs(), "p")
+    assert consumer.finish(len(everything)) == everything
+    assert consumer.breaks >= 1
+
+
+def test_an_open_watch_keeps_an_embedded_server(live_server_factory: Factory) -> None:
+    server = live_server_factory("--embedded", "--idle-seconds", "1").start()
+    stubs = server.stubs()
+    log(stubs, "p")
+    with watching(stubs, "p") as watch:
+        watch.next()
+        time.sleep(3)
+        assert server.exit_code is None
+        touch(stubs, "p", "still here")
+        assert [event.alias for event in watch.next().events] == ["still here"]
+    assert server.wait(seconds=20) == 0
+
+
+def test_a_watch_ends_when_its_key_is_revoked(live_server_factory: Factory) -> None:
+    server = live_server_factory()
+    made = run_server_command("key", "create", "watcher", "--all-entities", *server.place)
+    key = made.stdout.split()[-1]
+    server.start()
+    owner = server.stubs()
+    log(owner, "p")
+    with watching(server.stubs(key), "p", entity="local") as watch:
+        watch.next()
+        key_id = run_server_command("key", "ls", *server.place).stdout.split()[0]
+        assert run_server_command("key", "revoke", key_id, *server.place).returncode == 0
+        time.sleep(5.5)  # how long a server trusts a key that it looked up
+        touch(owner, "p", "secret")
+        assert watch.end().reason == "KEY_INVALID"
+
+
+def test_more_watches_than_the_server_takes_are_refused_with_a_delay(live_server_factory: Factory) -> None:
+    stubs = live_server_factory().start().stubs()
+    log(stubs, "p")
+    open_ = [stubs.events.WatchEvents(pb.WatchEventsRequest(project="p")) for _ in range(256)]
+    for call in open_:
+        next(call)
+    with refused("TOO_MANY_STREAMS") as refusal:
+        next(stubs.events.WatchEvents(pb.WatchEventsRequest(project="p")))
+    assert refusal.retry
+    open_.pop().cancel()
+    _eventually(lambda: next(stubs.events.WatchEvents(pb.WatchEventsRequest(project="p"))).last_sequence > 0)
+    assert len(listed(stubs, "p")) > 0
+
+
+def _eventually(happens: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        with contextlib.suppress(grpc.RpcError):
+            if happens():
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_quiet_watch_says_now_and_then_that_it_lives(tmp_path: Path) -> None:
+    with sqlite_database(tmp_path) as database:
+        Registry(database).log("bert", "a")
+        asyncio.run(_watch_quietly(database))
+
+
+async def _watch_quietly(database: Database) -> None:
+    """A server with half a minute made short: three messages, the last two with nothing in them."""
+    pools, activity = Pools(is_sqlite=True), Activity()
+    transactions = Transactions(database, pools)
+    interceptor = Interceptor(
+        transactions, Authenticator(transactions), activity, decoding=pools.decoding, stall_seconds=30
+    )
+    server = serving.make_server(Settings(place_of(None, None, None)), interceptor)
+    events = EventServicer(Watching(transactions, activity), Shares(1), idle_seconds=0.2)
+    event_pb2_grpc.add_EventServiceServicer_to_server(events, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = event_pb2_grpc.EventServiceStub(channel).WatchEvents(
+            pb.WatchEventsRequest(entity=ENTITY, project="p")
+        )
+        replies = [await call.read() for _ in range(3)]
+    await server.stop(0)
+    pools.close()
+    assert [len(reply.events) for reply in replies] == [3, 0, 0]
+    assert {reply.last_sequence for reply in replies} == {3}

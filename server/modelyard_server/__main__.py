@@ -1,6 +1,6 @@
 """`python -m modelyard_server …`: the same as `modelyard server …`."""
 
-from modelyard.host import printing
+from modelyard.contract import streams
 from modelyard_server.cli import server
 
-printing.run_process(lambda: server(prog_name="modelyard server"))
+streams.run_process(lambda: server(prog_name="modelyard server"))

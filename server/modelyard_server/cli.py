@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from modelyard.host.printing import echo
+from modelyard.contract.streams import echo
+from modelyard.contract.transport import DEFAULT_PORT
 from modelyard_server.process import private_files
 from modelyard_server.settings import (
     DEFAULT_HOST,
-    DEFAULT_PORT,
     DOWNLOAD_STREAMS,
     EMBEDDED_IDLE_SECONDS,
     MAX_VERSION_CHUNKS,

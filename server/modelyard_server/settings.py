@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
+from modelyard.contract.transport import DEFAULT_PORT, is_loopback
+
 if TYPE_CHECKING:
     from modelyard.contract import errors
 
 DEFAULT_HOST = "127.0.0.1"
-DEFAULT_PORT = 7600
 EMBEDDED_IDLE_SECONDS = 60.0
 SWEEP_SECONDS = 60.0
 DRAIN_SECONDS = 30.0
@@ -177,16 +177,6 @@ def default_folder() -> Path:
     import platformdirs  # not needed when a folder is given
 
     return Path(platformdirs.user_data_dir("modelyard"))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def without_secrets(url: str) -> str:

@@ -117,14 +117,4 @@ class Cutter:
 
 def _cut(buffer: bytearray, start: int, final: bool) -> list[Chunk]:
     with memoryview(buffer) as view:  # gone on return: the buffer is going to grow
-        return hashed_chunks(view[start:], final)
-
-
-def hashed_chunks(data: memoryview, final: bool) -> list[Chunk]:
-    """The chunks at the front of `data`; see `chunking.cut_points`."""
-    chunks = []
-    start = 0
-    for end in list(chunking.cut_points(data, final=final)):
-        chunks.append(Chunk(chunking.chunk_digest(data[start:end]), end - start))
-        start = end
-    return chunks
+        return chunking.cut(view[start:], final=final)

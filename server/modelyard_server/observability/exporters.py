@@ -14,7 +14,8 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
-from modelyard.host.printing import say
+from modelyard.contract.streams import say
+from modelyard.contract.transport import TRACEPARENT, TRACESTATE
 from modelyard_server.observability import metrics_port, telemetry
 from modelyard_server.release import VERSION
 from modelyard_server.settings import Settings, StartError, bracketed
@@ -153,7 +154,7 @@ class _Tracer:
         self._propagator = TraceContextTextMapPropagator()
 
     def serve(self, method: str, metadata: Any) -> _Span:
-        carrier = {key: value for key, value in metadata if key in {"traceparent", "tracestate"}}
+        carrier = {key: value for key, value in metadata if key in {TRACEPARENT, TRACESTATE}}
         service, _, name = method[1:].partition("/")
         return self._span(
             method[1:],

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from modelyard.contract.transport import SERVER_FILE
 from modelyard_server.release import VERSION
 from modelyard_server.settings import StartError
 
@@ -53,7 +54,7 @@ class Advertisement:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._path = folder / "server.json"
+        self._path = folder / SERVER_FILE
         self.token = secrets.token_urlsafe(32)
 
     def publish(self, address: str, socket: Path | None) -> None:

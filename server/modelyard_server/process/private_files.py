@@ -6,11 +6,12 @@ import os
 import stat
 from pathlib import Path
 
+from modelyard.contract.transport import SERVER_FILE, SERVER_LOG, SPAWN_LOCK
 from modelyard_server.settings import Place
 
 _OURS = {
     "lock", "modelyard.db", "modelyard.db-journal", "modelyard.db-shm", "modelyard.db-wal",
-    "server.json", "server.log", "spawn.lock", "store",
+    SERVER_FILE, SERVER_LOG, SPAWN_LOCK, "store",
 }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from modelyard.host.printing import say
+from modelyard.contract.streams import say
 from modelyard_server.process import descriptors, sockets
 from modelyard_server.process.data_folder import Advertisement
 from modelyard_server.rpc.dispatch.activity import Activity

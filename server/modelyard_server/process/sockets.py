@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from modelyard.contract.transport import SERVER_FILE
+
 LONGEST_PATH = 103
 """Bytes of a socket's path that every system takes: macOS has room for 104, Linux for 108, one is a zero."""
 _PREFIX = "modelyard-"
@@ -55,7 +57,7 @@ def clear(folder: Path) -> None:
     for path in folder.glob("*.sock"):
         remove(path)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        remove(Path(json.loads((folder / "server.json").read_text(encoding="utf-8"))["socket"]))
+        remove(Path(json.loads((folder / SERVER_FILE).read_text(encoding="utf-8"))["socket"]))
 
 
 def _fits(path: Path) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from modelyard.host.printing import say
+from modelyard.contract.streams import say
 from modelyard_server.process import serving
 from modelyard_server.rpc.dispatch import statuses
 from modelyard_server.rpc.services import registration

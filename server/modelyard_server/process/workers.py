@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 
-from modelyard.host.printing import say
+from modelyard.contract.streams import say
 from modelyard_server.settings import SERVES, WAITS, Settings, StartError, serves_line
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 from modelyard import errors
 from modelyard.cache.content import Cache
 from modelyard.cache.upload_index import FINE_NS, KnownFiles, is_settled
-from modelyard.contract.chunking import Chunk, chunk_digest, cut_points
+from modelyard.contract.chunking import Chunk, chunk_digest, cut
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.manifest import FileEntry, LocalFile
 from modelyard.transfer import transfer
@@ -215,10 +214,7 @@ def test_bytes_that_the_server_misses_are_read_and_sent(connection: Connection, 
     folder = Folder(connection, tmp_path, {name: data[::-1] for name, data in CONTENTS.items()})
     sources = [Source.of(file) for file in folder.files]
     for source in sources:
-        data = source.file.source.read_bytes()
-        cuts = [0, *cut_points(data)]
-        parts = [data[start:end] for start, end in pairwise(cuts)]
-        source.chunks = [Chunk(chunk_digest(part), len(part)) for part in parts]
+        source.chunks = cut(source.file.source.read_bytes())
     folder.cache.known_files().remember(sources)  # as after logging to another server
     version, created = folder.log("missed")
     assert created

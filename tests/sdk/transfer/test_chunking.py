@@ -37,14 +37,6 @@ def content(parts: list[dict[str, Any]]) -> bytes:
     )
 
 
-def chunks_of(data: bytes) -> list[Chunk]:
-    found, start = [], 0
-    for end in chunking.cut_points(data):
-        found.append(Chunk(chunking.chunk_digest(data[start:end]), end - start))
-        start = end
-    return found
-
-
 def cut_in_windows(data: bytes, windows: list[int]) -> list[int]:
     """Cut points when only one window more is read at a time."""
     cuts: list[int] = []
@@ -65,7 +57,7 @@ def test_files_are_cut_as_published(vector: dict[str, Any]) -> None:
     assert hashlib.sha256(data).hexdigest() == vector["sha256"]
     assert len(data) == vector["size"]
     assert list(chunking.cut_points(data)) == vector["cut_points"]
-    chunks = chunks_of(data)
+    chunks = chunking.cut(data)
     assert [chunk.digest.hex() for chunk in chunks] == vector["chunk_digests"]
     assert chunking.file_digest(chunks).hex() == vector["file_digest"]
 
@@ -112,7 +104,7 @@ def test_windows_of_any_size_give_the_same_cuts(seed: str, zeros: int, tail: int
 @settings(max_examples=30, deadline=None)
 @given(size=st.integers(0, 6 * MIB))
 def test_chunks_keep_their_limits_and_leave_nothing_out(size: int) -> None:
-    chunks = chunks_of(stream("sizes", 6 * MIB)[:size])
+    chunks = chunking.cut(stream("sizes", 6 * MIB)[:size])
     assert sum(chunk.size for chunk in chunks) == size
     assert all(chunk.size <= chunking.MAXIMUM_BYTES for chunk in chunks)
     assert all(chunk.size >= chunking.MINIMUM_BYTES for chunk in chunks[:-1])
@@ -122,7 +114,7 @@ def test_chunks_keep_their_limits_and_leave_nothing_out(size: int) -> None:
 @given(front=st.binary(min_size=1, max_size=5000))
 def test_bytes_inserted_in_front_change_only_the_first_chunks(front: bytes) -> None:
     data = stream("a", 8 * MIB)
-    before, after = chunks_of(data), chunks_of(front + data)
+    before, after = chunking.cut(data), chunking.cut(front + data)
     new = sum(chunk.size for chunk in set(after) - set(before))
     assert new <= 4 * MIB
     assert after[-4:] == before[-4:]

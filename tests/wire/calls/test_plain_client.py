@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.contract import chunking
-from modelyard.contract.chunking import Chunk, Entry
+from modelyard.contract.chunking import Entry
 from modelyard.v1 import model_artifact_pb2 as pb
 from tests.parts.server import LiveServer, new_project
 
@@ -59,11 +59,9 @@ def test_the_digest_of_a_version_can_be_checked_from_the_published_rule(
     version = stubs.artifacts.GetModelArtifactVersion(pb.GetModelArtifactVersionRequest(ref=name)).version
     entries = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        data, chunks, start = path.read_bytes(), [], 0
-        for end in chunking.cut_points(data):
-            chunks.append(Chunk(chunking.chunk_digest(data[start:end]), end - start))
-            start = end
-        entries.append(Entry(path.relative_to(folder).as_posix(), len(data), chunking.file_digest(chunks)))
+        data = path.read_bytes()
+        digest = chunking.file_digest(chunking.cut(data))
+        entries.append(Entry(path.relative_to(folder).as_posix(), len(data), digest))
     assert version.digest == chunking.version_digest(entries).hex()
     assert (version.size, version.file_count) == (5_000_002, 3)
 

@@ -42,15 +42,6 @@ def take(stubs: Stubs, upload_id: str, files: Sequence[pb.LocalFile]) -> list[pb
     return list(stubs.local.TakeFiles(pb.TakeFilesRequest(upload_id=upload_id, files=files), timeout=60))
 
 
-def cut(data: bytes) -> list[tuple[bytes, int]]:
-    """The chunks that the published standard gives."""
-    found, start = [], 0
-    for end in chunking.cut_points(data):
-        found.append((hashlib.sha256(data[start:end]).digest(), end - start))
-        start = end
-    return found
-
-
 def test_files_are_cut_as_the_standard_says_and_come_back(live_server: LiveServer, tmp_path: Path) -> None:
     stubs = live_server.stubs()
     contents = {f"{number}": stream(f"taken {number}", size) for number, size in enumerate(SIZES)}
@@ -59,7 +50,7 @@ def test_files_are_cut_as_the_standard_says_and_come_back(live_server: LiveServe
     upload_id = create(stubs, project="taken")
     replies = take(stubs, upload_id, [named(tmp_path / name) for name in contents])
     taken = [(chunk.digest, chunk.size) for reply in replies for chunk in reply.chunks]
-    expected = {name: cut(data) for name, data in contents.items()}
+    expected = {name: chunking.cut(data) for name, data in contents.items()}
     assert taken == [chunk for chunks in expected.values() for chunk in chunks]
     assert sum(reply.present_bytes for reply in replies) == 0
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import click
 
 from modelyard.cli.commands import modelyard
-from modelyard.contract import errors
-from modelyard.host import printing
-from modelyard.host.printing import echo
+from modelyard.contract import errors, streams
+from modelyard.contract.streams import echo
 
 __all__ = ["main"]
 
@@ -21,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     141, and not a word, when nobody reads what it prints.
     """
-    printing.run_process(lambda: run(arguments))
+    streams.run_process(lambda: run(arguments))
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -29,11 +28,11 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         # Without standalone mode click gives the code of `ctx.exit` back as the value.
         result = modelyard.main(arguments, prog_name="modelyard", standalone_mode=False)
-    except printing.OutputClosed:
-        return printing.EXIT_PIPE
+    except streams.OutputClosed:
+        return streams.EXIT_PIPE
     except SystemExit:
         # click ends the process itself where its own output, such as a help text, has no reader.
-        return printing.EXIT_PIPE
+        return streams.EXIT_PIPE
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -8,7 +8,7 @@ import click
 
 from modelyard.cli.output import as_json, print_json, print_table
 from modelyard.contract import errors, refs
-from modelyard.host.printing import echo
+from modelyard.contract.streams import echo
 
 if TYPE_CHECKING:
     pass

@@ -11,7 +11,7 @@ from modelyard.cli import ls_show
 from modelyard.cli.output import as_json, confirm, limited, print_json, without_asking
 from modelyard.configuration.settings import Settings, current
 from modelyard.contract import refs
-from modelyard.host.printing import echo
+from modelyard.contract.streams import echo
 
 if TYPE_CHECKING:
     from modelyard.artifacts.artifact import Artifact

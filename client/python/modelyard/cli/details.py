@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from modelyard.cli.output import HIDDEN, moment, print_facts, print_table
-from modelyard.host.printing import echo
+from modelyard.contract.streams import echo
 from modelyard.host.terminal import human_bytes, plural
 from modelyard.runs.report import flat, shown
 

@@ -9,7 +9,7 @@ import click
 from modelyard.cli.output import as_json, print_json
 from modelyard.configuration.settings import Settings, current
 from modelyard.contract import errors
-from modelyard.host.printing import echo
+from modelyard.contract.streams import echo
 
 if TYPE_CHECKING:
     from modelyard.registry.lineage import Lineage

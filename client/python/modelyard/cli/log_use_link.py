@@ -11,7 +11,7 @@ import click
 from modelyard.cli.output import as_json, print_json
 from modelyard.configuration.settings import Settings, current
 from modelyard.contract import refs
-from modelyard.host.printing import echo
+from modelyard.contract.streams import echo
 from modelyard.host.terminal import human_bytes, plural
 from modelyard.transfer.progress import SILENT, Progress
 

@@ -13,7 +13,7 @@ from modelyard.cli.output import as_json, print_json, print_table
 from modelyard.cli.tables import table
 from modelyard.configuration.settings import Settings, current
 from modelyard.contract import errors, refs
-from modelyard.host.printing import echo
+from modelyard.contract.streams import echo
 
 if TYPE_CHECKING:
     from modelyard.rpc import records

@@ -20,7 +20,7 @@ from modelyard.cli.output import (
     without_asking,
 )
 from modelyard.contract import errors, refs
-from modelyard.host.printing import echo
+from modelyard.contract.streams import echo
 
 if TYPE_CHECKING:
     from modelyard.registry.collection import RegisteredModel

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import click
 
-from modelyard.host.printing import echo, fitting, is_terminal
+from modelyard.contract.streams import echo, fitting
+from modelyard.host.terminal import is_terminal
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _GAP = "  "

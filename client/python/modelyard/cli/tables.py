@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from modelyard.cli.output import HIDDEN, moment, print_json, print_rest, print_table
 from modelyard.contract import errors
-from modelyard.host.printing import echo
+from modelyard.contract.streams import echo
 from modelyard.host.terminal import human_bytes
 from modelyard.rpc import records
 from modelyard.runs.report import shown

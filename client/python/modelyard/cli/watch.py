@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from modelyard.cli.output import coloured, print_json_text
-from modelyard.host.printing import echo
+from modelyard.contract.streams import echo
 
 if TYPE_CHECKING:
     from modelyard.registry.events import Event, Events

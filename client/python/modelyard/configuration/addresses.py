@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from modelyard.configuration.certificates import PUBLIC, Certificates
+from modelyard.contract.transport import DEFAULT_PORT, is_loopback
 
 _PLAIN = {"grpc", "http"}
 _TLS = {"grpcs", "https"}
 _PORTS = {"http": 80, "https": 443}
-DEFAULT_PORT = 7600
 _SOCKET = "unix:"
 
 
@@ -87,13 +86,3 @@ def parse(address: str, token: str = "", certificates: Certificates = PUBLIC) ->
 def of_socket(path: Path, token: str = "") -> Endpoint:
     """The endpoint of a Unix socket."""
     return Endpoint(f"{_SOCKET}{quote(os.fsencode(path))}", tls=False, token=token)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

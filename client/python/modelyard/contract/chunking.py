@@ -2,7 +2,8 @@
 
 Cutting is FAST_CDC_2020 as the Remote Execution API defines it, with the
 parameters below; `proto/chunking-vectors.json` holds test vectors for other
-languages. The server uses the digests only: it never checks cut points.
+languages. The server cuts only the files that it is given whole; where a client cut a
+file, the server checks digests and sizes and not the cut points.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import functools
 import hashlib
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -53,8 +55,8 @@ def cut_points(data: Buffer, *, final: bool = True) -> Iterator[int]:
     """End offsets of the chunks of `data`, which starts at a cut point.
 
     Unless `final`, the tail whose end depends on bytes not read yet is left
-    out: put what comes next behind it and cut again. The tail is shorter than
-    `MAXIMUM_BYTES`. The cutter lets go of the GIL while it searches.
+    out: append the bytes that follow and cut again. The tail is shorter than
+    `MAXIMUM_BYTES`. The GIL is released during the search.
     """
     size = len(data)
     if final and 0 < size <= MINIMUM_BYTES:
@@ -66,6 +68,13 @@ def cut_points(data: Buffer, *, final: bool = True) -> Iterator[int]:
         # unless the chunk has its maximum size.
         if final or end < size or chunk.length == MAXIMUM_BYTES:
             yield end
+
+
+def cut(data: Buffer, *, final: bool = True) -> list[Chunk]:
+    """The chunks at the front of `data`, with their digests; see `cut_points`."""
+    view = memoryview(data)
+    ends = list(cut_points(view, final=final))
+    return [Chunk(chunk_digest(view[start:end]), end - start) for start, end in pairwise([0, *ends])]
 
 
 @functools.cache

@@ -6,8 +6,10 @@ import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
-from modelyard.host import forking, printing
+from modelyard.contract import streams
+from modelyard.host import forking
 
 _BARS = "▁▂▃▄▅▆▇█"
 _TRUE = {"1", "true", "yes", "on"}
@@ -71,7 +73,36 @@ def _write(kind: str, text: str, newline: bool, repeat: bool) -> None:
         lines = "\n".join(f"modelyard: {kind}{line}" for line in text.split("\n"))
         # A closed terminal must not end the training that it was watching.
         with suppress(OSError):
-            printing.write(sys.stderr, lines + ("\n" if newline else ""))
+            streams.write(sys.stderr, lines + ("\n" if newline else ""))
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream exists, is open and is a terminal."""
+    try:
+        return stream is not None and bool(stream.isatty())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+class LossyStream:
+    """A stream for libraries that write by themselves: what cannot be written is dropped."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes what the stream takes."""
+        try:
+            streams.write(self._stream, text)
+        except OSError:
+            pass
+        return len(text)
+
+    def flush(self) -> None:
+        """Does nothing: every write is flushed."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def sparkline(points: Iterable[float], width: int = 40) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import grpc
 
 from modelyard.contract import errors
+from modelyard.contract.transport import ERROR_DOMAIN, TRACEPARENT
 from modelyard.host import forking, terminal
 
 UNARY_SECONDS = 60.0
@@ -220,7 +221,7 @@ def trace_context() -> tuple[tuple[str, str], ...]:
     span = current().get_span_context()
     if not span.is_valid:
         return ()
-    return (("traceparent", f"00-{span.trace_id:032x}-{span.span_id:016x}-{int(span.trace_flags):02x}"),)
+    return ((TRACEPARENT, f"00-{span.trace_id:032x}-{span.span_id:016x}-{int(span.trace_flags):02x}"),)
 
 
 def _raised(failure: grpc.RpcError, channels: Channels) -> errors.CommError:
@@ -267,7 +268,7 @@ def _from_details(failure: grpc.RpcError, message: str) -> errors.CommError | No
         elif detail.Is(retry.DESCRIPTOR):
             detail.Unpack(retry)
             delay = retry.retry_delay.ToTimedelta().total_seconds()
-    if info.domain != "modelyard":
+    if info.domain != ERROR_DOMAIN:
         return None
     kind = errors.BY_REASON.get(info.reason) or _BY_CODE.get(status.code, errors.CommError)
     violations = [(violation.field, violation.description) for violation in request.field_violations]

@@ -19,6 +19,7 @@ from modelyard.configuration import addresses, api_keys
 from modelyard.configuration.certificates import Certificates
 from modelyard.configuration.settings import Settings, current, key_for
 from modelyard.contract import errors
+from modelyard.contract.transport import bearer
 from modelyard.host import allocator, forking, terminal
 from modelyard.rpc import embedded
 from modelyard.rpc.calls import Calls, translate
@@ -121,8 +122,7 @@ class Connection:
     def credentials(self) -> tuple[tuple[str, str], ...]:
         """The key as metadata; nothing where there is none."""
         self.current()
-        token = self._endpoint.token if self._endpoint else ""
-        return (("authorization", f"Bearer {token}"),) if token else ()
+        return bearer(self._endpoint.token if self._endpoint else "")
 
     def may_have_moved(self, error: errors.CommError) -> bool:
         """Whether an embedded server was replaced by another, whose token is a new one."""
@@ -185,10 +185,11 @@ def answers(endpoint: addresses.Endpoint) -> bool:
 
     with open_channel(endpoint) as channel:
         stub = registered_model_pb2_grpc.RegisteredModelServiceStub(channel)
-        headers = (("authorization", f"Bearer {endpoint.token}"),) if endpoint.token else ()
         try:
             stub.ListRegisteredModels(
-                pb.ListRegisteredModelsRequest(page_size=1), timeout=_PROBE_SECONDS, metadata=headers
+                pb.ListRegisteredModelsRequest(page_size=1),
+                timeout=_PROBE_SECONDS,
+                metadata=bearer(endpoint.token),
             )
         except grpc.RpcError as failure:
             # A new server knows no entity yet: it says so to those alone whose token it takes.

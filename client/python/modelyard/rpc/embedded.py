@@ -20,6 +20,7 @@ from pathlib import Path
 
 from modelyard.configuration import addresses
 from modelyard.contract import errors
+from modelyard.contract.transport import SERVER_FILE, SERVER_LOG, SPAWN_LOCK
 
 START_SECONDS = 30.0
 _STARTS = 3
@@ -59,7 +60,7 @@ def _find(folder: Path) -> addresses.Endpoint | None:
     whoever takes the port of a server that was killed would be sent it.
     """
     try:
-        with (folder / "server.json").open(encoding="utf-8") as file:
+        with (folder / SERVER_FILE).open(encoding="utf-8") as file:
             content = json.load(file)
             owners = {os.fstat(file.fileno()).st_uid}
         socket = Path(content["socket"])
@@ -93,7 +94,7 @@ def _require_server() -> None:
 @contextlib.contextmanager
 def _spawn_lock(folder: Path) -> Iterator[None]:
     """Held while starting: of N processes that find no server, one starts it."""
-    handle = os.open(folder / "spawn.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(folder / SPAWN_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _lock(handle)
         yield
@@ -136,7 +137,7 @@ def _spawn(folder: Path) -> subprocess.Popen[bytes]:
     # said, so that a variable meant for a server of its own does not widen or collide this one.
     command = [sys.executable, "-P", "-m", "modelyard_server", "start", "--embedded", "--data", str(folder)]
     command += ["--host", "127.0.0.1", "--port", "0"]
-    handle = os.open(folder / "server.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    handle = os.open(folder / SERVER_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "ab") as log:
         process = subprocess.Popen(
             command,
@@ -151,7 +152,7 @@ def _spawn(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def _failed(folder: Path, what: str) -> errors.CommError:
-    log = folder / "server.log"
+    log = folder / SERVER_LOG
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
     except OSError:

@@ -6,7 +6,6 @@ Files that are known need not be read for it; a little content is read at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from modelyard.cache.upload_index import KnownFiles
 from modelyard.contract import chunking, errors
@@ -92,8 +91,7 @@ def _read(source: Source) -> list[Chunk]:
         data = raw.read()
     if len(data) != source.size:
         raise source.changed()
-    parts = [memoryview(data)[start:end] for start, end in pairwise([0, *chunking.cut_points(data)])]
-    return [Chunk(chunking.chunk_digest(part), len(part)) for part in parts]
+    return chunking.cut(data)
 
 
 def _all_known(sources: Sequence[Source]) -> bool:

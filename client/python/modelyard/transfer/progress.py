@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Never, Protocol
 
-from modelyard.host import printing, terminal
+from modelyard.host import terminal
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -69,7 +69,7 @@ class Bar:
             unit_divisor=1024,
             delay=self._show_after,
             leave=False,
-            file=printing.Tolerant(sys.stderr),
+            file=terminal.LossyStream(sys.stderr),
         )
 
     def advance(self, done: int, already: int = 0) -> None:
@@ -100,4 +100,4 @@ class Bar:
 
 def automatic() -> Progress:
     """A bar where stderr is a terminal and nothing silences it, else nothing."""
-    return SILENT if terminal.is_silent() or not printing.is_terminal(sys.stderr) else Bar()
+    return SILENT if terminal.is_silent() or not terminal.is_terminal(sys.stderr) else Bar()

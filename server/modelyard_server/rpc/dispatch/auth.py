@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
-from modelyard.contract import errors
+from modelyard.contract import errors, transport
 from modelyard_server.domain.access import keys
 from modelyard_server.domain.access.principals import FOLDER_OWNER, LOCAL, Principal
 from modelyard_server.rpc.dispatch.executors import Transactions
@@ -122,10 +122,9 @@ def _make_room(cache: dict[bytes, Any]) -> None:
 
 def _bearer(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     for key, value in metadata:
-        if key == "authorization":
-            text = value.decode("latin-1") if isinstance(value, bytes) else value
-            scheme, _, token = text.partition(" ")
-            if scheme.lower() != "bearer" or not token.strip():
+        if key == transport.AUTHORIZATION:
+            token = transport.key_of(value.decode("latin-1") if isinstance(value, bytes) else value)
+            if token is None:
                 raise errors.KeyInvalid("authorization must be `Bearer KEY`")
-            return token.strip()
+            return token
     return ""

@@ -12,8 +12,8 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from modelyard.contract import errors
+from modelyard.contract.transport import ERROR_DOMAIN
 
-DOMAIN = "modelyard"
 TEXT_LIMIT = 1000
 """Characters of any text of a status: all of it has to fit the 8 KiB of headers that clients take."""
 VIOLATION_LIMIT = 3
@@ -41,7 +41,7 @@ def of(error: errors.CommError) -> Status:
 def _details(error: errors.CommError) -> list[Message]:
     metadata = {key: _short(value, 200) for key, value in error.metadata.items()}
     details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=metadata)
     ]
     if error.violations:
         violations = [

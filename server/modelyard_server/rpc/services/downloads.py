@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from modelyard.contract import errors
+from modelyard.contract import errors, framing
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server.content import pack_reads
 from modelyard_server.content.pack_reads import CorruptPiece, Part, Run
@@ -23,7 +23,6 @@ from modelyard_server.packs.confirmed import ConfirmedPacks
 from modelyard_server.packs.store import PackMissing, PackStore, PackTruncated
 from modelyard_server.rpc.dispatch.call import StreamCall
 from modelyard_server.rpc.dispatch.stream_limits import Shares
-from modelyard_server.rpc.wire import framing
 
 MESSAGE_BYTES = 1 << 20
 BLOCKS_AHEAD = 3
@@ -190,10 +189,10 @@ def _messages(store: PackStore, block: Sequence[Part], field: int) -> deque[byte
     """Reads a block. Serialized messages of at most 1 MiB of its bytes each."""
     parts: list[bytes] = [part.run.read(store, part.pieces) for part in block]
     if sum(map(len, parts)) <= MESSAGE_BYTES:
-        return deque([framing.data_message(field, *parts)])
+        return deque([framing.with_bytes(field, *parts)])
     view = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
     return deque(
-        framing.data_message(field, view[start : start + MESSAGE_BYTES])
+        framing.with_bytes(field, view[start : start + MESSAGE_BYTES])
         for start in range(0, len(view), MESSAGE_BYTES)
     )
 

@@ -1,9 +1,9 @@
-"""Writes to the standard streams: what is closed, missing or too narrow for a text does not end the work.
+"""Standard streams of the commands of both sides, which end alike: `modelyard …` and `modelyard server …`.
 
-The SDK's lines, the commands and the server print through here. Characters that
-a stream cannot take become `?`. A closed or missing stream takes nothing. A pipe
-that nobody reads ends a command quietly with exit code 141, as SIGPIPE ends
-other tools.
+A stream that is closed, missing or limited to fewer characters does not fail
+the work: characters that it cannot encode become `?`, and a closed or missing
+stream takes nothing. A pipe that nobody reads ends a command with exit code
+141, as SIGPIPE ends other tools.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _NO_READER = {errno.EPIPE, errno.ESHUTDOWN}
 
 
 class OutputClosed(Exception):
-    """Nobody reads standard output any more: a command need not go on."""
+    """Standard output is a pipe whose reader has gone: the command can end."""
 
 
 def echo(text: object = "", *, err: bool = False) -> None:
@@ -39,7 +39,7 @@ def echo(text: object = "", *, err: bool = False) -> None:
 
 
 def say(text: str) -> None:
-    """Prints a line on standard output if that is possible, for those who go on either way."""
+    """Prints a line on standard output; does nothing where that fails."""
     try:
         echo(text)
     except (OSError, OutputClosed):
@@ -47,12 +47,12 @@ def say(text: str) -> None:
 
 
 def write(stream: Any, text: str) -> None:
-    """Writes to a stream at once; nothing where there is none, or it is closed. Errors: OSError."""
+    """Writes and flushes; does nothing when the stream is None or closed. Errors: OSError."""
     if stream is None:
         return
     try:
         stream.write(fitting(text, stream))
-        flush = getattr(stream, "flush", None)  # streams of somebody's own may have none
+        flush = getattr(stream, "flush", None)  # a program's own stream may have none
         if flush is not None:
             flush()
     except OSError as error:
@@ -63,50 +63,21 @@ def write(stream: Any, text: str) -> None:
 
 
 def fitting(text: str, stream: Any) -> str:
-    """The text with `?` for each character that the stream cannot take."""
+    """The text with `?` for each character that the stream cannot encode."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    # Bytes of file names that are no UTF-8 go out as they came where the stream says so.
+    # Undecodable bytes of file names are written unchanged where the stream allows it.
     errors = "surrogateescape" if getattr(stream, "errors", "") == "surrogateescape" else "strict"
     try:
         text.encode(encoding, errors)
     except UnicodeEncodeError:
         return text.encode(encoding, "replace").decode(encoding)
-    except (LookupError, TypeError):  # a stream of somebody's own, with an encoding that is none
+    except (LookupError, TypeError):  # a program's own stream, with an unknown encoding
         return text.encode("ascii", "replace").decode()
     return text
 
 
-def is_terminal(stream: Any) -> bool:
-    """Whether a stream is there, open, and a terminal."""
-    try:
-        return stream is not None and bool(stream.isatty())
-    except (OSError, ValueError, AttributeError):
-        return False
-
-
-class Tolerant:
-    """A stream for libraries that write themselves: what it cannot write is dropped."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Writes what is possible."""
-        try:
-            write(self._stream, text)
-        except OSError:
-            pass
-        return len(text)
-
-    def flush(self) -> None:
-        """Nothing is left to write."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
 def run_process(command: Callable[[], int | None]) -> NoReturn:
-    """Runs a command with streams that can be used and ends the process with its exit code."""
+    """Opens missing standard streams, runs a command and ends the process with its exit code."""
     _open_streams()
     try:
         code = command()
@@ -115,8 +86,8 @@ def run_process(command: Callable[[], int | None]) -> NoReturn:
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
-        # Python flushes once more at its end, and would complain.
-        _point_at_nothing(sys.stdout)
+        # The interpreter flushes once more at its end and would report the error.
+        _redirect_to_null(sys.stdout)
     sys.exit(code)
 
 
@@ -125,7 +96,7 @@ def _open_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            # Else the next file that is opened, perhaps a database, would be taken for a standard stream.
+            # Otherwise the next file that is opened, such as a database, would become a standard stream.
             os.open(os.devnull, os.O_RDWR)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
@@ -135,7 +106,7 @@ def _open_streams() -> None:
             stream.reconfigure(errors="replace")  # for what libraries print
 
 
-def _point_at_nothing(stream: Any) -> None:
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, stream.fileno())
-    os.close(nothing)
+def _redirect_to_null(stream: Any) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)

@@ -10,8 +10,8 @@ import pytest
 
 from modelyard import errors
 from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.not_found import NEIGHBOURS
 from modelyard_server.domain.registry import collections, deletes, version_details, versions
-from modelyard_server.domain.registry.not_found import NEIGHBOURS
 from tests.inprocess.registry import ENTITY, Registry, full, postgresql_database, somebody, sqlite_database
 
 

@@ -20,14 +20,14 @@ from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import files
 from modelyard_server.domain.registry import (
-    collections,
+    collection_lists,
     deletes,
     registered_models,
     version_details,
+    version_lists,
     versions,
 )
 from modelyard_server.domain.registry.aliases import Change
-from modelyard_server.domain.search import version_lists
 from tests.inprocess.registry import ENTITY, Registry, postgresql_database, somebody, sqlite_database
 
 MODEL = "model-registry/Churn"
@@ -183,13 +183,15 @@ class AroundTheRegistryContract:
         row = registry.collection("c")
         registry.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), delete_aliases=True))
         asked = {"entity": ENTITY, "project": "p", "filter_": "", "order_by": "name desc", "page_size": 2}
-        first, token = registry.read(collections.page, "artifact", page_token="", **asked)
-        rest, end = registry.read(collections.page, "artifact", page_token=token, **asked)
+        first, token = registry.read(collection_lists.page, "artifact", page_token="", **asked)
+        rest, end = registry.read(collection_lists.page, "artifact", page_token=token, **asked)
         assert [v.collection.name for v in [*first, *rest]] == ["d", "b", "a"]
         assert end == ""
         assert [v.version_count for v in first] == [1, 1]
         with pytest.raises(errors.InvalidPageToken):
-            registry.read(collections.page, "artifact", page_token=token, **{**asked, "order_by": "name"})
+            registry.read(
+                collection_lists.page, "artifact", page_token=token, **{**asked, "order_by": "name"}
+            )
 
     def test_versions_are_found_by_alias_metadata_and_time(self, registry: Registry) -> None:
         for number in range(4):

@@ -1,24 +1,43 @@
-"""What users write about things: descriptions, tags, metadata, types. Each check names the field."""
+"""Checks of what users send: ids, names, descriptions, tags, metadata. Each error names the field."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from modelyard.contract import errors, refs, values
-from modelyard_server.domain.access.owners import field as named
 
 DESCRIPTION_BYTES = 64 * 1024
 METADATA_BYTES = 1024 * 1024
 METADATA_KEYS = 100
 TAG_COUNT = 100
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def check(name: str, rule: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of a rule of the contract; its ValueError becomes InvalidField for the field `name`."""
+    try:
+        return rule(*args, **kwargs)
+    except ValueError as error:
+        raise errors.InvalidField.of(name, str(error)) from None
+
+
+def parse_id(field: str, text: str) -> str:
+    """An id in the form that the database compares. Raises InvalidField."""
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise errors.InvalidField.of(field, f"{text[:100]!r} is not an id (a UUID)") from None
+
 
 def check_type(field: str, type_: str) -> str:
     """The type of an artifact: 1 to 128 of [A-Za-z0-9_.-]. Raises InvalidField."""
-    return named(field, refs.check_owner, type_, "type")
+    return check(field, refs.check_owner, type_, "type")
 
 
 def check_description(field: str, text: str) -> str:
@@ -34,7 +53,7 @@ def check_tags(field: str, tags: Sequence[str]) -> list[str]:
     """At most 100 tags, each once, in the order given. Raises InvalidField."""
     if len(tags) > TAG_COUNT:
         raise errors.InvalidField.of(field, f"at most {TAG_COUNT} tags")
-    return list(dict.fromkeys(named(f"{field}[{i}]", refs.check_tag, tag) for i, tag in enumerate(tags)))
+    return list(dict.fromkeys(check(f"{field}[{i}]", refs.check_tag, tag) for i, tag in enumerate(tags)))
 
 
 def check_metadata(field: str, metadata: Mapping[str, Any]) -> dict[str, Any]:

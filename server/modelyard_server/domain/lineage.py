@@ -6,16 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from modelyard.contract import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import ArtifactVersion, Collection, Entity, Lineage, Project, Run
 from modelyard_server.db.upserts import batches, insert_missing
+from modelyard_server.domain import fields
 from modelyard_server.domain.access import authorize, owners
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.content.uploads import parse_id
 from modelyard_server.domain.registry import expiry, versions
 from modelyard_server.domain.registry.versions import LinkedTo
 
@@ -30,6 +30,14 @@ Direction: TypeAlias = Literal["upstream", "downstream", "both"]
 # Which edges lead on, from a run and from a version.
 _FROM_RUN = {"upstream": ("input",), "downstream": ("output",), "both": ("input", "output")}
 _FROM_VERSION = {"upstream": ("output",), "downstream": ("input",), "both": ("input", "output")}
+
+# Without the run's config and summary, which may be large.
+_PRODUCER = (
+    select(Run.id, Run.deleted_at, Project.entity_id, Entity.name)
+    .join(Project, Project.id == Run.project_id)
+    .join(Entity, Entity.id == Project.entity_id)
+    .where(Run.id == bindparam("run"))
+)
 
 
 class RunNode(NamedTuple):
@@ -107,9 +115,35 @@ class Graph:
         return NODE_LIMIT - len(self.runs) - len(self.versions)
 
 
+def find_producer(session: Session, principal: Principal, project: Project, run_id: str) -> str | None:
+    """The id of the run that the header names; None when it names none. Raises NotFound, InvalidField."""
+    if not run_id:
+        return None
+    row = session.execute(_PRODUCER, {"run": fields.parse_id("header.run_id", run_id)}).one_or_none()
+    if row is None or row.deleted_at is not None:
+        raise owners.not_found("run", run_id)
+    # A run may log into another project of an entity its caller may enter.
+    if row.entity_id != project.entity_id and not authorize.may_enter(session, principal, row.name):
+        raise owners.not_found("run", run_id)
+    found: str = row.id
+    return found
+
+
+def record_output(session: Session, run_id: str, version: ArtifactVersion) -> None:
+    """Records that the run made the version; once more changes nothing."""
+    row = {
+        "run_id": run_id,
+        "version_id": version.id,
+        "relation": "output",
+        "use_as": "",
+        "created_at": now(session),
+    }
+    insert_missing(session, Lineage, [row])
+
+
 def use(session: Session, principal: Principal, run_id: str, version: ArtifactVersion, use_as: str) -> None:
     """Records that a run used a version; once more changes nothing. Raises NotFound, InvalidField."""
-    owners.field("use_as", refs.check_text, use_as, limit=128)
+    fields.check("use_as", refs.check_text, use_as, limit=128)
     run = find_run(session, principal, run_id)
     row = {"run_id": run.id, "version_id": version.id, "relation": "input"}
     insert_missing(session, Lineage, [{**row, "use_as": use_as, "created_at": now(session)}])
@@ -121,7 +155,7 @@ def find_run(session: Session, principal: Principal, run_id: str, *, deleted: bo
         select(Run, Entity.name)
         .join(Project, Project.id == Run.project_id)
         .join(Entity, Entity.id == Project.entity_id)
-        .where(Run.id == parse_id("run_id", run_id))
+        .where(Run.id == fields.parse_id("run_id", run_id))
     ).one_or_none()
     if (
         found is None
@@ -150,9 +184,10 @@ def walk(
         raise errors.InvalidField.of("depth", f"is {depth}; expected 1 to {DEPTH_LIMIT}")
     graph = Graph()
     if run_id:
-        runs, found = _add_runs(session, principal, graph, [parse_id("run_id", run_id)]), set[str]()
+        runs, found = _add_runs(session, principal, graph, [fields.parse_id("run_id", run_id)]), set[str]()
     else:
-        runs, found = set(), _add_versions(session, principal, graph, [parse_id("version_id", version_id)])
+        wanted = fields.parse_id("version_id", version_id)
+        runs, found = set(), _add_versions(session, principal, graph, [wanted])
     if not runs and not found:
         raise owners.not_found("run" if run_id else "version", run_id or version_id)
     for _ in range(depth or DEFAULT_DEPTH):

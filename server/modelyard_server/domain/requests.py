@@ -11,8 +11,8 @@ from modelyard.contract import errors, refs
 from modelyard_server.db.caller_tables import Request
 from modelyard_server.db.engine import now
 from modelyard_server.db.upserts import inserting_missing
+from modelyard_server.domain import fields
 from modelyard_server.domain.access import authorize
-from modelyard_server.domain.access.owners import field
 from modelyard_server.domain.access.principals import Principal
 
 LIMIT = 128
@@ -35,7 +35,7 @@ def begin(
     Two at once: the second waits for the first on the key, and finds the reply.
     Raises RequestIdReused, NotAllowed, InvalidField.
     """
-    field("request_id", refs.check_text, request_id, limit=LIMIT)
+    fields.check("request_id", refs.check_text, request_id, limit=LIMIT)
     taken = session.connection().execute(
         inserting_missing(session, Request),
         {
@@ -59,7 +59,7 @@ def stored(
     session: Session, principal: Principal, method: str, request_id: str, content_hash: bytes
 ) -> bytes | None:
     """The reply, where the request took effect. Raises RequestIdReused, NotAllowed, InvalidField."""
-    field("request_id", refs.check_text, request_id, limit=LIMIT)
+    fields.check("request_id", refs.check_text, request_id, limit=LIMIT)
     row = session.execute(_STORED, _named(principal, method, request_id)).one_or_none()
     if row is None:
         return None

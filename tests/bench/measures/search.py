@@ -22,8 +22,7 @@ from modelyard_server.db import migrations
 from modelyard_server.db.engine import Database
 from modelyard_server.domain import events
 from modelyard_server.domain.access.principals import LOCAL
-from modelyard_server.domain.registry import collections, version_details, versions
-from modelyard_server.domain.search import version_lists
+from modelyard_server.domain.registry import collection_lists, version_details, version_lists, versions
 from tests.bench import catalogs, sides
 from tests.bench.bench import Bench, Place, say
 from tests.bench.catalogs import Names
@@ -126,7 +125,7 @@ def _pages(
         yield Row(PAGES[kind, question.what], samples, peers[question.what])
 
     def models(session: Session) -> object:
-        return collections.page(
+        return collection_lists.page(
             session,
             LOCAL,
             "model",

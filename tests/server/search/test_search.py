@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from modelyard_server.db.tables import Collection
 from modelyard_server.domain.access.principals import LOCAL, Principal
-from modelyard_server.domain.search import version_lists
+from modelyard_server.domain.registry import version_lists
 from tests.inprocess.registry import postgresql_database, somebody, sqlite_database
 from tests.inprocess.search_oracle import (
     LONG,

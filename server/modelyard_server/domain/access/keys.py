@@ -17,6 +17,7 @@ from modelyard_server.db.caller_tables import ApiKey, PrincipalRow
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Entity
+from modelyard_server.domain import fields
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import SERVER, Principal
 
@@ -72,7 +73,7 @@ def adopt(
 
 
 def _add(session: Session, text: str, name: str, entity: str, all_entities: bool) -> OwnedKey:
-    owners.field("name", refs.check_owner, name, "name")
+    fields.check("name", refs.check_owner, name, "name")
     if name == SERVER.name:
         raise errors.InvalidField.of(
             "name", f"{name!r} is the server's own, in events of what it does by itself"

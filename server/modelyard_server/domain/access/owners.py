@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
-
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Entity, Project
+from modelyard_server.domain import fields
 from modelyard_server.domain.access import authorize
+from modelyard_server.domain.access.not_found import project_not_found
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.registry import not_found as absent
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 # Built once: making a statement takes longer than running it.
 _ENTITY = select(Entity).where(Entity.name == bindparam("entity"))
@@ -45,14 +40,14 @@ def find_project(session: Session, principal: Principal, entity: str, project: s
     if authorize.may_enter(session, principal, entity):
         row = session.scalar(_PROJECT, {"entity": entity, "project": project})
     if row is None:
-        raise absent.project(session, principal, entity, project)
+        raise project_not_found(session, principal, entity, project)
     return row
 
 
 def ensure_entity(session: Session, principal: Principal, name: str) -> Entity:
     """The entity to write to, made when it does not exist. Raises NotAllowed, InvalidField."""
     name = name or principal.entity
-    field("entity", refs.check_owner, name, "entity")
+    fields.check("entity", refs.check_owner, name, "entity")
     if not authorize.may_enter(session, principal, name):
         raise errors.NotAllowed(f"{principal.name} has no right to write to the entity {name!r}")
     row: Entity | None = session.scalar(_ENTITY, {"entity": name})
@@ -66,7 +61,7 @@ def ensure_entity(session: Session, principal: Principal, name: str) -> Entity:
 def ensure_project(session: Session, principal: Principal, entity: str, project: str) -> Project:
     """The project to write to, made when it does not exist. Raises NotAllowed, InvalidField."""
     project = project or refs.DEFAULT_PROJECT
-    field("project", refs.check_owner, project, "project")
+    fields.check("project", refs.check_owner, project, "project")
     owner = ensure_entity(session, principal, entity)
     row: Project | None = session.scalar(_PROJECT, {"entity": owner.name, "project": project})
     if row is None:
@@ -91,11 +86,3 @@ def entity_of(session: Session, project: Project) -> Entity:
 def not_found(kind: str, what: str) -> errors.NotFound:
     """The one sentence for things that are not there, or not theirs to see."""
     return errors.NotFound(f"{kind} {what!r} was not found", metadata={"resource_type": kind, "ref": what})
-
-
-def field(name: str, check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Runs a check that raises ValueError, and names the field it was for."""
-    try:
-        return check(*args, **kwargs)
-    except ValueError as error:
-        raise errors.InvalidField.of(name, str(error)) from None

@@ -23,14 +23,14 @@ from modelyard_server.db import attributes
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import ArtifactVersion, Collection, Link, Project, Upload
-from modelyard_server.domain import events, fields
+from modelyard_server.domain import events, fields, lineage
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import manifest_rows, staging, uploads
 from modelyard_server.domain.content.manifests import Manifest
-from modelyard_server.domain.registry import aliases, artifacts, collections, producers, versions
+from modelyard_server.domain.registry import aliases, artifacts, collections, versions
+from modelyard_server.domain.registry.collections import record_tags
 from modelyard_server.domain.registry.full_names import Home
-from modelyard_server.domain.registry.tags import record_tags
 from modelyard_server.domain.registry.versions import VersionView
 
 ALIAS_LIMIT = 100
@@ -139,7 +139,7 @@ def _make(
 ) -> tuple[VersionView, bool]:
     """The last part of every commit of a manifest whose files are rows by now."""
     project = owners.ensure_project(session, principal, draft.entity, draft.project)
-    run_id = producers.find(session, principal, project, draft.run_id)
+    run_id = lineage.find_producer(session, principal, project, draft.run_id)
     artifact = artifacts.open_artifact(session, principal, project, draft.name, draft.type)
     if draft.base_version_id:
         manifest_rows.hold_base(session, draft.base_version_id)
@@ -170,7 +170,7 @@ def commit_equal(session: Session, principal: Principal, draft: VersionDraft) ->
     if draft.digest is None:
         raise errors.InvalidField.of("header.digest", "is required: it says which content")
     project = owners.find_project(session, principal, draft.entity, draft.project)
-    run_id = producers.find(session, principal, project, draft.run_id)
+    run_id = lineage.find_producer(session, principal, project, draft.run_id)
     artifact = collections.lock_name(session, project.id, draft.name)
     if artifact is not None and artifact.deleted_at is None:
         collections.check_kind(artifact, "artifact", draft.type)
@@ -184,9 +184,9 @@ def commit_equal(session: Session, principal: Principal, draft: VersionDraft) ->
 
 def checked(draft: VersionDraft) -> VersionDraft:
     """The draft as it will be stored, after all checks that need no transaction. Raises InvalidField."""
-    owners.field("header.name", refs.check_artifact_name, draft.name)
+    fields.check("header.name", refs.check_artifact_name, draft.name)
     for index, alias in enumerate(draft.aliases):
-        owners.field(f"header.aliases[{index}]", refs.check_alias, alias)
+        fields.check(f"header.aliases[{index}]", refs.check_alias, alias)
     if len(draft.aliases) > ALIAS_LIMIT:
         raise errors.InvalidField.of("header.aliases", f"at most {ALIAS_LIMIT} aliases")
     if draft.history_step < -1:
@@ -296,7 +296,7 @@ def _point_at(
 ) -> Sequence[str]:
     """What every commit leaves, new version or not: its producer and its aliases, which it returns."""
     if run_id is not None:
-        producers.record(session, run_id, version)
+        lineage.record_output(session, run_id, version)
     names = list(dict.fromkeys([refs.LATEST, *draft.aliases]))
     aliases.set_aliases(session, principal, artifact, version, names)
     return names

@@ -20,7 +20,7 @@ from modelyard.contract.chunking import Chunk
 from modelyard_server.db import tables
 from modelyard_server.db.tables import File, FileChunk, VersionFile
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain.access import owners
+from modelyard_server.domain import fields
 from modelyard_server.domain.search import paging
 
 DEFAULT_ENTRIES = 1000
@@ -64,7 +64,7 @@ def page(
     page_token: str,
 ) -> tuple[list[FileEntry], str]:
     """One page, and the token of the next; empty on the last. Raises InvalidField, InvalidPageToken."""
-    owners.field("path_prefix", refs.check_text, path_prefix, limit=refs.PATH_BYTES)
+    fields.check("path_prefix", refs.check_text, path_prefix, limit=refs.PATH_BYTES)
     size = paging.check_size(page_size, default=DEFAULT_ENTRIES, limit=ENTRY_LIMIT)
     binding = ("files", version_id, path_prefix, include_chunks)
     path, index = paging.decode(page_token, binding, _POSITION) if page_token else (b"", 0)

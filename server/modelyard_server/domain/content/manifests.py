@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from modelyard.contract import errors, refs
 from modelyard.contract.chunking import Chunk, Entry, version_digest
-from modelyard_server.domain.access.owners import field as named
+from modelyard_server.domain import fields
 from modelyard_server.domain.content import uploads
 from modelyard_server.settings import MAX_VERSION_CHUNKS, MAX_VERSION_FILES, MAX_VERSION_GIB
 
@@ -133,8 +133,8 @@ class Manifest:
         """Adds a reference; size -1 means that it is not known."""
         where = self._start(path)
         self._last = None
-        named(f"{where}.reference_uri", refs.check_text, uri, limit=refs.URI_LIMIT)
-        named(f"{where}.reference_tag", refs.check_text, tag, limit=refs.TAG_LIMIT)
+        fields.check(f"{where}.reference_uri", refs.check_text, uri, limit=refs.URI_LIMIT)
+        fields.check(f"{where}.reference_tag", refs.check_text, tag, limit=refs.TAG_LIMIT)
         if "://" not in uri:
             raise errors.InvalidField.of(
                 f"{where}.reference_uri", "has no scheme: expected for example s3://bucket/key"
@@ -202,7 +202,7 @@ class Manifest:
 
     def _start(self, path: str) -> str:
         where = f"entries[{self._count}]"
-        named(f"{where}.path", refs.check_manifest_path, path)
+        fields.check(f"{where}.path", refs.check_manifest_path, path)
         if path in self.files or path in self.references or path in self.kept:
             raise errors.InvalidField.of(f"{where}.path", f"{path!r} appears twice")
         self._count_one()

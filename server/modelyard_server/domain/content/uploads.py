@@ -7,7 +7,6 @@ usable. Time only decides when an upload may end.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
@@ -21,6 +20,7 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Entity, Pack, Pin, StagedEntry, Upload
 from modelyard_server.db.upserts import batches, insert, insert_missing
+from modelyard_server.domain import fields
 from modelyard_server.domain.access import authorize, owners
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import damage
@@ -108,7 +108,7 @@ def create(session: Session, principal: Principal, entity: str, project: str) ->
     """A new upload. Raises QuotaExceeded when the principal has too many open, none of them idle."""
     owner = owners.ensure_entity(session, principal, entity)
     project = project or refs.DEFAULT_PROJECT
-    owners.field("project", refs.check_owner, project, "project")
+    fields.check("project", refs.check_owner, project, "project")
     time = now(session)
     open_now = session.scalar(_OPEN, {"principal": principal.id, "now": time})
     if (open_now or 0) >= OPEN_LIMIT:
@@ -251,16 +251,8 @@ def check_chunks(chunks: Iterable[Chunk], field: str = "chunks") -> None:
             )
 
 
-def parse_id(field: str, text: str) -> str:
-    """A global id as the database takes it. Raises InvalidField."""
-    try:
-        return str(uuid.UUID(text))
-    except ValueError:
-        raise errors.InvalidField.of(field, f"{text[:100]!r} is not an id (a UUID)") from None
-
-
 def _own(session: Session, principal: Principal, upload_id: str, *, lock: bool = False) -> Upload | None:
-    wanted = {"id": parse_id("upload_id", upload_id), "principal": principal.id}
+    wanted = {"id": fields.parse_id("upload_id", upload_id), "principal": principal.id}
     found = session.execute(_OWN_LOCKED if lock else _OWN, wanted).one_or_none()
     if found is None or not authorize.may_enter(session, principal, found[1]):
         return None

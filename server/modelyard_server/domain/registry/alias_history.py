@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import refs
 from modelyard_server.db.tables import Collection, Event
-from modelyard_server.domain.access import owners
+from modelyard_server.domain import fields
 from modelyard_server.domain.search import paging
 
 DEFAULT_SIZE = 100
@@ -43,7 +43,7 @@ def page(
     Raises InvalidField, InvalidPageToken.
     """
     if alias:
-        owners.field("alias", refs.check_alias, alias)
+        fields.check("alias", refs.check_alias, alias)
     query = _changes(collection, alias) if at is None else _state(session, collection, alias, at)
     rows, token = paging.page(
         session,

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from modelyard.contract import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Project
-from modelyard_server.domain import events
+from modelyard_server.domain import events, fields
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.registry import expiry
@@ -92,7 +92,7 @@ def check_names(field: str, names: Sequence[str]) -> list[str]:
     if len(names) > COUNT:
         raise errors.InvalidField.of(field, f"at most {COUNT} aliases")
     for index, name in enumerate(names):
-        owners.field(f"{field}[{index}]", refs.check_alias, name)
+        fields.check(f"{field}[{index}]", refs.check_alias, name)
     return sorted(set(names))
 
 
@@ -252,7 +252,7 @@ def _check_changes(changes: Sequence[Change]) -> None:
     seen: set[str] = set()
     for index, change in enumerate(changes):
         where = f"updates[{index}]"
-        owners.field(f"{where}.alias", refs.check_alias, change.alias)
+        fields.check(f"{where}.alias", refs.check_alias, change.alias)
         if change.alias in seen:
             raise errors.InvalidField.of(f"{where}.alias", f"{change.alias!r} appears twice")
         seen.add(change.alias)

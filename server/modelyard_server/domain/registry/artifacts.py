@@ -62,7 +62,7 @@ def create(
 
 
 def _check_place(project: str, name: str, prefix: str) -> None:
-    owners.field(f"{prefix}name", refs.check_artifact_name, name)
+    fields.check(f"{prefix}name", refs.check_artifact_name, name)
     if refs.is_registry(project):
         raise errors.InvalidField.of(
             f"{prefix}project", f"{project} is a registry: it holds registered models, not artifacts"

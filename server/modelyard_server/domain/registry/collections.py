@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from sqlalchemy import Boolean, ColumnElement, bindparam, func, select
+from sqlalchemy import Boolean, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
-from modelyard_server.db import attributes
-from modelyard_server.db.attributes import Attribute
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import ArtifactVersion, Collection, Entity, Link, Project
@@ -18,24 +16,12 @@ from modelyard_server.db.upserts import batches
 from modelyard_server.domain import events, fields
 from modelyard_server.domain.access import authorize, owners
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.content.uploads import parse_id
 from modelyard_server.domain.registry import not_found
 from modelyard_server.domain.registry.full_names import Home, homes
-from modelyard_server.domain.registry.tags import record_tags
-from modelyard_server.domain.search import candidates, filters, paging, scopes
-from modelyard_server.domain.search.filter_fields import Indexed, Labels, Text, Time
-from modelyard_server.domain.search.scopes import Scope
 
 Kind: TypeAlias = Literal["artifact", "model"]
 NAMES: Mapping[str, str] = {"artifact": "model artifact", "model": "registered model"}
 DEFAULT_PROJECTS: Mapping[str, str] = {"artifact": refs.DEFAULT_PROJECT, "model": refs.REGISTRY_PROJECT}
-
-_ID: ColumnElement[Any] = Collection.id.expression
-ORDERS: Mapping[str, ColumnElement[Any]] = {
-    "name": Collection.name.expression,
-    "create_time": Collection.created_at.expression,
-    "update_time": Collection.updated_at.expression,
-}
 
 # Built once: making a statement takes longer than running it.
 _BY_NAME = (
@@ -186,7 +172,7 @@ def find(
     path = None if id_ else _full(principal, kind, ref)
     if path is None:
         statement = _LOCKED_BY_ID if lock else _BY_ID
-        wanted: dict[str, Any] = {"id": parse_id(field, id_)}
+        wanted: dict[str, Any] = {"id": fields.parse_id(field, id_)}
     else:
         statement = _LOCKED_BY_PATH if lock else _BY_PATH
         wanted = {"entity": path.entity, "project": path.project, "name": path.name}
@@ -263,86 +249,34 @@ def describe(session: Session, rows: Sequence[Collection]) -> list[CollectionVie
     return [CollectionView(row, where[row.id], counts.get(row.id, 0)) for row in rows]
 
 
-def page(
+def record_tags(
     session: Session,
     principal: Principal,
-    kind: Kind,
-    *,
-    entity: str,
-    project: str,
-    filter_: str,
-    order_by: str,
-    page_size: int,
-    page_token: str,
-) -> tuple[list[CollectionView], str]:
-    """The live collections of a project, or of a whole entity when none is named. Raises NotFound."""
-    scope = scopes.of_names(session, principal, entity, project)
-    query = select(Collection).where(
-        Collection.kind == kind,
-        Collection.deleted_at.is_(None),
-        scope.holds_project(Collection.project_id),
-    )
-    found = filters.parse(session, filter_, _filter_fields(scope))
-    if found is not None:
-        few = candidates.few(session, found, _ID)
-        query = query.where(found.condition, *([few.condition] if few else ()))
-    rows, token = paging.page(
-        session,
-        query,
-        order=paging.OrderBy.parse(order_by, ORDERS, default="name", tie=_ID),
-        size=paging.check_size(page_size),
-        token=page_token,
-        binding=(kind, entity or principal.entity, project, filter_, order_by),
-    )
-    return describe(session, rows), token
-
-
-def types(session: Session, principal: Principal, entity: str, project: str) -> list[tuple[str, int]]:
-    """The types of the artifacts in a project or an entity, with how many each has. Raises NotFound."""
-    scope = scopes.of_names(session, principal, entity, project)
-    query = (
-        select(Collection.type, func.count())
-        .where(
-            scope.holds_project(Collection.project_id),
-            Collection.kind == "artifact",
-            Collection.deleted_at.is_(None),
-        )
-        .group_by(Collection.type)
-    )
-    return sorted((type_, count) for type_, count in session.execute(query))
-
-
-def registries(session: Session, principal: Principal, entity: str) -> tuple[str, list[tuple[str, int]]]:
-    """An entity, and its projects that are registries by name or hold registered models. Raises NotFound."""
-    scope = scopes.of_names(session, principal, entity, "")
-    held = (Collection.kind == "model") & Collection.deleted_at.is_(None)
-    query = (
-        select(Project.name, func.count(Collection.id))
-        .outerjoin(Collection, (Collection.project_id == Project.id) & held)
-        .where(Project.entity_id == scope.entity_id)
-        .group_by(Project.name)
-    )
-    found = sorted((name, count) for name, count in session.execute(query))
-    return entity or principal.entity, [
-        (name, count) for name, count in found if count or refs.is_registry(name)
-    ]
-
-
-def _filter_fields(scope: Scope) -> filters.Fields:
-    tagged = candidates.TagIndex(attributes.COLLECTION_TAGS, _ID, scope.holds(Attribute))
-    return {
-        "name": Text(Collection.name),
-        "type": Text(Collection.type),
-        "tags": Indexed(Labels(Collection.tags), tagged),
-        "description": Text(Collection.description),
-        "created_by": Text(Collection.created_by),
-        "create_time": Time(Collection.created_at),
-        "update_time": Time(Collection.updated_at),
-    }
+    row: Collection,
+    before: Sequence[str],
+    after: Sequence[str],
+    **details: str,
+) -> None:
+    """The events of a change of tags, of a collection or of one of its versions."""
+    for type_, tags in (
+        ("tag_removed", [tag for tag in before if tag not in after]),
+        ("tag_added", [tag for tag in after if tag not in before]),
+    ):
+        for tag in tags:
+            events.record(
+                session,
+                row.project_id,
+                type_,
+                principal,
+                collection_id=row.id,
+                collection=row.name,
+                tag=tag,
+                **details,
+            )
 
 
 def _full(principal: Principal, kind: Kind | None, ref: str) -> refs.Ref:
-    parsed = owners.field("ref", refs.parse, ref)
+    parsed = fields.check("ref", refs.parse, ref)
     if parsed.alias:
         raise errors.InvalidField.of("ref", f"{ref!r} names a version; expected [[entity/]project/]name")
     project = parsed.project or DEFAULT_PROJECTS[kind or "model"]
@@ -350,7 +284,7 @@ def _full(principal: Principal, kind: Kind | None, ref: str) -> refs.Ref:
 
 
 def _rename(session: Session, row: Collection, name: str, field: str) -> None:
-    owners.field(field, refs.check_model_name, name)
+    fields.check(field, refs.check_model_name, name)
     if lock_name(session, row.project_id, name) is not None:
         raise errors.AlreadyExists(f"the name {name!r} is taken in this project", metadata={"name": name})
     row.name = name

@@ -16,7 +16,6 @@ from modelyard_server.db.upserts import batches
 from modelyard_server.domain import events, fields
 from modelyard_server.domain.access import authorize, owners
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.content.uploads import parse_id
 from modelyard_server.domain.registry import aliases, collections, expiry, versions
 from modelyard_server.domain.registry.full_names import Home, home_of, homes
 from modelyard_server.domain.registry.versions import VersionView
@@ -66,7 +65,7 @@ def create(
 ) -> Collection:
     """A registered model without links. Raises AlreadyExists, TypeMismatch, NotAllowed, InvalidField."""
     prefix = "registered_model."
-    owners.field(f"{prefix}name", refs.check_model_name, name)
+    fields.check(f"{prefix}name", refs.check_model_name, name)
     type_ = fields.check_type(f"{prefix}type", type_ or DEFAULT_TYPE)
     place = owners.ensure_project(session, principal, entity, project or refs.REGISTRY_PROJECT)
     return collections.create(session, principal, place, "model", name, type_, description, tags, prefix)
@@ -81,7 +80,7 @@ def link(
     expire no longer does. Raises TypeMismatch, NotAllowed, InvalidField.
     """
     names = aliases.check_names("aliases", names)
-    parsed = owners.field("target", refs.parse, target)
+    parsed = fields.check("target", refs.parse, target)
     if parsed.alias:
         raise errors.InvalidField.of(
             "target", f"{target!r} names a version; a link's number is given by itself"
@@ -117,7 +116,7 @@ def get_link(session: Session, principal: Principal, link_id: str) -> Link:
         .join(Collection, Collection.id == Link.collection_id)
         .join(Project, Project.id == Collection.project_id)
         .join(Entity, Entity.id == Project.entity_id)
-        .where(Link.id == parse_id("id", link_id), Link.deleted_at.is_(None))
+        .where(Link.id == fields.parse_id("id", link_id), Link.deleted_at.is_(None))
     ).one_or_none()
     if found is None or not authorize.may_enter(session, principal, found[1]):
         raise owners.not_found("registered model version", link_id)

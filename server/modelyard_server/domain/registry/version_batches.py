@@ -11,9 +11,8 @@ from sqlalchemy.orm import Session
 from modelyard.contract import errors, refs
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain.access import owners
+from modelyard_server.domain import fields
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.content.uploads import parse_id
 from modelyard_server.domain.registry import expiry, versions
 from modelyard_server.domain.registry.full_names import Home, homes
 from modelyard_server.domain.registry.versions import VersionView
@@ -76,11 +75,11 @@ def get(session: Session, principal: Principal, wanted: Sequence[Wanted]) -> lis
 def _id(index: int, one: Wanted) -> str | None:
     if bool(one.id) == bool(one.ref):
         raise errors.InvalidField.of(f"requests[{index}]", "give exactly one of id and ref")
-    return parse_id(f"requests[{index}].id", one.id) if one.id else None
+    return fields.parse_id(f"requests[{index}].id", one.id) if one.id else None
 
 
 def _parse(principal: Principal, index: int, ref: str) -> tuple[_Name, str | int]:
-    parsed = owners.field(f"requests[{index}].ref", refs.parse, ref)
+    parsed = fields.check(f"requests[{index}].ref", refs.parse, ref)
     entity, project = parsed.entity or principal.entity, parsed.project or refs.DEFAULT_PROJECT
     at = parsed.number if parsed.number is not None else parsed.alias or refs.LATEST
     return _Name(entity if principal.may_enter(entity) else "", project, parsed.name), at

@@ -15,9 +15,9 @@ from sqlalchemy.orm import Session
 from modelyard.contract import refs
 from modelyard_server.db.lookups import Lookup
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Link, Project
+from modelyard_server.domain import fields
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.content.uploads import parse_id
 from modelyard_server.domain.registry import expiry, not_found, versions
 from modelyard_server.domain.registry.full_names import Home
 from modelyard_server.domain.registry.registered_models import LinkView
@@ -110,7 +110,7 @@ def version_of(session: Session, principal: Principal, ref: str) -> tuple[Versio
 
 def version(session: Session, principal: Principal, version_id: str) -> VersionView:
     """A version by id that is not deleted. Raises NotFound, InvalidField."""
-    row = _BY_ID.first(session, {"id": parse_id("version_id", version_id)})
+    row = _BY_ID.first(session, {"id": fields.parse_id("version_id", version_id)})
     if row is None or not principal.may_enter(row.entity) or not expiry.is_live(session, row):
         raise owners.not_found("version", version_id)
     return _view(row, Home._make((*row[:5], row.collection_id)), principal)
@@ -118,7 +118,7 @@ def version(session: Session, principal: Principal, version_id: str) -> VersionV
 
 def link_of(session: Session, principal: Principal, ref: str) -> LinkView:
     """The link that a reference stands for now. Raises NotFound with the full reference, InvalidField."""
-    parsed = owners.field("ref", refs.parse, ref)
+    parsed = fields.check("ref", refs.parse, ref)
     alias, number = parsed.alias or refs.LATEST, parsed.number
     entity = parsed.entity or principal.entity
     project = parsed.project or refs.REGISTRY_PROJECT

@@ -34,10 +34,9 @@ from modelyard_server.db.upserts import batches
 from modelyard_server.domain import events, fields
 from modelyard_server.domain.access import authorize, owners
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.content.uploads import parse_id
 from modelyard_server.domain.registry import collections, expiry, not_found
+from modelyard_server.domain.registry.collections import record_tags
 from modelyard_server.domain.registry.full_names import Home, homes
-from modelyard_server.domain.registry.tags import record_tags
 
 
 class Resolved(NamedTuple):
@@ -170,7 +169,7 @@ def find_row(
 
     `first` runs the statement of RESOLVE. Raises NotFound with the full reference, InvalidField.
     """
-    parsed = owners.field("ref", refs.parse, ref)
+    parsed = fields.check("ref", refs.parse, ref)
     entity = parsed.entity or principal.entity
     project = parsed.project or default_project or refs.DEFAULT_PROJECT
     alias = parsed.alias or refs.LATEST
@@ -196,7 +195,10 @@ def get(session: Session, principal: Principal, version_id: str) -> ArtifactVers
         .join(Collection, Collection.id == ArtifactVersion.collection_id)
         .join(Project, Project.id == Collection.project_id)
         .join(Entity, Entity.id == Project.entity_id)
-        .where(ArtifactVersion.id == parse_id("version_id", version_id), ArtifactVersion.deleted_at.is_(None))
+        .where(
+            ArtifactVersion.id == fields.parse_id("version_id", version_id),
+            ArtifactVersion.deleted_at.is_(None),
+        )
     ).one_or_none()
     if (
         found is None

@@ -13,7 +13,7 @@ from modelyard.contract import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import MetricBatch
 from modelyard_server.db.upserts import insert
-from modelyard_server.domain.access import owners
+from modelyard_server.domain import fields
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.runs import runs
 
@@ -138,6 +138,6 @@ def _is_stored(session: Session, run_id: str, batch: Batch) -> bool:
 def _check(batch: Batch) -> None:
     if not batch.writer:
         raise errors.InvalidField.of("writer", "is empty; a client makes one up when it starts")
-    owners.field("writer", refs.check_text, batch.writer, limit=WRITER_LIMIT)
+    fields.check("writer", refs.check_text, batch.writer, limit=WRITER_LIMIT)
     if batch.sequence >= SEQUENCE_END:
         raise errors.InvalidField.of("sequence", "does not fit 63 bits")

@@ -22,7 +22,6 @@ from modelyard_server.db.tables import Entity, MetricBatch, Project, Run
 from modelyard_server.domain import events, fields
 from modelyard_server.domain.access import authorize, owners
 from modelyard_server.domain.access.principals import SERVER, Principal
-from modelyard_server.domain.content.uploads import parse_id
 from modelyard_server.domain.runs import run_names
 
 SILENT_AFTER = 5 * 60 * 1_000_000
@@ -101,7 +100,7 @@ def find(
     session: Session, principal: Principal, run_id: str, *, name: str = "id", lock: bool = False
 ) -> RunView:
     """A run by its global id; `name` is the field it came in. Raises NotFound, InvalidField."""
-    query = _SHOWN.where(Run.id == parse_id(name, run_id), Run.deleted_at.is_(None))
+    query = _SHOWN.where(Run.id == fields.parse_id(name, run_id), Run.deleted_at.is_(None))
     row = session.execute(query.with_for_update(of=Run) if lock else query).one_or_none()
     if row is None or not authorize.may_enter(session, principal, row[1]):
         raise owners.not_found("run", run_id)
@@ -110,7 +109,7 @@ def find(
 
 def find_by_name(session: Session, principal: Principal, entity: str, project: str, run_id: str) -> RunView:
     """A run by its short id. Raises NotFound, InvalidField."""
-    owners.field("run_id", refs.check_run_id, run_id)
+    fields.check("run_id", refs.check_run_id, run_id)
     owner = owners.find_project(session, principal, entity, project)
     query = _SHOWN.where(Run.project_id == owner.id, Run.run_id == run_id, Run.deleted_at.is_(None))
     row = session.execute(query).one_or_none()
@@ -296,7 +295,7 @@ def _record_state(session: Session, principal: Principal, run: Run) -> None:
 
 def _check_draft(draft: RunDraft) -> None:
     if draft.run_id:
-        owners.field("run.run_id", refs.check_run_id, draft.run_id)
+        fields.check("run.run_id", refs.check_run_id, draft.run_id)
     _check_columns({column: getattr(draft, column) for column in _CHECKED})
 
 
@@ -306,7 +305,7 @@ def _check_columns(columns: Mapping[str, Any]) -> None:
 
 
 def _check_label(name: str, text: str) -> None:
-    owners.field(name, refs.check_text, text, limit=refs.NAME_LIMIT)
+    fields.check(name, refs.check_text, text, limit=refs.NAME_LIMIT)
 
 
 def _check_tags(name: str, tags: Sequence[str]) -> None:

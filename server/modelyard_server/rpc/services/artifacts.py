@@ -12,14 +12,15 @@ from modelyard_server.domain.content.files import FileEntry
 from modelyard_server.domain.lineage import Direction
 from modelyard_server.domain.registry import (
     artifacts,
+    collection_lists,
     collections,
     deletes,
     version_batches,
     version_details,
+    version_lists,
     versions,
 )
 from modelyard_server.domain.registry.version_batches import Wanted
-from modelyard_server.domain.search import version_lists
 from modelyard_server.rpc.dispatch.call import Call
 from modelyard_server.rpc.wire import arguments, pages
 from modelyard_server.rpc.wire.convert import values_to_python
@@ -56,7 +57,7 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
     def ListModelArtifactTypes(
         self, request: pb.ListModelArtifactTypesRequest, call: Call
     ) -> pb.ListModelArtifactTypesResponse:
-        counts = collections.types(call.session, call.principal, request.entity, request.project)
+        counts = collection_lists.types(call.session, call.principal, request.entity, request.project)
         return pb.ListModelArtifactTypesResponse(
             types=[pb.ModelArtifactType(name=name, artifact_count=count) for name, count in counts]
         )
@@ -72,7 +73,7 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
         self, request: pb.ListModelArtifactsRequest, call: Call
     ) -> pb.ListModelArtifactsResponse:
         def page(size: int) -> tuple[list[pb.ModelArtifact], str]:
-            views, token = collections.page(
+            views, token = collection_lists.page(
                 call.session,
                 call.principal,
                 "artifact",

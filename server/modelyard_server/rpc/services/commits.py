@@ -20,7 +20,7 @@ from modelyard_server import failpoints
 from modelyard_server.content.cutting import Cutter
 from modelyard_server.content.ingest import Storing
 from modelyard_server.db.ids import new_id
-from modelyard_server.domain import requests
+from modelyard_server.domain import fields, requests
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import commits, manifest_rows, staging, uploads
 from modelyard_server.domain.content.commits import VersionDraft
@@ -72,7 +72,7 @@ class CommitMethods:
         first = await anext(stream, None)
         if first is None or not first.HasField("header"):
             raise errors.InvalidField.of("header", "the first message must have it")
-        upload_id = uploads.parse_id("upload_id", first.upload_id)
+        upload_id = fields.parse_id("upload_id", first.upload_id)
         draft = _draft(first.header)
         manifest = Manifest(self._limits)
         await self._add(manifest, first)
@@ -312,7 +312,7 @@ def _draft(header: pb.VersionHeader) -> VersionDraft:
 
 
 def _id(field: str, text: str) -> str:
-    return uploads.parse_id(field, text) if text else ""
+    return fields.parse_id(field, text) if text else ""
 
 
 def _add_entries(manifest: Manifest, message: pb.CommitModelArtifactRequest) -> None:

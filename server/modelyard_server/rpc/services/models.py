@@ -8,14 +8,15 @@ from modelyard_server.db.tables import Collection, Link
 from modelyard_server.domain.registry import (
     alias_history,
     aliases,
+    collection_lists,
     collections,
     deletes,
+    link_lists,
     registered_models,
     version_details,
     versions,
 )
 from modelyard_server.domain.registry.aliases import Change
-from modelyard_server.domain.search import link_lists
 from modelyard_server.rpc.dispatch.call import Call
 from modelyard_server.rpc.wire import arguments, pages
 from modelyard_server.rpc.wire.convert import timestamp
@@ -26,7 +27,7 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
     """RegisteredModelService, whole."""
 
     def ListRegistries(self, request: pb.ListRegistriesRequest, call: Call) -> pb.ListRegistriesResponse:
-        entity, counts = collections.registries(call.session, call.principal, request.entity)
+        entity, counts = collection_lists.registries(call.session, call.principal, request.entity)
         return pb.ListRegistriesResponse(
             registries=[
                 pb.Registry(entity=entity, name=name, registered_model_count=count) for name, count in counts
@@ -60,7 +61,7 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
         self, request: pb.ListRegisteredModelsRequest, call: Call
     ) -> pb.ListRegisteredModelsResponse:
         def page(size: int) -> tuple[list[pb.RegisteredModel], str]:
-            views, token = collections.page(
+            views, token = collection_lists.page(
                 call.session,
                 call.principal,
                 "model",

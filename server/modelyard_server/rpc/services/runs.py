@@ -11,9 +11,8 @@ from sqlalchemy.orm import Session
 from modelyard.contract import errors
 from modelyard.v1 import run_pb2 as pb
 from modelyard.v1 import run_pb2_grpc
-from modelyard_server.domain.runs import metrics, runs
+from modelyard_server.domain.runs import metrics, run_lists, runs
 from modelyard_server.domain.runs.runs import RunChanges, RunDraft, RunView
-from modelyard_server.domain.search import run_lists
 from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
 from modelyard_server.rpc.dispatch.stream_limits import Shares
 from modelyard_server.rpc.wire import convert, metric_batches

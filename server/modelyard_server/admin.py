@@ -27,9 +27,9 @@ from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import damage
 from modelyard_server.packs import PackStore, pack_key
 from modelyard_server.packs.confirmed import ConfirmedPacks
-from modelyard_server.process import data_folder, start_waits, storage, tls
+from modelyard_server.process import data_folder, startup_retry, storage, tls
 from modelyard_server.release import VERSION
-from modelyard_server.settings import Place, StartError
+from modelyard_server.settings import Location, StartError
 
 if TYPE_CHECKING:
     from modelyard_server.packs.s3 import S3Store
@@ -52,11 +52,11 @@ class _NotMade(Exception):
     """What `start` and `migrate` will make."""
 
 
-def migrate(place: Place, wait_seconds: float = start_waits.COMMAND_SECONDS) -> str:
+def migrate(location: Location, wait_seconds: float = startup_retry.COMMAND_SECONDS) -> str:
     """Brings the schema to this release; waits for a database that is away. Raises StartError."""
-    held = data_folder.held(place.folder) if place.folder else nullcontext()
+    held = data_folder.held(location.folder) if location.folder else nullcontext()
     with held:
-        changed = start_waits.for_some_time(wait_seconds, lambda: _upgrade(place))
+        changed = startup_retry.for_some_time(wait_seconds, lambda: _upgrade(location))
     return (
         f"the schema is now {migrations.HEAD}"
         if changed
@@ -64,37 +64,37 @@ def migrate(place: Place, wait_seconds: float = start_waits.COMMAND_SECONDS) -> 
     )
 
 
-def _upgrade(place: Place) -> bool:
-    database = Database(place.database)
+def _upgrade(location: Location) -> bool:
+    database = Database(location.database)
     try:
         return migrations.upgrade(database)
     except (errors.CommError, migrations.SchemaTooNew) as error:
-        raise storage.start_error("database", error, f"{error} ({place.description})") from error
+        raise storage.start_error("database", error, f"{error} ({location.description})") from error
     finally:
         database.close()
 
 
-def create_key(place: Place, name: str, entity: str, *, all_entities: bool) -> str:
+def create_key(location: Location, name: str, entity: str, *, all_entities: bool) -> str:
     """The text of a new key. Raises StartError, CommError."""
-    with _ready_database(place) as database:
+    with _ready_database(location) as database:
         _key, shown = database.write(
             lambda session: keys.create(session, name, entity, all_entities=all_entities)
         )
     return shown
 
 
-def make_bucket(place: Place, wait_seconds: float) -> str:
+def make_bucket(location: Location, wait_seconds: float) -> str:
     """Makes the store's bucket where it is missing; waits a minute for a store that is away.
 
     Raises StartError.
     """
-    store = storage.open_store(place)
-    if not place.store.startswith("s3://"):
+    store = storage.open_store(location)
+    if not location.store.startswith("s3://"):
         raise StartError("--make-bucket is for a --store of the form s3://bucket?endpoint=…")
     from modelyard_server.packs.s3 import S3Store  # minio: only where the store is one
 
     assert isinstance(store, S3Store)
-    is_new = start_waits.for_some_time(wait_seconds, lambda: _make_bucket(store))
+    is_new = startup_retry.for_some_time(wait_seconds, lambda: _make_bucket(store))
     return "the bucket was made" if is_new else "the bucket is there"
 
 
@@ -105,9 +105,11 @@ def _make_bucket(store: S3Store) -> bool:
         raise storage.start_error("store", error, f"the store cannot be used: {error}") from error
 
 
-def adopt_key(place: Place, text: str, name: str, entity: str, *, all_entities: bool, if_absent: bool) -> str:
+def adopt_key(
+    location: Location, text: str, name: str, entity: str, *, all_entities: bool, if_absent: bool
+) -> str:
     """Keeps a key that was chosen elsewhere. Raises StartError, CommError."""
-    with _ready_database(place) as database:
+    with _ready_database(location) as database:
         owned, new = database.write(
             lambda session: keys.adopt(
                 session, text, name, entity, all_entities=all_entities, if_absent=if_absent
@@ -116,9 +118,9 @@ def adopt_key(place: Place, text: str, name: str, entity: str, *, all_entities: 
         return f"{owned.key.id} ({owned.principal.name}) {'is made' if new else 'is there already'}"
 
 
-def list_keys(place: Place) -> list[str]:
+def list_keys(location: Location) -> list[str]:
     """A line for each key. Raises StartError, CommError."""
-    with _ready_database(place) as database:
+    with _ready_database(location) as database:
         found = database.read(keys.listed)
     return [_key_line(*owned) for owned in found]
 
@@ -129,25 +131,25 @@ def _key_line(key: ApiKey, who: Principal) -> str:
     return f"{key.id}  {who.name}  {reach}  principal {who.id}  made {_date(key.created_at)}  {state}"
 
 
-def revoke_key(place: Place, key_id: str) -> str:
+def revoke_key(location: Location, key_id: str) -> str:
     """Ends a key. Raises StartError, CommError."""
-    with _ready_database(place) as database:
+    with _ready_database(location) as database:
         owned = database.write(lambda session: keys.revoke(session, key_id))
     return f"{owned.key.id} ({owned.principal.name}) is revoked"
 
 
-def examine(place: Place) -> list[Finding]:
+def examine(location: Location) -> list[Finding]:
     """Tries everything that a server needs, and makes nothing that is not there yet."""
     findings = [Finding(True, "release", f"modelyard {VERSION}, schema {migrations.HEAD}")]
-    if place.folder is not None:
-        findings.append(_try("data folder", lambda: _folder(place)))
-    if place.folder is None or (place.folder / "modelyard.db").exists():
-        return findings + _examine_database(place)
-    if place.folder.is_dir():
+    if location.folder is not None:
+        findings.append(_try("data folder", lambda: _folder(location)))
+    if location.folder is None or (location.folder / "modelyard.db").exists():
+        return findings + _examine_database(location)
+    if location.folder.is_dir():
         findings.append(_try("database", _no_database))
-    if _is_made(place.store):
-        findings.append(_try("store", lambda: _store(storage.open_store(place))))
-        findings.append(_try("store's id", lambda: _unclaimed(storage.open_store(place))))
+    if _is_made(location.store):
+        findings.append(_try("store", lambda: _store(storage.open_store(location))))
+        findings.append(_try("store's id", lambda: _unclaimed(storage.open_store(location))))
     return findings
 
 
@@ -163,10 +165,10 @@ def examine_certificate(certificate: Path, key: Path) -> Finding:
     return _try("certificate", check)
 
 
-def _examine_database(place: Place) -> list[Finding]:
+def _examine_database(location: Location) -> list[Finding]:
     """The database, and whether the store is the one that goes with it."""
     findings = []
-    database = Database(place.database)
+    database = Database(location.database)
     try:
         findings.append(_try("database", lambda: _database(database)))
         has_schema = findings[0].ok and not findings[0].new
@@ -176,13 +178,13 @@ def _examine_database(place: Place) -> list[Finding]:
             )
         if has_schema and not database.is_sqlite:
             findings.append(_try("durability", lambda: database.read(_durability)))
-        findings.append(_try("store", lambda: _store(storage.open_store(place))))
+        findings.append(_try("store", lambda: _store(storage.open_store(location))))
         if has_schema and all(finding.ok for finding in findings if finding.what != "durability"):
-            findings.append(_try("store's id", lambda: _store_id(database, storage.open_store(place))))
+            findings.append(_try("store's id", lambda: _store_id(database, storage.open_store(location))))
             if findings[-1].ok:
-                findings.append(_try("packs", lambda: _packs(database, storage.open_store(place))))
+                findings.append(_try("packs", lambda: _packs(database, storage.open_store(location))))
         elif findings[-1].ok and findings[0].ok:
-            findings.append(_try("store's id", lambda: _unclaimed(storage.open_store(place))))
+            findings.append(_try("store's id", lambda: _unclaimed(storage.open_store(location))))
     finally:
         database.close()
     return findings
@@ -197,20 +199,22 @@ def _try(what: str, check: Callable[[], str]) -> Finding:
         return Finding(False, what, str(error))
 
 
-def _folder(place: Place) -> str:
-    assert place.folder is not None
-    if not place.folder.exists():
-        parent = next(each for each in place.folder.parents if each.exists())
+def _folder(location: Location) -> str:
+    assert location.folder is not None
+    if not location.folder.exists():
+        parent = next(each for each in location.folder.parents if each.exists())
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise StartError(f"{place.folder} cannot be made: {parent} is no folder that you may write to")
-        raise _NotMade(f"{place.folder} is not there yet")
-    if not place.folder.is_dir():
-        raise StartError(f"{place.folder} is no folder")
-    free = shutil.disk_usage(place.folder).free
+            raise StartError(f"{location.folder} cannot be made: {parent} is no folder that you may write to")
+        raise _NotMade(f"{location.folder} is not there yet")
+    if not location.folder.is_dir():
+        raise StartError(f"{location.folder} is no folder")
+    free = shutil.disk_usage(location.folder).free
     if free < FREE_BYTES:
-        raise StartError(f"{place.folder} has only {free >> 20} MiB free: make room, or move it with --data")
-    kind = data_folder.file_system(place.folder)
-    return f"{place.folder}, {free >> 20} MiB free{f', {kind}' if kind else ''}"
+        raise StartError(
+            f"{location.folder} has only {free >> 20} MiB free: make room, or move it with --data"
+        )
+    kind = data_folder.file_system(location.folder)
+    return f"{location.folder}, {free >> 20} MiB free{f', {kind}' if kind else ''}"
 
 
 def _no_database() -> str:
@@ -300,15 +304,15 @@ def _unclaimed(store: PackStore) -> str:
 
 
 @contextmanager
-def _ready_database(place: Place) -> Iterator[Database]:
+def _ready_database(location: Location) -> Iterator[Database]:
     """The database, with its schema made if it has none yet."""
-    if place.folder is not None and not (place.folder / "modelyard.db").exists():
-        migrate(place)
-    database = Database(place.database)
+    if location.folder is not None and not (location.folder / "modelyard.db").exists():
+        migrate(location)
+    database = Database(location.database)
     try:
         if migrations.is_behind(database):
             database.close()
-            migrate(place)
+            migrate(location)
         yield database
     finally:
         database.close()

@@ -22,22 +22,22 @@ from modelyard_server.packs.writer import PackWriter
 from modelyard_server.process import (
     background,
     data_folder,
-    descriptors,
-    private_files,
+    file_descriptors,
+    file_permissions,
     serving,
     sockets,
-    start_waits,
+    startup_retry,
     storage,
 )
-from modelyard_server.rpc.dispatch.activity import Activity
-from modelyard_server.rpc.dispatch.auth import Authenticator, FolderOnly
-from modelyard_server.rpc.dispatch.executors import Pools, Transactions
+from modelyard_server.rpc.dispatch.admission import ActiveCalls
+from modelyard_server.rpc.dispatch.auth import Authenticator, FolderTokenAuthenticator
+from modelyard_server.rpc.dispatch.executors import Executors
 from modelyard_server.rpc.dispatch.grpc_adapter import Interceptor
-from modelyard_server.rpc.dispatch.stream_limits import Shares, StreamLimits
-from modelyard_server.rpc.dispatch.stream_memory import Memory
+from modelyard_server.rpc.dispatch.stream_limits import MemoryBudgets, StreamLimit, StreamLimits
+from modelyard_server.rpc.dispatch.transactions import Transactions
 from modelyard_server.rpc.services import registration
-from modelyard_server.rpc.services.artifact_service import ModelArtifactServicer
-from modelyard_server.rpc.services.event_wakeups import Watching
+from modelyard_server.rpc.services.artifacts import ModelArtifactServicer
+from modelyard_server.rpc.services.event_wakeups import EventSignals
 from modelyard_server.rpc.services.events import EventServicer
 from modelyard_server.rpc.services.local import LocalServicer
 from modelyard_server.rpc.services.models import RegisteredModelServicer
@@ -54,95 +54,99 @@ PREDECESSOR_SECONDS = 10.0
 def run(settings: Settings) -> None:
     """Serves until a signal or idleness ends it. Raises StartError."""
     settings.check()
-    descriptors.raise_limit()
+    file_descriptors.raise_limit()
     allocator.tune_server()
     failpoints.arm_from(os.environ)
     with ExitStack() as stack:
         exporters.start(settings, stack)
         advertisement = None
-        if settings.place.folder is not None:
+        if settings.location.folder is not None:
             wait = PREDECESSOR_SECONDS if settings.embedded else 0.0
-            stack.enter_context(data_folder.held(settings.place.folder, wait_seconds=wait))
+            stack.enter_context(data_folder.held(settings.location.folder, wait_seconds=wait))
             if settings.embedded:
-                private_files.tighten(settings.place.folder)
-            sockets.clear(settings.place.folder)
-            advertisement = data_folder.Advertisement(settings.place.folder)
-        parts, settings = start_waits.until_there(settings, functools.partial(storage.open_both, settings))
+                file_permissions.tighten(settings.location.folder)
+            sockets.clear(settings.location.folder)
+            advertisement = data_folder.Advertisement(settings.location.folder)
+        parts, settings = startup_retry.until_reachable(
+            settings, functools.partial(storage.open_both, settings)
+        )
         if parts is None:  # told to stop before they were there
             return
         database, packs = parts
         stack.callback(database.close)
-        pools = Pools(is_sqlite=database.is_sqlite)
-        stack.callback(pools.close)
-        asyncio.run(_serve(settings, database, packs, pools, advertisement))
+        executors = Executors(is_sqlite=database.is_sqlite)
+        stack.callback(executors.close)
+        asyncio.run(_serve(settings, database, packs, executors, advertisement))
 
 
 async def _serve(
     settings: Settings,
     database: Database,
     packs: ConfirmedPacks,
-    pools: Pools,
+    executors: Executors,
     advertisement: data_folder.Advertisement | None,
 ) -> None:
     store = packs.store
-    transactions = Transactions(database, pools, packs)
-    activity = Activity()
+    transactions = Transactions(database, executors, packs)
+    active_calls = ActiveCalls()
     token = advertisement.token if advertisement else ""
     authenticator = make_authenticator(settings, transactions, token)
     interceptor = Interceptor(
         transactions,
         authenticator,
-        activity,
-        decoding=pools.decoding,
+        active_calls,
+        decoding=executors.decoding,
         stall_seconds=settings.stall_seconds,
     )
     server = serving.make_server(settings, interceptor)
-    writer = make_writer(store, database, pools)
+    writer = make_writer(store, database, executors)
     streams = StreamLimits.of(
         settings.upload_streams, settings.download_streams, settings.watch_streams, settings.stream_share
     )
-    watch_gauges(activity, writer, streams.by_kind())
+    watch_gauges(active_calls, writer, streams.by_kind())
     limits = Limits(settings.max_version_files, settings.max_version_chunks, settings.max_version_gib << 30)
-    memory = Memory()
+    memory = MemoryBudgets()
     registration.register(
         server,
         runs=RunServicer(streams.scan),
-        events=EventServicer(Watching(transactions, activity), streams.watch),
-        artifacts=ModelArtifactServicer(writer, packs, pools.hashing, pools.store, streams, memory, limits),
+        events=EventServicer(EventSignals(transactions, active_calls), streams.watch),
+        artifacts=ModelArtifactServicer(
+            writer, packs, executors.hashing, executors.store, streams, memory, limits
+        ),
         registry=RegisteredModelServicer(),
         uploads=UploadServicer(writer, streams.upload),
         local=LocalServicer(
             writer,
             store if isinstance(store, DiskStore) else None,
-            pools.hashing,
+            executors.hashing,
             streams.upload,
             streams.download,
             memory.local,
         ),
     )
-    await asyncio.get_running_loop().run_in_executor(pools.store, store.clean)
+    await asyncio.get_running_loop().run_in_executor(executors.store, store.clean)
     sweeping_task = asyncio.create_task(background.sweep_forever(transactions, settings.sweep_seconds))
     try:
-        await serving.serve(server, settings, activity, advertisement)
+        await serving.serve(server, settings, active_calls, advertisement)
     finally:
         sweeping_task.cancel()
     await writer.drain()
 
 
-def make_writer(store: PackStore, database: Database, pools: Pools) -> PackWriter:
+def make_writer(store: PackStore, database: Database, executors: Executors) -> PackWriter:
     """The writer of packs, with its two transactions."""
     return PackWriter(
         store,
         lambda upload, _entity: database.write(lambda session: uploads.begin_pack(session, upload)),
         lambda *pack: database.write(lambda session: uploads.publish_pack(session, *pack)),
-        store_pool=pools.store,
-        database_pool=pools.writes,
+        store_pool=executors.store,
+        database_pool=executors.writes,
     )
 
 
-def watch_gauges(activity: Activity, writer: PackWriter, streams: Mapping[str, Shares]) -> None:
+def watch_gauges(active_calls: ActiveCalls, writer: PackWriter, streams: Mapping[str, StreamLimit]) -> None:
     """Shows the process's state in its metrics."""
-    telemetry.CALLS.watch(lambda: activity.active)
+    telemetry.CALLS.watch(lambda: active_calls.count)
     telemetry.UPLOAD_MEMORY.watch(lambda: writer.budget.total - writer.budget.free)
     telemetry.UPLOAD_MEMORY_LIMIT.watch(lambda: writer.budget.total)
     telemetry.UPLOADS_WAITING.watch(lambda: writer.budget.waiting)
@@ -154,7 +158,7 @@ def watch_gauges(activity: Activity, writer: PackWriter, streams: Mapping[str, S
 def make_authenticator(settings: Settings, transactions: Transactions, token: str) -> Authenticator:
     """How this server finds out who calls."""
     if settings.embedded:
-        return FolderOnly(transactions, folder_token=token)
+        return FolderTokenAuthenticator(transactions, folder_token=token)
     # Where others can reach it, revoking the last key must not open the server to everybody.
     required = False if settings.no_auth else None if settings.loopback else True
     return Authenticator(transactions, folder_token=token, keys_required=required)

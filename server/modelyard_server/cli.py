@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from modelyard.contract.streams import echo
 from modelyard.contract.transport import DEFAULT_PORT
-from modelyard_server.process import private_files
+from modelyard_server.process import file_permissions
 from modelyard_server.settings import (
     DEFAULT_HOST,
     DOWNLOAD_STREAMS,
@@ -30,10 +30,10 @@ from modelyard_server.settings import (
     SWEEP_SECONDS,
     UPLOAD_STREAMS,
     WATCH_STREAMS,
-    Place,
+    Location,
     Settings,
     StartError,
-    place_of,
+    parse_location,
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,22 +47,22 @@ def _option(*names: str, variable: str = "", **attributes: Any) -> Callable[[F],
     return click.option(*names, envvar=envvar, show_envvar=True, show_default=True, **attributes)
 
 
-def _place_options(command: F) -> F:
-    """--data, --database and --store as one argument `place`."""
+def _location_options(command: F) -> F:
+    """--data, --database and --store as one argument `location`."""
 
     @_option("--data", type=click.Path(file_okay=False, path_type=Path), variable="MODELYARD_DATA_DIR",
              help="Folder for metadata and bytes.  [default: one for each user]")  # fmt: skip
     @_option("--database", help="postgresql://user:password@host/name instead of a folder.")
     @_option("--store", help="s3://bucket[/prefix]?endpoint=…&region=…, or file:///folder.")
     @functools.wraps(command)
-    def with_place(data: Path | None, database: str | None, store: str | None, **rest: Any) -> Any:
+    def with_location(data: Path | None, database: str | None, store: str | None, **rest: Any) -> Any:
         with _said():
             _warn_of_password(database)
-            place = place_of(data, database, store)
-            private_files.set_umask(place)
-            return command(place=place, **rest)
+            location = parse_location(data, database, store)
+            file_permissions.set_umask(location)
+            return command(location=location, **rest)
 
-    return with_place  # type: ignore[return-value]  # click reads the options off the wrapper
+    return with_location  # type: ignore[return-value]  # click reads the options off the wrapper
 
 
 def _tls_options(command: F) -> F:
@@ -106,7 +106,7 @@ def server() -> None:
 
 
 @server.command()
-@_place_options
+@_location_options
 @_option("--host", default=DEFAULT_HOST, help="Address to listen on.")
 @_option("--port", default=DEFAULT_PORT, type=click.IntRange(0, 65535), help="0: any free port.")
 @_option("--workers", default=1, type=click.IntRange(1, 64), help="Processes on one port; PostgreSQL only.")
@@ -179,12 +179,12 @@ def server() -> None:
     help="Prometheus metrics by HTTP, also on --host; 0: any free port. Each of --workers takes the next.",
 )
 @_option("--otel-endpoint", help="Send traces by OTLP over gRPC: http://host:4317, or https:// for TLS.")
-def start(place: Place, **options: Any) -> None:
+def start(location: Location, **options: Any) -> None:
     """Serve until SIGTERM or Ctrl-C; calls that run then have 30 s to end."""
     from modelyard_server.observability import logs
     from modelyard_server.process import tls, workers
 
-    settings = Settings(place, **options)
+    settings = Settings(location, **options)
     settings.check()
     logs.configure(settings.log_level)
     is_worker = workers.is_worker()
@@ -192,7 +192,7 @@ def start(place: Place, **options: Any) -> None:
         for sentence in (
             tls.check(settings.tls_cert, settings.tls_key),
             *settings.warnings(),
-            *private_files.warnings(place),
+            *file_permissions.warnings(location),
         ):
             if sentence:
                 logging.getLogger(__name__).warning(sentence)
@@ -209,7 +209,7 @@ def start(place: Place, **options: Any) -> None:
 
 
 @server.command()
-@_place_options
+@_location_options
 @click.option("--make-bucket", is_flag=True, help="Make the S3 store's bucket where it is missing.")
 @_option(
     "--wait-seconds",
@@ -217,13 +217,13 @@ def start(place: Place, **options: Any) -> None:
     type=click.FloatRange(0),
     help="How long to wait for a database or store that cannot be reached.",
 )
-def migrate(place: Place, make_bucket: bool, wait_seconds: float) -> None:
+def migrate(location: Location, make_bucket: bool, wait_seconds: float) -> None:
     """Bring the database's schema to this release. `start` does the same."""
     from modelyard_server import admin
 
     if make_bucket:
-        echo(admin.make_bucket(place, wait_seconds))
-    echo(admin.migrate(place, wait_seconds))
+        echo(admin.make_bucket(location, wait_seconds))
+    echo(admin.migrate(location, wait_seconds))
 
 
 @server.command()
@@ -241,16 +241,16 @@ def migrate(place: Place, make_bucket: bool, wait_seconds: float) -> None:
 )
 def health(address: str, tls: bool, tls_ca: Path | None, timeout: float) -> None:
     """Ask a server whether it serves. Exit code 0 when it does, else 1."""
-    from modelyard_server.process import health_probe
+    from modelyard_server.process import health
 
     with _said():
-        echo(health_probe.ask(address, timeout, tls=tls or tls_ca is not None, authority=tls_ca))
+        echo(health.ask(address, timeout, tls=tls or tls_ca is not None, authority=tls_ca))
 
 
 @server.command()
-@_place_options
+@_location_options
 @_tls_options
-def doctor(place: Place, tls_cert: Path | None, tls_key: Path | None) -> None:
+def doctor(location: Location, tls_cert: Path | None, tls_key: Path | None) -> None:
     """Try the database, the store and the certificate, and say what to do about each problem.
 
     Exit code 1 if there is one. A folder or database that is new is none: `start` and `migrate` make what
@@ -258,7 +258,7 @@ def doctor(place: Place, tls_cert: Path | None, tls_key: Path | None) -> None:
     """
     from modelyard_server import admin
 
-    findings = admin.examine(place)
+    findings = admin.examine(location)
     if tls_cert and tls_key:
         findings.append(admin.examine_certificate(tls_cert, tls_key))
     for finding in findings:
@@ -276,7 +276,7 @@ def key() -> None:
 
 
 @key.command("create")
-@_place_options
+@_location_options
 @click.argument("name")
 @click.option("--entity", default="local", show_default=True, help="The key's default and limit.")
 @click.option("--all-entities", is_flag=True, help="Let it into every entity.")
@@ -285,7 +285,7 @@ def key() -> None:
 )
 @click.option("--if-absent", is_flag=True, help="With --key: do nothing when that key is there already.")
 def create_key(
-    place: Place, name: str, entity: str, all_entities: bool, text: str | None, if_absent: bool
+    location: Location, name: str, entity: str, all_entities: bool, text: str | None, if_absent: bool
 ) -> None:
     """Make a key for NAME and print it, this once."""
     from modelyard_server import admin
@@ -296,28 +296,28 @@ def create_key(
         else:
             _warn("every user of this machine can read a --key: give --key - and the key by a pipe")
         text = text.strip()
-        echo(admin.adopt_key(place, text, name, entity, all_entities=all_entities, if_absent=if_absent))
+        echo(admin.adopt_key(location, text, name, entity, all_entities=all_entities, if_absent=if_absent))
         return
     if if_absent:
         raise click.UsageError("--if-absent goes with --key: a new key is never there already")
-    echo(admin.create_key(place, name, entity, all_entities=all_entities))
+    echo(admin.create_key(location, name, entity, all_entities=all_entities))
 
 
 @key.command("ls")
-@_place_options
-def list_keys(place: Place) -> None:
+@_location_options
+def list_keys(location: Location) -> None:
     """Show all keys: id, name, entity, principal's id, state. Keys of one principal share its rights."""
     from modelyard_server import admin
 
-    for line in admin.list_keys(place):
+    for line in admin.list_keys(location):
         echo(line)
 
 
 @key.command("revoke")
-@_place_options
+@_location_options
 @click.argument("key_id", metavar="ID")
-def revoke_key(place: Place, key_id: str) -> None:
+def revoke_key(location: Location, key_id: str) -> None:
     """End a key."""
     from modelyard_server import admin
 
-    echo(admin.revoke_key(place, key_id))
+    echo(admin.revoke_key(location, key_id))

@@ -37,7 +37,7 @@ class StartError(Exception):
     """Why a server or a maintenance command does not start: one sentence with what to do."""
 
 
-class Away(StartError):
+class NotReachable(StartError):
     """The database or the store, `what`, does not answer and may do so later; `error` is for callers."""
 
     def __init__(self, what: str, error: errors.CommError, message: str) -> None:
@@ -47,7 +47,7 @@ class Away(StartError):
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where the metadata and the bytes are. `folder` is None unless they lie in a data folder."""
 
     database: str
@@ -56,7 +56,7 @@ class Place:
 
     @property
     def description(self) -> str:
-        """The place in words, without passwords."""
+        """The location in words, without passwords."""
         if self.folder is not None:
             return f"data: {self.folder}"
         return f"database: {without_secrets(self.database)}, store: {without_secrets(self.store)}"
@@ -80,7 +80,7 @@ class Settings:
     streams are those of each worker; `stream_share` is in percent (`rpc/dispatch/stream_limits.py`).
     """
 
-    place: Place
+    location: Location
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
     workers: int = 1
@@ -130,11 +130,11 @@ class Settings:
         """Refuses combinations that cannot work. Raises StartError."""
         if (self.tls_cert is None) != (self.tls_key is None):
             raise StartError("--tls-cert and --tls-key go together: give both or neither")
-        if self.embedded and self.place.folder is None:
+        if self.embedded and self.location.folder is None:
             raise StartError("--embedded serves a data folder: leave --database away")
         if self.embedded and not self.loopback:
             raise StartError("--embedded is for this machine only: leave --host away")
-        if self.workers > 1 and self.place.database.startswith("sqlite"):
+        if self.workers > 1 and self.location.database.startswith("sqlite"):
             raise StartError("--workers needs PostgreSQL: give --database postgresql://… and --store")
         if self.workers > 1 and self.metrics_port == 0:
             raise StartError(
@@ -144,7 +144,7 @@ class Settings:
 
 def serves_line(settings: Settings, address: str) -> str:
     """What a server prints when it serves."""
-    return f"{SERVES} {address} ({settings.place.description})"
+    return f"{SERVES} {address} ({settings.location.description})"
 
 
 def bracketed(host: str) -> str:
@@ -152,8 +152,8 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
-def place_of(data: Path | None, database: str | None, store: str | None) -> Place:
-    """The place that the options name. Raises StartError.
+def parse_location(data: Path | None, database: str | None, store: str | None) -> Location:
+    """The location that the options name. Raises StartError.
 
     `data` holds both the metadata and the bytes; a PostgreSQL database needs a store that says
     where the bytes go; a store alone takes only the bytes out of the folder.
@@ -166,10 +166,10 @@ def place_of(data: Path | None, database: str | None, store: str | None) -> Plac
     if database:
         _check_database(database)
     if database and store:
-        return Place(database.replace("postgres://", "postgresql://", 1), store, None)
+        return Location(database.replace("postgres://", "postgresql://", 1), store, None)
     folder = (data or default_folder()).expanduser().absolute()
     database = f"sqlite:///{quote(str(folder / 'modelyard.db'))}"
-    return Place(database, store or str(folder / "store"), folder)
+    return Location(database, store or str(folder / "store"), folder)
 
 
 def default_folder() -> Path:
@@ -185,9 +185,9 @@ def without_secrets(url: str) -> str:
     if not separator:
         return url
     # From the right: a password with an unescaped `/`, `#` or `@` must not be taken for a host.
-    owner, at, place = rest.rpartition("@")
+    owner, at, target = rest.rpartition("@")
     user = re.split("[:/?#]", owner)[0]
-    return f"{scheme}://{user}{at}{re.split('[?#]', place)[0]}"
+    return f"{scheme}://{user}{at}{re.split('[?#]', target)[0]}"
 
 
 def _check_database(url: str) -> None:

@@ -29,7 +29,7 @@ class Caller(Protocol):
         """The rule's result once it is committed."""
 
 
-class Storing:
+class ChunkIngest:
     """Stores the chunks of one call for an upload; use it as a context manager, as the stream below it.
 
     Nothing is durable for sure before `close` returns.
@@ -43,7 +43,7 @@ class Storing:
         self._seen: set[bytes] = set()
         self._appended = 0
 
-    async def __aenter__(self) -> Storing:
+    async def __aenter__(self) -> ChunkIngest:
         await self._sink.__aenter__()
         return self
 

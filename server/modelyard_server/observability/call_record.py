@@ -55,13 +55,13 @@ class CallRecord:
         else:
             self._log(logging.DEBUG, "a call", status=status, seconds=seconds)
 
-    def unforeseen(self, error: Exception) -> errors.InternalError:
+    def unexpected(self, error: Exception) -> errors.InternalError:
         """What clients learn of an error that nobody expected: an id that finds the traceback in the log."""
         incident = uuid.uuid4().hex
         fields = self._fields() | {"incident": incident}
-        log.error("unforeseen error", exc_info=error, extra={"fields": fields})
+        log.error("unexpected error", exc_info=error, extra={"fields": fields})
         return errors.InternalError(
-            f"something unforeseen went wrong in the server; incident {incident}",
+            f"something unexpected went wrong in the server; incident {incident}",
             metadata={"incident": incident},
         )
 

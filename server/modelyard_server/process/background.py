@@ -25,7 +25,7 @@ from modelyard_server.domain.content import uploads
 from modelyard_server.domain.registry import deletes
 from modelyard_server.domain.runs import runs
 from modelyard_server.domain.sweep_clock import SweepClock, Times
-from modelyard_server.rpc.dispatch.executors import Transactions
+from modelyard_server.rpc.dispatch.transactions import Transactions
 
 T = TypeVar("T")
 FIRST_SECONDS = 1.0

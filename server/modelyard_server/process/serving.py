@@ -16,9 +16,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from modelyard.contract.streams import say
-from modelyard_server.process import descriptors, sockets
+from modelyard_server.process import file_descriptors, sockets
 from modelyard_server.process.data_folder import Advertisement
-from modelyard_server.rpc.dispatch.activity import Activity
+from modelyard_server.rpc.dispatch.admission import ActiveCalls
 from modelyard_server.rpc.services import reflection, registration
 from modelyard_server.settings import Settings, StartError, bracketed, serves_line
 
@@ -48,7 +48,7 @@ def make_server(settings: Settings, interceptor: grpc.aio.ServerInterceptor | No
         ("grpc.keepalive_time_ms", 120_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.ping_timeout_ms", 20_000),
-        ("grpc.max_allowed_incoming_connections", descriptors.connections()),
+        ("grpc.max_allowed_incoming_connections", file_descriptors.connections()),
         # A connection that says nothing ends: before TLS and HTTP/2 are agreed upon, and between calls.
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
         ("grpc.max_connection_idle_ms", CONNECTION_IDLE_SECONDS * 1000),
@@ -62,7 +62,7 @@ def make_server(settings: Settings, interceptor: grpc.aio.ServerInterceptor | No
 
 
 async def serve(
-    server: Any, settings: Settings, activity: Activity, advertisement: Advertisement | None
+    server: Any, settings: Settings, active_calls: ActiveCalls, advertisement: Advertisement | None
 ) -> None:
     """Serves until SIGTERM, SIGINT or, embedded, idleness; then drains. Raises StartError."""
     healthy = health.aio.HealthServicer()
@@ -77,12 +77,12 @@ async def serve(
     gc.freeze()  # what start-up made stays: no collection has to look at it again
     _announce(settings, port, socket, advertisement)
     try:
-        await _until_over(ending, settings, activity)
+        await _until_over(ending, settings, active_calls)
     finally:
         # Out of sight first: who looks for a server from now on starts a new one.
         if advertisement is not None:
             advertisement.withdraw()
-        activity.stop()
+        active_calls.stop()
         await healthy.enter_graceful_shutdown()
         await server.stop(settings.drain_seconds)
         if socket is not None:
@@ -150,10 +150,10 @@ def on_signals() -> asyncio.Event:
     return ending
 
 
-async def _until_over(ending: asyncio.Event, settings: Settings, activity: Activity) -> None:
+async def _until_over(ending: asyncio.Event, settings: Settings, active_calls: ActiveCalls) -> None:
     if not settings.embedded:
         await ending.wait()
         return
-    while not ending.is_set() and activity.idle_seconds < settings.idle_seconds:
+    while not ending.is_set() and active_calls.idle_seconds < settings.idle_seconds:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ending.wait(), settings.idle_seconds / _IDLE_CHECKS)

@@ -22,38 +22,38 @@ from modelyard_server.packs import PackStore, store_from_url
 from modelyard_server.packs.confirmed import ConfirmedPacks
 from modelyard_server.packs.store import StoreRefused
 from modelyard_server.rpc.dispatch.executors import SQLITE_CONNECTIONS
-from modelyard_server.settings import Away, Place, Settings, StartError
+from modelyard_server.settings import Location, NotReachable, Settings, StartError
 
 log = logging.getLogger(__name__)
 
 
 def open_both(settings: Settings) -> tuple[Database, ConfirmedPacks]:
-    """The database and the store, checked. Raises StartError; Away while one of them does not answer."""
-    database = open_database(settings.place)
+    """Opens the database and the store. Raises StartError, NotReachable."""
+    database = open_database(settings.location)
     try:
-        store = open_store(settings.place)
+        store = open_store(settings.location)
         packs = ConfirmedPacks(store, require_same_store(database, store))
         require_key_or_loopback(settings, database)
     except BaseException as error:
         database.close()
         if isinstance(error, errors.CommError):
             raise start_error(
-                "database", error, f"{error} (database: {settings.place.description})"
+                "database", error, f"{error} (database: {settings.location.description})"
             ) from error
         raise
     damage.use(database, packs)
     return database, packs
 
 
-def open_database(place: Place) -> Database:
-    """The database with the schema of this release. Raises StartError, Away.
+def open_database(location: Location) -> Database:
+    """The database with the schema of this release. Raises StartError, NotReachable.
 
     On a disk that has no room for the files that SQLite makes beside its
     database, one connection does without them: that is slower, and reads work.
     """
-    readers = SQLITE_CONNECTIONS if place.database.startswith("sqlite") else 8
+    readers = SQLITE_CONNECTIONS if location.database.startswith("sqlite") else 8
     for alone in (False, True):
-        database = Database(place.database, readers=readers, finish=events.flush, alone=alone)
+        database = Database(location.database, readers=readers, finish=events.flush, alone=alone)
         try:
             migrations.upgrade(database)
             return database
@@ -62,23 +62,23 @@ def open_database(place: Place) -> Database:
             if isinstance(error, errors.DiskFull) and database.is_sqlite and not alone:
                 log.warning("%s: reads are served by one connection, and writes are refused", error)
                 continue
-            raise start_error("database", error, f"{error} ({place.description})") from error
+            raise start_error("database", error, f"{error} ({location.description})") from error
     raise AssertionError("unreachable")
 
 
 def start_error(what: str, error: Exception, message: str) -> StartError:
-    """Away where waiting may help, else StartError."""
+    """NotReachable where waiting may help, else StartError."""
     refused = (DatabaseRefused, StoreRefused)
     unavailable = (errors.DatabaseUnavailable, errors.StoreUnavailable)
     if isinstance(error, unavailable) and not isinstance(error, refused):
-        return Away(what, error, message)
+        return NotReachable(what, error, message)
     return StartError(message)
 
 
-def open_store(place: Place) -> PackStore:
+def open_store(location: Location) -> PackStore:
     """The store of the packs. Raises StartError."""
     try:
-        return store_from_url(place.store)
+        return store_from_url(location.store)
     except (ValueError, errors.CommError) as error:
         raise start_error("store", error, f"the store cannot be used: {error}") from error
 

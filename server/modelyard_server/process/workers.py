@@ -144,10 +144,10 @@ class _Worker:
 
 def environment_of(settings: Settings) -> dict[str, str]:
     """The variables that make `start` run with these settings."""
-    place = settings.place
-    found: dict[str, object] = {"database": place.database, "store": place.store}
+    location = settings.location
+    found: dict[str, object] = {"database": location.database, "store": location.store}
     found |= {field.name: getattr(settings, field.name) for field in fields(settings)}
-    del found["place"], found["drain_seconds"]
+    del found["location"], found["drain_seconds"]
     return {
         f"MODELYARD_SERVER_{name.upper()}": str(value)
         for name, value in found.items()

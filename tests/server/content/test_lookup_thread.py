@@ -13,8 +13,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from modelyard_server.rpc.dispatch.executors import SQLITE_READERS, Pools, Transactions
-from modelyard_server.rpc.dispatch.lookup_thread import BATCH, Lane
+from modelyard_server.rpc.dispatch.executors import SQLITE_READERS, Executors
+from modelyard_server.rpc.dispatch.lookup_thread import BATCH, LookupThread
+from modelyard_server.rpc.dispatch.transactions import Transactions
 from tests.inprocess.registry import sqlite_database
 
 T = TypeVar("T")
@@ -23,8 +24,8 @@ SECONDS = 30.0
 
 
 @pytest.fixture
-def lane() -> Iterator[Lane]:
-    lane = Lane("lookups")
+def lane() -> Iterator[LookupThread]:
+    lane = LookupThread("lookups")
     yield lane
     lane.close()
 
@@ -36,7 +37,7 @@ def _within(act: Callable[[], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-def test_each_caller_gets_its_own_result_or_error(lane: Lane) -> None:
+def test_each_caller_gets_its_own_result_or_error(lane: LookupThread) -> None:
     def work(number: int) -> int:
         if number % 7 == 0:
             raise LookupError(number)
@@ -50,14 +51,14 @@ def test_each_caller_gets_its_own_result_or_error(lane: Lane) -> None:
         assert repr(answer) == (f"LookupError({number})" if number % 7 == 0 else str(number))
 
 
-def test_an_answer_is_not_kept_back_until_a_batch_is_full(lane: Lane) -> None:
+def test_an_answer_is_not_kept_back_until_a_batch_is_full(lane: LookupThread) -> None:
     async def ask() -> tuple[int, int]:
         return await lane.run(lambda: 1), await lane.run(lambda: 2)
 
     assert _within(ask) == (1, 2)
 
 
-def test_answers_do_not_wait_for_more_than_a_batch_behind_them(lane: Lane) -> None:
+def test_answers_do_not_wait_for_more_than_a_batch_behind_them(lane: LookupThread) -> None:
     answered = threading.Event()
 
     async def ask() -> bool:
@@ -70,7 +71,7 @@ def test_answers_do_not_wait_for_more_than_a_batch_behind_them(lane: Lane) -> No
     assert _within(ask)
 
 
-def test_work_that_nobody_waits_for_any_more_never_begins(lane: Lane) -> None:
+def test_work_that_nobody_waits_for_any_more_never_begins(lane: LookupThread) -> None:
     began: list[str] = []
     go = threading.Event()
 
@@ -91,8 +92,8 @@ def test_work_that_nobody_waits_for_any_more_never_begins(lane: Lane) -> None:
 
 def test_a_short_read_waits_for_no_long_one(tmp_path: Path) -> None:
     with sqlite_database(tmp_path) as database:
-        pools = Pools(is_sqlite=True)
-        transactions = Transactions(database, pools)
+        executors = Executors(is_sqlite=True)
+        transactions = Transactions(database, executors)
         go = threading.Event()
 
         def long(session: Session) -> bool:
@@ -106,4 +107,4 @@ def test_a_short_read_waits_for_no_long_one(tmp_path: Path) -> None:
             return int(found or 0), await asyncio.gather(*reads)
 
         assert _within(ask) == (2, [True] * (SQLITE_READERS + 1))
-        pools.close()
+        executors.close()

@@ -22,7 +22,7 @@ from modelyard.transfer.file_reader import Piece, Source, WindowPool
 from modelyard.transfer.upload_stream import SendQueue, Stream, loads
 from modelyard.v1 import event_pb2, run_pb2, upload_pb2
 from modelyard_server.domain.access.principals import LOCAL, Principal
-from modelyard_server.rpc.dispatch.stream_limits import Shares
+from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 from tests.bench import memory
 from tests.clients import fast_upload
 from tests.clients.idle_streams import MIB, IdleStreams, key, logged
@@ -176,7 +176,7 @@ def test_uploads_of_the_sdk_wait_for_places(live_server_factory: Factory, tmp_pa
 
 def test_shares_leave_places_however_many_principals_take_theirs() -> None:
     async def take() -> list[int]:
-        shares, over = Shares(64, 75), asyncio.Event()
+        shares, over = StreamLimit(64, 75), asyncio.Event()
 
         async def hold(who: Principal) -> None:
             shares.enter(who)

@@ -20,7 +20,8 @@ from modelyard_server.domain.registry import artifacts, collections, deletes, re
 from modelyard_server.domain.runs import runs
 from modelyard_server.domain.runs.runs import RunDraft
 from modelyard_server.process import background
-from modelyard_server.rpc.dispatch.executors import Pools, Transactions
+from modelyard_server.rpc.dispatch.executors import Executors
+from modelyard_server.rpc.dispatch.transactions import Transactions
 from tests.inprocess.registry import ENTITY, Registry, full, postgresql_database, sqlite_database
 
 MINUTE = 60 * 1_000_000
@@ -39,11 +40,11 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registr
 
 def sweep(database: Database) -> None:
     """One sweep, as a server does it."""
-    pools = Pools(is_sqlite=database.is_sqlite)
+    executors = Executors(is_sqlite=database.is_sqlite)
     try:
-        asyncio.run(background.sweep(Transactions(database, pools)))
+        asyncio.run(background.sweep(Transactions(database, executors)))
     finally:
-        pools.close()
+        executors.close()
 
 
 def run_of(registry: Registry, silent_minutes: float = 0.0) -> str:

@@ -1,4 +1,4 @@
-"""Whatever callers send, replies fit a message of 4 MiB, and nothing large ends as something unforeseen."""
+"""Whatever callers send, replies fit a message of 4 MiB, and nothing large ends as something unexpected."""
 
 from __future__ import annotations
 

@@ -20,8 +20,9 @@ from modelyard.v1.model_artifact_pb2 import GetModelArtifactVersionRequest
 from modelyard_server.domain.access import keys
 from modelyard_server.process.storage import open_database
 from modelyard_server.rpc.dispatch.auth import CACHE_SECONDS, MOST_LOOKUPS, Authenticator
-from modelyard_server.rpc.dispatch.executors import Pools, Transactions
-from modelyard_server.settings import place_of
+from modelyard_server.rpc.dispatch.executors import Executors
+from modelyard_server.rpc.dispatch.transactions import Transactions
+from modelyard_server.settings import parse_location
 from tests.clients.refusals import refused
 from tests.clients.watch import log
 from tests.parts.server import Factory, LiveServer, Stubs, reason, run_server_command
@@ -174,12 +175,12 @@ class HeldReads(Transactions):
 
 
 def test_made_up_keys_keep_no_real_one_out(tmp_path: Path) -> None:
-    database = open_database(place_of(tmp_path, None, None))
-    pools = Pools(is_sqlite=True)
+    database = open_database(parse_location(tmp_path, None, None))
+    executors = Executors(is_sqlite=True)
     real = database.write(lambda session: keys.create(session, "somebody", "acme"))[1]
 
     async def ask() -> None:
-        transactions = HeldReads(database, pools)
+        transactions = HeldReads(database, executors)
         transactions.may_go_on = asyncio.Event()
         transactions.may_go_on.set()
         authenticator = Authenticator(transactions)
@@ -204,7 +205,7 @@ def test_made_up_keys_keep_no_real_one_out(tmp_path: Path) -> None:
     try:
         asyncio.run(ask())
     finally:
-        pools.close()
+        executors.close()
         database.close()
 
 

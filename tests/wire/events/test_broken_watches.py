@@ -17,14 +17,15 @@ from modelyard.v1 import event_pb2 as pb
 from modelyard.v1 import event_pb2_grpc
 from modelyard_server.db.engine import Database
 from modelyard_server.process import serving
-from modelyard_server.rpc.dispatch.activity import Activity
+from modelyard_server.rpc.dispatch.admission import ActiveCalls
 from modelyard_server.rpc.dispatch.auth import Authenticator
-from modelyard_server.rpc.dispatch.executors import Pools, Transactions
+from modelyard_server.rpc.dispatch.executors import Executors
 from modelyard_server.rpc.dispatch.grpc_adapter import Interceptor
-from modelyard_server.rpc.dispatch.stream_limits import Shares
-from modelyard_server.rpc.services.event_wakeups import Watching
+from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
+from modelyard_server.rpc.dispatch.transactions import Transactions
+from modelyard_server.rpc.services.event_wakeups import EventSignals
 from modelyard_server.rpc.services.events import EventServicer
-from modelyard_server.settings import Settings, place_of
+from modelyard_server.settings import Settings, parse_location
 from tests.clients.refusals import refused
 from tests.clients.watch import WAIT_SECONDS, listed, log, touch, watching
 from tests.inprocess.registry import ENTITY, Registry, sqlite_database
@@ -184,13 +185,13 @@ def test_a_quiet_watch_says_now_and_then_that_it_lives(tmp_path: Path) -> None:
 
 async def _watch_quietly(database: Database) -> None:
     """A server with half a minute made short: three messages, the last two with nothing in them."""
-    pools, activity = Pools(is_sqlite=True), Activity()
-    transactions = Transactions(database, pools)
+    executors, active_calls = Executors(is_sqlite=True), ActiveCalls()
+    transactions = Transactions(database, executors)
     interceptor = Interceptor(
-        transactions, Authenticator(transactions), activity, decoding=pools.decoding, stall_seconds=30
+        transactions, Authenticator(transactions), active_calls, decoding=executors.decoding, stall_seconds=30
     )
-    server = serving.make_server(Settings(place_of(None, None, None)), interceptor)
-    events = EventServicer(Watching(transactions, activity), Shares(1), idle_seconds=0.2)
+    server = serving.make_server(Settings(parse_location(None, None, None)), interceptor)
+    events = EventServicer(EventSignals(transactions, active_calls), StreamLimit(1), idle_seconds=0.2)
     event_pb2_grpc.add_EventServiceServicer_to_server(events, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -200,6 +201,6 @@ async def _watch_quietly(database: Database) -> None:
         )
         replies = [await call.read() for _ in range(3)]
     await server.stop(0)
-    pools.close()
+    executors.close()
     assert [len(reply.events) for reply in replies] == [3, 0, 0]
     assert {reply.last_sequence for reply in replies} == {3}

@@ -1,39 +1,87 @@
-"""How many calls a process holds at once, and what the others are told.
+"""How many calls a process serves at once, and whether it takes new ones.
 
-gRPC itself would end what it cannot queue with a bare CANCELLED. Its queue is
-made long enough (`serving`) that calls get here, where they are refused with a
-reason that clients wait for and retry.
+gRPC ends a call that it cannot queue with a bare CANCELLED. Its queue is made
+long enough (`process/serving.py`) that calls reach these limits first, where
+they are refused with a reason that clients retry on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from modelyard.contract import errors
 
 MOST_CALLS = 2_000
-"""Calls that a process holds, from their metadata to their status; those without a key are short ones."""
+"""Calls at once, counted from their metadata to their status. Calls without a key are refused quickly."""
 MOST_OPEN_CALLS = 500
 """The same for health and reflection, which need no key."""
 
 
-class Admission:
-    """Counts calls; event loop only."""
+class CallLimit:
+    """A limit on calls at once. Use it on the event loop."""
 
     def __init__(self, most: int) -> None:
         self.most = most
         self.held = 0
 
     def enter(self) -> None:
-        """Counts the call that the current task serves, until the task ends. Raises RateLimited."""
+        """Counts the call of the current task until the task ends. Raises RateLimited at the limit."""
         if self.held >= self.most:
             raise errors.RateLimited(f"the server holds {self.most:,} calls at once; repeat the call")
         task = asyncio.current_task()
         assert task is not None
         self.held += 1
-        # Not by the handler: a client may go away before its request has arrived, and then none runs.
+        # Bound to the task and not to a handler: when a client disconnects before its request has
+        # arrived, no handler runs.
         task.add_done_callback(self._leave)
 
     def _leave(self, _task: asyncio.Task[Any]) -> None:
         self.held -= 1
+
+
+class ActiveCalls:
+    """Counts the calls being served, except health and reflection, and refuses new ones while draining.
+
+    Use it on the event loop.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.stopping = False
+        self._idle_since = time.monotonic()
+        self._on_stop: list[Callable[[], None]] = []
+
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """Registers a callback for the moment when no new calls are taken."""
+        self._on_stop.append(callback)
+
+    def stop(self) -> None:
+        """Refuses new calls from now on."""
+        self.stopping = True
+        for callback in self._on_stop:
+            callback()
+
+    def require_serving(self) -> None:
+        """Raises ServerStopping after `stop`."""
+        if self.stopping:
+            raise errors.ServerStopping("the server is stopping; repeat the call")
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Counts one call. Raises ServerStopping after `stop`."""
+        self.require_serving()
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+            self._idle_since = time.monotonic()
+
+    @property
+    def idle_seconds(self) -> float:
+        """Seconds since the last call ended; 0 during a call."""
+        return 0.0 if self.count else time.monotonic() - self._idle_since

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from modelyard.contract import errors, transport
 from modelyard_server.domain.access import keys
 from modelyard_server.domain.access.principals import FOLDER_OWNER, LOCAL, Principal
-from modelyard_server.rpc.dispatch.executors import Transactions
+from modelyard_server.rpc.dispatch.transactions import Transactions
 
 CACHE_SECONDS = 5.0
 """How long a lookup is trusted: a revoked key works at most this much longer."""
@@ -100,7 +100,7 @@ class Authenticator:
         return asyncio.shield(lookup)
 
 
-class FolderOnly(Authenticator):
+class FolderTokenAuthenticator(Authenticator):
     """An embedded server's: the folder's token and nothing else."""
 
     async def principal(self, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:

@@ -27,13 +27,12 @@ from modelyard_server.domain.access.principals import Principal
 from modelyard_server.observability import telemetry
 from modelyard_server.observability.call_record import CallRecord
 from modelyard_server.rpc.dispatch import open_methods, stalling, statuses
-from modelyard_server.rpc.dispatch.activity import Activity
-from modelyard_server.rpc.dispatch.admission import MOST_CALLS, MOST_OPEN_CALLS, Admission
+from modelyard_server.rpc.dispatch.admission import MOST_CALLS, MOST_OPEN_CALLS, ActiveCalls, CallLimit
 from modelyard_server.rpc.dispatch.auth import Authenticator
 from modelyard_server.rpc.dispatch.call import Call
 from modelyard_server.rpc.dispatch.decoding import INLINE_BYTES, Decoder
-from modelyard_server.rpc.dispatch.executors import Transactions
 from modelyard_server.rpc.dispatch.methods import METHODS, Method, Permission
+from modelyard_server.rpc.dispatch.transactions import Transactions
 from modelyard_server.rpc.wire import framing
 
 T = TypeVar("T")
@@ -71,7 +70,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
         self,
         transactions: Transactions,
         authenticator: Authenticator,
-        activity: Activity,
+        active_calls: ActiveCalls,
         *,
         decoding: Executor,
         stall_seconds: float,
@@ -79,11 +78,11 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
         self._transactions = transactions
         self._stall_seconds = stall_seconds
         self._authenticator = authenticator
-        self._activity = activity
+        self._active_calls = active_calls
         self._decoding = decoding
         self._wrapped: dict[str, Any] = {}
-        self._calls = Admission(MOST_CALLS)
-        self._open_calls = Admission(MOST_OPEN_CALLS)
+        self._calls = CallLimit(MOST_CALLS)
+        self._open_calls = CallLimit(MOST_OPEN_CALLS)
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         """The handler to use; None where there is no such method."""
@@ -106,7 +105,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
         if method is not None and method.permission is Permission.OPEN:
             self._open_calls.enter()
             return
-        self._activity.require_serving()
+        self._active_calls.require_serving()
         if method is None:
             raise errors.NotAllowed("this call is not open to anybody")
         self._calls.enter()
@@ -186,7 +185,7 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
         metadata = context.invocation_metadata() or ()
         record = CallRecord(name, metadata, unary=unary)
         try:
-            with self._activity.call():
+            with self._active_calls.call():
                 principal = _caller.get()
                 record.principal_id, record.principal_name = principal.id, principal.name
                 yield principal
@@ -223,7 +222,7 @@ async def _preparing(
 
 
 async def _refuse(record: CallRecord, context: Any, failure: Exception) -> None:
-    error = failure if isinstance(failure, errors.CommError) else record.unforeseen(failure)
+    error = failure if isinstance(failure, errors.CommError) else record.unexpected(failure)
     answer = statuses.of(error)
     record.end(answer.code.name, error.code, error)
     await context.abort(*answer)

@@ -37,7 +37,7 @@ class _Answered(NamedTuple):
     error: BaseException | None = None
 
 
-class Lane:
+class LookupThread:
     """Does what it is asked for, one after the other, on a thread that starts with the first."""
 
     def __init__(self, name: str) -> None:

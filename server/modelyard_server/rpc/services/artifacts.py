@@ -1,7 +1,8 @@
-"""Model artifacts over the wire: every unary method of their service."""
+"""ModelArtifactService: its unary methods, and the service as a whole."""
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import Any
 
 from modelyard.v1 import model_artifact_pb2 as pb
@@ -9,6 +10,7 @@ from modelyard.v1 import model_artifact_pb2_grpc, run_pb2, upload_pb2
 from modelyard_server.domain import lineage
 from modelyard_server.domain.content import files
 from modelyard_server.domain.content.files import FileEntry
+from modelyard_server.domain.content.manifests import Limits
 from modelyard_server.domain.lineage import Direction
 from modelyard_server.domain.registry import (
     artifacts,
@@ -21,7 +23,12 @@ from modelyard_server.domain.registry import (
     versions,
 )
 from modelyard_server.domain.registry.version_batches import Wanted
+from modelyard_server.packs.confirmed import ConfirmedPacks
+from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.dispatch.call import Call
+from modelyard_server.rpc.dispatch.stream_limits import MemoryBudgets, StreamLimits
+from modelyard_server.rpc.services.commits import CommitMethods
+from modelyard_server.rpc.services.downloads import DownloadMethods
 from modelyard_server.rpc.wire import arguments, pages
 from modelyard_server.rpc.wire.convert import values_to_python
 from modelyard_server.rpc.wire.convert_artifacts import artifact_message, linked_to_message, version_message
@@ -36,7 +43,7 @@ _RELATIONS = {"output": pb.LINEAGE_RELATION_OUTPUT, "input": pb.LINEAGE_RELATION
 
 
 class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer):
-    """The unary half of ModelArtifactService; its streams are mixed in beside it."""
+    """The unary methods of ModelArtifactService."""
 
     def CreateModelArtifact(
         self, request: pb.CreateModelArtifactRequest, call: Call
@@ -235,6 +242,23 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
             depth=request.depth,
         )
         return lineage_message(graph)
+
+
+class ModelArtifactServicer(CommitMethods, DownloadMethods, ModelArtifactMethods):
+    """ModelArtifactService."""
+
+    def __init__(
+        self,
+        writer: PackWriter,
+        packs: ConfirmedPacks,
+        hashing: Executor,
+        reading: Executor,
+        streams: StreamLimits,
+        memory: MemoryBudgets,
+        limits: Limits,
+    ) -> None:
+        CommitMethods.__init__(self, writer, hashing, streams, memory.windows, limits)
+        DownloadMethods.__init__(self, packs, reading, streams.download, memory.read_ahead)
 
 
 def _shown(call: Call, row: Any) -> pb.ModelArtifact:

@@ -17,8 +17,8 @@ from modelyard.contract import errors
 from modelyard.contract.chunking import Chunk
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server import failpoints
-from modelyard_server.content.cutting import Cutter
-from modelyard_server.content.ingest import Storing
+from modelyard_server.content.cutter import Cutter
+from modelyard_server.content.ingest import ChunkIngest
 from modelyard_server.db.ids import new_id
 from modelyard_server.domain import fields, requests
 from modelyard_server.domain.access.principals import Principal
@@ -118,7 +118,7 @@ class CommitMethods:
             return upload.id, upload.entity_id
 
         upload_id, entity_id = await call.write(open_upload)
-        storing = Storing(call, self._writer, upload_id, entity_id)
+        storing = ChunkIngest(call, self._writer, upload_id, entity_id)
         try:
             cutter = Cutter(storing, self._hashing, self._windows, self._limits)
             manifest = await cutter.consume(first, stream)

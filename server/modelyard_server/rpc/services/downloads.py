@@ -22,7 +22,7 @@ from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.confirmed import ConfirmedPacks
 from modelyard_server.packs.store import PackMissing, PackStore, PackTruncated
 from modelyard_server.rpc.dispatch.call import StreamCall
-from modelyard_server.rpc.dispatch.stream_limits import Shares
+from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 
 MESSAGE_BYTES = 1 << 20
 BLOCKS_AHEAD = 3
@@ -42,7 +42,7 @@ class DownloadMethods:
     """The downloads of ModelArtifactService."""
 
     def __init__(
-        self, packs: ConfirmedPacks, pool: Executor, streams: Shares, read_ahead: ByteBudget
+        self, packs: ConfirmedPacks, pool: Executor, streams: StreamLimit, read_ahead: ByteBudget
     ) -> None:
         self._packs = packs
         self._store = packs.store

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import dropwhile, islice
 
-from modelyard_server.rpc.services.event_wakeups import Watching
+from modelyard_server.rpc.services.event_wakeups import EventSignals
 from modelyard_server.rpc.wire import event_pages
 from modelyard_server.rpc.wire.event_pages import Encoded, Page, Source
 
@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 class Feeds:
     """The feeds of a process, each for as long as somebody follows it; event loop only."""
 
-    def __init__(self, watching: Watching) -> None:
-        self._watching = watching
+    def __init__(self, signals: EventSignals) -> None:
+        self._signals = signals
         self._feeds: dict[tuple[int, str, str | None], Feed] = {}
 
     @contextlib.contextmanager
@@ -40,7 +40,7 @@ class Feeds:
         """The feed of a source; a new one begins at `position`."""
         feed = self._feeds.get(source.key)
         if feed is None or feed.over:
-            feed = self._feeds[source.key] = Feed(self._watching, source, position)
+            feed = self._feeds[source.key] = Feed(self._signals, source, position)
         feed.followers += 1
         try:
             yield feed
@@ -55,7 +55,7 @@ class Feeds:
 class Feed:
     """What follows a sequence number, from memory."""
 
-    def __init__(self, watching: Watching, source: Source, position: int) -> None:
+    def __init__(self, signals: EventSignals, source: Source, position: int) -> None:
         self.followers = 0
         self.over = False
         """Whether nothing comes any more: the server stops, or the database failed."""
@@ -66,7 +66,7 @@ class Feed:
         self._bytes = 0
         self._pages: dict[int, tuple[Page, bytes]] = {}
         self._news = asyncio.Event()
-        self._task = asyncio.create_task(self._follow(watching))
+        self._task = asyncio.create_task(self._follow(signals))
 
     def end(self) -> None:
         """Reads no more."""
@@ -100,13 +100,13 @@ class Feed:
         page = Page(events, events[-1].sequence if more else max(position, self._position), more)
         return page, page.message()
 
-    async def _follow(self, watching: Watching) -> None:
+    async def _follow(self, signals: EventSignals) -> None:
         try:
-            with watching.project(self._source.project.id) as signal:
-                while not watching.stopping:
+            with signals.project(self._source.project.id) as signal:
+                while not signals.stopping:
                     signal.clear()
                     look = functools.partial(event_pages.read, source=self._source, after=self._position)
-                    page = await watching.read(look)
+                    page = await signals.read(look)
                     if page.position > self._position:
                         self._keep(page)
                         await asyncio.sleep(max(LEAST_PAUSE, self.followers * PAUSE_FOR_EACH))

@@ -18,25 +18,25 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
 from modelyard_server.domain import events
-from modelyard_server.rpc.dispatch.activity import Activity
-from modelyard_server.rpc.dispatch.executors import Transactions
+from modelyard_server.rpc.dispatch.admission import ActiveCalls
+from modelyard_server.rpc.dispatch.transactions import Transactions
 
 T = TypeVar("T")
 POLL_SECONDS = 0.2
 log = logging.getLogger(__name__)
 
 
-class Watching:
+class EventSignals:
     """The watchers of a process; event loop only."""
 
-    def __init__(self, transactions: Transactions, activity: Activity) -> None:
+    def __init__(self, transactions: Transactions, active_calls: ActiveCalls) -> None:
         self._transactions = transactions
-        self._activity = activity
+        self._active_calls = active_calls
         self._signals: dict[int, set[asyncio.Event]] = {}
         self._last: dict[int, int] = {}
         self._poller: asyncio.Task[None] | None = None
         transactions.on_events(self._wake)
-        activity.when_stopping(lambda: self._wake(self._signals))
+        active_calls.on_stop(lambda: self._wake(self._signals))
 
     @contextlib.contextmanager
     def project(self, project_id: int) -> Iterator[asyncio.Event]:
@@ -60,7 +60,7 @@ class Watching:
     @property
     def stopping(self) -> bool:
         """Whether the server drains."""
-        return self._activity.stopping
+        return self._active_calls.stopping
 
     def require_serving(self) -> None:
         """Raises ServerStopping when the server drains."""

@@ -17,9 +17,9 @@ from modelyard_server.domain import events
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.search import paging
 from modelyard_server.rpc.dispatch.call import Call, StreamCall
-from modelyard_server.rpc.dispatch.stream_limits import Shares
+from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 from modelyard_server.rpc.services.event_feeds import Feed, Feeds
-from modelyard_server.rpc.services.event_wakeups import Watching
+from modelyard_server.rpc.services.event_wakeups import EventSignals
 from modelyard_server.rpc.wire import event_pages
 from modelyard_server.rpc.wire.event_pages import Source
 
@@ -30,9 +30,11 @@ IDLE_SECONDS = 30.0
 class EventServicer(event_pb2_grpc.EventServiceServicer):
     """Events over the wire; the rules are in `domain.events`."""
 
-    def __init__(self, watching: Watching, streams: Shares, idle_seconds: float = IDLE_SECONDS) -> None:
-        self._watching = watching
-        self._feeds = Feeds(watching)
+    def __init__(
+        self, signals: EventSignals, streams: StreamLimit, idle_seconds: float = IDLE_SECONDS
+    ) -> None:
+        self._signals = signals
+        self._feeds = Feeds(signals)
         self._streams = streams
         self._idle_seconds = idle_seconds
 
@@ -63,7 +65,7 @@ class EventServicer(event_pb2_grpc.EventServiceServicer):
         with contextlib.ExitStack() as following:
             feed: Feed | None = None
             while True:
-                self._watching.require_serving()
+                self._signals.require_serving()
                 if feed is not None and feed.covers(position):
                     page, message = feed.after(position)
                 else:

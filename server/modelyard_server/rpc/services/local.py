@@ -16,7 +16,7 @@ from modelyard.contract import errors
 from modelyard.contract.chunking import Chunk
 from modelyard.v1 import local_pb2 as pb
 from modelyard.v1 import local_pb2_grpc, upload_pb2
-from modelyard_server.content.ingest import Storing
+from modelyard_server.content.ingest import ChunkIngest
 from modelyard_server.content.local_reader import LocalReader, Window
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import uploads
@@ -24,7 +24,7 @@ from modelyard_server.domain.content.extents import Piece
 from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.dispatch.call import StreamCall
-from modelyard_server.rpc.dispatch.stream_limits import Shares
+from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 from modelyard_server.rpc.services.downloads import batches, pieces_of, wanted_files
 
 WINDOW_BYTES = 16 << 20
@@ -53,8 +53,8 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
         writer: PackWriter,
         packs: PackFolder | None,
         pool: Executor,
-        upload_streams: Shares,
-        download_streams: Shares,
+        upload_streams: StreamLimit,
+        download_streams: StreamLimit,
         memory: ByteBudget,
     ) -> None:
         self._writer = writer
@@ -72,7 +72,7 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
         self._upload_streams.enter(call.principal)
         upload = await call.read(lambda session: uploads.find(session, call.principal, request.upload_id))
         async with (
-            Storing(call, self._writer, upload.id, upload.entity_id) as storing,
+            ChunkIngest(call, self._writer, upload.id, upload.entity_id) as storing,
             aclosing(_windows(LocalReader(request.files), self._pool, self._memory)) as windows,
         ):
             waiting: deque[tuple[int, pb.TakeFilesResponse]] = deque()

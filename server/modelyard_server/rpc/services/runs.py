@@ -14,7 +14,7 @@ from modelyard.v1 import run_pb2_grpc
 from modelyard_server.domain.runs import metrics, run_lists, runs
 from modelyard_server.domain.runs.runs import RunChanges, RunDraft, RunView
 from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
-from modelyard_server.rpc.dispatch.stream_limits import Shares
+from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 from modelyard_server.rpc.wire import convert, metric_batches
 
 SCAN_BYTES = 4 << 20
@@ -43,7 +43,7 @@ _TEXTS = ("display_name", "notes", "group", "job_type")
 class RunServicer(run_pb2_grpc.RunServiceServicer):
     """Runs over the wire; the rules are in `domain.runs` and `domain.metrics`."""
 
-    def __init__(self, scans: Shares) -> None:
+    def __init__(self, scans: StreamLimit) -> None:
         self._scans = scans
 
     def CreateRun(self, request: pb.CreateRunRequest, call: Call) -> pb.CreateRunResponse:

@@ -17,15 +17,15 @@ from modelyard_server.domain.content import uploads
 from modelyard_server.observability import telemetry
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.dispatch.call import Call, StreamCall
-from modelyard_server.rpc.dispatch.executors import NotYet
-from modelyard_server.rpc.dispatch.stream_limits import Shares
+from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
+from modelyard_server.rpc.dispatch.transactions import RunAgainAfter
 from modelyard_server.rpc.wire.framing import UploadMessage
 
 
 class UploadServicer(upload_pb2_grpc.UploadServiceServicer):
     """Uploads over the wire; the rules are in `domain.uploads`, the bytes go through `packs.writer`."""
 
-    def __init__(self, writer: PackWriter, streams: Shares) -> None:
+    def __init__(self, writer: PackWriter, streams: StreamLimit) -> None:
         self._writer = writer
         self._streams = streams
 
@@ -40,7 +40,7 @@ class UploadServicer(upload_pb2_grpc.UploadServiceServicer):
     ) -> pb.FindMissingChunksResponse:
         upload_id = uploads.find(call.session, call.principal, request.upload_id).id
         if upload_id in self._writer.pending_seals:
-            raise NotYet(lambda: self._writer.pending_seals.wait(upload_id))
+            raise RunAgainAfter(lambda: self._writer.pending_seals.wait(upload_id))
         chunks = [Chunk(chunk.digest, chunk.size) for chunk in request.chunks]
         missing = uploads.missing(call.session, call.principal, request.upload_id, chunks)
         if telemetry.is_listening():

@@ -19,7 +19,7 @@ from modelyard.contract.streams import say
 from modelyard_server.process import serving
 from modelyard_server.rpc.dispatch import statuses
 from modelyard_server.rpc.services import registration
-from modelyard_server.settings import WAITS, Away, Settings
+from modelyard_server.settings import WAITS, NotReachable, Settings
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -30,8 +30,8 @@ COMMAND_SECONDS = 60.0
 _SAY_SECONDS = 60.0
 
 
-def until_there(settings: Settings, attempt: Callable[[], T]) -> tuple[T | None, Settings]:
-    """What `attempt` returns once it does not raise Away; None when a signal came first.
+def until_reachable(settings: Settings, attempt: Callable[[], T]) -> tuple[T | None, Settings]:
+    """What `attempt` returns once it does not raise NotReachable; None when a signal came first.
 
     A server waits as long as it takes, an embedded one not at all: its client
     waits for it. The settings come back with the port that is taken by then.
@@ -39,7 +39,7 @@ def until_there(settings: Settings, attempt: Callable[[], T]) -> tuple[T | None,
     """
     try:
         return attempt(), settings
-    except Away as away:
+    except NotReachable as away:
         if settings.embedded:
             raise
         return asyncio.run(_wait(settings, attempt, away))
@@ -52,7 +52,7 @@ def for_some_time(seconds: float, attempt: Callable[[], T]) -> T:
     for pause in _pauses():
         try:
             return attempt()
-        except Away as away:
+        except NotReachable as away:
             if time.monotonic() + pause > deadline:
                 raise
             telling.of(away)
@@ -60,7 +60,9 @@ def for_some_time(seconds: float, attempt: Callable[[], T]) -> T:
     raise AssertionError("the pauses never end")
 
 
-async def _wait(settings: Settings, attempt: Callable[[], T], away: Away) -> tuple[T | None, Settings]:
+async def _wait(
+    settings: Settings, attempt: Callable[[], T], away: NotReachable
+) -> tuple[T | None, Settings]:
     ending = serving.on_signals()
     handler = _Refusing(away)
     server = serving.make_server(settings, None)
@@ -71,7 +73,7 @@ async def _wait(settings: Settings, attempt: Callable[[], T], away: Away) -> tup
         await healthy.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
     settings = replace(settings, port=serving.bind(server, settings))
     await server.start()
-    say(f"{WAITS} for the {away.what} ({settings.place.description})")
+    say(f"{WAITS} for the {away.what} ({settings.location.description})")
     telling = _Telling()
     try:
         for pause in _pauses():
@@ -80,7 +82,7 @@ async def _wait(settings: Settings, attempt: Callable[[], T], away: Away) -> tup
                 await asyncio.wait_for(ending.wait(), pause)
             try:
                 return await _unless(ending, attempt), settings
-            except Away as still:
+            except NotReachable as still:
                 handler.away = still
     finally:
         await server.stop(0)
@@ -127,7 +129,7 @@ def _on_thread(attempt: Callable[[], T]) -> asyncio.Future[T]:
 class _Refusing(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
     """Answers every call with what the server waits for, so that clients try again."""
 
-    def __init__(self, away: Away) -> None:
+    def __init__(self, away: NotReachable) -> None:
         self.away = away
 
     def service(self, details: Any) -> Any:
@@ -148,7 +150,7 @@ class _Telling:
         self._said = ""
         self._at = 0.0
 
-    def of(self, away: Away) -> None:
+    def of(self, away: NotReachable) -> None:
         """Logs it, if it is time."""
         if str(away) != self._said or time.monotonic() - self._at > _SAY_SECONDS:
             self._said, self._at = str(away), time.monotonic()

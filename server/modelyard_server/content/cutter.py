@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from modelyard.contract import chunking, errors
 from modelyard.contract.chunking import Chunk
 from modelyard.v1 import model_artifact_pb2 as pb
-from modelyard_server.content.ingest import Storing
+from modelyard_server.content.ingest import ChunkIngest
 from modelyard_server.domain.content.manifests import Limits, Manifest
 from modelyard_server.packs.budget import ByteBudget
 
@@ -22,7 +22,7 @@ DATA_LIMIT = 2 << 20
 class Cutter:
     """Cuts the files of one call into chunks, stores those that are missing, and collects the manifest."""
 
-    def __init__(self, storing: Storing, pool: Executor, windows: ByteBudget, limits: Limits) -> None:
+    def __init__(self, storing: ChunkIngest, pool: Executor, windows: ByteBudget, limits: Limits) -> None:
         self._storing = storing
         self._pool = pool
         self._windows = windows

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from modelyard.contract.transport import SERVER_FILE, SERVER_LOG, SPAWN_LOCK
-from modelyard_server.settings import Place
+from modelyard_server.settings import Location
 
 _OURS = {
     "lock", "modelyard.db", "modelyard.db-journal", "modelyard.db-shm", "modelyard.db-wal",
@@ -15,23 +15,23 @@ _OURS = {
 }  # fmt: skip
 
 
-def set_umask(place: Place) -> None:
+def set_umask(location: Location) -> None:
     """Makes what this process creates private: 077, or 027 over a folder that a group may read on purpose.
 
     On purpose means: group may read and enter it, others may do nothing (0750).
     """
-    folders = [folder for folder in place.folders if folder.is_dir()]
+    folders = [folder for folder in location.folders if folder.is_dir()]
     shared = folders and all(_mode(folder) & 0o057 == 0o050 for folder in folders)
-    if folders or place.folder is not None:
+    if folders or location.folder is not None:
         os.umask(0o027 if shared else 0o077)
 
 
-def warnings(place: Place) -> list[str]:
+def warnings(location: Location) -> list[str]:
     """A sentence with the command to run for each folder that is open to every user of the machine."""
     return [
         f"every user of this machine may enter {folder} (mode {_mode(folder):04o}), which holds models: "
         f"`chmod 700 {folder}`, or `chmod 750 {folder}` where a group reads it, for backups"
-        for folder in place.folders
+        for folder in location.folders
         if folder.is_dir() and _mode(folder) & 0o007
     ]
 

@@ -129,7 +129,7 @@ def _log_and_link(share: Share, client: int, folder: Path) -> list[Made]:
             content = os.urandom(share.size)
             path.write_bytes(content)
             name = f"model-{client}-{number}"
-            draft = transfer.VersionDraft("", share.project, name, "model")
+            draft = transfer.NewVersion("", share.project, name, "model")
             file = transfer.LocalFile("weights.bin", path)
             version, _ = transfer.upload(connection, draft, [file], progress=transfer.SILENT)
             link = connection.registry.LinkModelArtifactVersion(

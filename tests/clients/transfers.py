@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from modelyard.configuration import addresses
+from modelyard.host.local_files import LocalFile
 from modelyard.rpc import embedded
 from modelyard.rpc.connection import Connection, answers
-from modelyard.rpc.manifest import LocalFile, VersionDraft
+from modelyard.rpc.manifest import NewVersion
 from modelyard.transfer import transfer
 from modelyard.v1 import model_artifact_pb2 as pb
 
@@ -81,8 +82,8 @@ class Meter:
         pass
 
 
-def draft(name: str) -> VersionDraft:
-    return VersionDraft("local", "transfers", name, "model")
+def draft(name: str) -> NewVersion:
+    return NewVersion("local", "transfers", name, "model")
 
 
 def files_in(folder: Path, contents: dict[str, bytes]) -> list[LocalFile]:

@@ -83,7 +83,7 @@ class Client:
             source = self._folder / path
             source.write_bytes(content(seed, size))
             local.append(transfer.LocalFile(path, source))
-        draft = transfer.VersionDraft("", self._given.project, name, "model")
+        draft = transfer.NewVersion("", self._given.project, name, "model")
 
         def send() -> Mapping[str, Any]:
             version, created = transfer.upload(self._connection, draft, local, progress=transfer.SILENT)

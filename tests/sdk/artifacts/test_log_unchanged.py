@@ -14,10 +14,11 @@ import pytest
 
 from modelyard import errors
 from modelyard.cache.content import Cache
-from modelyard.cache.upload_index import FINE_NS, KnownFiles, is_settled
+from modelyard.cache.upload_index import FINE_NS, UploadIndex, is_settled
 from modelyard.contract.chunking import Chunk, chunk_digest, cut
+from modelyard.host.local_files import LocalFile
 from modelyard.rpc.connection import Connection
-from modelyard.rpc.manifest import FileEntry, LocalFile
+from modelyard.rpc.records import FileEntry
 from modelyard.transfer import transfer
 from modelyard.transfer.file_reader import Source
 from tests.clients.transfers import Meter, connection, contents_of, data_folder, draft, files_in, way
@@ -179,7 +180,7 @@ def test_a_file_written_a_moment_ago_is_not_trusted(tmp_path: Path) -> None:
     source = Source.of(LocalFile("model", path))
     source.noted_ns = source.changed_ns + FINE_NS // 2
     source.chunks = [Chunk(chunk_digest(b"fresh"), 5)]
-    known = KnownFiles(tmp_path / "known")
+    known = UploadIndex(tmp_path / "known")
     known.remember([source])
     later = Source.of(source.file)
     known.recall([later])
@@ -215,7 +216,7 @@ def test_bytes_that_the_server_misses_are_read_and_sent(connection: Connection, 
     sources = [Source.of(file) for file in folder.files]
     for source in sources:
         source.chunks = cut(source.file.source.read_bytes())
-    folder.cache.known_files().remember(sources)  # as after logging to another server
+    folder.cache.upload_index().remember(sources)  # as after logging to another server
     version, created = folder.log("missed")
     assert created
     assert folder.meter.moved == folder.meter.total
@@ -227,7 +228,7 @@ def test_what_is_remembered_wrongly_is_never_sent(connection: Connection, tmp_pa
     folder = Folder(connection, tmp_path, {"model": b"what is there"})
     source = Source.of(folder.files[0])
     source.chunks = [Chunk(chunk_digest(b"something else"), source.size)]
-    folder.cache.known_files().remember([source])
+    folder.cache.upload_index().remember([source])
     version, _ = folder.log("misremembered")
     transfer.download(connection, version, tmp_path / "out")
     assert contents_of(tmp_path / "out") == {"model": b"what is there"}
@@ -252,7 +253,7 @@ def test_one_flipped_bit_in_the_memory_is_noticed(tmp_path: Path) -> None:
     settle()
     source = Source.of(LocalFile("model", path))
     source.chunks = [Chunk(chunk_digest(b"content"), 7)]
-    known = KnownFiles(tmp_path / "known")
+    known = UploadIndex(tmp_path / "known")
     known.remember([source])
     data = bytearray((tmp_path / "known").read_bytes())
     data[data.index(source.chunks[0].digest)] ^= 1
@@ -263,7 +264,7 @@ def test_one_flipped_bit_in_the_memory_is_noticed(tmp_path: Path) -> None:
 
 
 def test_the_memory_is_bounded_and_the_oldest_go_first(tmp_path: Path) -> None:
-    known = KnownFiles(tmp_path / "known", max_bytes=1 << 20)
+    known = UploadIndex(tmp_path / "known", max_bytes=1 << 20)
     rounds = []
     for number in range(8):
         files = files_in(tmp_path / str(number), {f"{index}": b"x" * 200 for index in range(40)})
@@ -293,7 +294,7 @@ def test_a_listing_is_known_only_as_a_whole(tmp_path: Path) -> None:
     files = files_in(tmp_path, {"one": b"1", "two": b"22"})
     settle()
     sources = [Source.of(file) for file in files]
-    known = KnownFiles(tmp_path / "known")
+    known = UploadIndex(tmp_path / "known")
     known.remember_digest(sources, [], b"d" * 32)
     assert known.digest([Source.of(file) for file in files], []) == b"d" * 32
     renamed = [LocalFile("three", files[0].source), files[1]]
@@ -309,7 +310,7 @@ def test_a_listing_with_a_fresh_file_is_not_kept(tmp_path: Path) -> None:
     (file,) = files_in(tmp_path, {"one": b"1"})
     source = Source.of(file)
     source.noted_ns = source.changed_ns + FINE_NS // 2
-    known = KnownFiles(tmp_path / "known")
+    known = UploadIndex(tmp_path / "known")
     known.remember_digest([source], [], b"d" * 32)
     assert known.digest([Source.of(file)], []) is None
 
@@ -318,11 +319,11 @@ _REMEMBER = """
 import sys
 from pathlib import Path
 from modelyard.contract.chunking import Chunk
-from modelyard.cache.upload_index import KnownFiles
-from modelyard.rpc.manifest import LocalFile
+from modelyard.cache.upload_index import UploadIndex
+from modelyard.host.local_files import LocalFile
 from modelyard.transfer.file_reader import Source
 
-known = KnownFiles(Path(sys.argv[1]))
+known = UploadIndex(Path(sys.argv[1]))
 for path in sorted(Path(sys.argv[2]).iterdir()):
     source = Source.of(LocalFile(path.name, path))
     source.chunks = [Chunk(bytes(32), source.size)]
@@ -343,5 +344,5 @@ def test_several_processes_share_one_memory(tmp_path: Path) -> None:
     ]
     assert [process.wait(120) for process in processes] == [0] * len(folders)
     sources = [Source.of(file) for file in files]
-    KnownFiles(known).recall(sources)
+    UploadIndex(known).recall(sources)
     assert all(source.recalled for source in sources)

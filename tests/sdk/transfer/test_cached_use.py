@@ -17,7 +17,7 @@ from modelyard.cache.version_index import MAX_FILES
 from modelyard.configuration import settings
 from modelyard.contract.chunking import version_digest
 from modelyard.rpc.connection import Connection
-from modelyard.rpc.manifest import FileEntry
+from modelyard.rpc.records import FileEntry
 from modelyard.transfer import transfer
 from tests.clients.transfers import Meter, connection, contents_of, data_folder, send, way
 from tests.parts.server import Factory, LiveServer

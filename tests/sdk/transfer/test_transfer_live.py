@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from modelyard import errors
-from modelyard.contract.chunking import file_digest, version_digest
+from modelyard.contract.chunking import cut, file_digest, version_digest
 from modelyard.rpc.connection import Connection
-from modelyard.rpc.manifest import FileEntry, VersionDraft, commit_messages
+from modelyard.rpc.manifest import NewVersion, commit_messages
+from modelyard.rpc.records import FileEntry
 from modelyard.transfer import transfer
 from modelyard.v1 import upload_pb2
 from tests.clients.transfers import Meter, connection, contents_of, data_folder, draft, files_in, send, way
 from tests.sdk.artifacts.test_log_unchanged import Folder
-from tests.sdk.transfer.test_chunking import MIB, chunks_of, stream
+from tests.sdk.transfer.test_chunking import MIB, stream
 
 __all__ = ["connection", "data_folder", "way"]
 
@@ -43,7 +44,7 @@ def test_the_manifest_and_the_digest_follow_the_standard(connection: Connection,
     version = send(connection, "manifest", tmp_path, CONTENTS)
     entries = transfer.manifest(connection, version.id)
     assert {entry.path: entry.chunks for entry in entries} == {
-        path: tuple(chunks_of(data)) for path, data in CONTENTS.items()
+        path: tuple(cut(data)) for path, data in CONTENTS.items()
     }
     assert all(entry.digest == file_digest(entry.chunks) for entry in entries)
     assert version.digest == version_digest(entry.digested() for entry in entries).hex()
@@ -69,7 +70,7 @@ def test_the_same_request_id_gives_the_same_version(connection: Connection, tmp_
 
 
 def test_what_the_draft_says_is_kept(connection: Connection, tmp_path: Path) -> None:
-    said = VersionDraft(
+    said = NewVersion(
         "local",
         "transfers",
         "described",
@@ -155,7 +156,7 @@ def test_files_that_were_changed_are_replaced(connection: Connection, tmp_path: 
 
 def test_a_manifest_of_many_pages_is_put_together(connection: Connection, tmp_path: Path) -> None:
     send(connection, "pages", tmp_path, {"one": b"x"})
-    [chunk] = chunks_of(b"x")
+    [chunk] = cut(b"x")
     upload_id = connection.uploads.CreateUpload(
         upload_pb2.CreateUploadRequest(entity="local", project="transfers")
     ).upload_id

@@ -13,10 +13,10 @@ from modelyard import errors
 from modelyard.configuration.addresses import Endpoint
 from modelyard.host import terminal
 from modelyard.rpc.connection import Connection
-from modelyard.rpc.retry import Patience, is_transient
+from modelyard.rpc.retry import Retrier, is_retryable
 from modelyard.transfer import progress
 from modelyard.transfer.progress import SILENT, Bar
-from modelyard.transfer.threads import Crew, Stopped
+from modelyard.transfer.threads import Stopped, ThreadGroup
 
 
 class Terminal(io.StringIO):
@@ -107,15 +107,15 @@ def server() -> Iterator[Finder]:
     ],
 )
 def test_only_what_may_pass_is_waited_for(server: Finder, error: Exception, transient: bool) -> None:
-    assert is_transient(error) is transient
+    assert is_retryable(error) is transient
     if not transient:
         with pytest.raises(type(error)):
-            Patience(server.connection).wait(error, server.channel)
+            Retrier(server.connection).wait(error, server.channel)
         assert server.found == 1
 
 
 def test_a_server_is_found_again_once_for_all_threads(server: Finder) -> None:
-    patience = Patience(server.connection)
+    patience = Retrier(server.connection)
     cut = (errors.ServerStopping("cut"), server.channel)
     threads = [threading.Thread(target=patience.wait, args=cut) for _ in range(4)]
     for thread in threads:
@@ -126,7 +126,7 @@ def test_a_server_is_found_again_once_for_all_threads(server: Finder) -> None:
 
 
 def test_patience_ends_without_progress(server: Finder) -> None:
-    patience = Patience(server.connection, give_up=0.0)
+    patience = Retrier(server.connection, give_up=0.0)
     patience.wait(errors.RetryTransaction("first"), server.channel)
     with pytest.raises(errors.RetryTransaction, match="second"):
         patience.wait(errors.RetryTransaction("second"), server.channel)
@@ -135,7 +135,7 @@ def test_patience_ends_without_progress(server: Finder) -> None:
 
 
 def test_the_first_error_of_a_crew_is_the_one_raised() -> None:
-    crew = Crew()
+    crew = ThreadGroup()
     woken = threading.Event()
     crew.on_failure(woken.set)
 

@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 from modelyard import errors
 from modelyard.contract import chunking
 from modelyard.contract.chunking import Chunk
-from modelyard.rpc.manifest import FileEntry, LocalFile, VersionDraft, commit_messages
+from modelyard.host.local_files import LocalFile
+from modelyard.rpc.manifest import NewVersion, commit_messages
+from modelyard.rpc.records import FileEntry
 from modelyard.transfer import framing
-from modelyard.transfer.file_reader import Reader, Source, Window, WindowPool
+from modelyard.transfer.file_reader import BufferPool, ReadBuffer, Reader, Source
 from modelyard.transfer.threads import Stopped
-from modelyard.transfer.upload_stream import MESSAGE_BYTES, Flight, SendQueue, loads
+from modelyard.transfer.upload_stream import MESSAGE_BYTES, SendQueue, UploadCall, batches
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import upload_pb2
 from tests.sdk.transfer.test_chunking import MIB, stream
@@ -35,14 +37,14 @@ def sources(folder: Path, sizes: Sequence[int]) -> list[Source]:
     return found
 
 
-def hash_pieces(window: Window) -> None:
-    for piece in window.pieces:
+def hash_pieces(window: ReadBuffer) -> None:
+    for piece in window.chunks:
         digest = hashlib.sha256(window.bytes_of(piece)).digest()
         piece.source.chunks[piece.number] = Chunk(digest, piece.size)
 
 
-def read_hashed(found: list[Source], pool: WindowPool) -> None:
-    def emit(window: Window) -> None:
+def read_hashed(found: list[Source], pool: BufferPool) -> None:
+    def emit(window: ReadBuffer) -> None:
         hash_pieces(window)
         window.release()
 
@@ -52,7 +54,7 @@ def read_hashed(found: list[Source], pool: WindowPool) -> None:
 @pytest.mark.parametrize("window", [2 * MIB, 3 * MIB + 1, 16 * MIB])
 def test_every_file_ends_in_the_chunks_of_the_standard(tmp_path: Path, window: int) -> None:
     found = sources(tmp_path, (*SIZES, *reversed(SIZES)))
-    read_hashed(found, WindowPool(window, 2))
+    read_hashed(found, BufferPool(window, 2))
     for source in found:
         assert source.chunks == chunking.cut(source.file.source.read_bytes())
 
@@ -60,11 +62,11 @@ def test_every_file_ends_in_the_chunks_of_the_standard(tmp_path: Path, window: i
 def test_pieces_lie_apart_and_fill_the_window(tmp_path: Path) -> None:
     windows: list[list[tuple[int, int]]] = []
 
-    def emit(window: Window) -> None:
-        windows.append([(piece.start, piece.size) for piece in window.pieces])
+    def emit(window: ReadBuffer) -> None:
+        windows.append([(piece.start, piece.size) for piece in window.chunks])
         window.release()
 
-    Reader(WindowPool(2 * MIB, 2), emit).read(sources(tmp_path, SIZES))
+    Reader(BufferPool(2 * MIB, 2), emit).read(sources(tmp_path, SIZES))
     for pieces in windows:
         ends = [start + size for start, size in pieces]
         assert [0, *ends[:-1]] == [start for start, _ in pieces]
@@ -72,7 +74,7 @@ def test_pieces_lie_apart_and_fill_the_window(tmp_path: Path) -> None:
 
 
 def test_a_pool_lends_no_more_buffers_than_it_has() -> None:
-    pool = WindowPool(1024, 2)
+    pool = BufferPool(1024, 2)
     first, second = pool.take(), pool.take()
     pool.hold(first, 1)
     first.release()
@@ -94,20 +96,20 @@ def test_a_file_that_changed_since_the_upload_began_is_named(tmp_path: Path, cha
     else:
         path.write_bytes(b"x" * (400_001 if change == "longer" else 399_999))
     with pytest.raises(errors.Error, match=r"0\.bin changed while it was read"):
-        read_hashed(found, WindowPool())
+        read_hashed(found, BufferPool())
 
 
 def test_a_file_that_changes_between_two_reads_is_named(tmp_path: Path) -> None:
     found = sources(tmp_path, (5_000_000,))
     path = found[0].file.source
 
-    def emit(window: Window) -> None:
+    def emit(window: ReadBuffer) -> None:
         with open(path, "r+b") as file:
             file.write(b"another beginning")
         window.release()
 
     with pytest.raises(errors.Error, match=r"0\.bin changed while it was read"):
-        Reader(WindowPool(2 * MIB, 2), emit).read(found)
+        Reader(BufferPool(2 * MIB, 2), emit).read(found)
 
 
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
@@ -141,26 +143,26 @@ def test_a_download_message_is_read_as_protobuf_reads_it(data: bytes, unknown: b
 
 
 def test_loads_are_messages_of_about_a_mebibyte(tmp_path: Path) -> None:
-    emitted: list[Window] = []
-    Reader(WindowPool(16 * MIB, 2), emitted.append).read(sources(tmp_path, (5_000_000, *[65_536] * 40)))
+    emitted: list[ReadBuffer] = []
+    Reader(BufferPool(16 * MIB, 2), emitted.append).read(sources(tmp_path, (5_000_000, *[65_536] * 40)))
     for window in emitted:
-        found = list(loads(window, window.pieces))
-        assert [piece for load in found for piece in load.pieces] == window.pieces
+        found = list(batches(window, window.chunks))
+        assert [piece for load in found for piece in load.chunks] == window.chunks
         for load in found:
-            size = sum(piece.size for piece in load.pieces)
-            assert size <= MESSAGE_BYTES or len(load.pieces) == 1
+            size = sum(piece.size for piece in load.chunks)
+            assert size <= MESSAGE_BYTES or len(load.chunks) == 1
             assert sum(map(len, load.parts())) == size
             assert len(load.parts()) == 1
 
 
 def test_a_broken_call_gives_back_what_was_not_acknowledged(tmp_path: Path) -> None:
     queue = SendQueue()
-    emitted: list[Window] = []
-    Reader(WindowPool(16 * MIB, 2), emitted.append).read(sources(tmp_path, (3_000_000,)))
+    emitted: list[ReadBuffer] = []
+    Reader(BufferPool(16 * MIB, 2), emitted.append).read(sources(tmp_path, (3_000_000,)))
     hash_pieces(emitted[0])
-    for load in loads(emitted[0], emitted[0].pieces):
+    for load in batches(emitted[0], emitted[0].chunks):
         queue.put(load)
-    flight = Flight("upload", queue)
+    flight = UploadCall("upload", queue)
     requests = flight.requests()
     first = upload_pb2.UploadChunksRequest.FromString(next(requests))
     second = upload_pb2.UploadChunksRequest.FromString(next(requests))
@@ -180,7 +182,7 @@ def test_a_commit_is_a_stream_of_small_messages_with_every_chunk() -> None:
         *[FileEntry(f"small/{number}", 1, bytes(32), (chunk,)) for number in range(8_000)],
         FileEntry("reference", None, uri="s3://bucket/key", tag="etag"),
     ]
-    header = VersionDraft("e", "p", "n", "model", ttl_seconds=1.5).header(bytes(32), "request")
+    header = NewVersion("e", "p", "n", "model", ttl_seconds=1.5).header(bytes(32), "request")
     first, *rest = commit_messages("upload", header, entries)
     assert first.upload_id == "upload"
     assert first.header.ttl.ToMilliseconds() == 1500
@@ -194,7 +196,7 @@ def test_a_commit_is_a_stream_of_small_messages_with_every_chunk() -> None:
 
 def test_metadata_keeps_its_kinds() -> None:
     metadata = {"none": None, "yes": True, "n": 1 << 60, "x": 0.5, "s": "é", "l": [1, [2]], "m": {"k": False}}
-    sent = VersionDraft("e", "p", "n", "model", metadata=metadata).header(b"", "").metadata
+    sent = NewVersion("e", "p", "n", "model", metadata=metadata).header(b"", "").metadata
     kinds = {key: value.WhichOneof("kind") for key, value in sent.items()}
     assert kinds == {
         "none": "null_value",

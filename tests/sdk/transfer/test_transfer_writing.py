@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 from modelyard import errors
-from modelyard.cache.content import Cache, Record
+from modelyard.cache.content import Cache
+from modelyard.cache.folder_index import FolderIndex
 from modelyard.contract import chunking
 from modelyard.contract.chunking import Chunk
-from modelyard.rpc.manifest import FileEntry
+from modelyard.host.file_copies import write_at
+from modelyard.rpc.records import FileEntry
 from modelyard.rpc.validation import check_paths
 from modelyard.transfer.download import checked, plan
-from modelyard.transfer.download_stream import Gathering, Receiver, Wanted
-from modelyard.transfer.target_folder import Folder, write_at
+from modelyard.transfer.download_stream import MissingChunk, PartialFile, Receiver
+from modelyard.transfer.target_folder import TargetFolder
 from tests.sdk.transfer.test_chunking import MIB, stream
 
 
@@ -28,7 +30,7 @@ def entry_of(path: str, data: bytes, piece: int = 100_000) -> FileEntry:
     return FileEntry(path, len(data), chunking.file_digest(chunks), chunks)
 
 
-def put(folder: Folder, entry: FileEntry, data: bytes) -> None:
+def put(folder: TargetFolder, entry: FileEntry, data: bytes) -> None:
     part = folder.open_part(entry)
     assert part is not None
     write_at(part, data, 0)
@@ -61,7 +63,7 @@ def test_nothing_is_written_through_a_symbolic_link(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "link").symlink_to(outside)
-    with Folder(root) as folder, pytest.raises(errors.Error, match="symbolic link"):
+    with TargetFolder(root) as folder, pytest.raises(errors.Error, match="symbolic link"):
         folder.open_part(entry_of("link/file", b"x"))
     assert list(outside.iterdir()) == []
 
@@ -73,7 +75,7 @@ def test_a_symbolic_link_in_a_files_place_is_replaced_not_followed(tmp_path: Pat
     root.mkdir()
     (root / "file").symlink_to(outside)
     entry = entry_of("file", b"new")
-    with Folder(root) as folder:
+    with TargetFolder(root) as folder:
         assert folder.open("file") is None
         put(folder, entry, b"new")
     assert outside.read_bytes() == b"precious"
@@ -84,7 +86,7 @@ def test_a_symbolic_link_in_a_files_place_is_replaced_not_followed(tmp_path: Pat
 def test_a_folder_or_pipe_in_a_files_place_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    with Folder(tmp_path) as folder:
+    with TargetFolder(tmp_path) as folder:
         assert folder.open("folder") is None
         assert folder.open("pipe") is None
         with pytest.raises(errors.Error, match="a folder has its name"):
@@ -93,7 +95,7 @@ def test_a_folder_or_pipe_in_a_files_place_is_no_file(tmp_path: Path) -> None:
 
 def test_more_folders_than_are_kept_open(tmp_path: Path) -> None:
     entries = [entry_of(f"{number}/deep/file", b"x%d" % number) for number in range(150)]
-    with Folder(tmp_path) as folder:
+    with TargetFolder(tmp_path) as folder:
         for number, entry in enumerate(entries):
             put(folder, entry, b"x%d" % number)
     assert all((tmp_path / entry.path).stat().st_size == entry.size for entry in entries)
@@ -114,14 +116,14 @@ class Place:
         self.placed.append(entry.path)
 
 
-def gathering(place: Place, entry: FileEntry) -> Gathering:
-    return Gathering(entry, place.open, place.put)
+def gathering(place: Place, entry: FileEntry) -> PartialFile:
+    return PartialFile(entry, place.open, place.put)
 
 
 @pytest.mark.parametrize("message", [1, 1000, 99_999, 100_000, 250_000, MIB])
 def test_chunks_are_put_together_from_messages_of_any_size(tmp_path: Path, message: int) -> None:
     data = stream("received", 300_007 if message > 1 else 3_000)
-    place, arrived = Place(tmp_path), list[Wanted]()
+    place, arrived = Place(tmp_path), list[MissingChunk]()
     entry = entry_of("file", data)
     [spans] = plan([gathering(place, entry)], MIB)
     receiver = Receiver(spans, arrived.append)
@@ -138,7 +140,7 @@ def test_wrong_bytes_are_asked_again_once(tmp_path: Path) -> None:
     data = stream("received", 300_000)
     wrong = bytearray(data)
     wrong[150_000] ^= 1
-    place, arrived = Place(tmp_path), list[Wanted]()
+    place, arrived = Place(tmp_path), list[MissingChunk]()
     [spans] = plan([gathering(place, entry_of("file", data))], MIB)
     receiver = Receiver(spans, arrived.append)
     receiver.feed(memoryview(wrong))
@@ -193,7 +195,7 @@ def test_a_part_file_is_checked_chunk_by_chunk(tmp_path: Path) -> None:
     entry = entry_of("file", data)
     broken = bytearray(data[:320_000])
     broken[120_000] ^= 1
-    with Folder(tmp_path) as folder:
+    with TargetFolder(tmp_path) as folder:
         part = folder.open_part(entry)
         assert part is not None
         write_at(part, bytes(broken), 0)
@@ -205,7 +207,7 @@ def test_the_cache_gives_back_what_it_was_given(tmp_path: Path) -> None:
     data = stream("cached", 350_000)
     entry = entry_of("folder/file", data)
     cache = Cache(tmp_path / "cache")
-    with Folder(tmp_path / "root") as folder:
+    with TargetFolder(tmp_path / "root") as folder:
         put(folder, entry, data)
         keep(cache, folder, entry)
     assert take(cache, entry, tmp_path / "copy")
@@ -216,7 +218,7 @@ def test_the_cache_gives_back_what_it_was_given(tmp_path: Path) -> None:
     assert (tmp_path / "copy").read_bytes() == data
 
 
-def keep(cache: Cache, folder: Folder, entry: FileEntry) -> None:
+def keep(cache: Cache, folder: TargetFolder, entry: FileEntry) -> None:
     source = folder.open(entry.path)
     assert source is not None
     with folder.inside(entry.path) as place:
@@ -231,7 +233,7 @@ def test_threads_write_into_more_folders_than_are_kept_open(tmp_path: Path) -> N
         put(folder, entry, entry.path.partition("/")[2].encode())
 
     before = open_files(tmp_path)
-    with Folder(tmp_path) as folder, ThreadPoolExecutor(8) as threads:
+    with TargetFolder(tmp_path) as folder, ThreadPoolExecutor(8) as threads:
         list(threads.map(write, entries))
         assert before < open_files(tmp_path) < 80
     found = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.glob("*/*")}
@@ -253,7 +255,7 @@ def test_a_user_who_writes_into_a_file_never_harms_another_folder(tmp_path: Path
     data = stream("cached", 350_000)
     entry = entry_of("file", data)
     cache = Cache(tmp_path / "cache")
-    with Folder(tmp_path / "root") as folder:
+    with TargetFolder(tmp_path / "root") as folder:
         put(folder, entry, data)
         keep(cache, folder, entry)
     with open(tmp_path / "root/file", "r+b") as file:
@@ -277,13 +279,13 @@ def test_the_least_recently_used_files_go_first(tmp_path: Path) -> None:
     for number in range(4):
         data = stream(f"cached {number}", 100_000)
         entries.append(entry_of(f"{number}", data))
-        with Folder(tmp_path / "root") as folder:
+        with TargetFolder(tmp_path / "root") as folder:
             put(folder, entries[-1], data)
             keep(cache, folder, entries[-1])
         (tmp_path / "root" / f"{number}").unlink()
     assert take(cache, entries[0], tmp_path / "copy")
     last = entry_of("last", stream("last", 100_000))
-    with Folder(tmp_path / "root") as folder:
+    with TargetFolder(tmp_path / "root") as folder:
         put(folder, last, stream("last", 100_000))
         keep(cache, folder, last)
     cache.trim()
@@ -294,22 +296,22 @@ def test_a_file_of_more_than_half_the_cache_is_not_kept(tmp_path: Path) -> None:
     data = stream("cached", 60_000)
     entry = entry_of("file", data)
     cache = Cache(tmp_path / "cache", max_bytes=100_000)
-    with Folder(tmp_path / "root") as folder:
+    with TargetFolder(tmp_path / "root") as folder:
         put(folder, entry, data)
         keep(cache, folder, entry)
     assert not cache.holds(entry)
 
 
-def test_a_record_knows_files_that_nobody_touched(tmp_path: Path) -> None:
+def test_a_folder_index_knows_files_that_nobody_touched(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"content")
     entry = entry_of("file", b"content")
     cache = Cache(tmp_path / "cache")
-    record = cache.record(tmp_path)
-    assert not record.has(entry, path.stat())
-    record.note(entry, path.stat())
-    record.save()
-    again = Cache(tmp_path / "cache").record(tmp_path)
+    index = cache.folder_index(tmp_path)
+    assert not index.has(entry, path.stat())
+    index.note(entry, path.stat())
+    index.save()
+    again = Cache(tmp_path / "cache").folder_index(tmp_path)
     assert again.has(entry, path.stat())
     assert not again.has(entry_of("file", b"CONTENT"), path.stat())
     path.write_bytes(b"CONTENT")
@@ -319,7 +321,7 @@ def test_a_record_knows_files_that_nobody_touched(tmp_path: Path) -> None:
 def test_a_damaged_record_is_an_empty_one(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text("{")
     (tmp_path / "file").write_bytes(b"x")
-    assert not Record(tmp_path / "record.json").has(entry_of("file", b"x"), (tmp_path / "file").stat())
+    assert not FolderIndex(tmp_path / "record.json").has(entry_of("file", b"x"), (tmp_path / "file").stat())
 
 
 def test_a_cache_that_cannot_be_made_is_told_once_and_done_without(
@@ -329,7 +331,7 @@ def test_a_cache_that_cannot_be_made_is_told_once_and_done_without(
     entry = entry_of("model", b"content")
     for _ in range(2):
         cache = Cache(tmp_path / "file" / "cache")
-        with cache.lock("ab" * 32), Folder(tmp_path / "root") as folder:
+        with cache.lock("ab" * 32), TargetFolder(tmp_path / "root") as folder:
             put(folder, entry, b"content")
             keep(cache, folder, entry)
         cache.trim()

@@ -89,7 +89,7 @@ def test_a_read_only_memory_that_is_wrong_stops_no_logging(
     settle()
     source = Source.of(files[0])
     source.chunks = [Chunk(chunk_digest(bytes([number])), MIB) for number in range(3)]
-    Cache(disk.path).known_files().remember([source])
+    Cache(disk.path).upload_index().remember([source])
     disk.make_read_only()
     version, _ = transfer.upload(
         connection, draft("wrong-memory"), files, progress=Meter(), cache=Cache(disk.path)

@@ -16,10 +16,10 @@ from modelyard.configuration import addresses
 from modelyard.contract import chunking
 from modelyard.contract.chunking import Chunk
 from modelyard.rpc.connection import Connection
-from modelyard.rpc.retry import Patience
+from modelyard.rpc.retry import Retrier
 from modelyard.transfer import transfer
-from modelyard.transfer.file_reader import Piece, Source, WindowPool
-from modelyard.transfer.upload_stream import SendQueue, Stream, loads
+from modelyard.transfer.file_reader import BufferedChunk, BufferPool, Source
+from modelyard.transfer.upload_stream import SendQueue, Stream, batches
 from modelyard.v1 import event_pb2, run_pb2, upload_pb2
 from modelyard_server.domain.access.principals import LOCAL, Principal
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
@@ -163,7 +163,7 @@ def test_uploads_of_the_sdk_wait_for_places(live_server_factory: Factory, tmp_pa
     def go(number: int) -> bytes:
         content = bytes([number]) + b"".join(fast_upload.random_chunks(4, 5 * MIB))
         files = files_in(tmp_path / str(number), {"w": content})
-        draft = transfer.VersionDraft("local", "p", f"m{number}", "model")
+        draft = transfer.NewVersion("local", "p", f"m{number}", "model")
         version = transfer.upload(connection, draft, files, progress=Meter())[0]
         transfer.download(connection, version, tmp_path / f"out{number}")
         assert (tmp_path / f"out{number}" / "w").read_bytes() == content
@@ -204,19 +204,19 @@ def test_the_sdk_goes_on_with_an_upload_that_had_nothing_to_send_for_long(
 ) -> None:
     connection = connection_to(short_stall)
     upload_id = connection.uploads.CreateUpload(upload_pb2.CreateUploadRequest(project="p")).upload_id
-    queue, patience = SendQueue(), Patience(connection, give_up=0.5)
+    queue, patience = SendQueue(), Retrier(connection, give_up=0.5)
     stream = Stream(connection, upload_id, queue, patience, lambda *_: None, list)
     thread = threading.Thread(target=stream.run)
     thread.start()
     chunks = fast_upload.random_chunks(3)
-    pool = WindowPool(size=fast_upload.CHUNK)
+    pool = BufferPool(size=fast_upload.CHUNK)
     for number, data in enumerate(chunks):
         [file] = files_in(tmp_path, {str(number): data})
         source = Source.of(file)
         source.chunks.append(Chunk(chunking.chunk_digest(data), len(data)))
         window = pool.take()
         window.view[: len(data)] = data
-        [load] = loads(window, [Piece(source, 0, 0, 0, len(data))])
+        [load] = batches(window, [BufferedChunk(source, 0, 0, 0, len(data))])
         queue.put(load)
         threading.Event().wait(2.5)
     queue.close()

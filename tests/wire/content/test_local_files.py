@@ -14,7 +14,7 @@ import pytest
 
 from modelyard import errors
 from modelyard.contract import chunking
-from modelyard.rpc.manifest import LocalFile
+from modelyard.host.local_files import LocalFile
 from modelyard.transfer import transfer
 from modelyard.v1 import local_pb2 as pb
 from modelyard.v1 import model_artifact_pb2

@@ -18,7 +18,7 @@ from modelyard.artifacts.entries import ArtifactEntry
 from modelyard.artifacts.logged import LoggedArtifact
 from modelyard.artifacts.metadata import checked_metadata
 from modelyard.contract import errors, refs
-from modelyard.host.folder_walk import check_readable, files_below, is_folder
+from modelyard.host.local_files import check_readable, files_below, is_folder
 from modelyard.rpc import records
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ class Artifact(LoggedArtifact):
         Errors: ValueError without a scheme, for more than `max_objects`
         (default: 200,000), for a path that is taken; ReferenceMissing, Error.
         """
-        from modelyard import references
+        from modelyard.references import schemes as references
 
         draft = self._open_draft("add_reference")
         return draft.add_references(references.expand(uri, name, checksum, max_objects))

@@ -17,8 +17,7 @@ from modelyard.transfer import transfer
 
 if TYPE_CHECKING:
     from modelyard.rpc.connection import Connection
-    from modelyard.rpc.manifest import FileEntry
-    from modelyard.rpc.records import Link, Version
+    from modelyard.rpc.records import FileEntry, Link, Version
 
 REACHABLE_SECONDS = 5.0
 """How long a server is waited for when there is a version to do without it."""
@@ -32,7 +31,7 @@ def cache_of(settings: Settings) -> transfer.Cache:
 
 def keep(settings: Settings, version: Version, link: Link | None = None) -> None:
     """Keeps what a version, and the link it was reached through, stand for."""
-    kept = cache_of(settings).versions()
+    kept = cache_of(settings).version_index()
     for ref in (version.ref, link.ref if link else ""):
         if ref:
             kept.keep_version(_server(settings), ref, version)
@@ -42,7 +41,7 @@ def find(settings: Settings, ref: str) -> Version | None:
     """What was kept of `entity/project/name:vN`; None when nothing was, or the ref has no number."""
     if refs.version_number(refs.parse(ref).alias) is None:
         return None
-    return cache_of(settings).versions().version(_server(settings), ref)
+    return cache_of(settings).version_index().version(_server(settings), ref)
 
 
 def find_unreachable(connection: Connection, settings: Settings, ref: str) -> Version | None:

@@ -15,12 +15,11 @@ from typing import IO, TYPE_CHECKING, Any
 from modelyard.artifacts.staging import Staging
 from modelyard.artifacts.verify import same_content
 from modelyard.contract import refs
-from modelyard.host.folder_walk import check_readable, files_below, is_folder, manifest_path
-from modelyard.rpc.manifest import LocalFile
+from modelyard.host.local_files import LocalFile, check_readable, files_below, is_folder, manifest_path
 
 if TYPE_CHECKING:
     from modelyard.artifacts.entries import ArtifactEntry
-    from modelyard.rpc.manifest import FileEntry
+    from modelyard.rpc.records import FileEntry
 
 NOT_A_PATH = "path must be a file, directory or external reference like s3://bucket/path"
 
@@ -49,7 +48,7 @@ def content_at(path: Any) -> tuple[list[LocalFile], list[FileEntry]]:
     ValueError for anything else, TypeError for what is no path at all.
     """
     if isinstance(path, str) and "://" in path:
-        from modelyard import references
+        from modelyard.references import schemes as references
 
         return [], references.expand(path)
     return files_at(path), []

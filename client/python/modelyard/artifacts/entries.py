@@ -10,7 +10,7 @@ from modelyard.arguments import checked_calls
 
 if TYPE_CHECKING:
     from modelyard.artifacts.logged import LoggedArtifact
-    from modelyard.rpc.manifest import FileEntry
+    from modelyard.rpc.records import FileEntry
 
 
 @checked_calls()

@@ -23,10 +23,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from modelyard.cache.storage import report
 from modelyard.configuration.settings import Settings, from_environment
 from modelyard.host import disk_space
-from modelyard.host.best_effort import tell
-from modelyard.host.cloning import clone
+from modelyard.host.file_copies import clone
 
 PREFIX = "modelyard-draft-"
 REMEDY = "set MODELYARD_CACHE_DIR to a folder on another disk; with policy='immutable' nothing is copied"
@@ -127,7 +127,7 @@ def _process_folder() -> _ProcessFolder:
         except OSError as error:
             if error.errno in disk_space.FULL:
                 raise
-            tell(base.parent, error)
+            report(base.parent, error)
         return _process_folder_in(Path(tempfile.gettempdir()), os.getpid())
 
 

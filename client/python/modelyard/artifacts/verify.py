@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from modelyard.artifacts.entries import ArtifactEntry
     from modelyard.rpc import records
     from modelyard.rpc.connection import Connection
-    from modelyard.rpc.manifest import FileEntry
+    from modelyard.rpc.records import FileEntry
 
 PART_PREFIX = ".modelyard-"
 """Files of interrupted downloads start so; they are no content."""

@@ -10,8 +10,8 @@ dropped and fetched from the server. And it never hands out a hard link: the
 files of two folders are always independent.
 
     content/<first two hex digits>/<file digest>    the files
-    manifests/, versions/                           see `kept_versions`
-    logged.sqlite                                   see `known_files`
+    manifests/, versions/                           see `version_index`
+    logged.sqlite                                   see `upload_index`
     staging/                                        see `staging`
     roots/<digest of the folder's path>.json        what was put where, with size, time and inode
     locks/<two hex digits>                          one download of a version at a time
@@ -25,24 +25,23 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import json
 import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from modelyard.cache.upload_index import KnownFiles
-from modelyard.cache.version_index import KeptVersions
+from modelyard.cache.folder_index import FolderIndex
+from modelyard.cache.storage import best_effort, report, write_whole
+from modelyard.cache.upload_index import UploadIndex
+from modelyard.cache.version_index import VersionIndex
 from modelyard.configuration.settings import Settings
 from modelyard.contract.chunking import Chunk, chunk_digest
 from modelyard.host import disk_space
-from modelyard.host.best_effort import best_effort, tell
-from modelyard.host.cloning import can_clone, clone
-from modelyard.rpc.manifest import FileEntry
-from modelyard.transfer.target_folder import write_at
+from modelyard.host.file_copies import can_clone, clone, write_at
+from modelyard.rpc.records import FileEntry
 
 DEFAULT_BYTES = 20 << 30
 KEPT_SHARE = 0.9
@@ -51,43 +50,6 @@ _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSU
 _FOLDER_NAME = re.compile(r"[0-9a-f]{2}")
 _FILE_NAME = re.compile(r"[0-9a-f]{64}(\.[0-9]+)?")
 """A file's digest; while it is copied, with the process that copies it."""
-
-
-class Record:
-    """What was put into one folder: a file that has not changed since need not be read again."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._files: dict[str, list[int | str]] = {}
-        self._changed = False
-        if path is not None:
-            # A record that is missing or damaged only means that files are read again.
-            with suppress(OSError, ValueError):
-                found = json.loads(path.read_text())
-                self._files = found if isinstance(found, dict) else {}
-
-    def has(self, entry: FileEntry, found: os.stat_result) -> bool:
-        """Whether the file is the one that was put there with the entry's content."""
-        return self._files.get(entry.path) == _identity(entry, found)
-
-    def note(self, entry: FileEntry, found: os.stat_result) -> None:
-        """Remembers a file whose content was checked. Safe for threads."""
-        self._files[entry.path] = _identity(entry, found)
-        self._changed = True
-
-    def save(self) -> None:
-        """Writes the record if it has changed."""
-        if self._path is None or not self._changed:
-            return
-        data = json.dumps(self._files).encode()
-        with best_effort(self._path.parent.parent):
-            _write_whole(os.fspath(self._path), lambda file: _put(file, data))
-
-
-def _identity(entry: FileEntry, found: os.stat_result) -> list[int | str]:
-    # With the time of change, which nobody can set: `touch` and `rsync` set the other one.
-    content = hashlib.sha256(entry.identity).hexdigest() if entry.uri else entry.digest.hex()
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, content]
 
 
 class Cache:
@@ -109,18 +71,18 @@ class Cache:
             for name in ("content", "roots", "locks"):
                 (self.folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def known_files(self) -> KnownFiles:
+    def upload_index(self) -> UploadIndex:
         """Files that were logged before."""
-        return KnownFiles(self.folder / "logged.sqlite")
+        return UploadIndex(self.folder / "logged.sqlite")
 
-    def versions(self) -> KeptVersions:
+    def version_index(self) -> VersionIndex:
         """Versions that were downloaded before."""
-        return KeptVersions(self.folder)
+        return VersionIndex(self.folder)
 
-    def record(self, root: Path) -> Record:
-        """What was put into a folder, as far as it is known."""
+    def folder_index(self, root: Path) -> FolderIndex:
+        """The index of what downloads put into a folder."""
         key = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:32]
-        return Record(self.folder / "roots" / f"{key}.json")
+        return FolderIndex(self.folder / "roots" / f"{key}.json")
 
     @contextmanager
     def lock(self, version_digest: str) -> Iterator[None]:
@@ -199,16 +161,16 @@ class Cache:
             cloned = self._clones and self._add_clone(source, path)
             if not cloned and not self._add_link(folder, name, path) and not self.holds(entry):
                 disk_space.require(self.folder, size, "set MODELYARD_CACHE_DIR")
-                _write_whole(path, lambda file: _copy(source, file))
+                write_whole(path, lambda file: _copy(source, file))
             self._added = True
         except OSError as error:
             # The next file would fare no better: a thousand attempts would only take time.
             self._takes_more = False
-            tell(self.folder, error)
+            report(self.folder, error)
 
     def _add_clone(self, source: int, path: str) -> bool:
         # Once refused, never tried again: with thousands of small files the attempt costs more than the rest.
-        self._clones = _write_whole(path, lambda file: clone(source, file))
+        self._clones = write_whole(path, lambda file: clone(source, file))
         return self._clones
 
     def _add_link(self, folder: int, name: str, path: str) -> bool:
@@ -283,26 +245,6 @@ def copy_checked(entry: FileEntry, source: int, target: int, *, clones: bool) ->
             return False
         write_at(target, data, offset)
         offset += chunk.size
-    return True
-
-
-def _write_whole(path: str, write: Callable[[int], bool]) -> bool:
-    """Makes a file all at once, or not at all when `write` says False."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    part = f"{path}.{os.getpid()}"
-    try:
-        with open(part, "wb") as file:
-            done = write(file.fileno())
-        if done:
-            os.replace(part, path)
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(part)
-    return done
-
-
-def _put(target: int, data: bytes) -> bool:
-    write_at(target, data, 0)
     return True
 
 

@@ -17,17 +17,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from modelyard.cache.storage import best_effort, report
 from modelyard.contract.chunking import Chunk
-from modelyard.host.best_effort import best_effort, tell
+from modelyard.host.local_files import LocalFile
 from modelyard.rpc.validation import DIGEST_BYTES
 
 if TYPE_CHECKING:
     import sqlite3
 
-    from modelyard.rpc.manifest import FileEntry
-    from modelyard.transfer.file_reader import Source
+    from modelyard.rpc.records import FileEntry
 
 MAX_BYTES = 64 << 20
 """Size at which the least recently used half is dropped: 1 TB of large files, or 300,000 small ones."""
@@ -59,7 +59,29 @@ _TABLES = (
 )
 
 
-class KnownFiles:
+class Source(Protocol):
+    """A file to upload and its state at the time `noted_ns`, before it was read. Times are in nanoseconds."""
+
+    file: LocalFile
+    chunks: list[Chunk]
+    identity: bytes
+    """Size, times, inode and device."""
+    changed_ns: int
+    noted_ns: int
+
+    @property
+    def modified_ns(self) -> int:
+        """Modification time."""
+
+    @property
+    def size(self) -> int:
+        """Size in bytes."""
+
+    def recall(self, chunks: list[Chunk]) -> None:
+        """Sets the chunks that the index holds for the file."""
+
+
+class UploadIndex:
     """A file of the cache folder. Safe for several processes; nothing is opened before it is needed."""
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
@@ -135,7 +157,7 @@ class KnownFiles:
                 if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
                     self._works = False
                 elif code not in {0, sqlite3.SQLITE_ERROR}:  # a table that is missing is made soon
-                    tell(self._path.parent, error)
+                    report(self._path.parent, error)
             except sqlite3.DatabaseError:
                 self._path.unlink(missing_ok=True)
 

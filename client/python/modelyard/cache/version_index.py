@@ -20,10 +20,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from modelyard.cache.storage import best_effort, write_bytes
 from modelyard.contract import errors
-from modelyard.host.best_effort import best_effort
 from modelyard.rpc import records, validation
-from modelyard.rpc.manifest import FileEntry, entries_from_bytes, entries_to_bytes
+from modelyard.rpc.manifest import entries_from_bytes, entries_to_bytes
+from modelyard.rpc.records import FileEntry
 
 MAX_BYTES, MAX_FILES = 256 << 20, 1_000
 """What is kept of each of the two kinds: the least recently used go first."""
@@ -32,7 +33,7 @@ _TIMES = ("create_time", "update_time", "expire_time")
 _TUPLES = ("aliases", "tags", "linked_to")
 
 
-class KeptVersions:
+class VersionIndex:
     """Two folders of the cache. Anything that cannot be read or written is done without."""
 
     def __init__(self, folder: Path) -> None:
@@ -94,14 +95,8 @@ def _read(path: Path) -> bytes | None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}")
     with best_effort(path.parent.parent):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            part.write_bytes(hashlib.sha256(data).digest() + data)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_bytes(os.fspath(path), hashlib.sha256(data).digest() + data)
         _trim(path.parent)
 
 

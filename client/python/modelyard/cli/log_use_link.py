@@ -48,7 +48,7 @@ def log(
     Content that the newest version has already makes no new one.
     """
     from modelyard.artifacts import cached_use, draft, edits
-    from modelyard.rpc import records
+    from modelyard.rpc import messages, records
     from modelyard.rpc.connection import connect
     from modelyard.transfer import transfer
 
@@ -56,7 +56,7 @@ def log(
     entity, where = _project(project, settings)
     files, references = draft.content_at(path)
     name = refs.check_artifact_name(name or Path(path).absolute().name)
-    version = transfer.VersionDraft(
+    version = transfer.NewVersion(
         entity=entity,
         project=where,
         name=name,
@@ -72,7 +72,7 @@ def log(
         progress=_bar(json),
         cache=cached_use.cache_of(settings),
     )
-    found = records.version(message)
+    found = messages.version(message)
     if json:
         print_json({**records.as_json(found), "created": created})
         return

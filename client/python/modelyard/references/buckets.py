@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from modelyard.contract import errors
-from modelyard.references import Body, Target, changed, limited
+from modelyard.references.store import Body, Target, changed, limited
 
 _VERSION = "?versionId="
 _ADDRESS = re.compile(r"[A-Za-z0-9]+://(?P<bucket>[^/?]+)/?(?P<key>.*?)(?:\?versionId=(?P<version>[^?&]+))?")

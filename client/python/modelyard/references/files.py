@@ -13,8 +13,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from modelyard.contract import errors
-from modelyard.host.folder_walk import files_below, is_folder, not_regular, unreadable
-from modelyard.references import Body, Target, changed, limited
+from modelyard.host.local_files import files_below, is_folder, not_regular, unreadable
+from modelyard.references.store import Body, Target, changed, limited
 
 _READ_BYTES = 1 << 20
 _THREADS = 2

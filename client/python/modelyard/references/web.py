@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from modelyard.contract import errors
-from modelyard.references import Body, Target, changed
+from modelyard.references.store import Body, Target, changed
 from modelyard.version import __version__
 
 _SECONDS = 60.0

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from modelyard.rpc import records
+from modelyard.rpc import messages
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.list_calls import pages
 from modelyard.v1 import registered_model_pb2 as pb
@@ -62,6 +62,6 @@ def _changes(connection: Connection, request: pb.ListAliasChangesRequest) -> Ite
                 change.previous_version or None,
                 change.version or None,
                 change.principal,
-                records.time_of(change.time),
+                messages.time_of(change.time),
                 change.sequence,
             )

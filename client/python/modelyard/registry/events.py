@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.arguments import checked_calls
 from modelyard.contract import errors
-from modelyard.rpc import records
+from modelyard.rpc import messages
 from modelyard.v1 import event_pb2 as pb
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def event(message: pb.Event) -> Event:
     return Event(
         sequence=message.sequence,
         type=name.removeprefix(_PREFIX).lower(),
-        time=records.time_of(message.time),
+        time=messages.time_of(message.time),
         principal=message.principal,
         entity=message.entity,
         project=message.project,

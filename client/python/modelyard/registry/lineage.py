@@ -128,7 +128,7 @@ def around(
     direction: str = "both",
 ) -> Lineage:
     """The graph around a version or a run. Errors: ValueError, NotFound."""
-    from modelyard.rpc import records
+    from modelyard.rpc import messages
     from modelyard.v1 import model_artifact_pb2 as pb
 
     if direction not in DIRECTIONS:
@@ -145,7 +145,7 @@ def around(
     return Lineage(
         start=version_id or run_id,
         runs=tuple(
-            LineageRun(run.id, run.path, run.display_name, records.run_state(run.state), run.deleted)
+            LineageRun(run.id, run.path, run.display_name, messages.run_state(run.state), run.deleted)
             for run in reply.runs
         ),
         versions=tuple(

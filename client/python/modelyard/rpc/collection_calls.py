@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from modelyard.rpc import records
+from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.v1 import model_artifact_pb2 as artifact_pb
 from modelyard.v1 import registered_model_pb2 as model_pb
@@ -31,21 +31,21 @@ def of(connection: Connection, holder: records.Version | records.Link) -> record
 def get_artifact(connection: Connection, ref: str) -> records.Collection:
     """An artifact by `entity/project/name`. Errors: NotFound."""
     request = artifact_pb.GetModelArtifactRequest(ref=ref)
-    return records.collection(connection.artifacts.GetModelArtifact(request).model_artifact)
+    return messages.collection(connection.artifacts.GetModelArtifact(request).model_artifact)
 
 
 def get_model(connection: Connection, ref: str) -> records.Collection:
     """A registered model by `entity/project/name`. Errors: NotFound."""
     request = model_pb.GetRegisteredModelRequest(ref=ref)
-    return records.collection(connection.registry.GetRegisteredModel(request).registered_model)
+    return messages.collection(connection.registry.GetRegisteredModel(request).registered_model)
 
 
 def _by_id(connection: Connection, collection_id: str, registered: bool) -> records.Collection:
     if registered:
         model = model_pb.GetRegisteredModelRequest(id=collection_id)
-        return records.collection(connection.registry.GetRegisteredModel(model).registered_model)
+        return messages.collection(connection.registry.GetRegisteredModel(model).registered_model)
     artifact = artifact_pb.GetModelArtifactRequest(id=collection_id)
-    return records.collection(connection.artifacts.GetModelArtifact(artifact).model_artifact)
+    return messages.collection(connection.artifacts.GetModelArtifact(artifact).model_artifact)
 
 
 def update(
@@ -60,11 +60,11 @@ def update(
         model = model_pb.UpdateRegisteredModelRequest(
             registered_model=model_pb.RegisteredModel(id=record.id, **changes), update_mask=mask
         )
-        return records.collection(connection.registry.UpdateRegisteredModel(model).registered_model)
+        return messages.collection(connection.registry.UpdateRegisteredModel(model).registered_model)
     artifact = artifact_pb.UpdateModelArtifactRequest(
         model_artifact=artifact_pb.ModelArtifact(id=record.id, **changes), update_mask=mask
     )
-    return records.collection(connection.artifacts.UpdateModelArtifact(artifact).model_artifact)
+    return messages.collection(connection.artifacts.UpdateModelArtifact(artifact).model_artifact)
 
 
 def create_model(
@@ -76,7 +76,7 @@ def create_model(
         entity=entity, project=project, name=name, type=kind, description=description, tags=tags
     )
     request = model_pb.CreateRegisteredModelRequest(registered_model=model)
-    return records.collection(connection.registry.CreateRegisteredModel(request).registered_model)
+    return messages.collection(connection.registry.CreateRegisteredModel(request).registered_model)
 
 
 def delete_model(connection: Connection, model_id: str) -> None:

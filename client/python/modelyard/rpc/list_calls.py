@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from modelyard.rpc import records
+from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.v1 import model_artifact_pb2 as artifact_pb
 from modelyard.v1 import registered_model_pb2 as model_pb
@@ -31,7 +31,7 @@ def artifacts(
         entity=entity, project=project, page_size=page_size, filter=condition, order_by=order
     )
     for page in pages(connection.artifacts.ListModelArtifacts, request):
-        yield from map(records.collection, page.model_artifacts)
+        yield from map(messages.collection, page.model_artifacts)
 
 
 def registered_models(
@@ -47,7 +47,7 @@ def registered_models(
         entity=entity, project=project, page_size=page_size, filter=condition, order_by=order
     )
     for page in pages(connection.registry.ListRegisteredModels, request):
-        yield from map(records.collection, page.registered_models)
+        yield from map(messages.collection, page.registered_models)
 
 
 def versions(
@@ -70,7 +70,7 @@ def versions(
         order_by=order,
     )
     for page in pages(connection.artifacts.ListModelArtifactVersions, request):
-        yield from map(records.version, page.versions)
+        yield from map(messages.version, page.versions)
 
 
 def links(
@@ -88,7 +88,7 @@ def links(
         id=model_id, entity=entity, project=project, page_size=page_size, filter=condition, order_by=order
     )
     for page in pages(connection.registry.ListRegisteredModelVersions, request):
-        yield from map(records.link, page.versions)
+        yield from map(messages.link, page.versions)
 
 
 def runs(
@@ -104,7 +104,7 @@ def runs(
         entity=entity, project=project, page_size=page_size, filter=condition, order_by=order
     )
     for page in pages(connection.runs.ListRuns, request):
-        yield from map(records.run, page.runs)
+        yield from map(messages.run, page.runs)
 
 
 def pages(call: Any, request: Any) -> Iterator[Any]:

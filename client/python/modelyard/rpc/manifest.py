@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 
 from modelyard.contract import errors
-from modelyard.contract.chunking import Chunk, Entry
-from modelyard.rpc import validation
-
-if TYPE_CHECKING:
-    from modelyard.v1 import model_artifact_pb2 as pb
-    from modelyard.v1 import value_pb2
-    from modelyard.v1.local_pb2_grpc import LocalServiceStub
-    from modelyard.v1.model_artifact_pb2_grpc import ModelArtifactServiceStub
-    from modelyard.v1.upload_pb2_grpc import UploadServiceStub
+from modelyard.contract.chunking import Chunk
+from modelyard.rpc import messages, validation
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.records import FileEntry
+from modelyard.v1 import model_artifact_pb2 as pb
+from modelyard.v1 import upload_pb2
 
 PAGE_SIZE = 5_000
 CHUNKS_PER_MESSAGE = 10_000  # 40 bytes each on the wire
@@ -24,72 +23,8 @@ MESSAGE_BYTES = 1 << 20
 _ENTRY_OVERHEAD = 128  # digest in hex, sizes and field headers
 
 
-class Connection(Protocol):
-    """What transfers need of a connection."""
-
-    @property
-    def artifacts(self) -> ModelArtifactServiceStub:
-        """Stub of ModelArtifactService."""
-
-    @property
-    def uploads(self) -> UploadServiceStub:
-        """Stub of UploadService."""
-
-    @property
-    def local(self) -> LocalServiceStub:
-        """Stub of LocalService."""
-
-    @property
-    def shares_disk(self) -> bool:
-        """Whether the server takes files by name, and says where bytes lie, instead of moving them."""
-
-    @property
-    def channel(self) -> Any:
-        """The channel under the stubs: streams of bytes skip Protobuf on it."""
-
-    def reconnect(self) -> None:
-        """Finds the server again, or starts the embedded one again."""
-
-    def may_have_moved(self, error: errors.CommError) -> bool:
-        """Whether another server may hold the address now."""
-
-
 @dataclass(frozen=True)
-class LocalFile:
-    """A file to upload: its path in the manifest and where its bytes are."""
-
-    path: str
-    source: Path | str
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """A file or a reference of a version.
-
-    `size` is in bytes, None for a reference of unknown size; `digest` is the
-    raw file digest (32 bytes), empty for a reference.
-    """
-
-    path: str
-    size: int | None
-    digest: bytes = b""
-    chunks: tuple[Chunk, ...] = ()
-    uri: str = ""
-    tag: str = ""
-    sha256: str = ""
-
-    @property
-    def identity(self) -> bytes:
-        """Equal for entries of equal content, as far as that is known: the digest, or URI and tag."""
-        return self.digest if not self.uri else f"{self.uri} {self.tag}".encode()
-
-    def digested(self) -> Entry:
-        """What of it enters the version digest."""
-        return Entry(self.path, self.size, self.digest, self.uri, self.tag)
-
-
-@dataclass(frozen=True)
-class VersionDraft:
+class NewVersion:
     """What a new version is to be, besides its content; as `VersionHeader` in the protos.
 
     `history_step` is -1 when not known; `ttl_seconds` None means for ever. The
@@ -113,17 +48,13 @@ class VersionDraft:
 
     def header(self, digest: bytes, request_id: str) -> pb.VersionHeader:
         """The message, with the version digest the content must have unless it rests on a base."""
-        from google.protobuf.duration_pb2 import Duration
-
-        from modelyard.v1 import model_artifact_pb2 as pb
-
         header = pb.VersionHeader(
             entity=self.entity,
             project=self.project,
             name=self.name,
             type=self.type,
             description=self.description,
-            metadata={key: value_message(value) for key, value in self.metadata.items()},
+            metadata={key: messages.value_message(value) for key, value in self.metadata.items()},
             tags=self.tags,
             aliases=self.aliases,
             run_id=self.run_id,
@@ -140,30 +71,8 @@ class VersionDraft:
         return header
 
 
-def value_message(value: Any) -> value_pb2.Value:
-    """A value of config, summary or metadata as a message; its kinds are checked before."""
-    from modelyard.v1 import value_pb2 as pb
-
-    if value is None:
-        return pb.Value(null_value=pb.NULL_VALUE_UNSPECIFIED)
-    if isinstance(value, bool):
-        return pb.Value(bool_value=value)
-    if isinstance(value, int):
-        return pb.Value(int_value=value)
-    if isinstance(value, float):
-        return pb.Value(double_value=value)
-    if isinstance(value, str):
-        return pb.Value(string_value=value)
-    if isinstance(value, Mapping):
-        entries = {key: value_message(item) for key, item in value.items()}
-        return pb.Value(map_value=pb.MapValue(entries=entries))
-    return pb.Value(list_value=pb.ListValue(values=[value_message(item) for item in value]))
-
-
 def manifest(connection: Connection, version_id: str, *, path_prefix: str = "") -> list[FileEntry]:
     """The entries of a version below a prefix, with their chunks, by path. Errors: NotFound, ReplyInvalid."""
-    from modelyard.v1 import model_artifact_pb2 as pb
-
     entries: list[pb.ManifestEntry] = []
     token = ""
     while True:
@@ -192,18 +101,12 @@ def whole_manifest(connection: Connection, version: Any) -> list[FileEntry]:
 
 def entries_to_bytes(entries: Sequence[FileEntry]) -> bytes:
     """Entries with their chunks, to be kept."""
-    from modelyard.v1 import model_artifact_pb2 as pb
-
     messages = [message for entry in entries for message in entry_messages(entry)]
     return pb.ListModelArtifactFilesResponse(entries=messages).SerializeToString()
 
 
 def entries_from_bytes(data: bytes) -> list[FileEntry]:
     """The entries that `entries_to_bytes` was given. Errors: ReplyInvalid for what is damaged."""
-    from google.protobuf.message import DecodeError
-
-    from modelyard.v1 import model_artifact_pb2 as pb
-
     try:
         message = pb.ListModelArtifactFilesResponse.FromString(data)
     except DecodeError as error:
@@ -248,8 +151,6 @@ def commit_messages(
     upload_id: str, header: pb.VersionHeader, entries: Sequence[FileEntry]
 ) -> Iterator[pb.CommitModelArtifactRequest]:
     """The stream of CommitModelArtifact: the header, then the manifest in messages of about 1 MiB."""
-    from modelyard.v1 import model_artifact_pb2 as pb
-
     yield pb.CommitModelArtifactRequest(upload_id=upload_id, header=header)
     batch: list[pb.ManifestEntry] = []
     room = MESSAGE_BYTES
@@ -268,9 +169,6 @@ def commit_messages(
 
 def entry_messages(entry: FileEntry) -> Iterator[pb.ManifestEntry]:
     """An entry on the wire: several messages where it has many chunks."""
-    from modelyard.v1 import model_artifact_pb2 as pb
-    from modelyard.v1 import upload_pb2
-
     for start in range(0, max(1, len(entry.chunks)), CHUNKS_PER_MESSAGE):
         chunks = [
             upload_pb2.Chunk(digest=chunk.digest, size=chunk.size)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from modelyard.contract import errors
-from modelyard.rpc import records
+from modelyard.rpc import messages
 from modelyard.rpc.connection import Connection
-from modelyard.rpc.retry import Patience
+from modelyard.rpc.retry import Retrier
 from modelyard.v1 import run_pb2 as pb
 
 
@@ -23,7 +23,7 @@ def rows(
 
 def _batches(connection: Connection, request: pb.ScanMetricHistoryRequest) -> Iterator[pb.MetricBatch]:
     """The batches of a scan, begun again while the server has no place for it."""
-    patience = Patience(connection)
+    retrier = Retrier(connection)
     while True:
         channel = connection.channel
         try:
@@ -31,14 +31,14 @@ def _batches(connection: Connection, request: pb.ScanMetricHistoryRequest) -> It
                 yield reply.batch
             return
         except errors.TooManyStreams as error:  # always before the first batch
-            patience.wait(error, channel)
+            retrier.wait(error, channel)
 
 
 def _rows_of(batch: pb.MetricBatch, started: float) -> Iterator[dict[str, Any]]:
     found: list[dict[str, Any]] = [{} for _ in batch.steps]
     for column in batch.columns:
         points: Sequence[Any] = (
-            column.doubles or column.ints or [records.value(item) for item in column.values]
+            column.doubles or column.ints or [messages.value(item) for item in column.values]
         )
         for index, point in zip(column.rows or range(len(batch.steps)), points, strict=True):
             found[index][column.key] = point

@@ -1,18 +1,14 @@
-"""What the server answered, as frozen dataclasses: nothing of Protobuf goes further than this.
-
-Only attributes of messages are read, so that this module imports none of it.
-"""
+"""What the server answered, as frozen dataclasses; `messages` makes them of replies."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard.rpc import validation
-
-RUN_STATES = ("unknown", "running", "finished", "failed", "crashed", "killed")
+from modelyard.contract.chunking import Chunk, Entry
+from modelyard.contract.values import to_json
 
 
 @dataclass(frozen=True)
@@ -132,120 +128,34 @@ class RunRecord:
         return f"{self.entity}/{self.project}/{self.run_id}"
 
 
-def value(message: Any) -> Any:
-    """The plain value of a `Value` message."""
-    kind = message.WhichOneof("kind")
-    if kind == "list_value":
-        return [value(item) for item in message.list_value.values]
-    if kind == "map_value":
-        return values(message.map_value.entries)
-    return None if kind in {None, "null_value"} else getattr(message, kind)
+@dataclass(frozen=True)
+class FileEntry:
+    """A file or a reference of a version.
 
+    `size` is in bytes, None for a reference of unknown size; `digest` is the
+    raw file digest (32 bytes), empty for a reference.
+    """
 
-def values(entries: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain values of a map, ordered by key."""
-    return {key: value(entries[key]) for key in sorted(entries)}
+    path: str
+    size: int | None
+    digest: bytes = b""
+    chunks: tuple[Chunk, ...] = ()
+    uri: str = ""
+    tag: str = ""
+    sha256: str = ""
 
+    @property
+    def identity(self) -> bytes:
+        """Equal for entries of equal content, as far as that is known: the digest, or URI and tag."""
+        return self.digest if not self.uri else f"{self.uri} {self.tag}".encode()
 
-def version(message: Any) -> Version:
-    """Of a ModelArtifactVersion. Errors: ReplyInvalid."""
-    found = Version(
-        id=message.id,
-        model_artifact_id=message.model_artifact_id,
-        entity=message.entity,
-        project=message.project,
-        name=message.name,
-        type=message.type,
-        number=message.number,
-        aliases=tuple(message.aliases),
-        description=message.description,
-        metadata=values(message.metadata),
-        tags=tuple(message.tags),
-        digest=message.digest,
-        size=message.size,
-        file_count=message.file_count,
-        deleted=message.state == 2,
-        created_by=message.created_by,
-        create_time=time_of(message.create_time),
-        update_time=time_of(message.update_time),
-        expire_time=_time_or_none(message, "expire_time"),
-        producer_run_id=message.producer_run_id,
-        history_step=message.history_step,
-        linked_to=tuple(link.ref for link in message.linked_to),
-    )
-    return validation.check_version(found)
-
-
-def link(message: Any) -> Link:
-    """Of a RegisteredModelVersion. Errors: ReplyInvalid."""
-    found = Link(
-        id=message.id,
-        registered_model_id=message.registered_model_id,
-        entity=message.entity,
-        project=message.project,
-        name=message.name,
-        number=message.number,
-        aliases=tuple(message.aliases),
-        source=version(message.source) if message.HasField("source") else None,
-        created_by=message.created_by,
-        create_time=time_of(message.create_time),
-    )
-    return validation.check_link(found)
-
-
-def collection(message: Any) -> Collection:
-    """Of a ModelArtifact or a RegisteredModel. Errors: ReplyInvalid."""
-    found = Collection(
-        id=message.id,
-        entity=message.entity,
-        project=message.project,
-        name=message.name,
-        type=message.type,
-        description=message.description,
-        tags=tuple(message.tags),
-        version_count=message.version_count,
-        create_time=time_of(message.create_time),
-        update_time=time_of(message.update_time),
-        registered=message.DESCRIPTOR.name == "RegisteredModel",
-    )
-    return validation.check_collection(found)
-
-
-def run(message: Any) -> RunRecord:
-    """Of a Run. Errors: ReplyInvalid."""
-    found = RunRecord(
-        id=message.id,
-        run_id=message.run_id,
-        entity=message.entity,
-        project=message.project,
-        display_name=message.display_name,
-        state=run_state(message.state),
-        config=values(message.config),
-        summary=values(message.summary),
-        notes=message.notes,
-        tags=tuple(message.tags),
-        group=message.group,
-        job_type=message.job_type,
-        created_by=message.created_by,
-        create_time=time_of(message.create_time),
-        heartbeat_time=_time_or_none(message, "heartbeat_time"),
-        finish_time=_time_or_none(message, "finish_time"),
-        exit_code=message.exit_code,
-        last_step=message.last_step,
-        metadata=values(message.metadata),
-    )
-    return validation.check_run(found)
-
-
-def run_state(number: int) -> str:
-    """The name of a RunState; one that this client does not know is `unknown`."""
-    return RUN_STATES[number] if number < len(RUN_STATES) else RUN_STATES[0]
+    def digested(self) -> Entry:
+        """What of it enters the version digest."""
+        return Entry(self.path, self.size, self.digest, self.uri, self.tag)
 
 
 def as_json(record: Version | Link | Collection | RunRecord) -> dict[str, Any]:
     """A record for scripts, with its reference: times as ISO text, NaN as `modelyard.values` has it."""
-    from modelyard.contract.values import to_json
-
     plain: dict[str, Any] = {"ref": record.path if isinstance(record, RunRecord) else record.ref}
     for key, item in vars(record).items():
         if isinstance(item, datetime.datetime):
@@ -260,13 +170,3 @@ def as_json(record: Version | Link | Collection | RunRecord) -> dict[str, Any]:
 def refs(records: Iterable[Version | Link]) -> list[str]:
     """Their full references."""
     return [record.ref for record in records]
-
-
-def time_of(stamp: Any) -> datetime.datetime:
-    """Of a Timestamp, in UTC."""
-    moment: datetime.datetime = stamp.ToDatetime(tzinfo=datetime.UTC)
-    return moment
-
-
-def _time_or_none(message: Any, field: str) -> datetime.datetime | None:
-    return time_of(getattr(message, field)) if message.HasField(field) else None

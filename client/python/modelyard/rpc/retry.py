@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from modelyard.contract import errors
 
 if TYPE_CHECKING:
-    from modelyard.rpc.manifest import Connection
+    from modelyard.rpc.connection import Connection
 
 GIVE_UP_SECONDS = 60.0
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 5.0
 
 
-class Patience:
+class Retrier:
     """Waits between attempts, up to `GIVE_UP_SECONDS` without any progress.
 
     One is shared by the threads of a transfer. `stop` ends every wait.
@@ -50,7 +50,7 @@ class Patience:
         if not isinstance(error, errors.CommError):
             raise error
         moved = self._connection.may_have_moved(error)
-        if not moved and not is_transient(error):
+        if not moved and not is_retryable(error):
             raise error
         with self._lock:
             now = time.monotonic()
@@ -74,11 +74,11 @@ class Patience:
                 self._connection.reconnect()
             except errors.CommError as error:
                 # Not there yet: the next attempt meets the same and waits longer.
-                if not is_transient(error):
+                if not is_retryable(error):
                     raise
 
 
-def is_transient(error: Exception) -> bool:
+def is_retryable(error: Exception) -> bool:
     """Whether the same call may succeed later."""
     if not isinstance(error, errors.CommError):
         return False

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from modelyard.contract import chunking, errors, refs
-
-if TYPE_CHECKING:
-    from modelyard.rpc import records
-    from modelyard.rpc.manifest import FileEntry
+from modelyard.rpc.records import Collection, FileEntry, Link, RunRecord, Version
 
 DIGEST_BYTES = 32
 SIZE_LIMIT = 1 << 62
@@ -36,7 +33,7 @@ def check_digest(text: str, what: str) -> str:
     return text
 
 
-def check_version(version: records.Version) -> records.Version:
+def check_version(version: Version) -> Version:
     """The version, whose name, place, number, digest and sizes must be possible ones."""
     _check_place(version.entity, version.project)
     _check_text("name", refs.check_artifact_name, version.name)
@@ -45,7 +42,7 @@ def check_version(version: records.Version) -> records.Version:
     return version
 
 
-def check_link(link: records.Link) -> records.Link:
+def check_link(link: Link) -> Link:
     """The link, whose name, place and number must be possible ones."""
     _check_place(link.entity, link.project)
     _check_text("name", refs.check_model_name, link.name)
@@ -53,14 +50,14 @@ def check_link(link: records.Link) -> records.Link:
     return link
 
 
-def check_collection(collection: records.Collection) -> records.Collection:
+def check_collection(collection: Collection) -> Collection:
     """The artifact or registered model, whose name and place must be possible ones."""
     _check_place(collection.entity, collection.project)
     _check_text("name", refs.check_model_name, collection.name)
     return collection
 
 
-def check_run(run: records.RunRecord) -> records.RunRecord:
+def check_run(run: RunRecord) -> RunRecord:
     """The run, whose id and place must be possible ones."""
     _check_place(run.entity, run.project)
     _check_text("run_id", refs.check_run_id, run.run_id)

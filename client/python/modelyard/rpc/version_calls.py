@@ -11,14 +11,13 @@ from typing import Any
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelyard.contract import errors
-from modelyard.rpc import records
+from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
-from modelyard.rpc.manifest import value_message
+from modelyard.rpc.messages import value_map, value_message
 from modelyard.rpc.plain_values import fit
 from modelyard.v1 import model_artifact_pb2 as artifact_pb
 from modelyard.v1 import registered_model_pb2 as model_pb
 from modelyard.v1 import run_pb2 as run_pb
-from modelyard.v1 import value_pb2
 
 _BATCH = 1_000
 REMOVED = object()
@@ -27,22 +26,17 @@ Found = tuple[records.Version, records.Link | None]
 """A version, and the link that a reference went through."""
 
 
-def value_map(entries: Mapping[str, Any]) -> dict[str, value_pb2.Value]:
-    """Plain values as messages."""
-    return {key: value_message(item) for key, item in entries.items()}
-
-
 def resolve(connection: Connection, ref: str) -> Found:
     """The version that a reference means now. Errors: NotFound."""
     reply = connection.artifacts.GetModelArtifactVersion(artifact_pb.GetModelArtifactVersionRequest(ref=ref))
     through = get_link(connection, reply.through_link) if reply.through_link else None
-    return records.version(reply.version), through
+    return messages.version(reply.version), through
 
 
 def get_version(connection: Connection, version_id: str) -> records.Version:
     """A version by its id. Errors: NotFound."""
     request = artifact_pb.GetModelArtifactVersionRequest(id=version_id)
-    return records.version(connection.artifacts.GetModelArtifactVersion(request).version)
+    return messages.version(connection.artifacts.GetModelArtifactVersion(request).version)
 
 
 def find_version(connection: Connection, ref: str) -> records.Version | None:
@@ -63,7 +57,7 @@ def versions_by_id(connection: Connection, ids: Sequence[str]) -> list[records.V
             ]
         )
         reply = connection.artifacts.BatchGetModelArtifactVersions(request)
-        found += [records.version(each.version) for each in reply.results if each.HasField("version")]
+        found += [messages.version(each.version) for each in reply.results if each.HasField("version")]
     return found
 
 
@@ -75,7 +69,7 @@ def linked_to(connection: Connection, version_id: str) -> Sequence[str]:
 def get_link(connection: Connection, ref: str) -> records.Link:
     """A link by its reference. Errors: NotFound."""
     request = model_pb.GetRegisteredModelVersionRequest(ref=ref)
-    return records.link(connection.registry.GetRegisteredModelVersion(request).version)
+    return messages.link(connection.registry.GetRegisteredModelVersion(request).version)
 
 
 def find_artifact(connection: Connection, ref: str) -> records.Collection | None:
@@ -84,7 +78,7 @@ def find_artifact(connection: Connection, ref: str) -> records.Collection | None
         reply = connection.artifacts.GetModelArtifact(artifact_pb.GetModelArtifactRequest(ref=ref))
     except errors.NotFound:
         return None
-    return records.collection(reply.model_artifact)
+    return messages.collection(reply.model_artifact)
 
 
 def find_registered_model(connection: Connection, ref: str) -> records.Collection | None:
@@ -93,7 +87,7 @@ def find_registered_model(connection: Connection, ref: str) -> records.Collectio
         reply = connection.registry.GetRegisteredModel(model_pb.GetRegisteredModelRequest(ref=ref))
     except errors.NotFound:
         return None
-    return records.collection(reply.registered_model)
+    return messages.collection(reply.registered_model)
 
 
 def why_absent(connection: Connection, ref: str) -> str:
@@ -108,13 +102,13 @@ def why_absent(connection: Connection, ref: str) -> str:
 def use(connection: Connection, run_id: str, version_id: str, use_as: str = "") -> records.Version:
     """Records that a run used a version. Errors: NotFound."""
     request = artifact_pb.UseModelArtifactVersionRequest(run_id=run_id, version_id=version_id, use_as=use_as)
-    return records.version(connection.artifacts.UseModelArtifactVersion(request).version)
+    return messages.version(connection.artifacts.UseModelArtifactVersion(request).version)
 
 
 def link(connection: Connection, version_id: str, target: str, aliases: Sequence[str]) -> records.Link:
     """Links a version into the registered model `target` (`entity/project/name`), made when needed."""
     request = model_pb.LinkModelArtifactVersionRequest(version_id=version_id, target=target, aliases=aliases)
-    return records.link(connection.registry.LinkModelArtifactVersion(request).version)
+    return messages.link(connection.registry.LinkModelArtifactVersion(request).version)
 
 
 def unlink(connection: Connection, link_id: str) -> None:
@@ -154,7 +148,7 @@ def update_version(connection: Connection, version_id: str, changes: Mapping[str
     request = artifact_pb.UpdateModelArtifactVersionRequest(
         version=message, update_mask=FieldMask(paths=sorted(changes))
     )
-    return records.version(connection.artifacts.UpdateModelArtifactVersion(request).version)
+    return messages.version(connection.artifacts.UpdateModelArtifactVersion(request).version)
 
 
 def delete_version(connection: Connection, version_id: str, delete_aliases: bool) -> None:
@@ -173,7 +167,7 @@ def delete_artifact(connection: Connection, artifact_id: str, *, delete_aliases:
 def get_run(connection: Connection, entity: str, project: str, run_id: str) -> records.RunRecord:
     """A run by its short id. Errors: NotFound."""
     request = run_pb.GetRunRequest(entity=entity, project=project, run_id=run_id)
-    return records.run(connection.runs.GetRun(request).run)
+    return messages.run(connection.runs.GetRun(request).run)
 
 
 def update_run(connection: Connection, run_id: str, changes: Mapping[str, Any]) -> records.RunRecord:
@@ -191,9 +185,9 @@ def update_run(connection: Connection, run_id: str, changes: Mapping[str, Any]) 
         elif not key:
             setattr(run, field, item)
     request = run_pb.UpdateRunRequest(run=run, update_mask=FieldMask(paths=sorted(changes)))
-    return records.run(connection.runs.UpdateRun(request).run)
+    return messages.run(connection.runs.UpdateRun(request).run)
 
 
 def run_by_id(connection: Connection, run_id: str) -> records.RunRecord:
     """A run by its global id. Errors: NotFound."""
-    return records.run(connection.runs.GetRun(run_pb.GetRunRequest(id=run_id)).run)
+    return messages.run(connection.runs.GetRun(run_pb.GetRunRequest(id=run_id)).run)

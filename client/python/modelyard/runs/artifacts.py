@@ -16,8 +16,8 @@ from modelyard.artifacts.edits import alias_list, target_ref
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors, refs
 from modelyard.host import terminal
-from modelyard.host.folder_walk import files_below
-from modelyard.rpc import records, version_calls
+from modelyard.host.local_files import files_below
+from modelyard.rpc import messages, records, version_calls
 from modelyard.rpc.connection import Connection
 from modelyard.runs import distributed
 from modelyard.runs.history import History
@@ -234,13 +234,13 @@ class RunArtifacts:
         message, _ = transfer.upload(
             self._connection, draft, content.files(), references=content.references(), cache=cache
         )
-        return records.version(message)
+        return messages.version(message)
 
     def _draft(
         self, name: str, kind: str, aliases: list[str], tags: list[str], artifact: Artifact | None = None
-    ) -> transfer.VersionDraft:
+    ) -> transfer.NewVersion:
         ttl = artifact.ttl if artifact else None
-        return transfer.VersionDraft(
+        return transfer.NewVersion(
             entity=self._run.entity,
             project=self._run.project,
             name=name,
@@ -256,7 +256,7 @@ class RunArtifacts:
 
     def _upload(
         self,
-        draft: transfer.VersionDraft,
+        draft: transfer.NewVersion,
         files: list[transfer.LocalFile],
         references: list[transfer.FileEntry],
     ) -> records.Version:
@@ -267,7 +267,7 @@ class RunArtifacts:
             self.logged += 1
         else:
             self.unchanged += 1
-        return records.version(message)
+        return messages.version(message)
 
     def _as_used(self, path: Any) -> Artifact | None:
         """The version that lies at a path as `use_model` put it there, when nobody changed it."""

@@ -7,8 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from modelyard.host.folder_walk import chosen_below, is_folder
-from modelyard.rpc.manifest import LocalFile
+from modelyard.host.local_files import LocalFile, chosen_below, is_folder
 
 _SET_ASIDE = {"modelyard", "wandb", "artifacts", "__pycache__", "node_modules", "site-packages"}
 

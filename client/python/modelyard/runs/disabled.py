@@ -29,7 +29,7 @@ from modelyard.query.listing import Listing
 from modelyard.registry.collection import RegisteredModel
 from modelyard.registry.lineage import Lineage
 from modelyard.rpc import records
-from modelyard.rpc.manifest import FileEntry
+from modelyard.rpc.records import FileEntry
 from modelyard.runs.config import Config
 from modelyard.runs.run import Run
 

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from modelyard.rpc.manifest import value_message
+from modelyard.rpc.messages import value_message
 from modelyard.runs.history import Row
 from modelyard.v1 import run_pb2 as pb
 

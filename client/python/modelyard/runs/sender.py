@@ -16,7 +16,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from modelyard.contract import errors
 from modelyard.host import forking, terminal
 from modelyard.rpc.connection import Connection
-from modelyard.rpc.version_calls import value_map
+from modelyard.rpc.messages import value_map
 from modelyard.runs import metric_columns
 from modelyard.runs.history import History, Row
 from modelyard.v1 import run_pb2 as pb

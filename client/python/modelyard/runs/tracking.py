@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors
 from modelyard.host import terminal
-from modelyard.rpc import records
+from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
+from modelyard.rpc.messages import value_map
 from modelyard.rpc.plain_values import fit_entry
-from modelyard.rpc.version_calls import value_map
 from modelyard.runs.artifacts import RunArtifacts
 from modelyard.runs.config import Config
 from modelyard.runs.history import History
@@ -121,7 +121,7 @@ def create(
         raise errors.AlreadyExists(
             f'{error}; resume="allow" goes on with it, another id makes a new run'
         ) from error
-    return records.run(reply.run), reply.resumed
+    return messages.run(reply.run), reply.resumed
 
 
 def describe_server(connection: Connection) -> str:

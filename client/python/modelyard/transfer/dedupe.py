@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from modelyard.cache.upload_index import KnownFiles
+from modelyard.cache.upload_index import UploadIndex
 from modelyard.contract import chunking, errors
 from modelyard.contract.chunking import Chunk
 from modelyard.rpc import validation
-from modelyard.rpc.manifest import Connection, FileEntry, VersionDraft, entry_messages
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.manifest import NewVersion, entry_messages
+from modelyard.rpc.records import FileEntry
 from modelyard.transfer.file_reader import Source
 from modelyard.v1 import model_artifact_pb2 as pb
 
@@ -25,10 +27,10 @@ SMALL_BYTES = 1 << 20
 
 def commit(
     connection: Connection,
-    draft: VersionDraft,
+    draft: NewVersion,
     sources: Sequence[Source],
     references: Sequence[FileEntry],
-    known: KnownFiles,
+    known: UploadIndex,
     request_id: str,
 ) -> pb.CommitEqualContentResponse | None:
     """The version of all files, or an upload for them; None where neither was asked for.

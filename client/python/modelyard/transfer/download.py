@@ -12,26 +12,27 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from modelyard.cache.content import Cache, Record, copy_checked
+from modelyard.cache.content import Cache, copy_checked
+from modelyard.cache.folder_index import FolderIndex
 from modelyard.contract import errors
 from modelyard.contract.chunking import chunk_digest
 from modelyard.host import disk_space
 from modelyard.rpc import validation
-from modelyard.rpc.manifest import Connection, FileEntry, manifest, whole_manifest
-from modelyard.rpc.retry import Patience
-from modelyard.transfer.download_stream import Gathering, Span, Tasks, fetch
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.manifest import manifest, whole_manifest
+from modelyard.rpc.records import FileEntry
+from modelyard.rpc.retry import Retrier
+from modelyard.transfer.download_stream import ChunkRange, PartialFile, TaskQueue, fetch
 from modelyard.transfer.progress import Progress
-from modelyard.transfer.target_folder import Folder
-
-if TYPE_CHECKING:
-    from modelyard.references.fetching import References
+from modelyard.transfer.reference_fetcher import ReferenceFetcher
+from modelyard.transfer.target_folder import TargetFolder
 
 CALLS = 3
 TASK_BYTES = 32 << 20
 SMALLEST_TASK_BYTES = 8 << 20
-SPANS_PER_TASK = 1_000
+RANGES_PER_TASK = 1_000
 REMEDY = "download to a folder on another disk (root=, MODELYARD_ARTIFACT_DIR)"
 
 
@@ -58,10 +59,10 @@ def run(
     with (
         cache.lock(version.digest) if cache else nullcontext(),
         disk_space.explained(root, total, REMEDY),
-        Folder(root) as folder,
+        TargetFolder(root) as folder,
     ):
-        record = cache.record(root) if cache else Record(None)
-        download = Download(connection, version, folder, record, progress, cache)
+        index = cache.folder_index(root) if cache else FolderIndex(None)
+        download = Download(connection, version, folder, index, progress, cache)
         try:
             _fill(download, root, entries, allow_missing_references)
         except OSError as error:
@@ -69,7 +70,7 @@ def run(
                 folder.discard_all(entries)
             raise
         finally:
-            record.save()
+            index.save()
             if cache:
                 cache.trim()
     return entries
@@ -97,7 +98,7 @@ def entries_of(
 ) -> Sequence[FileEntry]:
     """At least the entries below the prefix, from the cache where it has them all. Errors: ReplyInvalid."""
     validation.check_digest(version.digest, "the digest of the version")
-    kept = cache.versions().manifest(version.digest) if cache else None
+    kept = cache.version_index().manifest(version.digest) if cache else None
     if kept is not None:
         return kept
     if connection is None:
@@ -106,7 +107,7 @@ def entries_of(
         return manifest(connection, version.id, path_prefix=path_prefix)
     found = whole_manifest(connection, version)
     if cache:
-        cache.versions().keep_manifest(version.digest, found)
+        cache.version_index().keep_manifest(version.digest, found)
     return found
 
 
@@ -121,15 +122,15 @@ class Download:
         self,
         connection: Connection | None,
         version: Any,
-        folder: Folder,
-        record: Record,
+        folder: TargetFolder,
+        index: FolderIndex,
         progress: Progress,
         cache: Cache | None,
     ) -> None:
         self._connection = connection
         self._version = version
         self._folder = folder
-        self._record = record
+        self._index = index
         self._progress = progress
         self._cache = cache
         self._keep = cache is not None
@@ -138,11 +139,9 @@ class Download:
         """Those that are not in their places."""
         return [entry for entry in entries if not self._is_there(entry)]
 
-    def references(self, allow_missing: bool) -> References:
+    def references(self, allow_missing: bool) -> ReferenceFetcher:
         """What fetches the references of the same download."""
-        from modelyard.references.fetching import References
-
-        return References(self._folder, self._record, self._progress, allow_missing)
+        return ReferenceFetcher(self._folder, self._index, self._progress, allow_missing)
 
     def spared_bytes(self, absent: Sequence[FileEntry]) -> int:
         """Room that absent files do not take: gathered before, given back by what they replace, or shared."""
@@ -165,16 +164,16 @@ class Download:
         first: dict[bytes, FileEntry] = {}
         twins = [entry for entry in missing if entry.size and first.setdefault(entry.digest, entry) != entry]
         later = {entry.path for entry in twins}
-        self._fetch([self._gathering(entry) for entry in missing if entry.path not in later])
+        self._fetch([self._partial(entry) for entry in missing if entry.path not in later])
         # A twin that somebody changed meanwhile is no source: then the bytes are fetched after all.
         rest = [entry for entry in twins if not self._from_twin(entry, first[entry.digest])]
-        self._fetch([self._gathering(entry) for entry in rest])
+        self._fetch([self._partial(entry) for entry in rest])
 
     def _is_there(self, entry: FileEntry) -> bool:
         found = None if self._folder.is_new else self._folder.status(entry.path)
         if found is None or found.st_size != entry.size:
             return False
-        if not self._record.has(entry, found) and not self._has_content(entry):
+        if not self._index.has(entry, found) and not self._has_content(entry):
             return False
         self._progress.advance(found.st_size, found.st_size)
         return True
@@ -190,7 +189,7 @@ class Download:
                 return False
         finally:
             os.close(descriptor)
-        self._record.note(entry, found)
+        self._index.note(entry, found)
         return True
 
     def _from_cache(self, entry: FileEntry) -> bool:
@@ -219,43 +218,43 @@ class Download:
                 os.ftruncate(part, 0)
                 return False
             self._folder.finish(entry)
-            self._record.note(entry, os.fstat(part))
+            self._index.note(entry, os.fstat(part))
         finally:
             os.close(part)
         self._progress.advance(entry.size or 0, entry.size or 0)
         return True
 
-    def _gathering(self, entry: FileEntry) -> Gathering:
+    def _partial(self, entry: FileEntry) -> PartialFile:
         """The entry with what an earlier download of it has left."""
-        gathering = Gathering(entry, self._part, self._placed)
+        partial = PartialFile(entry, self._part, self._placed)
         look = entry.size and not self._folder.is_new
         part = self._folder.open_part(entry, make=False) if look else None
         if part is None:
-            return gathering
+            return partial
         try:
             if os.fstat(part).st_size:
                 for number, good in checked(entry, part):
                     if good:
-                        gathering.have(number)
+                        partial.have(number)
                         size = entry.chunks[number].size
                         self._progress.advance(size, size)
         finally:
             os.close(part)
-        return gathering
+        return partial
 
-    def _fetch(self, files: Sequence[Gathering]) -> None:
+    def _fetch(self, files: Sequence[PartialFile]) -> None:
         total = sum(file.left for file in files)
         for file in files:
             if not file.left:
                 file.complete()
         if not total:
             return
-        tasks = Tasks(plan(files, max(SMALLEST_TASK_BYTES, min(TASK_BYTES, total // (2 * CALLS)))))
+        tasks = TaskQueue(plan(files, max(SMALLEST_TASK_BYTES, min(TASK_BYTES, total // (2 * CALLS)))))
         if self._connection is None:
             raise RuntimeError(NOT_CACHED.format(ref=_ref(self._version)))
-        patience = Patience(self._connection)
+        retrier = Retrier(self._connection)
         try:
-            fetch(self._connection, self._version.id, tasks, patience, self._progress, calls=CALLS)
+            fetch(self._connection, self._version.id, tasks, retrier, self._progress, calls=CALLS)
         finally:
             for file in files:
                 file.close()
@@ -273,7 +272,7 @@ class Download:
             with self._folder.inside(entry.path) as folder:
                 self._cache.add(entry, part, folder, entry.path.rpartition("/")[2])
         # Last of all: a new name and a new link both count as changes.
-        self._record.note(entry, os.fstat(part))
+        self._index.note(entry, os.fstat(part))
 
 
 def checked(entry: FileEntry, file: int) -> Iterator[tuple[int, bool]]:
@@ -285,18 +284,18 @@ def checked(entry: FileEntry, file: int) -> Iterator[tuple[int, bool]]:
         offset += chunk.size
 
 
-def plan(files: Sequence[Gathering], task_bytes: int) -> Iterator[list[Span]]:
-    """What is missing, in tasks of about `task_bytes` and at most 1,000 spans of consecutive chunks."""
-    task: list[Span] = []
+def plan(files: Sequence[PartialFile], task_bytes: int) -> Iterator[list[ChunkRange]]:
+    """What is missing, in tasks of about `task_bytes` and at most 1,000 ranges of consecutive chunks."""
+    task: list[ChunkRange] = []
     room = task_bytes
     for file in files:
         for chunk in file.missing():
             if task and task[-1].continues(chunk):
                 task[-1].add(chunk)
             else:
-                task.append(Span([chunk]))
+                task.append(ChunkRange([chunk]))
             room -= chunk.size
-            if room <= 0 or len(task) >= SPANS_PER_TASK:
+            if room <= 0 or len(task) >= RANGES_PER_TASK:
                 yield task
                 task, room = [], task_bytes
     if task:

@@ -11,16 +11,17 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from modelyard.contract import errors
-from modelyard.rpc.manifest import Connection, FileEntry
-from modelyard.rpc.retry import Patience
+from modelyard.host.file_copies import write_at
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.records import FileEntry
+from modelyard.rpc.retry import Retrier
 from modelyard.transfer import framing, shared_disk_download
 from modelyard.transfer.progress import Progress
-from modelyard.transfer.target_folder import write_at
-from modelyard.transfer.threads import Crew
+from modelyard.transfer.threads import ThreadGroup
 from modelyard.v1 import model_artifact_pb2 as pb
 
 
-class Gathering:
+class PartialFile:
     """A file whose chunks come in, in any order, from several threads."""
 
     def __init__(
@@ -43,12 +44,12 @@ class Gathering:
         self._had.add(number)
         self.left -= self.entry.chunks[number].size
 
-    def missing(self) -> Iterator[Wanted]:
+    def missing(self) -> Iterator[MissingChunk]:
         """The chunks that are not there, in order."""
         offset = 0
         for number, chunk in enumerate(self.entry.chunks):
             if number not in self._had:
-                yield Wanted(self, number, offset, chunk.size, chunk.digest)
+                yield MissingChunk(self, number, offset, chunk.size, chunk.digest)
             offset += chunk.size
 
     def descriptor(self) -> int:
@@ -58,22 +59,22 @@ class Gathering:
                 self._descriptor = self._part(self.entry)
             return self._descriptor
 
-    def arrived(self, wanted: Wanted) -> None:
+    def arrived(self, chunk: MissingChunk) -> None:
         """A chunk was written and is right; the last one puts the file in its place."""
         with self._lock:
-            self.left -= wanted.size
+            self.left -= chunk.size
             if self.left:
                 return
         self.complete()
 
-    def mismatched(self, wanted: Wanted) -> None:
+    def mismatched(self, chunk: MissingChunk) -> None:
         """A chunk came with other bytes. Errors: ChunkCorrupt the second time."""
         with self._lock:
-            if wanted.number in self._wrong:
+            if chunk.number in self._wrong:
                 raise errors.ChunkCorrupt(
-                    f"{self.entry.path!r}: chunk {wanted.digest.hex()} came twice with other bytes"
+                    f"{self.entry.path!r}: chunk {chunk.digest.hex()} came twice with other bytes"
                 )
-            self._wrong.add(wanted.number)
+            self._wrong.add(chunk.number)
 
     def complete(self) -> None:
         """Every byte is there: puts the file in its place."""
@@ -91,28 +92,28 @@ class Gathering:
                 self._descriptor = -1
 
 
-class Wanted(NamedTuple):
+class MissingChunk(NamedTuple):
     """A chunk of a file that is missing, and its place."""
 
-    file: Gathering
+    file: PartialFile
     number: int
     offset: int
     size: int
     digest: bytes
 
 
-class Span:
+class ChunkRange:
     """Consecutive chunks of one file."""
 
-    def __init__(self, chunks: list[Wanted]) -> None:
+    def __init__(self, chunks: list[MissingChunk]) -> None:
         self.chunks = chunks
 
-    def continues(self, chunk: Wanted) -> bool:
-        """Whether the chunk comes right after this span."""
+    def continues(self, chunk: MissingChunk) -> bool:
+        """Whether the chunk directly follows this range."""
         last = self.chunks[-1]
         return last.file is chunk.file and last.number + 1 == chunk.number
 
-    def add(self, chunk: Wanted) -> None:
+    def add(self, chunk: MissingChunk) -> None:
         """Makes it longer by a chunk that continues it."""
         self.chunks.append(chunk)
 
@@ -123,17 +124,17 @@ class Span:
         return pb.FileRange(path=first.file.entry.path, offset=first.offset, length=length)
 
 
-class Tasks:
+class TaskQueue:
     """What is still to be fetched; a task that broke comes back shorter."""
 
-    def __init__(self, tasks: Iterator[list[Span]]) -> None:
+    def __init__(self, tasks: Iterator[list[ChunkRange]]) -> None:
         self._tasks = deque(tasks)
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def take(self) -> list[Span] | None:
+    def take(self) -> list[ChunkRange] | None:
         """The next one; None when there is none left."""
         with self._lock:
             return self._tasks.popleft() if self._tasks else None
@@ -142,10 +143,10 @@ class Tasks:
 class Receiver:
     """Takes the bytes of one call apart into its chunks, checks and writes them."""
 
-    def __init__(self, spans: Sequence[Span], arrived: Callable[[Wanted], None]) -> None:
-        self._expected = deque(chunk for span in spans for chunk in span.chunks)
+    def __init__(self, ranges: Sequence[ChunkRange], arrived: Callable[[MissingChunk], None]) -> None:
+        self._expected = deque(chunk for each in ranges for chunk in each.chunks)
         self._arrived = arrived
-        self._wrong: list[Wanted] = []
+        self._wrong: list[MissingChunk] = []
         self._hash = hashlib.sha256()
         self._done = 0
 
@@ -170,21 +171,21 @@ class Receiver:
             raise errors.ServerStopping("the server ended the stream before everything was sent")
 
     @property
-    def wrong(self) -> Sequence[Wanted]:
+    def wrong(self) -> Sequence[MissingChunk]:
         """The chunks that came with other bytes."""
         return self._wrong
 
-    def rest(self) -> list[Span]:
+    def rest(self) -> list[ChunkRange]:
         """What has not come, or came with wrong bytes."""
-        spans: list[Span] = []
+        ranges: list[ChunkRange] = []
         for chunk in (*self._wrong, *self._expected):
-            if spans and spans[-1].continues(chunk):
-                spans[-1].add(chunk)
+            if ranges and ranges[-1].continues(chunk):
+                ranges[-1].add(chunk)
             else:
-                spans.append(Span([chunk]))
-        return spans
+                ranges.append(ChunkRange([chunk]))
+        return ranges
 
-    def _finish(self, chunk: Wanted) -> None:
+    def _finish(self, chunk: MissingChunk) -> None:
         right = self._hash.digest() == chunk.digest
         self._hash, self._done = hashlib.sha256(), 0
         if right:
@@ -199,12 +200,12 @@ class Fetcher:
     """One thread's work: a call of DownloadFiles for each task, repeated until it is whole."""
 
     def __init__(
-        self, connection: Connection, version_id: str, tasks: Tasks, patience: Patience, progress: Progress
+        self, connection: Connection, version_id: str, tasks: TaskQueue, retrier: Retrier, progress: Progress
     ) -> None:
         self._connection = connection
         self._version_id = version_id
         self._tasks = tasks
-        self._patience = patience
+        self._retrier = retrier
         self._progress = progress
         self._call: Any = None
         self._cancelled = False
@@ -212,11 +213,11 @@ class Fetcher:
 
     def run(self) -> None:
         """Returns when no task is left. Errors: any that will not pass."""
-        while not self._cancelled and (spans := self._tasks.take()) is not None:
+        while not self._cancelled and (ranges := self._tasks.take()) is not None:
             if self._local:
-                spans = self._read_locally(spans)
-            while spans and not self._cancelled:
-                spans = self._attempt(spans)
+                ranges = self._read_locally(ranges)
+            while ranges and not self._cancelled:
+                ranges = self._attempt(ranges)
 
     def cancel(self) -> None:
         """Cuts the call that is under way."""
@@ -224,27 +225,27 @@ class Fetcher:
         if self._call is not None:
             self._call.cancel()
 
-    def _read_locally(self, spans: list[Span]) -> list[Span]:
+    def _read_locally(self, ranges: list[ChunkRange]) -> list[ChunkRange]:
         """What could not be read where the server says that it lies, or was not right there."""
-        receiver = Receiver(spans, self._arrived)
+        receiver = Receiver(ranges, self._arrived)
         try:
             reading = self._call = shared_disk_download.Reading(
-                self._connection, self._version_id, [span.message() for span in spans]
+                self._connection, self._version_id, [each.message() for each in ranges]
             )
             for data in reading:
                 receiver.feed(data)
-        except (shared_disk_download.Elsewhere, errors.CommError):
+        except (shared_disk_download.NotReadable, errors.CommError):
             if self._call is not None:
                 self._call.cancel()
         rest = receiver.rest()
         self._local = not rest  # the server finds out why, and sends what it can
         return rest
 
-    def _attempt(self, spans: list[Span]) -> list[Span]:
+    def _attempt(self, ranges: list[ChunkRange]) -> list[ChunkRange]:
         channel = self._connection.channel
-        receiver = Receiver(spans, self._arrived)
+        receiver = Receiver(ranges, self._arrived)
         request = pb.DownloadFilesRequest(
-            version_id=self._version_id, ranges=[span.message() for span in spans]
+            version_id=self._version_id, ranges=[each.message() for each in ranges]
         )
         try:
             self._call = framing.download_files_call(self._connection)(request)
@@ -257,10 +258,10 @@ class Fetcher:
             if isinstance(error, errors.ChunkCorrupt) and receiver.wrong:
                 self._have_checked(receiver.wrong[-1])
             if not self._cancelled:
-                self._patience.wait(error, channel)
+                self._retrier.wait(error, channel)
         return receiver.rest()
 
-    def _have_checked(self, chunk: Wanted) -> None:
+    def _have_checked(self, chunk: MissingChunk) -> None:
         """Has the server check its bytes: what is wrong there is replaced when it is logged again."""
         request = pb.DownloadFileRequest(
             version_id=self._version_id, path=chunk.file.entry.path, offset=chunk.offset, length=chunk.size
@@ -268,31 +269,31 @@ class Fetcher:
         with suppress(errors.CommError):
             deque(self._connection.artifacts.DownloadFile(request), maxlen=0)
 
-    def _arrived(self, chunk: Wanted) -> None:
-        self._patience.progress()
+    def _arrived(self, chunk: MissingChunk) -> None:
+        self._retrier.progress()
         self._progress.advance(chunk.size)
 
 
 def fetch(
     connection: Connection,
     version_id: str,
-    tasks: Tasks,
-    patience: Patience,
+    tasks: TaskQueue,
+    retrier: Retrier,
     progress: Progress,
     *,
     calls: int,
 ) -> None:
     """Fetches all tasks with up to `calls` calls at a time. Errors: see `transfer.download`."""
-    crew = Crew()
-    crew.on_failure(patience.stop)
+    group = ThreadGroup()
+    group.on_failure(retrier.stop)
     fetchers = [
-        Fetcher(connection, version_id, tasks, patience, progress) for _ in range(min(calls, len(tasks)))
+        Fetcher(connection, version_id, tasks, retrier, progress) for _ in range(min(calls, len(tasks)))
     ]
     for fetcher in fetchers:
-        crew.on_failure(fetcher.cancel)
-    threads = [crew.start(fetcher.run, "download") for fetcher in fetchers]
+        group.on_failure(fetcher.cancel)
+    threads = [group.start(fetcher.run, "download") for fetcher in fetchers]
     try:
-        crew.join(threads)
+        group.join(threads)
     finally:
         # They write into files that are about to be closed.
         for thread in threads:

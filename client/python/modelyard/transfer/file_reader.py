@@ -1,8 +1,8 @@
 """Reads files into a few reused buffers and cuts them there.
 
-A buffer is lent out as a `Window`, holds whole chunks of one or more files,
-and comes back when the last of its bytes have been sent or need not be. So an
-upload holds `WINDOW_COUNT` windows at most, whatever the size of its files.
+A buffer holds whole chunks of one or more files. It returns to its pool when
+the last of its chunks has been sent or turned out to be present on the server.
+So an upload holds at most `BUFFER_COUNT` buffers, whatever the size of its files.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from typing import NamedTuple
 
 from modelyard.contract import chunking, errors
 from modelyard.contract.chunking import Chunk
-from modelyard.host.folder_walk import not_regular, unreadable
-from modelyard.rpc.manifest import LocalFile
+from modelyard.host.local_files import LocalFile, not_regular, unreadable
 from modelyard.transfer.threads import Stopped
 
-WINDOW_BYTES = 16 << 20
-WINDOW_COUNT = 4
-PIECES_PER_WINDOW = 2_000
+BUFFER_BYTES = 16 << 20
+BUFFER_COUNT = 4
+CHUNKS_PER_BUFFER = 2_000
 
 
 @dataclass(eq=False)
 class Source:
-    """A file being uploaded. `chunks` are filled in by whoever hashes them, recalls them, or had them taken.
+    """A file that is being uploaded, and its state at the time `noted_ns`, before it was read.
 
-    `status`, `identity` and the times are those of the moment `noted_ns`, before it is read.
+    `chunks` are filled in when they were hashed (by this process, or where
+    `taken` by the server) or found in the upload index (`recalled`).
     """
 
     file: LocalFile
@@ -47,7 +47,7 @@ class Source:
 
     @classmethod
     def of(cls, file: LocalFile) -> Source:
-        """Notes the file's state now. LocalFileError unless it is a regular file."""
+        """The file in its present state. Errors: LocalFileError unless it is a regular file."""
         noted = time.time_ns()
         try:
             found = os.stat(file.source)
@@ -60,31 +60,31 @@ class Source:
         return cls(file, status, identity, found.st_ctime_ns, noted)
 
     def recall(self, chunks: list[Chunk]) -> None:
-        """Takes chunks over from when the file was in this very state."""
+        """Sets the chunks that were recorded when the file was in the same state."""
         self.chunks, self.recalled = chunks, True
 
     def take(self, chunks: list[Chunk]) -> None:
-        """Takes over the chunks that the server has read from the file itself."""
+        """Sets the chunks that the server read from the file."""
         self.chunks, self.taken = chunks, True
 
     @property
     def modified_ns(self) -> int:
-        """Time of its last change of content."""
+        """Modification time, in nanoseconds."""
         return self.status[1]
 
     @property
     def size(self) -> int:
-        """Size in bytes when the upload began."""
+        """Size in bytes in the noted state."""
         return self.status[0]
 
     @contextmanager
     def opened(self) -> Iterator[io.FileIO]:
-        """The file, which must be in its noted state before and after.
+        """Opens the file, which must be in its noted state before and after.
 
         Errors: LocalFileError, errors.Error when it changed.
         """
         try:
-            raw = open(self.file.source, "rb", buffering=0)  # noqa: SIM115  # its errors alone are told apart
+            raw = open(self.file.source, "rb", buffering=0)  # noqa: SIM115  # only its own errors are caught
         except OSError as error:
             raise unreadable(self.file.source, error) from error
         with raw:
@@ -93,7 +93,7 @@ class Source:
             self._check(raw)
 
     def changed(self) -> errors.Error:
-        """The error that says so."""
+        """The error for a file that was changed while it was read."""
         return errors.Error(f"{self.file.source} changed while it was read; log it when it is complete")
 
     def _check(self, raw: io.FileIO) -> None:
@@ -108,8 +108,8 @@ def _status(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-class Piece(NamedTuple):
-    """One chunk in a window: where it lies there, and which chunk of which file it is."""
+class BufferedChunk(NamedTuple):
+    """A chunk whose bytes are at `start` of a buffer: chunk `number` of `source`, at `offset` of the file."""
 
     source: Source
     number: int
@@ -119,28 +119,28 @@ class Piece(NamedTuple):
 
     @property
     def chunk(self) -> Chunk:
-        """Its digest and size, once it was hashed."""
+        """Digest and size; valid once the chunk was hashed."""
         return self.source.chunks[self.number]
 
 
-class Window:
-    """A lent buffer and what lies in it. `release` gives it back."""
+class ReadBuffer:
+    """A buffer of the pool and the chunks in it. The last `release` returns it."""
 
-    def __init__(self, pool: WindowPool, view: memoryview) -> None:
+    def __init__(self, pool: BufferPool, view: memoryview) -> None:
         self._pool = pool
         self.view = view
         self.filled = 0
-        self.pieces: list[Piece] = []
+        self.chunks: list[BufferedChunk] = []
         self.holders = 1
 
     @property
     def room(self) -> int:
-        """Bytes that still fit."""
+        """Number of free bytes."""
         return len(self.view) - self.filled
 
-    def bytes_of(self, piece: Piece) -> memoryview:
-        """The bytes of one of its pieces; valid until the release."""
-        return self.view[piece.start : piece.start + piece.size]
+    def bytes_of(self, chunk: BufferedChunk) -> memoryview:
+        """The bytes of a chunk; valid until the buffer is released."""
+        return self.view[chunk.start : chunk.start + chunk.size]
 
     def read(self, raw: io.FileIO, source: Source, start: int, size: int) -> None:
         """Reads exactly `size` bytes to `start`. Errors: errors.Error when the file is shorter by now."""
@@ -152,62 +152,62 @@ class Window:
             size -= count
 
     def release(self) -> None:
-        """Gives the buffer back when the last holder has done so."""
+        """Gives up one hold; the last one returns the buffer to the pool."""
         self._pool.release(self)
 
 
-class WindowPool:
-    """Lends at most `count` buffers and makes them when they are first needed."""
+class BufferPool:
+    """A pool of at most `count` buffers, allocated when they are first needed."""
 
-    def __init__(self, size: int = WINDOW_BYTES, count: int = WINDOW_COUNT) -> None:
+    def __init__(self, size: int = BUFFER_BYTES, count: int = BUFFER_COUNT) -> None:
         self.size = size
         self._unmade = count
         self._free: list[memoryview] = []
         self._stopped = False
         self._changed = threading.Condition()
 
-    def take(self) -> Window:
-        """A window, as soon as there is one. Errors: Stopped."""
+    def take(self) -> ReadBuffer:
+        """Waits for a free buffer. Errors: Stopped."""
         with self._changed:
             while not self._stopped:
                 if self._free:
-                    return Window(self, self._free.pop())
+                    return ReadBuffer(self, self._free.pop())
                 if self._unmade:
                     self._unmade -= 1
-                    return Window(self, memoryview(bytearray(self.size)))
+                    return ReadBuffer(self, memoryview(bytearray(self.size)))
                 self._changed.wait()
             raise Stopped
 
-    def hold(self, window: Window, holders: int) -> None:
-        """Counts more holders, each of which will release the window."""
+    def hold(self, buffer: ReadBuffer, holders: int) -> None:
+        """Adds holds, each of which has to be released."""
         with self._changed:
-            window.holders += holders
+            buffer.holders += holders
 
-    def release(self, window: Window) -> None:
-        """One holder less; the last one frees the buffer."""
+    def release(self, buffer: ReadBuffer) -> None:
+        """Removes a hold; the last one frees the buffer."""
         with self._changed:
-            window.holders -= 1
-            if window.holders == 0:
-                self._free.append(window.view)
+            buffer.holders -= 1
+            if buffer.holders == 0:
+                self._free.append(buffer.view)
                 self._changed.notify()
 
     def stop(self) -> None:
-        """Makes every `take` raise."""
+        """Makes every `take` raise Stopped, also those that wait."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
 
 class Reader:
-    """Reads all sources in order, one pass, and hands on each full window."""
+    """Reads files in order, once, and passes each full buffer to `emit`."""
 
-    def __init__(self, pool: WindowPool, emit: Callable[[Window], None]) -> None:
+    def __init__(self, pool: BufferPool, emit: Callable[[ReadBuffer], None]) -> None:
         self._pool = pool
         self._emit = emit
-        self._window: Window | None = None
+        self._buffer: ReadBuffer | None = None
 
     def read(self, sources: Sequence[Source]) -> None:
-        """Every chunk of every source ends in exactly one emitted window."""
+        """Reads all sources; every chunk is in exactly one emitted buffer."""
         for source in sources:
             with source.opened() as raw:
                 if source.size > chunking.MINIMUM_BYTES:
@@ -217,54 +217,54 @@ class Reader:
         self._flush()
 
     def _whole(self, source: Source, raw: io.FileIO) -> None:
-        window = self._with_room(source.size)
-        window.read(raw, source, window.filled, source.size)
-        _add(window, source, 0, window.filled, source.size)
+        buffer = self._with_room(source.size)
+        buffer.read(raw, source, buffer.filled, source.size)
+        _add(buffer, source, 0, buffer.filled, source.size)
 
     def _cut(self, source: Source, raw: io.FileIO) -> None:
-        window = self._with_room(min(source.size, chunking.MAXIMUM_BYTES))
+        buffer = self._with_room(min(source.size, chunking.MAXIMUM_BYTES))
         left, offset = source.size, 0
-        start = end = window.filled
+        start = end = buffer.filled
         while True:
-            count = min(left, len(window.view) - end)
-            window.read(raw, source, end, count)
+            count = min(left, len(buffer.view) - end)
+            buffer.read(raw, source, end, count)
             left, end = left - count, end + count
             last = 0
-            for cut in chunking.cut_points(window.view[start:end], final=not left):
-                _add(window, source, offset + last, start + last, cut - last)
+            for cut in chunking.cut_points(buffer.view[start:end], final=not left):
+                _add(buffer, source, offset + last, start + last, cut - last)
                 last = cut
             offset += last
             if not left:
                 return
-            window, end = self._turn(window.view[start + last : end])
+            buffer, end = self._turn(buffer.view[start + last : end])
             start = 0
 
-    def _turn(self, tail: memoryview) -> tuple[Window, int]:
-        """A new window that begins with the tail of the present one, which is handed on."""
+    def _turn(self, tail: memoryview) -> tuple[ReadBuffer, int]:
+        """Emits the present buffer; returns a new one that begins with its tail, and the length of that."""
         following = self._pool.take()
         following.view[: len(tail)] = tail
         self._flush()
-        self._window = following
+        self._buffer = following
         return following, len(tail)
 
-    def _with_room(self, size: int) -> Window:
-        window = self._window
-        if window and (window.room < size or len(window.pieces) >= PIECES_PER_WINDOW):
+    def _with_room(self, size: int) -> ReadBuffer:
+        buffer = self._buffer
+        if buffer and (buffer.room < size or len(buffer.chunks) >= CHUNKS_PER_BUFFER):
             self._flush()
-        if self._window is None:
-            self._window = self._pool.take()
-        return self._window
+        if self._buffer is None:
+            self._buffer = self._pool.take()
+        return self._buffer
 
     def _flush(self) -> None:
-        window, self._window = self._window, None
-        if window is not None:
-            self._emit(window)
+        buffer, self._buffer = self._buffer, None
+        if buffer is not None:
+            self._emit(buffer)
 
 
 _UNHASHED = Chunk(b"", 0)
 
 
-def _add(window: Window, source: Source, offset: int, start: int, size: int) -> None:
-    window.pieces.append(Piece(source, len(source.chunks), offset, start, size))
+def _add(buffer: ReadBuffer, source: Source, offset: int, start: int, size: int) -> None:
+    buffer.chunks.append(BufferedChunk(source, len(source.chunks), offset, start, size))
     source.chunks.append(_UNHASHED)
-    window.filled = start + size
+    buffer.filled = start + size

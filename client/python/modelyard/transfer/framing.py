@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modelyard.contract import framing
 from modelyard.contract.chunking import Buffer, Chunk
-
-if TYPE_CHECKING:
-    from modelyard.rpc.manifest import Connection
+from modelyard.rpc.connection import Connection
+from modelyard.v1 import model_artifact_pb2 as pb
+from modelyard.v1 import upload_pb2
 
 
 def upload_chunks_call(connection: Connection) -> Any:
     """UploadChunks, its requests made by `upload_chunks_request`."""
-    from modelyard.v1 import upload_pb2
-
     return connection.channel.stream_stream(
         framing.UPLOAD_CHUNKS,
         response_deserializer=upload_pb2.UploadChunksResponse.FromString,
@@ -24,8 +22,6 @@ def upload_chunks_call(connection: Connection) -> Any:
 
 def download_files_call(connection: Connection) -> Any:
     """DownloadFiles, whose replies are views of their `data`."""
-    from modelyard.v1 import model_artifact_pb2 as pb
-
     return connection.channel.unary_stream(
         framing.DOWNLOAD_FILES,
         request_serializer=pb.DownloadFilesRequest.SerializeToString,
@@ -35,8 +31,6 @@ def download_files_call(connection: Connection) -> Any:
 
 def upload_chunks_request(upload_id: str, chunks: Sequence[Chunk], parts: Sequence[Buffer]) -> bytes:
     """A serialized UploadChunksRequest whose `data` is the parts, end to end."""
-    from modelyard.v1 import upload_pb2
-
     head = upload_pb2.UploadChunksRequest(
         upload_id=upload_id, chunks=[upload_pb2.Chunk(digest=digest, size=size) for digest, size in chunks]
     ).SerializeToString()
@@ -48,6 +42,4 @@ def download_files_data(message: bytes) -> memoryview:
     _, start = framing.find_bytes(message, framing.DOWNLOAD_DATA)
     if start:
         return memoryview(message)[start:]
-    from modelyard.v1 import model_artifact_pb2 as pb
-
     return memoryview(pb.DownloadFilesResponse.FromString(message).data)

@@ -1,4 +1,4 @@
-"""Reads what is wanted out of the packs of a server that shares our disk: it names the places."""
+"""Reads what is chunk out of the packs of a server that shares our disk: it names the places."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from modelyard.rpc.manifest import Connection
+from modelyard.rpc.connection import Connection
 from modelyard.v1 import local_pb2 as pb
 from modelyard.v1 import model_artifact_pb2
 
 READ_BYTES = 1 << 20  # stays in the processor's cache until it is hashed and written
 
 
-class Elsewhere(Exception):
+class NotReadable(Exception):
     """The bytes cannot be read where they were said to lie."""
 
 
 class Reading:
     """The bytes of ranges in order, as views that are valid until the next one.
 
-    Iterating raises Elsewhere, and CommError as the server does. Whether they
+    Iterating raises NotReadable, and CommError as the server does. Whether they
     are the right bytes is for the caller to check, as with bytes from a server.
     """
 
@@ -47,19 +47,19 @@ def _read(place: pb.LocalRange, buffer: memoryview) -> Iterator[memoryview]:
         # O_NONBLOCK: opening a pipe must not wait for its other end.
         descriptor = os.open(place.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
-        raise Elsewhere from error
+        raise NotReadable from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Elsewhere
+            raise NotReadable
         offset, end = place.offset, place.offset + place.length
         while offset < end:
             part = buffer[: end - offset]
             try:
                 count = os.preadv(descriptor, [part], offset)
             except OSError as error:
-                raise Elsewhere from error
+                raise NotReadable from error
             if not count:
-                raise Elsewhere
+                raise NotReadable
             yield part[:count]
             offset += count
     finally:

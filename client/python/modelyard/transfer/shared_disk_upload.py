@@ -9,11 +9,11 @@ from typing import Any
 from modelyard.contract import errors
 from modelyard.contract.chunking import Chunk
 from modelyard.rpc import validation
-from modelyard.rpc.manifest import Connection
-from modelyard.rpc.retry import Patience
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.retry import Retrier
 from modelyard.transfer.file_reader import Source
 from modelyard.transfer.progress import Progress
-from modelyard.transfer.threads import Crew
+from modelyard.transfer.threads import ThreadGroup
 from modelyard.v1 import local_pb2 as pb
 
 FILES_PER_CALL = 10_000
@@ -25,27 +25,25 @@ def take(
     connection: Connection,
     upload_id: str,
     sources: Sequence[Source],
-    crew: Crew,
-    patience: Patience,
+    group: ThreadGroup,
+    retrier: Retrier,
     progress: Progress,
 ) -> None:
     """Has the server take the sources, where it can: those are `taken` afterwards, the others untouched.
 
-    Errors: UploadExpired, those that will not pass, and what the crew fails with.
+    Errors: UploadExpired, those that will not pass, and what the group fails with.
     """
-    taker = _Taker(connection, upload_id, patience, progress)
-    crew.on_failure(taker.cancel)
+    taker = _Taker(connection, upload_id, retrier, progress)
+    group.on_failure(taker.cancel)
     # In a thread: an interrupt must not hit gRPC's own code.
-    crew.join([crew.start(lambda: taker.run(sources), "local")])
+    group.join([group.start(lambda: taker.run(sources), "local")])
 
 
 class _Taker:
-    def __init__(
-        self, connection: Connection, upload_id: str, patience: Patience, progress: Progress
-    ) -> None:
+    def __init__(self, connection: Connection, upload_id: str, retrier: Retrier, progress: Progress) -> None:
         self._connection = connection
         self._upload_id = upload_id
-        self._patience = patience
+        self._retrier = retrier
         self._progress = progress
         self._call: Any = None
         self._cancelled = False
@@ -62,7 +60,7 @@ class _Taker:
                     raise errors.UploadExpired(error.message) from error
                 except errors.CommError as error:
                     if not self._cancelled:
-                        self._patience.wait(error, channel)
+                        self._retrier.wait(error, channel)
                 batch = [source for source in batch if not source.taken]
 
     def cancel(self) -> None:
@@ -79,7 +77,7 @@ class _Taker:
         shown = shown_present = 0
         try:
             for reply in call:
-                self._patience.progress()
+                self._retrier.progress()
                 size = receiver.feed(reply.chunks)
                 self._progress.advance(size, reply.present_bytes)
                 shown, shown_present = shown + size, shown_present + reply.present_bytes

@@ -20,13 +20,13 @@ from pathlib import Path
 from types import TracebackType
 
 from modelyard.contract import errors
-from modelyard.rpc.manifest import FileEntry
+from modelyard.rpc.records import FileEntry
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FOLDERS = 64
 
 
-class Folder:
+class TargetFolder:
     """An open root folder; safe for threads. Made when it does not exist."""
 
     def __init__(self, root: Path) -> None:
@@ -41,7 +41,7 @@ class Folder:
         self._left: list[int] = []
         """Folders that too many others came after; open until nobody is inside any."""
 
-    def __enter__(self) -> Folder:
+    def __enter__(self) -> TargetFolder:
         # One download at a time in a folder. Some network file systems have no locks: then two
         # downloads at once may do the work twice, and each still ends with whole files.
         with suppress(OSError):
@@ -192,15 +192,6 @@ def _make(root: Path) -> bool:
             raise
         return False
     return True
-
-
-def write_at(file: int, data: bytes | memoryview, offset: int) -> None:
-    """Writes all of the data at an offset. Errors: OSError."""
-    view = memoryview(data)
-    while view:
-        count = os.pwrite(file, view, offset)
-        view = view[count:]
-        offset += count
 
 
 def _leaf(path: str) -> str:

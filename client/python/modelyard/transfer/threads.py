@@ -11,7 +11,7 @@ class Stopped(Exception):
     """Another thread failed; its error is the one to show."""
 
 
-class Crew:
+class ThreadGroup:
     """Starts threads and waits for them; `join` raises the first error of any.
 
     They are daemons: a transfer that was given up never keeps a process alive.
@@ -49,7 +49,7 @@ class Crew:
             action()
 
     def join(self, threads: Sequence[threading.Thread]) -> None:
-        """Waits for these threads. Errors: the first of any thread of the crew, at once."""
+        """Waits for these threads. Errors: the first of any thread of the group, at once."""
         try:
             while not self.failed and any(thread.is_alive() for thread in threads):
                 for thread in threads:

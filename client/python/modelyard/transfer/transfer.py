@@ -1,8 +1,4 @@
-"""Moves bytes between local files and the server: `upload`, `download`, `manifest`.
-
-The engines behind these functions are loaded with the first call, since they
-need gRPC.
-"""
+"""Moves bytes between local files and the server: `upload`, `download`, `entries`. Imports gRPC."""
 
 from __future__ import annotations
 
@@ -13,8 +9,13 @@ from typing import TYPE_CHECKING
 
 from modelyard.cache.content import Cache
 from modelyard.host import allocator
-from modelyard.rpc.manifest import Connection, FileEntry, LocalFile, VersionDraft, manifest, whole_manifest
+from modelyard.host.local_files import LocalFile
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.manifest import NewVersion, manifest, whole_manifest
+from modelyard.rpc.records import FileEntry
+from modelyard.transfer import download as download_engine
 from modelyard.transfer import progress as progress_display
+from modelyard.transfer import upload as upload_engine
 from modelyard.transfer.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ __all__ = [
     "Connection",
     "FileEntry",
     "LocalFile",
+    "NewVersion",
     "Progress",
-    "VersionDraft",
     "download",
     "entries",
     "manifest",
@@ -39,7 +40,7 @@ __all__ = [
 
 def upload(
     connection: Connection,
-    header: VersionDraft,
+    header: NewVersion,
     files: Sequence[LocalFile],
     *,
     references: Sequence[FileEntry] = (),
@@ -64,19 +65,17 @@ def upload(
     Errors: errors.Error for a file that changes while it is read or is no
     regular file, OSError, and what the server refuses as errors.CommError.
     """
-    from modelyard.transfer import upload as engine
-
     allocator.tune()
     display = progress or progress_display.automatic()
     try:
-        return engine.run(
+        return upload_engine.run(
             connection,
             header,
             files,
             references,
             display,
             request_id or uuid.uuid4().hex,
-            cache.known_files() if cache else None,
+            cache.upload_index() if cache else None,
         )
     finally:
         display.close()
@@ -114,12 +113,10 @@ def download(
     not fit), errors.ReferenceMissing and errors.ReferenceChanged, OSError,
     errors.CommError.
     """
-    from modelyard.transfer import download as engine
-
     allocator.tune()
     display = progress or progress_display.automatic()
     try:
-        return engine.run(
+        return download_engine.run(
             connection,
             version,
             root,
@@ -140,6 +137,4 @@ def entries(
 
     Errors: NotFound, ReplyInvalid.
     """
-    from modelyard.transfer import download as engine
-
-    return engine.entries_of(connection, version, "", cache)
+    return download_engine.entries_of(connection, version, "", cache)

@@ -1,6 +1,6 @@
 """The upload engine: ask what the server has, send the rest, commit.
 
-    reader (the caller's thread)   windows of whole chunks, read and cut
+    reader (the caller's thread)   buffers of whole chunks, read and cut
       → workers (2)                SHA-256, FindMissingChunks
         → streams (2)              UploadChunks, acknowledged when durable
           → commit
@@ -11,7 +11,7 @@ files again, so nothing has to be kept in memory for it. The
 chunks of files that are known from before take that way from the start: only
 those that are missing are read. Where all files are known or small, and the
 server has them, one call commits them. An embedded server reads the files
-itself (`local_upload`); what it cannot read is sent.
+itself (`shared_disk_upload`); what it cannot read is sent.
 """
 
 from __future__ import annotations
@@ -23,17 +23,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import TypeVar
 
-from modelyard.cache.upload_index import KnownFiles
+from modelyard.cache.upload_index import UploadIndex
 from modelyard.contract import chunking, errors
 from modelyard.contract.chunking import Chunk
+from modelyard.host.local_files import LocalFile
 from modelyard.rpc import validation
-from modelyard.rpc.manifest import Connection, FileEntry, LocalFile, VersionDraft, commit_messages
-from modelyard.rpc.retry import Patience
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.manifest import NewVersion, commit_messages
+from modelyard.rpc.records import FileEntry
+from modelyard.rpc.retry import Retrier
 from modelyard.transfer import dedupe, shared_disk_upload
-from modelyard.transfer.file_reader import WINDOW_BYTES, Piece, Reader, Source, Window, WindowPool
+from modelyard.transfer.file_reader import BUFFER_BYTES, BufferedChunk, BufferPool, ReadBuffer, Reader, Source
 from modelyard.transfer.progress import Progress
-from modelyard.transfer.threads import Crew
-from modelyard.transfer.upload_stream import MESSAGE_BYTES, Located, SendQueue, Stream, loads
+from modelyard.transfer.threads import ThreadGroup
+from modelyard.transfer.upload_stream import MESSAGE_BYTES, LocatedChunk, SendQueue, Stream, batches
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import upload_pb2
 
@@ -48,12 +51,12 @@ T = TypeVar("T")
 
 def run(
     connection: Connection,
-    draft: VersionDraft,
+    draft: NewVersion,
     files: Sequence[LocalFile],
     references: Sequence[FileEntry],
     progress: Progress,
     request_id: str,
-    known: KnownFiles | None = None,
+    known: UploadIndex | None = None,
 ) -> tuple[pb.ModelArtifactVersion, bool]:
     """See `transfer.upload`. An upload that expired is made anew; what was sent is found again."""
     for attempt in range(UPLOADS):
@@ -99,7 +102,7 @@ class Upload:
     def __init__(
         self,
         connection: Connection,
-        draft: VersionDraft,
+        draft: NewVersion,
         sources: Sequence[Source],
         references: Sequence[FileEntry],
         progress: Progress,
@@ -113,8 +116,8 @@ class Upload:
         self._request_id = request_id
         self._sources = sources
         self._total = sum(source.size for source in self._sources)
-        self._patience = Patience(connection)
-        self._pool = WindowPool(size=max(1, min(WINDOW_BYTES, self._total)))
+        self._retrier = Retrier(connection)
+        self._pool = BufferPool(size=max(1, min(BUFFER_BYTES, self._total)))
         self._upload_id = upload_id
         self._seen: set[bytes] = set()
         self.digest = b""
@@ -122,9 +125,9 @@ class Upload:
         self._lock = threading.Lock()
         self._broke = False
         """Whether a stream broke: messages are then of one chunk, of which more arrive whole."""
-        self._crew = Crew()
-        self._crew.on_failure(self._pool.stop)
-        self._crew.on_failure(self._patience.stop)
+        self._group = ThreadGroup()
+        self._group.on_failure(self._pool.stop)
+        self._group.on_failure(self._retrier.stop)
 
     def run(self) -> tuple[pb.ModelArtifactVersion, bool]:
         """The version, and whether it was made. Errors: see `transfer.upload`."""
@@ -152,10 +155,10 @@ class Upload:
         """Has a server that shares our disk read them itself."""
         if self._connection.shares_disk and sources:
             shared_disk_upload.take(
-                self._connection, self._upload_id, sources, self._crew, self._patience, self._progress
+                self._connection, self._upload_id, sources, self._group, self._retrier, self._progress
             )
 
-    def _recall(self) -> list[Located]:
+    def _recall(self) -> list[LocatedChunk]:
         """Those chunks of recalled files that the server does not have."""
         first = _located(source for source in self._sources if source.recalled)
         self._seen.update(located.chunk.digest for located in first)
@@ -172,72 +175,72 @@ class Upload:
         upload_id: str = self._connection.uploads.CreateUpload(request).upload_id
         return upload_id
 
-    def _send(self, feed: Callable[[SendQueue], None]) -> list[Located]:
+    def _send(self, feed: Callable[[SendQueue], None]) -> list[LocatedChunk]:
         """Runs streams while `feed` fills their queue; returns what they lost."""
         queue = SendQueue()
         streams = [
             Stream(
-                self._connection, self._upload_id, queue, self._patience, self._progress.advance, self._lost
+                self._connection, self._upload_id, queue, self._retrier, self._progress.advance, self._lost
             )
             for _ in range(1 if self._total <= ONE_STREAM_BYTES or self._broke else STREAMS)
         ]
         for stream in streams:
-            self._crew.on_failure(stream.cancel)
-        threads = [self._crew.start(stream.run, "upload") for stream in streams]
+            self._group.on_failure(stream.cancel)
+        threads = [self._group.start(stream.run, "upload") for stream in streams]
         try:
             feed(queue)
         except BaseException as error:
-            self._crew.fail(error)
+            self._group.fail(error)
         queue.close()
-        self._crew.join(threads)
+        self._group.join(threads)
         return [located for stream in streams for located in stream.lost]
 
     def _read(self, queue: SendQueue) -> None:
-        full: SimpleQueue[Window | None] = SimpleQueue()
+        full: SimpleQueue[ReadBuffer | None] = SimpleQueue()
 
         def work() -> None:
-            while (window := full.get()) is not None:
-                self._handle(window, queue)
+            while (buffer := full.get()) is not None:
+                self._handle(buffer, queue)
 
-        workers = [self._crew.start(work, "hash") for _ in range(WORKERS)]
+        workers = [self._group.start(work, "hash") for _ in range(WORKERS)]
         try:
             Reader(self._pool, full.put).read(self._to_read())
         finally:
             for _ in workers:
                 full.put(None)
-        self._crew.join(workers)
+        self._group.join(workers)
 
-    def _handle(self, window: Window, queue: SendQueue) -> None:
-        for piece in window.pieces:
-            digest = hashlib.sha256(window.bytes_of(piece)).digest()
-            piece.source.chunks[piece.number] = Chunk(digest, piece.size)
-        unseen = self._unseen(window.pieces)
-        self._progress.advance(*[window_bytes(window.pieces) - window_bytes(unseen)] * 2)
-        self._ask_and_queue(window, unseen, queue)
+    def _handle(self, buffer: ReadBuffer, queue: SendQueue) -> None:
+        for each in buffer.chunks:
+            digest = hashlib.sha256(buffer.bytes_of(each)).digest()
+            each.source.chunks[each.number] = Chunk(digest, each.size)
+        unseen = self._unseen(buffer.chunks)
+        self._progress.advance(*[total_bytes(buffer.chunks) - total_bytes(unseen)] * 2)
+        self._ask_and_queue(buffer, unseen, queue)
 
-    def _unseen(self, pieces: Sequence[Piece]) -> list[Piece]:
+    def _unseen(self, chunks: Sequence[BufferedChunk]) -> list[BufferedChunk]:
         """Those whose content this upload has not met before: each is asked about and sent once."""
-        found: list[Piece] = []
+        found: list[BufferedChunk] = []
         with self._lock:
-            for piece in pieces:
-                digest = piece.chunk.digest
+            for each in chunks:
+                digest = each.chunk.digest
                 if digest not in self._seen:
                     self._seen.add(digest)
-                    found.append(piece)
+                    found.append(each)
         return found
 
-    def _ask_and_queue(self, window: Window, pieces: Sequence[Piece], queue: SendQueue) -> None:
-        missing = [pieces[index] for index in self._missing([piece.chunk for piece in pieces])]
-        present = window_bytes(pieces) - window_bytes(missing)
+    def _ask_and_queue(self, buffer: ReadBuffer, chunks: Sequence[BufferedChunk], queue: SendQueue) -> None:
+        missing = [chunks[index] for index in self._missing([each.chunk for each in chunks])]
+        present = total_bytes(chunks) - total_bytes(missing)
         self._progress.advance(present, present)
-        self._queue(window, missing, queue)
+        self._queue(buffer, missing, queue)
 
-    def _queue(self, window: Window, pieces: Sequence[Piece], queue: SendQueue) -> None:
-        ready = list(loads(window, pieces, 0 if self._broke else MESSAGE_BYTES))
-        self._pool.hold(window, len(ready))
-        for load in ready:
-            queue.put(load)
-        window.release()
+    def _queue(self, buffer: ReadBuffer, chunks: Sequence[BufferedChunk], queue: SendQueue) -> None:
+        ready = list(batches(buffer, chunks, 0 if self._broke else MESSAGE_BYTES))
+        self._pool.hold(buffer, len(ready))
+        for batch in ready:
+            queue.put(batch)
+        buffer.release()
 
     def _missing(self, chunks: Sequence[Chunk]) -> Sequence[int]:
         if not chunks:
@@ -254,50 +257,50 @@ class Upload:
             validation.refuse(f"of {len(chunks):,} chunks it misses others than those")
         return reply.missing
 
-    def _missing_of(self, chunks: Sequence[Located]) -> list[Located]:
+    def _missing_of(self, chunks: Sequence[LocatedChunk]) -> list[LocatedChunk]:
         """Those that the server does not have."""
-        missing: list[Located] = []
+        missing: list[LocatedChunk] = []
         for start in range(0, len(chunks), CHUNKS_PER_QUESTION):
             batch = chunks[start : start + CHUNKS_PER_QUESTION]
             missing += [batch[index] for index in self._missing([located.chunk for located in batch])]
         return missing
 
-    def _lost(self, sent: Sequence[Located]) -> list[Located]:
+    def _lost(self, sent: Sequence[LocatedChunk]) -> list[LocatedChunk]:
         """Those of chunks that were sent and not acknowledged that have to be sent again."""
         self._broke = True
         missing = self._missing_of(sent)
         arrived = sum(located.chunk.size for located in sent) - sum(each.chunk.size for each in missing)
         if arrived:
-            self._patience.progress()
+            self._retrier.progress()
             self._progress.advance(arrived)
         return missing
 
-    def _resend_until_done(self, lost: list[Located]) -> None:
-        # Ends: `Patience` gives up when rounds bring no progress, and progress shortens the list.
+    def _resend_until_done(self, lost: list[LocatedChunk]) -> None:
+        # Ends: `Retrier` gives up when rounds bring no progress, and progress shortens the list.
         while lost:
             groups = list(_groups(lost, self._pool.size))
 
-            def feed(queue: SendQueue, groups: Sequence[Sequence[Located]] = groups) -> None:
+            def feed(queue: SendQueue, groups: Sequence[Sequence[LocatedChunk]] = groups) -> None:
                 for group in groups:
                     self._resend(group, queue)
 
             lost = self._send(feed)
 
-    def _resend(self, group: Sequence[Located], queue: SendQueue) -> None:
+    def _resend(self, group: Sequence[LocatedChunk], queue: SendQueue) -> None:
         missing = self._lost(group) if self._broke else self._missing_of(group)
         if not missing:
             return
-        window = self._pool.take()
+        buffer = self._pool.take()
         for located in missing:
             with located.source.opened() as raw:
                 raw.seek(located.offset)
-                window.read(raw, located.source, window.filled, located.chunk.size)
-            piece = located.at(window.filled)
-            if chunking.chunk_digest(window.bytes_of(piece)) != located.chunk.digest:
+                buffer.read(raw, located.source, buffer.filled, located.chunk.size)
+            each = located.at(buffer.filled)
+            if chunking.chunk_digest(buffer.bytes_of(each)) != located.chunk.digest:
                 raise _Misremembered(located.source) if located.source.recalled else located.source.changed()
-            window.pieces.append(piece)
-            window.filled += located.chunk.size
-        self._queue(window, window.pieces, queue)
+            buffer.chunks.append(each)
+            buffer.filled += located.chunk.size
+        self._queue(buffer, buffer.chunks, queue)
 
     def _commit(self) -> tuple[pb.ModelArtifactVersion, bool]:
         entries = self._entries()
@@ -327,28 +330,28 @@ class Upload:
             try:
                 return call()
             except errors.CommError as error:
-                self._patience.wait(error, channel)
+                self._retrier.wait(error, channel)
 
 
-def _located(sources: Iterable[Source]) -> list[Located]:
+def _located(sources: Iterable[Source]) -> list[LocatedChunk]:
     """The chunks of hashed files, each digest once."""
-    found: dict[bytes, Located] = {}
+    found: dict[bytes, LocatedChunk] = {}
     for source in sources:
         offset = 0
         for index, chunk in enumerate(source.chunks):
-            found.setdefault(chunk.digest, Located(chunk, source, index, offset))
+            found.setdefault(chunk.digest, LocatedChunk(chunk, source, index, offset))
             offset += chunk.size
     return list(found.values())
 
 
-def window_bytes(pieces: Sequence[Piece]) -> int:
+def total_bytes(chunks: Sequence[BufferedChunk]) -> int:
     """Their sizes together."""
-    return sum(piece.size for piece in pieces)
+    return sum(each.size for each in chunks)
 
 
-def _groups(lost: Sequence[Located], size: int) -> Iterator[list[Located]]:
-    """In parts that fit a window."""
-    group: list[Located] = []
+def _groups(lost: Sequence[LocatedChunk], size: int) -> Iterator[list[LocatedChunk]]:
+    """In parts that fit a buffer."""
+    group: list[LocatedChunk] = []
     room = size
     for located in lost:
         if group and (located.chunk.size > room or len(group) >= 2_000):

@@ -1,4 +1,4 @@
-"""UploadChunks streams: what waits to be sent, what is not acknowledged, what was lost."""
+"""UploadChunks streams: batches that wait, chunks that are not acknowledged, chunks that were lost."""
 
 from __future__ import annotations
 
@@ -10,116 +10,118 @@ from typing import Any, NamedTuple
 
 from modelyard.contract import errors
 from modelyard.contract.chunking import Chunk
-from modelyard.rpc.manifest import Connection
-from modelyard.rpc.retry import Patience, is_transient
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.retry import Retrier, is_retryable
 from modelyard.transfer import framing
-from modelyard.transfer.file_reader import Piece, Source, Window
+from modelyard.transfer.file_reader import BufferedChunk, ReadBuffer, Source
 
 MESSAGE_BYTES = 1 << 20
 CHUNKS_PER_MESSAGE = 1_000
 
 
-class Located(NamedTuple):
-    """A chunk and where its bytes can be read again."""
+class LocatedChunk(NamedTuple):
+    """A chunk of a file, and where in the file its bytes can be read again."""
 
     chunk: Chunk
     source: Source
     number: int
     offset: int
 
-    def at(self, start: int) -> Piece:
-        """The piece it is when its bytes lie at `start` of a window."""
-        return Piece(self.source, self.number, self.offset, start, self.chunk.size)
+    def at(self, start: int) -> BufferedChunk:
+        """The same chunk with its bytes at `start` of a buffer."""
+        return BufferedChunk(self.source, self.number, self.offset, start, self.chunk.size)
 
 
 @dataclass(frozen=True, eq=False)
-class Load:
-    """The content of one message, still in its window."""
+class ChunkBatch:
+    """The chunks of one UploadChunksRequest; their bytes are still in the read buffer."""
 
-    window: Window
-    pieces: Sequence[Piece]
+    buffer: ReadBuffer
+    chunks: Sequence[BufferedChunk]
 
-    def located(self) -> list[Located]:
-        """Its chunks, in order."""
-        return [Located(piece.chunk, piece.source, piece.number, piece.offset) for piece in self.pieces]
+    def located(self) -> list[LocatedChunk]:
+        """The chunks with their places in their files, in order."""
+        return [LocatedChunk(each.chunk, each.source, each.number, each.offset) for each in self.chunks]
 
     def parts(self) -> list[memoryview]:
-        """Its bytes, in as few slices as possible."""
+        """The bytes, adjacent chunks joined into one slice."""
         spans: list[list[int]] = []
-        for piece in self.pieces:
-            if spans and spans[-1][1] == piece.start:
-                spans[-1][1] += piece.size
+        for each in self.chunks:
+            if spans and spans[-1][1] == each.start:
+                spans[-1][1] += each.size
             else:
-                spans.append([piece.start, piece.start + piece.size])
-        return [self.window.view[start:end] for start, end in spans]
+                spans.append([each.start, each.start + each.size])
+        return [self.buffer.view[start:end] for start, end in spans]
 
 
-def loads(window: Window, pieces: Sequence[Piece], limit: int = MESSAGE_BYTES) -> Iterator[Load]:
-    """The pieces as messages of at most `limit` bytes; a piece is never split."""
-    batch: list[Piece] = []
+def batches(
+    buffer: ReadBuffer, chunks: Sequence[BufferedChunk], limit: int = MESSAGE_BYTES
+) -> Iterator[ChunkBatch]:
+    """The chunks as messages of at most `limit` bytes; a chunk is never split."""
+    batch: list[BufferedChunk] = []
     size = 0
-    for piece in pieces:
-        if batch and (size + piece.size > limit or len(batch) >= CHUNKS_PER_MESSAGE):
-            yield Load(window, batch)
+    for each in chunks:
+        if batch and (size + each.size > limit or len(batch) >= CHUNKS_PER_MESSAGE):
+            yield ChunkBatch(buffer, batch)
             batch, size = [], 0
-        batch.append(piece)
-        size += piece.size
+        batch.append(each)
+        size += each.size
     if batch:
-        yield Load(window, batch)
+        yield ChunkBatch(buffer, batch)
 
 
 class SendQueue:
-    """Loads that wait for a stream. Its length is bounded by the windows they lie in."""
+    """Batches that wait to be sent. The buffers that they lie in bound their number."""
 
     def __init__(self) -> None:
-        self._loads: deque[Load] = deque()
+        self._batches: deque[ChunkBatch] = deque()
         self._closed = False
         self._changed = threading.Condition()
 
-    def put(self, load: Load) -> None:
-        """Adds a load; the window has to be held for it."""
+    def put(self, batch: ChunkBatch) -> None:
+        """Adds a batch, for which the buffer is held already."""
         with self._changed:
-            self._loads.append(load)
+            self._batches.append(batch)
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Nothing will be added any more."""
+        """Ends the queue: no batch follows."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def wait(self) -> bool:
-        """True when there is a load, False when there will be none."""
+        """Waits for a batch. False when the queue has ended and is empty."""
         with self._changed:
-            self._changed.wait_for(lambda: self._loads or self._closed)
-            return bool(self._loads)
+            self._changed.wait_for(lambda: self._batches or self._closed)
+            return bool(self._batches)
 
-    def take(self, flight: Flight) -> Load | None:
-        """The next load, counted in the flight; None when the queue or the flight has ended."""
+    def take(self, upload_call: UploadCall) -> ChunkBatch | None:
+        """The next batch, noted as unacknowledged of this call; None when the queue or the call has ended."""
         with self._changed:
-            self._changed.wait_for(lambda: self._loads or self._closed or flight.broken)
-            if flight.broken or not self._loads:
+            self._changed.wait_for(lambda: self._batches or self._closed or upload_call.broken)
+            if upload_call.broken or not self._batches:
                 return None
-            load = self._loads.popleft()
-            # Under the lock: a flight that breaks now knows already what it carried.
-            flight.unacknowledged.extend(load.located())
-            return load
+            batch = self._batches.popleft()
+            # Under the lock, so that a call that breaks now has already noted what it sent.
+            upload_call.unacknowledged.extend(batch.located())
+            return batch
 
-    def break_off(self, flight: Flight) -> None:
-        """Ends a flight: it takes nothing more."""
+    def break_off(self, upload_call: UploadCall) -> None:
+        """Marks a call as broken: it takes no more batches."""
         with self._changed:
-            flight.broken = True
+            upload_call.broken = True
             self._changed.notify_all()
 
 
-class Flight:
+class UploadCall:
     """One call of UploadChunks."""
 
     def __init__(self, upload_id: str, queue: SendQueue) -> None:
         self._upload_id = upload_id
         self._queue = queue
         self._acknowledged = 0
-        self.unacknowledged: deque[Located] = deque()
+        self.unacknowledged: deque[LocatedChunk] = deque()
         self.broken = False
         self.error: Exception | None = None
 
@@ -127,11 +129,11 @@ class Flight:
         """The serialized messages, built as gRPC asks for them."""
         upload_id = self._upload_id
         try:
-            while (load := self._queue.take(self)) is not None:
+            while (batch := self._queue.take(self)) is not None:
                 message = framing.upload_chunks_request(
-                    upload_id, [located.chunk for located in load.located()], load.parts()
+                    upload_id, [located.chunk for located in batch.located()], batch.parts()
                 )
-                load.window.release()
+                batch.buffer.release()
                 upload_id = ""
                 yield message
         except Exception as error:
@@ -139,7 +141,7 @@ class Flight:
             raise
 
     def acknowledge(self, durable_chunks: int) -> int:
-        """Takes note of a cumulative acknowledgement; how many bytes it newly covers."""
+        """Applies a cumulative acknowledgement; returns the number of bytes that it newly covers."""
         size = 0
         while self._acknowledged < durable_chunks and self.unacknowledged:
             size += self.unacknowledged.popleft().chunk.size
@@ -148,10 +150,10 @@ class Flight:
 
 
 class Stream:
-    """Sends loads until the queue ends, over as many calls as it takes.
+    """Sends batches until the queue ends, over as many calls as it takes.
 
-    What a broken call left unacknowledged is asked about by `missing_of`; what
-    it gives back goes to `lost`, to be read again.
+    `missing_of` is asked which chunks of a broken call the server lacks; those
+    are appended to `lost`, to be read and sent again.
     """
 
     def __init__(
@@ -159,71 +161,71 @@ class Stream:
         connection: Connection,
         upload_id: str,
         queue: SendQueue,
-        patience: Patience,
+        retrier: Retrier,
         acknowledged: Callable[[int], None],
-        missing_of: Callable[[Sequence[Located]], list[Located]],
+        missing_of: Callable[[Sequence[LocatedChunk]], list[LocatedChunk]],
     ) -> None:
         self._connection = connection
         self._upload_id = upload_id
         self._queue = queue
-        self._patience = patience
+        self._retrier = retrier
         self._acknowledged = acknowledged
         self._missing_of = missing_of
         self._mismatches = 0
         self._call: Any = None
         self._cancelled = False
-        self.lost: list[Located] = []
+        self.lost: list[LocatedChunk] = []
 
     def run(self) -> None:
-        """Returns when everything taken was acknowledged or is in `lost`. Errors: any that will not pass."""
+        """Returns when all chunks are acknowledged or in `lost`. Errors: those that a retry does not help."""
         while self._queue.wait() and not self._cancelled:
             channel = self._connection.channel
-            flight = Flight(self._upload_id, self._queue)
+            upload_call = UploadCall(self._upload_id, self._queue)
             try:
-                self._fly(flight)
+                self._run_call(upload_call)
             except Exception as error:
-                self._queue.break_off(flight)
+                self._queue.break_off(upload_call)
                 if self._call is not None:
                     self._call.cancel()
-                if isinstance(error, errors.StreamStalled) and not flight.unacknowledged:
-                    continue  # there was nothing to send for so long: no trouble, and no reason to wait
-                self._endure(flight.error or error, channel)
-                self.lost.extend(self._not_arrived(flight))
+                if isinstance(error, errors.StreamStalled) and not upload_call.unacknowledged:
+                    continue  # the call was idle for too long, which is no failure: no backoff
+                self._before_retry(upload_call.error or error, channel)
+                self.lost.extend(self._not_arrived(upload_call))
 
     def cancel(self) -> None:
-        """Cuts the call that is under way."""
+        """Cancels the call that is running."""
         self._cancelled = True
         if self._call is not None:
             self._call.cancel()
 
-    def _fly(self, flight: Flight) -> None:
-        self._call = framing.upload_chunks_call(self._connection)(flight.requests())
+    def _run_call(self, upload_call: UploadCall) -> None:
+        self._call = framing.upload_chunks_call(self._connection)(upload_call.requests())
         for reply in self._call:
-            size = flight.acknowledge(reply.durable_chunks)
+            size = upload_call.acknowledge(reply.durable_chunks)
             if size:
-                self._patience.progress()
+                self._retrier.progress()
                 self._acknowledged(size)
-        if flight.unacknowledged:
+        if upload_call.unacknowledged:
             raise errors.ServerStopping("the server ended the stream before everything was durable")
 
-    def _not_arrived(self, flight: Flight) -> list[Located]:
-        """What of a broken call the server does not have; where it cannot be asked now, all of it."""
-        sent = list(flight.unacknowledged)
+    def _not_arrived(self, upload_call: UploadCall) -> list[LocatedChunk]:
+        """The chunks of a broken call that the server lacks; all of them where it cannot be asked now."""
+        sent = list(upload_call.unacknowledged)
         if self._cancelled:
             return sent
         try:
             return self._missing_of(sent)
         except errors.CommError as error:
-            if not is_transient(error):
+            if not is_retryable(error):
                 raise
             return sent
 
-    def _endure(self, error: Exception, channel: Any) -> None:
+    def _before_retry(self, error: Exception, channel: Any) -> None:
         if self._cancelled:
             return
         if isinstance(error, errors.DigestMismatch) and not self._mismatches:
-            self._mismatches += 1  # a flipped bit on the way: what was lost is read and hashed again
+            self._mismatches += 1  # corrupted in transit: the lost chunks are read and hashed again
             return
         if isinstance(error, errors.NotFound):
             raise errors.UploadExpired(error.message) from error
-        self._patience.wait(error, channel)
+        self._retrier.wait(error, channel)

@@ -9,14 +9,22 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.contract import refs
 from modelyard.contract.errors import LocalFileError
 from modelyard.host import terminal
-from modelyard.rpc.manifest import LocalFile
 
 _Identity = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file to upload: its path in the manifest and where its bytes are."""
+
+    path: str
+    source: Path | str
 
 
 def files_below(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[LocalFile]:

@@ -8,13 +8,15 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
-from modelyard.cache.content import Record
+from modelyard.cache.folder_index import FolderIndex
 from modelyard.contract import errors
 from modelyard.host import terminal
-from modelyard.references import Place, changed, place_of, scheme_of
-from modelyard.rpc.manifest import FileEntry
+from modelyard.host.file_copies import write_at
+from modelyard.references.schemes import scheme_of, store_of
+from modelyard.references.store import Store, changed
+from modelyard.rpc.records import FileEntry
 from modelyard.transfer.progress import Progress
-from modelyard.transfer.target_folder import Folder, write_at
+from modelyard.transfer.target_folder import TargetFolder
 
 _THREADS = 8
 _READ_BYTES = 1 << 20
@@ -22,12 +24,14 @@ _ATTEMPTS = 4
 _FIRST_PAUSE = 0.5
 
 
-class References:
+class ReferenceFetcher:
     """Fetches references into one folder, each as a whole or not at all."""
 
-    def __init__(self, folder: Folder, record: Record, progress: Progress, allow_missing: bool) -> None:
+    def __init__(
+        self, folder: TargetFolder, index: FolderIndex, progress: Progress, allow_missing: bool
+    ) -> None:
         self._folder = folder
-        self._record = record
+        self._index = index
         self._progress = progress
         self._allow_missing = allow_missing
 
@@ -51,20 +55,20 @@ class References:
         if not entry.tag:
             return False  # nothing says what its content should be, so that it is fetched every time
         found = self._folder.status(entry.path)
-        if found is None or not self._record.has(entry, found):
+        if found is None or not self._index.has(entry, found):
             return False
         self._progress.advance(entry.size or 0, entry.size or 0)
         return True
 
     def _fetch(self, entry: FileEntry) -> None:
-        place = place_of(scheme_of(entry.uri))
-        if place is None:
+        store = store_of(scheme_of(entry.uri))
+        if store is None:
             terminal.termwarn(
                 f"{entry.path!r} points at {entry.uri}, which modelyard cannot fetch: it is left out"
             )
             return
         try:
-            self._patiently(entry, place)
+            self._patiently(entry, store)
         except errors.ReferenceMissing as error:
             if not self._allow_missing:
                 raise errors.ReferenceMissing(
@@ -74,23 +78,23 @@ class References:
         except errors.ReferenceChanged as error:
             raise errors.ReferenceChanged(f"{entry.path!r}: {error}") from None
 
-    def _patiently(self, entry: FileEntry, place: Place) -> None:
+    def _patiently(self, entry: FileEntry, store: Store) -> None:
         for attempt in range(_ATTEMPTS):
             try:
-                self._attempt(entry, place)
+                self._attempt(entry, store)
                 return
             except (ConnectionError, TimeoutError) as error:
                 if attempt == _ATTEMPTS - 1:
                     raise errors.Error(f"{entry.path!r} could not be fetched: {error}") from error
             time.sleep(_FIRST_PAUSE * 2**attempt * random.uniform(0.5, 1.0))
 
-    def _attempt(self, entry: FileEntry, place: Place) -> None:
+    def _attempt(self, entry: FileEntry, store: Store) -> None:
         part = self._folder.open_part(entry)
         if part is None:
             raise errors.Error(f"{entry.path!r} cannot be written: its temporary file is in the way")
         try:
             os.ftruncate(part, 0)
-            with place.opened(entry.uri, entry.tag) as body:
+            with store.opened(entry.uri, entry.tag) as body:
                 size = 0
                 while data := body.read(_READ_BYTES):
                     write_at(part, data, size)
@@ -100,7 +104,7 @@ class References:
                 if entry.size is not None and size != entry.size:
                     raise changed(entry.uri, f"{entry.size:,} bytes", f"{size:,}")
             self._folder.finish(entry)
-            self._record.note(entry, os.fstat(part))
+            self._index.note(entry, os.fstat(part))
             self._progress.advance(entry.size or 0)
         except BaseException:
             self._folder.discard(entry)

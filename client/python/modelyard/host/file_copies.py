@@ -31,3 +31,12 @@ def can_clone(folder: int) -> bool:
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+
+
+def write_at(file: int, data: bytes | memoryview, offset: int) -> None:
+    """Writes all of the data at an offset. Errors: OSError."""
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(file, view, offset)
+        view = view[count:]
+        offset += count

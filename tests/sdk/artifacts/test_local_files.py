@@ -152,7 +152,7 @@ UNREADABLE = """
 import sys
 import modelyard
 from modelyard import Artifact, errors
-from tests.sdk.artifacts.test_folder_walk import WAYS
+from tests.sdk.artifacts.test_local_files import WAYS
 run = modelyard.init(project=sys.argv[2])
 try:
     WAYS[sys.argv[1]](run, "model")

@@ -1,0 +1,49 @@
+"""Files that downloads put into a folder: one that has not changed since need not be read again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from modelyard.cache.storage import best_effort, write_bytes
+from modelyard.rpc.records import FileEntry
+
+
+class FolderIndex:
+    """Path → status and digest of the files of one folder. Without a path it is never saved."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._files: dict[str, list[int | str]] = {}
+        self._changed = False
+        if path is not None:
+            # An index that is missing or damaged only means that files are read again.
+            with suppress(OSError, ValueError):
+                found = json.loads(path.read_text())
+                self._files = found if isinstance(found, dict) else {}
+
+    def has(self, entry: FileEntry, found: os.stat_result) -> bool:
+        """Whether the file is unchanged since it was noted with the entry's content."""
+        return self._files.get(entry.path) == _identity(entry, found)
+
+    def note(self, entry: FileEntry, found: os.stat_result) -> None:
+        """Records a file whose content was verified. Safe for threads."""
+        self._files[entry.path] = _identity(entry, found)
+        self._changed = True
+
+    def save(self) -> None:
+        """Writes the index if it has changed."""
+        if self._path is None or not self._changed:
+            return
+        data = json.dumps(self._files).encode()
+        with best_effort(self._path.parent.parent):
+            write_bytes(os.fspath(self._path), data)
+
+
+def _identity(entry: FileEntry, found: os.stat_result) -> list[int | str]:
+    # With the time of change, which nobody can set: `touch` and `rsync` set the time of modification.
+    content = hashlib.sha256(entry.identity).hexdigest() if entry.uri else entry.digest.hex()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, content]

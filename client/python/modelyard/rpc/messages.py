@@ -1,0 +1,164 @@
+"""Messages as records and plain values, and back: nothing of Protobuf goes further up than this.
+
+Replies are checked here, see `validation`. Messages are made of modules that
+are imported when they are first needed, so that this one stays light.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from modelyard.rpc import validation
+from modelyard.rpc.records import Collection, Link, RunRecord, Version
+
+if TYPE_CHECKING:
+    from modelyard.v1 import value_pb2
+
+RUN_STATES = ("unknown", "running", "finished", "failed", "crashed", "killed")
+
+
+def value_message(value: Any) -> value_pb2.Value:
+    """A value of config, summary or metadata as a message; its kinds are checked before."""
+    from modelyard.v1 import value_pb2 as pb
+
+    if value is None:
+        return pb.Value(null_value=pb.NULL_VALUE_UNSPECIFIED)
+    if isinstance(value, bool):
+        return pb.Value(bool_value=value)
+    if isinstance(value, int):
+        return pb.Value(int_value=value)
+    if isinstance(value, float):
+        return pb.Value(double_value=value)
+    if isinstance(value, str):
+        return pb.Value(string_value=value)
+    if isinstance(value, Mapping):
+        entries = {key: value_message(item) for key, item in value.items()}
+        return pb.Value(map_value=pb.MapValue(entries=entries))
+    return pb.Value(list_value=pb.ListValue(values=[value_message(item) for item in value]))
+
+
+def value_map(entries: Mapping[str, Any]) -> dict[str, value_pb2.Value]:
+    """Plain values as messages."""
+    return {key: value_message(item) for key, item in entries.items()}
+
+
+def value(message: Any) -> Any:
+    """The plain value of a `Value` message."""
+    kind = message.WhichOneof("kind")
+    if kind == "list_value":
+        return [value(item) for item in message.list_value.values]
+    if kind == "map_value":
+        return values(message.map_value.entries)
+    return None if kind in {None, "null_value"} else getattr(message, kind)
+
+
+def values(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain values of a map, ordered by key."""
+    return {key: value(entries[key]) for key in sorted(entries)}
+
+
+def version(message: Any) -> Version:
+    """Of a ModelArtifactVersion. Errors: ReplyInvalid."""
+    found = Version(
+        id=message.id,
+        model_artifact_id=message.model_artifact_id,
+        entity=message.entity,
+        project=message.project,
+        name=message.name,
+        type=message.type,
+        number=message.number,
+        aliases=tuple(message.aliases),
+        description=message.description,
+        metadata=values(message.metadata),
+        tags=tuple(message.tags),
+        digest=message.digest,
+        size=message.size,
+        file_count=message.file_count,
+        deleted=message.state == 2,
+        created_by=message.created_by,
+        create_time=time_of(message.create_time),
+        update_time=time_of(message.update_time),
+        expire_time=_time_or_none(message, "expire_time"),
+        producer_run_id=message.producer_run_id,
+        history_step=message.history_step,
+        linked_to=tuple(link.ref for link in message.linked_to),
+    )
+    return validation.check_version(found)
+
+
+def link(message: Any) -> Link:
+    """Of a RegisteredModelVersion. Errors: ReplyInvalid."""
+    found = Link(
+        id=message.id,
+        registered_model_id=message.registered_model_id,
+        entity=message.entity,
+        project=message.project,
+        name=message.name,
+        number=message.number,
+        aliases=tuple(message.aliases),
+        source=version(message.source) if message.HasField("source") else None,
+        created_by=message.created_by,
+        create_time=time_of(message.create_time),
+    )
+    return validation.check_link(found)
+
+
+def collection(message: Any) -> Collection:
+    """Of a ModelArtifact or a RegisteredModel. Errors: ReplyInvalid."""
+    found = Collection(
+        id=message.id,
+        entity=message.entity,
+        project=message.project,
+        name=message.name,
+        type=message.type,
+        description=message.description,
+        tags=tuple(message.tags),
+        version_count=message.version_count,
+        create_time=time_of(message.create_time),
+        update_time=time_of(message.update_time),
+        registered=message.DESCRIPTOR.name == "RegisteredModel",
+    )
+    return validation.check_collection(found)
+
+
+def run(message: Any) -> RunRecord:
+    """Of a Run. Errors: ReplyInvalid."""
+    found = RunRecord(
+        id=message.id,
+        run_id=message.run_id,
+        entity=message.entity,
+        project=message.project,
+        display_name=message.display_name,
+        state=run_state(message.state),
+        config=values(message.config),
+        summary=values(message.summary),
+        notes=message.notes,
+        tags=tuple(message.tags),
+        group=message.group,
+        job_type=message.job_type,
+        created_by=message.created_by,
+        create_time=time_of(message.create_time),
+        heartbeat_time=_time_or_none(message, "heartbeat_time"),
+        finish_time=_time_or_none(message, "finish_time"),
+        exit_code=message.exit_code,
+        last_step=message.last_step,
+        metadata=values(message.metadata),
+    )
+    return validation.check_run(found)
+
+
+def run_state(number: int) -> str:
+    """The name of a RunState; one that this client does not know is `unknown`."""
+    return RUN_STATES[number] if number < len(RUN_STATES) else RUN_STATES[0]
+
+
+def time_of(stamp: Any) -> datetime.datetime:
+    """Of a Timestamp, in UTC."""
+    moment: datetime.datetime = stamp.ToDatetime(tzinfo=datetime.UTC)
+    return moment
+
+
+def _time_or_none(message: Any, field: str) -> datetime.datetime | None:
+    return time_of(getattr(message, field)) if message.HasField(field) else None

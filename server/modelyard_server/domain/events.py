@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 from sqlalchemy import ColumnElement, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
@@ -19,7 +19,18 @@ from modelyard_server.db.tables import Event, Project
 from modelyard_server.db.upserts import batches
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.search import filters
-from modelyard_server.domain.search.filter_fields import Comparison, Field, Json, Text, Time
+from modelyard_server.domain.search.filter_fields import Comparison, Field, Json, Text, Time, Word
+
+TYPES = (
+    *("version_created", "version_updated", "version_deleted", "linked", "unlinked"),
+    *("alias_added", "alias_removed", "tag_added", "tag_removed", "run_state"),
+    *("collection_created", "collection_updated", "collection_deleted"),
+)
+"""Types of events as they are stored: the names of the wire's EventType in lower case, without prefix."""
+TYPE_PREFIX = "EVENT_TYPE_"
+RUN_STATES = ("running", "finished", "failed", "crashed", "killed")
+"""States of runs as they are stored, as for `TYPES`."""
+RUN_STATE_PREFIX = "RUN_STATE_"
 
 _PENDING = "pending events"
 _PROJECT: Any = Project.__table__
@@ -32,6 +43,14 @@ _COUNT = (
 _ADD = insert(cast(Table, Event.__table__))
 
 
+class Stretch(NamedTuple):
+    """Events in their order, the last sequence looked at, and whether it is worth looking on at once."""
+
+    events: Sequence[Event]
+    position: int
+    more: bool
+
+
 def record(
     session: Session,
     project_id: int,
@@ -41,7 +60,7 @@ def record(
     collection_id: str | None = None,
     **details: str,
 ) -> None:
-    """Notes an event: `type` as on the wire, lower case, without prefix. Empty details are left out."""
+    """Notes an event of one of `TYPES`. Empty details are left out."""
     kept = {key: value for key, value in details.items() if value}
     session.info.setdefault(_PENDING, []).append((project_id, type, principal.name, collection_id, kept))
 
@@ -87,22 +106,23 @@ def last_sequences(session: Session, project_ids: Collection[int]) -> dict[int, 
 
 def after(
     session: Session, project: Project, sequence: int, limit: int, filter_: str = "", *, span: int = 0
-) -> tuple[Sequence[Event], int]:
-    """Events of a project after a sequence number, oldest first, and the last number looked at.
+) -> Stretch:
+    """At most `limit` events of a project after a sequence number, oldest first.
 
     Looks at no more than `span` events, however few the filter lets through; 0: at all.
     Raises InvalidFilter.
     """
     # First how far it goes: what is committed between the two statements is for the next call.
-    end = session.execute(select(Project.event_seq).where(Project.id == project.id)).scalar_one()
-    if span:
-        end = min(end, sequence + span)
+    last = session.execute(select(Project.event_seq).where(Project.id == project.id)).scalar_one()
+    end = min(last, sequence + span) if span else last
     condition = filters.condition(session, filter_, _FIELDS)
     query = select(Event).where(Event.project_id == project.id, Event.seq > sequence, Event.seq <= end)
     if condition is not None:
         query = query.where(condition)
-    found = session.scalars(query.order_by(Event.seq).limit(limit)).all()
-    return found, found[-1].seq if len(found) == limit else max(sequence, end)
+    found = session.scalars(query.order_by(Event.seq).limit(limit + 1)).all()
+    if len(found) > limit:
+        return Stretch(found[:limit], found[limit - 1].seq, more=True)
+    return Stretch(found, max(sequence, end), more=end < last)
 
 
 @dataclass(frozen=True)
@@ -118,8 +138,9 @@ class _Detail:
 
 
 _FIELDS: dict[str, Field] = {
-    "type": Text(Event.type),
+    "type": Word(Event.type, TYPES, TYPE_PREFIX),
     "principal": Text(Event.principal),
     "time": Time(Event.time),
     **{key: _Detail(key) for key in ("collection", "version", "alias", "run_id")},
+    "run_state": Word(Event.details["run_state"].as_string(), RUN_STATES, RUN_STATE_PREFIX),
 }

@@ -17,7 +17,7 @@ from modelyard.contract import values
 from modelyard_server.db.engine import Database
 from modelyard_server.db.tables import Base
 from modelyard_server.domain.search import filters
-from modelyard_server.domain.search.filter_fields import Digest, Field, Has, Json, Labels, Number, Time
+from modelyard_server.domain.search.filter_fields import Digest, Field, Has, Json, Labels, Number, Time, Word
 from modelyard_server.domain.search.filter_fields import Text as TextField
 
 
@@ -35,6 +35,7 @@ class Thing(Tables):
     digest: Mapped[bytes]
     tags: Mapped[list[str]]
     facts: Mapped[dict[str, Any]]
+    state: Mapped[str | None] = mapped_column(Text)
 
 
 class Alias(Tables):
@@ -51,6 +52,7 @@ FIELDS: dict[str, Field] = {
     "digest": Digest(Thing.digest),
     "tags": Labels(Thing.tags),
     "metadata": Json(Thing.facts),
+    "state": Word(Thing.state, ("running", "ended"), "THING_STATE_"),
     "aliases": Has(lambda name: exists().where(Alias.thing_id == Thing.id, Alias.name == name)),
 }
 ODD_KEY = 'ä"\\.[0]'
@@ -73,6 +75,7 @@ def fill(session: Session) -> None:
                 ended=None if index < 2 else index,
                 digest=bytes([index]) * 32,
                 tags=["nlp", "größe"] if index % 2 == 0 else [],
+                state=("running", "ended", "running", None)[index],
                 facts={key: values.to_json(value) for key, value in facts.items()},
             )
         )
@@ -133,7 +136,13 @@ def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         ('metadata."ä\\"\\\\.[0]" = "text"', [3]),
         ('metadata."ä\\"\\\\.[0]"."ü" = "deep"', [2]),
         ('metadata."ä\\"\\\\.[0]"."ü" : *', [2]),
-        ('name = "bert" OR name = "t5 100%" AND size = 0', [0]),
+        ('name = "bert" OR (name = "t5 100%" AND size = 0)', [0]),
+        ('NOT name = "bert" AND NOT size > 1000 AND size > 0', [1]),
+        ('name = "bert" OR NOT size < 3000 OR size = 1000', [0, 1, 3]),
+        ('state = "running"', [0, 2]),
+        ('state != "running"', [1, 3]),
+        ('state = "THING_STATE_ENDED" OR state = "Running"', [0, 1, 2]),
+        ('NOT state = "ended"', [0, 2, 3]),
         ('(name = "bert" OR name = "t5 100%") AND size = 2000', [2]),
         ('NOT (name = "bert" OR size > 0)', []),
         ('name = "x\'; DROP TABLE thing; --"', []),
@@ -162,6 +171,13 @@ def test_a_filter_finds(database: Database, text: str, found: list[int]) -> None
         ("size = 1 size = 2", 10),
         ("size = 1 AND", 13),
         ("(size = 1", 10),
+        ('name = "bert" OR name = "t5 100%" AND size = 0', 35),
+        ("size = 1 AND (size = 2 OR size = 3) OR size = 4", 37),
+        ("size = 1 AND (size = 2 AND size = 3 OR size = 4)", 37),
+        ("NOT size = 1 OR size = 2 AND size = 3", 26),
+        ('state = "runing"', 9),
+        ('state = "RUN_STATE_RUNNING"', 9),
+        ('state : "running"', 7),
         ("size = 1)", 9),
         ("NOT", 4),
         ("size.x = 1", 5),

@@ -72,6 +72,21 @@ def test_a_listing_goes_on_past_a_link_whose_source_is_hidden(model: str) -> Non
     assert hash(link) == hash(the_link(model))
 
 
+def test_a_filter_of_events_cannot_probe_what_is_linked(model: str) -> None:
+    registry, name = model.split("/")[1:]
+    (linked,) = modelyard.Api().events(registry, filter=f'type = "linked" AND collection = "{name}"')
+    assert linked.linked == ""
+    for guess in (
+        'linked : "lab"',
+        'linked != ""',
+        "linked : *",
+        'details.linked : "lab"',
+        'collection.linked : "lab"',
+    ):
+        with pytest.raises(errors.InvalidFilter):
+            list(modelyard.Api().events(registry, filter=guess))
+
+
 def test_every_way_to_the_link_shows_it(model: str) -> None:
     api = modelyard.Api()
     found = api.registered_model(model)

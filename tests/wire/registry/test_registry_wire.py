@@ -231,7 +231,7 @@ REFUSALS = [
     ),
     (
         "artifacts.ListModelArtifacts",
-        pb.ListModelArtifactsRequest(page_size=1001),
+        pb.ListModelArtifactsRequest(page_size=-1),
         "INVALID_FIELD",
         ["page_size"],
     ),

@@ -11,7 +11,9 @@ import pytest
 
 from modelyard.v1 import event_pb2
 from modelyard.v1 import run_pb2 as pb
+from modelyard_server.domain import events as event_rules
 from modelyard_server.rpc.wire.convert import python_to_value
+from tests.clients.refusals import refused
 from tests.parts.server import Factory, LiveServer, Stubs, new_project, reason
 
 
@@ -128,8 +130,8 @@ def test_state_changes_are_events_numbered_without_gaps(stubs: Stubs) -> None:
     finish(stubs, run, exit_code=1)
     reply = events(stubs, project)
     assert [(event.sequence, event.run_state, event.run_id) for event in reply.events] == [
-        (1, "running", run.id),
-        (2, "failed", run.id),
+        (1, pb.RUN_STATE_RUNNING, run.id),
+        (2, pb.RUN_STATE_FAILED, run.id),
     ]
     assert {event.type for event in reply.events} == {event_pb2.EVENT_TYPE_RUN_STATE}
     assert {(event.entity, event.project, event.principal) for event in reply.events} == {
@@ -149,6 +151,59 @@ def test_events_are_read_on_from_the_last_sequence(stubs: Stubs) -> None:
         after = reply.last_sequence
     assert seen == list(range(1, 11))
     assert events(stubs, project, after_sequence=after).last_sequence == 10
+
+
+def test_events_come_in_pages(stubs: Stubs) -> None:
+    project = new_project()
+    runs = [make(stubs, project=project) for _ in range(6)]
+    finish(stubs, runs[0], exit_code=1)
+    seen, asked = (
+        [],
+        event_pb2.ListEventsRequest(project=project, page_size=2, filter='run_state = "running"'),
+    )
+    while reply := stubs.events.ListEvents(asked):
+        seen.append([event.sequence for event in reply.events])
+        if not reply.next_page_token:
+            break
+        asked.page_token = reply.next_page_token
+    assert seen == [[1, 2], [3, 4], [5, 6]]
+    assert reply.last_sequence == 7
+    asked.filter = ""
+    with refused("INVALID_PAGE_TOKEN", "page_token"):
+        stubs.events.ListEvents(asked)
+
+
+@pytest.mark.parametrize("words", [("failed", "run_state"), ("RUN_STATE_FAILED", "EVENT_TYPE_RUN_STATE")])
+def test_states_and_types_are_found_by_either_name(stubs: Stubs, words: tuple[str, str]) -> None:
+    state, kind = words
+    project = new_project()
+    run, other = make(stubs, project=project), make(stubs, project=project)
+    finish(stubs, run, exit_code=1)
+    finish(stubs, other)
+    listed = stubs.runs.ListRuns(pb.ListRunsRequest(project=project, filter=f'state = "{state}"')).runs
+    assert [each.id for each in listed] == [run.id]
+    found = events(stubs, project, filter=f'type = "{kind}" AND run_state = "{state}"').events
+    assert [event.run_id for event in found] == [run.id]
+
+
+def test_an_unknown_state_or_type_is_refused_at_its_place(stubs: Stubs) -> None:
+    project = new_project()
+    make(stubs, project=project)
+    with refused("INVALID_FILTER", "filter") as refusal:
+        stubs.runs.ListRuns(pb.ListRunsRequest(project=project, filter='state = "done"'))
+    assert refusal.metadata["position"] == "9"
+    with refused("INVALID_FILTER", "filter") as refusal:
+        events(stubs, project, filter='run_id = "x" OR type = "alias_moved"')
+    assert refusal.metadata["position"] == "24"
+
+
+def test_the_words_of_filters_are_those_of_the_protos() -> None:
+    for enum, words, prefix in (
+        (event_pb2.EventType, event_rules.TYPES, event_rules.TYPE_PREFIX),
+        (pb.RunState, event_rules.RUN_STATES, event_rules.RUN_STATE_PREFIX),
+    ):
+        names = {name for name, number in enum.items() if number}
+        assert {prefix + word.upper() for word in words} == names
 
 
 def test_filtered_events_say_how_far_they_looked(stubs: Stubs) -> None:

@@ -153,8 +153,8 @@ type Event struct {
 	Linked string `protobuf:"bytes,13,opt,name=linked,proto3" json:"linked,omitempty"`
 	// Id of the run concerned: the maker of a version, or the run that changed.
 	RunId string `protobuf:"bytes,14,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	// The run's new state, `running`, `finished`, `failed`, `crashed`, `killed`.
-	RunState string `protobuf:"bytes,15,opt,name=run_state,json=runState,proto3" json:"run_state,omitempty"`
+	// The run's new state.
+	RunState RunState `protobuf:"varint,15,opt,name=run_state,json=runState,proto3,enum=modelyard.v1.RunState" json:"run_state,omitempty"`
 	// The tag that was added or removed.
 	Tag           string `protobuf:"bytes,16,opt,name=tag,proto3" json:"tag,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -289,11 +289,11 @@ func (x *Event) GetRunId() string {
 	return ""
 }
 
-func (x *Event) GetRunState() string {
+func (x *Event) GetRunState() RunState {
 	if x != nil {
 		return x.RunState
 	}
-	return ""
+	return RunState_RUN_STATE_UNSPECIFIED
 }
 
 func (x *Event) GetTag() string {
@@ -312,11 +312,14 @@ type ListEventsRequest struct {
 	Project string `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
 	// Events with a larger sequence. Default (0): from the first.
 	AfterSequence int64 `protobuf:"varint,3,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
-	// 1 to 1000. Default: 100.
+	// At most 1,000; more counts as 1,000. Default (0): 100.
 	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// For example `type = "alias_added" AND collection = "Churn"`. Fields: type,
-	// collection, version, alias, principal, run_id, time. Default: all.
-	Filter        string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	// collection, version, alias, principal, run_id, run_state, time. Default:
+	// all.
+	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	// From the previous reply; bound to the other fields.
+	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -386,14 +389,22 @@ func (x *ListEventsRequest) GetFilter() string {
 	return ""
 }
 
-// Reply of ListEvents. There is more when it holds page_size events: ask again
-// with after_sequence = last_sequence.
+func (x *ListEventsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Reply of ListEvents.
 type ListEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most page_size events.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// The last sequence looked at: where to go on.
-	LastSequence  int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	// The last sequence looked at: send it as after_sequence to go on later.
+	LastSequence int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -440,6 +451,13 @@ func (x *ListEventsResponse) GetLastSequence() int64 {
 		return x.LastSequence
 	}
 	return 0
+}
+
+func (x *ListEventsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 // Request of WatchEvents.
@@ -577,7 +595,7 @@ var File_modelyard_v1_event_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x18modelyard/v1/event.proto\x12\fmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x03\n" +
+	"\x18modelyard/v1/event.proto\x12\fmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16modelyard/v1/run.proto\"\x85\x04\n" +
 	"\x05Event\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12+\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x17.modelyard.v1.EventTypeR\x04type\x12.\n" +
@@ -596,18 +614,21 @@ const file_modelyard_v1_event_proto_rawDesc = "" +
 	"\x05alias\x18\v \x01(\tR\x05alias\x12)\n" +
 	"\x10previous_version\x18\f \x01(\tR\x0fpreviousVersion\x12\x16\n" +
 	"\x06linked\x18\r \x01(\tR\x06linked\x12\x15\n" +
-	"\x06run_id\x18\x0e \x01(\tR\x05runId\x12\x1b\n" +
-	"\trun_state\x18\x0f \x01(\tR\brunState\x12\x10\n" +
-	"\x03tag\x18\x10 \x01(\tR\x03tag\"\xa1\x01\n" +
+	"\x06run_id\x18\x0e \x01(\tR\x05runId\x123\n" +
+	"\trun_state\x18\x0f \x01(\x0e2\x16.modelyard.v1.RunStateR\brunState\x12\x10\n" +
+	"\x03tag\x18\x10 \x01(\tR\x03tag\"\xc0\x01\n" +
 	"\x11ListEventsRequest\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12%\n" +
 	"\x0eafter_sequence\x18\x03 \x01(\x03R\rafterSequence\x12\x1b\n" +
 	"\tpage_size\x18\x04 \x01(\x05R\bpageSize\x12\x16\n" +
-	"\x06filter\x18\x05 \x01(\tR\x06filter\"f\n" +
+	"\x06filter\x18\x05 \x01(\tR\x06filter\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x06 \x01(\tR\tpageToken\"\x8e\x01\n" +
 	"\x12ListEventsResponse\x12+\n" +
 	"\x06events\x18\x01 \x03(\v2\x13.modelyard.v1.EventR\x06events\x12#\n" +
-	"\rlast_sequence\x18\x02 \x01(\x03R\flastSequence\"\x85\x01\n" +
+	"\rlast_sequence\x18\x02 \x01(\x03R\flastSequence\x12&\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"\x85\x01\n" +
 	"\x12WatchEventsRequest\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12%\n" +
@@ -660,21 +681,23 @@ var file_modelyard_v1_event_proto_goTypes = []any{
 	(*WatchEventsRequest)(nil),    // 4: modelyard.v1.WatchEventsRequest
 	(*WatchEventsResponse)(nil),   // 5: modelyard.v1.WatchEventsResponse
 	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(RunState)(0),                 // 7: modelyard.v1.RunState
 }
 var file_modelyard_v1_event_proto_depIdxs = []int32{
 	0, // 0: modelyard.v1.Event.type:type_name -> modelyard.v1.EventType
 	6, // 1: modelyard.v1.Event.time:type_name -> google.protobuf.Timestamp
-	1, // 2: modelyard.v1.ListEventsResponse.events:type_name -> modelyard.v1.Event
-	1, // 3: modelyard.v1.WatchEventsResponse.events:type_name -> modelyard.v1.Event
-	2, // 4: modelyard.v1.EventService.ListEvents:input_type -> modelyard.v1.ListEventsRequest
-	4, // 5: modelyard.v1.EventService.WatchEvents:input_type -> modelyard.v1.WatchEventsRequest
-	3, // 6: modelyard.v1.EventService.ListEvents:output_type -> modelyard.v1.ListEventsResponse
-	5, // 7: modelyard.v1.EventService.WatchEvents:output_type -> modelyard.v1.WatchEventsResponse
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	7, // 2: modelyard.v1.Event.run_state:type_name -> modelyard.v1.RunState
+	1, // 3: modelyard.v1.ListEventsResponse.events:type_name -> modelyard.v1.Event
+	1, // 4: modelyard.v1.WatchEventsResponse.events:type_name -> modelyard.v1.Event
+	2, // 5: modelyard.v1.EventService.ListEvents:input_type -> modelyard.v1.ListEventsRequest
+	4, // 6: modelyard.v1.EventService.WatchEvents:input_type -> modelyard.v1.WatchEventsRequest
+	3, // 7: modelyard.v1.EventService.ListEvents:output_type -> modelyard.v1.ListEventsResponse
+	5, // 8: modelyard.v1.EventService.WatchEvents:output_type -> modelyard.v1.WatchEventsResponse
+	7, // [7:9] is the sub-list for method output_type
+	5, // [5:7] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_event_proto_init() }
@@ -682,6 +705,7 @@ func file_modelyard_v1_event_proto_init() {
 	if File_modelyard_v1_event_proto != nil {
 		return
 	}
+	file_modelyard_v1_run_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

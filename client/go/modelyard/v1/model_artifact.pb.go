@@ -842,7 +842,11 @@ type ListModelArtifactTypesRequest struct {
 	// Default: the entity of the caller's key.
 	Entity string `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
 	// Project to look into. Default: every project of the entity.
-	Project       string `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
+	Project string `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
+	// At most 1,000; more counts as 1,000. Default (0): 50.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the previous reply; bound to the other fields.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -887,6 +891,20 @@ func (x *ListModelArtifactTypesRequest) GetEntity() string {
 func (x *ListModelArtifactTypesRequest) GetProject() string {
 	if x != nil {
 		return x.Project
+	}
+	return ""
+}
+
+func (x *ListModelArtifactTypesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListModelArtifactTypesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
 	}
 	return ""
 }
@@ -949,8 +967,10 @@ func (x *ModelArtifactType) GetArtifactCount() int64 {
 // Reply of ListModelArtifactTypes.
 type ListModelArtifactTypesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The types, by name.
-	Types         []*ModelArtifactType `protobuf:"bytes,1,rep,name=types,proto3" json:"types,omitempty"`
+	// At most page_size types, by name.
+	Types []*ModelArtifactType `protobuf:"bytes,1,rep,name=types,proto3" json:"types,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -990,6 +1010,13 @@ func (x *ListModelArtifactTypesResponse) GetTypes() []*ModelArtifactType {
 		return x.Types
 	}
 	return nil
+}
+
+func (x *ListModelArtifactTypesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 // Request of GetModelArtifact.
@@ -1100,7 +1127,7 @@ type ListModelArtifactsRequest struct {
 	Entity string `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
 	// Project to list. Default: every project of the entity.
 	Project string `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
-	// 1 to 1000. Default: 50.
+	// At most 1,000; more counts as 1,000. Default (0): 50.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the previous reply; bound to the other fields.
 	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -1718,7 +1745,7 @@ type ListModelArtifactVersionsRequest struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// `[[entity/]project/]name` of the artifact.
 	Ref string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
-	// 1 to 1000. Default: 50.
+	// At most 1,000; more counts as 1,000. Default (0): 50.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the previous reply; bound to the other fields.
 	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -2102,8 +2129,9 @@ type ListModelArtifactFilesRequest struct {
 	PathPrefix string `protobuf:"bytes,2,opt,name=path_prefix,json=pathPrefix,proto3" json:"path_prefix,omitempty"`
 	// Also the chunks of each file. Default: no.
 	IncludeChunks bool `protobuf:"varint,3,opt,name=include_chunks,json=includeChunks,proto3" json:"include_chunks,omitempty"`
-	// 1 to 10,000 entries. Default: 1,000. With chunks a page also ends at
-	// 20,000 chunks; the next one may then start with a continued entry.
+	// At most 10,000; more counts as 10,000. Default (0): 1,000. With chunks a
+	// page also ends at 20,000 chunks; the next one may then start with a
+	// continued entry.
 	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the previous reply; bound to the other fields.
 	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -3710,15 +3738,19 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"a\n" +
 	"\x1bCreateModelArtifactResponse\x12B\n" +
-	"\x0emodel_artifact\x18\x01 \x01(\v2\x1b.modelyard.v1.ModelArtifactR\rmodelArtifact\"Q\n" +
+	"\x0emodel_artifact\x18\x01 \x01(\v2\x1b.modelyard.v1.ModelArtifactR\rmodelArtifact\"\x8d\x01\n" +
 	"\x1dListModelArtifactTypesRequest\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
-	"\aproject\x18\x02 \x01(\tR\aproject\"N\n" +
+	"\aproject\x18\x02 \x01(\tR\aproject\x12\x1b\n" +
+	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"N\n" +
 	"\x11ModelArtifactType\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12%\n" +
-	"\x0eartifact_count\x18\x02 \x01(\x03R\rartifactCount\"W\n" +
+	"\x0eartifact_count\x18\x02 \x01(\x03R\rartifactCount\"\x7f\n" +
 	"\x1eListModelArtifactTypesResponse\x125\n" +
-	"\x05types\x18\x01 \x03(\v2\x1f.modelyard.v1.ModelArtifactTypeR\x05types\";\n" +
+	"\x05types\x18\x01 \x03(\v2\x1f.modelyard.v1.ModelArtifactTypeR\x05types\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\";\n" +
 	"\x17GetModelArtifactRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03ref\x18\x02 \x01(\tR\x03ref\"^\n" +

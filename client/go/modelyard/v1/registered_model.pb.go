@@ -364,7 +364,11 @@ func (x *Registry) GetRegisteredModelCount() int64 {
 type ListRegistriesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Default: the entity of the caller's key.
-	Entity        string `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
+	Entity string `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
+	// At most 1,000; more counts as 1,000. Default (0): 50.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the previous reply; bound to the other fields.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -406,11 +410,27 @@ func (x *ListRegistriesRequest) GetEntity() string {
 	return ""
 }
 
+func (x *ListRegistriesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListRegistriesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
 // Reply of ListRegistries.
 type ListRegistriesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The registries, by name.
-	Registries    []*Registry `protobuf:"bytes,1,rep,name=registries,proto3" json:"registries,omitempty"`
+	// At most page_size registries, by name.
+	Registries []*Registry `protobuf:"bytes,1,rep,name=registries,proto3" json:"registries,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -450,6 +470,13 @@ func (x *ListRegistriesResponse) GetRegistries() []*Registry {
 		return x.Registries
 	}
 	return nil
+}
+
+func (x *ListRegistriesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
 }
 
 // Request of CreateRegisteredModel.
@@ -661,7 +688,7 @@ type ListRegisteredModelsRequest struct {
 	Entity string `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
 	// Registry or project to list. Default: every one of the entity.
 	Project string `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
-	// 1 to 1000. Default: 50.
+	// At most 1,000; more counts as 1,000. Default (0): 50.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the previous reply; bound to the other fields.
 	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -1250,7 +1277,7 @@ type ListRegisteredModelVersionsRequest struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// `[[entity/]project/]name` of the registered model.
 	Ref string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
-	// 1 to 1000. Default: 50.
+	// At most 1,000; more counts as 1,000. Default (0): 50.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the previous reply; bound to the other fields.
 	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -1756,7 +1783,7 @@ type ListAliasChangesRequest struct {
 	// The state at this moment instead of the history: for each alias that stood
 	// somewhere then, the change that brought it there. Default: the history.
 	AtTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at_time,json=atTime,proto3" json:"at_time,omitempty"`
-	// 1 to 1000. Default: 100.
+	// At most 1,000; more counts as 1,000. Default (0): 100.
 	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the previous reply; bound to the other fields.
 	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -2022,13 +2049,17 @@ const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"\bRegistry\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x124\n" +
-	"\x16registered_model_count\x18\x03 \x01(\x03R\x14registeredModelCount\"/\n" +
+	"\x16registered_model_count\x18\x03 \x01(\x03R\x14registeredModelCount\"k\n" +
 	"\x15ListRegistriesRequest\x12\x16\n" +
-	"\x06entity\x18\x01 \x01(\tR\x06entity\"P\n" +
+	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"x\n" +
 	"\x16ListRegistriesResponse\x126\n" +
 	"\n" +
 	"registries\x18\x01 \x03(\v2\x16.modelyard.v1.RegistryR\n" +
-	"registries\"\x87\x01\n" +
+	"registries\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x87\x01\n" +
 	"\x1cCreateRegisteredModelRequest\x12H\n" +
 	"\x10registered_model\x18\x01 \x01(\v2\x1d.modelyard.v1.RegisteredModelR\x0fregisteredModel\x12\x1d\n" +
 	"\n" +

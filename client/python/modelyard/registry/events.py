@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from modelyard.arguments import checked_calls
 from modelyard.contract import errors
 from modelyard.rpc import messages
+from modelyard.rpc.list_calls import pages
 from modelyard.v1 import event_pb2 as pb
 
 if TYPE_CHECKING:
@@ -106,16 +107,13 @@ class Events(Iterator[Event]):
         self.close()
 
     def _list(self) -> Iterator[Event]:
-        while not self._closed.is_set():
-            request = pb.ListEventsRequest(
-                after_sequence=self.last_sequence, page_size=_PAGE_SIZE, **self._place
-            )
-            reply = self._connection.events.ListEvents(request)
-            for message in reply.events:
+        request = pb.ListEventsRequest(after_sequence=self.last_sequence, page_size=_PAGE_SIZE, **self._place)
+        for page in pages(self._connection.events.ListEvents, request):
+            for message in page.events:
                 self.last_sequence = message.sequence
                 yield event(message)
-            self.last_sequence = max(self.last_sequence, reply.last_sequence)
-            if len(reply.events) < _PAGE_SIZE:
+            self.last_sequence = max(self.last_sequence, page.last_sequence)
+            if self._closed.is_set():
                 return
 
     def _follow(self) -> Iterator[Event]:
@@ -185,7 +183,7 @@ def event(message: pb.Event) -> Event:
         previous_version=message.previous_version,
         linked=message.linked,
         run_id=message.run_id,
-        run_state=message.run_state,
+        run_state=messages.run_state(message.run_state) if message.run_state else "",
         tag=message.tag,
     )
 

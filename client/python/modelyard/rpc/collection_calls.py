@@ -12,6 +12,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
+from modelyard.rpc.list_calls import PAGE_SIZE, pages
 from modelyard.v1 import model_artifact_pb2 as artifact_pb
 from modelyard.v1 import registered_model_pb2 as model_pb
 
@@ -86,15 +87,16 @@ def delete_model(connection: Connection, model_id: str) -> None:
 
 def types(connection: Connection, entity: str, project: str) -> dict[str, int]:
     """The types of a project's artifacts, with how many artifacts each has."""
-    request = artifact_pb.ListModelArtifactTypesRequest(entity=entity, project=project)
-    return {
-        each.name: each.artifact_count for each in connection.artifacts.ListModelArtifactTypes(request).types
-    }
+    request = artifact_pb.ListModelArtifactTypesRequest(entity=entity, project=project, page_size=PAGE_SIZE)
+    found = pages(connection.artifacts.ListModelArtifactTypes, request)
+    return {each.name: each.artifact_count for page in found for each in page.types}
 
 
 def registries(connection: Connection, entity: str) -> list[records.Registry]:
     """The projects that hold registered models, by name."""
-    reply = connection.registry.ListRegistries(model_pb.ListRegistriesRequest(entity=entity))
+    request = model_pb.ListRegistriesRequest(entity=entity, page_size=PAGE_SIZE)
     return [
-        records.Registry(each.entity, each.name, each.registered_model_count) for each in reply.registries
+        records.Registry(each.entity, each.name, each.registered_model_count)
+        for page in pages(connection.registry.ListRegistries, request)
+        for each in page.registries
     ]

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from modelyard.v1 import run_pb2 as _run_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -141,8 +142,8 @@ class Event(_message.Message):
     """
     run_id: _builtins.str
     """Id of the run concerned: the maker of a version, or the run that changed."""
-    run_state: _builtins.str
-    """The run's new state, `running`, `finished`, `failed`, `crashed`, `killed`."""
+    run_state: _run_pb2.RunState.ValueType
+    """The run's new state."""
     tag: _builtins.str
     """The tag that was added or removed."""
     @_builtins.property
@@ -166,7 +167,7 @@ class Event(_message.Message):
         previous_version: _builtins.str = ...,
         linked: _builtins.str = ...,
         run_id: _builtins.str = ...,
-        run_state: _builtins.str = ...,
+        run_state: _run_pb2.RunState.ValueType = ...,
         tag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
@@ -188,6 +189,7 @@ class ListEventsRequest(_message.Message):
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     entity: _builtins.str
     """Default: the entity of the caller's key."""
     project: _builtins.str
@@ -195,11 +197,14 @@ class ListEventsRequest(_message.Message):
     after_sequence: _builtins.int
     """Events with a larger sequence. Default (0): from the first."""
     page_size: _builtins.int
-    """1 to 1000. Default: 100."""
+    """At most 1,000; more counts as 1,000. Default (0): 100."""
     filter: _builtins.str
     """For example `type = "alias_added" AND collection = "Churn"`. Fields: type,
-    collection, version, alias, principal, run_id, time. Default: all.
+    collection, version, alias, principal, run_id, run_state, time. Default:
+    all.
     """
+    page_token: _builtins.str
+    """From the previous reply; bound to the other fields."""
     def __init__(
         self,
         *,
@@ -208,10 +213,11 @@ class ListEventsRequest(_message.Message):
         after_sequence: _builtins.int = ...,
         page_size: _builtins.int = ...,
         filter: _builtins.str = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "entity", b"entity", "filter", b"filter", "page_size", b"page_size", "project", b"project"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "entity", b"entity", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "project", b"project"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,16 +225,17 @@ Global___ListEventsRequest: _TypeAlias = ListEventsRequest  # noqa: Y015
 
 @_typing.final
 class ListEventsResponse(_message.Message):
-    """Reply of ListEvents. There is more when it holds page_size events: ask again
-    with after_sequence = last_sequence.
-    """
+    """Reply of ListEvents."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     last_sequence: _builtins.int
-    """The last sequence looked at: where to go on."""
+    """The last sequence looked at: send it as after_sequence to go on later."""
+    next_page_token: _builtins.str
+    """Empty on the last page."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """At most page_size events."""
@@ -238,10 +245,11 @@ class ListEventsResponse(_message.Message):
         *,
         events: _abc.Iterable[Global___Event] | None = ...,
         last_sequence: _builtins.int = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "last_sequence", b"last_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "last_sequence", b"last_sequence", "next_page_token", b"next_page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -468,19 +468,27 @@ class ListModelArtifactTypesRequest(_message.Message):
 
     ENTITY_FIELD_NUMBER: _builtins.int
     PROJECT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     entity: _builtins.str
     """Default: the entity of the caller's key."""
     project: _builtins.str
     """Project to look into. Default: every project of the entity."""
+    page_size: _builtins.int
+    """At most 1,000; more counts as 1,000. Default (0): 50."""
+    page_token: _builtins.str
+    """From the previous reply; bound to the other fields."""
     def __init__(
         self,
         *,
         entity: _builtins.str = ...,
         project: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "project", b"project"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "page_size", b"page_size", "page_token", b"page_token", "project", b"project"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -519,18 +527,22 @@ class ListModelArtifactTypesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TYPES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
     @_builtins.property
     def types(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelArtifactType]:
-        """The types, by name."""
+        """At most page_size types, by name."""
 
     def __init__(
         self,
         *,
         types: _abc.Iterable[Global___ModelArtifactType] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["types", b"types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "types", b"types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -603,7 +615,7 @@ class ListModelArtifactsRequest(_message.Message):
     project: _builtins.str
     """Project to list. Default: every project of the entity."""
     page_size: _builtins.int
-    """1 to 1000. Default: 50."""
+    """At most 1,000; more counts as 1,000. Default (0): 50."""
     page_token: _builtins.str
     """From the previous reply; bound to the other fields."""
     filter: _builtins.str
@@ -918,7 +930,7 @@ class ListModelArtifactVersionsRequest(_message.Message):
     ref: _builtins.str
     """`[[entity/]project/]name` of the artifact."""
     page_size: _builtins.int
-    """1 to 1000. Default: 50."""
+    """At most 1,000; more counts as 1,000. Default (0): 50."""
     page_token: _builtins.str
     """From the previous reply; bound to the other fields."""
     filter: _builtins.str
@@ -1110,8 +1122,9 @@ class ListModelArtifactFilesRequest(_message.Message):
     include_chunks: _builtins.bool
     """Also the chunks of each file. Default: no."""
     page_size: _builtins.int
-    """1 to 10,000 entries. Default: 1,000. With chunks a page also ends at
-    20,000 chunks; the next one may then start with a continued entry.
+    """At most 10,000; more counts as 10,000. Default (0): 1,000. With chunks a
+    page also ends at 20,000 chunks; the next one may then start with a
+    continued entry.
     """
     page_token: _builtins.str
     """From the previous reply; bound to the other fields."""

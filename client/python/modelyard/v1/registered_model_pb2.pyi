@@ -196,16 +196,24 @@ class ListRegistriesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTITY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     entity: _builtins.str
     """Default: the entity of the caller's key."""
+    page_size: _builtins.int
+    """At most 1,000; more counts as 1,000. Default (0): 50."""
+    page_token: _builtins.str
+    """From the previous reply; bound to the other fields."""
     def __init__(
         self,
         *,
         entity: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -218,18 +226,22 @@ class ListRegistriesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REGISTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
     @_builtins.property
     def registries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Registry]:
-        """The registries, by name."""
+        """At most page_size registries, by name."""
 
     def __init__(
         self,
         *,
         registries: _abc.Iterable[Global___Registry] | None = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["registries", b"registries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "registries", b"registries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,7 +366,7 @@ class ListRegisteredModelsRequest(_message.Message):
     project: _builtins.str
     """Registry or project to list. Default: every one of the entity."""
     page_size: _builtins.int
-    """1 to 1000. Default: 50."""
+    """At most 1,000; more counts as 1,000. Default (0): 50."""
     page_token: _builtins.str
     """From the previous reply; bound to the other fields."""
     filter: _builtins.str
@@ -651,7 +663,7 @@ class ListRegisteredModelVersionsRequest(_message.Message):
     ref: _builtins.str
     """`[[entity/]project/]name` of the registered model."""
     page_size: _builtins.int
-    """1 to 1000. Default: 50."""
+    """At most 1,000; more counts as 1,000. Default (0): 50."""
     page_token: _builtins.str
     """From the previous reply; bound to the other fields."""
     filter: _builtins.str
@@ -902,7 +914,7 @@ class ListAliasChangesRequest(_message.Message):
     alias: _builtins.str
     """Only this alias. Default: all."""
     page_size: _builtins.int
-    """1 to 1000. Default: 100."""
+    """At most 1,000; more counts as 1,000. Default (0): 100."""
     page_token: _builtins.str
     """From the previous reply; bound to the other fields."""
     @_builtins.property

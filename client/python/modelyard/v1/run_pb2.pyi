@@ -430,7 +430,7 @@ class ListRunsRequest(_message.Message):
     project: _builtins.str
     """Project to list. Default: every project of the entity."""
     page_size: _builtins.int
-    """1 to 1000. Default: 50."""
+    """At most 1,000; more counts as 1,000. Default (0): 50."""
     page_token: _builtins.str
     """From the previous reply; bound to the other fields."""
     filter: _builtins.str

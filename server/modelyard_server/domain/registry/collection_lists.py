@@ -16,6 +16,7 @@ from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.registry.collections import CollectionView, Kind, describe
 from modelyard_server.domain.search import candidates, filters, paging, scopes
 from modelyard_server.domain.search.filter_fields import Indexed, Labels, Text, Time
+from modelyard_server.domain.search.paging import OrderBy, Term
 from modelyard_server.domain.search.scopes import Scope
 
 _ID: ColumnElement[Any] = Collection.id.expression
@@ -60,8 +61,19 @@ def page(
     return describe(session, rows), token
 
 
-def types(session: Session, principal: Principal, entity: str, project: str) -> list[tuple[str, int]]:
-    """The types of the artifacts in a project or an entity, with how many each has. Raises NotFound."""
+def types(
+    session: Session,
+    principal: Principal,
+    *,
+    entity: str,
+    project: str,
+    page_size: int,
+    page_token: str,
+) -> tuple[list[tuple[str, int]], str]:
+    """One page of the types of artifacts in a project or an entity, with how many artifacts each has.
+
+    Raises NotFound, InvalidField, InvalidPageToken.
+    """
     scope = scopes.of_names(session, principal, entity, project)
     query = (
         select(Collection.type, func.count())
@@ -72,11 +84,23 @@ def types(session: Session, principal: Principal, entity: str, project: str) -> 
         )
         .group_by(Collection.type)
     )
-    return sorted((type_, count) for type_, count in session.execute(query))
+    return paging.page(
+        session,
+        query,
+        order=OrderBy((Term(Collection.type.expression),)),
+        size=paging.check_size(page_size),
+        token=page_token,
+        binding=("types", entity or principal.entity, project),
+    )
 
 
-def registries(session: Session, principal: Principal, entity: str) -> tuple[str, list[tuple[str, int]]]:
-    """An entity, and its projects that are registries by name or hold registered models. Raises NotFound."""
+def registries(
+    session: Session, principal: Principal, entity: str, *, page_size: int, page_token: str
+) -> tuple[list[tuple[str, int]], str]:
+    """One page of the projects that are registries by name or hold registered models.
+
+    Each with the number of its registered models. Raises NotFound, InvalidField, InvalidPageToken.
+    """
     scope = scopes.of_names(session, principal, entity, "")
     held = (Collection.kind == "model") & Collection.deleted_at.is_(None)
     query = (
@@ -84,11 +108,22 @@ def registries(session: Session, principal: Principal, entity: str) -> tuple[str
         .outerjoin(Collection, (Collection.project_id == Project.id) & held)
         .where(Project.entity_id == scope.entity_id)
         .group_by(Project.name)
+        .having((func.count(Collection.id) > 0) | _named_as_registry())
     )
-    found = sorted((name, count) for name, count in session.execute(query))
-    return entity or principal.entity, [
-        (name, count) for name, count in found if count or refs.is_registry(name)
-    ]
+    return paging.page(
+        session,
+        query,
+        order=OrderBy((Term(Project.name.expression),)),
+        size=paging.check_size(page_size),
+        token=page_token,
+        binding=("registries", entity or principal.entity),
+    )
+
+
+def _named_as_registry() -> ColumnElement[bool]:
+    """As `refs.is_registry`, in SQL."""
+    prefixed = Project.name.startswith(refs.REGISTRY_PREFIX, autoescape=True)
+    return (Project.name == refs.REGISTRY_PROJECT) | (prefixed & (Project.name != refs.REGISTRY_PREFIX))
 
 
 def _filter_fields(scope: Scope) -> filters.Fields:

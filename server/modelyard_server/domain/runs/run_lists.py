@@ -11,11 +11,12 @@ from modelyard_server.db import attributes
 from modelyard_server.db.attributes import Attribute
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Entity, Project, Run
+from modelyard_server.domain import events
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.runs import runs
 from modelyard_server.domain.runs.runs import RunView
 from modelyard_server.domain.search import candidates, filters, paging, scopes
-from modelyard_server.domain.search.filter_fields import Indexed, Json, Labels, Text, Time
+from modelyard_server.domain.search.filter_fields import Indexed, Json, Labels, Text, Time, Word
 from modelyard_server.domain.search.scopes import Scope
 
 _ID: ColumnElement[Any] = Run.id.expression
@@ -68,7 +69,9 @@ def _fields(session: Session, scope: Scope) -> filters.Fields:
         "run_id": Text(Run.run_id),
         "display_name": Text(Run.display_name),
         # As it is shown: see runs.state_of.
-        "state": Text(case((alive, Run.state), else_=runs.CRASHED)),
+        "state": Word(
+            case((alive, Run.state), else_=runs.CRASHED), events.RUN_STATES, events.RUN_STATE_PREFIX
+        ),
         "group": Text(Run.group),
         "job_type": Text(Run.job_type),
         "created_by": Text(Run.created_by),

@@ -31,7 +31,7 @@ MAP_BYTES = 1 << 20
 TAG_LIMIT = 100
 SWEEP_BATCH = 100
 
-RUNNING, FINISHED, FAILED, CRASHED, KILLED = "running", "finished", "failed", "crashed", "killed"
+RUNNING, FINISHED, FAILED, CRASHED, KILLED = events.RUN_STATES
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from operator import eq, ge, gt, le, lt, ne
@@ -147,6 +147,31 @@ class Text:
         if comparison.operator == ":":
             return self.column.icontains(text, autoescape=True)
         return _apply(comparison.operator, self.column, literal(text, String()))
+
+
+@dataclass(frozen=True)
+class Word:
+    """One of a fixed set of words, as in an enum of the protos.
+
+    A filter may write the value as in the protos, `RUN_STATE_FAILED`, or without
+    the prefix, `failed`, in upper or lower case.
+    """
+
+    column: ColumnElement[str] | InstrumentedAttribute[str]
+    words: Sequence[str]
+    """As stored: lower case, without the prefix."""
+    prefix: str
+    """`RUN_STATE_`."""
+    operators: ClassVar[frozenset[str]] = frozenset({"=", "!="})
+    has_keys: ClassVar[bool] = False
+
+    def condition(self, comparison: Comparison) -> ColumnElement[bool]:
+        text = _expect_text(comparison.value)
+        word = text.removeprefix(self.prefix).lower()
+        if word not in self.words:
+            raise ValueError(f"{text[:100]!r} is not one of {', '.join(self.words)}")
+        equal = func.coalesce(self.column == literal(word, String()), false())
+        return equal if comparison.operator == "=" else not_(equal)
 
 
 @dataclass(frozen=True)

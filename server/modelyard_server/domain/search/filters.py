@@ -1,15 +1,14 @@
 """The one language of filters: `type = "model" AND (metadata.acc >= 0.9 OR NOT tags : "old")`.
 
-    filter     = any
-    any        = all {"OR" all}
-    all        = one {"AND" one}
-    one        = "NOT" one | "(" any ")" | field operator value
+    filter     = one {"AND" one} | one {"OR" one}
+    one        = "NOT" one | "(" filter ")" | field operator value
     field      = name {"." (word | text)}
     operator   = "=" | "!=" | "<" | "<=" | ">" | ">=" | ":"
     value      = text in '…' or "…" | number | "true" | "false" | "*" (after ":", it is there at all)
 
-AND binds closer than OR. Values only ever reach the database as bound
-parameters, and fields only as the columns that the caller allows.
+AND and OR do not mix without parentheses: in some languages OR binds closer, in
+others AND. Values only ever reach the database as bound parameters, and fields
+only as the columns that the caller allows.
 """
 
 from __future__ import annotations
@@ -103,24 +102,29 @@ class _Parser:
         self._comparisons = 0
 
     def parse(self) -> Filter:
-        whole = self._any()
+        whole = self._joined()
         token = self._tokens[self._next]
         if token.kind != "end":
             self._fail(token.position, "expected AND, OR or the end")
         return whole
 
-    def _any(self) -> Filter:
-        parts = [self._all()]
-        while self._take("keyword", "OR"):
-            parts.append(self._all())
-        return Filter(or_(*(part.condition for part in parts)), _either(parts)) if parts[1:] else parts[0]
-
-    def _all(self) -> Filter:
-        parts = [self._one()]
-        while self._take("keyword", "AND"):
+    def _joined(self) -> Filter:
+        """Conditions joined by AND or by OR, of which only one may occur."""
+        parts, joined_by = [self._one()], ""
+        while (token := self._tokens[self._next]).kind == "keyword" and token.text != "NOT":
+            if joined_by not in ("", token.text):
+                self._fail(
+                    token.position, "AND and OR are mixed: put parentheses around what belongs together"
+                )
+            joined_by = token.text
+            self._next += 1
             parts.append(self._one())
-        narrows = tuple(narrow for part in parts for narrow in part.narrows)
-        return Filter(and_(*(part.condition for part in parts)), narrows) if parts[1:] else parts[0]
+        if not joined_by:
+            return parts[0]
+        conditions = [part.condition for part in parts]
+        if joined_by == "OR":
+            return Filter(or_(*conditions), _either(parts))
+        return Filter(and_(*conditions), tuple(narrow for part in parts for narrow in part.narrows))
 
     def _one(self) -> Filter:
         token = self._tokens[self._next]
@@ -131,7 +135,7 @@ class _Parser:
             # A comparison with something that is not there is false, and so its opposite true.
             found = Filter(not_(func.coalesce(self._one().condition, false())))
         elif self._take("open"):
-            found = self._any()
+            found = self._joined()
             if not self._take("close"):
                 self._fail(self._tokens[self._next].position, "expected ')'")
         else:

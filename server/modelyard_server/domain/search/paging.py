@@ -107,10 +107,10 @@ def split(text: str, names: Collection[str], *, default: str, maps: Collection[s
 
 
 def check_size(asked: int, *, default: int = DEFAULT_SIZE, limit: int = SIZE_LIMIT) -> int:
-    """The size of a page; 0 is the default. Raises InvalidField."""
-    if not 0 <= asked <= limit:
-        raise errors.InvalidField.of("page_size", f"is {asked}; expected 1 to {limit}")
-    return asked or default
+    """The size of a page: 0 is the default, more than the limit is the limit. Raises InvalidField below 0."""
+    if asked < 0:
+        raise errors.InvalidField.of("page_size", f"is {asked}; expected 0 (the default, {default}) or more")
+    return min(asked, limit) or default
 
 
 def page(

@@ -64,9 +64,17 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
     def ListModelArtifactTypes(
         self, request: pb.ListModelArtifactTypesRequest, call: Call
     ) -> pb.ListModelArtifactTypesResponse:
-        counts = collection_lists.types(call.session, call.principal, request.entity, request.project)
+        counts, token = collection_lists.types(
+            call.session,
+            call.principal,
+            entity=request.entity,
+            project=request.project,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
         return pb.ListModelArtifactTypesResponse(
-            types=[pb.ModelArtifactType(name=name, artifact_count=count) for name, count in counts]
+            types=[pb.ModelArtifactType(name=name, artifact_count=count) for name, count in counts],
+            next_page_token=token,
         )
 
     def GetModelArtifact(

@@ -44,10 +44,17 @@ class EventServicer(event_pb2_grpc.EventServiceServicer):
         size = paging.check_size(request.page_size, default=DEFAULT_SIZE)
         project = owners.find_project(call.session, call.principal, request.entity, request.project)
         entity = owners.entity_of(call.session, project).name
-        found, last = events.after(call.session, project, request.after_sequence, size, request.filter)
+        binding = ("events", project.id, request.after_sequence, request.filter)
+        start = request.after_sequence
+        if request.page_token:
+            start = paging.decode(request.page_token, binding, [paging.KEY])[0]
+        found = events.after(call.session, project, start, size, request.filter)
         reach = event_pages.reach_of(call.principal)
-        shown = [event_pages.message(event, entity, project.name, reach) for event in found]
-        return pb.ListEventsResponse(events=shown, last_sequence=last)
+        return pb.ListEventsResponse(
+            events=[event_pages.message(event, entity, project.name, reach) for event in found.events],
+            last_sequence=found.position,
+            next_page_token=paging.encode(binding, [found.position]) if found.more else "",
+        )
 
     async def WatchEvents(
         self, request: pb.WatchEventsRequest, call: StreamCall

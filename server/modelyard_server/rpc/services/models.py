@@ -27,11 +27,19 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
     """RegisteredModelService, whole."""
 
     def ListRegistries(self, request: pb.ListRegistriesRequest, call: Call) -> pb.ListRegistriesResponse:
-        entity, counts = collection_lists.registries(call.session, call.principal, request.entity)
+        counts, token = collection_lists.registries(
+            call.session,
+            call.principal,
+            request.entity,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        entity = request.entity or call.principal.entity
         return pb.ListRegistriesResponse(
             registries=[
                 pb.Registry(entity=entity, name=name, registered_model_count=count) for name, count in counts
-            ]
+            ],
+            next_page_token=token,
         )
 
     def CreateRegisteredModel(

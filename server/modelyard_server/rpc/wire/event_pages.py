@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session
 
 from modelyard.v1 import event_pb2 as pb
+from modelyard.v1 import run_pb2
 from modelyard_server.db.tables import Event, Project
 from modelyard_server.domain import events
 from modelyard_server.domain.access.principals import Principal
@@ -58,9 +59,9 @@ class Page(NamedTuple):
 
 def read(session: Session, source: Source, after: int) -> Page:
     """The page that follows a sequence number. Raises InvalidFilter."""
-    found, position = events.after(session, source.project, after, PAGE, source.filter, span=SPAN)
-    shown = [Encoded(event.seq, _encoded(event, source)) for event in found]
-    return Page(shown, position, len(found) == PAGE or position - after >= SPAN)
+    found = events.after(session, source.project, after, PAGE, source.filter, span=SPAN)
+    shown = [Encoded(event.seq, _encoded(event, source)) for event in found.events]
+    return Page(shown, found.position, found.more)
 
 
 def reach_of(principal: Principal) -> str | None:
@@ -73,12 +74,14 @@ def message(event: Event, entity: str, project: str, reach: str | None) -> pb.Ev
 
     The other side of a link is left out where it lies beyond `reach`.
     """
-    details = event.details
+    details = dict(event.details)
     if reach is not None and not details.get("linked", f"{reach}/").startswith(f"{reach}/"):
-        details = {name: value for name, value in details.items() if name != "linked"}
+        del details["linked"]
+    run_state = details.pop("run_state", "unspecified")
     return pb.Event(
         sequence=event.seq,
-        type=pb.EventType.Value(f"EVENT_TYPE_{event.type.upper()}"),
+        type=pb.EventType.Value(events.TYPE_PREFIX + event.type.upper()),
+        run_state=run_pb2.RunState.Value(events.RUN_STATE_PREFIX + run_state.upper()),
         time=convert.timestamp(event.time),
         principal=event.principal,
         entity=entity,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.clients.sdk import work
 from tests.inprocess.pack_writer import armed, ledger, pack_store, run_writer, writer_pools
+from tests.interrupts import pytest_sessionstart
 from tests.parts.collector import collector
 from tests.parts.embedded import embedded, embedded_folder
-from tests.parts.interrupts import pytest_sessionstart
 from tests.parts.postgres import postgres_database, postgres_url
 from tests.parts.s3 import minio_server, versity_server
 from tests.parts.server import any_live_server, live_server, live_server_factory

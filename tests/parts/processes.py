@@ -25,6 +25,17 @@ REQUIRED = "MODELYARD_TEST_PARTS"
 """Set to `required`, a part that is missing fails the test instead of skipping it."""
 
 _SET_PARENT_DEATH_SIGNAL = 1
+_PR_CAPBSET_DROP = 24
+_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
+# The capabilities are gone after the exec. Who is not root has none to give up, and the calls fail.
+_DROP_CAPABILITIES = f"""
+import ctypes, os, sys
+for capability in ({_CAP_DAC_OVERRIDE}, {_CAP_DAC_READ_SEARCH}):
+    ctypes.CDLL(None).prctl({_PR_CAPBSET_DROP}, capability, 0, 0, 0)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+MODES_HOLD = (sys.executable, "-I", "-S", "-c", _DROP_CAPABILITIES)
+"""In front of a command: what its user's modes forbid is forbidden to root, too."""
 
 
 class NotReady(Exception):

@@ -36,10 +36,13 @@ from modelyard.v1 import (
     upload_pb2,
     upload_pb2_grpc,
 )
+from tests.parts.fork_server import run_python, start_python
 from tests.parts.s3 import CREDENTIALS, S3Server
 
 MODULES = (event_pb2, local_pb2, model_artifact_pb2, registered_model_pb2, run_pb2, upload_pb2)
 """The generated modules that have services."""
+SERVER = ("-P", "-m", "modelyard_server")
+"""`modelyard server`, behind the interpreter."""
 READY_SECONDS = 30.0
 STOP_SECONDS = 45.0
 _SERVES = re.compile(r"^modelyard serves (unix:\S+|grpcs?://\S+:(\d+)) ", re.MULTILINE)
@@ -72,10 +75,12 @@ class LiveServer:
 
     `folder` holds its output and, unless `place` says otherwise, its data;
     `env` is added to its environment at the next start; its command line goes
-    behind `wrapper`, as in `("nice",)`.
+    behind `wrapper`, as in `("nice",)`. It is forked from a process that has
+    loaded its modules already, but where there is a wrapper or `interpreted` is set.
     """
 
     wrapper: Sequence[str] = ()
+    interpreted = False
 
     def __init__(
         self,
@@ -133,21 +138,13 @@ class LiveServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [
-                    *_DYING_WITH_US,
-                    *self.wrapper,
-                    *command("start"),
-                    *self.place,
-                    "--port",
-                    str(self.port),
-                    *self.options,
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=environment(self.env),
-            )
+            arguments = ("start", *self.place, "--port", str(self.port), *self.options)
+            streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+            if self.wrapper or self.interpreted:
+                begun = [*_DYING_WITH_US, *self.wrapper, *command(*arguments)]
+                self._process = subprocess.Popen(begun, env=environment(self.env), **streams)
+            else:
+                self._process = start_python(*SERVER, *arguments, env=environment(self.env), **streams)
         return begin
 
     def stubs(self, token: str | None = None) -> Stubs:
@@ -253,7 +250,7 @@ def stubs_on(channel: grpc.Channel, token: str = "") -> Stubs:
 
 def command(*arguments: str) -> list[str]:
     """The command line of `modelyard server …`."""
-    return [sys.executable, "-P", "-m", "modelyard_server", *arguments]
+    return [sys.executable, *SERVER, *arguments]
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -266,9 +263,7 @@ def run_server_command(
     *arguments: str, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Runs `modelyard server …` to its end."""
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=60, check=False, env=environment(env)
-    )
+    return run_python(*SERVER, *arguments, timeout=60, env=environment(env))
 
 
 @pytest.fixture
@@ -281,8 +276,10 @@ def live_server_factory(tmp_path: Path) -> Iterator[Factory]:
         place: Sequence[str] | None = None,
         env: Mapping[str, str] | None = None,
         folder: Path | None = None,
+        interpreted: bool = False,
     ) -> LiveServer:
         made.append(LiveServer(folder or tmp_path / f"server{len(made)}", *options, place=place, env=env))
+        made[-1].interpreted = interpreted
         return made[-1]
 
     yield make

@@ -15,7 +15,7 @@ import pytest
 import modelyard
 from modelyard import Api, Artifact, Run, errors
 from tests.clients.commands import run_command
-from tests.parts.file_modes import MODES_HOLD
+from tests.parts.processes import MODES_HOLD
 from tests.parts.server import new_project
 
 Way = Callable[[Run, str], Any]

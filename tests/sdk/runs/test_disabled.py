@@ -18,7 +18,7 @@ from modelyard.artifacts.entries import ArtifactEntry
 from modelyard.registry.collection import RegisteredModel
 from modelyard.runs.run import Run
 from tests.parts.embedded import isolate
-from tests.parts.file_modes import MODES_HOLD
+from tests.parts.processes import MODES_HOLD
 
 WORDS: dict[str, Any] = {
     "local_path": "a.txt", "add_dir.local_path": ".", "path": "nowhere",

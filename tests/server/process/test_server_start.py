@@ -52,7 +52,7 @@ def test_grpcurl_lists_every_service(live_server: LiveServer) -> None:
 
 
 def test_it_prints_its_address_and_place(live_server_factory: Factory) -> None:
-    server = live_server_factory().start()
+    server = live_server_factory(interpreted=True).start()
     assert f"modelyard serves grpc://127.0.0.1:{server.port} (data: {server.data})" in server.log.read_text()
 
 
@@ -69,7 +69,7 @@ def test_server_json_is_for_the_owner_alone_and_goes_at_a_clean_stop(live_server
 
 
 def test_what_was_written_is_there_after_kill_and_restart(live_server_factory: Factory) -> None:
-    server = live_server_factory().start()
+    server = live_server_factory(interpreted=True).start()
     made = make_run(server)
     server.kill()
     server.restart()
@@ -163,7 +163,7 @@ def test_an_emptied_store_is_refused(live_server_factory: Factory) -> None:
 
 
 def test_sigterm_drains_the_calls_that_run(live_server_factory: Factory) -> None:
-    server = live_server_factory().start()
+    server = live_server_factory(interpreted=True).start()
     stubs = server.stubs()
     done = threading.Event()
     stream = stubs.uploads.UploadChunks(_nothing_until(done), timeout=20)
@@ -183,7 +183,7 @@ def test_sigterm_drains_the_calls_that_run(live_server_factory: Factory) -> None
 
 
 def test_a_second_signal_ends_it_at_once(live_server_factory: Factory) -> None:
-    server = live_server_factory().start()
+    server = live_server_factory(interpreted=True).start()
     done = threading.Event()
     stream = server.stubs().uploads.UploadChunks(_nothing_until(done), timeout=20)
     time.sleep(0.5)

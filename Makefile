@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-STUBS := client/python/modelyard/v1
+STUBS := client/python/modelyard/v1 client/python/modelyard/local/v1
 GO_STUBS := client/go/modelyard/v1
 
 .DEFAULT_GOAL := help
@@ -44,10 +44,10 @@ $(VENV)-proto/.ready-go: proto/go-tools.txt $(VENV)-proto/.ready
 	@touch $@
 
 proto: $(VENV)-proto/.ready ## Generate the stubs from the protos, with the pinned tools; Go's where Go is installed
-	rm -f $(STUBS)/*_pb2*.py $(STUBS)/*_pb2*.pyi
+	rm -f $(foreach folder,$(STUBS),$(folder)/*_pb2*.py $(folder)/*_pb2*.pyi)
 	PATH="$(CURDIR)/$(VENV)-proto/bin:$$PATH" $(VENV)-proto/bin/python -m grpc_tools.protoc -I proto \
 	  --python_out=client/python --grpc_python_out=client/python \
-	  --mypy_out=quiet:client/python --mypy_grpc_out=quiet:client/python proto/modelyard/v1/*.proto
+	  --mypy_out=quiet:client/python --mypy_grpc_out=quiet:client/python proto/modelyard/v1/*.proto proto/modelyard/local/v1/*.proto
 	@if command -v go >/dev/null; then $(MAKE) --no-print-directory proto-go; \
 	  else echo "Go is not installed: its stubs stay as they are"; fi
 

@@ -22,7 +22,7 @@ def random_chunks(count: int, size: int = CHUNK) -> list[bytes]:
 
 def message_chunk(data: bytes) -> upload_pb2.Chunk:
     """How a chunk is named on the wire."""
-    return upload_pb2.Chunk(digest=hashlib.sha256(data).digest(), size=len(data))
+    return upload_pb2.Chunk(digest=hashlib.sha256(data).digest(), size_bytes=len(data))
 
 
 def create(stubs: Stubs, **fields: Any) -> str:
@@ -55,7 +55,7 @@ def send(stubs: Stubs, upload_id: str, chunks: Sequence[bytes]) -> int:
 
 def entry(path: str, chunks: Sequence[bytes], **fields: Any) -> pb.ManifestEntry:
     """A file of a manifest."""
-    given = {"size": sum(len(chunk) for chunk in chunks)} | fields
+    given = {"size_bytes": sum(len(chunk) for chunk in chunks)} | fields
     return pb.ManifestEntry(path=path, chunks=[message_chunk(chunk) for chunk in chunks], **given)
 
 

@@ -25,14 +25,14 @@ from tests.clients.fast_upload import random_chunks
 from tests.clients.plain_stubs import SERVICE_CONFIG, calling, lines_about
 from tests.clients.refusals import refused
 from tests.clients.waiting import until
-from tests.parts.server import MODULES, Factory, LiveServer, Stubs, new_project, production_place
+from tests.parts.server import PROMISED, Factory, LiveServer, Stubs, new_project, production_place
 from tests.parts.tcp_proxy import TcpProxy
 
 PAGE = Path(__file__).parents[2] / "docs" / "calling.md"
 CONFIG = json.loads(SERVICE_CONFIG.read_text())
 METHODS: list[MethodDescriptor] = [
     method
-    for module in MODULES
+    for module in PROMISED
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 ]

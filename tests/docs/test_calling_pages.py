@@ -61,7 +61,7 @@ def test_a_page_of_large_rows_is_shorter_and_leads_to_the_rest(live_server: Live
     found: list[int] = []
     with calling(live_server.address) as stubs:
         for _ in range(6):
-            metadata = {"notes": value_pb2.Value(string_value="x" * 1_000_000)}
+            metadata = {"notes": value_pb2.AnyValue(string_value="x" * 1_000_000)}
             fast_upload.log(stubs, project, "bert", {"w": random_chunks(1, 100)}, metadata=metadata)
         while token or not found:
             request = pb.ListModelArtifactVersionsRequest(ref=f"{project}/bert", page_token=token)

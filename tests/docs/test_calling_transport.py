@@ -30,7 +30,7 @@ from tests.clients.waiting import until
 from tests.parts.certificates import certificate_for_localhost
 from tests.parts.processes import free_port
 from tests.parts.server import (
-    MODULES,
+    PROMISED,
     Factory,
     LiveServer,
     Stubs,
@@ -286,7 +286,7 @@ def test_a_message_above_four_mebibytes_is_refused_without_details(live_server: 
     assert rpc_status.from_call(caught.value) is None
     with refused("INVALID_FIELD", "data"):
         upload((2 << 20) + 1)
-    assert upload(2 << 20).version.size == 2 << 20
+    assert upload(2 << 20).version.size_bytes == 2 << 20
 
 
 def test_metadata_of_a_call_has_its_limit_too(live_server: LiveServer) -> None:
@@ -303,7 +303,7 @@ def test_metadata_of_a_call_has_its_limit_too(live_server: LiveServer) -> None:
 
 STREAMS = [
     (service.full_name, method)
-    for module in MODULES
+    for module in PROMISED
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
     if method.client_streaming or method.server_streaming

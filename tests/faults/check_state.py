@@ -82,7 +82,9 @@ def _bytes(
             logged.setdefault(one.wanted["name"], []).append(files)
     for version in versions:
         request = pb.ListModelArtifactFilesRequest(version_id=version.id, page_size=PAGE)
-        sizes = {entry.path: entry.size for entry in stubs.artifacts.ListModelArtifactFiles(request).entries}
+        sizes = {
+            entry.path: entry.size_bytes for entry in stubs.artifacts.ListModelArtifactFiles(request).entries
+        }
         wanted = [
             files
             for files in logged.get(version.name, [])

@@ -124,7 +124,8 @@ def assert_nothing_is_visible(stubs: Stubs, project: str) -> None:
 def assert_not_stored(stubs: Stubs, project: str) -> None:
     """The large file, of which some chunks have rows, does not count as stored."""
     chunks = FILES["model"]
-    entry = pb.ManifestEntry(path="model", digest=fast_upload.file_digest(chunks), size=16 * len(chunks))
+    digest = fast_upload.file_digest(chunks)
+    entry = pb.ManifestEntry(path="model", digest=digest, size_bytes=16 * len(chunks))
     header = pb.VersionHeader(project=project, name="bert")
     with refused("CHUNKS_MISSING"):
         stubs.artifacts.CommitEqualContent(pb.CommitEqualContentRequest(header=header, entries=[entry]))

@@ -143,7 +143,7 @@ def test_equal_content_is_no_version_while_its_pack_is_gone(
     version, key = logged(stubs, stored, project, "model", chunks)
     stored.remove(key)
     size = sum(map(len, chunks))
-    entry = pb.ManifestEntry(path="w", size=size, digest=fast_upload.file_digest(chunks))
+    entry = pb.ManifestEntry(path="w", size_bytes=size, digest=fast_upload.file_digest(chunks))
 
     def commit(name: str, *entries: pb.ManifestEntry) -> pb.CommitEqualContentResponse:
         header = pb.VersionHeader(project=project, name=name, digest=version.digest, history_step=-1)
@@ -212,7 +212,7 @@ def test_known_files_in_many_packs_are_a_version_at_the_first_call_after_a_start
         files = {f"{part}/{number}": fast_upload.random_chunks(1, 10) for number in range(500)}
         fast_upload.log(server.stubs(), project, f"part{part}", files, type="model")
         entries += [
-            pb.ManifestEntry(path=path, size=10, digest=fast_upload.file_digest(chunks))
+            pb.ManifestEntry(path=path, size_bytes=10, digest=fast_upload.file_digest(chunks))
             for path, chunks in files.items()
         ]
     stubs = server.restart().stubs()

@@ -55,9 +55,9 @@ def test_a_wrong_digest_names_the_chunk_and_stores_nothing_of_its_message(
         ([chunk(b"abc")], b"abcd", "data"),
         ([chunk(b"abc"), chunk(b"d")], b"abc", "data"),
         ([chunk(b"a"), Chunk(b"short", 2)], b"abc", "chunks[1].digest"),
-        ([Chunk(b"\0" * 32, 0)], b"", "chunks[0].size"),
-        ([Chunk(b"\0" * 32, -1), Chunk(b"\0" * 32, 4)], b"abc", "chunks[0].size"),
-        ([Chunk(b"\0" * 32, MAXIMUM_BYTES + 1)], bytes(MAXIMUM_BYTES + 1), "chunks[0].size"),
+        ([Chunk(b"\0" * 32, 0)], b"", "chunks[0].size_bytes"),
+        ([Chunk(b"\0" * 32, -1), Chunk(b"\0" * 32, 4)], b"abc", "chunks[0].size_bytes"),
+        ([Chunk(b"\0" * 32, MAXIMUM_BYTES + 1)], bytes(MAXIMUM_BYTES + 1), "chunks[0].size_bytes"),
         ([Chunk(b"\0" * 32, MESSAGE_BYTES + 1)], bytes(MESSAGE_BYTES + 1), "data"),
     ],
 )

@@ -52,7 +52,7 @@ class Registry:
     ) -> ArtifactVersion:
         """A version of one reference: content without bytes."""
         manifest = Manifest()
-        manifest.add_reference("model", f"test://{content}", "", -1)
+        manifest.add_reference("model", f"test://{content}", "", None)
         digest = manifest.finish(None)
         entity = draft.pop("entity", ENTITY)
         wanted = commits.checked(VersionDraft(entity, project, name, aliases=names, **draft))

@@ -9,16 +9,15 @@ from typing import Any
 import grpc
 
 from modelyard.contract import chunking
+from modelyard.local.v1 import local_pb2, local_pb2_grpc
+from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import (
-    local_pb2,
-    local_pb2_grpc,
     model_artifact_pb2_grpc,
     run_pb2,
     run_pb2_grpc,
     upload_pb2,
     upload_pb2_grpc,
 )
-from modelyard.v1 import model_artifact_pb2 as pb
 
 PROJECT = "hostile"
 
@@ -28,14 +27,16 @@ def file_entry(path: str, data: bytes, **changes: Any) -> pb.ManifestEntry:
     chunk = chunking.Chunk(chunking.chunk_digest(data), len(data))
     entry = pb.ManifestEntry(
         path=path,
-        size=len(data),
+        size_bytes=len(data),
         digest=chunking.file_digest([chunk]).hex(),
-        chunks=[upload_pb2.Chunk(digest=chunk.digest, size=chunk.size)],
+        chunks=[upload_pb2.Chunk(digest=chunk.digest, size_bytes=chunk.size)],
     )
     for field, value in changes.items():
         if field == "chunks":
             del entry.chunks[:]
             entry.chunks.extend(value)
+        elif value is None:
+            entry.ClearField(field)  # type: ignore[arg-type]
         else:
             setattr(entry, field, value)
     return entry
@@ -44,7 +45,7 @@ def file_entry(path: str, data: bytes, **changes: Any) -> pb.ManifestEntry:
 def version_of(entries: Sequence[pb.ManifestEntry], **changes: Any) -> pb.ModelArtifactVersion:
     """The version that has these entries, but for its `changes`."""
     digest = chunking.version_digest(
-        chunking.Entry(entry.path, max(entry.size, 0), bytes.fromhex(entry.digest)) for entry in entries
+        chunking.Entry(entry.path, max(entry.size_bytes, 0), bytes.fromhex(entry.digest)) for entry in entries
     )
     fields: dict[str, Any] = {
         "id": "01890000-0000-7000-8000-000000000001",
@@ -54,7 +55,7 @@ def version_of(entries: Sequence[pb.ManifestEntry], **changes: Any) -> pb.ModelA
         "type": "model",
         "number": 0,
         "digest": digest.hex(),
-        "size": sum(entry.size for entry in entries),
+        "size_bytes": sum(entry.size_bytes for entry in entries),
         "file_count": len(entries),
         "history_step": -1,
     }

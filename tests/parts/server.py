@@ -22,11 +22,10 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2_grpc
 from grpc_status import rpc_status
 
+from modelyard.local.v1 import local_pb2, local_pb2_grpc
 from modelyard.v1 import (
     event_pb2,
     event_pb2_grpc,
-    local_pb2,
-    local_pb2_grpc,
     model_artifact_pb2,
     model_artifact_pb2_grpc,
     registered_model_pb2,
@@ -39,7 +38,9 @@ from modelyard.v1 import (
 from tests.parts.fork_server import run_python, start_python
 from tests.parts.s3 import CREDENTIALS, S3Server
 
-MODULES = (event_pb2, local_pb2, model_artifact_pb2, registered_model_pb2, run_pb2, upload_pb2)
+PROMISED = (event_pb2, model_artifact_pb2, registered_model_pb2, run_pb2, upload_pb2)
+"""Modules of the services that callers in any language may depend on."""
+MODULES = (*PROMISED, local_pb2)
 """The generated modules that have services."""
 SERVER = ("-P", "-m", "modelyard_server")
 """`modelyard server`, behind the interpreter."""

@@ -91,8 +91,7 @@ class Cutter:
         if not self._path:
             return
         await self._cut(final=True)
-        size = sum(chunk.size for chunk in self._chunks)
-        self._manifest.add_file(self._path, self._chunks, size=size)
+        self._manifest.add_file(self._path, self._chunks)
         self._path, self._chunks = "", []
 
     async def _cut(self, *, final: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from modelyard.contract import chunking, errors
 from modelyard.contract.chunking import Chunk
-from modelyard.v1 import local_pb2 as pb
+from modelyard.local.v1 import local_pb2 as pb
 
 CHUNKS_PER_WINDOW = 5_000
 
@@ -44,7 +44,7 @@ class LocalReader:
         self._next = 0
         self._open: _OpenFile | None = None
         self._tail = b""
-        self.total = sum(file.size for file in files)
+        self.total = sum(file.size_bytes for file in files)
 
     def fill(self, window: Window, size: int) -> list[int]:
         """Reads up to `size` bytes, or what fits; the ends of the whole chunks, none once all was read.
@@ -89,8 +89,8 @@ class _OpenFile:
 
     def __init__(self, index: int, file: pb.LocalFile) -> None:
         self._index = index
-        self._state = (file.size, file.modified_ns, file.inode)
-        self.left = file.size
+        self._state = (file.size_bytes, file.modified_ns, file.inode)
+        self.left = file.size_bytes
         try:
             # Not blocking: it may be a pipe by now.
             self._descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)

@@ -140,7 +140,7 @@ class _Detail:
 _FIELDS: dict[str, Field] = {
     "type": Word(Event.type, TYPES, TYPE_PREFIX),
     "principal": Text(Event.principal),
-    "time": Time(Event.time),
+    "create_time": Time(Event.time),
     **{key: _Detail(key) for key in ("collection", "version", "alias", "run_id")},
     "run_state": Word(Event.details["run_state"].as_string(), RUN_STATES, RUN_STATE_PREFIX),
 }

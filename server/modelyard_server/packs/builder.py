@@ -91,7 +91,9 @@ def check_sizes(chunks: Sequence[chunking.Chunk], data: bytes | memoryview) -> N
         if len(chunk.digest) != 32:
             raise errors.InvalidField.of(f"chunks[{index}].digest", "expected 32 bytes")
         if not 1 <= chunk.size <= chunking.MAXIMUM_BYTES:
-            raise errors.InvalidField.of(f"chunks[{index}].size", f"expected 1 to {chunking.MAXIMUM_BYTES}")
+            raise errors.InvalidField.of(
+                f"chunks[{index}].size_bytes", f"expected 1 to {chunking.MAXIMUM_BYTES}"
+            )
     if (total := sum(chunk.size for chunk in chunks)) != len(data):
         raise errors.InvalidField.of("data", f"has {len(data)} bytes where its chunks have {total}")
 

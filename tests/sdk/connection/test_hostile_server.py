@@ -73,7 +73,7 @@ def everything(folder: Path) -> dict[str, bytes]:
         {"entity": "../.."},
         {"project": ".."},
         {"number": -1},
-        {"size": -5},
+        {"size_bytes": -5},
         {"file_count": -1},
     ],
     ids=str,
@@ -113,13 +113,13 @@ def test_a_run_id_that_is_a_path_starts_no_run(hostile: HostileServer, tmp_path:
     assert everything(tmp_path) == before
 
 
-CHUNK = upload_pb2.Chunk(digest=chunking.chunk_digest(EVIL), size=len(EVIL))
+CHUNK = upload_pb2.Chunk(digest=chunking.chunk_digest(EVIL), size_bytes=len(EVIL))
 LIES: dict[str, list[Any]] = {
-    "a size of 1 TiB": [file_entry("model.bin", EVIL, size=TIB)],
-    "a negative size": [file_entry("model.bin", EVIL, size=-5)],
-    "an unknown size": [file_entry("model.bin", EVIL, size=-1)],
-    "a size that is too small": [file_entry("model.bin", EVIL, size=1)],
-    "no size": [file_entry("model.bin", EVIL, size=0)],
+    "a size of 1 TiB": [file_entry("model.bin", EVIL, size_bytes=TIB)],
+    "a negative size": [file_entry("model.bin", EVIL, size_bytes=-5)],
+    "an unknown size": [file_entry("model.bin", EVIL, size_bytes=None)],
+    "a size that is too small": [file_entry("model.bin", EVIL, size_bytes=1)],
+    "no size": [file_entry("model.bin", EVIL, size_bytes=0)],
     "no chunks": [file_entry("model.bin", EVIL, chunks=[])],
     "a chunk too many": [file_entry("model.bin", EVIL, chunks=[CHUNK, CHUNK])],
     "an empty chunk": [file_entry("model.bin", b"", chunks=[upload_pb2.Chunk(digest=DIGEST)])],
@@ -127,12 +127,12 @@ LIES: dict[str, list[Any]] = {
         file_entry(
             "model.bin",
             EVIL,
-            size=(1 << 32) - 1,
-            chunks=[upload_pb2.Chunk(digest=DIGEST, size=(1 << 32) - 1)],
+            size_bytes=(1 << 32) - 1,
+            chunks=[upload_pb2.Chunk(digest=DIGEST, size_bytes=(1 << 32) - 1)],
         )
     ],
     "a chunk without a digest": [
-        file_entry("model.bin", EVIL, chunks=[upload_pb2.Chunk(digest=b"x", size=len(EVIL))])
+        file_entry("model.bin", EVIL, chunks=[upload_pb2.Chunk(digest=b"x", size_bytes=len(EVIL))])
     ],
     "a digest that its chunks do not make": [file_entry("model.bin", EVIL, digest=DIGEST.hex())],
     "a digest in capitals": [file_entry("model.bin", EVIL, digest=file_entry("", EVIL).digest.upper())],
@@ -144,10 +144,10 @@ LIES: dict[str, list[Any]] = {
     "a file without its beginning": [file_entry("model.bin", EVIL, continued=True)],
     "a reference with content": [file_entry("model.bin", EVIL, reference_uri="s3://bucket/key")],
     "a reference without a scheme": [
-        file_entry("model.bin", b"", size=-1, digest="", chunks=[], reference_uri="no/scheme")
+        file_entry("model.bin", b"", size_bytes=None, digest="", chunks=[], reference_uri="no/scheme")
     ],
     "a reference of -5 bytes": [
-        file_entry("model.bin", b"", size=-5, digest="", chunks=[], reference_uri="ssh://host/key")
+        file_entry("model.bin", b"", size_bytes=-5, digest="", chunks=[], reference_uri="ssh://host/key")
     ],
 }
 
@@ -169,7 +169,7 @@ def test_a_manifest_that_cannot_be_is_refused_whole(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("lie", [{"size": 1}, {"size": TIB}, {"file_count": 2}], ids=str)
+@pytest.mark.parametrize("lie", [{"size_bytes": 1}, {"size_bytes": TIB}, {"file_count": 2}], ids=str)
 def test_sizes_that_do_not_add_up_are_refused(
     hostile: HostileServer, link: Connection, tmp_path: Path, lie: dict[str, int]
 ) -> None:
@@ -190,7 +190,7 @@ def test_one_server_cannot_change_what_another_ones_download_returns(
         file_entry("evil.bin", GOOD),
     ):
         hostile.entries = [lie]
-        stolen: Any = version_of([file_entry("model.bin", GOOD)], size=lie.size)
+        stolen: Any = version_of([file_entry("model.bin", GOOD)], size_bytes=lie.size_bytes)
         assert stolen.digest == version.digest
         for root in ("out", "other"):
             with pytest.raises(errors.ReplyInvalid):

@@ -162,12 +162,12 @@ def test_a_value_comes_back_from_json(value: Any) -> None:
 @settings(deadline=None)
 @given(entries=st.dictionaries(KEYS, VALUES, max_size=4))
 def test_values_come_back_from_the_wire(entries: dict[str, Any]) -> None:
-    message = value_pb2.MapValue(entries=python_to_values(entries))
-    back = values_to_python(value_pb2.MapValue.FromString(message.SerializeToString()).entries, "config")
+    message = value_pb2.ValueMap(entries=python_to_values(entries))
+    back = values_to_python(value_pb2.ValueMap.FromString(message.SerializeToString()).entries, "config")
     normal = json.loads(json.dumps(entries))
     assert same(json.loads(json.dumps(back)), normal)
     stored = {key: values.to_json(item) for key, item in back.items()}
-    again = values_to_python(value_pb2.MapValue(entries=json_to_values(stored)).entries, "config")
+    again = values_to_python(value_pb2.ValueMap(entries=json_to_values(stored)).entries, "config")
     assert same(json.loads(json.dumps(again)), normal)
 
 

@@ -61,7 +61,7 @@ def test_an_interrupted_upload_sends_only_what_is_missing(connection: Connection
     meter = Meter()
     version = send(connection, "resumed-upload", tmp_path, contents, meter)
     assert meter.already >= 30 * MIB
-    assert meter.done == meter.total == version.size
+    assert meter.done == meter.total == version.size_bytes
 
 
 def test_a_file_that_changes_meanwhile_makes_no_version(connection: Connection, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_server_that_dies_during_an_upload_is_waited_for(tmp_path: Path, how: 
     meter = Meter(40 * MIB, lambda: os.kill(server_pid(folder), how))
     try:
         version = send(connection, "survives", tmp_path / "in", contents, meter)
-        assert meter.done == meter.total == version.size
+        assert meter.done == meter.total == version.size_bytes
         transfer.download(connection, version, tmp_path / "out")
         assert contents_of(tmp_path / "out") == contents
     finally:
@@ -103,7 +103,7 @@ def test_a_server_that_dies_during_a_download_is_waited_for(tmp_path: Path) -> N
         meter = Meter(40 * MIB, lambda: os.kill(server_pid(folder), signal.SIGKILL))
         transfer.download(connection, version, tmp_path / "out", progress=meter)
         assert contents_of(tmp_path / "out") == contents
-        assert meter.done == meter.total == version.size
+        assert meter.done == meter.total == version.size_bytes
     finally:
         os.kill(server_pid(folder), signal.SIGTERM)
         connection.close()

@@ -48,7 +48,7 @@ def test_the_manifest_and_the_digest_follow_the_standard(connection: Connection,
     }
     assert all(entry.digest == file_digest(entry.chunks) for entry in entries)
     assert version.digest == version_digest(entry.digested() for entry in entries).hex()
-    assert (version.size, version.file_count) == (sum(map(len, CONTENTS.values())), len(CONTENTS))
+    assert (version.size_bytes, version.file_count) == (sum(map(len, CONTENTS.values())), len(CONTENTS))
 
 
 def test_equal_content_makes_no_version_and_sends_nothing(connection: Connection, tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_a_second_download_costs_no_bytes(connection: Connection, tmp_path: Path
         meter = Meter()
         transfer.download(connection, version, tmp_path / root, progress=meter, cache=cache)
         assert contents_of(tmp_path / root) == CONTENTS
-        assert meter.done == meter.total == version.size
-        assert meter.moved == (version.size if root == "out" and not meter.already else 0)
+        assert meter.done == meter.total == version.size_bytes
+        assert meter.moved == (version.size_bytes if root == "out" and not meter.already else 0)
 
 
 def test_skip_cache_fetches_from_the_server(connection: Connection, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_manifest_of_many_pages_is_put_together(connection: Connection, tmp_pa
         upload_pb2.CreateUploadRequest(entity="local", project="transfers")
     ).upload_id
     asked = upload_pb2.FindMissingChunksRequest(
-        upload_id=upload_id, chunks=[upload_pb2.Chunk(digest=chunk.digest, size=chunk.size)]
+        upload_id=upload_id, chunks=[upload_pb2.Chunk(digest=chunk.digest, size_bytes=chunk.size)]
     )
     assert not connection.uploads.FindMissingChunks(asked).missing
     entries = [
@@ -215,7 +215,7 @@ def test_processes_download_a_version_once(connection: Connection, data_folder: 
         for root in roots
     ]
     moved = [int(process.communicate(timeout=120)[0]) for process in processes]
-    assert sorted(moved) == [0, 0, version.size]
+    assert sorted(moved) == [0, 0, version.size_bytes]
     for root in roots:
         assert contents_of(root) == contents
 
@@ -235,7 +235,7 @@ def test_threads_may_download_into_one_folder_at_once(connection: Connection, tm
     for thread in threads:
         thread.join()
     assert contents_of(tmp_path / "out") == contents
-    assert sum(meter.moved for meter in meters) == version.size
+    assert sum(meter.moved for meter in meters) == version.size_bytes
 
 
 def test_damaged_content_is_replaced_when_it_is_logged_again(

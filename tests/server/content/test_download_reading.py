@@ -115,7 +115,7 @@ def test_packs_may_move_while_a_file_is_read(live_server_factory: Factory, verif
         file = pb.DownloadFileRequest(version_id=version.id, path="w")
         replies = stubs.artifacts.DownloadFile(file, timeout=60)
     else:
-        ranges = [pb.FileRange(path="w", offset=0, length=version.size)]
+        ranges = [pb.FileRange(path="w", offset=0, length=version.size_bytes)]
         files = pb.DownloadFilesRequest(version_id=version.id, ranges=ranges)
         replies = stubs.artifacts.DownloadFiles(files, timeout=60)
     begin = next(replies).data + next(replies).data

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.v1 import local_pb2
+from modelyard.local.v1 import local_pb2
 from tests.bench import memory
 from tests.clients import fast_upload
 from tests.clients.idle_streams import MIB, IdleStreams
@@ -47,10 +47,10 @@ def test_many_uploads_of_local_files_at_once_stay_within_their_memory(
         os.truncate(path, 64 * MIB)
         found = path.stat()
         file = local_pb2.LocalFile(
-            path=os.fsencode(path), size=64 * MIB, modified_ns=found.st_mtime_ns, inode=found.st_ino
+            path=os.fsencode(path), size_bytes=64 * MIB, modified_ns=found.st_mtime_ns, inode=found.st_ino
         )
         request = local_pb2.TakeFilesRequest(upload_id=fast_upload.create(stubs, project="p"), files=[file])
-        return sum(chunk.size for reply in stubs.local.TakeFiles(request) for chunk in reply.chunks)
+        return sum(chunk.size_bytes for reply in stubs.local.TakeFiles(request) for chunk in reply.chunks)
 
     with ThreadPoolExecutor(24) as pool:
         assert list(pool.map(take, range(24))) == [64 * MIB] * 24

@@ -227,7 +227,7 @@ def test_a_deadline_never_tears_a_transaction(live_server_factory: Factory) -> N
     deadline = time.monotonic() + 20
     while True:
         try:
-            assert stubs.artifacts.GetModelArtifactVersion(wanted).version.size == 1000
+            assert stubs.artifacts.GetModelArtifactVersion(wanted).version.size_bytes == 1000
             return
         except grpc.RpcError:
             assert time.monotonic() < deadline, "what had begun was not finished"

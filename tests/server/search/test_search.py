@@ -112,7 +112,7 @@ PLAIN = [
     plain('project = "q"', lambda made: made.project == "q"),
     plain('type = "dataset"', lambda made: False),
     plain("number < 3", lambda made: made.row["number"] < 3),
-    plain("size >= 500000.5", lambda made: made.row["size"] >= 500001),
+    plain("size_bytes >= 500000.5", lambda made: made.row["size"] >= 500001),
     plain(f'create_time > "{MOMENT}"', lambda made: made.row["created_at"] > 1_700_001_200_000_000),
     st.just(('run.run_id = "run7"', lambda made, who: run_of(made, who).get("run_id") == "run7")),
     st.just(('run.run_id != "run7"', lambda made, who: run_of(made, who).get("run_id") != "run7")),
@@ -167,7 +167,7 @@ FILTERS: st.SearchStrategy[Question] = st.one_of(
 PLAIN_ORDERS: dict[str, tuple[Callable[[Made], Any], bool]] = {
     "": (lambda made: made.row["created_at"], True),
     "create_time": (lambda made: made.row["created_at"], False),
-    "size desc": (lambda made: made.row["size"], True),
+    "size_bytes desc": (lambda made: made.row["size"], True),
     "name, number": (lambda made: (made.name, made.row["number"]), False),
 }
 METADATA_ORDERS = {

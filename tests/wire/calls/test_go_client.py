@@ -17,12 +17,12 @@ from google.protobuf.descriptor import FileDescriptor
 from modelyard.v1 import model_artifact_pb2, value_pb2
 from tests.parts.certificates import certificate_for_localhost
 from tests.parts.processes import require
-from tests.parts.server import MODULES, Factory, LiveServer, environment, new_project, run_server_command
+from tests.parts.server import PROMISED, Factory, LiveServer, environment, new_project, run_server_command
 
 ROOT = Path(__file__).parents[3]
 SOURCE = ROOT / "client" / "go"
 STUBS = SOURCE / "modelyard" / "v1"
-FILES = [module.DESCRIPTOR for module in (*MODULES, value_pb2)]
+FILES = [module.DESCRIPTOR for module in (*PROMISED, value_pb2)]
 
 
 @pytest.fixture(scope="module")

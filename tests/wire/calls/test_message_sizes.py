@@ -235,9 +235,9 @@ def test_a_lineage_too_wide_for_a_message_is_cut_and_says_so(registry: Registry)
 def test_a_run_of_which_every_part_is_full_can_still_be_read(any_live_server: LiveServer) -> None:
     stubs, project = any_live_server.stubs(), new_project()
 
-    def numbers(count: int) -> dict[str, value_pb2.Value]:
-        items = value_pb2.ListValue(values=[value_pb2.Value(double_value=1.0)] * (count // 3))
-        return {key: value_pb2.Value(list_value=items) for key in "xyz"}
+    def numbers(count: int) -> dict[str, value_pb2.AnyValue]:
+        items = value_pb2.ValueList(values=[value_pb2.AnyValue(double_value=1.0)] * (count // 3))
+        return {key: value_pb2.AnyValue(list_value=items) for key in "xyz"}
 
     run = run_pb2.Run(project=project, config=numbers(90_000), notes="x" * 65_000)
     made = stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=run)).run

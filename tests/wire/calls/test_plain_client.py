@@ -63,7 +63,7 @@ def test_the_digest_of_a_version_can_be_checked_from_the_published_rule(
         digest = chunking.file_digest(chunking.cut(data))
         entries.append(Entry(path.relative_to(folder).as_posix(), len(data), digest))
     assert version.digest == chunking.version_digest(entries).hex()
-    assert (version.size, version.file_count) == (5_000_002, 3)
+    assert (version.size_bytes, version.file_count) == (5_000_002, 3)
 
 
 def test_the_readme_shows_the_recipe_word_for_word() -> None:

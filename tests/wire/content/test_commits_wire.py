@@ -184,7 +184,7 @@ def test_a_version_on_a_base_has_its_files_without_sending_them(stubs: Stubs, pr
     reply = build(stubs, project, base.id, new, removed=["b/d"], digest=digest_of(whole))
     assert (reply.created, reply.version.number, reply.version.file_count) == (True, 1, 4)
     assert reply.version.digest == digest_of(whole)
-    assert reply.version.size == sum(len(chunk) for chunks in whole.values() for chunk in chunks)
+    assert reply.version.size_bytes == sum(len(chunk) for chunks in whole.values() for chunk in chunks)
     assert contents(stubs, reply.version.id) == {path: b"".join(chunks) for path, chunks in whole.items()}
     delete(stubs, base.id)
     assert contents(stubs, reply.version.id) == {path: b"".join(chunks) for path, chunks in whole.items()}
@@ -210,8 +210,8 @@ def test_references_and_stated_hashes_are_taken_over(stubs: Stubs, project: str)
     fast_upload.send(stubs, upload, chunks)
     entries = [
         fast_upload.entry("a", chunks, sha256=hashlib.sha256(chunks[0]).hexdigest()),
-        pb.ManifestEntry(path="r", reference_uri="s3://b/k", reference_tag="etag", size=7),
-        pb.ManifestEntry(path="s", reference_uri="s3://b/l", size=-1),
+        pb.ManifestEntry(path="r", reference_uri="s3://b/k", reference_tag="etag", size_bytes=7),
+        pb.ManifestEntry(path="s", reference_uri="s3://b/l"),
     ]
     header = pb.VersionHeader(project=project, name="bert")
     base = fast_upload.commit(stubs, upload, header, entries).version
@@ -222,12 +222,12 @@ def test_references_and_stated_hashes_are_taken_over(stubs: Stubs, project: str)
     assert found[0].sha256 == entries[0].sha256
     assert found[0].chunks == entries[0].chunks
     assert found[2] == entries[1]
-    assert version.size == sum(entry.size for entry in found)
+    assert version.size_bytes == sum(entry.size_bytes for entry in found)
 
 
 def test_a_file_given_replaces_a_reference_of_its_path(stubs: Stubs, project: str) -> None:
     upload = fast_upload.create(stubs, project=project)
-    entry = pb.ManifestEntry(path="w", reference_uri="s3://b/k", size=-1)
+    entry = pb.ManifestEntry(path="w", reference_uri="s3://b/k")
     base = fast_upload.commit(stubs, upload, pb.VersionHeader(project=project, name="bert"), [entry]).version
     files: Files = {"w": random_chunks(1)}
     version = build(stubs, project, base.id, files, removed=["w"]).version

@@ -98,7 +98,7 @@ def test_much_that_goes_at_once_goes_in_portions(registry: Registry) -> None:
 def test_the_entries_of_a_large_deleted_version_go_in_portions(registry: Registry) -> None:
     manifest = Manifest()
     for number in range(ROWS + 10):
-        manifest.add_reference(f"r{number}", "test://content", "", -1)
+        manifest.add_reference(f"r{number}", "test://content", "", None)
     digest = manifest.finish(None)
     draft = commits.checked(VersionDraft(ENTITY, "p", "large"))
 

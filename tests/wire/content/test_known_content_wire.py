@@ -33,13 +33,13 @@ def project() -> str:
 
 def entry(path: str, chunks: Sequence[bytes], **fields: Any) -> pb.ManifestEntry:
     """A file, named by its digest alone."""
-    given = {"size": sum(map(len, chunks)), "digest": file_digest(chunks)} | fields
+    given = {"size_bytes": sum(map(len, chunks)), "digest": file_digest(chunks)} | fields
     return pb.ManifestEntry(path=path, **given)
 
 
 def digest_of(entries: Sequence[pb.ManifestEntry]) -> str:
     return version_digest(
-        Entry(each.path, each.size, bytes.fromhex(each.digest), each.reference_uri, each.reference_tag)
+        Entry(each.path, each.size_bytes, bytes.fromhex(each.digest), each.reference_uri, each.reference_tag)
         for each in entries
     ).hex()
 
@@ -89,7 +89,7 @@ def test_a_version_is_made_of_stored_files_under_other_paths(stubs: Stubs, proje
     assert made.created
     assert not made.upload_id
     assert (made.version.number, made.version.file_count, made.version.name) == (0, 4, "copy")
-    assert made.version.size == sum(each.size for each in entries)
+    assert made.version.size_bytes == sum(each.size_bytes for each in entries)
     assert made.version.digest == digest_of(entries)
     assert list(made.version.aliases) == ["best", "latest"]
     request = pb.GetModelArtifactVersionRequest(id=made.version.id)
@@ -155,9 +155,9 @@ def test_files_of_another_entity_are_not_there(stubs: Stubs, project: str) -> No
 def test_references_come_along(stubs: Stubs, project: str) -> None:
     chunks = random_chunks(1)
     log(stubs, project, {"w": chunks})
-    far = pb.ManifestEntry(path="far", size=7, reference_uri="s3://bucket/key", reference_tag="e")
+    far = pb.ManifestEntry(path="far", size_bytes=7, reference_uri="s3://bucket/key", reference_tag="e")
     made = commit(stubs, project, [entry("w", chunks), far])
-    assert (made.created, made.version.file_count, made.version.size) == (True, 2, 7 + len(chunks[0]))
+    assert (made.created, made.version.file_count, made.version.size_bytes) == (True, 2, 7 + len(chunks[0]))
     listing = pb.ListModelArtifactFilesRequest(version_id=made.version.id, path_prefix="far")
     assert list(stubs.artifacts.ListModelArtifactFiles(listing).entries) == [far]
 
@@ -202,8 +202,8 @@ def damage(pack: Path, chunk: bytes) -> None:
 _CHUNKS = [bytes(1000)]
 _FILE = entry("w", _CHUNKS)
 REFUSALS: dict[str, tuple[list[pb.ManifestEntry], dict[str, Any], str]] = {
-    "another size": ([entry("w", _CHUNKS, size=999)], {}, "entries.size"),
-    "a negative size": ([entry("w", _CHUNKS, size=-2)], {"digest": "ab" * 32}, "entries[0].size"),
+    "another size": ([entry("w", _CHUNKS, size_bytes=999)], {}, "entries.size_bytes"),
+    "a negative size": ([entry("w", _CHUNKS, size_bytes=-2)], {"digest": "ab" * 32}, "entries[0].size_bytes"),
     "no digest": ([entry("w", _CHUNKS, digest="")], {"digest": "ab" * 32}, "entries[0].digest"),
     "a digest of something else": ([_FILE], {"digest": "ab" * 32}, "header.digest"),
     "a path twice": ([_FILE, _FILE], {}, "entries[1].path"),

@@ -56,7 +56,7 @@ def messages(
             path="model", continued=start > 0, chunks=[chunk] * min(10_000, count - start)
         )
         if not start:
-            part.size = count * len(data)
+            part.size_bytes = count * len(data)
         yield pb.CommitModelArtifactRequest(entries=[part])
 
 
@@ -104,10 +104,10 @@ def test_sizes_of_references_that_add_up_to_nonsense_are_refused(any_live_server
     stubs, project = any_live_server.stubs(), new_project()
     upload_id = fast_upload.create(stubs, project=project)
     entries = [
-        pb.ManifestEntry(path=f"r{number}", reference_uri="s3://bucket/key", size=1 << 62)
+        pb.ManifestEntry(path=f"r{number}", reference_uri="s3://bucket/key", size_bytes=1 << 62)
         for number in range(3)
     ]
-    with refused("INVALID_FIELD", "entries.size"):
+    with refused("INVALID_FIELD", "entries.size_bytes"):
         fast_upload.commit(stubs, upload_id, header(project), entries)
 
 

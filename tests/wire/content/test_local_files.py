@@ -15,8 +15,8 @@ import pytest
 from modelyard import errors
 from modelyard.contract import chunking
 from modelyard.host.local_files import LocalFile
+from modelyard.local.v1 import local_pb2 as pb
 from modelyard.transfer import transfer
-from modelyard.v1 import local_pb2 as pb
 from modelyard.v1 import model_artifact_pb2
 from tests.clients.fast_upload import commit, create
 from tests.clients.refusals import refused
@@ -34,7 +34,7 @@ SIZES = [0, 1, 131_071, 131_072, 131_073, 2 * MIB, 2 * MIB + 1, 16 * MIB, 16 * M
 def named(path: Path, **wrong: Any) -> pb.LocalFile:
     """The file as it is, but for what is said wrongly of it."""
     found = path.stat()
-    state = {"size": found.st_size, "modified_ns": found.st_mtime_ns, "inode": found.st_ino}
+    state = {"size_bytes": found.st_size, "modified_ns": found.st_mtime_ns, "inode": found.st_ino}
     return pb.LocalFile(path=os.fsencode(path), **{**state, **wrong})
 
 
@@ -49,7 +49,7 @@ def test_files_are_cut_as_the_standard_says_and_come_back(live_server: LiveServe
         (tmp_path / name).write_bytes(data)
     upload_id = create(stubs, project="taken")
     replies = take(stubs, upload_id, [named(tmp_path / name) for name in contents])
-    taken = [(chunk.digest, chunk.size) for reply in replies for chunk in reply.chunks]
+    taken = [(chunk.digest, chunk.size_bytes) for reply in replies for chunk in reply.chunks]
     expected = {name: chunking.cut(data) for name, data in contents.items()}
     assert taken == [chunk for chunks in expected.values() for chunk in chunks]
     assert sum(reply.present_bytes for reply in replies) == 0
@@ -57,8 +57,8 @@ def test_files_are_cut_as_the_standard_says_and_come_back(live_server: LiveServe
     entries = [
         model_artifact_pb2.ManifestEntry(
             path=name,
-            size=sum(size for _, size in chunks),
-            chunks=[{"digest": digest, "size": size} for digest, size in chunks],
+            size_bytes=sum(size for _, size in chunks),
+            chunks=[{"digest": digest, "size_bytes": size} for digest, size in chunks],
         )
         for name, chunks in expected.items()
     ]
@@ -87,12 +87,12 @@ def test_content_that_repeats_is_stored_once(live_server_factory: Factory, tmp_p
     with (tmp_path / "zeros").open("wb") as file:
         file.truncate(80 * MIB)
     replies = take(stubs, create(stubs), [named(tmp_path / "zeros")])
-    assert sum(chunk.size for reply in replies for chunk in reply.chunks) == 80 * MIB
+    assert sum(chunk.size_bytes for reply in replies for chunk in reply.chunks) == 80 * MIB
     stored = sum(path.stat().st_size for path in (server.data / "store").rglob("packs/*/*"))
     assert stored == 2 * MIB
 
 
-@pytest.mark.parametrize("wrong", ["size", "modified_ns", "inode"])
+@pytest.mark.parametrize("wrong", ["size_bytes", "modified_ns", "inode"])
 def test_a_file_in_another_state_is_not_taken(live_server: LiveServer, tmp_path: Path, wrong: str) -> None:
     stubs = live_server.stubs()
     good, bad = tmp_path / "good", tmp_path / "bad"
@@ -117,7 +117,7 @@ def test_what_is_no_readable_file_is_not_taken(live_server: LiveServer, tmp_path
     elif what == "loop":
         path.symlink_to(path)
     with refused("FILE_NOT_TAKEN"):
-        take(stubs, create(stubs), [pb.LocalFile(path=os.fsencode(path), size=1)])
+        take(stubs, create(stubs), [pb.LocalFile(path=os.fsencode(path), size_bytes=1)])
 
 
 def test_bad_requests_name_their_field(live_server: LiveServer, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_bad_requests_name_their_field(live_server: LiveServer, tmp_path: Path) 
         (pb.LocalFile(path=b"relative"), "files[0].path"),
         (pb.LocalFile(path=b"/nul\0"), "files[0].path"),
         (pb.LocalFile(path=b"/" + b"x" * 4096), "files[0].path"),
-        (pb.LocalFile(path=b"/etc/hostname", size=-1), "files[0].size"),
+        (pb.LocalFile(path=b"/etc/hostname", size_bytes=-1), "files[0].size_bytes"),
     ):
         with refused("INVALID_FIELD", field):
             take(stubs, upload_id, [file])

@@ -34,7 +34,7 @@ def _versions(stubs: Stubs, project: str, name: str) -> list[int]:
 def test_a_committed_file_comes_back_whole(stubs: Stubs, project: str) -> None:
     chunks = random_chunks(7)
     made = fast_upload.log(stubs, project, "bert", {"a/weights": chunks, "empty": []})
-    assert (made.created, made.version.number, made.version.size) == (True, 0, 7 * fast_upload.CHUNK)
+    assert (made.created, made.version.number, made.version.size_bytes) == (True, 0, 7 * fast_upload.CHUNK)
     assert fast_upload.read(stubs, made.version.id, "a/weights") == b"".join(chunks)
     assert fast_upload.read(stubs, made.version.id, "empty") == b""
 
@@ -151,7 +151,7 @@ def test_a_simple_upload_that_breaks_off_leaves_nothing_visible(stubs: Stubs, pr
         _versions(stubs, project, "half")
 
 
-MISSING = {"digest": b"\1" * 32, "size": 10}
+MISSING = {"digest": b"\1" * 32, "size_bytes": 10}
 
 
 @pytest.mark.parametrize(
@@ -166,22 +166,25 @@ MISSING = {"digest": b"\1" * 32, "size": 10}
         ({"path": "a\nb"}, "entries[0].path"),
         ({"path": "x" * 1025}, "entries[0].path"),
         ({"path": "/".join("x" * 33)}, "entries[0].path"),
-        ({"path": "a", "size": -1}, "entries[0].size"),
-        ({"path": "a", "size": 1}, "entries.size"),
+        ({"path": "a", "size_bytes": -1}, "entries[0].size_bytes"),
+        ({"path": "a", "size_bytes": 1}, "entries.size_bytes"),
         ({"path": "a", "digest": "AB" * 32}, "entries[0].digest"),
         ({"path": "a", "digest": "ab" * 31}, "entries[0].digest"),
         ({"path": "a", "digest": "ab" * 32}, "entries.digest"),
         ({"path": "a", "sha256": "xyz"}, "entries[0].sha256"),
-        ({"path": "a", "size": 9, "chunks": [upload_pb2.Chunk(**MISSING)]}, "entries.size"),
-        ({"path": "a", "chunks": [upload_pb2.Chunk(digest=b"short", size=1)]}, "entries[0].chunks[0].digest"),
-        ({"path": "a", "chunks": [upload_pb2.Chunk(digest=b"\1" * 32)]}, "entries[0].chunks[0].size"),
+        ({"path": "a", "size_bytes": 9, "chunks": [upload_pb2.Chunk(**MISSING)]}, "entries.size_bytes"),
         (
-            {"path": "a", "chunks": [upload_pb2.Chunk(digest=b"\1" * 32, size=2_097_153)]},
-            "entries[0].chunks[0].size",
+            {"path": "a", "chunks": [upload_pb2.Chunk(digest=b"short", size_bytes=1)]},
+            "entries[0].chunks[0].digest",
+        ),
+        ({"path": "a", "chunks": [upload_pb2.Chunk(digest=b"\1" * 32)]}, "entries[0].chunks[0].size_bytes"),
+        (
+            {"path": "a", "chunks": [upload_pb2.Chunk(digest=b"\1" * 32, size_bytes=2_097_153)]},
+            "entries[0].chunks[0].size_bytes",
         ),
         ({"path": "a", "continued": True}, "entries[0].continued"),
         ({"path": "a", "reference_uri": "no-scheme"}, "entries[0].reference_uri"),
-        ({"path": "a", "reference_uri": "s3://b/k", "size": -2}, "entries[0].size"),
+        ({"path": "a", "reference_uri": "s3://b/k", "size_bytes": -2}, "entries[0].size_bytes"),
     ],
 )
 def test_a_bad_entry_is_refused_with_its_field(
@@ -264,7 +267,7 @@ def test_the_digests_on_the_wire_follow_the_published_rule(stubs: Stubs, project
     version = fast_upload.log(stubs, project, "m", {"w": chunks}).version
     request = pb.DownloadFileRequest(version_id=version.id, path="w")
     first = next(iter(stubs.artifacts.DownloadFile(request)))
-    assert (first.version_id, first.size) == (version.id, 3 * fast_upload.CHUNK)
+    assert (first.version_id, first.size_bytes) == (version.id, 3 * fast_upload.CHUNK)
     assert first.digest == fast_upload.file_digest(chunks)
     raw = bytes.fromhex(first.digest)
     rule = b"\0\0\0\1w" + b"\0" + raw + (3 * fast_upload.CHUNK).to_bytes(8, "big")

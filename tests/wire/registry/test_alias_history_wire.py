@@ -69,7 +69,7 @@ def state(stubs: Stubs, ref: str, at: Timestamp, **fields: Any) -> dict[str, str
 
 def after(change: pb.AliasChange, microseconds: int = 0) -> Timestamp:
     at = Timestamp()
-    at.FromMicroseconds(change.time.ToMicroseconds() + microseconds)
+    at.FromMicroseconds(change.create_time.ToMicroseconds() + microseconds)
     return at
 
 
@@ -85,7 +85,7 @@ def test_the_history_says_from_where_to_where_and_by_whom(stubs: Stubs, model: s
     ]
     assert {change.principal for change in found} == {"local"}
     assert [change.sequence for change in found] == sorted((c.sequence for c in found), reverse=True)
-    assert all(abs(change.time.ToSeconds() - time.time()) < 600 for change in found)
+    assert all(abs(change.create_time.ToSeconds() - time.time()) < 600 for change in found)
 
 
 def test_the_history_of_an_artifact_is_asked_by_id_too(stubs: Stubs) -> None:

@@ -99,10 +99,10 @@ def test_metadata_keeps_its_kinds_and_takes_no_infinity(stubs: Stubs, project: s
     request = pb.UpdateModelArtifactVersionRequest(version=version, update_mask=mask)
     stored = stubs.artifacts.UpdateModelArtifactVersion(request).version
     assert stored.metadata["n"].int_value == (1 << 62) + 1
-    assert stored.metadata["nan"].WhichOneof("kind") == "null_value"
+    assert stored.metadata["nan"].WhichOneof("kind") is None
     assert stored.metadata["list"].list_value.values[0].string_value == "ä"
     assert stored.expire_time.seconds == 4_000_000_000
-    version.metadata["inf"].CopyFrom(value_pb2.Value(double_value=float("inf")))
+    version.metadata["inf"].CopyFrom(value_pb2.AnyValue(double_value=float("inf")))
     with refused("INVALID_FIELD", "version.metadata.inf"):
         stubs.artifacts.UpdateModelArtifactVersion(request.__class__(version=version, update_mask=mask))
 
@@ -122,7 +122,9 @@ def test_files_come_in_pages_with_their_chunks(stubs: Stubs, project: str) -> No
         if not token:
             break
     assert [entry.path for entry in seen] == ["a", "b/10", "b/2", "ä"]
-    assert [sum(chunk.size for chunk in entry.chunks) for entry in seen] == [entry.size for entry in seen]
+    assert [sum(chunk.size_bytes for chunk in entry.chunks) for entry in seen] == [
+        entry.size_bytes for entry in seen
+    ]
     assert [len(entry.chunks) for entry in seen] == [0, 1, 3, 2]
     some = stubs.artifacts.ListModelArtifactFiles(
         pb.ListModelArtifactFilesRequest(version_id=version.id, path_prefix="b/")

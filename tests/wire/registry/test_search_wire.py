@@ -176,7 +176,7 @@ def test_a_token_belongs_to_its_question(stubs: Stubs) -> None:
     project = new_project()
     for number in range(3):
         log(stubs, "m", str(number), project=project, metadata={"acc": number})
-    for order_by in ("", "metadata.acc", "size"):
+    for order_by in ("", "metadata.acc", "size_bytes"):
         asked = {"project": project, "page_size": 1, "order_by": order_by}
         reply = stubs.artifacts.ListModelArtifactVersions(pb.ListModelArtifactVersionsRequest(**asked))
         for changed in (

@@ -184,7 +184,7 @@ def test_a_deleted_run_is_gone_and_its_id_stays_taken(stubs: Stubs) -> None:
     assert reason(failure) == (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS")
 
 
-def nested(levels: int) -> value_pb2.Value:
+def nested(levels: int) -> value_pb2.AnyValue:
     value: Any = 1
     for _ in range(levels):
         value = [value]

@@ -127,7 +127,7 @@ type Event struct {
 	// What happened.
 	Type EventType `protobuf:"varint,2,opt,name=type,proto3,enum=modelyard.v1.EventType" json:"type,omitempty"`
 	// When its transaction was made (the database's clock).
-	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Who did it.
 	Principal string `protobuf:"bytes,4,opt,name=principal,proto3" json:"principal,omitempty"`
 	// Entity of the project.
@@ -205,9 +205,9 @@ func (x *Event) GetType() EventType {
 	return EventType_EVENT_TYPE_UNSPECIFIED
 }
 
-func (x *Event) GetTime() *timestamppb.Timestamp {
+func (x *Event) GetCreateTime() *timestamppb.Timestamp {
 	if x != nil {
-		return x.Time
+		return x.CreateTime
 	}
 	return nil
 }
@@ -315,8 +315,8 @@ type ListEventsRequest struct {
 	// At most 1,000; more counts as 1,000. Default (0): 100.
 	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// For example `type = "alias_added" AND collection = "Churn"`. Fields: type,
-	// collection, version, alias, principal, run_id, run_state, time. Default:
-	// all.
+	// collection, version, alias, principal, run_id, run_state,
+	// create_time. Default: all.
 	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
 	// From the previous reply; bound to the other fields.
 	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -595,11 +595,12 @@ var File_modelyard_v1_event_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x18modelyard/v1/event.proto\x12\fmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16modelyard/v1/run.proto\"\x85\x04\n" +
+	"\x18modelyard/v1/event.proto\x12\fmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16modelyard/v1/run.proto\"\x92\x04\n" +
 	"\x05Event\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x03R\bsequence\x12+\n" +
-	"\x04type\x18\x02 \x01(\x0e2\x17.modelyard.v1.EventTypeR\x04type\x12.\n" +
-	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1c\n" +
+	"\x04type\x18\x02 \x01(\x0e2\x17.modelyard.v1.EventTypeR\x04type\x12;\n" +
+	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12\x1c\n" +
 	"\tprincipal\x18\x04 \x01(\tR\tprincipal\x12\x16\n" +
 	"\x06entity\x18\x05 \x01(\tR\x06entity\x12\x18\n" +
 	"\aproject\x18\x06 \x01(\tR\aproject\x12\x1e\n" +
@@ -685,7 +686,7 @@ var file_modelyard_v1_event_proto_goTypes = []any{
 }
 var file_modelyard_v1_event_proto_depIdxs = []int32{
 	0, // 0: modelyard.v1.Event.type:type_name -> modelyard.v1.EventType
-	6, // 1: modelyard.v1.Event.time:type_name -> google.protobuf.Timestamp
+	6, // 1: modelyard.v1.Event.create_time:type_name -> google.protobuf.Timestamp
 	7, // 2: modelyard.v1.Event.run_state:type_name -> modelyard.v1.RunState
 	1, // 3: modelyard.v1.ListEventsResponse.events:type_name -> modelyard.v1.Event
 	1, // 4: modelyard.v1.WatchEventsResponse.events:type_name -> modelyard.v1.Event

@@ -402,7 +402,7 @@ type ModelArtifactVersion struct {
 	// Free text, at most 64 KiB. Not part of the content.
 	Description string `protobuf:"bytes,9,opt,name=description,proto3" json:"description,omitempty"`
 	// At most 100 keys at the top and 1 MiB. Not part of the content.
-	Metadata map[string]*Value `protobuf:"bytes,10,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Metadata map[string]*AnyValue `protobuf:"bytes,10,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Labels, at most 100.
 	Tags []string `protobuf:"bytes,11,rep,name=tags,proto3" json:"tags,omitempty"`
 	// Version digest, 64 lower-case hex: SHA-256 over the entries sorted by the
@@ -413,7 +413,7 @@ type ModelArtifactVersion struct {
 	// size (uint64 big-endian, all ones: unknown).
 	Digest string `protobuf:"bytes,12,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Sum of the sizes of its files, bytes; references of known size count.
-	Size int64 `protobuf:"varint,13,opt,name=size,proto3" json:"size,omitempty"`
+	SizeBytes int64 `protobuf:"varint,13,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	// Number of entries in its manifest.
 	FileCount int64 `protobuf:"varint,14,opt,name=file_count,json=fileCount,proto3" json:"file_count,omitempty"`
 	// Whether it can be used.
@@ -529,7 +529,7 @@ func (x *ModelArtifactVersion) GetDescription() string {
 	return ""
 }
 
-func (x *ModelArtifactVersion) GetMetadata() map[string]*Value {
+func (x *ModelArtifactVersion) GetMetadata() map[string]*AnyValue {
 	if x != nil {
 		return x.Metadata
 	}
@@ -550,9 +550,9 @@ func (x *ModelArtifactVersion) GetDigest() string {
 	return ""
 }
 
-func (x *ModelArtifactVersion) GetSize() int64 {
+func (x *ModelArtifactVersion) GetSizeBytes() int64 {
 	if x != nil {
-		return x.Size
+		return x.SizeBytes
 	}
 	return 0
 }
@@ -626,8 +626,9 @@ type ManifestEntry struct {
 	// Relative path: `/` between parts, no empty part, no `.` or `..`, no
 	// control character; at most 1,024 bytes and 32 parts.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// Size in bytes. References: -1 when not known.
-	Size int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	// Size in bytes. Commit: a file that brings its chunks may leave it unset,
+	// else it is checked. Unset for a reference: not known.
+	SizeBytes *int64 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3,oneof" json:"size_bytes,omitempty"`
 	// File digest, 64 lower-case hex: SHA-256 over, for each chunk in order, its
 	// raw digest (32 bytes) and its size (uint64 big-endian); an empty file: of
 	// nothing. Commit: may be left empty, else it is checked. Empty for a
@@ -686,9 +687,9 @@ func (x *ManifestEntry) GetPath() string {
 	return ""
 }
 
-func (x *ManifestEntry) GetSize() int64 {
-	if x != nil {
-		return x.Size
+func (x *ManifestEntry) GetSizeBytes() int64 {
+	if x != nil && x.SizeBytes != nil {
+		return *x.SizeBytes
 	}
 	return 0
 }
@@ -1750,13 +1751,13 @@ type ListModelArtifactVersionsRequest struct {
 	// From the previous reply; bound to the other fields.
 	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// For example `aliases : "best" AND metadata.acc >= 0.9`. Fields: number,
-	// aliases, tags, digest, size, description, created_by, create_time,
+	// aliases, tags, digest, size_bytes, description, created_by, create_time,
 	// update_time, name, type, project, metadata.KEY, and of the run that made
 	// it run.run_id, run.display_name, run.config.KEY, run.summary.KEY.
 	// Default: all that are not deleted.
 	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
 	// `number desc` (default within an artifact), `create_time desc` (default
-	// without), or number, create_time, update_time, size, name, metadata.KEY,
+	// without), or number, create_time, update_time, size_bytes, name, metadata.KEY,
 	// each with an optional `desc`.
 	OrderBy string `protobuf:"bytes,6,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	// Without id and ref. Default: the entity of the caller's key.
@@ -2274,7 +2275,7 @@ type VersionHeader struct {
 	// when not empty.
 	Description string `protobuf:"bytes,5,opt,name=description,proto3" json:"description,omitempty"`
 	// With content equal to a live version: replaces its metadata when not empty.
-	Metadata map[string]*Value `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Metadata map[string]*AnyValue `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Added to the version's tags.
 	Tags []string `protobuf:"bytes,7,rep,name=tags,proto3" json:"tags,omitempty"`
 	// Aliases to set, besides `latest`, which is always set.
@@ -2366,7 +2367,7 @@ func (x *VersionHeader) GetDescription() string {
 	return ""
 }
 
-func (x *VersionHeader) GetMetadata() map[string]*Value {
+func (x *VersionHeader) GetMetadata() map[string]*AnyValue {
 	if x != nil {
 		return x.Metadata
 	}
@@ -2906,7 +2907,7 @@ type DownloadFileResponse struct {
 	// First message only: global id of the version.
 	VersionId string `protobuf:"bytes,1,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
 	// First message only: size of the whole file, bytes.
-	Size int64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	SizeBytes int64 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	// First message only: file digest, 64 lower-case hex.
 	Digest string `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
 	// The next bytes, at most 1 MiB.
@@ -2952,9 +2953,9 @@ func (x *DownloadFileResponse) GetVersionId() string {
 	return ""
 }
 
-func (x *DownloadFileResponse) GetSize() int64 {
+func (x *DownloadFileResponse) GetSizeBytes() int64 {
 	if x != nil {
-		return x.Size
+		return x.SizeBytes
 	}
 	return 0
 }
@@ -3691,7 +3692,7 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"updateTime\",\n" +
 	"\bLinkedTo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
-	"\x03ref\x18\x02 \x01(\tR\x03ref\"\x87\a\n" +
+	"\x03ref\x18\x02 \x01(\tR\x03ref\"\x95\a\n" +
 	"\x14ModelArtifactVersion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x11model_artifact_id\x18\x02 \x01(\tR\x0fmodelArtifactId\x12\x16\n" +
@@ -3705,8 +3706,9 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\bmetadata\x18\n" +
 	" \x03(\v20.modelyard.v1.ModelArtifactVersion.MetadataEntryR\bmetadata\x12\x12\n" +
 	"\x04tags\x18\v \x03(\tR\x04tags\x12\x16\n" +
-	"\x06digest\x18\f \x01(\tR\x06digest\x12\x12\n" +
-	"\x04size\x18\r \x01(\x03R\x04size\x12\x1d\n" +
+	"\x06digest\x18\f \x01(\tR\x06digest\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\r \x01(\x03R\tsizeBytes\x12\x1d\n" +
 	"\n" +
 	"file_count\x18\x0e \x01(\x03R\tfileCount\x120\n" +
 	"\x05state\x18\x0f \x01(\x0e2\x1a.modelyard.v1.VersionStateR\x05state\x12\x1d\n" +
@@ -3720,19 +3722,21 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"expireTime\x12&\n" +
 	"\x0fproducer_run_id\x18\x14 \x01(\tR\rproducerRunId\x12!\n" +
 	"\fhistory_step\x18\x15 \x01(\x03R\vhistoryStep\x123\n" +
-	"\tlinked_to\x18\x16 \x03(\v2\x16.modelyard.v1.LinkedToR\blinkedTo\x1aP\n" +
+	"\tlinked_to\x18\x16 \x03(\v2\x16.modelyard.v1.LinkedToR\blinkedTo\x1aS\n" +
 	"\rMetadataEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
-	"\x05value\x18\x02 \x01(\v2\x13.modelyard.v1.ValueR\x05value:\x028\x01\"\xfc\x01\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\"\x9b\x02\n" +
 	"\rManifestEntry\x12\x12\n" +
-	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\"\n" +
+	"\n" +
+	"size_bytes\x18\x02 \x01(\x03H\x00R\tsizeBytes\x88\x01\x01\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\x12+\n" +
 	"\x06chunks\x18\x04 \x03(\v2\x13.modelyard.v1.ChunkR\x06chunks\x12\x1c\n" +
 	"\tcontinued\x18\x05 \x01(\bR\tcontinued\x12\x16\n" +
 	"\x06sha256\x18\x06 \x01(\tR\x06sha256\x12#\n" +
 	"\rreference_uri\x18\a \x01(\tR\freferenceUri\x12#\n" +
-	"\rreference_tag\x18\b \x01(\tR\freferenceTag\"\x7f\n" +
+	"\rreference_tag\x18\b \x01(\tR\freferenceTagB\r\n" +
+	"\v_size_bytes\"\x7f\n" +
 	"\x1aCreateModelArtifactRequest\x12B\n" +
 	"\x0emodel_artifact\x18\x01 \x01(\v2\x1b.modelyard.v1.ModelArtifactR\rmodelArtifact\x12\x1d\n" +
 	"\n" +
@@ -3832,7 +3836,7 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"page_token\x18\x05 \x01(\tR\tpageToken\"\x7f\n" +
 	"\x1eListModelArtifactFilesResponse\x125\n" +
 	"\aentries\x18\x01 \x03(\v2\x1b.modelyard.v1.ManifestEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbd\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc0\x04\n" +
 	"\rVersionHeader\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x12\n" +
@@ -3850,10 +3854,10 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\r \x01(\tR\trequestId\x12&\n" +
 	"\x0fbase_version_id\x18\x0e \x01(\tR\rbaseVersionId\x12#\n" +
-	"\rremoved_paths\x18\x0f \x03(\tR\fremovedPaths\x1aP\n" +
+	"\rremoved_paths\x18\x0f \x03(\tR\fremovedPaths\x1aS\n" +
 	"\rMetadataEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
-	"\x05value\x18\x02 \x01(\v2\x13.modelyard.v1.ValueR\x05value:\x028\x01\"\xa5\x01\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\"\xa5\x01\n" +
 	"\x1aCommitModelArtifactRequest\x12\x1b\n" +
 	"\tupload_id\x18\x01 \x01(\tR\buploadId\x123\n" +
 	"\x06header\x18\x02 \x01(\v2\x1b.modelyard.v1.VersionHeaderR\x06header\x125\n" +
@@ -3885,11 +3889,12 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\x03ref\x18\x02 \x01(\tR\x03ref\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\tR\x04path\x12\x16\n" +
 	"\x06offset\x18\x04 \x01(\x03R\x06offset\x12\x16\n" +
-	"\x06length\x18\x05 \x01(\x03R\x06length\"u\n" +
+	"\x06length\x18\x05 \x01(\x03R\x06length\"\x80\x01\n" +
 	"\x14DownloadFileResponse\x12\x1d\n" +
 	"\n" +
-	"version_id\x18\x01 \x01(\tR\tversionId\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x16\n" +
+	"version_id\x18\x01 \x01(\tR\tversionId\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\x12\x12\n" +
 	"\x04data\x18\x04 \x01(\fR\x04data\"O\n" +
 	"\tFileRange\x12\x12\n" +
@@ -4054,7 +4059,7 @@ var file_modelyard_v1_model_artifact_proto_goTypes = []any{
 	(*fieldmaskpb.FieldMask)(nil),                 // 56: google.protobuf.FieldMask
 	(*durationpb.Duration)(nil),                   // 57: google.protobuf.Duration
 	(RunState)(0),                                 // 58: modelyard.v1.RunState
-	(*Value)(nil),                                 // 59: modelyard.v1.Value
+	(*AnyValue)(nil),                              // 59: modelyard.v1.AnyValue
 }
 var file_modelyard_v1_model_artifact_proto_depIdxs = []int32{
 	54, // 0: modelyard.v1.ModelArtifact.create_time:type_name -> google.protobuf.Timestamp
@@ -4102,8 +4107,8 @@ var file_modelyard_v1_model_artifact_proto_depIdxs = []int32{
 	49, // 42: modelyard.v1.GetLineageResponse.runs:type_name -> modelyard.v1.LineageRun
 	50, // 43: modelyard.v1.GetLineageResponse.versions:type_name -> modelyard.v1.LineageVersion
 	48, // 44: modelyard.v1.GetLineageResponse.edges:type_name -> modelyard.v1.LineageEdge
-	59, // 45: modelyard.v1.ModelArtifactVersion.MetadataEntry.value:type_name -> modelyard.v1.Value
-	59, // 46: modelyard.v1.VersionHeader.MetadataEntry.value:type_name -> modelyard.v1.Value
+	59, // 45: modelyard.v1.ModelArtifactVersion.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
+	59, // 46: modelyard.v1.VersionHeader.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
 	7,  // 47: modelyard.v1.ModelArtifactService.CreateModelArtifact:input_type -> modelyard.v1.CreateModelArtifactRequest
 	9,  // 48: modelyard.v1.ModelArtifactService.ListModelArtifactTypes:input_type -> modelyard.v1.ListModelArtifactTypesRequest
 	12, // 49: modelyard.v1.ModelArtifactService.GetModelArtifact:input_type -> modelyard.v1.GetModelArtifactRequest
@@ -4157,6 +4162,7 @@ func file_modelyard_v1_model_artifact_proto_init() {
 	file_modelyard_v1_run_proto_init()
 	file_modelyard_v1_upload_proto_init()
 	file_modelyard_v1_value_proto_init()
+	file_modelyard_v1_model_artifact_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -300,8 +300,8 @@ type Registry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Who owns it.
 	Entity string `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
-	// Name of the project: `model-registry`, `wandb-registry-<r>`, or another
-	// project that holds a registered model.
+	// Name of the project: `model-registry`, or another project that holds a
+	// registered model.
 	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// Number of registered models in it.
 	RegisteredModelCount int64 `protobuf:"varint,3,opt,name=registered_model_count,json=registeredModelCount,proto3" json:"registered_model_count,omitempty"`
@@ -1874,8 +1874,8 @@ type AliasChange struct {
 	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
 	// Who moved it.
 	Principal string `protobuf:"bytes,4,opt,name=principal,proto3" json:"principal,omitempty"`
-	// When.
-	Time *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
+	// When it was moved.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Sequence of the event in the project.
 	Sequence      int64 `protobuf:"varint,6,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1940,9 +1940,9 @@ func (x *AliasChange) GetPrincipal() string {
 	return ""
 }
 
-func (x *AliasChange) GetTime() *timestamppb.Timestamp {
+func (x *AliasChange) GetCreateTime() *timestamppb.Timestamp {
 	if x != nil {
-		return x.Time
+		return x.CreateTime
 	}
 	return nil
 }
@@ -2152,13 +2152,14 @@ const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"\aat_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06atTime\x12\x1b\n" +
 	"\tpage_size\x18\x05 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x06 \x01(\tR\tpageToken\"\xd2\x01\n" +
+	"page_token\x18\x06 \x01(\tR\tpageToken\"\xdf\x01\n" +
 	"\vAliasChange\x12\x14\n" +
 	"\x05alias\x18\x01 \x01(\tR\x05alias\x12)\n" +
 	"\x10previous_version\x18\x02 \x01(\tR\x0fpreviousVersion\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12\x1c\n" +
-	"\tprincipal\x18\x04 \x01(\tR\tprincipal\x12.\n" +
-	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
+	"\tprincipal\x18\x04 \x01(\tR\tprincipal\x12;\n" +
+	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12\x1a\n" +
 	"\bsequence\x18\x06 \x01(\x03R\bsequence\"w\n" +
 	"\x18ListAliasChangesResponse\x123\n" +
 	"\achanges\x18\x01 \x03(\v2\x19.modelyard.v1.AliasChangeR\achanges\x12&\n" +
@@ -2246,7 +2247,7 @@ var file_modelyard_v1_registered_model_proto_depIdxs = []int32{
 	23, // 15: modelyard.v1.UpdateAliasesRequest.updates:type_name -> modelyard.v1.AliasUpdate
 	25, // 16: modelyard.v1.UpdateAliasesResponse.aliases:type_name -> modelyard.v1.AliasPosition
 	30, // 17: modelyard.v1.ListAliasChangesRequest.at_time:type_name -> google.protobuf.Timestamp
-	30, // 18: modelyard.v1.AliasChange.time:type_name -> google.protobuf.Timestamp
+	30, // 18: modelyard.v1.AliasChange.create_time:type_name -> google.protobuf.Timestamp
 	28, // 19: modelyard.v1.ListAliasChangesResponse.changes:type_name -> modelyard.v1.AliasChange
 	3,  // 20: modelyard.v1.RegisteredModelService.ListRegistries:input_type -> modelyard.v1.ListRegistriesRequest
 	5,  // 21: modelyard.v1.RegisteredModelService.CreateRegisteredModel:input_type -> modelyard.v1.CreateRegisteredModelRequest

@@ -38,9 +38,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Registered models: named collections of links to versions, with numbers and
-// aliases of their own. They live in a registry (`model-registry`,
-// `wandb-registry-<r>`) or in any other project, where they share one
-// namespace with the artifacts.
+// aliases of their own. They live in a registry: `model-registry` or any other
+// project, where they share one namespace with the artifacts.
 //
 // A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
 // entity of the caller's key, without a project `model-registry`, without an
@@ -216,9 +215,8 @@ func (c *registeredModelServiceClient) ListAliasChanges(ctx context.Context, in 
 // for forward compatibility.
 //
 // Registered models: named collections of links to versions, with numbers and
-// aliases of their own. They live in a registry (`model-registry`,
-// `wandb-registry-<r>`) or in any other project, where they share one
-// namespace with the artifacts.
+// aliases of their own. They live in a registry: `model-registry` or any other
+// project, where they share one namespace with the artifacts.
 //
 // A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
 // entity of the caller's key, without a project `model-registry`, without an

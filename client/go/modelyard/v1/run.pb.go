@@ -217,9 +217,9 @@ type Run struct {
 	// What it is doing. Output only: FinishRun and the heartbeat change it.
 	State RunState `protobuf:"varint,6,opt,name=state,proto3,enum=modelyard.v1.RunState" json:"state,omitempty"`
 	// Inputs of the run: hyperparameters, data set names.
-	Config map[string]*Value `protobuf:"bytes,7,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Config map[string]*AnyValue `protobuf:"bytes,7,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Results: the last value of each metric unless the client says otherwise.
-	Summary map[string]*Value `protobuf:"bytes,8,rep,name=summary,proto3" json:"summary,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Summary map[string]*AnyValue `protobuf:"bytes,8,rep,name=summary,proto3" json:"summary,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Free text, at most 64 KiB.
 	Notes string `protobuf:"bytes,9,opt,name=notes,proto3" json:"notes,omitempty"`
 	// Labels, at most 100 of at most 128 characters.
@@ -243,7 +243,7 @@ type Run struct {
 	// The largest step logged; -1 before the first row. Output only.
 	LastStep int64 `protobuf:"varint,19,opt,name=last_step,json=lastStep,proto3" json:"last_step,omitempty"`
 	// Facts about where it ran: host, python, command line, git commit.
-	Metadata      map[string]*Value `protobuf:"bytes,20,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Metadata      map[string]*AnyValue `protobuf:"bytes,20,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -320,14 +320,14 @@ func (x *Run) GetState() RunState {
 	return RunState_RUN_STATE_UNSPECIFIED
 }
 
-func (x *Run) GetConfig() map[string]*Value {
+func (x *Run) GetConfig() map[string]*AnyValue {
 	if x != nil {
 		return x.Config
 	}
 	return nil
 }
 
-func (x *Run) GetSummary() map[string]*Value {
+func (x *Run) GetSummary() map[string]*AnyValue {
 	if x != nil {
 		return x.Summary
 	}
@@ -411,7 +411,7 @@ func (x *Run) GetLastStep() int64 {
 	return 0
 }
 
-func (x *Run) GetMetadata() map[string]*Value {
+func (x *Run) GetMetadata() map[string]*AnyValue {
 	if x != nil {
 		return x.Metadata
 	}
@@ -1020,7 +1020,7 @@ type FinishRunRequest struct {
 	// Default: from exit_code.
 	State RunState `protobuf:"varint,3,opt,name=state,proto3,enum=modelyard.v1.RunState" json:"state,omitempty"`
 	// Entries to set in the summary in the same step. Default: none.
-	Summary map[string]*Value `protobuf:"bytes,4,rep,name=summary,proto3" json:"summary,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Summary map[string]*AnyValue `protobuf:"bytes,4,rep,name=summary,proto3" json:"summary,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Key for safe retries, at most 128 characters. Default: none.
 	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1078,7 +1078,7 @@ func (x *FinishRunRequest) GetState() RunState {
 	return RunState_RUN_STATE_UNSPECIFIED
 }
 
-func (x *FinishRunRequest) GetSummary() map[string]*Value {
+func (x *FinishRunRequest) GetSummary() map[string]*AnyValue {
 	if x != nil {
 		return x.Summary
 	}
@@ -1308,7 +1308,7 @@ type MetricColumn struct {
 	Ints []int64 `protobuf:"zigzag64,4,rep,packed,name=ints,proto3" json:"ints,omitempty"`
 	// The points, when they are of mixed or other kinds. Exactly one of doubles,
 	// ints and values is used, with as many points as rows.
-	Values        []*Value `protobuf:"bytes,5,rep,name=values,proto3" json:"values,omitempty"`
+	Values        []*AnyValue `protobuf:"bytes,5,rep,name=values,proto3" json:"values,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1371,7 +1371,7 @@ func (x *MetricColumn) GetInts() []int64 {
 	return nil
 }
 
-func (x *MetricColumn) GetValues() []*Value {
+func (x *MetricColumn) GetValues() []*AnyValue {
 	if x != nil {
 		return x.Values
 	}
@@ -1393,7 +1393,7 @@ type LogMetricsRequest struct {
 	// Default: LAST.
 	SummaryMode SummaryMode `protobuf:"varint,5,opt,name=summary_mode,json=summaryMode,proto3,enum=modelyard.v1.SummaryMode" json:"summary_mode,omitempty"`
 	// Entries to set in the summary in the same step. Default: none.
-	Summary       map[string]*Value `protobuf:"bytes,6,rep,name=summary,proto3" json:"summary,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Summary       map[string]*AnyValue `protobuf:"bytes,6,rep,name=summary,proto3" json:"summary,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1463,7 +1463,7 @@ func (x *LogMetricsRequest) GetSummaryMode() SummaryMode {
 	return SummaryMode_SUMMARY_MODE_UNSPECIFIED
 }
 
-func (x *LogMetricsRequest) GetSummary() map[string]*Value {
+func (x *LogMetricsRequest) GetSummary() map[string]*AnyValue {
 	if x != nil {
 		return x.Summary
 	}
@@ -1639,7 +1639,7 @@ var File_modelyard_v1_run_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\xfe\a\n" +
+	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\x87\b\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x16\n" +
@@ -1665,16 +1665,16 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"finishTime\x12\x1b\n" +
 	"\texit_code\x18\x12 \x01(\x05R\bexitCode\x12\x1b\n" +
 	"\tlast_step\x18\x13 \x01(\x03R\blastStep\x12;\n" +
-	"\bmetadata\x18\x14 \x03(\v2\x1f.modelyard.v1.Run.MetadataEntryR\bmetadata\x1aN\n" +
+	"\bmetadata\x18\x14 \x03(\v2\x1f.modelyard.v1.Run.MetadataEntryR\bmetadata\x1aQ\n" +
 	"\vConfigEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
-	"\x05value\x18\x02 \x01(\v2\x13.modelyard.v1.ValueR\x05value:\x028\x01\x1aO\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\x1aR\n" +
 	"\fSummaryEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
-	"\x05value\x18\x02 \x01(\v2\x13.modelyard.v1.ValueR\x05value:\x028\x01\x1aP\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\x1aS\n" +
 	"\rMetadataEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
-	"\x05value\x18\x02 \x01(\v2\x13.modelyard.v1.ValueR\x05value:\x028\x01\"\x8a\x01\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\"\x8a\x01\n" +
 	"\x10CreateRunRequest\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\x122\n" +
 	"\x06resume\x18\x02 \x01(\x0e2\x1a.modelyard.v1.ResumePolicyR\x06resume\x12\x1d\n" +
@@ -1713,17 +1713,17 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"\x13\n" +
-	"\x11DeleteRunResponse\"\xa4\x02\n" +
+	"\x11DeleteRunResponse\"\xa7\x02\n" +
 	"\x10FinishRunRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n" +
 	"\texit_code\x18\x02 \x01(\x05R\bexitCode\x12,\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x16.modelyard.v1.RunStateR\x05state\x12E\n" +
 	"\asummary\x18\x04 \x03(\v2+.modelyard.v1.FinishRunRequest.SummaryEntryR\asummary\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\x1aO\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x1aR\n" +
 	"\fSummaryEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
-	"\x05value\x18\x02 \x01(\v2\x13.modelyard.v1.ValueR\x05value:\x028\x01\"8\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\"8\n" +
 	"\x11FinishRunResponse\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\"%\n" +
 	"\x13HeartbeatRunRequest\x12\x0e\n" +
@@ -1735,23 +1735,23 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"timestamps\x18\x02 \x03(\x01R\n" +
 	"timestamps\x124\n" +
-	"\acolumns\x18\x03 \x03(\v2\x1a.modelyard.v1.MetricColumnR\acolumns\"\x8f\x01\n" +
+	"\acolumns\x18\x03 \x03(\v2\x1a.modelyard.v1.MetricColumnR\acolumns\"\x92\x01\n" +
 	"\fMetricColumn\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04rows\x18\x02 \x03(\rR\x04rows\x12\x18\n" +
 	"\adoubles\x18\x03 \x03(\x01R\adoubles\x12\x12\n" +
-	"\x04ints\x18\x04 \x03(\x12R\x04ints\x12+\n" +
-	"\x06values\x18\x05 \x03(\v2\x13.modelyard.v1.ValueR\x06values\"\xe6\x02\n" +
+	"\x04ints\x18\x04 \x03(\x12R\x04ints\x12.\n" +
+	"\x06values\x18\x05 \x03(\v2\x16.modelyard.v1.AnyValueR\x06values\"\xe9\x02\n" +
 	"\x11LogMetricsRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
 	"\x06writer\x18\x02 \x01(\tR\x06writer\x12\x1a\n" +
 	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12/\n" +
 	"\x05batch\x18\x04 \x01(\v2\x19.modelyard.v1.MetricBatchR\x05batch\x12<\n" +
 	"\fsummary_mode\x18\x05 \x01(\x0e2\x19.modelyard.v1.SummaryModeR\vsummaryMode\x12F\n" +
-	"\asummary\x18\x06 \x03(\v2,.modelyard.v1.LogMetricsRequest.SummaryEntryR\asummary\x1aO\n" +
+	"\asummary\x18\x06 \x03(\v2,.modelyard.v1.LogMetricsRequest.SummaryEntryR\asummary\x1aR\n" +
 	"\fSummaryEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
-	"\x05value\x18\x02 \x01(\v2\x13.modelyard.v1.ValueR\x05value:\x028\x01\"2\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\"2\n" +
 	"\x12LogMetricsResponse\x12\x1c\n" +
 	"\tduplicate\x18\x01 \x01(\bR\tduplicate\"{\n" +
 	"\x18ScanMetricHistoryRequest\x12\x15\n" +
@@ -1837,7 +1837,7 @@ var file_modelyard_v1_run_proto_goTypes = []any{
 	nil,                               // 28: modelyard.v1.LogMetricsRequest.SummaryEntry
 	(*timestamppb.Timestamp)(nil),     // 29: google.protobuf.Timestamp
 	(*fieldmaskpb.FieldMask)(nil),     // 30: google.protobuf.FieldMask
-	(*Value)(nil),                     // 31: modelyard.v1.Value
+	(*AnyValue)(nil),                  // 31: modelyard.v1.AnyValue
 }
 var file_modelyard_v1_run_proto_depIdxs = []int32{
 	0,  // 0: modelyard.v1.Run.state:type_name -> modelyard.v1.RunState
@@ -1860,16 +1860,16 @@ var file_modelyard_v1_run_proto_depIdxs = []int32{
 	27, // 17: modelyard.v1.FinishRunRequest.summary:type_name -> modelyard.v1.FinishRunRequest.SummaryEntry
 	3,  // 18: modelyard.v1.FinishRunResponse.run:type_name -> modelyard.v1.Run
 	19, // 19: modelyard.v1.MetricBatch.columns:type_name -> modelyard.v1.MetricColumn
-	31, // 20: modelyard.v1.MetricColumn.values:type_name -> modelyard.v1.Value
+	31, // 20: modelyard.v1.MetricColumn.values:type_name -> modelyard.v1.AnyValue
 	18, // 21: modelyard.v1.LogMetricsRequest.batch:type_name -> modelyard.v1.MetricBatch
 	2,  // 22: modelyard.v1.LogMetricsRequest.summary_mode:type_name -> modelyard.v1.SummaryMode
 	28, // 23: modelyard.v1.LogMetricsRequest.summary:type_name -> modelyard.v1.LogMetricsRequest.SummaryEntry
 	18, // 24: modelyard.v1.ScanMetricHistoryResponse.batch:type_name -> modelyard.v1.MetricBatch
-	31, // 25: modelyard.v1.Run.ConfigEntry.value:type_name -> modelyard.v1.Value
-	31, // 26: modelyard.v1.Run.SummaryEntry.value:type_name -> modelyard.v1.Value
-	31, // 27: modelyard.v1.Run.MetadataEntry.value:type_name -> modelyard.v1.Value
-	31, // 28: modelyard.v1.FinishRunRequest.SummaryEntry.value:type_name -> modelyard.v1.Value
-	31, // 29: modelyard.v1.LogMetricsRequest.SummaryEntry.value:type_name -> modelyard.v1.Value
+	31, // 25: modelyard.v1.Run.ConfigEntry.value:type_name -> modelyard.v1.AnyValue
+	31, // 26: modelyard.v1.Run.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
+	31, // 27: modelyard.v1.Run.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
+	31, // 28: modelyard.v1.FinishRunRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
+	31, // 29: modelyard.v1.LogMetricsRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
 	4,  // 30: modelyard.v1.RunService.CreateRun:input_type -> modelyard.v1.CreateRunRequest
 	6,  // 31: modelyard.v1.RunService.GetRun:input_type -> modelyard.v1.GetRunRequest
 	8,  // 32: modelyard.v1.RunService.ListRuns:input_type -> modelyard.v1.ListRunsRequest

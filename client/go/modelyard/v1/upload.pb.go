@@ -28,7 +28,7 @@ type Chunk struct {
 	// SHA-256 of its bytes: 32 raw bytes.
 	Digest []byte `protobuf:"bytes,1,opt,name=digest,proto3" json:"digest,omitempty"`
 	// Size in bytes: 1 to 2,097,152.
-	Size          uint32 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
+	SizeBytes     uint32 `protobuf:"varint,2,opt,name=size_bytes,json=sizeBytes,proto3" json:"size_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -70,9 +70,9 @@ func (x *Chunk) GetDigest() []byte {
 	return nil
 }
 
-func (x *Chunk) GetSize() uint32 {
+func (x *Chunk) GetSizeBytes() uint32 {
 	if x != nil {
-		return x.Size
+		return x.SizeBytes
 	}
 	return 0
 }
@@ -495,10 +495,11 @@ var File_modelyard_v1_upload_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_upload_proto_rawDesc = "" +
 	"\n" +
-	"\x19modelyard/v1/upload.proto\x12\fmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"3\n" +
+	"\x19modelyard/v1/upload.proto\x12\fmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\">\n" +
 	"\x05Chunk\x12\x16\n" +
-	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x12\n" +
-	"\x04size\x18\x02 \x01(\rR\x04size\"f\n" +
+	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x1d\n" +
+	"\n" +
+	"size_bytes\x18\x02 \x01(\rR\tsizeBytes\"f\n" +
 	"\x13CreateUploadRequest\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x1d\n" +

@@ -21,87 +21,41 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// The null of Value.
-type NullValue int32
-
-const (
-	// Null: the only value of this enum.
-	NullValue_NULL_VALUE_UNSPECIFIED NullValue = 0
-)
-
-// Enum value maps for NullValue.
-var (
-	NullValue_name = map[int32]string{
-		0: "NULL_VALUE_UNSPECIFIED",
-	}
-	NullValue_value = map[string]int32{
-		"NULL_VALUE_UNSPECIFIED": 0,
-	}
-)
-
-func (x NullValue) Enum() *NullValue {
-	p := new(NullValue)
-	*p = x
-	return p
-}
-
-func (x NullValue) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (NullValue) Descriptor() protoreflect.EnumDescriptor {
-	return file_modelyard_v1_value_proto_enumTypes[0].Descriptor()
-}
-
-func (NullValue) Type() protoreflect.EnumType {
-	return &file_modelyard_v1_value_proto_enumTypes[0]
-}
-
-func (x NullValue) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use NullValue.Descriptor instead.
-func (NullValue) EnumDescriptor() ([]byte, []int) {
-	return file_modelyard_v1_value_proto_rawDescGZIP(), []int{0}
-}
-
 // One value of a config, a summary, a metadata map or a metric. Unlike
 // google.protobuf.Struct it keeps 64-bit integers, NaN and infinities.
 // Limits: 20 levels deep, 50,000 items in all; the messages that hold it stay
 // under 4 MiB.
-type Value struct {
+type AnyValue struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the value is. Unset is the same as null.
+	// What the value is. Unset: null.
 	//
 	// Types that are valid to be assigned to Kind:
 	//
-	//	*Value_NullValue
-	//	*Value_BoolValue
-	//	*Value_IntValue
-	//	*Value_DoubleValue
-	//	*Value_StringValue
-	//	*Value_ListValue
-	//	*Value_MapValue
-	Kind          isValue_Kind `protobuf_oneof:"kind"`
+	//	*AnyValue_BoolValue
+	//	*AnyValue_IntValue
+	//	*AnyValue_DoubleValue
+	//	*AnyValue_StringValue
+	//	*AnyValue_ListValue
+	//	*AnyValue_MapValue
+	Kind          isAnyValue_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Value) Reset() {
-	*x = Value{}
+func (x *AnyValue) Reset() {
+	*x = AnyValue{}
 	mi := &file_modelyard_v1_value_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Value) String() string {
+func (x *AnyValue) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Value) ProtoMessage() {}
+func (*AnyValue) ProtoMessage() {}
 
-func (x *Value) ProtoReflect() protoreflect.Message {
+func (x *AnyValue) ProtoReflect() protoreflect.Message {
 	mi := &file_modelyard_v1_value_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -113,158 +67,142 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Value.ProtoReflect.Descriptor instead.
-func (*Value) Descriptor() ([]byte, []int) {
+// Deprecated: Use AnyValue.ProtoReflect.Descriptor instead.
+func (*AnyValue) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_value_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *Value) GetKind() isValue_Kind {
+func (x *AnyValue) GetKind() isAnyValue_Kind {
 	if x != nil {
 		return x.Kind
 	}
 	return nil
 }
 
-func (x *Value) GetNullValue() NullValue {
+func (x *AnyValue) GetBoolValue() bool {
 	if x != nil {
-		if x, ok := x.Kind.(*Value_NullValue); ok {
-			return x.NullValue
-		}
-	}
-	return NullValue_NULL_VALUE_UNSPECIFIED
-}
-
-func (x *Value) GetBoolValue() bool {
-	if x != nil {
-		if x, ok := x.Kind.(*Value_BoolValue); ok {
+		if x, ok := x.Kind.(*AnyValue_BoolValue); ok {
 			return x.BoolValue
 		}
 	}
 	return false
 }
 
-func (x *Value) GetIntValue() int64 {
+func (x *AnyValue) GetIntValue() int64 {
 	if x != nil {
-		if x, ok := x.Kind.(*Value_IntValue); ok {
+		if x, ok := x.Kind.(*AnyValue_IntValue); ok {
 			return x.IntValue
 		}
 	}
 	return 0
 }
 
-func (x *Value) GetDoubleValue() float64 {
+func (x *AnyValue) GetDoubleValue() float64 {
 	if x != nil {
-		if x, ok := x.Kind.(*Value_DoubleValue); ok {
+		if x, ok := x.Kind.(*AnyValue_DoubleValue); ok {
 			return x.DoubleValue
 		}
 	}
 	return 0
 }
 
-func (x *Value) GetStringValue() string {
+func (x *AnyValue) GetStringValue() string {
 	if x != nil {
-		if x, ok := x.Kind.(*Value_StringValue); ok {
+		if x, ok := x.Kind.(*AnyValue_StringValue); ok {
 			return x.StringValue
 		}
 	}
 	return ""
 }
 
-func (x *Value) GetListValue() *ListValue {
+func (x *AnyValue) GetListValue() *ValueList {
 	if x != nil {
-		if x, ok := x.Kind.(*Value_ListValue); ok {
+		if x, ok := x.Kind.(*AnyValue_ListValue); ok {
 			return x.ListValue
 		}
 	}
 	return nil
 }
 
-func (x *Value) GetMapValue() *MapValue {
+func (x *AnyValue) GetMapValue() *ValueMap {
 	if x != nil {
-		if x, ok := x.Kind.(*Value_MapValue); ok {
+		if x, ok := x.Kind.(*AnyValue_MapValue); ok {
 			return x.MapValue
 		}
 	}
 	return nil
 }
 
-type isValue_Kind interface {
-	isValue_Kind()
+type isAnyValue_Kind interface {
+	isAnyValue_Kind()
 }
 
-type Value_NullValue struct {
-	// Null.
-	NullValue NullValue `protobuf:"varint,1,opt,name=null_value,json=nullValue,proto3,enum=modelyard.v1.NullValue,oneof"`
-}
-
-type Value_BoolValue struct {
+type AnyValue_BoolValue struct {
 	// True or false.
-	BoolValue bool `protobuf:"varint,2,opt,name=bool_value,json=boolValue,proto3,oneof"`
+	BoolValue bool `protobuf:"varint,1,opt,name=bool_value,json=boolValue,proto3,oneof"`
 }
 
-type Value_IntValue struct {
+type AnyValue_IntValue struct {
 	// A whole number.
-	IntValue int64 `protobuf:"varint,3,opt,name=int_value,json=intValue,proto3,oneof"`
+	IntValue int64 `protobuf:"varint,2,opt,name=int_value,json=intValue,proto3,oneof"`
 }
 
-type Value_DoubleValue struct {
+type AnyValue_DoubleValue struct {
 	// A floating-point number; NaN and infinities are kept, except in the
 	// metadata of artifacts, where NaN is null and infinities are refused.
-	DoubleValue float64 `protobuf:"fixed64,4,opt,name=double_value,json=doubleValue,proto3,oneof"`
+	DoubleValue float64 `protobuf:"fixed64,3,opt,name=double_value,json=doubleValue,proto3,oneof"`
 }
 
-type Value_StringValue struct {
+type AnyValue_StringValue struct {
 	// Text, at most 1,000,000 bytes; no NUL.
-	StringValue string `protobuf:"bytes,5,opt,name=string_value,json=stringValue,proto3,oneof"`
+	StringValue string `protobuf:"bytes,4,opt,name=string_value,json=stringValue,proto3,oneof"`
 }
 
-type Value_ListValue struct {
+type AnyValue_ListValue struct {
 	// A list; each element may be of another kind.
-	ListValue *ListValue `protobuf:"bytes,6,opt,name=list_value,json=listValue,proto3,oneof"`
+	ListValue *ValueList `protobuf:"bytes,5,opt,name=list_value,json=listValue,proto3,oneof"`
 }
 
-type Value_MapValue struct {
+type AnyValue_MapValue struct {
 	// A map with string keys.
-	MapValue *MapValue `protobuf:"bytes,7,opt,name=map_value,json=mapValue,proto3,oneof"`
+	MapValue *ValueMap `protobuf:"bytes,6,opt,name=map_value,json=mapValue,proto3,oneof"`
 }
 
-func (*Value_NullValue) isValue_Kind() {}
+func (*AnyValue_BoolValue) isAnyValue_Kind() {}
 
-func (*Value_BoolValue) isValue_Kind() {}
+func (*AnyValue_IntValue) isAnyValue_Kind() {}
 
-func (*Value_IntValue) isValue_Kind() {}
+func (*AnyValue_DoubleValue) isAnyValue_Kind() {}
 
-func (*Value_DoubleValue) isValue_Kind() {}
+func (*AnyValue_StringValue) isAnyValue_Kind() {}
 
-func (*Value_StringValue) isValue_Kind() {}
+func (*AnyValue_ListValue) isAnyValue_Kind() {}
 
-func (*Value_ListValue) isValue_Kind() {}
-
-func (*Value_MapValue) isValue_Kind() {}
+func (*AnyValue_MapValue) isAnyValue_Kind() {}
 
 // A list of values.
-type ListValue struct {
+type ValueList struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The elements, in order. Default: empty.
-	Values        []*Value `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
+	Values        []*AnyValue `protobuf:"bytes,1,rep,name=values,proto3" json:"values,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ListValue) Reset() {
-	*x = ListValue{}
+func (x *ValueList) Reset() {
+	*x = ValueList{}
 	mi := &file_modelyard_v1_value_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ListValue) String() string {
+func (x *ValueList) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ListValue) ProtoMessage() {}
+func (*ValueList) ProtoMessage() {}
 
-func (x *ListValue) ProtoReflect() protoreflect.Message {
+func (x *ValueList) ProtoReflect() protoreflect.Message {
 	mi := &file_modelyard_v1_value_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -276,12 +214,12 @@ func (x *ListValue) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ListValue.ProtoReflect.Descriptor instead.
-func (*ListValue) Descriptor() ([]byte, []int) {
+// Deprecated: Use ValueList.ProtoReflect.Descriptor instead.
+func (*ValueList) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_value_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *ListValue) GetValues() []*Value {
+func (x *ValueList) GetValues() []*AnyValue {
 	if x != nil {
 		return x.Values
 	}
@@ -289,28 +227,28 @@ func (x *ListValue) GetValues() []*Value {
 }
 
 // A map of values.
-type MapValue struct {
+type ValueMap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The entries. Default: empty.
-	Entries       map[string]*Value `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Entries       map[string]*AnyValue `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *MapValue) Reset() {
-	*x = MapValue{}
+func (x *ValueMap) Reset() {
+	*x = ValueMap{}
 	mi := &file_modelyard_v1_value_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *MapValue) String() string {
+func (x *ValueMap) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*MapValue) ProtoMessage() {}
+func (*ValueMap) ProtoMessage() {}
 
-func (x *MapValue) ProtoReflect() protoreflect.Message {
+func (x *ValueMap) ProtoReflect() protoreflect.Message {
 	mi := &file_modelyard_v1_value_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -322,12 +260,12 @@ func (x *MapValue) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use MapValue.ProtoReflect.Descriptor instead.
-func (*MapValue) Descriptor() ([]byte, []int) {
+// Deprecated: Use ValueMap.ProtoReflect.Descriptor instead.
+func (*ValueMap) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_value_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *MapValue) GetEntries() map[string]*Value {
+func (x *ValueMap) GetEntries() map[string]*AnyValue {
 	if x != nil {
 		return x.Entries
 	}
@@ -338,28 +276,24 @@ var File_modelyard_v1_value_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_value_proto_rawDesc = "" +
 	"\n" +
-	"\x18modelyard/v1/value.proto\x12\fmodelyard.v1\"\xc4\x02\n" +
-	"\x05Value\x128\n" +
+	"\x18modelyard/v1/value.proto\x12\fmodelyard.v1\"\x8d\x02\n" +
+	"\bAnyValue\x12\x1f\n" +
 	"\n" +
-	"null_value\x18\x01 \x01(\x0e2\x17.modelyard.v1.NullValueH\x00R\tnullValue\x12\x1f\n" +
+	"bool_value\x18\x01 \x01(\bH\x00R\tboolValue\x12\x1d\n" +
+	"\tint_value\x18\x02 \x01(\x03H\x00R\bintValue\x12#\n" +
+	"\fdouble_value\x18\x03 \x01(\x01H\x00R\vdoubleValue\x12#\n" +
+	"\fstring_value\x18\x04 \x01(\tH\x00R\vstringValue\x128\n" +
 	"\n" +
-	"bool_value\x18\x02 \x01(\bH\x00R\tboolValue\x12\x1d\n" +
-	"\tint_value\x18\x03 \x01(\x03H\x00R\bintValue\x12#\n" +
-	"\fdouble_value\x18\x04 \x01(\x01H\x00R\vdoubleValue\x12#\n" +
-	"\fstring_value\x18\x05 \x01(\tH\x00R\vstringValue\x128\n" +
-	"\n" +
-	"list_value\x18\x06 \x01(\v2\x17.modelyard.v1.ListValueH\x00R\tlistValue\x125\n" +
-	"\tmap_value\x18\a \x01(\v2\x16.modelyard.v1.MapValueH\x00R\bmapValueB\x06\n" +
-	"\x04kind\"8\n" +
-	"\tListValue\x12+\n" +
-	"\x06values\x18\x01 \x03(\v2\x13.modelyard.v1.ValueR\x06values\"\x9a\x01\n" +
-	"\bMapValue\x12=\n" +
-	"\aentries\x18\x01 \x03(\v2#.modelyard.v1.MapValue.EntriesEntryR\aentries\x1aO\n" +
+	"list_value\x18\x05 \x01(\v2\x17.modelyard.v1.ValueListH\x00R\tlistValue\x125\n" +
+	"\tmap_value\x18\x06 \x01(\v2\x16.modelyard.v1.ValueMapH\x00R\bmapValueB\x06\n" +
+	"\x04kind\";\n" +
+	"\tValueList\x12.\n" +
+	"\x06values\x18\x01 \x03(\v2\x16.modelyard.v1.AnyValueR\x06values\"\x9d\x01\n" +
+	"\bValueMap\x12=\n" +
+	"\aentries\x18\x01 \x03(\v2#.modelyard.v1.ValueMap.EntriesEntryR\aentries\x1aR\n" +
 	"\fEntriesEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
-	"\x05value\x18\x02 \x01(\v2\x13.modelyard.v1.ValueR\x05value:\x028\x01*'\n" +
-	"\tNullValue\x12\x1a\n" +
-	"\x16NULL_VALUE_UNSPECIFIED\x10\x00B?\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01B?\n" +
 	"\x10dev.modelyard.v1P\x01Z)modelyard.dev/go/modelyard/v1;modelyardv1b\x06proto3"
 
 var (
@@ -374,27 +308,24 @@ func file_modelyard_v1_value_proto_rawDescGZIP() []byte {
 	return file_modelyard_v1_value_proto_rawDescData
 }
 
-var file_modelyard_v1_value_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_modelyard_v1_value_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_modelyard_v1_value_proto_goTypes = []any{
-	(NullValue)(0),    // 0: modelyard.v1.NullValue
-	(*Value)(nil),     // 1: modelyard.v1.Value
-	(*ListValue)(nil), // 2: modelyard.v1.ListValue
-	(*MapValue)(nil),  // 3: modelyard.v1.MapValue
-	nil,               // 4: modelyard.v1.MapValue.EntriesEntry
+	(*AnyValue)(nil),  // 0: modelyard.v1.AnyValue
+	(*ValueList)(nil), // 1: modelyard.v1.ValueList
+	(*ValueMap)(nil),  // 2: modelyard.v1.ValueMap
+	nil,               // 3: modelyard.v1.ValueMap.EntriesEntry
 }
 var file_modelyard_v1_value_proto_depIdxs = []int32{
-	0, // 0: modelyard.v1.Value.null_value:type_name -> modelyard.v1.NullValue
-	2, // 1: modelyard.v1.Value.list_value:type_name -> modelyard.v1.ListValue
-	3, // 2: modelyard.v1.Value.map_value:type_name -> modelyard.v1.MapValue
-	1, // 3: modelyard.v1.ListValue.values:type_name -> modelyard.v1.Value
-	4, // 4: modelyard.v1.MapValue.entries:type_name -> modelyard.v1.MapValue.EntriesEntry
-	1, // 5: modelyard.v1.MapValue.EntriesEntry.value:type_name -> modelyard.v1.Value
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	1, // 0: modelyard.v1.AnyValue.list_value:type_name -> modelyard.v1.ValueList
+	2, // 1: modelyard.v1.AnyValue.map_value:type_name -> modelyard.v1.ValueMap
+	0, // 2: modelyard.v1.ValueList.values:type_name -> modelyard.v1.AnyValue
+	3, // 3: modelyard.v1.ValueMap.entries:type_name -> modelyard.v1.ValueMap.EntriesEntry
+	0, // 4: modelyard.v1.ValueMap.EntriesEntry.value:type_name -> modelyard.v1.AnyValue
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_value_proto_init() }
@@ -403,27 +334,25 @@ func file_modelyard_v1_value_proto_init() {
 		return
 	}
 	file_modelyard_v1_value_proto_msgTypes[0].OneofWrappers = []any{
-		(*Value_NullValue)(nil),
-		(*Value_BoolValue)(nil),
-		(*Value_IntValue)(nil),
-		(*Value_DoubleValue)(nil),
-		(*Value_StringValue)(nil),
-		(*Value_ListValue)(nil),
-		(*Value_MapValue)(nil),
+		(*AnyValue_BoolValue)(nil),
+		(*AnyValue_IntValue)(nil),
+		(*AnyValue_DoubleValue)(nil),
+		(*AnyValue_StringValue)(nil),
+		(*AnyValue_ListValue)(nil),
+		(*AnyValue_MapValue)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modelyard_v1_value_proto_rawDesc), len(file_modelyard_v1_value_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      0,
 			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_modelyard_v1_value_proto_goTypes,
 		DependencyIndexes: file_modelyard_v1_value_proto_depIdxs,
-		EnumInfos:         file_modelyard_v1_value_proto_enumTypes,
 		MessageInfos:      file_modelyard_v1_value_proto_msgTypes,
 	}.Build()
 	File_modelyard_v1_value_proto = out.File

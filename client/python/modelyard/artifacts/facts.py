@@ -70,7 +70,7 @@ class ArtifactFacts:
     def size(self) -> int:
         """Sum of the sizes of its files, in bytes."""
         if not self.is_draft:
-            return self._logged("size").size
+            return self._logged("size").size_bytes
         return sum(entry.size or 0 for entry in self._draft.everything.values())
 
     @property

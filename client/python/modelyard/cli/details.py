@@ -34,7 +34,7 @@ def for_scripts(connection: Connection, thing: Thing) -> dict[str, Any]:
     elif isinstance(thing, records.Version | records.Link):
         version = thing if isinstance(thing, records.Version) else thing.source
         content["files"] = [
-            {"path": entry.path, "size": entry.size, "digest": entry.digest.hex()}
+            {"path": entry.path, "size_bytes": entry.size, "digest": entry.digest.hex()}
             for entry in (whole_manifest(connection, version) if version else ())
         ]
     return content
@@ -69,7 +69,7 @@ def print_version(connection: Connection, version: records.Version, link: record
             ("Metadata", _entries(version.metadata)),
             ("Logged", f"{moment(version.create_time)} by {version.created_by}"),
             ("Run", _producer(connection, version)),
-            ("Size", f"{plural(version.file_count, 'file')}, {human_bytes(version.size)}"),
+            ("Size", f"{plural(version.file_count, 'file')}, {human_bytes(version.size_bytes)}"),
             ("Digest", version.digest),
         ]
     )

@@ -76,7 +76,7 @@ def log(
     if json:
         print_json({**records.as_json(found), "created": created})
         return
-    size = f"{plural(found.file_count, 'file')}, {human_bytes(found.size)}"
+    size = f"{plural(found.file_count, 'file')}, {human_bytes(found.size_bytes)}"
     named = f"; aliases: {', '.join(found.aliases)}" if found.aliases else ""
     echo(f"{'Logged' if created else 'Unchanged:'} {found.ref} ({size}){named}")
     echo(f"Use it: modelyard use {found.ref}", err=True)

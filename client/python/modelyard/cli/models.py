@@ -122,11 +122,11 @@ def history(name: str, alias: str | None, time: str | None, limit: int, json: bo
     changes = list(islice(found.history(alias), limit + 1))
     more, changes = len(changes) > limit, changes[:limit]
     if json:
-        print_json([{**vars(change), "time": change.time.isoformat()} for change in changes])
+        print_json([{**vars(change), "create_time": change.create_time.isoformat()} for change in changes])
         return
     rows = [
         [
-            _second(change.time),
+            _second(change.create_time),
             change.principal,
             change.alias,
             change.previous_version or "-",

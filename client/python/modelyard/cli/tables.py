@@ -57,7 +57,7 @@ def table(kind: str, items: Iterable[object], *, full: bool = False) -> tuple[Se
             row = [_named(item, full), ", ".join(item.aliases), source, moment(item.create_time)]
         elif isinstance(item, records.Version):
             head = ("VERSION", "ALIASES", "METADATA", "SIZE", "LOGGED")
-            aliases, size = ", ".join(item.aliases), human_bytes(item.size)
+            aliases, size = ", ".join(item.aliases), human_bytes(item.size_bytes)
             row = [_named(item, full), aliases, _entries(item.metadata), size, moment(item.create_time)]
         else:
             raise TypeError(f"no table of {type(item).__name__}")

@@ -77,7 +77,7 @@ def _until_interrupted(events: Events) -> Iterator[threading.Event]:
 def _line(event: Event) -> str:
     kind = event.type.replace("_", " ")
     colour = _COLOURS.get(event.type.rpartition("_")[2])
-    time = event.time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    time = event.create_time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
     return (
         f"{event.sequence:>6}  {time}  {coloured(f'{kind:<18}', colour)}  {_what(event)}  ({event.principal})"
     )

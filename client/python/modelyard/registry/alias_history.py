@@ -25,7 +25,7 @@ class AliasChange:
     previous_version: str | None
     version: str | None
     principal: str
-    time: datetime.datetime
+    create_time: datetime.datetime
     sequence: int
 
 
@@ -62,6 +62,6 @@ def _changes(connection: Connection, request: pb.ListAliasChangesRequest) -> Ite
                 change.previous_version or None,
                 change.version or None,
                 change.principal,
-                messages.time_of(change.time),
+                messages.time_of(change.create_time),
                 change.sequence,
             )

@@ -38,7 +38,7 @@ class Event:
 
     sequence: int
     type: str
-    time: datetime.datetime
+    create_time: datetime.datetime
     principal: str
     entity: str
     project: str
@@ -171,7 +171,7 @@ def event(message: pb.Event) -> Event:
     return Event(
         sequence=message.sequence,
         type=name.removeprefix(_PREFIX).lower(),
-        time=messages.time_of(message.time),
+        create_time=messages.time_of(message.create_time),
         principal=message.principal,
         entity=message.entity,
         project=message.project,
@@ -191,4 +191,4 @@ def event(message: pb.Event) -> Event:
 def as_json(found: Event) -> dict[str, Any]:
     """An event for scripts: without what is empty."""
     plain = {key: value for key, value in vars(found).items() if value}
-    return {**plain, "time": found.time.isoformat()}
+    return {**plain, "create_time": found.create_time.isoformat()}

@@ -21,11 +21,11 @@ from modelyard.configuration.settings import Settings, current, key_for
 from modelyard.contract import errors
 from modelyard.contract.transport import bearer
 from modelyard.host import allocator, forking, terminal
+from modelyard.local.v1 import local_pb2_grpc
 from modelyard.rpc import embedded
 from modelyard.rpc.calls import Calls, translate
 from modelyard.v1 import (
     event_pb2_grpc,
-    local_pb2_grpc,
     model_artifact_pb2_grpc,
     registered_model_pb2_grpc,
     run_pb2_grpc,

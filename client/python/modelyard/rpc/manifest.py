@@ -117,7 +117,7 @@ def entries_from_bytes(data: bytes) -> list[FileEntry]:
 def _joined(entries: Sequence[pb.ManifestEntry]) -> list[FileEntry]:
     found: list[tuple[pb.ManifestEntry, list[Chunk]]] = []
     for entry in entries:
-        chunks = [Chunk(chunk.digest, chunk.size) for chunk in entry.chunks]
+        chunks = [Chunk(chunk.digest, chunk.size_bytes) for chunk in entry.chunks]
         if not entry.continued:
             found.append((entry, chunks))
         elif found and found[-1][0].path == entry.path:
@@ -132,7 +132,7 @@ def _joined(entries: Sequence[pb.ManifestEntry]) -> list[FileEntry]:
 def _file_entry(entry: pb.ManifestEntry, chunks: Sequence[Chunk]) -> FileEntry:
     return FileEntry(
         path=entry.path,
-        size=None if entry.reference_uri and entry.size == -1 else entry.size,
+        size=entry.size_bytes if entry.HasField("size_bytes") else None,
         digest=_raw_digest(entry),
         chunks=tuple(chunks),
         uri=entry.reference_uri,
@@ -171,7 +171,7 @@ def entry_messages(entry: FileEntry) -> Iterator[pb.ManifestEntry]:
     """An entry on the wire: several messages where it has many chunks."""
     for start in range(0, max(1, len(entry.chunks)), CHUNKS_PER_MESSAGE):
         chunks = [
-            upload_pb2.Chunk(digest=chunk.digest, size=chunk.size)
+            upload_pb2.Chunk(digest=chunk.digest, size_bytes=chunk.size)
             for chunk in entry.chunks[start : start + CHUNKS_PER_MESSAGE]
         ]
         if start:
@@ -179,7 +179,7 @@ def entry_messages(entry: FileEntry) -> Iterator[pb.ManifestEntry]:
             continue
         yield pb.ManifestEntry(
             path=entry.path,
-            size=-1 if entry.size is None else entry.size,
+            size_bytes=entry.size,
             digest=entry.digest.hex(),
             chunks=chunks,
             sha256=entry.sha256,

@@ -19,39 +19,39 @@ if TYPE_CHECKING:
 RUN_STATES = ("unknown", "running", "finished", "failed", "crashed", "killed")
 
 
-def value_message(value: Any) -> value_pb2.Value:
+def value_message(value: Any) -> value_pb2.AnyValue:
     """A value of config, summary or metadata as a message; its kinds are checked before."""
     from modelyard.v1 import value_pb2 as pb
 
     if value is None:
-        return pb.Value(null_value=pb.NULL_VALUE_UNSPECIFIED)
+        return pb.AnyValue()
     if isinstance(value, bool):
-        return pb.Value(bool_value=value)
+        return pb.AnyValue(bool_value=value)
     if isinstance(value, int):
-        return pb.Value(int_value=value)
+        return pb.AnyValue(int_value=value)
     if isinstance(value, float):
-        return pb.Value(double_value=value)
+        return pb.AnyValue(double_value=value)
     if isinstance(value, str):
-        return pb.Value(string_value=value)
+        return pb.AnyValue(string_value=value)
     if isinstance(value, Mapping):
         entries = {key: value_message(item) for key, item in value.items()}
-        return pb.Value(map_value=pb.MapValue(entries=entries))
-    return pb.Value(list_value=pb.ListValue(values=[value_message(item) for item in value]))
+        return pb.AnyValue(map_value=pb.ValueMap(entries=entries))
+    return pb.AnyValue(list_value=pb.ValueList(values=[value_message(item) for item in value]))
 
 
-def value_map(entries: Mapping[str, Any]) -> dict[str, value_pb2.Value]:
+def value_map(entries: Mapping[str, Any]) -> dict[str, value_pb2.AnyValue]:
     """Plain values as messages."""
     return {key: value_message(item) for key, item in entries.items()}
 
 
 def value(message: Any) -> Any:
-    """The plain value of a `Value` message."""
+    """The plain value of an `AnyValue` message."""
     kind = message.WhichOneof("kind")
     if kind == "list_value":
         return [value(item) for item in message.list_value.values]
     if kind == "map_value":
         return values(message.map_value.entries)
-    return None if kind in {None, "null_value"} else getattr(message, kind)
+    return None if kind is None else getattr(message, kind)
 
 
 def values(entries: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def version(message: Any) -> Version:
         metadata=values(message.metadata),
         tags=tuple(message.tags),
         digest=message.digest,
-        size=message.size,
+        size_bytes=message.size_bytes,
         file_count=message.file_count,
         deleted=message.state == 2,
         created_by=message.created_by,

@@ -13,7 +13,7 @@ from modelyard.contract.values import to_json
 
 @dataclass(frozen=True)
 class Version:
-    """A version of an artifact; `size` in bytes, `digest` 64 hex."""
+    """A version of an artifact; `digest` is 64 hex."""
 
     id: str
     model_artifact_id: str
@@ -27,7 +27,7 @@ class Version:
     metadata: dict[str, Any]
     tags: tuple[str, ...]
     digest: str
-    size: int
+    size_bytes: int
     file_count: int
     deleted: bool
     created_by: str

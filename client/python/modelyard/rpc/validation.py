@@ -37,7 +37,7 @@ def check_version(version: Version) -> Version:
     """The version, whose name, place, number, digest and sizes must be possible ones."""
     _check_place(version.entity, version.project)
     _check_text("name", refs.check_artifact_name, version.name)
-    _check_numbers(number=version.number, size=version.size, file_count=version.file_count)
+    _check_numbers(number=version.number, size_bytes=version.size_bytes, file_count=version.file_count)
     check_digest(version.digest, "the digest of a version")
     return version
 
@@ -100,9 +100,9 @@ def check_manifest(entries: Sequence[FileEntry], digest: str) -> None:
 def check_size(entries: Sequence[FileEntry], version: Any) -> None:
     """Number and bytes of a whole manifest's entries must be those that its version states."""
     total = sum(entry.size or 0 for entry in entries)
-    if (len(entries), total) != (version.file_count, version.size):
+    if (len(entries), total) != (version.file_count, version.size_bytes):
         refuse(
-            f"the version states {version.file_count:,} files of {version.size:,} bytes, "
+            f"the version states {version.file_count:,} files of {version.size_bytes:,} bytes, "
             f"its manifest has {len(entries):,} of {total:,}"
         )
 

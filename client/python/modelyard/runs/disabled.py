@@ -277,8 +277,9 @@ def _logged(
         id=str(uuid.uuid4()), model_artifact_id=str(uuid.uuid4()), entity=entity, project=project,
         name=artifact.name, type=artifact.type, number=0, aliases=names,
         description=artifact.description or "", metadata=artifact.metadata, tags=tuple(artifact.tags),
-        digest="0" * 64, size=artifact.size, file_count=artifact.file_count, deleted=False, created_by="",
-        create_time=now, update_time=now, expire_time=None, producer_run_id="", history_step=-1, linked_to=(),
+        digest="0" * 64, size_bytes=artifact.size, file_count=artifact.file_count, deleted=False,
+        created_by="", create_time=now, update_time=now, expire_time=None,
+        producer_run_id="", history_step=-1, linked_to=(),
     )  # fmt: skip
     # The caller's own object becomes the logged one, as it does with a server.
     artifact.__class__ = DisabledArtifact

@@ -32,7 +32,8 @@ def download_files_call(connection: Connection) -> Any:
 def upload_chunks_request(upload_id: str, chunks: Sequence[Chunk], parts: Sequence[Buffer]) -> bytes:
     """A serialized UploadChunksRequest whose `data` is the parts, end to end."""
     head = upload_pb2.UploadChunksRequest(
-        upload_id=upload_id, chunks=[upload_pb2.Chunk(digest=digest, size=size) for digest, size in chunks]
+        upload_id=upload_id,
+        chunks=[upload_pb2.Chunk(digest=digest, size_bytes=size) for digest, size in chunks],
     ).SerializeToString()
     return framing.with_bytes(framing.UPLOAD_DATA, *parts, head=head)
 

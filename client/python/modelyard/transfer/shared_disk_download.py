@@ -7,8 +7,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from modelyard.local.v1 import local_pb2 as pb
 from modelyard.rpc.connection import Connection
-from modelyard.v1 import local_pb2 as pb
 from modelyard.v1 import model_artifact_pb2
 
 READ_BYTES = 1 << 20  # stays in the processor's cache until it is hashed and written

@@ -8,13 +8,13 @@ from typing import Any
 
 from modelyard.contract import errors
 from modelyard.contract.chunking import Chunk
+from modelyard.local.v1 import local_pb2 as pb
 from modelyard.rpc import validation
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.retry import Retrier
 from modelyard.transfer.file_reader import Source
 from modelyard.transfer.progress import Progress
 from modelyard.transfer.threads import ThreadGroup
-from modelyard.v1 import local_pb2 as pb
 
 FILES_PER_CALL = 10_000
 PATHS_PER_CALL = 2 << 20
@@ -101,15 +101,15 @@ class _Receiver:
         """The next chunks; their bytes. Errors: ReplyInvalid, ServerStopping for what was not asked for."""
         size = 0
         for chunk in chunks:
-            validation.check_chunks([(chunk.digest, chunk.size)], self._sources[self._index].file.path)
+            validation.check_chunks([(chunk.digest, chunk.size_bytes)], self._sources[self._index].file.path)
             while not self._left and self._index + 1 < len(self._sources):
                 self._index += 1
                 self._left = self._sources[self._index].size
-            if chunk.size > self._left:
+            if chunk.size_bytes > self._left:
                 raise errors.ServerStopping("the server took other bytes than those it was given")
-            self._chunks[self._index].append(Chunk(chunk.digest, chunk.size))
-            self._left -= chunk.size
-            size += chunk.size
+            self._chunks[self._index].append(Chunk(chunk.digest, chunk.size_bytes))
+            self._left -= chunk.size_bytes
+            size += chunk.size_bytes
         return size
 
     def end(self) -> None:
@@ -124,7 +124,7 @@ class _Receiver:
 def _message(source: Source) -> pb.LocalFile:
     size, modified, inode = source.status
     path = os.fsencode(os.path.abspath(source.file.source))
-    return pb.LocalFile(path=path, size=size, modified_ns=modified, inode=inode)
+    return pb.LocalFile(path=path, size_bytes=size, modified_ns=modified, inode=inode)
 
 
 def _batches(sources: Sequence[Source]) -> Iterator[list[Source]]:

@@ -247,7 +247,7 @@ class Upload:
             return ()
         request = upload_pb2.FindMissingChunksRequest(
             upload_id=self._upload_id,
-            chunks=[upload_pb2.Chunk(digest=digest, size=size) for digest, size in chunks],
+            chunks=[upload_pb2.Chunk(digest=digest, size_bytes=size) for digest, size in chunks],
         )
         try:
             reply: upload_pb2.FindMissingChunksResponse = self._connection.uploads.FindMissingChunks(request)

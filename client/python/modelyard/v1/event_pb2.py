@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from modelyard.v1 import run_pb2 as modelyard_dot_v1_dot_run__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18modelyard/v1/event.proto\x12\x0cmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16modelyard/v1/run.proto\"\xef\x02\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12%\n\x04type\x18\x02 \x01(\x0e\x32\x17.modelyard.v1.EventType\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x04 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x05 \x01(\t\x12\x0f\n\x07project\x18\x06 \x01(\t\x12\x12\n\ncollection\x18\x07 \x01(\t\x12\x15\n\rcollection_id\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\x12\x12\n\nversion_id\x18\n \x01(\t\x12\r\n\x05\x61lias\x18\x0b \x01(\t\x12\x18\n\x10previous_version\x18\x0c \x01(\t\x12\x0e\n\x06linked\x18\r \x01(\t\x12\x0e\n\x06run_id\x18\x0e \x01(\t\x12)\n\trun_state\x18\x0f \x01(\x0e\x32\x16.modelyard.v1.RunState\x12\x0b\n\x03tag\x18\x10 \x01(\t\"\x83\x01\n\x11ListEventsRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x03\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\x12\x12\n\npage_token\x18\x06 \x01(\t\"i\n\x12ListEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.modelyard.v1.Event\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"]\n\x12WatchEventsRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x03\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"Q\n\x13WatchEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.modelyard.v1.Event\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03*\xaa\x03\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45VENT_TYPE_VERSION_CREATED\x10\x01\x12\x1e\n\x1a\x45VENT_TYPE_VERSION_DELETED\x10\x02\x12\x15\n\x11\x45VENT_TYPE_LINKED\x10\x03\x12\x17\n\x13\x45VENT_TYPE_UNLINKED\x10\x04\x12\x1a\n\x16\x45VENT_TYPE_ALIAS_ADDED\x10\x05\x12\x1c\n\x18\x45VENT_TYPE_ALIAS_REMOVED\x10\x06\x12\x18\n\x14\x45VENT_TYPE_TAG_ADDED\x10\x07\x12\x1a\n\x16\x45VENT_TYPE_TAG_REMOVED\x10\x08\x12\x18\n\x14\x45VENT_TYPE_RUN_STATE\x10\t\x12!\n\x1d\x45VENT_TYPE_COLLECTION_CREATED\x10\n\x12!\n\x1d\x45VENT_TYPE_COLLECTION_UPDATED\x10\x0b\x12!\n\x1d\x45VENT_TYPE_COLLECTION_DELETED\x10\x0c\x12\x1e\n\x1a\x45VENT_TYPE_VERSION_UPDATED\x10\r2\xb5\x01\n\x0c\x45ventService\x12O\n\nListEvents\x12\x1f.modelyard.v1.ListEventsRequest\x1a .modelyard.v1.ListEventsResponse\x12T\n\x0bWatchEvents\x12 .modelyard.v1.WatchEventsRequest\x1a!.modelyard.v1.WatchEventsResponse0\x01\x42?\n\x10\x64\x65v.modelyard.v1P\x01Z)modelyard.dev/go/modelyard/v1;modelyardv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18modelyard/v1/event.proto\x12\x0cmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16modelyard/v1/run.proto\"\xf6\x02\n\x05\x45vent\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12%\n\x04type\x18\x02 \x01(\x0e\x32\x17.modelyard.v1.EventType\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tprincipal\x18\x04 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x05 \x01(\t\x12\x0f\n\x07project\x18\x06 \x01(\t\x12\x12\n\ncollection\x18\x07 \x01(\t\x12\x15\n\rcollection_id\x18\x08 \x01(\t\x12\x0f\n\x07version\x18\t \x01(\t\x12\x12\n\nversion_id\x18\n \x01(\t\x12\r\n\x05\x61lias\x18\x0b \x01(\t\x12\x18\n\x10previous_version\x18\x0c \x01(\t\x12\x0e\n\x06linked\x18\r \x01(\t\x12\x0e\n\x06run_id\x18\x0e \x01(\t\x12)\n\trun_state\x18\x0f \x01(\x0e\x32\x16.modelyard.v1.RunState\x12\x0b\n\x03tag\x18\x10 \x01(\t\"\x83\x01\n\x11ListEventsRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x03\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\x12\x12\n\npage_token\x18\x06 \x01(\t\"i\n\x12ListEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.modelyard.v1.Event\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"]\n\x12WatchEventsRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x03 \x01(\x03\x12\x0e\n\x06\x66ilter\x18\x04 \x01(\t\"Q\n\x13WatchEventsResponse\x12#\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x13.modelyard.v1.Event\x12\x15\n\rlast_sequence\x18\x02 \x01(\x03*\xaa\x03\n\tEventType\x12\x1a\n\x16\x45VENT_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x45VENT_TYPE_VERSION_CREATED\x10\x01\x12\x1e\n\x1a\x45VENT_TYPE_VERSION_DELETED\x10\x02\x12\x15\n\x11\x45VENT_TYPE_LINKED\x10\x03\x12\x17\n\x13\x45VENT_TYPE_UNLINKED\x10\x04\x12\x1a\n\x16\x45VENT_TYPE_ALIAS_ADDED\x10\x05\x12\x1c\n\x18\x45VENT_TYPE_ALIAS_REMOVED\x10\x06\x12\x18\n\x14\x45VENT_TYPE_TAG_ADDED\x10\x07\x12\x1a\n\x16\x45VENT_TYPE_TAG_REMOVED\x10\x08\x12\x18\n\x14\x45VENT_TYPE_RUN_STATE\x10\t\x12!\n\x1d\x45VENT_TYPE_COLLECTION_CREATED\x10\n\x12!\n\x1d\x45VENT_TYPE_COLLECTION_UPDATED\x10\x0b\x12!\n\x1d\x45VENT_TYPE_COLLECTION_DELETED\x10\x0c\x12\x1e\n\x1a\x45VENT_TYPE_VERSION_UPDATED\x10\r2\xb5\x01\n\x0c\x45ventService\x12O\n\nListEvents\x12\x1f.modelyard.v1.ListEventsRequest\x1a .modelyard.v1.ListEventsResponse\x12T\n\x0bWatchEvents\x12 .modelyard.v1.WatchEventsRequest\x1a!.modelyard.v1.WatchEventsResponse0\x01\x42?\n\x10\x64\x65v.modelyard.v1P\x01Z)modelyard.dev/go/modelyard/v1;modelyardv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,18 +34,18 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'modelyard.v1.event_pb2', _g
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020dev.modelyard.v1P\001Z)modelyard.dev/go/modelyard/v1;modelyardv1'
-  _globals['_EVENTTYPE']._serialized_start=889
-  _globals['_EVENTTYPE']._serialized_end=1315
+  _globals['_EVENTTYPE']._serialized_start=896
+  _globals['_EVENTTYPE']._serialized_end=1322
   _globals['_EVENT']._serialized_start=100
-  _globals['_EVENT']._serialized_end=467
-  _globals['_LISTEVENTSREQUEST']._serialized_start=470
-  _globals['_LISTEVENTSREQUEST']._serialized_end=601
-  _globals['_LISTEVENTSRESPONSE']._serialized_start=603
-  _globals['_LISTEVENTSRESPONSE']._serialized_end=708
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=710
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=803
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=805
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=886
-  _globals['_EVENTSERVICE']._serialized_start=1318
-  _globals['_EVENTSERVICE']._serialized_end=1499
+  _globals['_EVENT']._serialized_end=474
+  _globals['_LISTEVENTSREQUEST']._serialized_start=477
+  _globals['_LISTEVENTSREQUEST']._serialized_end=608
+  _globals['_LISTEVENTSRESPONSE']._serialized_start=610
+  _globals['_LISTEVENTSRESPONSE']._serialized_end=715
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=717
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=810
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=812
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=893
+  _globals['_EVENTSERVICE']._serialized_start=1325
+  _globals['_EVENTSERVICE']._serialized_end=1506
 # @@protoc_insertion_point(module_scope)

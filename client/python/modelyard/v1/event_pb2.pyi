@@ -97,7 +97,7 @@ class Event(_message.Message):
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
-    TIME_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
     ENTITY_FIELD_NUMBER: _builtins.int
     PROJECT_FIELD_NUMBER: _builtins.int
@@ -147,7 +147,7 @@ class Event(_message.Message):
     tag: _builtins.str
     """The tag that was added or removed."""
     @_builtins.property
-    def time(self) -> _timestamp_pb2.Timestamp:
+    def create_time(self) -> _timestamp_pb2.Timestamp:
         """When its transaction was made (the database's clock)."""
 
     def __init__(
@@ -155,7 +155,7 @@ class Event(_message.Message):
         *,
         sequence: _builtins.int = ...,
         type: Global___EventType.ValueType = ...,
-        time: _timestamp_pb2.Timestamp | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
         principal: _builtins.str = ...,
         entity: _builtins.str = ...,
         project: _builtins.str = ...,
@@ -170,9 +170,9 @@ class Event(_message.Message):
         run_state: _run_pb2.RunState.ValueType = ...,
         tag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "collection", b"collection", "collection_id", b"collection_id", "entity", b"entity", "linked", b"linked", "previous_version", b"previous_version", "principal", b"principal", "project", b"project", "run_id", b"run_id", "run_state", b"run_state", "sequence", b"sequence", "tag", b"tag", "time", b"time", "type", b"type", "version", b"version", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "collection", b"collection", "collection_id", b"collection_id", "create_time", b"create_time", "entity", b"entity", "linked", b"linked", "previous_version", b"previous_version", "principal", b"principal", "project", b"project", "run_id", b"run_id", "run_state", b"run_state", "sequence", b"sequence", "tag", b"tag", "type", b"type", "version", b"version", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -200,8 +200,8 @@ class ListEventsRequest(_message.Message):
     """At most 1,000; more counts as 1,000. Default (0): 100."""
     filter: _builtins.str
     """For example `type = "alias_added" AND collection = "Churn"`. Fields: type,
-    collection, version, alias, principal, run_id, run_state, time. Default:
-    all.
+    collection, version, alias, principal, run_id, run_state,
+    create_time. Default: all.
     """
     page_token: _builtins.str
     """From the previous reply; bound to the other fields."""

@@ -213,12 +213,12 @@ class ModelArtifactVersion(_message.Message):
         VALUE_FIELD_NUMBER: _builtins.int
         key: _builtins.str
         @_builtins.property
-        def value(self) -> _value_pb2.Value: ...
+        def value(self) -> _value_pb2.AnyValue: ...
         def __init__(
             self,
             *,
             key: _builtins.str = ...,
-            value: _value_pb2.Value | None = ...,
+            value: _value_pb2.AnyValue | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -238,7 +238,7 @@ class ModelArtifactVersion(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
-    SIZE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     FILE_COUNT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
@@ -272,7 +272,7 @@ class ModelArtifactVersion(_message.Message):
     reference with the length-prefixed URI, the length-prefixed tag and its
     size (uint64 big-endian, all ones: unknown).
     """
-    size: _builtins.int
+    size_bytes: _builtins.int
     """Sum of the sizes of its files, bytes; references of known size count."""
     file_count: _builtins.int
     """Number of entries in its manifest."""
@@ -289,7 +289,7 @@ class ModelArtifactVersion(_message.Message):
         """Names that point at it now; they move."""
 
     @_builtins.property
-    def metadata(self) -> _containers.MessageMap[_builtins.str, _value_pb2.Value]:
+    def metadata(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
         """At most 100 keys at the top and 1 MiB. Not part of the content."""
 
     @_builtins.property
@@ -324,10 +324,10 @@ class ModelArtifactVersion(_message.Message):
         number: _builtins.int = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         description: _builtins.str = ...,
-        metadata: _abc.Mapping[_builtins.str, _value_pb2.Value] | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         digest: _builtins.str = ...,
-        size: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
         file_count: _builtins.int = ...,
         state: Global___VersionState.ValueType = ...,
         created_by: _builtins.str = ...,
@@ -340,7 +340,7 @@ class ModelArtifactVersion(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "create_time", b"create_time", "created_by", b"created_by", "description", b"description", "digest", b"digest", "entity", b"entity", "expire_time", b"expire_time", "file_count", b"file_count", "history_step", b"history_step", "id", b"id", "linked_to", b"linked_to", "metadata", b"metadata", "model_artifact_id", b"model_artifact_id", "name", b"name", "number", b"number", "producer_run_id", b"producer_run_id", "project", b"project", "size", b"size", "state", b"state", "tags", b"tags", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "create_time", b"create_time", "created_by", b"created_by", "description", b"description", "digest", b"digest", "entity", b"entity", "expire_time", b"expire_time", "file_count", b"file_count", "history_step", b"history_step", "id", b"id", "linked_to", b"linked_to", "metadata", b"metadata", "model_artifact_id", b"model_artifact_id", "name", b"name", "number", b"number", "producer_run_id", b"producer_run_id", "project", b"project", "size_bytes", b"size_bytes", "state", b"state", "tags", b"tags", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -353,7 +353,7 @@ class ManifestEntry(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PATH_FIELD_NUMBER: _builtins.int
-    SIZE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     CHUNKS_FIELD_NUMBER: _builtins.int
     CONTINUED_FIELD_NUMBER: _builtins.int
@@ -364,8 +364,10 @@ class ManifestEntry(_message.Message):
     """Relative path: `/` between parts, no empty part, no `.` or `..`, no
     control character; at most 1,024 bytes and 32 parts.
     """
-    size: _builtins.int
-    """Size in bytes. References: -1 when not known."""
+    size_bytes: _builtins.int
+    """Size in bytes. Commit: a file that brings its chunks may leave it unset,
+    else it is checked. Unset for a reference: not known.
+    """
     digest: _builtins.str
     """File digest, 64 lower-case hex: SHA-256 over, for each chunk in order, its
     raw digest (32 bytes) and its size (uint64 big-endian); an empty file: of
@@ -392,7 +394,7 @@ class ManifestEntry(_message.Message):
         self,
         *,
         path: _builtins.str = ...,
-        size: _builtins.int = ...,
+        size_bytes: _builtins.int | None = ...,
         digest: _builtins.str = ...,
         chunks: _abc.Iterable[_upload_pb2.Chunk] | None = ...,
         continued: _builtins.bool = ...,
@@ -400,11 +402,13 @@ class ManifestEntry(_message.Message):
         reference_uri: _builtins.str = ...,
         reference_tag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes", "size_bytes", b"size_bytes"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "continued", b"continued", "digest", b"digest", "path", b"path", "reference_tag", b"reference_tag", "reference_uri", b"reference_uri", "sha256", b"sha256", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes", "chunks", b"chunks", "continued", b"continued", "digest", b"digest", "path", b"path", "reference_tag", b"reference_tag", "reference_uri", b"reference_uri", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__size_bytes: _TypeAlias = _typing.Literal["size_bytes"]  # noqa: Y015
+    _WhichOneofArgType__size_bytes: _TypeAlias = _typing.Literal["_size_bytes", b"_size_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size_bytes) -> _WhichOneofReturnType__size_bytes | None: ...
 
 Global___ManifestEntry: _TypeAlias = ManifestEntry  # noqa: Y015
 
@@ -935,14 +939,14 @@ class ListModelArtifactVersionsRequest(_message.Message):
     """From the previous reply; bound to the other fields."""
     filter: _builtins.str
     """For example `aliases : "best" AND metadata.acc >= 0.9`. Fields: number,
-    aliases, tags, digest, size, description, created_by, create_time,
+    aliases, tags, digest, size_bytes, description, created_by, create_time,
     update_time, name, type, project, metadata.KEY, and of the run that made
     it run.run_id, run.display_name, run.config.KEY, run.summary.KEY.
     Default: all that are not deleted.
     """
     order_by: _builtins.str
     """`number desc` (default within an artifact), `create_time desc` (default
-    without), or number, create_time, update_time, size, name, metadata.KEY,
+    without), or number, create_time, update_time, size_bytes, name, metadata.KEY,
     each with an optional `desc`.
     """
     entity: _builtins.str
@@ -1187,12 +1191,12 @@ class VersionHeader(_message.Message):
         VALUE_FIELD_NUMBER: _builtins.int
         key: _builtins.str
         @_builtins.property
-        def value(self) -> _value_pb2.Value: ...
+        def value(self) -> _value_pb2.AnyValue: ...
         def __init__(
             self,
             *,
             key: _builtins.str = ...,
-            value: _value_pb2.Value | None = ...,
+            value: _value_pb2.AnyValue | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -1241,7 +1245,7 @@ class VersionHeader(_message.Message):
     UploadModelArtifact. Default: none.
     """
     @_builtins.property
-    def metadata(self) -> _containers.MessageMap[_builtins.str, _value_pb2.Value]:
+    def metadata(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
         """With content equal to a live version: replaces its metadata when not empty."""
 
     @_builtins.property
@@ -1271,7 +1275,7 @@ class VersionHeader(_message.Message):
         name: _builtins.str = ...,
         type: _builtins.str = ...,
         description: _builtins.str = ...,
-        metadata: _abc.Mapping[_builtins.str, _value_pb2.Value] | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         run_id: _builtins.str = ...,
@@ -1539,12 +1543,12 @@ class DownloadFileResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSION_ID_FIELD_NUMBER: _builtins.int
-    SIZE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     version_id: _builtins.str
     """First message only: global id of the version."""
-    size: _builtins.int
+    size_bytes: _builtins.int
     """First message only: size of the whole file, bytes."""
     digest: _builtins.str
     """First message only: file digest, 64 lower-case hex."""
@@ -1554,13 +1558,13 @@ class DownloadFileResponse(_message.Message):
         self,
         *,
         version_id: _builtins.str = ...,
-        size: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
         digest: _builtins.str = ...,
         data: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "digest", b"digest", "size", b"size", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "digest", b"digest", "size_bytes", b"size_bytes", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -169,8 +169,8 @@ class Registry(_message.Message):
     entity: _builtins.str
     """Who owns it."""
     name: _builtins.str
-    """Name of the project: `model-registry`, `wandb-registry-<r>`, or another
-    project that holds a registered model.
+    """Name of the project: `model-registry`, or another project that holds a
+    registered model.
     """
     registered_model_count: _builtins.int
     """Number of registered models in it."""
@@ -951,7 +951,7 @@ class AliasChange(_message.Message):
     PREVIOUS_VERSION_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     PRINCIPAL_FIELD_NUMBER: _builtins.int
-    TIME_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     alias: _builtins.str
     """The alias."""
@@ -964,8 +964,8 @@ class AliasChange(_message.Message):
     sequence: _builtins.int
     """Sequence of the event in the project."""
     @_builtins.property
-    def time(self) -> _timestamp_pb2.Timestamp:
-        """When."""
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was moved."""
 
     def __init__(
         self,
@@ -974,12 +974,12 @@ class AliasChange(_message.Message):
         previous_version: _builtins.str = ...,
         version: _builtins.str = ...,
         principal: _builtins.str = ...,
-        time: _timestamp_pb2.Timestamp | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
         sequence: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "previous_version", b"previous_version", "principal", b"principal", "sequence", b"sequence", "time", b"time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "create_time", b"create_time", "previous_version", b"previous_version", "principal", b"principal", "sequence", b"sequence", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

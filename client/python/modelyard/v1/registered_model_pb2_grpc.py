@@ -27,9 +27,8 @@ if _version_not_supported:
 
 class RegisteredModelServiceStub(object):
     """Registered models: named collections of links to versions, with numbers and
-    aliases of their own. They live in a registry (`model-registry`,
-    `wandb-registry-<r>`) or in any other project, where they share one
-    namespace with the artifacts.
+    aliases of their own. They live in a registry: `model-registry` or any other
+    project, where they share one namespace with the artifacts.
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `model-registry`, without an
@@ -106,9 +105,8 @@ class RegisteredModelServiceStub(object):
 
 class RegisteredModelServiceServicer(object):
     """Registered models: named collections of links to versions, with numbers and
-    aliases of their own. They live in a registry (`model-registry`,
-    `wandb-registry-<r>`) or in any other project, where they share one
-    namespace with the artifacts.
+    aliases of their own. They live in a registry: `model-registry` or any other
+    project, where they share one namespace with the artifacts.
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `model-registry`, without an
@@ -283,9 +281,8 @@ def add_RegisteredModelServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class RegisteredModelService(object):
     """Registered models: named collections of links to versions, with numbers and
-    aliases of their own. They live in a registry (`model-registry`,
-    `wandb-registry-<r>`) or in any other project, where they share one
-    namespace with the artifacts.
+    aliases of their own. They live in a registry: `model-registry` or any other
+    project, where they share one namespace with the artifacts.
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `model-registry`, without an

@@ -28,9 +28,8 @@ GRPC_VERSION: str
 
 class RegisteredModelServiceStub:
     """Registered models: named collections of links to versions, with numbers and
-    aliases of their own. They live in a registry (`model-registry`,
-    `wandb-registry-<r>`) or in any other project, where they share one
-    namespace with the artifacts.
+    aliases of their own. They live in a registry: `model-registry` or any other
+    project, where they share one namespace with the artifacts.
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `model-registry`, without an
@@ -87,9 +86,8 @@ class RegisteredModelServiceStub:
 @_typing.type_check_only
 class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     """Registered models: named collections of links to versions, with numbers and
-    aliases of their own. They live in a registry (`model-registry`,
-    `wandb-registry-<r>`) or in any other project, where they share one
-    namespace with the artifacts.
+    aliases of their own. They live in a registry: `model-registry` or any other
+    project, where they share one namespace with the artifacts.
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `model-registry`, without an
@@ -142,9 +140,8 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
 
 class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Registered models: named collections of links to versions, with numbers and
-    aliases of their own. They live in a registry (`model-registry`,
-    `wandb-registry-<r>`) or in any other project, where they share one
-    namespace with the artifacts.
+    aliases of their own. They live in a registry: `model-registry` or any other
+    project, where they share one namespace with the artifacts.
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `model-registry`, without an

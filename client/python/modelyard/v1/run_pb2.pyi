@@ -128,12 +128,12 @@ class Run(_message.Message):
         VALUE_FIELD_NUMBER: _builtins.int
         key: _builtins.str
         @_builtins.property
-        def value(self) -> _value_pb2.Value: ...
+        def value(self) -> _value_pb2.AnyValue: ...
         def __init__(
             self,
             *,
             key: _builtins.str = ...,
-            value: _value_pb2.Value | None = ...,
+            value: _value_pb2.AnyValue | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -149,12 +149,12 @@ class Run(_message.Message):
         VALUE_FIELD_NUMBER: _builtins.int
         key: _builtins.str
         @_builtins.property
-        def value(self) -> _value_pb2.Value: ...
+        def value(self) -> _value_pb2.AnyValue: ...
         def __init__(
             self,
             *,
             key: _builtins.str = ...,
-            value: _value_pb2.Value | None = ...,
+            value: _value_pb2.AnyValue | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -170,12 +170,12 @@ class Run(_message.Message):
         VALUE_FIELD_NUMBER: _builtins.int
         key: _builtins.str
         @_builtins.property
-        def value(self) -> _value_pb2.Value: ...
+        def value(self) -> _value_pb2.AnyValue: ...
         def __init__(
             self,
             *,
             key: _builtins.str = ...,
-            value: _value_pb2.Value | None = ...,
+            value: _value_pb2.AnyValue | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -232,11 +232,11 @@ class Run(_message.Message):
     last_step: _builtins.int
     """The largest step logged; -1 before the first row. Output only."""
     @_builtins.property
-    def config(self) -> _containers.MessageMap[_builtins.str, _value_pb2.Value]:
+    def config(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
         """Inputs of the run: hyperparameters, data set names."""
 
     @_builtins.property
-    def summary(self) -> _containers.MessageMap[_builtins.str, _value_pb2.Value]:
+    def summary(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
         """Results: the last value of each metric unless the client says otherwise."""
 
     @_builtins.property
@@ -260,7 +260,7 @@ class Run(_message.Message):
         """When it ended; unset while it runs. Output only."""
 
     @_builtins.property
-    def metadata(self) -> _containers.MessageMap[_builtins.str, _value_pb2.Value]:
+    def metadata(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
         """Facts about where it ran: host, python, command line, git commit."""
 
     def __init__(
@@ -272,8 +272,8 @@ class Run(_message.Message):
         project: _builtins.str = ...,
         display_name: _builtins.str = ...,
         state: Global___RunState.ValueType = ...,
-        config: _abc.Mapping[_builtins.str, _value_pb2.Value] | None = ...,
-        summary: _abc.Mapping[_builtins.str, _value_pb2.Value] | None = ...,
+        config: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
+        summary: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
         notes: _builtins.str = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         group: _builtins.str = ...,
@@ -285,7 +285,7 @@ class Run(_message.Message):
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         exit_code: _builtins.int = ...,
         last_step: _builtins.int = ...,
-        metadata: _abc.Mapping[_builtins.str, _value_pb2.Value] | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_time", b"finish_time", "heartbeat_time", b"heartbeat_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -606,12 +606,12 @@ class FinishRunRequest(_message.Message):
         VALUE_FIELD_NUMBER: _builtins.int
         key: _builtins.str
         @_builtins.property
-        def value(self) -> _value_pb2.Value: ...
+        def value(self) -> _value_pb2.AnyValue: ...
         def __init__(
             self,
             *,
             key: _builtins.str = ...,
-            value: _value_pb2.Value | None = ...,
+            value: _value_pb2.AnyValue | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -635,7 +635,7 @@ class FinishRunRequest(_message.Message):
     request_id: _builtins.str
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
-    def summary(self) -> _containers.MessageMap[_builtins.str, _value_pb2.Value]:
+    def summary(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
         """Entries to set in the summary in the same step. Default: none."""
 
     def __init__(
@@ -644,7 +644,7 @@ class FinishRunRequest(_message.Message):
         id: _builtins.str = ...,
         exit_code: _builtins.int = ...,
         state: Global___RunState.ValueType = ...,
-        summary: _abc.Mapping[_builtins.str, _value_pb2.Value] | None = ...,
+        summary: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
@@ -787,7 +787,7 @@ class MetricColumn(_message.Message):
         """The points, when all are whole numbers."""
 
     @_builtins.property
-    def values(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.Value]:
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[_value_pb2.AnyValue]:
         """The points, when they are of mixed or other kinds. Exactly one of doubles,
         ints and values is used, with as many points as rows.
         """
@@ -799,7 +799,7 @@ class MetricColumn(_message.Message):
         rows: _abc.Iterable[_builtins.int] | None = ...,
         doubles: _abc.Iterable[_builtins.float] | None = ...,
         ints: _abc.Iterable[_builtins.int] | None = ...,
-        values: _abc.Iterable[_value_pb2.Value] | None = ...,
+        values: _abc.Iterable[_value_pb2.AnyValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -823,12 +823,12 @@ class LogMetricsRequest(_message.Message):
         VALUE_FIELD_NUMBER: _builtins.int
         key: _builtins.str
         @_builtins.property
-        def value(self) -> _value_pb2.Value: ...
+        def value(self) -> _value_pb2.AnyValue: ...
         def __init__(
             self,
             *,
             key: _builtins.str = ...,
-            value: _value_pb2.Value | None = ...,
+            value: _value_pb2.AnyValue | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -857,7 +857,7 @@ class LogMetricsRequest(_message.Message):
         """The rows: at most 100,000 rows and 3 MiB."""
 
     @_builtins.property
-    def summary(self) -> _containers.MessageMap[_builtins.str, _value_pb2.Value]:
+    def summary(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
         """Entries to set in the summary in the same step. Default: none."""
 
     def __init__(
@@ -868,7 +868,7 @@ class LogMetricsRequest(_message.Message):
         sequence: _builtins.int = ...,
         batch: Global___MetricBatch | None = ...,
         summary_mode: Global___SummaryMode.ValueType = ...,
-        summary: _abc.Mapping[_builtins.str, _value_pb2.Value] | None = ...,
+        summary: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19modelyard/v1/upload.proto\x12\x0cmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"%\n\x05\x43hunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\r\"J\n\x13\x43reateUploadRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"Z\n\x14\x43reateUploadResponse\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x18\x46indMissingChunksRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12#\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x13.modelyard.v1.Chunk\",\n\x19\x46indMissingChunksResponse\x12\x0f\n\x07missing\x18\x01 \x03(\r\"[\n\x13UploadChunksRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12#\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x13.modelyard.v1.Chunk\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\".\n\x14UploadChunksResponse\x12\x16\n\x0e\x64urable_chunks\x18\x01 \x01(\x03\"(\n\x13\x44\x65leteUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteUploadResponse2\xfe\x02\n\rUploadService\x12U\n\x0c\x43reateUpload\x12!.modelyard.v1.CreateUploadRequest\x1a\".modelyard.v1.CreateUploadResponse\x12\x64\n\x11\x46indMissingChunks\x12&.modelyard.v1.FindMissingChunksRequest\x1a\'.modelyard.v1.FindMissingChunksResponse\x12Y\n\x0cUploadChunks\x12!.modelyard.v1.UploadChunksRequest\x1a\".modelyard.v1.UploadChunksResponse(\x01\x30\x01\x12U\n\x0c\x44\x65leteUpload\x12!.modelyard.v1.DeleteUploadRequest\x1a\".modelyard.v1.DeleteUploadResponseB?\n\x10\x64\x65v.modelyard.v1P\x01Z)modelyard.dev/go/modelyard/v1;modelyardv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19modelyard/v1/upload.proto\x12\x0cmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n\x05\x43hunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\r\"J\n\x13\x43reateUploadRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"Z\n\x14\x43reateUploadResponse\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x18\x46indMissingChunksRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12#\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x13.modelyard.v1.Chunk\",\n\x19\x46indMissingChunksResponse\x12\x0f\n\x07missing\x18\x01 \x03(\r\"[\n\x13UploadChunksRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12#\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x13.modelyard.v1.Chunk\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\".\n\x14UploadChunksResponse\x12\x16\n\x0e\x64urable_chunks\x18\x01 \x01(\x03\"(\n\x13\x44\x65leteUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteUploadResponse2\xfe\x02\n\rUploadService\x12U\n\x0c\x43reateUpload\x12!.modelyard.v1.CreateUploadRequest\x1a\".modelyard.v1.CreateUploadResponse\x12\x64\n\x11\x46indMissingChunks\x12&.modelyard.v1.FindMissingChunksRequest\x1a\'.modelyard.v1.FindMissingChunksResponse\x12Y\n\x0cUploadChunks\x12!.modelyard.v1.UploadChunksRequest\x1a\".modelyard.v1.UploadChunksResponse(\x01\x30\x01\x12U\n\x0c\x44\x65leteUpload\x12!.modelyard.v1.DeleteUploadRequest\x1a\".modelyard.v1.DeleteUploadResponseB?\n\x10\x64\x65v.modelyard.v1P\x01Z)modelyard.dev/go/modelyard/v1;modelyardv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,23 +34,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020dev.modelyard.v1P\001Z)modelyard.dev/go/modelyard/v1;modelyardv1'
   _globals['_CHUNK']._serialized_start=76
-  _globals['_CHUNK']._serialized_end=113
-  _globals['_CREATEUPLOADREQUEST']._serialized_start=115
-  _globals['_CREATEUPLOADREQUEST']._serialized_end=189
-  _globals['_CREATEUPLOADRESPONSE']._serialized_start=191
-  _globals['_CREATEUPLOADRESPONSE']._serialized_end=281
-  _globals['_FINDMISSINGCHUNKSREQUEST']._serialized_start=283
-  _globals['_FINDMISSINGCHUNKSREQUEST']._serialized_end=365
-  _globals['_FINDMISSINGCHUNKSRESPONSE']._serialized_start=367
-  _globals['_FINDMISSINGCHUNKSRESPONSE']._serialized_end=411
-  _globals['_UPLOADCHUNKSREQUEST']._serialized_start=413
-  _globals['_UPLOADCHUNKSREQUEST']._serialized_end=504
-  _globals['_UPLOADCHUNKSRESPONSE']._serialized_start=506
-  _globals['_UPLOADCHUNKSRESPONSE']._serialized_end=552
-  _globals['_DELETEUPLOADREQUEST']._serialized_start=554
-  _globals['_DELETEUPLOADREQUEST']._serialized_end=594
-  _globals['_DELETEUPLOADRESPONSE']._serialized_start=596
-  _globals['_DELETEUPLOADRESPONSE']._serialized_end=618
-  _globals['_UPLOADSERVICE']._serialized_start=621
-  _globals['_UPLOADSERVICE']._serialized_end=1003
+  _globals['_CHUNK']._serialized_end=119
+  _globals['_CREATEUPLOADREQUEST']._serialized_start=121
+  _globals['_CREATEUPLOADREQUEST']._serialized_end=195
+  _globals['_CREATEUPLOADRESPONSE']._serialized_start=197
+  _globals['_CREATEUPLOADRESPONSE']._serialized_end=287
+  _globals['_FINDMISSINGCHUNKSREQUEST']._serialized_start=289
+  _globals['_FINDMISSINGCHUNKSREQUEST']._serialized_end=371
+  _globals['_FINDMISSINGCHUNKSRESPONSE']._serialized_start=373
+  _globals['_FINDMISSINGCHUNKSRESPONSE']._serialized_end=417
+  _globals['_UPLOADCHUNKSREQUEST']._serialized_start=419
+  _globals['_UPLOADCHUNKSREQUEST']._serialized_end=510
+  _globals['_UPLOADCHUNKSRESPONSE']._serialized_start=512
+  _globals['_UPLOADCHUNKSRESPONSE']._serialized_end=558
+  _globals['_DELETEUPLOADREQUEST']._serialized_start=560
+  _globals['_DELETEUPLOADREQUEST']._serialized_end=600
+  _globals['_DELETEUPLOADRESPONSE']._serialized_start=602
+  _globals['_DELETEUPLOADRESPONSE']._serialized_end=624
+  _globals['_UPLOADSERVICE']._serialized_start=627
+  _globals['_UPLOADSERVICE']._serialized_end=1009
 # @@protoc_insertion_point(module_scope)

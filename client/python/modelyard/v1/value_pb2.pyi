@@ -7,7 +7,6 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,24 +18,8 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _NullValue:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _NullValueEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NullValue.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    NULL_VALUE_UNSPECIFIED: _NullValue.ValueType  # 0
-    """Null: the only value of this enum."""
-
-class NullValue(_NullValue, metaclass=_NullValueEnumTypeWrapper):
-    """The null of Value."""
-
-NULL_VALUE_UNSPECIFIED: NullValue.ValueType  # 0
-"""Null: the only value of this enum."""
-Global___NullValue: _TypeAlias = NullValue  # noqa: Y015
-
 @_typing.final
-class Value(_message.Message):
+class AnyValue(_message.Message):
     """One value of a config, a summary, a metadata map or a metric. Unlike
     google.protobuf.Struct it keeps 64-bit integers, NaN and infinities.
     Limits: 20 levels deep, 50,000 items in all; the messages that hold it stay
@@ -45,15 +28,12 @@ class Value(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    NULL_VALUE_FIELD_NUMBER: _builtins.int
     BOOL_VALUE_FIELD_NUMBER: _builtins.int
     INT_VALUE_FIELD_NUMBER: _builtins.int
     DOUBLE_VALUE_FIELD_NUMBER: _builtins.int
     STRING_VALUE_FIELD_NUMBER: _builtins.int
     LIST_VALUE_FIELD_NUMBER: _builtins.int
     MAP_VALUE_FIELD_NUMBER: _builtins.int
-    null_value: Global___NullValue.ValueType
-    """Null."""
     bool_value: _builtins.bool
     """True or false."""
     int_value: _builtins.int
@@ -65,49 +45,48 @@ class Value(_message.Message):
     string_value: _builtins.str
     """Text, at most 1,000,000 bytes; no NUL."""
     @_builtins.property
-    def list_value(self) -> Global___ListValue:
+    def list_value(self) -> Global___ValueList:
         """A list; each element may be of another kind."""
 
     @_builtins.property
-    def map_value(self) -> Global___MapValue:
+    def map_value(self) -> Global___ValueMap:
         """A map with string keys."""
 
     def __init__(
         self,
         *,
-        null_value: Global___NullValue.ValueType = ...,
         bool_value: _builtins.bool = ...,
         int_value: _builtins.int = ...,
         double_value: _builtins.float = ...,
         string_value: _builtins.str = ...,
-        list_value: Global___ListValue | None = ...,
-        map_value: Global___MapValue | None = ...,
+        list_value: Global___ValueList | None = ...,
+        map_value: Global___ValueMap | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bool_value", b"bool_value", "double_value", b"double_value", "int_value", b"int_value", "kind", b"kind", "list_value", b"list_value", "map_value", b"map_value", "null_value", b"null_value", "string_value", b"string_value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bool_value", b"bool_value", "double_value", b"double_value", "int_value", b"int_value", "kind", b"kind", "list_value", b"list_value", "map_value", b"map_value", "string_value", b"string_value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bool_value", b"bool_value", "double_value", b"double_value", "int_value", b"int_value", "kind", b"kind", "list_value", b"list_value", "map_value", b"map_value", "null_value", b"null_value", "string_value", b"string_value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bool_value", b"bool_value", "double_value", b"double_value", "int_value", b"int_value", "kind", b"kind", "list_value", b"list_value", "map_value", b"map_value", "string_value", b"string_value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["null_value", "bool_value", "int_value", "double_value", "string_value", "list_value", "map_value"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["bool_value", "int_value", "double_value", "string_value", "list_value", "map_value"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
-Global___Value: _TypeAlias = Value  # noqa: Y015
+Global___AnyValue: _TypeAlias = AnyValue  # noqa: Y015
 
 @_typing.final
-class ListValue(_message.Message):
+class ValueList(_message.Message):
     """A list of values."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     VALUES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___Value]:
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[Global___AnyValue]:
         """The elements, in order. Default: empty."""
 
     def __init__(
         self,
         *,
-        values: _abc.Iterable[Global___Value] | None = ...,
+        values: _abc.Iterable[Global___AnyValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -115,10 +94,10 @@ class ListValue(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ListValue: _TypeAlias = ListValue  # noqa: Y015
+Global___ValueList: _TypeAlias = ValueList  # noqa: Y015
 
 @_typing.final
-class MapValue(_message.Message):
+class ValueMap(_message.Message):
     """A map of values."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -131,12 +110,12 @@ class MapValue(_message.Message):
         VALUE_FIELD_NUMBER: _builtins.int
         key: _builtins.str
         @_builtins.property
-        def value(self) -> Global___Value: ...
+        def value(self) -> Global___AnyValue: ...
         def __init__(
             self,
             *,
             key: _builtins.str = ...,
-            value: Global___Value | None = ...,
+            value: Global___AnyValue | None = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -146,13 +125,13 @@ class MapValue(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def entries(self) -> _containers.MessageMap[_builtins.str, Global___Value]:
+    def entries(self) -> _containers.MessageMap[_builtins.str, Global___AnyValue]:
         """The entries. Default: empty."""
 
     def __init__(
         self,
         *,
-        entries: _abc.Mapping[_builtins.str, Global___Value] | None = ...,
+        entries: _abc.Mapping[_builtins.str, Global___AnyValue] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -160,4 +139,4 @@ class MapValue(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___MapValue: _TypeAlias = MapValue  # noqa: Y015
+Global___ValueMap: _TypeAlias = ValueMap  # noqa: Y015

@@ -95,7 +95,8 @@ def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[byt
     for kept in manifest.kept.values():
         if kept.size != sizes[kept.digest]:
             raise errors.InvalidField.of(
-                "entries.size", f"{kept.path!r} says {kept.size} bytes, its content has {sizes[kept.digest]}"
+                "entries.size_bytes",
+                f"{kept.path!r} says {kept.size} bytes, its content has {sizes[kept.digest]}",
             )
     return found
 

@@ -38,7 +38,7 @@ class FileDraft:
     """A file of a manifest. Chunks are kept packed: a file of 100 GB has 200,000 of them."""
 
     path: str
-    stated_size: int
+    stated_size: int | None
     stated_digest: bytes | None
     sha256: str = ""
     size: int = 0
@@ -104,11 +104,11 @@ class Manifest:
         path: str,
         chunks: Sequence[Chunk],
         *,
-        size: int,
+        size: int | None = None,
         digest: str = "",
         sha256: str = "",
     ) -> None:
-        """Starts a file; `size` is what the client says, checked by `finish`."""
+        """Starts a file; `size` is what the client says, checked by `finish`; None: nothing."""
         where = self._start(path)
         _check_size(where, size)
         stated = parse_digest(f"{where}.digest", digest) if digest else None
@@ -118,19 +118,21 @@ class Manifest:
         self._extend(where, self._last, chunks)
         self.files[path] = self._last
 
-    def add_known(self, path: str, *, size: int, digest: str, sha256: str = "") -> None:
+    def add_known(self, path: str, *, size: int | None, digest: str, sha256: str = "") -> None:
         """Adds a file that the entity has, by its digest."""
         where = self._start(path)
         self._last = None
+        if size is None:
+            raise errors.InvalidField.of(f"{where}.size_bytes", "is required")
         _check_size(where, size)
         raw = parse_digest(f"{where}.digest", digest)
         if sha256:
             parse_digest(f"{where}.sha256", sha256)
-        self._count_bytes(f"{where}.size", size)
+        self._count_bytes(f"{where}.size_bytes", size)
         self.kept[path] = KeptFile(path, size, raw, sha256, None)
 
-    def add_reference(self, path: str, uri: str, tag: str, size: int) -> None:
-        """Adds a reference; size -1 means that it is not known."""
+    def add_reference(self, path: str, uri: str, tag: str, size: int | None) -> None:
+        """Adds a reference; its size is None where it is not known."""
         where = self._start(path)
         self._last = None
         fields.check(f"{where}.reference_uri", refs.check_text, uri, limit=refs.URI_LIMIT)
@@ -139,9 +141,8 @@ class Manifest:
             raise errors.InvalidField.of(
                 f"{where}.reference_uri", "has no scheme: expected for example s3://bucket/key"
             )
-        if not -1 <= size <= SIZE_LIMIT:
-            raise errors.InvalidField.of(f"{where}.size", f"is {size}; expected -1 (not known) to 2^62")
-        self.references[path] = ReferenceDraft(path, uri, tag, None if size == -1 else size)
+        _check_size(where, size)
+        self.references[path] = ReferenceDraft(path, uri, tag, size)
 
     def continue_file(self, path: str, chunks: Sequence[Chunk]) -> None:
         """Adds chunks to the file of the entry before."""
@@ -171,9 +172,9 @@ class Manifest:
     def finish(self, stated: bytes | None) -> bytes:
         """The version digest, after the checks that need the whole manifest."""
         for draft in self.files.values():
-            if draft.size != draft.stated_size:
+            if draft.stated_size not in (None, draft.size):
                 raise errors.InvalidField.of(
-                    "entries.size",
+                    "entries.size_bytes",
                     f"{draft.path!r} says {draft.stated_size} bytes, its chunks have {draft.size}",
                 )
             if draft.stated_digest not in (None, draft.digest):
@@ -181,7 +182,7 @@ class Manifest:
                     "entries.digest", f"{draft.path!r} does not have the digest stated for it"
                 )
         if self.total_size > SIZE_LIMIT:
-            raise errors.InvalidField.of("entries.size", "all sizes together are more than 2^62 bytes")
+            raise errors.InvalidField.of("entries.size_bytes", "all sizes together are more than 2^62 bytes")
         self._refuse_files_that_are_folders()
         digest = self.digest()
         if stated not in (None, digest):
@@ -253,9 +254,9 @@ def _beyond(field: str, most: str, option: str) -> errors.QuotaExceeded:
     return errors.QuotaExceeded.of(field, f"{most}; {advice}")
 
 
-def _check_size(where: str, size: int) -> None:
-    if not 0 <= size <= SIZE_LIMIT:
-        raise errors.InvalidField.of(f"{where}.size", f"is {size}; expected 0 to 2^62")
+def _check_size(where: str, size: int | None) -> None:
+    if size is not None and not 0 <= size <= SIZE_LIMIT:
+        raise errors.InvalidField.of(f"{where}.size_bytes", f"is {size}; expected 0 to 2^62")
 
 
 def parse_digest(field: str, text: str) -> bytes:

@@ -183,7 +183,7 @@ def missing(session: Session, principal: Principal, upload_id: str, chunks: Sequ
         stored = present.get(chunk.digest)
         if stored is not None and stored.size != chunk.size:
             raise errors.InvalidField.of(
-                f"chunks[{index}].size", f"the chunk with this digest has {stored.size} bytes"
+                f"chunks[{index}].size_bytes", f"the chunk with this digest has {stored.size} bytes"
             )
     pin(session, upload, (stored.id for stored in present.values()))
     upload.expires_at = max(upload.expires_at, now(session) + (LIFETIME if present else EMPTY_LIFETIME))
@@ -247,7 +247,7 @@ def check_chunks(chunks: Iterable[Chunk], field: str = "chunks") -> None:
             )
         if not 1 <= size <= MAXIMUM_BYTES:
             raise errors.InvalidField.of(
-                f"{field}[{index}].size", f"is {size}; a chunk has 1 to {MAXIMUM_BYTES} bytes"
+                f"{field}[{index}].size_bytes", f"is {size}; a chunk has 1 to {MAXIMUM_BYTES} bytes"
             )
 
 

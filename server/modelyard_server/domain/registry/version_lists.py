@@ -39,7 +39,7 @@ ORDERS: dict[str, ColumnElement[Any]] = {
     "number": _V.number.expression,
     "create_time": _V.created_at.expression,
     "update_time": _V.updated_at.expression,
-    "size": _V.size.expression,
+    "size_bytes": _V.size.expression,
     "name": Collection.name.expression,
 }
 
@@ -102,7 +102,7 @@ def fields(scope: Scope) -> filters.Fields:
         "aliases": Indexed(Has(_has_alias), NameIndex(_ID, standing, Alias.alias.expression, ":")),
         "tags": Indexed(Labels(_V.tags), TagIndex(attributes.TAGS, _ID, inside)),
         "digest": Digest(_V.digest),
-        "size": Number(_V.size),
+        "size_bytes": Number(_V.size),
         "description": Text(_V.description),
         "created_by": Text(_V.created_by),
         "create_time": Time(_V.created_at),

@@ -285,9 +285,9 @@ def _found(call: Call, id_: str, ref: str) -> tuple[pb.ModelArtifactVersion, str
 def _entry_message(entry: FileEntry) -> pb.ManifestEntry:
     return pb.ManifestEntry(
         path=entry.path,
-        size=-1 if entry.size is None else entry.size,
+        size_bytes=entry.size,
         digest=entry.digest.hex() if entry.digest else "",
-        chunks=[upload_pb2.Chunk(digest=digest, size=size) for digest, size in entry.chunks],
+        chunks=[upload_pb2.Chunk(digest=digest, size_bytes=size) for digest, size in entry.chunks],
         continued=entry.continued,
         sha256=entry.sha256,
         reference_uri=entry.uri,

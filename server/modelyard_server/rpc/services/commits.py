@@ -317,13 +317,13 @@ def _id(field: str, text: str) -> str:
 
 def _add_entries(manifest: Manifest, message: pb.CommitModelArtifactRequest) -> None:
     for entry in message.entries:
-        chunks = [Chunk(chunk.digest, chunk.size) for chunk in entry.chunks]
+        chunks = [Chunk(chunk.digest, chunk.size_bytes) for chunk in entry.chunks]
         if entry.reference_uri:
             _add_reference(manifest, entry)
         elif entry.continued:
             manifest.continue_file(entry.path, chunks)
         else:
-            manifest.add_file(entry.path, chunks, size=entry.size, digest=entry.digest, sha256=entry.sha256)
+            manifest.add_file(entry.path, chunks, size=_size(entry), digest=entry.digest, sha256=entry.sha256)
 
 
 def _known(request: pb.CommitEqualContentRequest, draft: VersionDraft, manifest: Manifest) -> Manifest:
@@ -336,11 +336,15 @@ def _known(request: pb.CommitEqualContentRequest, draft: VersionDraft, manifest:
         if entry.reference_uri:
             _add_reference(manifest, entry)
         else:
-            manifest.add_known(entry.path, size=entry.size, digest=entry.digest, sha256=entry.sha256)
+            manifest.add_known(entry.path, size=_size(entry), digest=entry.digest, sha256=entry.sha256)
     return manifest
 
 
 def _add_reference(manifest: Manifest, entry: pb.ManifestEntry) -> None:
     if entry.chunks or entry.digest:
         raise errors.InvalidField.of("entries.reference_uri", "an entry is a file or a reference, not both")
-    manifest.add_reference(entry.path, entry.reference_uri, entry.reference_tag, entry.size)
+    manifest.add_reference(entry.path, entry.reference_uri, entry.reference_tag, _size(entry))
+
+
+def _size(entry: pb.ManifestEntry) -> int | None:
+    return entry.size_bytes if entry.HasField("size_bytes") else None

@@ -62,7 +62,7 @@ class DownloadMethods:
 
         version_id, files = await call.read(look_up)
         info = files[request.path]
-        yield pb.DownloadFileResponse(version_id=version_id, size=info.size, digest=info.digest.hex())
+        yield pb.DownloadFileResponse(version_id=version_id, size_bytes=info.size, digest=info.digest.hex())
         # Clients in plain stubs do not check chunks, so this call does.
         field = pb.DownloadFileResponse.DATA_FIELD_NUMBER
         async for message in self._send(call, files, wanted, field, verify=True):

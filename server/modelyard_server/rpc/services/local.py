@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 from modelyard.contract import errors
 from modelyard.contract.chunking import Chunk
-from modelyard.v1 import local_pb2 as pb
-from modelyard.v1 import local_pb2_grpc, upload_pb2
+from modelyard.local.v1 import local_pb2 as pb
+from modelyard.local.v1 import local_pb2_grpc
+from modelyard.v1 import upload_pb2
 from modelyard_server.content.ingest import ChunkIngest
 from modelyard_server.content.local_reader import LocalReader, Window
 from modelyard_server.domain.access.principals import Principal
@@ -105,7 +106,7 @@ class LocalServicer(local_pb2_grpc.LocalServiceServicer):
 
 
 def _taken(chunks: Sequence[Chunk], present: int) -> pb.TakeFilesResponse:
-    messages = [upload_pb2.Chunk(digest=digest, size=size) for digest, size in chunks]
+    messages = [upload_pb2.Chunk(digest=digest, size_bytes=size) for digest, size in chunks]
     return pb.TakeFilesResponse(chunks=messages, present_bytes=present)
 
 
@@ -117,8 +118,8 @@ def _check(request: pb.TakeFilesRequest) -> None:
             raise errors.InvalidField.of(
                 f"files[{index}].path", f"expected an absolute path of at most {PATH_LIMIT:,} bytes"
             )
-        if file.size < 0:
-            raise errors.InvalidField.of(f"files[{index}].size", "is negative")
+        if file.size_bytes < 0:
+            raise errors.InvalidField.of(f"files[{index}].size_bytes", "is negative")
 
 
 async def _windows(

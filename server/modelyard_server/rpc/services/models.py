@@ -201,7 +201,7 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
                 previous_version=change.previous,
                 version=change.version,
                 principal=change.principal,
-                time=timestamp(change.time),
+                create_time=timestamp(change.time),
                 sequence=change.sequence,
             )
             for change in changes

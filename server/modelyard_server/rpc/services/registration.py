@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from modelyard.local.v1 import local_pb2, local_pb2_grpc
 from modelyard.v1 import (
     event_pb2,
     event_pb2_grpc,
-    local_pb2,
-    local_pb2_grpc,
     model_artifact_pb2,
     model_artifact_pb2_grpc,
     registered_model_pb2,

@@ -41,7 +41,7 @@ class UploadServicer(upload_pb2_grpc.UploadServiceServicer):
         upload_id = uploads.find(call.session, call.principal, request.upload_id).id
         if upload_id in self._writer.pending_seals:
             raise RunAgainAfter(lambda: self._writer.pending_seals.wait(upload_id))
-        chunks = [Chunk(chunk.digest, chunk.size) for chunk in request.chunks]
+        chunks = [Chunk(chunk.digest, chunk.size_bytes) for chunk in request.chunks]
         missing = uploads.missing(call.session, call.principal, request.upload_id, chunks)
         if telemetry.is_listening():
             # Not here: a transaction that loses against another one runs again.

@@ -19,7 +19,7 @@ def timestamp(microseconds: int | None) -> Timestamp | None:
     return Timestamp(seconds=seconds, nanos=rest * 1000)
 
 
-def value_to_python(value: pb.Value, field: str) -> Any:
+def value_to_python(value: pb.AnyValue, field: str) -> Any:
     """A value as Python's own kinds. Raises InvalidField for what `values.check` refuses."""
     found = _plain(value)
     problem = values.find_problem(found)
@@ -28,7 +28,7 @@ def value_to_python(value: pb.Value, field: str) -> Any:
     return found
 
 
-def values_to_python(entries: Mapping[str, pb.Value], field: str) -> dict[str, Any]:
+def values_to_python(entries: Mapping[str, pb.AnyValue], field: str) -> dict[str, Any]:
     """A map of values as a dict; `field` names the map in errors. Raises InvalidField."""
     found: dict[str, Any] = {}
     for key, item in entries.items():
@@ -39,45 +39,45 @@ def values_to_python(entries: Mapping[str, pb.Value], field: str) -> dict[str, A
     return found
 
 
-def values_to_json(entries: Mapping[str, pb.Value], field: str) -> dict[str, Any]:
+def values_to_json(entries: Mapping[str, pb.AnyValue], field: str) -> dict[str, Any]:
     """A map of values as rows keep it: each entry in its JSON form. Raises InvalidField."""
     return {key: values.to_json(item) for key, item in values_to_python(entries, field).items()}
 
 
-def python_to_value(value: Any) -> pb.Value:
+def python_to_value(value: Any) -> pb.AnyValue:
     """One of Python's own kinds as a value."""
     match value:
         case None:
-            return pb.Value(null_value=pb.NULL_VALUE_UNSPECIFIED)
+            return pb.AnyValue()
         case bool():
-            return pb.Value(bool_value=value)
+            return pb.AnyValue(bool_value=value)
         case int():
-            return pb.Value(int_value=value)
+            return pb.AnyValue(int_value=value)
         case float():
-            return pb.Value(double_value=value)
+            return pb.AnyValue(double_value=value)
         case str():
-            return pb.Value(string_value=value)
+            return pb.AnyValue(string_value=value)
         case Mapping():
-            return pb.Value(map_value=pb.MapValue(entries=python_to_values(value)))
+            return pb.AnyValue(map_value=pb.ValueMap(entries=python_to_values(value)))
         case list() | tuple():
-            return pb.Value(list_value=pb.ListValue(values=[python_to_value(item) for item in value]))
+            return pb.AnyValue(list_value=pb.ValueList(values=[python_to_value(item) for item in value]))
     raise TypeError(f"{type(value).__name__} is no kind of value")
 
 
-def python_to_values(entries: Mapping[str, Any]) -> dict[str, pb.Value]:
+def python_to_values(entries: Mapping[str, Any]) -> dict[str, pb.AnyValue]:
     """A dict as what a message's map field takes."""
     return {key: python_to_value(item) for key, item in entries.items()}
 
 
-def json_to_values(entries: Mapping[str, Any]) -> dict[str, pb.Value]:
+def json_to_values(entries: Mapping[str, Any]) -> dict[str, pb.AnyValue]:
     """What rows keep, entry by entry in its JSON form, as what a message's map field takes."""
     return {key: python_to_value(values.from_json(item)) for key, item in entries.items()}
 
 
-def _plain(value: pb.Value) -> Any:
+def _plain(value: pb.AnyValue) -> Any:
     """The value, unchecked. Protobuf itself refuses messages of more than 100 levels."""
     kind = value.WhichOneof("kind")
-    if kind is None or kind == "null_value":
+    if kind is None:
         return None
     if kind == "list_value":
         return [_plain(item) for item in value.list_value.values]

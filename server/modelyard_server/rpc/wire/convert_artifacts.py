@@ -26,7 +26,7 @@ def version_message(view: VersionView) -> pb.ModelArtifactVersion:
         metadata=json_to_values(row.facts),
         tags=row.tags,
         digest=row.digest.hex(),
-        size=row.size,
+        size_bytes=row.size,
         file_count=row.file_count,
         state=pb.VERSION_STATE_COMMITTED if row.deleted_at is None else pb.VERSION_STATE_DELETED,
         created_by=row.created_by,

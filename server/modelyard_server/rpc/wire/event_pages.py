@@ -82,7 +82,7 @@ def message(event: Event, entity: str, project: str, reach: str | None) -> pb.Ev
         sequence=event.seq,
         type=pb.EventType.Value(events.TYPE_PREFIX + event.type.upper()),
         run_state=run_pb2.RunState.Value(events.RUN_STATE_PREFIX + run_state.upper()),
-        time=convert.timestamp(event.time),
+        create_time=convert.timestamp(event.time),
         principal=event.principal,
         entity=entity,
         project=project,

@@ -43,7 +43,7 @@ def upload_chunks_request(raw: bytes) -> UploadMessage:
         return known
     head = upload_pb2.UploadChunksRequest.FromString(raw)
     # Before they are all made into objects: a request of some MB may name a million that are none.
-    uploads.check_chunks(Chunk(chunk.digest, chunk.size) for chunk in head.chunks)
+    uploads.check_chunks(Chunk(chunk.digest, chunk.size_bytes) for chunk in head.chunks)
     return UploadMessage(head.upload_id, _chunks(head), memoryview(head.data))
 
 
@@ -65,4 +65,4 @@ ENCODERS: Mapping[str, Callable[[Any], bytes]] = dict.fromkeys(
 
 
 def _chunks(head: upload_pb2.UploadChunksRequest) -> list[Chunk]:
-    return [Chunk(chunk.digest, chunk.size) for chunk in head.chunks]
+    return [Chunk(chunk.digest, chunk.size_bytes) for chunk in head.chunks]

@@ -141,6 +141,6 @@ def _part(column: pb.MetricColumn, places: dict[int, int], row_count: int) -> pb
     elif column.ints:
         part.ints.extend(column.ints[index] for index, _ in chosen)
     else:
-        points: list[value_pb2.Value] = [column.values[index] for index, _ in chosen]
+        points: list[value_pb2.AnyValue] = [column.values[index] for index, _ in chosen]
         part.values.extend(points)
     return part

@@ -27,12 +27,12 @@ class LocalFile(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PATH_FIELD_NUMBER: _builtins.int
-    SIZE_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
     MODIFIED_NS_FIELD_NUMBER: _builtins.int
     INODE_FIELD_NUMBER: _builtins.int
     path: _builtins.bytes
     """Absolute path, as the operating system's bytes; at most 4,096 bytes."""
-    size: _builtins.int
+    size_bytes: _builtins.int
     """Size in bytes."""
     modified_ns: _builtins.int
     """Last change of its content, in nanoseconds since 1970."""
@@ -42,13 +42,13 @@ class LocalFile(_message.Message):
         self,
         *,
         path: _builtins.bytes = ...,
-        size: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
         modified_ns: _builtins.int = ...,
         inode: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inode", b"inode", "modified_ns", b"modified_ns", "path", b"path", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inode", b"inode", "modified_ns", b"modified_ns", "path", b"path", "size_bytes", b"size_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

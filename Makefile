@@ -70,7 +70,7 @@ proto-check: $(VENV)-proto/.ready ## Lint the protos; fail when the stubs differ
 proto-breaking: $(VENV)-proto/.ready ## Compare the protos with what was published, or with AGAINST=<git ref>
 	BUF="$(CURDIR)/$(VENV)-proto/bin/buf" AGAINST="$(AGAINST)" proto/breaking.sh
 
-lint: setup ## Check style, types and the walls between packages
+lint: setup ## Check style, types and the import rules between packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -82,7 +82,7 @@ test: setup ## Run all tests
 test-lowest: setup ## Run the SDK once on the lowest grpcio and protobuf it declares
 	tests/lowest.sh
 
-bench: setup ## Measure beside peers and physical limits (long)
+bench: setup ## Measure, compared with MLflow and with limits of the hardware (long)
 	$(BIN)/python -m tests.bench
 
 bench-quick: setup ## The same at reduced sizes, under five minutes once installed

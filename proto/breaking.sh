@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fails when the protos break what others may use already: the newest release, and the last ten states of main
+# Fails if the protos break clients of the newest release, or of the last ten states of main
 # that hold the file proto/PROMISED. Adding that file starts the promise; states before it are not compared, and
 # deleting it later changes nothing. AGAINST=<git ref> compares with that state alone, promised or not.
 # Needs the history of main, and no network.

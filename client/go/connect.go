@@ -13,7 +13,7 @@ import (
 	pb "modelyard.dev/go/modelyard/v1"
 )
 
-// connect takes grpc:// or http:// for plain and grpcs:// or https:// for TLS. Nothing is sent yet.
+// connect opens a channel to grpc:// or http:// (plain) or grpcs:// or https:// (TLS). It sends nothing yet.
 func connect(url, key string) (*grpc.ClientConn, error) {
 	scheme, target, _ := strings.Cut(url, "://")
 	transport := credentials.NewTLS(nil) // the system's certificate authorities
@@ -23,7 +23,7 @@ func connect(url, key string) (*grpc.ClientConn, error) {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(transport),
 		grpc.WithDefaultServiceConfig(pb.ServiceConfig),
-		// Ends streams whose connection died without a word.
+		// Detects broken connections and ends their streams.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 	}
 	if key != "" {
@@ -32,12 +32,12 @@ func connect(url, key string) (*grpc.ClientConn, error) {
 	return grpc.NewClient("dns:///"+target, options...)
 }
 
-// apiKey goes with every call.
+// apiKey is sent as metadata of every call.
 type apiKey string
 
 func (key apiKey) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
 	return map[string]string{"authorization": "Bearer " + string(key)}, nil
 }
 
-// RequireTransportSecurity is false since a plain address is for loopback and service meshes.
+// RequireTransportSecurity returns false: plain addresses are used on loopback and in service meshes.
 func (key apiKey) RequireTransportSecurity() bool { return false }

@@ -64,7 +64,7 @@ func main() {
 	}
 }
 
-// send meets io.EOF when the server takes no more; CloseAndRecv then says why.
+// send gets io.EOF if the server has ended the call; CloseAndRecv then returns the error.
 func send(upload uploading, message *pb.UploadModelArtifactRequest) {
 	if err := upload.Send(message); err != io.EOF {
 		check(err)
@@ -73,7 +73,7 @@ func send(upload uploading, message *pb.UploadModelArtifactRequest) {
 
 func eachMebibyte(source io.Reader, use func([]byte)) error {
 	for {
-		data := make([]byte, 1<<20) // grpc may read it after Send returned
+		data := make([]byte, 1<<20) // a new buffer each time: grpc may read it after Send returns
 		size, err := source.Read(data)
 		if err == io.EOF {
 			return nil

@@ -1,4 +1,4 @@
-"""The whole way of a model: trained, logged, linked, promoted, and used by somebody else."""
+"""A model from training to use: trained, logged, linked, promoted, and used by another process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MODEL = "model-registry/Moons"
 
 
 def say(text: str) -> None:
-    """A heading on stdout, in order with what the programs print."""
+    """Prints a heading, flushed so that it precedes the output of the programs."""
     print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n{text}", flush=True)
 
 
@@ -26,7 +26,7 @@ def run(program: str, folder: str) -> None:
 
 
 def command() -> str:
-    """`modelyard` as it can be called from here: it may lie in a virtual environment that is not active."""
+    """Returns how to call `modelyard` from here: its virtual environment may not be active."""
     own = Path(sys.executable).parent / "modelyard"
     found = shutil.which("modelyard")
     return "modelyard" if found and Path(found).samefile(own) else os.path.relpath(own)
@@ -49,11 +49,11 @@ def main() -> None:
         run("train.py", training)
         say('2. It was linked into the registered model "Moons" as `staging`. Promote it to `production`.')
         promote()
-        say("3. Another process, in another folder, knows only the name and the alias.")
+        say("3. Another process, in another folder, uses it by name and alias.")
         run("predict.py", service)
-    say("Look around:")
+    say("Commands to try:")
     for arguments, what in (
-        ("ls", "what there is"),
+        ("ls", "list artifacts and registered models"),
         (f"show {MODEL}:production", "the version, its source and the run that made it"),
         (f"use {MODEL}:production", "download it"),
     ):

@@ -1,4 +1,4 @@
-"""Two half moons of points, and a network of one hidden layer that tells them apart."""
+"""Points on two half moons, and a network with one hidden layer that classifies them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Array = NDArray[np.float64]
 
 
 def points(count: int, seed: int) -> tuple[Array, Array]:
-    """`count` points in the plane, and for each the moon (0 or 1) that it lies on."""
+    """Returns `count` points in the plane, and for each the moon (0 or 1) that it belongs to."""
     random = np.random.default_rng(seed)
     angle = random.uniform(0, np.pi, count)
     moon = random.integers(0, 2, count).astype(np.float64)
@@ -26,7 +26,7 @@ class Network:
 
     @classmethod
     def fresh(cls, hidden: int, seed: int) -> Network:
-        """A network that has learned nothing yet."""
+        """Returns a network with random weights."""
         random = np.random.default_rng(seed)
         return cls(
             {
@@ -39,24 +39,24 @@ class Network:
 
     @classmethod
     def load(cls, path: str) -> Network:
-        """A network from its file."""
+        """Reads a network from a file."""
         with np.load(path) as file:
             return cls({name: file[name] for name in file.files})
 
     def save(self, path: str) -> None:
-        """Writes the file."""
+        """Writes the network to a file."""
         np.savez(path, **self.weights)
 
     def probability(self, x: Array) -> Array:
-        """For each point, how likely it lies on moon 1."""
+        """Returns for each point the probability that it belongs to moon 1."""
         return self._forward(x)[1]
 
     def accuracy(self, x: Array, moon: Array) -> float:
-        """The share of points that are told right."""
+        """Returns the share of points that are classified correctly."""
         return float(np.mean((self.probability(x) > 0.5) == moon))
 
     def learn(self, x: Array, moon: Array, rate: float) -> float:
-        """One step of gradient descent; the loss before it."""
+        """Makes one step of gradient descent; returns the loss before it."""
         hidden, found = self._forward(x)
         error = (found - moon)[:, None] / len(x)
         back = (error @ self.weights["w2"].T) * (1 - hidden**2)

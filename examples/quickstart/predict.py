@@ -1,4 +1,4 @@
-"""Takes the model that is in production, whichever that is, and asks it about a few points."""
+"""Predicts a few points with the model that has the alias `production`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import modelyard
 
 
 def main() -> None:
-    """Knows the name and the alias; neither the run nor the file."""
+    """Finds the model by name and alias, without knowing its run or file."""
     with modelyard.init(project="quickstart", job_type="predict") as run:
         path = run.use_model("model-registry/Moons:production")
         print(f"production is at {path}")

@@ -1,4 +1,4 @@
-"""Trains a model, logs it, and links it as the one to try next: `staging`."""
+"""Trains a model, logs it, and links it with the alias `staging`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import modelyard
 
 
 def main() -> None:
-    """One run, from its config to its model."""
+    """Trains in one run, from its config to its model."""
     run = modelyard.init(project="quickstart", config={"hidden": 16, "rate": 1.0, "epochs": 300})
     network = Network.fresh(run.config.hidden, seed=1)
     x, moon = points(1_000, seed=2)

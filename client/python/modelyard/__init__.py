@@ -10,18 +10,19 @@ run.finish()
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from modelyard.api import Api
 from modelyard.artifacts.artifact import Artifact, ArtifactTTL
-from modelyard.configuration.login import login
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors
 from modelyard.host.terminal import termerror, termlog, termwarn
-from modelyard.runs.active_run import BeforeInit, of_active_run
 from modelyard.runs.run import AlertLevel, Run
-from modelyard.runs.session import finish, init, observe
+from modelyard.session import BeforeInit, finish, init, observe, of_active_run
 from modelyard.version import __version__
+
+if TYPE_CHECKING:
+    from modelyard.api import Api
+    from modelyard.rpc.login import login
 
 __all__ = [
     "AlertLevel",
@@ -68,8 +69,7 @@ alert = of_active_run(Run.alert)
 watch = of_active_run(Run.watch)
 unwatch = of_active_run(Run.unwatch)
 
-# The active run under the names that scripts use. `run` stands over the module
-# of that name, which nobody needs to reach as an attribute.
+# The active run under the names that scripts use.
 run: Run | None = None
 config: Any = BeforeInit("config")
 summary: Any = BeforeInit("summary")
@@ -89,9 +89,22 @@ _NOT_HERE = {"Audio", "Histogram", "Html", "Image", "Molecule", "Object3D", "Plo
 
 
 def __getattr__(name: str) -> Any:
+    # On first use: their modules need gRPC, which `import modelyard` leaves out.
+    if name == "Api":
+        from modelyard.api import Api
+
+        return Api
+    if name == "login":
+        from modelyard.rpc.login import login
+
+        return login
     if name in _NOT_HERE:
         raise AttributeError(
             f"modelyard.{name} is not part of this release: log numbers with run.log, "
             "and pictures or tables as files of an artifact"
         )
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modelyard.arguments import checked_calls
+from modelyard.artifacts import cached_use
 from modelyard.artifacts.artifact import Artifact
 from modelyard.configuration.settings import current
 from modelyard.contract import errors, refs
 from modelyard.query.conditions import OF_RUNS, Condition, as_filter, as_order, both
 from modelyard.query.listing import Listing, page_size
+from modelyard.registry.artifact_type import ArtifactType
+from modelyard.registry.collection import ArtifactCollection, RegisteredModel
+from modelyard.registry.events import Events
+from modelyard.registry.registry import Collections, Registries, Registry, create_model, tagged
+from modelyard.rpc import collection_calls, list_calls, records
 from modelyard.runs.public_run import PublicRun
-
-if TYPE_CHECKING:
-    from modelyard.registry.artifact_type import ArtifactType
-    from modelyard.registry.collection import ArtifactCollection, RegisteredModel
-    from modelyard.registry.events import Events
-    from modelyard.registry.registry import Collections, Registries, Registry
-    from modelyard.rpc.connection import Connection
+from modelyard.workspace import Workspace
 
 
 @checked_calls()
@@ -44,10 +44,8 @@ class Api:
         return self.settings.entity
 
     @property
-    def _connection(self) -> Connection:
-        from modelyard.rpc.connection import connect
-
-        return connect(self.settings)
+    def _workspace(self) -> Workspace:
+        return Workspace(self.settings)  # at each call: users may change the settings
 
     # Versions.
 
@@ -56,15 +54,13 @@ class Api:
 
         While the server is away, `name:vN` that was downloaded before comes from the local cache.
         """
-        from modelyard.artifacts import cached_use
-        from modelyard.rpc import version_calls
-
-        connection = self._connection
-        kept = cached_use.find_unreachable(connection, self.settings, self._qualified(name))
-        version, link = (kept, None) if kept else version_calls.resolve(connection, self._qualified(name))
+        workspace = self._workspace
+        resolver = workspace.resolver()
+        kept = cached_use.find_unreachable(workspace, resolver.full(name))
+        version, link = (kept, None) if kept else resolver.version(name)
         if type is not None and version.type != type:
             raise ValueError(f"{name} is of type {version.type!r}, not {type!r}")
-        return Artifact._of(connection, self.settings, version, link)
+        return workspace.artifact(version, link)
 
     def artifact_exists(self, name: str, type: str | None = None) -> bool:
         """Whether there is such a version."""
@@ -87,8 +83,6 @@ class Api:
 
         `len` works without `tags` and `filter`. Errors: NotFound; ValueError for another type.
         """
-        from modelyard.registry.registry import tagged
-
         found = self.artifact_collection(type_name, name)
         # The tags of a link are those of the version behind it.
         field = "tags" if found.is_sequence() else "source.tags"
@@ -105,32 +99,27 @@ class Api:
         per_page: int = 50,
     ) -> Listing[Artifact]:
         """The versions of `[entity/]project`, without one of a whole entity: the search over versions."""
-        from modelyard.registry.collection import as_artifact
-        from modelyard.rpc import list_calls
-
         entity, project = self._place(path, default="")
-        connection, condition = self._connection, as_filter(filter)
+        workspace = self._workspace
         found = list_calls.versions(
-            connection,
+            workspace.connection,
             "",
-            condition,
+            as_filter(filter),
             as_order(order),
             page_size(per_page),
             entity=entity,
             project=project,
         )
-        return Listing(as_artifact(connection, self.settings, version) for version in found)
+        return Listing(workspace.artifact(version) for version in found)
 
     # Collections.
 
     def artifact_types(self, project: str | None = None) -> list[ArtifactType]:
         """The types of a project's artifacts, by name."""
-        from modelyard.registry.artifact_type import ArtifactType
-        from modelyard.rpc import collection_calls as calls
-
         entity, where = self._place(project)
-        found = calls.types(self._connection, entity, where)
-        return [ArtifactType(self, entity, where, name, count) for name, count in found.items()]
+        workspace = self._workspace
+        found = collection_calls.types(workspace.connection, entity, where)
+        return [workspace.artifact_type(entity, where, name, count) for name, count in found.items()]
 
     def artifact_type(self, type_name: str, project: str | None = None) -> ArtifactType:
         """A type of a project's artifacts. Errors: NotFound."""
@@ -149,9 +138,7 @@ class Api:
         order: str | None = None,
     ) -> Listing[ArtifactCollection]:
         """The artifacts of a type in `[entity/]project`, by name; `len` works without `filter`."""
-        from modelyard.registry.artifact_type import ArtifactType
-
-        found = ArtifactType(self, *self._place(project_name), type_name, None)
+        found = self._workspace.artifact_type(*self._place(project_name), type_name)
         return found.collections(per_page, filter, order)
 
     def artifact_collection(self, type_name: str, name: str) -> ArtifactCollection:
@@ -159,21 +146,8 @@ class Api:
 
         Errors: NotFound; ValueError for another type.
         """
-        from modelyard.registry.collection import as_collection
-        from modelyard.rpc import version_calls
-
-        connection, ref = self._connection, self._qualified(name)
-        # Which of the two a project's name is, only the server knows; a registry holds one kind alone.
-        found = None
-        if not refs.is_registry(refs.parse(ref).project):
-            found = version_calls.find_artifact(connection, ref)
-        found = found or version_calls.find_registered_model(connection, ref)
-        if found is None:
-            why = version_calls.why_absent(connection, ref)
-            raise errors.NotFound(f"{ref}: {why or 'no such artifact or registered model'}")
-        if found.type != type_name:
-            raise ValueError(f"{found.ref} is of type {found.type!r}, not {type_name!r}")
-        return as_collection(connection, self.settings, found)
+        workspace = self._workspace
+        return workspace.collection(workspace.resolver().collection_of_type(type_name, name))
 
     def artifact_collection_exists(self, name: str, type: str) -> bool:
         """Whether there is such an artifact or registered model of this type."""
@@ -190,32 +164,23 @@ class Api:
 
         `registries().collections(filter).versions(filter)` searches in them.
         """
-        from modelyard.registry.registry import Registries
-
-        return Registries(self._connection, self.settings, organization or self._entity, filter)
+        return Registries(self._workspace, organization or self._entity, filter)
 
     def registry(self, name: str = refs.REGISTRY_PROJECT, organization: str | None = None) -> Registry:
         """A registry: `model-registry`, or `<r>` of `wandb-registry-<r>`. It begins with its first model."""
-        from modelyard.registry.registry import Registry
-        from modelyard.rpc import records
-
         full = name if refs.is_registry(name) else refs.REGISTRY_PREFIX + name
         refs.check_owner(full, "registry")
         for known in self.registries(organization):
             if known.full_name == full:
                 return known
         record = records.Registry(organization or self._entity, full, 0)
-        return Registry(self._connection, self.settings, record)
+        return self._workspace.registry(record)
 
     def registered_model(self, name: str) -> RegisteredModel:
         """A registered model: `[[entity/]registry/]name`; default: `model-registry`. Errors: NotFound."""
-        from modelyard.artifacts.edits import target_ref
-        from modelyard.registry.collection import RegisteredModel
-        from modelyard.rpc import collection_calls as calls
-
-        connection = self._connection
-        found = calls.get_model(connection, target_ref(name, self._entity))
-        return RegisteredModel(connection, self.settings, found)
+        workspace = self._workspace
+        ref = refs.link_target(name, self._entity)
+        return workspace.registered_model(collection_calls.get_model(workspace.connection, ref))
 
     def registered_models(
         self,
@@ -225,10 +190,8 @@ class Api:
         per_page: int = 50,
     ) -> Collections:
         """The registered models of `[entity/]registry`, without one of a whole entity; by name."""
-        from modelyard.registry.registry import Collections
-
         entity, project = self._place(registry, default="")
-        return Collections(self._connection, self.settings, entity, [project], filter, per_page, order)
+        return Collections(self._workspace, entity, [project], filter, per_page, order)
 
     def create_registered_model(
         self,
@@ -241,30 +204,15 @@ class Api:
 
         `description` is its card, in Markdown. Errors: AlreadyExists, ValueError.
         """
-        from modelyard.artifacts.edits import target_ref
-        from modelyard.registry.registry import create_model
-
-        ref = target_ref(name, self._entity)
-        return create_model(self._connection, self.settings, ref, description, tags, type)
+        ref = refs.link_target(name, self._entity)
+        return create_model(self._workspace, ref, description, tags, type)
 
     # Runs and events.
 
     def run(self, path: str) -> PublicRun:
         """A run: `[[entity/]project/]run_id`. Errors: NotFound."""
-        from modelyard.rpc import version_calls
-
-        parts = path.strip("/").split("/")
-        if not 1 <= len(parts) <= 3 or not all(parts):
-            raise ValueError(f"{path!r}: expected [[entity/]project/]run_id")
-        entity, project, run_id = ["", "", *parts][-3:]
-        connection = self._connection
-        record = version_calls.get_run(
-            connection,
-            entity or self._entity,
-            project or self.settings.project or refs.DEFAULT_PROJECT,
-            run_id,
-        )
-        return PublicRun(connection, self.settings, record)
+        workspace = self._workspace
+        return workspace.run(workspace.resolver().run(path))
 
     def runs(
         self,
@@ -274,14 +222,12 @@ class Api:
         per_page: int = 50,
     ) -> Listing[PublicRun]:
         """The runs of `[entity/]project`, newest first unless `order` says otherwise."""
-        from modelyard.rpc import list_calls
-
         entity, project = self._place(path, default=self.settings.project or "")
-        connection, size = self._connection, page_size(per_page)
+        workspace, size = self._workspace, page_size(per_page)
         found = list_calls.runs(
-            connection, entity, project, as_filter(filters, OF_RUNS), as_order(order), size
+            workspace.connection, entity, project, as_filter(filters, OF_RUNS), as_order(order), size
         )
-        return Listing(PublicRun(connection, self.settings, record) for record in found)
+        return Listing(workspace.run(record) for record in found)
 
     def events(self, project: str, after: int = 0, follow: bool = False, filter: Condition = None) -> Events:
         """What changed in `[entity/]project`, in order, after a sequence number.
@@ -290,11 +236,9 @@ class Api:
         for more and comes back by itself after a server that was away;
         `after=-1` then means from now on. Errors: NotFound.
         """
-        from modelyard.registry.events import Events
-
         entity, where = self._place(project)
         return Events(
-            self._connection, entity, where, after=after, follow=follow, condition=as_filter(filter)
+            self._workspace.connection, entity, where, after=after, follow=follow, condition=as_filter(filter)
         )
 
     @property
@@ -313,9 +257,3 @@ class Api:
             if name:
                 refs.check_owner(name, what)
         return entity or self._entity, project or default
-
-    def _qualified(self, name: str) -> str:
-        ref = refs.parse(name)
-        entity = ref.entity or self._entity
-        project = ref.project or self.settings.project or refs.DEFAULT_PROJECT
-        return str(refs.Ref(entity, project, ref.name, ref.alias))

@@ -128,4 +128,7 @@ def _kind_of(part: str, names: Mapping[str, Any]) -> _Kind | None:
     if part in _KINDS or part == "Any":
         return _KINDS.get(part)
     kind = names.get(part)
-    return _Kind(f"a {part}", lambda value: isinstance(value, kind)) if isinstance(kind, type) else None
+    # A protocol is no check: what implements it is passed by modelyard itself.
+    if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
+        return None
+    return _Kind(f"a {part}", lambda value: isinstance(value, kind))

@@ -15,16 +15,14 @@ import pytest
 import modelyard
 from modelyard import Api, Artifact, Settings
 from modelyard.artifacts.entries import ArtifactEntry
-from modelyard.artifacts.logged import LoggedArtifact
 from modelyard.registry.artifact_type import ArtifactType
 from modelyard.registry.collection import ArtifactCollection, RegisteredModel
 from modelyard.registry.registry import Collections, Registries, Registry
 from modelyard.runs.public_run import PublicRun
 from modelyard.runs.run import Run
-from modelyard.runs.versions import RunVersions
 
 CLASSES = (
-    Artifact, LoggedArtifact, ArtifactEntry, Run, RunVersions, Api, ArtifactType, ArtifactCollection,
+    Artifact, ArtifactEntry, Run, Api, ArtifactType, ArtifactCollection,
     RegisteredModel, PublicRun, Registry, Registries, Collections,
 )  # fmt: skip
 BY_HAND = {

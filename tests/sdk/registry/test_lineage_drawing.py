@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modelyard.registry.lineage import Lineage, LineageEdge, LineageRun, LineageVersion
+from modelyard.query.lineage import Lineage, LineageEdge, LineageRun, LineageVersion
 
 RAW = LineageVersion("d", "acme/churn/raw:v0", "dataset", True, ())
 MODEL = LineageVersion("m", "acme/churn/bert:v3", "model", False, ("acme/model-registry/Churn:v1",))

@@ -182,7 +182,7 @@ def test_a_forked_process_leaves_the_run_alone(embedded: Path) -> None:
     if child == 0:
         run.log({"a": 2})
         run.finish()
-        os._exit(0 if modelyard.runs.session.active() is None else 1)  # type: ignore[attr-defined]  # no public name
+        os._exit(0 if modelyard.session.active() is None else 1)  # type: ignore[attr-defined]  # no public name
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     run.log({"a": 3})
     run.finish()

@@ -173,7 +173,7 @@ def test_writing_into_a_download_never_changes_another_one(connection: Connectio
 
 
 def test_of_kept_versions_the_least_recently_used_go(tmp_path: Path) -> None:
-    kept = Cache(tmp_path).versions()
+    kept = Cache(tmp_path).version_index()
     manifests = [[FileEntry("far", None, uri=f"ssh://host/{number}")] for number in range(MAX_FILES + 3)]
     digests = [version_digest(entry.digested() for entry in entries).hex() for entries in manifests]
     for number, (digest, entries) in enumerate(zip(digests, manifests, strict=True)):

@@ -1,4 +1,4 @@
-"""Artifacts: files with a name, in versions that never change."""
+"""`Artifact`: files with a name, as a draft or as a logged version."""
 
 from __future__ import annotations
 
@@ -8,41 +8,59 @@ import enum
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from pathlib import Path, PurePath
+from types import SimpleNamespace
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from modelyard.arguments import checked_calls
-from modelyard.artifacts.alias_lists import Labels
+from modelyard.artifacts import active_run, handles
 from modelyard.artifacts.draft import Draft, DraftEntry
 from modelyard.artifacts.entries import ArtifactEntry
-from modelyard.artifacts.logged import LoggedArtifact
+from modelyard.artifacts.logged import LoggedVersion, VersionFields
 from modelyard.artifacts.metadata import checked_metadata
+from modelyard.artifacts.name_lists import NameList
 from modelyard.contract import errors, refs
 from modelyard.host.local_files import check_readable, files_below, is_folder
+from modelyard.references import schemes as references
 from modelyard.rpc import records
 
 if TYPE_CHECKING:
-    from modelyard.configuration.settings import Settings
-    from modelyard.rpc.connection import Connection
+    from modelyard.artifacts.handles import CollectionHandle, RunHandle
+    from modelyard.query.lineage import Lineage
 
 
 class ArtifactTTL(enum.Enum):
     """What `artifact.ttl` takes besides a timedelta and None."""
 
     INHERIT = "inherit"
-    """What the server's default says; today that is for ever."""
+    """The server's default: the version does not expire."""
+
+
+class Workspace(handles.Workspace, Protocol):
+    """What handles that return artifacts need of their workspace."""
+
+    def artifact(
+        self, found: records.Version | records.Link, through: records.Link | None = None
+    ) -> Artifact:
+        """The handle of a version, perhaps reached through a link, or of a link."""
 
 
 @checked_calls()
-class Artifact(LoggedArtifact):
+class Artifact:
     """A draft that files are added to; once logged, a version of them.
 
     The content of a logged version is frozen; description, metadata, tags,
-    aliases and ttl may change, then `save()`. With `incremental`, what the
-    newest version of the name holds when this one is logged is kept besides.
+    aliases and ttl may change, then `save()`. With `incremental`, the files of
+    the newest version of the name are kept besides those that are added.
     Members that only a logged version has raise ArtifactNotLoggedError on a draft.
-    A copy of a draft is a draft of its own. A pickle holds no key and no bytes: who
-    reads it uses their own key, and finds the files of a draft where they lie.
+
+    Through a link, name, version, entity and project are the link's; what
+    starts with `source_` is always the version's own. Of a link whose source
+    the key does not reach, only the link's are known: description, metadata and
+    tags are empty, other members raise NotAllowed.
+
+    A copy of a draft is a draft of its own. A pickle holds no key and no bytes:
+    the process that reads it uses its own key, and finds a draft's files at their paths.
     """
 
     def __init__(
@@ -58,77 +76,160 @@ class Artifact(LoggedArtifact):
         if not type:
             raise ValueError("type is empty: an artifact has one, such as 'model' or 'dataset'")
         self._type = type
-        self._description = description
-        self._metadata = checked_metadata(metadata)
-        self._aliases = Labels(check=refs.check_alias)
-        self._tags = Labels(check=refs.check_tag)
+        self._fields = VersionFields(description, checked_metadata(metadata))
         self.use_as = use_as
         self.incremental = bool(incremental)
-        self._ttl: datetime.timedelta | None = None
-        self._draft = Draft()
-        self._connection: Connection | None = None
-        self._settings: Settings | None = None
-        self._version: records.Version | None = None
-        self._link: records.Link | None = None
-        self._entries: dict[str, ArtifactEntry] | None = None
+        self._content: Draft | LoggedVersion = Draft()
+
+    @classmethod
+    def _of(cls, logged: LoggedVersion) -> Artifact:
+        artifact = cls("logged", "logged")
+        artifact._become(logged)
+        return artifact
+
+    def _become(self, logged: LoggedVersion) -> None:
+        """Makes this object the logged version."""
+        self._content = logged
+        self._name = logged.holder.name
+        self._type = logged.version.type if logged.version else ""
+        self._fields = logged.fields()
 
     def __copy__(self) -> Artifact:
         return copy.deepcopy(self)
 
-    def __getstate__(self) -> dict[str, Any]:
-        labels = {"_aliases": self._aliases.state(), "_tags": self._tags.state()}
-        return {**self.__dict__, **labels, "_entries": None}
+    def __repr__(self) -> str:
+        return f"<Artifact {self._name} (draft)>" if self.is_draft else f"<Artifact {self.qualified_name}>"
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._aliases, self._tags = (
-            Labels(names, check=check, stored=stored)
-            for (names, stored), check in (
-                (state["_aliases"], refs.check_alias),
-                (state["_tags"], refs.check_tag),
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Artifact) or isinstance(self._content, Draft):
+            return self is other
+        return isinstance(other._content, LoggedVersion) and self._content.identity == other._content.identity
+
+    def __hash__(self) -> int:
+        return hash(id(self) if isinstance(self._content, Draft) else self._content.identity)
+
+    def _draft(self, call: str) -> Draft:
+        """The draft. ArtifactFinalizedError once it is logged."""
+        if not isinstance(self._content, Draft):
+            raise errors.ArtifactFinalizedError(
+                f"{call}: {self.name} is logged and its content is frozen; make a new Artifact"
             )
-        )
+        return self._content
 
-    @classmethod
-    def _of(
-        cls,
-        connection: Connection,
-        settings: Settings,
-        version: records.Version | None,
-        link: records.Link | None = None,
-    ) -> Artifact:
-        artifact = cls("logged", "logged")
-        artifact._become(connection, settings, version, link)
-        return artifact
+    def _logged(self, member: str) -> LoggedVersion:
+        """The logged version. ArtifactNotLoggedError on a draft."""
+        if isinstance(self._content, Draft):
+            raise errors.ArtifactNotLoggedError(
+                f"'{self._name}' has no {member} before it is logged: call run.log_artifact(artifact) first"
+            )
+        return self._content
 
-    def _become(
-        self,
-        connection: Connection,
-        settings: Settings,
-        version: records.Version | None,
-        link: records.Link | None = None,
-    ) -> None:
-        """Makes this object the logged version; without a version the link to one that is not visible."""
-        self._connection, self._settings = connection, settings
-        self._version, self._link = version, link
-        self._aliases = Labels(self._holder.aliases, check=refs.check_alias)
-        self._name, self._type = self._holder.name, version.type if version else ""
-        self._description = (version.description or None) if version else None
-        self._metadata = dict(version.metadata) if version else {}
-        self._tags = Labels(version.tags if version else (), check=refs.check_tag)
-        expires = version and version.expire_time
-        self._ttl = expires - version.create_time if version and expires else None
-        self._draft = Draft()
-        self._entries = None
+    def _source(self, member: str) -> records.Version:
+        """The version itself. NotAllowed for a link whose source the key does not reach."""
+        return self._logged(member).source(member)
+
+    def _holder(self, member: str) -> records.Version | records.Link:
+        """What has the name, number and aliases: the link, else the version."""
+        return self._logged(member).holder
+
+    # What it is.
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether it was not logged yet."""
+        return isinstance(self._content, Draft)
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it was reached through a registered model."""
+        return isinstance(self._content, LoggedVersion) and self._content.link is not None
+
+    @property
+    def state(self) -> str:
+        """`PENDING`, `COMMITTED` or `DELETED`."""
+        if isinstance(self._content, Draft):
+            return "PENDING"
+        return "DELETED" if self._content.version and self._content.version.deleted else "COMMITTED"
+
+    @property
+    def name(self) -> str:
+        """The name; of a logged version with its number: `bert:v3`."""
+        return self._name if isinstance(self._content, Draft) else self._content.name
+
+    @property
+    def type(self) -> str:
+        """`model`, `dataset`, …; empty of a link whose source the key does not reach."""
+        return self._type
+
+    @property
+    def size(self) -> int:
+        """Sum of the sizes of its files, in bytes."""
+        if isinstance(self._content, Draft):
+            return sum(entry.size or 0 for entry in self._content.everything.values())
+        return self._source("size").size_bytes
+
+    @property
+    def file_count(self) -> int:
+        """Number of its files."""
+        if isinstance(self._content, Draft):
+            return len(self._content.everything)
+        return self._source("file_count").file_count
+
+    id = property(lambda self: self._source("id").id, doc="Global id of the version.")
+    digest = property(lambda self: self._source("digest").digest, doc="Version digest, 64 lower-case hex.")
+    commit_hash = property(lambda self: self._source("commit_hash").digest, doc="Same as `digest`.")
+    version = property(
+        lambda self: f"v{self._holder('version').number}",
+        doc="`v0`, `v1`, …: of the link when it was reached through a registered model.",
+    )
+    entity = property(lambda self: self._holder("entity").entity, doc="Who owns it.")
+    project = property(
+        lambda self: self._holder("project").project, doc="The project, or the registry of a link."
+    )
+    qualified_name = property(
+        lambda self: self._holder("qualified_name").ref, doc="`entity/project/name:vN`."
+    )
+    url = property(lambda self: f"modelyard show {self._holder('url').ref}", doc="The command that shows it.")
+    created_at = property(
+        lambda self: self._source("created_at").create_time.isoformat(), doc="ISO 8601, UTC."
+    )
+    updated_at = property(
+        lambda self: self._source("updated_at").update_time.isoformat(), doc="ISO 8601, UTC."
+    )
+    source_version = property(
+        lambda self: f"v{self._source('source_version').number}", doc="`vN` of the version itself."
+    )
+    source_entity = property(
+        lambda self: self._source("source_entity").entity, doc="Entity of the version itself."
+    )
+    source_project = property(lambda self: self._source("source_project").project, doc="Its project.")
+    source_qualified_name = property(
+        lambda self: self._source("source_qualified_name").ref,
+        doc="`entity/project/name:vN` of the version itself.",
+    )
+
+    @property
+    def source_name(self) -> str:
+        """`name:vN` of the version itself, also through a link."""
+        version = self._source("source_name")
+        return f"{version.name}:v{version.number}"
+
+    @property
+    def history_step(self) -> int | None:
+        """Step of the run that made it; None when not known."""
+        step = self._source("history_step").history_step
+        return None if step < 0 else step
+
+    # What may change.
 
     @property
     def description(self) -> str | None:
         """Free text, None without one. Set it, then `save()`."""
-        return self._description
+        return self._fields.description
 
     @description.setter
     def description(self, description: str | None) -> None:
-        self._description = description
+        self._fields.description = description
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -136,68 +237,67 @@ class Artifact(LoggedArtifact):
 
         ValueError for infinities: at once when it is set, else when it is sent.
         """
-        return self._metadata
+        return self._fields.metadata
 
     @metadata.setter
     def metadata(self, metadata: Mapping[str, Any] | None) -> None:
-        self._metadata = checked_metadata(metadata)
+        self._fields.metadata = checked_metadata(metadata)
 
     @property
-    def aliases(self) -> Labels:
+    def aliases(self) -> NameList:
         """Names that point at it, of a link the link's; change the list, then `save()`."""
-        return self._aliases
+        return self._fields.aliases
 
     @aliases.setter
     def aliases(self, aliases: Iterable[str]) -> None:
-        self._aliases = self._aliases.replaced(aliases)
+        self._fields.aliases = self._fields.aliases.replaced(aliases)
 
     @property
-    def tags(self) -> Labels:
-        """Labels of the version; change the list, then `save()`."""
-        return self._tags
+    def tags(self) -> NameList:
+        """Tags of the version; change the list, then `save()`."""
+        return self._fields.tags
 
     @tags.setter
     def tags(self, tags: Iterable[str]) -> None:
-        self._tags = self._tags.replaced(tags)
+        self._fields.tags = self._fields.tags.replaced(tags)
 
     @property
     def ttl(self) -> datetime.timedelta | None:
-        """How long the version lives after it was logged; None: for ever. Set it, then `save()`.
+        """How long after it was logged the version expires; None: never. Set it, then `save()`.
 
-        ValueError on a link: linking cleared it.
+        ValueError on a link: linking clears it.
         """
-        return self._ttl
+        return self._fields.ttl
 
     @ttl.setter
     def ttl(self, ttl: datetime.timedelta | ArtifactTTL | None) -> None:
-        if self._link is not None:
+        if self.is_link:
             raise ValueError("a link has no ttl: set it on the source version")
         if ttl is None or isinstance(ttl, ArtifactTTL):
-            self._ttl = None
+            self._fields.ttl = None
         elif not isinstance(ttl, datetime.timedelta):
             raise TypeError(f"ttl is a timedelta, ArtifactTTL.INHERIT or None, not {type(ttl).__name__}")
         elif ttl <= datetime.timedelta(0):
             raise ValueError("ttl must be longer than nothing")
         else:
-            self._ttl = ttl
+            self._fields.ttl = ttl
 
-    def _checked_metadata(self) -> dict[str, Any]:
-        """The metadata as it goes to the server: users may have changed the dict since."""
-        return checked_metadata(self.metadata)
+    def save(self) -> None:
+        """Sends changes of description, metadata, tags, aliases and ttl; logs a draft.
 
-    # Adding files.
+        Aliases move in one step, all or none; what others changed meanwhile stays.
+        """
+        if isinstance(self._content, Draft):
+            active_run.require("Artifact.save").log_artifact(self)
+        else:
+            self._become(self._content.save(self._fields))
 
-    def _open_draft(self, what: str) -> Draft:
-        if not self.is_draft:
-            raise errors.ArtifactFinalizedError(
-                f"{what}: {self.name} is logged and its content is frozen; make a new Artifact"
-            )
-        return self._draft
+    # Adding files to a draft.
 
     def add_file(
         self,
         local_path: str | os.PathLike[str],
-        name: str | None = None,
+        name: str | os.PathLike[str] | None = None,
         is_tmp: bool | None = False,
         skip_cache: bool | None = False,
         policy: str | None = "mutable",
@@ -208,16 +308,17 @@ class Artifact(LoggedArtifact):
         It is copied at once, so that it may change before it is logged; with
         `policy="immutable"` it is read when it is logged. Errors: ValueError, LocalFileError.
         """
-        draft = self._open_draft("add_file")
+        draft = self._draft("add_file")
         if policy not in {"mutable", "immutable", None}:
             raise ValueError(f"policy must be 'mutable' or 'immutable', not {policy!r}")
         source = Path(local_path).expanduser()
-        return draft.add(source, name or source.name, copy=policy != "immutable", overwrite=overwrite)
+        path = _entry_path(name) or source.name
+        return draft.add(source, path, copy=policy != "immutable", overwrite=overwrite)
 
     def add_dir(
         self,
         local_path: str | os.PathLike[str],
-        name: str | None = None,
+        name: str | os.PathLike[str] | None = None,
         skip_cache: bool | None = False,
         policy: str | None = "mutable",
         merge: bool = False,
@@ -227,24 +328,28 @@ class Artifact(LoggedArtifact):
         Errors: ValueError, LocalFileError for what cannot be read or is no file;
         then nothing is added.
         """
-        draft = self._open_draft("add_dir")
+        draft = self._draft("add_dir")
         folder = Path(local_path).expanduser().absolute()
         if not is_folder(folder):
             raise ValueError(f"{os.fspath(local_path)!r} is not a folder")
-        found = list(files_below(folder, (name or "").strip("/")))
+        found = list(files_below(folder, (_entry_path(name) or "").strip("/")))
         for file in found:  # all of them first: an error leaves the draft as it was
             check_readable(file.source)
         for file in found:
             draft.add(Path(file.source), file.path, copy=policy != "immutable", overwrite=merge)
 
     def new_file(
-        self, name: str, mode: str = "x", encoding: str | None = None
+        self, name: str | os.PathLike[str], mode: str = "x", encoding: str | None = None
     ) -> AbstractContextManager[IO[Any]]:
         """`with artifact.new_file("notes.txt") as file: …` writes a file of the artifact."""
-        return self._open_draft("new_file").write(name, mode, encoding)
+        return self._draft("new_file").write(_entry_path(name) or "", mode, encoding)
 
     def add_reference(
-        self, uri: str, name: str | None = None, checksum: bool = True, max_objects: int | None = None
+        self,
+        uri: str,
+        name: str | os.PathLike[str] | None = None,
+        checksum: bool = True,
+        max_objects: int | None = None,
     ) -> Sequence[DraftEntry]:
         """Adds where bytes are kept, instead of the bytes: `s3://`, `gs://`, `https://`, `file://`.
 
@@ -254,12 +359,158 @@ class Artifact(LoggedArtifact):
         Errors: ValueError without a scheme, for more than `max_objects`
         (default: 200,000), for a path that is taken; ReferenceMissing, Error.
         """
-        from modelyard.references import schemes as references
-
-        draft = self._open_draft("add_reference")
-        return draft.add_references(references.expand(uri, name, checksum, max_objects))
+        draft = self._draft("add_reference")
+        return draft.add_references(references.expand(uri, _entry_path(name), checksum, max_objects))
 
     def remove(self, item: str | os.PathLike[str] | DraftEntry | ArtifactEntry) -> None:
-        """Takes a file out of a draft, or all below a folder. FileNotFoundError when there is none."""
+        """Removes a file from a draft, or all below a folder. FileNotFoundError when there is none."""
         path = item.path if isinstance(item, DraftEntry | ArtifactEntry) else os.fspath(item)
-        self._open_draft("remove").remove(path)
+        self._draft("remove").remove(path)
+
+    # Reading.
+
+    @property
+    def manifest(self) -> SimpleNamespace:
+        """`manifest.entries` maps path → entry."""
+        return SimpleNamespace(entries=self._entries())
+
+    def _entries(self) -> Mapping[str, ArtifactEntry | DraftEntry]:
+        if isinstance(self._content, Draft):
+            return self._content.everything
+        return self._content.entries("manifest")
+
+    def get_entry(self, name: str | os.PathLike[str]) -> ArtifactEntry | DraftEntry:
+        """The entry of a path. KeyError when there is none."""
+        entries = self._entries()
+        path = os.fspath(name)
+        if path not in entries:
+            raise KeyError(f"Path not contained in artifact: {path}")
+        return entries[path]
+
+    def get_path(self, name: str | os.PathLike[str]) -> ArtifactEntry:
+        """The entry of a path, of a logged version. KeyError when there is none."""
+        self._source("get_path")
+        found = self.get_entry(name)
+        assert isinstance(found, ArtifactEntry)
+        return found
+
+    def files(self, names: Sequence[str] | str | None = None, per_page: int = 50) -> list[ArtifactEntry]:
+        """Its entries, by path; only those of `names` when given."""
+        entries = self._logged("files").entries("files")
+        wanted = entries.keys() if names is None else {names} if isinstance(names, str) else set(names)
+        return [entry for path, entry in entries.items() if path in wanted]
+
+    def download(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        allow_missing_references: bool = False,
+        skip_cache: bool | None = None,
+        path_prefix: str | os.PathLike[str] | None = None,
+    ) -> str:
+        """Downloads its files into `root` and returns it, absolute.
+
+        Default: `<MODELYARD_ARTIFACT_DIR or ./artifacts>/<source name:vN>`. What
+        is there already, or in the local cache, costs no transfer; with
+        `skip_cache` the cache is not used. `path_prefix` limits it to the
+        paths that start with it. References are fetched from where they point:
+        ReferenceChanged where something else is there by now, ReferenceMissing where
+        nothing is, unless `allow_missing_references`: then a warning.
+        """
+        return self._logged("download").download(
+            root,
+            skip_cache=skip_cache,
+            path_prefix=os.fspath(path_prefix) if path_prefix else "",
+            allow_missing_references=allow_missing_references,
+        )
+
+    def file(self, root: str | os.PathLike[str] | None = None) -> str:
+        """Downloads the only file of a version and returns its path. ValueError when there are others."""
+        paths = list(self._logged("file").entries("file"))
+        if len(paths) != 1:
+            raise ValueError(f"{self.name} has {len(paths)} files; use download()")
+        return str(Path(self.download(root), paths[0]))
+
+    def verify(self, root: str | os.PathLike[str] | None = None) -> None:
+        """Checks that a downloaded folder holds the version's files, unchanged, and no others.
+
+        Default `root`: where `download` puts them. References are not looked at.
+        ValueError names the first file that is missing, differs or does not belong.
+        """
+        self._logged("verify").verify(root)
+
+    def wait(self, timeout: float | None = None) -> Artifact:
+        """Returns itself at once: the call that logged it returned after the commit."""
+        self._logged("wait")
+        return self
+
+    def new_draft(self) -> Artifact:
+        """A draft of the next version: it has this one's files, description and metadata.
+
+        Files may be added, replaced (`overwrite=True`) and removed; files that stay are
+        not sent again. Log it as any other draft.
+        """
+        version = self._source("new_draft")
+        draft = Artifact(version.name, version.type, version.description or None, version.metadata)
+        entries = self._logged("new_draft").entries("new_draft")
+        draft._draft("new_draft").rest_on(version.id, entries)
+        return draft
+
+    # What it belongs to.
+
+    @property
+    def collection(self) -> CollectionHandle:
+        """The artifact, or through a link the registered model, that it is a version of."""
+        return self._logged("collection").collection()
+
+    @property
+    def source_collection(self) -> CollectionHandle:
+        """The artifact it is a version of, also through a link."""
+        return self._logged("source_collection").source_collection()
+
+    @property
+    def linked_artifacts(self) -> list[Artifact]:
+        """The links to it, as they stand now."""
+        return [Artifact._of(link) for link in self._logged("linked_artifacts").links()]
+
+    def logged_by(self) -> RunHandle | None:
+        """The run that made it first; None when it was logged without one, or the run was deleted."""
+        return self._logged("logged_by").logged_by()
+
+    def used_by(self) -> Sequence[RunHandle]:
+        """The runs that used it and were not deleted."""
+        return self._logged("used_by").used_by()
+
+    def lineage(self, depth: int = 2, direction: str = "both") -> Lineage:
+        """Runs and versions around it: `direction` is upstream, downstream or both; `depth` 1 to 32 steps."""
+        return self._logged("lineage").lineage(depth, direction)
+
+    # Linking and deleting.
+
+    def link(self, target_path: str, aliases: Sequence[str] | str | None = None) -> Artifact:
+        """Links it into a registered model and returns the link; a draft is logged first.
+
+        `target_path` is `name`, `project/name` or `entity/project/name`; a bare
+        name means `model-registry`. `aliases` go to the link only.
+        """
+        if self.is_draft:
+            refs.link_target(target_path, "")  # a wrong target leaves nothing logged behind
+            self.save()
+            return self.link(target_path, aliases)  # a disabled run makes it a DisabledArtifact
+        return Artifact._of(self._logged("link").link_to(target_path, aliases))
+
+    def unlink(self) -> None:
+        """Removes the link that it is; the source stays. ValueError on a source."""
+        self._logged("unlink").unlink()
+
+    def delete(self, delete_aliases: bool = False) -> None:
+        """Deletes the version, or of a link the link alone.
+
+        CommError when a version has aliases or links, unless `delete_aliases`:
+        then they are deleted too.
+        """
+        self._content = self._logged("delete").delete(delete_aliases)
+
+
+def _entry_path(name: str | os.PathLike[str] | None) -> str | None:
+    """The path of an entry, with `/` between its parts on every system."""
+    return name.as_posix() if isinstance(name, PurePath) else os.fspath(name) if name is not None else None

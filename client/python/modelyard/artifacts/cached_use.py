@@ -16,6 +16,7 @@ from modelyard.contract import errors, refs
 from modelyard.transfer import transfer
 
 if TYPE_CHECKING:
+    from modelyard.artifacts.handles import Workspace
     from modelyard.rpc.connection import Connection
     from modelyard.rpc.records import FileEntry, Link, Version
 
@@ -44,10 +45,10 @@ def find(settings: Settings, ref: str) -> Version | None:
     return cache_of(settings).version_index().version(_server(settings), ref)
 
 
-def find_unreachable(connection: Connection, settings: Settings, ref: str) -> Version | None:
+def find_unreachable(workspace: Workspace, ref: str) -> Version | None:
     """What was kept of a ref, if its server cannot be reached; None when it can, or nothing was kept."""
-    version = find(settings, ref)
-    return None if version is None or is_reachable(connection) else version
+    version = find(workspace.settings, ref)
+    return None if version is None or is_reachable(workspace.connection) else version
 
 
 def is_reachable(connection: Connection) -> bool:

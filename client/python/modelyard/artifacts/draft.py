@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from modelyard.artifacts.staging import Staging
-from modelyard.artifacts.verify import same_content
 from modelyard.contract import refs
 from modelyard.host.local_files import LocalFile, check_readable, files_below, is_folder, manifest_path
+from modelyard.references import schemes as references
 
 if TYPE_CHECKING:
     from modelyard.artifacts.entries import ArtifactEntry
@@ -48,8 +48,6 @@ def content_at(path: Any) -> tuple[list[LocalFile], list[FileEntry]]:
     ValueError for anything else, TypeError for what is no path at all.
     """
     if isinstance(path, str) and "://" in path:
-        from modelyard.references import schemes as references
-
         return [], references.expand(path)
     return files_at(path), []
 
@@ -153,7 +151,7 @@ class Draft:
                 raise ValueError(f"{path!r} was added before with other content; overwrite=True replaces it")
             return known
         kept = self._kept.get(path)
-        if kept is not None and not overwrite and not same_content(kept, source):
+        if kept is not None and not overwrite and not kept._has_content_of(source):
             raise ValueError(f"{path!r} is there with other content; overwrite=True replaces it")
         self._check_shape(path)
         place = self._staging.copy(source) if copy else source.absolute()

@@ -23,8 +23,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from modelyard.artifacts import active_run
 from modelyard.cache.storage import report
-from modelyard.configuration.settings import Settings, from_environment
 from modelyard.host import disk_space
 from modelyard.host.file_copies import clone
 
@@ -120,7 +120,7 @@ def folder_in(cache_root: Path) -> Path:
 
 
 def _process_folder() -> _ProcessFolder:
-    base = folder_in(_cache_root())
+    base = folder_in(active_run.settings().cache_root)
     with disk_space.explained(base, 0, REMEDY):
         try:
             return _process_folder_in(base, os.getpid())
@@ -135,15 +135,6 @@ def _process_folder() -> _ProcessFolder:
 def _process_folder_in(base: Path, pid: int) -> _ProcessFolder:
     # By process: a forked child stages in a folder of its own, which it may remove.
     return _ProcessFolder(base)
-
-
-def _cache_root() -> Path:
-    """Of the active run's settings, else of the environment's."""
-    from modelyard.runs import session
-
-    run = session.active()
-    settings: Settings = run.settings if run is not None else from_environment()
-    return settings.cache_root
 
 
 def _new_locked_folder(base: Path) -> Path:

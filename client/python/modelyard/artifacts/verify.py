@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from modelyard.contract.chunking import chunk_digest
-
-if TYPE_CHECKING:
-    from modelyard.artifacts.entries import ArtifactEntry
-    from modelyard.rpc import records
-    from modelyard.rpc.connection import Connection
-    from modelyard.rpc.records import FileEntry
+from modelyard.artifacts.entries import has_content
+from modelyard.rpc import records
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.manifest import whole_manifest
+from modelyard.rpc.records import FileEntry
 
 PART_PREFIX = ".modelyard-"
 """Files of interrupted downloads start so; they are no content."""
@@ -20,21 +18,47 @@ PART_PREFIX = ".modelyard-"
 
 def verify(connection: Connection, version: records.Version, root: Path) -> None:
     """Raises ValueError naming the first file below `root` that is missing, differs or does not belong."""
-    from modelyard.transfer.transfer import whole_manifest
-
     entries = whole_manifest(connection, version)
-    known = {entry.path for entry in entries}
     if not root.is_dir():
         raise ValueError(f"there is no folder {str(root)!r}: download {version.ref} first")
-    for folder, folders, names in os.walk(root, onerror=_refuse):
-        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        for name in sorted([*names, *links]):
-            path = Path(folder, name).relative_to(root).as_posix()
-            if path not in known and not name.startswith(PART_PREFIX):
-                raise ValueError(f"{path!r} in {str(root)!r} is not part of {version.ref}")
+    known = {entry.path for entry in entries}
+    for path in _paths_below(root, root):
+        if path not in known:
+            raise ValueError(f"{path!r} in {str(root)!r} is not part of {version.ref}")
     for entry in entries:
         if not entry.uri:
             _verify_file(entry, root / entry.path, version.ref)
+
+
+def is_unchanged(entries: Sequence[FileEntry], root: Path, place: Path, time_ns: int) -> bool:
+    """Whether `place`, a file or folder below `root`, holds all entries as they were downloaded.
+
+    Files are compared by content; what came from a reference, by size and by
+    not being written to after `time_ns`.
+    """
+    known = {entry.path for entry in entries}
+    try:
+        if place.is_dir() and not known.issuperset(_paths_below(place, root)):
+            return False
+        return all(_is_as_downloaded(entry, root / entry.path, time_ns) for entry in entries)
+    except (OSError, ValueError):  # what cannot be read is not what was downloaded
+        return False
+
+
+def _is_as_downloaded(entry: FileEntry, place: Path, time_ns: int) -> bool:
+    if not entry.uri:
+        return place.is_file() and has_content(place, entry)
+    status = place.stat()
+    return status.st_mtime_ns <= time_ns and entry.size in {None, status.st_size}
+
+
+def _paths_below(folder: Path, root: Path) -> Iterator[str]:
+    """Paths relative to `root` of all files and links to folders, without interrupted downloads."""
+    for current, folders, names in os.walk(folder, onerror=_refuse):
+        links = [name for name in folders if os.path.islink(os.path.join(current, name))]
+        for name in sorted([*names, *links]):
+            if not name.startswith(PART_PREFIX):
+                yield Path(current, name).relative_to(root).as_posix()
 
 
 def _refuse(error: OSError) -> None:
@@ -44,18 +68,5 @@ def _refuse(error: OSError) -> None:
 def _verify_file(entry: FileEntry, place: Path, ref: str) -> None:
     if not place.is_file():
         raise ValueError(f"{entry.path!r} of {ref} is missing in {str(place.parent)!r}")
-    if not holds(entry, place):
+    if not has_content(place, entry):
         raise ValueError(f"{str(place)!r} is not what {ref} holds: its digest differs")
-
-
-def holds(entry: FileEntry, place: Path) -> bool:
-    """Whether a file has the content of an entry, chunk by chunk."""
-    if place.stat().st_size != entry.size:
-        return False
-    with open(place, "rb") as file:
-        return all(chunk_digest(file.read(chunk.size)) == chunk.digest for chunk in entry.chunks)
-
-
-def same_content(entry: ArtifactEntry, place: Path) -> bool:
-    """Whether a file has the content that a logged version has at an entry."""
-    return entry.ref is None and holds(entry._content, place)

@@ -9,11 +9,11 @@ from click.shell_completion import get_completion_class
 
 from modelyard.cli.output import as_json, print_json
 from modelyard.configuration import credentials
-from modelyard.configuration.login import login as keep
 from modelyard.configuration.settings import current, from_environment
 from modelyard.contract.streams import echo
 from modelyard.host import terminal
 from modelyard.host.terminal import is_terminal
+from modelyard.rpc.login import login as keep
 
 
 @click.command()

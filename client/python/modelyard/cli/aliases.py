@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
+from modelyard.artifacts.server_version import collection_ref
+from modelyard.cli.lookup import open_artifact, open_collection, open_version
 from modelyard.cli.output import as_json, print_json, print_table
+from modelyard.cli.tables import source_of
+from modelyard.configuration.settings import current
 from modelyard.contract import errors, refs
 from modelyard.contract.streams import echo
-
-if TYPE_CHECKING:
-    pass
+from modelyard.rpc import version_calls
+from modelyard.workspace import Workspace
 
 NOWHERE = "none"
 
@@ -26,17 +27,9 @@ def alias() -> None:
 @as_json
 def list_aliases(name: str, json: bool) -> None:
     """List the aliases of an artifact or registered model, with the version that each stands on."""
-    from modelyard.cli.names import open_collection
-    from modelyard.cli.tables import source_of
-    from modelyard.configuration.settings import current
-    from modelyard.registry.collection import as_collection
-    from modelyard.rpc.connection import connect
-
     if refs.parse(name).alias:
         raise click.UsageError(f"{name!r} names a version; `modelyard show` lists its aliases")
-    settings = current()
-    connection = connect(settings)
-    found = as_collection(connection, settings, open_collection(connection, settings, name))
+    found = open_collection(Workspace(current()), name)
     standing = {each: version for version in found.versions(per_page=1_000) for each in version.aliases}
     if json:
         positions = {each: str(version.version) for each, version in sorted(standing.items())}
@@ -60,24 +53,19 @@ def list_aliases(name: str, json: bool) -> None:
 @as_json
 def set_aliases(ref: str, aliases: tuple[str, ...], before: str | None, json: bool) -> None:
     """Set each ALIAS on a version or link, moving it from wherever it stands, all in one step."""
-    from modelyard.artifacts import edits
-    from modelyard.cli.names import open_version
-    from modelyard.configuration.settings import current
-    from modelyard.rpc import version_calls
-    from modelyard.rpc.connection import connect
-
     for each in aliases:
         if refs.version_number(each) is not None:
             raise ValueError(
                 f"{each!r} looks like a version number: put it behind the name, NAME:{each} ALIAS"
             )
-    settings = current()
-    connection = connect(settings)
-    version, link = open_version(connection, settings, ref)
+    workspace = Workspace(current())
+    version, link = open_version(workspace, ref)
     holder = link or version
     moves = {refs.check_alias(each): f"v{holder.number}" for each in aliases}
     expected = None if before is None else dict.fromkeys(moves, "" if before == NOWHERE else before)
-    standing = version_calls.move_aliases(connection, edits.collection_ref(holder), moves, expected=expected)
+    standing = version_calls.move_aliases(
+        workspace.connection, collection_ref(holder), moves, expected=expected
+    )
     _say(f"{', '.join(moves)} → {holder.ref}", standing, json)
 
 
@@ -87,29 +75,21 @@ def set_aliases(ref: str, aliases: tuple[str, ...], before: str | None, json: bo
 @as_json
 def remove_aliases(ref: str, aliases: tuple[str, ...], json: bool) -> None:
     """Remove each ALIAS of an artifact or registered model; with :VERSION only if it stands there."""
-    from modelyard.artifacts import edits
-    from modelyard.cli.names import open_collection, open_version
-    from modelyard.configuration.settings import current
-    from modelyard.registry.collection import as_collection
-    from modelyard.rpc import version_calls
-    from modelyard.rpc.connection import connect
-
-    settings = current()
-    connection = connect(settings)
+    workspace = Workspace(current())
     moves = dict.fromkeys(aliases, "")
     expected = None
     if refs.parse(ref).alias:
-        version, link = open_version(connection, settings, ref)
+        version, link = open_version(workspace, ref)
         holder = link or version
-        collection = edits.collection_ref(holder)
+        collection = collection_ref(holder)
         expected = dict.fromkeys(moves, f"v{holder.number}")
     else:
-        found = as_collection(connection, settings, open_collection(connection, settings, ref))
+        found = open_collection(workspace, ref)
         collection = found.qualified_name
         if absent := [name for name in aliases if name not in found.aliases]:
             names = ", ".join(absent)
             raise errors.NotFound(f"{collection} has no alias {names}; `modelyard alias ls` lists them")
-    standing = version_calls.move_aliases(connection, collection, moves, expected=expected)
+    standing = version_calls.move_aliases(workspace.connection, collection, moves, expected=expected)
     _say(f"Removed {', '.join(moves)} from {collection}", standing, json)
 
 
@@ -123,20 +103,9 @@ def tag(ref: str, tags: tuple[str, ...], removed: tuple[str, ...], json: bool) -
 
     The tags of a link are those of its source.
     """
-    from modelyard.artifacts.artifact import Artifact
-    from modelyard.cli.names import open_collection, open_version
-    from modelyard.configuration.settings import current
-    from modelyard.registry.collection import ArtifactCollection, as_collection
-    from modelyard.rpc.connection import connect
-
-    settings = current()
-    connection = connect(settings)
-    thing: Artifact | ArtifactCollection
-    if refs.parse(ref).alias:
-        version, link = open_version(connection, settings, ref)
-        thing = Artifact._of(connection, settings, version, link)
-    else:
-        thing = as_collection(connection, settings, open_collection(connection, settings, ref))
+    workspace = Workspace(current())
+    is_version = bool(refs.parse(ref).alias)
+    thing = open_artifact(workspace, ref) if is_version else open_collection(workspace, ref)
     for each in removed:
         if each not in thing.tags:
             raise errors.Error(f"{thing.qualified_name} has no tag {each!r}")

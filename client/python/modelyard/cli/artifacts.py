@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from modelyard.cli import ls_show
+from modelyard.cli.lookup import open_artifact
 from modelyard.cli.output import as_json, confirm, limited, print_json, without_asking
-from modelyard.configuration.settings import Settings, current
-from modelyard.contract import refs
+from modelyard.cli.tables import print_records
+from modelyard.configuration.settings import current
+from modelyard.contract import errors, refs
 from modelyard.contract.streams import echo
-
-if TYPE_CHECKING:
-    from modelyard.artifacts.artifact import Artifact
-    from modelyard.rpc.connection import Connection
+from modelyard.host.terminal import plural
+from modelyard.query import conditions
+from modelyard.rpc import list_calls, version_calls
+from modelyard.workspace import Workspace
 
 
 @click.group()
@@ -37,23 +38,18 @@ def list_artifacts(
 
     An ARTIFACT is project/name or entity/project/name.
     """
-    from modelyard.cli.tables import print_records
-    from modelyard.query import conditions
-    from modelyard.rpc import list_calls, version_calls
-    from modelyard.rpc.connection import connect
-
-    settings = current()
-    connection = connect(settings)
+    workspace = Workspace(current())
     text = (what or "").rstrip("/")
     if "/" in text:
-        found = version_calls.find_artifact(connection, _full(text, settings))
+        found = version_calls.find_artifact(workspace.connection, _path(workspace, text))
         if found is not None:
-            versions = list_calls.versions(connection, found.id, condition, order)
+            versions = list_calls.versions(workspace.connection, found.id, condition, order)
             print_records("versions", versions, limit, json)
             return
     entity, project = ["", *text.split("/")][-2:]
     wanted = conditions.both(f"type = {conditions.quoted(kind)}" if kind else "", condition)
-    listed = list_calls.artifacts(connection, entity or settings.entity or "", project, wanted, order)
+    owner = entity or workspace.settings.entity or ""
+    listed = list_calls.artifacts(workspace.connection, owner, project, wanted, order)
     print_records("artifacts", listed, limit, json)
 
 
@@ -68,10 +64,7 @@ artifact.add_command(ls_show.show)
 @as_json
 def download(ref: str, root: str | None, path_prefix: str, skip_cache: bool, json: bool) -> None:
     """Download the files of the version REF and print the folder."""
-    from modelyard.rpc.connection import connect
-
-    settings = current()
-    found = _open(connect(settings), settings, ref)
+    found = open_artifact(Workspace(current()), ref)
     place = found.download(root, skip_cache=skip_cache, path_prefix=path_prefix or None)
     if json:
         print_json({"path": place, "version": found.source_qualified_name})
@@ -88,13 +81,10 @@ def verify(ref: str, root: str | None, json: bool) -> None:
 
     Exit code 1 when a file is missing, differs or does not belong.
     """
-    from modelyard.host.terminal import plural
-    from modelyard.rpc.connection import connect
-
-    settings = current()
-    found = _open(connect(settings), settings, ref)
+    workspace = Workspace(current())
+    found = open_artifact(workspace, ref)
     found.verify(root)
-    place = Path(root).absolute() if root else settings.artifact_root / found.source_name
+    place = Path(root).absolute() if root else workspace.settings.artifact_root / found.source_name
     if json:
         print_json({"path": str(place), "version": found.source_qualified_name, "files": found.file_count})
     else:
@@ -111,42 +101,27 @@ def remove(ref: str, delete_aliases: bool, yes: bool, json: bool) -> None:
 
     Through a registered model the link alone is removed. Numbers never come back.
     """
-    from modelyard.cli.names import candidates
-    from modelyard.contract import errors
-    from modelyard.host.terminal import plural
-    from modelyard.rpc import version_calls
-    from modelyard.rpc.connection import connect
-
-    settings = current()
-    connection = connect(settings)
+    workspace = Workspace(current())
     parsed = refs.parse(ref)
     if parsed.alias:
-        version = _open(connection, settings, ref)
+        version = open_artifact(workspace, ref)
         confirm(f"Delete {'the link ' if version.is_link else ''}{version.qualified_name}?", yes)
         version.delete(delete_aliases)
         _say_deleted(version.qualified_name, json)
         return
-    for candidate in candidates(parsed, settings):
-        found = version_calls.find_artifact(connection, str(candidate))
+    for candidate in workspace.resolver().candidates(parsed):
+        found = version_calls.find_artifact(workspace.connection, str(candidate))
         if found is not None:
             confirm(f"Delete {found.ref} with {plural(found.version_count, 'version')}?", yes)
-            version_calls.delete_artifact(connection, found.id, delete_aliases=delete_aliases)
+            version_calls.delete_artifact(workspace.connection, found.id, delete_aliases=delete_aliases)
             _say_deleted(found.ref, json)
             return
     raise errors.NotFound(f"{ref}: no such artifact; `modelyard model rm` deletes registered models")
 
 
-def _open(connection: Connection, settings: Settings, ref: str) -> Artifact:
-    from modelyard.artifacts.artifact import Artifact
-    from modelyard.cli.names import open_version
-
-    version, link = open_version(connection, settings, ref)
-    return Artifact._of(connection, settings, version, link)
-
-
-def _full(text: str, settings: Settings) -> str:
-    ref = refs.parse(text)
-    return str(refs.Ref(ref.entity or settings.entity or "", ref.project, ref.name))
+def _path(workspace: Workspace, text: str) -> str:
+    """`entity/project/name` of an artifact."""
+    return workspace.resolver().full(str(refs.parse(text).without_alias()))
 
 
 def _say_deleted(ref: str, json: bool) -> None:

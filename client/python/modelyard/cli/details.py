@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from modelyard.cli.lookup import Thing
 from modelyard.cli.output import HIDDEN, moment, print_facts, print_table
+from modelyard.contract import errors
 from modelyard.contract.streams import echo
 from modelyard.host.terminal import human_bytes, plural
+from modelyard.rpc import list_calls, records, version_calls
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.manifest import whole_manifest
 from modelyard.runs.report import flat, shown
-
-if TYPE_CHECKING:
-    from modelyard.cli.names import Thing
-    from modelyard.rpc import records
-    from modelyard.rpc.connection import Connection
 
 _FILES_SHOWN = 20
 _VERSIONS_SHOWN = 50
@@ -22,9 +22,6 @@ _VERSIONS_SHOWN = 50
 
 def for_scripts(connection: Connection, thing: Thing) -> dict[str, Any]:
     """A thing as JSON, with its kind; a version with its files, a collection with its newest versions."""
-    from modelyard.rpc import list_calls, records
-    from modelyard.transfer.transfer import whole_manifest
-
     content: dict[str, Any] = {"kind": _kind(thing), **records.as_json(thing)}
     if isinstance(thing, records.Collection):
         versions: Iterator[records.Link | records.Version] = list_calls.versions(connection, thing.id)
@@ -54,8 +51,6 @@ def print_link(connection: Connection, link: records.Link) -> None:
 
 def print_version(connection: Connection, version: records.Version, link: records.Link | None = None) -> None:
     """A version, or the link it was reached through, with its first files."""
-    from modelyard.transfer.transfer import whole_manifest
-
     through = [("Link", link.ref), ("Aliases", ", ".join(link.aliases))] if link else []
     print_facts(
         [
@@ -119,9 +114,6 @@ def print_run(run: records.RunRecord) -> None:
 
 
 def _producer(connection: Connection, version: records.Version) -> str:
-    from modelyard.contract import errors
-    from modelyard.rpc import version_calls
-
     if not version.producer_run_id:
         return ""
     try:
@@ -135,8 +127,6 @@ def _entries(entries: dict[str, Any]) -> str:
 
 
 def _kind(thing: Thing) -> str:
-    from modelyard.rpc import records
-
     if isinstance(thing, records.Collection):
         return "registered_model" if thing.registered else "artifact"
     names = {records.Version: "version", records.Link: "link", records.RunRecord: "run"}

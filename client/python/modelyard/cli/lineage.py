@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
+from modelyard.cli.lookup import open_thing, open_version
 from modelyard.cli.output import as_json, print_json
-from modelyard.configuration.settings import Settings, current
+from modelyard.configuration.settings import current
 from modelyard.contract import errors
 from modelyard.contract.streams import echo
-
-if TYPE_CHECKING:
-    from modelyard.registry.lineage import Lineage
-    from modelyard.rpc.connection import Connection
+from modelyard.query import lineage_calls
+from modelyard.query.lineage import Lineage
+from modelyard.rpc import records
+from modelyard.workspace import Workspace
 
 
 @click.command()
@@ -34,10 +33,7 @@ def lineage(ref: str, depth: int, direction: str, form: str | None, json: bool) 
 
     From a run to a version is one step. Deleted runs and versions are shown too.
     """
-    from modelyard.rpc.connection import connect
-
-    settings = current()
-    graph = _around(connect(settings), settings, ref, depth, direction)
+    graph = _around(Workspace(current()), ref, depth, direction)
     if json:
         print_json(graph.to_json())
     elif form == "dot":
@@ -48,16 +44,12 @@ def lineage(ref: str, depth: int, direction: str, form: str | None, json: bool) 
         echo(str(graph))
 
 
-def _around(connection: Connection, settings: Settings, ref: str, depth: int, direction: str) -> Lineage:
-    from modelyard.cli.names import open_thing, open_version
-    from modelyard.registry import lineage
-    from modelyard.rpc import records
-
+def _around(workspace: Workspace, ref: str, depth: int, direction: str) -> Lineage:
     try:
-        version, _ = open_version(connection, settings, ref)
+        version, _ = open_version(workspace, ref)
     except errors.NotFound:
-        thing = open_thing(connection, settings, ref)
+        thing = open_thing(workspace, ref)
         if not isinstance(thing, records.RunRecord):
             raise
-        return lineage.around(connection, run_id=thing.id, depth=depth, direction=direction)
-    return lineage.around(connection, version_id=version.id, depth=depth, direction=direction)
+        return lineage_calls.around(workspace.connection, run_id=thing.id, depth=depth, direction=direction)
+    return lineage_calls.around(workspace.connection, version_id=version.id, depth=depth, direction=direction)

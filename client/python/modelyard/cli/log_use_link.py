@@ -8,12 +8,17 @@ from typing import Any
 
 import click
 
+from modelyard.artifacts import cached_use, draft
+from modelyard.cli.lookup import open_version
 from modelyard.cli.output import as_json, print_json
 from modelyard.configuration.settings import Settings, current
 from modelyard.contract import refs
 from modelyard.contract.streams import echo
 from modelyard.host.terminal import human_bytes, plural
+from modelyard.rpc import messages, records, version_calls
+from modelyard.transfer import transfer
 from modelyard.transfer.progress import SILENT, Progress
+from modelyard.workspace import Workspace
 
 
 class _PathOrUri(click.Path):
@@ -47,13 +52,8 @@ def log(
     PATH may be a URI, such as s3://bucket/prefix: then it is recorded where the bytes are.
     Content that the newest version has already makes no new one.
     """
-    from modelyard.artifacts import cached_use, draft, edits
-    from modelyard.rpc import messages, records
-    from modelyard.rpc.connection import connect
-    from modelyard.transfer import transfer
-
-    settings = current()
-    entity, where = _project(project, settings)
+    workspace = Workspace(current())
+    entity, where = _project(project, workspace.settings)
     files, references = draft.content_at(path)
     name = refs.check_artifact_name(name or Path(path).absolute().name)
     version = transfer.NewVersion(
@@ -62,15 +62,15 @@ def log(
         name=name,
         type=kind or "",
         description=description,
-        aliases=edits.alias_list(aliases),
+        aliases=refs.alias_list(aliases),
     )
     message, created = transfer.upload(
-        connect(settings),
+        workspace.connection,
         version,
         files,
         references=references,
         progress=_bar(json),
-        cache=cached_use.cache_of(settings),
+        cache=workspace.cache,
     )
     found = messages.version(message)
     if json:
@@ -88,18 +88,15 @@ def log(
 @as_json
 def use(ref: str, root: str | None, json: bool) -> None:
     """Download the version that REF means, and print where it is."""
-    from modelyard.artifacts import cached_use
-    from modelyard.cli.names import open_version
-    from modelyard.rpc import records
-    from modelyard.rpc.connection import connect
-    from modelyard.transfer import transfer
-
-    settings = current()
-    connection = connect(settings)
-    version, link = open_version(connection, settings, ref)
-    place = Path(root).absolute() if root else settings.artifact_root / f"{version.name}:v{version.number}"
-    transfer.download(connection, version, place, cache=cached_use.cache_of(settings), progress=_bar(json))
-    cached_use.keep(settings, version, link)
+    workspace = Workspace(current())
+    version, link = open_version(workspace, ref)
+    place = (
+        Path(root).absolute()
+        if root
+        else workspace.settings.artifact_root / f"{version.name}:v{version.number}"
+    )
+    transfer.download(workspace.connection, version, place, cache=workspace.cache, progress=_bar(json))
+    cached_use.keep(workspace.settings, version, link)
     if json:
         through = {"link": link.ref} if link else {}
         print_json({"path": str(place), **through, "version": records.as_json(version)})
@@ -117,16 +114,10 @@ def link(ref: str, model: str, aliases: tuple[str, ...], json: bool) -> None:
 
     MODEL is name, project/name or entity/project/name; a bare name means model-registry.
     """
-    from modelyard.artifacts import edits
-    from modelyard.cli.names import open_version
-    from modelyard.rpc import records, version_calls
-    from modelyard.rpc.connection import connect
-
-    settings = current()
-    connection = connect(settings)
-    version, _ = open_version(connection, settings, ref)
-    target = edits.target_ref(model, settings.entity or version.entity)
-    made = version_calls.link(connection, version.id, target, edits.alias_list(aliases))
+    workspace = Workspace(current())
+    version, _ = open_version(workspace, ref)
+    target = refs.link_target(model, workspace.settings.entity or version.entity)
+    made = version_calls.link(workspace.connection, version.id, target, refs.alias_list(aliases))
     if json:
         print_json(records.as_json(made))
     else:

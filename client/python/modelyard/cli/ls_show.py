@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import click
 
 from modelyard.cli import details
+from modelyard.cli.lookup import open_thing, resolver_of
 from modelyard.cli.output import as_json, print_json, print_table
-from modelyard.cli.tables import table
-from modelyard.configuration.settings import Settings, current
-from modelyard.contract import errors, refs
+from modelyard.cli.tables import Record, table
+from modelyard.configuration.settings import current
+from modelyard.contract import errors
 from modelyard.contract.streams import echo
-
-if TYPE_CHECKING:
-    from modelyard.rpc import records
-    from modelyard.rpc.connection import Connection
+from modelyard.rpc import list_calls, records
+from modelyard.rpc.connection import Connection
+from modelyard.workspace import Workspace
 
 _T = TypeVar("_T")
-_Lists = Mapping[str, Sequence["records.Version | records.Link | records.Collection | records.RunRecord"]]
+_Lists = Mapping[str, Sequence[Record]]
 
 
 @click.command()
@@ -32,15 +32,11 @@ def ls(what: str | None, limit: int, json: bool) -> None:
 
     PROJECT is [entity/]project, MODEL [[entity/]project/]name.
     """
-    from modelyard.rpc import records
-    from modelyard.rpc.connection import connect
-
-    settings = current()
-    connection = connect(settings)
+    workspace = Workspace(current())
     text = (what or "").rstrip("/")
-    lists: _Lists = {} if text.count("/") == 2 else _project(connection, settings, text, limit)
+    lists: _Lists = {} if text.count("/") == 2 else _project(workspace, text, limit)
     if text and not any(lists.values()):
-        lists = {"versions": _versions(connection, settings, text, limit)}
+        lists = {"versions": _versions(workspace, text, limit)}
     if json:
         print_json({kind: [records.as_json(item) for item in items] for kind, items in lists.items()})
         return
@@ -57,31 +53,24 @@ def ls(what: str | None, limit: int, json: bool) -> None:
 @as_json
 def show(ref: str, json: bool) -> None:
     """Show a version, an artifact, a registered model, or a run (entity/project/run_id)."""
-    from modelyard.cli.names import open_thing
-    from modelyard.rpc import records
-    from modelyard.rpc.connection import connect
-
-    settings = current()
-    connection = connect(settings)
-    thing = open_thing(connection, settings, ref)
+    workspace = Workspace(current())
+    thing = open_thing(workspace, ref)
     if json:
-        print_json(details.for_scripts(connection, thing))
+        print_json(details.for_scripts(workspace.connection, thing))
     elif isinstance(thing, records.RunRecord):
         details.print_run(thing)
     elif isinstance(thing, records.Collection):
-        details.print_collection(connection, thing)
-        print_table(*table("versions", _of_collection(connection, thing, 50)))
+        details.print_collection(workspace.connection, thing)
+        print_table(*table("versions", _of_collection(workspace.connection, thing, 50)))
     elif isinstance(thing, records.Link):
-        details.print_link(connection, thing)
+        details.print_link(workspace.connection, thing)
     else:
-        details.print_version(connection, thing)
+        details.print_version(workspace.connection, thing)
 
 
-def _project(connection: Connection, settings: Settings, text: str, limit: int) -> _Lists:
-    from modelyard.rpc import list_calls
-
+def _project(workspace: Workspace, text: str, limit: int) -> _Lists:
     entity, project = ["", *text.split("/")][-2:]
-    entity = entity or settings.entity or ""
+    entity, connection = entity or workspace.settings.entity or "", workspace.connection
     lists: dict[str, Sequence[records.Collection | records.RunRecord]] = {
         "artifacts": _some(list_calls.artifacts(connection, entity, project), limit),
         "registered_models": _some(list_calls.registered_models(connection, entity, project), limit),
@@ -98,23 +87,14 @@ def _some(items: Iterator[_T], limit: int) -> list[_T]:
         return []
 
 
-def _versions(
-    connection: Connection, settings: Settings, text: str, limit: int
-) -> Sequence[records.Version | records.Link]:
-    from modelyard.cli.names import absent, find_thing
-
-    ref = refs.parse(text)
-    found = find_thing(connection, settings, ref)
-    if found is None:
-        raise absent(connection, settings, ref, "project, artifact or registered model")
-    return _of_collection(connection, found, limit)
+def _versions(workspace: Workspace, text: str, limit: int) -> Sequence[records.Version | records.Link]:
+    found = resolver_of(workspace).collection(text, "project, artifact or registered model")
+    return _of_collection(workspace.connection, found, limit)
 
 
 def _of_collection(
     connection: Connection, collection: records.Collection, limit: int
 ) -> Sequence[records.Version | records.Link]:
-    from modelyard.rpc import list_calls
-
     if collection.registered:
         return list(islice(list_calls.links(connection, collection.id), limit))
     return list(islice(list_calls.versions(connection, collection.id), limit))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from modelyard.api import Api
+from modelyard.cli import details
 from modelyard.cli.output import (
     as_json,
     confirm,
@@ -19,11 +21,14 @@ from modelyard.cli.output import (
     print_table,
     without_asking,
 )
+from modelyard.cli.tables import print_records, source_of
+from modelyard.configuration.settings import current
 from modelyard.contract import errors, refs
 from modelyard.contract.streams import echo
-
-if TYPE_CHECKING:
-    from modelyard.registry.collection import RegisteredModel
+from modelyard.host.terminal import plural
+from modelyard.registry.collection import RegisteredModel
+from modelyard.rpc import list_calls, records
+from modelyard.workspace import Workspace
 
 _VERSIONS_SHOWN = 20
 
@@ -44,16 +49,10 @@ def model() -> None:
 @as_json
 def list_models(registry: str | None, condition: str, order: str, limit: int, json: bool) -> None:
     """List the registered models of a REGISTRY, by default of all."""
-    from modelyard.cli.tables import print_records
-    from modelyard.configuration.settings import current
-    from modelyard.rpc import list_calls
-    from modelyard.rpc.connection import connect
-
-    settings = current()
+    workspace = Workspace(current())
     entity, project = ["", *(registry or "").strip("/").split("/")][-2:]
-    listed = list_calls.registered_models(
-        connect(settings), entity or settings.entity or "", project, condition, order
-    )
+    owner = entity or workspace.settings.entity or ""
+    listed = list_calls.registered_models(workspace.connection, owner, project, condition, order)
     print_records("registered_models", listed, limit, json)
 
 
@@ -62,17 +61,15 @@ def list_models(registry: str | None, condition: str, order: str, limit: int, js
 @as_json
 def show(name: str, json: bool) -> None:
     """Show a registered model with its card and versions, or one of its versions."""
-    from modelyard.cli import details
-
     found, alias = _open(name)
     if alias:
         link = found._link_at(alias)
         if json:
-            print_json(details.for_scripts(found._connection, link))
+            print_json(details.for_scripts(found._workspace.connection, link))
         else:
-            details.print_link(found._connection, link)
+            details.print_link(found._workspace.connection, link)
     elif json:
-        print_json(details.for_scripts(found._connection, found._record))
+        print_json(details.for_scripts(found._workspace.connection, found._record))
     else:
         _print_model(found)
 
@@ -88,9 +85,6 @@ def create(
     name: str, description: str | None, card: Any, tags: tuple[str, ...], kind: str, json: bool
 ) -> None:
     """Make a registered model without versions. Linking to a name makes it too."""
-    from modelyard.api import Api
-    from modelyard.rpc import records
-
     if card is not None and description is not None:
         raise click.UsageError("give --description or --card, not both")
     text = card.read() if card is not None else description
@@ -144,8 +138,6 @@ def history(name: str, alias: str | None, time: str | None, limit: int, json: bo
 @as_json
 def remove(name: str, yes: bool, json: bool) -> None:
     """Delete a registered model with its links, or with :ALIAS one link; the linked versions stay."""
-    from modelyard.host.terminal import plural
-
     found, alias = _open(name)
     if alias:
         link = found.version(alias)
@@ -164,8 +156,6 @@ def remove(name: str, yes: bool, json: bool) -> None:
 
 def _open(name: str) -> tuple[RegisteredModel, str]:
     """A registered model and the alias behind its name."""
-    from modelyard.api import Api
-
     ref = refs.parse(name)
     try:
         return Api().registered_model(str(refs.Ref(ref.entity, ref.project, ref.name))), ref.alias
@@ -175,8 +165,6 @@ def _open(name: str) -> tuple[RegisteredModel, str]:
 
 
 def _print_model(found: RegisteredModel) -> None:
-    from modelyard.cli.tables import source_of
-
     print_facts(
         [
             ("Registered model", found.qualified_name),

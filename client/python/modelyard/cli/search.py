@@ -7,6 +7,10 @@ from collections.abc import Iterator
 import click
 
 from modelyard.cli.output import as_json, limited
+from modelyard.cli.tables import Record, print_records
+from modelyard.configuration.settings import current
+from modelyard.rpc import list_calls
+from modelyard.workspace import Workspace
 
 KINDS = ("versions", "artifacts", "models", "links", "runs")
 
@@ -29,17 +33,11 @@ def search(condition: str, project: str, kind: str, order: str, limit: int, json
 
     Operators: = != < <= > >= and : (holds), AND, OR, NOT, ( ). Text goes in quotes.
     """
-    from modelyard.cli.tables import Record, print_records
-    from modelyard.configuration.settings import current
-    from modelyard.rpc.connection import connect
-
-    settings = current()
+    workspace = Workspace(current())
     owner, _, where = project.strip("/").rpartition("/")
-    entity = owner or settings.entity or ""
-    connection = connect(settings)
+    entity = owner or workspace.settings.entity or ""
+    connection = workspace.connection
     found: Iterator[Record]
-    from modelyard.rpc import list_calls
-
     if kind == "versions":
         found = list_calls.versions(connection, "", condition, order, entity=entity, project=where)
     elif kind == "links":

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from modelyard.artifacts.artifact import Artifact
 from modelyard.cli.output import HIDDEN, moment, print_json, print_rest, print_table
 from modelyard.contract import errors
 from modelyard.contract.streams import echo
 from modelyard.host.terminal import human_bytes
 from modelyard.rpc import records
 from modelyard.runs.report import shown
-
-if TYPE_CHECKING:
-    from modelyard.artifacts.artifact import Artifact
 
 T = TypeVar("T")
 Record = records.Version | records.Link | records.Collection | records.RunRecord
@@ -67,7 +65,7 @@ def table(kind: str, items: Iterable[object], *, full: bool = False) -> tuple[Se
 
 def source_of(link: Artifact) -> str:
     """Reference of a link's source version; a note where that is not visible."""
-    return HIDDEN if link._version is None else link.source_qualified_name
+    return link.source_qualified_name if link._logged("source").version else HIDDEN
 
 
 _COLLECTION = ("TYPE", "VERSIONS", "CHANGED")

@@ -6,15 +6,14 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import click
 
+from modelyard.api import Api
 from modelyard.cli.output import coloured, print_json_text
 from modelyard.contract.streams import echo
-
-if TYPE_CHECKING:
-    from modelyard.registry.events import Event, Events
+from modelyard.registry.events import FROM_NOW, Event, Events, as_json
+from modelyard.runs.tracking import describe_server
 
 _COLOURS = {"added": "green", "created": "green", "linked": "green", "removed": "red", "deleted": "red"}
 
@@ -32,10 +31,6 @@ def watch(project: str, after: int | None, follow: bool, condition: str, json: b
     the event's number: --after NUMBER goes on behind it. What it watches is
     said on stderr, events alone go to stdout.
     """
-    from modelyard.api import Api
-    from modelyard.registry.events import FROM_NOW, as_json
-    from modelyard.runs.tracking import describe_server
-
     start = (FROM_NOW if follow else 0) if after is None else after
     events = Api().events(project, after=start, follow=follow, filter=condition)
     events.on_start = lambda sequence: echo(

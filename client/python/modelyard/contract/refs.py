@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 DEFAULT_PROJECT = "uncategorized"
@@ -46,6 +47,14 @@ class Ref:
         """The version number when the alias is `vN`."""
         return version_number(self.alias)
 
+    def within(self, entity: str, project: str) -> Ref:
+        """The reference with this entity and project where it names none."""
+        return Ref(self.entity or entity, self.project or project, self.name, self.alias)
+
+    def without_alias(self) -> Ref:
+        """The reference of the artifact or registered model itself."""
+        return Ref(self.entity, self.project, self.name)
+
     def __str__(self) -> str:
         path = "/".join(part for part in (self.entity, self.project, self.name) if part)
         return f"{path}:{self.alias}" if self.alias else path
@@ -68,6 +77,26 @@ def parse(text: str) -> Ref:
     if len(parts) >= 2:
         check_owner(project, "project")
     return Ref(entity, project, name, alias)
+
+
+def link_target(text: str, entity: str) -> str:
+    """`entity/project/name` of a registered model; default project: `model-registry`.
+
+    ValueError for a reference with an alias or version.
+    """
+    ref = parse(text)
+    if ref.alias:
+        raise ValueError(f"{text!r}: a target has no alias or version; pass aliases=[…]")
+    return str(ref.within(entity, REGISTRY_PROJECT))
+
+
+def alias_list(aliases: Iterable[str] | str | None) -> list[str]:
+    """None, one alias or several, as a list of distinct ones. ValueError for a text that is no alias.
+
+    `latest` is left out: the server sets it on every new version and link.
+    """
+    given = [aliases] if isinstance(aliases, str) else list(aliases or ())
+    return [check_alias(alias) for alias in dict.fromkeys(given) if alias != LATEST]
 
 
 def version_number(alias: str) -> int | None:

@@ -1,23 +1,35 @@
-"""Collections of versions: artifacts, and registered models with their history."""
+"""Collections of versions: artifacts, and registered models with the history of their aliases."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from modelyard.arguments import checked_calls
-from modelyard.artifacts.alias_lists import Labels
+from modelyard.artifacts import artifact as artifacts
 from modelyard.artifacts.artifact import Artifact
+from modelyard.artifacts.name_lists import NameList, packed, unpacked
 from modelyard.contract import errors, refs
 from modelyard.query.conditions import OF_LINKS, Condition, as_filter, as_order
 from modelyard.query.listing import Listing, page_size
-from modelyard.rpc import records
+from modelyard.query.resolve import Resolver
+from modelyard.registry import alias_history
+from modelyard.registry.alias_history import AliasChange
+from modelyard.rpc import collection_calls, list_calls, records, version_calls
 
-if TYPE_CHECKING:
-    from modelyard.configuration.settings import Settings
-    from modelyard.registry.alias_history import AliasChange
-    from modelyard.rpc.connection import Connection
+
+class Workspace(artifacts.Workspace, Protocol):
+    """What handles that return collections need of their workspace."""
+
+    def collection(self, record: records.Collection) -> ArtifactCollection:
+        """The handle of an artifact or registered model."""
+
+    def registered_model(self, record: records.Collection) -> RegisteredModel:
+        """The handle of a registered model."""
+
+    def resolver(self) -> Resolver:
+        """What looks references up, with the entity and project of the settings."""
 
 
 @checked_calls()
@@ -26,24 +38,21 @@ class ArtifactCollection:
 
     _names: Mapping[str, str] = {}
 
-    def __init__(self, connection: Connection, settings: Settings, record: records.Collection) -> None:
-        self._connection = connection
-        self._settings = settings
+    def __init__(self, workspace: Workspace, record: records.Collection) -> None:
+        self._workspace = workspace
         self._take(record)
 
     def _take(self, record: records.Collection) -> None:
         self._record = record
         self._name = record.name
         self._description = record.description or None
-        self._tags = Labels(record.tags, check=refs.check_tag)
+        self._tags = NameList(record.tags, check=refs.check_tag)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_tags": self._tags.state()}
+        return packed(self.__dict__)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        names, stored = state["_tags"]
-        self._tags = Labels(names, check=refs.check_tag, stored=stored)
+        self.__dict__.update(unpacked(state))
 
     id = property(lambda self: self._record.id, doc="Global id.")
     entity = property(lambda self: self._record.entity, doc="Who owns it.")
@@ -76,8 +85,8 @@ class ArtifactCollection:
         self._description = description
 
     @property
-    def tags(self) -> Labels:
-        """Labels; change the list, then `save()`."""
+    def tags(self) -> NameList:
+        """NameList; change the list, then `save()`."""
         return self._tags
 
     @tags.setter
@@ -101,17 +110,13 @@ class ArtifactCollection:
 
     def _versions(self, condition: str, order: str, size: int) -> Iterator[Artifact]:
         for found in self._records(condition, order, size):
-            yield as_artifact(self._connection, self._settings, found)
+            yield self._workspace.artifact(found)
 
     def _records(self, condition: str, order: str, size: int) -> Iterator[records.Version | records.Link]:
-        from modelyard.rpc import list_calls
-
-        return list_calls.versions(self._connection, self.id, condition, order, size)
+        return list_calls.versions(self._workspace.connection, self.id, condition, order, size)
 
     def save(self) -> None:
         """Sends what was changed of description and tags, of a registered model its name too."""
-        from modelyard.rpc import collection_calls as calls
-
         fresh = self._fresh()
         changed: dict[str, Any] = {}
         if self._name != self._record.name:
@@ -121,16 +126,14 @@ class ArtifactCollection:
         if self._tags.added or self._tags.removed:
             kept = [tag for tag in fresh.tags if tag not in self._tags.removed]
             changed["tags"] = list(dict.fromkeys([*kept, *self._tags.added]))
-        self._take(calls.update(self._connection, fresh, changed) if changed else fresh)
+        self._take(collection_calls.update(self._workspace.connection, fresh, changed) if changed else fresh)
 
     def delete(self, delete_aliases: bool = False) -> None:
         """Deletes it with its versions; its numbers never come back.
 
         CommError when a version has aliases or is linked, unless `delete_aliases`.
         """
-        from modelyard.rpc import version_calls
-
-        version_calls.delete_artifact(self._connection, self.id, delete_aliases=delete_aliases)
+        version_calls.delete_artifact(self._workspace.connection, self.id, delete_aliases=delete_aliases)
 
     def change_type(self, new_type: str) -> None:
         """Not possible: a name keeps its type for ever. UsageError."""
@@ -145,29 +148,21 @@ class ArtifactCollection:
 
     def history(self, alias: str | None = None) -> Listing[AliasChange]:
         """Who moved which alias when, from which version to which; newest first."""
-        from modelyard.registry import alias_history
-
-        return Listing(alias_history.changes(self._connection, self.id, alias or ""))
+        return Listing(alias_history.changes(self._workspace.connection, self.id, alias or ""))
 
     def alias_at(self, alias: str, time: datetime.datetime | str) -> str | None:
         """The version, `vN`, that an alias stood on at a time; None when it stood nowhere.
 
         `time` is a datetime or ISO 8601 text; without a zone it is local time.
         """
-        from modelyard.registry import alias_history
-
-        return alias_history.standing(self._connection, self.id, time, alias).get(alias)
+        return alias_history.standing(self._workspace.connection, self.id, time, alias).get(alias)
 
     def aliases_at(self, time: datetime.datetime | str) -> dict[str, str]:
         """Where every alias stood at a time: alias → `vN`."""
-        from modelyard.registry import alias_history
-
-        return alias_history.standing(self._connection, self.id, time)
+        return alias_history.standing(self._workspace.connection, self.id, time)
 
     def _fresh(self) -> records.Collection:
-        from modelyard.rpc import collection_calls as calls
-
-        return calls.get(self._connection, self._record)
+        return collection_calls.get(self._workspace.connection, self._record)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ArtifactCollection) and self.id == other.id
@@ -204,27 +199,22 @@ class RegisteredModel(ArtifactCollection):
 
     def version(self, alias: str) -> Artifact:
         """The version at an alias or number: `production`, `v3`. Errors: NotFound."""
-        return as_artifact(self._connection, self._settings, self._link_at(alias))
+        return self._workspace.artifact(self._link_at(alias))
 
     def _link_at(self, alias: str) -> records.Link:
         """The record of the link at an alias or number. Errors: NotFound."""
-        from modelyard.rpc import version_calls
-
-        return version_calls.get_link(self._connection, f"{self.qualified_name}:{alias}")
+        return version_calls.get_link(self._workspace.connection, f"{self.qualified_name}:{alias}")
 
     def link(self, artifact: Artifact | str, aliases: Iterable[str] | str | None = None) -> Artifact:
         """Links a version, given or by reference, and returns the link."""
-        from modelyard.artifacts.edits import alias_list
-        from modelyard.rpc import version_calls
-
-        names = alias_list(aliases if isinstance(aliases, str) else list(aliases or ()))
+        names = refs.alias_list(aliases)
         if isinstance(artifact, str):
-            version, _ = version_calls.resolve(self._connection, artifact)
+            version, _ = self._workspace.resolver().version(artifact)
             version_id = version.id
         else:
             version_id = artifact.id
-        link = version_calls.link(self._connection, version_id, self.qualified_name, names)
-        return as_artifact(self._connection, self._settings, link)
+        link = version_calls.link(self._workspace.connection, version_id, self.qualified_name, names)
+        return self._workspace.artifact(link)
 
     def set_alias(self, alias: str, version: str, expected: str | None = None) -> None:
         """Moves an alias to a version, `vN`, in one step.
@@ -232,52 +222,22 @@ class RegisteredModel(ArtifactCollection):
         `expected` is where it must stand before, `vN`, or "" for nowhere; else
         AliasChanged and nothing moves. Default: wherever it is.
         """
-        from modelyard.rpc import version_calls
-
         refs.check_alias(alias)
         before = {} if expected is None else {alias: expected}
-        version_calls.move_aliases(self._connection, self.qualified_name, {alias: version}, expected=before)
+        version_calls.move_aliases(
+            self._workspace.connection, self.qualified_name, {alias: version}, expected=before
+        )
 
     def remove_alias(self, alias: str, expected: str | None = None) -> None:
         """Removes an alias; `expected` as in `set_alias`."""
-        from modelyard.rpc import version_calls
-
         before = {} if expected is None else {alias: expected}
-        version_calls.move_aliases(self._connection, self.qualified_name, {alias: ""}, expected=before)
+        version_calls.move_aliases(
+            self._workspace.connection, self.qualified_name, {alias: ""}, expected=before
+        )
 
     def delete(self, delete_aliases: bool = True) -> None:
         """Deletes it with its links; the linked versions stay. Its numbers never come back."""
-        from modelyard.rpc import collection_calls as calls
-
-        calls.delete_model(self._connection, self.id)
+        collection_calls.delete_model(self._workspace.connection, self.id)
 
     def _records(self, condition: str, order: str, size: int) -> Iterator[records.Version | records.Link]:
-        from modelyard.rpc import list_calls
-
-        return list_calls.links(self._connection, self.id, condition, order, size)
-
-
-def as_collection(
-    connection: Connection, settings: Settings, record: records.Collection
-) -> ArtifactCollection:
-    """What users hold of a record."""
-    kind = RegisteredModel if record.registered else ArtifactCollection
-    return kind(connection, settings, record)
-
-
-def open_collection(
-    connection: Connection, settings: Settings, holder: records.Version | records.Link
-) -> ArtifactCollection:
-    """What a version or a link belongs to."""
-    from modelyard.rpc import collection_calls as calls
-
-    return as_collection(connection, settings, calls.of(connection, holder))
-
-
-def as_artifact(
-    connection: Connection, settings: Settings, found: records.Version | records.Link
-) -> Artifact:
-    """What users hold of a version or a link."""
-    if isinstance(found, records.Link):
-        return Artifact._of(connection, settings, found.source, found)
-    return Artifact._of(connection, settings, found)
+        return list_calls.links(self._workspace.connection, self.id, condition, order, size)

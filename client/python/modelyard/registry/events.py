@@ -7,16 +7,14 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modelyard.arguments import checked_calls
 from modelyard.contract import errors
 from modelyard.rpc import messages
+from modelyard.rpc.connection import Connection
 from modelyard.rpc.list_calls import pages
 from modelyard.v1 import event_pb2 as pb
-
-if TYPE_CHECKING:
-    from modelyard.rpc.connection import Connection
 
 _PAGE_SIZE = 1_000
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from modelyard.arguments import checked_calls
+from modelyard.artifacts.artifact import Artifact
 from modelyard.contract import refs
 from modelyard.query.conditions import OF_LINKS, Condition, as_filter, as_order, both, quoted
 from modelyard.query.listing import Listing, page_size
-from modelyard.registry.collection import RegisteredModel, as_artifact
-from modelyard.rpc import records
-
-if TYPE_CHECKING:
-    from modelyard.artifacts.artifact import Artifact
-    from modelyard.configuration.settings import Settings
-    from modelyard.rpc.connection import Connection
+from modelyard.registry.collection import RegisteredModel, Workspace
+from modelyard.rpc import collection_calls, list_calls, records
 
 
 @checked_calls()
 class Registry:
     """A registry. It comes to be with its first registered model."""
 
-    def __init__(self, connection: Connection, settings: Settings, record: records.Registry) -> None:
-        self._connection = connection
-        self._settings = settings
+    def __init__(self, workspace: Workspace, record: records.Registry) -> None:
+        self._workspace = workspace
         self._record = record
 
     entity = property(lambda self: self._record.entity, doc="Who owns it.")
@@ -45,22 +40,19 @@ class Registry:
     ) -> RegisteredModel:
         """Makes a registered model without versions. Errors: AlreadyExists, ValueError."""
         ref = f"{self.entity}/{self.full_name}/{refs.check_model_name(name)}".lstrip("/")
-        return create_model(self._connection, self._settings, ref, description, tags, type)
+        return create_model(self._workspace, ref, description, tags, type)
 
     def collection(self, name: str) -> RegisteredModel:
         """A registered model by its name. Errors: NotFound."""
-        from modelyard.rpc import collection_calls as calls
-
         ref = f"{self.entity}/{self.full_name}/{refs.check_model_name(name)}".lstrip("/")
-        return RegisteredModel(self._connection, self._settings, calls.get_model(self._connection, ref))
+        return self._workspace.registered_model(collection_calls.get_model(self._workspace.connection, ref))
 
     def collections(
         self, filter: Condition = None, per_page: int = 100, order: str | None = None
     ) -> Collections:
         """Its registered models, by name unless `order` says otherwise."""
         return Collections(
-            self._connection,
-            self._settings,
+            self._workspace,
             self.entity,
             [self.full_name],
             filter,
@@ -73,9 +65,7 @@ class Registry:
         self, filter: Condition = None, per_page: int = 100, order: str | None = None
     ) -> Listing[Artifact]:
         """The links in it, newest first unless `order` says otherwise."""
-        return Listing(
-            _links(self._connection, self._settings, self.entity, self.full_name, filter, per_page, order)
-        )
+        return Listing(_links(self._workspace, self.entity, self.full_name, filter, per_page, order))
 
     def __repr__(self) -> str:
         return f"<Registry {self.entity}/{self.full_name}>"
@@ -85,14 +75,13 @@ class Registry:
 class Registries(Listing[Registry]):
     """Registries, by name; what is in them can be searched without opening each."""
 
-    def __init__(self, connection: Connection, settings: Settings, entity: str, wanted: Condition) -> None:
-        from modelyard.rpc import collection_calls as calls
-
+    def __init__(self, workspace: Workspace, entity: str, wanted: Condition) -> None:
         chosen = _choice(wanted)
-        found = [each for each in calls.registries(connection, entity) if chosen(each.name)]
-        super().__init__((Registry(connection, settings, each) for each in found), lambda: len(found))
-        self._connection = connection
-        self._settings = settings
+        found = [
+            each for each in collection_calls.registries(workspace.connection, entity) if chosen(each.name)
+        ]
+        super().__init__((Registry(workspace, each) for each in found), lambda: len(found))
+        self._workspace = workspace
         self._entity = entity
         self._whole = not wanted
         self._projects = [each.name for each in found]
@@ -102,7 +91,7 @@ class Registries(Listing[Registry]):
     ) -> Collections:
         """Their registered models, registry by registry where some were chosen, else all by name."""
         projects = [""] if self._whole else self._projects
-        return Collections(self._connection, self._settings, self._entity, projects, filter, per_page, order)
+        return Collections(self._workspace, self._entity, projects, filter, per_page, order)
 
     def versions(
         self, filter: Condition = None, per_page: int = 100, order: str | None = None
@@ -111,9 +100,7 @@ class Registries(Listing[Registry]):
 
         def found() -> Iterator[Artifact]:
             for project in [""] if self._whole else self._projects:
-                yield from _links(
-                    self._connection, self._settings, self._entity, project, filter, per_page, order
-                )
+                yield from _links(self._workspace, self._entity, project, filter, per_page, order)
 
         return Listing(found())
 
@@ -124,8 +111,7 @@ class Collections(Listing[RegisteredModel]):
 
     def __init__(
         self,
-        connection: Connection,
-        settings: Settings,
+        workspace: Workspace,
         entity: str,
         projects: Sequence[str],
         wanted: Condition,
@@ -133,16 +119,14 @@ class Collections(Listing[RegisteredModel]):
         order: str | None,
         count: Callable[[], int] | None = None,
     ) -> None:
-        from modelyard.rpc import list_calls
-
         condition, ordered, size = as_filter(wanted), as_order(order), page_size(per_page)
 
         def found() -> Iterator[RegisteredModel]:
             for project in projects:
                 for record in list_calls.registered_models(
-                    connection, entity, project, condition, ordered, size
+                    workspace.connection, entity, project, condition, ordered, size
                 ):
-                    yield RegisteredModel(connection, settings, record)
+                    yield workspace.registered_model(record)
 
         super().__init__(found(), count)
 
@@ -158,34 +142,28 @@ class Collections(Listing[RegisteredModel]):
 
 
 def create_model(
-    connection: Connection,
-    settings: Settings,
+    workspace: Workspace,
     ref: str,
     description: str | None,
     tags: Iterable[str],
     type: str,
 ) -> RegisteredModel:
     """Makes the registered model `entity/project/name`."""
-    from modelyard.rpc import collection_calls as calls
-
     labels = [refs.check_tag(tag) for tag in ([tags] if isinstance(tags, str) else tags)]
-    made = calls.create_model(connection, ref, type, description or "", labels)
-    return RegisteredModel(connection, settings, made)
+    made = collection_calls.create_model(workspace.connection, ref, type, description or "", labels)
+    return workspace.registered_model(made)
 
 
 def _links(
-    connection: Connection,
-    settings: Settings,
+    workspace: Workspace,
     entity: str,
     project: str,
     wanted: Condition,
     per_page: int,
     order: str | None,
 ) -> Iterator[Artifact]:
-    from modelyard.rpc import list_calls
-
     found = list_calls.links(
-        connection,
+        workspace.connection,
         "",
         as_filter(wanted, OF_LINKS),
         as_order(order),
@@ -194,7 +172,7 @@ def _links(
         project=project,
     )
     for link in found:
-        yield as_artifact(connection, settings, link)
+        yield workspace.artifact(link)
 
 
 def _choice(wanted: Condition) -> Callable[[str], bool]:
@@ -208,8 +186,6 @@ def _choice(wanted: Condition) -> Callable[[str], bool]:
     pattern = names.get("$regex") if isinstance(names, dict) and set(names) == {"$regex"} else None
     if not isinstance(pattern, str):
         raise ValueError('registries are chosen by name: {"name": "…"} or {"name": {"$regex": "…"}}')
-    import re
-
     compiled = re.compile(pattern)
     return lambda name: bool(compiled.search(name))
 

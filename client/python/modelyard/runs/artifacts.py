@@ -3,65 +3,70 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from modelyard.artifacts import cached_use
-from modelyard.artifacts.artifact import Artifact
+from modelyard.artifacts import cached_use, verify
+from modelyard.artifacts.artifact import Artifact, Workspace
 from modelyard.artifacts.draft import content_at
-from modelyard.artifacts.edits import alias_list, target_ref
-from modelyard.configuration.settings import Settings
+from modelyard.artifacts.metadata import checked_metadata
+from modelyard.artifacts.server_version import ServerVersion
 from modelyard.contract import errors, refs
 from modelyard.host import terminal
-from modelyard.host.local_files import files_below
+from modelyard.query.resolve import Resolver
 from modelyard.rpc import messages, records, version_calls
-from modelyard.rpc.connection import Connection
 from modelyard.runs import distributed
 from modelyard.runs.history import History
 from modelyard.transfer import transfer
 
 Aliases = Sequence[str] | str | None
-_Fingerprint = tuple[tuple[str, int, int], ...] | None
-"""None: what lies there cannot be read whole, and is equal to nothing."""
 
 NO_PATH_IN_NAME = (
     "Please provide only the name of the registered model. Do not append the entity or project name."
 )
 
 
+class _Used(NamedTuple):
+    """A version that `use_model` put below `root`, and when (ns since 1970)."""
+
+    version: records.Version
+    root: Path
+    time_ns: int
+
+
 class RunArtifacts:
     """The versions of one run. Each call returns after the server has committed it."""
 
-    def __init__(
-        self, connection: Connection, settings: Settings, run: records.RunRecord, history: History
-    ) -> None:
+    def __init__(self, workspace: Workspace, run: records.RunRecord, history: History) -> None:
         self.logged = 0
         """Versions that were made."""
         self.unchanged = 0
         """Versions that were there already when their content was logged."""
         self.linked = 0
-        self._connection = connection
-        self._settings = settings
+        self._workspace = workspace
+        self._connection = workspace.connection
+        self._resolver = Resolver(workspace.connection, run.entity, run.project)
         self._run = run
         self._history = history
-        self._used: dict[Path, tuple[records.Version, _Fingerprint]] = {}
+        self._used: dict[Path, _Used] = {}
 
     def log(
         self, artifact: Artifact, aliases: Aliases = None, tags: Sequence[str] | str | None = None
     ) -> Artifact:
         """Commits a draft: that very object becomes the logged one. A logged one takes aliases and tags."""
         if not artifact.is_draft:
-            artifact.aliases.extend(alias_list(aliases))
+            artifact.aliases.extend(refs.alias_list(aliases))
             artifact.tags.extend([tags] if isinstance(tags, str) else tags or ())
             artifact.save()
             return artifact
         artifact.tags.extend([tags] if isinstance(tags, str) else tags or ())
-        names = list(dict.fromkeys([*alias_list(artifact.aliases), *alias_list(aliases)]))
+        names = list(dict.fromkeys([*refs.alias_list(artifact.aliases), *refs.alias_list(aliases)]))
         version = self._commit(artifact, names, self._base_of(artifact))
-        artifact._become(self._connection, self._settings, version)
+        artifact._become(ServerVersion(self._workspace, version))
         return artifact
 
     def upsert(self, draft: Artifact, distributed_id: str | None) -> None:
@@ -72,7 +77,7 @@ class RunArtifacts:
     def finish(self, draft: Artifact, distributed_id: str | None) -> Artifact:
         """Makes the version of what was gathered and the draft's files; the draft becomes it."""
         staging = self._staging(draft, distributed_id)
-        names = alias_list(draft.aliases)
+        names = refs.alias_list(draft.aliases)
         version = distributed.finish(
             self._connection,
             self._place,
@@ -80,7 +85,7 @@ class RunArtifacts:
             staging,
             lambda _, base: self._commit(draft, names, base),
         )
-        draft._become(self._connection, self._settings, version)
+        draft._become(ServerVersion(self._workspace, version))
         return draft
 
     def log_path(
@@ -95,21 +100,21 @@ class RunArtifacts:
         files, references = content_at(path)
         labels = [refs.check_tag(tag) for tag in ([tags] if isinstance(tags, str) else tags or ())]
         name = refs.check_artifact_name(name) if name else self._default_name(path)
-        draft = self._draft(name, kind or "unspecified", alias_list(aliases), labels)
-        return Artifact._of(self._connection, self._settings, self._upload(draft, files, references))
+        draft = self._draft(name, kind or "unspecified", refs.alias_list(aliases), labels)
+        return self._workspace.artifact(self._upload(draft, files, references))
 
     def log_model(self, path: Any, name: str | None, aliases: Aliases) -> Artifact:
         """Commits a file or a folder as a model; an existing name keeps its type."""
         files, references = content_at(path)
         name = refs.check_artifact_name(name) if name else self._default_name(path)
-        known = version_calls.find_artifact(self._connection, self._qualified(name))
+        known = version_calls.find_artifact(self._connection, self._resolver.full(name))
         kind = known.type if known else "model"
         _require(
             "model" in kind,
             f"{name!r} holds artifacts of type {kind!r}: log_model needs a type that contains 'model'",
         )
-        version = self._upload(self._draft(name, kind, alias_list(aliases), []), files, references)
-        return Artifact._of(self._connection, self._settings, version)
+        version = self._upload(self._draft(name, kind, refs.alias_list(aliases), []), files, references)
+        return self._workspace.artifact(version)
 
     def use(
         self, artifact_or_name: Artifact | str, kind: str | None, aliases: Aliases, use_as: str | None
@@ -120,82 +125,60 @@ class RunArtifacts:
             if artifact.is_draft:
                 self.log(artifact)
         else:
-            artifact = self._resolve(artifact_or_name)
+            artifact = self._workspace.artifact(*self._resolver.version(artifact_or_name))
         if kind is not None and artifact.type != kind:
             raise ValueError(f"{artifact.name} is of type {artifact.type!r}, not {kind!r}")
         artifact.use_as = use_as or artifact.use_as
         version_calls.use(self._connection, self._run.id, artifact.id, artifact.use_as or "")
-        if names := alias_list(aliases):
+        if names := refs.alias_list(aliases):
             artifact.aliases.extend(names)
             artifact.save()
         return artifact
 
     def use_model(self, name: str) -> str:
         """Records the use of a model, downloads it and returns where it is."""
-        kept = cached_use.find_unreachable(self._connection, self._settings, self._qualified(name))
-        artifact = self._resolve(name) if kept is None else self._artifact(kept)
+        kept = cached_use.find_unreachable(self._workspace, self._resolver.full(name))
+        version, link = (kept, None) if kept else self._resolver.version(name)
         _require(
-            "model" in artifact.type,
-            f"{artifact.name} is of type {artifact.type!r}: use_model needs a type that contains 'model'; "
-            "use_artifact takes any",
+            "model" in version.type,
+            f"{(link or version).ref} is of type {version.type!r}: use_model needs a type that contains "
+            "'model'; use_artifact takes any",
         )
-        root = self._settings.artifact_root / artifact.source_name
-        version, _, _ = artifact._server("use_model")
+        settings = self._workspace.settings
+        root = settings.artifact_root / f"{version.name}:v{version.number}"
         if kept is None:
-            version_calls.use(self._connection, self._run.id, artifact.id)
-            entries = transfer.download(
-                self._connection, version, root, cache=cached_use.cache_of(self._settings)
-            )
-            cached_use.keep(self._settings, version, artifact._link)
+            version_calls.use(self._connection, self._run.id, version.id)
+            entries = transfer.download(self._connection, version, root, cache=self._workspace.cache)
+            cached_use.keep(settings, version, link)
         else:
             terminal.termwarn(
                 f"the server cannot be reached: {kept.ref} comes from the local cache; no use is recorded"
             )
-            entries = cached_use.download(self._settings, kept, root)
+            entries = cached_use.download(settings, kept, root)
         tops = {entry.path.split("/", 1)[0] for entry in entries}
         place = root / tops.pop() if len(tops) == 1 else root
-        self._used[place] = (version, _fingerprint(place))
+        self._used[place] = _Used(version, root, time.time_ns())
         return str(place)
 
     def link_model(self, path: Any, model: str, name: str | None, aliases: Aliases) -> Artifact:
         """Logs a path, unless it is an unchanged one that `use_model` returned, and links the version."""
         _require("/" not in model, NO_PATH_IN_NAME)
         refs.check_model_name(model)
-        names = alias_list(aliases)  # before anything is logged: a wrong alias leaves nothing behind
+        names = refs.alias_list(aliases)  # before anything is logged: a wrong alias leaves nothing behind
         artifact = (None if name else self._as_used(path)) or self.log_model(path, name, None)
         return self.link(artifact, model, names)
 
     def link(self, artifact: Artifact, target_path: str, aliases: Aliases) -> Artifact:
         """Links a version; a draft is logged first."""
-        target = target_ref(target_path, self._run.entity)
-        names = alias_list(aliases)
+        target = refs.link_target(target_path, self._run.entity)
+        names = refs.alias_list(aliases)
         if artifact.is_draft:
             self.log(artifact)
         link = version_calls.link(self._connection, artifact.id, target, names)
         self.linked += 1
         if not artifact.is_link:
-            fresh = link.source
-            artifact._become(self._connection, self._settings, fresh)
-        return Artifact._of(self._connection, self._settings, link.source, link)
-
-    def _artifact(self, version: records.Version) -> Artifact:
-        return Artifact._of(self._connection, self._settings, version)
-
-    def _resolve(self, name: str) -> Artifact:
-        try:
-            version, link = version_calls.resolve(self._connection, self._qualified(name))
-        except errors.NotFound as error:
-            if "/" in name or error.metadata.get("missing") == "version":
-                raise
-            hint = f"(a registered model is named {refs.REGISTRY_PROJECT}/{name})"
-            raise errors.NotFound(f"{error} {hint}", metadata=error.metadata) from None
-        return Artifact._of(self._connection, self._settings, version, link)
-
-    def _qualified(self, name: str) -> str:
-        ref = refs.parse(name)
-        return str(
-            refs.Ref(ref.entity or self._run.entity, ref.project or self._run.project, ref.name, ref.alias)
-        )
+            artifact._become(ServerVersion(self._workspace, link.source))
+        return self._workspace.artifact(link)
 
     def _default_name(self, path: Any) -> str:
         base = Path(os.fspath(path)).expanduser().absolute().name
@@ -207,8 +190,9 @@ class RunArtifacts:
 
     def _base_of(self, artifact: Artifact) -> str:
         """The version whose entries a draft keeps: what it rests on, else the newest of the name."""
-        if artifact._draft.base_version_id or not artifact.incremental:
-            return artifact._draft.base_version_id
+        draft = artifact._draft("log_artifact")
+        if draft.base_version_id or not artifact.incremental:
+            return draft.base_version_id
         newest = version_calls.find_version(self._connection, f"{self._place}/{artifact.name}:{refs.LATEST}")
         return newest.id if newest else ""
 
@@ -216,23 +200,26 @@ class RunArtifacts:
         shared = distributed_id or self._run.group
         if not shared:
             raise TypeError("several runs make one version only in a group, or with a distributed_id")
-        if draft.incremental or draft._draft.base_version_id:
+        if draft.incremental or draft._draft("upsert_artifact").base_version_id:
             raise errors.UsageError("a version that several runs make cannot rest on another one")
         return distributed.staging_name(draft.name, shared)
 
     def _commit(self, artifact: Artifact, aliases: list[str], base: str) -> records.Version:
         draft = self._draft(artifact.name, artifact.type, aliases, list(artifact.tags), artifact)
-        content = artifact._draft
+        content = artifact._draft("log_artifact")
         resting = replace(draft, base_version_id=base, removed_paths=sorted(content.removed))
         return self._upload(resting, content.files(), content.references())
 
     def _gather(self, artifact: Artifact, staging: str, base: str) -> records.Version:
         # Without the run: what it makes is the finished version, not the steps to it.
         draft = replace(self._draft(staging, artifact.type, [], []), run_id="", base_version_id=base)
-        content = artifact._draft
-        cache = cached_use.cache_of(self._settings)
+        content = artifact._draft("log_artifact")
         message, _ = transfer.upload(
-            self._connection, draft, content.files(), references=content.references(), cache=cache
+            self._connection,
+            draft,
+            content.files(),
+            references=content.references(),
+            cache=self._workspace.cache,
         )
         return messages.version(message)
 
@@ -246,7 +233,7 @@ class RunArtifacts:
             name=name,
             type=kind,
             description=(artifact.description or "") if artifact else "",
-            metadata=artifact._checked_metadata() if artifact else {},
+            metadata=checked_metadata(artifact.metadata) if artifact else {},
             tags=tags,
             aliases=aliases,
             run_id=self._run.id,
@@ -261,7 +248,7 @@ class RunArtifacts:
         references: list[transfer.FileEntry],
     ) -> records.Version:
         message, created = transfer.upload(
-            self._connection, draft, files, references=references, cache=cached_use.cache_of(self._settings)
+            self._connection, draft, files, references=references, cache=self._workspace.cache
         )
         if created:
             self.logged += 1
@@ -270,27 +257,20 @@ class RunArtifacts:
         return messages.version(message)
 
     def _as_used(self, path: Any) -> Artifact | None:
-        """The version that lies at a path as `use_model` put it there, when nobody changed it."""
+        """The version that `use_model` downloaded to a path, if the files there are still its own."""
         if not isinstance(path, str | os.PathLike):
             return None
         place = Path(os.fspath(path)).expanduser().absolute()
-        version, fingerprint = self._used.get(place, (None, ()))
-        if version is None or fingerprint is None or _fingerprint(place) != fingerprint:
+        used = self._used.get(place)
+        if used is None:
             return None
-        return Artifact._of(self._connection, self._settings, version)
+        entries = transfer.entries(self._connection, used.version, cache=self._workspace.cache)
+        if not verify.is_unchanged(entries, used.root, place, used.time_ns):
+            return None
+        return self._workspace.artifact(used.version)
 
 
 def _require(holds: bool, sentence: str) -> None:
     """AssertionError, as W&B has it; an `assert` statement would say nothing under `python -O`."""
     if not holds:
         raise AssertionError(sentence)
-
-
-def _fingerprint(place: Path) -> _Fingerprint:
-    """Path, size and time of change of every file: equal when nobody wrote to them."""
-    try:
-        found = [str(place)] if place.is_file() else [str(file.source) for file in files_below(place)]
-        stats = [(path, os.stat(path)) for path in sorted(found)]
-    except OSError:
-        return None
-    return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)

@@ -14,27 +14,27 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.artifacts.alias_lists import Labels
 from modelyard.artifacts.artifact import Artifact
 from modelyard.artifacts.draft import Draft, DraftEntry
 from modelyard.artifacts.entries import ArtifactEntry
+from modelyard.artifacts.logged import LoggedVersion, VersionFields
+from modelyard.artifacts.name_lists import NameList
 from modelyard.configuration.settings import Settings
 from modelyard.contract import refs
-from modelyard.query.listing import Listing
-from modelyard.registry.collection import RegisteredModel
-from modelyard.registry.lineage import Lineage
+from modelyard.query.lineage import Lineage
 from modelyard.rpc import records
 from modelyard.rpc.records import FileEntry
 from modelyard.runs.config import Config
 from modelyard.runs.run import Run
 
 if TYPE_CHECKING:
-    from modelyard.runs.public_run import PublicRun
+    from modelyard.artifacts.handles import CollectionHandle, RunHandle
 
 
 class DisabledRun(Run):
@@ -111,27 +111,105 @@ class DisabledRun(Run):
         self, given: Any, name: Any, type: Any = None, aliases: Any = None, tags: Any = None, **_: Any
     ) -> Artifact:
         if isinstance(given, Artifact):
-            return accepted(given, self._record, self._settings, aliases, tags) if given.is_draft else given
+            return accepted(given, self._record, aliases, tags) if given.is_draft else given
         kind = type if isinstance(type, str) and type else "unspecified"
         artifact = Artifact(_name_of(name), kind)
-        return accepted(artifact, self._record, self._settings, aliases, tags)
+        return accepted(artifact, self._record, aliases, tags)
+
+
+class DisabledVersion(LoggedVersion):
+    """A version of a disabled run: `v0` of its name, with the files of the draft that it was."""
+
+    version: records.Version
+
+    def __init__(self, version: records.Version, draft: Draft) -> None:
+        super().__init__(version)
+        self.draft = draft
+
+    def fields(self) -> VersionFields:
+        """As of any version, with lists that take any name."""
+        fields = super().fields()
+        fields.aliases = NameList(fields.aliases, check=_unchecked)
+        fields.tags = NameList(fields.tags, check=_unchecked)
+        return fields
+
+    def entries(self, member: str) -> Mapping[str, ArtifactEntry]:
+        """The files of the draft."""
+        return {path: self.entry(path, entry.size) for path, entry in self.draft.everything.items()}
+
+    def entry(self, path: str, size: int | None = 0) -> ArtifactEntry:
+        """An entry of a path, whether or not there is a file."""
+        return ArtifactEntry(self, FileEntry(path, size))
+
+    def download(self, root: Any = None, **_: Any) -> str:
+        """Copies the files of the draft into a folder, as far as they are there."""
+        folder = Path(root).expanduser().absolute() if root else _scratch() / "artifacts" / self.name
+        for entry in self.draft.entries.values():
+            if entry.local_path:
+                with suppress(OSError):
+                    target = folder / entry.path
+                    shutil.copyfile(entry.local_path, _made(target.parent) / target.name)
+        return str(_made(folder))
+
+    def verify(self, root: Any) -> None:
+        """Looks at nothing."""
+
+    def collection(self) -> CollectionHandle:
+        """An empty collection of its name."""
+        from modelyard.runs.disabled_collection import DisabledCollection
+
+        return DisabledCollection(self.version, DisabledArtifact._of(self))
+
+    source_collection = collection
+
+    def links(self) -> Sequence[LoggedVersion]:
+        """None."""
+        return ()
+
+    def logged_by(self) -> RunHandle | None:
+        """None."""
+        return None
+
+    def used_by(self) -> Sequence[RunHandle]:
+        """None."""
+        return []
+
+    def lineage(self, depth: int, direction: str) -> Lineage:
+        """An empty graph."""
+        return Lineage(self.version.id, (), (), ())
+
+    def save(self, fields: VersionFields) -> LoggedVersion:
+        """Takes the fields over; sends nothing."""
+        return self
+
+    def link_to(self, target_path: Any, aliases: Any) -> LoggedVersion:
+        """A version of the target's name."""
+        name = _name_of(target_path)
+        version = _version(name, self.version.type, self.version.entity, self.version.project, aliases)
+        return DisabledVersion(version, Draft())
+
+    def unlink(self) -> None:
+        """Does nothing."""
+
+    def delete(self, delete_aliases: bool) -> LoggedVersion:
+        """Does nothing."""
+        return self
 
 
 class DisabledArtifact(Artifact):
-    """A version of a disabled run: `v0` of its name, with the files of the draft that it was."""
+    """An artifact of a disabled run. Arguments are not checked, and files may still be added."""
 
-    def _open_draft(self, what: str) -> Draft:
-        return self._draft
+    @property
+    def _disabled(self) -> DisabledVersion:
+        assert isinstance(self._content, DisabledVersion)
+        return self._content
 
-    def _logged_entries(self, member: str) -> Mapping[str, ArtifactEntry]:
-        return {path: self._entry(path, entry.size) for path, entry in self._draft.everything.items()}
-
-    def _entry(self, path: str, size: int | None = 0) -> ArtifactEntry:
-        return ArtifactEntry(self, FileEntry(path, size))
+    def _draft(self, call: str) -> Draft:
+        return self._disabled.draft
 
     def get_entry(self, name: Any) -> ArtifactEntry:
         """An entry of that path, whether or not there is one."""
-        return self._logged_entries("get_entry").get(str(name)) or self._entry(str(name))
+        return self._disabled.entries("get_entry").get(str(name)) or self._disabled.entry(str(name))
 
     def get_path(self, name: Any) -> ArtifactEntry:
         """An entry of that path, whether or not there is one."""
@@ -142,153 +220,64 @@ class DisabledArtifact(Artifact):
         return []
 
     def remove(self, item: Any) -> None:
-        """Takes a file out, if it is there."""
+        """Removes a file, if it is there."""
         with suppress(OSError, TypeError, ValueError):
             super().remove(item)
 
-    def _download(self, root: Any = None, **_: Any) -> str:
-        place = Path(root).expanduser().absolute() if root else _scratch() / "artifacts" / self.source_name
-        for entry in self._draft.entries.values():
-            if entry.local_path:
-                with suppress(OSError):
-                    target = place / entry.path
-                    shutil.copyfile(entry.local_path, _made(target.parent) / target.name)
-        return str(_made(place))
-
     def file(self, root: Any = None) -> str:
         """The path of its file; of several or none the folder."""
-        paths = list(self._draft.entries)
+        paths = list(self._disabled.draft.entries)
         return str(Path(self.download(root), *paths[: len(paths) == 1]))
 
     def verify(self, *args: Any, **kwargs: Any) -> None:
         """Looks at nothing."""
 
     def new_draft(self) -> Artifact:
-        """Itself: it goes on taking files."""
+        """Itself: files may still be added."""
         return self
-
-    @property
-    def collection(self) -> RegisteredModel:
-        """An empty collection of its name."""
-        return DisabledCollection(self)
-
-    source_collection = collection
-
-    @property
-    def linked_artifacts(self) -> list[Artifact]:
-        """None."""
-        return []
-
-    def logged_by(self) -> PublicRun | None:
-        """None."""
-        return None
-
-    def used_by(self) -> list[PublicRun]:
-        """None."""
-        return []
 
     def lineage(self, *args: Any, **kwargs: Any) -> Lineage:
         """An empty graph."""
-        return Lineage(self.id, (), (), ())
+        return self._disabled.lineage(0, "")
 
     def save(self) -> None:
         """Sends nothing."""
 
     def link(self, target_path: Any = None, aliases: Any = None) -> Artifact:
         """An artifact of the target's name."""
-        version = self._logged("link")
-        linked = Artifact(_name_of(target_path), self.type)
-        return _logged(linked, version.entity, version.project, self._settings, aliases)
-
-    def unlink(self) -> None:
-        """Does nothing."""
-
-    def delete(self, delete_aliases: bool = False) -> None:
-        """Does nothing."""
+        return DisabledArtifact._of(self._disabled.link_to(target_path, aliases))
 
 
-class DisabledCollection(RegisteredModel):
-    """The name of a version of a disabled run; it has no versions."""
-
-    def __init__(self, artifact: Artifact) -> None:
-        version = artifact._logged("collection")
-        self._record = records.Collection(
-            id=version.model_artifact_id, entity=version.entity, project=version.project, name=version.name,
-            type=version.type, description="", tags=(), version_count=0, create_time=version.create_time,
-            update_time=version.create_time, registered=False,
-        )  # fmt: skip
-        self._artifact = artifact
-        self._take(self._record)
-
-    def _records(self, *_: Any) -> Iterator[records.Version | records.Link]:
-        return iter(())
-
-    def _fresh(self) -> records.Collection:
-        return self._record
-
-    @property
-    def latest(self) -> Artifact:
-        """The version it was asked of."""
-        return self._artifact
-
-    def version(self, alias: Any) -> Artifact:
-        """The version it was asked of."""
-        return self._artifact
-
-    def link(self, artifact: Any, aliases: Any = None) -> Artifact:
-        """The version it was asked of."""
-        return self._artifact
-
-    def history(self, alias: Any = None) -> Listing[Any]:
-        """Empty."""
-        return Listing(())
-
-    def alias_at(self, alias: Any, time: Any) -> str | None:
-        """None."""
-        return None
-
-    def aliases_at(self, time: Any) -> dict[str, str]:
-        """Empty."""
-        return {}
-
-    def save(self) -> None:
-        """Sends nothing."""
-
-    def _nothing(self, *args: Any, **kwargs: Any) -> None:
-        """Does nothing."""
-
-    delete = set_alias = remove_alias = change_type = _nothing
-
-
-def accepted(
-    artifact: Artifact, run: records.RunRecord, settings: Settings, aliases: Any = None, tags: Any = None
-) -> Artifact:
-    """A draft as if a run had logged it: that very object."""
-    artifact._tags = _labels([*artifact.tags, *_texts(tags)])
-    return _logged(artifact, run.entity, run.project, settings, aliases)
-
-
-def _logged(
-    artifact: Artifact, entity: str, project: str, settings: Settings | None, aliases: Any
-) -> Artifact:
-    now = datetime.datetime.now(datetime.UTC)
-    names = tuple(dict.fromkeys([*artifact.aliases, *_texts(aliases), refs.LATEST]))
-    version = records.Version(
-        id=str(uuid.uuid4()), model_artifact_id=str(uuid.uuid4()), entity=entity, project=project,
-        name=artifact.name, type=artifact.type, number=0, aliases=names,
-        description=artifact.description or "", metadata=artifact.metadata, tags=tuple(artifact.tags),
-        digest="0" * 64, size_bytes=artifact.size, file_count=artifact.file_count, deleted=False,
-        created_by="", create_time=now, update_time=now, expire_time=None,
-        producer_run_id="", history_step=-1, linked_to=(),
-    )  # fmt: skip
-    # The caller's own object becomes the logged one, as it does with a server.
+def accepted(artifact: Artifact, run: records.RunRecord, aliases: Any = None, tags: Any = None) -> Artifact:
+    """A draft as if a run had logged it: that very object becomes a DisabledArtifact."""
+    names = [*artifact.aliases, *_texts(aliases)]
+    version = replace(
+        _version(artifact.name, artifact.type, run.entity, run.project, names),
+        description=artifact.description or "",
+        metadata=artifact.metadata,
+        tags=tuple(dict.fromkeys([*artifact.tags, *_texts(tags)])),
+        size_bytes=artifact.size,
+        file_count=artifact.file_count,
+    )
+    draft = artifact._draft("log_artifact")
     artifact.__class__ = DisabledArtifact
-    artifact._version, artifact._settings, artifact._aliases = version, settings, _labels(names)
+    artifact._become(DisabledVersion(version, draft))
     return artifact
 
 
-def _labels(names: Iterable[str]) -> Labels:
-    return Labels(names, check=lambda name: name, stored=names)
+def _version(name: str, type: str, entity: str, project: str, aliases: Any) -> records.Version:
+    now = datetime.datetime.now(datetime.UTC)
+    return records.Version(
+        id=str(uuid.uuid4()), model_artifact_id=str(uuid.uuid4()), entity=entity, project=project,
+        name=name, type=type, number=0, aliases=tuple(dict.fromkeys([*_texts(aliases), refs.LATEST])),
+        description="", metadata={}, tags=(), digest="0" * 64, size_bytes=0, file_count=0, deleted=False,
+        created_by="", create_time=now, update_time=now, expire_time=None, producer_run_id="",
+        history_step=-1, linked_to=(),
+    )  # fmt: skip
+
+
+def _unchecked(name: str) -> str:
+    return name
 
 
 def _texts(names: Any) -> list[str]:

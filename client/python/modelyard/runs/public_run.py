@@ -6,27 +6,24 @@ import copy
 import datetime
 import importlib.util
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modelyard.arguments import checked_calls, require
+from modelyard.artifacts.artifact import Artifact, Workspace
 from modelyard.contract.values import identical
+from modelyard.query import lineage_calls
+from modelyard.query.lineage import Lineage
 from modelyard.query.listing import Listing
-
-if TYPE_CHECKING:
-    from modelyard.artifacts.artifact import Artifact
-    from modelyard.configuration.settings import Settings
-    from modelyard.registry.lineage import Lineage
-    from modelyard.rpc.connection import Connection
-    from modelyard.rpc.records import RunRecord
+from modelyard.rpc import metric_scan, version_calls
+from modelyard.rpc.records import RunRecord
 
 
 @checked_calls()
 class PublicRun:
     """A run as the server has it. Name, notes, tags, config and summary may be changed, then `update()`."""
 
-    def __init__(self, connection: Connection, settings: Settings, record: RunRecord) -> None:
-        self._connection = connection
-        self._settings = settings
+    def __init__(self, workspace: Workspace, record: RunRecord) -> None:
+        self._workspace = workspace
         self._take(record)
 
     def _take(self, record: RunRecord) -> None:
@@ -67,8 +64,6 @@ class PublicRun:
 
     def update(self) -> None:
         """Sends what was changed here; what others changed meanwhile stays. Errors: NotFound, ValueError."""
-        from modelyard.rpc import version_calls
-
         for field, kind in (("name", "str"), ("notes", "str"), ("tags", "Sequence[str]")):
             require("update", field, kind, getattr(self, field))
         fields = {"display_name": self.name, "notes": self.notes, "tags": tuple(self.tags)}
@@ -81,7 +76,7 @@ class PublicRun:
                 if key not in entries or key not in stored or not identical(entries[key], stored[key]):
                     changed[f"{field}.{key}"] = entries.get(key, version_calls.REMOVED)
         if changed:
-            self._take(version_calls.update_run(self._connection, self._record.id, changed))
+            self._take(version_calls.update_run(self._workspace.connection, self._record.id, changed))
 
     def history(
         self,
@@ -112,10 +107,10 @@ class PublicRun:
         max_step: int | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Its rows, with `_step`, `_timestamp` and `_runtime`; with `keys` only those that have one."""
-        from modelyard.rpc.metric_scan import rows
-
         started = self._record.create_time.timestamp()
-        return rows(self._connection, self._record.id, started, keys or (), min_step, max_step or 0)
+        return metric_scan.rows(
+            self._workspace.connection, self._record.id, started, keys or (), min_step, max_step or 0
+        )
 
     def logged_artifacts(self, per_page: int = 100) -> Listing[Artifact]:
         """The versions it made, by reference, those that were not deleted."""
@@ -127,18 +122,13 @@ class PublicRun:
 
     def lineage(self, depth: int = 2, direction: str = "both") -> Lineage:
         """Versions and runs around it: `direction` is upstream, downstream or both; `depth` 1 to 32 steps."""
-        from modelyard.registry import lineage
-
-        return lineage.around(self._connection, run_id=self._record.id, depth=depth, direction=direction)
+        return lineage_calls.around(
+            self._workspace.connection, run_id=self._record.id, depth=depth, direction=direction
+        )
 
     def _versions(self, direction: str) -> Listing[Artifact]:
-        from modelyard.artifacts.artifact import Artifact
-        from modelyard.registry import lineage
-        from modelyard.rpc import version_calls
-
-        ids = lineage.versions_of(self._connection, self._record.id, direction)
-        found = version_calls.versions_by_id(self._connection, ids)
-        artifacts = [Artifact._of(self._connection, self._settings, version) for version in found]
+        found = lineage_calls.versions_of_run(self._workspace.connection, self._record.id, direction)
+        artifacts = [self._workspace.artifact(version) for version in found]
         return Listing(artifacts, lambda: len(artifacts))
 
     def __eq__(self, other: object) -> bool:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from modelyard.artifacts.artifact import Workspace
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors
 from modelyard.host import terminal
+from modelyard.query import lineage_calls
+from modelyard.query.lineage import Lineage
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.messages import value_map
@@ -22,9 +25,6 @@ from modelyard.runs.history import History
 from modelyard.runs.report import closing_lines
 from modelyard.runs.sender import Fields, Sender
 from modelyard.v1 import run_pb2 as pb
-
-if TYPE_CHECKING:
-    from modelyard.runs.run import Run
 
 _POLICIES = {
     None: pb.RESUME_POLICY_NEVER,
@@ -44,14 +44,15 @@ class Tracking:
     artifacts: RunArtifacts
     _sender: Sender
 
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self.connection = workspace.connection
 
-    def start(self, record: records.RunRecord, settings: Settings, history: History, fields: Fields) -> None:
+    def start(self, record: records.RunRecord, history: History, fields: Fields) -> None:
         """Begins to send what the history collects."""
         self._record = record
         self._history = history
-        self.artifacts = RunArtifacts(self.connection, settings, record, history)
+        self.artifacts = RunArtifacts(self._workspace, record, history)
         self._sender = Sender(self.connection, record.id, history, fields)
         self._sender.start()
 
@@ -63,7 +64,13 @@ class Tracking:
         """Sends what is waiting, now."""
         self._sender.flush()
 
-    def finish(self, run: Run, exit_code: int, *, quiet: bool, killed: bool = False) -> None:
+    def lineage(self, depth: int, direction: str) -> Lineage:
+        """The versions and runs around the run."""
+        return lineage_calls.around(self.connection, run_id=self._record.id, depth=depth, direction=direction)
+
+    def finish(
+        self, name: str, summary: Mapping[str, Any], exit_code: int, *, quiet: bool, killed: bool = False
+    ) -> None:
         """Sends the rest, ends the run and says what was kept. CommError when the server is away."""
         self._sender.stop()
         try:
@@ -72,7 +79,7 @@ class Tracking:
                 pb.FinishRunRequest(id=self._record.id, exit_code=exit_code, state=state)
             )
         except errors.NotFound:
-            terminal.termwarn(f"run {run.path} was deleted while it ran")
+            terminal.termwarn(f"run {self._record.path} was deleted while it ran")
         self._say_dropped()
         if not quiet:
             counts = [
@@ -81,7 +88,8 @@ class Tracking:
                 (self.artifacts.linked, "link"),
             ]
             curves, unchanged = self._sender.curves, self.artifacts.unchanged
-            for line in closing_lines(run.name, run.path, curves, run.summary, counts, exit_code, unchanged):
+            path = self._record.path
+            for line in closing_lines(name, path, curves, summary, counts, exit_code, unchanged):
                 terminal.termlog(line)
 
     def _say_dropped(self) -> None:

@@ -1,18 +1,114 @@
-"""Draws a lineage: as a tree for the terminal, as Graphviz's DOT, as Mermaid."""
+"""Lineage: run —output→ version —input→ run, as a graph that prints as a tree, DOT or Mermaid."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterator
-
-from modelyard.registry.lineage import Lineage, LineageEdge, LineageRun, LineageVersion
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 # What an edge says, read from the run and read from the version.
 _FROM_RUN = {"output": "made", "input": "used"}
 _FROM_VERSION = {"output": "made by", "input": "used by"}
 
 
-def as_tree(lineage: Lineage) -> str:
+@dataclass(frozen=True)
+class LineageRun:
+    """A run in a lineage: `path` is `entity/project/run_id`."""
+
+    id: str
+    path: str
+    name: str
+    state: str
+    deleted: bool
+
+
+@dataclass(frozen=True)
+class LineageVersion:
+    """A version in a lineage: `ref` is `entity/project/name:vN`, `linked_to` full references of its links."""
+
+    id: str
+    ref: str
+    type: str
+    deleted: bool
+    linked_to: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LineageEdge:
+    """How a run and a version belong together: it made (`output`) or used (`input`) it, perhaps in a role."""
+
+    run_id: str
+    version_id: str
+    relation: str
+    use_as: str = ""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What lies around a run or a version, up to some steps; deleted ones are there too.
+
+    `start` is the id of that run or version; `truncated` says that the graph
+    was cut, at 10,000 nodes at most. `print(lineage)` draws it.
+    """
+
+    start: str
+    runs: tuple[LineageRun, ...]
+    versions: tuple[LineageVersion, ...]
+    edges: tuple[LineageEdge, ...]
+    truncated: bool = False
+
+    @cached_property
+    def nodes(self) -> dict[str, LineageRun | LineageVersion]:
+        """Runs and versions by id."""
+        found: dict[str, LineageRun | LineageVersion] = {run.id: run for run in self.runs}
+        return found | {version.id: version for version in self.versions}
+
+    @cached_property
+    def _edges_of(self) -> dict[str, list[tuple[LineageEdge, str]]]:
+        found: dict[str, list[tuple[LineageEdge, str]]] = {}
+        for edge in self.edges:
+            found.setdefault(edge.run_id, []).append((edge, edge.version_id))
+            found.setdefault(edge.version_id, []).append((edge, edge.run_id))
+        return found
+
+    def around(self, node_id: str) -> list[tuple[LineageEdge, str]]:
+        """The edges of a node, those towards where it comes from first, each with the other node's id."""
+        upstream = "input" if isinstance(self.nodes[node_id], LineageRun) else "output"
+        edges = self._edges_of.get(node_id, [])
+        return sorted(edges, key=lambda pair: (pair[0].relation != upstream, self.label(pair[1])))
+
+    def label(self, node_id: str) -> str:
+        """Reference or path of a node."""
+        node = self.nodes[node_id]
+        return node.path if isinstance(node, LineageRun) else node.ref
+
+    def __str__(self) -> str:
+        return _as_tree(self)
+
+    def to_dot(self) -> str:
+        """The graph in the language of Graphviz."""
+        return _as_dot(self)
+
+    def to_mermaid(self) -> str:
+        """The graph as a Mermaid flowchart."""
+        return _as_mermaid(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """The graph as plain values."""
+        return {
+            "start": self.start,
+            "runs": [vars(run) for run in self.runs],
+            "versions": [
+                {**vars(version), "linked_to": list(version.linked_to)} for version in self.versions
+            ],
+            "edges": [vars(edge) for edge in self.edges],
+            "truncated": self.truncated,
+        }
+
+
+def _as_tree(lineage: Lineage) -> str:
     """A tree from where the lineage starts, each run and version once.
 
     One that was drawn before is named again with `(above)`, so that every edge is seen.
@@ -65,7 +161,7 @@ def _described(lineage: Lineage, node_id: str) -> str:
     return f"{node.ref} ({node.type}{', deleted' if node.deleted else ''}){links}"
 
 
-def as_dot(lineage: Lineage) -> str:
+def _as_dot(lineage: Lineage) -> str:
     """A digraph: versions are boxes, runs ellipses, arrows go the way the data went."""
     lines = ["digraph lineage {", "  rankdir=LR;"]
     for node in lineage.nodes.values():
@@ -80,7 +176,7 @@ def as_dot(lineage: Lineage) -> str:
     return "\n".join([*lines, "}"])
 
 
-def as_mermaid(lineage: Lineage) -> str:
+def _as_mermaid(lineage: Lineage) -> str:
     """A flowchart: versions are boxes, runs rounded, arrows go the way the data went."""
     short = {node_id: f"n{index}" for index, node_id in enumerate(lineage.nodes)}
     lines = ["flowchart LR"]

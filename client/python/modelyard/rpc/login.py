@@ -10,6 +10,8 @@ from modelyard.configuration import addresses, api_keys, credentials
 from modelyard.configuration.settings import Settings, current, from_environment
 from modelyard.contract import errors
 from modelyard.host import terminal
+from modelyard.rpc.connection import connect
+from modelyard.v1 import registered_model_pb2 as pb
 
 
 @checked
@@ -52,9 +54,6 @@ def login(
 
 def check(address: str, key: str) -> None:
     """Asks the server once whether it takes the key. Errors: AuthenticationError, CommError."""
-    from modelyard.rpc.connection import connect
-    from modelyard.v1 import registered_model_pb2 as pb
-
     connection = connect(Settings(url=address, api_key=key))
     with contextlib.suppress(errors.NotFound):  # a new server knows no entity yet: the key was taken
         connection.registry.ListRegisteredModels(pb.ListRegisteredModelsRequest(page_size=1))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import functools
 import inspect
 import os
 import random
 import string
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from modelyard.arguments import checked
+from modelyard.artifacts import active_run
 from modelyard.configuration.settings import Settings, of_run
 from modelyard.contract import errors, refs
 from modelyard.host import terminal
@@ -20,18 +23,20 @@ from modelyard.rpc.records import RunRecord
 from modelyard.runs import config as run_config
 from modelyard.runs.run import Run
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 _ID_LETTERS = string.ascii_lowercase + string.digits
 _MODES = {"online", "disabled"}
 _RESUME = {"allow", "must", "never", "auto"}
 
 
-_active: Run | None = None
 _observers: list[Callable[[Run | None], None]] = []
 
 
 def active() -> Run | None:
-    """The run that `init` made and nobody finished; None in a forked process."""
-    return _active if _active is not None and _active._pid == os.getpid() else None
+    """The run that `init` made and that is not finished; None in a forked process."""
+    run = active_run.active()
+    return run if isinstance(run, Run) else None
 
 
 _ending = Ending(active)
@@ -44,10 +49,37 @@ def observe(observer: Callable[[Run | None], None]) -> None:
 
 def require_run(call: str) -> Run:
     """The active run. Error when `init` was not called."""
-    run = active()
-    if run is None:
-        raise errors.Error(f"You must call modelyard.init() before modelyard.{call}()")
+    run = active_run.require(call)
+    assert isinstance(run, Run)
     return run
+
+
+def of_active_run(method: Callable[Concatenate[Run, _P], _R]) -> Callable[_P, _R]:
+    """A function that calls a method of the active run; Error when there is none."""
+
+    @functools.wraps(method)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        return method(require_run(method.__name__), *args, **kwargs)
+
+    return call
+
+
+class BeforeInit:
+    """`modelyard.config` or `modelyard.summary` before `init`: any use raises Error."""
+
+    def __init__(self, name: str) -> None:
+        self.__dict__["_name"] = name
+
+    def _missing(self, *_: Any) -> Any:
+        raise errors.Error(f"You must call modelyard.init() before modelyard.{self._name}")
+
+    __getitem__ = __setitem__ = __delitem__ = __setattr__ = _missing
+
+    def __getattr__(self, name: str) -> Any:
+        # Introspection (copy, pickle, doctest) asks for such names and expects AttributeError.
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._missing()
 
 
 @checked
@@ -199,12 +231,12 @@ def _start(settings: Settings, config: run_config.Config) -> Run:
 
 
 def _online(settings: Settings, config: run_config.Config) -> Run:
-    from modelyard.rpc.connection import connect
     from modelyard.runs import tracking
+    from modelyard.workspace import Workspace
 
-    connection = connect(settings)
+    workspace = Workspace(settings)
     record, resumed = tracking.create(
-        connection,
+        workspace.connection,
         settings=settings,
         config=config,
         run_id=settings.run_id or _new_id(),
@@ -214,16 +246,14 @@ def _online(settings: Settings, config: run_config.Config) -> Run:
     if resumed:
         config = run_config.Config({**record.config, **config}, allow_val_change=config._allow)
     terminal.termlog(f"{'Resumed' if resumed else 'Started'} run {record.display_name} ({record.path})")
-    terminal.termlog(f"It goes to {tracking.describe_server(connection)}")
-    link = tracking.Tracking(connection)
+    terminal.termlog(f"It goes to {tracking.describe_server(workspace.connection)}")
+    link = tracking.Tracking(workspace)
     return Run(
         record, settings, config, tracking=link, resumed=resumed, started=started, on_finish=_deactivate
     )
 
 
 def _disabled(settings: Settings, config: run_config.Config) -> Run:
-    import datetime
-
     from modelyard.runs.disabled import DisabledRun
 
     now = datetime.datetime.now(datetime.UTC)
@@ -243,14 +273,13 @@ def _new_id() -> str:
 
 
 def _activate(run: Run | None) -> None:
-    global _active
-    _active = run
+    active_run.activate(run)
     for observer in _observers:
         observer(run)
 
 
 def _deactivate(run: Run) -> contextlib.AbstractContextManager[None]:
     """Takes a run that ends out of the active ones; what it returns is held while it ends."""
-    if _active is run:
+    if active() is run:
         _activate(None)
     return _ending.finishing()

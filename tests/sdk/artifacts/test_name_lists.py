@@ -6,12 +6,12 @@ import copy
 
 import pytest
 
-from modelyard.artifacts.alias_lists import Labels
+from modelyard.artifacts.name_lists import NameList
 from modelyard.contract import refs
 
 
-def _labels(*names: str) -> Labels:
-    return Labels(names, check=refs.check_alias)
+def _labels(*names: str) -> NameList:
+    return NameList(names, check=refs.check_alias)
 
 
 def test_it_is_a_list_that_knows_what_changed() -> None:

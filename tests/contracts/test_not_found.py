@@ -11,14 +11,14 @@ import pytest
 from modelyard import errors
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.not_found import NEIGHBOURS
-from modelyard_server.domain.registry import collections, deletes, version_details, versions
+from modelyard_server.domain.registry import deletes, resolve, versions
 from tests.inprocess.registry import ENTITY, Registry, full, postgresql_database, somebody, sqlite_database
 
 
 def _why(registry: Registry, ref: str) -> tuple[str, str]:
     """The part that is absent, and the sentence behind `was not found`."""
     with pytest.raises(errors.NotFound) as caught:
-        registry.read(versions.resolve, full(ref))
+        registry.read(resolve.version, ref=full(ref))
     sentence = str(caught.value).partition(" was not found")[2].removeprefix(": ")
     return caught.value.metadata.get("missing", ""), sentence
 
@@ -84,7 +84,7 @@ class AbsentContract:
         sentence = "there is no artifact or registered model 'Net 0xx' in acme/p"
         assert _why(registry, "Net 0xx")[1].startswith(f"{sentence}; did you mean 'Net 0")
         with pytest.raises(errors.NotFound) as caught:
-            registry.read(collections.find, "artifact", ref=full("Net"))
+            registry.read(resolve.collection, "artifact", ref=full("Net"))
         # `m` is the only artifact, but too far behind all the registered models to be known as that.
         assert caught.value.metadata["why"] == "there is no model artifact 'Net' in acme/p"
 
@@ -102,13 +102,13 @@ class AbsentContract:
         registry.log("bert", "a")
         registry.link("bert", "model-registry/Churn")
         with pytest.raises(errors.NotFound, match="'bert' in acme/p is a model artifact"):
-            registry.read(version_details.link_of, "acme/p/bert")
+            registry.read(resolve.link, ref="acme/p/bert")
         with pytest.raises(errors.NotFound, match="'Churn' in acme/model-registry is a registered model"):
-            registry.read(collections.find, "artifact", ref="acme/model-registry/Churn")
+            registry.read(resolve.collection, "artifact", ref="acme/model-registry/Churn")
         with pytest.raises(errors.NotFound, match="did you mean 'Churn'"):
-            registry.read(collections.find, "model", ref="acme/model-registry/Churm")
+            registry.read(resolve.collection, "model", ref="acme/model-registry/Churm")
         with pytest.raises(errors.NotFound, match="'Churn' has no alias 'prod'; there is 'latest'"):
-            registry.read(version_details.link_of, "acme/model-registry/Churn:prod")
+            registry.read(resolve.link, ref="acme/model-registry/Churn:prod")
 
     def test_a_version_past_its_time_says_so(self, registry: Registry) -> None:
         version = registry.log("bert", "a")

@@ -1,4 +1,4 @@
-"""Looking up a reference for showing alone says what the long way says, on both databases."""
+"""A ref and an id resolve to what lists show, in a transaction and outside one, on both databases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from modelyard import errors
 from modelyard_server.db.tables import ArtifactVersion, Link
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.registry import collections, registered_models, version_details, versions
+from modelyard_server.domain.registry import registered_models, resolve, versions
 from modelyard_server.domain.registry.versions import VersionView
 from tests.inprocess.registry import ENTITY, Registry, postgresql_database, somebody, sqlite_database
 
@@ -32,13 +32,13 @@ def _widely_linked(registry: Registry) -> ArtifactVersion:
 
 def _facts(view: VersionView) -> list[Any]:
     row = {column.key: getattr(view.version, column.key) for column in ArtifactVersion.__table__.columns}
-    return [repr(row), view.home, list(view.aliases), list(view.linked_to)]
+    return [repr(row), view.full_name, list(view.aliases), list(view.linked_to)]
 
 
 def _by_id(registry: Registry, version_id: str) -> VersionView:
     return registry.read(
         lambda session, principal: versions.describe(
-            session, [versions.get(session, principal, version_id)], principal=principal
+            session, principal, [session.get_one(ArtifactVersion, version_id)]
         )[0]
     )
 
@@ -53,44 +53,46 @@ class LookUpContract:
     @pytest.mark.parametrize(
         "ref", [f"{ENTITY}/p/bert", f"{ENTITY}/p/bert:v0", f"{NET}:staging", f"{NET}:v0"]
     )
-    def test_a_reference_shows_what_the_id_shows(self, registry: Registry, ref: str) -> None:
+    def test_a_ref_shows_what_the_id_and_a_list_show(self, registry: Registry, ref: str) -> None:
         version = _widely_linked(registry)
-        view, through = registry.read(version_details.version_of, ref)
+        view, through = registry.read(resolve.version, ref=ref, alone=True)
         assert _facts(view) == _facts(_by_id(registry, version.id))
         assert (list(view.aliases), len(view.linked_to)) == (["a b", "best", "latest"], 4)
         assert through == (f"{NET}:v0" if ref.startswith(NET) else "")
-        assert _facts(registry.read(version_details.version, version.id)) == _facts(view)
+        for named in ({"id_": version.id, "alone": True}, {"id_": version.id}, {"ref": ref}):
+            assert _facts(registry.read(resolve.version, **named).view) == _facts(view)
 
     @pytest.mark.parametrize("ref", [NET, f"{NET}:staging", f"{NET}:v0"])
-    def test_a_link_shows_what_the_long_way_shows(self, registry: Registry, ref: str) -> None:
+    def test_a_link_shows_what_a_list_of_links_shows(self, registry: Registry, ref: str) -> None:
         version = _widely_linked(registry)
-        view = registry.read(version_details.link_of, ref)
+        view = registry.read(resolve.link, ref=ref, alone=True)
+        assert registry.read(resolve.link, id_=view.link.id) == view
         long = registry.read(
             lambda session, principal: registered_models.describe(
-                session, principal, [registered_models.get_link(session, principal, view.link.id)]
+                session, principal, [session.get_one(Link, view.link.id)]
             )[0]
         )
         columns = [column.key for column in Link.__table__.columns]
         assert [getattr(view.link, key) for key in columns] == [getattr(long.link, key) for key in columns]
-        assert (view.home, list(view.aliases)) == (long.home, ["latest", "live", "staging"])
+        assert (view.full_name, list(view.aliases)) == (long.full_name, ["latest", "live", "staging"])
         assert view.source is not None
         assert _facts(view.source) == _facts(_by_id(registry, version.id))
 
     def test_links_in_entities_of_others_are_not_shown(self, registry: Registry) -> None:
         version = _widely_linked(registry)
         own = Registry(registry.database, somebody("ann", ENTITY))
-        view, _ = own.read(version_details.version_of, f"{ENTITY}/p/bert:best")
+        view, _ = own.read(resolve.version, ref=f"{ENTITY}/p/bert:best")
         assert len(view.linked_to) == 3
         assert _facts(view) == _facts(_by_id(own, version.id))
         with pytest.raises(errors.NotFound):
-            own.read(version_details.version_of, f"{ZOO}:v0")
+            own.read(resolve.version, ref=f"{ZOO}:v0")
 
     def test_what_was_unlinked_is_not_shown(self, registry: Registry) -> None:
         registry.log("bert", "a")
         registry.log("bert", "b")
         registry.link("bert:v0", NET)
         registry.unlink(f"{NET}:v0")
-        view, _ = registry.read(version_details.version_of, f"{ENTITY}/p/bert:v0")
+        view, _ = registry.read(resolve.version, ref=f"{ENTITY}/p/bert:v0")
         assert (list(view.aliases), list(view.linked_to)) == ([], [])
 
     def test_a_transaction_that_has_begun_sees_its_own_changes(self, registry: Registry) -> None:
@@ -98,7 +100,7 @@ class LookUpContract:
 
         def change(session: Session, principal: Principal) -> str:
             session.execute(text("UPDATE alias SET alias = 'renamed'"))
-            return version_details.version_of(session, principal, f"{ENTITY}/p/bert:renamed")[0].version.id
+            return resolve.version(session, principal, ref=f"{ENTITY}/p/bert:renamed")[0].version.id
 
         registry.write(change)
 
@@ -106,7 +108,7 @@ class LookUpContract:
         registry.log("bert", "a")
         registry.write(lambda session, _: session.execute(text("ALTER TABLE link RENAME TO gone")))
         with pytest.raises(DBAPIError, match="link"):
-            registry.read(version_details.version_of, f"{ENTITY}/p/bert")
+            registry.read(resolve.version, ref=f"{ENTITY}/p/bert", alone=True)
 
 
 class TestLookUpOnSqlite(LookUpContract):
@@ -129,7 +131,7 @@ class TestLookUpOnPostgresql(LookUpContract):
 
         def locked(session: Session, principal: Principal, **named: str) -> None:
             session.execute(text("SET LOCAL lock_timeout = '200ms'"))
-            collections.find(session, principal, None, lock=True, **named)
+            resolve.collection(session, principal, None, lock=True, **named)
 
         def hold(session: Session, principal: Principal) -> None:
             locked(session, principal, id_=row.id)

@@ -12,7 +12,14 @@ from sqlalchemy.orm import Session
 from modelyard import errors
 from modelyard_server.db.tables import ArtifactVersion, VersionFile
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.registry import artifacts, collections, deletes, registered_models, versions
+from modelyard_server.domain.registry import (
+    artifacts,
+    collections,
+    deletes,
+    registered_models,
+    resolve,
+    versions,
+)
 from modelyard_server.domain.registry.aliases import Change
 from tests.inprocess.registry import ENTITY, Registry, postgresql_database, sqlite_database
 
@@ -49,7 +56,7 @@ class RegistryContract:
     @pytest.mark.parametrize("ref", ["", "a/b/c/d", "bert:", "bert:v01", "b\0", "..", "a:b:c", "x" * 129])
     def test_a_reference_outside_the_grammar_names_its_field(self, registry: Registry, ref: str) -> None:
         with pytest.raises(errors.InvalidField) as caught:
-            registry.read(versions.resolve, ref)
+            registry.read(resolve.version, ref=ref)
         assert caught.value.violations[0][0] == "ref"
 
     def test_a_name_keeps_its_type_for_ever(self, registry: Registry) -> None:
@@ -134,7 +141,7 @@ class RegistryContract:
 
         assert registry.read(left) == (True, 0)
         with pytest.raises(errors.NotFound):
-            registry.read(versions.get, version.id)
+            registry.read(resolve.version, id_=version.id)
         with pytest.raises(errors.NotFound):
             registry.number("bert")
 
@@ -146,9 +153,9 @@ class RegistryContract:
         assert (registry.number(f"{MODEL}:staging"), registry.number(MODEL)) == (1, 0)
         with pytest.raises(errors.NotFound):
             registry.number("bert:staging")
-        resolved = registry.read(versions.resolve, f"{ENTITY}/{MODEL}:staging")
+        resolved = registry.read(resolve.version, ref=f"{ENTITY}/{MODEL}:staging")
         assert resolved.through_link == f"{ENTITY}/{MODEL}:v0"
-        view = registry.read(lambda s, p: versions.describe(s, [resolved.version])[0])
+        view = registry.read(lambda s, p: versions.describe(s, p, [resolved.version])[0])
         assert [link.ref for link in view.linked_to] == [f"{ENTITY}/{MODEL}:v0"]
         assert view.aliases == ["latest"]
 
@@ -195,13 +202,9 @@ class RegistryContract:
         version = registry.log("bert", "a", ttl=10**12)
         assert version.expires_at is not None
         registry.link("bert", "Churn")
-        assert registry.read(versions.get, version.id).expires_at is None
+        assert registry.read(resolve.version, id_=version.id).version.expires_at is None
         with pytest.raises(errors.VersionLinked):
-            registry.write(
-                lambda s, p: versions.update(
-                    s, p, versions.get(s, p, version.id), expires_at=1 << 60, set_expiry=True
-                )
-            )
+            registry.write(lambda s, p: versions.update(s, p, version, expires_at=1 << 60, set_expiry=True))
 
     @pytest.mark.parametrize("target", ["", "a/b/c/d", "Churn:v1", "Churn:production", " Churn", "a//b"])
     def test_a_target_outside_the_grammar_names_its_field(self, registry: Registry, target: str) -> None:
@@ -214,7 +217,9 @@ class RegistryContract:
         registry.log("bert", "a")
         registry.link("bert", "Churn", ["production"])
         registry.write(
-            lambda s, p: deletes.delete_model(s, p, collections.find(s, p, "model", ref=f"{ENTITY}/{MODEL}"))
+            lambda s, p: deletes.delete_model(
+                s, p, resolve.collection(s, p, "model", ref=f"{ENTITY}/{MODEL}")
+            )
         )
         with pytest.raises(errors.NotFound):
             registry.number(f"{MODEL}:production")
@@ -227,9 +232,7 @@ class RegistryContract:
         registry.link("bert", "Other")
 
         def rename(session: Session, principal: Principal, name: str) -> None:
-            row = collections.lock(
-                session, collections.find(session, principal, "model", ref=f"{ENTITY}/{MODEL}")
-            )
+            row = resolve.collection(session, principal, "model", ref=f"{ENTITY}/{MODEL}", lock=True)
             collections.change(session, principal, row, name=name, prefix="registered_model.")
 
         with pytest.raises(errors.AlreadyExists):

@@ -22,8 +22,7 @@ from modelyard_server.domain.content import files
 from modelyard_server.domain.registry import (
     collection_lists,
     deletes,
-    registered_models,
-    version_details,
+    resolve,
     version_lists,
     versions,
 )
@@ -107,15 +106,15 @@ class AroundTheRegistryContract:
         version = registry.log("bert", "a")
         link = registry.link("bert", "Churn")
         stranger = Registry(registry.database, somebody("eve", "evil"))
-        for rule, argument in (
-            (versions.resolve, f"{ENTITY}/p/bert"),
-            (versions.resolve, f"{ENTITY}/{MODEL}"),
-            (versions.get, version.id),
-            (registered_models.get_link, link.id),
-            (version_details.link_of, f"{ENTITY}/{MODEL}"),
+        for rule, named in (
+            (resolve.version, {"ref": f"{ENTITY}/p/bert"}),
+            (resolve.version, {"ref": f"{ENTITY}/{MODEL}"}),
+            (resolve.version, {"id_": version.id}),
+            (resolve.link, {"id_": link.id}),
+            (resolve.link, {"ref": f"{ENTITY}/{MODEL}"}),
         ):
             with pytest.raises(errors.NotFound):
-                stranger.read(rule, argument)
+                stranger.read(rule, **named)
         with pytest.raises(errors.NotFound):
             stranger.read(lineage.walk, version_id=version.id)
         with pytest.raises(errors.NotAllowed):
@@ -125,25 +124,25 @@ class AroundTheRegistryContract:
         version = registry.log("bert", "a")
         registry.link("bert", "other/model-registry/Churn")
         reader = Registry(registry.database, somebody("ann", "other"))
-        view = reader.read(version_details.link_of, "other/model-registry/Churn")
+        view = reader.read(resolve.link, ref="other/model-registry/Churn")
         assert view.source is None
         with pytest.raises(errors.NotFound):
-            reader.read(versions.resolve, "other/model-registry/Churn")
+            reader.read(resolve.version, ref="other/model-registry/Churn")
         owner = somebody("bob", ENTITY)
-        seen = registry.read(lambda s, _: versions.describe(s, [s.merge(version)], principal=owner)[0])
+        seen = registry.read(lambda s, _: versions.describe(s, owner, [s.merge(version)])[0])
         assert seen.linked_to == ()
 
     def test_updates_change_what_is_given_and_say_so(self, registry: Registry) -> None:
         version = registry.log("bert", "a")
 
         def change(session: Session, principal: Principal, **given: object) -> None:
-            row = versions.get(session, principal, version.id)
+            row = resolve.version(session, principal, id_=version.id).version
             versions.update(session, principal, row, **given)  # type: ignore[arg-type] # by name
 
         registry.write(change, metadata={"acc": float("nan"), "n": 1 << 60}, tags=["a", "b", "a"])
         registry.write(change, tags=["b", "c"])
         registry.write(change, tags=["b", "c"])
-        row = registry.read(versions.get, version.id)
+        row = registry.read(resolve.version, id_=version.id).version
         assert (row.facts, row.tags, row.description) == ({"acc": None, "n": 1 << 60}, ["b", "c"], "")
         assert [(e.type, e.details.get("tag")) for e in registry.events("p")][3:] == [
             ("version_updated", None),
@@ -173,7 +172,7 @@ class AroundTheRegistryContract:
     ) -> None:
         version = registry.log("bert", "a")
         with pytest.raises(errors.InvalidField) as caught:
-            registry.write(lambda s, p: versions.update(s, p, versions.get(s, p, version.id), **given))  # type: ignore[arg-type] # by name
+            registry.write(lambda s, p: versions.update(s, p, version, **given))  # type: ignore[arg-type] # by name
         assert caught.value.violations[0][0] == field
 
     def test_the_project_is_listed_in_pages_without_the_deleted(self, registry: Registry) -> None:
@@ -241,8 +240,8 @@ class AroundTheRegistryContract:
     def test_lineage_is_walked_both_ways_past_tombstones(self, registry: Registry) -> None:
         trained, tuned = registry.write(run_row, "train"), registry.write(run_row, "tune")
         base = registry.log("base", "a", run_id=trained)
-        registry.write(lambda s, p: lineage.use(s, p, tuned, versions.get(s, p, base.id), "start"))
-        registry.write(lambda s, p: lineage.use(s, p, tuned, versions.get(s, p, base.id), "again"))
+        registry.write(lambda s, p: lineage.use(s, p, tuned, base, "start"))
+        registry.write(lambda s, p: lineage.use(s, p, tuned, base, "again"))
         final = registry.log("final", "a", run_id=tuned)
         registry.delete("base:v0", delete_aliases=True)
         up = registry.read(lineage.walk, version_id=final.id, direction="upstream", depth=3)
@@ -289,16 +288,16 @@ class AroundTheRegistryContract:
                 assert refused is None or isinstance(refused, errors.NotFound)
                 assert deleting.exception() is None
             with pytest.raises(errors.NotFound):
-                registry.read(versions.get, version.id)
+                registry.read(resolve.version, id_=version.id)
             with pytest.raises(errors.NotFound):
                 registry.number(MODEL)
 
     def test_edges_of_a_run_that_was_never_there(self, registry: Registry) -> None:
         version = registry.log("bert", "a")
         with pytest.raises(errors.NotFound):
-            registry.write(lambda s, p: lineage.use(s, p, new_id(), versions.get(s, p, version.id), ""))
+            registry.write(lambda s, p: lineage.use(s, p, new_id(), version, ""))
         with pytest.raises(errors.InvalidField):
-            registry.write(lambda s, p: lineage.use(s, p, "no id", versions.get(s, p, version.id), ""))
+            registry.write(lambda s, p: lineage.use(s, p, "no id", version, ""))
         assert registry.read(lambda s, _: s.scalar(select(func.count()).select_from(Lineage))) == 0
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from modelyard import errors
 from modelyard_server.db.tables import ArtifactVersion
-from modelyard_server.domain.registry import alias_history, deletes, version_details, versions
+from modelyard_server.domain.registry import alias_history, deletes, resolve, versions
 from modelyard_server.domain.registry.aliases import Change
 from tests.inprocess.registry import ENTITY, Registry, full, sqlite_database
 
@@ -250,7 +250,7 @@ class RegistryMachine(RuleBasedStateMachine):
                 self._check(f"model-registry/{model}:{alias}", held[1] if isinstance(held, tuple) else None)
                 if at is not None:
                     link = self.registry.read(
-                        version_details.link_of, f"{ENTITY}/model-registry/{model}:{alias}"
+                        resolve.link, ref=f"{ENTITY}/model-registry/{model}:{alias}"
                     ).link
                     assert link.number == at
 
@@ -263,7 +263,7 @@ class RegistryMachine(RuleBasedStateMachine):
     def _check(self, ref: str, number: int | None) -> None:
         if number is None:
             with pytest.raises(errors.NotFound):
-                self.registry.read(versions.resolve, full(ref))
+                self.registry.read(resolve.version, ref=full(ref))
         else:
             assert self.registry.number(ref) == number
 
@@ -283,12 +283,12 @@ class RegistryMachine(RuleBasedStateMachine):
         ]
 
     def _update(self, name: str, number: int, **changes: object) -> None:
-        version = self.registry.read(versions.resolve, full(f"{name}:v{number}")).version
+        version = self.registry.read(resolve.version, ref=full(f"{name}:v{number}")).version
         self.registry.write(
             lambda session, principal: versions.update(
                 session,
                 principal,
-                versions.get(session, principal, version.id),
+                resolve.version(session, principal, id_=version.id).version,
                 **changes,  # type: ignore[arg-type]  # the rules give what `update` takes
             )
         )

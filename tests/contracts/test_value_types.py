@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from modelyard.contract.values import identical
 from modelyard_server.db.tables import ArtifactVersion, Run
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.registry import versions
+from modelyard_server.domain.registry import resolve, versions
 from modelyard_server.domain.runs import runs
 from modelyard_server.domain.runs.runs import RunChanges, RunDraft
 from tests.inprocess.registry import ENTITY, Registry, postgresql_database, sqlite_database
@@ -40,7 +40,7 @@ def test_metadata_changes_its_kind(registry: Registry) -> None:
     version = registry.log("bert", "a", metadata={"deep": [{"n": 1}]})
 
     def change(session: Session, principal: Principal, given: dict[str, Any]) -> None:
-        row = versions.get(session, principal, version.id)
+        row = resolve.version(session, principal, id_=version.id).version
         versions.update(session, principal, row, metadata=given)
 
     for kind in KINDS:

@@ -20,11 +20,9 @@ from modelyard_server.domain.content.commits import VersionDraft
 from modelyard_server.domain.content.manifests import Manifest
 from modelyard_server.domain.registry import (
     aliases,
-    collections,
     deletes,
     registered_models,
-    version_details,
-    versions,
+    resolve,
 )
 from modelyard_server.domain.registry.aliases import Change
 
@@ -67,7 +65,7 @@ class Registry:
         """The link of what a reference stands for."""
 
         def run(session: Session, principal: Principal) -> Link:
-            version = versions.resolve(session, principal, full(ref)).version
+            version = resolve.version(session, principal, ref=full(ref)).version
             return registered_models.link(session, principal, version, target, names)[0]
 
         return self.write(run)
@@ -76,7 +74,7 @@ class Registry:
         """UpdateAliases; where every alias of the collection stands then."""
 
         def run(session: Session, principal: Principal) -> dict[str, int]:
-            row = collections.lock(session, collections.find(session, principal, None, ref=full(ref)))
+            row = resolve.collection(session, principal, None, ref=full(ref), lock=True)
             return {
                 alias: spot.number for alias, spot in aliases.update(session, principal, row, changes).items()
             }
@@ -87,7 +85,7 @@ class Registry:
         """Deletes a version."""
 
         def run(session: Session, principal: Principal) -> None:
-            version = versions.resolve(session, principal, full(ref)).version
+            version = resolve.version(session, principal, ref=full(ref)).version
             deletes.delete_version(session, principal, version, delete_aliases=delete_aliases)
 
         self.write(run)
@@ -96,18 +94,17 @@ class Registry:
         """Removes a link."""
 
         def run(session: Session, principal: Principal) -> None:
-            link = version_details.link_of(session, principal, full(ref)).link
-            deletes.delete_link(session, principal, registered_models.get_link(session, principal, link.id))
+            deletes.delete_link(session, principal, resolve.link(session, principal, ref=full(ref)).link)
 
         self.write(run)
 
     def number(self, ref: str) -> int:
         """The number of the artifact's version that a reference stands for."""
-        return self.read(versions.resolve, full(ref)).version.number
+        return self.read(resolve.version, ref=full(ref)).version.number
 
     def collection(self, ref: str) -> Collection:
         """An artifact or a registered model."""
-        return self.read(collections.find, None, ref=full(ref))
+        return self.read(resolve.collection, None, ref=full(ref))
 
     def events(self, project: str, *types: str) -> list[Event]:
         """The events of a project, in order; all, or those of some types."""

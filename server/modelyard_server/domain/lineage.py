@@ -14,10 +14,12 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.tables import ArtifactVersion, Collection, Entity, Lineage, Project, Run
 from modelyard_server.db.upserts import batches, insert_missing
 from modelyard_server.domain import fields
-from modelyard_server.domain.access import authorize, owners
+from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.authorize import Action, Resource, authorize
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.registry import expiry, versions
+from modelyard_server.domain.registry import versions
 from modelyard_server.domain.registry.versions import LinkedTo
+from modelyard_server.domain.runs import runs
 
 NODE_LIMIT = 10_000
 NODE_BYTES = 2 << 20
@@ -33,7 +35,7 @@ _FROM_VERSION = {"upstream": ("output",), "downstream": ("input",), "both": ("in
 
 # Without the run's config and summary, which may be large.
 _PRODUCER = (
-    select(Run.id, Run.deleted_at, Project.entity_id, Entity.name)
+    select(Run.id, Run.deleted_at, Project.name.label("project"), Entity.name.label("entity"))
     .join(Project, Project.id == Run.project_id)
     .join(Entity, Entity.id == Project.entity_id)
     .where(Run.id == bindparam("run"))
@@ -115,15 +117,15 @@ class Graph:
         return NODE_LIMIT - len(self.runs) - len(self.versions)
 
 
-def find_producer(session: Session, principal: Principal, project: Project, run_id: str) -> str | None:
+def find_producer(session: Session, principal: Principal, run_id: str) -> str | None:
     """The id of the run that the header names; None when it names none. Raises NotFound, InvalidField."""
     if not run_id:
         return None
     row = session.execute(_PRODUCER, {"run": fields.parse_id("header.run_id", run_id)}).one_or_none()
     if row is None or row.deleted_at is not None:
         raise owners.not_found("run", run_id)
-    # A run may log into another project of an entity its caller may enter.
-    if row.entity_id != project.entity_id and not authorize.may_enter(session, principal, row.name):
+    # A run may log into a project of another entity.
+    if not authorize(session, principal, Action.WRITE, Resource(row.entity, row.project)):
         raise owners.not_found("run", run_id)
     found: str = row.id
     return found
@@ -144,26 +146,9 @@ def record_output(session: Session, run_id: str, version: ArtifactVersion) -> No
 def use(session: Session, principal: Principal, run_id: str, version: ArtifactVersion, use_as: str) -> None:
     """Records that a run used a version; once more changes nothing. Raises NotFound, InvalidField."""
     fields.check("use_as", refs.check_text, use_as, limit=128)
-    run = find_run(session, principal, run_id)
+    run = runs.find(session, principal, run_id, action=Action.WRITE, name="run_id").run
     row = {"run_id": run.id, "version_id": version.id, "relation": "input"}
     insert_missing(session, Lineage, [{**row, "use_as": use_as, "created_at": now(session)}])
-
-
-def find_run(session: Session, principal: Principal, run_id: str, *, deleted: bool = False) -> Run:
-    """A run by its global id; with `deleted` also a tombstone. Raises NotFound, InvalidField."""
-    found = session.execute(
-        select(Run, Entity.name)
-        .join(Project, Project.id == Run.project_id)
-        .join(Entity, Entity.id == Project.entity_id)
-        .where(Run.id == fields.parse_id("run_id", run_id))
-    ).one_or_none()
-    if (
-        found is None
-        or not authorize.may_enter(session, principal, found[1])
-        or not (deleted or found[0].deleted_at is None)
-    ):
-        raise owners.not_found("run", run_id)
-    return found[0]
 
 
 def walk(
@@ -242,7 +227,7 @@ def _add_runs(session: Session, principal: Principal, graph: Graph, ids: Iterabl
             .where(Run.id.in_(batch))
         )
         for entity, project, id_, run_id, display_name, state, deleted_at in rows:
-            if principal.may_enter(entity):
+            if authorize(session, principal, Action.READ, Resource(entity, project)):
                 path = f"{entity}/{project}/{run_id}"
                 if graph.add_run(RunNode(id_, path, display_name, state, deleted_at is not None)):
                     added.add(id_)
@@ -260,7 +245,7 @@ def _add_versions(session: Session, principal: Principal, graph: Graph, ids: Ite
                 Collection.type,
                 ArtifactVersion.id,
                 ArtifactVersion.number,
-                ~expiry.live(session),
+                ~versions.live(session),
             )
             .select_from(ArtifactVersion)
             .join(Collection, Collection.id == ArtifactVersion.collection_id)
@@ -268,9 +253,9 @@ def _add_versions(session: Session, principal: Principal, graph: Graph, ids: Ite
             .join(Entity, Entity.id == Project.entity_id)
             .where(ArtifactVersion.id.in_(batch))
         ).all()
-        _, links = versions.links_of(session, batch, {row[4]: row[0] for row in rows}, principal)
+        _, links = versions.links_of(session, principal, batch)
         for entity, project, name, type_, id_, number, gone in rows:
-            if principal.may_enter(entity):
+            if authorize(session, principal, Action.READ, Resource(entity, project)):
                 ref = f"{entity}/{project}/{name}:v{number}"
                 if graph.add_version(VersionNode(id_, ref, type_, gone, links.get(id_, ()))):
                     added.add(id_)

@@ -12,7 +12,7 @@ from modelyard_server.db.caller_tables import Request
 from modelyard_server.db.engine import now
 from modelyard_server.db.upserts import inserting_missing
 from modelyard_server.domain import fields
-from modelyard_server.domain.access import authorize
+from modelyard_server.domain.access.authorize import Action, Resource, authorize, entered, reach
 from modelyard_server.domain.access.principals import Principal
 
 LIMIT = 128
@@ -70,7 +70,10 @@ def stored(
         )
     # Another key of the same principal may have less reach than the one that the reply was made for.
     known: list[str] | None = row.entities
-    allowed = principal.all_entities if known is None else all(map(principal.may_enter, known))
+    if known is None:
+        allowed = reach(principal) is None
+    else:
+        allowed = all(authorize(session, principal, Action.READ, Resource(entity)) for entity in known)
     if not allowed:
         raise errors.NotAllowed("this request was made in an entity that this key has no right to enter")
     reply: bytes | None = row.reply
@@ -80,7 +83,7 @@ def stored(
 def finish(session: Session, principal: Principal, method: str, request_id: str, reply: bytes) -> None:
     """Stores the reply, so that a retry gets the same one, with the entities that it concerns."""
     named = _named(principal, method, request_id)
-    session.execute(_REPLY, {**named, "new_reply": reply, "new_entities": authorize.entered(session)})
+    session.execute(_REPLY, {**named, "new_reply": reply, "new_entities": entered(session)})
 
 
 def forget_old(session: Session) -> int:

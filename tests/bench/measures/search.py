@@ -22,7 +22,7 @@ from modelyard_server.db import migrations
 from modelyard_server.db.engine import Database
 from modelyard_server.domain import events
 from modelyard_server.domain.access.principals import LOCAL
-from modelyard_server.domain.registry import collection_lists, version_details, version_lists, versions
+from modelyard_server.domain.registry import collection_lists, resolve, version_lists, versions
 from tests.bench import catalogs, sides
 from tests.bench.bench import Bench, Place, say
 from tests.bench.catalogs import Names
@@ -145,7 +145,7 @@ def _search(database: Database, filter_: str, order_by: str) -> Ask:
         rows, _ = version_lists.page(
             session, LOCAL, filter_=filter_, order_by=order_by, page_size=50, page_token=""
         )
-        return versions.describe(session, rows, principal=LOCAL)
+        return versions.describe(session, LOCAL, rows)
 
     return lambda: database.read(page)
 
@@ -173,7 +173,7 @@ def _growth(
 
 
 def _resolve(database: Database, ref: str) -> Ask:
-    return lambda: database.read(lambda session: version_details.version_of(session, LOCAL, ref))
+    return lambda: database.read(lambda session: resolve.version(session, LOCAL, ref=ref, alone=True))
 
 
 def _samples(rounds: int, ask: Ask) -> list[float]:

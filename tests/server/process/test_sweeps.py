@@ -16,7 +16,14 @@ from modelyard_server.db.tables import ArtifactVersion, Collection, Request, Run
 from modelyard_server.domain import requests
 from modelyard_server.domain.access import keys
 from modelyard_server.domain.access.principals import LOCAL
-from modelyard_server.domain.registry import artifacts, collections, deletes, registered_models, versions
+from modelyard_server.domain.registry import (
+    artifacts,
+    collections,
+    deletes,
+    registered_models,
+    resolve,
+    versions,
+)
 from modelyard_server.domain.runs import runs
 from modelyard_server.domain.runs.runs import RunDraft
 from modelyard_server.process import background
@@ -248,10 +255,12 @@ def test_tags_are_told_once_wherever_they_come_and_go(registry: Registry) -> Non
 
     registry.log("bert", "a", tags=["raw", "raw"])
     registry.log("bert", "a", tags=["raw", "good"])
-    version = registry.read(versions.resolve, full("bert")).version
+    version = registry.read(resolve.version, ref=full("bert")).version
     for _ in range(2):
         registry.write(
-            lambda s, p: versions.update(s, p, versions.get(s, p, version.id), tags=["good", "best"])
+            lambda s, p: versions.update(
+                s, p, resolve.version(s, p, id_=version.id).version, tags=["good", "best"]
+            )
         )
     expected = [
         ("tag_added", "bert", "v0", "raw"),
@@ -270,7 +279,7 @@ def test_tags_are_told_once_wherever_they_come_and_go(registry: Registry) -> Non
         for _ in range(2):
             registry.write(
                 lambda s, p, row=row: collections.change(
-                    s, p, collections.lock(s, s.get_one(Collection, row.id)), tags=["two"], prefix=""
+                    s, p, collections.lock(s, row.id), tags=["two"], prefix=""
                 )
             )
         expected += [

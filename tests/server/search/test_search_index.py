@@ -17,7 +17,7 @@ from modelyard_server.db.attributes import KEY_LIMIT, LEAF_LIMIT, Attribute, Row
 from modelyard_server.db.engine import Database
 from modelyard_server.db.tables import Alias, ArtifactVersion, Base, Collection, Link, Project, Run
 from modelyard_server.domain import events
-from modelyard_server.domain.registry import collections, versions
+from modelyard_server.domain.registry import collections, resolve, versions
 from modelyard_server.domain.runs import metrics, runs
 from modelyard_server.domain.runs.metrics import Batch
 from modelyard_server.domain.runs.runs import RunChanges, RunDraft
@@ -120,7 +120,7 @@ class Writers(RuleBasedStateMachine):
     @rule(metadata=MAPS, tags=TAGS)
     def change_version(self, metadata: dict[str, Any], tags: list[str]) -> None:
         def change(session: Session, principal: Any) -> None:
-            row = versions.get(session, principal, self.versions[-1])
+            row = resolve.version(session, principal, id_=self.versions[-1]).version
             versions.update(session, principal, row, metadata=metadata, tags=tags)
 
         if self.versions:
@@ -129,15 +129,13 @@ class Writers(RuleBasedStateMachine):
     @rule()
     def delete_version(self) -> None:
         if self.versions:
-            number = self.registry.read(versions.get, self.versions.pop()).number
+            number = self.registry.read(resolve.version, id_=self.versions.pop()).version.number
             self.registry.delete(f"bert:v{number}", delete_aliases=True)
 
     @rule(tags=TAGS)
     def tag_artifact(self, tags: list[str]) -> None:
         def change(session: Session, principal: Any) -> None:
-            row = collections.lock(
-                session, collections.find(session, principal, "artifact", ref=f"{ENTITY}/p/bert")
-            )
+            row = resolve.collection(session, principal, "artifact", ref=f"{ENTITY}/p/bert", lock=True)
             collections.change(session, principal, row, tags=tags, prefix="")
 
         if self.versions:

@@ -20,7 +20,7 @@ from modelyard_server.db.upserts import insert_missing
 from modelyard_server.domain import lineage
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.registry import aliases, registered_models, versions
+from modelyard_server.domain.registry import aliases, registered_models, resolve, versions
 from modelyard_server.domain.registry.aliases import Change
 from modelyard_server.rpc.services.artifacts import lineage_message
 from tests.clients import fast_upload
@@ -203,7 +203,7 @@ def test_a_version_has_no_more_links_than_its_reply_can_show(registry: Registry)
     registry.log("bert", "a")
 
     def link_all(session: Session, principal: Principal) -> None:
-        version = versions.resolve(session, principal, full("bert")).version
+        version = resolve.version(session, principal, ref=full("bert")).version
         for number in range(registered_models.LINK_LIMIT):
             registered_models.link(session, principal, version, f"{ENTITY}/model-registry/m{number}", [])
 

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 
 from modelyard_server.db.engine import Database
 from modelyard_server.domain.access.principals import LOCAL
-from modelyard_server.domain.registry import version_batches
-from modelyard_server.domain.registry.version_batches import Wanted
+from modelyard_server.domain.registry import resolve_batch
+from modelyard_server.domain.registry.resolve_batch import VersionRequest
 from tests.inprocess.registry import ENTITY, Registry, somebody, sqlite_database
 
 
-def statements(database: Database, wanted: Sequence[Wanted]) -> int:
+def statements(database: Database, wanted: Sequence[VersionRequest]) -> int:
     """How many a batch takes; every entry of it is found."""
     count = 0
 
@@ -27,8 +27,8 @@ def statements(database: Database, wanted: Sequence[Wanted]) -> int:
     def get(session: Session) -> None:
         connection = session.connection()
         event.listen(connection, "before_cursor_execute", note)
-        found = version_batches.get(session, LOCAL, wanted)
-        assert all(one.view for one in found)
+        found = resolve_batch.versions_of(session, LOCAL, wanted)
+        assert all(found)
 
     database.read(get)
     return count
@@ -43,10 +43,10 @@ def test_many_versions_take_as_many_queries_as_few(tmp_path: Path) -> None:
             version = registry.log(name, str(number), project=f"p{number % 3}", names=["best"])
             registry.link(f"p{number % 3}/{name}", f"model-registry/Model {number % 4}")
             wanted += [
-                Wanted(version.id, ""),
-                Wanted("", f"{ENTITY}/p{number % 3}/{name}:best"),
-                Wanted("", f"{ENTITY}/p{number % 3}/{name}:v0"),
-                Wanted("", f"{ENTITY}/model-registry/Model {number % 4}:v0"),
+                VersionRequest(version.id, ""),
+                VersionRequest("", f"{ENTITY}/p{number % 3}/{name}:best"),
+                VersionRequest("", f"{ENTITY}/p{number % 3}/{name}:v0"),
+                VersionRequest("", f"{ENTITY}/model-registry/Model {number % 4}:v0"),
             ]
         assert statements(database, wanted) == statements(database, wanted[:4])
 
@@ -56,7 +56,11 @@ def test_what_lies_in_another_entity_is_not_found(tmp_path: Path) -> None:
         registry = Registry(database)
         mine = registry.log("bert", "a")
         other = registry.log("bert", "a", entity="other")
-        wanted = [Wanted(other.id, ""), Wanted("", "other/p/bert"), Wanted("", f"{ENTITY}/p/bert")]
+        wanted = [
+            VersionRequest(other.id, ""),
+            VersionRequest("", "other/p/bert"),
+            VersionRequest("", f"{ENTITY}/p/bert"),
+        ]
         insider = somebody("insider", ENTITY)
-        found = database.read(lambda session: version_batches.get(session, insider, wanted))
-        assert [one.view.version.id if one.view else "" for one in found] == ["", "", mine.id]
+        found = database.read(lambda session: resolve_batch.versions_of(session, insider, wanted))
+        assert [one.version.id if one else "" for one in found] == ["", "", mine.id]

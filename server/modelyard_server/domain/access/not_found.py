@@ -14,6 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from modelyard.contract import errors
 from modelyard_server.db.tables import Entity, Project
+from modelyard_server.domain.access.authorize import Action, Resource, authorize
 from modelyard_server.domain.access.principals import Principal
 
 NEIGHBOURS = 50
@@ -56,7 +57,7 @@ def explained(what: str, ref: str, gap: Gap) -> errors.NotFound:
 
 def missing_owner(session: Session, principal: Principal, entity: str, name: str) -> Gap | int:
     """The gap if the entity or the project is missing, else the key of the project."""
-    if not principal.may_enter(entity):
+    if not authorize(session, principal, Action.READ, Resource(entity, name)):
         return Gap("entity", f"there is no entity {entity!r} that you may read")
     found = session.scalar(select(Entity.id).where(Entity.name == entity))
     if found is None:

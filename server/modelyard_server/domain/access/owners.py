@@ -9,7 +9,7 @@ from modelyard.contract import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Entity, Project
 from modelyard_server.domain import fields
-from modelyard_server.domain.access import authorize
+from modelyard_server.domain.access.authorize import Action, Resource, authorize
 from modelyard_server.domain.access.not_found import project_not_found
 from modelyard_server.domain.access.principals import Principal
 
@@ -26,7 +26,7 @@ def find_entity(session: Session, principal: Principal, name: str) -> Entity:
     """The entity a caller may read; empty: their own. Raises NotFound, also where it is not theirs."""
     name = name or principal.entity
     row: Entity | None = None
-    if authorize.may_enter(session, principal, name):
+    if authorize(session, principal, Action.READ, Resource(name)):
         row = session.scalar(_ENTITY, {"entity": name})
     if row is None:
         raise not_found("entity", name)
@@ -37,18 +37,18 @@ def find_project(session: Session, principal: Principal, entity: str, project: s
     """The project a caller may read; empty: their entity, `uncategorized`. Raises NotFound."""
     entity, project = entity or principal.entity, project or refs.DEFAULT_PROJECT
     row: Project | None = None
-    if authorize.may_enter(session, principal, entity):
+    if authorize(session, principal, Action.READ, Resource(entity, project)):
         row = session.scalar(_PROJECT, {"entity": entity, "project": project})
     if row is None:
         raise project_not_found(session, principal, entity, project)
     return row
 
 
-def ensure_entity(session: Session, principal: Principal, name: str) -> Entity:
-    """The entity to write to, made when it does not exist. Raises NotAllowed, InvalidField."""
+def ensure_entity(session: Session, principal: Principal, name: str, *, project: str = "") -> Entity:
+    """The entity to write to, or to a project of, created if missing. Raises NotAllowed, InvalidField."""
     name = name or principal.entity
     fields.check("entity", refs.check_owner, name, "entity")
-    if not authorize.may_enter(session, principal, name):
+    if not authorize(session, principal, Action.WRITE, Resource(name, project)):
         raise errors.NotAllowed(f"{principal.name} has no right to write to the entity {name!r}")
     row: Entity | None = session.scalar(_ENTITY, {"entity": name})
     if row is None:
@@ -62,7 +62,7 @@ def ensure_project(session: Session, principal: Principal, entity: str, project:
     """The project to write to, made when it does not exist. Raises NotAllowed, InvalidField."""
     project = project or refs.DEFAULT_PROJECT
     fields.check("project", refs.check_owner, project, "project")
-    owner = ensure_entity(session, principal, entity)
+    owner = ensure_entity(session, principal, entity, project=project)
     row: Project | None = session.scalar(_PROJECT, {"entity": owner.name, "project": project})
     if row is None:
         row = Project(

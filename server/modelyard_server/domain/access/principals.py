@@ -23,10 +23,6 @@ class Principal:
     owns_folder: bool = False
     """Whether they have shown that they can read the server's data folder."""
 
-    def may_enter(self, entity: str) -> bool:
-        """Whether they may read and write in an entity."""
-        return self.all_entities or entity == self.entity
-
 
 # Fixed ids of those whom no key names. Ids of all others are UUIDv7, which these are not.
 LOCAL = Principal("00000000-0000-0000-0000-000000000001", "local", all_entities=True)

@@ -30,7 +30,7 @@ from modelyard_server.domain.content import manifest_rows, staging, uploads
 from modelyard_server.domain.content.manifests import Manifest
 from modelyard_server.domain.registry import aliases, artifacts, collections, versions
 from modelyard_server.domain.registry.collections import record_tags
-from modelyard_server.domain.registry.full_names import Home
+from modelyard_server.domain.registry.full_names import FullName
 from modelyard_server.domain.registry.versions import VersionView
 
 ALIAS_LIMIT = 100
@@ -139,7 +139,7 @@ def _make(
 ) -> tuple[VersionView, bool]:
     """The last part of every commit of a manifest whose files are rows by now."""
     project = owners.ensure_project(session, principal, draft.entity, draft.project)
-    run_id = lineage.find_producer(session, principal, project, draft.run_id)
+    run_id = lineage.find_producer(session, principal, draft.run_id)
     artifact = artifacts.open_artifact(session, principal, project, draft.name, draft.type)
     if draft.base_version_id:
         manifest_rows.hold_base(session, draft.base_version_id)
@@ -155,9 +155,9 @@ def _make(
         _take_over(session, principal, artifact, version, draft)
     names = _point_at(session, principal, artifact, version, draft, run_id)
     if not created:
-        return _view(session, version), False
+        return _view(session, principal, version), False
     owner = draft.entity or principal.entity
-    home = Home(owner, project.name, artifact.name, artifact.type, project.id, artifact.id)
+    home = FullName(owner, project.name, artifact.name, artifact.type, project.id, artifact.id)
     return VersionView(version, home, sorted(names), ()), True
 
 
@@ -170,7 +170,7 @@ def commit_equal(session: Session, principal: Principal, draft: VersionDraft) ->
     if draft.digest is None:
         raise errors.InvalidField.of("header.digest", "is required: it says which content")
     project = owners.find_project(session, principal, draft.entity, draft.project)
-    run_id = lineage.find_producer(session, principal, project, draft.run_id)
+    run_id = lineage.find_producer(session, principal, draft.run_id)
     artifact = collections.lock_name(session, project.id, draft.name)
     if artifact is not None and artifact.deleted_at is None:
         collections.check_kind(artifact, "artifact", draft.type)
@@ -178,7 +178,7 @@ def commit_equal(session: Session, principal: Principal, draft: VersionDraft) ->
         if version is not None and not manifest_rows.is_damaged(session, version.id):
             _take_over(session, principal, artifact, version, draft)
             _point_at(session, principal, artifact, version, draft, run_id)
-            return _view(session, version)
+            return _view(session, principal, version)
     raise owners.not_found("version", f"{project.name}/{draft.name}@{draft.digest.hex()}")
 
 
@@ -302,9 +302,9 @@ def _point_at(
     return names
 
 
-def _view(session: Session, version: ArtifactVersion) -> VersionView:
+def _view(session: Session, principal: Principal, version: ArtifactVersion) -> VersionView:
     session.flush()
-    return versions.describe(session, [version])[0]
+    return versions.describe(session, principal, [version])[0]
 
 
 def _record_created(

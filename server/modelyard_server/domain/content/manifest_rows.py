@@ -15,12 +15,12 @@ from modelyard_server.db import tables
 from modelyard_server.db.tables import ArtifactVersion, File, FileChunk, Upload, VersionFile
 from modelyard_server.db.upserts import batches, inserting_missing
 from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import damage, uploads
 from modelyard_server.domain.content.manifests import FileDraft, KeptFile, Manifest, ReferenceDraft
 from modelyard_server.domain.content.uploads import Stored
-from modelyard_server.domain.registry import expiry, versions
-from modelyard_server.domain.registry.full_names import homes
+from modelyard_server.domain.registry import resolve, versions
 
 # Built once: making a statement takes longer than running it.
 _FILES = (
@@ -211,10 +211,10 @@ def base_entries(
     session: Session, principal: Principal, version_id: str, entity: str
 ) -> dict[str, KeptFile | ReferenceDraft]:
     """What a version offers to be built on, by path. Raises NotFound, InvalidField for another entity's."""
-    version = versions.get(session, principal, version_id)
-    home = homes(session, [version.collection_id])[version.collection_id]
-    if home.entity != (entity or principal.entity):
-        raise errors.InvalidField.of("header.base_version_id", f"is a version of the entity {home.entity!r}")
+    view = resolve.version(session, principal, id_=version_id, action=Action.DOWNLOAD).view
+    version, owner = view.version, view.full_name.entity
+    if owner != (entity or principal.entity):
+        raise errors.InvalidField.of("header.base_version_id", f"is a version of the entity {owner!r}")
     rows = session.execute(
         select(
             VersionFile.path,
@@ -240,6 +240,6 @@ def base_entries(
 
 def hold_base(session: Session, version_id: str) -> None:
     """Keeps a version, and so its files, until the transaction ends. Raises NotFound when it went."""
-    held = select(ArtifactVersion.id).where(ArtifactVersion.id == version_id, expiry.live(session))
+    held = select(ArtifactVersion.id).where(ArtifactVersion.id == version_id, versions.live(session))
     if session.scalar(held.with_for_update(read=True)) is None:
         raise owners.not_found("version", version_id)

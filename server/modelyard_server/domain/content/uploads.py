@@ -21,7 +21,8 @@ from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Entity, Pack, Pin, StagedEntry, Upload
 from modelyard_server.db.upserts import batches, insert, insert_missing
 from modelyard_server.domain import fields
-from modelyard_server.domain.access import authorize, owners
+from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.authorize import Action, Resource, authorize
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import damage
 from modelyard_server.packs.builder import PackedChunk
@@ -106,9 +107,9 @@ class Stored(NamedTuple):
 
 def create(session: Session, principal: Principal, entity: str, project: str) -> Upload:
     """A new upload. Raises QuotaExceeded when the principal has too many open, none of them idle."""
-    owner = owners.ensure_entity(session, principal, entity)
     project = project or refs.DEFAULT_PROJECT
     fields.check("project", refs.check_owner, project, "project")
+    owner = owners.ensure_entity(session, principal, entity, project=project)
     time = now(session)
     open_now = session.scalar(_OPEN, {"principal": principal.id, "now": time})
     if (open_now or 0) >= OPEN_LIMIT:
@@ -254,7 +255,7 @@ def check_chunks(chunks: Iterable[Chunk], field: str = "chunks") -> None:
 def _own(session: Session, principal: Principal, upload_id: str, *, lock: bool = False) -> Upload | None:
     wanted = {"id": fields.parse_id("upload_id", upload_id), "principal": principal.id}
     found = session.execute(_OWN_LOCKED if lock else _OWN, wanted).one_or_none()
-    if found is None or not authorize.may_enter(session, principal, found[1]):
+    if found is None or not authorize(session, principal, Action.WRITE, Resource(found[1], found[0].project)):
         return None
     upload: Upload = found[0]
     return upload

@@ -20,7 +20,7 @@ from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link,
 from modelyard_server.domain import events, fields
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.registry import expiry
+from modelyard_server.domain.registry import versions
 
 Target: TypeAlias = ArtifactVersion | Link
 
@@ -234,7 +234,7 @@ def _newest(session: Session, collection: Collection) -> Target | None:
     if collection.kind == "artifact":
         return session.scalar(
             select(ArtifactVersion)
-            .where(ArtifactVersion.collection_id == collection.id, expiry.live(session))
+            .where(ArtifactVersion.collection_id == collection.id, versions.live(session))
             .order_by(ArtifactVersion.number.desc())
             .limit(1)
         )
@@ -286,7 +286,7 @@ def _targets(session: Session, collection: Collection, changes: Sequence[Change]
         _VERSIONS if collection.kind == "artifact" else _LINKS,
         {"collection": collection.id, "numbers": [refs.version_number(name) for name in names]},
     )
-    targets = {f"v{row.number}": Spot._make(row[:3]) for row in rows if expiry.is_live(session, row)}
+    targets = {f"v{row.number}": Spot._make(row[:3]) for row in rows if versions.is_live(session, row)}
     for name in names:
         if name not in targets:
             raise owners.not_found("version", f"{collection.name}:{name}")

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
-from sqlalchemy import Boolean, bindparam, func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
-from modelyard_server.db.tables import ArtifactVersion, Collection, Entity, Link, Project
+from modelyard_server.db.tables import ArtifactVersion, Collection, Link, Project
 from modelyard_server.db.upserts import batches
 from modelyard_server.domain import events, fields
-from modelyard_server.domain.access import authorize, owners
+from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.registry import not_found
-from modelyard_server.domain.registry.full_names import Home, homes
+from modelyard_server.domain.registry.full_names import FullName, full_names
 
 Kind: TypeAlias = Literal["artifact", "model"]
 NAMES: Mapping[str, str] = {"artifact": "model artifact", "model": "registered model"}
@@ -30,32 +29,13 @@ _BY_NAME = (
     .with_for_update()
     .execution_options(populate_existing=True)
 )
-_FOUND = (
-    select(Collection, Entity.name)
-    .join(Project, Project.id == Collection.project_id)
-    .join(Entity, Entity.id == Project.entity_id)
-    .where(Collection.deleted_at.is_(None))
-)
-_BY_ID = _FOUND.where(Collection.id == bindparam("id"))
-_BY_PATH = _FOUND.where(
-    Entity.name == bindparam("entity"),
-    Project.name == bindparam("project"),
-    Collection.name == bindparam("name"),
-)
-# Nobody may wait for, or hold up, an entity they cannot enter: such a row is not locked to be looked at.
-_LOCKED_BY_ID, _LOCKED_BY_PATH = (
-    statement.where(bindparam("anywhere", type_=Boolean) | (Entity.name == bindparam("own")))
-    .with_for_update(of=Collection)
-    .execution_options(populate_existing=True)
-    for statement in (_BY_ID, _BY_PATH)
-)
 
 
 class CollectionView(NamedTuple):
     """A collection with what the wire shows besides its row."""
 
     collection: Collection
-    home: Home
+    full_name: FullName
     version_count: int
 
 
@@ -153,49 +133,12 @@ def create(
     return row
 
 
-def find(
-    session: Session,
-    principal: Principal,
-    kind: Kind | None,
-    *,
-    id_: str = "",
-    ref: str = "",
-    field: str = "id",
-    lock: bool = False,
-) -> Collection:
-    """A live collection by id or by `[[entity/]project/]name`; of any kind when None.
-
-    With `lock` nobody else changes it until the transaction ends. Without a project
-    the kind's own, `model-registry` when None. Raises NotFound, InvalidField.
-    """
-    what = NAMES[kind] if kind else "model artifact or registered model"
-    path = None if id_ else _full(principal, kind, ref)
-    if path is None:
-        statement = _LOCKED_BY_ID if lock else _BY_ID
-        wanted: dict[str, Any] = {"id": fields.parse_id(field, id_)}
-    else:
-        statement = _LOCKED_BY_PATH if lock else _BY_PATH
-        wanted = {"entity": path.entity, "project": path.project, "name": path.name}
-    if lock:
-        wanted |= {"anywhere": principal.all_entities, "own": principal.entity}
-    found = session.execute(statement, wanted).one_or_none()
-    if (
-        found is None
-        or not authorize.may_enter(session, principal, found[1])
-        or kind not in (None, found[0].kind)
-    ):
-        if path is None:
-            raise owners.not_found(what, id_)
-        raise not_found.collection(session, principal, what, path, kind)
-    row: Collection = found[0]
-    return row
-
-
-def lock(session: Session, row: Collection, kind: Kind | None = None) -> Collection:
-    """The same collection, locked and as it is now. Raises NotFound when it went in between."""
-    lock_collections(session, [row.id])
+def lock(session: Session, collection_id: str) -> Collection:
+    """The collection, locked and as it is then. Raises NotFound if it was deleted since it was resolved."""
+    lock_collections(session, [collection_id])
+    row = session.get_one(Collection, collection_id)
     if row.deleted_at is not None:
-        raise owners.not_found(NAMES[kind or row.kind], row.name)
+        raise owners.not_found(NAMES[row.kind], row.name)
     return row
 
 
@@ -236,7 +179,7 @@ def change(
 
 def describe(session: Session, rows: Sequence[Collection]) -> list[CollectionView]:
     """The views of collections, in a constant number of queries."""
-    where = homes(session, [row.id for row in rows])
+    where = full_names(session, [row.id for row in rows])
     counts: dict[str, int] = {}
     for table, kind in ((ArtifactVersion, "artifact"), (Link, "model")):
         for batch in batches([row.id for row in rows if row.kind == kind]):
@@ -273,14 +216,6 @@ def record_tags(
                 tag=tag,
                 **details,
             )
-
-
-def _full(principal: Principal, kind: Kind | None, ref: str) -> refs.Ref:
-    parsed = fields.check("ref", refs.parse, ref)
-    if parsed.alias:
-        raise errors.InvalidField.of("ref", f"{ref!r} names a version; expected [[entity/]project/]name")
-    project = parsed.project or DEFAULT_PROJECTS[kind or "model"]
-    return refs.Ref(parsed.entity or principal.entity, project, parsed.name)
 
 
 def _rename(session: Session, row: Collection, name: str, field: str) -> None:

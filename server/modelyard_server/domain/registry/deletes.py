@@ -24,9 +24,10 @@ from modelyard_server.db.tables import (
 from modelyard_server.db.upserts import batches, insert_missing
 from modelyard_server.domain import events
 from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.authorize import Action, authorize
 from modelyard_server.domain.access.principals import SERVER, Principal
-from modelyard_server.domain.registry import aliases, collections, expiry, registered_models
-from modelyard_server.domain.registry.full_names import homes
+from modelyard_server.domain.registry import aliases, collections, registered_models, versions
+from modelyard_server.domain.registry.full_names import full_names
 
 _NAMED = 10
 """Links named in a refusal."""
@@ -35,17 +36,14 @@ SWEEP_BATCH = 50
 
 
 def delete_version(
-    session: Session, principal: Principal, version: ArtifactVersion, *, delete_aliases: bool
+    session: Session, principal: Principal, found: ArtifactVersion, *, delete_aliases: bool
 ) -> None:
     """Deletes a version; its manifest goes, its bytes come back with the collector.
 
     Raises VersionLinked, VersionHasAliases unless `delete_aliases`: then its
     links and aliases go too.
     """
-    artifact = collections.lock(session, session.get_one(Collection, version.collection_id))
-    session.refresh(version)
-    if not expiry.is_live(session, version):
-        raise owners.not_found("version", version.id)
+    artifact, version = versions.lock(session, found)
     links = _links(session, [version.id])
     if not delete_aliases:
         _refuse_linked(session, principal, links)
@@ -75,16 +73,16 @@ def delete_past_time(session: Session, artifact_id: str) -> int:
     if artifact is None:
         return 0
     past = select(ArtifactVersion).where(ArtifactVersion.collection_id == artifact_id, *_past_time(session))
-    versions = session.scalars(past.order_by(ArtifactVersion.number).limit(SWEEP_BATCH)).all()
-    _delete(session, SERVER, artifact, versions)
-    return len(versions)
+    expired = session.scalars(past.order_by(ArtifactVersion.number).limit(SWEEP_BATCH)).all()
+    _delete(session, SERVER, artifact, expired)
+    return len(expired)
 
 
 def delete_artifact(
     session: Session, principal: Principal, artifact: Collection, *, delete_aliases: bool
 ) -> None:
     """Deletes an artifact and its versions. Raises as `delete_version`."""
-    collections.lock(session, artifact, "artifact")
+    collections.lock(session, artifact.id)
     alive = session.scalars(
         select(ArtifactVersion).where(
             ArtifactVersion.collection_id == artifact.id, ArtifactVersion.deleted_at.is_(None)
@@ -102,7 +100,7 @@ def delete_artifact(
 
 def delete_model(session: Session, principal: Principal, model: Collection) -> None:
     """Deletes a registered model with its links; the linked versions stay."""
-    collections.lock(session, model, "model")
+    collections.lock(session, model.id)
     links = session.scalars(
         select(Link).where(Link.collection_id == model.id, Link.deleted_at.is_(None)).order_by(Link.number)
     ).all()
@@ -111,12 +109,12 @@ def delete_model(session: Session, principal: Principal, model: Collection) -> N
     _bury_collection(session, principal, model)
 
 
-def delete_link(session: Session, principal: Principal, link: Link) -> None:
+def delete_link(session: Session, principal: Principal, found: Link) -> None:
     """Removes a link; `latest` goes to the one linked last of those that remain."""
-    collections.lock(session, session.get_one(Collection, link.collection_id), "model")
-    session.refresh(link)
-    if link.deleted_at is not None:
-        raise owners.not_found("registered model version", link.id)
+    collections.lock(session, found.collection_id)
+    link = session.get(Link, found.id, populate_existing=True)
+    if link is None or link.deleted_at is not None:
+        raise owners.not_found("registered model version", found.id)
     _unlink(session, principal, [link])
     _release(session, principal, [link])
 
@@ -143,7 +141,7 @@ def _unlink(session: Session, principal: Principal, links: Sequence[Link]) -> No
     for batch in batches(sorted({link.version_id for link in links})):
         rows = session.scalars(select(ArtifactVersion).where(ArtifactVersion.id.in_(batch)))
         linked |= {version.id: version for version in rows}
-    where = homes(
+    where = full_names(
         session,
         [version.collection_id for version in linked.values()] + [link.collection_id for link in links],
     )
@@ -235,21 +233,21 @@ def _refuse_linked(session: Session, principal: Principal, links: Sequence[Link]
     """Raises VersionLinked if there are links; it names those that the caller may see, and counts all."""
     if not links:
         return
-    where = homes(session, [link.collection_id for link in links])
+    names = full_names(session, [link.collection_id for link in links])
     seen = [
-        home.ref(link.number)
+        name.ref(link.number)
         for link in links
-        if principal.may_enter((home := where[link.collection_id]).entity)
+        if authorize(session, principal, Action.READ, (name := names[link.collection_id]).resource)
     ]
-    names = ", ".join(seen[:_NAMED])
+    shown = ", ".join(seen[:_NAMED])
     hidden = len(links) - len(seen)
     told = [
-        names,
+        shown,
         f"{len(seen) - _NAMED} more" if len(seen) > _NAMED else "",
         f"{hidden} in entities that this key does not reach" if hidden else "",
     ]
     where_to = " and ".join(filter(None, told))
-    raise errors.VersionLinked(f"linked to {where_to}; unlink first", metadata={"links": names})
+    raise errors.VersionLinked(f"linked to {where_to}; unlink first", metadata={"links": shown})
 
 
 def _refuse_aliased(session: Session, condition: ColumnElement[bool]) -> None:

@@ -1,4 +1,4 @@
-"""Where collections lie: the names that make up a full reference."""
+"""The full names of artifacts and registered models: entity, project, name."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 
 from modelyard_server.db.tables import Collection, Entity, Project
 from modelyard_server.db.upserts import batches
+from modelyard_server.domain.access.authorize import Resource
 
 
-class Home(NamedTuple):
-    """A collection by its names. Those of entities, projects and artifacts never change."""
+class FullName(NamedTuple):
+    """The names and keys of a collection. Entities, projects and artifacts are never renamed."""
 
     entity: str
     project: str
@@ -27,6 +28,11 @@ class Home(NamedTuple):
         """`entity/project/name`."""
         return f"{self.entity}/{self.project}/{self.name}"
 
+    @property
+    def resource(self) -> Resource:
+        """The project that it is in."""
+        return Resource(self.entity, self.project)
+
     def ref(self, number: int) -> str:
         """`entity/project/name:vN`."""
         return f"{self.path}:v{number}"
@@ -34,7 +40,7 @@ class Home(NamedTuple):
 
 COLUMNS = (Entity.name, Project.name, Collection.name, Collection.type, Project.id, Collection.id)
 # Built once: making a statement takes longer than running it.
-_HOMES = (
+_FULL_NAMES = (
     select(*COLUMNS)
     .select_from(Collection)
     .join(Project, Project.id == Collection.project_id)
@@ -43,14 +49,14 @@ _HOMES = (
 )
 
 
-def homes(session: Session, collection_ids: Iterable[str]) -> dict[str, Home]:
-    """The homes of collections, by id; also of deleted ones."""
-    found: dict[str, Home] = {}
+def full_names(session: Session, collection_ids: Iterable[str]) -> dict[str, FullName]:
+    """The full names of collections by id, deleted ones included."""
+    found: dict[str, FullName] = {}
     for batch in batches(sorted(set(collection_ids))):
-        found |= {row[-1]: Home(*row) for row in session.execute(_HOMES, {"ids": batch})}
+        found |= {row[-1]: FullName(*row) for row in session.execute(_FULL_NAMES, {"ids": batch})}
     return found
 
 
-def home_of(session: Session, collection: Collection) -> Home:
-    """The home of one collection."""
-    return homes(session, [collection.id])[collection.id]
+def full_name_of(session: Session, collection: Collection) -> FullName:
+    """The full name of one collection."""
+    return full_names(session, [collection.id])[collection.id]

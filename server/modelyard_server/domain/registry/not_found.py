@@ -22,7 +22,7 @@ from modelyard_server.domain.access.not_found import (
     similar,
 )
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.registry import expiry
+from modelyard_server.domain.registry import versions
 
 _KINDS = {"artifact": "model artifact", "model": "registered model"}
 
@@ -95,7 +95,7 @@ def _in_collection(session: Session, row: Row[*tuple[Any, ...]], ref: refs.Ref) 
 
 def _newest(session: Session, row: Row[*tuple[Any, ...]]) -> int | None:
     table: Any = ArtifactVersion if row.kind == "artifact" else Link
-    live = expiry.live(session) if table is ArtifactVersion else Link.deleted_at.is_(None)
+    live = versions.live(session) if table is ArtifactVersion else Link.deleted_at.is_(None)
     of = select(table.number, live.label("live")).where(table.collection_id == row.id)
     newest = of.order_by(table.number.desc()).limit(NEIGHBOURS).subquery()
     found: int | None = session.scalar(select(func.max(newest.c.number)).where(newest.c.live))

@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 from modelyard.contract import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
-from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Link, Project
+from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Project
 from modelyard_server.db.upserts import batches
 from modelyard_server.domain import events, fields
-from modelyard_server.domain.access import authorize, owners
+from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.authorize import Action, authorize
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.registry import aliases, collections, expiry, versions
-from modelyard_server.domain.registry.full_names import Home, home_of, homes
+from modelyard_server.domain.registry import aliases, collections, versions
+from modelyard_server.domain.registry.full_names import FullName, full_name_of, full_names
 from modelyard_server.domain.registry.versions import VersionView
 
 DEFAULT_TYPE = "model"
@@ -47,7 +48,7 @@ class LinkView(NamedTuple):
     """A link with what the wire shows besides its row; `source` is None where the caller may not see it."""
 
     link: Link
-    home: Home
+    full_name: FullName
     aliases: Sequence[str]
     source: VersionView | None
 
@@ -72,7 +73,7 @@ def create(
 
 
 def link(
-    session: Session, principal: Principal, version: ArtifactVersion, target: str, names: Sequence[str]
+    session: Session, principal: Principal, found: ArtifactVersion, target: str, names: Sequence[str]
 ) -> tuple[Link, bool]:
     """The link of a version in a registered model, and whether it is new; aliases go to it, `latest` too.
 
@@ -85,8 +86,8 @@ def link(
         raise errors.InvalidField.of(
             "target", f"{target!r} names a version; a link's number is given by itself"
         )
-    source = _hold_source(session, version)
-    home = home_of(session, source)
+    source, version = _hold_source(session, found)
+    home = full_name_of(session, source)
     entity = parsed.entity or home.entity
     place = owners.ensure_project(session, principal, entity, parsed.project or refs.REGISTRY_PROJECT)
     model = _open_model(session, principal, place, parsed.name, source.type)
@@ -95,7 +96,7 @@ def link(
     time = _after_last_call(session, model)
     if row is None:
         _check_links(session, version)
-        there = Home(entity, place.name, model.name, model.type, place.id, model.id)
+        there = FullName(entity, place.name, model.name, model.type, place.id, model.id)
         row = _new_link(session, principal, model, version, home, there)
     row.linked_at = time
     if version.expires_at is not None:
@@ -109,23 +110,9 @@ def link(
     return row, created
 
 
-def get_link(session: Session, principal: Principal, link_id: str) -> Link:
-    """A link by id. Raises NotFound, InvalidField."""
-    found = session.execute(
-        select(Link, Entity.name)
-        .join(Collection, Collection.id == Link.collection_id)
-        .join(Project, Project.id == Collection.project_id)
-        .join(Entity, Entity.id == Project.entity_id)
-        .where(Link.id == fields.parse_id("id", link_id), Link.deleted_at.is_(None))
-    ).one_or_none()
-    if found is None or not authorize.may_enter(session, principal, found[1]):
-        raise owners.not_found("registered model version", link_id)
-    return found[0]
-
-
 def describe(session: Session, principal: Principal, links: Sequence[Link]) -> list[LinkView]:
     """The views of links, in a constant number of queries."""
-    where = homes(session, [row.collection_id for row in links])
+    where = full_names(session, [row.collection_id for row in links])
     names: dict[str, list[str]] = {}
     sources: list[ArtifactVersion] = []
     for batch in batches([row.id for row in links]):
@@ -135,8 +122,8 @@ def describe(session: Session, principal: Principal, links: Sequence[Link]) -> l
         sources += session.scalars(_SOURCES, {"versions": batch})
     views = {
         view.version.id: view
-        for view in versions.describe(session, sources, principal=principal)
-        if principal.may_enter(view.home.entity)
+        for view in versions.describe(session, principal, sources)
+        if authorize(session, principal, Action.READ, view.full_name.resource)
     }
     return [
         LinkView(row, where[row.collection_id], names.get(row.id, ()), views.get(row.version_id))
@@ -151,13 +138,10 @@ def _check_links(session: Session, version: ArtifactVersion) -> None:
         )
 
 
-def _hold_source(session: Session, version: ArtifactVersion) -> Collection:
-    """The version's artifact, held so that the version cannot be deleted under the link."""
-    source = session.scalars(_SOURCE, {"of": version.collection_id}).one()
-    session.refresh(version)
-    if not expiry.is_live(session, version):
-        raise owners.not_found("version", version.id)
-    return source
+def _hold_source(session: Session, found: ArtifactVersion) -> tuple[Collection, ArtifactVersion]:
+    """The version's artifact with a shared lock, so that nobody deletes the version, and the version."""
+    source = session.scalars(_SOURCE, {"of": found.collection_id}).one()
+    return source, versions.reload(session, found)
 
 
 def _open_model(
@@ -178,8 +162,8 @@ def _new_link(
     principal: Principal,
     model: Collection,
     version: ArtifactVersion,
-    source: Home,
-    target: Home,
+    source: FullName,
+    target: FullName,
 ) -> Link:
     row = Link(
         id=new_id(),
@@ -204,8 +188,8 @@ def record_link(
     type_: str,
     row: Link,
     version: ArtifactVersion,
-    source: Home,
-    model: Home,
+    source: FullName,
+    model: FullName,
 ) -> None:
     """The two events of a link that comes or goes: each side names the other."""
     for here, number, other in (

@@ -12,7 +12,7 @@ from modelyard_server.db import attributes
 from modelyard_server.db.attributes import Attribute
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Project, Run
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.registry import expiry
+from modelyard_server.domain.registry import versions
 from modelyard_server.domain.search import candidates, filters, paging, scopes
 from modelyard_server.domain.search.candidates import MapIndex, NameIndex, TagIndex
 from modelyard_server.domain.search.filter_fields import (
@@ -67,7 +67,7 @@ def page(
     found = filters.parse(session, filter_, fields(scope))
     default = "create_time desc" if collection is None else "number desc"
     keys = paging.split(order_by, ORDERS, default=default, maps=["metadata"])
-    query = select(_V).where(expiry.live(session))
+    query = select(_V).where(versions.live(session))
     if found is not None:
         query = query.where(found.condition)
     # The versions of one artifact are few, or all there is.

@@ -14,6 +14,7 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.tables import MetricBatch
 from modelyard_server.db.upserts import insert
 from modelyard_server.domain import fields
+from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.runs import runs
 
@@ -63,7 +64,7 @@ def log(
     Raises NotFound, RunFinished, InvalidField.
     """
     _check(batch)
-    run = runs.find(session, principal, run_id, name="run_id", lock=True).run
+    run = runs.find(session, principal, run_id, action=Action.WRITE, name="run_id", lock=True).run
     if _is_stored(session, run.id, batch):
         return False
     runs.require_running(session, principal, run)

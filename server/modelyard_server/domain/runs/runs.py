@@ -20,7 +20,8 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Entity, MetricBatch, Project, Run
 from modelyard_server.domain import events, fields
-from modelyard_server.domain.access import authorize, owners
+from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.authorize import Action, Resource, authorize
 from modelyard_server.domain.access.principals import SERVER, Principal
 from modelyard_server.domain.runs import run_names
 
@@ -97,12 +98,18 @@ def create(session: Session, principal: Principal, draft: RunDraft, resume: str)
 
 
 def find(
-    session: Session, principal: Principal, run_id: str, *, name: str = "id", lock: bool = False
+    session: Session,
+    principal: Principal,
+    run_id: str,
+    *,
+    action: Action = Action.READ,
+    name: str = "id",
+    lock: bool = False,
 ) -> RunView:
-    """A run by its global id; `name` is the field it came in. Raises NotFound, InvalidField."""
+    """A run by its global id, which came in the field `name`. Raises NotFound, InvalidField."""
     query = _SHOWN.where(Run.id == fields.parse_id(name, run_id), Run.deleted_at.is_(None))
     row = session.execute(query.with_for_update(of=Run) if lock else query).one_or_none()
-    if row is None or not authorize.may_enter(session, principal, row[1]):
+    if row is None or not authorize(session, principal, action, Resource(row[1], row[2])):
         raise owners.not_found("run", run_id)
     return _view(session, *row)
 
@@ -133,7 +140,7 @@ def state_of(session: Session, run: Run) -> str:
 def update(session: Session, principal: Principal, run_id: str, changes: RunChanges) -> RunView:
     """The run with its changes; ended runs may change too. Raises NotFound, InvalidField."""
     _check_columns(changes.columns)
-    view = find(session, principal, run_id, name="run.id", lock=True)
+    view = find(session, principal, run_id, action=Action.WRITE, name="run.id", lock=True)
     run = view.run
     for column, value in changes.columns.items():
         setattr(run, column, value)
@@ -148,7 +155,7 @@ def update(session: Session, principal: Principal, run_id: str, changes: RunChan
 
 def remove(session: Session, principal: Principal, run_id: str) -> None:
     """Removes a run and its metrics; what stays is a tombstone for lineage. Raises NotFound."""
-    run = find(session, principal, run_id, lock=True).run
+    run = find(session, principal, run_id, action=Action.DELETE, lock=True).run
     session.execute(delete(MetricBatch).where(MetricBatch.run_id == run.id))
     run.config, run.summary, run.facts, run.tags, run.notes = {}, {}, {}, [], ""
     run.deleted_at = run.updated_at = now(session)
@@ -168,7 +175,7 @@ def finish(
     state = state or by_code
     if state not in {by_code, KILLED, CRASHED}:
         raise errors.InvalidField.of("state", f"{state} does not go with exit code {exit_code}")
-    view = find(session, principal, run_id, lock=True)
+    view = find(session, principal, run_id, action=Action.WRITE, lock=True)
     run = view.run
     if run.state != state or run.finished_at is None:
         run.state, run.exit_code = state, exit_code
@@ -180,7 +187,7 @@ def finish(
 
 def heartbeat(session: Session, principal: Principal, run_id: str) -> None:
     """Notes that a run is alive. Raises NotFound, RunFinished."""
-    run = find(session, principal, run_id, lock=True).run
+    run = find(session, principal, run_id, action=Action.WRITE, lock=True).run
     require_running(session, principal, run)
     run.heartbeat_at = now(session)
 

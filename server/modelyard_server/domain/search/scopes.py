@@ -11,6 +11,7 @@ from modelyard.contract import errors
 from modelyard_server.db.attributes import Attribute
 from modelyard_server.db.tables import Collection, Entity, Project
 from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.authorize import reach
 from modelyard_server.domain.access.principals import Principal
 
 NOWHERE = 0
@@ -63,17 +64,17 @@ def of_names(session: Session, principal: Principal, entity: str, project: str) 
     """
     if project:
         place = owners.find_project(session, principal, entity, project)
-        return Scope(place.entity_id, place.id, principal.all_entities)
+        return Scope(place.entity_id, place.id, reach(principal) is None)
     try:
         entity_id = owners.find_entity(session, principal, entity).id
     except errors.NotFound:
         if entity not in ("", principal.entity):
             raise
         entity_id = NOWHERE
-    return Scope(entity_id, None, principal.all_entities)
+    return Scope(entity_id, None, reach(principal) is None)
 
 
 def of_collection(session: Session, principal: Principal, row: Collection) -> Scope:
     """The project that a collection is in."""
     project = session.get_one(Project, row.project_id)
-    return Scope(project.entity_id, project.id, principal.all_entities)
+    return Scope(project.entity_id, project.id, reach(principal) is None)

@@ -8,6 +8,7 @@ from typing import Any
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import model_artifact_pb2_grpc, run_pb2, upload_pb2
 from modelyard_server.domain import lineage
+from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.content import files
 from modelyard_server.domain.content.files import FileEntry
 from modelyard_server.domain.content.manifests import Limits
@@ -17,12 +18,12 @@ from modelyard_server.domain.registry import (
     collection_lists,
     collections,
     deletes,
-    version_batches,
-    version_details,
+    resolve,
+    resolve_batch,
     version_lists,
     versions,
 )
-from modelyard_server.domain.registry.version_batches import Wanted
+from modelyard_server.domain.registry.resolve_batch import VersionRequest
 from modelyard_server.packs.confirmed import ConfirmedPacks
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.dispatch.call import Call
@@ -81,7 +82,7 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
         self, request: pb.GetModelArtifactRequest, call: Call
     ) -> pb.GetModelArtifactResponse:
         arguments.one_of(id=request.id, ref=request.ref)
-        row = collections.find(call.session, call.principal, "artifact", id_=request.id, ref=request.ref)
+        row = resolve.collection(call.session, call.principal, "artifact", id_=request.id, ref=request.ref)
         return pb.GetModelArtifactResponse(model_artifact=_shown(call, row))
 
     def ListModelArtifacts(
@@ -110,8 +111,8 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
         wanted = request.model_artifact
         mask = arguments.masked(request.update_mask, ("description", "tags"))
         id_ = arguments.required("model_artifact.id", wanted.id)
-        row = collections.lock(
-            call.session, collections.find(call.session, call.principal, "artifact", id_=id_), "artifact"
+        row = resolve.collection(
+            call.session, call.principal, "artifact", id_=id_, action=Action.WRITE, lock=True
         )
         collections.change(
             call.session,
@@ -127,7 +128,7 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
         self, request: pb.DeleteModelArtifactRequest, call: Call
     ) -> pb.DeleteModelArtifactResponse:
         id_ = arguments.required("id", request.id)
-        row = collections.find(call.session, call.principal, "artifact", id_=id_)
+        row = resolve.collection(call.session, call.principal, "artifact", id_=id_, action=Action.DELETE)
         deletes.delete_artifact(call.session, call.principal, row, delete_aliases=request.delete_aliases)
         return pb.DeleteModelArtifactResponse()
 
@@ -135,17 +136,20 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
         self, request: pb.GetModelArtifactVersionRequest, call: Call
     ) -> pb.GetModelArtifactVersionResponse:
         arguments.one_of(id=request.id, ref=request.ref)
-        message, through = _found(call, request.id, request.ref)
-        return pb.GetModelArtifactVersionResponse(version=message, through_link=through)
+        found = resolve.version(call.session, call.principal, id_=request.id, ref=request.ref, alone=True)
+        return pb.GetModelArtifactVersionResponse(
+            version=version_message(found.view), through_link=found.through_link
+        )
 
     def BatchGetModelArtifactVersions(
         self, request: pb.BatchGetModelArtifactVersionsRequest, call: Call
     ) -> pb.BatchGetModelArtifactVersionsResponse:
-        wanted = [Wanted(one.id, one.ref) for one in request.requests]
-        found = version_batches.get(call.session, call.principal, wanted)
+        wanted = [VersionRequest(one.id, one.ref) for one in request.requests]
+        found = resolve_batch.versions_of(call.session, call.principal, wanted)
         results = [
             pb.BatchGetModelArtifactVersionsResult(
-                version=version_message(one.view) if one.view else None, through_link=one.through_link
+                version=version_message(one.view) if one else None,
+                through_link=one.through_link if one else "",
             )
             for one in found
         ]
@@ -159,7 +163,7 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
         artifact = None
         if request.id or request.ref:
             arguments.alone("id" if request.id else "ref", entity=request.entity, project=request.project)
-            artifact = collections.find(
+            artifact = resolve.collection(
                 call.session, call.principal, "artifact", id_=request.id, ref=request.ref
             )
 
@@ -175,7 +179,7 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
                 page_size=size,
                 page_token=request.page_token,
             )
-            views = versions.describe(call.session, rows, principal=call.principal)
+            views = versions.describe(call.session, call.principal, rows)
             return [version_message(view) for view in views], token
 
         found, token = pages.fitting(page, request.page_size)
@@ -186,27 +190,29 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
     ) -> pb.UpdateModelArtifactVersionResponse:
         wanted = request.version
         mask = arguments.masked(request.update_mask, ("description", "metadata", "tags", "expire_time"))
-        row = versions.get(call.session, call.principal, arguments.required("version.id", wanted.id))
+        id_ = arguments.required("version.id", wanted.id)
+        found = resolve.version(call.session, call.principal, id_=id_, action=Action.WRITE)
         expires_at = None
         if "expire_time" in mask and wanted.HasField("expire_time"):
             expires_at = arguments.microseconds("version.expire_time", wanted.expire_time)
-        versions.update(
+        row = versions.update(
             call.session,
             call.principal,
-            row,
+            found.version,
             description=wanted.description if "description" in mask else None,
             metadata=values_to_python(wanted.metadata, "version.metadata") if "metadata" in mask else None,
             tags=wanted.tags if "tags" in mask else None,
             expires_at=expires_at,
             set_expiry="expire_time" in mask,
         )
-        view = versions.describe(call.session, [row], principal=call.principal)[0]
+        view = versions.describe(call.session, call.principal, [row])[0]
         return pb.UpdateModelArtifactVersionResponse(version=version_message(view))
 
     def DeleteModelArtifactVersion(
         self, request: pb.DeleteModelArtifactVersionRequest, call: Call
     ) -> pb.DeleteModelArtifactVersionResponse:
-        row = versions.get(call.session, call.principal, arguments.required("id", request.id))
+        id_ = arguments.required("id", request.id)
+        row = resolve.version(call.session, call.principal, id_=id_, action=Action.DELETE).version
         deletes.delete_version(call.session, call.principal, row, delete_aliases=request.delete_aliases)
         return pb.DeleteModelArtifactVersionResponse()
 
@@ -216,7 +222,7 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
         version_id = arguments.required("version_id", request.version_id)
         entries, token = files.page(
             call.session,
-            versions.get(call.session, call.principal, version_id).id,
+            resolve.version(call.session, call.principal, id_=version_id).version.id,
             path_prefix=request.path_prefix,
             include_chunks=request.include_chunks,
             page_size=request.page_size,
@@ -231,16 +237,23 @@ class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer)
     ) -> pb.UseModelArtifactVersionResponse:
         arguments.one_of(version_id=request.version_id, ref=request.ref)
         run_id = arguments.required("run_id", request.run_id)
-        message, through = _found(call, request.version_id, request.ref)
-        version = versions.get(call.session, call.principal, message.id)
-        lineage.use(call.session, call.principal, run_id, version, request.use_as)
-        return pb.UseModelArtifactVersionResponse(version=message, through_link=through)
+        found = resolve.version(
+            call.session,
+            call.principal,
+            id_=request.version_id,
+            ref=request.ref,
+            action=Action.DOWNLOAD,
+        )
+        lineage.use(call.session, call.principal, run_id, found.version, request.use_as)
+        return pb.UseModelArtifactVersionResponse(
+            version=version_message(found.view), through_link=found.through_link
+        )
 
     def GetLineage(self, request: pb.GetLineageRequest, call: Call) -> pb.GetLineageResponse:
         arguments.one_of(version_id=request.version_id, ref=request.ref, run_id=request.run_id)
         version_id = request.version_id
         if request.ref:
-            version_id = versions.resolve(call.session, call.principal, request.ref).version.id
+            version_id = resolve.version(call.session, call.principal, ref=request.ref).version.id
         graph = lineage.walk(
             call.session,
             call.principal,
@@ -271,15 +284,6 @@ class ModelArtifactServicer(CommitMethods, DownloadMethods, ModelArtifactMethods
 
 def _shown(call: Call, row: Any) -> pb.ModelArtifact:
     return artifact_message(collections.describe(call.session, [row])[0])
-
-
-def _found(call: Call, id_: str, ref: str) -> tuple[pb.ModelArtifactVersion, str]:
-    """A version by id or reference, and the link the reference went through."""
-    if id_:
-        view, through = version_details.version(call.session, call.principal, id_), ""
-    else:
-        view, through = version_details.version_of(call.session, call.principal, ref)
-    return version_message(view), through
 
 
 def _entry_message(entry: FileEntry) -> pb.ManifestEntry:

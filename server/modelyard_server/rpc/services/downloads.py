@@ -15,14 +15,16 @@ from modelyard.contract import errors, framing
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server.content import pack_reads
 from modelyard_server.content.pack_reads import CorruptPiece, Part, Run
+from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.content import damage, extents
 from modelyard_server.domain.content.extents import FileInfo, Piece, Range
-from modelyard_server.domain.registry import versions
+from modelyard_server.domain.registry import resolve
 from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.confirmed import ConfirmedPacks
 from modelyard_server.packs.store import PackMissing, PackStore, PackTruncated
 from modelyard_server.rpc.dispatch.call import StreamCall
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
+from modelyard_server.rpc.wire import arguments
 
 MESSAGE_BYTES = 1 << 20
 BLOCKS_AHEAD = 3
@@ -54,10 +56,13 @@ class DownloadMethods:
         self, request: pb.DownloadFileRequest, call: StreamCall
     ) -> AsyncIterator[Any]:  # the generated class knows no serialized messages
         self._download_streams.enter(call.principal)
+        arguments.one_of(version_id=request.version_id, ref=request.ref)
         wanted = [Range(request.path, request.offset, request.length)]
 
         def look_up(session: Session) -> tuple[str, dict[str, FileInfo]]:
-            version = versions.find(session, call.principal, request.version_id, request.ref)
+            version = resolve.version(
+                session, call.principal, id_=request.version_id, ref=request.ref, action=Action.DOWNLOAD
+            ).version
             return version.id, extents.files(session, version.id, wanted)
 
         version_id, files = await call.read(look_up)
@@ -174,7 +179,7 @@ async def wanted_files(
     wanted = [Range(part.path, part.offset, part.length) for part in ranges]
 
     def look_up(session: Session) -> dict[str, FileInfo]:
-        version = versions.get(session, call.principal, version_id)
+        version = resolve.version(session, call.principal, id_=version_id, action=Action.DOWNLOAD).version
         return extents.files(session, version.id, wanted)
 
     return await call.read(look_up), wanted

@@ -33,7 +33,7 @@ class Feeds:
 
     def __init__(self, signals: EventSignals) -> None:
         self._signals = signals
-        self._feeds: dict[tuple[int, str, str | None], Feed] = {}
+        self._feeds: dict[tuple[int, str, frozenset[str] | None], Feed] = {}
 
     @contextlib.contextmanager
     def follow(self, source: Source, position: int) -> Iterator[Feed]:

@@ -15,6 +15,7 @@ from modelyard.v1 import event_pb2 as pb
 from modelyard.v1 import event_pb2_grpc
 from modelyard_server.domain import events
 from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.authorize import reach
 from modelyard_server.domain.search import paging
 from modelyard_server.rpc.dispatch.call import Call, StreamCall
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
@@ -49,9 +50,9 @@ class EventServicer(event_pb2_grpc.EventServiceServicer):
         if request.page_token:
             start = paging.decode(request.page_token, binding, [paging.KEY])[0]
         found = events.after(call.session, project, start, size, request.filter)
-        reach = event_pages.reach_of(call.principal)
+        seen = reach(call.principal)
         return pb.ListEventsResponse(
-            events=[event_pages.message(event, entity, project.name, reach) for event in found.events],
+            events=[event_pages.message(event, entity, project.name, seen) for event in found.events],
             last_sequence=found.position,
             next_page_token=paging.encode(binding, [found.position]) if found.more else "",
         )
@@ -101,5 +102,4 @@ def _source(session: Session, call: StreamCall, request: pb.WatchEventsRequest) 
         # It would wait for numbers that others get first: better told than missed.
         raise errors.InvalidField.of("after_sequence", f"is {start}; the last event of the project is {last}")
     entity = owners.entity_of(session, project).name
-    reach = event_pages.reach_of(call.principal)
-    return Source(project, entity, request.filter, reach), last if start == -1 else start
+    return Source(project, entity, request.filter, reach(call.principal)), last if start == -1 else start

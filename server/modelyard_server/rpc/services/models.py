@@ -5,6 +5,7 @@ from __future__ import annotations
 from modelyard.v1 import registered_model_pb2 as pb
 from modelyard.v1 import registered_model_pb2_grpc
 from modelyard_server.db.tables import Collection, Link
+from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.registry import (
     alias_history,
     aliases,
@@ -13,8 +14,7 @@ from modelyard_server.domain.registry import (
     deletes,
     link_lists,
     registered_models,
-    version_details,
-    versions,
+    resolve,
 )
 from modelyard_server.domain.registry.aliases import Change
 from modelyard_server.rpc.dispatch.call import Call
@@ -62,7 +62,7 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
         self, request: pb.GetRegisteredModelRequest, call: Call
     ) -> pb.GetRegisteredModelResponse:
         arguments.one_of(id=request.id, ref=request.ref)
-        row = collections.find(call.session, call.principal, "model", id_=request.id, ref=request.ref)
+        row = resolve.collection(call.session, call.principal, "model", id_=request.id, ref=request.ref)
         return pb.GetRegisteredModelResponse(registered_model=_shown(call, row))
 
     def ListRegisteredModels(
@@ -91,8 +91,8 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
         wanted = request.registered_model
         mask = arguments.masked(request.update_mask, ("name", "description", "tags"))
         id_ = arguments.required("registered_model.id", wanted.id)
-        row = collections.lock(
-            call.session, collections.find(call.session, call.principal, "model", id_=id_), "model"
+        row = resolve.collection(
+            call.session, call.principal, "model", id_=id_, action=Action.WRITE, lock=True
         )
         collections.change(
             call.session,
@@ -109,7 +109,7 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
         self, request: pb.DeleteRegisteredModelRequest, call: Call
     ) -> pb.DeleteRegisteredModelResponse:
         id_ = arguments.required("id", request.id)
-        row = collections.find(call.session, call.principal, "model", id_=id_)
+        row = resolve.collection(call.session, call.principal, "model", id_=id_, action=Action.DELETE)
         deletes.delete_model(call.session, call.principal, row)
         return pb.DeleteRegisteredModelResponse()
 
@@ -118,18 +118,19 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
     ) -> pb.LinkModelArtifactVersionResponse:
         arguments.one_of(version_id=request.version_id, ref=request.ref)
         target = arguments.required("target", request.target)
-        version = versions.find(call.session, call.principal, request.version_id, request.ref)
-        link, created = registered_models.link(call.session, call.principal, version, target, request.aliases)
+        found = resolve.version(
+            call.session, call.principal, id_=request.version_id, ref=request.ref, action=Action.DOWNLOAD
+        )
+        link, created = registered_models.link(
+            call.session, call.principal, found.version, target, request.aliases
+        )
         return pb.LinkModelArtifactVersionResponse(version=_shown_link(call, link), created=created)
 
     def GetRegisteredModelVersion(
         self, request: pb.GetRegisteredModelVersionRequest, call: Call
     ) -> pb.GetRegisteredModelVersionResponse:
         arguments.one_of(id=request.id, ref=request.ref)
-        if request.id:
-            link = registered_models.get_link(call.session, call.principal, request.id)
-            return pb.GetRegisteredModelVersionResponse(version=_shown_link(call, link))
-        view = version_details.link_of(call.session, call.principal, request.ref)
+        view = resolve.link(call.session, call.principal, id_=request.id, ref=request.ref, alone=True)
         return pb.GetRegisteredModelVersionResponse(version=link_message(view))
 
     def ListRegisteredModelVersions(
@@ -139,7 +140,7 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
         model = None
         if request.id or request.ref:
             arguments.alone("id" if request.id else "ref", entity=request.entity, project=request.project)
-            model = collections.find(call.session, call.principal, "model", id_=request.id, ref=request.ref)
+            model = resolve.collection(call.session, call.principal, "model", id_=request.id, ref=request.ref)
 
         def page(size: int) -> tuple[list[pb.RegisteredModelVersion], str]:
             links, token = link_lists.page(
@@ -162,8 +163,9 @@ class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceSe
     def DeleteRegisteredModelVersion(
         self, request: pb.DeleteRegisteredModelVersionRequest, call: Call
     ) -> pb.DeleteRegisteredModelVersionResponse:
-        link = registered_models.get_link(call.session, call.principal, arguments.required("id", request.id))
-        deletes.delete_link(call.session, call.principal, link)
+        id_ = arguments.required("id", request.id)
+        found = resolve.link(call.session, call.principal, id_=id_, action=Action.DELETE)
+        deletes.delete_link(call.session, call.principal, found.link)
         return pb.DeleteRegisteredModelVersionResponse()
 
     def UpdateAliases(self, request: pb.UpdateAliasesRequest, call: Call) -> pb.UpdateAliasesResponse:
@@ -214,13 +216,14 @@ def _collection(
 ) -> Collection:
     """The artifact or registered model whose aliases a request is about."""
     arguments.one_of(collection_id=request.collection_id, ref=request.ref)
-    return collections.find(
+    return resolve.collection(
         call.session,
         call.principal,
         None,
         id_=request.collection_id,
         ref=request.ref,
         field="collection_id",
+        action=Action.PROMOTE if lock else Action.READ,
         lock=lock,
     )
 

@@ -12,7 +12,7 @@ from modelyard_server.rpc.wire.convert import json_to_values, timestamp
 
 def version_message(view: VersionView) -> pb.ModelArtifactVersion:
     """A version as on the wire."""
-    row, home = view.version, view.home
+    row, home = view.version, view.full_name
     return pb.ModelArtifactVersion(
         id=row.id,
         model_artifact_id=row.collection_id,
@@ -49,8 +49,8 @@ def artifact_message(view: CollectionView) -> pb.ModelArtifact:
     row = view.collection
     return pb.ModelArtifact(
         id=row.id,
-        entity=view.home.entity,
-        project=view.home.project,
+        entity=view.full_name.entity,
+        project=view.full_name.project,
         name=row.name,
         type=row.type,
         description=row.description,
@@ -67,8 +67,8 @@ def model_message(view: CollectionView) -> registry_pb.RegisteredModel:
     row = view.collection
     return registry_pb.RegisteredModel(
         id=row.id,
-        entity=view.home.entity,
-        project=view.home.project,
+        entity=view.full_name.entity,
+        project=view.full_name.project,
         name=row.name,
         type=row.type,
         description=row.description,
@@ -86,13 +86,13 @@ def link_message(view: LinkView) -> registry_pb.RegisteredModelVersion:
     return registry_pb.RegisteredModelVersion(
         id=row.id,
         registered_model_id=row.collection_id,
-        entity=view.home.entity,
-        project=view.home.project,
-        name=view.home.name,
+        entity=view.full_name.entity,
+        project=view.full_name.project,
+        name=view.full_name.name,
         number=row.number,
         aliases=view.aliases,
         source=version_message(source) if source else None,
-        source_ref=source.home.ref(source.version.number) if source else "",
+        source_ref=source.full_name.ref(source.version.number) if source else "",
         created_by=row.created_by,
         create_time=timestamp(row.created_at),
     )

@@ -11,7 +11,6 @@ from modelyard.v1 import event_pb2 as pb
 from modelyard.v1 import run_pb2
 from modelyard_server.db.tables import Event, Project
 from modelyard_server.domain import events
-from modelyard_server.domain.access.principals import Principal
 from modelyard_server.rpc.wire import convert
 
 PAGE = 200
@@ -23,16 +22,16 @@ SPAN = 10_000
 class Source(NamedTuple):
     """What is watched: a project as its events name it, a filter, and by whom.
 
-    `reach` is the one entity that the watcher may enter; None: all of them.
+    `reach` is the entities that the watcher may read in; None for all.
     """
 
     project: Project
     entity: str
     filter: str
-    reach: str | None
+    reach: frozenset[str] | None
 
     @property
-    def key(self) -> tuple[int, str, str | None]:
+    def key(self) -> tuple[int, str, frozenset[str] | None]:
         """The same for everybody who sees the same events."""
         return self.project.id, self.filter, self.reach
 
@@ -64,18 +63,14 @@ def read(session: Session, source: Source, after: int) -> Page:
     return Page(shown, found.position, found.more)
 
 
-def reach_of(principal: Principal) -> str | None:
-    """The one entity that a caller may enter; None: all of them."""
-    return None if principal.all_entities else principal.entity
-
-
-def message(event: Event, entity: str, project: str, reach: str | None) -> pb.Event:
+def message(event: Event, entity: str, project: str, reach: frozenset[str] | None) -> pb.Event:
     """An event of a project. Its details are stored under the names that the message's fields have.
 
     The other side of a link is left out where it lies beyond `reach`.
     """
     details = dict(event.details)
-    if reach is not None and not details.get("linked", f"{reach}/").startswith(f"{reach}/"):
+    linked = details.get("linked", "")
+    if linked and reach is not None and linked.partition("/")[0] not in reach:
         del details["linked"]
     run_state = details.pop("run_state", "unspecified")
     return pb.Event(

@@ -1,60 +1,55 @@
-"""Many references and ids at once, in a constant number of queries."""
+"""Many ids and refs of versions at once: as `resolve`, in a constant number of statements."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from modelyard.contract import errors, refs
+from modelyard.contract import errors
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Link, Project
 from modelyard_server.db.upserts import batches
 from modelyard_server.domain import fields
+from modelyard_server.domain.access.authorize import Action, authorize
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.registry import expiry, versions
-from modelyard_server.domain.registry.full_names import Home, homes
+from modelyard_server.domain.registry import versions
+from modelyard_server.domain.registry.full_names import FullName, full_names
+from modelyard_server.domain.registry.resolve import ParsedRef, Resolved
 from modelyard_server.domain.registry.versions import VersionView
 
 LIMIT = 1000
 
 
-class Wanted(NamedTuple):
-    """An id or a reference, whichever is not empty."""
+_Path: TypeAlias = tuple[str, str, str]
+"""Entity, project and name of a collection."""
+
+
+class VersionRequest(NamedTuple):
+    """The id or the ref of a version, whichever is not empty."""
 
     id: str
     ref: str
 
 
-class Found(NamedTuple):
-    """What it stands for now; None where there is nothing, or nothing the caller may read."""
-
-    view: VersionView | None
-    through_link: str
-
-
-class _Name(NamedTuple):
-    entity: str
-    project: str
-    name: str
-
-
 class _Place(NamedTuple):
-    """A collection and an alias or a number in it."""
+    """A collection, and an alias or a number in it."""
 
     collection: str
     at: str | int
 
 
-def get(session: Session, principal: Principal, wanted: Sequence[Wanted]) -> list[Found]:
-    """An answer for each, in order. Raises InvalidField."""
+def versions_of(
+    session: Session, principal: Principal, wanted: Sequence[VersionRequest]
+) -> list[Resolved | None]:
+    """The version of each request, in order; None if it was not found. Raises InvalidField."""
     if len(wanted) > LIMIT:
         raise errors.InvalidField.of("requests", f"has {len(wanted)} entries; at most {LIMIT}")
     ids = [_id(index, one) for index, one in enumerate(wanted)]
-    parsed = [None if id_ else _parse(principal, i, wanted[i].ref) for i, id_ in enumerate(ids)]
-    collections = _collections(session, {name for name, _ in filter(None, parsed)})
-    places = [_place(collections, one) for one in parsed]
+    parsed = [None if id_ else _parse(session, principal, i, wanted[i].ref) for i, id_ in enumerate(ids)]
+    collections = _collections(session, {_path(ref) for ref in parsed if ref})
+    places = [_place(collections, ref) for ref in parsed]
     targets = _targets(session, {place for place in places if place})
     links = _links(session, {link for link, _ in targets.values() if link})
     version_ids: list[str | None] = []
@@ -65,34 +60,38 @@ def get(session: Session, principal: Principal, wanted: Sequence[Wanted]) -> lis
         through.append(link)
         version_ids.append(link.version_id if link else version_id)
     views = _views(session, principal, {each for each in version_ids if each})
-    where = homes(session, [link.collection_id for link in links.values()])
+    names = full_names(session, [link.collection_id for link in links.values()])
     return [
-        _found(views.get(version_id) if version_id else None, link, where)
+        _resolved(views.get(version_id) if version_id else None, link, names)
         for version_id, link in zip(version_ids, through, strict=True)
     ]
 
 
-def _id(index: int, one: Wanted) -> str | None:
+def _id(index: int, one: VersionRequest) -> str | None:
     if bool(one.id) == bool(one.ref):
         raise errors.InvalidField.of(f"requests[{index}]", "give exactly one of id and ref")
     return fields.parse_id(f"requests[{index}].id", one.id) if one.id else None
 
 
-def _parse(principal: Principal, index: int, ref: str) -> tuple[_Name, str | int]:
-    parsed = fields.check(f"requests[{index}].ref", refs.parse, ref)
-    entity, project = parsed.entity or principal.entity, parsed.project or refs.DEFAULT_PROJECT
-    at = parsed.number if parsed.number is not None else parsed.alias or refs.LATEST
-    return _Name(entity if principal.may_enter(entity) else "", project, parsed.name), at
+def _parse(session: Session, principal: Principal, index: int, ref: str) -> ParsedRef | None:
+    parsed = ParsedRef.parse(principal, ref, field=f"requests[{index}].ref")
+    return parsed if authorize(session, principal, Action.READ, parsed.resource) else None
 
 
-def _place(collections: Mapping[_Name, str], parsed: tuple[_Name, str | int] | None) -> _Place | None:
-    collection = collections.get(parsed[0]) if parsed else None
-    return _Place(collection, parsed[1]) if parsed and collection else None
+def _path(ref: ParsedRef) -> _Path:
+    return ref.entity, ref.project, ref.name
 
 
-def _collections(session: Session, names: set[_Name]) -> dict[_Name, str]:
-    """The collections of these names, by their full name."""
-    owned = {(name.entity, name.project) for name in names}
+def _place(collections: Mapping[_Path, str], ref: ParsedRef | None) -> _Place | None:
+    collection = collections.get(_path(ref)) if ref else None
+    if ref is None or collection is None:
+        return None
+    return _Place(collection, ref.alias if ref.number is None else ref.number)
+
+
+def _collections(session: Session, paths: set[_Path]) -> dict[_Path, str]:
+    """The ids of live collections by entity, project and name."""
+    owned = {path[:2] for path in paths}
     projects: dict[tuple[str, str], int] = {}
     for batch in batches(sorted(owned)):
         query = (
@@ -101,8 +100,8 @@ def _collections(session: Session, names: set[_Name]) -> dict[_Name, str]:
             .where(tuple_(Entity.name, Project.name).in_(batch))
         )
         projects |= {(entity, project): id_ for entity, project, id_ in session.execute(query)}
-    keys = {(projects[name[:2]], name.name): name for name in names if name[:2] in projects}
-    found: dict[_Name, str] = {}
+    keys = {(projects[path[:2]], path[2]): path for path in paths if path[:2] in projects}
+    found: dict[_Path, str] = {}
     for key in batches(sorted(keys)):
         rows = session.execute(
             select(Collection.project_id, Collection.name, Collection.id).where(
@@ -114,7 +113,7 @@ def _collections(session: Session, names: set[_Name]) -> dict[_Name, str]:
 
 
 def _targets(session: Session, places: set[_Place]) -> dict[_Place, tuple[str | None, str | None]]:
-    """The link or the version at each place."""
+    """The ids of the link and of the version at each place, of which one is None."""
     found: dict[_Place, tuple[str | None, str | None]] = {}
     for batch in batches(sorted(place for place in places if isinstance(place.at, str))):
         standing = select(Alias).where(tuple_(Alias.collection_id, Alias.alias).in_(batch))
@@ -138,9 +137,13 @@ def _links(session: Session, ids: set[str]) -> dict[str, Link]:
 
 
 def _views(session: Session, principal: Principal, ids: set[str]) -> dict[str, VersionView]:
-    live = [version for version in _by_id(session, ArtifactVersion, ids) if expiry.is_live(session, version)]
-    views = versions.describe(session, live, principal=principal)
-    return {view.version.id: view for view in views if principal.may_enter(view.home.entity)}
+    live = [row for row in _by_id(session, ArtifactVersion, ids) if versions.is_live(session, row)]
+    views = versions.describe(session, principal, live)
+    return {
+        view.version.id: view
+        for view in views
+        if authorize(session, principal, Action.READ, view.full_name.resource)
+    }
 
 
 def _by_id(session: Session, table: Any, ids: Iterable[str]) -> list[Any]:
@@ -150,7 +153,7 @@ def _by_id(session: Session, table: Any, ids: Iterable[str]) -> list[Any]:
     return found
 
 
-def _found(view: VersionView | None, link: Link | None, where: Mapping[str, Home]) -> Found:
-    if view is None or link is None:
-        return Found(view, "")
-    return Found(view, where[link.collection_id].ref(link.number))
+def _resolved(view: VersionView | None, link: Link | None, names: Mapping[str, FullName]) -> Resolved | None:
+    if view is None:
+        return None
+    return Resolved(view, names[link.collection_id].ref(link.number) if link else "")

@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from modelyard.host import allocator
 from modelyard_server import failpoints
@@ -32,7 +33,8 @@ from modelyard_server.process import (
 from modelyard_server.rpc.dispatch.admission import ActiveCalls
 from modelyard_server.rpc.dispatch.auth import Authenticator, FolderTokenAuthenticator
 from modelyard_server.rpc.dispatch.executors import Executors
-from modelyard_server.rpc.dispatch.grpc_adapter import Interceptor
+from modelyard_server.rpc.dispatch.grpc_adapter import GrpcAdapter
+from modelyard_server.rpc.dispatch.pipeline import Pipeline
 from modelyard_server.rpc.dispatch.stream_limits import MemoryBudgets, StreamLimit, StreamLimits
 from modelyard_server.rpc.dispatch.transactions import Transactions
 from modelyard_server.rpc.services import registration
@@ -86,28 +88,41 @@ async def _serve(
     executors: Executors,
     advertisement: data_folder.Advertisement | None,
 ) -> None:
+    core = build(settings, database, packs, executors, advertisement.token if advertisement else "")
+    server = serving.make_server(settings, GrpcAdapter(core.pipeline))
+    await asyncio.get_running_loop().run_in_executor(executors.store, packs.store.clean)
+    sweeping = asyncio.create_task(background.sweep_forever(core.transactions, settings.sweep_seconds))
+    try:
+        await serving.serve(server, settings, core.active_calls, advertisement)
+    finally:
+        sweeping.cancel()
+    await core.writer.drain()
+
+
+@dataclass(frozen=True)
+class Core:
+    """A server without a transport: what serves calls, and what has to be drained after the last one."""
+
+    pipeline: Pipeline
+    transactions: Transactions
+    active_calls: ActiveCalls
+    writer: PackWriter
+
+
+def build(
+    settings: Settings, database: Database, packs: ConfirmedPacks, executors: Executors, folder_token: str
+) -> Core:
+    """Builds the services and the pipeline that serves them. Call it on the event loop."""
     store = packs.store
     transactions = Transactions(database, executors, packs)
     active_calls = ActiveCalls()
-    token = advertisement.token if advertisement else ""
-    authenticator = make_authenticator(settings, transactions, token)
-    interceptor = Interceptor(
-        transactions,
-        authenticator,
-        active_calls,
-        decoding=executors.decoding,
-        stall_seconds=settings.stall_seconds,
-    )
-    server = serving.make_server(settings, interceptor)
     writer = make_writer(store, database, executors)
     streams = StreamLimits.of(
         settings.upload_streams, settings.download_streams, settings.watch_streams, settings.stream_share
     )
-    watch_gauges(active_calls, writer, streams.by_kind())
-    limits = Limits(settings.max_version_files, settings.max_version_chunks, settings.max_version_gib << 30)
     memory = MemoryBudgets()
-    registration.register(
-        server,
+    limits = Limits(settings.max_version_files, settings.max_version_chunks, settings.max_version_gib << 30)
+    services = registration.by_name(
         runs=RunServicer(streams.scan),
         events=EventServicer(EventSignals(transactions, active_calls), streams.watch),
         artifacts=ModelArtifactServicer(
@@ -124,13 +139,16 @@ async def _serve(
             memory.local,
         ),
     )
-    await asyncio.get_running_loop().run_in_executor(executors.store, store.clean)
-    sweeping_task = asyncio.create_task(background.sweep_forever(transactions, settings.sweep_seconds))
-    try:
-        await serving.serve(server, settings, active_calls, advertisement)
-    finally:
-        sweeping_task.cancel()
-    await writer.drain()
+    pipeline = Pipeline(
+        services,
+        transactions,
+        make_authenticator(settings, transactions, folder_token),
+        active_calls,
+        decoding=executors.decoding,
+        stall_seconds=settings.stall_seconds,
+    )
+    watch_gauges(active_calls, writer, streams.by_kind())
+    return Core(pipeline, transactions, active_calls, writer)
 
 
 def make_writer(store: PackStore, database: Database, executors: Executors) -> PackWriter:

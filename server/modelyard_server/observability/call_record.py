@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections.abc import Iterable
 from functools import cached_property
-from typing import Any
 
 from modelyard.contract import errors
 from modelyard_server.observability import telemetry
 
 log = logging.getLogger(__name__)
+
+Metadata = Iterable[tuple[str, str | bytes]]
+"""Pairs of lower-case keys and values; it can be read more than once."""
 
 REQUEST_ID = "x-request-id"
 SLOW_SECONDS = 1.0
@@ -23,7 +26,7 @@ _SERVER_FAULTS = {"INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 class CallRecord:
     """One call, from its first byte to its status."""
 
-    def __init__(self, method: str, metadata: Any, *, unary: bool) -> None:
+    def __init__(self, method: str, metadata: Metadata, *, unary: bool) -> None:
         self.principal_id = ""
         """Who calls, once that is known; empty until then."""
         self.principal_name = ""

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from modelyard.contract.streams import say
-from modelyard_server.process import file_descriptors, sockets
+from modelyard_server.process import file_descriptors, health, sockets
 from modelyard_server.process.data_folder import Advertisement
 from modelyard_server.rpc.dispatch.admission import ActiveCalls
+from modelyard_server.rpc.dispatch.grpc_adapter import GrpcAdapter
 from modelyard_server.rpc.services import reflection, registration
 from modelyard_server.settings import Settings, StartError, bracketed, serves_line
 
@@ -37,7 +37,7 @@ _IDLE_CHECKS = 4
 """Times in an idle period that an embedded server looks whether it is over."""
 
 
-def make_server(settings: Settings, interceptor: grpc.aio.ServerInterceptor | None) -> Any:
+def make_server(settings: Settings, adapter: GrpcAdapter | None) -> Any:
     """A server without services and ports."""
     options = [
         ("grpc.so_reuseport", int(settings.workers > 1)),
@@ -58,21 +58,19 @@ def make_server(settings: Settings, interceptor: grpc.aio.ServerInterceptor | No
         ("grpc.server.max_pending_requests", QUEUED_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", QUEUED_CALLS),
     ]
-    return grpc.aio.server(interceptors=[interceptor] if interceptor else [], options=options)
+    return grpc.aio.server(interceptors=[adapter] if adapter else [], options=options)
 
 
 async def serve(
     server: Any, settings: Settings, active_calls: ActiveCalls, advertisement: Advertisement | None
 ) -> None:
     """Serves until SIGTERM, SIGINT or, embedded, idleness; then drains. Raises StartError."""
-    healthy = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    healthy = health.Health(server, registration.NAMES)
     reflection.add_to_server(server, (*registration.NAMES, health.SERVICE_NAME))
     socket = _bind_socket(server, settings, advertisement) if advertisement else None
     port = 0 if settings.embedded else bind(server, settings)
     await server.start()
-    for name in ("", *registration.NAMES):
-        await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
+    await healthy.set(serving=True)
     ending = on_signals()
     gc.freeze()  # what start-up made stays: no collection has to look at it again
     _announce(settings, port, socket, advertisement)
@@ -83,7 +81,7 @@ async def serve(
         if advertisement is not None:
             advertisement.withdraw()
         active_calls.stop()
-        await healthy.enter_graceful_shutdown()
+        await healthy.drain()
         await server.stop(settings.drain_seconds)
         if socket is not None:
             sockets.remove(socket)

@@ -10,14 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, TypeVar
-
-import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from typing import TypeVar
 
 from modelyard.contract.streams import say
-from modelyard_server.process import serving
-from modelyard_server.rpc.dispatch import statuses
+from modelyard_server.process import health, serving
+from modelyard_server.rpc.dispatch.grpc_adapter import RefusingHandler
 from modelyard_server.rpc.services import registration
 from modelyard_server.settings import WAITS, NotReachable, Settings
 
@@ -64,26 +61,23 @@ async def _wait(
     settings: Settings, attempt: Callable[[], T], away: NotReachable
 ) -> tuple[T | None, Settings]:
     ending = serving.on_signals()
-    handler = _Refusing(away)
+    refusing = RefusingHandler(away.error, but=health.SERVICE_NAME)
     server = serving.make_server(settings, None)
-    server.add_generic_rpc_handlers((handler,))
-    healthy = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    for name in ("", *registration.NAMES):
-        await healthy.set(name, health_pb2.HealthCheckResponse.NOT_SERVING)
+    server.add_generic_rpc_handlers((refusing,))
+    await health.Health(server, registration.NAMES).set(serving=False)
     settings = replace(settings, port=serving.bind(server, settings))
     await server.start()
     say(f"{WAITS} for the {away.what} ({settings.location.description})")
     telling = _Telling()
     try:
         for pause in _pauses():
-            telling.of(handler.away)
+            telling.of(away)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ending.wait(), pause)
             try:
                 return await _unless(ending, attempt), settings
             except NotReachable as still:
-                handler.away = still
+                away, refusing.error = still, still.error
     finally:
         await server.stop(0)
     raise AssertionError("the pauses never end")
@@ -124,23 +118,6 @@ def _on_thread(attempt: Callable[[], T]) -> asyncio.Future[T]:
 
     threading.Thread(target=run, name="start", daemon=True).start()
     return answer
-
-
-class _Refusing(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
-    """Answers every call with what the server waits for, so that clients try again."""
-
-    def __init__(self, away: NotReachable) -> None:
-        self.away = away
-
-    def service(self, details: Any) -> Any:
-        """A handler for any method but health's, whose own handler is asked as well."""
-        if details.method.startswith(f"/{health.SERVICE_NAME}/"):
-            return None
-
-        async def refuse(_requests: Any, context: Any) -> None:
-            await context.abort(*statuses.of(self.away.error))
-
-        return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 class _Telling:

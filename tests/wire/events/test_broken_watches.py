@@ -14,18 +14,15 @@ import grpc
 import pytest
 
 from modelyard.v1 import event_pb2 as pb
-from modelyard.v1 import event_pb2_grpc
 from modelyard_server.db.engine import Database
-from modelyard_server.process import serving
 from modelyard_server.rpc.dispatch.admission import ActiveCalls
 from modelyard_server.rpc.dispatch.auth import Authenticator
 from modelyard_server.rpc.dispatch.executors import Executors
-from modelyard_server.rpc.dispatch.grpc_adapter import Interceptor
+from modelyard_server.rpc.dispatch.pipeline import Pipeline
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 from modelyard_server.rpc.dispatch.transactions import Transactions
 from modelyard_server.rpc.services.event_wakeups import EventSignals
 from modelyard_server.rpc.services.events import EventServicer
-from modelyard_server.settings import Settings, parse_location
 from tests.clients.refusals import refused
 from tests.clients.watch import WAIT_SECONDS, listed, log, touch, watching
 from tests.inprocess.registry import ENTITY, Registry, sqlite_database
@@ -184,23 +181,26 @@ def test_a_quiet_watch_says_now_and_then_that_it_lives(tmp_path: Path) -> None:
 
 
 async def _watch_quietly(database: Database) -> None:
-    """A server with half a minute made short: three messages, the last two with nothing in them."""
+    """A server that sends an empty reply every 0.2 s: three replies, the last two without events."""
     executors, active_calls = Executors(is_sqlite=True), ActiveCalls()
     transactions = Transactions(database, executors)
-    interceptor = Interceptor(
-        transactions, Authenticator(transactions), active_calls, decoding=executors.decoding, stall_seconds=30
-    )
-    server = serving.make_server(Settings(parse_location(None, None, None)), interceptor)
     events = EventServicer(EventSignals(transactions, active_calls), StreamLimit(1), idle_seconds=0.2)
-    event_pb2_grpc.add_EventServiceServicer_to_server(events, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = event_pb2_grpc.EventServiceStub(channel).WatchEvents(
-            pb.WatchEventsRequest(entity=ENTITY, project="p")
-        )
-        replies = [await call.read() for _ in range(3)]
-    await server.stop(0)
+    pipeline = Pipeline(
+        {"modelyard.v1.EventService": events},
+        transactions,
+        Authenticator(transactions),
+        active_calls,
+        decoding=executors.decoding,
+        stall_seconds=30,
+    )
+    endpoint = pipeline.endpoints["/modelyard.v1.EventService/WatchEvents"]
+    arrived: asyncio.Queue[bytes] = asyncio.Queue()
+    request = pb.WatchEventsRequest(entity=ENTITY, project="p")
+    caller = await pipeline.admit(endpoint.name, ())
+    watch = asyncio.create_task(pipeline.stream(endpoint, caller, request, arrived.put))
+    replies = [pb.WatchEventsResponse.FromString(await arrived.get()) for _ in range(3)]
+    watch.cancel()
+    await asyncio.wait([watch])
     executors.close()
     assert [len(reply.events) for reply in replies] == [3, 0, 0]
     assert {reply.last_sequence for reply in replies} == {3}

@@ -1,8 +1,8 @@
-"""What a handler is given besides its request.
+"""What a handler gets besides its request.
 
-The interceptor finds the principal, checks the permission, and runs plain
-methods on the thread pool in one transaction; streams get a `StreamCall` and
-call rules between messages. Handlers hold no try/except.
+The pipeline finds the principal, checks the permission, and runs unary methods
+on the database's threads in one transaction. Streaming methods get a
+`StreamCall` and run rules between messages. Handlers catch no errors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Call:
-    """A unary call: the method runs inside the transaction of `session`; `prepared` as in `prepared_by`."""
+    """A unary call, inside the transaction of `session`. `prepared` is the result of `prepared_by`."""
 
     session: Session
     principal: Principal
@@ -29,23 +29,23 @@ class Call:
 
 
 def prepared_by(prepare: Callable[[Any, Any], object]) -> Callable[[F], F]:
-    """Marks a unary method whose request may take long to check: `prepare(servicer, request)` does that.
+    """Marks a unary method whose request takes long to check: `prepare(servicer, request)` does that.
 
-    Its result is the call's `prepared`. For large requests it runs on a thread of its own before the
-    transaction begins, so that others write meanwhile.
+    Its result becomes `Call.prepared`. For a large request it runs on another thread before the
+    transaction begins, so that other writes can go on.
     """
 
     def marked(method: F) -> F:
-        method.prepare = prepare  # type: ignore[attr-defined]  # read by the interceptor
+        method.prepare = prepare  # type: ignore[attr-defined]  # read by the pipeline
         return method
 
     return marked
 
 
 class StreamCall(Protocol):
-    """A streaming call: each `read` or `write` is a transaction of its own, on the thread pool.
+    """A streaming call: each `read` or `write` is a transaction of its own, on the database's threads.
 
-    A write that has begun is finished even when the client is gone.
+    A write that has begun runs to its end, even when the client has disconnected.
     """
 
     principal: Principal
@@ -57,4 +57,4 @@ class StreamCall(Protocol):
         """Runs the rule in a writing transaction."""
 
     def recheck(self) -> Awaitable[object]:
-        """For streams without an end: raises KeyInvalid once the caller's key was revoked."""
+        """Raises KeyInvalid if the caller's key was revoked. Streams without an end call it now and then."""

@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from modelyard.v1 import model_artifact_pb2 as pb
-from modelyard.v1 import model_artifact_pb2_grpc, run_pb2, upload_pb2
+from modelyard.v1 import run_pb2, upload_pb2
 from modelyard_server.domain import lineage
 from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.content import files
@@ -43,7 +43,7 @@ _DIRECTIONS: dict[int, Direction] = {
 _RELATIONS = {"output": pb.LINEAGE_RELATION_OUTPUT, "input": pb.LINEAGE_RELATION_INPUT}
 
 
-class ModelArtifactMethods(model_artifact_pb2_grpc.ModelArtifactServiceServicer):
+class ModelArtifactMethods:
     """The unary methods of ModelArtifactService."""
 
     def CreateModelArtifact(

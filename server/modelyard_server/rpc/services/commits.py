@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -20,8 +19,7 @@ from modelyard_server import failpoints
 from modelyard_server.content.cutter import Cutter
 from modelyard_server.content.ingest import ChunkIngest
 from modelyard_server.db.ids import new_id
-from modelyard_server.domain import fields, requests
-from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain import fields
 from modelyard_server.domain.content import commits, manifest_rows, staging, uploads
 from modelyard_server.domain.content.commits import VersionDraft
 from modelyard_server.domain.content.manifests import (
@@ -34,6 +32,7 @@ from modelyard_server.domain.content.manifests import (
 from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
+from modelyard_server.rpc.dispatch.idempotency import RepeatableRequest, content_digest
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimits
 from modelyard_server.rpc.wire import convert
 from modelyard_server.rpc.wire.convert_artifacts import version_message
@@ -143,8 +142,8 @@ class CommitMethods:
         given = await self._in_thread(
             manifest, manifest.digest if draft.base_version_id else lambda: manifest.finish(draft.digest)
         )
-        content = hashlib.sha256(header.SerializeToString(deterministic=True) + given).digest()
-        request = _Request(call.principal, method, header.request_id, content)
+        content = content_digest(header, given)
+        request = RepeatableRequest(call.principal, method, header.request_id, content)
         whole: bytes | None = given
         if draft.base_version_id:
             whole = await self._on_base(call, request, draft, manifest)
@@ -171,7 +170,12 @@ class CommitMethods:
         return reply
 
     async def _stage(
-        self, call: StreamCall, request: _Request, upload_id: str, draft: VersionDraft, manifest: Manifest
+        self,
+        call: StreamCall,
+        request: RepeatableRequest,
+        upload_id: str,
+        draft: VersionDraft,
+        manifest: Manifest,
     ) -> str:
         """Stores a large manifest ahead of its commit, and returns the id under which its entries wait.
 
@@ -226,7 +230,7 @@ class CommitMethods:
         return _KnownContent(draft, manifest, manifest.finish(draft.digest))
 
     async def _on_base(
-        self, call: StreamCall, request: _Request, draft: VersionDraft, manifest: Manifest
+        self, call: StreamCall, request: RepeatableRequest, draft: VersionDraft, manifest: Manifest
     ) -> bytes | None:
         """The version digest of the manifest once it has the entries of its base version.
 
@@ -262,33 +266,6 @@ class _KnownContent:
     draft: VersionDraft
     manifest: Manifest | None = None
     digest: bytes = b""
-
-
-@dataclass(frozen=True)
-class _Request:
-    """A write that a client may repeat; without a request_id it is a new one each time."""
-
-    principal: Principal
-    method: str
-    request_id: str
-    content: bytes
-
-    def stored(self, session: Session) -> bytes | None:
-        """The reply that it got before."""
-        if not self.request_id:
-            return None
-        return requests.stored(session, self.principal, self.method, self.request_id, self.content)
-
-    def begin(self, session: Session) -> bytes | None:
-        """The same, after taking the request's row where there is none."""
-        if not self.request_id:
-            return None
-        return requests.begin(session, self.principal, self.method, self.request_id, self.content)
-
-    def finish(self, session: Session, reply: bytes) -> None:
-        """Stores the reply."""
-        if self.request_id:
-            requests.finish(session, self.principal, self.method, self.request_id, reply)
 
 
 def _draft(header: pb.VersionHeader) -> VersionDraft:

@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
 from modelyard.v1 import event_pb2 as pb
-from modelyard.v1 import event_pb2_grpc
 from modelyard_server.domain import events
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.authorize import reach
@@ -28,7 +27,7 @@ DEFAULT_SIZE = 100
 IDLE_SECONDS = 30.0
 
 
-class EventServicer(event_pb2_grpc.EventServiceServicer):
+class EventServicer:
     """Events over the wire; the rules are in `domain.events`."""
 
     def __init__(

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from modelyard.contract import errors
 from modelyard.contract.chunking import Chunk
 from modelyard.local.v1 import local_pb2 as pb
-from modelyard.local.v1 import local_pb2_grpc
 from modelyard.v1 import upload_pb2
 from modelyard_server.content.ingest import ChunkIngest
 from modelyard_server.content.local_reader import LocalReader, Window
@@ -46,7 +45,7 @@ class PackFolder(Protocol):
         """Where the pack of this key lies."""
 
 
-class LocalServicer(local_pb2_grpc.LocalServiceServicer):
+class LocalServicer:
     """For owners of the data folder. `packs` is None where there is none: then every call is refused."""
 
     def __init__(

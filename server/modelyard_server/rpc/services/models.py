@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from modelyard.v1 import registered_model_pb2 as pb
-from modelyard.v1 import registered_model_pb2_grpc
 from modelyard_server.db.tables import Collection, Link
 from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.registry import (
@@ -23,7 +22,7 @@ from modelyard_server.rpc.wire.convert import timestamp
 from modelyard_server.rpc.wire.convert_artifacts import link_message, model_message
 
 
-class RegisteredModelServicer(registered_model_pb2_grpc.RegisteredModelServiceServicer):
+class RegisteredModelServicer:
     """RegisteredModelService, whole."""
 
     def ListRegistries(self, request: pb.ListRegistriesRequest, call: Call) -> pb.ListRegistriesResponse:

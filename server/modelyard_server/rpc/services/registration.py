@@ -1,22 +1,15 @@
-"""The services of modelyard.v1, and how they are put on a server."""
+"""The services that the server offers, by their full names."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from modelyard.local.v1 import local_pb2, local_pb2_grpc
-from modelyard.v1 import (
-    event_pb2,
-    event_pb2_grpc,
-    model_artifact_pb2,
-    model_artifact_pb2_grpc,
-    registered_model_pb2,
-    registered_model_pb2_grpc,
-    run_pb2,
-    run_pb2_grpc,
-    upload_pb2,
-    upload_pb2_grpc,
-)
+from modelyard.local.v1 import local_pb2
+from modelyard.v1 import event_pb2, model_artifact_pb2, registered_model_pb2, run_pb2, upload_pb2
+from modelyard_server.rpc.services.artifacts import ModelArtifactServicer
+from modelyard_server.rpc.services.events import EventServicer
+from modelyard_server.rpc.services.local import LocalServicer
+from modelyard_server.rpc.services.models import RegisteredModelServicer
+from modelyard_server.rpc.services.runs import RunServicer
+from modelyard_server.rpc.services.uploads import UploadServicer
 
 NAMES: tuple[str, ...] = tuple(
     service.full_name
@@ -26,20 +19,21 @@ NAMES: tuple[str, ...] = tuple(
 """Full names, for health and reflection."""
 
 
-def register(
-    server: Any,
+def by_name(
     *,
-    runs: run_pb2_grpc.RunServiceServicer,
-    events: event_pb2_grpc.EventServiceServicer,
-    artifacts: model_artifact_pb2_grpc.ModelArtifactServiceServicer,
-    registry: registered_model_pb2_grpc.RegisteredModelServiceServicer,
-    uploads: upload_pb2_grpc.UploadServiceServicer,
-    local: local_pb2_grpc.LocalServiceServicer,
-) -> None:
-    """Adds every service to a server."""
-    run_pb2_grpc.add_RunServiceServicer_to_server(runs, server)
-    event_pb2_grpc.add_EventServiceServicer_to_server(events, server)
-    model_artifact_pb2_grpc.add_ModelArtifactServiceServicer_to_server(artifacts, server)
-    registered_model_pb2_grpc.add_RegisteredModelServiceServicer_to_server(registry, server)
-    upload_pb2_grpc.add_UploadServiceServicer_to_server(uploads, server)
-    local_pb2_grpc.add_LocalServiceServicer_to_server(local, server)
+    runs: RunServicer,
+    events: EventServicer,
+    artifacts: ModelArtifactServicer,
+    registry: RegisteredModelServicer,
+    uploads: UploadServicer,
+    local: LocalServicer,
+) -> dict[str, object]:
+    """Returns the servicers by the full names of their services."""
+    return {
+        "modelyard.v1.RunService": runs,
+        "modelyard.v1.EventService": events,
+        "modelyard.v1.ModelArtifactService": artifacts,
+        "modelyard.v1.RegisteredModelService": registry,
+        "modelyard.v1.UploadService": uploads,
+        "modelyard.local.v1.LocalService": local,
+    }

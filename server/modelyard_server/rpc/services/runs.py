@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
 from modelyard.v1 import run_pb2 as pb
-from modelyard.v1 import run_pb2_grpc
 from modelyard_server.domain.runs import metrics, run_lists, runs
 from modelyard_server.domain.runs.runs import RunChanges, RunDraft, RunView
 from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
@@ -40,7 +39,7 @@ _MAPS = {"config": "config", "summary": "summary", "metadata": "facts"}
 _TEXTS = ("display_name", "notes", "group", "job_type")
 
 
-class RunServicer(run_pb2_grpc.RunServiceServicer):
+class RunServicer:
     """Runs over the wire; the rules are in `domain.runs` and `domain.metrics`."""
 
     def __init__(self, scans: StreamLimit) -> None:

@@ -11,7 +11,6 @@ from sqlalchemy import event
 from modelyard.contract import errors
 from modelyard.contract.chunking import Chunk
 from modelyard.v1 import upload_pb2 as pb
-from modelyard.v1 import upload_pb2_grpc
 from modelyard_server.content.ingest import count_asked
 from modelyard_server.domain.content import uploads
 from modelyard_server.observability import telemetry
@@ -22,7 +21,7 @@ from modelyard_server.rpc.dispatch.transactions import RunAgainAfter
 from modelyard_server.rpc.wire.framing import UploadMessage
 
 
-class UploadServicer(upload_pb2_grpc.UploadServiceServicer):
+class UploadServicer:
     """Uploads over the wire; the rules are in `domain.uploads`, the bytes go through `packs.writer`."""
 
     def __init__(self, writer: PackWriter, streams: StreamLimit) -> None:

@@ -1,20 +1,20 @@
-"""Streams that make no progress end: a client that sends nothing, or does not read."""
+"""Time limits on streams whose client neither sends nor reads."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable
+from typing import TypeVar
 
 from modelyard.contract import errors
 
 T = TypeVar("T")
 
 
-async def arriving(messages: AsyncIterator[T], seconds: float) -> AsyncIterator[T]:
-    """The client's messages. Raises StreamStalled when the next takes longer than `seconds`.
+async def received(messages: AsyncIterator[T], seconds: float) -> AsyncIterator[T]:
+    """Yields the client's messages. Raises StreamStalled when the next takes longer than `seconds`.
 
-    Only the wait for the client counts, not what the server does between two messages.
+    The limit covers only the wait for the client, not what the server does between two messages.
     """
     source = aiter(messages)
     while True:
@@ -28,14 +28,14 @@ async def arriving(messages: AsyncIterator[T], seconds: float) -> AsyncIterator[
         if message is None:
             return
         yield message
-        del message  # not held while the next is waited for
+        del message  # do not hold it while waiting for the next
 
 
-async def send(context: Any, reply: Any, seconds: float) -> None:
-    """Sends a reply. Raises StreamStalled when the client does not take it within `seconds`."""
+async def sent(sending: Awaitable[None], seconds: float) -> None:
+    """Waits until a reply is sent. Raises StreamStalled when the client does not take it in `seconds`."""
     try:
         async with asyncio.timeout(seconds):
-            await context.write(reply)
+            await sending
     except TimeoutError:
         raise errors.StreamStalled(
             f"nothing was read for {seconds:g} s; repeat the call from where reading stopped"

@@ -5,15 +5,10 @@ from __future__ import annotations
 import io
 import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
 
-from modelyard import errors
-from modelyard.configuration.addresses import Endpoint
 from modelyard.host import terminal
-from modelyard.rpc.connection import Connection
-from modelyard.rpc.retry import Retrier, is_retryable
 from modelyard.transfer import progress
 from modelyard.transfer.progress import SILENT, Bar
 from modelyard.transfer.threads import Stopped, ThreadGroup
@@ -66,72 +61,6 @@ def test_a_terminal_gets_a_bar_unless_silenced() -> None:
     finally:
         terminal.silence(None)
         sys.stderr = before
-
-
-class Finder:
-    """Finds a server at another port each time; nothing is sent there."""
-
-    def __init__(self) -> None:
-        self.found = 0
-        self.connection = Connection(self.find)
-        self.channel = self.connection.channel
-
-    def find(self) -> Endpoint:
-        self.found += 1
-        return Endpoint(f"127.0.0.1:{self.found}", tls=False)
-
-
-@pytest.fixture
-def server() -> Iterator[Finder]:
-    finder = Finder()
-    yield finder
-    finder.connection.close()
-
-
-@pytest.mark.parametrize(
-    ("error", "transient"),
-    [
-        (errors.ServerStopping("cut"), True),
-        (errors.StoreUnavailable("down"), True),
-        (errors.TooManyStreams("busy"), True),
-        (errors.RetryTransaction("raced"), True),
-        (errors.DeadlineExceeded("late"), True),
-        (errors.InternalError("RST_STREAM"), True),
-        (errors.CommError("cancelled by the transport"), True),
-        (errors.InternalError("bug", metadata={"incident": "1"}), False),
-        (errors.DiskFull("full"), False),
-        (errors.NotAllowed("no"), False),
-        (errors.ChunkCorrupt("bits"), False),
-        (errors.UploadExpired("late"), False),
-        (ValueError("bug"), False),
-    ],
-)
-def test_only_what_may_pass_is_waited_for(server: Finder, error: Exception, transient: bool) -> None:
-    assert is_retryable(error) is transient
-    if not transient:
-        with pytest.raises(type(error)):
-            Retrier(server.connection).wait(error, server.channel)
-        assert server.found == 1
-
-
-def test_a_server_is_found_again_once_for_all_threads(server: Finder) -> None:
-    patience = Retrier(server.connection)
-    cut = (errors.ServerStopping("cut"), server.channel)
-    threads = [threading.Thread(target=patience.wait, args=cut) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert server.found == 2
-
-
-def test_patience_ends_without_progress(server: Finder) -> None:
-    patience = Retrier(server.connection, give_up=0.0)
-    patience.wait(errors.RetryTransaction("first"), server.channel)
-    with pytest.raises(errors.RetryTransaction, match="second"):
-        patience.wait(errors.RetryTransaction("second"), server.channel)
-    patience.progress()
-    patience.wait(errors.RetryTransaction("third"), server.channel)
 
 
 def test_the_first_error_of_a_crew_is_the_one_raised() -> None:

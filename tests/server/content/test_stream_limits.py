@@ -204,8 +204,8 @@ def test_the_sdk_goes_on_with_an_upload_that_had_nothing_to_send_for_long(
 ) -> None:
     connection = connection_to(short_stall)
     upload_id = connection.uploads.CreateUpload(upload_pb2.CreateUploadRequest(project="p")).upload_id
-    queue, patience = SendQueue(), Retrier(connection, give_up=0.5)
-    stream = Stream(connection, upload_id, queue, patience, lambda *_: None, list)
+    queue, retrier = SendQueue(), Retrier(connection, give_up=0.5)
+    stream = Stream(connection, upload_id, queue, retrier, lambda *_: None, list)
     thread = threading.Thread(target=stream.run)
     thread.start()
     chunks = fast_upload.random_chunks(3)

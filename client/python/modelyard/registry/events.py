@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import random
+import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,10 +14,11 @@ from modelyard.contract import errors
 from modelyard.rpc import messages
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.list_calls import pages
+from modelyard.rpc.retry import FIRST_PAUSE, Backoff, asks_for_retry
 from modelyard.v1 import event_pb2 as pb
 
 _PAGE_SIZE = 1_000
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 10.0
+_LONGEST_PAUSE = 10.0
 _PREFIX = "EVENT_TYPE_"
 FROM_NOW = -1
 
@@ -115,22 +116,20 @@ class Events(Iterator[Event]):
                 return
 
     def _follow(self) -> Iterator[Event]:
-        pause = _FIRST_PAUSE
+        backoff = Backoff(longest=_LONGEST_PAUSE, give_up=math.inf)
         while not self._closed.is_set():
             try:
                 for found in self._stream():
-                    pause = _FIRST_PAUSE
+                    backoff.reset()
                     yield found
-                wait = _FIRST_PAUSE
+                pause = FIRST_PAUSE
             except errors.CommError as error:
                 if self._closed.is_set():
                     return
-                if error.retry_delay is None and not self._connection.may_have_moved(error):
+                if not asks_for_retry(error) and not self._connection.may_have_moved(error):
                     raise
-                # Jitter: of many watchers that lost one server, not all come back at once.
-                wait = max(pause, error.retry_delay or 0.0) * random.uniform(0.5, 1.0)
-                pause = min(pause * 2, _LONGEST_PAUSE)
-            self._closed.wait(wait)
+                pause = backoff.next(error.retry_delay) or _LONGEST_PAUSE
+            self._closed.wait(pause)
             self._reconnect()
 
     def _stream(self) -> Iterator[Event]:
@@ -159,7 +158,7 @@ class Events(Iterator[Event]):
         try:
             self._connection.reconnect()
         except errors.CommError as error:
-            if error.retry_delay is None:
+            if not asks_for_retry(error):
                 raise
 
 

@@ -6,7 +6,6 @@ for the real one at each attempt, so a stub outlives a server that restarts.
 
 from __future__ import annotations
 
-import random
 import sys
 import time
 import uuid
@@ -18,16 +17,14 @@ import grpc
 from modelyard.contract import errors
 from modelyard.contract.transport import ERROR_DOMAIN, TRACEPARENT
 from modelyard.host import forking, terminal
+from modelyard.rpc.retry import GIVE_UP_SECONDS, Backoff, asks_for_retry
 
 UNARY_SECONDS = 60.0
 """Default deadline of one attempt of a unary call."""
-RETRY_SECONDS = 60.0
-"""How long a unary call is repeated, in all."""
-SAY_SECONDS = 2.0
-"""When a caller at a terminal is told what is being waited for."""
+WARN_SECONDS = 2.0
+"""How long a unary call is repeated before a warning says so."""
 _NOT_CONNECTED = "failed to connect to all addresses"
-"""How gRPC begins when it says that a call found no connection."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+"""Begin of what gRPC says of a call that found no connection."""
 
 _BY_CODE: dict[int, type[errors.CommError]] = {
     3: errors.InvalidField,
@@ -133,8 +130,8 @@ class _Call:
 class _Unary(_Call):
     def __call__(self, request: Any, timeout: float | None = None, metadata: Any = None) -> Any:
         _identify(request)
-        give_up = time.monotonic() + RETRY_SECONDS
-        pause = _FIRST_PAUSE
+        backoff = Backoff()
+        backoff.start()
         moved = False
         while True:
             cuts = forking.cuts()
@@ -144,17 +141,13 @@ class _Unary(_Call):
                 if forking.cuts() != cuts:
                     continue
                 stale = not moved and self._channels.may_have_moved(error)
-                if error.retry_delay is None and not stale:
+                pause = backoff.next(error.retry_delay) if stale or asks_for_retry(error) else None
+                if pause is None:
                     raise
-                # Jitter: of many clients that lost one server, not all come back at once.
-                wait = max(pause, error.retry_delay or 0.0) * random.uniform(0.5, 1.0)
-                if time.monotonic() + wait > give_up:
-                    raise
-                if time.monotonic() > give_up - RETRY_SECONDS + SAY_SECONDS:
-                    terminal.termwarn(f"{error}; trying for {RETRY_SECONDS:.0f} s", repeat=False)
+                if backoff.elapsed > WARN_SECONDS:
+                    terminal.termwarn(f"{error}; trying for {GIVE_UP_SECONDS:.0f} s", repeat=False)
             moved = moved or stale
-            time.sleep(wait)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            time.sleep(pause)
             self._channels.reconnect()
 
 

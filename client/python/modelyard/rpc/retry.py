@@ -1,48 +1,145 @@
-"""How long a transfer waits for a server that went away, and how often it asks."""
+"""The retry policy: which errors are worth another attempt, how long to wait before it, and when to give up.
+
+Pauses double from `FIRST_PAUSE` to `LONGEST_PAUSE` seconds and are never shorter
+than the delay that the server asks for; each is then multiplied by a random
+factor between 0.5 and 1, so that clients that lost one server do not all come
+back at once. `GIVE_UP_SECONDS` after the first failure without progress the
+error is raised.
+
+Unary calls (`calls`), scans, uploads, downloads, references and watches all
+wait by these rules.
+"""
 
 from __future__ import annotations
 
 import random
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
 
 from modelyard.contract import errors
 
-if TYPE_CHECKING:
-    from modelyard.rpc.connection import Connection
-
 GIVE_UP_SECONDS = 60.0
-FIRST_DELAY = 0.1
-LONGEST_DELAY = 5.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+T = TypeVar("T")
+
+
+def asks_for_retry(error: errors.CommError) -> bool:
+    """Whether the server, or its absence, says that the same call may succeed later."""
+    return error.retry_delay is not None
+
+
+def is_retryable(error: Exception) -> bool:
+    """Whether a call that may be repeated at no risk, such as a part of a transfer, may succeed later.
+
+    Besides errors that ask for a retry, these are missed deadlines and
+    connections that were cut.
+    """
+    if not isinstance(error, errors.CommError):
+        return False
+    if asks_for_retry(error) or isinstance(error, errors.DeadlineExceeded):
+        return True
+    # The server always sends one of the published reasons, and with INTERNAL an incident: a bare
+    # status comes from the transport, when a connection is cut.
+    bare_internal = isinstance(error, errors.InternalError) and "incident" not in error.metadata
+    return type(error) is errors.CommError or bare_internal
+
+
+class Backoff:
+    """The pauses between attempts at one thing. Not safe for threads.
+
+    It ends `give_up` seconds after the first failure, and after `retries` failures if that is given.
+    """
+
+    def __init__(
+        self,
+        *,
+        first: float = FIRST_PAUSE,
+        longest: float = LONGEST_PAUSE,
+        give_up: float = GIVE_UP_SECONDS,
+        retries: int | None = None,
+    ) -> None:
+        self._first, self._longest, self._give_up, self._retries = first, longest, give_up, retries
+        self._failures = 0
+        self._since: float | None = None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since `start`, or else since the first failure; 0 without any."""
+        return 0.0 if self._since is None else time.monotonic() - self._since
+
+    def start(self) -> None:
+        """Counts the time from now on, instead of from the first failure."""
+        self._since = time.monotonic()
+
+    def reset(self) -> None:
+        """Forgets all failures: there was progress."""
+        self._failures, self._since = 0, None
+
+    def next(self, least: float | None = None) -> float | None:
+        """Notes a failure. Seconds to wait before the next attempt; None when it is time to give up.
+
+        `least` is the delay that the server asks for.
+        """
+        if self._failures == self._retries or self.elapsed > self._give_up:
+            return None
+        if self._since is None:
+            self.start()
+        # The exponent is bounded, since a watch may fail for days.
+        pause = max(min(self._first * 2.0 ** min(self._failures, 30), self._longest), least or 0.0)
+        if pause > max(self._give_up, self._longest):
+            return None
+        self._failures += 1
+        return pause * random.uniform(0.5, 1.0)
+
+
+class Reconnectable(Protocol):
+    """What a transfer's retries need of a connection."""
+
+    @property
+    def channel(self) -> Any:
+        """The present channel; another object once the server was found elsewhere."""
+
+    def reconnect(self) -> None:
+        """Finds the server again, or starts the embedded one again."""
+
+    def may_have_moved(self, error: errors.CommError) -> bool:
+        """Whether another server may hold the address now."""
 
 
 class Retrier:
-    """Waits between attempts, up to `GIVE_UP_SECONDS` without any progress.
+    """The retries of one transfer, shared by its threads: progress of one counts for all."""
 
-    One is shared by the threads of a transfer. `stop` ends every wait.
-    """
-
-    def __init__(self, connection: Connection, *, give_up: float = GIVE_UP_SECONDS) -> None:
+    def __init__(self, connection: Reconnectable, *, give_up: float = GIVE_UP_SECONDS) -> None:
         self._connection = connection
-        self._give_up = give_up
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._trouble_since: float | None = None
-        self._delay = FIRST_DELAY
+        self._backoff = Backoff(give_up=give_up)
+        self._failing = False
 
     def progress(self) -> None:
-        """Something went through: the next trouble starts counting anew."""
-        if self._trouble_since is not None:
+        """Something succeeded: the next failure starts a new backoff."""
+        if self._failing:
             with self._lock:
-                self._trouble_since, self._delay = None, FIRST_DELAY
+                self._failing = False
+                self._backoff.reset()
 
     def stop(self) -> None:
         """Ends the waits of all threads."""
         self._stopped.set()
 
+    def run(self, call: Callable[[], T]) -> T:
+        """Repeats a call until it succeeds. Errors: those of `wait`."""
+        while True:
+            channel = self._connection.channel
+            try:
+                return call()
+            except errors.CommError as error:
+                self.wait(error, channel)
+
     def wait(self, error: Exception, channel: Any) -> None:
-        """Sleeps before the next attempt, or raises the error when another is no use.
+        """Sleeps before the next attempt; raises the error when it is not retryable or it is time to give up.
 
         Where the server could not be reached on `channel`, it is found again
         first, unless another thread has done so.
@@ -53,16 +150,13 @@ class Retrier:
         if not moved and not is_retryable(error):
             raise error
         with self._lock:
-            now = time.monotonic()
-            if self._trouble_since is None:
-                self._trouble_since = now
-            if now - self._trouble_since > self._give_up:
-                raise error
-            delay = min(max(self._delay, error.retry_delay or 0.0), LONGEST_DELAY)
-            self._delay = min(self._delay * 2, LONGEST_DELAY)
-        self._stopped.wait(delay * random.uniform(0.5, 1.0))
+            pause = self._backoff.next(error.retry_delay)
+            self._failing = True
+        if pause is None:
+            raise error
+        self._stopped.wait(pause)
         if not self._stopped.is_set() and (
-            moved or error.code == errors.ServerStopping.code or error.retry_delay is None
+            moved or error.code == errors.ServerStopping.code or not asks_for_retry(error)
         ):
             self._find_server(channel)
 
@@ -73,18 +167,6 @@ class Retrier:
             try:
                 self._connection.reconnect()
             except errors.CommError as error:
-                # Not there yet: the next attempt meets the same and waits longer.
+                # Not there yet: the next attempt fails in the same way and waits longer.
                 if not is_retryable(error):
                     raise
-
-
-def is_retryable(error: Exception) -> bool:
-    """Whether the same call may succeed later."""
-    if not isinstance(error, errors.CommError):
-        return False
-    if error.retry_delay is not None or isinstance(error, errors.DeadlineExceeded):
-        return True
-    # The server always gives one of the published reasons, an INTERNAL one with an incident: a
-    # bare status is the transport's word for a connection that was cut.
-    bare_internal = isinstance(error, errors.InternalError) and "incident" not in error.metadata
-    return type(error) is errors.CommError or bare_internal

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import os
-import random
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
@@ -15,12 +15,13 @@ from modelyard.host.file_copies import write_at
 from modelyard.references.schemes import scheme_of, store_of
 from modelyard.references.store import Store, changed
 from modelyard.rpc.records import FileEntry
+from modelyard.rpc.retry import Backoff
 from modelyard.transfer.progress import Progress
 from modelyard.transfer.target_folder import TargetFolder
 
 _THREADS = 8
 _READ_BYTES = 1 << 20
-_ATTEMPTS = 4
+_RETRIES = 3
 _FIRST_PAUSE = 0.5
 
 
@@ -68,7 +69,7 @@ class ReferenceFetcher:
             )
             return
         try:
-            self._patiently(entry, store)
+            self._fetch_with_retries(entry, store)
         except errors.ReferenceMissing as error:
             if not self._allow_missing:
                 raise errors.ReferenceMissing(
@@ -78,15 +79,17 @@ class ReferenceFetcher:
         except errors.ReferenceChanged as error:
             raise errors.ReferenceChanged(f"{entry.path!r}: {error}") from None
 
-    def _patiently(self, entry: FileEntry, store: Store) -> None:
-        for attempt in range(_ATTEMPTS):
+    def _fetch_with_retries(self, entry: FileEntry, store: Store) -> None:
+        backoff = Backoff(first=_FIRST_PAUSE, retries=_RETRIES, give_up=math.inf)
+        while True:
             try:
                 self._attempt(entry, store)
                 return
             except (ConnectionError, TimeoutError) as error:
-                if attempt == _ATTEMPTS - 1:
+                pause = backoff.next()
+                if pause is None:
                     raise errors.Error(f"{entry.path!r} could not be fetched: {error}") from error
-            time.sleep(_FIRST_PAUSE * 2**attempt * random.uniform(0.5, 1.0))
+            time.sleep(pause)
 
     def _attempt(self, entry: FileEntry, store: Store) -> None:
         part = self._folder.open_part(entry)

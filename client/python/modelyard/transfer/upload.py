@@ -21,7 +21,6 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from queue import SimpleQueue
-from typing import TypeVar
 
 from modelyard.cache.upload_index import UploadIndex
 from modelyard.contract import chunking, errors
@@ -46,7 +45,6 @@ ONE_STREAM_BYTES = 16 << 20  # less than a pack or two: a second stream would on
 UPLOADS = 3
 ROUNDS = 3
 CHUNKS_PER_QUESTION = 5_000
-T = TypeVar("T")
 
 
 def run(
@@ -306,7 +304,7 @@ class Upload:
         entries = self._entries()
         self.digest = chunking.version_digest(entry.digested() for entry in entries)
         header = self._draft.header(self.digest, self._request_id)
-        reply = self._patiently(
+        reply = self._retrier.run(
             lambda: self._connection.artifacts.CommitModelArtifact(
                 commit_messages(self._upload_id, header, entries)
             )
@@ -323,14 +321,6 @@ class Upload:
             for source in self._sources
         )
         return [*files, *self._references]
-
-    def _patiently(self, call: Callable[[], T]) -> T:
-        while True:
-            channel = self._connection.channel
-            try:
-                return call()
-            except errors.CommError as error:
-                self._retrier.wait(error, channel)
 
 
 def _located(sources: Iterable[Source]) -> list[LocatedChunk]:

@@ -9,8 +9,8 @@ import pytest
 
 from modelyard import errors
 from modelyard.contract.chunking import MAXIMUM_BYTES, Chunk
+from modelyard.contract.limits import UPLOAD_MESSAGE_DATA_BYTES
 from modelyard_server import failpoints
-from modelyard_server.packs.builder import MESSAGE_BYTES
 from modelyard_server.packs.writer import PackWriter
 from tests.inprocess.faulty_store import FaultyStore
 from tests.inprocess.pack_writer import (
@@ -58,7 +58,7 @@ def test_a_wrong_digest_names_the_chunk_and_stores_nothing_of_its_message(
         ([Chunk(b"\0" * 32, 0)], b"", "chunks[0].size_bytes"),
         ([Chunk(b"\0" * 32, -1), Chunk(b"\0" * 32, 4)], b"abc", "chunks[0].size_bytes"),
         ([Chunk(b"\0" * 32, MAXIMUM_BYTES + 1)], bytes(MAXIMUM_BYTES + 1), "chunks[0].size_bytes"),
-        ([Chunk(b"\0" * 32, MESSAGE_BYTES + 1)], bytes(MESSAGE_BYTES + 1), "data"),
+        ([Chunk(b"\0" * 32, UPLOAD_MESSAGE_DATA_BYTES + 1)], bytes(UPLOAD_MESSAGE_DATA_BYTES + 1), "data"),
     ],
 )
 def test_a_malformed_message_is_refused_with_its_field(

@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 
 from modelyard.contract import chunking, errors
 from modelyard.contract.chunking import Chunk
+from modelyard.contract.limits import PLAIN_UPLOAD_DATA_BYTES
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server.content.ingest import ChunkIngest
 from modelyard_server.domain.content.manifests import Limits, Manifest
@@ -16,7 +17,6 @@ from modelyard_server.packs.budget import ByteBudget
 WINDOW_BYTES = 8 << 20
 SMALL_WINDOW_BYTES = chunking.MAXIMUM_BYTES
 """The window of a call that finds the budget spent: one chunk fits."""
-DATA_LIMIT = 2 << 20
 
 
 class Cutter:
@@ -62,8 +62,10 @@ class Cutter:
 
     async def _begin(self, message: pb.UploadModelArtifactRequest) -> None:
         """Checks a message and begins the file that it names."""
-        if len(message.data) > DATA_LIMIT:
-            raise errors.InvalidField.of("data", f"has {len(message.data)} bytes; at most {DATA_LIMIT}")
+        if len(message.data) > PLAIN_UPLOAD_DATA_BYTES:
+            raise errors.InvalidField.of(
+                "data", f"has {len(message.data)} bytes; at most {PLAIN_UPLOAD_DATA_BYTES}"
+            )
         if message.path:
             await self._end_file()
             self._path = message.path

@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from sqlalchemy.orm import Session
 
 from modelyard.contract.chunking import Chunk
+from modelyard.contract.limits import CHUNKS_PER_CALL
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import uploads
 from modelyard_server.observability import telemetry
@@ -85,8 +86,8 @@ class ChunkIngest:
         """Indexes of what has to be stored; what the server has is held by the upload from now on."""
         unseen = [index for index, chunk in enumerate(chunks) if self._is_new(chunk)]
         found: list[int] = []
-        for start in range(0, len(unseen), uploads.CHUNKS_PER_CALL):
-            batch = unseen[start : start + uploads.CHUNKS_PER_CALL]
+        for start in range(0, len(unseen), CHUNKS_PER_CALL):
+            batch = unseen[start : start + CHUNKS_PER_CALL]
             found += [batch[index] for index in await self._ask([chunks[index] for index in batch])]
         return found
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from modelyard.contract import errors, refs, values
+from modelyard.contract.limits import METADATA_KEYS
 
 DESCRIPTION_BYTES = 64 * 1024
 METADATA_BYTES = 1024 * 1024
-METADATA_KEYS = 100
 TAG_COUNT = 100
 
 P = ParamSpec("P")

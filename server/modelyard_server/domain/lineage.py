@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from modelyard.contract import errors, refs
+from modelyard.contract.limits import LINEAGE_DEPTH
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import ArtifactVersion, Collection, Entity, Lineage, Project, Run
 from modelyard_server.db.upserts import batches, insert_missing
@@ -25,7 +26,6 @@ NODE_LIMIT = 10_000
 NODE_BYTES = 2 << 20
 EDGE_BYTES = 1 << 20
 """Of all nodes and of all edges, about: a graph has to fit a message."""
-DEPTH_LIMIT = 32
 DEFAULT_DEPTH = 2
 
 Direction: TypeAlias = Literal["upstream", "downstream", "both"]
@@ -165,8 +165,8 @@ def walk(
     A few queries a step, however wide it is. What lies in an entity that the
     principal may not enter is left out, and not walked through.
     """
-    if not 0 <= depth <= DEPTH_LIMIT:
-        raise errors.InvalidField.of("depth", f"is {depth}; expected 1 to {DEPTH_LIMIT}")
+    if not 0 <= depth <= LINEAGE_DEPTH:
+        raise errors.InvalidField.of("depth", f"is {depth}; expected 1 to {LINEAGE_DEPTH}")
     graph = Graph()
     if run_id:
         runs, found = _add_runs(session, principal, graph, [fields.parse_id("run_id", run_id)]), set[str]()

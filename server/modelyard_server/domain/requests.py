@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, delete, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
+from modelyard.contract.limits import NAME_LENGTH
 from modelyard_server.db.caller_tables import Request
 from modelyard_server.db.engine import now
 from modelyard_server.db.upserts import inserting_missing
@@ -15,7 +16,6 @@ from modelyard_server.domain import fields
 from modelyard_server.domain.access.authorize import Action, Resource, authorize, entered, reach
 from modelyard_server.domain.access.principals import Principal
 
-LIMIT = 128
 KEPT = 7 * 24 * 3600 * 1_000_000
 """Microseconds for which the same request gets the same reply."""
 SWEEP_BATCH = 500
@@ -35,7 +35,7 @@ def begin(
     Two at once: the second waits for the first on the key, and finds the reply.
     Raises RequestIdReused, NotAllowed, InvalidField.
     """
-    fields.check("request_id", refs.check_text, request_id, limit=LIMIT)
+    fields.check("request_id", refs.check_text, request_id, limit=NAME_LENGTH)
     taken = session.connection().execute(
         inserting_missing(session, Request),
         {
@@ -59,7 +59,7 @@ def stored(
     session: Session, principal: Principal, method: str, request_id: str, content_hash: bytes
 ) -> bytes | None:
     """The reply, where the request took effect. Raises RequestIdReused, NotAllowed, InvalidField."""
-    fields.check("request_id", refs.check_text, request_id, limit=LIMIT)
+    fields.check("request_id", refs.check_text, request_id, limit=NAME_LENGTH)
     row = session.execute(_STORED, _named(principal, method, request_id)).one_or_none()
     if row is None:
         return None

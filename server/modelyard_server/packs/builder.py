@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from modelyard.contract import chunking, errors
+from modelyard.contract.limits import DIGEST_BYTES, UPLOAD_MESSAGE_DATA_BYTES
 from modelyard_server import failpoints
 from modelyard_server.observability import telemetry
 from modelyard_server.packs.store import OpenPack, PackStore
-
-MESSAGE_BYTES = 3 << 20
-"""The most bytes of chunks that one message carries."""
 
 
 class PackedChunk(NamedTuple):
@@ -85,10 +83,10 @@ class PackBuilder:
 
 def check_sizes(chunks: Sequence[chunking.Chunk], data: bytes | memoryview) -> None:
     """Raises InvalidField unless the chunks are well-formed and add up to `data`."""
-    if len(data) > MESSAGE_BYTES:
-        raise errors.InvalidField.of("data", f"longer than {MESSAGE_BYTES} bytes")
+    if len(data) > UPLOAD_MESSAGE_DATA_BYTES:
+        raise errors.InvalidField.of("data", f"longer than {UPLOAD_MESSAGE_DATA_BYTES} bytes")
     for index, chunk in enumerate(chunks):
-        if len(chunk.digest) != 32:
+        if len(chunk.digest) != DIGEST_BYTES:
             raise errors.InvalidField.of(f"chunks[{index}].digest", "expected 32 bytes")
         if not 1 <= chunk.size <= chunking.MAXIMUM_BYTES:
             raise errors.InvalidField.of(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 
+from modelyard.contract.limits import UPLOAD_MESSAGE_DATA_BYTES
 from modelyard_server.packs.budget import ByteBudget
-from modelyard_server.packs.builder import MESSAGE_BYTES
 from modelyard_server.packs.sealing import Begin, PackSealer, PendingSeals, Publish
 from modelyard_server.packs.store import PackStore
 from modelyard_server.packs.upload_stream import Limits, UploadStream
@@ -35,8 +35,8 @@ class PackWriter:
         idle_seconds: float = IDLE_SECONDS,
         age_seconds: float = AGE_SECONDS,
     ) -> None:
-        if budget_bytes < MESSAGE_BYTES:
-            raise ValueError(f"the budget must be at least one message, {MESSAGE_BYTES} bytes")
+        if budget_bytes < UPLOAD_MESSAGE_DATA_BYTES:
+            raise ValueError(f"the budget must be at least one message, {UPLOAD_MESSAGE_DATA_BYTES} bytes")
         self.store = store
         self.budget = ByteBudget(budget_bytes)
         self._sealer = PackSealer(begin, publish, store_pool, database_pool)

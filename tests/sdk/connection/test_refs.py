@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.contract import refs, values
+from modelyard.contract.limits import INT_MAX, INT_MIN, PATH_BYTES
 from modelyard.v1 import value_pb2
 from modelyard_server.rpc.wire.convert import json_to_values, python_to_values, values_to_python
 
@@ -94,7 +95,7 @@ PARTS = st.text(
 @given(parts=st.lists(PARTS, min_size=1, max_size=32))
 def test_a_relative_path_is_kept(parts: list[str]) -> None:
     path = "/".join(parts)
-    assert refused(refs.check_manifest_path, path) == (len(path.encode()) > refs.PATH_BYTES)
+    assert refused(refs.check_manifest_path, path) == (len(path.encode()) > PATH_BYTES)
 
 
 @given(
@@ -129,7 +130,7 @@ def test_a_tag_is_words(tag: str) -> None:
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=10)
-LEAVES = st.one_of(st.none(), st.booleans(), st.integers(values.INT_MIN, values.INT_MAX), st.floats(), TEXTS)
+LEAVES = st.one_of(st.none(), st.booleans(), st.integers(INT_MIN, INT_MAX), st.floats(), TEXTS)
 KEYS = st.one_of(TEXTS, st.just("$"))
 VALUES = st.recursive(
     LEAVES,

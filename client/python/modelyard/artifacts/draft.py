@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from modelyard.artifacts.staging import Staging
 from modelyard.contract import refs
+from modelyard.contract.limits import REMOVED_PATHS
 from modelyard.host.local_files import LocalFile, check_readable, files_below, is_folder, manifest_path
 from modelyard.references import schemes as references
 
@@ -66,9 +67,6 @@ def files_at(path: Any) -> list[LocalFile]:
         raise ValueError(f"{NOT_A_PATH}: there is no {text!r}")
     check_readable(source)
     return [LocalFile(manifest_path(source.name, source), source)]
-
-
-REMOVED_LIMIT = 10_000
 
 
 class Draft:
@@ -179,9 +177,9 @@ class Draft:
         if not gone:
             raise FileNotFoundError(f"No such file: {path}")
         removed = self.removed.union(name for name in gone if name in self._kept)
-        if len(removed) > REMOVED_LIMIT:
+        if len(removed) > REMOVED_PATHS:
             raise ValueError(
-                f"at most {REMOVED_LIMIT} files of a version can be removed: make a new Artifact"
+                f"at most {REMOVED_PATHS} files of a version can be removed: make a new Artifact"
             )
         self.removed = removed
         for name in gone:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelyard.contract import values
+from modelyard.contract.limits import METADATA_KEYS
 from modelyard.rpc.plain_values import fit
-
-METADATA_KEYS = 100
 
 
 def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from modelyard.cache.storage import best_effort, report
 from modelyard.contract.chunking import Chunk
+from modelyard.contract.limits import DIGEST_BYTES
 from modelyard.host.local_files import LocalFile
-from modelyard.rpc.validation import DIGEST_BYTES
 
 if TYPE_CHECKING:
     import sqlite3

@@ -24,10 +24,6 @@ class ConfigError(Error):
     """A configuration value that may not be changed, or cannot be read."""
 
 
-class WaitTimeoutError(Error):
-    """`wait(timeout=…)` ended before the thing waited for."""
-
-
 class ArtifactStatusError(AttributeError):
     """A member that the artifact does not have in its present state."""
 
@@ -309,13 +305,6 @@ class VersionHasAliases(CommError):
     reason = "VERSION_HAS_ALIASES"
 
 
-class AliasProtected(CommError):
-    """A protected alias was to be moved or its version deleted."""
-
-    code = 9
-    reason = "ALIAS_PROTECTED"
-
-
 class RunFinished(CommError):
     """Rows were sent to a run that has ended and was not resumed."""
 
@@ -363,12 +352,12 @@ class Unimplemented(CommError):
     reason = "UNIMPLEMENTED"
 
 
-def _leaves(base: type[CommError]) -> dict[str, type[CommError]]:
+def _by_reason(base: type[CommError]) -> dict[str, type[CommError]]:
     found = {base.reason: base} if base is not CommError else {}
     for sub in base.__subclasses__():
-        found |= _leaves(sub)
+        found |= _by_reason(sub)
     return found
 
 
-BY_REASON: Mapping[str, type[CommError]] = _leaves(CommError)
+BY_REASON: Mapping[str, type[CommError]] = _by_reason(CommError)
 """The published table: reason → class, whose `code` is the gRPC status."""

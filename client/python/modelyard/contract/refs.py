@@ -11,18 +11,14 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from modelyard.contract.limits import NAME_LENGTH, PATH_BYTES, PATH_PARTS
+
 DEFAULT_PROJECT = "uncategorized"
 DEFAULT_ENTITY = "local"
 REGISTRY_PROJECT = "model-registry"
 REGISTRY_PREFIX = "wandb-registry-"
 LATEST = "latest"
 
-NAME_LIMIT = 128
-PATH_BYTES = 1024
-PATH_PARTS = 32
-URI_LIMIT = 2_048
-TAG_LIMIT = 512
-"""Of a reference, in characters."""
 
 _ARTIFACT_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_.\-](?:[A-Za-z0-9_.\- ]{0,126}[A-Za-z0-9_.\-])?")
@@ -124,7 +120,7 @@ def check_artifact_name(name: str) -> str:
 
 def artifact_name(text: str) -> str:
     """A text made into the name of an artifact: `-` for every character that cannot be in one."""
-    name = re.sub(r"[^A-Za-z0-9_.\-]", "-", text)[:NAME_LIMIT]
+    name = re.sub(r"[^A-Za-z0-9_.\-]", "-", text)[:NAME_LENGTH]
     return check_artifact_name(name if name.strip(".") else f"{name}-")
 
 
@@ -159,7 +155,7 @@ def check_run_id(run_id: str) -> str:
 
 def check_alias(alias: str) -> str:
     """1 to 128 characters without `/`, `:`, control characters or outer spaces; not `v` and digits."""
-    if not alias or len(alias) > NAME_LIMIT:
+    if not alias or len(alias) > NAME_LENGTH:
         raise ValueError("an alias has 1 to 128 characters")
     if "/" in alias or ":" in alias:
         raise ValueError(f"an alias must not contain '/' or ':'. Invalid alias: {alias!r}")
@@ -169,13 +165,13 @@ def check_alias(alias: str) -> str:
         raise ValueError(
             f"an alias must not start or end with a space, hold '%', or be '.' or '..'. Invalid: {alias!r}"
         )
-    check_text(alias, limit=NAME_LIMIT)
+    check_text(alias, limit=NAME_LENGTH)
     return alias
 
 
 def check_tag(tag: str) -> str:
     """Words of letters, digits, `_` and `-`, at most 128 characters."""
-    if len(tag) > NAME_LIMIT or not _TAG.fullmatch(tag):
+    if len(tag) > NAME_LENGTH or not _TAG.fullmatch(tag):
         raise ValueError(
             f"a tag has words of letters, digits, _ and - (1 to 128 characters). Invalid: {tag[:200]!r}"
         )

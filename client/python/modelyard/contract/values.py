@@ -4,8 +4,8 @@ JSON has no NaN and no infinities. They are written as `{"$": "nan"}`,
 `{"$": "inf"}`, `{"$": "-inf"}`; a map that has the key `$` itself is wrapped as
 `{"$": [map]}`. Whole numbers stay whole, floats stay floats.
 
-The limits of values and of the names of metrics are here too: the SDK checks
-them where a value is given, the server where one arrives.
+Values and the names of metrics are checked here too: by the SDK where a value
+is given, by the server where one arrives.
 """
 
 from __future__ import annotations
@@ -14,19 +14,10 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+from modelyard.contract.limits import INT_MAX, INT_MIN, KEY_BYTES, TEXT_BYTES, VALUE_DEPTH, VALUE_ITEMS
+
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 
-MAX_DEPTH = 20
-"""Levels of lists and maps in a value."""
-MAX_ITEMS = 50_000
-"""Elements of lists and entries of maps in a value, at all levels."""
-MAX_TEXT_BYTES = 1_000_000
-"""UTF-8 bytes of a text in a value."""
-KEY_BYTES = 1_024
-"""UTF-8 bytes of the name of a metric, and of a key of a map."""
-MAX_STEP = 1 << 53
-"""The largest step of a row: above it not every whole number is a float of its own."""
-INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
 _NAMES = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -67,7 +58,7 @@ def identical(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def check(value: Any, field: str, *, depth: int = MAX_DEPTH, finite: bool = False) -> str | None:
+def check(value: Any, field: str, *, depth: int = VALUE_DEPTH, finite: bool = False) -> str | None:
     """What is wrong with a value, as `field: why`; None when nothing is.
 
     Refused: lists and maps nested deeper than `depth` levels, more than 50,000
@@ -79,9 +70,9 @@ def check(value: Any, field: str, *, depth: int = MAX_DEPTH, finite: bool = Fals
     return f"{field}{problem[0]}: {problem[1]}" if problem else None
 
 
-def find_problem(value: Any, *, depth: int = MAX_DEPTH, finite: bool = False) -> tuple[str, str] | None:
+def find_problem(value: Any, *, depth: int = VALUE_DEPTH, finite: bool = False) -> tuple[str, str] | None:
     """As `check`: the place in the value, as `.key[3]` or empty for the value itself, and what is wrong."""
-    return _find_problem(value, depth, finite, [MAX_ITEMS])
+    return _find_problem(value, depth, finite, [VALUE_ITEMS])
 
 
 def check_text(text: str) -> str | None:
@@ -92,7 +83,7 @@ def check_text(text: str) -> str | None:
         return f"holds the character U+{ord(text[error.start]):04X}, which is half of a pair"
     if "\0" in text:
         return "holds the character U+0000, which is not allowed here"
-    return f"is longer than {MAX_TEXT_BYTES} bytes" if size > MAX_TEXT_BYTES else None
+    return f"is longer than {TEXT_BYTES} bytes" if size > TEXT_BYTES else None
 
 
 def check_key(key: str) -> str | None:
@@ -122,9 +113,9 @@ def _find_problem(value: Any, depth: int, finite: bool, left: list[int]) -> tupl
     if isinstance(value, Mapping | list | tuple):
         left[0] -= len(value)
         if depth <= 0:
-            return "", f"nested deeper than {MAX_DEPTH} levels"
+            return "", f"nested deeper than {VALUE_DEPTH} levels"
         if left[0] < 0:
-            return "", f"has more than {MAX_ITEMS} items"
+            return "", f"has more than {VALUE_ITEMS} items"
         if isinstance(value, Mapping):
             return _find_in_map(value, depth, finite, left)
         for index, item in enumerate(value):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from modelyard.contract import errors
+from modelyard.contract.limits import LINEAGE_DEPTH
 from modelyard.query.lineage import Lineage, LineageEdge, LineageRun, LineageVersion
 from modelyard.rpc import messages, records, version_calls
 from modelyard.rpc.connection import Connection
 from modelyard.v1 import model_artifact_pb2 as pb
 
 DIRECTIONS = ("upstream", "downstream", "both")
-DEPTH_LIMIT = 32
 
 
 def around(
@@ -23,8 +23,8 @@ def around(
     """The graph around a version or a run. Errors: ValueError, NotFound."""
     if direction not in DIRECTIONS:
         raise ValueError(f"direction is one of {', '.join(DIRECTIONS)}, not {direction!r}")
-    if not 1 <= depth <= DEPTH_LIMIT:
-        raise ValueError(f"depth is 1 to {DEPTH_LIMIT} steps, not {depth}")
+    if not 1 <= depth <= LINEAGE_DEPTH:
+        raise ValueError(f"depth is 1 to {LINEAGE_DEPTH} steps, not {depth}")
     request = pb.GetLineageRequest(
         version_id=version_id,
         run_id=run_id,

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Generic, TypeVar, overload
 
+from modelyard.contract.limits import PAGE_ITEMS
+
 T = TypeVar("T")
 S = TypeVar("S")
-
-PER_PAGE_LIMIT = 1_000
 
 
 def page_size(size: int) -> int:
     """A page size that the server takes. ValueError below 1."""
     if size < 1:
         raise ValueError(f"per_page is at least 1, not {size}")
-    return min(size, PER_PAGE_LIMIT)
+    return min(size, PAGE_ITEMS)
 
 
 class Listing(Generic[T]):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 
 from modelyard.contract import errors, refs
+from modelyard.contract.limits import URI_LENGTH, URI_TAG_LENGTH
 from modelyard.references.store import Store, Target
 from modelyard.rpc.records import FileEntry
 
@@ -73,7 +74,7 @@ def _name(store: Store | None, uri: str) -> str:
 
 def _entry(path: str, target: Target) -> FileEntry:
     refs.check_manifest_path(path)
-    for text, limit, what in ((target.uri, refs.URI_LIMIT, "URI"), (target.tag, refs.TAG_LIMIT, "tag")):
+    for text, limit, what in ((target.uri, URI_LENGTH, "URI"), (target.tag, URI_TAG_LENGTH, "tag")):
         if len(text.encode()) > limit:
             raise ValueError(f"the {what} of {path!r} is longer than {limit:,} bytes")
         refs.check_text(text, limit=limit)

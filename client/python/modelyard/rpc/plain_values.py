@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from modelyard.contract import values
+from modelyard.contract import limits, values
 from modelyard.host import terminal
 
 LIST_LIMIT = 1_000
@@ -73,7 +73,7 @@ def plain(value: Any, name: str) -> Any:
     if kind in _EASY:
         return value
     if kind is int:
-        return value if values.INT_MIN <= value <= values.INT_MAX else _digits(value, name)
+        return value if limits.INT_MIN <= value <= limits.INT_MAX else _digits(value, name)
     return _Walk().plain(value, name, 0)
 
 
@@ -90,7 +90,7 @@ class _Walk:
             return value
         if kind is int:
             return plain(value, name)
-        if depth >= values.MAX_DEPTH:
+        if depth >= limits.VALUE_DEPTH:
             return _text(value, name, "is nested too deep and is kept as text")
         if isinstance(value, Mapping):
             with self._inside(value, name):
@@ -105,8 +105,8 @@ class _Walk:
         if id(value) in self._open:
             raise Unfit(f"{name}: holds itself")
         self._seen += len(value)
-        if self._seen > values.MAX_ITEMS:
-            raise Unfit(f"{name}: has more than {values.MAX_ITEMS} items")
+        if self._seen > limits.VALUE_ITEMS:
+            raise Unfit(f"{name}: has more than {limits.VALUE_ITEMS} items")
         self._open.add(id(value))
         try:
             yield

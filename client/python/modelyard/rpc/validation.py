@@ -14,10 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from modelyard.contract import chunking, errors, refs
+from modelyard.contract.limits import CONTENT_BYTES, DIGEST_BYTES, URI_LENGTH, URI_TAG_LENGTH
 from modelyard.rpc.records import Collection, FileEntry, Link, RunRecord, Version
 
-DIGEST_BYTES = 32
-SIZE_LIMIT = 1 << 62
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -148,11 +147,11 @@ def _check_file(entry: FileEntry) -> None:
 def _check_reference(entry: FileEntry) -> None:
     if entry.digest or entry.chunks:
         refuse(f"{entry.path!r} is a reference and has content")
-    if entry.size is not None and not 0 <= entry.size <= SIZE_LIMIT:
+    if entry.size is not None and not 0 <= entry.size <= CONTENT_BYTES:
         refuse(f"{entry.path!r} has {entry.size} bytes")
     if "://" not in entry.uri:
         refuse(f"{entry.path!r} points at {entry.uri[:100]!r}, which has no scheme")
-    for text, limit in ((entry.uri, refs.URI_LIMIT), (entry.tag, refs.TAG_LIMIT)):
+    for text, limit in ((entry.uri, URI_LENGTH), (entry.tag, URI_TAG_LENGTH)):
         try:
             refs.check_text(text, limit=limit)
         except ValueError as error:
@@ -176,5 +175,5 @@ def _check_text(field: str, check: Callable[[str], str], text: str) -> None:
 
 def _check_numbers(**numbers: int) -> None:
     for field, number in numbers.items():
-        if not 0 <= number <= SIZE_LIMIT:
+        if not 0 <= number <= CONTENT_BYTES:
             refuse(f"{field} is {number}")

@@ -11,6 +11,7 @@ from typing import Any
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelyard.contract import errors
+from modelyard.contract.limits import PAGE_ITEMS
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.messages import value_map, value_message
@@ -19,7 +20,6 @@ from modelyard.v1 import model_artifact_pb2 as artifact_pb
 from modelyard.v1 import registered_model_pb2 as model_pb
 from modelyard.v1 import run_pb2 as run_pb
 
-_BATCH = 1_000
 REMOVED = object()
 """In `update_run`: the key is to be removed."""
 Found = tuple[records.Version, records.Link | None]
@@ -50,10 +50,11 @@ def find_version(connection: Connection, ref: str) -> records.Version | None:
 def versions_by_id(connection: Connection, ids: Sequence[str]) -> list[records.Version]:
     """Versions by their ids, in the same order, without those that are deleted."""
     found: list[records.Version] = []
-    for start in range(0, len(ids), _BATCH):
+    for start in range(0, len(ids), PAGE_ITEMS):
         request = artifact_pb.BatchGetModelArtifactVersionsRequest(
             requests=[
-                artifact_pb.GetModelArtifactVersionRequest(id=each) for each in ids[start : start + _BATCH]
+                artifact_pb.GetModelArtifactVersionRequest(id=each)
+                for each in ids[start : start + PAGE_ITEMS]
             ]
         )
         reply = connection.artifacts.BatchGetModelArtifactVersions(request)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from modelyard.contract import values
+from modelyard.contract import limits, values
 from modelyard.host import forking, terminal
 from modelyard.rpc.plain_values import Unfit, fit
 from modelyard.runs.summary import Definition, Summary
@@ -17,7 +17,7 @@ WAKE_ROWS = 10_000
 FULL_ROWS = 2_000_000
 """With so many, each further `log` waits a moment, so that memory does not fill."""
 _FULL_PAUSE_SECONDS = 0.05
-_SMALL = values.INT_MAX
+_SMALL = limits.INT_MAX
 _ALWAYS_FIT = frozenset({float, bool, type(None)})
 
 
@@ -111,7 +111,7 @@ class History:
                 repeat=False,
             )
             return False
-        if step > values.MAX_STEP:
+        if step > limits.MAX_STEP:
             terminal.warn_once(
                 "step out of range", f"step {step} is larger than 2^53: its values are dropped"
             )
@@ -124,7 +124,7 @@ class History:
     def _add(self, key: str, value: Any) -> None:
         """Adds a point; the entries of a map become points of their own, with names joined by `.`."""
         pending: list[tuple[tuple[str, ...], Any, frozenset[int]]] = [((key,), value, frozenset())]
-        for _ in range(values.MAX_ITEMS):
+        for _ in range(limits.VALUE_ITEMS):
             if not pending:
                 return
             path, inner, around = pending.pop()
@@ -143,7 +143,7 @@ class History:
                 if len(path) > 1:
                     self._paths[name] = path
         if pending:
-            self._drop(key, f"it has more than {values.MAX_ITEMS} entries")
+            self._drop(key, f"it has more than {limits.VALUE_ITEMS} entries")
 
     def _may_be_named(self, name: str) -> bool:
         if name in self._names:

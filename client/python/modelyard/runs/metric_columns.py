@@ -6,13 +6,13 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from modelyard.contract.limits import METRIC_BATCH_BYTES
 from modelyard.rpc.messages import value_message
 from modelyard.runs.history import Row
 from modelyard.v1 import run_pb2 as pb
 
 BATCH_ROWS = 10_000
 BATCH_BYTES = 1 << 20
-_MOST_BYTES = 3 << 20  # what the server takes in one batch
 _POINT_BYTES = 10
 
 Dropped = Callable[[int, str], None]
@@ -27,7 +27,7 @@ def pack(rows: Sequence[Row], dropped: Dropped) -> Iterator[pb.MetricBatch]:
     for part in _parts(rows):
         try:
             batch = _batch(part)
-            problem = "" if batch.ByteSize() <= _MOST_BYTES else "is larger than 3 MiB"
+            problem = "" if batch.ByteSize() <= METRIC_BATCH_BYTES else "is larger than 3 MiB"
         except Exception as error:  # whatever it is, the other rows shall go on
             problem = f"cannot be sent ({type(error).__name__}: {error})"
         if not problem:

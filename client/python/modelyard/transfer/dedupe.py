@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from modelyard.cache.upload_index import UploadIndex
 from modelyard.contract import chunking, errors
 from modelyard.contract.chunking import Chunk
+from modelyard.contract.limits import EQUAL_CONTENT_ENTRIES
 from modelyard.rpc import validation
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.manifest import NewVersion, entry_messages
@@ -17,7 +18,6 @@ from modelyard.rpc.records import FileEntry
 from modelyard.transfer.file_reader import Source
 from modelyard.v1 import model_artifact_pb2 as pb
 
-ENTRY_LIMIT = 10_000
 REQUEST_BYTES = 3 << 20
 """A larger manifest goes through an upload: gRPC takes messages of up to 4 MiB."""
 SMALL_FILES = 100
@@ -54,7 +54,7 @@ def commit(
         known.recall(sources)
         files = [_entry(source, source.chunks) for source in sources] if _all_known(sources) else []
     entries = [*files, *references]
-    if not files or len(entries) > ENTRY_LIMIT:
+    if not files or len(entries) > EQUAL_CONTENT_ENTRIES:
         return None
     digest = chunking.version_digest(entry.digested() for entry in entries)
     request = pb.CommitEqualContentRequest(

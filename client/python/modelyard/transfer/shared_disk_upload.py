@@ -8,6 +8,7 @@ from typing import Any
 
 from modelyard.contract import errors
 from modelyard.contract.chunking import Chunk
+from modelyard.contract.limits import FILES_PER_CALL
 from modelyard.local.v1 import local_pb2 as pb
 from modelyard.rpc import validation
 from modelyard.rpc.connection import Connection
@@ -16,7 +17,6 @@ from modelyard.transfer.file_reader import Source
 from modelyard.transfer.progress import Progress
 from modelyard.transfer.threads import ThreadGroup
 
-FILES_PER_CALL = 10_000
 PATHS_PER_CALL = 2 << 20
 """Bytes of paths in one request: it stays below gRPC's 4 MiB."""
 

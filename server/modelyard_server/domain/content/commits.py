@@ -17,6 +17,7 @@ from sqlalchemy import Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
+from modelyard.contract.limits import REMOVED_PATHS
 from modelyard.contract.values import identical
 from modelyard_server import failpoints
 from modelyard_server.db import attributes
@@ -35,7 +36,6 @@ from modelyard_server.domain.registry.versions import VersionView
 
 ALIAS_LIMIT = 100
 TTL_LIMIT = 1000 * 365 * 24 * 3600 * 1_000_000
-REMOVED_LIMIT = 10_000
 """Paths of a base version that a commit leaves out."""
 
 # Built once: making a statement takes longer than running it.
@@ -195,8 +195,8 @@ def checked(draft: VersionDraft) -> VersionDraft:
         raise errors.InvalidField.of("header.ttl", "must be positive, and at most 1,000 years")
     if draft.removed_paths and not draft.base_version_id:
         raise errors.InvalidField.of("header.removed_paths", "goes with header.base_version_id only")
-    if len(draft.removed_paths) > REMOVED_LIMIT:
-        raise errors.InvalidField.of("header.removed_paths", f"at most {REMOVED_LIMIT:,} paths")
+    if len(draft.removed_paths) > REMOVED_PATHS:
+        raise errors.InvalidField.of("header.removed_paths", f"at most {REMOVED_PATHS:,} paths")
     return replace(
         draft,
         description=fields.check_description("header.description", draft.description),

@@ -10,13 +10,12 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
 from modelyard.contract.chunking import MAXIMUM_BYTES
+from modelyard.contract.limits import RANGES_PER_CALL
 from modelyard_server.db import tables
 from modelyard_server.db.tables import File, FileChunk, Pack, VersionFile
 from modelyard_server.db.upserts import batches
 from modelyard_server.domain.access import owners
 from modelyard_server.packs.store import pack_key
-
-RANGE_LIMIT = 10_000
 
 
 class Range(NamedTuple):
@@ -54,8 +53,8 @@ class Piece(NamedTuple):
 
 def files(session: Session, version_id: str, ranges: Sequence[Range]) -> dict[str, FileInfo]:
     """The files that the ranges name. Raises NotFound, InvalidField."""
-    if len(ranges) > RANGE_LIMIT:
-        raise errors.InvalidField.of("ranges", f"at most {RANGE_LIMIT:,}")
+    if len(ranges) > RANGES_PER_CALL:
+        raise errors.InvalidField.of("ranges", f"at most {RANGES_PER_CALL:,}")
     found: dict[str, FileInfo] = {}
     for batch in batches(sorted({part.path for part in ranges})):
         rows = session.execute(

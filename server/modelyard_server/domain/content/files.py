@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import refs
 from modelyard.contract.chunking import Chunk
+from modelyard.contract.limits import MANIFEST_PAGE_ENTRIES, PATH_BYTES
 from modelyard_server.db import tables
 from modelyard_server.db.tables import File, FileChunk, VersionFile
 from modelyard_server.db.upserts import batches
@@ -24,7 +25,6 @@ from modelyard_server.domain import fields
 from modelyard_server.domain.search import paging
 
 DEFAULT_ENTRIES = 1000
-ENTRY_LIMIT = 10_000
 CHUNK_LIMIT = 20_000
 BYTE_LIMIT = 2_500_000
 """Bytes of names and digests in a page; 20,000 chunks are 800,000 more."""
@@ -64,8 +64,8 @@ def page(
     page_token: str,
 ) -> tuple[list[FileEntry], str]:
     """One page, and the token of the next; empty on the last. Raises InvalidField, InvalidPageToken."""
-    fields.check("path_prefix", refs.check_text, path_prefix, limit=refs.PATH_BYTES)
-    size = paging.check_size(page_size, default=DEFAULT_ENTRIES, limit=ENTRY_LIMIT)
+    fields.check("path_prefix", refs.check_text, path_prefix, limit=PATH_BYTES)
+    size = paging.check_size(page_size, default=DEFAULT_ENTRIES, limit=MANIFEST_PAGE_ENTRIES)
     binding = ("files", version_id, path_prefix, include_chunks)
     path, index = paging.decode(page_token, binding, _POSITION) if page_token else (b"", 0)
     rows = _rows(session, version_id, path_prefix.encode(), path, size + 1)

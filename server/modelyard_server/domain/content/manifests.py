@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 from modelyard.contract import errors, refs
 from modelyard.contract.chunking import Chunk, Entry, version_digest
+from modelyard.contract.limits import CONTENT_BYTES, DIGEST_BYTES, URI_LENGTH, URI_TAG_LENGTH
 from modelyard_server.domain import fields
 from modelyard_server.domain.content import uploads
 from modelyard_server.settings import MAX_VERSION_CHUNKS, MAX_VERSION_FILES, MAX_VERSION_GIB
 
-SIZE_LIMIT = 1 << 62
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
@@ -62,7 +62,9 @@ class FileDraft:
     def chunks(self, first: int = 0, end: int | None = None) -> Iterator[Chunk]:
         """The chunks from `first` to before `end`, in order; all without."""
         for index in range(first, len(self.sizes) if end is None else end):
-            yield Chunk(bytes(self.digests[index * 32 : index * 32 + 32]), self.sizes[index])
+            yield Chunk(
+                bytes(self.digests[index * DIGEST_BYTES : (index + 1) * DIGEST_BYTES]), self.sizes[index]
+            )
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,8 @@ class Manifest:
         """Adds a reference; its size is None where it is not known."""
         where = self._start(path)
         self._last = None
-        fields.check(f"{where}.reference_uri", refs.check_text, uri, limit=refs.URI_LIMIT)
-        fields.check(f"{where}.reference_tag", refs.check_text, tag, limit=refs.TAG_LIMIT)
+        fields.check(f"{where}.reference_uri", refs.check_text, uri, limit=URI_LENGTH)
+        fields.check(f"{where}.reference_tag", refs.check_text, tag, limit=URI_TAG_LENGTH)
         if "://" not in uri:
             raise errors.InvalidField.of(
                 f"{where}.reference_uri", "has no scheme: expected for example s3://bucket/key"
@@ -181,7 +183,7 @@ class Manifest:
                 raise errors.InvalidField.of(
                     "entries.digest", f"{draft.path!r} does not have the digest stated for it"
                 )
-        if self.total_size > SIZE_LIMIT:
+        if self.total_size > CONTENT_BYTES:
             raise errors.InvalidField.of("entries.size_bytes", "all sizes together are more than 2^62 bytes")
         self._refuse_files_that_are_folders()
         digest = self.digest()
@@ -255,7 +257,7 @@ def _beyond(field: str, most: str, option: str) -> errors.QuotaExceeded:
 
 
 def _check_size(where: str, size: int | None) -> None:
-    if size is not None and not 0 <= size <= SIZE_LIMIT:
+    if size is not None and not 0 <= size <= CONTENT_BYTES:
         raise errors.InvalidField.of(f"{where}.size_bytes", f"is {size}; expected 0 to 2^62")
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
 from modelyard.contract.chunking import MAXIMUM_BYTES, Chunk
+from modelyard.contract.limits import CHUNKS_PER_CALL, DIGEST_BYTES
 from modelyard_server.db import bounded, tables
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
@@ -41,7 +42,6 @@ OPEN_LIMIT = 10_000
 
 SWEEP_BATCH = 100
 
-CHUNKS_PER_CALL = 10_000
 
 # Built once: making a statement takes longer than running it.
 _U, _P = (cast(Table, row.__table__) for row in (Upload, Pack))
@@ -242,7 +242,7 @@ def publish_pack(
 def check_chunks(chunks: Iterable[Chunk], field: str = "chunks") -> None:
     """Refuses digests that are not 32 bytes and sizes out of range. Raises InvalidField."""
     for index, (digest, size) in enumerate(chunks):
-        if len(digest) != 32:
+        if len(digest) != DIGEST_BYTES:
             raise errors.InvalidField.of(
                 f"{field}[{index}].digest", f"has {len(digest)} bytes; SHA-256 has 32"
             )

@@ -9,6 +9,7 @@ from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
+from modelyard.contract.limits import PAGE_ITEMS
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Link, Project
 from modelyard_server.db.upserts import batches
 from modelyard_server.domain import fields
@@ -18,9 +19,6 @@ from modelyard_server.domain.registry import versions
 from modelyard_server.domain.registry.full_names import FullName, full_names
 from modelyard_server.domain.registry.resolve import ParsedRef, Resolved
 from modelyard_server.domain.registry.versions import VersionView
-
-LIMIT = 1000
-
 
 _Path: TypeAlias = tuple[str, str, str]
 """Entity, project and name of a collection."""
@@ -44,8 +42,8 @@ def versions_of(
     session: Session, principal: Principal, wanted: Sequence[VersionRequest]
 ) -> list[Resolved | None]:
     """The version of each request, in order; None if it was not found. Raises InvalidField."""
-    if len(wanted) > LIMIT:
-        raise errors.InvalidField.of("requests", f"has {len(wanted)} entries; at most {LIMIT}")
+    if len(wanted) > PAGE_ITEMS:
+        raise errors.InvalidField.of("requests", f"has {len(wanted)} entries; at most {PAGE_ITEMS}")
     ids = [_id(index, one) for index, one in enumerate(wanted)]
     parsed = [None if id_ else _parse(session, principal, i, wanted[i].ref) for i, id_ in enumerate(ids)]
     collections = _collections(session, {_path(ref) for ref in parsed if ref})

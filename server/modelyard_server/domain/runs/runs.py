@@ -16,6 +16,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
+from modelyard.contract.limits import NAME_LENGTH
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Entity, MetricBatch, Project, Run
@@ -312,7 +313,7 @@ def _check_columns(columns: Mapping[str, Any]) -> None:
 
 
 def _check_label(name: str, text: str) -> None:
-    fields.check(name, refs.check_text, text, limit=refs.NAME_LIMIT)
+    fields.check(name, refs.check_text, text, limit=NAME_LENGTH)
 
 
 def _check_tags(name: str, tags: Sequence[str]) -> None:

@@ -20,10 +20,10 @@ from sqlalchemy import BigInteger, ColumnElement, Select, String, Uuid, and_, li
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
+from modelyard.contract.limits import PAGE_ITEMS
 from modelyard_server.domain.search.filters import NAME, NAME_PART, unquote
 
 DEFAULT_SIZE = 50
-SIZE_LIMIT = 1000
 ORDER_LIMIT = 8
 """Parts of an order."""
 TOKEN_LIMIT = 8192
@@ -106,7 +106,7 @@ def split(text: str, names: Collection[str], *, default: str, maps: Collection[s
     return keys
 
 
-def check_size(asked: int, *, default: int = DEFAULT_SIZE, limit: int = SIZE_LIMIT) -> int:
+def check_size(asked: int, *, default: int = DEFAULT_SIZE, limit: int = PAGE_ITEMS) -> int:
     """The size of a page: 0 is the default, more than the limit is the limit. Raises InvalidField below 0."""
     if asked < 0:
         raise errors.InvalidField.of("page_size", f"is {asked}; expected 0 (the default, {default}) or more")

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
 from modelyard.contract.chunking import Chunk
+from modelyard.contract.limits import EQUAL_CONTENT_ENTRIES
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server import failpoints
 from modelyard_server.content.cutter import Cutter
@@ -42,8 +43,6 @@ T = TypeVar("T")
 
 COMMIT = "/modelyard.v1.ModelArtifactService/CommitModelArtifact"
 UPLOAD = "/modelyard.v1.ModelArtifactService/UploadModelArtifact"
-KNOWN_LIMIT = 10_000
-"""Entries of CommitEqualContent, whose transaction stores them all."""
 _SHORT_BYTES = 64 * 1024
 
 
@@ -222,9 +221,10 @@ class CommitMethods:
         draft = _draft(request.header)
         if not request.entries:
             return _KnownContent(draft)
-        if len(request.entries) > KNOWN_LIMIT:
+        if len(request.entries) > EQUAL_CONTENT_ENTRIES:
             raise errors.InvalidField.of(
-                "entries", f"at most {KNOWN_LIMIT:,}; commit larger manifests by CommitModelArtifact"
+                "entries",
+                f"at most {EQUAL_CONTENT_ENTRIES:,}; commit larger manifests by CommitModelArtifact",
             )
         manifest = _known(request, draft, Manifest(self._limits))
         return _KnownContent(draft, manifest, manifest.finish(draft.digest))

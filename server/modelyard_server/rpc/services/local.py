@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from modelyard.contract import errors
 from modelyard.contract.chunking import Chunk
+from modelyard.contract.limits import FILES_PER_CALL
 from modelyard.local.v1 import local_pb2 as pb
 from modelyard.v1 import upload_pb2
 from modelyard_server.content.ingest import ChunkIngest
@@ -33,7 +34,6 @@ FIRST_WINDOW_BYTES = 4 << 20
 the memory for longer ones spent."""
 WINDOWS = 3
 """One is read, one hashed, one written."""
-FILES_LIMIT = 10_000
 PATH_LIMIT = 4_096
 RANGES_PER_MESSAGE = 2_000
 
@@ -110,8 +110,8 @@ def _taken(chunks: Sequence[Chunk], present: int) -> pb.TakeFilesResponse:
 
 
 def _check(request: pb.TakeFilesRequest) -> None:
-    if len(request.files) > FILES_LIMIT:
-        raise errors.InvalidField.of("files", f"at most {FILES_LIMIT:,}")
+    if len(request.files) > FILES_PER_CALL:
+        raise errors.InvalidField.of("files", f"at most {FILES_PER_CALL:,}")
     for index, file in enumerate(request.files):
         if not file.path.startswith(b"/") or b"\0" in file.path or len(file.path) > PATH_LIMIT:
             raise errors.InvalidField.of(

@@ -7,22 +7,21 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from modelyard.contract import errors, values
+from modelyard.contract.limits import MAX_STEP, METRIC_BATCH_BYTES, METRIC_BATCH_ROWS
 from modelyard.v1 import run_pb2 as pb
 from modelyard.v1 import value_pb2
 from modelyard_server.domain.runs.metrics import Batch
 from modelyard_server.rpc.wire import convert
 
-STEP_END = values.MAX_STEP + 1
-ROW_LIMIT = 100_000
-BYTE_LIMIT = 3 << 20
+STEP_END = MAX_STEP + 1
 
 
 def parse(request: pb.LogMetricsRequest) -> Batch:
     """A batch that can be kept. Raises InvalidField."""
     batch = request.batch
     payload = batch.SerializeToString()
-    if len(payload) > BYTE_LIMIT:
-        raise errors.InvalidField.of("batch", f"has {len(payload)} bytes; at most {BYTE_LIMIT}")
+    if len(payload) > METRIC_BATCH_BYTES:
+        raise errors.InvalidField.of("batch", f"has {len(payload)} bytes; at most {METRIC_BATCH_BYTES}")
     steps = list(batch.steps)
     _check_rows(batch, steps)
     last = {}
@@ -74,8 +73,8 @@ def select(
 def _check_rows(batch: pb.MetricBatch, steps: list[int]) -> None:
     if not steps:
         raise errors.InvalidField.of("batch.steps", "is empty")
-    if len(steps) > ROW_LIMIT:
-        raise errors.InvalidField.of("batch.steps", f"has {len(steps)} rows; at most {ROW_LIMIT}")
+    if len(steps) > METRIC_BATCH_ROWS:
+        raise errors.InvalidField.of("batch.steps", f"has {len(steps)} rows; at most {METRIC_BATCH_ROWS}")
     if len(batch.timestamps) != len(steps):
         raise errors.InvalidField.of(
             "batch.timestamps", f"has {len(batch.timestamps)} entries for {len(steps)} steps"

@@ -31,7 +31,7 @@ print(f"{made.version.name}:v{made.version.number}", "new" if made.created else 
 question = pb.GetModelArtifactVersionRequest(ref=f"{name}:staging")
 version = stub.GetModelArtifactVersion(question, metadata=metadata).version
 with Path(target).open("wb") as out:
-    wanted = pb.DownloadFileRequest(version_id=version.id, path=file)
+    wanted = pb.DownloadFileRequest(id=version.id, path=file)
     for part in stub.DownloadFile(wanted, metadata=metadata):
         out.write(part.data)
 print(f"{file} of v{version.number}: {Path(target).stat().st_size} bytes")

@@ -87,7 +87,7 @@ def plain_stubs(artifacts: services.ModelArtifactServiceStub, content: bytes) ->
     ask = pb.GetModelArtifactVersionRequest(ref="lowest/plain:staging")
     version = artifacts.GetModelArtifactVersion(ask).version
     assert version.id == made.version.id
-    parts = artifacts.DownloadFile(pb.DownloadFileRequest(version_id=version.id, path="plain.bin"))
+    parts = artifacts.DownloadFile(pb.DownloadFileRequest(id=version.id, path="plain.bin"))
     assert b"".join(part.data for part in parts) == content
 
 

@@ -43,11 +43,16 @@ func main() {
 	}))
 	made := must(upload.CloseAndRecv()).Version
 
-	version := must(models.GetModelArtifactVersion(ctx, &pb.GetModelArtifactVersionRequest{Ref: name + ":staging"})).Version
+	version := must(models.GetModelArtifactVersion(ctx, &pb.GetModelArtifactVersionRequest{
+		Selector: &pb.GetModelArtifactVersionRequest_Ref{Ref: name + ":staging"},
+	})).Version
 	fmt.Printf("%s:v%d\n", version.Name, version.Number)
 
 	out := must(os.Create(target))
-	parts := must(models.DownloadFile(ctx, &pb.DownloadFileRequest{VersionId: version.Id, Path: file}))
+	parts := must(models.DownloadFile(ctx, &pb.DownloadFileRequest{
+		Selector: &pb.DownloadFileRequest_Id{Id: version.Id},
+		Path:     file,
+	}))
 	for part, err := parts.Recv(); err != io.EOF; part, err = parts.Recv() {
 		check(err)
 		must(out.Write(part.Data))

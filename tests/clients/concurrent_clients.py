@@ -134,7 +134,7 @@ def _log_and_link(share: Share, client: int, folder: Path) -> list[Made]:
             version, _ = transfer.upload(connection, draft, [file], progress=transfer.SILENT)
             link = connection.registry.LinkModelArtifactVersion(
                 pb.LinkModelArtifactVersionRequest(
-                    version_id=version.id,
+                    id=version.id,
                     target=f"{share.project}/{REGISTERED}",
                     aliases=[f"client-{client}"],
                     request_id=str(uuid.uuid4()),

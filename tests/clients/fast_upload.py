@@ -87,7 +87,7 @@ def log(
 
 def read(stubs: Stubs, version_id: str, path: str, offset: int = 0, length: int = 0) -> bytes:
     """A file, or a range of it, by DownloadFile."""
-    request = pb.DownloadFileRequest(version_id=version_id, path=path, offset=offset, length=length)
+    request = pb.DownloadFileRequest(id=version_id, path=path, offset=offset, length=length)
     return b"".join(part.data for part in stubs.artifacts.DownloadFile(request, timeout=60))
 
 

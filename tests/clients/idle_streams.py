@@ -54,7 +54,7 @@ class IdleStreams:
 
     def download(self, count: int, version_id: str) -> None:
         """Downloads of which nobody reads more than the beginning."""
-        request = pb.DownloadFileRequest(version_id=version_id, path="w")
+        request = pb.DownloadFileRequest(id=version_id, path="w")
         self._begin(count, lambda: self.stubs.artifacts.DownloadFile(request))
 
     def watch(self, count: int, project: str) -> None:

@@ -226,7 +226,7 @@ def test_a_download_that_was_cut_goes_on_at_its_offset(any_live_server: LiveServ
     with TcpProxy(any_live_server.port) as proxy, calling(proxy.address) as stubs:
 
         def read_on(*, then_cut: bool) -> None:
-            question = pb.DownloadFileRequest(version_id=made.version.id, path="w", offset=len(got))
+            question = pb.DownloadFileRequest(id=made.version.id, path="w", offset=len(got))
             for part in stubs.artifacts.DownloadFile(question):
                 got.extend(part.data)
                 if got and then_cut:

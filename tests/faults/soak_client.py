@@ -108,7 +108,7 @@ class Client:
         def send() -> Mapping[str, Any]:
             reply = self._connection.registry.LinkModelArtifactVersion(
                 registered_model_pb2.LinkModelArtifactVersionRequest(
-                    version_id=version,
+                    id=version,
                     target=f"{self._given.project}/{REGISTERED}",
                     aliases=[wanted["alias"]],
                 )

@@ -171,7 +171,7 @@ def walk(
     if run_id:
         runs, found = _add_runs(session, principal, graph, [fields.parse_id("run_id", run_id)]), set[str]()
     else:
-        wanted = fields.parse_id("version_id", version_id)
+        wanted = fields.parse_id("id", version_id)
         runs, found = set(), _add_versions(session, principal, graph, [wanted])
     if not runs and not found:
         raise owners.not_found("run" if run_id else "version", run_id or version_id)

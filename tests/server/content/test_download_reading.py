@@ -112,7 +112,7 @@ def test_packs_may_move_while_a_file_is_read(live_server_factory: Factory, verif
     chunks = fast_upload.random_chunks(40, 2 * MIB)
     version = fast_upload.log(stubs, new_project(), "moving", {"w": chunks}).version
     if verified:
-        file = pb.DownloadFileRequest(version_id=version.id, path="w")
+        file = pb.DownloadFileRequest(id=version.id, path="w")
         replies = stubs.artifacts.DownloadFile(file, timeout=60)
     else:
         ranges = [pb.FileRange(path="w", offset=0, length=version.size_bytes)]

@@ -32,7 +32,7 @@ def grpcurl(server: LiveServer, *arguments: str, flags: tuple[str, ...] = ()) ->
         ("modelyard.v1.RunService", "service RunService"),
         ("modelyard.v1.RunService.GetRun", "rpc GetRun ( .modelyard.v1.GetRunRequest )"),
         ("modelyard.v1.GetRunRequest", "message GetRunRequest"),
-        ("modelyard.v1.GetRunRequest.project", "string project = 3"),
+        ("modelyard.v1.GetRunRequest.ref", "string ref = 2"),
         ("modelyard.v1.RunState", "enum RunState"),
         ("grpc.health.v1.Health.Check", "rpc Check"),
         ("grpc.reflection.v1.ServerReflection", "service ServerReflection"),

@@ -65,7 +65,7 @@ def test_files_are_cut_as_the_standard_says_and_come_back(live_server: LiveServe
     header = model_artifact_pb2.VersionHeader(project="taken", name="files", type="model")
     version = commit(stubs, upload_id, header, entries).version
     for name, data in contents.items():
-        request = model_artifact_pb2.DownloadFileRequest(version_id=version.id, path=name)
+        request = model_artifact_pb2.DownloadFileRequest(id=version.id, path=name)
         assert b"".join(reply.data for reply in stubs.artifacts.DownloadFile(request)) == data
     again = take(stubs, create(stubs, project="taken"), [named(tmp_path / name) for name in contents])
     assert sum(reply.present_bytes for reply in again) == sum(SIZES)

@@ -265,7 +265,7 @@ def test_a_range_outside_the_file_is_refused(
 def test_the_digests_on_the_wire_follow_the_published_rule(stubs: Stubs, project: str) -> None:
     chunks = random_chunks(3)
     version = fast_upload.log(stubs, project, "m", {"w": chunks}).version
-    request = pb.DownloadFileRequest(version_id=version.id, path="w")
+    request = pb.DownloadFileRequest(id=version.id, path="w")
     first = next(iter(stubs.artifacts.DownloadFile(request)))
     assert (first.version_id, first.size_bytes) == (version.id, 3 * fast_upload.CHUNK)
     assert first.digest == fast_upload.file_digest(chunks)

@@ -34,7 +34,7 @@ def model(stubs: Stubs) -> str:
     project = new_project()
     for _ in range(3):
         version = fast_upload.log(stubs, project, "bert", {"w": random_chunks(1, 300)}).version
-        request = pb.LinkModelArtifactVersionRequest(version_id=version.id, target=f"{project}-r/Churn")
+        request = pb.LinkModelArtifactVersionRequest(id=version.id, target=f"{project}-r/Churn")
         stubs.registry.LinkModelArtifactVersion(request)
     return f"{project}-r/Churn"
 
@@ -91,7 +91,7 @@ def test_the_history_says_from_where_to_where_and_by_whom(stubs: Stubs, model: s
 def test_the_history_of_an_artifact_is_asked_by_id_too(stubs: Stubs) -> None:
     project = new_project()
     made = [fast_upload.log(stubs, project, "bert", {"w": random_chunks(1, 300)}) for _ in range(2)]
-    request = pb.ListAliasChangesRequest(collection_id=made[0].version.model_artifact_id)
+    request = pb.ListAliasChangesRequest(id=made[0].version.model_artifact_id)
     found = stubs.registry.ListAliasChanges(request).changes
     assert steps(found) == [("latest", "v0", "v1"), ("latest", "", "v0")]
 
@@ -166,10 +166,10 @@ def test_a_thousand_moves_at_once_make_one_history_without_a_gap(stubs: Stubs, m
 
 ID = str(uuid.uuid4())
 REFUSALS: dict[str, tuple[dict[str, Any], str, list[str]]] = {
-    "neither": ({}, "INVALID_FIELD", ["collection_id"]),
-    "both": ({"collection_id": ID, "ref": "Churn"}, "INVALID_FIELD", ["collection_id"]),
-    "no id": ({"collection_id": "x"}, "INVALID_FIELD", ["collection_id"]),
-    "unknown id": ({"collection_id": ID}, "NOT_FOUND", []),
+    "no selector": ({}, "INVALID_FIELD", ["id"]),
+    "an empty ref": ({"ref": ""}, "INVALID_FIELD", ["ref"]),
+    "no id": ({"id": "x"}, "INVALID_FIELD", ["id"]),
+    "unknown id": ({"id": ID}, "NOT_FOUND", []),
     "unknown name": ({"ref": "nobody/knows/this"}, "NOT_FOUND", []),
     "a version": ({"ref": "Churn:v1"}, "INVALID_FIELD", ["ref"]),
     "a bad alias": ({"ref": "MODEL", "alias": "v1"}, "INVALID_FIELD", ["alias"]),

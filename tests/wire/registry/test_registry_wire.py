@@ -35,9 +35,7 @@ def log(stubs: Stubs, project: str, name: str = "bert") -> pb.ModelArtifactVersi
 def link(
     stubs: Stubs, version: pb.ModelArtifactVersion, target: str, *aliases: str
 ) -> registry_pb.RegisteredModelVersion:
-    request = registry_pb.LinkModelArtifactVersionRequest(
-        version_id=version.id, target=target, aliases=aliases
-    )
+    request = registry_pb.LinkModelArtifactVersionRequest(id=version.id, target=target, aliases=aliases)
     linked: registry_pb.RegisteredModelVersion = stubs.registry.LinkModelArtifactVersion(request).version
     return linked
 
@@ -214,10 +212,35 @@ REFUSALS = [
     ("artifacts.GetModelArtifactVersion", pb.GetModelArtifactVersionRequest(), "INVALID_FIELD", ["id"]),
     (
         "artifacts.GetModelArtifactVersion",
-        pb.GetModelArtifactVersionRequest(id=ID, ref="a"),
+        pb.GetModelArtifactVersionRequest(ref=""),
+        "INVALID_FIELD",
+        ["ref"],
+    ),
+    (
+        "artifacts.ListModelArtifactVersions",
+        pb.ListModelArtifactVersionsRequest(ref="a", project="p"),
+        "INVALID_FIELD",
+        ["project"],
+    ),
+    (
+        "artifacts.GetModelArtifactVersion",
+        pb.GetModelArtifactVersionRequest(id="x"),
         "INVALID_FIELD",
         ["id"],
     ),
+    (
+        "artifacts.ListModelArtifactFiles",
+        pb.ListModelArtifactFilesRequest(version_id="x"),
+        "INVALID_FIELD",
+        ["version_id"],
+    ),
+    (
+        "artifacts.UpdateModelArtifactVersion",
+        pb.UpdateModelArtifactVersionRequest(update_mask=FieldMask(paths=["description"])),
+        "INVALID_FIELD",
+        ["version.id"],
+    ),
+    ("artifacts.GetLineage", pb.GetLineageRequest(), "INVALID_FIELD", ["id"]),
     ("artifacts.GetModelArtifactVersion", pb.GetModelArtifactVersionRequest(id=ID), "NOT_FOUND", []),
     (
         "artifacts.GetModelArtifactVersion",
@@ -285,7 +308,7 @@ REFUSALS = [
     ),
     (
         "registry.LinkModelArtifactVersion",
-        registry_pb.LinkModelArtifactVersionRequest(version_id=ID),
+        registry_pb.LinkModelArtifactVersionRequest(id=ID),
         "INVALID_FIELD",
         ["target"],
     ),

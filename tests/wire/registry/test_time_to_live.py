@@ -80,7 +80,7 @@ def resolve(stubs: Stubs, **wanted: str) -> pb.ModelArtifactVersion:
 
 
 def link(stubs: Stubs, version: pb.ModelArtifactVersion, target: str) -> None:
-    request = registry_pb.LinkModelArtifactVersionRequest(version_id=version.id, target=target)
+    request = registry_pb.LinkModelArtifactVersionRequest(id=version.id, target=target)
     stubs.registry.LinkModelArtifactVersion(request)
 
 
@@ -164,7 +164,7 @@ def test_a_version_past_its_time_is_gone_before_any_sweep(unswept: Stubs, projec
 def test_lineage_shows_a_tombstone_of_it(unswept: Stubs, project: str) -> None:
     version = log(unswept, project, ttl=SECOND)
     time.sleep(1.2)
-    graph = unswept.artifacts.GetLineage(pb.GetLineageRequest(version_id=version.id, depth=1))
+    graph = unswept.artifacts.GetLineage(pb.GetLineageRequest(id=version.id, depth=1))
     assert [(node.id, node.deleted) for node in graph.versions] == [(version.id, True)]
 
 

@@ -41,7 +41,7 @@ def test_a_run_is_made_and_found_by_both_of_its_ids(stubs: Stubs) -> None:
     project = new_project()
     made = make(stubs, project=project, run_id="first")
     assert get(stubs, made) == made
-    assert stubs.runs.GetRun(pb.GetRunRequest(project=project, run_id="first")).run == made
+    assert stubs.runs.GetRun(pb.GetRunRequest(ref=f"{project}/first")).run == made
     assert (made.entity, made.project, made.state, made.last_step) == (
         "local",
         project,

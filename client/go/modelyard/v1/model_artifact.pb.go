@@ -1023,10 +1023,13 @@ func (x *ListModelArtifactTypesResponse) GetNextPageToken() string {
 // Request of GetModelArtifact.
 type GetModelArtifactRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of the artifact.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// `[[entity/]project/]name`.
-	Ref           string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	// The artifact.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*GetModelArtifactRequest_Id
+	//	*GetModelArtifactRequest_Ref
+	Selector      isGetModelArtifactRequest_Selector `protobuf_oneof:"selector"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1061,19 +1064,48 @@ func (*GetModelArtifactRequest) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{9}
 }
 
+func (x *GetModelArtifactRequest) GetSelector() isGetModelArtifactRequest_Selector {
+	if x != nil {
+		return x.Selector
+	}
+	return nil
+}
+
 func (x *GetModelArtifactRequest) GetId() string {
 	if x != nil {
-		return x.Id
+		if x, ok := x.Selector.(*GetModelArtifactRequest_Id); ok {
+			return x.Id
+		}
 	}
 	return ""
 }
 
 func (x *GetModelArtifactRequest) GetRef() string {
 	if x != nil {
-		return x.Ref
+		if x, ok := x.Selector.(*GetModelArtifactRequest_Ref); ok {
+			return x.Ref
+		}
 	}
 	return ""
 }
+
+type isGetModelArtifactRequest_Selector interface {
+	isGetModelArtifactRequest_Selector()
+}
+
+type GetModelArtifactRequest_Id struct {
+	// Global id of the artifact.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
+}
+
+type GetModelArtifactRequest_Ref struct {
+	// `[[entity/]project/]name`.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
+}
+
+func (*GetModelArtifactRequest_Id) isGetModelArtifactRequest_Selector() {}
+
+func (*GetModelArtifactRequest_Ref) isGetModelArtifactRequest_Selector() {}
 
 // Reply of GetModelArtifact.
 type GetModelArtifactResponse struct {
@@ -1483,10 +1515,13 @@ func (*DeleteModelArtifactResponse) Descriptor() ([]byte, []int) {
 // Request of GetModelArtifactVersion.
 type GetModelArtifactVersionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of the version.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Reference to a version of an artifact, or through a registered model.
-	Ref           string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	// The version.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*GetModelArtifactVersionRequest_Id
+	//	*GetModelArtifactVersionRequest_Ref
+	Selector      isGetModelArtifactVersionRequest_Selector `protobuf_oneof:"selector"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1521,19 +1556,48 @@ func (*GetModelArtifactVersionRequest) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{17}
 }
 
+func (x *GetModelArtifactVersionRequest) GetSelector() isGetModelArtifactVersionRequest_Selector {
+	if x != nil {
+		return x.Selector
+	}
+	return nil
+}
+
 func (x *GetModelArtifactVersionRequest) GetId() string {
 	if x != nil {
-		return x.Id
+		if x, ok := x.Selector.(*GetModelArtifactVersionRequest_Id); ok {
+			return x.Id
+		}
 	}
 	return ""
 }
 
 func (x *GetModelArtifactVersionRequest) GetRef() string {
 	if x != nil {
-		return x.Ref
+		if x, ok := x.Selector.(*GetModelArtifactVersionRequest_Ref); ok {
+			return x.Ref
+		}
 	}
 	return ""
 }
+
+type isGetModelArtifactVersionRequest_Selector interface {
+	isGetModelArtifactVersionRequest_Selector()
+}
+
+type GetModelArtifactVersionRequest_Id struct {
+	// Global id of the version.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
+}
+
+type GetModelArtifactVersionRequest_Ref struct {
+	// Reference to a version of an artifact, or through a registered model.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
+}
+
+func (*GetModelArtifactVersionRequest_Id) isGetModelArtifactVersionRequest_Selector() {}
+
+func (*GetModelArtifactVersionRequest_Ref) isGetModelArtifactVersionRequest_Selector() {}
 
 // Reply of GetModelArtifactVersion.
 type GetModelArtifactVersionResponse struct {
@@ -1594,7 +1658,7 @@ func (x *GetModelArtifactVersionResponse) GetThroughLink() string {
 // Request of BatchGetModelArtifactVersions.
 type BatchGetModelArtifactVersionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What to find, at most 1,000: each has an `id` or a `ref`.
+	// What to find, at most 1,000.
 	Requests      []*GetModelArtifactVersionRequest `protobuf:"bytes,1,rep,name=requests,proto3" json:"requests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1738,14 +1802,16 @@ func (x *BatchGetModelArtifactVersionsResponse) GetResults() []*BatchGetModelArt
 	return nil
 }
 
-// Request of ListModelArtifactVersions: an artifact by `id` or `ref`, or
-// neither for all versions of `project`, or of the whole `entity`.
+// Request of ListModelArtifactVersions.
 type ListModelArtifactVersionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of the artifact.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// `[[entity/]project/]name` of the artifact.
-	Ref string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	// The artifact. Unset: all versions of `project`, or of the whole `entity`.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*ListModelArtifactVersionsRequest_Id
+	//	*ListModelArtifactVersionsRequest_Ref
+	Selector isListModelArtifactVersionsRequest_Selector `protobuf_oneof:"selector"`
 	// At most 1,000; more counts as 1,000. Default (0): 50.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the previous reply; bound to the other fields.
@@ -1760,9 +1826,9 @@ type ListModelArtifactVersionsRequest struct {
 	// without), or number, create_time, update_time, size_bytes, name, metadata.KEY,
 	// each with an optional `desc`.
 	OrderBy string `protobuf:"bytes,6,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
-	// Without id and ref. Default: the entity of the caller's key.
+	// Without a selector. Default: the entity of the caller's key.
 	Entity string `protobuf:"bytes,7,opt,name=entity,proto3" json:"entity,omitempty"`
-	// Without id and ref. Default: every project of the entity.
+	// Without a selector. Default: every project of the entity.
 	Project       string `protobuf:"bytes,8,opt,name=project,proto3" json:"project,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1798,16 +1864,27 @@ func (*ListModelArtifactVersionsRequest) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{22}
 }
 
+func (x *ListModelArtifactVersionsRequest) GetSelector() isListModelArtifactVersionsRequest_Selector {
+	if x != nil {
+		return x.Selector
+	}
+	return nil
+}
+
 func (x *ListModelArtifactVersionsRequest) GetId() string {
 	if x != nil {
-		return x.Id
+		if x, ok := x.Selector.(*ListModelArtifactVersionsRequest_Id); ok {
+			return x.Id
+		}
 	}
 	return ""
 }
 
 func (x *ListModelArtifactVersionsRequest) GetRef() string {
 	if x != nil {
-		return x.Ref
+		if x, ok := x.Selector.(*ListModelArtifactVersionsRequest_Ref); ok {
+			return x.Ref
+		}
 	}
 	return ""
 }
@@ -1853,6 +1930,24 @@ func (x *ListModelArtifactVersionsRequest) GetProject() string {
 	}
 	return ""
 }
+
+type isListModelArtifactVersionsRequest_Selector interface {
+	isListModelArtifactVersionsRequest_Selector()
+}
+
+type ListModelArtifactVersionsRequest_Id struct {
+	// Global id of the artifact.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
+}
+
+type ListModelArtifactVersionsRequest_Ref struct {
+	// `[[entity/]project/]name` of the artifact.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
+}
+
+func (*ListModelArtifactVersionsRequest_Id) isListModelArtifactVersionsRequest_Selector() {}
+
+func (*ListModelArtifactVersionsRequest_Ref) isListModelArtifactVersionsRequest_Selector() {}
 
 // Reply of ListModelArtifactVersions.
 type ListModelArtifactVersionsResponse struct {
@@ -2822,10 +2917,13 @@ func (x *UploadModelArtifactResponse) GetCreated() bool {
 // Request of DownloadFile.
 type DownloadFileRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of the version. Or:
-	VersionId string `protobuf:"bytes,1,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
-	// A ref, resolved once; the first message of the reply says to what.
-	Ref string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	// The version.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*DownloadFileRequest_Id
+	//	*DownloadFileRequest_Ref
+	Selector isDownloadFileRequest_Selector `protobuf_oneof:"selector"`
 	// Path of the file in the version.
 	Path string `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
 	// First byte wanted: 0 to the size of the file. Default: 0.
@@ -2866,16 +2964,27 @@ func (*DownloadFileRequest) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{37}
 }
 
-func (x *DownloadFileRequest) GetVersionId() string {
+func (x *DownloadFileRequest) GetSelector() isDownloadFileRequest_Selector {
 	if x != nil {
-		return x.VersionId
+		return x.Selector
+	}
+	return nil
+}
+
+func (x *DownloadFileRequest) GetId() string {
+	if x != nil {
+		if x, ok := x.Selector.(*DownloadFileRequest_Id); ok {
+			return x.Id
+		}
 	}
 	return ""
 }
 
 func (x *DownloadFileRequest) GetRef() string {
 	if x != nil {
-		return x.Ref
+		if x, ok := x.Selector.(*DownloadFileRequest_Ref); ok {
+			return x.Ref
+		}
 	}
 	return ""
 }
@@ -2900,6 +3009,24 @@ func (x *DownloadFileRequest) GetLength() int64 {
 	}
 	return 0
 }
+
+type isDownloadFileRequest_Selector interface {
+	isDownloadFileRequest_Selector()
+}
+
+type DownloadFileRequest_Id struct {
+	// Global id of the version.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
+}
+
+type DownloadFileRequest_Ref struct {
+	// A ref, resolved once; the first message of the reply says to what.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
+}
+
+func (*DownloadFileRequest_Id) isDownloadFileRequest_Selector() {}
+
+func (*DownloadFileRequest_Ref) isDownloadFileRequest_Selector() {}
 
 // Part of the reply of DownloadFile.
 type DownloadFileResponse struct {
@@ -3145,10 +3272,13 @@ type UseModelArtifactVersionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id of the run.
 	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	// Global id of the version. Or:
-	VersionId string `protobuf:"bytes,2,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
-	// A ref, resolved in the same step.
-	Ref string `protobuf:"bytes,3,opt,name=ref,proto3" json:"ref,omitempty"`
+	// The version.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*UseModelArtifactVersionRequest_Id
+	//	*UseModelArtifactVersionRequest_Ref
+	Selector isUseModelArtifactVersionRequest_Selector `protobuf_oneof:"selector"`
 	// Role the version plays in the run, at most 128 characters. Default: none.
 	UseAs string `protobuf:"bytes,4,opt,name=use_as,json=useAs,proto3" json:"use_as,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
@@ -3194,16 +3324,27 @@ func (x *UseModelArtifactVersionRequest) GetRunId() string {
 	return ""
 }
 
-func (x *UseModelArtifactVersionRequest) GetVersionId() string {
+func (x *UseModelArtifactVersionRequest) GetSelector() isUseModelArtifactVersionRequest_Selector {
 	if x != nil {
-		return x.VersionId
+		return x.Selector
+	}
+	return nil
+}
+
+func (x *UseModelArtifactVersionRequest) GetId() string {
+	if x != nil {
+		if x, ok := x.Selector.(*UseModelArtifactVersionRequest_Id); ok {
+			return x.Id
+		}
 	}
 	return ""
 }
 
 func (x *UseModelArtifactVersionRequest) GetRef() string {
 	if x != nil {
-		return x.Ref
+		if x, ok := x.Selector.(*UseModelArtifactVersionRequest_Ref); ok {
+			return x.Ref
+		}
 	}
 	return ""
 }
@@ -3221,6 +3362,24 @@ func (x *UseModelArtifactVersionRequest) GetRequestId() string {
 	}
 	return ""
 }
+
+type isUseModelArtifactVersionRequest_Selector interface {
+	isUseModelArtifactVersionRequest_Selector()
+}
+
+type UseModelArtifactVersionRequest_Id struct {
+	// Global id of the version.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3,oneof"`
+}
+
+type UseModelArtifactVersionRequest_Ref struct {
+	// A ref, resolved in the same transaction.
+	Ref string `protobuf:"bytes,3,opt,name=ref,proto3,oneof"`
+}
+
+func (*UseModelArtifactVersionRequest_Id) isUseModelArtifactVersionRequest_Selector() {}
+
+func (*UseModelArtifactVersionRequest_Ref) isUseModelArtifactVersionRequest_Selector() {}
 
 // Reply of UseModelArtifactVersion.
 type UseModelArtifactVersionResponse struct {
@@ -3277,15 +3436,17 @@ func (x *UseModelArtifactVersionResponse) GetThroughLink() string {
 	return ""
 }
 
-// Request of GetLineage: exactly one of the first three.
+// Request of GetLineage.
 type GetLineageRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of a version.
-	VersionId string `protobuf:"bytes,1,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
-	// Reference to a version.
-	Ref string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
-	// Global id of a run.
-	RunId string `protobuf:"bytes,3,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Where to begin: a version or a run.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*GetLineageRequest_Id
+	//	*GetLineageRequest_Ref
+	//	*GetLineageRequest_RunId
+	Selector isGetLineageRequest_Selector `protobuf_oneof:"selector"`
 	// Default: both.
 	Direction LineageDirection `protobuf:"varint,4,opt,name=direction,proto3,enum=modelyard.v1.LineageDirection" json:"direction,omitempty"`
 	// Number of steps, 1 to 32; run to version is one. Default: 2.
@@ -3324,23 +3485,36 @@ func (*GetLineageRequest) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{44}
 }
 
-func (x *GetLineageRequest) GetVersionId() string {
+func (x *GetLineageRequest) GetSelector() isGetLineageRequest_Selector {
 	if x != nil {
-		return x.VersionId
+		return x.Selector
+	}
+	return nil
+}
+
+func (x *GetLineageRequest) GetId() string {
+	if x != nil {
+		if x, ok := x.Selector.(*GetLineageRequest_Id); ok {
+			return x.Id
+		}
 	}
 	return ""
 }
 
 func (x *GetLineageRequest) GetRef() string {
 	if x != nil {
-		return x.Ref
+		if x, ok := x.Selector.(*GetLineageRequest_Ref); ok {
+			return x.Ref
+		}
 	}
 	return ""
 }
 
 func (x *GetLineageRequest) GetRunId() string {
 	if x != nil {
-		return x.RunId
+		if x, ok := x.Selector.(*GetLineageRequest_RunId); ok {
+			return x.RunId
+		}
 	}
 	return ""
 }
@@ -3358,6 +3532,31 @@ func (x *GetLineageRequest) GetDepth() int32 {
 	}
 	return 0
 }
+
+type isGetLineageRequest_Selector interface {
+	isGetLineageRequest_Selector()
+}
+
+type GetLineageRequest_Id struct {
+	// Global id of a version.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
+}
+
+type GetLineageRequest_Ref struct {
+	// Reference to a version.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
+}
+
+type GetLineageRequest_RunId struct {
+	// Global id of a run.
+	RunId string `protobuf:"bytes,3,opt,name=run_id,json=runId,proto3,oneof"`
+}
+
+func (*GetLineageRequest_Id) isGetLineageRequest_Selector() {}
+
+func (*GetLineageRequest_Ref) isGetLineageRequest_Selector() {}
+
+func (*GetLineageRequest_RunId) isGetLineageRequest_Selector() {}
 
 // A run that made or used a version.
 type LineageEdge struct {
@@ -3754,10 +3953,12 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\x0eartifact_count\x18\x02 \x01(\x03R\rartifactCount\"\x7f\n" +
 	"\x1eListModelArtifactTypesResponse\x125\n" +
 	"\x05types\x18\x01 \x03(\v2\x1f.modelyard.v1.ModelArtifactTypeR\x05types\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\";\n" +
-	"\x17GetModelArtifactRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
-	"\x03ref\x18\x02 \x01(\tR\x03ref\"^\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"K\n" +
+	"\x17GetModelArtifactRequest\x12\x10\n" +
+	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03refB\n" +
+	"\n" +
+	"\bselector\"^\n" +
 	"\x18GetModelArtifactResponse\x12B\n" +
 	"\x0emodel_artifact\x18\x01 \x01(\v2\x1b.modelyard.v1.ModelArtifactR\rmodelArtifact\"\xbc\x01\n" +
 	"\x19ListModelArtifactsRequest\x12\x16\n" +
@@ -3784,10 +3985,12 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\x0edelete_aliases\x18\x02 \x01(\bR\rdeleteAliases\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\"\x1d\n" +
-	"\x1bDeleteModelArtifactResponse\"B\n" +
-	"\x1eGetModelArtifactVersionRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
-	"\x03ref\x18\x02 \x01(\tR\x03ref\"\x82\x01\n" +
+	"\x1bDeleteModelArtifactResponse\"R\n" +
+	"\x1eGetModelArtifactVersionRequest\x12\x10\n" +
+	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03refB\n" +
+	"\n" +
+	"\bselector\"\x82\x01\n" +
 	"\x1fGetModelArtifactVersionResponse\x12<\n" +
 	"\aversion\x18\x01 \x01(\v2\".modelyard.v1.ModelArtifactVersionR\aversion\x12!\n" +
 	"\fthrough_link\x18\x02 \x01(\tR\vthroughLink\"p\n" +
@@ -3797,17 +4000,19 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\v2\".modelyard.v1.ModelArtifactVersionR\aversion\x12!\n" +
 	"\fthrough_link\x18\x02 \x01(\tR\vthroughLink\"t\n" +
 	"%BatchGetModelArtifactVersionsResponse\x12K\n" +
-	"\aresults\x18\x01 \x03(\v21.modelyard.v1.BatchGetModelArtifactVersionsResultR\aresults\"\xe5\x01\n" +
-	" ListModelArtifactVersionsRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
-	"\x03ref\x18\x02 \x01(\tR\x03ref\x12\x1b\n" +
+	"\aresults\x18\x01 \x03(\v21.modelyard.v1.BatchGetModelArtifactVersionsResultR\aresults\"\xf5\x01\n" +
+	" ListModelArtifactVersionsRequest\x12\x10\n" +
+	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x16\n" +
 	"\x06filter\x18\x05 \x01(\tR\x06filter\x12\x19\n" +
 	"\border_by\x18\x06 \x01(\tR\aorderBy\x12\x16\n" +
 	"\x06entity\x18\a \x01(\tR\x06entity\x12\x18\n" +
-	"\aproject\x18\b \x01(\tR\aproject\"\x8b\x01\n" +
+	"\aproject\x18\b \x01(\tR\aprojectB\n" +
+	"\n" +
+	"\bselector\"\x8b\x01\n" +
 	"!ListModelArtifactVersionsResponse\x12>\n" +
 	"\bversions\x18\x01 \x03(\v2\".modelyard.v1.ModelArtifactVersionR\bversions\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbd\x01\n" +
@@ -3882,14 +4087,15 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\x04data\x18\x03 \x01(\fR\x04data\"u\n" +
 	"\x1bUploadModelArtifactResponse\x12<\n" +
 	"\aversion\x18\x01 \x01(\v2\".modelyard.v1.ModelArtifactVersionR\aversion\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\bR\acreated\"\x8a\x01\n" +
-	"\x13DownloadFileRequest\x12\x1d\n" +
-	"\n" +
-	"version_id\x18\x01 \x01(\tR\tversionId\x12\x10\n" +
-	"\x03ref\x18\x02 \x01(\tR\x03ref\x12\x12\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\"\x8b\x01\n" +
+	"\x13DownloadFileRequest\x12\x10\n" +
+	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\tR\x04path\x12\x16\n" +
 	"\x06offset\x18\x04 \x01(\x03R\x06offset\x12\x16\n" +
-	"\x06length\x18\x05 \x01(\x03R\x06length\"\x80\x01\n" +
+	"\x06length\x18\x05 \x01(\x03R\x06lengthB\n" +
+	"\n" +
+	"\bselector\"\x80\x01\n" +
 	"\x14DownloadFileResponse\x12\x1d\n" +
 	"\n" +
 	"version_id\x18\x01 \x01(\tR\tversionId\x12\x1d\n" +
@@ -3906,25 +4112,27 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"version_id\x18\x01 \x01(\tR\tversionId\x12/\n" +
 	"\x06ranges\x18\x02 \x03(\v2\x17.modelyard.v1.FileRangeR\x06ranges\"+\n" +
 	"\x15DownloadFilesResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"\x9e\x01\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\x9f\x01\n" +
 	"\x1eUseModelArtifactVersionRequest\x12\x15\n" +
-	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1d\n" +
-	"\n" +
-	"version_id\x18\x02 \x01(\tR\tversionId\x12\x10\n" +
-	"\x03ref\x18\x03 \x01(\tR\x03ref\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x10\n" +
+	"\x02id\x18\x02 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x03 \x01(\tH\x00R\x03ref\x12\x15\n" +
 	"\x06use_as\x18\x04 \x01(\tR\x05useAs\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\"\x82\x01\n" +
+	"request_id\x18\x05 \x01(\tR\trequestIdB\n" +
+	"\n" +
+	"\bselector\"\x82\x01\n" +
 	"\x1fUseModelArtifactVersionResponse\x12<\n" +
 	"\aversion\x18\x01 \x01(\v2\".modelyard.v1.ModelArtifactVersionR\aversion\x12!\n" +
-	"\fthrough_link\x18\x02 \x01(\tR\vthroughLink\"\xaf\x01\n" +
-	"\x11GetLineageRequest\x12\x1d\n" +
-	"\n" +
-	"version_id\x18\x01 \x01(\tR\tversionId\x12\x10\n" +
-	"\x03ref\x18\x02 \x01(\tR\x03ref\x12\x15\n" +
-	"\x06run_id\x18\x03 \x01(\tR\x05runId\x12<\n" +
+	"\fthrough_link\x18\x02 \x01(\tR\vthroughLink\"\xb2\x01\n" +
+	"\x11GetLineageRequest\x12\x10\n" +
+	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x12\x17\n" +
+	"\x06run_id\x18\x03 \x01(\tH\x00R\x05runId\x12<\n" +
 	"\tdirection\x18\x04 \x01(\x0e2\x1e.modelyard.v1.LineageDirectionR\tdirection\x12\x14\n" +
-	"\x05depth\x18\x05 \x01(\x05R\x05depth\"\x95\x01\n" +
+	"\x05depth\x18\x05 \x01(\x05R\x05depthB\n" +
+	"\n" +
+	"\bselector\"\x95\x01\n" +
 	"\vLineageEdge\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1d\n" +
 	"\n" +
@@ -4163,6 +4371,31 @@ func file_modelyard_v1_model_artifact_proto_init() {
 	file_modelyard_v1_upload_proto_init()
 	file_modelyard_v1_value_proto_init()
 	file_modelyard_v1_model_artifact_proto_msgTypes[3].OneofWrappers = []any{}
+	file_modelyard_v1_model_artifact_proto_msgTypes[9].OneofWrappers = []any{
+		(*GetModelArtifactRequest_Id)(nil),
+		(*GetModelArtifactRequest_Ref)(nil),
+	}
+	file_modelyard_v1_model_artifact_proto_msgTypes[17].OneofWrappers = []any{
+		(*GetModelArtifactVersionRequest_Id)(nil),
+		(*GetModelArtifactVersionRequest_Ref)(nil),
+	}
+	file_modelyard_v1_model_artifact_proto_msgTypes[22].OneofWrappers = []any{
+		(*ListModelArtifactVersionsRequest_Id)(nil),
+		(*ListModelArtifactVersionsRequest_Ref)(nil),
+	}
+	file_modelyard_v1_model_artifact_proto_msgTypes[37].OneofWrappers = []any{
+		(*DownloadFileRequest_Id)(nil),
+		(*DownloadFileRequest_Ref)(nil),
+	}
+	file_modelyard_v1_model_artifact_proto_msgTypes[42].OneofWrappers = []any{
+		(*UseModelArtifactVersionRequest_Id)(nil),
+		(*UseModelArtifactVersionRequest_Ref)(nil),
+	}
+	file_modelyard_v1_model_artifact_proto_msgTypes[44].OneofWrappers = []any{
+		(*GetLineageRequest_Id)(nil),
+		(*GetLineageRequest_Ref)(nil),
+		(*GetLineageRequest_RunId)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

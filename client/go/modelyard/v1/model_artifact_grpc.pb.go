@@ -50,7 +50,9 @@ const (
 // A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
 // entity of the caller's key, without a project `uncategorized`, without an
 // alias `latest`. A ref into a registered model resolves to the version it
-// links. Where a request takes `id` and `ref`, exactly one of them is set.
+// links. The oneof `selector` of a request says what the request is about: by
+// `id`, by `ref`, or, in GetLineage, by `run_id`. One of them has to be set,
+// and not empty; where it may be left out, the comment says so.
 type ModelArtifactServiceClient interface {
 	// Makes an artifact without versions. Committing to a name makes it too.
 	// Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
@@ -352,7 +354,9 @@ func (c *modelArtifactServiceClient) GetLineage(ctx context.Context, in *GetLine
 // A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
 // entity of the caller's key, without a project `uncategorized`, without an
 // alias `latest`. A ref into a registered model resolves to the version it
-// links. Where a request takes `id` and `ref`, exactly one of them is set.
+// links. The oneof `selector` of a request says what the request is about: by
+// `id`, by `ref`, or, in GetLineage, by `run_id`. One of them has to be set,
+// and not empty; where it may be left out, the comment says so.
 type ModelArtifactServiceServer interface {
 	// Makes an artifact without versions. Committing to a name makes it too.
 	// Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.

@@ -583,10 +583,13 @@ func (x *CreateRegisteredModelResponse) GetRegisteredModel() *RegisteredModel {
 // Request of GetRegisteredModel.
 type GetRegisteredModelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of the registered model.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// `[[entity/]project/]name`.
-	Ref           string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	// The registered model.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*GetRegisteredModelRequest_Id
+	//	*GetRegisteredModelRequest_Ref
+	Selector      isGetRegisteredModelRequest_Selector `protobuf_oneof:"selector"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -621,19 +624,48 @@ func (*GetRegisteredModelRequest) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_registered_model_proto_rawDescGZIP(), []int{7}
 }
 
+func (x *GetRegisteredModelRequest) GetSelector() isGetRegisteredModelRequest_Selector {
+	if x != nil {
+		return x.Selector
+	}
+	return nil
+}
+
 func (x *GetRegisteredModelRequest) GetId() string {
 	if x != nil {
-		return x.Id
+		if x, ok := x.Selector.(*GetRegisteredModelRequest_Id); ok {
+			return x.Id
+		}
 	}
 	return ""
 }
 
 func (x *GetRegisteredModelRequest) GetRef() string {
 	if x != nil {
-		return x.Ref
+		if x, ok := x.Selector.(*GetRegisteredModelRequest_Ref); ok {
+			return x.Ref
+		}
 	}
 	return ""
 }
+
+type isGetRegisteredModelRequest_Selector interface {
+	isGetRegisteredModelRequest_Selector()
+}
+
+type GetRegisteredModelRequest_Id struct {
+	// Global id of the registered model.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
+}
+
+type GetRegisteredModelRequest_Ref struct {
+	// `[[entity/]project/]name`.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
+}
+
+func (*GetRegisteredModelRequest_Id) isGetRegisteredModelRequest_Selector() {}
+
+func (*GetRegisteredModelRequest_Ref) isGetRegisteredModelRequest_Selector() {}
 
 // Reply of GetRegisteredModel.
 type GetRegisteredModelResponse struct {
@@ -1034,10 +1066,13 @@ func (*DeleteRegisteredModelResponse) Descriptor() ([]byte, []int) {
 // Request of LinkModelArtifactVersion.
 type LinkModelArtifactVersionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of the version to link. Or:
-	VersionId string `protobuf:"bytes,1,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
-	// A ref to it; a ref to a link means the version that it links.
-	Ref string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	// The version to link.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*LinkModelArtifactVersionRequest_Id
+	//	*LinkModelArtifactVersionRequest_Ref
+	Selector isLinkModelArtifactVersionRequest_Selector `protobuf_oneof:"selector"`
 	// The registered model: `name`, `project/name`, `entity/project/name`.
 	Target string `protobuf:"bytes,3,opt,name=target,proto3" json:"target,omitempty"`
 	// Aliases to set on the link, besides `latest`, which is always set.
@@ -1078,16 +1113,27 @@ func (*LinkModelArtifactVersionRequest) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_registered_model_proto_rawDescGZIP(), []int{15}
 }
 
-func (x *LinkModelArtifactVersionRequest) GetVersionId() string {
+func (x *LinkModelArtifactVersionRequest) GetSelector() isLinkModelArtifactVersionRequest_Selector {
 	if x != nil {
-		return x.VersionId
+		return x.Selector
+	}
+	return nil
+}
+
+func (x *LinkModelArtifactVersionRequest) GetId() string {
+	if x != nil {
+		if x, ok := x.Selector.(*LinkModelArtifactVersionRequest_Id); ok {
+			return x.Id
+		}
 	}
 	return ""
 }
 
 func (x *LinkModelArtifactVersionRequest) GetRef() string {
 	if x != nil {
-		return x.Ref
+		if x, ok := x.Selector.(*LinkModelArtifactVersionRequest_Ref); ok {
+			return x.Ref
+		}
 	}
 	return ""
 }
@@ -1112,6 +1158,24 @@ func (x *LinkModelArtifactVersionRequest) GetRequestId() string {
 	}
 	return ""
 }
+
+type isLinkModelArtifactVersionRequest_Selector interface {
+	isLinkModelArtifactVersionRequest_Selector()
+}
+
+type LinkModelArtifactVersionRequest_Id struct {
+	// Global id of the version.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
+}
+
+type LinkModelArtifactVersionRequest_Ref struct {
+	// A ref to it; a ref to a link means the version that it links.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
+}
+
+func (*LinkModelArtifactVersionRequest_Id) isLinkModelArtifactVersionRequest_Selector() {}
+
+func (*LinkModelArtifactVersionRequest_Ref) isLinkModelArtifactVersionRequest_Selector() {}
 
 // Reply of LinkModelArtifactVersion.
 type LinkModelArtifactVersionResponse struct {
@@ -1171,10 +1235,13 @@ func (x *LinkModelArtifactVersionResponse) GetCreated() bool {
 // Request of GetRegisteredModelVersion.
 type GetRegisteredModelVersionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of the link.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Reference to the link.
-	Ref           string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	// The link.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*GetRegisteredModelVersionRequest_Id
+	//	*GetRegisteredModelVersionRequest_Ref
+	Selector      isGetRegisteredModelVersionRequest_Selector `protobuf_oneof:"selector"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1209,19 +1276,48 @@ func (*GetRegisteredModelVersionRequest) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_registered_model_proto_rawDescGZIP(), []int{17}
 }
 
+func (x *GetRegisteredModelVersionRequest) GetSelector() isGetRegisteredModelVersionRequest_Selector {
+	if x != nil {
+		return x.Selector
+	}
+	return nil
+}
+
 func (x *GetRegisteredModelVersionRequest) GetId() string {
 	if x != nil {
-		return x.Id
+		if x, ok := x.Selector.(*GetRegisteredModelVersionRequest_Id); ok {
+			return x.Id
+		}
 	}
 	return ""
 }
 
 func (x *GetRegisteredModelVersionRequest) GetRef() string {
 	if x != nil {
-		return x.Ref
+		if x, ok := x.Selector.(*GetRegisteredModelVersionRequest_Ref); ok {
+			return x.Ref
+		}
 	}
 	return ""
 }
+
+type isGetRegisteredModelVersionRequest_Selector interface {
+	isGetRegisteredModelVersionRequest_Selector()
+}
+
+type GetRegisteredModelVersionRequest_Id struct {
+	// Global id of the link.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
+}
+
+type GetRegisteredModelVersionRequest_Ref struct {
+	// Reference to the link.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
+}
+
+func (*GetRegisteredModelVersionRequest_Id) isGetRegisteredModelVersionRequest_Selector() {}
+
+func (*GetRegisteredModelVersionRequest_Ref) isGetRegisteredModelVersionRequest_Selector() {}
 
 // Reply of GetRegisteredModelVersion.
 type GetRegisteredModelVersionResponse struct {
@@ -1269,14 +1365,17 @@ func (x *GetRegisteredModelVersionResponse) GetVersion() *RegisteredModelVersion
 	return nil
 }
 
-// Request of ListRegisteredModelVersions: a registered model by `id` or `ref`,
-// or neither for all links of `project`, or of the whole `entity`.
+// Request of ListRegisteredModelVersions.
 type ListRegisteredModelVersionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of the registered model.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// `[[entity/]project/]name` of the registered model.
-	Ref string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	// The registered model. Unset: all links of `project`, or of the whole
+	// `entity`.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*ListRegisteredModelVersionsRequest_Id
+	//	*ListRegisteredModelVersionsRequest_Ref
+	Selector isListRegisteredModelVersionsRequest_Selector `protobuf_oneof:"selector"`
 	// At most 1,000; more counts as 1,000. Default (0): 50.
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the previous reply; bound to the other fields.
@@ -1289,9 +1388,9 @@ type ListRegisteredModelVersionsRequest struct {
 	// (default without), or number, create_time, name, each with an optional
 	// `desc`.
 	OrderBy string `protobuf:"bytes,6,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
-	// Without id and ref. Default: the entity of the caller's key.
+	// Without a selector. Default: the entity of the caller's key.
 	Entity string `protobuf:"bytes,7,opt,name=entity,proto3" json:"entity,omitempty"`
-	// Without id and ref: registry or project. Default: all of the entity.
+	// Without a selector: registry or project. Default: all of the entity.
 	Project       string `protobuf:"bytes,8,opt,name=project,proto3" json:"project,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1327,16 +1426,27 @@ func (*ListRegisteredModelVersionsRequest) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_registered_model_proto_rawDescGZIP(), []int{19}
 }
 
+func (x *ListRegisteredModelVersionsRequest) GetSelector() isListRegisteredModelVersionsRequest_Selector {
+	if x != nil {
+		return x.Selector
+	}
+	return nil
+}
+
 func (x *ListRegisteredModelVersionsRequest) GetId() string {
 	if x != nil {
-		return x.Id
+		if x, ok := x.Selector.(*ListRegisteredModelVersionsRequest_Id); ok {
+			return x.Id
+		}
 	}
 	return ""
 }
 
 func (x *ListRegisteredModelVersionsRequest) GetRef() string {
 	if x != nil {
-		return x.Ref
+		if x, ok := x.Selector.(*ListRegisteredModelVersionsRequest_Ref); ok {
+			return x.Ref
+		}
 	}
 	return ""
 }
@@ -1382,6 +1492,24 @@ func (x *ListRegisteredModelVersionsRequest) GetProject() string {
 	}
 	return ""
 }
+
+type isListRegisteredModelVersionsRequest_Selector interface {
+	isListRegisteredModelVersionsRequest_Selector()
+}
+
+type ListRegisteredModelVersionsRequest_Id struct {
+	// Global id of the registered model.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
+}
+
+type ListRegisteredModelVersionsRequest_Ref struct {
+	// `[[entity/]project/]name` of the registered model.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
+}
+
+func (*ListRegisteredModelVersionsRequest_Id) isListRegisteredModelVersionsRequest_Selector() {}
+
+func (*ListRegisteredModelVersionsRequest_Ref) isListRegisteredModelVersionsRequest_Selector() {}
 
 // Reply of ListRegisteredModelVersions.
 type ListRegisteredModelVersionsResponse struct {
@@ -1598,11 +1726,13 @@ func (x *AliasUpdate) GetExpectedVersion() string {
 // Request of UpdateAliases.
 type UpdateAliasesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of the artifact or registered model. Or:
-	CollectionId string `protobuf:"bytes,1,opt,name=collection_id,json=collectionId,proto3" json:"collection_id,omitempty"`
-	// `[[entity/]project/]name` of it; without a project a registered model in
-	// `model-registry`.
-	Ref string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	// The artifact or registered model.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*UpdateAliasesRequest_Id
+	//	*UpdateAliasesRequest_Ref
+	Selector isUpdateAliasesRequest_Selector `protobuf_oneof:"selector"`
 	// The changes, 1 to 100; each alias at most once.
 	Updates []*AliasUpdate `protobuf:"bytes,3,rep,name=updates,proto3" json:"updates,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
@@ -1641,16 +1771,27 @@ func (*UpdateAliasesRequest) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_registered_model_proto_rawDescGZIP(), []int{24}
 }
 
-func (x *UpdateAliasesRequest) GetCollectionId() string {
+func (x *UpdateAliasesRequest) GetSelector() isUpdateAliasesRequest_Selector {
 	if x != nil {
-		return x.CollectionId
+		return x.Selector
+	}
+	return nil
+}
+
+func (x *UpdateAliasesRequest) GetId() string {
+	if x != nil {
+		if x, ok := x.Selector.(*UpdateAliasesRequest_Id); ok {
+			return x.Id
+		}
 	}
 	return ""
 }
 
 func (x *UpdateAliasesRequest) GetRef() string {
 	if x != nil {
-		return x.Ref
+		if x, ok := x.Selector.(*UpdateAliasesRequest_Ref); ok {
+			return x.Ref
+		}
 	}
 	return ""
 }
@@ -1668,6 +1809,25 @@ func (x *UpdateAliasesRequest) GetRequestId() string {
 	}
 	return ""
 }
+
+type isUpdateAliasesRequest_Selector interface {
+	isUpdateAliasesRequest_Selector()
+}
+
+type UpdateAliasesRequest_Id struct {
+	// Global id of it.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
+}
+
+type UpdateAliasesRequest_Ref struct {
+	// `[[entity/]project/]name` of it; without a project a registered model in
+	// `model-registry`.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
+}
+
+func (*UpdateAliasesRequest_Id) isUpdateAliasesRequest_Selector() {}
+
+func (*UpdateAliasesRequest_Ref) isUpdateAliasesRequest_Selector() {}
 
 // Where an alias stands.
 type AliasPosition struct {
@@ -1773,11 +1933,13 @@ func (x *UpdateAliasesResponse) GetAliases() []*AliasPosition {
 // Request of ListAliasChanges.
 type ListAliasChangesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of the artifact or registered model. Or:
-	CollectionId string `protobuf:"bytes,1,opt,name=collection_id,json=collectionId,proto3" json:"collection_id,omitempty"`
-	// `[[entity/]project/]name` of it; without a project a registered model in
-	// `model-registry`.
-	Ref string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
+	// The artifact or registered model.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*ListAliasChangesRequest_Id
+	//	*ListAliasChangesRequest_Ref
+	Selector isListAliasChangesRequest_Selector `protobuf_oneof:"selector"`
 	// Only this alias. Default: all.
 	Alias string `protobuf:"bytes,3,opt,name=alias,proto3" json:"alias,omitempty"`
 	// The state at this moment instead of the history: for each alias that stood
@@ -1821,16 +1983,27 @@ func (*ListAliasChangesRequest) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_registered_model_proto_rawDescGZIP(), []int{27}
 }
 
-func (x *ListAliasChangesRequest) GetCollectionId() string {
+func (x *ListAliasChangesRequest) GetSelector() isListAliasChangesRequest_Selector {
 	if x != nil {
-		return x.CollectionId
+		return x.Selector
+	}
+	return nil
+}
+
+func (x *ListAliasChangesRequest) GetId() string {
+	if x != nil {
+		if x, ok := x.Selector.(*ListAliasChangesRequest_Id); ok {
+			return x.Id
+		}
 	}
 	return ""
 }
 
 func (x *ListAliasChangesRequest) GetRef() string {
 	if x != nil {
-		return x.Ref
+		if x, ok := x.Selector.(*ListAliasChangesRequest_Ref); ok {
+			return x.Ref
+		}
 	}
 	return ""
 }
@@ -1862,6 +2035,25 @@ func (x *ListAliasChangesRequest) GetPageToken() string {
 	}
 	return ""
 }
+
+type isListAliasChangesRequest_Selector interface {
+	isListAliasChangesRequest_Selector()
+}
+
+type ListAliasChangesRequest_Id struct {
+	// Global id of it.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
+}
+
+type ListAliasChangesRequest_Ref struct {
+	// `[[entity/]project/]name` of it; without a project a registered model in
+	// `model-registry`.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
+}
+
+func (*ListAliasChangesRequest_Id) isListAliasChangesRequest_Selector() {}
+
+func (*ListAliasChangesRequest_Ref) isListAliasChangesRequest_Selector() {}
 
 // One move of an alias.
 type AliasChange struct {
@@ -2065,10 +2257,12 @@ const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"i\n" +
 	"\x1dCreateRegisteredModelResponse\x12H\n" +
-	"\x10registered_model\x18\x01 \x01(\v2\x1d.modelyard.v1.RegisteredModelR\x0fregisteredModel\"=\n" +
-	"\x19GetRegisteredModelRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
-	"\x03ref\x18\x02 \x01(\tR\x03ref\"f\n" +
+	"\x10registered_model\x18\x01 \x01(\v2\x1d.modelyard.v1.RegisteredModelR\x0fregisteredModel\"M\n" +
+	"\x19GetRegisteredModelRequest\x12\x10\n" +
+	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03refB\n" +
+	"\n" +
+	"\bselector\"f\n" +
 	"\x1aGetRegisteredModelResponse\x12H\n" +
 	"\x10registered_model\x18\x01 \x01(\v2\x1d.modelyard.v1.RegisteredModelR\x0fregisteredModel\"\xbe\x01\n" +
 	"\x1bListRegisteredModelsRequest\x12\x16\n" +
@@ -2094,33 +2288,38 @@ const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"\x1f\n" +
-	"\x1dDeleteRegisteredModelResponse\"\xa3\x01\n" +
-	"\x1fLinkModelArtifactVersionRequest\x12\x1d\n" +
-	"\n" +
-	"version_id\x18\x01 \x01(\tR\tversionId\x12\x10\n" +
-	"\x03ref\x18\x02 \x01(\tR\x03ref\x12\x16\n" +
+	"\x1dDeleteRegisteredModelResponse\"\xa4\x01\n" +
+	"\x1fLinkModelArtifactVersionRequest\x12\x10\n" +
+	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x12\x16\n" +
 	"\x06target\x18\x03 \x01(\tR\x06target\x12\x18\n" +
 	"\aaliases\x18\x04 \x03(\tR\aaliases\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\"|\n" +
+	"request_id\x18\x05 \x01(\tR\trequestIdB\n" +
+	"\n" +
+	"\bselector\"|\n" +
 	" LinkModelArtifactVersionResponse\x12>\n" +
 	"\aversion\x18\x01 \x01(\v2$.modelyard.v1.RegisteredModelVersionR\aversion\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\bR\acreated\"D\n" +
-	" GetRegisteredModelVersionRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
-	"\x03ref\x18\x02 \x01(\tR\x03ref\"c\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\"T\n" +
+	" GetRegisteredModelVersionRequest\x12\x10\n" +
+	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03refB\n" +
+	"\n" +
+	"\bselector\"c\n" +
 	"!GetRegisteredModelVersionResponse\x12>\n" +
-	"\aversion\x18\x01 \x01(\v2$.modelyard.v1.RegisteredModelVersionR\aversion\"\xe7\x01\n" +
-	"\"ListRegisteredModelVersionsRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
-	"\x03ref\x18\x02 \x01(\tR\x03ref\x12\x1b\n" +
+	"\aversion\x18\x01 \x01(\v2$.modelyard.v1.RegisteredModelVersionR\aversion\"\xf7\x01\n" +
+	"\"ListRegisteredModelVersionsRequest\x12\x10\n" +
+	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x16\n" +
 	"\x06filter\x18\x05 \x01(\tR\x06filter\x12\x19\n" +
 	"\border_by\x18\x06 \x01(\tR\aorderBy\x12\x16\n" +
 	"\x06entity\x18\a \x01(\tR\x06entity\x12\x18\n" +
-	"\aproject\x18\b \x01(\tR\aproject\"\x8f\x01\n" +
+	"\aproject\x18\b \x01(\tR\aprojectB\n" +
+	"\n" +
+	"\bselector\"\x8f\x01\n" +
 	"#ListRegisteredModelVersionsResponse\x12@\n" +
 	"\bversions\x18\x01 \x03(\v2$.modelyard.v1.RegisteredModelVersionR\bversions\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"T\n" +
@@ -2133,26 +2332,30 @@ const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"\x05alias\x18\x01 \x01(\tR\x05alias\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12.\n" +
 	"\x10expected_version\x18\x03 \x01(\tH\x00R\x0fexpectedVersion\x88\x01\x01B\x13\n" +
-	"\x11_expected_version\"\xa1\x01\n" +
-	"\x14UpdateAliasesRequest\x12#\n" +
-	"\rcollection_id\x18\x01 \x01(\tR\fcollectionId\x12\x10\n" +
-	"\x03ref\x18\x02 \x01(\tR\x03ref\x123\n" +
+	"\x11_expected_version\"\x9c\x01\n" +
+	"\x14UpdateAliasesRequest\x12\x10\n" +
+	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x123\n" +
 	"\aupdates\x18\x03 \x03(\v2\x19.modelyard.v1.AliasUpdateR\aupdates\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tR\trequestId\"?\n" +
+	"request_id\x18\x04 \x01(\tR\trequestIdB\n" +
+	"\n" +
+	"\bselector\"?\n" +
 	"\rAliasPosition\x12\x14\n" +
 	"\x05alias\x18\x01 \x01(\tR\x05alias\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\"N\n" +
 	"\x15UpdateAliasesResponse\x125\n" +
-	"\aaliases\x18\x01 \x03(\v2\x1b.modelyard.v1.AliasPositionR\aaliases\"\xd7\x01\n" +
-	"\x17ListAliasChangesRequest\x12#\n" +
-	"\rcollection_id\x18\x01 \x01(\tR\fcollectionId\x12\x10\n" +
-	"\x03ref\x18\x02 \x01(\tR\x03ref\x12\x14\n" +
+	"\aaliases\x18\x01 \x03(\v2\x1b.modelyard.v1.AliasPositionR\aaliases\"\xd2\x01\n" +
+	"\x17ListAliasChangesRequest\x12\x10\n" +
+	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x12\x14\n" +
 	"\x05alias\x18\x03 \x01(\tR\x05alias\x123\n" +
 	"\aat_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06atTime\x12\x1b\n" +
 	"\tpage_size\x18\x05 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x06 \x01(\tR\tpageToken\"\xdf\x01\n" +
+	"page_token\x18\x06 \x01(\tR\tpageTokenB\n" +
+	"\n" +
+	"\bselector\"\xdf\x01\n" +
 	"\vAliasChange\x12\x14\n" +
 	"\x05alias\x18\x01 \x01(\tR\x05alias\x12)\n" +
 	"\x10previous_version\x18\x02 \x01(\tR\x0fpreviousVersion\x12\x18\n" +
@@ -2286,7 +2489,31 @@ func file_modelyard_v1_registered_model_proto_init() {
 		return
 	}
 	file_modelyard_v1_model_artifact_proto_init()
+	file_modelyard_v1_registered_model_proto_msgTypes[7].OneofWrappers = []any{
+		(*GetRegisteredModelRequest_Id)(nil),
+		(*GetRegisteredModelRequest_Ref)(nil),
+	}
+	file_modelyard_v1_registered_model_proto_msgTypes[15].OneofWrappers = []any{
+		(*LinkModelArtifactVersionRequest_Id)(nil),
+		(*LinkModelArtifactVersionRequest_Ref)(nil),
+	}
+	file_modelyard_v1_registered_model_proto_msgTypes[17].OneofWrappers = []any{
+		(*GetRegisteredModelVersionRequest_Id)(nil),
+		(*GetRegisteredModelVersionRequest_Ref)(nil),
+	}
+	file_modelyard_v1_registered_model_proto_msgTypes[19].OneofWrappers = []any{
+		(*ListRegisteredModelVersionsRequest_Id)(nil),
+		(*ListRegisteredModelVersionsRequest_Ref)(nil),
+	}
 	file_modelyard_v1_registered_model_proto_msgTypes[23].OneofWrappers = []any{}
+	file_modelyard_v1_registered_model_proto_msgTypes[24].OneofWrappers = []any{
+		(*UpdateAliasesRequest_Id)(nil),
+		(*UpdateAliasesRequest_Ref)(nil),
+	}
+	file_modelyard_v1_registered_model_proto_msgTypes[27].OneofWrappers = []any{
+		(*ListAliasChangesRequest_Id)(nil),
+		(*ListAliasChangesRequest_Ref)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

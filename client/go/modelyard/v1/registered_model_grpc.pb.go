@@ -43,7 +43,9 @@ const (
 //
 // A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
 // entity of the caller's key, without a project `model-registry`, without an
-// alias `latest`. Where a request takes `id` and `ref`, exactly one is set.
+// alias `latest`. The oneof `selector` of a request says what the request is
+// about: by `id` or by `ref`. One of them has to be set, and not empty; where it
+// may be left out, the comment says so.
 type RegisteredModelServiceClient interface {
 	// The registries of an entity: the projects that hold registered models.
 	ListRegistries(ctx context.Context, in *ListRegistriesRequest, opts ...grpc.CallOption) (*ListRegistriesResponse, error)
@@ -220,7 +222,9 @@ func (c *registeredModelServiceClient) ListAliasChanges(ctx context.Context, in 
 //
 // A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
 // entity of the caller's key, without a project `model-registry`, without an
-// alias `latest`. Where a request takes `id` and `ref`, exactly one is set.
+// alias `latest`. The oneof `selector` of a request says what the request is
+// about: by `id` or by `ref`. One of them has to be set, and not empty; where it
+// may be left out, the comment says so.
 type RegisteredModelServiceServer interface {
 	// The registries of an entity: the projects that hold registered models.
 	ListRegistries(context.Context, *ListRegistriesRequest) (*ListRegistriesResponse, error)

@@ -537,17 +537,16 @@ func (x *CreateRunResponse) GetResumed() bool {
 	return false
 }
 
-// Request of GetRun: either `id`, or `project` and `run_id`.
+// Request of GetRun.
 type GetRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of the run.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Default: the entity of the caller's key.
-	Entity string `protobuf:"bytes,2,opt,name=entity,proto3" json:"entity,omitempty"`
-	// Project of the run.
-	Project string `protobuf:"bytes,3,opt,name=project,proto3" json:"project,omitempty"`
-	// Short id in the project.
-	RunId         string `protobuf:"bytes,4,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// The run; has to be set.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*GetRunRequest_Id
+	//	*GetRunRequest_Ref
+	Selector      isGetRunRequest_Selector `protobuf_oneof:"selector"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -582,33 +581,49 @@ func (*GetRunRequest) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{3}
 }
 
+func (x *GetRunRequest) GetSelector() isGetRunRequest_Selector {
+	if x != nil {
+		return x.Selector
+	}
+	return nil
+}
+
 func (x *GetRunRequest) GetId() string {
 	if x != nil {
-		return x.Id
+		if x, ok := x.Selector.(*GetRunRequest_Id); ok {
+			return x.Id
+		}
 	}
 	return ""
 }
 
-func (x *GetRunRequest) GetEntity() string {
+func (x *GetRunRequest) GetRef() string {
 	if x != nil {
-		return x.Entity
+		if x, ok := x.Selector.(*GetRunRequest_Ref); ok {
+			return x.Ref
+		}
 	}
 	return ""
 }
 
-func (x *GetRunRequest) GetProject() string {
-	if x != nil {
-		return x.Project
-	}
-	return ""
+type isGetRunRequest_Selector interface {
+	isGetRunRequest_Selector()
 }
 
-func (x *GetRunRequest) GetRunId() string {
-	if x != nil {
-		return x.RunId
-	}
-	return ""
+type GetRunRequest_Id struct {
+	// Global id of the run.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
 }
+
+type GetRunRequest_Ref struct {
+	// `[[entity/]project/]run_id`. Without an entity it is the entity of the
+	// caller's key, without a project `uncategorized`.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
+}
+
+func (*GetRunRequest_Id) isGetRunRequest_Selector() {}
+
+func (*GetRunRequest_Ref) isGetRunRequest_Selector() {}
 
 // Reply of GetRun.
 type GetRunResponse struct {
@@ -1682,12 +1697,12 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tR\trequestId\"R\n" +
 	"\x11CreateRunResponse\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\x12\x18\n" +
-	"\aresumed\x18\x02 \x01(\bR\aresumed\"h\n" +
-	"\rGetRunRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06entity\x18\x02 \x01(\tR\x06entity\x12\x18\n" +
-	"\aproject\x18\x03 \x01(\tR\aproject\x12\x15\n" +
-	"\x06run_id\x18\x04 \x01(\tR\x05runId\"5\n" +
+	"\aresumed\x18\x02 \x01(\bR\aresumed\"A\n" +
+	"\rGetRunRequest\x12\x10\n" +
+	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03refB\n" +
+	"\n" +
+	"\bselector\"5\n" +
 	"\x0eGetRunResponse\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\"\xb2\x01\n" +
 	"\x0fListRunsRequest\x12\x16\n" +
@@ -1901,6 +1916,10 @@ func file_modelyard_v1_run_proto_init() {
 		return
 	}
 	file_modelyard_v1_value_proto_init()
+	file_modelyard_v1_run_proto_msgTypes[3].OneofWrappers = []any{
+		(*GetRunRequest_Id)(nil),
+		(*GetRunRequest_Ref)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

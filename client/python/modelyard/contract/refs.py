@@ -75,6 +75,19 @@ def parse(text: str) -> Ref:
     return Ref(entity, project, name, alias)
 
 
+def parse_run(text: str) -> Ref:
+    """The reference of a run, `[[entity/]project/]run_id`; its name is the short id."""
+    parts = text.split("/")
+    if len(parts) > 3:
+        raise ValueError(f"{text!r} has more than three parts: expected [[entity/]project/]run_id")
+    entity, project, run_id = ["", "", *parts][-3:]
+    if len(parts) == 3:
+        check_owner(entity, "entity")
+    if len(parts) >= 2:
+        check_owner(project, "project")
+    return Ref(entity, project, check_run_id(run_id))
+
+
 def link_target(text: str, entity: str) -> str:
     """`entity/project/name` of a registered model; default project: `model-registry`.
 

@@ -26,11 +26,13 @@ def around(
     if not 1 <= depth <= LINEAGE_DEPTH:
         raise ValueError(f"depth is 1 to {LINEAGE_DEPTH} steps, not {depth}")
     request = pb.GetLineageRequest(
-        version_id=version_id,
-        run_id=run_id,
         depth=depth,
         direction=pb.LineageDirection.Value(f"LINEAGE_DIRECTION_{direction.upper()}"),
     )
+    if run_id:
+        request.run_id = run_id
+    else:
+        request.id = version_id
     reply = connection.artifacts.GetLineage(request)
     return Lineage(
         start=version_id or run_id,

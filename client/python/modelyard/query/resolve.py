@@ -101,13 +101,8 @@ class Resolver:
 
     def run(self, text: str) -> records.RunRecord:
         """The run at `[[entity/]project/]run_id`. Errors: NotFound, ValueError."""
-        parts = text.strip("/").split("/")
-        if not 1 <= len(parts) <= 3 or not all(parts):
-            raise ValueError(f"{text!r}: expected [[entity/]project/]run_id")
-        entity, project, run_id = ["", "", *parts][-3:]
-        return version_calls.get_run(
-            self._connection, entity or self._entity, project or self._project, run_id
-        )
+        ref = refs.parse_run(text.strip("/")).within(self._entity, self._project)
+        return version_calls.get_run(self._connection, str(ref))
 
 
 def _specificity(refusal: errors.NotFound) -> tuple[int, bool]:

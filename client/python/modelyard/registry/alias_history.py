@@ -31,7 +31,7 @@ class AliasChange:
 
 def changes(connection: Connection, collection_id: str, alias: str = "") -> Iterator[AliasChange]:
     """The moves of one alias or of all, newest first. Errors: NotFound."""
-    request = pb.ListAliasChangesRequest(collection_id=collection_id, alias=alias, page_size=_PAGE_SIZE)
+    request = pb.ListAliasChangesRequest(id=collection_id, alias=alias, page_size=_PAGE_SIZE)
     return _changes(connection, request)
 
 
@@ -39,7 +39,7 @@ def standing(
     connection: Connection, collection_id: str, time: datetime.datetime | str, alias: str = ""
 ) -> dict[str, str]:
     """Where aliases stood at a time: alias → `vN`. Errors: NotFound, ValueError for text that is no time."""
-    request = pb.ListAliasChangesRequest(collection_id=collection_id, alias=alias, page_size=_PAGE_SIZE)
+    request = pb.ListAliasChangesRequest(id=collection_id, alias=alias, page_size=_PAGE_SIZE)
     request.at_time.FromDatetime(moment(time))
     return {change.alias: change.version for change in _changes(connection, request) if change.version}
 

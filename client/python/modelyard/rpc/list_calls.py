@@ -62,13 +62,14 @@ def versions(
 ) -> Iterator[records.Version]:
     """The versions of an artifact, without one those of a project or an entity; newest first."""
     request = artifact_pb.ListModelArtifactVersionsRequest(
-        id=artifact_id,
         entity=entity,
         project=project,
         page_size=page_size,
         filter=condition,
         order_by=order,
     )
+    if artifact_id:
+        request.id = artifact_id
     for page in pages(connection.artifacts.ListModelArtifactVersions, request):
         yield from map(messages.version, page.versions)
 
@@ -85,8 +86,14 @@ def links(
 ) -> Iterator[records.Link]:
     """The links of a registered model, without one those of a registry or an entity; newest first."""
     request = model_pb.ListRegisteredModelVersionsRequest(
-        id=model_id, entity=entity, project=project, page_size=page_size, filter=condition, order_by=order
+        entity=entity,
+        project=project,
+        page_size=page_size,
+        filter=condition,
+        order_by=order,
     )
+    if model_id:
+        request.id = model_id
     for page in pages(connection.registry.ListRegisteredModelVersions, request):
         yield from map(messages.link, page.versions)
 

@@ -102,13 +102,13 @@ def why_absent(connection: Connection, ref: str) -> str:
 
 def use(connection: Connection, run_id: str, version_id: str, use_as: str = "") -> records.Version:
     """Records that a run used a version. Errors: NotFound."""
-    request = artifact_pb.UseModelArtifactVersionRequest(run_id=run_id, version_id=version_id, use_as=use_as)
+    request = artifact_pb.UseModelArtifactVersionRequest(run_id=run_id, id=version_id, use_as=use_as)
     return messages.version(connection.artifacts.UseModelArtifactVersion(request).version)
 
 
 def link(connection: Connection, version_id: str, target: str, aliases: Sequence[str]) -> records.Link:
     """Links a version into the registered model `target` (`entity/project/name`), made when needed."""
-    request = model_pb.LinkModelArtifactVersionRequest(version_id=version_id, target=target, aliases=aliases)
+    request = model_pb.LinkModelArtifactVersionRequest(id=version_id, target=target, aliases=aliases)
     return messages.link(connection.registry.LinkModelArtifactVersion(request).version)
 
 
@@ -165,10 +165,9 @@ def delete_artifact(connection: Connection, artifact_id: str, *, delete_aliases:
     )
 
 
-def get_run(connection: Connection, entity: str, project: str, run_id: str) -> records.RunRecord:
-    """A run by its short id. Errors: NotFound."""
-    request = run_pb.GetRunRequest(entity=entity, project=project, run_id=run_id)
-    return messages.run(connection.runs.GetRun(request).run)
+def get_run(connection: Connection, ref: str) -> records.RunRecord:
+    """A run by `[[entity/]project/]run_id`. Errors: NotFound."""
+    return messages.run(connection.runs.GetRun(run_pb.GetRunRequest(ref=ref)).run)
 
 
 def update_run(connection: Connection, run_id: str, changes: Mapping[str, Any]) -> records.RunRecord:

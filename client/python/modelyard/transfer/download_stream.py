@@ -264,7 +264,7 @@ class Fetcher:
     def _have_checked(self, chunk: MissingChunk) -> None:
         """Has the server check its bytes: what is wrong there is replaced when it is logged again."""
         request = pb.DownloadFileRequest(
-            version_id=self._version_id, path=chunk.file.entry.path, offset=chunk.offset, length=chunk.size
+            id=self._version_id, path=chunk.file.entry.path, offset=chunk.offset, length=chunk.size
         )
         with suppress(errors.CommError):
             deque(self._connection.artifacts.DownloadFile(request), maxlen=0)

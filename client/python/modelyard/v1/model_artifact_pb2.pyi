@@ -570,11 +570,13 @@ class GetModelArtifactRequest(_message.Message):
         id: _builtins.str = ...,
         ref: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___GetModelArtifactRequest: _TypeAlias = GetModelArtifactRequest  # noqa: Y015
 
@@ -799,11 +801,13 @@ class GetModelArtifactVersionRequest(_message.Message):
         id: _builtins.str = ...,
         ref: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___GetModelArtifactVersionRequest: _TypeAlias = GetModelArtifactVersionRequest  # noqa: Y015
 
@@ -846,7 +850,7 @@ class BatchGetModelArtifactVersionsRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___GetModelArtifactVersionRequest]:
-        """What to find, at most 1,000: each has an `id` or a `ref`."""
+        """What to find, at most 1,000."""
 
     def __init__(
         self,
@@ -915,9 +919,7 @@ Global___BatchGetModelArtifactVersionsResponse: _TypeAlias = BatchGetModelArtifa
 
 @_typing.final
 class ListModelArtifactVersionsRequest(_message.Message):
-    """Request of ListModelArtifactVersions: an artifact by `id` or `ref`, or
-    neither for all versions of `project`, or of the whole `entity`.
-    """
+    """Request of ListModelArtifactVersions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -950,9 +952,9 @@ class ListModelArtifactVersionsRequest(_message.Message):
     each with an optional `desc`.
     """
     entity: _builtins.str
-    """Without id and ref. Default: the entity of the caller's key."""
+    """Without a selector. Default: the entity of the caller's key."""
     project: _builtins.str
-    """Without id and ref. Default: every project of the entity."""
+    """Without a selector. Default: every project of the entity."""
     def __init__(
         self,
         *,
@@ -965,11 +967,13 @@ class ListModelArtifactVersionsRequest(_message.Message):
         entity: _builtins.str = ...,
         project: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "filter", b"filter", "id", b"id", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "project", b"project", "ref", b"ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "filter", b"filter", "id", b"id", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "project", b"project", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___ListModelArtifactVersionsRequest: _TypeAlias = ListModelArtifactVersionsRequest  # noqa: Y015
 
@@ -1504,13 +1508,13 @@ class DownloadFileRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    VERSION_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     REF_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     LENGTH_FIELD_NUMBER: _builtins.int
-    version_id: _builtins.str
-    """Global id of the version. Or:"""
+    id: _builtins.str
+    """Global id of the version."""
     ref: _builtins.str
     """A ref, resolved once; the first message of the reply says to what."""
     path: _builtins.str
@@ -1522,17 +1526,19 @@ class DownloadFileRequest(_message.Message):
     def __init__(
         self,
         *,
-        version_id: _builtins.str = ...,
+        id: _builtins.str = ...,
         ref: _builtins.str = ...,
         path: _builtins.str = ...,
         offset: _builtins.int = ...,
         length: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "offset", b"offset", "path", b"path", "ref", b"ref", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "length", b"length", "offset", b"offset", "path", b"path", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___DownloadFileRequest: _TypeAlias = DownloadFileRequest  # noqa: Y015
 
@@ -1659,16 +1665,16 @@ class UseModelArtifactVersionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
-    VERSION_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     REF_FIELD_NUMBER: _builtins.int
     USE_AS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Global id of the run."""
-    version_id: _builtins.str
-    """Global id of the version. Or:"""
+    id: _builtins.str
+    """Global id of the version."""
     ref: _builtins.str
-    """A ref, resolved in the same step."""
+    """A ref, resolved in the same transaction."""
     use_as: _builtins.str
     """Role the version plays in the run, at most 128 characters. Default: none."""
     request_id: _builtins.str
@@ -1677,16 +1683,18 @@ class UseModelArtifactVersionRequest(_message.Message):
         self,
         *,
         run_id: _builtins.str = ...,
-        version_id: _builtins.str = ...,
+        id: _builtins.str = ...,
         ref: _builtins.str = ...,
         use_as: _builtins.str = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ref", b"ref", "request_id", b"request_id", "run_id", b"run_id", "use_as", b"use_as", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "request_id", b"request_id", "run_id", b"run_id", "selector", b"selector", "use_as", b"use_as"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___UseModelArtifactVersionRequest: _TypeAlias = UseModelArtifactVersionRequest  # noqa: Y015
 
@@ -1720,16 +1728,16 @@ Global___UseModelArtifactVersionResponse: _TypeAlias = UseModelArtifactVersionRe
 
 @_typing.final
 class GetLineageRequest(_message.Message):
-    """Request of GetLineage: exactly one of the first three."""
+    """Request of GetLineage."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    VERSION_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     REF_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     DIRECTION_FIELD_NUMBER: _builtins.int
     DEPTH_FIELD_NUMBER: _builtins.int
-    version_id: _builtins.str
+    id: _builtins.str
     """Global id of a version."""
     ref: _builtins.str
     """Reference to a version."""
@@ -1742,17 +1750,19 @@ class GetLineageRequest(_message.Message):
     def __init__(
         self,
         *,
-        version_id: _builtins.str = ...,
+        id: _builtins.str = ...,
         ref: _builtins.str = ...,
         run_id: _builtins.str = ...,
         direction: Global___LineageDirection.ValueType = ...,
         depth: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "run_id", b"run_id", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "direction", b"direction", "ref", b"ref", "run_id", b"run_id", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["depth", b"depth", "direction", b"direction", "id", b"id", "ref", b"ref", "run_id", b"run_id", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref", "run_id"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___GetLineageRequest: _TypeAlias = GetLineageRequest  # noqa: Y015
 

@@ -32,7 +32,9 @@ class ModelArtifactServiceStub(object):
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `uncategorized`, without an
     alias `latest`. A ref into a registered model resolves to the version it
-    links. Where a request takes `id` and `ref`, exactly one of them is set.
+    links. The oneof `selector` of a request says what the request is about: by
+    `id`, by `ref`, or, in GetLineage, by `run_id`. One of them has to be set,
+    and not empty; where it may be left out, the comment says so.
     """
 
     def __init__(self, channel):
@@ -145,7 +147,9 @@ class ModelArtifactServiceServicer(object):
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `uncategorized`, without an
     alias `latest`. A ref into a registered model resolves to the version it
-    links. Where a request takes `id` and `ref`, exactly one of them is set.
+    links. The oneof `selector` of a request says what the request is about: by
+    `id`, by `ref`, or, in GetLineage, by `run_id`. One of them has to be set,
+    and not empty; where it may be left out, the comment says so.
     """
 
     def CreateModelArtifact(self, request, context):
@@ -422,7 +426,9 @@ class ModelArtifactService(object):
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `uncategorized`, without an
     alias `latest`. A ref into a registered model resolves to the version it
-    links. Where a request takes `id` and `ref`, exactly one of them is set.
+    links. The oneof `selector` of a request says what the request is about: by
+    `id`, by `ref`, or, in GetLineage, by `run_id`. One of them has to be set,
+    and not empty; where it may be left out, the comment says so.
     """
 
     @staticmethod

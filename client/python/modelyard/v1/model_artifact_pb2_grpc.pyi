@@ -33,7 +33,9 @@ class ModelArtifactServiceStub:
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `uncategorized`, without an
     alias `latest`. A ref into a registered model resolves to the version it
-    links. Where a request takes `id` and `ref`, exactly one of them is set.
+    links. The oneof `selector` of a request says what the request is about: by
+    `id`, by `ref`, or, in GetLineage, by `run_id`. One of them has to be set,
+    and not empty; where it may be left out, the comment says so.
     """
 
     @_typing.overload
@@ -129,7 +131,9 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `uncategorized`, without an
     alias `latest`. A ref into a registered model resolves to the version it
-    links. Where a request takes `id` and `ref`, exactly one of them is set.
+    links. The oneof `selector` of a request says what the request is about: by
+    `id`, by `ref`, or, in GetLineage, by `run_id`. One of them has to be set,
+    and not empty; where it may be left out, the comment says so.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -221,7 +225,9 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `uncategorized`, without an
     alias `latest`. A ref into a registered model resolves to the version it
-    links. Where a request takes `id` and `ref`, exactly one of them is set.
+    links. The oneof `selector` of a request says what the request is about: by
+    `id`, by `ref`, or, in GetLineage, by `run_id`. One of them has to be set,
+    and not empty; where it may be left out, the comment says so.
     """
 
     @_abc_1.abstractmethod

@@ -317,11 +317,13 @@ class GetRegisteredModelRequest(_message.Message):
         id: _builtins.str = ...,
         ref: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___GetRegisteredModelRequest: _TypeAlias = GetRegisteredModelRequest  # noqa: Y015
 
@@ -530,13 +532,13 @@ class LinkModelArtifactVersionRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    VERSION_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     REF_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
-    version_id: _builtins.str
-    """Global id of the version to link. Or:"""
+    id: _builtins.str
+    """Global id of the version."""
     ref: _builtins.str
     """A ref to it; a ref to a link means the version that it links."""
     target: _builtins.str
@@ -550,17 +552,19 @@ class LinkModelArtifactVersionRequest(_message.Message):
     def __init__(
         self,
         *,
-        version_id: _builtins.str = ...,
+        id: _builtins.str = ...,
         ref: _builtins.str = ...,
         target: _builtins.str = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "ref", b"ref", "request_id", b"request_id", "target", b"target", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "id", b"id", "ref", b"ref", "request_id", b"request_id", "selector", b"selector", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___LinkModelArtifactVersionRequest: _TypeAlias = LinkModelArtifactVersionRequest  # noqa: Y015
 
@@ -610,11 +614,13 @@ class GetRegisteredModelVersionRequest(_message.Message):
         id: _builtins.str = ...,
         ref: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___GetRegisteredModelVersionRequest: _TypeAlias = GetRegisteredModelVersionRequest  # noqa: Y015
 
@@ -644,9 +650,7 @@ Global___GetRegisteredModelVersionResponse: _TypeAlias = GetRegisteredModelVersi
 
 @_typing.final
 class ListRegisteredModelVersionsRequest(_message.Message):
-    """Request of ListRegisteredModelVersions: a registered model by `id` or `ref`,
-    or neither for all links of `project`, or of the whole `entity`.
-    """
+    """Request of ListRegisteredModelVersions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -677,9 +681,9 @@ class ListRegisteredModelVersionsRequest(_message.Message):
     `desc`.
     """
     entity: _builtins.str
-    """Without id and ref. Default: the entity of the caller's key."""
+    """Without a selector. Default: the entity of the caller's key."""
     project: _builtins.str
-    """Without id and ref: registry or project. Default: all of the entity."""
+    """Without a selector: registry or project. Default: all of the entity."""
     def __init__(
         self,
         *,
@@ -692,11 +696,13 @@ class ListRegisteredModelVersionsRequest(_message.Message):
         entity: _builtins.str = ...,
         project: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "filter", b"filter", "id", b"id", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "project", b"project", "ref", b"ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "filter", b"filter", "id", b"id", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "project", b"project", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___ListRegisteredModelVersionsRequest: _TypeAlias = ListRegisteredModelVersionsRequest  # noqa: Y015
 
@@ -811,12 +817,12 @@ class UpdateAliasesRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     REF_FIELD_NUMBER: _builtins.int
     UPDATES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
-    collection_id: _builtins.str
-    """Global id of the artifact or registered model. Or:"""
+    id: _builtins.str
+    """Global id of it."""
     ref: _builtins.str
     """`[[entity/]project/]name` of it; without a project a registered model in
     `model-registry`.
@@ -830,16 +836,18 @@ class UpdateAliasesRequest(_message.Message):
     def __init__(
         self,
         *,
-        collection_id: _builtins.str = ...,
+        id: _builtins.str = ...,
         ref: _builtins.str = ...,
         updates: _abc.Iterable[Global___AliasUpdate] | None = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection_id", b"collection_id", "ref", b"ref", "request_id", b"request_id", "updates", b"updates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "request_id", b"request_id", "selector", b"selector", "updates", b"updates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___UpdateAliasesRequest: _TypeAlias = UpdateAliasesRequest  # noqa: Y015
 
@@ -899,14 +907,14 @@ class ListAliasChangesRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    COLLECTION_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
     REF_FIELD_NUMBER: _builtins.int
     ALIAS_FIELD_NUMBER: _builtins.int
     AT_TIME_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    collection_id: _builtins.str
-    """Global id of the artifact or registered model. Or:"""
+    id: _builtins.str
+    """Global id of it."""
     ref: _builtins.str
     """`[[entity/]project/]name` of it; without a project a registered model in
     `model-registry`.
@@ -926,18 +934,20 @@ class ListAliasChangesRequest(_message.Message):
     def __init__(
         self,
         *,
-        collection_id: _builtins.str = ...,
+        id: _builtins.str = ...,
         ref: _builtins.str = ...,
         alias: _builtins.str = ...,
         at_time: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at_time", b"at_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at_time", b"at_time", "id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "at_time", b"at_time", "collection_id", b"collection_id", "page_size", b"page_size", "page_token", b"page_token", "ref", b"ref"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "at_time", b"at_time", "id", b"id", "page_size", b"page_size", "page_token", b"page_token", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___ListAliasChangesRequest: _TypeAlias = ListAliasChangesRequest  # noqa: Y015
 

@@ -32,7 +32,9 @@ class RegisteredModelServiceStub(object):
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `model-registry`, without an
-    alias `latest`. Where a request takes `id` and `ref`, exactly one is set.
+    alias `latest`. The oneof `selector` of a request says what the request is
+    about: by `id` or by `ref`. One of them has to be set, and not empty; where it
+    may be left out, the comment says so.
     """
 
     def __init__(self, channel):
@@ -110,7 +112,9 @@ class RegisteredModelServiceServicer(object):
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `model-registry`, without an
-    alias `latest`. Where a request takes `id` and `ref`, exactly one is set.
+    alias `latest`. The oneof `selector` of a request says what the request is
+    about: by `id` or by `ref`. One of them has to be set, and not empty; where it
+    may be left out, the comment says so.
     """
 
     def ListRegistries(self, request, context):
@@ -286,7 +290,9 @@ class RegisteredModelService(object):
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `model-registry`, without an
-    alias `latest`. Where a request takes `id` and `ref`, exactly one is set.
+    alias `latest`. The oneof `selector` of a request says what the request is
+    about: by `id` or by `ref`. One of them has to be set, and not empty; where it
+    may be left out, the comment says so.
     """
 
     @staticmethod

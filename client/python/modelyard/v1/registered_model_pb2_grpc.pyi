@@ -33,7 +33,9 @@ class RegisteredModelServiceStub:
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `model-registry`, without an
-    alias `latest`. Where a request takes `id` and `ref`, exactly one is set.
+    alias `latest`. The oneof `selector` of a request says what the request is
+    about: by `id` or by `ref`. One of them has to be set, and not empty; where it
+    may be left out, the comment says so.
     """
 
     @_typing.overload
@@ -91,7 +93,9 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `model-registry`, without an
-    alias `latest`. Where a request takes `id` and `ref`, exactly one is set.
+    alias `latest`. The oneof `selector` of a request says what the request is
+    about: by `id` or by `ref`. One of them has to be set, and not empty; where it
+    may be left out, the comment says so.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -145,7 +149,9 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `model-registry`, without an
-    alias `latest`. Where a request takes `id` and `ref`, exactly one is set.
+    alias `latest`. The oneof `selector` of a request says what the request is
+    about: by `id` or by `ref`. One of them has to be set, and not empty; where it
+    may be left out, the comment says so.
     """
 
     @_abc_1.abstractmethod

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from modelyard.v1 import value_pb2 as modelyard_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16modelyard/v1/run.proto\x12\x0cmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\xa9\x06\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12%\n\x05state\x18\x06 \x01(\x0e\x32\x16.modelyard.v1.RunState\x12-\n\x06\x63onfig\x18\x07 \x03(\x0b\x32\x1d.modelyard.v1.Run.ConfigEntry\x12/\n\x07summary\x18\x08 \x03(\x0b\x32\x1e.modelyard.v1.Run.SummaryEntry\x12\r\n\x05notes\x18\t \x01(\t\x12\x0c\n\x04tags\x18\n \x03(\t\x12\r\n\x05group\x18\x0b \x01(\t\x12\x10\n\x08job_type\x18\x0c \x01(\t\x12\x12\n\ncreated_by\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\texit_code\x18\x12 \x01(\x05\x12\x11\n\tlast_step\x18\x13 \x01(\x03\x12\x31\n\x08metadata\x18\x14 \x03(\x0b\x32\x1f.modelyard.v1.Run.MetadataEntry\x1a\x45\n\x0b\x43onfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\"r\n\x10\x43reateRunRequest\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12*\n\x06resume\x18\x02 \x01(\x0e\x32\x1a.modelyard.v1.ResumePolicy\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"D\n\x11\x43reateRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12\x0f\n\x07resumed\x18\x02 \x01(\x08\"L\n\rGetRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\"0\n\x0eGetRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"{\n\x0fListRunsRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\x12\x10\n\x08order_by\x18\x06 \x01(\t\"L\n\x10ListRunsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.modelyard.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"w\n\x10UpdateRunRequest\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"3\n\x11UpdateRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"2\n\x10\x44\x65leteRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x13\n\x11\x44\x65leteRunResponse\"\xf2\x01\n\x10\x46inishRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\texit_code\x18\x02 \x01(\x05\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.modelyard.v1.RunState\x12<\n\x07summary\x18\x04 \x03(\x0b\x32+.modelyard.v1.FinishRunRequest.SummaryEntry\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\"3\n\x11\x46inishRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"!\n\x13HeartbeatRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\".\n\x14HeartbeatRunResponse\x12\x16\n\x0estop_requested\x18\x01 \x01(\x08\"]\n\x0bMetricBatch\x12\r\n\x05steps\x18\x01 \x03(\x03\x12\x12\n\ntimestamps\x18\x02 \x03(\x01\x12+\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x1a.modelyard.v1.MetricColumn\"p\n\x0cMetricColumn\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x03(\r\x12\x0f\n\x07\x64oubles\x18\x03 \x03(\x01\x12\x0c\n\x04ints\x18\x04 \x03(\x12\x12&\n\x06values\x18\x05 \x03(\x0b\x32\x16.modelyard.v1.AnyValue\"\xa7\x02\n\x11LogMetricsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06writer\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12(\n\x05\x62\x61tch\x18\x04 \x01(\x0b\x32\x19.modelyard.v1.MetricBatch\x12/\n\x0csummary_mode\x18\x05 \x01(\x0e\x32\x19.modelyard.v1.SummaryMode\x12=\n\x07summary\x18\x06 \x03(\x0b\x32,.modelyard.v1.LogMetricsRequest.SummaryEntry\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\"\'\n\x12LogMetricsResponse\x12\x11\n\tduplicate\x18\x01 \x01(\x08\"\\\n\x18ScanMetricHistoryRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x10\n\x08min_step\x18\x03 \x01(\x03\x12\x10\n\x08max_step\x18\x04 \x01(\x03\"E\n\x19ScanMetricHistoryResponse\x12(\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x19.modelyard.v1.MetricBatch*\x97\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n\x12RUN_STATE_FINISHED\x10\x02\x12\x14\n\x10RUN_STATE_FAILED\x10\x03\x12\x15\n\x11RUN_STATE_CRASHED\x10\x04\x12\x14\n\x10RUN_STATE_KILLED\x10\x05*w\n\x0cResumePolicy\x12\x1d\n\x19RESUME_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13RESUME_POLICY_NEVER\x10\x01\x12\x17\n\x13RESUME_POLICY_ALLOW\x10\x02\x12\x16\n\x12RESUME_POLICY_MUST\x10\x03*Z\n\x0bSummaryMode\x12\x1c\n\x18SUMMARY_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11SUMMARY_MODE_LAST\x10\x01\x12\x16\n\x12SUMMARY_MODE_GIVEN\x10\x02\x32\xe4\x05\n\nRunService\x12L\n\tCreateRun\x12\x1e.modelyard.v1.CreateRunRequest\x1a\x1f.modelyard.v1.CreateRunResponse\x12\x43\n\x06GetRun\x12\x1b.modelyard.v1.GetRunRequest\x1a\x1c.modelyard.v1.GetRunResponse\x12I\n\x08ListRuns\x12\x1d.modelyard.v1.ListRunsRequest\x1a\x1e.modelyard.v1.ListRunsResponse\x12L\n\tUpdateRun\x12\x1e.modelyard.v1.UpdateRunRequest\x1a\x1f.modelyard.v1.UpdateRunResponse\x12L\n\tDeleteRun\x12\x1e.modelyard.v1.DeleteRunRequest\x1a\x1f.modelyard.v1.DeleteRunResponse\x12L\n\tFinishRun\x12\x1e.modelyard.v1.FinishRunRequest\x1a\x1f.modelyard.v1.FinishRunResponse\x12U\n\x0cHeartbeatRun\x12!.modelyard.v1.HeartbeatRunRequest\x1a\".modelyard.v1.HeartbeatRunResponse\x12O\n\nLogMetrics\x12\x1f.modelyard.v1.LogMetricsRequest\x1a .modelyard.v1.LogMetricsResponse\x12\x66\n\x11ScanMetricHistory\x12&.modelyard.v1.ScanMetricHistoryRequest\x1a\'.modelyard.v1.ScanMetricHistoryResponse0\x01\x42?\n\x10\x64\x65v.modelyard.v1P\x01Z)modelyard.dev/go/modelyard/v1;modelyardv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16modelyard/v1/run.proto\x12\x0cmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\xa9\x06\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06run_id\x18\x02 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12%\n\x05state\x18\x06 \x01(\x0e\x32\x16.modelyard.v1.RunState\x12-\n\x06\x63onfig\x18\x07 \x03(\x0b\x32\x1d.modelyard.v1.Run.ConfigEntry\x12/\n\x07summary\x18\x08 \x03(\x0b\x32\x1e.modelyard.v1.Run.SummaryEntry\x12\r\n\x05notes\x18\t \x01(\t\x12\x0c\n\x04tags\x18\n \x03(\t\x12\r\n\x05group\x18\x0b \x01(\t\x12\x10\n\x08job_type\x18\x0c \x01(\t\x12\x12\n\ncreated_by\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\texit_code\x18\x12 \x01(\x05\x12\x11\n\tlast_step\x18\x13 \x01(\x03\x12\x31\n\x08metadata\x18\x14 \x03(\x0b\x32\x1f.modelyard.v1.Run.MetadataEntry\x1a\x45\n\x0b\x43onfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\"r\n\x10\x43reateRunRequest\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12*\n\x06resume\x18\x02 \x01(\x0e\x32\x1a.modelyard.v1.ResumePolicy\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"D\n\x11\x43reateRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12\x0f\n\x07resumed\x18\x02 \x01(\x08\"8\n\rGetRunRequest\x12\x0c\n\x02id\x18\x01 \x01(\tH\x00\x12\r\n\x03ref\x18\x02 \x01(\tH\x00\x42\n\n\x08selector\"0\n\x0eGetRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"{\n\x0fListRunsRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\x12\x10\n\x08order_by\x18\x06 \x01(\t\"L\n\x10ListRunsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.modelyard.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"w\n\x10UpdateRunRequest\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"3\n\x11UpdateRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"2\n\x10\x44\x65leteRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x13\n\x11\x44\x65leteRunResponse\"\xf2\x01\n\x10\x46inishRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\texit_code\x18\x02 \x01(\x05\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.modelyard.v1.RunState\x12<\n\x07summary\x18\x04 \x03(\x0b\x32+.modelyard.v1.FinishRunRequest.SummaryEntry\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\"3\n\x11\x46inishRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"!\n\x13HeartbeatRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\".\n\x14HeartbeatRunResponse\x12\x16\n\x0estop_requested\x18\x01 \x01(\x08\"]\n\x0bMetricBatch\x12\r\n\x05steps\x18\x01 \x03(\x03\x12\x12\n\ntimestamps\x18\x02 \x03(\x01\x12+\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x1a.modelyard.v1.MetricColumn\"p\n\x0cMetricColumn\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x03(\r\x12\x0f\n\x07\x64oubles\x18\x03 \x03(\x01\x12\x0c\n\x04ints\x18\x04 \x03(\x12\x12&\n\x06values\x18\x05 \x03(\x0b\x32\x16.modelyard.v1.AnyValue\"\xa7\x02\n\x11LogMetricsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06writer\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12(\n\x05\x62\x61tch\x18\x04 \x01(\x0b\x32\x19.modelyard.v1.MetricBatch\x12/\n\x0csummary_mode\x18\x05 \x01(\x0e\x32\x19.modelyard.v1.SummaryMode\x12=\n\x07summary\x18\x06 \x03(\x0b\x32,.modelyard.v1.LogMetricsRequest.SummaryEntry\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\"\'\n\x12LogMetricsResponse\x12\x11\n\tduplicate\x18\x01 \x01(\x08\"\\\n\x18ScanMetricHistoryRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x10\n\x08min_step\x18\x03 \x01(\x03\x12\x10\n\x08max_step\x18\x04 \x01(\x03\"E\n\x19ScanMetricHistoryResponse\x12(\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x19.modelyard.v1.MetricBatch*\x97\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n\x12RUN_STATE_FINISHED\x10\x02\x12\x14\n\x10RUN_STATE_FAILED\x10\x03\x12\x15\n\x11RUN_STATE_CRASHED\x10\x04\x12\x14\n\x10RUN_STATE_KILLED\x10\x05*w\n\x0cResumePolicy\x12\x1d\n\x19RESUME_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13RESUME_POLICY_NEVER\x10\x01\x12\x17\n\x13RESUME_POLICY_ALLOW\x10\x02\x12\x16\n\x12RESUME_POLICY_MUST\x10\x03*Z\n\x0bSummaryMode\x12\x1c\n\x18SUMMARY_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11SUMMARY_MODE_LAST\x10\x01\x12\x16\n\x12SUMMARY_MODE_GIVEN\x10\x02\x32\xe4\x05\n\nRunService\x12L\n\tCreateRun\x12\x1e.modelyard.v1.CreateRunRequest\x1a\x1f.modelyard.v1.CreateRunResponse\x12\x43\n\x06GetRun\x12\x1b.modelyard.v1.GetRunRequest\x1a\x1c.modelyard.v1.GetRunResponse\x12I\n\x08ListRuns\x12\x1d.modelyard.v1.ListRunsRequest\x1a\x1e.modelyard.v1.ListRunsResponse\x12L\n\tUpdateRun\x12\x1e.modelyard.v1.UpdateRunRequest\x1a\x1f.modelyard.v1.UpdateRunResponse\x12L\n\tDeleteRun\x12\x1e.modelyard.v1.DeleteRunRequest\x1a\x1f.modelyard.v1.DeleteRunResponse\x12L\n\tFinishRun\x12\x1e.modelyard.v1.FinishRunRequest\x1a\x1f.modelyard.v1.FinishRunResponse\x12U\n\x0cHeartbeatRun\x12!.modelyard.v1.HeartbeatRunRequest\x1a\".modelyard.v1.HeartbeatRunResponse\x12O\n\nLogMetrics\x12\x1f.modelyard.v1.LogMetricsRequest\x1a .modelyard.v1.LogMetricsResponse\x12\x66\n\x11ScanMetricHistory\x12&.modelyard.v1.ScanMetricHistoryRequest\x1a\'.modelyard.v1.ScanMetricHistoryResponse0\x01\x42?\n\x10\x64\x65v.modelyard.v1P\x01Z)modelyard.dev/go/modelyard/v1;modelyardv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,12 +45,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FINISHRUNREQUEST_SUMMARYENTRY']._serialized_options = b'8\001'
   _globals['_LOGMETRICSREQUEST_SUMMARYENTRY']._loaded_options = None
   _globals['_LOGMETRICSREQUEST_SUMMARYENTRY']._serialized_options = b'8\001'
-  _globals['_RUNSTATE']._serialized_start=2804
-  _globals['_RUNSTATE']._serialized_end=2955
-  _globals['_RESUMEPOLICY']._serialized_start=2957
-  _globals['_RESUMEPOLICY']._serialized_end=3076
-  _globals['_SUMMARYMODE']._serialized_start=3078
-  _globals['_SUMMARYMODE']._serialized_end=3168
+  _globals['_RUNSTATE']._serialized_start=2784
+  _globals['_RUNSTATE']._serialized_end=2935
+  _globals['_RESUMEPOLICY']._serialized_start=2937
+  _globals['_RESUMEPOLICY']._serialized_end=3056
+  _globals['_SUMMARYMODE']._serialized_start=3058
+  _globals['_SUMMARYMODE']._serialized_end=3148
   _globals['_RUN']._serialized_start=134
   _globals['_RUN']._serialized_end=943
   _globals['_RUN_CONFIGENTRY']._serialized_start=729
@@ -64,45 +64,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATERUNRESPONSE']._serialized_start=1061
   _globals['_CREATERUNRESPONSE']._serialized_end=1129
   _globals['_GETRUNREQUEST']._serialized_start=1131
-  _globals['_GETRUNREQUEST']._serialized_end=1207
-  _globals['_GETRUNRESPONSE']._serialized_start=1209
-  _globals['_GETRUNRESPONSE']._serialized_end=1257
-  _globals['_LISTRUNSREQUEST']._serialized_start=1259
-  _globals['_LISTRUNSREQUEST']._serialized_end=1382
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1384
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1460
-  _globals['_UPDATERUNREQUEST']._serialized_start=1462
-  _globals['_UPDATERUNREQUEST']._serialized_end=1581
-  _globals['_UPDATERUNRESPONSE']._serialized_start=1583
-  _globals['_UPDATERUNRESPONSE']._serialized_end=1634
-  _globals['_DELETERUNREQUEST']._serialized_start=1636
-  _globals['_DELETERUNREQUEST']._serialized_end=1686
-  _globals['_DELETERUNRESPONSE']._serialized_start=1688
-  _globals['_DELETERUNRESPONSE']._serialized_end=1707
-  _globals['_FINISHRUNREQUEST']._serialized_start=1710
-  _globals['_FINISHRUNREQUEST']._serialized_end=1952
+  _globals['_GETRUNREQUEST']._serialized_end=1187
+  _globals['_GETRUNRESPONSE']._serialized_start=1189
+  _globals['_GETRUNRESPONSE']._serialized_end=1237
+  _globals['_LISTRUNSREQUEST']._serialized_start=1239
+  _globals['_LISTRUNSREQUEST']._serialized_end=1362
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1364
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1440
+  _globals['_UPDATERUNREQUEST']._serialized_start=1442
+  _globals['_UPDATERUNREQUEST']._serialized_end=1561
+  _globals['_UPDATERUNRESPONSE']._serialized_start=1563
+  _globals['_UPDATERUNRESPONSE']._serialized_end=1614
+  _globals['_DELETERUNREQUEST']._serialized_start=1616
+  _globals['_DELETERUNREQUEST']._serialized_end=1666
+  _globals['_DELETERUNRESPONSE']._serialized_start=1668
+  _globals['_DELETERUNRESPONSE']._serialized_end=1687
+  _globals['_FINISHRUNREQUEST']._serialized_start=1690
+  _globals['_FINISHRUNREQUEST']._serialized_end=1932
   _globals['_FINISHRUNREQUEST_SUMMARYENTRY']._serialized_start=800
   _globals['_FINISHRUNREQUEST_SUMMARYENTRY']._serialized_end=870
-  _globals['_FINISHRUNRESPONSE']._serialized_start=1954
-  _globals['_FINISHRUNRESPONSE']._serialized_end=2005
-  _globals['_HEARTBEATRUNREQUEST']._serialized_start=2007
-  _globals['_HEARTBEATRUNREQUEST']._serialized_end=2040
-  _globals['_HEARTBEATRUNRESPONSE']._serialized_start=2042
-  _globals['_HEARTBEATRUNRESPONSE']._serialized_end=2088
-  _globals['_METRICBATCH']._serialized_start=2090
-  _globals['_METRICBATCH']._serialized_end=2183
-  _globals['_METRICCOLUMN']._serialized_start=2185
-  _globals['_METRICCOLUMN']._serialized_end=2297
-  _globals['_LOGMETRICSREQUEST']._serialized_start=2300
-  _globals['_LOGMETRICSREQUEST']._serialized_end=2595
+  _globals['_FINISHRUNRESPONSE']._serialized_start=1934
+  _globals['_FINISHRUNRESPONSE']._serialized_end=1985
+  _globals['_HEARTBEATRUNREQUEST']._serialized_start=1987
+  _globals['_HEARTBEATRUNREQUEST']._serialized_end=2020
+  _globals['_HEARTBEATRUNRESPONSE']._serialized_start=2022
+  _globals['_HEARTBEATRUNRESPONSE']._serialized_end=2068
+  _globals['_METRICBATCH']._serialized_start=2070
+  _globals['_METRICBATCH']._serialized_end=2163
+  _globals['_METRICCOLUMN']._serialized_start=2165
+  _globals['_METRICCOLUMN']._serialized_end=2277
+  _globals['_LOGMETRICSREQUEST']._serialized_start=2280
+  _globals['_LOGMETRICSREQUEST']._serialized_end=2575
   _globals['_LOGMETRICSREQUEST_SUMMARYENTRY']._serialized_start=800
   _globals['_LOGMETRICSREQUEST_SUMMARYENTRY']._serialized_end=870
-  _globals['_LOGMETRICSRESPONSE']._serialized_start=2597
-  _globals['_LOGMETRICSRESPONSE']._serialized_end=2636
-  _globals['_SCANMETRICHISTORYREQUEST']._serialized_start=2638
-  _globals['_SCANMETRICHISTORYREQUEST']._serialized_end=2730
-  _globals['_SCANMETRICHISTORYRESPONSE']._serialized_start=2732
-  _globals['_SCANMETRICHISTORYRESPONSE']._serialized_end=2801
-  _globals['_RUNSERVICE']._serialized_start=3171
-  _globals['_RUNSERVICE']._serialized_end=3911
+  _globals['_LOGMETRICSRESPONSE']._serialized_start=2577
+  _globals['_LOGMETRICSRESPONSE']._serialized_end=2616
+  _globals['_SCANMETRICHISTORYREQUEST']._serialized_start=2618
+  _globals['_SCANMETRICHISTORYREQUEST']._serialized_end=2710
+  _globals['_SCANMETRICHISTORYRESPONSE']._serialized_start=2712
+  _globals['_SCANMETRICHISTORYRESPONSE']._serialized_end=2781
+  _globals['_RUNSERVICE']._serialized_start=3151
+  _globals['_RUNSERVICE']._serialized_end=3891
 # @@protoc_insertion_point(module_scope)

@@ -357,35 +357,31 @@ Global___CreateRunResponse: _TypeAlias = CreateRunResponse  # noqa: Y015
 
 @_typing.final
 class GetRunRequest(_message.Message):
-    """Request of GetRun: either `id`, or `project` and `run_id`."""
+    """Request of GetRun."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
-    ENTITY_FIELD_NUMBER: _builtins.int
-    PROJECT_FIELD_NUMBER: _builtins.int
-    RUN_ID_FIELD_NUMBER: _builtins.int
+    REF_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global id of the run."""
-    entity: _builtins.str
-    """Default: the entity of the caller's key."""
-    project: _builtins.str
-    """Project of the run."""
-    run_id: _builtins.str
-    """Short id in the project."""
+    ref: _builtins.str
+    """`[[entity/]project/]run_id`. Without an entity it is the entity of the
+    caller's key, without a project `uncategorized`.
+    """
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
-        entity: _builtins.str = ...,
-        project: _builtins.str = ...,
-        run_id: _builtins.str = ...,
+        ref: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "id", b"id", "project", b"project", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___GetRunRequest: _TypeAlias = GetRunRequest  # noqa: Y015
 

@@ -211,7 +211,9 @@ def base_entries(
     session: Session, principal: Principal, version_id: str, entity: str
 ) -> dict[str, KeptFile | ReferenceDraft]:
     """What a version offers to be built on, by path. Raises NotFound, InvalidField for another entity's."""
-    view = resolve.version(session, principal, id_=version_id, action=Action.DOWNLOAD).view
+    view = resolve.version(
+        session, principal, id_=version_id, field="header.base_version_id", action=Action.DOWNLOAD
+    ).view
     version, owner = view.version, view.full_name.entity
     if owner != (entity or principal.entity):
         raise errors.InvalidField.of("header.base_version_id", f"is a version of the entity {owner!r}")

@@ -95,7 +95,7 @@ def version(
     *,
     id_: str | None = None,
     ref: str = "",
-    field: str = "version_id",
+    field: str = "id",
     action: Action = Action.READ,
     alone: bool = False,
 ) -> Resolved:

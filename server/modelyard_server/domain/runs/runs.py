@@ -115,14 +115,14 @@ def find(
     return _view(session, *row)
 
 
-def find_by_name(session: Session, principal: Principal, entity: str, project: str, run_id: str) -> RunView:
-    """A run by its short id. Raises NotFound, InvalidField."""
-    fields.check("run_id", refs.check_run_id, run_id)
-    owner = owners.find_project(session, principal, entity, project)
-    query = _SHOWN.where(Run.project_id == owner.id, Run.run_id == run_id, Run.deleted_at.is_(None))
+def find_by_ref(session: Session, principal: Principal, ref: str) -> RunView:
+    """A run by `[[entity/]project/]run_id`. Raises NotFound, InvalidField."""
+    wanted = fields.check("ref", refs.parse_run, ref)
+    owner = owners.find_project(session, principal, wanted.entity, wanted.project)
+    query = _SHOWN.where(Run.project_id == owner.id, Run.run_id == wanted.name, Run.deleted_at.is_(None))
     row = session.execute(query).one_or_none()
     if row is None:
-        raise owners.not_found("run", f"{entity or principal.entity}/{owner.name}/{run_id}")
+        raise owners.not_found("run", str(wanted.within(principal.entity, owner.name)))
     return _view(session, *row)
 
 

@@ -81,7 +81,7 @@ class ModelArtifactMethods:
     def GetModelArtifact(
         self, request: pb.GetModelArtifactRequest, call: Call
     ) -> pb.GetModelArtifactResponse:
-        arguments.one_of(id=request.id, ref=request.ref)
+        arguments.selector(request)
         row = resolve.collection(call.session, call.principal, "artifact", id_=request.id, ref=request.ref)
         return pb.GetModelArtifactResponse(model_artifact=_shown(call, row))
 
@@ -135,7 +135,7 @@ class ModelArtifactMethods:
     def GetModelArtifactVersion(
         self, request: pb.GetModelArtifactVersionRequest, call: Call
     ) -> pb.GetModelArtifactVersionResponse:
-        arguments.one_of(id=request.id, ref=request.ref)
+        arguments.selector(request)
         found = resolve.version(call.session, call.principal, id_=request.id, ref=request.ref, alone=True)
         return pb.GetModelArtifactVersionResponse(
             version=version_message(found.view), through_link=found.through_link
@@ -159,10 +159,9 @@ class ModelArtifactMethods:
     def ListModelArtifactVersions(
         self, request: pb.ListModelArtifactVersionsRequest, call: Call
     ) -> pb.ListModelArtifactVersionsResponse:
-        arguments.at_most_one_of(id=request.id, ref=request.ref)
         artifact = None
-        if request.id or request.ref:
-            arguments.alone("id" if request.id else "ref", entity=request.entity, project=request.project)
+        if selector := arguments.selector(request, optional=True):
+            arguments.alone(selector, entity=request.entity, project=request.project)
             artifact = resolve.collection(
                 call.session, call.principal, "artifact", id_=request.id, ref=request.ref
             )
@@ -190,8 +189,9 @@ class ModelArtifactMethods:
     ) -> pb.UpdateModelArtifactVersionResponse:
         wanted = request.version
         mask = arguments.masked(request.update_mask, ("description", "metadata", "tags", "expire_time"))
-        id_ = arguments.required("version.id", wanted.id)
-        found = resolve.version(call.session, call.principal, id_=id_, action=Action.WRITE)
+        found = resolve.version(
+            call.session, call.principal, id_=wanted.id, field="version.id", action=Action.WRITE
+        )
         expires_at = None
         if "expire_time" in mask and wanted.HasField("expire_time"):
             expires_at = arguments.microseconds("version.expire_time", wanted.expire_time)
@@ -219,10 +219,11 @@ class ModelArtifactMethods:
     def ListModelArtifactFiles(
         self, request: pb.ListModelArtifactFilesRequest, call: Call
     ) -> pb.ListModelArtifactFilesResponse:
-        version_id = arguments.required("version_id", request.version_id)
         entries, token = files.page(
             call.session,
-            resolve.version(call.session, call.principal, id_=version_id).version.id,
+            resolve.version(
+                call.session, call.principal, id_=request.version_id, field="version_id"
+            ).version.id,
             path_prefix=request.path_prefix,
             include_chunks=request.include_chunks,
             page_size=request.page_size,
@@ -235,12 +236,12 @@ class ModelArtifactMethods:
     def UseModelArtifactVersion(
         self, request: pb.UseModelArtifactVersionRequest, call: Call
     ) -> pb.UseModelArtifactVersionResponse:
-        arguments.one_of(version_id=request.version_id, ref=request.ref)
+        arguments.selector(request)
         run_id = arguments.required("run_id", request.run_id)
         found = resolve.version(
             call.session,
             call.principal,
-            id_=request.version_id,
+            id_=request.id,
             ref=request.ref,
             action=Action.DOWNLOAD,
         )
@@ -250,8 +251,8 @@ class ModelArtifactMethods:
         )
 
     def GetLineage(self, request: pb.GetLineageRequest, call: Call) -> pb.GetLineageResponse:
-        arguments.one_of(version_id=request.version_id, ref=request.ref, run_id=request.run_id)
-        version_id = request.version_id
+        arguments.selector(request)
+        version_id = request.id
         if request.ref:
             version_id = resolve.version(call.session, call.principal, ref=request.ref).version.id
         graph = lineage.walk(

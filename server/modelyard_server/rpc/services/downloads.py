@@ -56,12 +56,12 @@ class DownloadMethods:
         self, request: pb.DownloadFileRequest, call: StreamCall
     ) -> AsyncIterator[Any]:  # the generated class knows no serialized messages
         self._download_streams.enter(call.principal)
-        arguments.one_of(version_id=request.version_id, ref=request.ref)
+        arguments.selector(request)
         wanted = [Range(request.path, request.offset, request.length)]
 
         def look_up(session: Session) -> tuple[str, dict[str, FileInfo]]:
             version = resolve.version(
-                session, call.principal, id_=request.version_id, ref=request.ref, action=Action.DOWNLOAD
+                session, call.principal, id_=request.id, ref=request.ref, action=Action.DOWNLOAD
             ).version
             return version.id, extents.files(session, version.id, wanted)
 
@@ -179,7 +179,9 @@ async def wanted_files(
     wanted = [Range(part.path, part.offset, part.length) for part in ranges]
 
     def look_up(session: Session) -> dict[str, FileInfo]:
-        version = resolve.version(session, call.principal, id_=version_id, action=Action.DOWNLOAD).version
+        version = resolve.version(
+            session, call.principal, id_=version_id, field="version_id", action=Action.DOWNLOAD
+        ).version
         return extents.files(session, version.id, wanted)
 
     return await call.read(look_up), wanted

@@ -60,7 +60,7 @@ class RegisteredModelServicer:
     def GetRegisteredModel(
         self, request: pb.GetRegisteredModelRequest, call: Call
     ) -> pb.GetRegisteredModelResponse:
-        arguments.one_of(id=request.id, ref=request.ref)
+        arguments.selector(request)
         row = resolve.collection(call.session, call.principal, "model", id_=request.id, ref=request.ref)
         return pb.GetRegisteredModelResponse(registered_model=_shown(call, row))
 
@@ -115,10 +115,10 @@ class RegisteredModelServicer:
     def LinkModelArtifactVersion(
         self, request: pb.LinkModelArtifactVersionRequest, call: Call
     ) -> pb.LinkModelArtifactVersionResponse:
-        arguments.one_of(version_id=request.version_id, ref=request.ref)
+        arguments.selector(request)
         target = arguments.required("target", request.target)
         found = resolve.version(
-            call.session, call.principal, id_=request.version_id, ref=request.ref, action=Action.DOWNLOAD
+            call.session, call.principal, id_=request.id, ref=request.ref, action=Action.DOWNLOAD
         )
         link, created = registered_models.link(
             call.session, call.principal, found.version, target, request.aliases
@@ -128,17 +128,16 @@ class RegisteredModelServicer:
     def GetRegisteredModelVersion(
         self, request: pb.GetRegisteredModelVersionRequest, call: Call
     ) -> pb.GetRegisteredModelVersionResponse:
-        arguments.one_of(id=request.id, ref=request.ref)
+        arguments.selector(request)
         view = resolve.link(call.session, call.principal, id_=request.id, ref=request.ref, alone=True)
         return pb.GetRegisteredModelVersionResponse(version=link_message(view))
 
     def ListRegisteredModelVersions(
         self, request: pb.ListRegisteredModelVersionsRequest, call: Call
     ) -> pb.ListRegisteredModelVersionsResponse:
-        arguments.at_most_one_of(id=request.id, ref=request.ref)
         model = None
-        if request.id or request.ref:
-            arguments.alone("id" if request.id else "ref", entity=request.entity, project=request.project)
+        if selector := arguments.selector(request, optional=True):
+            arguments.alone(selector, entity=request.entity, project=request.project)
             model = resolve.collection(call.session, call.principal, "model", id_=request.id, ref=request.ref)
 
         def page(size: int) -> tuple[list[pb.RegisteredModelVersion], str]:
@@ -214,14 +213,13 @@ def _collection(
     call: Call, request: pb.UpdateAliasesRequest | pb.ListAliasChangesRequest, *, lock: bool = False
 ) -> Collection:
     """The artifact or registered model whose aliases a request is about."""
-    arguments.one_of(collection_id=request.collection_id, ref=request.ref)
+    arguments.selector(request)
     return resolve.collection(
         call.session,
         call.principal,
         None,
-        id_=request.collection_id,
+        id_=request.id,
         ref=request.ref,
-        field="collection_id",
         action=Action.PROMOTE if lock else Action.READ,
         lock=lock,
     )

@@ -14,7 +14,7 @@ from modelyard_server.domain.runs import metrics, run_lists, runs
 from modelyard_server.domain.runs.runs import RunChanges, RunDraft, RunView
 from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
-from modelyard_server.rpc.wire import convert, metric_batches
+from modelyard_server.rpc.wire import arguments, convert, metric_batches
 
 SCAN_BYTES = 4 << 20
 """Bytes of batches that a scan reads from the database at a time."""
@@ -53,12 +53,11 @@ class RunServicer:
         return pb.CreateRunResponse(run=_message(view), resumed=resumed)
 
     def GetRun(self, request: pb.GetRunRequest, call: Call) -> pb.GetRunResponse:
+        arguments.selector(request)
         if request.id:
             view = runs.find(call.session, call.principal, request.id)
         else:
-            view = runs.find_by_name(
-                call.session, call.principal, request.entity, request.project, request.run_id
-            )
+            view = runs.find_by_ref(call.session, call.principal, request.ref)
         return pb.GetRunResponse(run=_message(view))
 
     def ListRuns(self, request: pb.ListRunsRequest, call: Call) -> pb.ListRunsResponse:

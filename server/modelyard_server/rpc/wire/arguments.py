@@ -1,10 +1,11 @@
-"""Arguments that several requests have in common: masks, times, one of two."""
+"""Arguments that several requests have in common: masks, times, selectors."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from modelyard.contract import errors
@@ -23,17 +24,19 @@ def masked(mask: FieldMask, allowed: Collection[str]) -> set[str]:
     return paths
 
 
-def one_of(**given: str) -> None:
-    """Raises InvalidField unless exactly one of the arguments is given."""
-    if sum(bool(text) for text in given.values()) != 1:
-        names = " and ".join(given) if len(given) == 2 else ", ".join(given)
-        raise errors.InvalidField.of(next(iter(given)), f"give exactly one of {names}")
+def selector(request: Message, *, optional: bool = False) -> str:
+    """The field of the oneof `selector` that a request has set.
 
-
-def at_most_one_of(**given: str) -> None:
-    """Raises InvalidField when more than one of the arguments is given."""
-    if sum(bool(text) for text in given.values()) > 1:
-        raise errors.InvalidField.of(next(iter(given)), f"give only one of {' and '.join(given)}")
+    Empty where none is set and none has to be. Raises InvalidField where one has
+    to be set, or is set and empty.
+    """
+    field = request.WhichOneof("selector")
+    if field is None and not optional:
+        known = [each.name for each in request.DESCRIPTOR.oneofs_by_name["selector"].fields]
+        raise errors.InvalidField.of(known[0], f"is not set; set one of {', '.join(known)}")
+    if field is not None and not getattr(request, field):
+        raise errors.InvalidField.of(field, "is empty")
+    return field or ""
 
 
 def alone(field: str, **others: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.clients.sdk import work
+from tests.inprocess.databases import database, empty_databases, postgresql_registry, registry
 from tests.inprocess.pack_writer import armed, ledger, pack_store, run_writer, writer_pools
 from tests.interrupts import pytest_sessionstart
 from tests.parts.collector import collector
@@ -16,8 +17,10 @@ __all__ = [
     "any_live_server",
     "armed",
     "collector",
+    "database",
     "embedded",
     "embedded_folder",
+    "empty_databases",
     "ledger",
     "live_server",
     "live_server_factory",
@@ -25,9 +28,11 @@ __all__ = [
     "pack_store",
     "postgres_database",
     "postgres_url",
+    "postgresql_registry",
     "pytest_make_collect_report",
     "pytest_runtest_makereport",
     "pytest_sessionstart",
+    "registry",
     "run_writer",
     "versity_server",
     "work",

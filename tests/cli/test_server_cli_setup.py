@@ -11,7 +11,7 @@ from minio import Minio
 from modelyard import errors
 from modelyard.v1 import run_pb2
 from modelyard_server.domain.access import keys
-from tests.inprocess.registry import sqlite_database
+from tests.inprocess.databases import sqlite_database
 from tests.parts.s3 import ACCESS_KEY, CREDENTIALS, REGION, SECRET_KEY, S3Server
 from tests.parts.server import Factory, new_project, production_place, run_server_command
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import traceback
-from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import pytest
@@ -18,21 +16,9 @@ from modelyard_server.db.conflicts import RACING_KEYS, ConstraintBroken
 from modelyard_server.db.engine import ATTEMPTS, Database
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Base, Collection, Entity, Event, Pin, Project
-from tests.inprocess.registry import postgresql_database, sqlite_database
 from tests.parts.server import LiveServer, reason
 
 SECRET = "what-a-user-wrote"
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """A database of each kind with the whole schema."""
-    if request.param == "sqlite":
-        with sqlite_database(tmp_path) as made:
-            yield made
-    else:
-        with postgresql_database(request.getfixturevalue("postgres_database")) as made:
-            yield made
 
 
 def not_null(session: Session) -> None:

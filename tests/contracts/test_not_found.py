@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from modelyard import errors
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.not_found import NEIGHBOURS
 from modelyard_server.domain.registry import deletes, resolve, versions
-from tests.inprocess.registry import ENTITY, Registry, full, postgresql_database, somebody, sqlite_database
+from tests.inprocess.registry import ENTITY, LATER, Registry, full, somebody
 
 
 def _why(registry: Registry, ref: str) -> tuple[str, str]:
@@ -23,13 +19,7 @@ def _why(registry: Registry, ref: str) -> tuple[str, str]:
     return caught.value.metadata.get("missing", ""), sentence
 
 
-class AbsentContract:
-    """Subclasses say which database."""
-
-    @pytest.fixture
-    def registry(self) -> Iterator[Registry]:
-        raise NotImplementedError
-
+class TestNotFound:
     @pytest.mark.parametrize(
         ("ref", "part", "sentence"),
         [
@@ -113,11 +103,9 @@ class AbsentContract:
     def test_a_version_past_its_time_says_so(self, registry: Registry) -> None:
         version = registry.log("bert", "a")
         registry.write(
-            lambda s, p: versions.update(
-                s, p, s.merge(version), expires_at=time.time_ns() // 1000 + 50_000, set_expiry=True
-            )
+            lambda s, p: versions.update(s, p, s.merge(version), expires_at=LATER, set_expiry=True)
         )
-        time.sleep(0.1)
+        registry.pass_time()
         assert _why(registry, "bert") == (
             "version",
             "what it stands for has expired, or is not yours to read",
@@ -145,17 +133,3 @@ class AbsentContract:
         registry.log("bert", "a")
         new = Registry(registry.database, somebody("ann", "acm"))
         assert _why(new, "acm/p/bert") == ("entity", "nothing was logged to acm yet")
-
-
-class TestAbsentOnSqlite(AbsentContract):
-    @pytest.fixture
-    def registry(self, tmp_path: Path) -> Iterator[Registry]:
-        with sqlite_database(tmp_path) as database:
-            yield Registry(database)
-
-
-class TestAbsentOnPostgresql(AbsentContract):
-    @pytest.fixture
-    def registry(self, postgres_database: str) -> Iterator[Registry]:
-        with postgresql_database(postgres_database) as database:
-            yield Registry(database)

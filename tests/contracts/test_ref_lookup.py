@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +14,7 @@ from modelyard_server.db.tables import ArtifactVersion, Link
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.registry import registered_models, resolve, versions
 from modelyard_server.domain.registry.versions import VersionView
-from tests.inprocess.registry import ENTITY, Registry, postgresql_database, somebody, sqlite_database
+from tests.inprocess.registry import ENTITY, Registry, somebody
 
 NET = f"{ENTITY}/model-registry/Net Model"
 ZOO = "zeta/wandb-registry-b/Zoo"
@@ -43,13 +41,7 @@ def _by_id(registry: Registry, version_id: str) -> VersionView:
     )
 
 
-class LookUpContract:
-    """Subclasses say which database."""
-
-    @pytest.fixture
-    def registry(self) -> Iterator[Registry]:
-        raise NotImplementedError
-
+class TestRefLookup:
     @pytest.mark.parametrize(
         "ref", [f"{ENTITY}/p/bert", f"{ENTITY}/p/bert:v0", f"{NET}:staging", f"{NET}:v0"]
     )
@@ -110,21 +102,10 @@ class LookUpContract:
         with pytest.raises(DBAPIError, match="link"):
             registry.read(resolve.version, ref=f"{ENTITY}/p/bert", alone=True)
 
-
-class TestLookUpOnSqlite(LookUpContract):
-    @pytest.fixture
-    def registry(self, tmp_path: Path) -> Iterator[Registry]:
-        with sqlite_database(tmp_path) as database:
-            yield Registry(database)
-
-
-class TestLookUpOnPostgresql(LookUpContract):
-    @pytest.fixture
-    def registry(self, postgres_database: str) -> Iterator[Registry]:
-        with postgresql_database(postgres_database) as database:
-            yield Registry(database)
-
-    def test_nobody_waits_for_rows_of_an_entity_they_cannot_enter(self, registry: Registry) -> None:
+    def test_nobody_waits_for_rows_of_an_entity_they_cannot_enter(
+        self, postgresql_registry: Registry
+    ) -> None:
+        registry = postgresql_registry
         registry.log("bert", "a")
         row = registry.collection("bert")
         eve = Registry(registry.database, somebody("eve", "evil"))

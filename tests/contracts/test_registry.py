@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -21,18 +18,12 @@ from modelyard_server.domain.registry import (
     versions,
 )
 from modelyard_server.domain.registry.aliases import Change
-from tests.inprocess.registry import ENTITY, Registry, postgresql_database, sqlite_database
+from tests.inprocess.registry import ENTITY, Registry
 
 MODEL = "model-registry/Churn"
 
 
-class RegistryContract:
-    """Subclasses say which database."""
-
-    @pytest.fixture
-    def registry(self) -> Iterator[Registry]:
-        raise NotImplementedError
-
+class TestRegistry:
     def test_versions_count_up_and_latest_follows_the_last_log(self, registry: Registry) -> None:
         assert [registry.log("bert", text).number for text in "abc"] == [0, 1, 2]
         assert registry.number("bert") == 2
@@ -280,17 +271,3 @@ class RegistryContract:
         with pytest.raises(errors.InvalidField) as caught:
             registry.move("bert", *changes)
         assert caught.value.violations[0][0] == field
-
-
-class TestRegistryOnSqlite(RegistryContract):
-    @pytest.fixture
-    def registry(self, tmp_path: Path) -> Iterator[Registry]:
-        with sqlite_database(tmp_path) as database:
-            yield Registry(database)
-
-
-class TestRegistryOnPostgresql(RegistryContract):
-    @pytest.fixture
-    def registry(self, postgres_database: str) -> Iterator[Registry]:
-        with postgresql_database(postgres_database) as database:
-            yield Registry(database)

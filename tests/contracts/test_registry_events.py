@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, insert, select
@@ -27,7 +25,7 @@ from modelyard_server.domain.registry import (
     versions,
 )
 from modelyard_server.domain.registry.aliases import Change
-from tests.inprocess.registry import ENTITY, Registry, postgresql_database, somebody, sqlite_database
+from tests.inprocess.registry import ENTITY, Registry, somebody
 
 MODEL = "model-registry/Churn"
 
@@ -72,13 +70,7 @@ def huge_file(session: Session, principal: Principal, version_id: str, count: in
     session.add(VersionFile(version_id=version_id, path=b"huge", file_id=file.id, size=count))
 
 
-class AroundTheRegistryContract:
-    """Subclasses say which database."""
-
-    @pytest.fixture
-    def registry(self) -> Iterator[Registry]:
-        raise NotImplementedError
-
+class TestAroundTheRegistry:
     def test_events_tell_every_change_once_and_in_order(self, registry: Registry) -> None:
         registry.log("bert", "a")
         registry.log("bert", "a")
@@ -299,17 +291,3 @@ class AroundTheRegistryContract:
         with pytest.raises(errors.InvalidField):
             registry.write(lambda s, p: lineage.use(s, p, "no id", version, ""))
         assert registry.read(lambda s, _: s.scalar(select(func.count()).select_from(Lineage))) == 0
-
-
-class TestAroundTheRegistryOnSqlite(AroundTheRegistryContract):
-    @pytest.fixture
-    def registry(self, tmp_path: Path) -> Iterator[Registry]:
-        with sqlite_database(tmp_path) as database:
-            yield Registry(database)
-
-
-class TestAroundTheRegistryOnPostgresql(AroundTheRegistryContract):
-    @pytest.fixture
-    def registry(self, postgres_database: str) -> Iterator[Registry]:
-        with postgresql_database(postgres_database) as database:
-            yield Registry(database)

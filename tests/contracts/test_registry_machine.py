@@ -10,14 +10,12 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from sqlalchemy import update
-from sqlalchemy.orm import Session
 
 from modelyard import errors
-from modelyard_server.db.tables import ArtifactVersion
 from modelyard_server.domain.registry import alias_history, deletes, resolve, versions
 from modelyard_server.domain.registry.aliases import Change
-from tests.inprocess.registry import ENTITY, Registry, full, sqlite_database
+from tests.inprocess.databases import sqlite_database
+from tests.inprocess.registry import ENTITY, LATER, Registry, full
 
 NAMES = st.sampled_from(["bert", "t5"])
 MODELS = st.sampled_from(["Churn", "Fraud"])
@@ -25,8 +23,6 @@ ALIASES = st.sampled_from(["staging", "production"])
 CONTENTS = st.sampled_from("abc")
 NUMBERS = st.integers(0, 4)
 TAGS = st.lists(st.sampled_from(["raw", "good"]), max_size=2, unique=True)
-LATER = 1 << 60
-"""A time, in microseconds since 1970, that no test lives to see."""
 
 
 class CollectionState:
@@ -190,11 +186,7 @@ class RegistryMachine(RuleBasedStateMachine):
             self._pass_time()
 
     def _pass_time(self) -> None:
-        def pass_(session: Session) -> None:
-            timed = update(ArtifactVersion).where(ArtifactVersion.expires_at.is_not(None))
-            session.execute(timed.values(expires_at=1))
-
-        self.registry.database.write(pass_)
+        self.registry.pass_time()
         for state in self.artifacts.values():
             state.past |= state.timed
 

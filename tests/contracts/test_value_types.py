@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,19 +14,9 @@ from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.registry import resolve, versions
 from modelyard_server.domain.runs import runs
 from modelyard_server.domain.runs.runs import RunChanges, RunDraft
-from tests.inprocess.registry import ENTITY, Registry, postgresql_database, sqlite_database
+from tests.inprocess.registry import ENTITY, Registry
 
 KINDS: list[Any] = [1, True, 1.0, 1, 1.0, True, 1]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
-    if request.param == "sqlite":
-        with sqlite_database(tmp_path) as database:
-            yield Registry(database)
-    else:
-        with postgresql_database(request.getfixturevalue("postgres_database")) as database:
-            yield Registry(database)
 
 
 def _read(registry: Registry, table: Any, id_: str, column: str) -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from modelyard_server.db.engine import Database
 from modelyard_server.db.ids import new_id
-from modelyard_server.db.tables import ArtifactVersion, Base, Collection, Event, Link, Project
-from modelyard_server.domain import events
+from modelyard_server.db.tables import ArtifactVersion, Collection, Event, Link, Project
 from modelyard_server.domain.access.principals import LOCAL, Principal
 from modelyard_server.domain.content import commits, uploads
 from modelyard_server.domain.content.commits import VersionDraft
@@ -28,6 +25,8 @@ from modelyard_server.domain.registry.aliases import Change
 
 T = TypeVar("T")
 ENTITY = "acme"
+LATER = 1 << 60
+"""A time, in microseconds since 1970, that no test lives to see."""
 
 
 class Registry:
@@ -98,6 +97,15 @@ class Registry:
 
         self.write(run)
 
+    def pass_time(self) -> None:
+        """Makes the time of every version with a time to live be over."""
+
+        def run(session: Session, _: Principal) -> None:
+            timed = update(ArtifactVersion).where(ArtifactVersion.expires_at.is_not(None))
+            session.execute(timed.values(expires_at=1))
+
+        self.write(run)
+
     def number(self, ref: str) -> int:
         """The number of the artifact's version that a reference stands for."""
         return self.read(resolve.version, ref=full(ref)).version.number
@@ -125,24 +133,3 @@ def full(ref: str) -> str:
     """`name` is in acme/p, `project/name` in acme."""
     slashes = ref.count("/")
     return f"{ENTITY}/p/{ref}" if slashes == 0 else f"{ENTITY}/{ref}" if slashes == 1 else ref
-
-
-@contextmanager
-def sqlite_database(folder: Path) -> Iterator[Database]:
-    """A new SQLite database with the whole schema."""
-    yield from _open(f"sqlite:///{folder / 'modelyard.db'}")
-
-
-@contextmanager
-def postgresql_database(url: str) -> Iterator[Database]:
-    """An empty PostgreSQL database, with the whole schema then."""
-    yield from _open(url)
-
-
-def _open(url: str) -> Iterator[Database]:
-    database = Database(url, finish=events.flush)
-    try:
-        Base.metadata.create_all(database.engine)
-        yield database
-    finally:
-        database.close()

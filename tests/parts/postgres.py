@@ -101,14 +101,22 @@ def url_of(cluster: Part) -> str:
     return f"postgresql://{USER}@127.0.0.1:{cluster.port}/postgres"
 
 
-@pytest.fixture
-def postgres_database(postgres_url: str) -> Iterator[str]:
-    """The URL of a new, empty database, which is dropped after the test with whoever is still connected."""
+def new_database(url: str, name: str = "") -> str:
+    """Makes a database without a schema, by default with a name of its own; returns its URL."""
     import psycopg
 
-    name = f"test_{os.getpid()}_{next(_numbers)}"
-    with psycopg.connect(postgres_url, autocommit=True) as connection:
+    name = name or f"test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}"')
-    yield postgres_url.removesuffix("postgres") + name
+    return url.removesuffix("postgres") + name
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[str]:
+    """The URL of a new database without a schema, dropped after the test with whoever is still connected."""
+    import psycopg
+
+    url = new_database(postgres_url)
+    yield url
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        connection.execute(f'DROP DATABASE "{url.rpartition("/")[2]}" WITH (FORCE)')

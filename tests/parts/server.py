@@ -36,6 +36,7 @@ from modelyard.v1 import (
     upload_pb2_grpc,
 )
 from tests.parts.fork_server import run_python, start_python
+from tests.parts.postgres import new_database
 from tests.parts.s3 import CREDENTIALS, S3Server
 
 PROMISED = (event_pb2, model_artifact_pb2, registered_model_pb2, run_pb2, upload_pb2)
@@ -316,14 +317,8 @@ def any_live_server(
 
 def production_place(request: pytest.FixtureRequest) -> tuple[Sequence[str], Mapping[str, str]]:
     """Options and environment of a server over a new PostgreSQL database and a new bucket."""
-    import psycopg
-
-    url: str = request.getfixturevalue("postgres_url")
     store: S3Server = request.getfixturevalue("minio_server")
-    name = f"live_{os.getpid()}_{next(_numbers)}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    database = url.removesuffix("postgres") + name
+    database = new_database(request.getfixturevalue("postgres_url"))
     return ("--database", database, "--store", store.url(store.new_bucket())), CREDENTIALS
 
 

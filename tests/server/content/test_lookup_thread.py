@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from modelyard_server.rpc.dispatch.executors import SQLITE_READERS, Executors
 from modelyard_server.rpc.dispatch.lookup_thread import BATCH, LookupThread
 from modelyard_server.rpc.dispatch.transactions import Transactions
-from tests.inprocess.registry import sqlite_database
+from tests.inprocess.databases import sqlite_database
 
 T = TypeVar("T")
 SECONDS = 30.0

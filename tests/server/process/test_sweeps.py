@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import select, update
@@ -29,20 +28,10 @@ from modelyard_server.domain.runs.runs import RunDraft
 from modelyard_server.process import background
 from modelyard_server.rpc.dispatch.executors import Executors
 from modelyard_server.rpc.dispatch.transactions import Transactions
-from tests.inprocess.registry import ENTITY, Registry, full, postgresql_database, sqlite_database
+from tests.inprocess.registry import ENTITY, Registry, full
 
 MINUTE = 60 * 1_000_000
 DAY = 24 * 60 * MINUTE
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Registry]:
-    if request.param == "sqlite":
-        with sqlite_database(tmp_path) as database:
-            yield Registry(database)
-    else:
-        with postgresql_database(request.getfixturevalue("postgres_database")) as database:
-            yield Registry(database)
 
 
 def sweep(database: Database) -> None:
@@ -210,24 +199,23 @@ def test_a_linked_version_is_never_swept(registry: Registry) -> None:
     assert not registry.events("p", "unlinked")
 
 
-def test_a_sweep_goes_around_what_somebody_holds(postgres_database: str) -> None:
-    with postgresql_database(postgres_database) as database:
-        registry = Registry(database)
-        for name in ("held", "free"):
-            registry.log(name, "a")
-            registry.log(name, "b")
-        _expire(registry, 0)
+def test_a_sweep_goes_around_what_somebody_holds(postgresql_registry: Registry) -> None:
+    registry, database = postgresql_registry, postgresql_registry.database
+    for name in ("held", "free"):
+        registry.log(name, "a")
+        registry.log(name, "b")
+    _expire(registry, 0)
 
-        def hold(session: Session) -> None:
-            session.scalars(
-                select(Collection).where(Collection.id == registry.collection("held").id).with_for_update()
-            ).one()
-            sweep(database)
-
-        database.write(hold)
-        assert (_live(registry, "held"), _live(registry, "free")) == ([0, 1], [1])
+    def hold(session: Session) -> None:
+        session.scalars(
+            select(Collection).where(Collection.id == registry.collection("held").id).with_for_update()
+        ).one()
         sweep(database)
-        assert _live(registry, "held") == [1]
+
+    database.write(hold)
+    assert (_live(registry, "held"), _live(registry, "free")) == ([0, 1], [1])
+    sweep(database)
+    assert _live(registry, "held") == [1]
 
 
 def test_events_of_a_sweep_are_counted_like_all_others(registry: Registry) -> None:

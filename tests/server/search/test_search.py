@@ -13,7 +13,8 @@ from modelyard_server.db.tables import Collection
 from modelyard_server.domain.access.authorize import reach
 from modelyard_server.domain.access.principals import LOCAL, Principal
 from modelyard_server.domain.registry import version_lists
-from tests.inprocess.registry import postgresql_database, somebody, sqlite_database
+from tests.inprocess.databases import EmptyDatabases, opened, sqlite_database
+from tests.inprocess.registry import somebody
 from tests.inprocess.search_oracle import (
     LONG,
     MISSING,
@@ -39,12 +40,8 @@ def catalog(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         with sqlite_database(tmp_path_factory.mktemp("search")) as database:
             yield fill(database)
     else:
-        import psycopg
-
-        url: str = request.getfixturevalue("postgres_url")
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("CREATE DATABASE search")
-        with postgresql_database(url.removesuffix("postgres") + "search") as database:
+        databases: EmptyDatabases = request.getfixturevalue("empty_databases")
+        with databases.one() as url, opened(url) as database:
             yield fill(database)
 
 

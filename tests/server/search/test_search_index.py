@@ -22,7 +22,8 @@ from modelyard_server.domain.runs import metrics, runs
 from modelyard_server.domain.runs.metrics import Batch
 from modelyard_server.domain.runs.runs import RunChanges, RunDraft
 from tests.inprocess import earlier_schemas
-from tests.inprocess.registry import ENTITY, Registry, sqlite_database
+from tests.inprocess.databases import sqlite_database
+from tests.inprocess.registry import ENTITY, Registry
 
 SCALARS = st.one_of(
     st.none(),

@@ -25,7 +25,8 @@ from modelyard_server.rpc.services.event_wakeups import EventSignals
 from modelyard_server.rpc.services.events import EventServicer
 from tests.clients.refusals import refused
 from tests.clients.watch import WAIT_SECONDS, listed, log, touch, watching
-from tests.inprocess.registry import ENTITY, Registry, sqlite_database
+from tests.inprocess.databases import sqlite_database
+from tests.inprocess.registry import ENTITY, Registry
 from tests.parts.server import Factory, LiveServer, production_place, run_server_command
 
 

@@ -13,7 +13,8 @@ from modelyard_server.db.engine import Database
 from modelyard_server.domain.access.principals import LOCAL
 from modelyard_server.domain.registry import resolve_batch
 from modelyard_server.domain.registry.resolve_batch import VersionRequest
-from tests.inprocess.registry import ENTITY, Registry, somebody, sqlite_database
+from tests.inprocess.databases import sqlite_database
+from tests.inprocess.registry import ENTITY, Registry, somebody
 
 
 def statements(database: Database, wanted: Sequence[VersionRequest]) -> int:

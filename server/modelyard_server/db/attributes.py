@@ -1,4 +1,4 @@
-"""The index of what users write: one row for each scalar in metadata, config, summary, and for each tag.
+"""The index of user values: one row for each scalar in metadata, config and summary, and for each tag.
 
 Filters and orders over those would read every JSON column without it. A number
 is kept as a double and a text by its beginning; where that does not decide, the
@@ -33,11 +33,11 @@ from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link,
 from modelyard_server.db.upserts import batches
 
 LEAF_LIMIT = 1000
-"""Scalars of one map that are indexed; a map with more of them has one row, its mark."""
+"""Scalars of one map that are indexed. A map with more has a single row that marks it as not indexed."""
 TEXT_LIMIT = 256
 """Characters of a text that are kept."""
 KEY_LIMIT = 256
-"""Characters of a key with its prefix; what lies under a longer one has no row."""
+"""Characters of a key with its prefix; values under longer keys are not indexed."""
 
 METADATA, TAGS = "metadata", "tags"
 RUN_CONFIG, RUN_SUMMARY, RUN_TAGS = "run.config", "run.summary", "run.tags"
@@ -75,7 +75,7 @@ class Attribute(Base):
     subject_id: Mapped[str] = mapped_column(Id, primary_key=True)
     key: Mapped[str] = mapped_column(String(KEY_LIMIT), primary_key=True)
     item: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    # No foreign key: each row would lock its project's, which every transaction of the project meets at.
+    # No foreign key: each insert would lock the project's row, and transactions of a project would contend.
     entity_id: Mapped[int] = mapped_column(BigInteger)
     project_id: Mapped[int] = mapped_column(BigInteger)
     number: Mapped[float | None] = mapped_column(Double)
@@ -94,12 +94,12 @@ _PENDING = "pending attributes"
 
 
 def key_of(prefix: str, path: Sequence[str]) -> str:
-    """The key of what lies at a path."""
+    """The key of the value at a path."""
     return ".".join([prefix, *(part.replace("\\", r"\\").replace(".", r"\.") for part in path)])
 
 
 def bool_key_of(key: str) -> str:
-    """The key of a boolean, so that it is never taken for a number; no path leads to this key."""
+    """The key of a boolean, which no path produces, so that booleans are not compared as numbers."""
     return rf"{key}\b"
 
 
@@ -118,7 +118,7 @@ def rows_of(prefix: str, value: Any) -> Rows:
 
 
 def prepare(session: Session, *_: object) -> None:
-    """Before a flush: gives new rows their owners, and notes what changes in the index."""
+    """Before a flush: sets the owners of new rows, and records what changes in the index."""
     for row in session.new:
         if isinstance(row, ArtifactVersion | Link | Alias) and row.project_id is None:
             row.entity_id, row.project_id = _owners(session, row)
@@ -134,7 +134,7 @@ def prepare(session: Session, *_: object) -> None:
 
 
 def store(session: Session, *_: object) -> None:
-    """After a flush: writes what was noted, which for a run that logs is every few milliseconds."""
+    """After a flush: writes the recorded changes. Runs every few milliseconds while a run logs."""
     for row, prefix, known, after in session.info.pop(_PENDING, ()):
         before = _stored(session, row.id, prefix) if known is None else known
         changed = {key: value for key, value in after.items() if before.get(key) != value}
@@ -144,13 +144,13 @@ def store(session: Session, *_: object) -> None:
 
 
 def remember(session: Session, row: Base) -> None:
-    """Writes the rows of what a plain statement inserted, which does not pass a flush."""
+    """Writes the index rows for rows that a plain statement inserted, without a flush."""
     for column, prefix in _INDEXED[type(row)].items():
         _add(session, row, rows_of(prefix, getattr(row, column)))
 
 
 def forget(session: Session, subject_ids: Sequence[str]) -> None:
-    """Removes the rows of what a bulk statement deletes."""
+    """Removes the index rows of rows that a bulk statement deletes."""
     for batch in batches(subject_ids):
         session.execute(delete(Attribute).where(Attribute.subject_id.in_(batch)))
 
@@ -206,7 +206,7 @@ def _each(session: Session, statement: Any, row: Any, rows: Rows) -> None:
 
 
 def _stored(session: Session, subject_id: str, prefix: str) -> Rows:
-    """The rows of a column whose old value the session never read."""
+    """The index rows of a column whose old value the session has not read."""
     found = session.execute(
         select(Attribute.key, Attribute.item, Attribute.number, Attribute.text).where(
             Attribute.subject_id == subject_id,
@@ -217,7 +217,7 @@ def _stored(session: Session, subject_id: str, prefix: str) -> Rows:
 
 
 def _owners(session: Session, row: Any) -> tuple[int, int]:
-    """Entity and project; a few rows that the session holds already, as a rule."""
+    """Entity and project of a row; mostly loaded in the session already."""
     if isinstance(row, ArtifactVersion | Link | Alias) and row.project_id is None:
         collection = session.get(Collection, row.collection_id) or next(
             new for new in session.new if isinstance(new, Collection) and new.id == row.collection_id
@@ -236,7 +236,7 @@ _REMOVE = delete(_TABLE).where(*_OWN)
 _CHANGE = update(_TABLE).where(*_OWN).values(number=bindparam("new_number"), text=bindparam("new_text"))
 
 
-# Half the time of one after the other, in a database that is reached over a wire.
+# Takes half the time of two statements on a remote database.
 _CHANGE_AT_ONCE = text("""
     UPDATE attribute SET number = new.number, text = new.text
     FROM unnest(
@@ -247,7 +247,7 @@ _CHANGE_AT_ONCE = text("""
 
 
 def _adding(dialect: Any) -> Any:
-    """An insert that takes a row over which is there against all rules."""
+    """An upsert, in case an index row exists although it should not."""
     statement = dialect.insert(_TABLE)
     new = {"number": statement.excluded.number, "text": statement.excluded.text}
     return statement.on_conflict_do_update(index_elements=_KEY, set_=new)

@@ -1,4 +1,4 @@
-"""Portions: how much one transaction writes, so that others get their turn between two of them."""
+"""Batches: how many rows one transaction writes, so that other writes can run between two of them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from sqlalchemy import ColumnElement, delete, inspect, select, tuple_
 from sqlalchemy.orm import Session
 
 ROWS = 5_000
-"""Rows that one transaction inserts or deletes, about: 20 to 50 ms on SQLite, which has one writer.
+"""The approximate number of rows that one transaction inserts or deletes: 20 to 50 ms on SQLite.
 
-A later release may lower it, not raise it: a file of as many chunks as this is
-stored in several transactions, and has to be found half stored as such.
+A later release may lower it but not raise it: a file with this many chunks is stored
+in several transactions, and a half stored one must be recognized as such.
 """
 
 
 def delete_some(session: Session, table: type[Any], *where: ColumnElement[bool], limit: int = ROWS) -> int:
-    """Deletes at most `limit` of the rows, and says how many."""
+    """Deletes at most `limit` of the rows; returns how many."""
     key = tuple_(*inspect(table).primary_key)
     some = select(*inspect(table).primary_key).where(*where).limit(limit)
     done: Any = session.execute(

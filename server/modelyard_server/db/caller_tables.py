@@ -1,4 +1,4 @@
-"""The tables of who calls: principals, their keys, and their requests."""
+"""The tables of principals, their keys, and their stored replies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from modelyard_server.db.declarative import Base, BigKey, Id
 
 
 class PrincipalRow(Base):
-    """Somebody whom keys are given to. The id never changes and never comes back; the name is for people.
+    """A principal that keys are issued to.
+
+    The id never changes and is never used again; the name is only displayed.
 
     The principals that no key can have are not in this table: see `domain/access/principals.py`.
     """
@@ -23,7 +25,7 @@ class PrincipalRow(Base):
 
 
 class ApiKey(Base):
-    """A key that was given out. Only its SHA-256 is kept."""
+    """An API key. Only its SHA-256 is stored."""
 
     __tablename__ = "api_key"
     id: Mapped[str] = mapped_column(Id, primary_key=True)
@@ -44,6 +46,6 @@ class Request(Base):
     request_id: Mapped[str] = mapped_column(String(128), primary_key=True)
     content_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
     reply: Mapped[bytes | None] = mapped_column(LargeBinary)
-    # Names of the entities that it concerned; null before schema 0003, which did not record them.
+    # Names of the entities that it entered; null before schema 0003, which did not record them.
     entities: Mapped[list[str] | None] = mapped_column(JSON(none_as_null=True))
     created_at: Mapped[int] = mapped_column(BigInteger, index=True)

@@ -1,4 +1,4 @@
-"""Which database errors mean that two transactions met, so that the loser runs again."""
+"""Which database errors are conflicts between transactions, after which the transaction is retried."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ RACING_KEYS = {
     "fk_staged_entry_file_id": "a file was deleted while an entry of a commit was stored",
     "fk_version_file_file_id": "a file was deleted while a version of it was committed",
 }
-"""The foreign keys whose rows are deleted beside transactions that refer to them; all others are kept."""
-# SQLite has one writer, which sees all that is committed: there no foreign key can break by a race.
+"""The foreign keys whose target rows may be deleted concurrently; rows of all others are kept."""
+# SQLite has one writer, which sees every commit, so no foreign key can be violated by a race.
 _SQLITE_NAMES = {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_ROWID"}
 
 
 class ConstraintBroken(Exception):
-    """A rule wrote what the schema forbids: a defect. The message has no values of users."""
+    """A rule violated the schema: a defect. The message contains no user values."""
 
     @classmethod
     def by(cls, error: IntegrityError) -> ConstraintBroken:
-        """Of the database's error, whose own text may quote the row."""
+        """Describes a database error without its own text, which may quote the row."""
         diagnosis = getattr(error.orig, "diag", None)
         if diagnosis is None:
-            said = str(error.orig)  # SQLite's names the columns and nothing else
+            said = str(error.orig)  # SQLite's text names the columns only
         else:
             place = ".".join(filter(None, (diagnosis.table_name, diagnosis.column_name)))
             said = f"{type(error.orig).__name__} of {diagnosis.constraint_name or place} in {place}"
@@ -41,7 +41,7 @@ class ConstraintBroken(Exception):
 
 
 def is_conflict(error: DBAPIError) -> bool:
-    """Whether the same transaction may succeed when it runs again."""
+    """Whether the same transaction may succeed if it is retried."""
     sqlstate = getattr(error.orig, "sqlstate", None)
     if sqlstate == _FOREIGN_KEY:
         diagnosis = getattr(error.orig, "diag", None)
@@ -50,6 +50,6 @@ def is_conflict(error: DBAPIError) -> bool:
 
 
 def conflict_name(error: DBAPIError) -> str:
-    """What the transaction lost by, for the log: the kind of error and the constraint, no values."""
+    """The kind of the conflict and the constraint, for the log; without values."""
     constraint = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
     return f"{type(error.orig).__name__}{f' of {constraint}' if constraint else ''}"

@@ -1,4 +1,4 @@
-"""What a database's error at start means: it may answer later, its disk is full, or waiting is of no use."""
+"""Classifies database errors at start: temporary, disk full, or permanent."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from modelyard.contract import errors
 
 _TEMPORARY = re.compile("08|53|57P")
-"""SQLSTATEs of connections that break, of servers that are full, and of those that start or stop."""
+"""SQLSTATEs of broken connections, of servers without free connections, and of starting or stopping ones."""
 
-# Before a connection stands, libpq tells no SQLSTATE: only the server's sentence. What is not among these
-# is waited for, so a server that speaks another language is waited for as well.
+# Before a connection is established, libpq gives no SQLSTATE, only the server's text. Texts that are not
+# listed count as temporary, as do those in other languages.
 _REFUSALS = re.compile(
     "authentication failed|no password supplied|no pg_hba.conf entry|does not exist|permission denied"
     "|is not permitted to log in|is not currently accepting connections|no such (database|user)"
@@ -27,11 +27,11 @@ _ROOM_BYTES = 1 << 20
 
 
 class DatabaseRefused(errors.DatabaseUnavailable):
-    """The database can be reached and does not let us in, or cannot be read; waiting is of no use."""
+    """The database refuses access or cannot be read. Retrying does not help."""
 
 
 def error_at_start(error: DBAPIError, url: URL) -> errors.CommError:
-    """The error to raise: DatabaseUnavailable where waiting may help, DiskFull, or DatabaseRefused."""
+    """The error to raise: DatabaseUnavailable if waiting may help, DiskFull, or DatabaseRefused."""
     if isinstance(error.orig, sqlite3.Error):
         return _of_sqlite(error.orig, url)
     sqlstate = getattr(error.orig, "sqlstate", None) or ""
@@ -54,7 +54,7 @@ def _of_sqlite(error: sqlite3.Error, url: URL) -> errors.CommError:
 
 
 def _is_full(path: str) -> bool:
-    """SQLite tells a full disk as an input/output error where it cannot grow the file that it shares."""
+    """SQLite reports a full disk as an input/output error if it cannot grow its shared-memory file."""
     try:
         found = os.statvfs(os.path.dirname(path) or ".")
     except OSError:

@@ -1,4 +1,4 @@
-"""What every table is made with: keys, names of constraints, kinds of columns."""
+"""Building blocks of tables: keys, names of constraints, types of columns."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from sqlalchemy.orm import DeclarativeBase
 
 from modelyard.contract.values import identical
 
-# SQLite only counts up by itself in columns declared INTEGER.
+# SQLite autoincrements only columns declared as INTEGER.
 BigKey = BigInteger().with_variant(Integer, "sqlite")
 Id = Uuid(as_uuid=False)
 LIVE: dict[str, Any] = dict.fromkeys(("sqlite_where", "postgresql_where"), text("deleted_at IS NULL"))
-"""For an index that deleted rows are not in."""
+"""The condition of an index without deleted rows."""
 
 
 def listed(table: str) -> list[Index]:
@@ -25,10 +25,10 @@ def listed(table: str) -> list[Index]:
 
 
 class ExactJson(JSON):
-    """JSON whose change is seen also where Python takes old and new for equal, as 1 and True."""
+    """JSON whose changes are detected even if Python considers old and new equal, such as 1 and True."""
 
     def compare_values(self, x: Any, y: Any) -> bool:
-        """Whether there is nothing to write."""
+        """Whether the values are equal, including their types."""
         return identical(x, y)
 
 

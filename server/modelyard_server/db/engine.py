@@ -51,12 +51,12 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._finish = finish
         self.info: dict[str, Any] = {}
-        """What every session finds in its `info`."""
+        """Put into the `info` of every session."""
         if self.is_sqlite and alone:
             self._readers = self._writer = _sqlite_engine(self.url, pool_size=1, begin="BEGIN", alone=True)
         elif self.is_sqlite:
             self._readers = _sqlite_engine(self.url, pool_size=readers, begin="BEGIN")
-            # One connection: writers queue here, in order, instead of failing in SQLite.
+            # One connection: writers queue here in order, instead of failing with SQLITE_BUSY.
             self._writer = _sqlite_engine(self.url, pool_size=1, begin="BEGIN IMMEDIATE")
         else:
             self._readers = self._writer = _postgresql_engine(self.url, pool_size=readers)
@@ -72,7 +72,7 @@ class Database:
             return self._attempt(lambda: self._run(self._readers, rule, commit=False))
 
     def write(self, rule: Callable[[Session], T]) -> T:
-        """The rule's result once it is committed. Runs again at most five times when others interfere."""
+        """Returns the rule's result once it is committed. Retried at most five times after conflicts."""
         with telemetry.step("database write", telemetry.TRANSACTION_SECONDS, "write"):
             return self._attempt(lambda: self._run(self._writer, rule, commit=True))
 
@@ -99,22 +99,22 @@ class Database:
                 raise errors.DatabaseUnavailable("every connection to the database is busy") from error
             except DBAPIError as error:
                 if isinstance(error, IntegrityError) and not is_conflict(error):
-                    # Not from the database's error, whose text may quote the row.
+                    # Not chained to the database's error, whose text may quote the row.
                     raise ConstraintBroken.by(error).with_traceback(error.__traceback__) from None
                 if not is_conflict(error):
                     raise _translate(error) from error
                 log.info("transaction runs again (%s): %s", attempt + 1, type(error.orig).__name__)
                 telemetry.TRANSACTION_RETRIES.add(1)
                 last = error
-            # Lets the other side finish; the jitter keeps two losers from meeting again.
+            # Backoff with jitter, so that two transactions that conflicted do not conflict again.
             time.sleep(random.uniform(0, 0.01 * 2**attempt))
-        # Not its text, which may quote a row.
+        # Without its text, which may quote a row.
         log.warning("a transaction lost %s times, the last time by %s", ATTEMPTS, conflict_name(last))
         raise errors.RetryTransaction("others keep changing the same rows; repeat the call") from last
 
 
 class _Session(Session):
-    """A session that keeps the index of attributes true to the rows it writes."""
+    """A session that updates the index of attributes with the rows it writes."""
 
 
 event.listen(_Session, "before_flush", attributes.prepare)
@@ -126,7 +126,7 @@ def now(session: Session) -> int:
     known = session.info.get("now")
     if known is None:
         if session.get_bind().dialect.name == "sqlite":
-            # SQLite has no clock but that of the process that holds it.
+            # SQLite has no clock of its own: use the process's.
             known = time.time_ns() // 1000
         else:
             known = session.execute(text("SELECT (extract(epoch FROM now()) * 1000000)::bigint")).scalar_one()
@@ -135,12 +135,12 @@ def now(session: Session) -> int:
 
 
 def set_now(session: Session, time: int) -> None:
-    """Makes this the time of the transaction that begins, for what must not go by the clock."""
+    """Sets the time of the transaction, for work that must not use the clock."""
     session.info["now"] = time
 
 
 def _translate(error: DBAPIError) -> Exception:
-    """The error to raise instead."""
+    """The error to raise instead of the driver's."""
     if isinstance(error.orig, sqlite3.Error):
         return _translate_sqlite(error)
     if error.connection_invalidated or isinstance(error, OperationalError):
@@ -169,7 +169,7 @@ def _postgresql_engine(url: URL, *, pool_size: int) -> Engine:
         pool_size=pool_size,
         max_overflow=2,
         pool_timeout=30,
-        # A connection that died while idle is replaced before a rule sees it.
+        # Replaces connections that broke while idle.
         pool_pre_ping=True,
         isolation_level="READ COMMITTED",
         hide_parameters=True,
@@ -178,21 +178,21 @@ def _postgresql_engine(url: URL, *, pool_size: int) -> Engine:
 
 
 def _sqlite_engine(url: URL, *, pool_size: int, begin: str, alone: bool = False) -> Engine:
-    """`alone`: the connection keeps everybody else out, and makes no file that it would share with them."""
+    """`alone`: the connection locks the database exclusively and creates no shared-memory file."""
     engine = create_engine(
         url,
         poolclass=QueuePool,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=BUSY_SECONDS,
-        pool_use_lifo=True,  # the one used last has its pages and statements at hand
-        hide_parameters=True,  # what users wrote into configs and metadata is not for logs
+        pool_use_lifo=True,  # the connection used last has warm caches
+        hide_parameters=True,  # keeps user values out of logs
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver must not begin by itself: `begin` says how
+        connection.isolation_level = None  # the driver must not begin transactions: `begin` does
         if alone:
             connection.execute("PRAGMA locking_mode=EXCLUSIVE")
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):

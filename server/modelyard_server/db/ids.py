@@ -1,4 +1,4 @@
-"""Ids that sort by the time they were made."""
+"""Ids that sort by creation time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statements of one row that services run all the time, without what SQLAlchemy does around each.
+"""Frequent single-row statements, without the overhead of SQLAlchemy.
 
 That costs ten times what the database does. A lookup is compiled once for each
 kind of database, runs on the driver's own cursor, and converts what it finds
@@ -18,31 +18,31 @@ from sqlalchemy.types import TypeEngine
 
 
 class Lookup:
-    """A SELECT that finds one row at most. Used again and again, so made once."""
+    """A SELECT of at most one row. Created once and reused."""
 
     def __init__(self, statement: Select[*tuple[Any, ...]]) -> None:
         self._statement = statement
         self._prepared: dict[str, _Prepared] = {}
 
     def first(self, session: Session, values: Mapping[str, Any]) -> Any:
-        """The row by the names of its columns, else None.
+        """Returns the row, with its columns as attributes, or None.
 
-        What is committed now, seen without beginning a transaction; where the
-        session has begun one, what that sees.
+        Reads what is committed now, without beginning a transaction; in a session
+        that has begun one, what that transaction sees.
         """
         engine = session.get_bind()
         if isinstance(engine, Engine) and not session.in_transaction():
             prepared = self._prepared.get(engine.name)
             if prepared is None:
                 prepared = self._prepared[engine.name] = _Prepared(self._statement, engine.dialect)
-            # What fails here fails again below, where it becomes the error that callers know.
+            # If this fails, the slow path below fails too and raises the known error.
             with contextlib.suppress(prepared.failure):
                 return prepared.run(engine, values)
         return session.connection().execute(self._statement, values).one_or_none()
 
 
 class _Prepared:
-    """A statement as one kind of database takes it."""
+    """A statement compiled for one kind of database."""
 
     def __init__(self, statement: Select[*tuple[Any, ...]], dialect: Dialect) -> None:
         self.failure: type[Exception] = dialect.loaded_dbapi.Error
@@ -87,14 +87,14 @@ class _Prepared:
 
 
 def _conversion(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
-    """What makes the driver's value Python's; None where it is already."""
+    """The conversion of a driver's value to Python; None if it needs none."""
     if isinstance(kind, Uuid) and not dialect.supports_native_uuid:
-        return _dashed  # SQLAlchemy would make an object of each id to get the same text
+        return _dashed  # avoids an object for each id
     return kind.dialect_impl(dialect).result_processor(dialect, None)
 
 
 def _dashed(digits: str | None) -> str | None:
-    """An id of 32 digits as clients see it."""
+    """An id of 32 hex digits with hyphens, as clients see it."""
     if digits is None:
         return None
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

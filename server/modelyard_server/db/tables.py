@@ -46,7 +46,7 @@ class SchemaInfo(Base):
 
 
 class SweepTime(Base):
-    """One row: the last time by which a sweep trusted the clock, and where it leapt to if it has since."""
+    """One row: the last time at which a sweep trusted the clock, and the time it jumped to, if it did."""
 
     __tablename__ = "sweep_time"
     id: Mapped[int] = mapped_column(Integer, primary_key=True)
@@ -130,7 +130,7 @@ class MetricBatch(Base):
 class Collection(Base):
     """An artifact (kind `artifact`) or a registered model (kind `model`): one namespace in a project.
 
-    A deleted one keeps its row and its counter: numbers never come back.
+    A deleted one keeps its row and its counter: numbers are never used again.
     """
 
     __tablename__ = "collection"
@@ -184,7 +184,7 @@ class ArtifactVersion(Base):
 
 
 class Link(Base):
-    """A version of a registered model: a pointer to an artifact's version, never a copy."""
+    """A version of a registered model: a link to an artifact's version, never a copy."""
 
     __tablename__ = "link"
     __table_args__ = (
@@ -250,7 +250,7 @@ class Event(Base):
 
 
 class Pack(Base):
-    """An object in the store that holds chunks: writing → live → trash → gone, never back."""
+    """An object in the store that holds chunks. States: writing → live → trash → gone, in this order only."""
 
     __tablename__ = "pack"
     __table_args__ = (
@@ -321,7 +321,7 @@ class VersionFile(Base):
 
 
 class StagedEntry(Base):
-    """An entry of a large manifest whose commit has not come to its last transaction yet.
+    """An entry of a large manifest whose commit has not run its last transaction yet.
 
     As a pin keeps a chunk, the foreign key keeps the file while the upload is open.
     """
@@ -345,7 +345,7 @@ class ManifestRemoval(Base):
 
 
 class Upload(Base):
-    """A session that keeps the chunks it was told are present, until commit or expiry."""
+    """An upload session: holds chunks until commit or expiry."""
 
     __tablename__ = "upload"
     id: Mapped[str] = mapped_column(Id, primary_key=True)

@@ -1,4 +1,4 @@
-"""Inserts that meet rows that exist already, the same on both databases."""
+"""Inserts that skip or update existing rows, the same on both databases."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 T = TypeVar("T")
 
 BATCH = 500
-"""Values in one IN list: statements stay small and their compiled form is shared."""
+"""Values in one IN list, so that statements stay small and compiled ones are shared."""
 
 
 def insert(session: Session, table: Any) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT of this database that knows ON CONFLICT."""
+    """The INSERT construct of this database that supports ON CONFLICT."""
     target: Table = getattr(table, "__table__", table)
     if session.get_bind().dialect.name == "sqlite":
         return sqlite.insert(target)
@@ -25,7 +25,7 @@ def insert(session: Session, table: Any) -> sqlite.Insert | postgresql.Insert:
 
 
 def inserting_missing(session: Session, table: Any, *returned: Any) -> Any:
-    """An INSERT that passes over rows whose key is taken, and returns these columns of the others.
+    """An INSERT that skips rows whose key is taken, and returns these columns of the others.
 
     The same object each time, so that it is compiled once.
     """
@@ -40,7 +40,7 @@ def _inserting_missing(dialect: str, table: Table, returned: tuple[Any, ...]) ->
 
 
 def insert_missing(session: Session, table: Any, rows: Sequence[dict[str, Any]]) -> None:
-    """Inserts the rows whose key is not taken. Callers sort them by key, so that two never deadlock."""
+    """Inserts the rows whose key is not taken. Callers sort them by key, so that no deadlock is possible."""
     if rows:
         session.execute(inserting_missing(session, table), list(rows))
 

@@ -1,4 +1,4 @@
-"""The schema's history, and bringing a database to its end.
+"""The revisions of the schema, and upgrading a database to the newest.
 
 A start costs one SELECT when the schema is current; Alembic is imported only
 when it is not. Replicas that start at once migrate once: the others wait.
@@ -26,7 +26,7 @@ _ADVISORY_LOCK = 0x6D6F64656C796172  # "modelyar"
 
 
 class SchemaTooNew(Exception):
-    """The database was migrated by a release that this one cannot run beside."""
+    """The database was migrated by a newer release that this one is not compatible with."""
 
 
 def current(database: Database) -> str | None:

@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: over the connection it is given, inside its transaction."""
+"""Runs Alembic on the connection that it is given, inside its transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Search: owners beside versions and links, and an index of what users write about things."""
+"""Search: owner columns in versions and links, and an index of user values."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def upgrade() -> None:
 
 
 def _add_owners(table: str) -> None:
-    # Not NULL needs a default, and SQLite adds no foreign key with one; the collection's own key holds.
+    # NOT NULL needs a default, and SQLite adds no foreign key with one. That of the collection suffices.
     for column in ("entity_id", "project_id"):
         op.add_column(table, sa.Column(column, sa.BigInteger(), nullable=False, server_default="0"))
     op.execute(
@@ -106,7 +106,7 @@ def _fill(table: str, columns: dict[str, str]) -> None:
 
 
 def _rows(connection: sa.Connection, table: str, columns: list[str]) -> Iterator[list[Any]]:
-    """The rows that are not deleted, by id, in batches: they need not fit the memory."""
+    """The rows that are not deleted, by id, in batches: they need not fit into memory."""
     owned = sa.table(
         table,
         sa.column("id", ID),

@@ -1,4 +1,4 @@
-"""Large manifests in several transactions, what is still to be removed, and the sweep's time."""
+"""Large manifests in several transactions, rows to be removed by the sweep, and the sweep's clock."""
 
 from __future__ import annotations
 

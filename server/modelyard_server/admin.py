@@ -40,7 +40,7 @@ NEWEST_PACKS = 100
 
 
 class Finding(NamedTuple):
-    """One line of `doctor`. `new`: it is not there yet, and that is no problem."""
+    """One line of `doctor`. `new` means that it does not exist yet, which is not a problem."""
 
     ok: bool
     what: str
@@ -49,7 +49,7 @@ class Finding(NamedTuple):
 
 
 class _NotMade(Exception):
-    """What `start` and `migrate` will make."""
+    """The line for things that `start` and `migrate` will create."""
 
 
 def migrate(location: Location, wait_seconds: float = startup_retry.COMMAND_SECONDS) -> str:
@@ -75,7 +75,7 @@ def _upgrade(location: Location) -> bool:
 
 
 def create_key(location: Location, name: str, entity: str, *, all_entities: bool) -> str:
-    """The text of a new key. Raises StartError, CommError."""
+    """Creates a key and returns its text. Raises StartError, CommError."""
     with _ready_database(location) as database:
         _key, shown = database.write(
             lambda session: keys.create(session, name, entity, all_entities=all_entities)
@@ -84,7 +84,7 @@ def create_key(location: Location, name: str, entity: str, *, all_entities: bool
 
 
 def make_bucket(location: Location, wait_seconds: float) -> str:
-    """Makes the store's bucket where it is missing; waits a minute for a store that is away.
+    """Creates the store's bucket if it is missing; waits a minute for the store.
 
     Raises StartError.
     """
@@ -108,7 +108,7 @@ def _make_bucket(store: S3Store) -> bool:
 def adopt_key(
     location: Location, text: str, name: str, entity: str, *, all_entities: bool, if_absent: bool
 ) -> str:
-    """Keeps a key that was chosen elsewhere. Raises StartError, CommError."""
+    """Stores a given key. Raises StartError, CommError."""
     with _ready_database(location) as database:
         owned, new = database.write(
             lambda session: keys.adopt(
@@ -132,14 +132,14 @@ def _key_line(key: ApiKey, who: Principal) -> str:
 
 
 def revoke_key(location: Location, key_id: str) -> str:
-    """Ends a key. Raises StartError, CommError."""
+    """Revokes a key. Raises StartError, CommError."""
     with _ready_database(location) as database:
         owned = database.write(lambda session: keys.revoke(session, key_id))
     return f"{owned.key.id} ({owned.principal.name}) is revoked"
 
 
 def examine(location: Location) -> list[Finding]:
-    """Tries everything that a server needs, and makes nothing that is not there yet."""
+    """Checks everything that a server needs, without creating anything."""
     findings = [Finding(True, "release", f"modelyard {VERSION}, schema {migrations.HEAD}")]
     if location.folder is not None:
         findings.append(_try("data folder", lambda: _folder(location)))
@@ -154,7 +154,7 @@ def examine(location: Location) -> list[Finding]:
 
 
 def examine_certificate(certificate: Path, key: Path) -> Finding:
-    """Whether clients will take what the server shows them."""
+    """Checks the TLS certificate and key."""
 
     def check() -> str:
         wrong = tls.check(certificate, key)
@@ -166,7 +166,7 @@ def examine_certificate(certificate: Path, key: Path) -> Finding:
 
 
 def _examine_database(location: Location) -> list[Finding]:
-    """The database, and whether the store is the one that goes with it."""
+    """Checks the database, and that the store belongs to it."""
     findings = []
     database = Database(location.database)
     try:
@@ -222,7 +222,7 @@ def _no_database() -> str:
 
 
 def _is_made(store: str) -> bool:
-    """Whether there is a store to look at: one in a folder that is not there yet is made with it."""
+    """Whether the store exists yet: a store in a new folder is created with it."""
     return store.startswith("s3://") or Path(store.removeprefix("file://")).exists()
 
 
@@ -262,7 +262,7 @@ def _clock(whose: str, ahead: float) -> str:
 
 
 def _durability(session: Session) -> str:
-    """Whether PostgreSQL keeps what it says is committed."""
+    """Checks that PostgreSQL makes commits durable."""
     problems = []
     for name, why in (
         ("fsync", "a power cut can destroy the database: set fsync = on"),
@@ -281,7 +281,7 @@ def _store_id(database: Database, store: PackStore) -> str:
 
 
 def _packs(database: Database, store: PackStore) -> str:
-    """Whether the newest packs lie in the store: those that a crash or a restore is likely to have lost."""
+    """Checks that the newest packs are in the store: a crash or a restore most likely loses those."""
     packs = database.read(lambda session: damage.newest(session, NEWEST_PACKS))
     losses = ConfirmedPacks(store, storage.require_same_store(database, store)).losses(packs)
     if losses:

@@ -1,4 +1,4 @@
-"""The composition root: the one file that knows all the others."""
+"""The composition root: builds the server from its settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`modelyard server …`: starting a server and looking after it."""
+"""`modelyard server …`: running and maintaining a server."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _tls_options(command: F) -> F:
 
 @contextmanager
 def _said() -> Iterator[None]:
-    """Errors as one sentence and exit code 1."""
+    """Prints errors as one sentence and exits with code 1."""
     from modelyard.contract import errors
 
     try:
@@ -199,9 +199,9 @@ def start(location: Location, **options: Any) -> None:
     if settings.workers > 1 and not is_worker:
         workers.supervise(settings)
         return
-    # The core's own lines are not in our form, and say nothing that our errors don't.
+    # Log lines of gRPC's core are not JSON and repeat what our errors say.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # Clients that spawn us ask for it, for themselves. We never fork.
+    # Clients that spawn the server set it for themselves. The server never forks.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     from modelyard_server import app  # grpc and SQLAlchemy: not for `--help`
 

@@ -1,4 +1,4 @@
-"""Named places where a test can make the server die, fail or wait.
+"""Named places where a test can make the server crash, fail or wait.
 
 `MODELYARD_FAILPOINTS="writer.before_put=kill@2;disk.before_fsync=sleep(0.5)"`:
 at each hit, or with `@N` only at the N-th, the action is `kill` (SIGKILL to
@@ -34,7 +34,7 @@ NAMES = (
     "commit.after",
     "decoding.large",
 )
-"""Every failpoint there is; `hit` takes no other name."""
+"""Every failpoint; `hit` accepts no other name."""
 
 _SETTING = re.compile(
     r"(?P<name>[a-z_.]+)=(?P<action>kill|error|sleep)(?:\((?P<argument>[A-Z_]+|[0-9.]+)\))?(?:@(?P<at>[1-9][0-9]*))?"
@@ -42,7 +42,7 @@ _SETTING = re.compile(
 
 
 class FailpointError(Exception):
-    """What a failpoint set to `error` raises: nothing in the server expects it."""
+    """Raised by a failpoint set to `error`; no code in the server handles it."""
 
 
 @dataclass
@@ -76,7 +76,7 @@ _armed: dict[str, _Failpoint] = {}
 
 
 def hit(name: str) -> None:
-    """Does what the failpoint is set to; without settings, nothing."""
+    """Performs the action of the failpoint, if it has one."""
     if not _armed:
         return
     if name not in NAMES:
@@ -87,7 +87,7 @@ def hit(name: str) -> None:
 
 
 def arm(settings: str) -> None:
-    """Replaces all settings; an empty text clears them. ValueError for what it cannot read."""
+    """Replaces all settings; an empty text clears them. Raises ValueError for invalid text."""
     parsed = [_parse(setting.strip()) for setting in settings.split(";") if setting.strip()]
     _armed.clear()
     _armed.update({failpoint.name: failpoint for failpoint in parsed})

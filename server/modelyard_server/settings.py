@@ -1,4 +1,4 @@
-"""What a server was asked to be: the options of the command line, parsed once."""
+"""The settings of a server: the options of the command line, parsed once."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ MAX_VERSION_FILES = 500_000
 MAX_VERSION_CHUNKS = 32_000_000
 MAX_VERSION_GIB = 16 * 1024
 SERVES = "modelyard serves"
-"""How the line begins that says that a server serves."""
+"""Prefix of the line that says that the server is ready."""
 WAITS = "modelyard waits"
-"""The same of one that says that it waits for the database or the store."""
+"""Prefix of the line that says that it waits for the database or the store."""
 
 _ESCAPES = "characters such as @ / : in a password are written as %40 %2F %3A"
 
@@ -38,7 +38,7 @@ class StartError(Exception):
 
 
 class NotReachable(StartError):
-    """The database or the store, `what`, does not answer and may do so later; `error` is for callers."""
+    """The database or the store (`what`) does not answer yet; `error` is raised to callers meanwhile."""
 
     def __init__(self, what: str, error: errors.CommError, message: str) -> None:
         super().__init__(message)
@@ -118,7 +118,7 @@ class Settings:
         return is_loopback(self.host)
 
     def warnings(self) -> list[str]:
-        """What is allowed and may still be a mistake: a sentence each."""
+        """Warnings about allowed settings that may be a mistake."""
         if self.no_auth and not self.loopback:
             return [
                 f"--no-auth with --host {self.host}: whoever reaches this address may read and delete "
@@ -143,7 +143,7 @@ class Settings:
 
 
 def serves_line(settings: Settings, address: str) -> str:
-    """What a server prints when it serves."""
+    """The line that a server prints when it is ready."""
     return f"{SERVES} {address} ({settings.location.description})"
 
 
@@ -158,7 +158,10 @@ def parse_location(data: Path | None, database: str | None, store: str | None) -
     `data` holds both the metadata and the bytes; a PostgreSQL database needs a store that says
     where the bytes go; a store alone takes only the bytes out of the folder.
     """
-    database, store = (database or "").strip(), (store or "").strip()  # mounted secrets end with a line break
+    database, store = (
+        (database or "").strip(),
+        (store or "").strip(),
+    )  # mounted secrets may end with a newline
     if database and not database.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
         raise StartError("--database takes postgresql://user:password@host/name; for SQLite give --data DIR")
     if database and not store:
@@ -191,7 +194,7 @@ def without_secrets(url: str) -> str:
 
 
 def _check_database(url: str) -> None:
-    """Refuses what others would read as another host than was meant, and repeat. Raises StartError."""
+    """Rejects URLs that other parsers would read as another host, and print. Raises StartError."""
     rest = url.partition("://")[2]
     authority = re.split("[/?#]", rest)[0]
     if rest.count("@") > 1 or ("@" in rest and "@" not in authority):

@@ -1,1 +1,1 @@
-"""What the server tells about itself: logs, metrics, spans."""
+"""Logs, metrics and spans of the server."""

@@ -1,4 +1,4 @@
-"""Where metrics and spans go: prometheus-client's HTTP port, and OpenTelemetry's exporter.
+"""Exporters: metrics to prometheus-client's HTTP port, spans to OpenTelemetry.
 
 Both libraries are imported when they are asked for, and come with the extra
 `observability`.
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _LAST_SECONDS = 5.0
-"""How long a server that stops waits until its last spans are sent."""
+"""Seconds that a stopping server waits until its last spans are sent."""
 
 
 def start(settings: Settings, stack: ExitStack) -> None:
@@ -35,7 +35,7 @@ def start(settings: Settings, stack: ExitStack) -> None:
     if settings.otel_endpoint:
         _export_spans(settings.otel_endpoint, stack)
     elif (endpoint := _from_environment(_ENDPOINTS)) and not settings.embedded:
-        # Clusters set these variables for every program; that is no reason not to serve.
+        # Clusters set these variables for every program: without the extra, warn and go on.
         try:
             _export_spans(endpoint, stack)
         except StartError as error:
@@ -111,7 +111,7 @@ def _export_spans(endpoint: str, stack: ExitStack) -> None:
     provider.add_span_processor(BatchSpanProcessor(exporter))
 
     def end() -> None:
-        # It sends what waits, for as long as that takes: a collector that is away must not hold us up.
+        # Its shutdown waits for the collector: an unreachable one must not delay the process.
         sending = threading.Thread(target=provider.shutdown, daemon=True)
         sending.start()
         sending.join(_LAST_SECONDS)

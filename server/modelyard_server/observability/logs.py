@@ -18,10 +18,10 @@ _SECRETS = re.compile(
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line; `extra={"fields": {…}}` adds its entries."""
+    """Formats a record as one line; `extra={"fields": {…}}` adds entries."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without line break."""
+        """Returns the line, without a line break."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -36,8 +36,7 @@ class JsonLines(logging.Formatter):
 def redacted(text: str) -> str:
     """The text without API keys, bearer tokens and passwords in URLs.
 
-    Nothing that is logged should hold any. This is the second lock on the
-    door, for texts that come out of libraries.
+    Nothing that is logged should contain any; this redacts those in messages of libraries.
     """
     return _SECRETS.sub(lambda found: f"{found[found.lastgroup or 0]}…", text)
 

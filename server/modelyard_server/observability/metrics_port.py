@@ -1,4 +1,4 @@
-"""The HTTP port that Prometheus reads: few requests at once, and none that says nothing for long."""
+"""The HTTP port that Prometheus reads. Limits concurrent requests and closes idle connections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 REQUESTS_AT_ONCE = 16
 """Connections beyond these are closed."""
 REQUEST_SECONDS = 10.0
-"""After which a connection that says nothing is closed."""
+"""Seconds after which a connection without a request is closed."""
 
 
 def listen(host: str, port: int, application: Callable[..., Any]) -> MetricsServer:
@@ -35,11 +35,11 @@ class MetricsServer(ThreadingMixIn, WSGIServer):
         super().__init__(address, handler)
 
     def start(self) -> None:
-        """Begins to take requests."""
+        """Starts serving requests."""
         self._thread.start()
 
     def close(self) -> None:
-        """Takes no more requests."""
+        """Stops serving requests."""
         self.shutdown()
         self._thread.join()
         self.server_close()
@@ -56,7 +56,7 @@ class MetricsServer(ThreadingMixIn, WSGIServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing of a client that goes away."""
+        """Ignores clients that disconnect."""
 
 
 class _MetricsServerV6(MetricsServer):
@@ -67,8 +67,8 @@ class _Handler(WSGIRequestHandler):
     timeout = REQUEST_SECONDS
 
     def address_string(self) -> str:
-        """The address as it is: no name is looked up."""
+        """Returns the address itself, without a DNS lookup."""
         return str(self.client_address[0])
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Not to standard error: its lines are JSON."""
+        """Does nothing: standard error has JSON lines only."""

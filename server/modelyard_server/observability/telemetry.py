@@ -1,4 +1,4 @@
-"""What the server tells about itself: metrics and spans. Without anybody who listens, next to nothing.
+"""Metrics and spans of the server. Without an exporter, recording them does nothing.
 
 The whole server imports this module and it imports none of the server. It
 knows neither prometheus-client nor OpenTelemetry: `exporters` hands them in
@@ -31,11 +31,11 @@ class Span(Protocol):
     """32 hexadecimal digits; empty where the span is not recorded."""
 
     def end(self, attributes: Mapping[str, str | int], error: str = "") -> None:
-        """Ends it; `error` says what went wrong, without anything that a client sent."""
+        """Ends it; `error` describes a failure, without text from the client."""
 
 
 class Tracer(Protocol):
-    """What makes spans."""
+    """Creates spans."""
 
     def serve(self, method: str, metadata: Any) -> Span:
         """A call's span; its parent is the `traceparent` of the metadata, if there is one."""
@@ -87,7 +87,7 @@ class Histogram(Metric):
 
 @dataclass(eq=False)
 class Gauge(Metric):
-    """A value that is read when somebody asks."""
+    """A value that is read when metrics are collected."""
 
     kind = "gauge"
 
@@ -163,12 +163,12 @@ def trace(tracer: Tracer) -> None:
 
 
 def is_listening() -> bool:
-    """Whether somebody wants metrics."""
+    """Whether metrics are exported."""
     return _listening
 
 
 def begin_call(method: str, metadata: Any) -> Span | None:
-    """The span of a call, current for the task that serves it; None where nobody traces."""
+    """The span of a call, current for the task that serves it; None without tracing."""
     if _tracer is None:
         return None
     # Never reset: grpc serves each call in a task, and so in a context, of its own.
@@ -190,7 +190,7 @@ def carried(work: Callable[[], T]) -> Callable[[], T]:
 
 
 def threads(pool: str, count: int) -> ThreadPoolExecutor:
-    """A pool of threads; where somebody listens or traces, one that tells its state and carries the span."""
+    """A thread pool. With metrics or tracing, one that reports its state and propagates the span."""
     if not _listening and _tracer is None:
         return ThreadPoolExecutor(count, pool)
     return _Threads(pool, count)
@@ -220,7 +220,7 @@ class _Step:
 
 
 class _Threads(ThreadPoolExecutor):
-    """Knows how much waits and runs, and runs work in the context of who submitted it."""
+    """Counts waiting and running work, and runs work in the context of its submitter."""
 
     def __init__(self, pool: str, count: int) -> None:
         super().__init__(count, pool)

@@ -29,7 +29,7 @@ from modelyard_server.rpc.dispatch.transactions import Transactions
 
 T = TypeVar("T")
 FIRST_SECONDS = 1.0
-"""An embedded server may not live for a whole period, so the first sweep comes soon."""
+"""The first sweep comes soon, since an embedded server may not run for a whole period."""
 log = logging.getLogger(__name__)
 
 
@@ -44,7 +44,7 @@ async def sweep_forever(transactions: Transactions, seconds: float) -> None:
             log.warning("the sweep goes on later: %s", error)
         except Exception:
             log.exception("the sweep goes on later")
-        # Much is kept for the next large messages; a quiet server should not hold it for days.
+        # The allocator keeps memory for large messages; an idle server returns it.
         await asyncio.to_thread(allocator.give_back)
         await asyncio.sleep(seconds * random.uniform(0.8, 1.2))
 
@@ -69,7 +69,7 @@ async def sweep(transactions: Transactions, times: Times | None = None) -> None:
         try:
             while await transactions.write(_by(times, step)) == batch:
                 pass
-        except Exception as error:  # one artifact in trouble must not keep the others from their turn
+        except Exception as error:  # an error with one artifact must not stop the others
             failures.append(error)
     if failures:
         raise failures[0]

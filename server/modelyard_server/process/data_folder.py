@@ -50,7 +50,7 @@ def held(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
 
 
 class Advertisement:
-    """`server.json`: socket and token of the server that holds the folder, for its owner's eyes only."""
+    """`server.json`: socket and token of the server that holds the folder, readable by its owner only."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -69,7 +69,7 @@ class Advertisement:
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
-            # The lock's content only says who holds it: its block is the room for this.
+            # The lock file's block is reused, so that this needs no space on a full disk.
             os.truncate(self._path.with_name("lock"), 0)
             with _room_or_not():
                 self._write(json.dumps(content))
@@ -90,7 +90,7 @@ class Advertisement:
             said = json.loads(self._path.read_text(encoding="utf-8"))["token"]
         except (OSError, ValueError, KeyError, TypeError):
             return
-        if said == self.token:  # else the folder was deleted and another server has made it anew
+        if said == self.token:  # else the folder was deleted and created again by another server
             self._path.unlink(missing_ok=True)
 
 

@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 
 
 def raise_limit() -> None:
-    """Takes as many descriptors as the system gives this process: the soft limit becomes the hard one."""
+    """Raises the soft limit of open files to the hard limit."""
     if sys.platform == "win32":
         return
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        # Some systems name a hard limit that they refuse.
+        # Some systems report a hard limit that they do not accept.
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

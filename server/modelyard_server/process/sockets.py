@@ -43,7 +43,7 @@ def target(path: Path) -> str:
 
 
 def remove(path: Path) -> None:
-    """Removes a socket that nobody serves, and the folder that was made for it."""
+    """Removes a socket without a server, and the folder that was made for it."""
     with contextlib.suppress(OSError):
         if stat.S_ISSOCK(path.lstat().st_mode):
             path.unlink()
@@ -53,7 +53,7 @@ def remove(path: Path) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Removes what servers that were killed left behind. The caller holds the folder."""
+    """Removes sockets that killed servers left. The caller holds the folder's lock."""
     for path in folder.glob("*.sock"):
         remove(path)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -61,7 +61,7 @@ def clear(folder: Path) -> None:
 
 
 def _fits(path: Path) -> bool:
-    # gRPC takes a comma for the end of one of several addresses.
+    # gRPC treats a comma as a separator of addresses.
     return len(os.fsencode(path)) <= LONGEST_PATH and "," not in str(path)
 
 

@@ -115,14 +115,14 @@ def _claim(store: PackStore, session: Session) -> str:
     meta = StoreMeta(id=1, store_id=new_id(), created_at=now(session))
     session.add(meta)
     session.flush()
-    owners.ensure_entity(session, LOCAL, "")  # lists of a new server are empty, not unknown
+    owners.ensure_entity(session, LOCAL, "")  # lists on a new server are empty instead of NOT_FOUND
     found = store.store_id()
     if found is not None and next(store.list(), None) is not None:
         raise StartError(
             "this store belongs to another database, and this database is new: give the --database that "
             "belongs to it, or an empty store"
         )
-    # An empty store with an id is what a server leaves that was killed right here.
+    # A server that was killed at this point leaves an empty store with an id.
     meta.store_id = found or store.claim(meta.store_id)
     return meta.store_id
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from modelyard_server.settings import StartError
 
 SOON_SECONDS = 14 * 86_400
-"""How long before its end a certificate is warned of."""
+"""How long before the end of a certificate the server warns."""
 
 
 def check(certificate: Path | None, key: Path | None) -> str:
@@ -21,7 +21,7 @@ def check(certificate: Path | None, key: Path | None) -> str:
         return ""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # gRPC takes keys without a password: an empty one fails where one is needed, instead of asking.
+        # gRPC supports keys without a password only: an empty password fails instead of prompting.
         context.load_cert_chain(certificate, key, password="")
     except ssl.SSLError as error:
         if "MISMATCH" in (error.reason or ""):
@@ -38,7 +38,7 @@ def check(certificate: Path | None, key: Path | None) -> str:
 
 
 def _dates(served: ssl.SSLContext, certificate: Path) -> str:
-    """What a client would say that trusts exactly this certificate."""
+    """The error of a client that trusts only this certificate; empty if the handshake succeeds."""
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusting.check_hostname = False
     trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

@@ -81,7 +81,7 @@ class _Worker:
         self.is_ready = False
 
     def wait_until_ready(self, deadline: float) -> bool:
-        """Whether it said that it serves, before it ended or the time was up.
+        """Whether it reported that it is ready, before it ended or the time was up.
 
         There is no time for one that says that it waits for the database or the store.
         """
@@ -174,7 +174,7 @@ def _stop_all(workers: Sequence[_Worker], drain_seconds: float, signals: Sequenc
     for worker in workers:
         worker.send(signal.SIGTERM)
     deadline = time.monotonic() + drain_seconds + 5.0
-    # A second signal means at once.
+    # A second signal ends it at once.
     while len(signals) < 2 and not all(worker.ended_by(0.0) for worker in workers):
         if time.monotonic() > deadline:
             break
@@ -185,7 +185,7 @@ def _stop_all(workers: Sequence[_Worker], drain_seconds: float, signals: Sequenc
 
 @contextlib.contextmanager
 def _reserved_port(settings: Settings) -> Iterator[int]:
-    """The port all workers share, held without listening so that nobody else gets it meanwhile."""
+    """The port all workers share, held without listening so that no other process gets it meanwhile."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -59,12 +59,10 @@ def completion(shell: str) -> None:
     bash: eval "$(modelyard completion bash)" in ~/.bashrc; zsh likewise in
     ~/.zshrc; fish: modelyard completion fish > ~/.config/fish/completions/modelyard.fish
     """
-    from modelyard.cli.commands import modelyard
-
     kind = get_completion_class(shell)
     if kind is None:
         raise click.ClickException(f"no completion for {shell}")
-    completer = kind(modelyard, {}, "modelyard", "_MODELYARD_COMPLETE")
+    completer = kind(click.get_current_context().find_root().command, {}, "modelyard", "_MODELYARD_COMPLETE")
     # click asks the shell for its version first, which fails where that shell is not installed.
     echo(completer.source_template % completer.source_vars())
 

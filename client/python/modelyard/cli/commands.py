@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 from typing import Any
 
 import click
 
-from modelyard.cli import account, aliases, artifacts, lineage, log_use_link, ls_show, models, search, watch
 from modelyard.version import __version__
 
+_MODULES = {
+    "alias": "aliases",
+    "artifact": "artifacts",
+    "completion": "account",
+    "lineage": "lineage",
+    "link": "log_use_link",
+    "log": "log_use_link",
+    "login": "account",
+    "ls": "ls_show",
+    "model": "models",
+    "search": "search",
+    "show": "ls_show",
+    "tag": "aliases",
+    "use": "log_use_link",
+    "watch": "watch",
+}
+"""The module of each command, loaded when the command is called: most need gRPC, which takes long to load."""
 _SERVER_MISSING = 'the server is not installed. Install it: pip install "modelyard[server]"'
 
 
@@ -17,10 +34,16 @@ class _Commands(click.Group):
     """The SDK's commands, and `server` from the package that brings it."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return _server() if cmd_name == "server" else super().get_command(ctx, cmd_name)
+        if cmd_name == "server":
+            return _server()
+        if cmd_name not in _MODULES:
+            return None
+        module = importlib.import_module(f"modelyard.cli.{_MODULES[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "server"])
+        return sorted([*_MODULES, "server"])
 
 
 @click.group(
@@ -34,25 +57,6 @@ def modelyard() -> None:
 
     A REF is [[entity/]project/]name[:alias|:vN]; without an alias it means :latest.
     """
-
-
-for _command in (
-    log_use_link.log,
-    log_use_link.use,
-    log_use_link.link,
-    ls_show.ls,
-    ls_show.show,
-    artifacts.artifact,
-    models.model,
-    aliases.alias,
-    aliases.tag,
-    lineage.lineage,
-    watch.watch,
-    search.search,
-    account.login,
-    account.completion,
-):
-    modelyard.add_command(_command)
 
 
 def _server() -> click.Command:

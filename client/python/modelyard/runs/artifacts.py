@@ -101,7 +101,10 @@ class RunArtifacts:
         labels = [refs.check_tag(tag) for tag in ([tags] if isinstance(tags, str) else tags or ())]
         name = refs.check_artifact_name(name) if name else self._default_name(path)
         draft = self._draft(name, kind or "unspecified", refs.alias_list(aliases), labels)
-        return self._workspace.artifact(self._upload(draft, files, references))
+        made = transfer.upload(
+            self._connection, draft, files, references=references, cache=self._workspace.cache
+        )
+        return self._workspace.artifact(self._counted(*made))
 
     def log_model(self, path: Any, name: str | None, aliases: Aliases) -> Artifact:
         """Commits a file or a folder as a model; an existing name keeps its type."""
@@ -113,8 +116,11 @@ class RunArtifacts:
             "model" in kind,
             f"{name!r} holds artifacts of type {kind!r}: log_model needs a type that contains 'model'",
         )
-        version = self._upload(self._draft(name, kind, refs.alias_list(aliases), []), files, references)
-        return self._workspace.artifact(version)
+        draft = self._draft(name, kind, refs.alias_list(aliases), [])
+        made = transfer.upload(
+            self._connection, draft, files, references=references, cache=self._workspace.cache
+        )
+        return self._workspace.artifact(self._counted(*made))
 
     def use(
         self, artifact_or_name: Artifact | str, kind: str | None, aliases: Aliases, use_as: str | None
@@ -208,7 +214,14 @@ class RunArtifacts:
         draft = self._draft(artifact.name, artifact.type, aliases, list(artifact.tags), artifact)
         content = artifact._draft("log_artifact")
         resting = replace(draft, base_version_id=base, removed_paths=sorted(content.removed))
-        return self._upload(resting, content.files(), content.references())
+        made = transfer.upload(
+            self._connection,
+            resting,
+            content.files(),
+            references=content.references(),
+            cache=self._workspace.cache,
+        )
+        return self._counted(*made)
 
     def _gather(self, artifact: Artifact, staging: str, base: str) -> records.Version:
         # Without the run: what it makes is the finished version, not the steps to it.
@@ -241,15 +254,8 @@ class RunArtifacts:
             ttl_seconds=ttl.total_seconds() if ttl else None,
         )
 
-    def _upload(
-        self,
-        draft: transfer.NewVersion,
-        files: list[transfer.LocalFile],
-        references: list[transfer.FileEntry],
-    ) -> records.Version:
-        message, created = transfer.upload(
-            self._connection, draft, files, references=references, cache=self._workspace.cache
-        )
+    def _counted(self, message: Any, created: bool) -> records.Version:
+        """The version that an upload returned, counted for the lines that end the run."""
         if created:
             self.logged += 1
         else:

@@ -22,7 +22,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What happened.
+// The type of an event.
 type EventType int32
 
 const (
@@ -38,7 +38,7 @@ const (
 	EventType_EVENT_TYPE_UNLINKED EventType = 4
 	// An alias was set on a version or a link.
 	EventType_EVENT_TYPE_ALIAS_ADDED EventType = 5
-	// An alias was taken off a version or a link.
+	// An alias was removed from a version or a link.
 	EventType_EVENT_TYPE_ALIAS_REMOVED EventType = 6
 	// A tag was added.
 	EventType_EVENT_TYPE_TAG_ADDED EventType = 7
@@ -128,30 +128,30 @@ type Event struct {
 	Type EventType `protobuf:"varint,2,opt,name=type,proto3,enum=modelyard.v1.EventType" json:"type,omitempty"`
 	// When its transaction was made (the database's clock).
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// Who did it.
+	// Name of the principal that made the change.
 	Principal string `protobuf:"bytes,4,opt,name=principal,proto3" json:"principal,omitempty"`
 	// Entity of the project.
 	Entity string `protobuf:"bytes,5,opt,name=entity,proto3" json:"entity,omitempty"`
 	// The project.
 	Project string `protobuf:"bytes,6,opt,name=project,proto3" json:"project,omitempty"`
-	// Name of the artifact or registered model, when one is concerned.
+	// Name of the artifact or registered model, if the event is about one.
 	Collection string `protobuf:"bytes,7,opt,name=collection,proto3" json:"collection,omitempty"`
 	// Id of that artifact or registered model.
 	CollectionId string `protobuf:"bytes,8,opt,name=collection_id,json=collectionId,proto3" json:"collection_id,omitempty"`
-	// Version concerned, `v0`, `v1`, …: of the artifact, or the link's number in
-	// a registered model.
+	// The version, `v0`, `v1`, …: of the artifact, or the link's number in a
+	// registered model.
 	Version string `protobuf:"bytes,9,opt,name=version,proto3" json:"version,omitempty"`
-	// Id of the artifact's version concerned.
+	// Id of the artifact's version.
 	VersionId string `protobuf:"bytes,10,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
 	// The alias that was added or removed.
 	Alias string `protobuf:"bytes,11,opt,name=alias,proto3" json:"alias,omitempty"`
-	// Where an added alias stood before: `vN`. Empty: nowhere.
+	// The version an added alias pointed at before: `vN`. Empty: none.
 	PreviousVersion string `protobuf:"bytes,12,opt,name=previous_version,json=previousVersion,proto3" json:"previous_version,omitempty"`
 	// The other side of a link, as a full reference `entity/project/name:vN`:
 	// the source for an event in the registry, the link for one in the source's
 	// project.
 	Linked string `protobuf:"bytes,13,opt,name=linked,proto3" json:"linked,omitempty"`
-	// Id of the run concerned: the maker of a version, or the run that changed.
+	// Id of the run: the producer of a version, or the run that changed.
 	RunId string `protobuf:"bytes,14,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	// The run's new state.
 	RunState RunState `protobuf:"varint,15,opt,name=run_state,json=runState,proto3,enum=modelyard.v1.RunState" json:"run_state,omitempty"`
@@ -401,7 +401,7 @@ type ListEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most page_size events.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// The last sequence looked at: send it as after_sequence to go on later.
+	// The last sequence examined: send it as after_sequence to continue later.
 	LastSequence int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
@@ -541,7 +541,7 @@ type WatchEventsResponse struct {
 	// there is none yet; so does one about every 30 seconds when nothing happened
 	// that the filter lets through.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// The last sequence looked at: where to go on after a break.
+	// The last sequence examined: continue after it when the stream breaks.
 	LastSequence  int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -27,8 +27,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// What changed in a project, in order: the audit history and the trigger of
-// automations.
+// The changes in a project, in order: its audit history, and triggers for
+// automation.
 type EventServiceClient interface {
 	// Events of one project after a sequence number, oldest first.
 	// Errors: NOT_FOUND (no such project).
@@ -84,8 +84,8 @@ type EventService_WatchEventsClient = grpc.ServerStreamingClient[WatchEventsResp
 // All implementations must embed UnimplementedEventServiceServer
 // for forward compatibility.
 //
-// What changed in a project, in order: the audit history and the trigger of
-// automations.
+// The changes in a project, in order: its audit history, and triggers for
+// automation.
 type EventServiceServer interface {
 	// Events of one project after a sequence number, oldest first.
 	// Errors: NOT_FOUND (no such project).

@@ -77,7 +77,7 @@ func (VersionState) EnumDescriptor() ([]byte, []int) {
 	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{0}
 }
 
-// Which way GetLineage walks.
+// The direction in which GetLineage follows edges.
 type LineageDirection int32
 
 const (
@@ -134,7 +134,7 @@ func (LineageDirection) EnumDescriptor() ([]byte, []int) {
 	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{1}
 }
 
-// How a run and a version belong together.
+// The relation of a run and a version.
 type LineageRelation int32
 
 const (
@@ -192,15 +192,15 @@ type ModelArtifact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global and immutable (UUIDv7). Output only.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Who owns it. Default: the entity of the caller's key.
+	// Its owner. Default: the entity of the caller's key.
 	Entity string `protobuf:"bytes,2,opt,name=entity,proto3" json:"entity,omitempty"`
-	// What it is about. Default: `uncategorized`.
+	// Its project. Default: `uncategorized`.
 	Project string `protobuf:"bytes,3,opt,name=project,proto3" json:"project,omitempty"`
 	// 1 to 128 of [A-Za-z0-9_.-], unique in the project, shared with registered
 	// models.
 	Name string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
-	// `model`, `dataset`, …: 1 to 128 of [A-Za-z0-9_.-]. A name keeps its type
-	// for ever.
+	// `model`, `dataset`, …: 1 to 128 of [A-Za-z0-9_.-]. A name always
+	// keeps its type.
 	Type string `protobuf:"bytes,5,opt,name=type,proto3" json:"type,omitempty"`
 	// Free text, at most 64 KiB.
 	Description string `protobuf:"bytes,6,opt,name=description,proto3" json:"description,omitempty"`
@@ -325,7 +325,7 @@ func (x *ModelArtifact) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
-// Where a version is linked.
+// A link to a version.
 type LinkedTo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id of the registered model's version.
@@ -397,7 +397,7 @@ type ModelArtifactVersion struct {
 	Type string `protobuf:"bytes,6,opt,name=type,proto3" json:"type,omitempty"`
 	// Its number: 0, 1, 2, … Shown as `v0`, `v1`, … No gaps, never reused.
 	Number int64 `protobuf:"varint,7,opt,name=number,proto3" json:"number,omitempty"`
-	// Names that point at it now; they move.
+	// Names that point at it now. They can move to other versions.
 	Aliases []string `protobuf:"bytes,8,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	// Free text, at most 64 KiB. Not part of the content.
 	Description string `protobuf:"bytes,9,opt,name=description,proto3" json:"description,omitempty"`
@@ -424,7 +424,7 @@ type ModelArtifactVersion struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When its description, metadata or tags last changed.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// When it is deleted by itself. Unset: never.
+	// When it expires and is deleted. Unset: never.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Global id of the run that made it first. Empty: none was named.
 	ProducerRunId string `protobuf:"bytes,20,opt,name=producer_run_id,json=producerRunId,proto3" json:"producer_run_id,omitempty"`
@@ -634,15 +634,15 @@ type ManifestEntry struct {
 	// nothing. Commit: may be left empty, else it is checked. Empty for a
 	// reference.
 	Digest string `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
-	// The chunks, in order. A file whose chunks do not fit a message goes on
+	// The chunks, in order. A file whose chunks do not fit a message continues
 	// in the next entry, which has the same path and `continued` set.
 	Chunks []*Chunk `protobuf:"bytes,4,rep,name=chunks,proto3" json:"chunks,omitempty"`
-	// True when this entry brings more chunks of the entry before it.
+	// True if this entry has more chunks of the entry before it.
 	Continued bool `protobuf:"varint,5,opt,name=continued,proto3" json:"continued,omitempty"`
 	// Plain SHA-256 of the whole file, 64 lower-case hex, when the client that
 	// logged it said so. Not checked by the server.
 	Sha256 string `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
-	// Where a reference points, at most 2,048 bytes. Empty: a file.
+	// The target of a reference, at most 2,048 bytes. Empty: a file.
 	ReferenceUri string `protobuf:"bytes,7,opt,name=reference_uri,json=referenceUri,proto3" json:"reference_uri,omitempty"`
 	// ETag, digest or version of a reference's target, at most 512 bytes.
 	ReferenceTag  string `protobuf:"bytes,8,opt,name=reference_tag,json=referenceTag,proto3" json:"reference_tag,omitempty"`
@@ -1304,7 +1304,7 @@ func (x *ListModelArtifactsResponse) GetNextPageToken() string {
 // Request of UpdateModelArtifact.
 type UpdateModelArtifactRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The artifact; its `id` says which, the masked fields say what.
+	// The artifact; `id` identifies it, the masked fields are set.
 	ModelArtifact *ModelArtifact `protobuf:"bytes,1,opt,name=model_artifact,json=modelArtifact,proto3" json:"model_artifact,omitempty"`
 	// Of description, tags.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -1701,7 +1701,7 @@ func (x *BatchGetModelArtifactVersionsRequest) GetRequests() []*GetModelArtifact
 	return nil
 }
 
-// One answer of BatchGetModelArtifactVersions.
+// One result of BatchGetModelArtifactVersions.
 type BatchGetModelArtifactVersionsResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The version. Unset: there is none, or none the caller may read.
@@ -2007,7 +2007,7 @@ func (x *ListModelArtifactVersionsResponse) GetNextPageToken() string {
 // Request of UpdateModelArtifactVersion.
 type UpdateModelArtifactVersionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The version; its `id` says which, the masked fields say what.
+	// The version; `id` identifies it, the masked fields are set.
 	Version *ModelArtifactVersion `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	// Of description, metadata, tags, expire_time.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -2355,7 +2355,7 @@ func (x *ListModelArtifactFilesResponse) GetNextPageToken() string {
 	return ""
 }
 
-// What a new version is to be: the head of both uploads.
+// The properties of a new version: the header of both uploads.
 type VersionHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Default: the entity of the caller's key.
@@ -2537,11 +2537,11 @@ type CommitModelArtifactRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Header: the upload that holds the chunks. Only in the first message.
 	UploadId string `protobuf:"bytes,1,opt,name=upload_id,json=uploadId,proto3" json:"upload_id,omitempty"`
-	// Header: what the version is to be. Only in the first message.
+	// Header: the properties of the version. Only in the first message.
 	Header *VersionHeader `protobuf:"bytes,2,opt,name=header,proto3" json:"header,omitempty"`
 	// Entries of the manifest, in any order. A server has limits on the entries,
 	// chunks and bytes of a version, by default 500,000, 32,000,000 and 16 TiB;
-	// what goes beyond them is refused while it arrives, with QUOTA_EXCEEDED.
+	// a manifest beyond them is refused with QUOTA_EXCEEDED while it is received.
 	Entries       []*ManifestEntry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2656,7 +2656,7 @@ func (x *CommitModelArtifactResponse) GetCreated() bool {
 // Request of CommitEqualContent.
 type CommitEqualContentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the version is to be; `digest` is required and says which content.
+	// The properties of the version; `digest` is required and identifies the content.
 	Header *VersionHeader `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
 	// Key for safe retries, at most 128 characters; header.request_id is not
 	// used. Default: none.
@@ -2664,7 +2664,7 @@ type CommitEqualContentRequest struct {
 	// The whole manifest, at most 10,000 entries: references, and files by their
 	// digest, without chunks. Default: none.
 	Entries []*ManifestEntry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
-	// Where the entity does not have all of their files: opens an upload, as
+	// If the entity does not have all of their files: opens an upload, as
 	// CreateUpload does. Default: refuse with CHUNKS_MISSING.
 	OpenUpload    bool `protobuf:"varint,4,opt,name=open_upload,json=openUpload,proto3" json:"open_upload,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2732,7 +2732,7 @@ func (x *CommitEqualContentRequest) GetOpenUpload() bool {
 // Reply of CommitEqualContent.
 type CommitEqualContentResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The version; not set where an upload was opened.
+	// The version; unset if an upload was opened.
 	Version *ModelArtifactVersion `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	// False when a live version of the name has this content already.
 	Created bool `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
@@ -2798,9 +2798,9 @@ func (x *CommitEqualContentResponse) GetUploadId() string {
 // and of the next ones.
 type UploadModelArtifactRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the version is to be. Only in the first message.
+	// The properties of the version. Only in the first message.
 	Header *VersionHeader `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
-	// Starts a new file. Default: go on with the file before.
+	// Starts a new file. Default: continue the file before.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	// Bytes of the file, at most 2 MiB a message; 1 MiB is best.
 	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
@@ -2926,9 +2926,9 @@ type DownloadFileRequest struct {
 	Selector isDownloadFileRequest_Selector `protobuf_oneof:"selector"`
 	// Path of the file in the version.
 	Path string `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
-	// First byte wanted: 0 to the size of the file. Default: 0.
+	// Offset of the first byte: 0 to the size of the file. Default: 0.
 	Offset int64 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
-	// Bytes wanted. Default (0): up to the end.
+	// Number of bytes. Default (0): up to the end.
 	Length        int64 `protobuf:"varint,5,opt,name=length,proto3" json:"length,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3020,7 +3020,7 @@ type DownloadFileRequest_Id struct {
 }
 
 type DownloadFileRequest_Ref struct {
-	// A ref, resolved once; the first message of the reply says to what.
+	// A ref, resolved once; the first message of the reply has the version's id.
 	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
 }
 
@@ -3106,9 +3106,9 @@ type FileRange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Path of the file in the version.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// First byte wanted. Default: 0.
+	// Offset of the first byte. Default: 0.
 	Offset int64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
-	// Bytes wanted. Default (0): up to the end.
+	// Number of bytes. Default (0): up to the end.
 	Length        int64 `protobuf:"varint,3,opt,name=length,proto3" json:"length,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3170,7 +3170,7 @@ type DownloadFilesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id of the version.
 	VersionId string `protobuf:"bytes,1,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
-	// What to send, at most 10,000 ranges.
+	// The ranges to send, at most 10,000.
 	Ranges        []*FileRange `protobuf:"bytes,2,rep,name=ranges,proto3" json:"ranges,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3223,8 +3223,8 @@ func (x *DownloadFilesRequest) GetRanges() []*FileRange {
 // Part of the reply of DownloadFiles.
 type DownloadFilesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The next bytes of the ranges laid end to end, at most 1 MiB: a range may
-	// start or end anywhere in it.
+	// The next bytes of the concatenated ranges, at most 1 MiB. A range may start
+	// or end anywhere in it.
 	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3565,9 +3565,9 @@ type LineageEdge struct {
 	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	// Global id of the version.
 	VersionId string `protobuf:"bytes,2,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
-	// How they belong together.
+	// Their relation.
 	Relation LineageRelation `protobuf:"varint,3,opt,name=relation,proto3,enum=modelyard.v1.LineageRelation" json:"relation,omitempty"`
-	// The role of an input, when the run named one.
+	// The role of an input, if the run gave one.
 	UseAs         string `protobuf:"bytes,4,opt,name=use_as,json=useAs,proto3" json:"use_as,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3631,16 +3631,16 @@ func (x *LineageEdge) GetUseAs() string {
 	return ""
 }
 
-// A run in a lineage: what is shown of it.
+// A run in a lineage.
 type LineageRun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Full path: `entity/project/run_id`.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
-	// Name shown to people.
+	// Its display name.
 	DisplayName string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// What it is doing.
+	// Its state.
 	State RunState `protobuf:"varint,4,opt,name=state,proto3,enum=modelyard.v1.RunState" json:"state,omitempty"`
 	// True when it was deleted.
 	Deleted       bool `protobuf:"varint,5,opt,name=deleted,proto3" json:"deleted,omitempty"`
@@ -3713,7 +3713,7 @@ func (x *LineageRun) GetDeleted() bool {
 	return false
 }
 
-// A version in a lineage: what is shown of it.
+// A version in a lineage.
 type LineageVersion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id.
@@ -3802,7 +3802,7 @@ type GetLineageResponse struct {
 	Runs []*LineageRun `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
 	// The versions, without repetition.
 	Versions []*LineageVersion `protobuf:"bytes,2,rep,name=versions,proto3" json:"versions,omitempty"`
-	// What connects them.
+	// The edges between them.
 	Edges []*LineageEdge `protobuf:"bytes,3,rep,name=edges,proto3" json:"edges,omitempty"`
 	// True when the graph was cut: at 10,000 nodes, or to fit a message.
 	Truncated     bool `protobuf:"varint,4,opt,name=truncated,proto3" json:"truncated,omitempty"`

@@ -44,8 +44,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Model artifacts: named collections of immutable versions, their files and
-// where they came from.
+// Model artifacts: named collections of immutable versions, with their files and
+// their lineage.
 //
 // A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
 // entity of the caller's key, without a project `uncategorized`, without an
@@ -66,13 +66,14 @@ type ModelArtifactServiceClient interface {
 	// Changes the fields that `update_mask` names.
 	// Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
 	UpdateModelArtifact(ctx context.Context, in *UpdateModelArtifactRequest, opts ...grpc.CallOption) (*UpdateModelArtifactResponse, error)
-	// Deletes an artifact with its versions. Its name keeps its type and its
-	// numbers: a version number never comes back.
+	// Deletes an artifact with its versions. Its name keeps its type, and version
+	// numbers are never used again.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_LINKED.
 	DeleteModelArtifact(ctx context.Context, in *DeleteModelArtifactRequest, opts ...grpc.CallOption) (*DeleteModelArtifactResponse, error)
 	// Resolves a ref, or finds a version by id. Errors: NOT_FOUND with the ref.
 	GetModelArtifactVersion(ctx context.Context, in *GetModelArtifactVersionRequest, opts ...grpc.CallOption) (*GetModelArtifactVersionResponse, error)
-	// Resolves up to 1,000 ids and refs in one call, each found or not.
+	// Resolves up to 1,000 ids and refs in one call. What is not found has an empty
+	// result.
 	BatchGetModelArtifactVersions(ctx context.Context, in *BatchGetModelArtifactVersionsRequest, opts ...grpc.CallOption) (*BatchGetModelArtifactVersionsResponse, error)
 	// The versions of an artifact, newest first, in pages; without an artifact
 	// those of a project or of a whole entity: the search over versions.
@@ -80,7 +81,7 @@ type ModelArtifactServiceClient interface {
 	// Changes the fields that `update_mask` names. Content never changes.
 	// Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
 	UpdateModelArtifactVersion(ctx context.Context, in *UpdateModelArtifactVersionRequest, opts ...grpc.CallOption) (*UpdateModelArtifactVersionResponse, error)
-	// Deletes a version at once; its bytes come back with the collector.
+	// Deletes a version at once. The space of its bytes may be reclaimed later.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or
 	// VERSION_LINKED unless `delete_aliases`.
 	DeleteModelArtifactVersion(ctx context.Context, in *DeleteModelArtifactVersionRequest, opts ...grpc.CallOption) (*DeleteModelArtifactVersionResponse, error)
@@ -90,13 +91,13 @@ type ModelArtifactServiceClient interface {
 	// Makes a version of chunks that are stored already: the end of the fast
 	// upload. The first message is the header, the others are the manifest.
 	// Content equal to a live version of the name makes no new version: that
-	// version comes back and takes the aliases.
+	// version is returned and gets the aliases.
 	// Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
 	// TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
 	CommitModelArtifact(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[CommitModelArtifactRequest, CommitModelArtifactResponse], error)
 	// Makes a version of content that is stored already, without an upload. A
-	// live version of the name that has the content comes back and takes the
-	// aliases, as from CommitModelArtifact; else, where the entries are given, a
+	// live version of the name that has the content is returned and gets the
+	// aliases, as from CommitModelArtifact; otherwise, if entries are given, a
 	// version is made of them. Errors: NOT_FOUND when no live version of the name
 	// has header.digest and no entries are given, FAILED_PRECONDITION
 	// CHUNKS_MISSING when the entity does not have all of their files, and those
@@ -104,14 +105,14 @@ type ModelArtifactServiceClient interface {
 	CommitEqualContent(ctx context.Context, in *CommitEqualContentRequest, opts ...grpc.CallOption) (*CommitEqualContentResponse, error)
 	// The simple upload, one call: a header, then for each file its path and
 	// its bytes in any number of messages. Nothing is visible before the end.
-	// Errors: as CommitModelArtifact; nothing has to be cleaned up after one.
+	// Errors: as CommitModelArtifact. A failed upload needs no cleanup.
 	UploadModelArtifact(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadModelArtifactRequest, UploadModelArtifactResponse], error)
 	// The bytes of one file, in messages of at most 1 MiB. The first names the
 	// version and the file. Errors: NOT_FOUND, INVALID_ARGUMENT (range),
 	// DATA_LOSS CHUNK_CORRUPT.
 	DownloadFile(ctx context.Context, in *DownloadFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadFileResponse], error)
 	// The bytes of many ranges of a version's files, one after the other in the
-	// order asked: the fast download, which a client splits over several calls.
+	// requested order: the fast download, which a client splits over several calls.
 	// Errors: as DownloadFile.
 	DownloadFiles(ctx context.Context, in *DownloadFilesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadFilesResponse], error)
 	// Records that a run used a version. Recording it again changes nothing.
@@ -348,8 +349,8 @@ func (c *modelArtifactServiceClient) GetLineage(ctx context.Context, in *GetLine
 // All implementations must embed UnimplementedModelArtifactServiceServer
 // for forward compatibility.
 //
-// Model artifacts: named collections of immutable versions, their files and
-// where they came from.
+// Model artifacts: named collections of immutable versions, with their files and
+// their lineage.
 //
 // A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
 // entity of the caller's key, without a project `uncategorized`, without an
@@ -370,13 +371,14 @@ type ModelArtifactServiceServer interface {
 	// Changes the fields that `update_mask` names.
 	// Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
 	UpdateModelArtifact(context.Context, *UpdateModelArtifactRequest) (*UpdateModelArtifactResponse, error)
-	// Deletes an artifact with its versions. Its name keeps its type and its
-	// numbers: a version number never comes back.
+	// Deletes an artifact with its versions. Its name keeps its type, and version
+	// numbers are never used again.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_LINKED.
 	DeleteModelArtifact(context.Context, *DeleteModelArtifactRequest) (*DeleteModelArtifactResponse, error)
 	// Resolves a ref, or finds a version by id. Errors: NOT_FOUND with the ref.
 	GetModelArtifactVersion(context.Context, *GetModelArtifactVersionRequest) (*GetModelArtifactVersionResponse, error)
-	// Resolves up to 1,000 ids and refs in one call, each found or not.
+	// Resolves up to 1,000 ids and refs in one call. What is not found has an empty
+	// result.
 	BatchGetModelArtifactVersions(context.Context, *BatchGetModelArtifactVersionsRequest) (*BatchGetModelArtifactVersionsResponse, error)
 	// The versions of an artifact, newest first, in pages; without an artifact
 	// those of a project or of a whole entity: the search over versions.
@@ -384,7 +386,7 @@ type ModelArtifactServiceServer interface {
 	// Changes the fields that `update_mask` names. Content never changes.
 	// Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
 	UpdateModelArtifactVersion(context.Context, *UpdateModelArtifactVersionRequest) (*UpdateModelArtifactVersionResponse, error)
-	// Deletes a version at once; its bytes come back with the collector.
+	// Deletes a version at once. The space of its bytes may be reclaimed later.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or
 	// VERSION_LINKED unless `delete_aliases`.
 	DeleteModelArtifactVersion(context.Context, *DeleteModelArtifactVersionRequest) (*DeleteModelArtifactVersionResponse, error)
@@ -394,13 +396,13 @@ type ModelArtifactServiceServer interface {
 	// Makes a version of chunks that are stored already: the end of the fast
 	// upload. The first message is the header, the others are the manifest.
 	// Content equal to a live version of the name makes no new version: that
-	// version comes back and takes the aliases.
+	// version is returned and gets the aliases.
 	// Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
 	// TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
 	CommitModelArtifact(grpc.ClientStreamingServer[CommitModelArtifactRequest, CommitModelArtifactResponse]) error
 	// Makes a version of content that is stored already, without an upload. A
-	// live version of the name that has the content comes back and takes the
-	// aliases, as from CommitModelArtifact; else, where the entries are given, a
+	// live version of the name that has the content is returned and gets the
+	// aliases, as from CommitModelArtifact; otherwise, if entries are given, a
 	// version is made of them. Errors: NOT_FOUND when no live version of the name
 	// has header.digest and no entries are given, FAILED_PRECONDITION
 	// CHUNKS_MISSING when the entity does not have all of their files, and those
@@ -408,14 +410,14 @@ type ModelArtifactServiceServer interface {
 	CommitEqualContent(context.Context, *CommitEqualContentRequest) (*CommitEqualContentResponse, error)
 	// The simple upload, one call: a header, then for each file its path and
 	// its bytes in any number of messages. Nothing is visible before the end.
-	// Errors: as CommitModelArtifact; nothing has to be cleaned up after one.
+	// Errors: as CommitModelArtifact. A failed upload needs no cleanup.
 	UploadModelArtifact(grpc.ClientStreamingServer[UploadModelArtifactRequest, UploadModelArtifactResponse]) error
 	// The bytes of one file, in messages of at most 1 MiB. The first names the
 	// version and the file. Errors: NOT_FOUND, INVALID_ARGUMENT (range),
 	// DATA_LOSS CHUNK_CORRUPT.
 	DownloadFile(*DownloadFileRequest, grpc.ServerStreamingServer[DownloadFileResponse]) error
 	// The bytes of many ranges of a version's files, one after the other in the
-	// order asked: the fast download, which a client splits over several calls.
+	// requested order: the fast download, which a client splits over several calls.
 	// Errors: as DownloadFile.
 	DownloadFiles(*DownloadFilesRequest, grpc.ServerStreamingServer[DownloadFilesResponse]) error
 	// Records that a run used a version. Recording it again changes nothing.

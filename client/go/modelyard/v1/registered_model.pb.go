@@ -28,7 +28,7 @@ type RegisteredModel struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global and immutable (UUIDv7). Output only.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Who owns it. Default: the entity of the caller's key.
+	// Its owner. Default: the entity of the caller's key.
 	Entity string `protobuf:"bytes,2,opt,name=entity,proto3" json:"entity,omitempty"`
 	// Its registry or project. Default: `model-registry`.
 	Project string `protobuf:"bytes,3,opt,name=project,proto3" json:"project,omitempty"`
@@ -174,7 +174,7 @@ type RegisteredModelVersion struct {
 	Name string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
 	// Its own number: 0, 1, 2, … Shown as `v0`, `v1`, … Never reused.
 	Number int64 `protobuf:"varint,6,opt,name=number,proto3" json:"number,omitempty"`
-	// Its own aliases; they never cross to the source.
+	// Its own aliases; the source does not get them.
 	Aliases []string `protobuf:"bytes,7,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	// The version it links, with its description, metadata and tags.
 	Source *ModelArtifactVersion `protobuf:"bytes,8,opt,name=source,proto3" json:"source,omitempty"`
@@ -298,7 +298,7 @@ func (x *RegisteredModelVersion) GetCreateTime() *timestamppb.Timestamp {
 // A project that holds registered models.
 type Registry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who owns it.
+	// Its owner.
 	Entity string `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
 	// Name of the project: `model-registry`, or another project that holds a
 	// registered model.
@@ -864,7 +864,7 @@ func (x *ListRegisteredModelsResponse) GetNextPageToken() string {
 // Request of UpdateRegisteredModel.
 type UpdateRegisteredModelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The registered model; its `id` says which, the masked fields say what.
+	// The registered model; `id` identifies it, the masked fields are set.
 	RegisteredModel *RegisteredModel `protobuf:"bytes,1,opt,name=registered_model,json=registeredModel,proto3" json:"registered_model,omitempty"`
 	// Of name, description, tags.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -1664,9 +1664,9 @@ type AliasUpdate struct {
 	// The alias: 1 to 128 characters, no `/`, `:` or control character, not `v`
 	// and digits.
 	Alias string `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
-	// Where to set it: `vN`. Empty: remove it.
+	// The version to set it on: `vN`. Empty: remove it.
 	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	// Where it has to stand now: `vN`; empty: nowhere. Unset: not checked.
+	// The version it must point at now: `vN`; empty: none. Unset: not checked.
 	ExpectedVersion *string `protobuf:"bytes,3,opt,name=expected_version,json=expectedVersion,proto3,oneof" json:"expected_version,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -1829,7 +1829,7 @@ func (*UpdateAliasesRequest_Id) isUpdateAliasesRequest_Selector() {}
 
 func (*UpdateAliasesRequest_Ref) isUpdateAliasesRequest_Selector() {}
 
-// Where an alias stands.
+// The version an alias points at.
 type AliasPosition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The alias.
@@ -1942,8 +1942,8 @@ type ListAliasChangesRequest struct {
 	Selector isListAliasChangesRequest_Selector `protobuf_oneof:"selector"`
 	// Only this alias. Default: all.
 	Alias string `protobuf:"bytes,3,opt,name=alias,proto3" json:"alias,omitempty"`
-	// The state at this moment instead of the history: for each alias that stood
-	// somewhere then, the change that brought it there. Default: the history.
+	// The state at this time instead of the history: for each alias that existed
+	// then, the change that set it. Default: the history.
 	AtTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at_time,json=atTime,proto3" json:"at_time,omitempty"`
 	// At most 1,000; more counts as 1,000. Default (0): 100.
 	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -2060,9 +2060,9 @@ type AliasChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The alias.
 	Alias string `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
-	// Where it stood before: `vN`. Empty: nowhere.
+	// The version it pointed at before: `vN`. Empty: none.
 	PreviousVersion string `protobuf:"bytes,2,opt,name=previous_version,json=previousVersion,proto3" json:"previous_version,omitempty"`
-	// Where it stands since: `vN`. Empty: it was removed.
+	// The version it points at since: `vN`. Empty: it was removed.
 	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
 	// Who moved it.
 	Principal string `protobuf:"bytes,4,opt,name=principal,proto3" json:"principal,omitempty"`

@@ -60,10 +60,10 @@ type RegisteredModelServiceClient interface {
 	// Errors: NOT_FOUND, ALREADY_EXISTS (name), INVALID_ARGUMENT INVALID_MASK.
 	UpdateRegisteredModel(ctx context.Context, in *UpdateRegisteredModelRequest, opts ...grpc.CallOption) (*UpdateRegisteredModelResponse, error)
 	// Deletes a registered model with its links; the linked versions stay. Its
-	// numbers never come back. Errors: NOT_FOUND.
+	// numbers are never used again. Errors: NOT_FOUND.
 	DeleteRegisteredModel(ctx context.Context, in *DeleteRegisteredModelRequest, opts ...grpc.CallOption) (*DeleteRegisteredModelResponse, error)
 	// Links a version. The registered model is made when it does not exist. A
-	// version that is linked already keeps its number and takes the aliases.
+	// version that is linked already keeps its number and gets the aliases.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
 	LinkModelArtifactVersion(ctx context.Context, in *LinkModelArtifactVersionRequest, opts ...grpc.CallOption) (*LinkModelArtifactVersionResponse, error)
 	// One version of a registered model: a link. Errors: NOT_FOUND.
@@ -74,12 +74,12 @@ type RegisteredModelServiceClient interface {
 	// Removes a link; the linked version stays. Errors: NOT_FOUND.
 	DeleteRegisteredModelVersion(ctx context.Context, in *DeleteRegisteredModelVersionRequest, opts ...grpc.CallOption) (*DeleteRegisteredModelVersionResponse, error)
 	// Sets and removes aliases of one artifact or one registered model, all or
-	// none. An alias stands on one version; setting it elsewhere moves it.
-	// Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not stand where the
-	// caller expects), INVALID_ARGUMENT INVALID_FIELD.
+	// none. An alias points at one version; setting it on another moves it.
+	// Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
+	// that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
 	UpdateAliases(ctx context.Context, in *UpdateAliasesRequest, opts ...grpc.CallOption) (*UpdateAliasesResponse, error)
-	// Who moved which alias of an artifact or registered model when, from which
-	// version to which; or where the aliases stood at a moment.
+	// The changes of aliases of an artifact or registered model: who moved which
+	// alias when, between which versions. Or the state of the aliases at a time.
 	// Errors: NOT_FOUND.
 	ListAliasChanges(ctx context.Context, in *ListAliasChangesRequest, opts ...grpc.CallOption) (*ListAliasChangesResponse, error)
 }
@@ -239,10 +239,10 @@ type RegisteredModelServiceServer interface {
 	// Errors: NOT_FOUND, ALREADY_EXISTS (name), INVALID_ARGUMENT INVALID_MASK.
 	UpdateRegisteredModel(context.Context, *UpdateRegisteredModelRequest) (*UpdateRegisteredModelResponse, error)
 	// Deletes a registered model with its links; the linked versions stay. Its
-	// numbers never come back. Errors: NOT_FOUND.
+	// numbers are never used again. Errors: NOT_FOUND.
 	DeleteRegisteredModel(context.Context, *DeleteRegisteredModelRequest) (*DeleteRegisteredModelResponse, error)
 	// Links a version. The registered model is made when it does not exist. A
-	// version that is linked already keeps its number and takes the aliases.
+	// version that is linked already keeps its number and gets the aliases.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
 	LinkModelArtifactVersion(context.Context, *LinkModelArtifactVersionRequest) (*LinkModelArtifactVersionResponse, error)
 	// One version of a registered model: a link. Errors: NOT_FOUND.
@@ -253,12 +253,12 @@ type RegisteredModelServiceServer interface {
 	// Removes a link; the linked version stays. Errors: NOT_FOUND.
 	DeleteRegisteredModelVersion(context.Context, *DeleteRegisteredModelVersionRequest) (*DeleteRegisteredModelVersionResponse, error)
 	// Sets and removes aliases of one artifact or one registered model, all or
-	// none. An alias stands on one version; setting it elsewhere moves it.
-	// Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not stand where the
-	// caller expects), INVALID_ARGUMENT INVALID_FIELD.
+	// none. An alias points at one version; setting it on another moves it.
+	// Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
+	// that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
 	UpdateAliases(context.Context, *UpdateAliasesRequest) (*UpdateAliasesResponse, error)
-	// Who moved which alias of an artifact or registered model when, from which
-	// version to which; or where the aliases stood at a moment.
+	// The changes of aliases of an artifact or registered model: who moved which
+	// alias when, between which versions. Or the state of the aliases at a time.
 	// Errors: NOT_FOUND.
 	ListAliasChanges(context.Context, *ListAliasChangesRequest) (*ListAliasChangesResponse, error)
 	mustEmbedUnimplementedRegisteredModelServiceServer()

@@ -23,7 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What a run is doing.
+// The state of a run.
 type RunState int32
 
 const (
@@ -35,7 +35,7 @@ const (
 	RunState_RUN_STATE_FINISHED RunState = 2
 	// It ended with another exit code.
 	RunState_RUN_STATE_FAILED RunState = 3
-	// It fell silent without ending.
+	// It sent no heartbeat for five minutes and did not end.
 	RunState_RUN_STATE_CRASHED RunState = 4
 	// It was stopped from outside.
 	RunState_RUN_STATE_KILLED RunState = 5
@@ -151,10 +151,10 @@ type SummaryMode int32
 const (
 	// Same as LAST.
 	SummaryMode_SUMMARY_MODE_UNSPECIFIED SummaryMode = 0
-	// The last point of each column becomes the summary's value of its key, then
-	// `summary` is laid over it.
+	// The last point of each column becomes the summary's value of its key; then
+	// the entries of `summary` are set.
 	SummaryMode_SUMMARY_MODE_LAST SummaryMode = 1
-	// Only `summary` is laid over the run's summary.
+	// Only the entries of `summary` are set.
 	SummaryMode_SUMMARY_MODE_GIVEN SummaryMode = 2
 )
 
@@ -207,14 +207,14 @@ type Run struct {
 	// Short id, unique in the project: 1 to 128 of [A-Za-z0-9_-]. Default: eight
 	// of [a-z0-9], made by the server.
 	RunId string `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	// Who owns it. Default: the entity of the caller's key.
+	// Its owner. Default: the entity of the caller's key.
 	Entity string `protobuf:"bytes,3,opt,name=entity,proto3" json:"entity,omitempty"`
-	// What it is about. Default: `uncategorized`.
+	// Its project. Default: `uncategorized`.
 	Project string `protobuf:"bytes,4,opt,name=project,proto3" json:"project,omitempty"`
-	// Name shown to people, at most 128 characters. Default: `adjective-noun-N`,
+	// Its display name, at most 128 characters. Default: `adjective-noun-N`,
 	// N counting up in the project.
 	DisplayName string `protobuf:"bytes,5,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// What it is doing. Output only: FinishRun and the heartbeat change it.
+	// Its state. Output only: FinishRun and heartbeats change it.
 	State RunState `protobuf:"varint,6,opt,name=state,proto3,enum=modelyard.v1.RunState" json:"state,omitempty"`
 	// Inputs of the run: hyperparameters, data set names.
 	Config map[string]*AnyValue `protobuf:"bytes,7,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -226,7 +226,7 @@ type Run struct {
 	Tags []string `protobuf:"bytes,10,rep,name=tags,proto3" json:"tags,omitempty"`
 	// Name of the group of runs it belongs to, at most 128 characters.
 	Group string `protobuf:"bytes,11,opt,name=group,proto3" json:"group,omitempty"`
-	// What part of a group it is (`train`, `eval`), at most 128 characters.
+	// Its role in the group (`train`, `eval`), at most 128 characters.
 	JobType string `protobuf:"bytes,12,opt,name=job_type,json=jobType,proto3" json:"job_type,omitempty"`
 	// Who made it. Output only.
 	CreatedBy string `protobuf:"bytes,13,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
@@ -234,7 +234,7 @@ type Run struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When its row last changed. Output only.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// When it was last heard of. Output only.
+	// When its last heartbeat or row arrived. Output only.
 	HeartbeatTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=heartbeat_time,json=heartbeatTime,proto3" json:"heartbeat_time,omitempty"`
 	// When it ended; unset while it runs. Output only.
 	FinishTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=finish_time,json=finishTime,proto3" json:"finish_time,omitempty"`
@@ -487,7 +487,7 @@ type CreateRunResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The run as stored.
 	Run *Run `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
-	// True when it existed before and goes on now.
+	// True if it existed before and was resumed.
 	Resumed       bool `protobuf:"varint,2,opt,name=resumed,proto3" json:"resumed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -823,7 +823,7 @@ func (x *ListRunsResponse) GetNextPageToken() string {
 // Request of UpdateRun.
 type UpdateRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The run; its `id` says which, the masked fields say what.
+	// The run; `id` identifies it, the masked fields are set.
 	Run *Run `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
 	// Of display_name, notes, tags, group, job_type, config, summary, metadata.
 	// `config.KEY` or `summary.KEY` sets a single key, and removes it when the
@@ -1031,7 +1031,7 @@ type FinishRunRequest struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// FINISHED when 0, else FAILED; see `state`.
 	ExitCode int32 `protobuf:"varint,2,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
-	// KILLED or CRASHED when the caller knows better than the exit code.
+	// KILLED or CRASHED, if the caller knows that; overrides exit_code.
 	// Default: from exit_code.
 	State RunState `protobuf:"varint,3,opt,name=state,proto3,enum=modelyard.v1.RunState" json:"state,omitempty"`
 	// Entries to set in the summary in the same step. Default: none.
@@ -1202,7 +1202,7 @@ func (x *HeartbeatRunRequest) GetId() string {
 // Reply of HeartbeatRun.
 type HeartbeatRunResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// True when someone asked for the run to stop. Reserved: always false now.
+	// True if the run should stop. Reserved: always false now.
 	StopRequested bool `protobuf:"varint,1,opt,name=stop_requested,json=stopRequested,proto3" json:"stop_requested,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1245,8 +1245,8 @@ func (x *HeartbeatRunResponse) GetStopRequested() bool {
 	return false
 }
 
-// A block of metric rows, stored as sent. Columns instead of rows: a batch of
-// ten thousand points costs about as much as its numbers.
+// A block of metric rows, stored as sent. It has columns instead of rows, so that
+// a batch is little larger than its numbers.
 type MetricBatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The step of each row: 0 to 2^53, not descending.
@@ -1398,8 +1398,8 @@ type LogMetricsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id of the run.
 	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	// Which of the run's writers this is, at most 64 characters: a client makes
-	// one up when it starts.
+	// Identifies one of the run's writers, at most 64 characters. A client
+	// generates it when it starts.
 	Writer string `protobuf:"bytes,2,opt,name=writer,proto3" json:"writer,omitempty"`
 	// Number of this batch of this writer; each is stored once.
 	Sequence uint64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
@@ -1540,7 +1540,7 @@ type ScanMetricHistoryRequest struct {
 	Keys []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
 	// First step, inclusive. Default: 0.
 	MinStep int64 `protobuf:"varint,3,opt,name=min_step,json=minStep,proto3" json:"min_step,omitempty"`
-	// First step not wanted any more. Default (0): no end.
+	// Last step, exclusive. Default (0): no end.
 	MaxStep       int64 `protobuf:"varint,4,opt,name=max_step,json=maxStep,proto3" json:"max_step,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1607,7 +1607,7 @@ func (x *ScanMetricHistoryRequest) GetMaxStep() int64 {
 // Part of the reply of ScanMetricHistory.
 type ScanMetricHistoryResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Rows of one stored batch, without those that were not asked for.
+	// The requested rows of one stored batch.
 	Batch         *MetricBatch `protobuf:"bytes,1,opt,name=batch,proto3" json:"batch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

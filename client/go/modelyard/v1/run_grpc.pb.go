@@ -37,7 +37,7 @@ const (
 // Runs: one execution of training code each, with its config, its metrics and
 // the versions it made or used.
 type RunServiceClient interface {
-	// Makes a run, or takes up one that exists as `resume` says. The entity and
+	// Makes a run, or resumes an existing one as `resume` says. The entity and
 	// the project are made when they do not exist yet.
 	// Errors: ALREADY_EXISTS (run_id taken, resume NEVER), NOT_FOUND (resume
 	// MUST), INVALID_ARGUMENT INVALID_FIELD.
@@ -181,7 +181,7 @@ type RunService_ScanMetricHistoryClient = grpc.ServerStreamingClient[ScanMetricH
 // Runs: one execution of training code each, with its config, its metrics and
 // the versions it made or used.
 type RunServiceServer interface {
-	// Makes a run, or takes up one that exists as `resume` says. The entity and
+	// Makes a run, or resumes an existing one as `resume` says. The entity and
 	// the project are made when they do not exist yet.
 	// Errors: ALREADY_EXISTS (run_id taken, resume NEVER), NOT_FOUND (resume
 	// MUST), INVALID_ARGUMENT INVALID_FIELD.

@@ -80,7 +80,7 @@ func (x *Chunk) GetSizeBytes() uint32 {
 // Request of CreateUpload.
 type CreateUploadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Who will own the version. Default: the entity of the caller's key.
+	// Entity of the version. Default: the entity of the caller's key.
 	Entity string `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
 	// Project of the version. Default: `uncategorized`.
 	Project string `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`

@@ -30,27 +30,26 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Fast uploads: CreateUpload, FindMissingChunks, UploadChunks in several
-// streams, then ModelArtifactService.CommitModelArtifact. After any break, ask
-// again what is missing and send the rest; nothing has to be cleaned up.
+// streams, then ModelArtifactService.CommitModelArtifact. After a break, ask
+// again which chunks are missing and send those; nothing needs to be cleaned up.
 //
 // Files are cut by content: FAST_CDC_2020 as in the Remote Execution API,
 // average 524,288, minimum 131,072, maximum 2,097,152 bytes, normalization 2,
 // seed 0. The server checks digests and sizes, not cut points; files cut in
 // another way are stored as well, but share nothing.
 type UploadServiceClient interface {
-	// Opens an upload: it keeps the chunks it was told are present, until it is
-	// committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
+	// Opens an upload. It holds the chunks that were reported as present to it,
+	// until it is committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
 	CreateUpload(ctx context.Context, in *CreateUploadRequest, opts ...grpc.CallOption) (*CreateUploadResponse, error)
-	// Which of the chunks have to be sent. Those that need not be are held for
-	// the upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an id that
-	// was never given out).
+	// Returns which of the chunks have to be sent. The others are held for the
+	// upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an unknown id).
 	FindMissingChunks(ctx context.Context, in *FindMissingChunksRequest, opts ...grpc.CallOption) (*FindMissingChunksResponse, error)
 	// Sends chunks. Each is acknowledged when it is durable; a chunk that is sent
 	// twice does no harm. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED,
 	// INVALID_ARGUMENT DIGEST_MISMATCH, RESOURCE_EXHAUSTED DISK_FULL.
 	UploadChunks(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[UploadChunksRequest, UploadChunksResponse], error)
-	// Gives an upload up. Its chunks go with the collector when nothing else
-	// uses them. Giving up one that has ended changes nothing.
+	// Deletes an upload, which releases its chunks. Deleting one that has ended
+	// changes nothing.
 	DeleteUpload(ctx context.Context, in *DeleteUploadRequest, opts ...grpc.CallOption) (*DeleteUploadResponse, error)
 }
 
@@ -110,27 +109,26 @@ func (c *uploadServiceClient) DeleteUpload(ctx context.Context, in *DeleteUpload
 // for forward compatibility.
 //
 // Fast uploads: CreateUpload, FindMissingChunks, UploadChunks in several
-// streams, then ModelArtifactService.CommitModelArtifact. After any break, ask
-// again what is missing and send the rest; nothing has to be cleaned up.
+// streams, then ModelArtifactService.CommitModelArtifact. After a break, ask
+// again which chunks are missing and send those; nothing needs to be cleaned up.
 //
 // Files are cut by content: FAST_CDC_2020 as in the Remote Execution API,
 // average 524,288, minimum 131,072, maximum 2,097,152 bytes, normalization 2,
 // seed 0. The server checks digests and sizes, not cut points; files cut in
 // another way are stored as well, but share nothing.
 type UploadServiceServer interface {
-	// Opens an upload: it keeps the chunks it was told are present, until it is
-	// committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
+	// Opens an upload. It holds the chunks that were reported as present to it,
+	// until it is committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
 	CreateUpload(context.Context, *CreateUploadRequest) (*CreateUploadResponse, error)
-	// Which of the chunks have to be sent. Those that need not be are held for
-	// the upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an id that
-	// was never given out).
+	// Returns which of the chunks have to be sent. The others are held for the
+	// upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an unknown id).
 	FindMissingChunks(context.Context, *FindMissingChunksRequest) (*FindMissingChunksResponse, error)
 	// Sends chunks. Each is acknowledged when it is durable; a chunk that is sent
 	// twice does no harm. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED,
 	// INVALID_ARGUMENT DIGEST_MISMATCH, RESOURCE_EXHAUSTED DISK_FULL.
 	UploadChunks(grpc.BidiStreamingServer[UploadChunksRequest, UploadChunksResponse]) error
-	// Gives an upload up. Its chunks go with the collector when nothing else
-	// uses them. Giving up one that has ended changes nothing.
+	// Deletes an upload, which releases its chunks. Deleting one that has ended
+	// changes nothing.
 	DeleteUpload(context.Context, *DeleteUploadRequest) (*DeleteUploadResponse, error)
 	mustEmbedUnimplementedUploadServiceServer()
 }

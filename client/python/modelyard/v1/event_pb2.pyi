@@ -40,7 +40,7 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     EVENT_TYPE_ALIAS_ADDED: _EventType.ValueType  # 5
     """An alias was set on a version or a link."""
     EVENT_TYPE_ALIAS_REMOVED: _EventType.ValueType  # 6
-    """An alias was taken off a version or a link."""
+    """An alias was removed from a version or a link."""
     EVENT_TYPE_TAG_ADDED: _EventType.ValueType  # 7
     """A tag was added."""
     EVENT_TYPE_TAG_REMOVED: _EventType.ValueType  # 8
@@ -57,7 +57,7 @@ class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.V
     """Description or metadata of a version changed."""
 
 class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
-    """What happened."""
+    """The type of an event."""
 
 EVENT_TYPE_UNSPECIFIED: EventType.ValueType  # 0
 """Not known."""
@@ -72,7 +72,7 @@ EVENT_TYPE_UNLINKED: EventType.ValueType  # 4
 EVENT_TYPE_ALIAS_ADDED: EventType.ValueType  # 5
 """An alias was set on a version or a link."""
 EVENT_TYPE_ALIAS_REMOVED: EventType.ValueType  # 6
-"""An alias was taken off a version or a link."""
+"""An alias was removed from a version or a link."""
 EVENT_TYPE_TAG_ADDED: EventType.ValueType  # 7
 """A tag was added."""
 EVENT_TYPE_TAG_REMOVED: EventType.ValueType  # 8
@@ -116,32 +116,32 @@ class Event(_message.Message):
     type: Global___EventType.ValueType
     """What happened."""
     principal: _builtins.str
-    """Who did it."""
+    """Name of the principal that made the change."""
     entity: _builtins.str
     """Entity of the project."""
     project: _builtins.str
     """The project."""
     collection: _builtins.str
-    """Name of the artifact or registered model, when one is concerned."""
+    """Name of the artifact or registered model, if the event is about one."""
     collection_id: _builtins.str
     """Id of that artifact or registered model."""
     version: _builtins.str
-    """Version concerned, `v0`, `v1`, …: of the artifact, or the link's number in
-    a registered model.
+    """The version, `v0`, `v1`, …: of the artifact, or the link's number in a
+    registered model.
     """
     version_id: _builtins.str
-    """Id of the artifact's version concerned."""
+    """Id of the artifact's version."""
     alias: _builtins.str
     """The alias that was added or removed."""
     previous_version: _builtins.str
-    """Where an added alias stood before: `vN`. Empty: nowhere."""
+    """The version an added alias pointed at before: `vN`. Empty: none."""
     linked: _builtins.str
     """The other side of a link, as a full reference `entity/project/name:vN`:
     the source for an event in the registry, the link for one in the source's
     project.
     """
     run_id: _builtins.str
-    """Id of the run concerned: the maker of a version, or the run that changed."""
+    """Id of the run: the producer of a version, or the run that changed."""
     run_state: _run_pb2.RunState.ValueType
     """The run's new state."""
     tag: _builtins.str
@@ -233,7 +233,7 @@ class ListEventsResponse(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     last_sequence: _builtins.int
-    """The last sequence looked at: send it as after_sequence to go on later."""
+    """The last sequence examined: send it as after_sequence to continue later."""
     next_page_token: _builtins.str
     """Empty on the last page."""
     @_builtins.property
@@ -300,7 +300,7 @@ class WatchEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     last_sequence: _builtins.int
-    """The last sequence looked at: where to go on after a break."""
+    """The last sequence examined: continue after it when the stream breaks."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """The next events, in order. The first message comes at once, empty when

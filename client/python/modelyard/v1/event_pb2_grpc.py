@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class EventServiceStub(object):
-    """What changed in a project, in order: the audit history and the trigger of
-    automations.
+    """The changes in a project, in order: its audit history, and triggers for
+    automation.
     """
 
     def __init__(self, channel):
@@ -49,8 +49,8 @@ class EventServiceStub(object):
 
 
 class EventServiceServicer(object):
-    """What changed in a project, in order: the audit history and the trigger of
-    automations.
+    """The changes in a project, in order: its audit history, and triggers for
+    automation.
     """
 
     def ListEvents(self, request, context):
@@ -96,8 +96,8 @@ def add_EventServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EventService(object):
-    """What changed in a project, in order: the audit history and the trigger of
-    automations.
+    """The changes in a project, in order: its audit history, and triggers for
+    automation.
     """
 
     @staticmethod

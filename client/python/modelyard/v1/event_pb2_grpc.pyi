@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EventServiceStub:
-    """What changed in a project, in order: the audit history and the trigger of
-    automations.
+    """The changes in a project, in order: its audit history, and triggers for
+    automation.
     """
 
     @_typing.overload
@@ -51,8 +51,8 @@ class EventServiceStub:
 
 @_typing.type_check_only
 class EventServiceAsyncStub(EventServiceStub):
-    """What changed in a project, in order: the audit history and the trigger of
-    automations.
+    """The changes in a project, in order: its audit history, and triggers for
+    automation.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -71,8 +71,8 @@ class EventServiceAsyncStub(EventServiceStub):
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What changed in a project, in order: the audit history and the trigger of
-    automations.
+    """The changes in a project, in order: its audit history, and triggers for
+    automation.
     """
 
     @_abc_1.abstractmethod

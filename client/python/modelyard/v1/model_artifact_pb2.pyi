@@ -65,7 +65,7 @@ class _LineageDirectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Line
     """Both."""
 
 class LineageDirection(_LineageDirection, metaclass=_LineageDirectionEnumTypeWrapper):
-    """Which way GetLineage walks."""
+    """The direction in which GetLineage follows edges."""
 
 LINEAGE_DIRECTION_UNSPECIFIED: LineageDirection.ValueType  # 0
 """Same as BOTH."""
@@ -91,7 +91,7 @@ class _LineageRelationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Linea
     """The run used the version."""
 
 class LineageRelation(_LineageRelation, metaclass=_LineageRelationEnumTypeWrapper):
-    """How a run and a version belong together."""
+    """The relation of a run and a version."""
 
 LINEAGE_RELATION_UNSPECIFIED: LineageRelation.ValueType  # 0
 """Not known."""
@@ -121,16 +121,16 @@ class ModelArtifact(_message.Message):
     id: _builtins.str
     """Global and immutable (UUIDv7). Output only."""
     entity: _builtins.str
-    """Who owns it. Default: the entity of the caller's key."""
+    """Its owner. Default: the entity of the caller's key."""
     project: _builtins.str
-    """What it is about. Default: `uncategorized`."""
+    """Its project. Default: `uncategorized`."""
     name: _builtins.str
     """1 to 128 of [A-Za-z0-9_.-], unique in the project, shared with registered
     models.
     """
     type: _builtins.str
-    """`model`, `dataset`, …: 1 to 128 of [A-Za-z0-9_.-]. A name keeps its type
-    for ever.
+    """`model`, `dataset`, …: 1 to 128 of [A-Za-z0-9_.-]. A name always
+    keeps its type.
     """
     description: _builtins.str
     """Free text, at most 64 KiB."""
@@ -175,7 +175,7 @@ Global___ModelArtifact: _TypeAlias = ModelArtifact  # noqa: Y015
 
 @_typing.final
 class LinkedTo(_message.Message):
-    """Where a version is linked."""
+    """A link to a version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -286,7 +286,7 @@ class ModelArtifactVersion(_message.Message):
     """The producer's step when it was made; -1 when not known."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names that point at it now; they move."""
+        """Names that point at it now. They can move to other versions."""
 
     @_builtins.property
     def metadata(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
@@ -306,7 +306,7 @@ class ModelArtifactVersion(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it is deleted by itself. Unset: never."""
+        """When it expires and is deleted. Unset: never."""
 
     @_builtins.property
     def linked_to(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkedTo]:
@@ -375,18 +375,18 @@ class ManifestEntry(_message.Message):
     reference.
     """
     continued: _builtins.bool
-    """True when this entry brings more chunks of the entry before it."""
+    """True if this entry has more chunks of the entry before it."""
     sha256: _builtins.str
     """Plain SHA-256 of the whole file, 64 lower-case hex, when the client that
     logged it said so. Not checked by the server.
     """
     reference_uri: _builtins.str
-    """Where a reference points, at most 2,048 bytes. Empty: a file."""
+    """The target of a reference, at most 2,048 bytes. Empty: a file."""
     reference_tag: _builtins.str
     """ETag, digest or version of a reference's target, at most 512 bytes."""
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_upload_pb2.Chunk]:
-        """The chunks, in order. A file whose chunks do not fit a message goes on
+        """The chunks, in order. A file whose chunks do not fit a message continues
         in the next entry, which has the same path and `continued` set.
         """
 
@@ -691,7 +691,7 @@ class UpdateModelArtifactRequest(_message.Message):
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
     def model_artifact(self) -> Global___ModelArtifact:
-        """The artifact; its `id` says which, the masked fields say what."""
+        """The artifact; `id` identifies it, the masked fields are set."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
@@ -867,7 +867,7 @@ Global___BatchGetModelArtifactVersionsRequest: _TypeAlias = BatchGetModelArtifac
 
 @_typing.final
 class BatchGetModelArtifactVersionsResult(_message.Message):
-    """One answer of BatchGetModelArtifactVersions."""
+    """One result of BatchGetModelArtifactVersions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1018,7 +1018,7 @@ class UpdateModelArtifactVersionRequest(_message.Message):
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
     def version(self) -> Global___ModelArtifactVersion:
-        """The version; its `id` says which, the masked fields say what."""
+        """The version; `id` identifies it, the masked fields are set."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
@@ -1183,7 +1183,7 @@ Global___ListModelArtifactFilesResponse: _TypeAlias = ListModelArtifactFilesResp
 
 @_typing.final
 class VersionHeader(_message.Message):
-    """What a new version is to be: the head of both uploads."""
+    """The properties of a new version: the header of both uploads."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1311,13 +1311,13 @@ class CommitModelArtifactRequest(_message.Message):
     """Header: the upload that holds the chunks. Only in the first message."""
     @_builtins.property
     def header(self) -> Global___VersionHeader:
-        """Header: what the version is to be. Only in the first message."""
+        """Header: the properties of the version. Only in the first message."""
 
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManifestEntry]:
         """Entries of the manifest, in any order. A server has limits on the entries,
         chunks and bytes of a version, by default 500,000, 32,000,000 and 16 TiB;
-        what goes beyond them is refused while it arrives, with QUOTA_EXCEEDED.
+        a manifest beyond them is refused with QUOTA_EXCEEDED while it is received.
         """
 
     def __init__(
@@ -1378,12 +1378,12 @@ class CommitEqualContentRequest(_message.Message):
     used. Default: none.
     """
     open_upload: _builtins.bool
-    """Where the entity does not have all of their files: opens an upload, as
+    """If the entity does not have all of their files: opens an upload, as
     CreateUpload does. Default: refuse with CHUNKS_MISSING.
     """
     @_builtins.property
     def header(self) -> Global___VersionHeader:
-        """What the version is to be; `digest` is required and says which content."""
+        """The properties of the version; `digest` is required and identifies the content."""
 
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManifestEntry]:
@@ -1422,7 +1422,7 @@ class CommitEqualContentResponse(_message.Message):
     """The upload that was opened, for the missing chunks and CommitModelArtifact."""
     @_builtins.property
     def version(self) -> Global___ModelArtifactVersion:
-        """The version; not set where an upload was opened."""
+        """The version; unset if an upload was opened."""
 
     def __init__(
         self,
@@ -1452,12 +1452,12 @@ class UploadModelArtifactRequest(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     path: _builtins.str
-    """Starts a new file. Default: go on with the file before."""
+    """Starts a new file. Default: continue the file before."""
     data: _builtins.bytes
     """Bytes of the file, at most 2 MiB a message; 1 MiB is best."""
     @_builtins.property
     def header(self) -> Global___VersionHeader:
-        """What the version is to be. Only in the first message."""
+        """The properties of the version. Only in the first message."""
 
     def __init__(
         self,
@@ -1516,13 +1516,13 @@ class DownloadFileRequest(_message.Message):
     id: _builtins.str
     """Global id of the version."""
     ref: _builtins.str
-    """A ref, resolved once; the first message of the reply says to what."""
+    """A ref, resolved once; the first message of the reply has the version's id."""
     path: _builtins.str
     """Path of the file in the version."""
     offset: _builtins.int
-    """First byte wanted: 0 to the size of the file. Default: 0."""
+    """Offset of the first byte: 0 to the size of the file. Default: 0."""
     length: _builtins.int
-    """Bytes wanted. Default (0): up to the end."""
+    """Number of bytes. Default (0): up to the end."""
     def __init__(
         self,
         *,
@@ -1588,9 +1588,9 @@ class FileRange(_message.Message):
     path: _builtins.str
     """Path of the file in the version."""
     offset: _builtins.int
-    """First byte wanted. Default: 0."""
+    """Offset of the first byte. Default: 0."""
     length: _builtins.int
-    """Bytes wanted. Default (0): up to the end."""
+    """Number of bytes. Default (0): up to the end."""
     def __init__(
         self,
         *,
@@ -1618,7 +1618,7 @@ class DownloadFilesRequest(_message.Message):
     """Global id of the version."""
     @_builtins.property
     def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileRange]:
-        """What to send, at most 10,000 ranges."""
+        """The ranges to send, at most 10,000."""
 
     def __init__(
         self,
@@ -1642,8 +1642,8 @@ class DownloadFilesResponse(_message.Message):
 
     DATA_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """The next bytes of the ranges laid end to end, at most 1 MiB: a range may
-    start or end anywhere in it.
+    """The next bytes of the concatenated ranges, at most 1 MiB. A range may start
+    or end anywhere in it.
     """
     def __init__(
         self,
@@ -1781,9 +1781,9 @@ class LineageEdge(_message.Message):
     version_id: _builtins.str
     """Global id of the version."""
     relation: Global___LineageRelation.ValueType
-    """How they belong together."""
+    """Their relation."""
     use_as: _builtins.str
-    """The role of an input, when the run named one."""
+    """The role of an input, if the run gave one."""
     def __init__(
         self,
         *,
@@ -1802,7 +1802,7 @@ Global___LineageEdge: _TypeAlias = LineageEdge  # noqa: Y015
 
 @_typing.final
 class LineageRun(_message.Message):
-    """A run in a lineage: what is shown of it."""
+    """A run in a lineage."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1816,9 +1816,9 @@ class LineageRun(_message.Message):
     path: _builtins.str
     """Full path: `entity/project/run_id`."""
     display_name: _builtins.str
-    """Name shown to people."""
+    """Its display name."""
     state: _run_pb2.RunState.ValueType
-    """What it is doing."""
+    """Its state."""
     deleted: _builtins.bool
     """True when it was deleted."""
     def __init__(
@@ -1840,7 +1840,7 @@ Global___LineageRun: _TypeAlias = LineageRun  # noqa: Y015
 
 @_typing.final
 class LineageVersion(_message.Message):
-    """A version in a lineage: what is shown of it."""
+    """A version in a lineage."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1900,7 +1900,7 @@ class GetLineageResponse(_message.Message):
 
     @_builtins.property
     def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___LineageEdge]:
-        """What connects them."""
+        """The edges between them."""
 
     def __init__(
         self,

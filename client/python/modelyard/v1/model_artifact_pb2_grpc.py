@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class ModelArtifactServiceStub(object):
-    """Model artifacts: named collections of immutable versions, their files and
-    where they came from.
+    """Model artifacts: named collections of immutable versions, with their files and
+    their lineage.
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `uncategorized`, without an
@@ -141,8 +141,8 @@ class ModelArtifactServiceStub(object):
 
 
 class ModelArtifactServiceServicer(object):
-    """Model artifacts: named collections of immutable versions, their files and
-    where they came from.
+    """Model artifacts: named collections of immutable versions, with their files and
+    their lineage.
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `uncategorized`, without an
@@ -190,8 +190,8 @@ class ModelArtifactServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModelArtifact(self, request, context):
-        """Deletes an artifact with its versions. Its name keeps its type and its
-        numbers: a version number never comes back.
+        """Deletes an artifact with its versions. Its name keeps its type, and version
+        numbers are never used again.
         Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_LINKED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -206,7 +206,8 @@ class ModelArtifactServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetModelArtifactVersions(self, request, context):
-        """Resolves up to 1,000 ids and refs in one call, each found or not.
+        """Resolves up to 1,000 ids and refs in one call. What is not found has an empty
+        result.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,7 +230,7 @@ class ModelArtifactServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModelArtifactVersion(self, request, context):
-        """Deletes a version at once; its bytes come back with the collector.
+        """Deletes a version at once. The space of its bytes may be reclaimed later.
         Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or
         VERSION_LINKED unless `delete_aliases`.
         """
@@ -249,7 +250,7 @@ class ModelArtifactServiceServicer(object):
         """Makes a version of chunks that are stored already: the end of the fast
         upload. The first message is the header, the others are the manifest.
         Content equal to a live version of the name makes no new version: that
-        version comes back and takes the aliases.
+        version is returned and gets the aliases.
         Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
         TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
         """
@@ -259,8 +260,8 @@ class ModelArtifactServiceServicer(object):
 
     def CommitEqualContent(self, request, context):
         """Makes a version of content that is stored already, without an upload. A
-        live version of the name that has the content comes back and takes the
-        aliases, as from CommitModelArtifact; else, where the entries are given, a
+        live version of the name that has the content is returned and gets the
+        aliases, as from CommitModelArtifact; otherwise, if entries are given, a
         version is made of them. Errors: NOT_FOUND when no live version of the name
         has header.digest and no entries are given, FAILED_PRECONDITION
         CHUNKS_MISSING when the entity does not have all of their files, and those
@@ -273,7 +274,7 @@ class ModelArtifactServiceServicer(object):
     def UploadModelArtifact(self, request_iterator, context):
         """The simple upload, one call: a header, then for each file its path and
         its bytes in any number of messages. Nothing is visible before the end.
-        Errors: as CommitModelArtifact; nothing has to be cleaned up after one.
+        Errors: as CommitModelArtifact. A failed upload needs no cleanup.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -290,7 +291,7 @@ class ModelArtifactServiceServicer(object):
 
     def DownloadFiles(self, request, context):
         """The bytes of many ranges of a version's files, one after the other in the
-        order asked: the fast download, which a client splits over several calls.
+        requested order: the fast download, which a client splits over several calls.
         Errors: as DownloadFile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -420,8 +421,8 @@ def add_ModelArtifactServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelArtifactService(object):
-    """Model artifacts: named collections of immutable versions, their files and
-    where they came from.
+    """Model artifacts: named collections of immutable versions, with their files and
+    their lineage.
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `uncategorized`, without an

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelArtifactServiceStub:
-    """Model artifacts: named collections of immutable versions, their files and
-    where they came from.
+    """Model artifacts: named collections of immutable versions, with their files and
+    their lineage.
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `uncategorized`, without an
@@ -57,14 +57,16 @@ class ModelArtifactServiceStub:
     Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteModelArtifact: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.DeleteModelArtifactRequest, _model_artifact_pb2.DeleteModelArtifactResponse]
-    """Deletes an artifact with its versions. Its name keeps its type and its
-    numbers: a version number never comes back.
+    """Deletes an artifact with its versions. Its name keeps its type, and version
+    numbers are never used again.
     Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_LINKED.
     """
     GetModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.GetModelArtifactVersionRequest, _model_artifact_pb2.GetModelArtifactVersionResponse]
     """Resolves a ref, or finds a version by id. Errors: NOT_FOUND with the ref."""
     BatchGetModelArtifactVersions: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.BatchGetModelArtifactVersionsRequest, _model_artifact_pb2.BatchGetModelArtifactVersionsResponse]
-    """Resolves up to 1,000 ids and refs in one call, each found or not."""
+    """Resolves up to 1,000 ids and refs in one call. What is not found has an empty
+    result.
+    """
     ListModelArtifactVersions: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactVersionsRequest, _model_artifact_pb2.ListModelArtifactVersionsResponse]
     """The versions of an artifact, newest first, in pages; without an artifact
     those of a project or of a whole entity: the search over versions.
@@ -74,7 +76,7 @@ class ModelArtifactServiceStub:
     Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.DeleteModelArtifactVersionRequest, _model_artifact_pb2.DeleteModelArtifactVersionResponse]
-    """Deletes a version at once; its bytes come back with the collector.
+    """Deletes a version at once. The space of its bytes may be reclaimed later.
     Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or
     VERSION_LINKED unless `delete_aliases`.
     """
@@ -86,14 +88,14 @@ class ModelArtifactServiceStub:
     """Makes a version of chunks that are stored already: the end of the fast
     upload. The first message is the header, the others are the manifest.
     Content equal to a live version of the name makes no new version: that
-    version comes back and takes the aliases.
+    version is returned and gets the aliases.
     Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
     TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
     """
     CommitEqualContent: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.CommitEqualContentRequest, _model_artifact_pb2.CommitEqualContentResponse]
     """Makes a version of content that is stored already, without an upload. A
-    live version of the name that has the content comes back and takes the
-    aliases, as from CommitModelArtifact; else, where the entries are given, a
+    live version of the name that has the content is returned and gets the
+    aliases, as from CommitModelArtifact; otherwise, if entries are given, a
     version is made of them. Errors: NOT_FOUND when no live version of the name
     has header.digest and no entries are given, FAILED_PRECONDITION
     CHUNKS_MISSING when the entity does not have all of their files, and those
@@ -102,7 +104,7 @@ class ModelArtifactServiceStub:
     UploadModelArtifact: _grpc.StreamUnaryMultiCallable[_model_artifact_pb2.UploadModelArtifactRequest, _model_artifact_pb2.UploadModelArtifactResponse]
     """The simple upload, one call: a header, then for each file its path and
     its bytes in any number of messages. Nothing is visible before the end.
-    Errors: as CommitModelArtifact; nothing has to be cleaned up after one.
+    Errors: as CommitModelArtifact. A failed upload needs no cleanup.
     """
     DownloadFile: _grpc.UnaryStreamMultiCallable[_model_artifact_pb2.DownloadFileRequest, _model_artifact_pb2.DownloadFileResponse]
     """The bytes of one file, in messages of at most 1 MiB. The first names the
@@ -111,7 +113,7 @@ class ModelArtifactServiceStub:
     """
     DownloadFiles: _grpc.UnaryStreamMultiCallable[_model_artifact_pb2.DownloadFilesRequest, _model_artifact_pb2.DownloadFilesResponse]
     """The bytes of many ranges of a version's files, one after the other in the
-    order asked: the fast download, which a client splits over several calls.
+    requested order: the fast download, which a client splits over several calls.
     Errors: as DownloadFile.
     """
     UseModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.UseModelArtifactVersionRequest, _model_artifact_pb2.UseModelArtifactVersionResponse]
@@ -125,8 +127,8 @@ class ModelArtifactServiceStub:
 
 @_typing.type_check_only
 class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
-    """Model artifacts: named collections of immutable versions, their files and
-    where they came from.
+    """Model artifacts: named collections of immutable versions, with their files and
+    their lineage.
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `uncategorized`, without an
@@ -152,14 +154,16 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteModelArtifact: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.DeleteModelArtifactRequest, _model_artifact_pb2.DeleteModelArtifactResponse]  # type: ignore[assignment]
-    """Deletes an artifact with its versions. Its name keeps its type and its
-    numbers: a version number never comes back.
+    """Deletes an artifact with its versions. Its name keeps its type, and version
+    numbers are never used again.
     Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_LINKED.
     """
     GetModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.GetModelArtifactVersionRequest, _model_artifact_pb2.GetModelArtifactVersionResponse]  # type: ignore[assignment]
     """Resolves a ref, or finds a version by id. Errors: NOT_FOUND with the ref."""
     BatchGetModelArtifactVersions: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.BatchGetModelArtifactVersionsRequest, _model_artifact_pb2.BatchGetModelArtifactVersionsResponse]  # type: ignore[assignment]
-    """Resolves up to 1,000 ids and refs in one call, each found or not."""
+    """Resolves up to 1,000 ids and refs in one call. What is not found has an empty
+    result.
+    """
     ListModelArtifactVersions: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactVersionsRequest, _model_artifact_pb2.ListModelArtifactVersionsResponse]  # type: ignore[assignment]
     """The versions of an artifact, newest first, in pages; without an artifact
     those of a project or of a whole entity: the search over versions.
@@ -169,7 +173,7 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.DeleteModelArtifactVersionRequest, _model_artifact_pb2.DeleteModelArtifactVersionResponse]  # type: ignore[assignment]
-    """Deletes a version at once; its bytes come back with the collector.
+    """Deletes a version at once. The space of its bytes may be reclaimed later.
     Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or
     VERSION_LINKED unless `delete_aliases`.
     """
@@ -181,14 +185,14 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     """Makes a version of chunks that are stored already: the end of the fast
     upload. The first message is the header, the others are the manifest.
     Content equal to a live version of the name makes no new version: that
-    version comes back and takes the aliases.
+    version is returned and gets the aliases.
     Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
     TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
     """
     CommitEqualContent: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.CommitEqualContentRequest, _model_artifact_pb2.CommitEqualContentResponse]  # type: ignore[assignment]
     """Makes a version of content that is stored already, without an upload. A
-    live version of the name that has the content comes back and takes the
-    aliases, as from CommitModelArtifact; else, where the entries are given, a
+    live version of the name that has the content is returned and gets the
+    aliases, as from CommitModelArtifact; otherwise, if entries are given, a
     version is made of them. Errors: NOT_FOUND when no live version of the name
     has header.digest and no entries are given, FAILED_PRECONDITION
     CHUNKS_MISSING when the entity does not have all of their files, and those
@@ -197,7 +201,7 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     UploadModelArtifact: _aio.StreamUnaryMultiCallable[_model_artifact_pb2.UploadModelArtifactRequest, _model_artifact_pb2.UploadModelArtifactResponse]  # type: ignore[assignment]
     """The simple upload, one call: a header, then for each file its path and
     its bytes in any number of messages. Nothing is visible before the end.
-    Errors: as CommitModelArtifact; nothing has to be cleaned up after one.
+    Errors: as CommitModelArtifact. A failed upload needs no cleanup.
     """
     DownloadFile: _aio.UnaryStreamMultiCallable[_model_artifact_pb2.DownloadFileRequest, _model_artifact_pb2.DownloadFileResponse]  # type: ignore[assignment]
     """The bytes of one file, in messages of at most 1 MiB. The first names the
@@ -206,7 +210,7 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     """
     DownloadFiles: _aio.UnaryStreamMultiCallable[_model_artifact_pb2.DownloadFilesRequest, _model_artifact_pb2.DownloadFilesResponse]  # type: ignore[assignment]
     """The bytes of many ranges of a version's files, one after the other in the
-    order asked: the fast download, which a client splits over several calls.
+    requested order: the fast download, which a client splits over several calls.
     Errors: as DownloadFile.
     """
     UseModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.UseModelArtifactVersionRequest, _model_artifact_pb2.UseModelArtifactVersionResponse]  # type: ignore[assignment]
@@ -219,8 +223,8 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     """
 
 class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Model artifacts: named collections of immutable versions, their files and
-    where they came from.
+    """Model artifacts: named collections of immutable versions, with their files and
+    their lineage.
 
     A `ref` is `[[entity/]project/]name[:alias|:vN]`. Without an entity it is the
     entity of the caller's key, without a project `uncategorized`, without an
@@ -280,8 +284,8 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_artifact_pb2.DeleteModelArtifactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_artifact_pb2.DeleteModelArtifactResponse, _abc.Awaitable[_model_artifact_pb2.DeleteModelArtifactResponse]]:
-        """Deletes an artifact with its versions. Its name keeps its type and its
-        numbers: a version number never comes back.
+        """Deletes an artifact with its versions. Its name keeps its type, and version
+        numbers are never used again.
         Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_LINKED.
         """
 
@@ -299,7 +303,9 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_artifact_pb2.BatchGetModelArtifactVersionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_artifact_pb2.BatchGetModelArtifactVersionsResponse, _abc.Awaitable[_model_artifact_pb2.BatchGetModelArtifactVersionsResponse]]:
-        """Resolves up to 1,000 ids and refs in one call, each found or not."""
+        """Resolves up to 1,000 ids and refs in one call. What is not found has an empty
+        result.
+        """
 
     @_abc_1.abstractmethod
     def ListModelArtifactVersions(
@@ -327,7 +333,7 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_artifact_pb2.DeleteModelArtifactVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_artifact_pb2.DeleteModelArtifactVersionResponse, _abc.Awaitable[_model_artifact_pb2.DeleteModelArtifactVersionResponse]]:
-        """Deletes a version at once; its bytes come back with the collector.
+        """Deletes a version at once. The space of its bytes may be reclaimed later.
         Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or
         VERSION_LINKED unless `delete_aliases`.
         """
@@ -351,7 +357,7 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a version of chunks that are stored already: the end of the fast
         upload. The first message is the header, the others are the manifest.
         Content equal to a live version of the name makes no new version: that
-        version comes back and takes the aliases.
+        version is returned and gets the aliases.
         Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
         TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
         """
@@ -363,8 +369,8 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_artifact_pb2.CommitEqualContentResponse, _abc.Awaitable[_model_artifact_pb2.CommitEqualContentResponse]]:
         """Makes a version of content that is stored already, without an upload. A
-        live version of the name that has the content comes back and takes the
-        aliases, as from CommitModelArtifact; else, where the entries are given, a
+        live version of the name that has the content is returned and gets the
+        aliases, as from CommitModelArtifact; otherwise, if entries are given, a
         version is made of them. Errors: NOT_FOUND when no live version of the name
         has header.digest and no entries are given, FAILED_PRECONDITION
         CHUNKS_MISSING when the entity does not have all of their files, and those
@@ -379,7 +385,7 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_model_artifact_pb2.UploadModelArtifactResponse, _abc.Awaitable[_model_artifact_pb2.UploadModelArtifactResponse]]:
         """The simple upload, one call: a header, then for each file its path and
         its bytes in any number of messages. Nothing is visible before the end.
-        Errors: as CommitModelArtifact; nothing has to be cleaned up after one.
+        Errors: as CommitModelArtifact. A failed upload needs no cleanup.
         """
 
     @_abc_1.abstractmethod
@@ -400,7 +406,7 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_model_artifact_pb2.DownloadFilesResponse], _abc.AsyncIterator[_model_artifact_pb2.DownloadFilesResponse]]:
         """The bytes of many ranges of a version's files, one after the other in the
-        order asked: the fast download, which a client splits over several calls.
+        requested order: the fast download, which a client splits over several calls.
         Errors: as DownloadFile.
         """
 

@@ -41,7 +41,7 @@ class RegisteredModel(_message.Message):
     id: _builtins.str
     """Global and immutable (UUIDv7). Output only."""
     entity: _builtins.str
-    """Who owns it. Default: the entity of the caller's key."""
+    """Its owner. Default: the entity of the caller's key."""
     project: _builtins.str
     """Its registry or project. Default: `model-registry`."""
     name: _builtins.str
@@ -124,7 +124,7 @@ class RegisteredModelVersion(_message.Message):
     """Who linked it."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Its own aliases; they never cross to the source."""
+        """Its own aliases; the source does not get them."""
 
     @_builtins.property
     def source(self) -> _model_artifact_pb2.ModelArtifactVersion:
@@ -167,7 +167,7 @@ class Registry(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     REGISTERED_MODEL_COUNT_FIELD_NUMBER: _builtins.int
     entity: _builtins.str
-    """Who owns it."""
+    """Its owner."""
     name: _builtins.str
     """Name of the project: `model-registry`, or another project that holds a
     registered model.
@@ -438,7 +438,7 @@ class UpdateRegisteredModelRequest(_message.Message):
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
     def registered_model(self) -> Global___RegisteredModel:
-        """The registered model; its `id` says which, the masked fields say what."""
+        """The registered model; `id` identifies it, the masked fields are set."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
@@ -791,9 +791,9 @@ class AliasUpdate(_message.Message):
     and digits.
     """
     version: _builtins.str
-    """Where to set it: `vN`. Empty: remove it."""
+    """The version to set it on: `vN`. Empty: remove it."""
     expected_version: _builtins.str
-    """Where it has to stand now: `vN`; empty: nowhere. Unset: not checked."""
+    """The version it must point at now: `vN`; empty: none. Unset: not checked."""
     def __init__(
         self,
         *,
@@ -853,7 +853,7 @@ Global___UpdateAliasesRequest: _TypeAlias = UpdateAliasesRequest  # noqa: Y015
 
 @_typing.final
 class AliasPosition(_message.Message):
-    """Where an alias stands."""
+    """The version an alias points at."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -927,8 +927,8 @@ class ListAliasChangesRequest(_message.Message):
     """From the previous reply; bound to the other fields."""
     @_builtins.property
     def at_time(self) -> _timestamp_pb2.Timestamp:
-        """The state at this moment instead of the history: for each alias that stood
-        somewhere then, the change that brought it there. Default: the history.
+        """The state at this time instead of the history: for each alias that existed
+        then, the change that set it. Default: the history.
         """
 
     def __init__(
@@ -966,9 +966,9 @@ class AliasChange(_message.Message):
     alias: _builtins.str
     """The alias."""
     previous_version: _builtins.str
-    """Where it stood before: `vN`. Empty: nowhere."""
+    """The version it pointed at before: `vN`. Empty: none."""
     version: _builtins.str
-    """Where it stands since: `vN`. Empty: it was removed."""
+    """The version it points at since: `vN`. Empty: it was removed."""
     principal: _builtins.str
     """Who moved it."""
     sequence: _builtins.int

@@ -156,7 +156,7 @@ class RegisteredModelServiceServicer(object):
 
     def DeleteRegisteredModel(self, request, context):
         """Deletes a registered model with its links; the linked versions stay. Its
-        numbers never come back. Errors: NOT_FOUND.
+        numbers are never used again. Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -164,7 +164,7 @@ class RegisteredModelServiceServicer(object):
 
     def LinkModelArtifactVersion(self, request, context):
         """Links a version. The registered model is made when it does not exist. A
-        version that is linked already keeps its number and takes the aliases.
+        version that is linked already keeps its number and gets the aliases.
         Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -195,17 +195,17 @@ class RegisteredModelServiceServicer(object):
 
     def UpdateAliases(self, request, context):
         """Sets and removes aliases of one artifact or one registered model, all or
-        none. An alias stands on one version; setting it elsewhere moves it.
-        Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not stand where the
-        caller expects), INVALID_ARGUMENT INVALID_FIELD.
+        none. An alias points at one version; setting it on another moves it.
+        Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
+        that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAliasChanges(self, request, context):
-        """Who moved which alias of an artifact or registered model when, from which
-        version to which; or where the aliases stood at a moment.
+        """The changes of aliases of an artifact or registered model: who moved which
+        alias when, between which versions. Or the state of the aliases at a time.
         Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

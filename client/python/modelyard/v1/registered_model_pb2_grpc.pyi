@@ -58,11 +58,11 @@ class RegisteredModelServiceStub:
     """
     DeleteRegisteredModel: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.DeleteRegisteredModelRequest, _registered_model_pb2.DeleteRegisteredModelResponse]
     """Deletes a registered model with its links; the linked versions stay. Its
-    numbers never come back. Errors: NOT_FOUND.
+    numbers are never used again. Errors: NOT_FOUND.
     """
     LinkModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.LinkModelArtifactVersionRequest, _registered_model_pb2.LinkModelArtifactVersionResponse]
     """Links a version. The registered model is made when it does not exist. A
-    version that is linked already keeps its number and takes the aliases.
+    version that is linked already keeps its number and gets the aliases.
     Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
     """
     GetRegisteredModelVersion: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.GetRegisteredModelVersionRequest, _registered_model_pb2.GetRegisteredModelVersionResponse]
@@ -75,13 +75,13 @@ class RegisteredModelServiceStub:
     """Removes a link; the linked version stays. Errors: NOT_FOUND."""
     UpdateAliases: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.UpdateAliasesRequest, _registered_model_pb2.UpdateAliasesResponse]
     """Sets and removes aliases of one artifact or one registered model, all or
-    none. An alias stands on one version; setting it elsewhere moves it.
-    Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not stand where the
-    caller expects), INVALID_ARGUMENT INVALID_FIELD.
+    none. An alias points at one version; setting it on another moves it.
+    Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
+    that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
     """
     ListAliasChanges: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.ListAliasChangesRequest, _registered_model_pb2.ListAliasChangesResponse]
-    """Who moved which alias of an artifact or registered model when, from which
-    version to which; or where the aliases stood at a moment.
+    """The changes of aliases of an artifact or registered model: who moved which
+    alias when, between which versions. Or the state of the aliases at a time.
     Errors: NOT_FOUND.
     """
 
@@ -115,11 +115,11 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     """
     DeleteRegisteredModel: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.DeleteRegisteredModelRequest, _registered_model_pb2.DeleteRegisteredModelResponse]  # type: ignore[assignment]
     """Deletes a registered model with its links; the linked versions stay. Its
-    numbers never come back. Errors: NOT_FOUND.
+    numbers are never used again. Errors: NOT_FOUND.
     """
     LinkModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.LinkModelArtifactVersionRequest, _registered_model_pb2.LinkModelArtifactVersionResponse]  # type: ignore[assignment]
     """Links a version. The registered model is made when it does not exist. A
-    version that is linked already keeps its number and takes the aliases.
+    version that is linked already keeps its number and gets the aliases.
     Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
     """
     GetRegisteredModelVersion: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.GetRegisteredModelVersionRequest, _registered_model_pb2.GetRegisteredModelVersionResponse]  # type: ignore[assignment]
@@ -132,13 +132,13 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     """Removes a link; the linked version stays. Errors: NOT_FOUND."""
     UpdateAliases: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.UpdateAliasesRequest, _registered_model_pb2.UpdateAliasesResponse]  # type: ignore[assignment]
     """Sets and removes aliases of one artifact or one registered model, all or
-    none. An alias stands on one version; setting it elsewhere moves it.
-    Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not stand where the
-    caller expects), INVALID_ARGUMENT INVALID_FIELD.
+    none. An alias points at one version; setting it on another moves it.
+    Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
+    that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
     """
     ListAliasChanges: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.ListAliasChangesRequest, _registered_model_pb2.ListAliasChangesResponse]  # type: ignore[assignment]
-    """Who moved which alias of an artifact or registered model when, from which
-    version to which; or where the aliases stood at a moment.
+    """The changes of aliases of an artifact or registered model: who moved which
+    alias when, between which versions. Or the state of the aliases at a time.
     Errors: NOT_FOUND.
     """
 
@@ -205,7 +205,7 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registered_model_pb2.DeleteRegisteredModelResponse, _abc.Awaitable[_registered_model_pb2.DeleteRegisteredModelResponse]]:
         """Deletes a registered model with its links; the linked versions stay. Its
-        numbers never come back. Errors: NOT_FOUND.
+        numbers are never used again. Errors: NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -215,7 +215,7 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registered_model_pb2.LinkModelArtifactVersionResponse, _abc.Awaitable[_registered_model_pb2.LinkModelArtifactVersionResponse]]:
         """Links a version. The registered model is made when it does not exist. A
-        version that is linked already keeps its number and takes the aliases.
+        version that is linked already keeps its number and gets the aliases.
         Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
         """
 
@@ -252,9 +252,9 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registered_model_pb2.UpdateAliasesResponse, _abc.Awaitable[_registered_model_pb2.UpdateAliasesResponse]]:
         """Sets and removes aliases of one artifact or one registered model, all or
-        none. An alias stands on one version; setting it elsewhere moves it.
-        Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not stand where the
-        caller expects), INVALID_ARGUMENT INVALID_FIELD.
+        none. An alias points at one version; setting it on another moves it.
+        Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
+        that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
         """
 
     @_abc_1.abstractmethod
@@ -263,8 +263,8 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registered_model_pb2.ListAliasChangesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registered_model_pb2.ListAliasChangesResponse, _abc.Awaitable[_registered_model_pb2.ListAliasChangesResponse]]:
-        """Who moved which alias of an artifact or registered model when, from which
-        version to which; or where the aliases stood at a moment.
+        """The changes of aliases of an artifact or registered model: who moved which
+        alias when, between which versions. Or the state of the aliases at a time.
         Errors: NOT_FOUND.
         """
 

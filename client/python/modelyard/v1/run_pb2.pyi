@@ -37,12 +37,12 @@ class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.Val
     RUN_STATE_FAILED: _RunState.ValueType  # 3
     """It ended with another exit code."""
     RUN_STATE_CRASHED: _RunState.ValueType  # 4
-    """It fell silent without ending."""
+    """It sent no heartbeat for five minutes and did not end."""
     RUN_STATE_KILLED: _RunState.ValueType  # 5
     """It was stopped from outside."""
 
 class RunState(_RunState, metaclass=_RunStateEnumTypeWrapper):
-    """What a run is doing."""
+    """The state of a run."""
 
 RUN_STATE_UNSPECIFIED: RunState.ValueType  # 0
 """Not known."""
@@ -53,7 +53,7 @@ RUN_STATE_FINISHED: RunState.ValueType  # 2
 RUN_STATE_FAILED: RunState.ValueType  # 3
 """It ended with another exit code."""
 RUN_STATE_CRASHED: RunState.ValueType  # 4
-"""It fell silent without ending."""
+"""It sent no heartbeat for five minutes and did not end."""
 RUN_STATE_KILLED: RunState.ValueType  # 5
 """It was stopped from outside."""
 Global___RunState: _TypeAlias = RunState  # noqa: Y015
@@ -95,11 +95,11 @@ class _SummaryModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SummaryMo
     SUMMARY_MODE_UNSPECIFIED: _SummaryMode.ValueType  # 0
     """Same as LAST."""
     SUMMARY_MODE_LAST: _SummaryMode.ValueType  # 1
-    """The last point of each column becomes the summary's value of its key, then
-    `summary` is laid over it.
+    """The last point of each column becomes the summary's value of its key; then
+    the entries of `summary` are set.
     """
     SUMMARY_MODE_GIVEN: _SummaryMode.ValueType  # 2
-    """Only `summary` is laid over the run's summary."""
+    """Only the entries of `summary` are set."""
 
 class SummaryMode(_SummaryMode, metaclass=_SummaryModeEnumTypeWrapper):
     """What LogMetrics does to the run's summary."""
@@ -107,11 +107,11 @@ class SummaryMode(_SummaryMode, metaclass=_SummaryModeEnumTypeWrapper):
 SUMMARY_MODE_UNSPECIFIED: SummaryMode.ValueType  # 0
 """Same as LAST."""
 SUMMARY_MODE_LAST: SummaryMode.ValueType  # 1
-"""The last point of each column becomes the summary's value of its key, then
-`summary` is laid over it.
+"""The last point of each column becomes the summary's value of its key; then
+the entries of `summary` are set.
 """
 SUMMARY_MODE_GIVEN: SummaryMode.ValueType  # 2
-"""Only `summary` is laid over the run's summary."""
+"""Only the entries of `summary` are set."""
 Global___SummaryMode: _TypeAlias = SummaryMode  # noqa: Y015
 
 @_typing.final
@@ -210,21 +210,21 @@ class Run(_message.Message):
     of [a-z0-9], made by the server.
     """
     entity: _builtins.str
-    """Who owns it. Default: the entity of the caller's key."""
+    """Its owner. Default: the entity of the caller's key."""
     project: _builtins.str
-    """What it is about. Default: `uncategorized`."""
+    """Its project. Default: `uncategorized`."""
     display_name: _builtins.str
-    """Name shown to people, at most 128 characters. Default: `adjective-noun-N`,
+    """Its display name, at most 128 characters. Default: `adjective-noun-N`,
     N counting up in the project.
     """
     state: Global___RunState.ValueType
-    """What it is doing. Output only: FinishRun and the heartbeat change it."""
+    """Its state. Output only: FinishRun and heartbeats change it."""
     notes: _builtins.str
     """Free text, at most 64 KiB."""
     group: _builtins.str
     """Name of the group of runs it belongs to, at most 128 characters."""
     job_type: _builtins.str
-    """What part of a group it is (`train`, `eval`), at most 128 characters."""
+    """Its role in the group (`train`, `eval`), at most 128 characters."""
     created_by: _builtins.str
     """Who made it. Output only."""
     exit_code: _builtins.int
@@ -253,7 +253,7 @@ class Run(_message.Message):
 
     @_builtins.property
     def heartbeat_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was last heard of. Output only."""
+        """When its last heartbeat or row arrived. Output only."""
 
     @_builtins.property
     def finish_time(self) -> _timestamp_pb2.Timestamp:
@@ -336,7 +336,7 @@ class CreateRunResponse(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     RESUMED_FIELD_NUMBER: _builtins.int
     resumed: _builtins.bool
-    """True when it existed before and goes on now."""
+    """True if it existed before and was resumed."""
     @_builtins.property
     def run(self) -> Global___Run:
         """The run as stored."""
@@ -497,7 +497,7 @@ class UpdateRunRequest(_message.Message):
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
     def run(self) -> Global___Run:
-        """The run; its `id` says which, the masked fields say what."""
+        """The run; `id` identifies it, the masked fields are set."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
@@ -625,7 +625,7 @@ class FinishRunRequest(_message.Message):
     exit_code: _builtins.int
     """FINISHED when 0, else FAILED; see `state`."""
     state: Global___RunState.ValueType
-    """KILLED or CRASHED when the caller knows better than the exit code.
+    """KILLED or CRASHED, if the caller knows that; overrides exit_code.
     Default: from exit_code.
     """
     request_id: _builtins.str
@@ -705,7 +705,7 @@ class HeartbeatRunResponse(_message.Message):
 
     STOP_REQUESTED_FIELD_NUMBER: _builtins.int
     stop_requested: _builtins.bool
-    """True when someone asked for the run to stop. Reserved: always false now."""
+    """True if the run should stop. Reserved: always false now."""
     def __init__(
         self,
         *,
@@ -721,8 +721,8 @@ Global___HeartbeatRunResponse: _TypeAlias = HeartbeatRunResponse  # noqa: Y015
 
 @_typing.final
 class MetricBatch(_message.Message):
-    """A block of metric rows, stored as sent. Columns instead of rows: a batch of
-    ten thousand points costs about as much as its numbers.
+    """A block of metric rows, stored as sent. It has columns instead of rows, so that
+    a batch is little larger than its numbers.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -841,8 +841,8 @@ class LogMetricsRequest(_message.Message):
     run_id: _builtins.str
     """Global id of the run."""
     writer: _builtins.str
-    """Which of the run's writers this is, at most 64 characters: a client makes
-    one up when it starts.
+    """Identifies one of the run's writers, at most 64 characters. A client
+    generates it when it starts.
     """
     sequence: _builtins.int
     """Number of this batch of this writer; each is stored once."""
@@ -911,7 +911,7 @@ class ScanMetricHistoryRequest(_message.Message):
     min_step: _builtins.int
     """First step, inclusive. Default: 0."""
     max_step: _builtins.int
-    """First step not wanted any more. Default (0): no end."""
+    """Last step, exclusive. Default (0): no end."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these metrics. Default: all."""
@@ -941,7 +941,7 @@ class ScanMetricHistoryResponse(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def batch(self) -> Global___MetricBatch:
-        """Rows of one stored batch, without those that were not asked for."""
+        """The requested rows of one stored batch."""
 
     def __init__(
         self,

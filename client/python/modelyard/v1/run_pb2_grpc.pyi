@@ -36,7 +36,7 @@ class RunServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RunServiceAsyncStub: ...
     CreateRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.CreateRunRequest, _run_pb2.CreateRunResponse]
-    """Makes a run, or takes up one that exists as `resume` says. The entity and
+    """Makes a run, or resumes an existing one as `resume` says. The entity and
     the project are made when they do not exist yet.
     Errors: ALREADY_EXISTS (run_id taken, resume NEVER), NOT_FOUND (resume
     MUST), INVALID_ARGUMENT INVALID_FIELD.
@@ -79,7 +79,7 @@ class RunServiceAsyncStub(RunServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateRun: _aio.UnaryUnaryMultiCallable[_run_pb2.CreateRunRequest, _run_pb2.CreateRunResponse]  # type: ignore[assignment]
-    """Makes a run, or takes up one that exists as `resume` says. The entity and
+    """Makes a run, or resumes an existing one as `resume` says. The entity and
     the project are made when they do not exist yet.
     Errors: ALREADY_EXISTS (run_id taken, resume NEVER), NOT_FOUND (resume
     MUST), INVALID_ARGUMENT INVALID_FIELD.
@@ -125,7 +125,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_pb2.CreateRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.CreateRunResponse, _abc.Awaitable[_run_pb2.CreateRunResponse]]:
-        """Makes a run, or takes up one that exists as `resume` says. The entity and
+        """Makes a run, or resumes an existing one as `resume` says. The entity and
         the project are made when they do not exist yet.
         Errors: ALREADY_EXISTS (run_id taken, resume NEVER), NOT_FOUND (resume
         MUST), INVALID_ARGUMENT INVALID_FIELD.

@@ -55,7 +55,7 @@ class CreateUploadRequest(_message.Message):
     PROJECT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     entity: _builtins.str
-    """Who will own the version. Default: the entity of the caller's key."""
+    """Entity of the version. Default: the entity of the caller's key."""
     project: _builtins.str
     """Project of the version. Default: `uncategorized`."""
     request_id: _builtins.str

@@ -27,8 +27,8 @@ if _version_not_supported:
 
 class UploadServiceStub(object):
     """Fast uploads: CreateUpload, FindMissingChunks, UploadChunks in several
-    streams, then ModelArtifactService.CommitModelArtifact. After any break, ask
-    again what is missing and send the rest; nothing has to be cleaned up.
+    streams, then ModelArtifactService.CommitModelArtifact. After a break, ask
+    again which chunks are missing and send those; nothing needs to be cleaned up.
 
     Files are cut by content: FAST_CDC_2020 as in the Remote Execution API,
     average 524,288, minimum 131,072, maximum 2,097,152 bytes, normalization 2,
@@ -66,8 +66,8 @@ class UploadServiceStub(object):
 
 class UploadServiceServicer(object):
     """Fast uploads: CreateUpload, FindMissingChunks, UploadChunks in several
-    streams, then ModelArtifactService.CommitModelArtifact. After any break, ask
-    again what is missing and send the rest; nothing has to be cleaned up.
+    streams, then ModelArtifactService.CommitModelArtifact. After a break, ask
+    again which chunks are missing and send those; nothing needs to be cleaned up.
 
     Files are cut by content: FAST_CDC_2020 as in the Remote Execution API,
     average 524,288, minimum 131,072, maximum 2,097,152 bytes, normalization 2,
@@ -76,17 +76,16 @@ class UploadServiceServicer(object):
     """
 
     def CreateUpload(self, request, context):
-        """Opens an upload: it keeps the chunks it was told are present, until it is
-        committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
+        """Opens an upload. It holds the chunks that were reported as present to it,
+        until it is committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FindMissingChunks(self, request, context):
-        """Which of the chunks have to be sent. Those that need not be are held for
-        the upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an id that
-        was never given out).
+        """Returns which of the chunks have to be sent. The others are held for the
+        upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an unknown id).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -102,8 +101,8 @@ class UploadServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUpload(self, request, context):
-        """Gives an upload up. Its chunks go with the collector when nothing else
-        uses them. Giving up one that has ended changes nothing.
+        """Deletes an upload, which releases its chunks. Deleting one that has ended
+        changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,8 +141,8 @@ def add_UploadServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class UploadService(object):
     """Fast uploads: CreateUpload, FindMissingChunks, UploadChunks in several
-    streams, then ModelArtifactService.CommitModelArtifact. After any break, ask
-    again what is missing and send the rest; nothing has to be cleaned up.
+    streams, then ModelArtifactService.CommitModelArtifact. After a break, ask
+    again which chunks are missing and send those; nothing needs to be cleaned up.
 
     Files are cut by content: FAST_CDC_2020 as in the Remote Execution API,
     average 524,288, minimum 131,072, maximum 2,097,152 bytes, normalization 2,

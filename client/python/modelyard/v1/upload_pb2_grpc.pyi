@@ -28,8 +28,8 @@ GRPC_VERSION: str
 
 class UploadServiceStub:
     """Fast uploads: CreateUpload, FindMissingChunks, UploadChunks in several
-    streams, then ModelArtifactService.CommitModelArtifact. After any break, ask
-    again what is missing and send the rest; nothing has to be cleaned up.
+    streams, then ModelArtifactService.CommitModelArtifact. After a break, ask
+    again which chunks are missing and send those; nothing needs to be cleaned up.
 
     Files are cut by content: FAST_CDC_2020 as in the Remote Execution API,
     average 524,288, minimum 131,072, maximum 2,097,152 bytes, normalization 2,
@@ -42,13 +42,12 @@ class UploadServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> UploadServiceAsyncStub: ...
     CreateUpload: _grpc.UnaryUnaryMultiCallable[_upload_pb2.CreateUploadRequest, _upload_pb2.CreateUploadResponse]
-    """Opens an upload: it keeps the chunks it was told are present, until it is
-    committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
+    """Opens an upload. It holds the chunks that were reported as present to it,
+    until it is committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
     """
     FindMissingChunks: _grpc.UnaryUnaryMultiCallable[_upload_pb2.FindMissingChunksRequest, _upload_pb2.FindMissingChunksResponse]
-    """Which of the chunks have to be sent. Those that need not be are held for
-    the upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an id that
-    was never given out).
+    """Returns which of the chunks have to be sent. The others are held for the
+    upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an unknown id).
     """
     UploadChunks: _grpc.StreamStreamMultiCallable[_upload_pb2.UploadChunksRequest, _upload_pb2.UploadChunksResponse]
     """Sends chunks. Each is acknowledged when it is durable; a chunk that is sent
@@ -56,15 +55,15 @@ class UploadServiceStub:
     INVALID_ARGUMENT DIGEST_MISMATCH, RESOURCE_EXHAUSTED DISK_FULL.
     """
     DeleteUpload: _grpc.UnaryUnaryMultiCallable[_upload_pb2.DeleteUploadRequest, _upload_pb2.DeleteUploadResponse]
-    """Gives an upload up. Its chunks go with the collector when nothing else
-    uses them. Giving up one that has ended changes nothing.
+    """Deletes an upload, which releases its chunks. Deleting one that has ended
+    changes nothing.
     """
 
 @_typing.type_check_only
 class UploadServiceAsyncStub(UploadServiceStub):
     """Fast uploads: CreateUpload, FindMissingChunks, UploadChunks in several
-    streams, then ModelArtifactService.CommitModelArtifact. After any break, ask
-    again what is missing and send the rest; nothing has to be cleaned up.
+    streams, then ModelArtifactService.CommitModelArtifact. After a break, ask
+    again which chunks are missing and send those; nothing needs to be cleaned up.
 
     Files are cut by content: FAST_CDC_2020 as in the Remote Execution API,
     average 524,288, minimum 131,072, maximum 2,097,152 bytes, normalization 2,
@@ -74,13 +73,12 @@ class UploadServiceAsyncStub(UploadServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateUpload: _aio.UnaryUnaryMultiCallable[_upload_pb2.CreateUploadRequest, _upload_pb2.CreateUploadResponse]  # type: ignore[assignment]
-    """Opens an upload: it keeps the chunks it was told are present, until it is
-    committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
+    """Opens an upload. It holds the chunks that were reported as present to it,
+    until it is committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
     """
     FindMissingChunks: _aio.UnaryUnaryMultiCallable[_upload_pb2.FindMissingChunksRequest, _upload_pb2.FindMissingChunksResponse]  # type: ignore[assignment]
-    """Which of the chunks have to be sent. Those that need not be are held for
-    the upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an id that
-    was never given out).
+    """Returns which of the chunks have to be sent. The others are held for the
+    upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an unknown id).
     """
     UploadChunks: _aio.StreamStreamMultiCallable[_upload_pb2.UploadChunksRequest, _upload_pb2.UploadChunksResponse]  # type: ignore[assignment]
     """Sends chunks. Each is acknowledged when it is durable; a chunk that is sent
@@ -88,14 +86,14 @@ class UploadServiceAsyncStub(UploadServiceStub):
     INVALID_ARGUMENT DIGEST_MISMATCH, RESOURCE_EXHAUSTED DISK_FULL.
     """
     DeleteUpload: _aio.UnaryUnaryMultiCallable[_upload_pb2.DeleteUploadRequest, _upload_pb2.DeleteUploadResponse]  # type: ignore[assignment]
-    """Gives an upload up. Its chunks go with the collector when nothing else
-    uses them. Giving up one that has ended changes nothing.
+    """Deletes an upload, which releases its chunks. Deleting one that has ended
+    changes nothing.
     """
 
 class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
     """Fast uploads: CreateUpload, FindMissingChunks, UploadChunks in several
-    streams, then ModelArtifactService.CommitModelArtifact. After any break, ask
-    again what is missing and send the rest; nothing has to be cleaned up.
+    streams, then ModelArtifactService.CommitModelArtifact. After a break, ask
+    again which chunks are missing and send those; nothing needs to be cleaned up.
 
     Files are cut by content: FAST_CDC_2020 as in the Remote Execution API,
     average 524,288, minimum 131,072, maximum 2,097,152 bytes, normalization 2,
@@ -109,8 +107,8 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _upload_pb2.CreateUploadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_upload_pb2.CreateUploadResponse, _abc.Awaitable[_upload_pb2.CreateUploadResponse]]:
-        """Opens an upload: it keeps the chunks it was told are present, until it is
-        committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
+        """Opens an upload. It holds the chunks that were reported as present to it,
+        until it is committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
         """
 
     @_abc_1.abstractmethod
@@ -119,9 +117,8 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _upload_pb2.FindMissingChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_upload_pb2.FindMissingChunksResponse, _abc.Awaitable[_upload_pb2.FindMissingChunksResponse]]:
-        """Which of the chunks have to be sent. Those that need not be are held for
-        the upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an id that
-        was never given out).
+        """Returns which of the chunks have to be sent. The others are held for the
+        upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an unknown id).
         """
 
     @_abc_1.abstractmethod
@@ -141,8 +138,8 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _upload_pb2.DeleteUploadRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_upload_pb2.DeleteUploadResponse, _abc.Awaitable[_upload_pb2.DeleteUploadResponse]]:
-        """Gives an upload up. Its chunks go with the collector when nothing else
-        uses them. Giving up one that has ended changes nothing.
+        """Deletes an upload, which releases its chunks. Deleting one that has ended
+        changes nothing.
         """
 
 def add_UploadServiceServicer_to_server(servicer: UploadServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -149,7 +149,7 @@ class LocateFilesResponse(_message.Message):
     RANGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ranges(self) -> _containers.RepeatedCompositeFieldContainer[Global___LocalRange]:
-        """Where the next bytes lie: the ranges in order, each from its first byte on."""
+        """The positions of the next bytes: the ranges in order, each from its first byte."""
 
     def __init__(
         self,
@@ -176,9 +176,9 @@ class LocalRange(_message.Message):
     path: _builtins.bytes
     """Absolute path, as the operating system's bytes."""
     offset: _builtins.int
-    """Where they begin, in bytes."""
+    """Offset of the first byte."""
     length: _builtins.int
-    """How many they are."""
+    """Number of bytes."""
     def __init__(
         self,
         *,

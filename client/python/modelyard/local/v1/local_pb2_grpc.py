@@ -83,7 +83,7 @@ class LocalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def LocateFiles(self, request, context):
-        """Says where the bytes of ranges lie. They may move or be deleted at any time:
+        """Returns the positions of the bytes of ranges. They may move or be deleted:
         a client that finds other bytes there calls again, or downloads the file.
         Errors: NOT_FOUND.
         """

@@ -52,7 +52,7 @@ class LocalServiceStub:
     bytes) or UPLOAD_EXPIRED, RESOURCE_EXHAUSTED DISK_FULL.
     """
     LocateFiles: _grpc.UnaryStreamMultiCallable[_local_pb2.LocateFilesRequest, _local_pb2.LocateFilesResponse]
-    """Says where the bytes of ranges lie. They may move or be deleted at any time:
+    """Returns the positions of the bytes of ranges. They may move or be deleted:
     a client that finds other bytes there calls again, or downloads the file.
     Errors: NOT_FOUND.
     """
@@ -81,7 +81,7 @@ class LocalServiceAsyncStub(LocalServiceStub):
     bytes) or UPLOAD_EXPIRED, RESOURCE_EXHAUSTED DISK_FULL.
     """
     LocateFiles: _aio.UnaryStreamMultiCallable[_local_pb2.LocateFilesRequest, _local_pb2.LocateFilesResponse]  # type: ignore[assignment]
-    """Says where the bytes of ranges lie. They may move or be deleted at any time:
+    """Returns the positions of the bytes of ranges. They may move or be deleted:
     a client that finds other bytes there calls again, or downloads the file.
     Errors: NOT_FOUND.
     """
@@ -119,7 +119,7 @@ class LocalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _local_pb2.LocateFilesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_local_pb2.LocateFilesResponse], _abc.AsyncIterator[_local_pb2.LocateFilesResponse]]:
-        """Says where the bytes of ranges lie. They may move or be deleted at any time:
+        """Returns the positions of the bytes of ranges. They may move or be deleted:
         a client that finds other bytes there calls again, or downloads the file.
         Errors: NOT_FOUND.
         """

@@ -1,7 +1,7 @@
-"""What `modelyard server migrate`, `doctor` and `key` do.
+"""The work of `modelyard server migrate`, `doctor` and `key`.
 
-Keys are short writes that may happen beside a running server: both databases
-lock rows or the file for that long. Changing the schema takes the folder's lock.
+Changes of keys are short writes, which may run beside a server: the database
+locks what they need. A migration takes the data folder's lock.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NEWEST_PACKS = 100
 
 
 class Finding(NamedTuple):
-    """One line of `doctor`. `new` means that it does not exist yet, which is not a problem."""
+    """One line of `doctor`. `new` is what does not exist yet, which is not a problem."""
 
     ok: bool
     what: str
@@ -48,12 +48,12 @@ class Finding(NamedTuple):
     new: bool = False
 
 
-class _NotMade(Exception):
-    """The line for things that `start` and `migrate` will create."""
+class _NotCreated(Exception):
+    """Something does not exist yet; `start` and `migrate` create it."""
 
 
 def migrate(location: Location, wait_seconds: float = startup_retry.COMMAND_SECONDS) -> str:
-    """Brings the schema to this release; waits for a database that is away. Raises StartError."""
+    """Migrates the schema to this release; waits for a database that cannot be reached. Raises StartError."""
     held = data_folder.held(location.folder) if location.folder else nullcontext()
     with held:
         changed = startup_retry.for_some_time(wait_seconds, lambda: _upgrade(location))
@@ -75,7 +75,7 @@ def _upgrade(location: Location) -> bool:
 
 
 def create_key(location: Location, name: str, entity: str, *, all_entities: bool) -> str:
-    """Creates a key and returns its text. Raises StartError, CommError."""
+    """Makes a key; returns its text. Raises StartError, CommError."""
     with _ready_database(location) as database:
         _key, shown = database.write(
             lambda session: keys.create(session, name, entity, all_entities=all_entities)
@@ -84,18 +84,18 @@ def create_key(location: Location, name: str, entity: str, *, all_entities: bool
 
 
 def make_bucket(location: Location, wait_seconds: float) -> str:
-    """Creates the store's bucket if it is missing; waits a minute for the store.
+    """Creates the store's bucket if it does not exist; waits for a store that cannot be reached.
 
     Raises StartError.
     """
     store = storage.open_store(location)
     if not location.store.startswith("s3://"):
         raise StartError("--make-bucket is for a --store of the form s3://bucket?endpoint=…")
-    from modelyard_server.packs.s3 import S3Store  # minio: only where the store is one
+    from modelyard_server.packs.s3 import S3Store  # imports minio, which other stores do not need
 
     assert isinstance(store, S3Store)
     is_new = startup_retry.for_some_time(wait_seconds, lambda: _make_bucket(store))
-    return "the bucket was made" if is_new else "the bucket is there"
+    return "the bucket was created" if is_new else "the bucket exists"
 
 
 def _make_bucket(store: S3Store) -> bool:
@@ -108,7 +108,7 @@ def _make_bucket(store: S3Store) -> bool:
 def adopt_key(
     location: Location, text: str, name: str, entity: str, *, all_entities: bool, if_absent: bool
 ) -> str:
-    """Stores a given key. Raises StartError, CommError."""
+    """Stores a key that was made elsewhere. Raises StartError, CommError."""
     with _ready_database(location) as database:
         owned, new = database.write(
             lambda session: keys.adopt(
@@ -119,7 +119,7 @@ def adopt_key(
 
 
 def list_keys(location: Location) -> list[str]:
-    """A line for each key. Raises StartError, CommError."""
+    """Returns a line for each key. Raises StartError, CommError."""
     with _ready_database(location) as database:
         found = database.read(keys.listed)
     return [_key_line(*owned) for owned in found]
@@ -139,7 +139,7 @@ def revoke_key(location: Location, key_id: str) -> str:
 
 
 def examine(location: Location) -> list[Finding]:
-    """Checks everything that a server needs, without creating anything."""
+    """Checks everything that a server needs. Creates nothing."""
     findings = [Finding(True, "release", f"modelyard {VERSION}, schema {migrations.HEAD}")]
     if location.folder is not None:
         findings.append(_try("data folder", lambda: _folder(location)))
@@ -147,14 +147,14 @@ def examine(location: Location) -> list[Finding]:
         return findings + _examine_database(location)
     if location.folder.is_dir():
         findings.append(_try("database", _no_database))
-    if _is_made(location.store):
+    if _exists(location.store):
         findings.append(_try("store", lambda: _store(storage.open_store(location))))
         findings.append(_try("store's id", lambda: _unclaimed(storage.open_store(location))))
     return findings
 
 
 def examine_certificate(certificate: Path, key: Path) -> Finding:
-    """Checks the TLS certificate and key."""
+    """Checks whether clients will accept the certificate."""
 
     def check() -> str:
         wrong = tls.check(certificate, key)
@@ -166,7 +166,7 @@ def examine_certificate(certificate: Path, key: Path) -> Finding:
 
 
 def _examine_database(location: Location) -> list[Finding]:
-    """Checks the database, and that the store belongs to it."""
+    """Checks the database, and whether the store belongs to it."""
     findings = []
     database = Database(location.database)
     try:
@@ -193,7 +193,7 @@ def _examine_database(location: Location) -> list[Finding]:
 def _try(what: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(True, what, check())
-    except _NotMade as new:
+    except _NotCreated as new:
         return Finding(True, what, str(new), new=True)
     except (StartError, errors.CommError, migrations.SchemaTooNew, OSError) as error:
         return Finding(False, what, str(error))
@@ -204,10 +204,12 @@ def _folder(location: Location) -> str:
     if not location.folder.exists():
         parent = next(each for each in location.folder.parents if each.exists())
         if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-            raise StartError(f"{location.folder} cannot be made: {parent} is no folder that you may write to")
-        raise _NotMade(f"{location.folder} is not there yet")
+            raise StartError(
+                f"{location.folder} cannot be created: {parent} is not a folder that you may write to"
+            )
+        raise _NotCreated(f"{location.folder} does not exist yet")
     if not location.folder.is_dir():
-        raise StartError(f"{location.folder} is no folder")
+        raise StartError(f"{location.folder} is not a folder")
     free = shutil.disk_usage(location.folder).free
     if free < FREE_BYTES:
         raise StartError(
@@ -218,18 +220,18 @@ def _folder(location: Location) -> str:
 
 
 def _no_database() -> str:
-    raise _NotMade("there is none yet")
+    raise _NotCreated("it does not exist yet")
 
 
-def _is_made(store: str) -> bool:
-    """Whether the store exists yet: a store in a new folder is created with it."""
+def _exists(store: str) -> bool:
+    """Whether there is a store to check. A store in a folder is created with the folder."""
     return store.startswith("s3://") or Path(store.removeprefix("file://")).exists()
 
 
 def _database(database: Database) -> str:
     found = migrations.current(database)
     if found is None:
-        raise _NotMade("it is empty")
+        raise _NotCreated("it is empty")
     if found in migrations.REVISIONS and found != migrations.HEAD:
         raise StartError(f"its schema is {found}: run `modelyard server migrate`")
     query = "SELECT sqlite_version()" if database.is_sqlite else "SHOW server_version"
@@ -247,7 +249,7 @@ def _ahead(session: Session) -> float:
 
 def _store(store: PackStore) -> str:
     check = store.check()
-    room = "free space not known"
+    room = "free space unknown"
     if check.free_bytes is not None:
         if check.free_bytes < FREE_BYTES:
             raise StartError(f"only {check.free_bytes >> 20} MiB free: make room")
@@ -262,7 +264,7 @@ def _clock(whose: str, ahead: float) -> str:
 
 
 def _durability(session: Session) -> str:
-    """Checks that PostgreSQL makes commits durable."""
+    """Checks whether PostgreSQL makes commits durable."""
     problems = []
     for name, why in (
         ("fsync", "a power cut can destroy the database: set fsync = on"),
@@ -281,23 +283,23 @@ def _store_id(database: Database, store: PackStore) -> str:
 
 
 def _packs(database: Database, store: PackStore) -> str:
-    """Checks that the newest packs are in the store: a crash or a restore most likely loses those."""
+    """Checks that the store has the newest packs, which a crash or a restore is most likely to lose."""
     packs = database.read(lambda session: damage.newest(session, NEWEST_PACKS))
     losses = ConfirmedPacks(store, storage.require_same_store(database, store)).losses(packs)
     if losses:
         first, left = losses[0]
         raise StartError(
-            f"{len(losses)} of the newest {len(packs)} are gone or too short, the first of them "
+            f"{len(losses)} of the newest {len(packs)} are missing or too short, the first of them "
             f"{pack_key(first.entity_id, first.pack_id)} ({left} of {first.size} bytes): restore them from "
             "the store's backup, or log the versions that need them again"
         )
-    return f"the newest {len(packs)} are in the store, whole"
+    return f"the newest {len(packs)} are complete in the store"
 
 
 def _unclaimed(store: PackStore) -> str:
     if next(store.list(), None) is not None:
         raise StartError(
-            "the store holds the bytes of a database that is not here: restore that one from its backup, "
+            "the store holds the bytes of another database: restore that database from its backup, "
             "or give a new server a --store of its own"
         )
     return "the store is empty"
@@ -305,7 +307,7 @@ def _unclaimed(store: PackStore) -> str:
 
 @contextmanager
 def _ready_database(location: Location) -> Iterator[Database]:
-    """The database, with its schema made if it has none yet."""
+    """Opens the database, and migrates its schema if that is missing or old."""
     if location.folder is not None and not (location.folder / "modelyard.db").exists():
         migrate(location)
     database = Database(location.database)

@@ -50,11 +50,11 @@ from modelyard_server.settings import Settings
 log = logging.getLogger(__name__)
 
 PREDECESSOR_SECONDS = 10.0
-"""How long an embedded server waits for one that is about to leave the same folder."""
+"""How long an embedded server waits for another one that is about to release the folder."""
 
 
 def run(settings: Settings) -> None:
-    """Serves until a signal or idleness ends it. Raises StartError."""
+    """Serves until a signal or, embedded, the idle time ends it. Raises StartError."""
     settings.check()
     file_descriptors.raise_limit()
     allocator.tune_server()
@@ -72,7 +72,7 @@ def run(settings: Settings) -> None:
         parts, settings = startup_retry.until_reachable(
             settings, functools.partial(storage.open_both, settings)
         )
-        if parts is None:  # told to stop before they were there
+        if parts is None:  # stopped before they were reachable
             return
         database, packs = parts
         stack.callback(database.close)
@@ -152,7 +152,7 @@ def build(
 
 
 def make_writer(store: PackStore, database: Database, executors: Executors) -> PackWriter:
-    """The writer of packs, with its two transactions."""
+    """Makes the writer of packs, with its two transactions."""
     return PackWriter(
         store,
         lambda upload, _entity: database.write(lambda session: uploads.begin_pack(session, upload)),
@@ -163,7 +163,7 @@ def make_writer(store: PackStore, database: Database, executors: Executors) -> P
 
 
 def watch_gauges(active_calls: ActiveCalls, writer: PackWriter, streams: Mapping[str, StreamLimit]) -> None:
-    """Shows the process's state in its metrics."""
+    """Registers the gauges of the process's metrics."""
     telemetry.CALLS.watch(lambda: active_calls.count)
     telemetry.UPLOAD_MEMORY.watch(lambda: writer.budget.total - writer.budget.free)
     telemetry.UPLOAD_MEMORY_LIMIT.watch(lambda: writer.budget.total)
@@ -174,9 +174,9 @@ def watch_gauges(active_calls: ActiveCalls, writer: PackWriter, streams: Mapping
 
 
 def make_authenticator(settings: Settings, transactions: Transactions, token: str) -> Authenticator:
-    """How this server finds out who calls."""
+    """Makes the authenticator that the settings ask for."""
     if settings.embedded:
         return FolderTokenAuthenticator(transactions, folder_token=token)
-    # Where others can reach it, revoking the last key must not open the server to everybody.
+    # Keys stay required where other machines can connect: revoking the last one must not open the server.
     required = False if settings.no_auth else None if settings.loopback else True
     return Authenticator(transactions, folder_token=token, keys_required=required)

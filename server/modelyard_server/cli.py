@@ -1,4 +1,4 @@
-"""`modelyard server …`: running and maintaining a server."""
+"""`modelyard server …`: the commands that start and maintain a server."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _location_options(command: F) -> F:
     @_option("--store", help="s3://bucket[/prefix]?endpoint=…&region=…, or file:///folder.")
     @functools.wraps(command)
     def with_location(data: Path | None, database: str | None, store: str | None, **rest: Any) -> Any:
-        with _said():
+        with _errors_as_messages():
             _warn_of_password(database)
             location = parse_location(data, database, store)
             file_permissions.set_umask(location)
@@ -73,8 +73,8 @@ def _tls_options(command: F) -> F:
 
 
 @contextmanager
-def _said() -> Iterator[None]:
-    """Prints errors as one sentence and exits with code 1."""
+def _errors_as_messages() -> Iterator[None]:
+    """Prints errors as one sentence, and exits with code 1."""
     from modelyard.contract import errors
 
     try:
@@ -111,16 +111,19 @@ def server() -> None:
 @_option("--port", default=DEFAULT_PORT, type=click.IntRange(0, 65535), help="0: any free port.")
 @_option("--workers", default=1, type=click.IntRange(1, 64), help="Processes on one port; PostgreSQL only.")
 @_tls_options
-@_option("--no-auth", is_flag=True, help="Take calls without API keys from everywhere.")
-@_option("--embedded", is_flag=True, help="Serve the folder's owner only, and leave when nobody calls.")
+@_option("--no-auth", is_flag=True, help="Accept calls without API keys, from everywhere.")
+@_option("--embedded", is_flag=True, help="Serve the folder's owner only, and exit when idle.")
 @_option(
-    "--idle-seconds", default=EMBEDDED_IDLE_SECONDS, type=click.FloatRange(0.1), help="Embedded: leave then."
+    "--idle-seconds",
+    default=EMBEDDED_IDLE_SECONDS,
+    type=click.FloatRange(0.1),
+    help="Embedded: exit after so long without calls.",
 )
 @_option(
     "--sweep-seconds",
     default=SWEEP_SECONDS,
     type=click.FloatRange(0.1),
-    help="How often to delete what is past its time.",
+    help="How often to delete what has expired.",
 )
 @_option(
     "--upload-streams",
@@ -141,37 +144,37 @@ def server() -> None:
     "--stream-share",
     default=STREAM_SHARE,
     type=click.IntRange(1, 100),
-    help="Percent of the places for streams, less those of others, that one principal may hold.",
+    help="Percent of the streams not held by others that one principal may hold.",
 )
 @_option(
     "--stall-seconds",
     default=STALL_SECONDS,
     type=click.FloatRange(0.1),
-    help="End streams whose client sends nothing, or reads nothing, for so long.",
+    help="End streams whose client neither sends nor reads for so long.",
 )
 @_option(
     "--max-version-files",
     default=MAX_VERSION_FILES,
     type=click.IntRange(1),
-    help="Entries of one version at most.",
+    help="Most entries of a version.",
 )
 @_option(
     "--max-version-chunks",
     default=MAX_VERSION_CHUNKS,
     type=click.IntRange(1),
-    help="Chunks that the files of one version name at most, repetitions counted.",
+    help="Most chunks of the files of a version, repetitions included.",
 )
 @_option(
     "--max-version-gib",
     default=MAX_VERSION_GIB,
     type=click.IntRange(1, 1 << 30),
-    help="GiB of the files of one version at most.",
+    help="Most GiB of the files of a version.",
 )
 @_option(
     "--log-level",
     default="info",
     type=click.Choice(LOG_LEVELS),
-    help="Least level of log lines; info: refused and slow calls, debug: every call.",
+    help="Lowest level to log; info: refused and slow calls, debug: every call.",
 )
 @_option(
     "--metrics-port",
@@ -180,7 +183,7 @@ def server() -> None:
 )
 @_option("--otel-endpoint", help="Send traces by OTLP over gRPC: http://host:4317, or https:// for TLS.")
 def start(location: Location, **options: Any) -> None:
-    """Serve until SIGTERM or Ctrl-C; calls that run then have 30 s to end."""
+    """Serve until SIGTERM or Ctrl-C; running calls then have 30 s to end."""
     from modelyard_server.observability import logs
     from modelyard_server.process import tls, workers
 
@@ -199,18 +202,18 @@ def start(location: Location, **options: Any) -> None:
     if settings.workers > 1 and not is_worker:
         workers.supervise(settings)
         return
-    # Log lines of gRPC's core are not JSON and repeat what our errors say.
+    # gRPC's own log lines are not JSON, and add nothing to our errors.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    # Clients that spawn the server set it for themselves. The server never forks.
+    # A client that starts this process may have set it for itself. The server never forks.
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
-    from modelyard_server import app  # grpc and SQLAlchemy: not for `--help`
+    from modelyard_server import app  # imports gRPC and SQLAlchemy, which --help does not need
 
     app.run(settings)
 
 
 @server.command()
 @_location_options
-@click.option("--make-bucket", is_flag=True, help="Make the S3 store's bucket where it is missing.")
+@click.option("--make-bucket", is_flag=True, help="Create the bucket of the S3 store if it does not exist.")
 @_option(
     "--wait-seconds",
     default=60.0,
@@ -218,7 +221,7 @@ def start(location: Location, **options: Any) -> None:
     help="How long to wait for a database or store that cannot be reached.",
 )
 def migrate(location: Location, make_bucket: bool, wait_seconds: float) -> None:
-    """Bring the database's schema to this release. `start` does the same."""
+    """Migrate the database's schema to this release. `start` does it too."""
     from modelyard_server import admin
 
     if make_bucket:
@@ -230,7 +233,7 @@ def migrate(location: Location, make_bucket: bool, wait_seconds: float) -> None:
 @click.option(
     "--address", default=f"{DEFAULT_HOST}:{DEFAULT_PORT}", show_default=True, help="The server's host:port."
 )
-@click.option("--tls", is_flag=True, help="Speak TLS.")
+@click.option("--tls", is_flag=True, help="Use TLS.")
 @click.option(
     "--tls-ca",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -240,10 +243,10 @@ def migrate(location: Location, make_bucket: bool, wait_seconds: float) -> None:
     "--timeout", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Seconds to wait."
 )
 def health(address: str, tls: bool, tls_ca: Path | None, timeout: float) -> None:
-    """Ask a server whether it serves. Exit code 0 when it does, else 1."""
+    """Ask a server whether it is serving. Exit code 0 if it is, else 1."""
     from modelyard_server.process import health
 
-    with _said():
+    with _errors_as_messages():
         echo(health.ask(address, timeout, tls=tls or tls_ca is not None, authority=tls_ca))
 
 
@@ -251,10 +254,10 @@ def health(address: str, tls: bool, tls_ca: Path | None, timeout: float) -> None
 @_location_options
 @_tls_options
 def doctor(location: Location, tls_cert: Path | None, tls_key: Path | None) -> None:
-    """Try the database, the store and the certificate, and say what to do about each problem.
+    """Check the database, the store and the certificate, and say what to do about each problem.
 
-    Exit code 1 if there is one. A folder or database that is new is none: `start` and `migrate` make what
-    is not there yet.
+    Exit code 1 if there is a problem. A folder or database that does not exist yet is not one: `start` and
+    `migrate` create it.
     """
     from modelyard_server import admin
 
@@ -267,39 +270,41 @@ def doctor(location: Location, tls_cert: Path | None, tls_key: Path | None) -> N
     if not all(finding.ok for finding in findings):
         click.get_current_context().exit(1)
     if any(finding.new for finding in findings):
-        echo("Nothing is wrong: `modelyard server start` or `migrate` makes what is new.")
+        echo("No problem found: `modelyard server start` or `migrate` creates what is new.")
 
 
 @server.group()
 def key() -> None:
-    """Make, list and revoke API keys. A running server follows within five seconds."""
+    """Make, list and revoke API keys. A running server applies changes within five seconds."""
 
 
 @key.command("create")
 @_location_options
 @click.argument("name")
 @click.option("--entity", default="local", show_default=True, help="The key's default and limit.")
-@click.option("--all-entities", is_flag=True, help="Let it into every entity.")
+@click.option("--all-entities", is_flag=True, help="Give it access to every entity.")
 @click.option(
-    "--key", "text", help="Take this key, my_ and 32 or more characters, not a new one; -: standard input."
+    "--key",
+    "text",
+    help="Use this key (my_ and 32 or more characters) instead of a new one; - reads it from standard input.",
 )
-@click.option("--if-absent", is_flag=True, help="With --key: do nothing when that key is there already.")
+@click.option("--if-absent", is_flag=True, help="With --key: do nothing if that key exists.")
 def create_key(
     location: Location, name: str, entity: str, all_entities: bool, text: str | None, if_absent: bool
 ) -> None:
-    """Make a key for NAME and print it, this once."""
+    """Make a key for NAME and print it. It is not shown again."""
     from modelyard_server import admin
 
     if text is not None:
         if text == "-":
             text = sys.stdin.readline()
         else:
-            _warn("every user of this machine can read a --key: give --key - and the key by a pipe")
+            _warn("every user of this machine can read a --key: use --key - and pass the key by a pipe")
         text = text.strip()
         echo(admin.adopt_key(location, text, name, entity, all_entities=all_entities, if_absent=if_absent))
         return
     if if_absent:
-        raise click.UsageError("--if-absent goes with --key: a new key is never there already")
+        raise click.UsageError("--if-absent is only for --key: a new key never exists already")
     echo(admin.create_key(location, name, entity, all_entities=all_entities))
 
 
@@ -317,7 +322,7 @@ def list_keys(location: Location) -> None:
 @_location_options
 @click.argument("key_id", metavar="ID")
 def revoke_key(location: Location, key_id: str) -> None:
-    """End a key."""
+    """Revoke a key."""
     from modelyard_server import admin
 
     echo(admin.revoke_key(location, key_id))

@@ -1,9 +1,11 @@
-"""Named places where a test can make the server crash, fail or wait.
+"""Named places in the code where a test can make the server die, fail or wait.
 
-`MODELYARD_FAILPOINTS="writer.before_put=kill@2;disk.before_fsync=sleep(0.5)"`:
-at each hit, or with `@N` only at the N-th, the action is `kill` (SIGKILL to
-this process), `error` or `error(REASON)` (raises that published error, else
-FailpointError), or `sleep(SECONDS)` (blocks the thread that hits).
+`MODELYARD_FAILPOINTS="writer.before_put=kill@2;disk.before_fsync=sleep(0.5)"`
+sets an action for every hit, or with `@N` for the N-th hit only:
+
+- `kill`: sends SIGKILL to this process.
+- `error(REASON)`: raises the published error of that reason; `error` raises FailpointError.
+- `sleep(SECONDS)`: blocks the current thread.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ NAMES = (
     "commit.after",
     "decoding.large",
 )
-"""Every failpoint; `hit` accepts no other name."""
+"""All failpoints. `hit` raises ValueError for other names."""
 
 _SETTING = re.compile(
     r"(?P<name>[a-z_.]+)=(?P<action>kill|error|sleep)(?:\((?P<argument>[A-Z_]+|[0-9.]+)\))?(?:@(?P<at>[1-9][0-9]*))?"
@@ -42,7 +44,7 @@ _SETTING = re.compile(
 
 
 class FailpointError(Exception):
-    """Raised by a failpoint set to `error`; no code in the server handles it."""
+    """Raised by a failpoint set to `error`. No code of the server handles it."""
 
 
 @dataclass
@@ -76,30 +78,30 @@ _armed: dict[str, _Failpoint] = {}
 
 
 def hit(name: str) -> None:
-    """Performs the action of the failpoint, if it has one."""
+    """Performs the action that the failpoint is set to, if any."""
     if not _armed:
         return
     if name not in NAMES:
-        raise ValueError(f"no failpoint is called {name!r}")
+        raise ValueError(f"there is no failpoint {name!r}")
     failpoint = _armed.get(name)
     if failpoint is not None:
         failpoint.hit()
 
 
 def arm(settings: str) -> None:
-    """Replaces all settings; an empty text clears them. Raises ValueError for invalid text."""
+    """Replaces all settings; an empty text clears them. Raises ValueError."""
     parsed = [_parse(setting.strip()) for setting in settings.split(";") if setting.strip()]
     _armed.clear()
     _armed.update({failpoint.name: failpoint for failpoint in parsed})
 
 
 def arm_from(environment: Mapping[str, str]) -> None:
-    """Reads the settings from `MODELYARD_FAILPOINTS`; the server calls this once, at start."""
+    """Sets the failpoints of `MODELYARD_FAILPOINTS`. The server calls this once, at its start."""
     arm(environment.get(VARIABLE, ""))
 
 
 def hits(name: str) -> int:
-    """How often an armed failpoint was reached; 0 for one that is not armed."""
+    """How often a failpoint was hit since it was set; 0 for one that is not set."""
     failpoint = _armed.get(name)
     return failpoint.hits if failpoint else 0
 
@@ -110,7 +112,7 @@ def _parse(setting: str) -> _Failpoint:
         raise ValueError(f"{VARIABLE}: cannot read {setting!r}; expected name=kill|error|sleep(SECONDS)[@N]")
     name, action, argument = match["name"], match["action"], match["argument"] or ""
     if name not in NAMES:
-        raise ValueError(f"{VARIABLE}: no failpoint is called {name!r}; there are {', '.join(NAMES)}")
+        raise ValueError(f"{VARIABLE}: there is no failpoint {name!r}; known: {', '.join(NAMES)}")
     if action == "sleep" and not re.fullmatch(r"[0-9]+(\.[0-9]+)?", argument):
         raise ValueError(f"{VARIABLE}: {setting!r} needs seconds, as in sleep(0.5)")
     if action == "error" and argument and argument not in errors.BY_REASON:

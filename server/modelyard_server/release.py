@@ -1,4 +1,4 @@
-"""Which release of modelyard this server is."""
+"""The version of this server."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ VERSION = version("modelyard")
 
 
 def as_numbers(release: str) -> tuple[int, ...]:
-    """A release as numbers that compare: `0.10.2` is newer than `0.9`."""
+    """A version as a tuple of numbers, which compares: `0.10.2` is newer than `0.9`."""
     return tuple(int(part) for part in release.split(".") if part.isdigit())

@@ -26,29 +26,32 @@ MAX_VERSION_FILES = 500_000
 MAX_VERSION_CHUNKS = 32_000_000
 MAX_VERSION_GIB = 16 * 1024
 SERVES = "modelyard serves"
-"""Prefix of the line that says that the server is ready."""
+"""First words of the line that a server prints when it serves."""
 WAITS = "modelyard waits"
-"""Prefix of the line that says that it waits for the database or the store."""
+"""First words of the line that a server prints while it waits for the database or the store."""
 
 _ESCAPES = "characters such as @ / : in a password are written as %40 %2F %3A"
 
 
 class StartError(Exception):
-    """Why a server or a maintenance command does not start: one sentence with what to do."""
+    """A server or a maintenance command cannot start. The message says why and what to do."""
 
 
 class NotReachable(StartError):
-    """The database or the store (`what`) does not answer yet; `error` is raised to callers meanwhile."""
+    """The database or the store, named by `what`, does not answer; a retry may help.
 
-    def __init__(self, what: str, error: errors.CommError, message: str) -> None:
+    `for_callers` is the error that callers get meanwhile.
+    """
+
+    def __init__(self, what: str, for_callers: errors.CommError, message: str) -> None:
         super().__init__(message)
         self.what = what
-        self.error = error
+        self.for_callers = for_callers
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where the metadata and the bytes are. `folder` is None unless they lie in a data folder."""
+    """Where the metadata and the bytes are. `folder` is the data folder, None with PostgreSQL."""
 
     database: str
     store: str
@@ -56,14 +59,14 @@ class Location:
 
     @property
     def description(self) -> str:
-        """The location in words, without passwords."""
+        """The location for messages, without passwords."""
         if self.folder is not None:
             return f"data: {self.folder}"
         return f"database: {without_secrets(self.database)}, store: {without_secrets(self.store)}"
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """The folders of this machine that hold metadata or bytes; none inside another."""
+        """The local folders that hold metadata or bytes, none inside another."""
         own = () if self.folder is None else (self.folder,)
         if self.store.startswith("s3://"):
             return own
@@ -74,10 +77,11 @@ class Location:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a server runs. `port` 0 takes any free one; `idle_seconds` is for embedded servers only.
+    """How a server runs.
 
-    `metrics_port` is that of the first worker; each of the others takes the next. The numbers of
-    streams are those of each worker; `stream_share` is in percent (`rpc/dispatch/stream_limits.py`).
+    `port` 0 means any free one. `idle_seconds` is for embedded servers only. `metrics_port` is that of
+    the first worker; each further worker uses the next one. Limits of streams apply to each worker;
+    `stream_share` is in percent, see `rpc/dispatch/stream_limits.py`.
     """
 
     location: Location
@@ -105,63 +109,61 @@ class Settings:
 
     @property
     def scheme(self) -> str:
-        """How clients write the address."""
+        """The scheme of the server's URL."""
         return "grpcs" if self.tls_cert else "grpc"
 
     def address(self, port: int, *, host: str | None = None) -> str:
-        """A URL of the server; `host` where clients name another than the one it listens on."""
+        """The URL of the server on a port; `host` replaces the one it listens on."""
         return f"{self.scheme}://{bracketed(host or self.host)}:{port}"
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach the server."""
+        """Whether the server accepts connections from this machine only."""
         return is_loopback(self.host)
 
     def warnings(self) -> list[str]:
-        """Warnings about allowed settings that may be a mistake."""
+        """Sentences about settings that are allowed and may be a mistake."""
         if self.no_auth and not self.loopback:
             return [
-                f"--no-auth with --host {self.host}: whoever reaches this address may read and delete "
-                "everything; without --no-auth, `modelyard server key create NAME` makes keys for callers"
+                f"--no-auth with --host {self.host}: everybody who reaches this address may read and delete "
+                "everything; to require keys, leave --no-auth out and run `modelyard server key create NAME`"
             ]
         return []
 
     def check(self) -> None:
-        """Refuses combinations that cannot work. Raises StartError."""
+        """Raises StartError for combinations that cannot work."""
         if (self.tls_cert is None) != (self.tls_key is None):
             raise StartError("--tls-cert and --tls-key go together: give both or neither")
         if self.embedded and self.location.folder is None:
-            raise StartError("--embedded serves a data folder: leave --database away")
+            raise StartError("--embedded serves a data folder: leave --database out")
         if self.embedded and not self.loopback:
-            raise StartError("--embedded is for this machine only: leave --host away")
+            raise StartError("--embedded is for this machine only: leave --host out")
         if self.workers > 1 and self.location.database.startswith("sqlite"):
             raise StartError("--workers needs PostgreSQL: give --database postgresql://… and --store")
         if self.workers > 1 and self.metrics_port == 0:
             raise StartError(
-                "--metrics-port needs a number with --workers: the worker after it takes the next"
+                "--metrics-port must not be 0 with --workers: each further worker uses the next number"
             )
 
 
 def serves_line(settings: Settings, address: str) -> str:
-    """The line that a server prints when it is ready."""
+    """The line that a server prints when it serves."""
     return f"{SERVES} {address} ({settings.location.description})"
 
 
 def bracketed(host: str) -> str:
-    """A host as it stands before a port: an IPv6 address in brackets."""
+    """A host as written before a port: an IPv6 address gets brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def parse_location(data: Path | None, database: str | None, store: str | None) -> Location:
     """The location that the options name. Raises StartError.
 
-    `data` holds both the metadata and the bytes; a PostgreSQL database needs a store that says
-    where the bytes go; a store alone takes only the bytes out of the folder.
+    The folder `data` holds metadata and bytes. A PostgreSQL database needs a store for the bytes. A
+    store without a database replaces the folder for the bytes only.
     """
-    database, store = (
-        (database or "").strip(),
-        (store or "").strip(),
-    )  # mounted secrets may end with a newline
+    # A mounted secret may end with a line break.
+    database, store = (database or "").strip(), (store or "").strip()
     if database and not database.startswith(("postgresql://", "postgres://", "postgresql+psycopg://")):
         raise StartError("--database takes postgresql://user:password@host/name; for SQLite give --data DIR")
     if database and not store:
@@ -176,29 +178,31 @@ def parse_location(data: Path | None, database: str | None, store: str | None) -
 
 
 def default_folder() -> Path:
-    """The user's data folder, the same from every directory."""
-    import platformdirs  # not needed when a folder is given
+    """The user's default data folder, independent of the current directory."""
+    import platformdirs  # imported only where no folder is given
 
     return Path(platformdirs.user_data_dir("modelyard"))
 
 
 def without_secrets(url: str) -> str:
-    """A URL without the password in it and without its query; a path stays as it is."""
+    """A URL without its password and query. A path is returned unchanged."""
     scheme, separator, rest = url.partition("://")
     if not separator:
         return url
-    # From the right: a password with an unescaped `/`, `#` or `@` must not be taken for a host.
+    # Split at the last @: a password may contain an unescaped `/`, `#` or `@`.
     owner, at, target = rest.rpartition("@")
     user = re.split("[:/?#]", owner)[0]
     return f"{scheme}://{user}{at}{re.split('[?#]', target)[0]}"
 
 
 def _check_database(url: str) -> None:
-    """Rejects URLs that other parsers would read as another host, and print. Raises StartError."""
+    """Raises StartError for a URL whose password would be read, and logged, as part of the host."""
     rest = url.partition("://")[2]
     authority = re.split("[/?#]", rest)[0]
     if rest.count("@") > 1 or ("@" in rest and "@" not in authority):
-        raise StartError(f"--database cannot be read: it has an @ where none belongs; {_ESCAPES}")
+        raise StartError(
+            f"--database cannot be parsed: it has an @ that is not the separator before the host; {_ESCAPES}"
+        )
     port = re.search(r":([^\]]*)$", authority.rpartition("@")[2])
     if port and not port[1].isdigit():
-        raise StartError(f"--database cannot be read: its port is not a number; {_ESCAPES}")
+        raise StartError(f"--database cannot be parsed: its port is not a number; {_ESCAPES}")

@@ -34,11 +34,11 @@ def test_migrate_makes_the_bucket_once(store: str, request: pytest.FixtureReques
     migrate = ("migrate", "--make-bucket", "--data", str(tmp_path), "--store", url)
     first = run_server_command(*migrate, env=CREDENTIALS)
     assert (first.returncode, first.stderr) == (0, "")
-    assert "the bucket was made" in first.stdout
+    assert "the bucket was created" in first.stdout
     assert client.bucket_exists(bucket_name="made-by-migrate")
     again = run_server_command(*migrate, env=CREDENTIALS)
     assert (again.returncode, again.stderr) == (0, "")
-    assert "the bucket is there" in again.stdout
+    assert "the bucket exists" in again.stdout
 
 
 def test_setting_up_from_several_machines_at_once_works(

@@ -1,4 +1,4 @@
-"""The simple upload: files arrive as plain bytes, and the server cuts them."""
+"""Cuts the files of a simple upload, which arrive as plain bytes, into chunks."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ from modelyard_server.packs.budget import ByteBudget
 
 WINDOW_BYTES = 8 << 20
 SMALL_WINDOW_BYTES = chunking.MAXIMUM_BYTES
-"""The window of a call that finds the budget spent: one chunk fits."""
+"""The window of a call while the budget is spent; one chunk fits."""
 
 
 class Cutter:
-    """Cuts the files of one call into chunks, stores those that are missing, and collects the manifest."""
+    """Cuts the files of one call into chunks, stores missing ones, and builds the manifest."""
 
-    def __init__(self, storing: ChunkIngest, pool: Executor, windows: ByteBudget, limits: Limits) -> None:
-        self._storing = storing
+    def __init__(self, ingest: ChunkIngest, pool: Executor, windows: ByteBudget, limits: Limits) -> None:
+        self._ingest = ingest
         self._pool = pool
         self._windows = windows
         self._taken = 0
-        """Bytes of the budget that the present window holds."""
+        """Bytes of the budget that the current window holds."""
         self._manifest = Manifest(limits)
         self._path = ""
         self._chunks: list[Chunk] = []
         self._buffer = bytearray()
         self._start = 0
-        """Where in the buffer the present file begins; before it lie chunks of files that have ended."""
+        """Where the current file begins in the buffer. Before it are cut chunks that are not stored yet."""
         self._ended: list[Chunk] = []
 
     async def consume(
         self, first: pb.UploadModelArtifactRequest, stream: AsyncIterator[pb.UploadModelArtifactRequest]
     ) -> Manifest:
-        """The manifest, once every chunk is durable. Raises InvalidField and what storing raises."""
+        """Returns the manifest once every chunk is durable. Raises InvalidField and as `ChunkIngest`."""
         try:
-            async with self._storing:
+            async with self._ingest:
                 await self._begin(first)
                 self._buffer += first.data
-                first.ClearField("data")  # the caller keeps the message
+                first.ClearField("data")  # the caller keeps the message: free its bytes
                 await self._cut_if_full()
                 async for message in stream:
                     if message.HasField("header"):
-                        raise errors.InvalidField.of("header", "belongs into the first message only")
+                        raise errors.InvalidField.of("header", "is allowed in the first message only")
                     await self._begin(message)
                     self._buffer += message.data
-                    del message  # not held while its bytes are stored and the next is waited for
+                    del message  # do not hold it while its bytes are stored and the next one is awaited
                     await self._cut_if_full()
                 await self._end_file()
                 await self._store()
-                await self._storing.close()
+                await self._ingest.close()
             return self._manifest
         finally:
             self._give_back()
 
     async def _begin(self, message: pb.UploadModelArtifactRequest) -> None:
-        """Checks a message and begins the file that it names."""
+        """Checks a message, and begins a new file if it names one."""
         if len(message.data) > PLAIN_UPLOAD_DATA_BYTES:
             raise errors.InvalidField.of(
                 "data", f"has {len(message.data)} bytes; at most {PLAIN_UPLOAD_DATA_BYTES}"
@@ -70,7 +70,9 @@ class Cutter:
             await self._end_file()
             self._path = message.path
         elif message.data and not self._path:
-            raise errors.InvalidField.of("path", "bytes came before the path of a file")
+            raise errors.InvalidField.of(
+                "path", "a message with bytes must come after one with the path of their file"
+            )
 
     async def _cut_if_full(self) -> None:
         if len(self._buffer) >= self._window():
@@ -78,7 +80,7 @@ class Cutter:
             await self._store()
 
     def _window(self) -> int:
-        """How many bytes to collect before they are cut and stored."""
+        """How many bytes to collect before cutting and storing them."""
         if len(self._buffer) >= SMALL_WINDOW_BYTES and not self._taken:
             more = WINDOW_BYTES - SMALL_WINDOW_BYTES
             if self._windows.try_acquire(more):
@@ -97,7 +99,7 @@ class Cutter:
         self._path, self._chunks = "", []
 
     async def _cut(self, *, final: bool) -> None:
-        """Cuts what has come of the present file, as far as it can be cut yet."""
+        """Cuts the received bytes of the current file, as far as chunk ends are known."""
         if self._start == len(self._buffer):
             return
         loop = asyncio.get_running_loop()
@@ -107,15 +109,15 @@ class Cutter:
         self._ended += chunks
 
     async def _store(self) -> None:
-        """Stores what was cut, small files together, and makes room."""
+        """Stores the cut chunks, of several small files together, and frees their part of the buffer."""
         ended, self._ended = self._ended, []
-        await self._storing.store(ended, memoryview(self._buffer)[: self._start])
-        # Another buffer: a thread may still hold a view of this one, which then cannot change its size.
+        await self._ingest.store(ended, memoryview(self._buffer)[: self._start])
+        # Take a new buffer: a thread may still hold a view of the old one, which then cannot be resized.
         self._buffer = self._buffer[self._start :]
         self._start = 0
         self._give_back()
 
 
 def _cut(buffer: bytearray, start: int, final: bool) -> list[Chunk]:
-    with memoryview(buffer) as view:  # gone on return: the buffer is going to grow
+    with memoryview(buffer) as view:  # released on return, since the buffer will be resized
         return chunking.cut(view[start:], final=final)

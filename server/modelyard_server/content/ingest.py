@@ -1,4 +1,4 @@
-"""Chunks that the server itself has cut: those that are missing go into packs, each once."""
+"""Stores the chunks that the server itself cuts: missing ones go into packs, each once."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ T = TypeVar("T")
 MESSAGE_BYTES = 8 << 20
 
 
-class Caller(Protocol):
-    """Who stores, and how a rule runs in a writing transaction."""
+class WritingCall(Protocol):
+    """The call for which chunks are stored."""
 
     @property
     def principal(self) -> Principal:
         """The caller."""
 
     def write(self, rule: Callable[[Session], T]) -> Awaitable[T]:
-        """The rule's result once it is committed."""
+        """Runs a rule in a writing transaction; returns its result once committed."""
 
 
 class ChunkIngest:
-    """Stores the chunks of one call for an upload; use it as a context manager, as the stream below it.
+    """Stores the chunks of one call for an upload. Use it as a context manager.
 
-    Nothing is durable for sure before `close` returns.
+    Chunks are certainly durable only once `close` has returned.
     """
 
-    def __init__(self, caller: Caller, writer: PackWriter, upload_id: str, entity_id: int) -> None:
-        self._caller = caller
+    def __init__(self, call: WritingCall, writer: PackWriter, upload_id: str, entity_id: int) -> None:
+        self._call = call
         self._upload_id = upload_id
         self._sink = writer.stream(upload_id, entity_id)
         self._must_copy = writer.store.holds_bytes
@@ -52,27 +52,27 @@ class ChunkIngest:
         await self._sink.abort()
 
     async def settled(self) -> None:
-        """Returns when nothing is on its way into the store any more; after the context was left."""
+        """Waits until nothing is being stored any more. Call it after the context was left."""
         await self._sink.settled()
 
     @property
     def appended(self) -> int:
-        """How many chunks went into packs."""
+        """Number of chunks that were put into packs."""
         return self._appended
 
     @property
     def durable(self) -> int:
-        """How many of these, counted from the first, are durable."""
+        """How many of these, from the first on, are durable."""
         return self._sink.durable
 
     async def close(self) -> None:
-        """Returns when all that was given is durable and held by the upload."""
+        """Waits until all chunks are durable and pinned by the upload."""
         await self._sink.close()
 
     async def store(self, chunks: Sequence[Chunk], data: memoryview) -> int:
-        """Takes chunks that lie end to end in `data`; how many of their bytes were there already.
+        """Stores the chunks that lie end to end in `data`; returns how many of their bytes were present.
 
-        `data` may change again afterwards. Raises what the sink raises, and UploadExpired.
+        `data` may be changed afterwards. Raises UploadExpired, and what the pack stream raises.
         """
         missing = set(await self._missing(chunks))
         for batch, start, end in _messages(chunks, missing):
@@ -83,7 +83,7 @@ class ChunkIngest:
         return sum(chunk.size for index, chunk in enumerate(chunks) if index not in missing)
 
     async def _missing(self, chunks: Sequence[Chunk]) -> list[int]:
-        """Indexes of what has to be stored; what the server has is held by the upload from now on."""
+        """Indexes of the chunks to store. The upload pins those that are present."""
         unseen = [index for index, chunk in enumerate(chunks) if self._is_new(chunk)]
         found: list[int] = []
         for start in range(0, len(unseen), CHUNKS_PER_CALL):
@@ -92,14 +92,14 @@ class ChunkIngest:
         return found
 
     async def _ask(self, chunks: list[Chunk]) -> list[int]:
-        missing = await self._caller.write(
-            lambda session: uploads.missing(session, self._caller.principal, self._upload_id, chunks)
+        missing = await self._call.write(
+            lambda session: uploads.missing(session, self._call.principal, self._upload_id, chunks)
         )
         count_asked(chunks, missing)
         return missing
 
     def _is_new(self, chunk: Chunk) -> bool:
-        """Whether this call meets the content for the first time."""
+        """Whether this call has not met the chunk before."""
         if chunk.digest in self._seen:
             return False
         self._seen.add(chunk.digest)
@@ -107,7 +107,7 @@ class ChunkIngest:
 
 
 def count_asked(chunks: Sequence[Chunk], missing: Sequence[int]) -> None:
-    """Counts chunks that an upload asked about, once the answer is committed."""
+    """Counts the chunks of a question for missing ones. Call it after the commit."""
     size = sum(chunk.size for chunk in chunks)
     missing_size = sum(chunks[index].size for index in missing)
     telemetry.ASKED_CHUNKS.add(len(missing), "missing")
@@ -117,7 +117,7 @@ def count_asked(chunks: Sequence[Chunk], missing: Sequence[int]) -> None:
 
 
 def _messages(chunks: Sequence[Chunk], missing: set[int]) -> Iterator[tuple[list[Chunk], int, int]]:
-    """The missing chunks in batches that lie end to end, each with where it begins and ends."""
+    """The missing chunks in batches that are contiguous in the data, each with its start and end."""
     batch: list[Chunk] = []
     start = end = offset = 0
     for index, chunk in enumerate(chunks):

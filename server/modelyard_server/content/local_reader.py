@@ -1,4 +1,4 @@
-"""Reads local files into windows of whole chunks. Blocks: for threads."""
+"""Reads local files into buffers and cuts them into chunks. It blocks, so use it on a thread."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from modelyard.local.v1 import local_pb2 as pb
 CHUNKS_PER_WINDOW = 5_000
 
 
-class Window:
-    """A buffer that is used again and again; its memory is taken by the thread that first fills it."""
+class ReadBuffer:
+    """A reusable buffer. Its memory is allocated by the thread that first uses it."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._buffer: bytearray | None = None
 
     def view(self) -> memoryview:
-        """All of it."""
+        """A view of the whole buffer."""
         if self._buffer is None:
             self._buffer = bytearray(self._size)
         return memoryview(self._buffer)
 
     def chunks(self, ends: Sequence[int]) -> list[Chunk]:
-        """The chunks that end there, with their digests."""
+        """The chunks with these ends, and their digests."""
         view = self.view()
         starts = (0, *ends[:-1])
         return [
@@ -37,7 +37,7 @@ class Window:
 
 
 class LocalReader:
-    """Reads files in order, one pass. Used by one thread at a time."""
+    """Reads files in order, in one pass. Only one thread at a time may use it."""
 
     def __init__(self, files: Sequence[pb.LocalFile]) -> None:
         self._files = files
@@ -46,13 +46,13 @@ class LocalReader:
         self._tail = b""
         self.total = sum(file.size_bytes for file in files)
 
-    def fill(self, window: Window, size: int) -> list[int]:
-        """Reads up to `size` bytes, or what fits; the ends of the whole chunks, none once all was read.
+    def fill(self, buffer: ReadBuffer, size: int) -> list[int]:
+        """Reads up to `size` bytes; returns the ends of the chunks, none once all files were read.
 
-        `size` is at least 4 MiB, so that there is a whole chunk. Raises FileNotTaken
-        when a file is not in the state that was named.
+        `size` must be at least 4 MiB, so that one chunk is complete. Raises FileNotTaken
+        when a file is not in the state that the request names.
         """
-        view = window.view()[:size]
+        view = buffer.view()[:size]
         filled = len(self._tail)
         view[:filled] = self._tail
         start = 0
@@ -69,13 +69,13 @@ class LocalReader:
         return ends
 
     def close(self) -> None:
-        """Ends the present file."""
+        """Closes the current file."""
         file, self._open = self._open, None
         if file is not None:
             file.close()
 
     def _current(self) -> _OpenFile | None:
-        """The file to read from; empty ones are looked at and left."""
+        """The file to read from. Empty files are checked and skipped."""
         while self._open is None and self._next < len(self._files):
             self._open = _OpenFile(self._next, self._files[self._next])
             self._next += 1
@@ -85,14 +85,14 @@ class LocalReader:
 
 
 class _OpenFile:
-    """A file that must be in the state that was named, before and after."""
+    """A file whose state must be the one that the request names, before and after reading."""
 
     def __init__(self, index: int, file: pb.LocalFile) -> None:
         self._index = index
         self._state = (file.size_bytes, file.modified_ns, file.inode)
         self.left = file.size_bytes
         try:
-            # Not blocking: it may be a pipe by now.
+            # Non-blocking, in case it was replaced by a pipe.
             self._descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise self._not_taken(error.strerror or "cannot be opened") from error
@@ -103,7 +103,7 @@ class _OpenFile:
             raise
 
     def read_into(self, view: memoryview) -> int:
-        """Fills the view as far as there are bytes left; checks the state after the last."""
+        """Fills the view with the next bytes; checks the state after the last one."""
         wanted = min(self.left, len(view))
         done = 0
         while done < wanted:
@@ -112,7 +112,7 @@ class _OpenFile:
             except OSError as error:
                 raise self._not_taken(error.strerror or "cannot be read") from error
             if not count:
-                raise self._not_taken("is shorter than it was")
+                raise self._not_taken("is shorter than the request says")
             done += count
         self.left -= done
         if not self.left:
@@ -120,15 +120,15 @@ class _OpenFile:
         return done
 
     def close(self) -> None:
-        """Once."""
+        """Closes the file. Call it once."""
         os.close(self._descriptor)
 
     def _check(self) -> None:
         found = os.fstat(self._descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise self._not_taken("is no regular file")
+            raise self._not_taken("is not a regular file")
         if (found.st_size, found.st_mtime_ns, found.st_ino) != self._state:
-            raise self._not_taken("is not in the state that was named")
+            raise self._not_taken("differs from the request in size, modification time or inode")
 
     def _not_taken(self, why: str) -> errors.FileNotTaken:
         return errors.FileNotTaken(f"files[{self._index}]: {why}", metadata={"file": str(self._index)})

@@ -1,8 +1,8 @@
-"""What a download reads: runs of bytes that lie end to end in a pack, in blocks of a message each.
+"""Plans and reads the bytes of a download: contiguous ranges of packs, in blocks of one message each.
 
-Uploads fill several packs at a time, so the bytes of a file mostly take turns
-between packs. A run goes on over the pieces that lie in others: each pack is
-asked once for all that is wanted of it, and read from where it was left.
+Uploads fill several packs at a time, so the pieces of a file alternate between
+packs. A range may continue after pieces from other packs: each pack is opened
+once for all its wanted bytes, and read on from where the last read ended.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ from modelyard_server.domain.content.extents import Piece
 from modelyard_server.packs.store import PackStore, RangeReader
 
 BLOCK_BYTES = 1 << 20
-RUNS_AT_ONCE = 4
-"""Runs that take turns; each holds a connection to a store that is reached by one."""
+OPEN_RANGES = 4
+"""Ranges that alternate. With a remote store each holds a connection."""
 PARTS_TOGETHER = 64
-"""Parts of a block at most: bytes that lie scattered cost reads, not messages and threads."""
+"""Most parts of a block: scattered bytes then cost reads, but not a message and a thread each."""
 
 
 class CorruptPiece(Exception):
-    """Bytes that do not match the digest of their chunk."""
+    """Stored bytes do not match the digest of their chunk."""
 
     def __init__(self, piece: Piece) -> None:
         super().__init__(piece.digest.hex())
         self.piece = piece
 
 
-class Run:
-    """Pieces that lie end to end in one pack, in order; its parts are read in order, one at a time.
+class PackRange:
+    """Contiguous pieces of one pack. Parts are read in order, one at a time.
 
-    With `verify` their chunks are read whole and checked.
+    With `verify`, chunks are read whole and checked.
     """
 
     def __init__(self, piece: Piece, *, verify: bool) -> None:
         self.is_over = False
-        """Whether its last part was read."""
+        """Whether the last part was read."""
         self._key = piece.key
         self._verify = verify
         self._last = piece
         self._reader: RangeReader | None = None
 
     def add(self, piece: Piece) -> bool:
-        """Goes on with a piece if it lies there; before the first read."""
+        """Appends a piece if it is contiguous, and returns whether it is. Call it before the first read."""
         last = self._last
         if last.offset + last.size != piece.offset or last.skip + last.length != last.size or piece.skip:
             return False
@@ -53,7 +53,7 @@ class Run:
         return True
 
     def read(self, store: PackStore, part: Sequence[Piece]) -> bytes:
-        """The wanted bytes of consecutive pieces. Errors: CorruptPiece, those of `PackStore.read`."""
+        """Reads the wanted bytes of consecutive pieces. Raises what `PackStore.read` raises, CorruptPiece."""
         begin, end = self._span(part)
         whole_end = self._span([self._last])[1]
         try:
@@ -68,7 +68,7 @@ class Run:
         return _checked(part, data) if self._verify else data
 
     def close(self) -> None:
-        """Lets go of the store, from any thread and without waiting."""
+        """Closes the read from the store. It may be called from any thread and does not wait."""
         self.is_over = True
         self._close_reader()
 
@@ -85,22 +85,22 @@ class Run:
 
 
 class Part(NamedTuple):
-    """Consecutive pieces of a run, or pieces' parts."""
+    """Consecutive pieces of a range, or parts of pieces."""
 
-    run: Run
+    range: PackRange
     pieces: list[Piece]
 
 
 def blocks(pieces: Iterable[Piece], *, verify: bool) -> Iterator[list[Part]]:
-    """The pieces in blocks of 1 MiB; with `verify`, which needs whole chunks, of at most one chunk more."""
+    """Splits the pieces into blocks of 1 MiB; with `verify`, which needs whole chunks, up to a chunk more."""
     block: list[Part] = []
     room = BLOCK_BYTES
-    for run, whole in _in_runs(pieces, verify=verify):
+    for within, whole in _in_ranges(pieces, verify=verify):
         for piece in [whole] if verify else _cut(whole, room):
-            if block and block[-1].run is run:
+            if block and block[-1].range is within:
                 block[-1].pieces.append(piece)
             else:
-                block.append(Part(run, [piece]))
+                block.append(Part(within, [piece]))
             room -= piece.length
             if room <= 0 or len(block) >= PARTS_TOGETHER:
                 yield block
@@ -110,27 +110,27 @@ def blocks(pieces: Iterable[Piece], *, verify: bool) -> Iterator[list[Part]]:
 
 
 def held_bytes(block: Sequence[Part], *, verify: bool) -> int:
-    """The bytes in memory of a block that is read; with `verify` its chunks are read whole."""
+    """Bytes of memory that a block needs while it is read."""
     return sum(piece.size if verify else piece.length for part in block for piece in part.pieces)
 
 
-def _in_runs(pieces: Iterable[Piece], *, verify: bool) -> list[tuple[Run, Piece]]:
-    """Each piece with the run that it is in."""
+def _in_ranges(pieces: Iterable[Piece], *, verify: bool) -> list[tuple[PackRange, Piece]]:
+    """Each piece with the range that it belongs to."""
     found = []
-    open_runs: OrderedDict[str, Run] = OrderedDict()
+    open_ranges: OrderedDict[str, PackRange] = OrderedDict()
     for piece in pieces:
-        run = open_runs.pop(piece.key, None)
-        if run is None or not run.add(piece):
-            run = Run(piece, verify=verify)
-        open_runs[piece.key] = run
-        if len(open_runs) > RUNS_AT_ONCE:
-            open_runs.popitem(last=False)
-        found.append((run, piece))
+        within = open_ranges.pop(piece.key, None)
+        if within is None or not within.add(piece):
+            within = PackRange(piece, verify=verify)
+        open_ranges[piece.key] = within
+        if len(open_ranges) > OPEN_RANGES:
+            open_ranges.popitem(last=False)
+        found.append((within, piece))
     return found
 
 
 def _cut(piece: Piece, room: int) -> Iterator[Piece]:
-    """The piece in parts: the first has `room` at most, the others 1 MiB."""
+    """Splits a piece: the first part has at most `room` bytes, the others 1 MiB."""
     while piece.length > room:
         yield piece._replace(length=room)
         piece = piece._replace(skip=piece.skip + room, length=piece.length - room)
@@ -139,7 +139,7 @@ def _cut(piece: Piece, room: int) -> Iterator[Piece]:
 
 
 def _checked(pieces: Sequence[Piece], data: bytes) -> bytes:
-    """The wanted bytes of chunks that were read whole. Errors: CorruptPiece."""
+    """The wanted bytes of chunks that were read whole. Raises CorruptPiece."""
     view = memoryview(data)
     first, last = pieces[0], pieces[-1]
     for piece in pieces:

@@ -1,1 +1,1 @@
-"""Logs, metrics and spans of the server."""
+"""Logs, metrics and traces."""

@@ -1,4 +1,4 @@
-"""What is told about a call when it ends: a log line, metrics, its span."""
+"""The record of a call: a log line, metrics and a span, written when the call ends."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Metadata = Iterable[tuple[str, str | bytes]]
 
 REQUEST_ID = "x-request-id"
 SLOW_SECONDS = 1.0
-"""Unary calls that take longer are worth a line at level info. Streams take what their clients take."""
+"""Unary calls that take longer are logged at level info. The time of a stream depends on its client."""
 _SERVER_FAULTS = {"INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
-"""Statuses whose spans count as errors: the others are the caller's business."""
+"""Statuses that mark a span as failed: the others are errors of the caller."""
 
 
 class CallRecord:
-    """One call, from its first byte to its status."""
+    """One call, from the start of its handler to its status."""
 
     def __init__(self, method: str, metadata: Metadata, *, unary: bool) -> None:
         self.principal_id = ""
-        """Who calls, once that is known; empty until then."""
+        """The caller; empty until it is known."""
         self.principal_name = ""
         self._method = method
         self._metadata = metadata
@@ -37,7 +37,7 @@ class CallRecord:
         self._span = telemetry.begin_call(method, metadata)
 
     def end(self, status: str = "OK", number: int = 0, error: errors.CommError | None = None) -> None:
-        """Tells how the call ended, before its caller learns of it."""
+        """Records how the call ended. Call it before the status is sent."""
         seconds = time.perf_counter() - self._began
         telemetry.REQUESTS.add(1, self._method, status)
         telemetry.REQUEST_SECONDS.observe(seconds, self._method)
@@ -59,12 +59,12 @@ class CallRecord:
             self._log(logging.DEBUG, "a call", status=status, seconds=seconds)
 
     def unexpected(self, error: Exception) -> errors.InternalError:
-        """What clients learn of an error that nobody expected: an id that finds the traceback in the log."""
+        """Logs an unexpected error; returns the error for the caller, which only has the incident's id."""
         incident = uuid.uuid4().hex
         fields = self._fields() | {"incident": incident}
         log.error("unexpected error", exc_info=error, extra={"fields": fields})
         return errors.InternalError(
-            f"something unexpected went wrong in the server; incident {incident}",
+            f"unexpected error in the server; its log has the details under incident {incident}",
             metadata={"incident": incident},
         )
 
@@ -86,7 +86,7 @@ class CallRecord:
 
     @cached_property
     def _request_id(self) -> str:
-        """The caller's own id, else a new one."""
+        """The id that the caller sent as x-request-id, or a new one."""
         for key, value in self._metadata:
             if key == REQUEST_ID and isinstance(value, str):
                 return value[:64]

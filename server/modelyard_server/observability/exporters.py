@@ -1,7 +1,7 @@
-"""Exporters: metrics to prometheus-client's HTTP port, spans to OpenTelemetry.
+"""Exports metrics by prometheus-client over HTTP, and spans by OpenTelemetry over OTLP.
 
-Both libraries are imported when they are asked for, and come with the extra
-`observability`.
+Both libraries come with the extra `observability`, and are imported only when
+an option asks for them.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ log = logging.getLogger(__name__)
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _LAST_SECONDS = 5.0
-"""Seconds that a stopping server waits until its last spans are sent."""
+"""How long a stopping server waits for its last spans to be sent."""
 
 
 def start(settings: Settings, stack: ExitStack) -> None:
-    """Starts what the settings and the OTEL_* variables ask for; the stack ends it. Raises StartError."""
+    """Starts the exporters that settings and OTEL_* variables ask for, until the stack ends.
+
+    Raises StartError.
+    """
     if settings.metrics_port is not None:
         _serve_metrics(settings.host, settings.metrics_port, stack)
     if settings.otel_endpoint:
         _export_spans(settings.otel_endpoint, stack)
     elif (endpoint := _from_environment(_ENDPOINTS)) and not settings.embedded:
-        # Clusters set these variables for every program: without the extra, warn and go on.
+        # Clusters may set these variables for every program, so an error here must not prevent the start.
         try:
             _export_spans(endpoint, stack)
         except StartError as error:
@@ -43,7 +46,7 @@ def start(settings: Settings, stack: ExitStack) -> None:
 
 
 def metrics_line(host: str, port: int) -> str:
-    """What a server prints when its metrics can be read."""
+    """The line that a server prints when its metrics can be read."""
     return f"modelyard metrics http://{bracketed(host)}:{port}/metrics"
 
 
@@ -87,7 +90,9 @@ def _export_spans(endpoint: str, stack: ExitStack) -> None:
         return
     protocol = _from_environment(_PROTOCOLS) or "grpc"
     if protocol != "grpc":
-        raise StartError(f"traces are sent by OTLP over gRPC only, and {protocol} was asked for")
+        raise StartError(
+            f"traces are sent by OTLP over gRPC only, but OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}: unset it"
+        )
     parts = urlsplit(endpoint)
     if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
         raise StartError(
@@ -106,12 +111,12 @@ def _export_spans(endpoint: str, stack: ExitStack) -> None:
     if not os.environ.get("OTEL_SERVICE_NAME"):
         named["service.name"] = "modelyard-server"
     provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
-    # The scheme alone says whether TLS is used.
+    # The scheme decides about TLS.
     exporter = OTLPSpanExporter(endpoint=endpoint, insecure=parts.scheme == "http")
     provider.add_span_processor(BatchSpanProcessor(exporter))
 
     def end() -> None:
-        # Its shutdown waits for the collector: an unreachable one must not delay the process.
+        # shutdown() sends what is queued without a time limit: do not wait long for an unreachable collector.
         sending = threading.Thread(target=provider.shutdown, daemon=True)
         sending.start()
         sending.join(_LAST_SECONDS)
@@ -128,7 +133,7 @@ def _not_installed(option: str, error: ImportError) -> StartError:
 
 
 class _Span:
-    """OpenTelemetry's span behind `telemetry.Span`."""
+    """Implements `telemetry.Span` by OpenTelemetry."""
 
     def __init__(self, span: Any, failed: Callable[[str], Any]) -> None:
         self.span = span
@@ -144,7 +149,7 @@ class _Span:
 
 
 class _Tracer:
-    """OpenTelemetry's tracer behind `telemetry.Tracer`; spans follow its conventions for RPC."""
+    """Implements `telemetry.Tracer` by OpenTelemetry, with its semantic conventions for RPC."""
 
     def __init__(self, tracer: Any, trace: Any) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator

@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each, on standard error, without secrets."""
+"""Log lines on standard error: one JSON object each, with secrets redacted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECRETS = re.compile(
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line; `extra={"fields": {…}}` adds entries."""
+    """Formats a record as a JSON object. `extra={"fields": {…}}` adds entries."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line, without a line break."""
@@ -36,13 +36,14 @@ class JsonLines(logging.Formatter):
 def redacted(text: str) -> str:
     """The text without API keys, bearer tokens and passwords in URLs.
 
-    Nothing that is logged should contain any; this redacts those in messages of libraries.
+    Our own messages contain none. This is a second safeguard, for messages of
+    libraries.
     """
     return _SECRETS.sub(lambda found: f"{found[found.lastgroup or 0]}…", text)
 
 
 def configure(level: str) -> None:
-    """Sends the server's log lines of at least this level to standard error."""
+    """Logs the server's messages of at least this level to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -51,4 +52,6 @@ def configure(level: str) -> None:
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    logging.getLogger("modelyard_server").critical("the server ended", exc_info=(kind, error, trace))
+    logging.getLogger("modelyard_server").critical(
+        "the server ended by an unexpected error", exc_info=(kind, error, trace)
+    )

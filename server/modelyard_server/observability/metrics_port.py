@@ -1,4 +1,4 @@
-"""The HTTP port that Prometheus reads. Limits concurrent requests and closes idle connections."""
+"""The HTTP port for Prometheus, with a limit on requests at once and a time limit for silent ones."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 REQUESTS_AT_ONCE = 16
-"""Connections beyond these are closed."""
+"""Further connections are closed."""
 REQUEST_SECONDS = 10.0
-"""Seconds after which a connection without a request is closed."""
+"""After which a silent connection is closed."""
 
 
 def listen(host: str, port: int, application: Callable[..., Any]) -> MetricsServer:
-    """Serves the WSGI application on a thread until `close`. Raises OSError."""
+    """Serves a WSGI application on a thread until `close`. Raises OSError."""
     kind = _MetricsServerV6 if ":" in host else MetricsServer
     server = kind((host, port), _Handler)
     server.set_app(application)
@@ -25,7 +25,7 @@ def listen(host: str, port: int, application: Callable[..., Any]) -> MetricsServ
 
 
 class MetricsServer(ThreadingMixIn, WSGIServer):
-    """A server with a thread for each request."""
+    """A WSGI server with a thread a request."""
 
     daemon_threads = True
 
@@ -35,11 +35,11 @@ class MetricsServer(ThreadingMixIn, WSGIServer):
         super().__init__(address, handler)
 
     def start(self) -> None:
-        """Starts serving requests."""
+        """Starts to accept requests."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stops serving requests."""
+        """Stops accepting requests."""
         self.shutdown()
         self._thread.join()
         self.server_close()

@@ -1,9 +1,9 @@
-"""Metrics and spans of the server. Without an exporter, recording them does nothing.
+"""Metrics and spans. They cost next to nothing unless an exporter is attached.
 
-The whole server imports this module and it imports none of the server. It
-knows neither prometheus-client nor OpenTelemetry: `exporters` hands them in
-when the operator asks for them. Labels and attributes are names of methods,
-pools and steps, never what a client sent.
+Every part of the server may import this module; it imports none of them.
+`exporters` attaches prometheus-client and OpenTelemetry when an option asks
+for them. Labels and attributes are names of methods, pools and steps, never
+anything that a client sent.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ class Span(Protocol):
     """32 hexadecimal digits; empty where the span is not recorded."""
 
     def end(self, attributes: Mapping[str, str | int], error: str = "") -> None:
-        """Ends it; `error` describes a failure, without text from the client."""
+        """Ends the span. `error` must not contain anything that a client sent."""
 
 
 class Tracer(Protocol):
-    """Creates spans."""
+    """Makes spans."""
 
     def serve(self, method: str, metadata: Any) -> Span:
-        """A call's span; its parent is the `traceparent` of the metadata, if there is one."""
+        """Starts the span of a call. Its parent is the metadata's `traceparent`, if there is one."""
 
     def within(self, parent: Span, name: str) -> Span:
-        """A part of another span."""
+        """Starts a span inside another one."""
 
 
 @dataclass(eq=False)
 class Metric:
-    """A metric's name and meaning. It counts once something listens."""
+    """A metric. It counts once an exporter is attached."""
 
     kind: ClassVar[str]
     name: str
@@ -56,43 +56,43 @@ class Metric:
     """prometheus-client's metric."""
 
     def of(self, labels: tuple[str, ...]) -> Any:
-        """The sink's series of these labels."""
+        """The series of these labels."""
         return self.sink.labels(*labels) if labels else self.sink
 
 
 @dataclass(eq=False)
 class Counter(Metric):
-    """Only grows."""
+    """A value that only grows."""
 
     kind = "counter"
 
     def add(self, amount: float, *labels: str) -> None:
-        """Counts `amount` more."""
+        """Adds `amount`."""
         if self.sink is not None:
             self.of(labels).inc(amount)
 
 
 @dataclass(eq=False)
 class Histogram(Metric):
-    """How often which duration, in seconds."""
+    """A distribution of durations, in seconds."""
 
     kind = "histogram"
     buckets: tuple[float, ...] = _CALL_SECONDS
 
     def observe(self, seconds: float, *labels: str) -> None:
-        """Counts one duration."""
+        """Adds one duration."""
         if self.sink is not None:
             self.of(labels).observe(seconds)
 
 
 @dataclass(eq=False)
 class Gauge(Metric):
-    """A value that is read when metrics are collected."""
+    """A value that is read when the metrics are scraped."""
 
     kind = "gauge"
 
     def watch(self, read: Callable[[], float], *labels: str) -> None:
-        """Has `read` called, on the exporter's thread, whenever the metrics are read."""
+        """Registers a function for the value. It is called on the exporter's thread."""
         if self.sink is not None:
             self.of(labels).set_function(read)
 
@@ -140,16 +140,16 @@ POOL_BUSY = Gauge("modelyard_pool_busy_threads", "Threads at work", ("pool",))
 POOL_THREADS = Gauge("modelyard_pool_threads", "Threads there are at most", ("pool",))
 
 METRICS: tuple[Metric, ...] = tuple(value for value in globals().values() if isinstance(value, Metric))
-"""All of them, in the order of the documentation's table."""
+"""All metrics, in the order of the table in the documentation."""
 
 _tracer: Tracer | None = None
 _listening = False
-_NOTHING: AbstractContextManager[None] = nullcontext()
+_NO_STEP: AbstractContextManager[None] = nullcontext()
 _current: contextvars.ContextVar[Span | None] = contextvars.ContextVar("span", default=None)
 
 
 def listen(sinks: Mapping[str, Any]) -> None:
-    """Counts into these metrics of prometheus-client, by name, from now on."""
+    """Attaches metrics of prometheus-client, by name."""
     global _listening
     for metric in METRICS:
         metric.sink = sinks[metric.name]
@@ -157,7 +157,7 @@ def listen(sinks: Mapping[str, Any]) -> None:
 
 
 def trace(tracer: Tracer) -> None:
-    """Makes spans from now on."""
+    """Attaches a tracer."""
     global _tracer
     _tracer = tracer
 
@@ -168,29 +168,29 @@ def is_listening() -> bool:
 
 
 def begin_call(method: str, metadata: Any) -> Span | None:
-    """The span of a call, current for the task that serves it; None without tracing."""
+    """Starts the span of a call and makes it current for the task; None without a tracer."""
     if _tracer is None:
         return None
-    # Never reset: grpc serves each call in a task, and so in a context, of its own.
+    # No reset: each call is served in a task, and so in a context, of its own.
     span = _tracer.serve(method, metadata)
     _current.set(span)
     return span
 
 
 def step(name: str, seconds: Histogram, *labels: str) -> AbstractContextManager[None]:
-    """Around a part of a call that runs on one thread: its duration, and a span within the current one."""
+    """Measures a part of a call that runs on one thread, and makes a span of it inside the current one."""
     if not _listening and _tracer is None:
-        return _NOTHING
+        return _NO_STEP
     return _Step(name, seconds, labels)
 
 
-def carried(work: Callable[[], T]) -> Callable[[], T]:
-    """The work as a part of the current span, on whatever thread it runs."""
+def in_current_span(work: Callable[[], T]) -> Callable[[], T]:
+    """The work, to be run on any thread as a part of the current span."""
     return work if _tracer is None else partial(contextvars.copy_context().run, work)
 
 
 def threads(pool: str, count: int) -> ThreadPoolExecutor:
-    """A thread pool. With metrics or tracing, one that reports its state and propagates the span."""
+    """A thread pool. With an exporter, it reports its state and runs work in the span of the submitter."""
     if not _listening and _tracer is None:
         return ThreadPoolExecutor(count, pool)
     return _Threads(pool, count)
@@ -233,12 +233,12 @@ class _Threads(ThreadPoolExecutor):
         POOL_THREADS.watch(lambda: count, pool)
 
     def submit(self, work: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """As the executor's."""
+        """Submits work, as `ThreadPoolExecutor.submit` does."""
         context = contextvars.copy_context()
         with self._counting:
             self._waiting += 1
         future = super().submit(self._run, time.perf_counter(), context, work, args, kwargs)
-        future.add_done_callback(self._forget_cancelled)
+        future.add_done_callback(self._uncount_cancelled)
         return future
 
     def _run(
@@ -259,7 +259,7 @@ class _Threads(ThreadPoolExecutor):
             with self._counting:
                 self._busy -= 1
 
-    def _forget_cancelled(self, future: Future[Any]) -> None:
-        if future.cancelled():  # it never ran
+    def _uncount_cancelled(self, future: Future[Any]) -> None:
+        if future.cancelled():  # before it ran
             with self._counting:
                 self._waiting -= 1

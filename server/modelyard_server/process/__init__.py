@@ -1,1 +1,1 @@
-"""The server as a process: start, sockets, workers, background work, end."""
+"""The server as a process: start, sockets, workers, background work, shutdown."""

@@ -1,8 +1,8 @@
-"""What a server does because a time has come: versions and requests past it go, silent runs have crashed.
+"""Periodic clean-up: expired versions, old requests, ended uploads, and runs without a heartbeat.
 
 Any number of replicas may sweep at once. Each step is a short transaction that
-skips what others hold; what one leaves, the next finds. What has a time is
-judged by `SweepClock`, which a leap of the clock does not move.
+skips rows locked by others; what one replica leaves, the next sweep finds.
+Expiry is judged by `SweepClock`, which does not follow jumps of the clock.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from modelyard_server.rpc.dispatch.transactions import Transactions
 
 T = TypeVar("T")
 FIRST_SECONDS = 1.0
-"""The first sweep comes soon, since an embedded server may not run for a whole period."""
+"""Delay of the first sweep. It is short, since an embedded server may stop before a whole period."""
 log = logging.getLogger(__name__)
 
 
 async def sweep_forever(transactions: Transactions, seconds: float) -> None:
-    """Sweeps about every `seconds`, not in step with other replicas, until it is cancelled."""
+    """Sweeps about every `seconds`, with jitter against other replicas, until it is cancelled."""
     clock = SweepClock(_monotonic())
     await asyncio.sleep(min(FIRST_SECONDS, seconds))
     while True:
         try:
             await sweep(transactions, await _times(transactions, clock))
         except errors.CommError as error:
-            log.warning("the sweep goes on later: %s", error)
+            log.warning("a sweep failed and will be repeated: %s", error)
         except Exception:
-            log.exception("the sweep goes on later")
-        # The allocator keeps memory for large messages; an idle server returns it.
+            log.exception("a sweep failed and will be repeated")
+        # The allocator keeps freed memory for the next large messages; an idle server should return it.
         await asyncio.to_thread(allocator.give_back)
         await asyncio.sleep(seconds * random.uniform(0.8, 1.2))
 
 
 async def sweep(transactions: Transactions, times: Times | None = None) -> None:
-    """Does all there is to do by these times, by default by the clock.
+    """Runs every step, as of `times` or of the current time.
 
-    Raises what the first failed step did, after the others.
+    Raises the error of the first step that failed, after all others have run.
     """
     silent_before = times.silent_before if times else None
     steps: list[tuple[Callable[[Session], int], int]] = [
@@ -61,15 +61,15 @@ async def sweep(transactions: Transactions, times: Times | None = None) -> None:
         (uploads.clear_ended, uploads.SWEEP_BATCH),
         (deletes.remove_manifests, deletes.SWEEP_BATCH),
     ]
-    for artifact_id in await transactions.read(_by(times, deletes.artifacts_past_time)):
+    for artifact_id in await transactions.read(_as_of(times, deletes.artifacts_past_time)):
         past_time = functools.partial(deletes.delete_past_time, artifact_id=artifact_id)
         steps.append((past_time, deletes.SWEEP_BATCH))
     failures = []
     for step, batch in steps:
         try:
-            while await transactions.write(_by(times, step)) == batch:
+            while await transactions.write(_as_of(times, step)) == batch:
                 pass
-        except Exception as error:  # an error with one artifact must not stop the others
+        except Exception as error:  # go on: one failing artifact must not keep the others from being swept
             failures.append(error)
     if failures:
         raise failures[0]
@@ -80,8 +80,8 @@ async def _times(transactions: Transactions, clock: SweepClock) -> Times:
     return clock.note(known, moment)
 
 
-def _by(times: Times | None, step: Callable[[Session], T]) -> Callable[[Session], T]:
-    """The step, for which it is the time to sweep by."""
+def _as_of(times: Times | None, step: Callable[[Session], T]) -> Callable[[Session], T]:
+    """The step, with the session's time set to the one to sweep by."""
 
     def at_that_time(session: Session) -> T:
         if times is not None:

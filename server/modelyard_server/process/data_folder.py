@@ -1,4 +1,4 @@
-"""The data folder: who holds it, and where the server that holds it can be reached."""
+"""The data folder: its lock, and the file that says how to reach the server that holds it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def held(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
-    """Holds the folder for this process alone, and makes it when it is not there.
+    """Locks the folder for this process, and creates it if it does not exist.
 
-    Waits for a holder that is about to leave. Raises StartError naming the
-    holder, or when the folder lies on a network file system, whose locks and
-    memory maps SQLite cannot rely on.
+    Waits up to `wait_seconds` for another holder. Raises StartError that names
+    the holder, or when the folder is on a network file system, where SQLite
+    cannot rely on locks and memory maps.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -43,14 +43,14 @@ def held(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
         raise StartError(f"the data folder {folder} cannot be used: {error.strerror or error}") from error
     try:
         _lock(folder, descriptor, time.monotonic() + wait_seconds)
-        _say_who_holds(descriptor)
+        _write_holder(descriptor)
         yield
     finally:
         os.close(descriptor)
 
 
 class Advertisement:
-    """`server.json`: socket and token of the server that holds the folder, readable by its owner only."""
+    """`server.json`: socket and token of the server that holds the folder. Only its owner can read it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -58,9 +58,9 @@ class Advertisement:
         self.token = secrets.token_urlsafe(32)
 
     def publish(self, address: str, socket: Path | None) -> None:
-        """Says where to connect; the SDK calls the socket alone.
+        """Writes the file, atomically. The SDK connects to the socket only.
 
-        Readers see all of it or nothing; on a disk without room, nothing.
+        On a full disk no file is written.
         """
         content: dict[str, object] = {"address": address, "token": self.token, "pid": os.getpid()}
         content |= {"socket": socket and str(socket), "version": VERSION}
@@ -69,9 +69,9 @@ class Advertisement:
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
-            # The lock file's block is reused, so that this needs no space on a full disk.
+            # Free the block of the lock file, whose content is only informative, and use it for this one.
             os.truncate(self._path.with_name("lock"), 0)
-            with _room_or_not():
+            with _ignoring_full_disk():
                 self._write(json.dumps(content))
 
     def _write(self, content: str) -> None:
@@ -85,25 +85,25 @@ class Advertisement:
             temporary.unlink(missing_ok=True)
 
     def withdraw(self) -> None:
-        """Takes the file away, so that clients start a new server instead of trying this one."""
+        """Removes the file, so that clients start a new server instead of connecting to this one."""
         try:
-            said = json.loads(self._path.read_text(encoding="utf-8"))["token"]
+            published = json.loads(self._path.read_text(encoding="utf-8"))["token"]
         except (OSError, ValueError, KeyError, TypeError):
             return
-        if said == self.token:  # else the folder was deleted and created again by another server
+        if published == self.token:  # otherwise the folder was recreated, and belongs to another server
             self._path.unlink(missing_ok=True)
 
 
-def _say_who_holds(descriptor: int) -> None:
-    """Writes over what is there before it cuts off the rest: that takes no room of a disk that is full."""
+def _write_holder(descriptor: int) -> None:
+    """Overwrites the old content before it truncates the rest: that needs no free block on a full disk."""
     content = json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode()
-    with _room_or_not():
+    with _ignoring_full_disk():
         os.ftruncate(descriptor, os.pwrite(descriptor, content, 0))
 
 
 @contextmanager
-def _room_or_not() -> Iterator[None]:
-    """What is inside is left undone on a disk without room for it."""
+def _ignoring_full_disk() -> Iterator[None]:
+    """Logs and ignores that the disk is full."""
     try:
         yield
     except OSError as error:
@@ -118,13 +118,13 @@ def _lock(folder: Path, descriptor: int, deadline: float) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() >= deadline:
-                raise StartError(_who_holds(folder, descriptor)) from None
+                raise StartError(_holder_message(folder, descriptor)) from None
             time.sleep(_POLL_SECONDS)
         else:
             return
 
 
-def _who_holds(folder: Path, descriptor: int) -> str:
+def _holder_message(folder: Path, descriptor: int) -> str:
     try:
         holder = json.loads(os.pread(descriptor, 1024, 0))
         who = f"process {int(holder['pid'])} on {holder['host']}"
@@ -143,7 +143,7 @@ def _refuse_network_file_system(folder: Path) -> None:
 
 
 def file_system(folder: Path) -> str:
-    """The type of the file system that holds the folder; empty where the system does not tell."""
+    """The type of the folder's file system; empty where the system does not provide it."""
     try:
         mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:

@@ -1,7 +1,7 @@
-"""File descriptors: as many as the system allows, and how many of them connections may take.
+"""The limit of file descriptors, and how many of them connections may use.
 
-A server without descriptors can open neither its database nor its store, so
-connections never take them all.
+A server that is out of descriptors cannot open its database or its store, so
+some are reserved.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import sys
 RESERVED = 512
 """Descriptors kept for the database, the store and threads; half of all where there are fewer than 1,024."""
 MOST_CONNECTIONS = 16_384
-"""Connections that a process takes, however many descriptors there are: each costs memory too."""
+"""Most connections of a process, whatever the limit of descriptors: each needs memory too."""
 _UNKNOWN = 1_024
 log = logging.getLogger(__name__)
 
 
 def raise_limit() -> None:
-    """Raises the soft limit of open files to the hard limit."""
+    """Raises the soft limit of descriptors to the hard limit."""
     if sys.platform == "win32":
         return
     import resource
@@ -32,7 +32,7 @@ def raise_limit() -> None:
 
 
 def connections() -> int:
-    """How many connections this process may hold under the limit that it has now."""
+    """How many connections this process may hold under its current limit."""
     limit = _limit()
     most = min(MOST_CONNECTIONS, max(limit - RESERVED, limit // 2))
     log.info("at most %s connections at once, of %s file descriptors", most, limit)

@@ -1,4 +1,4 @@
-"""Who else on the machine may read what a server keeps in folders."""
+"""File permissions of the data: which other users of the machine may read it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ _OURS = {
 
 
 def set_umask(location: Location) -> None:
-    """Makes what this process creates private: 077, or 027 over a folder that a group may read on purpose.
-
-    On purpose means: group may read and enter it, others may do nothing (0750).
-    """
+    """Sets the umask to 077, or to 027 where all folders grant read access to their group only (0750)."""
     folders = [folder for folder in location.folders if folder.is_dir()]
     shared = folders and all(_mode(folder) & 0o057 == 0o050 for folder in folders)
     if folders or location.folder is not None:
@@ -27,7 +24,7 @@ def set_umask(location: Location) -> None:
 
 
 def warnings(location: Location) -> list[str]:
-    """A sentence with the command to run for each folder that is open to every user of the machine."""
+    """For each folder that every user of the machine may enter, a sentence with the command to run."""
     return [
         f"every user of this machine may enter {folder} (mode {_mode(folder):04o}), which holds models: "
         f"`chmod 700 {folder}`, or `chmod 750 {folder}` where a group reads it, for backups"
@@ -37,9 +34,9 @@ def warnings(location: Location) -> list[str]:
 
 
 def tighten(folder: Path) -> None:
-    """Closes an embedded server's folder to everybody but its owner.
+    """Removes all rights of group and others from an embedded server's folder.
 
-    Where the folder holds files of others too, only what is the server's in it.
+    Where the folder has other files too, only from the server's own files in it.
     """
     entries = list(folder.iterdir())
     ours = [entry for entry in entries if entry.name in _OURS or entry.suffix == ".sock"]

@@ -1,4 +1,4 @@
-"""A gRPC server's life: bind, say where, serve, drain, end."""
+"""The life of the gRPC server: bind, announce the address, serve, drain."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from modelyard_server.settings import Settings, StartError, bracketed, serves_li
 log = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS = 10
-"""How long a new connection has until it speaks HTTP/2, with TLS where that is asked for."""
+"""How long a new connection may take for its handshake of TLS and HTTP/2."""
 CONNECTION_IDLE_SECONDS = 300
-"""After which a connection without calls is closed; clients open another one at their next call."""
+"""After which a connection without calls is closed. Clients reconnect at their next call."""
 CALLS_PER_CONNECTION = 10_000
 QUEUED_CALLS = 20_000
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-"""How the folder's owner reaches a server that listens on every address."""
+"""Loopback addresses for the folder's owner, by the address that means every interface."""
 _IDLE_CHECKS = 4
-"""Times in an idle period that an embedded server looks whether it is over."""
+"""How often in an idle period an embedded server checks whether it is over."""
 
 
 def make_server(settings: Settings, adapter: GrpcAdapter | None) -> Any:
-    """A server without services and ports."""
+    """Makes a server without services and ports."""
     options = [
         ("grpc.so_reuseport", int(settings.workers > 1)),
-        # Clients behind balancers ping idle connections; that is no reason to cut them.
+        # Clients behind load balancers ping idle connections, which gRPC would punish by closing them.
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.http2.max_ping_strikes", 0),
@@ -49,12 +49,12 @@ def make_server(settings: Settings, adapter: GrpcAdapter | None) -> Any:
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.ping_timeout_ms", 20_000),
         ("grpc.max_allowed_incoming_connections", file_descriptors.connections()),
-        # A connection that says nothing ends: before TLS and HTTP/2 are agreed upon, and between calls.
+        # Close connections that are silent, during the handshake and between calls.
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
         ("grpc.max_connection_idle_ms", CONNECTION_IDLE_SECONDS * 1000),
-        # One client's calls beyond this wait in the client.
+        # Further calls on one connection wait in the client.
         ("grpc.max_concurrent_streams", CALLS_PER_CONNECTION),
-        # gRPC ends what it cannot queue with a bare CANCELLED; `rpc.admission` gives a reason.
+        # gRPC ends what it cannot queue with a bare CANCELLED; `rpc/dispatch/admission.py` gives a reason.
         ("grpc.server.max_pending_requests", QUEUED_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", QUEUED_CALLS),
     ]
@@ -64,20 +64,20 @@ def make_server(settings: Settings, adapter: GrpcAdapter | None) -> Any:
 async def serve(
     server: Any, settings: Settings, active_calls: ActiveCalls, advertisement: Advertisement | None
 ) -> None:
-    """Serves until SIGTERM, SIGINT or, embedded, idleness; then drains. Raises StartError."""
+    """Serves until SIGTERM, SIGINT or, embedded, the idle time; then drains. Raises StartError."""
     healthy = health.Health(server, registration.NAMES)
     reflection.add_to_server(server, (*registration.NAMES, health.SERVICE_NAME))
     socket = _bind_socket(server, settings, advertisement) if advertisement else None
     port = 0 if settings.embedded else bind(server, settings)
     await server.start()
     await healthy.set(serving=True)
-    ending = on_signals()
-    gc.freeze()  # what start-up made stays: no collection has to look at it again
+    stopping = on_signals()
+    gc.freeze()  # objects made at the start live on: keep the garbage collector from visiting them
     _announce(settings, port, socket, advertisement)
     try:
-        await _until_over(ending, settings, active_calls)
+        await _until_over(stopping, settings, active_calls)
     finally:
-        # Out of sight first: who looks for a server from now on starts a new one.
+        # First, so that clients that look for a server from now on start a new one.
         if advertisement is not None:
             advertisement.withdraw()
         active_calls.stop()
@@ -88,7 +88,7 @@ async def serve(
 
 
 def bind(server: Any, settings: Settings) -> int:
-    """Has the server listen; its port. Raises StartError."""
+    """Adds the port that the settings name, and returns it. Raises StartError."""
     address = f"{bracketed(settings.host)}:{settings.port}"
     try:
         if settings.tls_cert and settings.tls_key:
@@ -102,20 +102,27 @@ def bind(server: Any, settings: Settings) -> int:
         port = 0
     if not port:
         raise StartError(
-            f"cannot listen on {address}: another process has the port, or the address is not ours"
+            f"cannot listen on {address}: another process has the port, or the address is not one of "
+            "this machine"
         )
     return int(port)
 
 
 def _bind_socket(server: Any, settings: Settings, advertisement: Advertisement) -> Path | None:
-    """The socket that the folder's owner calls; None, with a warning, where none can be made."""
+    """Adds the Unix socket for the folder's owner. Logs a warning and returns None where that fails.
+
+    Raises StartError for an embedded server, which has nothing else.
+    """
     for path in sockets.candidates(advertisement.folder):
-        with contextlib.suppress(RuntimeError):  # file systems without sockets
+        with contextlib.suppress(RuntimeError):  # the file system does not support sockets
             if server.add_insecure_port(sockets.target(path)):
                 path.chmod(0o600)
                 return path
         sockets.remove(path)
-    failed = "no Unix socket can be made in the data folder or for temporary files: set TMPDIR to another one"
+    failed = (
+        "no Unix socket can be made in the data folder or in the folder for temporary files: "
+        "set TMPDIR to another one"
+    )
     if settings.embedded:
         raise StartError(failed)
     log.warning("%s; until then, clients on this machine need MODELYARD_URL", failed)
@@ -133,25 +140,25 @@ def _announce(
 
 
 def on_signals() -> asyncio.Event:
-    """Set by the first SIGTERM or SIGINT; the second one ends the process at once."""
-    ending = asyncio.Event()
+    """An event that the first SIGTERM or SIGINT sets. The second one ends the process at once."""
+    stopping = asyncio.Event()
 
     def on_signal() -> None:
-        if ending.is_set():
+        if stopping.is_set():
             log.warning("stopped at once by a second signal")
             sys.stderr.flush()
             os._exit(1)
-        ending.set()
+        stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    return ending
+    return stopping
 
 
-async def _until_over(ending: asyncio.Event, settings: Settings, active_calls: ActiveCalls) -> None:
+async def _until_over(stopping: asyncio.Event, settings: Settings, active_calls: ActiveCalls) -> None:
     if not settings.embedded:
-        await ending.wait()
+        await stopping.wait()
         return
-    while not ending.is_set() and active_calls.idle_seconds < settings.idle_seconds:
+    while not stopping.is_set() and active_calls.idle_seconds < settings.idle_seconds:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ending.wait(), settings.idle_seconds / _IDLE_CHECKS)
+            await asyncio.wait_for(stopping.wait(), settings.idle_seconds / _IDLE_CHECKS)

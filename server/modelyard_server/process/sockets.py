@@ -1,4 +1,4 @@
-"""The Unix socket of a server over a data folder: only the folder's owner can reach it or take its place."""
+"""The Unix socket of a data folder's server: only the folder's owner can connect to it or replace it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from urllib.parse import quote
 from modelyard.contract.transport import SERVER_FILE
 
 LONGEST_PATH = 103
-"""Bytes of a socket's path that every system takes: macOS has room for 104, Linux for 108, one is a zero."""
+"""Bytes of a socket's path that every system accepts: macOS allows 104 and Linux 108, with the final zero."""
 _PREFIX = "modelyard-"
 
 
 def candidates(folder: Path) -> Iterator[Path]:
-    """Paths for a new socket, best first: in the data folder, else in a private folder made for it.
+    """Paths for a new socket, best first: in the data folder, or in a private folder made for it.
 
-    Names are random: a server that outlived its folder must not remove its successor's socket.
+    Names are random, so that a server whose folder was recreated cannot remove its successor's socket.
     """
     name = f"{secrets.token_hex(4)}.sock"
     if _is_private(folder) and _fits(folder / name):
         yield folder / name
     for parent in dict.fromkeys((os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp")):
-        if parent and _keeps_names(Path(parent)):
+        if parent and _prevents_renames(Path(parent)):
             with contextlib.suppress(OSError):
                 path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent)) / name
                 if _fits(path):
@@ -38,12 +38,12 @@ def candidates(folder: Path) -> Iterator[Path]:
 
 
 def target(path: Path) -> str:
-    """A socket's address for gRPC."""
+    """The address of a socket for gRPC."""
     return f"unix:{quote(os.fsencode(path))}"
 
 
 def remove(path: Path) -> None:
-    """Removes a socket without a server, and the folder that was made for it."""
+    """Removes a socket, and the folder that was made for it."""
     with contextlib.suppress(OSError):
         if stat.S_ISSOCK(path.lstat().st_mode):
             path.unlink()
@@ -53,7 +53,7 @@ def remove(path: Path) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Removes sockets that killed servers left. The caller holds the folder's lock."""
+    """Removes the sockets of servers that were killed. The caller holds the folder's lock."""
     for path in folder.glob("*.sock"):
         remove(path)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -61,7 +61,7 @@ def clear(folder: Path) -> None:
 
 
 def _fits(path: Path) -> bool:
-    # gRPC treats a comma as a separator of addresses.
+    # In a gRPC address a comma separates several addresses.
     return len(os.fsencode(path)) <= LONGEST_PATH and "," not in str(path)
 
 
@@ -74,8 +74,8 @@ def _is_private(folder: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
 
 
-def _keeps_names(parent: Path) -> bool:
-    """Whether no other user can rename a folder of ours in it."""
+def _prevents_renames(parent: Path) -> bool:
+    """Whether no other user can rename our folders in it."""
     try:
         found = parent.stat()
     except OSError:

@@ -46,10 +46,11 @@ def open_both(settings: Settings) -> tuple[Database, ConfirmedPacks]:
 
 
 def open_database(location: Location) -> Database:
-    """The database with the schema of this release. Raises StartError, NotReachable.
+    """Opens the database and migrates it to this release's schema. Raises StartError, NotReachable.
 
-    On a disk that has no room for the files that SQLite makes beside its
-    database, one connection does without them: that is slower, and reads work.
+    Where a full disk has no room for the files that SQLite creates beside its
+    database, it is opened with one connection, which does not need them: reads
+    work, more slowly, and writes are refused.
     """
     readers = SQLITE_CONNECTIONS if location.database.startswith("sqlite") else 8
     for alone in (False, True):
@@ -67,7 +68,7 @@ def open_database(location: Location) -> Database:
 
 
 def start_error(what: str, error: Exception, message: str) -> StartError:
-    """NotReachable where waiting may help, else StartError."""
+    """Makes a NotReachable where a retry may help, otherwise a StartError."""
     refused = (DatabaseRefused, StoreRefused)
     unavailable = (errors.DatabaseUnavailable, errors.StoreUnavailable)
     if isinstance(error, unavailable) and not isinstance(error, refused):
@@ -76,7 +77,7 @@ def start_error(what: str, error: Exception, message: str) -> StartError:
 
 
 def open_store(location: Location) -> PackStore:
-    """The store of the packs. Raises StartError."""
+    """Opens the store of the packs. Raises StartError, NotReachable."""
     try:
         return store_from_url(location.store)
     except (ValueError, errors.CommError) as error:
@@ -84,7 +85,7 @@ def open_store(location: Location) -> PackStore:
 
 
 def require_same_store(database: Database, store: PackStore) -> str:
-    """The id that the database and the store name; both get one at the first start. Raises StartError."""
+    """Returns the id that database and store have in common; the first start sets it. Raises StartError."""
     try:
         known = database.read(_store_id)
         if known is None:
@@ -96,9 +97,10 @@ def require_same_store(database: Database, store: PackStore) -> str:
         raise start_error("store", error, f"the store cannot be used: {error}") from error
     if found == known:
         return known
-    belongs = "belongs to another database" if found else "is empty, or another one"
+    belongs = "belongs to another database" if found else "is empty, or is another store"
     raise StartError(
-        f"this store {belongs}: the database expects the store {known} and found {found or 'none'}. "
+        f"this store {belongs}: the database expects the store id {known}, and the store has "
+        f"{found or 'none'}. "
         "Give the --store that belongs to this --database, or restore it from its backup"
     )
 
@@ -108,7 +110,7 @@ def _store_id(session: Session) -> str | None:
 
 
 def _claim(store: PackStore, session: Session) -> str:
-    """Takes the store for this database. The row comes first: of servers that start at once, one claims."""
+    """Ties the store to this database. The row comes first, so that of several servers only one does it."""
     known = _store_id(session)
     if known is not None:
         return known
@@ -122,16 +124,16 @@ def _claim(store: PackStore, session: Session) -> str:
             "this store belongs to another database, and this database is new: give the --database that "
             "belongs to it, or an empty store"
         )
-    # A server that was killed at this point leaves an empty store with an id.
+    # A server that was killed at this point leaves an empty store that has an id already.
     meta.store_id = found or store.claim(meta.store_id)
     return meta.store_id
 
 
 def require_key_or_loopback(settings: Settings, database: Database) -> None:
-    """A server that others can reach has a key, or was told to do without. Raises StartError."""
+    """Raises StartError where other machines can connect and there is no key, unless `--no-auth` is given."""
     if settings.loopback or settings.no_auth or database.read(keys.any_live):
         return
     raise StartError(
-        f"--host {settings.host} lets other machines in, and there is no API key yet: make one with "
-        "`modelyard server key create NAME` (and the same --data or --database), or say --no-auth"
+        f"--host {settings.host} accepts calls from other machines, and there is no API key yet: make one "
+        "with `modelyard server key create NAME` (and the same --data or --database), or give --no-auth"
     )

@@ -1,4 +1,4 @@
-"""The server's certificate and key: whether they can be read, belong together, and are valid now."""
+"""Checks of the server's certificate and key: readable, matching, and valid now."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 from modelyard_server.settings import StartError
 
 SOON_SECONDS = 14 * 86_400
-"""How long before the end of a certificate the server warns."""
+"""How long before it expires a certificate causes a warning."""
 
 
 def check(certificate: Path | None, key: Path | None) -> str:
-    """What is wrong with the certificate's dates; empty when nothing is, or there is none.
+    """Returns a warning about the certificate's dates; empty where there is none.
 
-    Raises StartError for files that cannot serve.
+    Raises StartError for files that cannot be used.
     """
     if certificate is None or key is None:
         return ""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # gRPC supports keys without a password only: an empty password fails instead of prompting.
+        # gRPC supports only keys without a password. The empty one keeps OpenSSL from prompting for it.
         context.load_cert_chain(certificate, key, password="")
     except ssl.SSLError as error:
         if "MISMATCH" in (error.reason or ""):
@@ -38,7 +38,7 @@ def check(certificate: Path | None, key: Path | None) -> str:
 
 
 def _dates(served: ssl.SSLContext, certificate: Path) -> str:
-    """The error of a client that trusts only this certificate; empty if the handshake succeeds."""
+    """The warning about dates, from the point of view of a client that trusts exactly this certificate."""
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     trusting.check_hostname = False
     trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
@@ -54,11 +54,11 @@ def _dates(served: ssl.SSLContext, certificate: Path) -> str:
 
 
 def _shake_hands(served: ssl.SSLContext, trusting: ssl.SSLContext) -> dict[str, object]:
-    """The certificate that a client is shown. The handshake stays in memory."""
+    """The certificate that a client receives, by a handshake in memory."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = served.wrap_bio(up, down, server_side=True)
     client = trusting.wrap_bio(down, up)
-    for _ in range(4):  # two messages a side, at most
+    for _ in range(4):  # each side sends at most two messages
         for side in (client, server):
             try:
                 side.do_handshake()

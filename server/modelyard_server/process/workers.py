@@ -1,7 +1,7 @@
-"""Several server processes on one port: a parent that starts them, restarts them, and stops them.
+"""Several server processes on one port: a parent that starts, restarts and stops them.
 
-The parent serves nothing itself. It holds the port, so that every worker gets
-the same one, and the kernel spreads new connections over the workers.
+The parent serves no calls. It reserves the port, so that every worker binds
+the same one; the kernel spreads new connections over the workers.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _SET_PARENT_DEATH_SIGNAL = 1
 
 
 def is_worker() -> bool:
-    """Whether this process is one; it then ends with its parent."""
+    """Whether this process is a worker. A worker ends when its parent does. Raises StartError."""
     parent = os.environ.get(VARIABLE)
     if parent is None:
         return False
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != int(parent):
-        raise StartError("the server that started this worker is gone")
+        raise StartError("the server that started this worker has ended")
     return True
 
 
 def supervise(settings: Settings) -> None:
-    """Runs `settings.workers` workers until a signal, then drains them. Raises StartError."""
+    """Runs `settings.workers` workers until SIGTERM or SIGINT, then drains them. Raises StartError."""
     stopping = threading.Event()
     signals: list[int] = []
 
@@ -55,7 +55,7 @@ def supervise(settings: Settings) -> None:
         signals.append(number)
         stopping.set()
         for worker in workers:
-            if not worker.is_ready:  # it may wait for the database for long, and we for it
+            if not worker.is_ready:  # it may be waiting for the database without a time limit
                 worker.send(signal.SIGTERM)
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -72,7 +72,7 @@ def supervise(settings: Settings) -> None:
 
 
 class _Worker:
-    """One worker process, and the next one when it dies."""
+    """A worker process, and its successors when it dies."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -81,9 +81,9 @@ class _Worker:
         self.is_ready = False
 
     def wait_until_ready(self, deadline: float) -> bool:
-        """Whether it reported that it is ready, before it ended or the time was up.
+        """Whether the worker printed that it serves, before it ended or the deadline passed.
 
-        There is no time for one that says that it waits for the database or the store.
+        The deadline is dropped for a worker that prints that it waits for the database or the store.
         """
         assert self._process.stdout is not None
         timer = threading.Timer(max(0.0, deadline - time.monotonic()), self._process.kill)
@@ -101,7 +101,7 @@ class _Worker:
             timer.cancel()
 
     def revive(self) -> None:
-        """Starts it again when it has ended, at most once a second."""
+        """Starts the worker again if it has ended, at most once a second."""
         if self._process.poll() is None:
             return
         if not self._revive_at:
@@ -112,18 +112,18 @@ class _Worker:
             self._process, self._revive_at = self._spawn(), 0.0
 
     def send(self, number: int) -> None:
-        """Sends it a signal."""
+        """Sends the worker a signal."""
         if self._process.poll() is None:
             self._process.send_signal(number)
 
     def ended_by(self, deadline: float) -> bool:
-        """Waits for its end; whether it came in time."""
+        """Whether the worker ends before the deadline."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(max(0.0, deadline - time.monotonic()))
         return self._process.poll() is not None
 
     def kill(self) -> None:
-        """Ends it at once, and frees what it held."""
+        """Kills the worker and closes its pipe."""
         self.send(signal.SIGKILL)
         self._process.wait()
         self._close()
@@ -133,7 +133,7 @@ class _Worker:
             self._process.stdout.close()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        # By its environment and not by arguments, which every user of the machine can read.
+        # Settings go by the environment: arguments can be read by every user of the machine.
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "modelyard_server", "start"],
             stdin=subprocess.DEVNULL,
@@ -143,7 +143,7 @@ class _Worker:
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    """The variables that make `start` run with these settings."""
+    """The environment variables that make `start` use these settings."""
     location = settings.location
     found: dict[str, object] = {"database": location.database, "store": location.store}
     found |= {field.name: getattr(settings, field.name) for field in fields(settings)}
@@ -174,7 +174,7 @@ def _stop_all(workers: Sequence[_Worker], drain_seconds: float, signals: Sequenc
     for worker in workers:
         worker.send(signal.SIGTERM)
     deadline = time.monotonic() + drain_seconds + 5.0
-    # A second signal ends it at once.
+    # A second signal ends the workers at once.
     while len(signals) < 2 and not all(worker.ended_by(0.0) for worker in workers):
         if time.monotonic() > deadline:
             break
@@ -185,7 +185,7 @@ def _stop_all(workers: Sequence[_Worker], drain_seconds: float, signals: Sequenc
 
 @contextlib.contextmanager
 def _reserved_port(settings: Settings) -> Iterator[int]:
-    """The port all workers share, held without listening so that no other process gets it meanwhile."""
+    """Binds the port that all workers share, without listening, so that no other process can take it."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

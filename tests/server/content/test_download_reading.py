@@ -50,13 +50,13 @@ def wanted_of(store: PackStore, pieces: list[Piece]) -> bytes:
 
 def read(store: PackStore, pieces: list[Piece], *, verify: bool) -> bytes:
     found = [
-        [(part, part.run.read(store, part.pieces)) for part in block]
+        [(part, part.range.read(store, part.pieces)) for part in block]
         for block in blocks(pieces, verify=verify)
     ]
     for block in found:
         assert len(block) <= PARTS_TOGETHER
         assert sum(len(data) for _, data in block) <= BLOCK_BYTES + (2 * MIB if verify else 0)
-        assert all(part.run.is_over for part, _ in found[-1])
+        assert all(part.range.is_over for part, _ in found[-1])
     return b"".join(data for block in found for _, data in block)
 
 
@@ -88,7 +88,7 @@ def test_what_is_read_is_what_was_wanted_however_the_packs_take_turns(
 def test_packs_that_take_turns_are_asked_once_each(tmp_path: Path) -> None:
     store = store_from_url(str(tmp_path))
     pieces = shelved(store, 2, [(number % 2, 700_000) for number in range(40)])
-    runs = {part.run for block in blocks(pieces, verify=False) for part in block}
+    runs = {part.range for block in blocks(pieces, verify=False) for part in block}
     assert len(runs) == 2
 
 

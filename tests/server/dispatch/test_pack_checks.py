@@ -96,11 +96,11 @@ def test_calls_that_check_packs_leave_store_threads_for_downloads(tmp_path: Path
             try:
                 async with asyncio.timeout(WAIT_SECONDS):
                     replies = await server.replies("ModelArtifactService/DownloadFile", download)
+                assert wrapper.store.calls["stat"] == checks
             finally:
                 for release in held:
                     release.set()
             assert b"".join(reply.data for reply in replies) == model
-            assert wrapper.store.calls["stat"] == checks
             assert await asyncio.gather(*asking) == [[]] * CALLS
 
     asyncio.run(scenario())

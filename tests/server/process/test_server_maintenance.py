@@ -153,7 +153,7 @@ def test_doctor_takes_what_is_new_for_no_problem_and_makes_nothing(tmp_path: Pat
         assert done.returncode == 0, done.stdout
         *lines, last = done.stdout.splitlines()
         assert [line.split()[0] for line in lines] == states
-        assert "Nothing is wrong" in last
+        assert "No problem found" in last
         assert "`modelyard server start` or `migrate`" in last
         assert not folder.exists() or not any(folder.iterdir())
         folder.mkdir(parents=True, exist_ok=True)
@@ -186,7 +186,7 @@ def test_a_database_that_was_lost_is_not_new(live_server_factory: Factory) -> No
         (server.data / name).unlink(missing_ok=True)
     done = run_server_command("doctor", *server.place)
     assert done.returncode == 1, done.stdout
-    assert "problem  store's id: the store holds the bytes of a database that is not here" in done.stdout
+    assert "problem  store's id: the store holds the bytes of another database" in done.stdout
 
 
 def test_doctor_shows_no_password(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""What every call passes before and after its handler."""
+"""What every call passes through: the pipeline, its parts, and its gRPC adapter."""

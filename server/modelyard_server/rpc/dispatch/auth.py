@@ -1,4 +1,4 @@
-"""Who calls: the principal behind the token of a call."""
+"""Finds the principal behind the API key of a call."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from modelyard_server.domain.access.principals import FOLDER_OWNER, LOCAL, Princ
 from modelyard_server.rpc.dispatch.transactions import Transactions
 
 CACHE_SECONDS = 5.0
-"""How long a lookup is trusted: a revoked key works at most this much longer."""
+"""How long the result of a lookup is cached. A revoked key works for at most this long."""
 CACHE_LIMIT = 10_000
 MOST_LOOKUPS = 100
-"""Keys that are looked up in the database at once."""
+"""Lookups in the database at once."""
 
 T = TypeVar("T")
 
 
 class Authenticator:
-    """Finds principals.
+    """Finds principals by API key.
 
-    `folder_token` is the data folder's: who can read it owns the folder.
-    `keys_required` None: once the database has a key, every call needs one.
+    `folder_token` is the token in the data folder; only the folder's owner can
+    read it. `keys_required` None means that calls need a key once the database
+    has one.
     """
 
     def __init__(
@@ -40,11 +41,11 @@ class Authenticator:
         self._any_key = (False, 0.0)
         self._known: dict[bytes, tuple[Principal, float]] = {}
         self._unknown: dict[bytes, float] = {}
-        """Apart from those that are known: made-up keys do not displace real ones."""
+        """Kept apart from `_known`, so that made-up keys do not displace real ones."""
         self._lookups: dict[bytes, asyncio.Future[Any]] = {}
 
     async def principal(self, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
-        """The caller. Raises KeyMissing, KeyInvalid, RateLimited."""
+        """Returns the caller. Raises KeyMissing, KeyInvalid, RateLimited."""
         token = _bearer(metadata)
         if self._folder_token and hmac.compare_digest(token.encode(), self._folder_token):
             return FOLDER_OWNER
@@ -87,9 +88,10 @@ class Authenticator:
         return found
 
     def _look_up(self, key: bytes, rule: Callable[[Session], T]) -> Awaitable[T]:
-        """The rule's result. Calls that ask for the same key wait for one read.
+        """The rule's result. Calls with the same key share one read.
 
-        A key that was good before is always looked up: made-up ones do not keep it out.
+        The limit on lookups does not apply to keys that were valid before, so that a flood of made-up
+        keys does not lock their owners out.
         """
         lookup = self._lookups.get(key)
         if lookup is None:
@@ -101,10 +103,10 @@ class Authenticator:
 
 
 class FolderTokenAuthenticator(Authenticator):
-    """An embedded server's: the folder's token and nothing else."""
+    """Accepts only the folder's token: for embedded servers."""
 
     async def principal(self, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
-        """The local principal. Raises KeyMissing, KeyInvalid."""
+        """Returns the folder's owner. Raises KeyMissing, KeyInvalid."""
         token = _bearer(metadata)
         if not token:
             raise errors.KeyMissing(

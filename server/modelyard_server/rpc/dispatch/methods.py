@@ -1,4 +1,4 @@
-"""What every call needs: a method that is not in this table is refused."""
+"""The permission that each method needs. A method that is not in this table is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Permission(Enum):
-    """What a caller must be allowed to do. Every principal may read and write in its entities."""
+    """What a caller must have the right to do. Every principal may read and write in its entities."""
 
     OPEN = "open"
     READ = "read"
@@ -21,7 +21,7 @@ class Method:
     permission: Permission
     write: bool = False
     short: bool = False
-    """Whether it reads a few rows by their keys, and may wait for others that do."""
+    """Whether it reads only a few rows by key, so that the lookup thread serves it."""
 
 
 _OPEN = Method(Permission.OPEN)
@@ -97,4 +97,4 @@ METHODS: dict[str, Method] = {
     **_service("grpc.reflection.v1.ServerReflection", ServerReflectionInfo=_OPEN),
     **_service("grpc.reflection.v1alpha.ServerReflection", ServerReflectionInfo=_OPEN),
 }
-"""Full method name → what it needs. Roles in a project will be checked by the same permissions."""
+"""By full method names."""

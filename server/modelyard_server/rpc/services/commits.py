@@ -1,4 +1,4 @@
-"""CommitModelArtifact, UploadModelArtifact and CommitEqualContent: how a version comes to be."""
+"""CommitModelArtifact, UploadModelArtifact and CommitEqualContent: the methods that make a version."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _SHORT_BYTES = 64 * 1024
 
 
 class CommitMethods:
-    """The uploads of ModelArtifactService."""
+    """The methods of ModelArtifactService that make versions."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class CommitMethods:
         await self._add(manifest, first)
         async for message in stream:
             if message.upload_id or message.HasField("header"):
-                raise errors.InvalidField.of("header", "belongs into the first message only")
+                raise errors.InvalidField.of("header", "is allowed in the first message only")
             await self._add(manifest, message)
         return await self._commit(
             call, COMMIT, first.header, upload_id, draft, manifest, pb.CommitModelArtifactResponse
@@ -109,7 +109,7 @@ class CommitMethods:
             raise errors.InvalidField.of("header", "the first message must have it")
         header, draft = first.header, _draft(first.header)
         if draft.base_version_id:
-            raise errors.InvalidField.of("header.base_version_id", "goes with CommitModelArtifact only")
+            raise errors.InvalidField.of("header.base_version_id", "is supported by CommitModelArtifact only")
 
         def open_upload(session: Session) -> tuple[str, int]:
             upload = uploads.create(session, call.principal, draft.entity, draft.project)
@@ -124,7 +124,9 @@ class CommitMethods:
                 call, UPLOAD, header, upload_id, draft, manifest, pb.UploadModelArtifactResponse
             )
         finally:
-            await storing.settled()  # of a call that broke: a repeated call finds what had come
+            await (
+                storing.settled()
+            )  # so that a repeated call after a broken one finds the chunks that had arrived
             await call.write(lambda session: uploads.remove(session, call.principal, upload_id))
 
     async def _commit(
@@ -137,7 +139,7 @@ class CommitMethods:
         manifest: Manifest,
         response: Callable[..., R],
     ) -> R:
-        """Commits, or gives back the reply of the same request before."""
+        """Commits, or returns the stored reply of a repeated request."""
         given = await self._in_thread(
             manifest, manifest.digest if draft.base_version_id else lambda: manifest.finish(draft.digest)
         )
@@ -155,7 +157,9 @@ class CommitMethods:
                 reply.ParseFromString(stored)
                 return reply
             if whole is None:
-                raise errors.RetryTransaction("the reply of this request has just gone; repeat the call")
+                raise errors.RetryTransaction(
+                    "the stored reply of this request has just expired; repeat the call"
+                )
             version, created = commits.commit(
                 session, call.principal, upload_id, draft, manifest, whole, staged=staged
             )
@@ -176,10 +180,10 @@ class CommitMethods:
         draft: VersionDraft,
         manifest: Manifest,
     ) -> str:
-        """Stores a large manifest ahead of its commit, and returns the id under which its entries wait.
+        """Stores a large manifest ahead of its commit; returns the id of the staged entries.
 
-        Empty for a small one, which the commit stores, and where the commit has to answer by itself:
-        for a request that took effect before, or an upload that has ended.
+        Returns an empty id for a small manifest, which the commit itself stores, for a repeated request,
+        and for an upload that has ended.
         """
         if not staging.is_large(manifest) or await call.read(request.stored) is not None:
             return ""
@@ -204,7 +208,7 @@ class CommitMethods:
         return staged
 
     async def _add(self, manifest: Manifest, message: pb.CommitModelArtifactRequest) -> None:
-        """Checks and adds the entries of a message: many of them would stop the event loop meanwhile."""
+        """Adds the entries of a message; on a thread where they would block the event loop for long."""
         if message.ByteSize() < _SHORT_BYTES:
             _add_entries(manifest, message)
         else:
@@ -212,7 +216,7 @@ class CommitMethods:
             await loop.run_in_executor(self._hashing, _add_entries, manifest, message)
 
     async def _in_thread(self, manifest: Manifest, work: Callable[[], T]) -> T:
-        """The result of work on a manifest; on a thread where it is long."""
+        """The result of work on a manifest; on a thread where the manifest is large."""
         if not staging.is_large(manifest):
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._hashing, work)
@@ -232,9 +236,9 @@ class CommitMethods:
     async def _on_base(
         self, call: StreamCall, request: RepeatableRequest, draft: VersionDraft, manifest: Manifest
     ) -> bytes | None:
-        """The version digest of the manifest once it has the entries of its base version.
+        """Adds the entries of the base version; returns the version digest.
 
-        None for a request that took effect: only its reply is needed, and its base may be gone since.
+        Returns None for a repeated request: it needs only its reply, and its base may have been deleted.
         """
 
         def look(session: Session) -> Mapping[str, KeptFile | ReferenceDraft] | None:
@@ -254,14 +258,14 @@ class CommitMethods:
 
 
 async def _until_done(call: StreamCall, step: Callable[[Session], bool]) -> None:
-    """Runs a step in a transaction of its own until it says that it is done: others write in between."""
+    """Runs a step until it returns True, each time in a transaction, so that others can write in between."""
     while not await call.write(step):
         pass
 
 
 @dataclass(frozen=True)
 class _KnownContent:
-    """A CommitEqualContentRequest once it is checked; the manifest is None where only a digest is given."""
+    """A checked CommitEqualContentRequest. `manifest` is None where the request has only a digest."""
 
     draft: VersionDraft
     manifest: Manifest | None = None
@@ -304,12 +308,14 @@ def _add_entries(manifest: Manifest, message: pb.CommitModelArtifactRequest) -> 
 
 
 def _known(request: pb.CommitEqualContentRequest, draft: VersionDraft, manifest: Manifest) -> Manifest:
-    """The manifest of files that are named by their digest."""
+    """The manifest of a request that names files by their digests."""
     if draft.base_version_id:
-        raise errors.InvalidField.of("header.base_version_id", "goes with CommitModelArtifact only")
+        raise errors.InvalidField.of("header.base_version_id", "is supported by CommitModelArtifact only")
     for index, entry in enumerate(request.entries):
         if entry.chunks or entry.continued:
-            raise errors.InvalidField.of(f"entries[{index}].chunks", "go with CommitModelArtifact only")
+            raise errors.InvalidField.of(
+                f"entries[{index}].chunks", "are supported by CommitModelArtifact only"
+            )
         if entry.reference_uri:
             _add_reference(manifest, entry)
         else:

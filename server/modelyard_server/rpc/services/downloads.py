@@ -1,4 +1,4 @@
-"""DownloadFile and DownloadFiles: bytes out of packs, with reads ahead of the sender."""
+"""DownloadFile and DownloadFiles: bytes from packs, read ahead of the sender."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from modelyard.contract import errors, framing
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server.content import pack_reads
-from modelyard_server.content.pack_reads import CorruptPiece, Part, Run
+from modelyard_server.content.pack_reads import CorruptPiece, PackRange, Part
 from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.content import damage, extents
 from modelyard_server.domain.content.extents import FileInfo, Piece, Range
@@ -29,19 +29,19 @@ from modelyard_server.rpc.wire import arguments
 MESSAGE_BYTES = 1 << 20
 BLOCKS_AHEAD = 3
 PLAN_BYTES = 2 << 30
-"""What is looked up at a time: the plan of a file of any size stays small."""
+"""Bytes whose chunks are looked up at a time, which bounds the memory for large files."""
 PLAN_RANGES = 500
 
 
 class _Block(NamedTuple):
-    """A block that is read ahead, and what it takes of the budget."""
+    """A block that is being read, and its bytes in the read-ahead budget."""
 
     read: asyncio.Task[deque[bytes]]
     taken: int
 
 
 class DownloadMethods:
-    """The downloads of ModelArtifactService."""
+    """The methods of ModelArtifactService that send bytes."""
 
     def __init__(
         self, packs: ConfirmedPacks, pool: Executor, streams: StreamLimit, read_ahead: ByteBudget
@@ -54,7 +54,7 @@ class DownloadMethods:
 
     async def DownloadFile(
         self, request: pb.DownloadFileRequest, call: StreamCall
-    ) -> AsyncIterator[Any]:  # the generated class knows no serialized messages
+    ) -> AsyncIterator[Any]:  # encoded messages
         self._download_streams.enter(call.principal)
         arguments.selector(request)
         wanted = [Range(request.path, request.offset, request.length)]
@@ -68,7 +68,7 @@ class DownloadMethods:
         version_id, files = await call.read(look_up)
         info = files[request.path]
         yield pb.DownloadFileResponse(version_id=version_id, size_bytes=info.size, digest=info.digest.hex())
-        # Clients in plain stubs do not check chunks, so this call does.
+        # Clients that use plain stubs do not verify chunks, so this method does.
         field = pb.DownloadFileResponse.DATA_FIELD_NUMBER
         async for message in self._send(call, files, wanted, field, verify=True):
             yield message
@@ -89,12 +89,12 @@ class DownloadMethods:
         *,
         verify: bool,
     ) -> AsyncIterator[bytes]:
-        """The bytes of the ranges, in serialized messages; the next blocks are read while one is sent.
+        """Yields the bytes of the ranges in encoded messages; reads the next blocks while one is sent.
 
-        One block is read whatever others hold, the ones after it while the budget has room for them.
+        One block may always be read; blocks ahead of it need room in the read-ahead budget.
         """
         ahead: deque[_Block] = deque()
-        open_runs: dict[Run, asyncio.Task[deque[bytes]]] = {}
+        open_ranges: dict[PackRange, asyncio.Task[deque[bytes]]] = {}
         try:
             for batch in batches(files, wanted):
                 for block in pack_reads.blocks(await pieces_of(call, files, batch), verify=verify):
@@ -105,13 +105,13 @@ class DownloadMethods:
                             yield messages.popleft()
                         self._read_ahead.release(ahead.popleft().taken)
                     taken = size if ahead else 0
-                    runs = {part.run for part in block}
-                    # A run is read in order: a block that goes on with one waits for the block before it.
-                    after = {open_runs[run] for run in runs if run in open_runs}
+                    ranges = {part.range for part in block}
+                    # A range is read in order: a block waits for the previous one of the same range.
+                    after = {open_ranges[each] for each in ranges if each in open_ranges}
                     read = asyncio.create_task(self._read(call, block, after, field, verify=verify))
                     ahead.append(_Block(read, taken))
-                    still_open = {run: last for run, last in open_runs.items() if not run.is_over}
-                    open_runs = still_open | dict.fromkeys(runs, read)
+                    still_open = {each: last for each, last in open_ranges.items() if not each.is_over}
+                    open_ranges = still_open | dict.fromkeys(ranges, read)
             while ahead:
                 messages = await ahead[0].read
                 while messages:
@@ -120,8 +120,8 @@ class DownloadMethods:
         finally:
             await _abandon([block.read for block in ahead])
             self._read_ahead.release(sum(block.taken for block in ahead))
-            for run in open_runs:
-                run.close()
+            for each in open_ranges:
+                each.close()
 
     async def _read(
         self,
@@ -132,7 +132,7 @@ class DownloadMethods:
         *,
         verify: bool,
     ) -> deque[bytes]:
-        """The messages of a block, from wherever its chunks lie by now."""
+        """The messages of a block, read from the packs where its chunks are now."""
         if after:
             await asyncio.wait(after)
         try:
@@ -151,7 +151,7 @@ class DownloadMethods:
             return await self._on_thread([part], field)
         except (PackMissing, PackTruncated):
             moved = await call.read(lambda session: extents.relocate(session, part.pieces))
-            parts = [Part(Run(piece, verify=verify), [piece]) for piece in moved]
+            parts = [Part(PackRange(piece, verify=verify), [piece]) for piece in moved]
         found: deque[bytes] = deque()
         for part in parts:
             try:
@@ -161,11 +161,11 @@ class DownloadMethods:
         return found
 
     async def _lost(self, call: StreamCall, piece: Piece) -> errors.CommError:
-        """The error for bytes that the store did not have; once that is sure, they may come again."""
+        """The error for bytes that the store did not find. Chunks that are surely lost are quarantined."""
         self._packs.forget([piece.pack_id])
         if await call.write(lambda session: damage.is_lost(session, piece)):
             return damage.error("the stored bytes are gone", piece)
-        return errors.StoreUnavailable("the store did not find a pack that it has; repeat the call")
+        return errors.StoreUnavailable("the store did not find a pack that it should have; repeat the call")
 
     async def _on_thread(self, block: Sequence[Part], field: int) -> deque[bytes]:
         loop = asyncio.get_running_loop()
@@ -175,7 +175,7 @@ class DownloadMethods:
 async def wanted_files(
     call: StreamCall, version_id: str, ranges: Iterable[pb.FileRange]
 ) -> tuple[dict[str, FileInfo], list[Range]]:
-    """The files of a version that the ranges name, and the ranges. Raises NotFound, InvalidField."""
+    """The files of a version by path, and the wanted ranges. Raises NotFound, InvalidField."""
     wanted = [Range(part.path, part.offset, part.length) for part in ranges]
 
     def look_up(session: Session) -> dict[str, FileInfo]:
@@ -193,8 +193,8 @@ async def pieces_of(call: StreamCall, files: dict[str, FileInfo], batch: Sequenc
 
 
 def _messages(store: PackStore, block: Sequence[Part], field: int) -> deque[bytes]:
-    """Reads a block. Serialized messages of at most 1 MiB of its bytes each."""
-    parts: list[bytes] = [part.run.read(store, part.pieces) for part in block]
+    """Reads a block; returns encoded messages with at most 1 MiB of its bytes each."""
+    parts: list[bytes] = [part.range.read(store, part.pieces) for part in block]
     if sum(map(len, parts)) <= MESSAGE_BYTES:
         return deque([framing.with_bytes(field, *parts)])
     view = memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
@@ -205,7 +205,7 @@ def _messages(store: PackStore, block: Sequence[Part], field: int) -> deque[byte
 
 
 def batches(files: dict[str, FileInfo], wanted: Sequence[Range]) -> Iterator[list[Range]]:
-    """The ranges in groups whose plans are small; a long range becomes several."""
+    """Splits the ranges into batches of at most PLAN_BYTES and PLAN_RANGES; a long range becomes several."""
     batch: list[Range] = []
     size = 0
     for path, offset, length in wanted:

@@ -1,9 +1,9 @@
-"""The newest events of a project, read and encoded once for all who watch them.
+"""The newest events of a project, read and encoded once for all watches.
 
-A feed follows the table for every watch of one project, filter and reach and
-keeps what it read last. A watch that is further behind, because it has just
-begun or its client is slow, reads the table by itself until it has caught up:
-so nothing is queued for anybody, and a slow one holds up nobody.
+A feed reads the table for every watch with the same project, filter and reach,
+and keeps the newest events. A watch that is further behind, because it is new
+or its client is slow, reads the table by itself until it has caught up. So
+nothing is queued for a watch, and a slow watch does not delay others.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ KEPT_EVENTS = 1_000
 KEPT_BYTES = 256 << 10
 LEAST_PAUSE = 0.01
 PAUSE_FOR_EACH = 0.0002
-"""Seconds between two reads, for each watch: a burst of writes makes few messages."""
+"""Seconds between two reads, for each watch, so that a burst of writes makes few messages."""
 log = logging.getLogger(__name__)
 
 
 class Feeds:
-    """The feeds of a process, each for as long as somebody follows it; event loop only."""
+    """The feeds of a process; a feed lives while a watch follows it. Use it on the event loop."""
 
     def __init__(self, signals: EventSignals) -> None:
         self._signals = signals
@@ -53,14 +53,14 @@ class Feeds:
 
 
 class Feed:
-    """What follows a sequence number, from memory."""
+    """Events after a sequence number, from memory."""
 
     def __init__(self, signals: EventSignals, source: Source, position: int) -> None:
         self.followers = 0
         self.over = False
-        """Whether nothing comes any more: the server stops, or the database failed."""
+        """Whether the feed has ended: the server stops, or the database failed."""
         self._source = source
-        self._begin = position  # all events that come later, up to `_position`, are in `_kept`
+        self._begin = position  # `_kept` has all events after it, up to `_position`
         self._position = position
         self._kept: deque[Encoded] = deque()
         self._bytes = 0
@@ -69,22 +69,22 @@ class Feed:
         self._task = asyncio.create_task(self._follow(signals))
 
     def end(self) -> None:
-        """Reads no more."""
+        """Stops reading."""
         self._task.cancel()
 
     def covers(self, position: int) -> bool:
-        """Whether `after` knows what follows this number."""
+        """Whether the feed has all events after this number."""
         return not self.over and position >= self._begin
 
     def after(self, position: int) -> tuple[Page, bytes]:
-        """The page that follows a number that is covered, and its message."""
+        """The page of events after a number that is covered, and its encoded message."""
         known = self._pages.get(position)
         if known is None:
             known = self._pages[position] = self._page(position)
         return known
 
     async def wait(self, position: int, until: float) -> None:
-        """Returns when events follow `position`, when the feed is over, or at `until` by the loop's clock."""
+        """Waits for events after `position`, the end of the feed, or the time `until` of the loop's clock."""
         news = self._news
         if self.over or (self._kept and self._kept[-1].sequence > position):
             return
@@ -93,7 +93,7 @@ class Feed:
                 await news.wait()
 
     def _page(self, position: int) -> tuple[Page, bytes]:
-        # One more than a page shows whether there are more. Watches that keep up look at the newest few.
+        # One event more than a page shows whether there are more.
         newest = list(islice(_newer(self._kept, position), event_pages.PAGE + 1))
         more = len(newest) > event_pages.PAGE
         events = newest[: event_pages.PAGE]
@@ -113,7 +113,7 @@ class Feed:
                     if not page.more:
                         await signal.wait()
         except Exception as error:
-            # Each watch reads by itself now, and meets the same, or the next feed.
+            # Each watch now reads by itself; it fails in the same way or starts the next feed.
             log.info("reading events for several watches failed: %s", error)
         finally:
             self.over = True

@@ -1,8 +1,8 @@
-"""Who waits for the events of which project, and what wakes them.
+"""Signals that a project may have new events.
 
-A wake-up only says "look": `feeds` reads the table then, once for all watches of
-a project with one filter. Writes of this process wake at once; those of other
-replicas are noticed by one small query for all watched projects.
+A signal carries no events: the feed that waits for it reads the table. Writes
+of this process set it at once; those of other replicas are found by polling,
+with one small query for all watched projects.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class EventSignals:
-    """The watchers of a process; event loop only."""
+    """The signals of a process, by project. Use it on the event loop."""
 
     def __init__(self, transactions: Transactions, active_calls: ActiveCalls) -> None:
         self._transactions = transactions
@@ -40,9 +40,9 @@ class EventSignals:
 
     @contextlib.contextmanager
     def project(self, project_id: int) -> Iterator[asyncio.Event]:
-        """A signal that is set whenever the project may have new events, and when the server stops.
+        """Yields a signal that is set when the project may have new events, and when the server stops.
 
-        Clear it before reading: what is committed from then on sets it again.
+        Clear it before reading the table: later commits set it again.
         """
         signal = asyncio.Event()
         self._signals.setdefault(project_id, set()).add(signal)
@@ -59,11 +59,11 @@ class EventSignals:
 
     @property
     def stopping(self) -> bool:
-        """Whether the server drains."""
+        """Whether the server is stopping."""
         return self._active_calls.stopping
 
     def require_serving(self) -> None:
-        """Raises ServerStopping when the server drains."""
+        """Raises ServerStopping when the server is stopping."""
         if self.stopping:
             raise errors.ServerStopping("the server is stopping; watch again from the last sequence")
 
@@ -89,10 +89,10 @@ class EventSignals:
             try:
                 last = await self._transactions.read(look)
             except errors.CommError as error:
-                log.warning("events of other servers are late: %s", error)
+                log.warning("polling for events failed, events of other servers are delayed: %s", error)
                 continue
             except Exception:
-                log.exception("looking for events failed; trying again")
+                log.exception("polling for events failed; trying again")
                 continue
             self._wake(project for project, sequence in last.items() if self._last.get(project) != sequence)
             self._last = {project: sequence for project, sequence in last.items() if project in self._signals}

@@ -1,4 +1,4 @@
-"""EventService: what changed in a project, in order."""
+"""EventService: the changes in a project, in order."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IDLE_SECONDS = 30.0
 
 
 class EventServicer:
-    """Events over the wire; the rules are in `domain.events`."""
+    """EventService; the rules are in `domain/events.py`."""
 
     def __init__(
         self, signals: EventSignals, streams: StreamLimit, idle_seconds: float = IDLE_SECONDS
@@ -58,7 +58,7 @@ class EventServicer:
 
     async def WatchEvents(
         self, request: pb.WatchEventsRequest, call: StreamCall
-    ) -> AsyncIterator[Any]:  # the generated class knows no serialized messages
+    ) -> AsyncIterator[Any]:  # encoded messages
         self._streams.enter(call.principal)
         source, start = await call.read(lambda session: _source(session, call, request))
         replies = self._watch(source, start, call)
@@ -68,7 +68,9 @@ class EventServicer:
 
     async def _watch(self, source: Source, position: int, call: StreamCall) -> AsyncGenerator[bytes]:
         clock = asyncio.get_running_loop().time
-        told = float("-inf")  # the first message comes at once: the client knows that it is heard
+        told = float(
+            "-inf"
+        )  # send the first reply at once, so that the client knows that the watch has begun
         with contextlib.ExitStack() as following:
             feed: Feed | None = None
             while True:

@@ -1,4 +1,4 @@
-"""LocalService: files that client and server both have before them, named instead of sent."""
+"""LocalService: clients on the server's machine name files instead of sending bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modelyard.contract.limits import FILES_PER_CALL
 from modelyard.local.v1 import local_pb2 as pb
 from modelyard.v1 import upload_pb2
 from modelyard_server.content.ingest import ChunkIngest
-from modelyard_server.content.local_reader import LocalReader, Window
+from modelyard_server.content.local_reader import LocalReader, ReadBuffer
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import uploads
 from modelyard_server.domain.content.extents import Piece
@@ -30,23 +30,23 @@ from modelyard_server.rpc.services.downloads import batches, pieces_of, wanted_f
 
 WINDOW_BYTES = 16 << 20
 FIRST_WINDOW_BYTES = 4 << 20
-"""The next ones are each twice as long, so that hashing and writing begin soon; all of a call that finds
-the memory for longer ones spent."""
+"""The size of the first window, so that hashing and writing begin soon; each further window is twice as
+long. All windows have this size where the memory budget is spent."""
 WINDOWS = 3
-"""One is read, one hashed, one written."""
+"""One is being read, one hashed, one written."""
 PATH_LIMIT = 4_096
 RANGES_PER_MESSAGE = 2_000
 
 
 class PackFolder(Protocol):
-    """A store whose packs are files of this machine."""
+    """A store whose packs are local files."""
 
     def path(self, key: str) -> Path:
-        """Where the pack of this key lies."""
+        """The path of a pack."""
 
 
 class LocalServicer:
-    """For owners of the data folder. `packs` is None where there is none: then every call is refused."""
+    """LocalService, for owners of the data folder. Without a local store `packs` is None, and calls fail."""
 
     def __init__(
         self,
@@ -124,15 +124,15 @@ def _check(request: pb.TakeFilesRequest) -> None:
 async def _windows(
     reader: LocalReader, pool: Executor, memory: ByteBudget
 ) -> AsyncGenerator[tuple[list[Chunk], memoryview]]:
-    """Chunks and their bytes, end to end, valid until the next. Two more are made while one is stored."""
+    """Yields chunks and their bytes, valid until the next. Prepares two more while one is stored."""
     loop = asyncio.get_running_loop()
     longest = max(1, min(WINDOW_BYTES, reader.total))
     taken = WINDOWS * longest if memory.try_acquire(WINDOWS * longest) else 0
     longest = longest if taken else min(longest, FIRST_WINDOW_BYTES)
-    windows = itertools.cycle([Window(longest) for _ in range(WINDOWS)])
+    windows = itertools.cycle([ReadBuffer(longest) for _ in range(WINDOWS)])
     window, size = next(windows), FIRST_WINDOW_BYTES
     filling: asyncio.Future[list[int]] = loop.run_in_executor(pool, reader.fill, window, size)
-    hashing: tuple[asyncio.Future[list[Chunk]], Window] | None = None
+    hashing: tuple[asyncio.Future[list[Chunk]], ReadBuffer] | None = None
     try:
         while ends := await asyncio.shield(filling):
             full, window, size = window, next(windows), 2 * size
@@ -151,13 +151,13 @@ async def _windows(
 
 
 async def _settled(future: asyncio.Future[Any]) -> None:
-    """Waits until the thread is through with the file; its error was raised already, or is of no use."""
+    """Waits until a thread has finished with the file. Its error is dropped: it was raised already."""
     await asyncio.wait([future])
     future.exception()
 
 
 def _ranges(pieces: Iterable[Piece], packs: PackFolder) -> Iterator[pb.LocalRange]:
-    """The pieces as ranges of pack files, as long as possible."""
+    """The pieces as ranges of pack files; adjacent pieces are joined."""
     begin = end = 0
     key = ""
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""Registered models over the wire: their cards, their links, and all aliases."""
+"""RegisteredModelService: registered models, their links, and aliases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from modelyard_server.rpc.wire.convert_artifacts import link_message, model_mess
 
 
 class RegisteredModelServicer:
-    """RegisteredModelService, whole."""
+    """RegisteredModelService."""
 
     def ListRegistries(self, request: pb.ListRegistriesRequest, call: Call) -> pb.ListRegistriesResponse:
         counts, token = collection_lists.registries(

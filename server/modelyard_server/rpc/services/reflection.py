@@ -1,7 +1,7 @@
-"""Server reflection: `grpcurl`, ghz and their like need no protos. Served as v1 and as the older v1alpha.
+"""Server reflection, v1 and v1alpha, for tools such as grpcurl that have no protos.
 
-Both have the same messages on the wire, so one servicer answers for both:
-grpcio-reflection's, which knows v1alpha alone.
+Both versions have the same messages on the wire, so one servicer serves both:
+that of grpcio-reflection, which implements v1alpha only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _METHOD = "ServerReflectionInfo"
 
 
 class _Symbols:
-    """The default pool, in which methods, fields and values are found as well as what they belong to."""
+    """The default descriptor pool, which finds the file of methods, fields and enum values too."""
 
     def __init__(self) -> None:
         self._pool: Any = descriptor_pool.Default()
@@ -28,7 +28,7 @@ class _Symbols:
         return getattr(self._pool, name)
 
     def FindFileContainingSymbol(self, symbol: str) -> Any:
-        """The file of a symbol. Raises KeyError."""
+        """Returns the file of a symbol. Raises KeyError."""
         try:
             return self._pool.FindFileContainingSymbol(symbol)
         except KeyError:
@@ -38,7 +38,7 @@ class _Symbols:
             return self._pool.FindFileContainingSymbol(owner)
 
     def _members(self, owner: str) -> set[str]:
-        """Names of what belongs to a service, a message or an enumeration. Raises KeyError."""
+        """Names of the members of a service, message or enum. Raises KeyError."""
         for find, kinds in (
             (self._pool.FindServiceByName, ("methods_by_name",)),
             (self._pool.FindMessageTypeByName, ("fields_by_name", "oneofs_by_name")),
@@ -53,7 +53,7 @@ class _Symbols:
 
 
 def add_to_server(server: Any, names: Sequence[str]) -> None:
-    """Serves reflection of these services, and of itself."""
+    """Adds reflection of these services, and of itself."""
     _describe_new_name()
     servicer = reflection.aio.ReflectionServicer((*names, NAME, OLD_NAME), pool=_Symbols())
     handler = grpc.stream_stream_rpc_method_handler(
@@ -67,7 +67,7 @@ def add_to_server(server: Any, names: Sequence[str]) -> None:
 
 
 def _describe_new_name() -> None:
-    """Adds v1's description to the pool: v1alpha's under the other name."""
+    """Adds the descriptor of v1 to the pool: that of v1alpha with another name."""
     proto = descriptor_pb2.FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(proto)
     text = text_format.MessageToString(proto).replace("v1alpha", "v1")

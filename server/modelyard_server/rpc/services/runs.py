@@ -17,7 +17,7 @@ from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 from modelyard_server.rpc.wire import arguments, convert, metric_batches
 
 SCAN_BYTES = 4 << 20
-"""Bytes of batches that a scan reads from the database at a time."""
+"""Bytes of batches that a scan reads at a time."""
 PAGE_BYTES = 3 << 20
 """A page ends earlier than asked when its runs would not fit a message."""
 
@@ -40,7 +40,7 @@ _TEXTS = ("display_name", "notes", "group", "job_type")
 
 
 class RunServicer:
-    """Runs over the wire; the rules are in `domain.runs` and `domain.metrics`."""
+    """RunService; the rules are in `domain/runs`."""
 
     def __init__(self, scans: StreamLimit) -> None:
         self._scans = scans
@@ -122,7 +122,7 @@ class RunServicer:
 
     async def ScanMetricHistory(
         self, request: pb.ScanMetricHistoryRequest, call: StreamCall
-    ) -> AsyncIterator[Any]:  # the generated class knows no serialized messages
+    ) -> AsyncIterator[Any]:  # encoded messages
         _check_scan(request)
         self._scans.enter(call.principal)
         view = await call.read(
@@ -139,9 +139,9 @@ class RunServicer:
 def _scan(
     session: Session, request: pb.ScanMetricHistoryRequest, run_id: str, position: metrics.Position
 ) -> tuple[list[bytes], metrics.Position | None]:
-    """The next replies of a scan, serialized, and where to go on; None at the end.
+    """The next encoded replies of a scan, and the position after them; None at the end.
 
-    All of it on the database's thread: choosing rows of large batches takes a while.
+    It runs on the database's thread, since selecting rows of large batches takes long.
     """
     keys, min_step, max_step = set(request.keys), request.min_step, request.max_step or None
     found = metrics.batches_after(

@@ -1,4 +1,4 @@
-"""UploadService: what is missing, and chunks on their way into packs."""
+"""UploadService: questions for missing chunks, and their upload into packs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from modelyard_server.rpc.wire.framing import UploadMessage
 
 
 class UploadServicer:
-    """Uploads over the wire; the rules are in `domain.uploads`, the bytes go through `packs.writer`."""
+    """UploadService; the rules are in `domain/content/uploads.py`, the bytes go through `packs/writer.py`."""
 
     def __init__(self, writer: PackWriter, streams: StreamLimit) -> None:
         self._writer = writer
@@ -43,7 +43,7 @@ class UploadServicer:
         chunks = [Chunk(chunk.digest, chunk.size_bytes) for chunk in request.chunks]
         missing = uploads.missing(call.session, call.principal, request.upload_id, chunks)
         if telemetry.is_listening():
-            # Not here: a transaction that loses against another one runs again.
+            # After the commit, since a transaction that conflicts with another one runs again.
             event.listen(call.session, "after_commit", lambda _: count_asked(chunks, missing), once=True)
         return pb.FindMissingChunksResponse(missing=missing)
 
@@ -71,6 +71,6 @@ async def _messages(
     yield first.chunks, first.data
     async for message in stream:
         if message.upload_id:
-            raise errors.InvalidField.of("upload_id", "belongs into the first message only")
+            raise errors.InvalidField.of("upload_id", "is allowed in the first message only")
         uploads.check_chunks(message.chunks)
         yield message.chunks, message.data

@@ -1,1 +1,1 @@
-"""Messages and values: conversion, pages, framing."""
+"""Conversion between messages and domain values."""

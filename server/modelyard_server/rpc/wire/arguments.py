@@ -12,7 +12,7 @@ from modelyard.contract import errors
 
 
 def masked(mask: FieldMask, allowed: Collection[str]) -> set[str]:
-    """The fields to update. Raises InvalidMask for none, or for one that cannot be."""
+    """The fields to update. Raises InvalidMask for an empty mask and for fields that cannot be updated."""
     paths = set(mask.paths)
     wrong = sorted(paths - set(allowed))
     if wrong or not paths:

@@ -1,4 +1,4 @@
-"""Values and times between messages and rows."""
+"""Conversion of values and times between messages and rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modelyard.v1 import value_pb2 as pb
 
 
 def timestamp(microseconds: int | None) -> Timestamp | None:
-    """Microseconds since 1970 as a message; None stays None, which leaves a field unset."""
+    """Converts microseconds since 1970; None stays None, which leaves a field unset."""
     if microseconds is None:
         return None
     seconds, rest = divmod(microseconds, 1_000_000)
@@ -20,7 +20,7 @@ def timestamp(microseconds: int | None) -> Timestamp | None:
 
 
 def value_to_python(value: pb.AnyValue, field: str) -> Any:
-    """A value as Python's own kinds. Raises InvalidField for what `values.check` refuses."""
+    """A value as an object of Python's built-in types. Raises InvalidField."""
     found = _plain(value)
     problem = values.find_problem(found)
     if problem:
@@ -40,12 +40,12 @@ def values_to_python(entries: Mapping[str, pb.AnyValue], field: str) -> dict[str
 
 
 def values_to_json(entries: Mapping[str, pb.AnyValue], field: str) -> dict[str, Any]:
-    """A map of values as rows keep it: each entry in its JSON form. Raises InvalidField."""
+    """A map of values in the form of rows: each entry as JSON. Raises InvalidField."""
     return {key: values.to_json(item) for key, item in values_to_python(entries, field).items()}
 
 
 def python_to_value(value: Any) -> pb.AnyValue:
-    """One of Python's own kinds as a value."""
+    """Converts an object of Python's built-in types to a value."""
     match value:
         case None:
             return pb.AnyValue()
@@ -61,21 +61,21 @@ def python_to_value(value: Any) -> pb.AnyValue:
             return pb.AnyValue(map_value=pb.ValueMap(entries=python_to_values(value)))
         case list() | tuple():
             return pb.AnyValue(list_value=pb.ValueList(values=[python_to_value(item) for item in value]))
-    raise TypeError(f"{type(value).__name__} is no kind of value")
+    raise TypeError(f"{type(value).__name__} cannot be a value")
 
 
 def python_to_values(entries: Mapping[str, Any]) -> dict[str, pb.AnyValue]:
-    """A dict as what a message's map field takes."""
+    """Converts a dict for a map field of a message."""
     return {key: python_to_value(item) for key, item in entries.items()}
 
 
 def json_to_values(entries: Mapping[str, Any]) -> dict[str, pb.AnyValue]:
-    """What rows keep, entry by entry in its JSON form, as what a message's map field takes."""
+    """Converts a map in the form of rows for a map field of a message."""
     return {key: python_to_value(values.from_json(item)) for key, item in entries.items()}
 
 
 def _plain(value: pb.AnyValue) -> Any:
-    """The value, unchecked. Protobuf itself refuses messages of more than 100 levels."""
+    """The value, unchecked. The recursion ends: Protobuf refuses messages of more than 100 levels."""
     kind = value.WhichOneof("kind")
     if kind is None:
         return None

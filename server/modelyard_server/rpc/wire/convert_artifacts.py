@@ -11,7 +11,7 @@ from modelyard_server.rpc.wire.convert import json_to_values, timestamp
 
 
 def version_message(view: VersionView) -> pb.ModelArtifactVersion:
-    """A version as on the wire."""
+    """The message of a version."""
     row, home = view.version, view.full_name
     return pb.ModelArtifactVersion(
         id=row.id,
@@ -40,12 +40,12 @@ def version_message(view: VersionView) -> pb.ModelArtifactVersion:
 
 
 def linked_to_message(link: LinkedTo) -> pb.LinkedTo:
-    """A place where a version is linked, as on the wire."""
+    """The message of a link of a version."""
     return pb.LinkedTo(id=link.id, ref=link.ref)
 
 
 def artifact_message(view: CollectionView) -> pb.ModelArtifact:
-    """An artifact as on the wire."""
+    """The message of an artifact."""
     row = view.collection
     return pb.ModelArtifact(
         id=row.id,
@@ -63,7 +63,7 @@ def artifact_message(view: CollectionView) -> pb.ModelArtifact:
 
 
 def model_message(view: CollectionView) -> registry_pb.RegisteredModel:
-    """A registered model as on the wire."""
+    """The message of a registered model."""
     row = view.collection
     return registry_pb.RegisteredModel(
         id=row.id,
@@ -81,7 +81,7 @@ def model_message(view: CollectionView) -> registry_pb.RegisteredModel:
 
 
 def link_message(view: LinkView) -> registry_pb.RegisteredModelVersion:
-    """A link as on the wire; without its source where the caller may not see that."""
+    """The message of a link, without its source where the caller has no right to see that."""
     row, source = view.link, view.source
     return registry_pb.RegisteredModelVersion(
         id=row.id,

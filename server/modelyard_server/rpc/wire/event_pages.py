@@ -1,4 +1,4 @@
-"""Events as messages: read from the table and encoded, page by page."""
+"""Pages of events, read from the table and encoded as messages."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from modelyard_server.domain import events
 from modelyard_server.rpc.wire import convert
 
 PAGE = 200
-"""Events of one message of a watch."""
+"""Most events of one reply of a watch."""
 SPAN = 10_000
-"""Events that one read looks at, however few its filter lets through."""
+"""Most events that one read scans, however few match the filter."""
 
 
 class Source(NamedTuple):
@@ -32,41 +32,41 @@ class Source(NamedTuple):
 
     @property
     def key(self) -> tuple[int, str, frozenset[str] | None]:
-        """The same for everybody who sees the same events."""
+        """A key that is equal for watches that see the same events."""
         return self.project.id, self.filter, self.reach
 
 
 class Encoded(NamedTuple):
-    """An event, serialized as a WatchEventsResponse: any of them end to end are one message."""
+    """An event, encoded as a WatchEventsResponse. Several of them, concatenated, are one message."""
 
     sequence: int
     message: bytes
 
 
 class Page(NamedTuple):
-    """Events in their order, the last number looked at, and whether there may be more already."""
+    """Events in order, the last sequence number scanned, and whether there may be more."""
 
     events: Sequence[Encoded]
     position: int
     more: bool
 
     def message(self) -> bytes:
-        """The WatchEventsResponse."""
+        """The page as an encoded WatchEventsResponse."""
         last = pb.WatchEventsResponse(last_sequence=self.position).SerializeToString()
         return b"".join((*(event.message for event in self.events), last))
 
 
 def read(session: Session, source: Source, after: int) -> Page:
-    """The page that follows a sequence number. Raises InvalidFilter."""
+    """Reads the page after a sequence number. Raises InvalidFilter."""
     found = events.after(session, source.project, after, PAGE, source.filter, span=SPAN)
     shown = [Encoded(event.seq, _encoded(event, source)) for event in found.events]
     return Page(shown, found.position, found.more)
 
 
 def message(event: Event, entity: str, project: str, reach: frozenset[str] | None) -> pb.Event:
-    """An event of a project. Its details are stored under the names that the message's fields have.
+    """The message of an event. Details are stored under the names of the message's fields.
 
-    The other side of a link is left out where it lies beyond `reach`.
+    The other side of a link is left out where it is outside of `reach`.
     """
     details = dict(event.details)
     linked = details.get("linked", "")

@@ -1,4 +1,4 @@
-"""Metric batches between messages and what is kept: checks, last points, selections."""
+"""Metric batches: checks of messages, last points of columns, and selection of rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEP_END = MAX_STEP + 1
 
 
 def parse(request: pb.LogMetricsRequest) -> Batch:
-    """A batch that can be kept. Raises InvalidField."""
+    """Checks the batch of a request; returns it in the form to store. Raises InvalidField."""
     batch = request.batch
     payload = batch.SerializeToString()
     if len(payload) > METRIC_BATCH_BYTES:
@@ -45,7 +45,10 @@ def parse(request: pb.LogMetricsRequest) -> Batch:
 def select(
     batch: pb.MetricBatch, keys: Collection[str], min_step: int, max_step: int | None
 ) -> pb.MetricBatch | None:
-    """The rows of a batch with these steps and a point of these metrics (no keys: all); None without any."""
+    """The rows of a batch within these steps that have a point of these metrics; None if there are none.
+
+    Without keys all metrics count.
+    """
     steps = list(batch.steps)
     first = bisect_left(steps, min_step)
     end = len(steps) if max_step is None else bisect_left(steps, max_step)
@@ -100,7 +103,7 @@ def _check_key(key: str, field: str) -> None:
 
 
 def _last_point(column: pb.MetricColumn, row_count: int, field: str) -> Any:
-    """The last point of a column in the form that rows keep, after checking the column."""
+    """Checks a column; returns its last point in the form of rows."""
     rows = list(column.rows)
     if rows and (rows[-1] >= row_count or rows != sorted(set(rows))):
         raise errors.InvalidField.of(f"{field}.rows", f"must ascend and stay below {row_count}")
@@ -128,7 +131,7 @@ def _points(column: pb.MetricColumn, field: str) -> tuple[str, Sequence[Any]]:
 
 
 def _part(column: pb.MetricColumn, places: dict[int, int], row_count: int) -> pb.MetricColumn | None:
-    """The points of a column in the rows of `places` (old row → new row); None without any."""
+    """The points of a column in the rows of `places` (old row → new row); None if there are none."""
     rows = column.rows or range(row_count)
     chosen = [(index, places[row]) for index, row in enumerate(rows) if row in places]
     if not chosen:

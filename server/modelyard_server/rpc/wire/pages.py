@@ -1,4 +1,4 @@
-"""Replies that stay below the limit of a message, however large their parts."""
+"""Pages that stay below the size limit of a message."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from google.protobuf.message import Message
 from modelyard.contract import errors
 
 PAGE_BYTES = 3 << 20
-"""Bytes of the parts of a reply; a page that would be longer is cut."""
+"""Most bytes of the items of a page; a longer page is cut."""
 
 M = TypeVar("M", bound=Message)
 
 
 def fitting(page: Callable[[int], tuple[list[M], str]], size: int) -> tuple[list[M], str]:
-    """A page of at most `size` messages, and its token: fewer where they are large, but at least one."""
+    """Returns a page of at most `size` messages and its token: fewer where they are large, at least one."""
     while True:
         messages, token = page(size)
         count = _fitting(messages)
@@ -26,7 +26,7 @@ def fitting(page: Callable[[int], tuple[list[M], str]], size: int) -> tuple[list
 
 
 def check(messages: Sequence[Message], field: str) -> None:
-    """Raises InvalidField where messages that belong to one reply do not fit it."""
+    """Raises InvalidField where the messages do not fit one reply."""
     count = _fitting(messages)
     if count < len(messages):
         raise errors.InvalidField.of(field, f"the reply is too large; ask for {count} at a time")

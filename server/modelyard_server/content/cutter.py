@@ -39,7 +39,7 @@ class Cutter:
     async def consume(
         self, first: pb.UploadModelArtifactRequest, stream: AsyncIterator[pb.UploadModelArtifactRequest]
     ) -> Manifest:
-        """Returns the manifest once every chunk is durable. Raises InvalidField and as `ChunkIngest`."""
+        """Returns the manifest once every chunk is durable. Raises InvalidField, UploadExpired."""
         try:
             async with self._ingest:
                 await self._begin(first)

@@ -92,7 +92,7 @@ def test_calls_that_check_packs_leave_store_threads_for_downloads(tmp_path: Path
             ]
             checks = wrapper.store.calls["stat"] + MOST_PACK_CHECKS
             await until(lambda: wrapper.store.calls["stat"] >= checks)
-            download = model_artifact_pb2.DownloadFileRequest(version_id=version_id, path="weights")
+            download = model_artifact_pb2.DownloadFileRequest(id=version_id, path="weights")
             try:
                 async with asyncio.timeout(WAIT_SECONDS):
                     replies = await server.replies("ModelArtifactService/DownloadFile", download)

@@ -85,7 +85,7 @@ def test_the_whole_job_from_a_run_to_the_bytes_of_a_registered_model(tmp_path: P
         version = (await server.collect(COMMIT, [commit])).version
         assert (version.number, version.producer_run_id) == (0, made.id)
         link = registered_model_pb2.LinkModelArtifactVersionRequest(
-            version_id=version.id, target=f"{ENTITY}/model/BERT", aliases=["production"]
+            id=version.id, target=f"{ENTITY}/model/BERT", aliases=["production"]
         )
         await server.call("RegisteredModelService/LinkModelArtifactVersion", link)
         ref = f"{ENTITY}/model/BERT:production"
@@ -148,9 +148,7 @@ def test_a_repeated_request_gets_its_first_reply_and_takes_effect_once(tmp_path:
 def test_what_fails_is_raised_as_an_error_of_the_tree_with_its_reason(tmp_path: Path) -> None:
     async def scenario(server: InProcess) -> None:
         with pytest.raises(errors.NotFound) as missing:
-            await server.call(
-                "RunService/GetRun", run_pb2.GetRunRequest(entity=ENTITY, project="p", run_id="x")
-            )
+            await server.call("RunService/GetRun", run_pb2.GetRunRequest(ref=f"{ENTITY}/p/x"))
         assert missing.value.reason == "NOT_FOUND"
         with pytest.raises(errors.InvalidField, match="cannot be decoded"):
             await server.call("RunService/CreateRun", b"\xff")

@@ -116,17 +116,16 @@ class CommitMethods:
             return upload.id, upload.entity_id
 
         upload_id, entity_id = await call.write(open_upload)
-        storing = ChunkIngest(call, self._writer, upload_id, entity_id)
+        ingest = ChunkIngest(call, self._writer, upload_id, entity_id)
         try:
-            cutter = Cutter(storing, self._hashing, self._windows, self._limits)
+            cutter = Cutter(ingest, self._hashing, self._windows, self._limits)
             manifest = await cutter.consume(first, stream)
             return await self._commit(
                 call, UPLOAD, header, upload_id, draft, manifest, pb.UploadModelArtifactResponse
             )
         finally:
-            await (
-                storing.settled()
-            )  # so that a repeated call after a broken one finds the chunks that had arrived
+            # After a broken call, a repetition has to find the chunks that had arrived.
+            await ingest.settled()
             await call.write(lambda session: uploads.remove(session, call.principal, upload_id))
 
     async def _commit(

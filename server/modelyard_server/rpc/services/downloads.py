@@ -164,7 +164,7 @@ class DownloadMethods:
         """The error for bytes that the store did not find. Chunks that are surely lost are quarantined."""
         self._packs.forget([piece.pack_id])
         if await call.write(lambda session: damage.is_lost(session, piece)):
-            return damage.error("the stored bytes are gone", piece)
+            return damage.error("the stored bytes are lost", piece)
         return errors.StoreUnavailable("the store did not find a pack that it should have; repeat the call")
 
     async def _on_thread(self, block: Sequence[Part], field: int) -> deque[bytes]:

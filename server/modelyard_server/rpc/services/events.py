@@ -68,9 +68,8 @@ class EventServicer:
 
     async def _watch(self, source: Source, position: int, call: StreamCall) -> AsyncGenerator[bytes]:
         clock = asyncio.get_running_loop().time
-        told = float(
-            "-inf"
-        )  # send the first reply at once, so that the client knows that the watch has begun
+        # The first reply is sent at once, so that the client knows that the watch has begun.
+        sent_at = float("-inf")
         with contextlib.ExitStack() as following:
             feed: Feed | None = None
             while True:
@@ -81,26 +80,26 @@ class EventServicer:
                     page = await call.read(functools.partial(event_pages.read, source=source, after=position))
                     message = page.message()
                 position = page.position
-                if page.events or clock() - told >= self._idle_seconds:
+                if page.events or clock() - sent_at >= self._idle_seconds:
                     await call.recheck()
-                    told = clock()
+                    sent_at = clock()
                     yield message
                 if page.more:
                     continue
                 if feed is None or feed.over:
                     following.close()
                     feed = following.enter_context(self._feeds.follow(source, position))
-                await feed.wait(position, told + self._idle_seconds)
+                await feed.wait(position, sent_at + self._idle_seconds)
 
 
 def _source(session: Session, call: StreamCall, request: pb.WatchEventsRequest) -> tuple[Source, int]:
-    """What is watched, and the sequence number after which the watch begins."""
+    """The source of a watch, and the sequence number after which it begins."""
     project = owners.find_project(session, call.principal, request.entity, request.project)
     start, last = request.after_sequence, project.event_seq
     if start < -1:
         raise errors.InvalidField.of("after_sequence", "is below -1, which means from now on")
     if start > last:
-        # It would wait for numbers that others get first: better told than missed.
+        # Such a watch would miss the next events, which get lower numbers.
         raise errors.InvalidField.of("after_sequence", f"is {start}; the last event of the project is {last}")
     entity = owners.entity_of(session, project).name
     return Source(project, entity, request.filter, reach(call.principal)), last if start == -1 else start

@@ -72,16 +72,16 @@ class LocalServicer:
         self._upload_streams.enter(call.principal)
         upload = await call.read(lambda session: uploads.find(session, call.principal, request.upload_id))
         async with (
-            ChunkIngest(call, self._writer, upload.id, upload.entity_id) as storing,
+            ChunkIngest(call, self._writer, upload.id, upload.entity_id) as ingest,
             aclosing(_windows(LocalReader(request.files), self._pool, self._memory)) as windows,
         ):
             waiting: deque[tuple[int, pb.TakeFilesResponse]] = deque()
             async for chunks, data in windows:
-                present = await storing.store(chunks, data)
-                waiting.append((storing.appended, _taken(chunks, present)))
-                while waiting and waiting[0][0] <= storing.durable:
+                present = await ingest.store(chunks, data)
+                waiting.append((ingest.appended, _taken(chunks, present)))
+                while waiting and waiting[0][0] <= ingest.durable:
                     yield waiting.popleft()[1]
-            await storing.close()
+            await ingest.close()
             for _, taken in waiting:
                 yield taken
 

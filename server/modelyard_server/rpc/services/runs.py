@@ -14,12 +14,10 @@ from modelyard_server.domain.runs import metrics, run_lists, runs
 from modelyard_server.domain.runs.runs import RunChanges, RunDraft, RunView
 from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
-from modelyard_server.rpc.wire import arguments, convert, metric_batches
+from modelyard_server.rpc.wire import arguments, convert, metric_batches, pages
 
 SCAN_BYTES = 4 << 20
 """Bytes of batches that a scan reads at a time."""
-PAGE_BYTES = 3 << 20
-"""A page ends earlier than asked when its runs would not fit a message."""
 
 _STATES = {
     runs.RUNNING: pb.RUN_STATE_RUNNING,
@@ -61,8 +59,7 @@ class RunServicer:
         return pb.GetRunResponse(run=_message(view))
 
     def ListRuns(self, request: pb.ListRunsRequest, call: Call) -> pb.ListRunsResponse:
-        size = request.page_size
-        while True:
+        def page(size: int) -> tuple[list[pb.Run], str]:
             views, token = run_lists.page(
                 call.session,
                 call.principal,
@@ -73,10 +70,10 @@ class RunServicer:
                 page_size=size,
                 page_token=request.page_token,
             )
-            messages = [_message(view) for view in views]
-            size = _fitting(messages)
-            if size == len(messages):
-                return pb.ListRunsResponse(runs=messages, next_page_token=token)
+            return [_message(view) for view in views], token
+
+        found, token = pages.fitting(page, request.page_size)
+        return pb.ListRunsResponse(runs=found, next_page_token=token)
 
     def UpdateRun(self, request: pb.UpdateRunRequest, call: Call) -> pb.UpdateRunResponse:
         view = runs.update(call.session, call.principal, request.run.id, _changes(request))
@@ -203,16 +200,6 @@ def _entry(entries: Mapping[str, Any], key: str, name: str) -> list[Any]:
     if key not in entries:
         return []
     return list(convert.values_to_json({key: entries[key]}, f"run.{name}").values())
-
-
-def _fitting(messages: list[pb.Run]) -> int:
-    """How many of the messages fit a page: at least one."""
-    total = 0
-    for index, message in enumerate(messages):
-        total += message.ByteSize()
-        if index and total > PAGE_BYTES:
-            return index
-    return len(messages)
 
 
 def _message(view: RunView) -> pb.Run:

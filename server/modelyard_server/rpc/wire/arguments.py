@@ -40,10 +40,10 @@ def selector(request: Message, *, optional: bool = False) -> str:
 
 
 def alone(field: str, **others: str) -> None:
-    """Raises InvalidField where another argument is given beside one that says it all."""
+    """Raises InvalidField where another field is set beside `field`, which excludes it."""
     for name, text in others.items():
         if text:
-            raise errors.InvalidField.of(name, f"goes without {field} only")
+            raise errors.InvalidField.of(name, f"must not be set together with {field}")
 
 
 def required(field: str, text: str) -> str:

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	pb "modelyard.dev/go/modelyard/v1"
 )
@@ -29,8 +30,8 @@ func main() {
 	models, events := pb.NewModelArtifactServiceClient(connection), pb.NewEventServiceClient(connection)
 
 	upload := must(models.UploadModelArtifact(ctx))
-	header := &pb.VersionHeader{Name: name, Aliases: []string{"staging"}, HistoryStep: -1, RequestId: rand.Text()}
-	send(upload, &pb.UploadModelArtifactRequest{Header: header})
+	header := &pb.VersionHeader{Name: name, Aliases: []string{"staging"}}
+	send(upload, &pb.UploadModelArtifactRequest{Header: header, RequestId: rand.Text()})
 	check(filepath.WalkDir(folder, func(path string, entry os.DirEntry, err error) error {
 		if err == nil && entry.Type().IsRegular() {
 			source := must(os.Open(path))
@@ -60,7 +61,11 @@ func main() {
 	check(out.Close())
 
 	filter := fmt.Sprintf("type = \"version_created\" AND collection = %q", name)
-	changes := must(events.WatchEvents(ctx, &pb.WatchEventsRequest{Project: made.Project, Filter: filter}))
+	changes := must(events.WatchEvents(ctx, &pb.WatchEventsRequest{
+		Project:       made.Project,
+		AfterSequence: proto.Int64(0),
+		Filter:        filter,
+	}))
 	for seen := false; !seen; {
 		for _, event := range must(changes.Recv()).Events {
 			fmt.Printf("event %d: %s:%s was made\n", event.Sequence, event.Collection, event.Version)

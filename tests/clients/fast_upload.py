@@ -60,11 +60,15 @@ def entry(path: str, chunks: Sequence[bytes], **fields: Any) -> pb.ManifestEntry
 
 
 def commit(
-    stubs: Stubs, upload_id: str, header: pb.VersionHeader, entries: Sequence[pb.ManifestEntry]
+    stubs: Stubs,
+    upload_id: str,
+    header: pb.VersionHeader,
+    entries: Sequence[pb.ManifestEntry],
+    request_id: str = "",
 ) -> pb.CommitModelArtifactResponse:
     """Commits the upload."""
     messages = [
-        pb.CommitModelArtifactRequest(upload_id=upload_id, header=header),
+        pb.CommitModelArtifactRequest(upload_id=upload_id, header=header, request_id=request_id),
         pb.CommitModelArtifactRequest(entries=entries),
     ]
     reply: pb.CommitModelArtifactResponse = stubs.artifacts.CommitModelArtifact(iter(messages), timeout=60)
@@ -72,7 +76,12 @@ def commit(
 
 
 def log(
-    stubs: Stubs, project: str, name: str, files: Mapping[str, Sequence[bytes]], **header: Any
+    stubs: Stubs,
+    project: str,
+    name: str,
+    files: Mapping[str, Sequence[bytes]],
+    request_id: str = "",
+    **header: Any,
 ) -> pb.CommitModelArtifactResponse:
     """The whole fast upload: what the SDK does, without its speed."""
     upload_id = create(stubs, project=project)
@@ -81,8 +90,9 @@ def log(
         missing = find_missing(stubs, upload_id, chunks)
         if missing:
             send(stubs, upload_id, [chunks[index] for index in missing])
-    fields = pb.VersionHeader(project=project, name=name, history_step=-1, **header)
-    return commit(stubs, upload_id, fields, [entry(path, parts) for path, parts in files.items()])
+    fields = pb.VersionHeader(project=project, name=name, **header)
+    entries = [entry(path, parts) for path, parts in files.items()]
+    return commit(stubs, upload_id, fields, entries, request_id)
 
 
 def read(stubs: Stubs, version_id: str, path: str, offset: int = 0, length: int = 0) -> bytes:

@@ -21,10 +21,12 @@ WAIT_SECONDS = 20.0  # less than the time after which a watch looks even if noth
 
 
 class Watch:
-    """A watch that a thread reads, as a consumer does."""
+    """A watch that a thread reads, as a consumer does; from the first event unless said otherwise."""
 
-    def __init__(self, stubs: Stubs, project: str, **request: Any) -> None:
-        self.call = stubs.events.WatchEvents(pb.WatchEventsRequest(project=project, **request))
+    def __init__(self, stubs: Stubs, project: str, after_sequence: int | None = 0, **request: Any) -> None:
+        self.call = stubs.events.WatchEvents(
+            pb.WatchEventsRequest(project=project, after_sequence=after_sequence, **request)
+        )
         self.replies: queue.Queue[pb.WatchEventsResponse | grpc.RpcError] = queue.Queue()
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()

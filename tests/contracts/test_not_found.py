@@ -46,7 +46,7 @@ class TestNotFound:
         registry.delete("bert:v1")
         registry.log("gone", "a", project="fraud")
         row = registry.collection("fraud/gone")
-        registry.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), delete_aliases=True))
+        registry.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), force=True))
         assert _why(registry, ref) == (part, sentence)
 
     def test_of_many_names_close_ones_are_shown_and_never_more_than_three(self, registry: Registry) -> None:
@@ -82,10 +82,10 @@ class TestNotFound:
         registry.log("bert", "kept")
         for number in range(NEIGHBOURS - 1):
             registry.log("bert", str(number))
-            registry.delete(f"bert:v{number + 1}", delete_aliases=True)
+            registry.delete(f"bert:v{number + 1}", force=True)
         assert _why(registry, "bert:v77")[1] == "'bert' has no v77; its newest version is v0"
         registry.log("bert", "last")
-        registry.delete(f"bert:v{NEIGHBOURS}", delete_aliases=True)
+        registry.delete(f"bert:v{NEIGHBOURS}", force=True)
         assert _why(registry, "bert:v77")[1] == "the newest versions of 'bert' were deleted or have expired"
 
     def test_a_collection_of_the_other_kind_says_what_it_is(self, registry: Registry) -> None:

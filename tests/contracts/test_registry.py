@@ -57,7 +57,7 @@ class TestRegistry:
         with pytest.raises(errors.TypeMismatch):
             registry.log("corpus", "c", type="model")
         row = registry.collection("corpus")
-        registry.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), delete_aliases=True))
+        registry.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), force=True))
         with pytest.raises(errors.TypeMismatch):
             registry.log("corpus", "d", type="model")
 
@@ -72,8 +72,8 @@ class TestRegistry:
         registry.log("bert", "b")
         row = registry.collection("bert")
         with pytest.raises(errors.VersionHasAliases):
-            registry.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), delete_aliases=False))
-        registry.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), delete_aliases=True))
+            registry.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), force=False))
+        registry.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), force=True))
         with pytest.raises(errors.NotFound):
             registry.collection("bert")
         assert registry.log("bert", "a").number == 2
@@ -99,7 +99,7 @@ class TestRegistry:
         with pytest.raises(errors.VersionLinked) as linked:
             registry.delete("bert:v0")
         assert f"{ENTITY}/{MODEL}:v0" in str(linked.value)
-        registry.delete("bert:v0", delete_aliases=True)
+        registry.delete("bert:v0", force=True)
         for ref in ("bert:v0", f"{MODEL}:production", MODEL):
             with pytest.raises(errors.NotFound):
                 registry.number(ref)
@@ -113,7 +113,7 @@ class TestRegistry:
     def test_latest_goes_to_the_newest_version_that_remains(self, registry: Registry) -> None:
         for text in "abc":
             registry.log("bert", text)
-        registry.delete("bert:v2", delete_aliases=True)
+        registry.delete("bert:v2", force=True)
         assert registry.number("bert") == 1
         moved = registry.events("p", "alias_added")[-1].details
         assert (moved["version"], moved["previous_version"]) == ("v1", "v2")
@@ -123,7 +123,7 @@ class TestRegistry:
 
     def test_a_deleted_version_leaves_a_tombstone_without_files(self, registry: Registry) -> None:
         version = registry.log("bert", "a")
-        registry.delete("bert:v0", delete_aliases=True)
+        registry.delete("bert:v0", force=True)
 
         def left(session: Session, _: Principal) -> tuple[bool, int]:
             row = session.get_one(ArtifactVersion, version.id)

@@ -172,7 +172,7 @@ class TestAroundTheRegistry:
             registry.log(name, "x", tags=["nlp"] if name != "b" else [])
         registry.link("a", "p/m")
         row = registry.collection("c")
-        registry.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), delete_aliases=True))
+        registry.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), force=True))
         asked = {"entity": ENTITY, "project": "p", "filter_": "", "order_by": "name desc", "page_size": 2}
         first, token = registry.read(collection_lists.page, "artifact", page_token="", **asked)
         rest, end = registry.read(collection_lists.page, "artifact", page_token=token, **asked)
@@ -235,7 +235,7 @@ class TestAroundTheRegistry:
         registry.write(lambda s, p: lineage.use(s, p, tuned, base, "start"))
         registry.write(lambda s, p: lineage.use(s, p, tuned, base, "again"))
         final = registry.log("final", "a", run_id=tuned)
-        registry.delete("base:v0", delete_aliases=True)
+        registry.delete("base:v0", force=True)
         up = registry.read(lineage.walk, version_id=final.id, direction="upstream", depth=3)
         assert {run.path for run in up.runs.values()} == {f"{ENTITY}/p/train", f"{ENTITY}/p/tune"}
         assert {(v.ref, v.deleted) for v in up.versions.values()} == {
@@ -275,7 +275,7 @@ class TestAroundTheRegistry:
             ref = f"bert:v{number}"
             with ThreadPoolExecutor(2) as pool:
                 linking = pool.submit(registry.link, ref, "Churn")
-                deleting = pool.submit(registry.delete, ref, delete_aliases=True)
+                deleting = pool.submit(registry.delete, ref, force=True)
                 refused = linking.exception()
                 assert refused is None or isinstance(refused, errors.NotFound)
                 assert deleting.exception() is None

@@ -110,7 +110,7 @@ class RegistryMachine(RuleBasedStateMachine):
         links = self._links(name, number)
         if state is None or number not in state.live:
             with pytest.raises(errors.NotFound):
-                self.registry.delete(ref, delete_aliases=anyway)
+                self.registry.delete(ref, force=anyway)
         elif links and not anyway:
             with pytest.raises(errors.VersionLinked):
                 self.registry.delete(ref)
@@ -118,7 +118,7 @@ class RegistryMachine(RuleBasedStateMachine):
             with pytest.raises(errors.VersionHasAliases):
                 self.registry.delete(ref)
         else:
-            self.registry.delete(ref, delete_aliases=anyway)
+            self.registry.delete(ref, force=anyway)
             state.drop(number, max(state.live - {number}, default=None))
             for model, linked in links:
                 self._unlink(model, linked)

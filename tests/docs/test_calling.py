@@ -174,9 +174,9 @@ def test_a_shorter_deadline_of_the_caller_wins_and_has_no_reason(live_server_fac
 
 
 def _upload(stubs: Stubs, project: str, data: bytes, request_id: str, **options: Any) -> Any:
-    header = pb.VersionHeader(project=project, name="bert", history_step=-1, request_id=request_id)
+    header = pb.VersionHeader(project=project, name="bert")
     messages = [
-        pb.UploadModelArtifactRequest(header=header),
+        pb.UploadModelArtifactRequest(header=header, request_id=request_id),
         pb.UploadModelArtifactRequest(path="w", data=data),
     ]
     return stubs.artifacts.UploadModelArtifact(iter(messages), **options)

@@ -270,7 +270,7 @@ def test_a_connection_that_died_silently_is_found_by_pings(live_server: LiveServ
 
 
 def test_a_message_above_four_mebibytes_is_refused_without_details(live_server: LiveServer) -> None:
-    header = pb.VersionHeader(project=new_project(), name="bert", history_step=-1)
+    header = pb.VersionHeader(project=new_project(), name="bert")
 
     def upload(size: int) -> Any:
         messages = [

@@ -149,7 +149,7 @@ class Client:
         version = self._some_version(f"own-{self._given.client}")
         if version is None:
             return
-        request = model_artifact_pb2.DeleteModelArtifactVersionRequest(id=version, delete_aliases=True)
+        request = model_artifact_pb2.DeleteModelArtifactVersionRequest(id=version, force=True)
         self._do(
             "delete", {"id": version}, lambda: self._connection.artifacts.DeleteModelArtifactVersion(request)
         )

@@ -103,7 +103,7 @@ def test_what_a_simple_upload_sent_before_it_broke_is_kept(live_server_factory: 
     over, sent = threading.Event(), threading.Event()
 
     def messages() -> Iterator[pb.UploadModelArtifactRequest]:
-        yield pb.UploadModelArtifactRequest(header=pb.VersionHeader(name="model", history_step=-1))
+        yield pb.UploadModelArtifactRequest(header=pb.VersionHeader(name="model"))
         for start in range(0, len(data), MIB):
             path = "" if start else "w"
             yield pb.UploadModelArtifactRequest(path=path, data=data[start : start + MIB])

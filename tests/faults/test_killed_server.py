@@ -117,11 +117,11 @@ def test_a_killed_server_leaves_no_temporary_files_behind(live_server_factory: F
 
 def test_a_simple_upload_survives_a_kill_after_its_commit(live_server_factory: Factory) -> None:
     server = live_server_factory()
-    data, header = os.urandom(3_000_000), pb.VersionHeader(project="p", name="m", request_id="one")
+    data, header = os.urandom(3_000_000), pb.VersionHeader(project="p", name="m")
 
     def upload(stubs: Stubs) -> pb.UploadModelArtifactResponse:
         messages = [
-            pb.UploadModelArtifactRequest(header=header, path="w", data=data[:2_000_000]),
+            pb.UploadModelArtifactRequest(header=header, path="w", data=data[:2_000_000], request_id="one"),
             pb.UploadModelArtifactRequest(data=data[2_000_000:]),
         ]
         reply: pb.UploadModelArtifactResponse = stubs.artifacts.UploadModelArtifact(iter(messages))

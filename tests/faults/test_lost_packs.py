@@ -146,7 +146,7 @@ def test_equal_content_is_no_version_while_its_pack_is_gone(
     entry = pb.ManifestEntry(path="w", size_bytes=size, digest=fast_upload.file_digest(chunks))
 
     def commit(name: str, *entries: pb.ManifestEntry) -> pb.CommitEqualContentResponse:
-        header = pb.VersionHeader(project=project, name=name, digest=version.digest, history_step=-1)
+        header = pb.VersionHeader(project=project, name=name, digest=version.digest)
         request = pb.CommitEqualContentRequest(header=header, entries=entries, request_id=uuid.uuid4().hex)
         reply: pb.CommitEqualContentResponse = stubs.artifacts.CommitEqualContent(request)
         return reply
@@ -166,7 +166,7 @@ def test_nothing_is_built_on_a_base_version_whose_pack_is_gone(
     stubs, project, chunks = any_live_server.stubs(), new_project(), fast_upload.random_chunks(2)
     version, key = logged(stubs, stored, project, "model", chunks)
     stored.remove(key)
-    header = pb.VersionHeader(project=project, name="model", base_version_id=version.id, history_step=-1)
+    header = pb.VersionHeader(project=project, name="model", base_version_id=version.id)
     empty = fast_upload.entry("new", [])
     with refused("CHUNK_CORRUPT"):
         fast_upload.commit(stubs, fast_upload.create(stubs, project=project), header, [empty])
@@ -216,7 +216,7 @@ def test_known_files_in_many_packs_are_a_version_at_the_first_call_after_a_start
             for path, chunks in files.items()
         ]
     stubs = server.restart().stubs()
-    header = pb.VersionHeader(project=project, name="all", type="model", history_step=-1)
+    header = pb.VersionHeader(project=project, name="all", type="model")
     request = pb.CommitEqualContentRequest(header=header, entries=entries, request_id=uuid.uuid4().hex)
     assert stubs.artifacts.CommitEqualContent(request).created
 

@@ -80,12 +80,12 @@ class Registry:
 
         return self.write(run)
 
-    def delete(self, ref: str, *, delete_aliases: bool = False) -> None:
+    def delete(self, ref: str, *, force: bool = False) -> None:
         """Deletes a version."""
 
         def run(session: Session, principal: Principal) -> None:
             version = resolve.version(session, principal, ref=full(ref)).version
-            deletes.delete_version(session, principal, version, delete_aliases=delete_aliases)
+            deletes.delete_version(session, principal, version, force=force)
 
         self.write(run)
 

@@ -57,7 +57,6 @@ def version_of(entries: Sequence[pb.ManifestEntry], **changes: Any) -> pb.ModelA
         "digest": digest.hex(),
         "size_bytes": sum(entry.size_bytes for entry in entries),
         "file_count": len(entries),
-        "history_step": -1,
     }
     return pb.ModelArtifactVersion(**(fields | changes))
 

@@ -229,12 +229,14 @@ class Api:
         )
         return Listing(workspace.run(record) for record in found)
 
-    def events(self, project: str, after: int = 0, follow: bool = False, filter: Condition = None) -> Events:
+    def events(
+        self, project: str, after: int | None = 0, follow: bool = False, filter: Condition = None
+    ) -> Events:
         """What changed in `[entity/]project`, in order, after a sequence number.
 
         Without `follow` it ends with the last event there is. With it, it waits
         for more and comes back by itself after a server that was away;
-        `after=-1` then means from now on. Errors: NotFound.
+        `after=None` then means from now on. Errors: NotFound.
         """
         entity, where = self._place(project)
         return Events(

@@ -47,7 +47,7 @@ class Cutter:
                 first.ClearField("data")  # the caller keeps the message: free its bytes
                 await self._cut_if_full()
                 async for message in stream:
-                    if message.HasField("header"):
+                    if message.request_id or message.HasField("header"):
                         raise errors.InvalidField.of("header", "is allowed in the first message only")
                     await self._begin(message)
                     self._buffer += message.data

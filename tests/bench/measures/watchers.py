@@ -51,7 +51,7 @@ async def _p99(address: str, watchers: int, writes: int) -> float:
 
     async def watch(channel: grpc.aio.Channel, ready: asyncio.Event) -> None:
         seen = 0
-        request = WatchEventsRequest(project=_PROJECT, after_sequence=-1)
+        request = WatchEventsRequest(project=_PROJECT)
         async for reply in EventServiceStub(channel).WatchEvents(request):
             now = perf_counter()
             ready.set()

@@ -283,6 +283,8 @@ def test_events_are_read_from_any_number(run: Run) -> None:
         list(Api().events(new_project()))
     with pytest.raises(ValueError, match="after"):
         Api().events(run.project, after=-1)
+    with pytest.raises(ValueError, match="follow"):
+        Api().events(run.project, after=None)
 
 
 def test_a_listing_fetches_no_more_than_is_looked_at() -> None:

@@ -80,7 +80,7 @@ def test_a_second_follower_goes_on_where_the_first_ended(place: Callable[[], Non
 def test_from_now_on_means_what_comes_after(place: Callable[[], None]) -> None:
     with modelyard.init() as run:
         run.log_artifact(draft("data", {"x": "1"}))
-        with Api().events("watched", after=-1, follow=True, filter='type = "alias_added"') as events:
+        with Api().events("watched", after=None, follow=True, filter='type = "alias_added"') as events:
             found: Queue[Event] = Queue()
             follower = threading.Thread(target=lambda: found.put(next(events)))
             follower.start()

@@ -171,7 +171,7 @@ def test_a_broken_call_gives_back_what_was_not_acknowledged(tmp_path: Path) -> N
     queue.break_off(flight)
     assert next(requests, None) is None
     assert [located.chunk.size for located in flight.unacknowledged] == [
-        chunk.size for chunk in second.chunks
+        chunk.size_bytes for chunk in second.chunks
     ]
 
 
@@ -182,9 +182,10 @@ def test_a_commit_is_a_stream_of_small_messages_with_every_chunk() -> None:
         *[FileEntry(f"small/{number}", 1, bytes(32), (chunk,)) for number in range(8_000)],
         FileEntry("reference", None, uri="s3://bucket/key", tag="etag"),
     ]
-    header = NewVersion("e", "p", "n", "model", ttl_seconds=1.5).header(bytes(32), "request")
-    first, *rest = commit_messages("upload", header, entries)
-    assert first.upload_id == "upload"
+    header = NewVersion("e", "p", "n", "model", ttl_seconds=1.5).header(bytes(32))
+    first, *rest = commit_messages("upload", header, entries, "request")
+    assert (first.upload_id, first.request_id) == ("upload", "request")
+    assert not first.header.HasField("history_step")
     assert first.header.ttl.ToMilliseconds() == 1500
     assert max(message.ByteSize() for message in rest) < 2 * MIB
     sent = [entry for message in rest for entry in message.entries]
@@ -200,7 +201,7 @@ def test_a_commit_is_a_stream_of_small_messages_with_every_chunk() -> None:
 
 def test_metadata_keeps_its_kinds() -> None:
     metadata = {"none": None, "yes": True, "n": 1 << 60, "x": 0.5, "s": "é", "l": [1, [2]], "m": {"k": False}}
-    sent = NewVersion("e", "p", "n", "model", metadata=metadata).header(b"", "").metadata
+    sent = NewVersion("e", "p", "n", "model", metadata=metadata).header(b"").metadata
     kinds = {key: value.WhichOneof("kind") for key, value in sent.items()}
     assert kinds == {
         "none": None,

@@ -42,14 +42,16 @@ def create_run(project: str = "p", request_id: str = "") -> run_pb2.CreateRunReq
     return run_pb2.CreateRunRequest(run=run_pb2.Run(entity=ENTITY, project=project), request_id=request_id)
 
 
-def header(name: str = "bert", request_id: str = "", **fields: str) -> model_artifact_pb2.VersionHeader:
-    return model_artifact_pb2.VersionHeader(
-        entity=ENTITY, project="p", name=name, type="model", request_id=request_id, **fields
+def header(name: str = "bert", **fields: str) -> model_artifact_pb2.VersionHeader:
+    return model_artifact_pb2.VersionHeader(entity=ENTITY, project="p", name=name, type="model", **fields)
+
+
+def simple_upload(
+    data: bytes, request_id: str = "", **fields: str
+) -> Iterator[model_artifact_pb2.UploadModelArtifactRequest]:
+    yield model_artifact_pb2.UploadModelArtifactRequest(
+        header=header(**fields), path="weights", data=data, request_id=request_id
     )
-
-
-def simple_upload(data: bytes, **fields: str) -> Iterator[model_artifact_pb2.UploadModelArtifactRequest]:
-    yield model_artifact_pb2.UploadModelArtifactRequest(header=header(**fields), path="weights", data=data)
 
 
 async def upload_chunks(server: InProcess, chunks: list[bytes]) -> str:

@@ -110,7 +110,7 @@ def test_a_cut_by_the_server_is_counted_like_any_upload(measured: LiveServer) ->
     project = new_project()
     data = os.urandom(100_000)  # below the least size of a cut: one chunk
     for name in ("one", "two"):
-        header = pb.VersionHeader(project=project, name=name, type="model", history_step=-1)
+        header = pb.VersionHeader(project=project, name=name, type="model")
         messages = [
             pb.UploadModelArtifactRequest(header=header),
             pb.UploadModelArtifactRequest(path="a"),

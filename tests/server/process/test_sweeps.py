@@ -179,7 +179,7 @@ def test_latest_goes_past_versions_whose_time_is_over(registry: Registry) -> Non
     for text in "abc":
         registry.log("bert", text)
     _expire(registry, 1)
-    registry.delete("bert:v2", delete_aliases=True)
+    registry.delete("bert:v2", force=True)
     assert registry.number("bert") == 0
 
 

@@ -131,7 +131,7 @@ class Writers(RuleBasedStateMachine):
     def delete_version(self) -> None:
         if self.versions:
             number = self.registry.read(resolve.version, id_=self.versions.pop()).version.number
-            self.registry.delete(f"bert:v{number}", delete_aliases=True)
+            self.registry.delete(f"bert:v{number}", force=True)
 
     @rule(tags=TAGS)
     def tag_artifact(self, tags: list[str]) -> None:
@@ -181,7 +181,7 @@ def test_a_migration_indexes_the_rows_of_before(empty_database: Database) -> Non
     run = registry.write(runs.create, RunDraft(ENTITY, "p", config={"lr": 0.1}, tags=["t"]), "never")[0].run
     registry.log("bert", "a", metadata={"acc": 0.9, "on": True}, tags=["x"], names=["best"], run_id=run.id)
     registry.log("bert", "b", metadata={"acc": "high"})
-    registry.delete("bert:v1", delete_aliases=True)
+    registry.delete("bert:v1", force=True)
     registry.link("bert:best", "model-registry/Churn")
     before = registry.read(lambda session, _: indexed(session))
     earlier_schemas.take_back(empty_database, "0001")

@@ -69,7 +69,7 @@ def test_an_upload_is_closed_to_a_key_of_the_same_name_in_another_entity(server:
     chunks = fast_upload.random_chunks(2)
     upload_id = fast_upload.create(ours, project="p")
     fast_upload.send(ours, upload_id, chunks)
-    header = artifact_pb.VersionHeader(project="p", name="m", type="model", history_step=-1)
+    header = artifact_pb.VersionHeader(project="p", name="m", type="model")
     entries = [fast_upload.entry("w", chunks)]
     for attack in (
         lambda: fast_upload.find_missing(theirs, upload_id, chunks),

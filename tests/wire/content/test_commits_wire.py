@@ -71,7 +71,7 @@ def digest_of(files: Files) -> str:
 
 
 def delete(stubs: Stubs, version_id: str) -> None:
-    request = pb.DeleteModelArtifactVersionRequest(id=version_id, delete_aliases=True)
+    request = pb.DeleteModelArtifactVersionRequest(id=version_id, force=True)
     stubs.artifacts.DeleteModelArtifactVersion(request)
 
 

@@ -103,7 +103,7 @@ def test_many_clients_and_one_that_stalls_block_nobody(
         assert upload.result(60) == 2
     assert len(made) == CLIENTS * MODELS
     assert answered[0] >= CLIENTS  # it went on all the while: a blocked one would have answered once or not
-    header = pb.VersionHeader(project=project, name="slow", history_step=-1)
+    header = pb.VersionHeader(project=project, name="slow")
     entry = fast_upload.entry("w", chunks)
     slow = fast_upload.commit(stubs, stalled.upload_id, header, [entry]).version
     assert fast_upload.read(stubs, slow.id, "w") == b"".join(chunks)

@@ -112,7 +112,7 @@ def test_the_entries_of_a_large_deleted_version_go_in_portions(registry: Registr
         )
 
     version_id = registry.write(commit)
-    registry.delete("large:v0", delete_aliases=True)
+    registry.delete("large:v0", force=True)
     with pytest.raises(errors.NotFound):
         registry.number("large:v0")
     counts = [registry.read(entries)]

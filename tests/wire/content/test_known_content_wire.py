@@ -102,7 +102,7 @@ def test_a_version_is_made_of_stored_files_under_other_paths(stubs: Stubs, proje
             "z": b"".join(two),
         }
         if gone:
-            deleting = pb.DeleteModelArtifactVersionRequest(id=gone, delete_aliases=True)
+            deleting = pb.DeleteModelArtifactVersionRequest(id=gone, force=True)
             stubs.artifacts.DeleteModelArtifactVersion(deleting)
 
 

@@ -42,14 +42,14 @@ def uploaded(stubs: Stubs, project: str, size: int = 100) -> tuple[str, bytes]:
 
 
 def header(project: str, name: str = "bert", **fields: Any) -> pb.VersionHeader:
-    return pb.VersionHeader(project=project, name=name, history_step=-1, **fields)
+    return pb.VersionHeader(project=project, name=name, **fields)
 
 
 def messages(
-    upload_id: str, header_: pb.VersionHeader, data: bytes, count: int
+    upload_id: str, header_: pb.VersionHeader, data: bytes, count: int, request_id: str = ""
 ) -> Iterator[pb.CommitModelArtifactRequest]:
     """A commit of one file that names the same chunk so many times, 10,000 of them a message."""
-    yield pb.CommitModelArtifactRequest(upload_id=upload_id, header=header_)
+    yield pb.CommitModelArtifactRequest(upload_id=upload_id, header=header_, request_id=request_id)
     chunk = fast_upload.message_chunk(data)
     for start in range(0, count, 10_000):
         part = pb.ManifestEntry(
@@ -211,9 +211,11 @@ def test_a_large_commit_repeated_after_its_reply_was_lost_gets_that_reply(
 ) -> None:
     stubs, project = any_live_server.stubs(), new_project()
     upload_id, data = uploaded(stubs, project)
-    again = header(project, request_id=new_project())
+    request_id = new_project()
     first, second = (
-        stubs.artifacts.CommitModelArtifact(messages(upload_id, again, data, ROWS + 1), timeout=120)
+        stubs.artifacts.CommitModelArtifact(
+            messages(upload_id, header(project), data, ROWS + 1, request_id), timeout=120
+        )
         for _ in range(2)
     )
     assert first == second

@@ -154,14 +154,21 @@ def test_a_watch_ends_when_its_key_is_revoked(live_server_factory: Factory) -> N
 def test_more_watches_than_the_server_takes_are_refused_with_a_delay(live_server_factory: Factory) -> None:
     stubs = live_server_factory().start().stubs()
     log(stubs, "p")
-    open_ = [stubs.events.WatchEvents(pb.WatchEventsRequest(project="p")) for _ in range(256)]
+    open_ = [
+        stubs.events.WatchEvents(pb.WatchEventsRequest(project="p", after_sequence=0)) for _ in range(256)
+    ]
     for call in open_:
         next(call)
     with refused("TOO_MANY_STREAMS") as refusal:
-        next(stubs.events.WatchEvents(pb.WatchEventsRequest(project="p")))
+        next(stubs.events.WatchEvents(pb.WatchEventsRequest(project="p", after_sequence=0)))
     assert refusal.retry
     open_.pop().cancel()
-    _eventually(lambda: next(stubs.events.WatchEvents(pb.WatchEventsRequest(project="p"))).last_sequence > 0)
+    _eventually(
+        lambda: (
+            next(stubs.events.WatchEvents(pb.WatchEventsRequest(project="p", after_sequence=0))).last_sequence
+            > 0
+        )
+    )
     assert len(listed(stubs, "p")) > 0
 
 
@@ -196,7 +203,7 @@ async def _watch_quietly(database: Database) -> None:
     )
     endpoint = pipeline.endpoints["/modelyard.v1.EventService/WatchEvents"]
     arrived: asyncio.Queue[bytes] = asyncio.Queue()
-    request = pb.WatchEventsRequest(entity=ENTITY, project="p")
+    request = pb.WatchEventsRequest(entity=ENTITY, project="p", after_sequence=0)
     caller = await pipeline.admit(endpoint.name, ())
     watch = asyncio.create_task(pipeline.stream(endpoint, caller, request, arrived.put))
     replies = [pb.WatchEventsResponse.FromString(await arrived.get()) for _ in range(3)]

@@ -30,7 +30,7 @@ def test_events_are_read_once_however_many_watch(live_server_factory: Factory) -
     log(stubs, "p")
     last = len(listed(stubs, "p"))
     with contextlib.ExitStack() as stack:
-        watches = [stack.enter_context(watching(stubs, "p", after_sequence=-1)) for _ in range(WATCHERS)]
+        watches = [stack.enter_context(watching(stubs, "p", after_sequence=None)) for _ in range(WATCHERS)]
         for watch in watches:
             watch.next()
         before = _reads(scrape(address))
@@ -75,7 +75,9 @@ def test_watches_that_are_slow_late_or_filtered_see_the_same_as_one_that_keeps_u
 
         first, filtered = watch(), watch(filter=removed)
         # It reads its first message, and nothing more until all is over.
-        slow = any_live_server.stubs().events.WatchEvents(pb.WatchEventsRequest(project=project))
+        slow = any_live_server.stubs().events.WatchEvents(
+            pb.WatchEventsRequest(project=project, after_sequence=0)
+        )
         seen_slowly = list(next(slow).events)
         late: list[tuple[int, Watch]] = []
         for number in range(ROUNDS):
@@ -95,9 +97,9 @@ def test_watches_that_are_slow_late_or_filtered_see_the_same_as_one_that_keeps_u
         assert filtered.until(wanted[-1].sequence) == wanted
 
 
-@pytest.mark.parametrize("starts", [(0, -1, 2)])
+@pytest.mark.parametrize("starts", [(0, None, 2)])
 def test_watches_that_begin_at_different_places_go_on_together(
-    any_live_server: LiveServer, starts: Sequence[int]
+    any_live_server: LiveServer, starts: Sequence[int | None]
 ) -> None:
     stubs, project = any_live_server.stubs(), new_project()
     log(stubs, project)

@@ -43,7 +43,7 @@ def test_a_watch_from_now_on_says_at_once_where_it_stands(stubs: Stubs) -> None:
     project = new_project()
     log(stubs, project)
     last = len(listed(stubs, project))
-    with watching(stubs, project, after_sequence=-1) as watch:
+    with watching(stubs, project, after_sequence=None) as watch:
         first = watch.next()
         assert (first.last_sequence, len(first.events)) == (last, 0)
         touch(stubs, project, "a")
@@ -66,7 +66,7 @@ def test_a_filter_lets_through_what_it_names_and_the_position_moves_on(stubs: St
 def test_a_watcher_that_does_not_read_misses_nothing(stubs: Stubs) -> None:
     project = new_project()
     log(stubs, project)
-    call = stubs.events.WatchEvents(pb.WatchEventsRequest(project=project))
+    call = stubs.events.WatchEvents(pb.WatchEventsRequest(project=project, after_sequence=0))
     next(call)
     for number in range(300):
         touch(stubs, project, f"a{number}")
@@ -96,7 +96,7 @@ def test_projects_are_watched_apart(stubs: Stubs) -> None:
     one, other = new_project(), new_project()
     log(stubs, one)
     log(stubs, other)
-    with watching(stubs, one, after_sequence=-1) as watch:
+    with watching(stubs, one, after_sequence=None) as watch:
         last = watch.next().last_sequence
         touch(stubs, other, "theirs")
         touch(stubs, one, "ours")
@@ -104,7 +104,7 @@ def test_projects_are_watched_apart(stubs: Stubs) -> None:
 
 
 REFUSALS: dict[str, tuple[dict[str, Any], str, list[str]]] = {
-    "below -1": ({"after_sequence": -2}, "INVALID_FIELD", ["after_sequence"]),
+    "below 0": ({"after_sequence": -1}, "INVALID_FIELD", ["after_sequence"]),
     "beyond the last": ({"after_sequence": 10_000}, "INVALID_FIELD", ["after_sequence"]),
     "a bad filter": ({"filter": "type ="}, "INVALID_FILTER", ["filter"]),
     "an unknown field": ({"filter": "password = 1"}, "INVALID_FILTER", ["filter"]),
@@ -130,10 +130,10 @@ def test_deletes_and_links_are_told_on_both_sides(stubs: Stubs) -> None:
         ref=f"{project}/bert", target=f"{registry}/Churn"
     )
     linked = stubs.registry.LinkModelArtifactVersion(link).version
-    with watching(stubs, registry) as theirs, watching(stubs, project, after_sequence=-1) as ours:
+    with watching(stubs, registry) as theirs, watching(stubs, project, after_sequence=None) as ours:
         last = ours.next().last_sequence
         stubs.artifacts.DeleteModelArtifactVersion(
-            model_artifact_pb2.DeleteModelArtifactVersionRequest(id=linked.source.id, delete_aliases=True)
+            model_artifact_pb2.DeleteModelArtifactVersionRequest(id=linked.source.id, force=True)
         )
         told = [pb.EventType.Name(event.type)[11:] for event in ours.until(last + 3)]
         assert told == ["UNLINKED", "ALIAS_REMOVED", "VERSION_DELETED"]

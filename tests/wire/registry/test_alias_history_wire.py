@@ -134,13 +134,13 @@ def test_deletes_and_unlinks_are_in_the_history(stubs: Stubs, model: str) -> Non
     assert steps(history(stubs, model)[:2]) == [("production", "v2", ""), ("latest", "v2", "v1")]
     source = oldest.source
     stubs.artifacts.DeleteModelArtifactVersion(
-        model_artifact_pb2.DeleteModelArtifactVersionRequest(id=middle.source.id, delete_aliases=True)
+        model_artifact_pb2.DeleteModelArtifactVersionRequest(id=middle.source.id, force=True)
     )
     assert steps(history(stubs, model)[:1]) == [("latest", "v1", "v0")]
     artifact = f"{source.project}/{source.name}"
     before = len(history(stubs, artifact))
     stubs.artifacts.DeleteModelArtifact(
-        model_artifact_pb2.DeleteModelArtifactRequest(id=source.model_artifact_id, delete_aliases=True)
+        model_artifact_pb2.DeleteModelArtifactRequest(id=source.model_artifact_id, force=True)
     )
     assert steps(history(stubs, model)[:1]) == [("latest", "v0", "")]
     fast_upload.log(stubs, source.project, source.name, {"w": random_chunks(1, 300)})

@@ -200,7 +200,7 @@ def test_registered_models_are_listed_renamed_and_deleted(stubs: Stubs, project:
     with refused("VERSION_HAS_ALIASES"):
         stubs.artifacts.DeleteModelArtifactVersion(pb.DeleteModelArtifactVersionRequest(id=version.id))
     stubs.artifacts.DeleteModelArtifactVersion(
-        pb.DeleteModelArtifactVersionRequest(id=version.id, delete_aliases=True)
+        pb.DeleteModelArtifactVersionRequest(id=version.id, force=True)
     )
     with refused("NOT_FOUND") as refusal:
         resolve(stubs, f"{project}/bert")

@@ -265,9 +265,7 @@ def test_many_are_got_at_once_in_the_order_asked(stubs: Stubs) -> None:
     first = log(stubs, "bert", "1", project=project)
     second = log(stubs, "bert", "2", project=project, aliases=["best"])
     gone = log(stubs, "t5", "1", project=project)
-    stubs.artifacts.DeleteModelArtifactVersion(
-        pb.DeleteModelArtifactVersionRequest(id=gone.id, delete_aliases=True)
-    )
+    stubs.artifacts.DeleteModelArtifactVersion(pb.DeleteModelArtifactVersionRequest(id=gone.id, force=True))
     made = link(stubs, first, f"{project}/Churn", "production")
     path = f"local/{project}/Churn:v{made.number}"
     asked = [

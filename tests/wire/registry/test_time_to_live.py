@@ -126,7 +126,7 @@ PAST: dict[str, Callable[[Stubs, pb.ModelArtifactVersion], object]] = {
         pb.UpdateModelArtifactVersionRequest(version=version, update_mask=FieldMask(paths=["expire_time"]))
     ),
     "deleting it": lambda stubs, version: stubs.artifacts.DeleteModelArtifactVersion(
-        pb.DeleteModelArtifactVersionRequest(id=version.id, delete_aliases=True)
+        pb.DeleteModelArtifactVersionRequest(id=version.id, force=True)
     ),
     "its content": lambda stubs, version: stubs.artifacts.CommitEqualContent(
         pb.CommitEqualContentRequest(

@@ -467,9 +467,9 @@ type WatchEventsRequest struct {
 	Entity string `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
 	// The project, for example `model-registry`.
 	Project string `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
-	// Events with a larger sequence. Default (0): from the first; -1: only those
-	// that come after the call.
-	AfterSequence int64 `protobuf:"varint,3,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
+	// Events with a larger sequence; 0: from the first. Default: only those that
+	// come after the call.
+	AfterSequence *int64 `protobuf:"varint,3,opt,name=after_sequence,json=afterSequence,proto3,oneof" json:"after_sequence,omitempty"`
 	// As in ListEvents. Default: all.
 	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -521,8 +521,8 @@ func (x *WatchEventsRequest) GetProject() string {
 }
 
 func (x *WatchEventsRequest) GetAfterSequence() int64 {
-	if x != nil {
-		return x.AfterSequence
+	if x != nil && x.AfterSequence != nil {
+		return *x.AfterSequence
 	}
 	return 0
 }
@@ -629,12 +629,13 @@ const file_modelyard_v1_event_proto_rawDesc = "" +
 	"\x12ListEventsResponse\x12+\n" +
 	"\x06events\x18\x01 \x03(\v2\x13.modelyard.v1.EventR\x06events\x12#\n" +
 	"\rlast_sequence\x18\x02 \x01(\x03R\flastSequence\x12&\n" +
-	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"\x85\x01\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"\x9d\x01\n" +
 	"\x12WatchEventsRequest\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
-	"\aproject\x18\x02 \x01(\tR\aproject\x12%\n" +
-	"\x0eafter_sequence\x18\x03 \x01(\x03R\rafterSequence\x12\x16\n" +
-	"\x06filter\x18\x04 \x01(\tR\x06filter\"g\n" +
+	"\aproject\x18\x02 \x01(\tR\aproject\x12*\n" +
+	"\x0eafter_sequence\x18\x03 \x01(\x03H\x00R\rafterSequence\x88\x01\x01\x12\x16\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filterB\x11\n" +
+	"\x0f_after_sequence\"g\n" +
 	"\x13WatchEventsResponse\x12+\n" +
 	"\x06events\x18\x01 \x03(\v2\x13.modelyard.v1.EventR\x06events\x12#\n" +
 	"\rlast_sequence\x18\x02 \x01(\x03R\flastSequence*\xaa\x03\n" +
@@ -707,6 +708,7 @@ func file_modelyard_v1_event_proto_init() {
 		return
 	}
 	file_modelyard_v1_run_proto_init()
+	file_modelyard_v1_event_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -428,8 +428,8 @@ type ModelArtifactVersion struct {
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Global id of the run that made it first. Empty: none was named.
 	ProducerRunId string `protobuf:"bytes,20,opt,name=producer_run_id,json=producerRunId,proto3" json:"producer_run_id,omitempty"`
-	// The producer's step when it was made; -1 when not known.
-	HistoryStep int64 `protobuf:"varint,21,opt,name=history_step,json=historyStep,proto3" json:"history_step,omitempty"`
+	// The producer's step when it was made. Unset: not known.
+	HistoryStep *int64 `protobuf:"varint,21,opt,name=history_step,json=historyStep,proto3,oneof" json:"history_step,omitempty"`
 	// Registered models that link it, in order of their name.
 	LinkedTo      []*LinkedTo `protobuf:"bytes,22,rep,name=linked_to,json=linkedTo,proto3" json:"linked_to,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -607,8 +607,8 @@ func (x *ModelArtifactVersion) GetProducerRunId() string {
 }
 
 func (x *ModelArtifactVersion) GetHistoryStep() int64 {
-	if x != nil {
-		return x.HistoryStep
+	if x != nil && x.HistoryStep != nil {
+		return *x.HistoryStep
 	}
 	return 0
 }
@@ -1416,8 +1416,9 @@ type DeleteModelArtifactRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id of the artifact.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Delete although versions hold aliases or are linked. Default: refuse.
-	DeleteAliases bool `protobuf:"varint,2,opt,name=delete_aliases,json=deleteAliases,proto3" json:"delete_aliases,omitempty"`
+	// Delete although versions hold aliases or are linked; aliases and links are
+	// removed too. Default: refuse.
+	Force bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1461,9 +1462,9 @@ func (x *DeleteModelArtifactRequest) GetId() string {
 	return ""
 }
 
-func (x *DeleteModelArtifactRequest) GetDeleteAliases() bool {
+func (x *DeleteModelArtifactRequest) GetForce() bool {
 	if x != nil {
-		return x.DeleteAliases
+		return x.Force
 	}
 	return false
 }
@@ -2119,9 +2120,9 @@ type DeleteModelArtifactVersionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id of the version.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Delete although it has aliases or is linked; the links go too.
-	// Default: refuse.
-	DeleteAliases bool `protobuf:"varint,2,opt,name=delete_aliases,json=deleteAliases,proto3" json:"delete_aliases,omitempty"`
+	// Delete although it has aliases or is linked; aliases and links are removed
+	// too. Default: refuse.
+	Force bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2165,9 +2166,9 @@ func (x *DeleteModelArtifactVersionRequest) GetId() string {
 	return ""
 }
 
-func (x *DeleteModelArtifactVersionRequest) GetDeleteAliases() bool {
+func (x *DeleteModelArtifactVersionRequest) GetForce() bool {
 	if x != nil {
-		return x.DeleteAliases
+		return x.Force
 	}
 	return false
 }
@@ -2377,22 +2378,20 @@ type VersionHeader struct {
 	Aliases []string `protobuf:"bytes,8,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	// Global id of the run that made it. Default: none.
 	RunId string `protobuf:"bytes,9,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	// The run's step; -1 when not known.
-	HistoryStep int64 `protobuf:"varint,10,opt,name=history_step,json=historyStep,proto3" json:"history_step,omitempty"`
+	// The run's step. Default: not known.
+	HistoryStep *int64 `protobuf:"varint,10,opt,name=history_step,json=historyStep,proto3,oneof" json:"history_step,omitempty"`
 	// Deletes the version after this time, at most 1,000 years. With content
 	// equal to a live version: replaces its time, unless it is linked.
 	// Default: never.
 	Ttl *durationpb.Duration `protobuf:"bytes,11,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// Expected version digest, 64 lower-case hex; checked when set.
 	Digest string `protobuf:"bytes,12,opt,name=digest,proto3" json:"digest,omitempty"`
-	// Key for safe retries, at most 128 characters. Default: none.
-	RequestId string `protobuf:"bytes,13,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Global id of a version, of the same entity, whose entries are taken over
-	// besides those given: an entry given replaces the one of its path. Not with
-	// UploadModelArtifact. Default: none.
-	BaseVersionId string `protobuf:"bytes,14,opt,name=base_version_id,json=baseVersionId,proto3" json:"base_version_id,omitempty"`
+	// besides those given: an entry given replaces the one of its path. Only with
+	// CommitModelArtifact. Default: none.
+	BaseVersionId string `protobuf:"bytes,13,opt,name=base_version_id,json=baseVersionId,proto3" json:"base_version_id,omitempty"`
 	// Paths that are not taken over from the base version, at most 10,000.
-	RemovedPaths  []string `protobuf:"bytes,15,rep,name=removed_paths,json=removedPaths,proto3" json:"removed_paths,omitempty"`
+	RemovedPaths  []string `protobuf:"bytes,14,rep,name=removed_paths,json=removedPaths,proto3" json:"removed_paths,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2491,8 +2490,8 @@ func (x *VersionHeader) GetRunId() string {
 }
 
 func (x *VersionHeader) GetHistoryStep() int64 {
-	if x != nil {
-		return x.HistoryStep
+	if x != nil && x.HistoryStep != nil {
+		return *x.HistoryStep
 	}
 	return 0
 }
@@ -2507,13 +2506,6 @@ func (x *VersionHeader) GetTtl() *durationpb.Duration {
 func (x *VersionHeader) GetDigest() string {
 	if x != nil {
 		return x.Digest
-	}
-	return ""
-}
-
-func (x *VersionHeader) GetRequestId() string {
-	if x != nil {
-		return x.RequestId
 	}
 	return ""
 }
@@ -2542,7 +2534,10 @@ type CommitModelArtifactRequest struct {
 	// Entries of the manifest, in any order. A server has limits on the entries,
 	// chunks and bytes of a version, by default 500,000, 32,000,000 and 16 TiB;
 	// a manifest beyond them is refused with QUOTA_EXCEEDED while it is received.
-	Entries       []*ManifestEntry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	Entries []*ManifestEntry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Header: key for safe retries, at most 128 characters. Only in the first
+	// message. Default: none.
+	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2596,6 +2591,13 @@ func (x *CommitModelArtifactRequest) GetEntries() []*ManifestEntry {
 		return x.Entries
 	}
 	return nil
+}
+
+func (x *CommitModelArtifactRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 // Reply of CommitModelArtifact.
@@ -2658,8 +2660,7 @@ type CommitEqualContentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The properties of the version; `digest` is required and identifies the content.
 	Header *VersionHeader `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
-	// Key for safe retries, at most 128 characters; header.request_id is not
-	// used. Default: none.
+	// Key for safe retries, at most 128 characters. Default: none.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The whole manifest, at most 10,000 entries: references, and files by their
 	// digest, without chunks. Default: none.
@@ -2803,7 +2804,10 @@ type UploadModelArtifactRequest struct {
 	// Starts a new file. Default: continue the file before.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	// Bytes of the file, at most 2 MiB a message; 1 MiB is best.
-	Data          []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	Data []byte `protobuf:"bytes,3,opt,name=data,proto3" json:"data,omitempty"`
+	// Key for safe retries, at most 128 characters. Only in the first message.
+	// Default: none.
+	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2857,6 +2861,13 @@ func (x *UploadModelArtifactRequest) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *UploadModelArtifactRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
 }
 
 // Reply of UploadModelArtifact.
@@ -3891,7 +3902,7 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"updateTime\",\n" +
 	"\bLinkedTo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
-	"\x03ref\x18\x02 \x01(\tR\x03ref\"\x95\a\n" +
+	"\x03ref\x18\x02 \x01(\tR\x03ref\"\xab\a\n" +
 	"\x14ModelArtifactVersion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x11model_artifact_id\x18\x02 \x01(\tR\x0fmodelArtifactId\x12\x16\n" +
@@ -3919,12 +3930,13 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"updateTime\x12;\n" +
 	"\vexpire_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12&\n" +
-	"\x0fproducer_run_id\x18\x14 \x01(\tR\rproducerRunId\x12!\n" +
-	"\fhistory_step\x18\x15 \x01(\x03R\vhistoryStep\x123\n" +
+	"\x0fproducer_run_id\x18\x14 \x01(\tR\rproducerRunId\x12&\n" +
+	"\fhistory_step\x18\x15 \x01(\x03H\x00R\vhistoryStep\x88\x01\x01\x123\n" +
 	"\tlinked_to\x18\x16 \x03(\v2\x16.modelyard.v1.LinkedToR\blinkedTo\x1aS\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\"\x9b\x02\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01B\x0f\n" +
+	"\r_history_step\"\x9b\x02\n" +
 	"\rManifestEntry\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\"\n" +
 	"\n" +
@@ -3979,10 +3991,10 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\"a\n" +
 	"\x1bUpdateModelArtifactResponse\x12B\n" +
-	"\x0emodel_artifact\x18\x01 \x01(\v2\x1b.modelyard.v1.ModelArtifactR\rmodelArtifact\"r\n" +
+	"\x0emodel_artifact\x18\x01 \x01(\v2\x1b.modelyard.v1.ModelArtifactR\rmodelArtifact\"a\n" +
 	"\x1aDeleteModelArtifactRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12%\n" +
-	"\x0edelete_aliases\x18\x02 \x01(\bR\rdeleteAliases\x12\x1d\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\"\x1d\n" +
 	"\x1bDeleteModelArtifactResponse\"R\n" +
@@ -4023,10 +4035,10 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\"b\n" +
 	"\"UpdateModelArtifactVersionResponse\x12<\n" +
-	"\aversion\x18\x01 \x01(\v2\".modelyard.v1.ModelArtifactVersionR\aversion\"y\n" +
+	"\aversion\x18\x01 \x01(\v2\".modelyard.v1.ModelArtifactVersionR\aversion\"h\n" +
 	"!DeleteModelArtifactVersionRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12%\n" +
-	"\x0edelete_aliases\x18\x02 \x01(\bR\rdeleteAliases\x12\x1d\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\"$\n" +
 	"\"DeleteModelArtifactVersionResponse\"\xc2\x01\n" +
@@ -4041,7 +4053,7 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"page_token\x18\x05 \x01(\tR\tpageToken\"\x7f\n" +
 	"\x1eListModelArtifactFilesResponse\x125\n" +
 	"\aentries\x18\x01 \x03(\v2\x1b.modelyard.v1.ManifestEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc0\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb7\x04\n" +
 	"\rVersionHeader\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x12\n" +
@@ -4051,22 +4063,23 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\bmetadata\x18\x06 \x03(\v2).modelyard.v1.VersionHeader.MetadataEntryR\bmetadata\x12\x12\n" +
 	"\x04tags\x18\a \x03(\tR\x04tags\x12\x18\n" +
 	"\aaliases\x18\b \x03(\tR\aaliases\x12\x15\n" +
-	"\x06run_id\x18\t \x01(\tR\x05runId\x12!\n" +
+	"\x06run_id\x18\t \x01(\tR\x05runId\x12&\n" +
 	"\fhistory_step\x18\n" +
-	" \x01(\x03R\vhistoryStep\x12+\n" +
+	" \x01(\x03H\x00R\vhistoryStep\x88\x01\x01\x12+\n" +
 	"\x03ttl\x18\v \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x16\n" +
-	"\x06digest\x18\f \x01(\tR\x06digest\x12\x1d\n" +
-	"\n" +
-	"request_id\x18\r \x01(\tR\trequestId\x12&\n" +
-	"\x0fbase_version_id\x18\x0e \x01(\tR\rbaseVersionId\x12#\n" +
-	"\rremoved_paths\x18\x0f \x03(\tR\fremovedPaths\x1aS\n" +
+	"\x06digest\x18\f \x01(\tR\x06digest\x12&\n" +
+	"\x0fbase_version_id\x18\r \x01(\tR\rbaseVersionId\x12#\n" +
+	"\rremoved_paths\x18\x0e \x03(\tR\fremovedPaths\x1aS\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\"\xa5\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01B\x0f\n" +
+	"\r_history_step\"\xc4\x01\n" +
 	"\x1aCommitModelArtifactRequest\x12\x1b\n" +
 	"\tupload_id\x18\x01 \x01(\tR\buploadId\x123\n" +
 	"\x06header\x18\x02 \x01(\v2\x1b.modelyard.v1.VersionHeaderR\x06header\x125\n" +
-	"\aentries\x18\x03 \x03(\v2\x1b.modelyard.v1.ManifestEntryR\aentries\"u\n" +
+	"\aentries\x18\x03 \x03(\v2\x1b.modelyard.v1.ManifestEntryR\aentries\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\"u\n" +
 	"\x1bCommitModelArtifactResponse\x12<\n" +
 	"\aversion\x18\x01 \x01(\v2\".modelyard.v1.ModelArtifactVersionR\aversion\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\bR\acreated\"\xc7\x01\n" +
@@ -4080,11 +4093,13 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\x1aCommitEqualContentResponse\x12<\n" +
 	"\aversion\x18\x01 \x01(\v2\".modelyard.v1.ModelArtifactVersionR\aversion\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\bR\acreated\x12\x1b\n" +
-	"\tupload_id\x18\x03 \x01(\tR\buploadId\"y\n" +
+	"\tupload_id\x18\x03 \x01(\tR\buploadId\"\x98\x01\n" +
 	"\x1aUploadModelArtifactRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.modelyard.v1.VersionHeaderR\x06header\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\tR\x04path\x12\x12\n" +
-	"\x04data\x18\x03 \x01(\fR\x04data\"u\n" +
+	"\x04data\x18\x03 \x01(\fR\x04data\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\"u\n" +
 	"\x1bUploadModelArtifactResponse\x12<\n" +
 	"\aversion\x18\x01 \x01(\v2\".modelyard.v1.ModelArtifactVersionR\aversion\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\bR\acreated\"\x8b\x01\n" +
@@ -4370,6 +4385,7 @@ func file_modelyard_v1_model_artifact_proto_init() {
 	file_modelyard_v1_run_proto_init()
 	file_modelyard_v1_upload_proto_init()
 	file_modelyard_v1_value_proto_init()
+	file_modelyard_v1_model_artifact_proto_msgTypes[2].OneofWrappers = []any{}
 	file_modelyard_v1_model_artifact_proto_msgTypes[3].OneofWrappers = []any{}
 	file_modelyard_v1_model_artifact_proto_msgTypes[9].OneofWrappers = []any{
 		(*GetModelArtifactRequest_Id)(nil),
@@ -4383,6 +4399,7 @@ func file_modelyard_v1_model_artifact_proto_init() {
 		(*ListModelArtifactVersionsRequest_Id)(nil),
 		(*ListModelArtifactVersionsRequest_Ref)(nil),
 	}
+	file_modelyard_v1_model_artifact_proto_msgTypes[30].OneofWrappers = []any{}
 	file_modelyard_v1_model_artifact_proto_msgTypes[37].OneofWrappers = []any{
 		(*DownloadFileRequest_Id)(nil),
 		(*DownloadFileRequest_Ref)(nil),

@@ -83,7 +83,7 @@ type ModelArtifactServiceClient interface {
 	UpdateModelArtifactVersion(ctx context.Context, in *UpdateModelArtifactVersionRequest, opts ...grpc.CallOption) (*UpdateModelArtifactVersionResponse, error)
 	// Deletes a version at once. The space of its bytes may be reclaimed later.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or
-	// VERSION_LINKED unless `delete_aliases`.
+	// VERSION_LINKED unless `force`.
 	DeleteModelArtifactVersion(ctx context.Context, in *DeleteModelArtifactVersionRequest, opts ...grpc.CallOption) (*DeleteModelArtifactVersionResponse, error)
 	// The files of a version, ordered by the bytes of their path, in pages of
 	// bounded size for manifests of any size. Errors: NOT_FOUND.
@@ -388,7 +388,7 @@ type ModelArtifactServiceServer interface {
 	UpdateModelArtifactVersion(context.Context, *UpdateModelArtifactVersionRequest) (*UpdateModelArtifactVersionResponse, error)
 	// Deletes a version at once. The space of its bytes may be reclaimed later.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or
-	// VERSION_LINKED unless `delete_aliases`.
+	// VERSION_LINKED unless `force`.
 	DeleteModelArtifactVersion(context.Context, *DeleteModelArtifactVersionRequest) (*DeleteModelArtifactVersionResponse, error)
 	// The files of a version, ordered by the bytes of their path, in pages of
 	// bounded size for manifests of any size. Errors: NOT_FOUND.

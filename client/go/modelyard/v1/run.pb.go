@@ -240,8 +240,8 @@ type Run struct {
 	FinishTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=finish_time,json=finishTime,proto3" json:"finish_time,omitempty"`
 	// Exit code of the code it ran; meaningful once finished. Output only.
 	ExitCode int32 `protobuf:"varint,18,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
-	// The largest step logged; -1 before the first row. Output only.
-	LastStep int64 `protobuf:"varint,19,opt,name=last_step,json=lastStep,proto3" json:"last_step,omitempty"`
+	// The largest step logged. Unset before the first row. Output only.
+	LastStep *int64 `protobuf:"varint,19,opt,name=last_step,json=lastStep,proto3,oneof" json:"last_step,omitempty"`
 	// Facts about where it ran: host, python, command line, git commit.
 	Metadata      map[string]*AnyValue `protobuf:"bytes,20,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
@@ -405,8 +405,8 @@ func (x *Run) GetExitCode() int32 {
 }
 
 func (x *Run) GetLastStep() int64 {
-	if x != nil {
-		return x.LastStep
+	if x != nil && x.LastStep != nil {
+		return *x.LastStep
 	}
 	return 0
 }
@@ -1654,7 +1654,7 @@ var File_modelyard_v1_run_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\x87\b\n" +
+	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\x9a\b\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x16\n" +
@@ -1678,8 +1678,8 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x0eheartbeat_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\rheartbeatTime\x12;\n" +
 	"\vfinish_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"finishTime\x12\x1b\n" +
-	"\texit_code\x18\x12 \x01(\x05R\bexitCode\x12\x1b\n" +
-	"\tlast_step\x18\x13 \x01(\x03R\blastStep\x12;\n" +
+	"\texit_code\x18\x12 \x01(\x05R\bexitCode\x12 \n" +
+	"\tlast_step\x18\x13 \x01(\x03H\x00R\blastStep\x88\x01\x01\x12;\n" +
 	"\bmetadata\x18\x14 \x03(\v2\x1f.modelyard.v1.Run.MetadataEntryR\bmetadata\x1aQ\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
@@ -1689,7 +1689,9 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\x1aS\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\"\x8a\x01\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01B\f\n" +
+	"\n" +
+	"_last_step\"\x8a\x01\n" +
 	"\x10CreateRunRequest\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\x122\n" +
 	"\x06resume\x18\x02 \x01(\x0e2\x1a.modelyard.v1.ResumePolicyR\x06resume\x12\x1d\n" +
@@ -1916,6 +1918,7 @@ func file_modelyard_v1_run_proto_init() {
 		return
 	}
 	file_modelyard_v1_value_proto_init()
+	file_modelyard_v1_run_proto_msgTypes[0].OneofWrappers = []any{}
 	file_modelyard_v1_run_proto_msgTypes[3].OneofWrappers = []any{
 		(*GetRunRequest_Id)(nil),
 		(*GetRunRequest_Ref)(nil),

@@ -217,8 +217,7 @@ class Artifact:
     @property
     def history_step(self) -> int | None:
         """Step of the run that made it; None when not known."""
-        step = self._source("history_step").history_step
-        return None if step < 0 else step
+        return self._source("history_step").history_step
 
     # What may change.
 

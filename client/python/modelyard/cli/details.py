@@ -106,7 +106,7 @@ def print_run(run: records.RunRecord) -> None:
             ("Job type", run.job_type),
             ("Tags", ", ".join(run.tags)),
             ("Notes", run.notes),
-            ("Last step", str(run.last_step) if run.last_step >= 0 else ""),
+            ("Last step", "" if run.last_step is None else str(run.last_step)),
             ("Config", _entries(run.config)),
             ("Summary", _entries(summary)),
         ]

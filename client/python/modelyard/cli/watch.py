@@ -12,7 +12,7 @@ import click
 from modelyard.api import Api
 from modelyard.cli.output import coloured, print_json_text
 from modelyard.contract.streams import echo
-from modelyard.registry.events import FROM_NOW, Event, Events, as_json
+from modelyard.registry.events import Event, Events, as_json
 from modelyard.runs.tracking import describe_server
 
 _COLOURS = {"added": "green", "created": "green", "linked": "green", "removed": "red", "deleted": "red"}
@@ -31,7 +31,7 @@ def watch(project: str, after: int | None, follow: bool, condition: str, json: b
     the event's number: --after NUMBER goes on behind it. What it watches is
     said on stderr, events alone go to stdout.
     """
-    start = (FROM_NOW if follow else 0) if after is None else after
+    start = 0 if after is None and not follow else after
     events = Api().events(project, after=start, follow=follow, filter=condition)
     events.on_start = lambda sequence: echo(
         f"Watching {project} on {describe_server(events._connection)} from event {sequence + 1} on; "
@@ -45,7 +45,7 @@ def watch(project: str, after: int | None, follow: bool, condition: str, json: b
             else:
                 echo(_line(event))
     if interrupted.is_set():
-        echo(f"Go on with: modelyard watch {project} --after {max(0, events.last_sequence)}", err=True)
+        echo(f"Go on with: modelyard watch {project} --after {events.last_sequence or 0}", err=True)
 
 
 @contextlib.contextmanager

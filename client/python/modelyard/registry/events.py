@@ -20,7 +20,6 @@ from modelyard.v1 import event_pb2 as pb
 _PAGE_SIZE = 1_000
 _LONGEST_PAUSE = 10.0
 _PREFIX = "EVENT_TYPE_"
-FROM_NOW = -1
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,9 @@ class Events(Iterator[Event]):
     """Events after a sequence number, oldest first.
 
     `last_sequence` is where to go on: pass it as `after` to miss nothing and see
-    nothing twice. With `follow` the iteration waits for new events and comes
-    back by itself after a server that was away; `close`, also from another
-    thread, ends it.
+    nothing twice. It is None until the server has told where a watch from now on
+    begins. With `follow` the iteration waits for new events and reconnects by
+    itself; `close`, also from another thread, ends it.
     """
 
     def __init__(
@@ -75,12 +74,14 @@ class Events(Iterator[Event]):
         entity: str,
         project: str,
         *,
-        after: int = 0,
+        after: int | None = 0,
         follow: bool = False,
         condition: str = "",
     ) -> None:
-        if after < FROM_NOW or (after == FROM_NOW and not follow):
-            raise ValueError("after is a sequence number from 0; with follow=True also -1, from now on")
+        if after is None and not follow:
+            raise ValueError("after=None means from now on, which needs follow=True")
+        if after is not None and after < 0:
+            raise ValueError("after is a sequence number from 0, or None: from now on")
         self.last_sequence = after
         self.on_start: Callable[[int], None] | None = None
         """With `follow`, called once, when the server watches, with the sequence it watches after."""
@@ -106,12 +107,14 @@ class Events(Iterator[Event]):
         self.close()
 
     def _list(self) -> Iterator[Event]:
-        request = pb.ListEventsRequest(after_sequence=self.last_sequence, page_size=_PAGE_SIZE, **self._place)
+        request = pb.ListEventsRequest(
+            after_sequence=self.last_sequence or 0, page_size=_PAGE_SIZE, **self._place
+        )
         for page in pages(self._connection.events.ListEvents, request):
             for message in page.events:
                 self.last_sequence = message.sequence
                 yield event(message)
-            self.last_sequence = max(self.last_sequence, page.last_sequence)
+            self.last_sequence = page.last_sequence
             if self._closed.is_set():
                 return
 
@@ -144,7 +147,7 @@ class Events(Iterator[Event]):
                     self.last_sequence = message.sequence
                     yield event(message)
                 # Also past events that the filter kept back: they need not be looked at again.
-                self.last_sequence = max(self.last_sequence, reply.last_sequence)
+                self.last_sequence = reply.last_sequence
         finally:
             self._call.cancel()
 
@@ -152,7 +155,7 @@ class Events(Iterator[Event]):
         started, self.on_start = self.on_start, None
         if started is not None:
             first = reply.events[0].sequence - 1 if reply.events else reply.last_sequence
-            started(first if self.last_sequence == FROM_NOW else self.last_sequence)
+            started(first if self.last_sequence is None else self.last_sequence)
 
     def _reconnect(self) -> None:
         try:

@@ -27,7 +27,7 @@ _ENTRY_OVERHEAD = 128  # digest in hex, sizes and field headers
 class NewVersion:
     """What a new version is to be, besides its content; as `VersionHeader` in the protos.
 
-    `history_step` is -1 when not known; `ttl_seconds` None means for ever. The
+    `history_step` is None when not known; `ttl_seconds` None means for ever. The
     entries of `base_version_id` are taken over, without `removed_paths`: then
     the files to upload are not the whole content, and its digest is not known.
     """
@@ -41,12 +41,12 @@ class NewVersion:
     tags: Sequence[str] = ()
     aliases: Sequence[str] = ()
     run_id: str = ""
-    history_step: int = -1
+    history_step: int | None = None
     ttl_seconds: float | None = None
     base_version_id: str = ""
     removed_paths: Sequence[str] = ()
 
-    def header(self, digest: bytes, request_id: str) -> pb.VersionHeader:
+    def header(self, digest: bytes) -> pb.VersionHeader:
         """The message, with the version digest the content must have unless it rests on a base."""
         header = pb.VersionHeader(
             entity=self.entity,
@@ -60,7 +60,6 @@ class NewVersion:
             run_id=self.run_id,
             history_step=self.history_step,
             digest="" if self.base_version_id else digest.hex(),
-            request_id=request_id,
             base_version_id=self.base_version_id,
             removed_paths=self.removed_paths,
         )
@@ -148,10 +147,10 @@ def _raw_digest(entry: pb.ManifestEntry) -> bytes:
 
 
 def commit_messages(
-    upload_id: str, header: pb.VersionHeader, entries: Sequence[FileEntry]
+    upload_id: str, header: pb.VersionHeader, entries: Sequence[FileEntry], request_id: str
 ) -> Iterator[pb.CommitModelArtifactRequest]:
     """The stream of CommitModelArtifact: the header, then the manifest in messages of about 1 MiB."""
-    yield pb.CommitModelArtifactRequest(upload_id=upload_id, header=header)
+    yield pb.CommitModelArtifactRequest(upload_id=upload_id, header=header, request_id=request_id)
     batch: list[pb.ManifestEntry] = []
     room = MESSAGE_BYTES
     for entry in entries:

@@ -82,7 +82,7 @@ def version(message: Any) -> Version:
         update_time=time_of(message.update_time),
         expire_time=_time_or_none(message, "expire_time"),
         producer_run_id=message.producer_run_id,
-        history_step=message.history_step,
+        history_step=message.history_step if message.HasField("history_step") else None,
         linked_to=tuple(link.ref for link in message.linked_to),
     )
     return validation.check_version(found)
@@ -143,7 +143,7 @@ def run(message: Any) -> RunRecord:
         heartbeat_time=_time_or_none(message, "heartbeat_time"),
         finish_time=_time_or_none(message, "finish_time"),
         exit_code=message.exit_code,
-        last_step=message.last_step,
+        last_step=message.last_step if message.HasField("last_step") else None,
         metadata=values(message.metadata),
     )
     return validation.check_run(found)

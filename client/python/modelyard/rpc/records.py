@@ -35,7 +35,7 @@ class Version:
     update_time: datetime.datetime
     expire_time: datetime.datetime | None
     producer_run_id: str
-    history_step: int
+    history_step: int | None
     linked_to: tuple[str, ...]
     """Full references of the links."""
 
@@ -119,7 +119,7 @@ class RunRecord:
     heartbeat_time: datetime.datetime | None
     finish_time: datetime.datetime | None
     exit_code: int
-    last_step: int
+    last_step: int | None
     metadata: dict[str, Any]
 
     @property

@@ -154,14 +154,14 @@ def update_version(connection: Connection, version_id: str, changes: Mapping[str
 
 def delete_version(connection: Connection, version_id: str, delete_aliases: bool) -> None:
     """Deletes a version. Errors: VersionHasAliases, VersionLinked."""
-    request = artifact_pb.DeleteModelArtifactVersionRequest(id=version_id, delete_aliases=delete_aliases)
+    request = artifact_pb.DeleteModelArtifactVersionRequest(id=version_id, force=delete_aliases)
     connection.artifacts.DeleteModelArtifactVersion(request)
 
 
 def delete_artifact(connection: Connection, artifact_id: str, *, delete_aliases: bool) -> None:
     """Deletes an artifact with its versions. Errors: VersionHasAliases, VersionLinked."""
     connection.artifacts.DeleteModelArtifact(
-        artifact_pb.DeleteModelArtifactRequest(id=artifact_id, delete_aliases=delete_aliases)
+        artifact_pb.DeleteModelArtifactRequest(id=artifact_id, force=delete_aliases)
     )
 
 

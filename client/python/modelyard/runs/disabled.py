@@ -272,7 +272,7 @@ def _version(name: str, type: str, entity: str, project: str, aliases: Any) -> r
         name=name, type=type, number=0, aliases=tuple(dict.fromkeys([*_texts(aliases), refs.LATEST])),
         description="", metadata={}, tags=(), digest="0" * 64, size_bytes=0, file_count=0, deleted=False,
         created_by="", create_time=now, update_time=now, expire_time=None, producer_run_id="",
-        history_step=-1, linked_to=(),
+        history_step=None, linked_to=(),
     )  # fmt: skip
 
 

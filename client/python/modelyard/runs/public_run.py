@@ -49,7 +49,10 @@ class PublicRun:
     metadata = property(lambda self: dict(self._record.metadata), doc="Where it ran.")
     path = property(lambda self: self._record.path.split("/"), doc="`[entity, project, run_id]`.")
     url = property(lambda self: f"modelyard show {self._record.path}", doc="The command that shows it.")
-    lastHistoryStep = property(lambda self: self._record.last_step, doc="The largest step; -1 without rows.")  # noqa: N815  # as users know it
+    lastHistoryStep = property(  # noqa: N815  # as users know it
+        lambda self: -1 if self._record.last_step is None else self._record.last_step,
+        doc="The largest step; -1 without rows.",
+    )
 
     @property
     def created_at(self) -> str:

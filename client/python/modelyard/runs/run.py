@@ -71,7 +71,8 @@ class Run:
         self._name, self._notes, self._tags = record.display_name, record.notes, tuple(record.tags)
         self._summary = Summary(record.summary)
         self.start_time = started or time.time()
-        self._history = History(record.last_step + 1, self._summary, self.start_time)
+        next_step = 0 if record.last_step is None else record.last_step + 1
+        self._history = History(next_step, self._summary, self.start_time)
         if tracking is not None:
             tracking.start(record, self._history, self._fields)
             config.on_change(lambda key: tracking.changed(f"config.{key}"))

@@ -43,7 +43,7 @@ def commit(
         return None
     listed = known.digest(sources, references)
     if listed is not None:
-        header = draft.header(listed, "")
+        header = draft.header(listed)
         request = pb.CommitEqualContentRequest(header=header, request_id=request_id)
         reply = _ask(connection, request, listed)
         if reply is not None:
@@ -58,7 +58,7 @@ def commit(
         return None
     digest = chunking.version_digest(entry.digested() for entry in entries)
     request = pb.CommitEqualContentRequest(
-        header=draft.header(digest, ""),
+        header=draft.header(digest),
         entries=[message for entry in entries for message in entry_messages(entry)],
         open_upload=True,
     )

@@ -303,10 +303,10 @@ class Upload:
     def _commit(self) -> tuple[pb.ModelArtifactVersion, bool]:
         entries = self._entries()
         self.digest = chunking.version_digest(entry.digested() for entry in entries)
-        header = self._draft.header(self.digest, self._request_id)
+        header = self._draft.header(self.digest)
         reply = self._retrier.run(
             lambda: self._connection.artifacts.CommitModelArtifact(
-                commit_messages(self._upload_id, header, entries)
+                commit_messages(self._upload_id, header, entries, self._request_id)
             )
         )
         if not self._draft.base_version_id:

@@ -270,8 +270,8 @@ class WatchEventsRequest(_message.Message):
     project: _builtins.str
     """The project, for example `model-registry`."""
     after_sequence: _builtins.int
-    """Events with a larger sequence. Default (0): from the first; -1: only those
-    that come after the call.
+    """Events with a larger sequence; 0: from the first. Default: only those that
+    come after the call.
     """
     filter: _builtins.str
     """As in ListEvents. Default: all."""
@@ -280,14 +280,16 @@ class WatchEventsRequest(_message.Message):
         *,
         entity: _builtins.str = ...,
         project: _builtins.str = ...,
-        after_sequence: _builtins.int = ...,
+        after_sequence: _builtins.int | None = ...,
         filter: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "entity", b"entity", "filter", b"filter", "project", b"project"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence", "entity", b"entity", "filter", b"filter", "project", b"project"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__after_sequence: _TypeAlias = _typing.Literal["after_sequence"]  # noqa: Y015
+    _WhichOneofArgType__after_sequence: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after_sequence) -> _WhichOneofReturnType__after_sequence | None: ...
 
 Global___WatchEventsRequest: _TypeAlias = WatchEventsRequest  # noqa: Y015
 

@@ -283,7 +283,7 @@ class ModelArtifactVersion(_message.Message):
     producer_run_id: _builtins.str
     """Global id of the run that made it first. Empty: none was named."""
     history_step: _builtins.int
-    """The producer's step when it was made; -1 when not known."""
+    """The producer's step when it was made. Unset: not known."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names that point at it now. They can move to other versions."""
@@ -335,14 +335,16 @@ class ModelArtifactVersion(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         producer_run_id: _builtins.str = ...,
-        history_step: _builtins.int = ...,
+        history_step: _builtins.int | None = ...,
         linked_to: _abc.Iterable[Global___LinkedTo] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_history_step", b"_history_step", "create_time", b"create_time", "expire_time", b"expire_time", "history_step", b"history_step", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "create_time", b"create_time", "created_by", b"created_by", "description", b"description", "digest", b"digest", "entity", b"entity", "expire_time", b"expire_time", "file_count", b"file_count", "history_step", b"history_step", "id", b"id", "linked_to", b"linked_to", "metadata", b"metadata", "model_artifact_id", b"model_artifact_id", "name", b"name", "number", b"number", "producer_run_id", b"producer_run_id", "project", b"project", "size_bytes", b"size_bytes", "state", b"state", "tags", b"tags", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_history_step", b"_history_step", "aliases", b"aliases", "create_time", b"create_time", "created_by", b"created_by", "description", b"description", "digest", b"digest", "entity", b"entity", "expire_time", b"expire_time", "file_count", b"file_count", "history_step", b"history_step", "id", b"id", "linked_to", b"linked_to", "metadata", b"metadata", "model_artifact_id", b"model_artifact_id", "name", b"name", "number", b"number", "producer_run_id", b"producer_run_id", "project", b"project", "size_bytes", b"size_bytes", "state", b"state", "tags", b"tags", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__history_step: _TypeAlias = _typing.Literal["history_step"]  # noqa: Y015
+    _WhichOneofArgType__history_step: _TypeAlias = _typing.Literal["_history_step", b"_history_step"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__history_step) -> _WhichOneofReturnType__history_step | None: ...
 
 Global___ModelArtifactVersion: _TypeAlias = ModelArtifactVersion  # noqa: Y015
 
@@ -743,24 +745,26 @@ class DeleteModelArtifactRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
-    DELETE_ALIASES_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global id of the artifact."""
-    delete_aliases: _builtins.bool
-    """Delete although versions hold aliases or are linked. Default: refuse."""
+    force: _builtins.bool
+    """Delete although versions hold aliases or are linked; aliases and links are
+    removed too. Default: refuse.
+    """
     request_id: _builtins.str
     """Key for safe retries, at most 128 characters. Default: none."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
-        delete_aliases: _builtins.bool = ...,
+        force: _builtins.bool = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_aliases", b"delete_aliases", "id", b"id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "id", b"id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1070,13 +1074,13 @@ class DeleteModelArtifactVersionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
-    DELETE_ALIASES_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global id of the version."""
-    delete_aliases: _builtins.bool
-    """Delete although it has aliases or is linked; the links go too.
-    Default: refuse.
+    force: _builtins.bool
+    """Delete although it has aliases or is linked; aliases and links are removed
+    too. Default: refuse.
     """
     request_id: _builtins.str
     """Key for safe retries, at most 128 characters. Default: none."""
@@ -1084,12 +1088,12 @@ class DeleteModelArtifactVersionRequest(_message.Message):
         self,
         *,
         id: _builtins.str = ...,
-        delete_aliases: _builtins.bool = ...,
+        force: _builtins.bool = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_aliases", b"delete_aliases", "id", b"id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "id", b"id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1220,7 +1224,6 @@ class VersionHeader(_message.Message):
     HISTORY_STEP_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
     BASE_VERSION_ID_FIELD_NUMBER: _builtins.int
     REMOVED_PATHS_FIELD_NUMBER: _builtins.int
     entity: _builtins.str
@@ -1238,15 +1241,13 @@ class VersionHeader(_message.Message):
     run_id: _builtins.str
     """Global id of the run that made it. Default: none."""
     history_step: _builtins.int
-    """The run's step; -1 when not known."""
+    """The run's step. Default: not known."""
     digest: _builtins.str
     """Expected version digest, 64 lower-case hex; checked when set."""
-    request_id: _builtins.str
-    """Key for safe retries, at most 128 characters. Default: none."""
     base_version_id: _builtins.str
     """Global id of a version, of the same entity, whose entries are taken over
-    besides those given: an entry given replaces the one of its path. Not with
-    UploadModelArtifact. Default: none.
+    besides those given: an entry given replaces the one of its path. Only with
+    CommitModelArtifact. Default: none.
     """
     @_builtins.property
     def metadata(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
@@ -1283,18 +1284,19 @@ class VersionHeader(_message.Message):
         tags: _abc.Iterable[_builtins.str] | None = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         run_id: _builtins.str = ...,
-        history_step: _builtins.int = ...,
+        history_step: _builtins.int | None = ...,
         ttl: _duration_pb2.Duration | None = ...,
         digest: _builtins.str = ...,
-        request_id: _builtins.str = ...,
         base_version_id: _builtins.str = ...,
         removed_paths: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_history_step", b"_history_step", "history_step", b"history_step", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "base_version_id", b"base_version_id", "description", b"description", "digest", b"digest", "entity", b"entity", "history_step", b"history_step", "metadata", b"metadata", "name", b"name", "project", b"project", "removed_paths", b"removed_paths", "request_id", b"request_id", "run_id", b"run_id", "tags", b"tags", "ttl", b"ttl", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_history_step", b"_history_step", "aliases", b"aliases", "base_version_id", b"base_version_id", "description", b"description", "digest", b"digest", "entity", b"entity", "history_step", b"history_step", "metadata", b"metadata", "name", b"name", "project", b"project", "removed_paths", b"removed_paths", "run_id", b"run_id", "tags", b"tags", "ttl", b"ttl", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__history_step: _TypeAlias = _typing.Literal["history_step"]  # noqa: Y015
+    _WhichOneofArgType__history_step: _TypeAlias = _typing.Literal["_history_step", b"_history_step"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__history_step) -> _WhichOneofReturnType__history_step | None: ...
 
 Global___VersionHeader: _TypeAlias = VersionHeader  # noqa: Y015
 
@@ -1307,8 +1309,13 @@ class CommitModelArtifactRequest(_message.Message):
     UPLOAD_ID_FIELD_NUMBER: _builtins.int
     HEADER_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     upload_id: _builtins.str
     """Header: the upload that holds the chunks. Only in the first message."""
+    request_id: _builtins.str
+    """Header: key for safe retries, at most 128 characters. Only in the first
+    message. Default: none.
+    """
     @_builtins.property
     def header(self) -> Global___VersionHeader:
         """Header: the properties of the version. Only in the first message."""
@@ -1326,10 +1333,11 @@ class CommitModelArtifactRequest(_message.Message):
         upload_id: _builtins.str = ...,
         header: Global___VersionHeader | None = ...,
         entries: _abc.Iterable[Global___ManifestEntry] | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "header", b"header", "upload_id", b"upload_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "header", b"header", "request_id", b"request_id", "upload_id", b"upload_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1374,9 +1382,7 @@ class CommitEqualContentRequest(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     OPEN_UPLOAD_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Key for safe retries, at most 128 characters; header.request_id is not
-    used. Default: none.
-    """
+    """Key for safe retries, at most 128 characters. Default: none."""
     open_upload: _builtins.bool
     """If the entity does not have all of their files: opens an upload, as
     CreateUpload does. Default: refuse with CHUNKS_MISSING.
@@ -1451,10 +1457,15 @@ class UploadModelArtifactRequest(_message.Message):
     HEADER_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     path: _builtins.str
     """Starts a new file. Default: continue the file before."""
     data: _builtins.bytes
     """Bytes of the file, at most 2 MiB a message; 1 MiB is best."""
+    request_id: _builtins.str
+    """Key for safe retries, at most 128 characters. Only in the first message.
+    Default: none.
+    """
     @_builtins.property
     def header(self) -> Global___VersionHeader:
         """The properties of the version. Only in the first message."""
@@ -1465,10 +1476,11 @@ class UploadModelArtifactRequest(_message.Message):
         header: Global___VersionHeader | None = ...,
         path: _builtins.str = ...,
         data: _builtins.bytes = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "header", b"header", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "header", b"header", "path", b"path", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -232,7 +232,7 @@ class ModelArtifactServiceServicer(object):
     def DeleteModelArtifactVersion(self, request, context):
         """Deletes a version at once. The space of its bytes may be reclaimed later.
         Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or
-        VERSION_LINKED unless `delete_aliases`.
+        VERSION_LINKED unless `force`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -78,7 +78,7 @@ class ModelArtifactServiceStub:
     DeleteModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.DeleteModelArtifactVersionRequest, _model_artifact_pb2.DeleteModelArtifactVersionResponse]
     """Deletes a version at once. The space of its bytes may be reclaimed later.
     Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or
-    VERSION_LINKED unless `delete_aliases`.
+    VERSION_LINKED unless `force`.
     """
     ListModelArtifactFiles: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactFilesRequest, _model_artifact_pb2.ListModelArtifactFilesResponse]
     """The files of a version, ordered by the bytes of their path, in pages of
@@ -175,7 +175,7 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     DeleteModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.DeleteModelArtifactVersionRequest, _model_artifact_pb2.DeleteModelArtifactVersionResponse]  # type: ignore[assignment]
     """Deletes a version at once. The space of its bytes may be reclaimed later.
     Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or
-    VERSION_LINKED unless `delete_aliases`.
+    VERSION_LINKED unless `force`.
     """
     ListModelArtifactFiles: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactFilesRequest, _model_artifact_pb2.ListModelArtifactFilesResponse]  # type: ignore[assignment]
     """The files of a version, ordered by the bytes of their path, in pages of
@@ -335,7 +335,7 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_model_artifact_pb2.DeleteModelArtifactVersionResponse, _abc.Awaitable[_model_artifact_pb2.DeleteModelArtifactVersionResponse]]:
         """Deletes a version at once. The space of its bytes may be reclaimed later.
         Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or
-        VERSION_LINKED unless `delete_aliases`.
+        VERSION_LINKED unless `force`.
         """
 
     @_abc_1.abstractmethod

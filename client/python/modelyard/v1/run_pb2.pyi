@@ -230,7 +230,7 @@ class Run(_message.Message):
     exit_code: _builtins.int
     """Exit code of the code it ran; meaningful once finished. Output only."""
     last_step: _builtins.int
-    """The largest step logged; -1 before the first row. Output only."""
+    """The largest step logged. Unset before the first row. Output only."""
     @_builtins.property
     def config(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
         """Inputs of the run: hyperparameters, data set names."""
@@ -284,14 +284,16 @@ class Run(_message.Message):
         heartbeat_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         exit_code: _builtins.int = ...,
-        last_step: _builtins.int = ...,
+        last_step: _builtins.int | None = ...,
         metadata: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_time", b"finish_time", "heartbeat_time", b"heartbeat_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_last_step", b"_last_step", "create_time", b"create_time", "finish_time", b"finish_time", "heartbeat_time", b"heartbeat_time", "last_step", b"last_step", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "create_time", b"create_time", "created_by", b"created_by", "display_name", b"display_name", "entity", b"entity", "exit_code", b"exit_code", "finish_time", b"finish_time", "group", b"group", "heartbeat_time", b"heartbeat_time", "id", b"id", "job_type", b"job_type", "last_step", b"last_step", "metadata", b"metadata", "notes", b"notes", "project", b"project", "run_id", b"run_id", "state", b"state", "summary", b"summary", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_step", b"_last_step", "config", b"config", "create_time", b"create_time", "created_by", b"created_by", "display_name", b"display_name", "entity", b"entity", "exit_code", b"exit_code", "finish_time", b"finish_time", "group", b"group", "heartbeat_time", b"heartbeat_time", "id", b"id", "job_type", b"job_type", "last_step", b"last_step", "metadata", b"metadata", "notes", b"notes", "project", b"project", "run_id", b"run_id", "state", b"state", "summary", b"summary", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__last_step: _TypeAlias = _typing.Literal["last_step"]  # noqa: Y015
+    _WhichOneofArgType__last_step: _TypeAlias = _typing.Literal["_last_step", b"_last_step"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_step) -> _WhichOneofReturnType__last_step | None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
 

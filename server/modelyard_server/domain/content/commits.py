@@ -75,7 +75,7 @@ class VersionDraft:
     tags: Sequence[str] = ()
     aliases: Sequence[str] = ()
     run_id: str = ""
-    history_step: int = -1
+    history_step: int | None = None
     ttl: int | None = None
     digest: bytes | None = None
     base_version_id: str = ""
@@ -189,8 +189,8 @@ def checked(draft: VersionDraft) -> VersionDraft:
         fields.check(f"header.aliases[{index}]", refs.check_alias, alias)
     if len(draft.aliases) > ALIAS_LIMIT:
         raise errors.InvalidField.of("header.aliases", f"at most {ALIAS_LIMIT} aliases")
-    if draft.history_step < -1:
-        raise errors.InvalidField.of("header.history_step", "is negative; -1 means not known")
+    if draft.history_step is not None and draft.history_step < 0:
+        raise errors.InvalidField.of("header.history_step", "is negative")
     if draft.ttl is not None and not 0 < draft.ttl <= TTL_LIMIT:
         raise errors.InvalidField.of("header.ttl", "must be positive, and at most 1,000 years")
     if draft.removed_paths and not draft.base_version_id:
@@ -241,7 +241,7 @@ def _new_version(
         "facts": dict(draft.metadata),
         "tags": list(draft.tags),
         "producer_run_id": run_id,
-        "history_step": draft.history_step,
+        "history_step": -1 if draft.history_step is None else draft.history_step,
         "created_by": principal.name,
         "created_at": time,
         "updated_at": time,

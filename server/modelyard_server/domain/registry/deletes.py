@@ -35,17 +35,15 @@ _ARTIFACTS = 100
 SWEEP_BATCH = 50
 
 
-def delete_version(
-    session: Session, principal: Principal, found: ArtifactVersion, *, delete_aliases: bool
-) -> None:
+def delete_version(session: Session, principal: Principal, found: ArtifactVersion, *, force: bool) -> None:
     """Deletes a version; its manifest goes, its bytes come back with the collector.
 
-    Raises VersionLinked, VersionHasAliases unless `delete_aliases`: then its
-    links and aliases go too.
+    Raises VersionLinked, VersionHasAliases unless `force`: then its
+    aliases and links are removed too.
     """
     artifact, version = versions.lock(session, found)
     links = _links(session, [version.id])
-    if not delete_aliases:
+    if not force:
         _refuse_linked(session, principal, links)
         _refuse_aliased(session, Alias.version_id == version.id)
     _remove_links(session, principal, links)
@@ -78,9 +76,7 @@ def delete_past_time(session: Session, artifact_id: str) -> int:
     return len(expired)
 
 
-def delete_artifact(
-    session: Session, principal: Principal, artifact: Collection, *, delete_aliases: bool
-) -> None:
+def delete_artifact(session: Session, principal: Principal, artifact: Collection, *, force: bool) -> None:
     """Deletes an artifact and its versions. Raises as `delete_version`."""
     collections.lock(session, artifact.id)
     alive = session.scalars(
@@ -89,7 +85,7 @@ def delete_artifact(
         )
     ).all()
     links = _links(session, [version.id for version in alive])
-    if not delete_aliases:
+    if not force:
         _refuse_linked(session, principal, links)
         _refuse_aliased(session, Alias.collection_id == artifact.id)
     _remove_links(session, principal, links)
@@ -255,5 +251,5 @@ def _refuse_aliased(session: Session, condition: ColumnElement[bool]) -> None:
     names = ", ".join(session.scalars(standing))
     if names:
         raise errors.VersionHasAliases(
-            f"has the aliases {names}; remove them first, or say delete_aliases", metadata={"aliases": names}
+            f"has the aliases {names}; remove them first, or force the deletion", metadata={"aliases": names}
         )

@@ -129,7 +129,7 @@ class ModelArtifactMethods:
     ) -> pb.DeleteModelArtifactResponse:
         id_ = arguments.required("id", request.id)
         row = resolve.collection(call.session, call.principal, "artifact", id_=id_, action=Action.DELETE)
-        deletes.delete_artifact(call.session, call.principal, row, delete_aliases=request.delete_aliases)
+        deletes.delete_artifact(call.session, call.principal, row, force=request.force)
         return pb.DeleteModelArtifactResponse()
 
     def GetModelArtifactVersion(
@@ -213,7 +213,7 @@ class ModelArtifactMethods:
     ) -> pb.DeleteModelArtifactVersionResponse:
         id_ = arguments.required("id", request.id)
         row = resolve.version(call.session, call.principal, id_=id_, action=Action.DELETE).version
-        deletes.delete_version(call.session, call.principal, row, delete_aliases=request.delete_aliases)
+        deletes.delete_version(call.session, call.principal, row, force=request.force)
         return pb.DeleteModelArtifactVersionResponse()
 
     def ListModelArtifactFiles(

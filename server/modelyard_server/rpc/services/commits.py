@@ -75,11 +75,11 @@ class CommitMethods:
         manifest = Manifest(self._limits)
         await self._add(manifest, first)
         async for message in stream:
-            if message.upload_id or message.HasField("header"):
+            if message.upload_id or message.request_id or message.HasField("header"):
                 raise errors.InvalidField.of("header", "is allowed in the first message only")
             await self._add(manifest, message)
         return await self._commit(
-            call, COMMIT, first.header, upload_id, draft, manifest, pb.CommitModelArtifactResponse
+            call, COMMIT, first, upload_id, draft, manifest, pb.CommitModelArtifactResponse
         )
 
     @prepared_by(lambda methods, request: methods._known_content(request))
@@ -107,7 +107,7 @@ class CommitMethods:
         first = await anext(stream, None)
         if first is None or not first.HasField("header"):
             raise errors.InvalidField.of("header", "the first message must have it")
-        header, draft = first.header, _draft(first.header)
+        draft = _draft(first.header)
         if draft.base_version_id:
             raise errors.InvalidField.of("header.base_version_id", "is supported by CommitModelArtifact only")
 
@@ -121,7 +121,7 @@ class CommitMethods:
             cutter = Cutter(ingest, self._hashing, self._windows, self._limits)
             manifest = await cutter.consume(first, stream)
             return await self._commit(
-                call, UPLOAD, header, upload_id, draft, manifest, pb.UploadModelArtifactResponse
+                call, UPLOAD, first, upload_id, draft, manifest, pb.UploadModelArtifactResponse
             )
         finally:
             # After a broken call, a repetition has to find the chunks that had arrived.
@@ -132,7 +132,7 @@ class CommitMethods:
         self,
         call: StreamCall,
         method: str,
-        header: pb.VersionHeader,
+        first: pb.CommitModelArtifactRequest | pb.UploadModelArtifactRequest,
         upload_id: str,
         draft: VersionDraft,
         manifest: Manifest,
@@ -142,8 +142,8 @@ class CommitMethods:
         given = await self._in_thread(
             manifest, manifest.digest if draft.base_version_id else lambda: manifest.finish(draft.digest)
         )
-        content = content_digest(header, given)
-        request = RepeatableRequest(call.principal, method, header.request_id, content)
+        content = content_digest(first.header, given)
+        request = RepeatableRequest(call.principal, method, first.request_id, content)
         whole: bytes | None = given
         if draft.base_version_id:
             whole = await self._on_base(call, request, draft, manifest)
@@ -282,7 +282,7 @@ def _draft(header: pb.VersionHeader) -> VersionDraft:
         tags=tuple(header.tags),
         aliases=tuple(header.aliases),
         run_id=header.run_id,
-        history_step=header.history_step,
+        history_step=header.history_step if header.HasField("history_step") else None,
         ttl=header.ttl.ToMicroseconds() if header.HasField("ttl") else None,
         digest=parse_digest("header.digest", header.digest) if header.digest else None,
         base_version_id=_id("header.base_version_id", header.base_version_id),

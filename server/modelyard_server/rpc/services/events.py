@@ -95,11 +95,12 @@ class EventServicer:
 def _source(session: Session, call: StreamCall, request: pb.WatchEventsRequest) -> tuple[Source, int]:
     """The source of a watch, and the sequence number after which it begins."""
     project = owners.find_project(session, call.principal, request.entity, request.project)
-    start, last = request.after_sequence, project.event_seq
-    if start < -1:
-        raise errors.InvalidField.of("after_sequence", "is below -1, which means from now on")
+    last = project.event_seq
+    start = request.after_sequence if request.HasField("after_sequence") else last
+    if start < 0:
+        raise errors.InvalidField.of("after_sequence", "is negative; 0 means from the first event")
     if start > last:
         # Such a watch would miss the next events, which get lower numbers.
         raise errors.InvalidField.of("after_sequence", f"is {start}; the last event of the project is {last}")
     entity = owners.entity_of(session, project).name
-    return Source(project, entity, request.filter, reach(call.principal)), last if start == -1 else start
+    return Source(project, entity, request.filter, reach(call.principal)), start

@@ -223,6 +223,6 @@ def _message(view: RunView) -> pb.Run:
         heartbeat_time=convert.timestamp(run.heartbeat_at),
         finish_time=convert.timestamp(run.finished_at),
         exit_code=run.exit_code,
-        last_step=run.last_step,
+        last_step=None if run.last_step < 0 else run.last_step,
         metadata=convert.json_to_values(run.facts),
     )

@@ -34,7 +34,7 @@ def version_message(view: VersionView) -> pb.ModelArtifactVersion:
         update_time=timestamp(row.updated_at),
         expire_time=timestamp(row.expires_at),
         producer_run_id=row.producer_run_id or "",
-        history_step=row.history_step,
+        history_step=None if row.history_step < 0 else row.history_step,
         linked_to=[linked_to_message(link) for link in view.linked_to],
     )
 

@@ -135,8 +135,11 @@ def test_verify_finds_what_is_wrong_with_a_folder(run: Run, work: Path) -> None:
 
 
 def test_save_sends_only_what_this_object_changed(run: Run) -> None:
-    mine = run.log_artifact(draft("data", {"a": "a"}), aliases=["mine"], tags=["raw"])
+    first = draft("data", {"a": "a"})
+    first.metadata |= {"gone": 1, "stays": 1}
+    mine = run.log_artifact(first, aliases=["mine"], tags=["raw"])
     theirs = Api().artifact("data:v0")
+    theirs.metadata["new"] = 2
     theirs.aliases.append("theirs")
     theirs.tags.append("theirs")
     theirs.description = "theirs"
@@ -144,11 +147,12 @@ def test_save_sends_only_what_this_object_changed(run: Run) -> None:
     mine.aliases.remove("mine")
     mine.tags += ["good", "good"]
     mine.metadata["k"] = 1
+    del mine.metadata["gone"]
     mine.save()
     found = Api().artifact("data:v0")
     assert sorted(found.aliases) == ["latest", "theirs"]
     assert sorted(found.tags) == ["good", "raw", "theirs"]
-    assert (found.description, found.metadata) == ("theirs", {"k": 1})
+    assert (found.description, found.metadata) == ("theirs", {"k": 1, "stays": 1, "new": 2})
 
 
 def test_removing_an_alias_leaves_it_where_others_moved_it(run: Run) -> None:

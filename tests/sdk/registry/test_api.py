@@ -129,6 +129,7 @@ def test_a_run_is_changed_after_it_ended(run: Run) -> None:
     run.finish()
     found, other = Api().run(run.path), Api().run(run.path)
     other.summary["note"] = "theirs"
+    other.tags.append("theirs")
     other.update()
     found.name, found.notes, found.tags = "renamed", "why", ["kept"]
     found.config["lr"] = 0.2
@@ -136,7 +137,7 @@ def test_a_run_is_changed_after_it_ended(run: Run) -> None:
     found.summary["best"] = {"acc": 0.9}
     found.update()
     again = Api().run(run.path)
-    assert (again.name, again.notes, again.tags) == ("renamed", "why", ["kept"])
+    assert (again.name, again.notes, again.tags) == ("renamed", "why", ["theirs", "kept"])
     assert again.config == {"lr": 0.2}
     assert (again.summary["best"], again.summary["note"]) == ({"acc": 0.9}, "theirs")
     assert again.summary["acc"] == 0.5

@@ -34,6 +34,13 @@ def key(server: LiveServer, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+def test_a_method_that_does_not_exist_is_unimplemented_without_a_key_too(server: LiveServer) -> None:
+    call = server.stubs().channel.unary_unary("/modelyard.v1.RunService/Nope")
+    with pytest.raises(grpc.RpcError) as failure:
+        call(b"", timeout=10)
+    assert reason(failure) == (grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED")
+
+
 def create(server: LiveServer, token: str, **fields: str) -> pb.Run:
     made: pb.Run = server.stubs(token).runs.CreateRun(pb.CreateRunRequest(run=pb.Run(**fields))).run
     return made

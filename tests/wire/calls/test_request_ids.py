@@ -15,6 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from modelyard.v1 import run_pb2
 from modelyard_server.rpc.dispatch.methods import METHODS, Permission
+from tests.clients.refusals import refused
 from tests.parts.server import MODULES, LiveServer, new_project, reason
 
 OPEN_MODULES = (health_pb2, reflection_pb2)
@@ -130,10 +131,15 @@ def test_bytes_that_are_no_message_are_an_invalid_argument(
     assert reason(failure) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
 
 
-def test_a_call_that_does_not_exist_is_unimplemented(live_server: LiveServer) -> None:
-    with pytest.raises(grpc.RpcError) as failure:
-        raw(live_server, "unary_unary", "/modelyard.v1.RunService/Nope")(b"", timeout=10)
-    assert failure.value.code() == grpc.StatusCode.UNIMPLEMENTED
+@pytest.mark.parametrize("kind", ["unary_unary", "stream_stream"])
+@pytest.mark.parametrize("method", ["/modelyard.v1.RunService/Nope", "/other.v2.Service/GetRun", "/nothing"])
+def test_a_method_or_service_that_does_not_exist_is_unimplemented(
+    live_server: LiveServer, kind: str, method: str
+) -> None:
+    call = raw(live_server, kind, method)
+    with refused("UNIMPLEMENTED") as refusal:
+        call(b"", timeout=10) if kind == "unary_unary" else list(call(iter([b"x" * 5000]), timeout=10))
+    assert refusal.metadata == {"method": method}
 
 
 def test_a_message_over_four_mebibytes_is_refused(live_server: LiveServer) -> None:

@@ -240,6 +240,9 @@ def test_linking_a_version_keeps_it(swept: Stubs, project: str) -> None:
         version=version, update_mask=FieldMask(paths=["expire_time"])
     )
     update.version.expire_time.CopyFrom(Timestamp(seconds=4_000_000_000))
+    with refused("ETAG_MISMATCH"):
+        swept.artifacts.UpdateModelArtifactVersion(update)
+    update.version.etag = ""
     with refused("VERSION_LINKED"):
         swept.artifacts.UpdateModelArtifactVersion(update)
 

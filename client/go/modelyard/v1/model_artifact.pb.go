@@ -213,7 +213,10 @@ type ModelArtifact struct {
 	// When it was made. Output only.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When its row last changed. Output only.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Of its description and tags: another one after they changed. Sent with
+	// UpdateModelArtifact, it is compared first. Else output only.
+	Etag          string `protobuf:"bytes,12,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -325,6 +328,13 @@ func (x *ModelArtifact) GetUpdateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ModelArtifact) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
+}
+
 // A link to a version.
 type LinkedTo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -431,7 +441,10 @@ type ModelArtifactVersion struct {
 	// The producer's step when it was made. Unset: not known.
 	HistoryStep *int64 `protobuf:"varint,21,opt,name=history_step,json=historyStep,proto3,oneof" json:"history_step,omitempty"`
 	// Registered models that link it, in order of their name.
-	LinkedTo      []*LinkedTo `protobuf:"bytes,22,rep,name=linked_to,json=linkedTo,proto3" json:"linked_to,omitempty"`
+	LinkedTo []*LinkedTo `protobuf:"bytes,22,rep,name=linked_to,json=linkedTo,proto3" json:"linked_to,omitempty"`
+	// Of its description, metadata, tags and expire_time: another one after they
+	// changed. Sent with UpdateModelArtifactVersion, it is compared first.
+	Etag          string `protobuf:"bytes,23,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -618,6 +631,13 @@ func (x *ModelArtifactVersion) GetLinkedTo() []*LinkedTo {
 		return x.LinkedTo
 	}
 	return nil
+}
+
+func (x *ModelArtifactVersion) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
 }
 
 // A file or a reference in a version's manifest.
@@ -1304,7 +1324,8 @@ func (x *ListModelArtifactsResponse) GetNextPageToken() string {
 // Request of UpdateModelArtifact.
 type UpdateModelArtifactRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The artifact; `id` identifies it, the masked fields are set.
+	// The artifact; `id` identifies it, the masked fields are set. With an `etag`,
+	// only while that is still its etag.
 	ModelArtifact *ModelArtifact `protobuf:"bytes,1,opt,name=model_artifact,json=modelArtifact,proto3" json:"model_artifact,omitempty"`
 	// Of description, tags.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -2008,7 +2029,8 @@ func (x *ListModelArtifactVersionsResponse) GetNextPageToken() string {
 // Request of UpdateModelArtifactVersion.
 type UpdateModelArtifactVersionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The version; `id` identifies it, the masked fields are set.
+	// The version; `id` identifies it, the masked fields are set. With an `etag`,
+	// only while that is still its etag.
 	Version *ModelArtifactVersion `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	// Of description, metadata, tags, expire_time.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -3883,7 +3905,7 @@ var File_modelyard_v1_model_artifact_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\n" +
-	"!modelyard/v1/model_artifact.proto\x12\fmodelyard.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16modelyard/v1/run.proto\x1a\x19modelyard/v1/upload.proto\x1a\x18modelyard/v1/value.proto\"\xed\x02\n" +
+	"!modelyard/v1/model_artifact.proto\x12\fmodelyard.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16modelyard/v1/run.proto\x1a\x19modelyard/v1/upload.proto\x1a\x18modelyard/v1/value.proto\"\x81\x03\n" +
 	"\rModelArtifact\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06entity\x18\x02 \x01(\tR\x06entity\x12\x18\n" +
@@ -3899,10 +3921,11 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\",\n" +
+	"updateTime\x12\x12\n" +
+	"\x04etag\x18\f \x01(\tR\x04etag\",\n" +
 	"\bLinkedTo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
-	"\x03ref\x18\x02 \x01(\tR\x03ref\"\xab\a\n" +
+	"\x03ref\x18\x02 \x01(\tR\x03ref\"\xbf\a\n" +
 	"\x14ModelArtifactVersion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12*\n" +
 	"\x11model_artifact_id\x18\x02 \x01(\tR\x0fmodelArtifactId\x12\x16\n" +
@@ -3932,7 +3955,8 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"expireTime\x12&\n" +
 	"\x0fproducer_run_id\x18\x14 \x01(\tR\rproducerRunId\x12&\n" +
 	"\fhistory_step\x18\x15 \x01(\x03H\x00R\vhistoryStep\x88\x01\x01\x123\n" +
-	"\tlinked_to\x18\x16 \x03(\v2\x16.modelyard.v1.LinkedToR\blinkedTo\x1aS\n" +
+	"\tlinked_to\x18\x16 \x03(\v2\x16.modelyard.v1.LinkedToR\blinkedTo\x12\x12\n" +
+	"\x04etag\x18\x17 \x01(\tR\x04etag\x1aS\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
 	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01B\x0f\n" +

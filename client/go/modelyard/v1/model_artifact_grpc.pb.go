@@ -64,7 +64,7 @@ type ModelArtifactServiceClient interface {
 	// The artifacts of a project, in pages.
 	ListModelArtifacts(ctx context.Context, in *ListModelArtifactsRequest, opts ...grpc.CallOption) (*ListModelArtifactsResponse, error)
 	// Changes the fields that `update_mask` names.
-	// Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+	// Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
 	UpdateModelArtifact(ctx context.Context, in *UpdateModelArtifactRequest, opts ...grpc.CallOption) (*UpdateModelArtifactResponse, error)
 	// Deletes an artifact with its versions. Its name keeps its type, and version
 	// numbers are never used again.
@@ -79,7 +79,7 @@ type ModelArtifactServiceClient interface {
 	// those of a project or of a whole entity: the search over versions.
 	ListModelArtifactVersions(ctx context.Context, in *ListModelArtifactVersionsRequest, opts ...grpc.CallOption) (*ListModelArtifactVersionsResponse, error)
 	// Changes the fields that `update_mask` names. Content never changes.
-	// Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+	// Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
 	UpdateModelArtifactVersion(ctx context.Context, in *UpdateModelArtifactVersionRequest, opts ...grpc.CallOption) (*UpdateModelArtifactVersionResponse, error)
 	// Deletes a version at once. The space of its bytes may be reclaimed later.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or
@@ -369,7 +369,7 @@ type ModelArtifactServiceServer interface {
 	// The artifacts of a project, in pages.
 	ListModelArtifacts(context.Context, *ListModelArtifactsRequest) (*ListModelArtifactsResponse, error)
 	// Changes the fields that `update_mask` names.
-	// Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+	// Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
 	UpdateModelArtifact(context.Context, *UpdateModelArtifactRequest) (*UpdateModelArtifactResponse, error)
 	// Deletes an artifact with its versions. Its name keeps its type, and version
 	// numbers are never used again.
@@ -384,7 +384,7 @@ type ModelArtifactServiceServer interface {
 	// those of a project or of a whole entity: the search over versions.
 	ListModelArtifactVersions(context.Context, *ListModelArtifactVersionsRequest) (*ListModelArtifactVersionsResponse, error)
 	// Changes the fields that `update_mask` names. Content never changes.
-	// Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+	// Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
 	UpdateModelArtifactVersion(context.Context, *UpdateModelArtifactVersionRequest) (*UpdateModelArtifactVersionResponse, error)
 	// Deletes a version at once. The space of its bytes may be reclaimed later.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or

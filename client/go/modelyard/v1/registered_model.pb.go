@@ -47,7 +47,10 @@ type RegisteredModel struct {
 	// When it was made. Output only.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When its row last changed. Output only.
-	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// Of its name, description and tags: another one after they changed. Sent
+	// with UpdateRegisteredModel, it is compared first. Else output only.
+	Etag          string `protobuf:"bytes,12,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -157,6 +160,13 @@ func (x *RegisteredModel) GetUpdateTime() *timestamppb.Timestamp {
 		return x.UpdateTime
 	}
 	return nil
+}
+
+func (x *RegisteredModel) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
 }
 
 // A version of a registered model: a link to a version of an artifact.
@@ -864,7 +874,8 @@ func (x *ListRegisteredModelsResponse) GetNextPageToken() string {
 // Request of UpdateRegisteredModel.
 type UpdateRegisteredModelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The registered model; `id` identifies it, the masked fields are set.
+	// The registered model; `id` identifies it, the masked fields are set. With an `etag`,
+	// only while that is still its etag.
 	RegisteredModel *RegisteredModel `protobuf:"bytes,1,opt,name=registered_model,json=registeredModel,proto3" json:"registered_model,omitempty"`
 	// Of name, description, tags.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -2205,7 +2216,7 @@ var File_modelyard_v1_registered_model_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"\n" +
-	"#modelyard/v1/registered_model.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!modelyard/v1/model_artifact.proto\"\xef\x02\n" +
+	"#modelyard/v1/registered_model.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!modelyard/v1/model_artifact.proto\"\x83\x03\n" +
 	"\x0fRegisteredModel\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06entity\x18\x02 \x01(\tR\x06entity\x12\x18\n" +
@@ -2221,7 +2232,8 @@ const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"updateTime\"\x87\x03\n" +
+	"updateTime\x12\x12\n" +
+	"\x04etag\x18\f \x01(\tR\x04etag\"\x87\x03\n" +
 	"\x16RegisteredModelVersion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\x13registered_model_id\x18\x02 \x01(\tR\x11registeredModelId\x12\x16\n" +

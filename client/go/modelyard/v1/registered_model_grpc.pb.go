@@ -57,7 +57,8 @@ type RegisteredModelServiceClient interface {
 	// The registered models of a registry or an entity, in pages.
 	ListRegisteredModels(ctx context.Context, in *ListRegisteredModelsRequest, opts ...grpc.CallOption) (*ListRegisteredModelsResponse, error)
 	// Changes the fields that `update_mask` names.
-	// Errors: NOT_FOUND, ALREADY_EXISTS (name), INVALID_ARGUMENT INVALID_MASK.
+	// Errors: NOT_FOUND, ALREADY_EXISTS (name), ABORTED ETAG_MISMATCH,
+	// INVALID_ARGUMENT INVALID_MASK.
 	UpdateRegisteredModel(ctx context.Context, in *UpdateRegisteredModelRequest, opts ...grpc.CallOption) (*UpdateRegisteredModelResponse, error)
 	// Deletes a registered model with its links; the linked versions stay. Its
 	// numbers are never used again. Errors: NOT_FOUND.
@@ -236,7 +237,8 @@ type RegisteredModelServiceServer interface {
 	// The registered models of a registry or an entity, in pages.
 	ListRegisteredModels(context.Context, *ListRegisteredModelsRequest) (*ListRegisteredModelsResponse, error)
 	// Changes the fields that `update_mask` names.
-	// Errors: NOT_FOUND, ALREADY_EXISTS (name), INVALID_ARGUMENT INVALID_MASK.
+	// Errors: NOT_FOUND, ALREADY_EXISTS (name), ABORTED ETAG_MISMATCH,
+	// INVALID_ARGUMENT INVALID_MASK.
 	UpdateRegisteredModel(context.Context, *UpdateRegisteredModelRequest) (*UpdateRegisteredModelResponse, error)
 	// Deletes a registered model with its links; the linked versions stay. Its
 	// numbers are never used again. Errors: NOT_FOUND.

@@ -243,7 +243,12 @@ type Run struct {
 	// The largest step logged. Unset before the first row. Output only.
 	LastStep *int64 `protobuf:"varint,19,opt,name=last_step,json=lastStep,proto3,oneof" json:"last_step,omitempty"`
 	// Facts about where it ran: host, python, command line, git commit.
-	Metadata      map[string]*AnyValue `protobuf:"bytes,20,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Metadata map[string]*AnyValue `protobuf:"bytes,20,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Of its display_name, notes, tags, group, job_type, config and metadata:
+	// another one after they changed. Metrics and the summary, which they move,
+	// leave it as it is. Sent with UpdateRun, it is compared first. Else output
+	// only.
+	Etag          string `protobuf:"bytes,21,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -416,6 +421,13 @@ func (x *Run) GetMetadata() map[string]*AnyValue {
 		return x.Metadata
 	}
 	return nil
+}
+
+func (x *Run) GetEtag() string {
+	if x != nil {
+		return x.Etag
+	}
+	return ""
 }
 
 // Request of CreateRun.
@@ -823,7 +835,8 @@ func (x *ListRunsResponse) GetNextPageToken() string {
 // Request of UpdateRun.
 type UpdateRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The run; `id` identifies it, the masked fields are set.
+	// The run; `id` identifies it, the masked fields are set. With an `etag`,
+	// only while that is still its etag.
 	Run *Run `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
 	// Of display_name, notes, tags, group, job_type, config, summary, metadata.
 	// `config.KEY` or `summary.KEY` sets a single key, and removes it when the
@@ -1654,7 +1667,7 @@ var File_modelyard_v1_run_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\x9a\b\n" +
+	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\xae\b\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x16\n" +
@@ -1680,7 +1693,8 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"finishTime\x12\x1b\n" +
 	"\texit_code\x18\x12 \x01(\x05R\bexitCode\x12 \n" +
 	"\tlast_step\x18\x13 \x01(\x03H\x00R\blastStep\x88\x01\x01\x12;\n" +
-	"\bmetadata\x18\x14 \x03(\v2\x1f.modelyard.v1.Run.MetadataEntryR\bmetadata\x1aQ\n" +
+	"\bmetadata\x18\x14 \x03(\v2\x1f.modelyard.v1.Run.MetadataEntryR\bmetadata\x12\x12\n" +
+	"\x04etag\x18\x15 \x01(\tR\x04etag\x1aQ\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
 	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\x1aR\n" +

@@ -47,7 +47,8 @@ type RunServiceClient interface {
 	// The runs of a project, in pages.
 	ListRuns(ctx context.Context, in *ListRunsRequest, opts ...grpc.CallOption) (*ListRunsResponse, error)
 	// Changes the fields of a run that `update_mask` names. Allowed on finished
-	// runs too. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+	// runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
+	// INVALID_MASK.
 	UpdateRun(ctx context.Context, in *UpdateRunRequest, opts ...grpc.CallOption) (*UpdateRunResponse, error)
 	// Removes a run with its metrics. Versions it made stay; lineage keeps a
 	// tombstone. Errors: NOT_FOUND.
@@ -191,7 +192,8 @@ type RunServiceServer interface {
 	// The runs of a project, in pages.
 	ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error)
 	// Changes the fields of a run that `update_mask` names. Allowed on finished
-	// runs too. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+	// runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
+	// INVALID_MASK.
 	UpdateRun(context.Context, *UpdateRunRequest) (*UpdateRunResponse, error)
 	// Removes a run with its metrics. Versions it made stay; lineage keeps a
 	// tombstone. Errors: NOT_FOUND.

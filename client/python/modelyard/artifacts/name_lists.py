@@ -32,6 +32,11 @@ class NameList(list[str]):
         """Names that the server has and this list does not, sorted."""
         return sorted(self._stored.difference(self))
 
+    def applied_to(self, names: Iterable[str]) -> list[str]:
+        """Other names, with the added ones and without the removed ones."""
+        removed = self.removed
+        return list(dict.fromkeys([*(name for name in names if name not in removed), *self.added]))
+
     def replaced(self, names: Iterable[str]) -> NameList:
         """A list of other names, compared with the same names of the server."""
         return NameList(names, check=self._check, stored=self._stored)

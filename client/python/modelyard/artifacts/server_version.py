@@ -18,7 +18,7 @@ from modelyard.contract import errors, refs
 from modelyard.contract.values import identical
 from modelyard.query import lineage_calls
 from modelyard.query.lineage import Lineage
-from modelyard.rpc import collection_calls, records, version_calls
+from modelyard.rpc import collection_calls, records, retry, version_calls
 from modelyard.transfer import transfer
 
 
@@ -116,39 +116,25 @@ class ServerVersion(LoggedVersion):
         )
 
     def save(self, fields: VersionFields) -> LoggedVersion:
-        """Sends what differs from the server's fields.
+        """Sends what was changed since the version was read.
 
-        Of tags and aliases it sends what the lists added and removed: changes that
-        others made since they were read stay.
+        Of metadata, tags and aliases it sends the keys and names that were changed:
+        what others changed meanwhile in other ones stays.
         """
         connection = self._workspace.connection
         # Of a link whose source is not visible, the aliases alone can be changed.
         if self.version is not None or fields.description or fields.metadata or fields.tags:
-            version = self.source("description, metadata and tags")
-            changed = self._changed(version, fields)
-            if changed:
-                version_calls.update_version(connection, version.id, changed)
+            base = self.source("description, metadata and tags")
+
+            def send(stored: records.Version) -> None:
+                if changed := _changed(fields, base, stored):
+                    version_calls.update_version(connection, stored, changed)
+
+            retry.on_latest(send, base, lambda: version_calls.get_version(connection, base.id))
         self._move_aliases(fields)
         if self.link is not None:
             return self._through(version_calls.get_link(connection, self.link.ref))
         return ServerVersion(self._workspace, version_calls.get_version(connection, self.source("save").id))
-
-    def _changed(self, version: records.Version, fields: VersionFields) -> dict[str, Any]:
-        """The fields that differ from the server's."""
-        changed: dict[str, Any] = {}
-        if (fields.description or "") != version.description:
-            changed["description"] = fields.description or ""
-        if not identical(fields.metadata, version.metadata):
-            changed["metadata"] = checked_metadata(fields.metadata)
-        expires = None if fields.ttl is None else version.create_time + fields.ttl
-        if not _same_time(expires, version.expire_time):
-            changed["expire_time"] = expires
-        tags = fields.tags
-        if tags.added or tags.removed:
-            stored = version_calls.get_version(self._workspace.connection, version.id).tags
-            kept = [tag for tag in stored if tag not in tags.removed]
-            changed["tags"] = list(dict.fromkeys([*kept, *tags.added]))
-        return changed
 
     def _move_aliases(self, fields: VersionFields) -> None:
         """Sends the aliases that were added and removed, in one step.
@@ -209,6 +195,30 @@ class ServerVersion(LoggedVersion):
 def collection_ref(holder: records.Version | records.Link) -> str:
     """`entity/project/name` of what a version or a link belongs to."""
     return f"{holder.entity}/{holder.project}/{holder.name}"
+
+
+def _changed(fields: VersionFields, base: records.Version, stored: records.Version) -> dict[str, Any]:
+    """New values of the fields that differ from `base`, which was read, merged with what is `stored` now."""
+    changed: dict[str, Any] = {}
+    if (fields.description or "") != base.description:
+        changed["description"] = fields.description or ""
+    if not identical(fields.metadata, base.metadata):
+        changed["metadata"] = checked_metadata(_merged(fields.metadata, base.metadata, stored.metadata))
+    expires = None if fields.ttl is None else base.create_time + fields.ttl
+    if not _same_time(expires, base.expire_time):
+        changed["expire_time"] = expires
+    if fields.tags.added or fields.tags.removed:
+        changed["tags"] = fields.tags.applied_to(stored.tags)
+    return changed
+
+
+def _merged(ours: Mapping[str, Any], base: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What is stored, with the keys that were set, changed or removed in `ours` since `base`."""
+    kept = {key: value for key, value in stored.items() if key in ours or key not in base}
+    changed = {
+        key: value for key, value in ours.items() if key not in base or not identical(value, base[key])
+    }
+    return kept | changed
 
 
 def _same_time(one: datetime.datetime | None, other: datetime.datetime | None) -> bool:

@@ -223,6 +223,13 @@ class AliasChanged(CommError):
     reason = "ALIAS_CHANGED"
 
 
+class EtagMismatch(CommError):
+    """The thing changed after its `etag` was read. Read it again, and decide anew."""
+
+    code = 10
+    reason = "ETAG_MISMATCH"
+
+
 class DigestMismatch(CommError, ValueError):
     """Bytes that arrived do not match the digest stated for them."""
 

@@ -16,7 +16,7 @@ from modelyard.query.listing import Listing, page_size
 from modelyard.query.resolve import Resolver
 from modelyard.registry import alias_history
 from modelyard.registry.alias_history import AliasChange
-from modelyard.rpc import collection_calls, list_calls, records, version_calls
+from modelyard.rpc import collection_calls, list_calls, records, retry, version_calls
 
 
 class Workspace(artifacts.Workspace, Protocol):
@@ -117,16 +117,20 @@ class ArtifactCollection:
 
     def save(self) -> None:
         """Sends what was changed of description and tags, of a registered model its name too."""
-        fresh = self._fresh()
         changed: dict[str, Any] = {}
         if self._name != self._record.name:
             changed["name"] = self._name
         if (self.description or "") != self._record.description:
             changed["description"] = self.description or ""
-        if self._tags.added or self._tags.removed:
-            kept = [tag for tag in fresh.tags if tag not in self._tags.removed]
-            changed["tags"] = list(dict.fromkeys([*kept, *self._tags.added]))
-        self._take(collection_calls.update(self._workspace.connection, fresh, changed) if changed else fresh)
+
+        def send(stored: records.Collection) -> records.Collection:
+            if self._tags.added or self._tags.removed:
+                changed["tags"] = self._tags.applied_to(stored.tags)
+            if not changed:
+                return stored
+            return collection_calls.update(self._workspace.connection, stored, changed)
+
+        self._take(retry.on_latest(send, self._fresh(), self._fresh))
 
     def delete(self, delete_aliases: bool = False) -> None:
         """Deletes it with its versions; its numbers never come back.

@@ -54,16 +54,18 @@ def update(
 ) -> records.Collection:
     """Sets `description`, `tags` and of a registered model `name`, those that `changes` names.
 
-    Errors: NotFound, AlreadyExists (name), InvalidField.
+    Errors: EtagMismatch when the collection is no longer as in the record, NotFound,
+    AlreadyExists (name), InvalidField.
     """
     mask = FieldMask(paths=sorted(changes))
     if record.registered:
         model = model_pb.UpdateRegisteredModelRequest(
-            registered_model=model_pb.RegisteredModel(id=record.id, **changes), update_mask=mask
+            registered_model=model_pb.RegisteredModel(id=record.id, etag=record.etag, **changes),
+            update_mask=mask,
         )
         return messages.collection(connection.registry.UpdateRegisteredModel(model).registered_model)
     artifact = artifact_pb.UpdateModelArtifactRequest(
-        model_artifact=artifact_pb.ModelArtifact(id=record.id, **changes), update_mask=mask
+        model_artifact=artifact_pb.ModelArtifact(id=record.id, etag=record.etag, **changes), update_mask=mask
     )
     return messages.collection(connection.artifacts.UpdateModelArtifact(artifact).model_artifact)
 

@@ -84,6 +84,7 @@ def version(message: Any) -> Version:
         producer_run_id=message.producer_run_id,
         history_step=message.history_step if message.HasField("history_step") else None,
         linked_to=tuple(link.ref for link in message.linked_to),
+        etag=message.etag,
     )
     return validation.check_version(found)
 
@@ -119,6 +120,7 @@ def collection(message: Any) -> Collection:
         create_time=time_of(message.create_time),
         update_time=time_of(message.update_time),
         registered=message.DESCRIPTOR.name == "RegisteredModel",
+        etag=message.etag,
     )
     return validation.check_collection(found)
 
@@ -145,6 +147,7 @@ def run(message: Any) -> RunRecord:
         exit_code=message.exit_code,
         last_step=message.last_step if message.HasField("last_step") else None,
         metadata=values(message.metadata),
+        etag=message.etag,
     )
     return validation.check_run(found)
 

@@ -38,6 +38,8 @@ class Version:
     history_step: int | None
     linked_to: tuple[str, ...]
     """Full references of the links."""
+    etag: str = ""
+    """Of what `save` changes, as the server has it; empty where it is not known."""
 
     @property
     def ref(self) -> str:
@@ -82,6 +84,7 @@ class Collection:
     create_time: datetime.datetime
     update_time: datetime.datetime
     registered: bool
+    etag: str = ""
 
     @property
     def ref(self) -> str:
@@ -121,6 +124,7 @@ class RunRecord:
     exit_code: int
     last_step: int | None
     metadata: dict[str, Any]
+    etag: str = ""
 
     @property
     def path(self) -> str:

@@ -22,6 +22,8 @@ from modelyard.contract import errors
 
 GIVE_UP_SECONDS = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+ETAG_ATTEMPTS = 10
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -170,3 +172,17 @@ class Retrier:
                 # Not there yet: the next attempt fails in the same way and waits longer.
                 if not is_retryable(error):
                     raise
+
+
+def on_latest(change: Callable[[R], T], record: R, read: Callable[[], R]) -> T:
+    """Returns what `change` returns for a record, which sends the record's etag.
+
+    Where somebody else changed the thing meanwhile, it is read and changed again.
+    Errors: EtagMismatch after ten attempts, and those of `change` and `read`.
+    """
+    for _ in range(ETAG_ATTEMPTS - 1):
+        try:
+            return change(record)
+        except errors.EtagMismatch:
+            record = read()
+    return change(record)

@@ -137,13 +137,18 @@ def move_aliases(
     return {position.alias: position.version for position in reply.aliases}
 
 
-def update_version(connection: Connection, version_id: str, changes: Mapping[str, Any]) -> records.Version:
-    """Sets `description`, `metadata`, `tags` and `expire_time` (None: never), those that `changes` names."""
+def update_version(
+    connection: Connection, version: records.Version, changes: Mapping[str, Any]
+) -> records.Version:
+    """Sets `description`, `metadata`, `tags` and `expire_time` (None: never), those that `changes` names.
+
+    Errors: EtagMismatch when the version is no longer as in the record.
+    """
     fields = dict(changes)
     expires = fields.pop("expire_time", None)
     if "metadata" in fields:
         fields["metadata"] = value_map(fields["metadata"])
-    message = artifact_pb.ModelArtifactVersion(id=version_id, **fields)
+    message = artifact_pb.ModelArtifactVersion(id=version.id, etag=version.etag, **fields)
     if expires is not None:
         message.expire_time.FromDatetime(expires)
     request = artifact_pb.UpdateModelArtifactVersionRequest(
@@ -170,21 +175,24 @@ def get_run(connection: Connection, ref: str) -> records.RunRecord:
     return messages.run(connection.runs.GetRun(run_pb.GetRunRequest(ref=ref)).run)
 
 
-def update_run(connection: Connection, run_id: str, changes: Mapping[str, Any]) -> records.RunRecord:
+def update_run(
+    connection: Connection, run: records.RunRecord, changes: Mapping[str, Any]
+) -> records.RunRecord:
     """Sets `display_name`, `notes`, `tags`, `config.KEY` and `summary.KEY`; `REMOVED` takes a key out.
 
-    Errors: NotFound, InvalidField, ValueError for a value that cannot be stored.
+    Errors: EtagMismatch when the run is no longer as in the record, NotFound, InvalidField,
+    ValueError for a value that cannot be stored.
     """
-    run = run_pb.Run(id=run_id)
+    message = run_pb.Run(id=run.id, etag=run.etag)
     for name, item in changes.items():
         field, _, key = name.partition(".")
         if key and item is not REMOVED:
-            getattr(run, field)[key].CopyFrom(value_message(fit(item, name)))
+            getattr(message, field)[key].CopyFrom(value_message(fit(item, name)))
         elif field == "tags":
-            run.tags.extend(item)
+            message.tags.extend(item)
         elif not key:
-            setattr(run, field, item)
-    request = run_pb.UpdateRunRequest(run=run, update_mask=FieldMask(paths=sorted(changes)))
+            setattr(message, field, item)
+    request = run_pb.UpdateRunRequest(run=message, update_mask=FieldMask(paths=sorted(changes)))
     return messages.run(connection.runs.UpdateRun(request).run)
 
 

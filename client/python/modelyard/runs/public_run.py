@@ -14,7 +14,7 @@ from modelyard.contract.values import identical
 from modelyard.query import lineage_calls
 from modelyard.query.lineage import Lineage
 from modelyard.query.listing import Listing
-from modelyard.rpc import metric_scan, version_calls
+from modelyard.rpc import metric_scan, retry, version_calls
 from modelyard.rpc.records import RunRecord
 
 
@@ -78,8 +78,17 @@ class PublicRun:
             for key in {**stored, **entries}:
                 if key not in entries or key not in stored or not identical(entries[key], stored[key]):
                     changed[f"{field}.{key}"] = entries.get(key, version_calls.REMOVED)
-        if changed:
-            self._take(version_calls.update_run(self._workspace.connection, self._record.id, changed))
+        if not changed:
+            return
+        connection, before = self._workspace.connection, self._record
+
+        def send(stored: RunRecord) -> RunRecord:
+            if "tags" in changed and stored is not before:
+                kept = [tag for tag in stored.tags if tag in self.tags or tag not in before.tags]
+                changed["tags"] = tuple(dict.fromkeys([*kept, *self.tags]))
+            return version_calls.update_run(connection, stored, changed)
+
+        self._take(retry.on_latest(send, before, lambda: version_calls.run_by_id(connection, before.id)))
 
     def history(
         self,

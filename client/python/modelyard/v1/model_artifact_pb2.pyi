@@ -118,6 +118,7 @@ class ModelArtifact(_message.Message):
     CREATED_BY_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global and immutable (UUIDv7). Output only."""
     entity: _builtins.str
@@ -138,6 +139,10 @@ class ModelArtifact(_message.Message):
     """Number of versions that are not deleted. Output only."""
     created_by: _builtins.str
     """Who made it. Output only."""
+    etag: _builtins.str
+    """Of its description and tags: another one after they changed. Sent with
+    UpdateModelArtifact, it is compared first. Else output only.
+    """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Labels, at most 100; each is words of letters, digits, `_` and `-`."""
@@ -164,10 +169,11 @@ class ModelArtifact(_message.Message):
         created_by: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "created_by", b"created_by", "description", b"description", "entity", b"entity", "id", b"id", "name", b"name", "project", b"project", "tags", b"tags", "type", b"type", "update_time", b"update_time", "version_count", b"version_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "created_by", b"created_by", "description", b"description", "entity", b"entity", "etag", b"etag", "id", b"id", "name", b"name", "project", b"project", "tags", b"tags", "type", b"type", "update_time", b"update_time", "version_count", b"version_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -248,6 +254,7 @@ class ModelArtifactVersion(_message.Message):
     PRODUCER_RUN_ID_FIELD_NUMBER: _builtins.int
     HISTORY_STEP_FIELD_NUMBER: _builtins.int
     LINKED_TO_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global and immutable (UUIDv7)."""
     model_artifact_id: _builtins.str
@@ -284,6 +291,10 @@ class ModelArtifactVersion(_message.Message):
     """Global id of the run that made it first. Empty: none was named."""
     history_step: _builtins.int
     """The producer's step when it was made. Unset: not known."""
+    etag: _builtins.str
+    """Of its description, metadata, tags and expire_time: another one after they
+    changed. Sent with UpdateModelArtifactVersion, it is compared first.
+    """
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names that point at it now. They can move to other versions."""
@@ -337,10 +348,11 @@ class ModelArtifactVersion(_message.Message):
         producer_run_id: _builtins.str = ...,
         history_step: _builtins.int | None = ...,
         linked_to: _abc.Iterable[Global___LinkedTo] | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_history_step", b"_history_step", "create_time", b"create_time", "expire_time", b"expire_time", "history_step", b"history_step", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_history_step", b"_history_step", "aliases", b"aliases", "create_time", b"create_time", "created_by", b"created_by", "description", b"description", "digest", b"digest", "entity", b"entity", "expire_time", b"expire_time", "file_count", b"file_count", "history_step", b"history_step", "id", b"id", "linked_to", b"linked_to", "metadata", b"metadata", "model_artifact_id", b"model_artifact_id", "name", b"name", "number", b"number", "producer_run_id", b"producer_run_id", "project", b"project", "size_bytes", b"size_bytes", "state", b"state", "tags", b"tags", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_history_step", b"_history_step", "aliases", b"aliases", "create_time", b"create_time", "created_by", b"created_by", "description", b"description", "digest", b"digest", "entity", b"entity", "etag", b"etag", "expire_time", b"expire_time", "file_count", b"file_count", "history_step", b"history_step", "id", b"id", "linked_to", b"linked_to", "metadata", b"metadata", "model_artifact_id", b"model_artifact_id", "name", b"name", "number", b"number", "producer_run_id", b"producer_run_id", "project", b"project", "size_bytes", b"size_bytes", "state", b"state", "tags", b"tags", "type", b"type", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__history_step: _TypeAlias = _typing.Literal["history_step"]  # noqa: Y015
     _WhichOneofArgType__history_step: _TypeAlias = _typing.Literal["_history_step", b"_history_step"]  # noqa: Y015
@@ -693,7 +705,9 @@ class UpdateModelArtifactRequest(_message.Message):
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
     def model_artifact(self) -> Global___ModelArtifact:
-        """The artifact; `id` identifies it, the masked fields are set."""
+        """The artifact; `id` identifies it, the masked fields are set. With an `etag`,
+        only while that is still its etag.
+        """
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
@@ -1022,7 +1036,9 @@ class UpdateModelArtifactVersionRequest(_message.Message):
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
     def version(self) -> Global___ModelArtifactVersion:
-        """The version; `id` identifies it, the masked fields are set."""
+        """The version; `id` identifies it, the masked fields are set. With an `etag`,
+        only while that is still its etag.
+        """
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:

@@ -183,7 +183,7 @@ class ModelArtifactServiceServicer(object):
 
     def UpdateModelArtifact(self, request, context):
         """Changes the fields that `update_mask` names.
-        Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+        Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -223,7 +223,7 @@ class ModelArtifactServiceServicer(object):
 
     def UpdateModelArtifactVersion(self, request, context):
         """Changes the fields that `update_mask` names. Content never changes.
-        Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+        Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -54,7 +54,7 @@ class ModelArtifactServiceStub:
     """The artifacts of a project, in pages."""
     UpdateModelArtifact: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.UpdateModelArtifactRequest, _model_artifact_pb2.UpdateModelArtifactResponse]
     """Changes the fields that `update_mask` names.
-    Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+    Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteModelArtifact: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.DeleteModelArtifactRequest, _model_artifact_pb2.DeleteModelArtifactResponse]
     """Deletes an artifact with its versions. Its name keeps its type, and version
@@ -73,7 +73,7 @@ class ModelArtifactServiceStub:
     """
     UpdateModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.UpdateModelArtifactVersionRequest, _model_artifact_pb2.UpdateModelArtifactVersionResponse]
     """Changes the fields that `update_mask` names. Content never changes.
-    Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+    Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.DeleteModelArtifactVersionRequest, _model_artifact_pb2.DeleteModelArtifactVersionResponse]
     """Deletes a version at once. The space of its bytes may be reclaimed later.
@@ -151,7 +151,7 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     """The artifacts of a project, in pages."""
     UpdateModelArtifact: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.UpdateModelArtifactRequest, _model_artifact_pb2.UpdateModelArtifactResponse]  # type: ignore[assignment]
     """Changes the fields that `update_mask` names.
-    Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+    Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteModelArtifact: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.DeleteModelArtifactRequest, _model_artifact_pb2.DeleteModelArtifactResponse]  # type: ignore[assignment]
     """Deletes an artifact with its versions. Its name keeps its type, and version
@@ -170,7 +170,7 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     """
     UpdateModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.UpdateModelArtifactVersionRequest, _model_artifact_pb2.UpdateModelArtifactVersionResponse]  # type: ignore[assignment]
     """Changes the fields that `update_mask` names. Content never changes.
-    Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+    Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.DeleteModelArtifactVersionRequest, _model_artifact_pb2.DeleteModelArtifactVersionResponse]  # type: ignore[assignment]
     """Deletes a version at once. The space of its bytes may be reclaimed later.
@@ -275,7 +275,7 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_artifact_pb2.UpdateModelArtifactResponse, _abc.Awaitable[_model_artifact_pb2.UpdateModelArtifactResponse]]:
         """Changes the fields that `update_mask` names.
-        Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+        Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
         """
 
     @_abc_1.abstractmethod
@@ -324,7 +324,7 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_model_artifact_pb2.UpdateModelArtifactVersionResponse, _abc.Awaitable[_model_artifact_pb2.UpdateModelArtifactVersionResponse]]:
         """Changes the fields that `update_mask` names. Content never changes.
-        Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+        Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
         """
 
     @_abc_1.abstractmethod

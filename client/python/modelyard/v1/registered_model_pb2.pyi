@@ -38,6 +38,7 @@ class RegisteredModel(_message.Message):
     CREATED_BY_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global and immutable (UUIDv7). Output only."""
     entity: _builtins.str
@@ -54,6 +55,10 @@ class RegisteredModel(_message.Message):
     """Number of links. Output only."""
     created_by: _builtins.str
     """Who made it. Output only."""
+    etag: _builtins.str
+    """Of its name, description and tags: another one after they changed. Sent
+    with UpdateRegisteredModel, it is compared first. Else output only.
+    """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Labels, at most 100."""
@@ -80,10 +85,11 @@ class RegisteredModel(_message.Message):
         created_by: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "created_by", b"created_by", "description", b"description", "entity", b"entity", "id", b"id", "name", b"name", "project", b"project", "tags", b"tags", "type", b"type", "update_time", b"update_time", "version_count", b"version_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "created_by", b"created_by", "description", b"description", "entity", b"entity", "etag", b"etag", "id", b"id", "name", b"name", "project", b"project", "tags", b"tags", "type", b"type", "update_time", b"update_time", "version_count", b"version_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,7 +444,9 @@ class UpdateRegisteredModelRequest(_message.Message):
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
     def registered_model(self) -> Global___RegisteredModel:
-        """The registered model; `id` identifies it, the masked fields are set."""
+        """The registered model; `id` identifies it, the masked fields are set. With an `etag`,
+        only while that is still its etag.
+        """
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:

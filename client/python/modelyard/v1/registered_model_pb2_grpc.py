@@ -148,7 +148,8 @@ class RegisteredModelServiceServicer(object):
 
     def UpdateRegisteredModel(self, request, context):
         """Changes the fields that `update_mask` names.
-        Errors: NOT_FOUND, ALREADY_EXISTS (name), INVALID_ARGUMENT INVALID_MASK.
+        Errors: NOT_FOUND, ALREADY_EXISTS (name), ABORTED ETAG_MISMATCH,
+        INVALID_ARGUMENT INVALID_MASK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

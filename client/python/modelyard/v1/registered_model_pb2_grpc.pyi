@@ -54,7 +54,8 @@ class RegisteredModelServiceStub:
     """The registered models of a registry or an entity, in pages."""
     UpdateRegisteredModel: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.UpdateRegisteredModelRequest, _registered_model_pb2.UpdateRegisteredModelResponse]
     """Changes the fields that `update_mask` names.
-    Errors: NOT_FOUND, ALREADY_EXISTS (name), INVALID_ARGUMENT INVALID_MASK.
+    Errors: NOT_FOUND, ALREADY_EXISTS (name), ABORTED ETAG_MISMATCH,
+    INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteRegisteredModel: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.DeleteRegisteredModelRequest, _registered_model_pb2.DeleteRegisteredModelResponse]
     """Deletes a registered model with its links; the linked versions stay. Its
@@ -111,7 +112,8 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     """The registered models of a registry or an entity, in pages."""
     UpdateRegisteredModel: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.UpdateRegisteredModelRequest, _registered_model_pb2.UpdateRegisteredModelResponse]  # type: ignore[assignment]
     """Changes the fields that `update_mask` names.
-    Errors: NOT_FOUND, ALREADY_EXISTS (name), INVALID_ARGUMENT INVALID_MASK.
+    Errors: NOT_FOUND, ALREADY_EXISTS (name), ABORTED ETAG_MISMATCH,
+    INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteRegisteredModel: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.DeleteRegisteredModelRequest, _registered_model_pb2.DeleteRegisteredModelResponse]  # type: ignore[assignment]
     """Deletes a registered model with its links; the linked versions stay. Its
@@ -195,7 +197,8 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registered_model_pb2.UpdateRegisteredModelResponse, _abc.Awaitable[_registered_model_pb2.UpdateRegisteredModelResponse]]:
         """Changes the fields that `update_mask` names.
-        Errors: NOT_FOUND, ALREADY_EXISTS (name), INVALID_ARGUMENT INVALID_MASK.
+        Errors: NOT_FOUND, ALREADY_EXISTS (name), ABORTED ETAG_MISMATCH,
+        INVALID_ARGUMENT INVALID_MASK.
         """
 
     @_abc_1.abstractmethod

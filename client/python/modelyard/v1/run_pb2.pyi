@@ -203,6 +203,7 @@ class Run(_message.Message):
     EXIT_CODE_FIELD_NUMBER: _builtins.int
     LAST_STEP_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global and immutable (UUIDv7). Output only."""
     run_id: _builtins.str
@@ -231,6 +232,12 @@ class Run(_message.Message):
     """Exit code of the code it ran; meaningful once finished. Output only."""
     last_step: _builtins.int
     """The largest step logged. Unset before the first row. Output only."""
+    etag: _builtins.str
+    """Of its display_name, notes, tags, group, job_type, config and metadata:
+    another one after they changed. Metrics and the summary, which they move,
+    leave it as it is. Sent with UpdateRun, it is compared first. Else output
+    only.
+    """
     @_builtins.property
     def config(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
         """Inputs of the run: hyperparameters, data set names."""
@@ -286,10 +293,11 @@ class Run(_message.Message):
         exit_code: _builtins.int = ...,
         last_step: _builtins.int | None = ...,
         metadata: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
+        etag: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_last_step", b"_last_step", "create_time", b"create_time", "finish_time", b"finish_time", "heartbeat_time", b"heartbeat_time", "last_step", b"last_step", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_step", b"_last_step", "config", b"config", "create_time", b"create_time", "created_by", b"created_by", "display_name", b"display_name", "entity", b"entity", "exit_code", b"exit_code", "finish_time", b"finish_time", "group", b"group", "heartbeat_time", b"heartbeat_time", "id", b"id", "job_type", b"job_type", "last_step", b"last_step", "metadata", b"metadata", "notes", b"notes", "project", b"project", "run_id", b"run_id", "state", b"state", "summary", b"summary", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_step", b"_last_step", "config", b"config", "create_time", b"create_time", "created_by", b"created_by", "display_name", b"display_name", "entity", b"entity", "etag", b"etag", "exit_code", b"exit_code", "finish_time", b"finish_time", "group", b"group", "heartbeat_time", b"heartbeat_time", "id", b"id", "job_type", b"job_type", "last_step", b"last_step", "metadata", b"metadata", "notes", b"notes", "project", b"project", "run_id", b"run_id", "state", b"state", "summary", b"summary", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__last_step: _TypeAlias = _typing.Literal["last_step"]  # noqa: Y015
     _WhichOneofArgType__last_step: _TypeAlias = _typing.Literal["_last_step", b"_last_step"]  # noqa: Y015
@@ -499,7 +507,9 @@ class UpdateRunRequest(_message.Message):
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
     def run(self) -> Global___Run:
-        """The run; `id` identifies it, the masked fields are set."""
+        """The run; `id` identifies it, the masked fields are set. With an `etag`,
+        only while that is still its etag.
+        """
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:

@@ -114,7 +114,8 @@ class RunServiceServicer(object):
 
     def UpdateRun(self, request, context):
         """Changes the fields of a run that `update_mask` names. Allowed on finished
-        runs too. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+        runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
+        INVALID_MASK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

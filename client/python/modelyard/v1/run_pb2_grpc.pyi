@@ -47,7 +47,8 @@ class RunServiceStub:
     """The runs of a project, in pages."""
     UpdateRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.UpdateRunRequest, _run_pb2.UpdateRunResponse]
     """Changes the fields of a run that `update_mask` names. Allowed on finished
-    runs too. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+    runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
+    INVALID_MASK.
     """
     DeleteRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.DeleteRunRequest, _run_pb2.DeleteRunResponse]
     """Removes a run with its metrics. Versions it made stay; lineage keeps a
@@ -90,7 +91,8 @@ class RunServiceAsyncStub(RunServiceStub):
     """The runs of a project, in pages."""
     UpdateRun: _aio.UnaryUnaryMultiCallable[_run_pb2.UpdateRunRequest, _run_pb2.UpdateRunResponse]  # type: ignore[assignment]
     """Changes the fields of a run that `update_mask` names. Allowed on finished
-    runs too. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+    runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
+    INVALID_MASK.
     """
     DeleteRun: _aio.UnaryUnaryMultiCallable[_run_pb2.DeleteRunRequest, _run_pb2.DeleteRunResponse]  # type: ignore[assignment]
     """Removes a run with its metrics. Versions it made stay; lineage keeps a
@@ -154,7 +156,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.UpdateRunResponse, _abc.Awaitable[_run_pb2.UpdateRunResponse]]:
         """Changes the fields of a run that `update_mask` names. Allowed on finished
-        runs too. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_MASK.
+        runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
+        INVALID_MASK.
         """
 
     @_abc_1.abstractmethod

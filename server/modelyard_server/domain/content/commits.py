@@ -24,7 +24,7 @@ from modelyard_server.db import attributes
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import ArtifactVersion, Collection, Link, Project, Upload
-from modelyard_server.domain import events, fields, lineage
+from modelyard_server.domain import etags, events, fields, lineage
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import manifest_rows, staging, uploads
@@ -283,7 +283,7 @@ def _take_over(
     record_tags(session, principal, artifact, version.tags, tags, **place)
     version.tags = tags
     if session.is_modified(version):
-        version.updated_at = now(session)
+        etags.renew(session, version)
 
 
 def _point_at(

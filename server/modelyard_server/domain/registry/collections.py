@@ -13,7 +13,7 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import ArtifactVersion, Collection, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import events, fields
+from modelyard_server.domain import etags, events, fields
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.registry.full_names import FullName, full_names
@@ -150,9 +150,14 @@ def change(
     name: str | None = None,
     description: str | None = None,
     tags: Sequence[str] | None = None,
+    etag: str = "",
     prefix: str,
 ) -> None:
-    """Changes what is given. Raises AlreadyExists for a name that is taken, InvalidField."""
+    """Changes what is given, in a row that is locked.
+
+    Raises EtagMismatch, AlreadyExists for a name that is taken, InvalidField.
+    """
+    etags.check(f"{prefix}etag", etag, etags.of_collection(row))
     changed = False
     if description is not None and description != row.description:
         row.description, changed = fields.check_description(f"{prefix}description", description), True

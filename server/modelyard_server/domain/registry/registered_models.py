@@ -13,7 +13,7 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import events, fields
+from modelyard_server.domain import etags, events, fields
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.authorize import Action, authorize
 from modelyard_server.domain.access.principals import Principal
@@ -101,6 +101,7 @@ def link(
     row.linked_at = time
     if version.expires_at is not None:
         version.expires_at = None
+        etags.renew(session, version)
         details = {"collection": home.name, "version": f"v{version.number}", "version_id": version.id}
         events.record(
             session, home.project_id, "version_updated", principal, collection_id=source.id, **details

@@ -25,7 +25,7 @@ from modelyard.contract.values import identical
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Id, Link, Project
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain import events, fields
+from modelyard_server.domain import etags, events, fields
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.authorize import Action, Resource, authorize
 from modelyard_server.domain.access.principals import Principal
@@ -140,13 +140,15 @@ def update(
     tags: Sequence[str] | None = None,
     expires_at: int | None = None,
     set_expiry: bool = False,
+    etag: str = "",
     prefix: str = "version.",
 ) -> ArtifactVersion:
     """The version after changing what is given; `set_expiry` sets or clears the expiry.
 
-    Raises VersionLinked, NotFound, InvalidField.
+    Raises EtagMismatch, VersionLinked, NotFound, InvalidField.
     """
     artifact, version = lock(session, found)
+    etags.check(f"{prefix}etag", etag, etags.of_version(version))
     place = {"version": f"v{version.number}", "version_id": version.id}
     before = (version.description, version.facts, version.expires_at)
     if description is not None:
@@ -167,7 +169,7 @@ def update(
         changed = changed or kept != version.tags
         version.tags = kept
     if changed:
-        version.updated_at = now(session)
+        etags.renew(session, version)
     return version
 
 

@@ -20,7 +20,7 @@ from modelyard.contract.limits import NAME_LENGTH
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Entity, MetricBatch, Project, Run
-from modelyard_server.domain import events, fields
+from modelyard_server.domain import etags, events, fields
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.authorize import Action, Resource, authorize
 from modelyard_server.domain.access.principals import SERVER, Principal
@@ -59,6 +59,7 @@ class RunChanges:
 
     columns: Mapping[str, Any]
     entries: Mapping[tuple[str, str], Sequence[Any]] = field(default_factory=dict)
+    etag: str = ""
 
 
 class RunView(NamedTuple):
@@ -139,10 +140,11 @@ def state_of(session: Session, run: Run) -> str:
 
 
 def update(session: Session, principal: Principal, run_id: str, changes: RunChanges) -> RunView:
-    """The run with its changes; ended runs may change too. Raises NotFound, InvalidField."""
+    """The run with its changes; ended runs may change too. Raises NotFound, EtagMismatch, InvalidField."""
     _check_columns(changes.columns)
     view = find(session, principal, run_id, action=Action.WRITE, name="run.id", lock=True)
     run = view.run
+    etags.check("run.etag", changes.etag, etags.of_run(run))
     for column, value in changes.columns.items():
         setattr(run, column, value)
     for (column, key), entry in changes.entries.items():

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import grpc
 
 from modelyard.contract import errors
+from modelyard_server.release import VERSION
 from modelyard_server.rpc.dispatch import statuses
 from modelyard_server.rpc.dispatch.admission import MOST_OPEN_CALLS, CallLimit
 from modelyard_server.rpc.dispatch.methods import METHODS, Permission
@@ -37,7 +38,7 @@ class GrpcAdapter(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
         self._open_calls = CallLimit(MOST_OPEN_CALLS)
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
-        """Returns the handler of a call; None where there is no such method."""
+        """Returns the handler of a call; for an unknown method one that answers UNIMPLEMENTED."""
         handler = self._handlers.get(details.method)
         if handler is None:
             return await self._open_handler(continuation, details)
@@ -53,7 +54,8 @@ class GrpcAdapter(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
         if handler is None:
             registered = await continuation(details)
             if registered is None:
-                return None
+                # Neither counted nor logged: a caller can make up any number of names.
+                return _refusal(_unknown(name))
             handler = self._open_handlers[name] = _bounded(registered)
         try:
             if name not in METHODS or METHODS[name].permission is not Permission.OPEN:
@@ -104,6 +106,12 @@ def _handler(pipeline: Pipeline, endpoint: Endpoint) -> Any:
     if endpoint.client_streams:
         return grpc.stream_unary_rpc_method_handler(collect)
     return grpc.unary_unary_rpc_method_handler(unary)
+
+
+def _unknown(name: str) -> errors.Unimplemented:
+    return errors.Unimplemented(
+        f"this server ({VERSION}) has no method {name[:200]}", metadata={"method": name}
+    )
 
 
 def _refusal(error: errors.CommError) -> Any:

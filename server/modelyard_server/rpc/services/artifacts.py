@@ -120,6 +120,7 @@ class ModelArtifactMethods:
             row,
             description=wanted.description if "description" in mask else None,
             tags=wanted.tags if "tags" in mask else None,
+            etag=wanted.etag,
             prefix="model_artifact.",
         )
         return pb.UpdateModelArtifactResponse(model_artifact=_shown(call, row))
@@ -204,6 +205,7 @@ class ModelArtifactMethods:
             tags=wanted.tags if "tags" in mask else None,
             expires_at=expires_at,
             set_expiry="expire_time" in mask,
+            etag=wanted.etag,
         )
         view = versions.describe(call.session, call.principal, [row])[0]
         return pb.UpdateModelArtifactVersionResponse(version=version_message(view))

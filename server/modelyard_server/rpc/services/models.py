@@ -100,6 +100,7 @@ class RegisteredModelServicer:
             name=wanted.name if "name" in mask else None,
             description=wanted.description if "description" in mask else None,
             tags=wanted.tags if "tags" in mask else None,
+            etag=wanted.etag,
             prefix="registered_model.",
         )
         return pb.UpdateRegisteredModelResponse(registered_model=_shown(call, row))

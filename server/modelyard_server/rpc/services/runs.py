@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
 from modelyard.v1 import run_pb2 as pb
+from modelyard_server.domain import etags
 from modelyard_server.domain.runs import metrics, run_lists, runs
 from modelyard_server.domain.runs.runs import RunChanges, RunDraft, RunView
 from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
@@ -193,7 +194,7 @@ def _changes(request: pb.UpdateRunRequest) -> RunChanges:
                 f"{path[:100]!r} cannot be updated",
                 violations=[("update_mask", f"unknown field {path[:100]!r}")],
             )
-    return RunChanges(columns, entries)
+    return RunChanges(columns, entries, request.run.etag)
 
 
 def _entry(entries: Mapping[str, Any], key: str, name: str) -> list[Any]:
@@ -225,4 +226,5 @@ def _message(view: RunView) -> pb.Run:
         exit_code=run.exit_code,
         last_step=None if run.last_step < 0 else run.last_step,
         metadata=convert.json_to_values(run.facts),
+        etag=etags.of_run(run),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import registered_model_pb2 as registry_pb
+from modelyard_server.domain import etags
 from modelyard_server.domain.registry.collections import CollectionView
 from modelyard_server.domain.registry.registered_models import LinkView
 from modelyard_server.domain.registry.versions import LinkedTo, VersionView
@@ -36,6 +37,7 @@ def version_message(view: VersionView) -> pb.ModelArtifactVersion:
         producer_run_id=row.producer_run_id or "",
         history_step=None if row.history_step < 0 else row.history_step,
         linked_to=[linked_to_message(link) for link in view.linked_to],
+        etag=etags.of_version(row),
     )
 
 
@@ -59,6 +61,7 @@ def artifact_message(view: CollectionView) -> pb.ModelArtifact:
         created_by=row.created_by,
         create_time=timestamp(row.created_at),
         update_time=timestamp(row.updated_at),
+        etag=etags.of_collection(row),
     )
 
 
@@ -77,6 +80,7 @@ def model_message(view: CollectionView) -> registry_pb.RegisteredModel:
         created_by=row.created_by,
         create_time=timestamp(row.created_at),
         update_time=timestamp(row.updated_at),
+        etag=etags.of_collection(row),
     )
 
 

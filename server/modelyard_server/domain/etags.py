@@ -1,0 +1,55 @@
+"""Etags: which state of a thing an update is based on.
+
+The etag of a collection or a run is a digest of the fields that updates change:
+their `updated_at` moves with every version and every batch of metrics. That of a
+version is its `updated_at`, which `renew` never gives the same value twice,
+because versions are what is looked up most.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors
+from modelyard_server.db.engine import now
+from modelyard_server.db.tables import ArtifactVersion, Collection, Run
+
+
+def of_collection(row: Collection) -> str:
+    """The etag of an artifact or a registered model."""
+    return _digest(row.name, row.description, row.tags)
+
+
+def of_version(row: ArtifactVersion) -> str:
+    """The etag of a version of an artifact."""
+    return f"{row.updated_at:x}"
+
+
+def renew(session: Session, row: ArtifactVersion) -> None:
+    """Notes that a version's description, metadata, tags or expiry changed; its artifact is locked."""
+    row.updated_at = max(now(session), row.updated_at + 1)
+
+
+def of_run(row: Run) -> str:
+    """The etag of a run; the summary, which metrics change all the time, is not part of it."""
+    return _digest(row.display_name, row.notes, row.tags, row.group, row.job_type, row.config, row.facts)
+
+
+def check(field: str, expected: str, present: str) -> None:
+    """Raises EtagMismatch unless the caller expects this etag, or none."""
+    if expected and expected != present:
+        raise errors.EtagMismatch(
+            f"{field}: it was changed by somebody else since this etag was read; read it again",
+            violations=[(field, "is not the present one")],
+            metadata={"etag": present},
+        )
+
+
+def _digest(*values: object) -> str:
+    return hashlib.sha256(_ENCODER.encode(values).encode()).hexdigest()[:32]
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"))

@@ -230,15 +230,24 @@ class Api:
         return Listing(workspace.run(record) for record in found)
 
     def events(
-        self, project: str, after: int | None = 0, follow: bool = False, filter: Condition = None
+        self,
+        project: str,
+        after: int | Mapping[str, Any] | None = 0,
+        follow: bool = False,
+        filter: Condition = None,
     ) -> Events:
         """What changed in `[entity/]project`, in order, after a sequence number.
 
         Without `follow` it ends with the last event there is. With it, it waits
-        for more and comes back by itself after a server that was away;
-        `after=None` then means from now on. Errors: NotFound.
+        for more, also for a project that does not exist yet, and comes back by
+        itself after a server that was away; `after=None` then means from now on.
+        `entity/` follows every project of an entity; `after` is then 0, None, or
+        the `positions` of an iteration before. Errors: NotFound.
         """
-        entity, where = self._place(project)
+        if project.endswith("/"):
+            entity, where = refs.check_owner(project[:-1], "entity"), ""
+        else:
+            entity, where = self._place(project)
         return Events(
             self._workspace.connection, entity, where, after=after, follow=follow, condition=as_filter(filter)
         )

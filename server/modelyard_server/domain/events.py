@@ -15,8 +15,9 @@ from sqlalchemy import ColumnElement, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from modelyard_server.db.engine import now
-from modelyard_server.db.tables import Event, Project
+from modelyard_server.db.tables import Entity, Event, Project
 from modelyard_server.db.upserts import batches
+from modelyard_server.domain.access.authorize import Action, Resource, authorize
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.search import filters
 from modelyard_server.domain.search.filter_fields import Comparison, Field, Json, Text, Time, Word
@@ -93,6 +94,18 @@ def flush(session: Session) -> None:
 def concerned(session: Session) -> set[int]:
     """The projects that this transaction has noted events of, before it ends."""
     return {project_id for project_id, *_ in session.info.get(_PENDING, ())}
+
+
+def check_filter(session: Session, filter_: str) -> None:
+    """Raises InvalidFilter."""
+    filters.condition(session, filter_, _FIELDS)
+
+
+def projects_of(session: Session, principal: Principal, entity: str) -> Sequence[Project]:
+    """The projects of an entity that the caller may read, by name; none if there is no such entity."""
+    query = select(Project).join(Entity, Entity.id == Project.entity_id).where(Entity.name == entity)
+    found = session.scalars(query.order_by(Project.name))
+    return [row for row in found if authorize(session, principal, Action.READ, Resource(entity, row.name))]
 
 
 def last_sequences(session: Session, project_ids: Collection[int]) -> dict[int, int]:

@@ -77,6 +77,43 @@ def test_a_second_follower_goes_on_where_the_first_ended(place: Callable[[], Non
     assert [event.sequence for event in [*begun, *rest]] == [1, 2, 3, 4]
 
 
+def test_a_whole_entity_is_followed_and_goes_on_where_it_ended(place: Callable[[], None]) -> None:
+    with modelyard.init() as run:
+        run.log_artifact(draft("data", {"x": "1"}))
+    before = list(Api().events("watched"))
+    with Api().events("local/", follow=True) as first:
+        begun = [next(first) for _ in before[:-1]]
+    place()
+    with modelyard.init(project="later") as run:
+        run.log_artifact(draft("data", {"x": "1"}))
+    expected = [*before[-1:], *Api().events("later")]
+    with Api().events("local/", after=first.positions, follow=True) as second:
+        rest = [next(second) for _ in expected]
+    assert begun == before[:-1]
+    assert sorted(rest, key=lambda event: (event.project != "watched", event.sequence)) == expected
+
+
+def test_a_follower_waits_for_the_project(place: Callable[[], None]) -> None:
+    with Api().events("later", after=None, follow=True) as events:
+        started: Queue[int] = Queue()
+        events.on_start = started.put
+        found: Queue[Event] = Queue()
+        follower = threading.Thread(target=lambda: found.put(next(events)))
+        follower.start()
+        assert started.get(timeout=WAIT) == 0
+        modelyard.init(project="later").finish()
+        assert found.get(timeout=WAIT).type == "run_state"
+        follower.join(WAIT)
+
+
+def test_only_a_followed_entity_needs_no_project(place: Callable[[], None]) -> None:
+    for arguments in ({}, {"follow": True, "after": 3}):
+        with pytest.raises(ValueError, match=r"after|follow"):
+            Api().events("local/", **arguments)
+    with pytest.raises(ValueError, match="sequence number"):
+        Api().events("watched", after={"watched": 1}, follow=True)
+
+
 def test_from_now_on_means_what_comes_after(place: Callable[[], None]) -> None:
     with modelyard.init() as run:
         run.log_artifact(draft("data", {"x": "1"}))

@@ -108,8 +108,17 @@ REFUSALS: dict[str, tuple[dict[str, Any], str, list[str]]] = {
     "beyond the last": ({"after_sequence": 10_000}, "INVALID_FIELD", ["after_sequence"]),
     "a bad filter": ({"filter": "type ="}, "INVALID_FILTER", ["filter"]),
     "an unknown field": ({"filter": "password = 1"}, "INVALID_FILTER", ["filter"]),
-    "no such project": ({"project": "nowhere"}, "NOT_FOUND", []),
-    "no such entity": ({"entity": "nobody"}, "NOT_FOUND", []),
+    "a project that cannot be": ({"project": "a/b"}, "INVALID_FIELD", ["project"]),
+    "beyond what is not there yet": (
+        {"project": "nowhere", "after_sequence": 1},
+        "INVALID_FIELD",
+        ["after_sequence"],
+    ),
+    "a bad filter of what is not there yet": (
+        {"project": "nowhere", "filter": "type ="},
+        "INVALID_FILTER",
+        ["filter"],
+    ),
 }
 
 

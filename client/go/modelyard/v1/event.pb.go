@@ -460,25 +460,84 @@ func (x *ListEventsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// How far the events of a project have been looked at.
+type ProjectPosition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The project.
+	Project string `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	// The last sequence looked at.
+	LastSequence  int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProjectPosition) Reset() {
+	*x = ProjectPosition{}
+	mi := &file_modelyard_v1_event_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProjectPosition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProjectPosition) ProtoMessage() {}
+
+func (x *ProjectPosition) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_event_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProjectPosition.ProtoReflect.Descriptor instead.
+func (*ProjectPosition) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_event_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ProjectPosition) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *ProjectPosition) GetLastSequence() int64 {
+	if x != nil {
+		return x.LastSequence
+	}
+	return 0
+}
+
 // Request of WatchEvents.
 type WatchEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Default: the entity of the caller's key.
 	Entity string `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
-	// The project, for example `model-registry`.
+	// The project, for example `model-registry`. Default: every project of the
+	// entity, those too that are made later.
 	Project string `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
-	// Events with a larger sequence; 0: from the first. Default: only those that
-	// come after the call.
+	// Events with a larger sequence; 0: from the first, and without a project
+	// only 0. Default: only those that come after the call.
 	AfterSequence *int64 `protobuf:"varint,3,opt,name=after_sequence,json=afterSequence,proto3,oneof" json:"after_sequence,omitempty"`
 	// As in ListEvents. Default: all.
-	Filter        string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	// Without a project: where to go on after a break, from the replies before,
+	// with after_sequence = 0 for projects that are not named. At most 10,000.
+	AfterPositions []*ProjectPosition `protobuf:"bytes,5,rep,name=after_positions,json=afterPositions,proto3" json:"after_positions,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_modelyard_v1_event_proto_msgTypes[3]
+	mi := &file_modelyard_v1_event_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -490,7 +549,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_event_proto_msgTypes[3]
+	mi := &file_modelyard_v1_event_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -503,7 +562,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_event_proto_rawDescGZIP(), []int{3}
+	return file_modelyard_v1_event_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *WatchEventsRequest) GetEntity() string {
@@ -534,6 +593,13 @@ func (x *WatchEventsRequest) GetFilter() string {
 	return ""
 }
 
+func (x *WatchEventsRequest) GetAfterPositions() []*ProjectPosition {
+	if x != nil {
+		return x.AfterPositions
+	}
+	return nil
+}
+
 // Part of the reply of WatchEvents.
 type WatchEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -541,15 +607,19 @@ type WatchEventsResponse struct {
 	// there is none yet; so does one about every 30 seconds when nothing happened
 	// that the filter lets through.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// The last sequence examined: continue after it when the stream breaks.
-	LastSequence  int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	// The last sequence examined: continue after it when the stream breaks. 0 also
+	// while the project does not exist; not set without a project.
+	LastSequence int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	// Without a project: the positions that changed. The first messages have those
+	// of all projects; a client keeps the newest of each.
+	Positions     []*ProjectPosition `protobuf:"bytes,3,rep,name=positions,proto3" json:"positions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_modelyard_v1_event_proto_msgTypes[4]
+	mi := &file_modelyard_v1_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -561,7 +631,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_event_proto_msgTypes[4]
+	mi := &file_modelyard_v1_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -574,7 +644,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_modelyard_v1_event_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -589,6 +659,13 @@ func (x *WatchEventsResponse) GetLastSequence() int64 {
 		return x.LastSequence
 	}
 	return 0
+}
+
+func (x *WatchEventsResponse) GetPositions() []*ProjectPosition {
+	if x != nil {
+		return x.Positions
+	}
+	return nil
 }
 
 var File_modelyard_v1_event_proto protoreflect.FileDescriptor
@@ -629,16 +706,21 @@ const file_modelyard_v1_event_proto_rawDesc = "" +
 	"\x12ListEventsResponse\x12+\n" +
 	"\x06events\x18\x01 \x03(\v2\x13.modelyard.v1.EventR\x06events\x12#\n" +
 	"\rlast_sequence\x18\x02 \x01(\x03R\flastSequence\x12&\n" +
-	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"\x9d\x01\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\"P\n" +
+	"\x0fProjectPosition\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12#\n" +
+	"\rlast_sequence\x18\x02 \x01(\x03R\flastSequence\"\xe5\x01\n" +
 	"\x12WatchEventsRequest\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12*\n" +
 	"\x0eafter_sequence\x18\x03 \x01(\x03H\x00R\rafterSequence\x88\x01\x01\x12\x16\n" +
-	"\x06filter\x18\x04 \x01(\tR\x06filterB\x11\n" +
-	"\x0f_after_sequence\"g\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\x12F\n" +
+	"\x0fafter_positions\x18\x05 \x03(\v2\x1d.modelyard.v1.ProjectPositionR\x0eafterPositionsB\x11\n" +
+	"\x0f_after_sequence\"\xa4\x01\n" +
 	"\x13WatchEventsResponse\x12+\n" +
 	"\x06events\x18\x01 \x03(\v2\x13.modelyard.v1.EventR\x06events\x12#\n" +
-	"\rlast_sequence\x18\x02 \x01(\x03R\flastSequence*\xaa\x03\n" +
+	"\rlast_sequence\x18\x02 \x01(\x03R\flastSequence\x12;\n" +
+	"\tpositions\x18\x03 \x03(\v2\x1d.modelyard.v1.ProjectPositionR\tpositions*\xaa\x03\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aEVENT_TYPE_VERSION_CREATED\x10\x01\x12\x1e\n" +
@@ -674,32 +756,35 @@ func file_modelyard_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_modelyard_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_modelyard_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_modelyard_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_modelyard_v1_event_proto_goTypes = []any{
 	(EventType)(0),                // 0: modelyard.v1.EventType
 	(*Event)(nil),                 // 1: modelyard.v1.Event
 	(*ListEventsRequest)(nil),     // 2: modelyard.v1.ListEventsRequest
 	(*ListEventsResponse)(nil),    // 3: modelyard.v1.ListEventsResponse
-	(*WatchEventsRequest)(nil),    // 4: modelyard.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),   // 5: modelyard.v1.WatchEventsResponse
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
-	(RunState)(0),                 // 7: modelyard.v1.RunState
+	(*ProjectPosition)(nil),       // 4: modelyard.v1.ProjectPosition
+	(*WatchEventsRequest)(nil),    // 5: modelyard.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),   // 6: modelyard.v1.WatchEventsResponse
+	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
+	(RunState)(0),                 // 8: modelyard.v1.RunState
 }
 var file_modelyard_v1_event_proto_depIdxs = []int32{
 	0, // 0: modelyard.v1.Event.type:type_name -> modelyard.v1.EventType
-	6, // 1: modelyard.v1.Event.create_time:type_name -> google.protobuf.Timestamp
-	7, // 2: modelyard.v1.Event.run_state:type_name -> modelyard.v1.RunState
+	7, // 1: modelyard.v1.Event.create_time:type_name -> google.protobuf.Timestamp
+	8, // 2: modelyard.v1.Event.run_state:type_name -> modelyard.v1.RunState
 	1, // 3: modelyard.v1.ListEventsResponse.events:type_name -> modelyard.v1.Event
-	1, // 4: modelyard.v1.WatchEventsResponse.events:type_name -> modelyard.v1.Event
-	2, // 5: modelyard.v1.EventService.ListEvents:input_type -> modelyard.v1.ListEventsRequest
-	4, // 6: modelyard.v1.EventService.WatchEvents:input_type -> modelyard.v1.WatchEventsRequest
-	3, // 7: modelyard.v1.EventService.ListEvents:output_type -> modelyard.v1.ListEventsResponse
-	5, // 8: modelyard.v1.EventService.WatchEvents:output_type -> modelyard.v1.WatchEventsResponse
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4, // 4: modelyard.v1.WatchEventsRequest.after_positions:type_name -> modelyard.v1.ProjectPosition
+	1, // 5: modelyard.v1.WatchEventsResponse.events:type_name -> modelyard.v1.Event
+	4, // 6: modelyard.v1.WatchEventsResponse.positions:type_name -> modelyard.v1.ProjectPosition
+	2, // 7: modelyard.v1.EventService.ListEvents:input_type -> modelyard.v1.ListEventsRequest
+	5, // 8: modelyard.v1.EventService.WatchEvents:input_type -> modelyard.v1.WatchEventsRequest
+	3, // 9: modelyard.v1.EventService.ListEvents:output_type -> modelyard.v1.ListEventsResponse
+	6, // 10: modelyard.v1.EventService.WatchEvents:output_type -> modelyard.v1.WatchEventsResponse
+	9, // [9:11] is the sub-list for method output_type
+	7, // [7:9] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_event_proto_init() }
@@ -708,14 +793,14 @@ func file_modelyard_v1_event_proto_init() {
 		return
 	}
 	file_modelyard_v1_run_proto_init()
-	file_modelyard_v1_event_proto_msgTypes[3].OneofWrappers = []any{}
+	file_modelyard_v1_event_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modelyard_v1_event_proto_rawDesc), len(file_modelyard_v1_event_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

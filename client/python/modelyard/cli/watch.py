@@ -19,7 +19,7 @@ _COLOURS = {"added": "green", "created": "green", "linked": "green", "removed": 
 
 
 @click.command()
-@click.argument("project", metavar="[ENTITY/]PROJECT")
+@click.argument("project", metavar="[ENTITY/]PROJECT | ENTITY/")
 @click.option("--after", type=click.IntRange(0), help="Events with a larger number. Default: new ones.")
 @click.option("--follow/--no-follow", default=True, help="Wait for more, or end with the last there is.")
 @click.option("--filter", "condition", default="", help="Only what a filter lets through.")
@@ -27,24 +27,32 @@ _COLOURS = {"added": "green", "created": "green", "linked": "green", "removed": 
 def watch(project: str, after: int | None, follow: bool, condition: str, json: bool) -> None:
     """Print what changes in a PROJECT, each event once and in order, until Ctrl-C.
 
-    It comes back by itself after a server that was away. Each line starts with
+    ENTITY/, with a slash at the end, watches every project of an entity, from
+    now on. A project that does not exist yet is waited for. The watch comes back
+    by itself after a server that was away. Each line starts with
     the event's number: --after NUMBER goes on behind it. What it watches is
     said on stderr, events alone go to stdout.
     """
+    whole_entity = project.endswith("/")
+    if whole_entity and (after is not None or not follow):
+        raise click.UsageError("an entity is watched from now on: --after and --no-follow need a project")
     start = 0 if after is None and not follow else after
     events = Api().events(project, after=start, follow=follow, filter=condition)
-    events.on_start = lambda sequence: echo(
-        f"Watching {project} on {describe_server(events._connection)} from event {sequence + 1} on; "
-        "Ctrl-C ends it",
-        err=True,
-    )
+
+    def say_start(sequence: int) -> None:
+        where = "" if whole_entity else f" from event {sequence + 1} on"
+        note = "" if whole_entity or sequence else " (it has no events yet)"
+        server = describe_server(events._connection)
+        echo(f"Watching {project} on {server}{where}{note}; Ctrl-C ends it", err=True)
+
+    events.on_start = say_start
     with _until_interrupted(events) as interrupted:
         for event in events:
             if json:
                 print_json_text(as_json(event))
             else:
-                echo(_line(event))
-    if interrupted.is_set():
+                echo(f"{event.project}  {_line(event)}" if whole_entity else _line(event))
+    if interrupted.is_set() and not whole_entity:
         echo(f"Go on with: modelyard watch {project} --after {events.last_sequence or 0}", err=True)
 
 

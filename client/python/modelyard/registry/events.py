@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,9 +63,9 @@ class Events(Iterator[Event]):
     """Events after a sequence number, oldest first.
 
     `last_sequence` is where to go on: pass it as `after` to miss nothing and see
-    nothing twice. It is None until the server has told where a watch from now on
-    begins. With `follow` the iteration waits for new events and reconnects by
-    itself; `close`, also from another thread, ends it.
+    nothing twice; for a whole entity, `positions`. It is None until the server has
+    told where a watch from now on begins. With `follow` the iteration waits for new
+    events and reconnects by itself; `close`, also from another thread, ends it.
     """
 
     def __init__(
@@ -74,19 +74,19 @@ class Events(Iterator[Event]):
         entity: str,
         project: str,
         *,
-        after: int | None = 0,
+        after: int | Mapping[str, Any] | None = 0,
         follow: bool = False,
         condition: str = "",
     ) -> None:
-        if after is None and not follow:
-            raise ValueError("after=None means from now on, which needs follow=True")
-        if after is not None and after < 0:
-            raise ValueError("after is a sequence number from 0, or None: from now on")
-        self.last_sequence = after
+        self.positions: dict[str, int] = dict(after) if isinstance(after, Mapping) else {}
+        """Of a whole entity: by project the last sequence, for `after`."""
+        start = 0 if isinstance(after, Mapping) else after
+        _check_start(start, self.positions, project, follow)
+        self.last_sequence = start
         self.on_start: Callable[[int], None] | None = None
         """With `follow`, called once, when the server watches, with the sequence it watches after."""
         self._connection = connection
-        self._place = {"entity": entity, "project": project, "filter": condition}
+        self._entity, self._project, self._condition = entity, project, condition
         self._call: Any = None
         self._closed = threading.Event()
         self._events = self._follow() if follow else self._list()
@@ -108,7 +108,11 @@ class Events(Iterator[Event]):
 
     def _list(self) -> Iterator[Event]:
         request = pb.ListEventsRequest(
-            after_sequence=self.last_sequence or 0, page_size=_PAGE_SIZE, **self._place
+            entity=self._entity,
+            project=self._project,
+            filter=self._condition,
+            after_sequence=self.last_sequence or 0,
+            page_size=_PAGE_SIZE,
         )
         for page in pages(self._connection.events.ListEvents, request):
             for message in page.events:
@@ -136,7 +140,15 @@ class Events(Iterator[Event]):
             self._reconnect()
 
     def _stream(self) -> Iterator[Event]:
-        request = pb.WatchEventsRequest(after_sequence=self.last_sequence, **self._place)
+        request = pb.WatchEventsRequest(
+            entity=self._entity,
+            project=self._project,
+            filter=self._condition,
+            after_sequence=self.last_sequence,
+            after_positions=[
+                pb.ProjectPosition(project=name, last_sequence=last) for name, last in self.positions.items()
+            ],
+        )
         self._call = self._connection.events.WatchEvents(request)
         if self._closed.is_set():  # closed before there was this call to cancel
             self._call.cancel()
@@ -144,10 +156,14 @@ class Events(Iterator[Event]):
             for reply in self._call:
                 self._started(reply)
                 for message in reply.events:
-                    self.last_sequence = message.sequence
+                    if self._project:
+                        self.last_sequence = message.sequence
+                    else:
+                        self.positions[message.project] = message.sequence
                     yield event(message)
                 # Also past events that the filter kept back: they need not be looked at again.
                 self.last_sequence = reply.last_sequence
+                self.positions |= {each.project: each.last_sequence for each in reply.positions}
         finally:
             self._call.cancel()
 
@@ -163,6 +179,19 @@ class Events(Iterator[Event]):
         except errors.CommError as error:
             if not asks_for_retry(error):
                 raise
+
+
+def _check_start(after: int | None, positions: Mapping[str, int], project: str, follow: bool) -> None:
+    if not project and not follow:
+        raise ValueError("the events of a whole entity are only followed: pass follow=True, or a project")
+    if not project and after:
+        raise ValueError("after is 0, None or the positions by project, since each project counts its events")
+    if project and positions:
+        raise ValueError("after is a sequence number for a project")
+    if after is None and not follow:
+        raise ValueError("after=None means from now on, which needs follow=True")
+    if after is not None and after < 0:
+        raise ValueError("after is a sequence number from 0, or None: from now on")
 
 
 def event(message: pb.Event) -> Event:

@@ -256,6 +256,32 @@ class ListEventsResponse(_message.Message):
 Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
 
 @_typing.final
+class ProjectPosition(_message.Message):
+    """How far the events of a project have been looked at."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROJECT_FIELD_NUMBER: _builtins.int
+    LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    project: _builtins.str
+    """The project."""
+    last_sequence: _builtins.int
+    """The last sequence looked at."""
+    def __init__(
+        self,
+        *,
+        project: _builtins.str = ...,
+        last_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_sequence", b"last_sequence", "project", b"project"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProjectPosition: _TypeAlias = ProjectPosition  # noqa: Y015
+
+@_typing.final
 class WatchEventsRequest(_message.Message):
     """Request of WatchEvents."""
 
@@ -265,16 +291,25 @@ class WatchEventsRequest(_message.Message):
     PROJECT_FIELD_NUMBER: _builtins.int
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    AFTER_POSITIONS_FIELD_NUMBER: _builtins.int
     entity: _builtins.str
     """Default: the entity of the caller's key."""
     project: _builtins.str
-    """The project, for example `model-registry`."""
+    """The project, for example `model-registry`. Default: every project of the
+    entity, those too that are made later.
+    """
     after_sequence: _builtins.int
-    """Events with a larger sequence; 0: from the first. Default: only those that
-    come after the call.
+    """Events with a larger sequence; 0: from the first, and without a project
+    only 0. Default: only those that come after the call.
     """
     filter: _builtins.str
     """As in ListEvents. Default: all."""
+    @_builtins.property
+    def after_positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProjectPosition]:
+        """Without a project: where to go on after a break, from the replies before,
+        with after_sequence = 0 for projects that are not named. At most 10,000.
+        """
+
     def __init__(
         self,
         *,
@@ -282,10 +317,11 @@ class WatchEventsRequest(_message.Message):
         project: _builtins.str = ...,
         after_sequence: _builtins.int | None = ...,
         filter: _builtins.str = ...,
+        after_positions: _abc.Iterable[Global___ProjectPosition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence", "entity", b"entity", "filter", b"filter", "project", b"project"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_positions", b"after_positions", "after_sequence", b"after_sequence", "entity", b"entity", "filter", b"filter", "project", b"project"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after_sequence: _TypeAlias = _typing.Literal["after_sequence"]  # noqa: Y015
     _WhichOneofArgType__after_sequence: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence"]  # noqa: Y015
@@ -301,8 +337,11 @@ class WatchEventsResponse(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    POSITIONS_FIELD_NUMBER: _builtins.int
     last_sequence: _builtins.int
-    """The last sequence examined: continue after it when the stream breaks."""
+    """The last sequence examined: continue after it when the stream breaks. 0 also
+    while the project does not exist; not set without a project.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """The next events, in order. The first message comes at once, empty when
@@ -310,15 +349,22 @@ class WatchEventsResponse(_message.Message):
         that the filter lets through.
         """
 
+    @_builtins.property
+    def positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProjectPosition]:
+        """Without a project: the positions that changed. The first messages have those
+        of all projects; a client keeps the newest of each.
+        """
+
     def __init__(
         self,
         *,
         events: _abc.Iterable[Global___Event] | None = ...,
         last_sequence: _builtins.int = ...,
+        positions: _abc.Iterable[Global___ProjectPosition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "last_sequence", b"last_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "last_sequence", b"last_sequence", "positions", b"positions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

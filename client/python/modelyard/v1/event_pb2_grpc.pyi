@@ -40,11 +40,13 @@ class EventServiceStub:
     Errors: NOT_FOUND (no such project).
     """
     WatchEvents: _grpc.UnaryStreamMultiCallable[_event_pb2.WatchEventsRequest, _event_pb2.WatchEventsResponse]
-    """Events of one project after a sequence number, then each new one as it is
-    committed, until the client ends the call. A client that connects again
-    with the last sequence it saw misses nothing and sees nothing twice, also
-    on another server. Errors: NOT_FOUND (no such project), INVALID_ARGUMENT
-    INVALID_FIELD (a sequence that the project has not reached), UNAVAILABLE
+    """Events of one project after a sequence number, or of all projects of an
+    entity, then each new one as it is committed, until the client ends the
+    call. A client that connects again with the last sequence it saw misses
+    nothing and sees nothing twice, also on another server. A project that does
+    not exist yet is waited for. Errors: NOT_FOUND (an entity that the caller
+    may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence that the project
+    has not reached), UNAVAILABLE
     SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
     TOO_MANY_STREAMS.
     """
@@ -61,11 +63,13 @@ class EventServiceAsyncStub(EventServiceStub):
     Errors: NOT_FOUND (no such project).
     """
     WatchEvents: _aio.UnaryStreamMultiCallable[_event_pb2.WatchEventsRequest, _event_pb2.WatchEventsResponse]  # type: ignore[assignment]
-    """Events of one project after a sequence number, then each new one as it is
-    committed, until the client ends the call. A client that connects again
-    with the last sequence it saw misses nothing and sees nothing twice, also
-    on another server. Errors: NOT_FOUND (no such project), INVALID_ARGUMENT
-    INVALID_FIELD (a sequence that the project has not reached), UNAVAILABLE
+    """Events of one project after a sequence number, or of all projects of an
+    entity, then each new one as it is committed, until the client ends the
+    call. A client that connects again with the last sequence it saw misses
+    nothing and sees nothing twice, also on another server. A project that does
+    not exist yet is waited for. Errors: NOT_FOUND (an entity that the caller
+    may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence that the project
+    has not reached), UNAVAILABLE
     SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
     TOO_MANY_STREAMS.
     """
@@ -91,11 +95,13 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_pb2.WatchEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_event_pb2.WatchEventsResponse], _abc.AsyncIterator[_event_pb2.WatchEventsResponse]]:
-        """Events of one project after a sequence number, then each new one as it is
-        committed, until the client ends the call. A client that connects again
-        with the last sequence it saw misses nothing and sees nothing twice, also
-        on another server. Errors: NOT_FOUND (no such project), INVALID_ARGUMENT
-        INVALID_FIELD (a sequence that the project has not reached), UNAVAILABLE
+        """Events of one project after a sequence number, or of all projects of an
+        entity, then each new one as it is committed, until the client ends the
+        call. A client that connects again with the last sequence it saw misses
+        nothing and sees nothing twice, also on another server. A project that does
+        not exist yet is waited for. Errors: NOT_FOUND (an entity that the caller
+        may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence that the project
+        has not reached), UNAVAILABLE
         SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
         TOO_MANY_STREAMS.
         """

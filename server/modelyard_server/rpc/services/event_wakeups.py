@@ -33,10 +33,11 @@ class EventSignals:
         self._transactions = transactions
         self._active_calls = active_calls
         self._signals: dict[int, set[asyncio.Event]] = {}
+        self._any: set[asyncio.Event] = set()
         self._last: dict[int, int] = {}
         self._poller: asyncio.Task[None] | None = None
         transactions.on_events(self._wake)
-        active_calls.on_stop(lambda: self._wake(self._signals))
+        active_calls.on_stop(lambda: self._wake([0, *self._signals]))
 
     @contextlib.contextmanager
     def project(self, project_id: int) -> Iterator[asyncio.Event]:
@@ -52,6 +53,18 @@ class EventSignals:
             yield signal
         finally:
             self._forget(project_id, signal)
+
+    async def any_project(self, seconds: float) -> None:
+        """Returns after an event that this process wrote, when the server stops, or after some seconds."""
+        signal = asyncio.Event()
+        self._any.add(signal)
+        try:
+            async with asyncio.timeout(seconds):
+                await signal.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._any.remove(signal)
 
     def read(self, rule: Callable[[Session], T]) -> Awaitable[T]:
         """Runs the rule in a reading transaction."""
@@ -69,7 +82,7 @@ class EventSignals:
 
     def _wake(self, project_ids: Iterable[int]) -> None:
         for project_id in project_ids:
-            for signal in self._signals.get(project_id, ()):
+            for signal in (*self._signals.get(project_id, ()), *self._any):
                 signal.set()
 
     def _forget(self, project_id: int, signal: asyncio.Event) -> None:

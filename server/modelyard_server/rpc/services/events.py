@@ -10,14 +10,15 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from modelyard.contract import errors
+from modelyard.contract import errors, refs
 from modelyard.v1 import event_pb2 as pb
-from modelyard_server.domain import events
+from modelyard_server.domain import events, fields
 from modelyard_server.domain.access import owners
-from modelyard_server.domain.access.authorize import reach
+from modelyard_server.domain.access.authorize import Action, Resource, authorize, reach
 from modelyard_server.domain.search import paging
 from modelyard_server.rpc.dispatch.call import Call, StreamCall
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
+from modelyard_server.rpc.services import entity_watch
 from modelyard_server.rpc.services.event_feeds import Feed, Feeds
 from modelyard_server.rpc.services.event_wakeups import EventSignals
 from modelyard_server.rpc.wire import event_pages
@@ -60,16 +61,41 @@ class EventServicer:
         self, request: pb.WatchEventsRequest, call: StreamCall
     ) -> AsyncIterator[Any]:  # encoded messages
         self._streams.enter(call.principal)
-        source, start = await call.read(lambda session: _source(session, call, request))
-        replies = self._watch(source, start, call)
+        if request.project:
+            replies = self._watch_project(request, call)
+        else:
+            replies = entity_watch.follow(request, call, self._signals, self._idle_seconds)
         async with contextlib.aclosing(replies):
             async for reply in replies:
                 yield reply
 
-    async def _watch(self, source: Source, position: int, call: StreamCall) -> AsyncGenerator[bytes]:
+    async def _watch_project(self, request: pb.WatchEventsRequest, call: StreamCall) -> AsyncGenerator[bytes]:
         clock = asyncio.get_running_loop().time
         # The first reply is sent at once, so that the client knows that the watch has begun.
         sent_at = float("-inf")
+        waited = False
+        while True:
+            look = functools.partial(_source, call=call, request=request, waited=waited)
+            found = await call.read(look)
+            if found is not None:
+                break
+            waited = True
+            self._signals.require_serving()
+            if clock() - sent_at >= self._idle_seconds:
+                await call.recheck()
+                sent_at = clock()
+                yield pb.WatchEventsResponse().SerializeToString()
+            await asyncio.sleep(entity_watch.LEAST_PAUSE)
+            await self._signals.any_project(entity_watch.LOOK_SECONDS)
+        watch = self._watch(*found, call=call, sent_at=sent_at)
+        async with contextlib.aclosing(watch):
+            async for message in watch:
+                yield message
+
+    async def _watch(
+        self, source: Source, position: int, *, call: StreamCall, sent_at: float
+    ) -> AsyncGenerator[bytes]:
+        clock = asyncio.get_running_loop().time
         with contextlib.ExitStack() as following:
             feed: Feed | None = None
             while True:
@@ -92,15 +118,33 @@ class EventServicer:
                 await feed.wait(position, sent_at + self._idle_seconds)
 
 
-def _source(session: Session, call: StreamCall, request: pb.WatchEventsRequest) -> tuple[Source, int]:
-    """The source of a watch, and the sequence number after which it begins."""
-    project = owners.find_project(session, call.principal, request.entity, request.project)
-    last = project.event_seq
-    start = request.after_sequence if request.HasField("after_sequence") else last
-    if start < 0:
+def _source(
+    session: Session, *, call: StreamCall, request: pb.WatchEventsRequest, waited: bool
+) -> tuple[Source, int] | None:
+    """What is watched, and the sequence number after which the watch begins; None: there is no project yet.
+
+    All events of a project that was waited for come after the call.
+    """
+    if request.after_positions:
+        raise errors.InvalidField.of("after_positions", "goes without a project; use after_sequence")
+    if request.after_sequence < 0:
         raise errors.InvalidField.of("after_sequence", "is negative; 0 means from the first event")
+    from_now = not request.HasField("after_sequence") and not waited
+    start, last = request.after_sequence, 0
+    try:
+        project = owners.find_project(session, call.principal, request.entity, request.project)
+        last = project.event_seq
+    except errors.NotFound:
+        wanted = Resource(request.entity or call.principal.entity, request.project)
+        if not authorize(session, call.principal, Action.READ, wanted):
+            raise
+        fields.check("project", refs.check_owner, request.project, "project")
+        events.check_filter(session, request.filter)
+        project = None
     if start > last:
         # Such a watch would miss the next events, which get lower numbers.
         raise errors.InvalidField.of("after_sequence", f"is {start}; the last event of the project is {last}")
+    if project is None:
+        return None
     entity = owners.entity_of(session, project).name
-    return Source(project, entity, request.filter, reach(call.principal)), start
+    return Source(project, entity, request.filter, reach(call.principal)), last if from_now else start

@@ -194,8 +194,8 @@ class RegistryMachine(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         database = self.registry.database
-        for artifact in database.read(deletes.artifacts_past_time):
-            database.write(lambda session, id_=artifact: deletes.delete_past_time(session, id_))
+        for artifact in database.read(deletes.artifacts_with_expired):
+            database.write(lambda session, id_=artifact: deletes.delete_expired(session, id_))
         for state in self.artifacts.values():
             newest = max(state.live, default=None)
             for number in sorted(state.past):

@@ -3,7 +3,7 @@
 Filters and orders over those would read every JSON column without it. A number
 is kept as a double and a text by its beginning; where that does not decide, the
 JSON does. Every session keeps the index true to the rows it writes, in their own
-transaction; other statements do not pass here, and call `remember` and `forget`.
+transaction; other statements do not pass here, and call `add` and `remove`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from modelyard_server.db import bounded
 from modelyard_server.db.declarative import Base, Id
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Project, Run
 from modelyard_server.db.upserts import batches
@@ -143,16 +144,21 @@ def store(session: Session, *_: object) -> None:
         _add(session, row, {key: changed[key] for key in changed.keys() - before.keys()})
 
 
-def remember(session: Session, row: Base) -> None:
-    """Writes the index rows for rows that a plain statement inserted, without a flush."""
+def add(session: Session, row: Base) -> None:
+    """Adds the entries of a row that a plain statement inserted, which does not pass a flush."""
     for column, prefix in _INDEXED[type(row)].items():
         _add(session, row, rows_of(prefix, getattr(row, column)))
 
 
-def forget(session: Session, subject_ids: Sequence[str]) -> None:
-    """Removes the index rows of rows that a bulk statement deletes."""
+def remove(session: Session, subject_ids: Sequence[str]) -> None:
+    """Removes the entries of rows that a bulk statement deletes."""
     for batch in batches(subject_ids):
         session.execute(delete(Attribute).where(Attribute.subject_id.in_(batch)))
+
+
+def remove_some(session: Session, subject_id: str, limit: int) -> int:
+    """Removes at most `limit` entries of a row, and returns their number."""
+    return bounded.delete_some(session, Attribute, Attribute.subject_id == subject_id, limit=limit)
 
 
 def _leaves(key: str, value: Mapping[str, Any]) -> Iterator[tuple[str, str | float]]:

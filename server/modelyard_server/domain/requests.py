@@ -86,7 +86,7 @@ def finish(session: Session, principal: Principal, method: str, request_id: str,
     session.execute(_REPLY, {**named, "new_reply": reply, "new_entities": entered(session)})
 
 
-def forget_old(session: Session) -> int:
+def delete_old(session: Session) -> int:
     """Deletes at most 500 requests that are older than seven days, and says how many."""
     key = (Request.principal_id, Request.method, Request.request_id)
     old = select(*key).where(Request.created_at < now(session) - KEPT).order_by(Request.created_at)

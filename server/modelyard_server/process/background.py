@@ -56,13 +56,13 @@ async def sweep(transactions: Transactions, times: Times | None = None) -> None:
     """
     silent_before = times.silent_before if times else None
     steps: list[tuple[Callable[[Session], int], int]] = [
-        (requests.forget_old, requests.SWEEP_BATCH),
-        (functools.partial(runs.crash_silent, before=silent_before), runs.SWEEP_BATCH),
-        (uploads.clear_ended, uploads.SWEEP_BATCH),
-        (deletes.remove_manifests, deletes.SWEEP_BATCH),
+        (requests.delete_old, requests.SWEEP_BATCH),
+        (functools.partial(runs.mark_silent_crashed, before=silent_before), runs.SWEEP_BATCH),
+        (uploads.delete_ended, uploads.SWEEP_BATCH),
+        (deletes.remove_contents, deletes.SWEEP_BATCH),
     ]
-    for artifact_id in await transactions.read(_as_of(times, deletes.artifacts_past_time)):
-        past_time = functools.partial(deletes.delete_past_time, artifact_id=artifact_id)
+    for artifact_id in await transactions.read(_as_of(times, deletes.artifacts_with_expired)):
+        past_time = functools.partial(deletes.delete_expired, artifact_id=artifact_id)
         steps.append((past_time, deletes.SWEEP_BATCH))
     failures = []
     for step, batch in steps:

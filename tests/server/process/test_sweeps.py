@@ -111,7 +111,7 @@ def test_a_run_that_said_it_crashed_stays_so(registry: Registry) -> None:
 
 def test_deleted_runs_do_not_crash(registry: Registry) -> None:
     run_id = run_of(registry, 6)
-    registry.write(runs.remove, run_id)
+    registry.write(runs.delete, run_id)
     sweep(registry.database)
     assert stored(registry, run_id)[0] == "running"
 

@@ -109,7 +109,7 @@ class Writers(RuleBasedStateMachine):
     @rule()
     def remove_run(self) -> None:
         if self.runs:
-            self.registry.write(runs.remove, self.runs.pop())
+            self.registry.write(runs.delete, self.runs.pop())
 
     @rule(metadata=MAPS, tags=TAGS)
     def make_version(self, metadata: dict[str, Any], tags: list[str]) -> None:

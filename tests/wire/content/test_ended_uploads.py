@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors
 from modelyard.contract.chunking import Chunk as UploadChunk
+from modelyard_server.db.attributes import Attribute
 from modelyard_server.db.bounded import ROWS
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Chunk, Pack, Pin, Upload, VersionFile
@@ -85,11 +88,11 @@ def test_an_upload_that_holds_nothing_ends_after_an_idle_hour(registry: Registry
 
 def test_much_that_goes_at_once_goes_in_portions(registry: Registry) -> None:
     large = upload_of(registry, 2 * ROWS + 10)
-    registry.write(uploads.remove, large)
+    registry.write(uploads.delete, large)
     with pytest.raises(errors.UploadExpired):
         registry.read(uploads.find, large)
     portions = [held_by(registry, large)]
-    while registry.database.write(uploads.clear_ended) == uploads.SWEEP_BATCH:
+    while registry.database.write(uploads.delete_ended) == uploads.SWEEP_BATCH:
         portions.append(held_by(registry, large))
     assert portions == [2 * ROWS + 10, ROWS + 10, 10]
     assert held_by(registry, large) == 0
@@ -116,9 +119,28 @@ def test_the_entries_of_a_large_deleted_version_go_in_portions(registry: Registr
     with pytest.raises(errors.NotFound):
         registry.number("large:v0")
     counts = [registry.read(entries)]
-    while registry.database.write(deletes.remove_manifests) == deletes.SWEEP_BATCH:
+    while registry.database.write(deletes.remove_contents) == deletes.SWEEP_BATCH:
         counts.append(registry.read(entries))
     assert [*counts, registry.read(entries)] == [ROWS + 10, 10, 0]
+
+
+def test_the_index_entries_of_a_large_deleted_artifact_go_in_portions(registry: Registry) -> None:
+    versions = ROWS // 100 + 2
+    for number in range(versions):
+        registry.log("wide", str(number), metadata={f"k{key}": number for key in range(100)})
+
+    def entries(session: Session, _: Principal) -> int | None:
+        return session.scalar(select(func.count()).select_from(Attribute))
+
+    row = registry.collection("wide")
+    registry.write(lambda s, p: deletes.delete_artifact(s, p, row, force=True))
+    counts = [registry.read(entries)]
+    while registry.database.write(deletes.remove_contents) == deletes.SWEEP_BATCH:
+        counts.append(registry.read(entries))
+    counts.append(registry.read(entries))
+    assert counts[0] == versions * 100
+    assert counts[-1] == 0
+    assert all(before - after <= ROWS for before, after in itertools.pairwise(counts))
 
 
 def test_a_key_with_too_many_uploads_goes_on_by_ending_the_one_that_was_idle_for_longest(

@@ -20,7 +20,6 @@ from modelyard.contract import errors, refs
 from modelyard.contract.limits import REMOVED_PATHS
 from modelyard.contract.values import identical
 from modelyard_server import failpoints
-from modelyard_server.db import attributes
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import ArtifactVersion, Collection, Link, Project, Upload
@@ -39,7 +38,7 @@ TTL_LIMIT = 1000 * 365 * 24 * 3600 * 1_000_000
 """Paths of a base version that a commit leaves out."""
 
 # Built once: making a statement takes longer than running it.
-_V, _C = (cast(Table, row.__table__) for row in (ArtifactVersion, Collection))
+_V = cast(Table, ArtifactVersion.__table__)
 _EQUAL = (
     select(_V.c.id)
     .where(
@@ -51,12 +50,6 @@ _EQUAL = (
     .order_by(_V.c.number.desc())
     .limit(1)
 )
-_COUNT = (
-    _C.update()
-    .where(_C.c.id == bindparam("of"))
-    .values(next_version=bindparam("next"), updated_at=bindparam("time"))
-)
-_ADD = _V.insert()
 
 
 @dataclass(frozen=True)
@@ -233,7 +226,7 @@ def _new_version(
         "collection_id": artifact.id,
         "entity_id": project.entity_id,
         "project_id": project.id,
-        "number": artifact.next_version,
+        "number": collections.take_number(session, artifact),
         "digest": digest,
         "size": manifest.total_size,
         "file_count": len(manifest),
@@ -248,12 +241,7 @@ def _new_version(
         "expires_at": None if draft.ttl is None else time + draft.ttl,
         "deleted_at": None,
     }
-    # By plain statements: a flush of two objects takes as long as all the rest of a commit.
-    session.execute(_COUNT, {"of": artifact.id, "next": artifact.next_version + 1, "time": time})
-    session.execute(_ADD, values)
-    version = ArtifactVersion(**values)
-    attributes.remember(session, version)
-    return version
+    return versions.insert(session, values)
 
 
 def _take_over(

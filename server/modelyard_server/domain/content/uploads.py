@@ -135,7 +135,7 @@ def find(session: Session, principal: Principal, upload_id: str, *, lock: bool =
     return _open(session, upload_id, _own(session, principal, upload_id, lock=lock))
 
 
-def remove(session: Session, principal: Principal, upload_id: str) -> None:
+def delete(session: Session, principal: Principal, upload_id: str) -> None:
     """Gives an upload up; one that has ended already is fine."""
     upload = _own(session, principal, upload_id, lock=True)
     if upload is not None:
@@ -150,7 +150,7 @@ def end(session: Session, upload: Upload) -> None:
         upload.expires_at = 0
 
 
-def clear_ended(session: Session) -> int:
+def delete_ended(session: Session) -> int:
     """Deletes uploads that have ended or expired with what they hold, as much as one transaction should.
 
     100 when there may be more to do.

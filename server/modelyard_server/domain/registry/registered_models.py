@@ -170,20 +170,36 @@ def _new_link(
         id=new_id(),
         collection_id=model.id,
         version_id=version.id,
-        number=model.next_version,
+        number=collections.take_number(session, model),
         linked_at=0,
         created_by=principal.name,
         created_at=now(session),
         deleted_at=None,
     )
-    model.next_version += 1
-    model.updated_at = now(session)
     session.add(row)
-    record_link(session, principal, "linked", row, version, source, target)
+    _record_link(session, principal, "linked", row, version, source, target)
     return row
 
 
-def record_link(
+def mark_unlinked(session: Session, principal: Principal, links: Sequence[Link]) -> None:
+    """Marks links as deleted. The caller holds the locks of their registered models."""
+    linked: dict[str, ArtifactVersion] = {}
+    for batch in batches(sorted({link.version_id for link in links})):
+        rows = session.scalars(select(ArtifactVersion).where(ArtifactVersion.id.in_(batch)))
+        linked |= {version.id: version for version in rows}
+    names = full_names(
+        session,
+        [version.collection_id for version in linked.values()] + [link.collection_id for link in links],
+    )
+    for link in links:
+        version = linked[link.version_id]
+        link.deleted_at = now(session)
+        source, model = names[version.collection_id], names[link.collection_id]
+        _record_link(session, principal, "unlinked", link, version, source, model)
+    session.flush()
+
+
+def _record_link(
     session: Session,
     principal: Principal,
     type_: str,

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
 from modelyard.contract.values import identical
+from modelyard_server.db import attributes
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Entity, Id, Link, Project
 from modelyard_server.db.upserts import batches
@@ -50,7 +51,14 @@ class VersionView(NamedTuple):
     linked_to: Sequence[LinkedTo]
 
 
+_V: Any = ArtifactVersion.__table__
 _A, _L, _C, _P, _E = (table.__table__ for table in (Alias, Link, Collection, Project, Entity))
+_INSERT = _V.insert()
+_MARK_DELETED = (
+    _V.update()
+    .where(_V.c.id.in_(bindparam("versions", expanding=True)))
+    .values(deleted_at=bindparam("time"), expires_at=null())
+)
 _AROUND: CompoundSelect[*tuple[Any, ...]] = union_all(
     select(
         _A.c.version_id.label("version"),
@@ -82,6 +90,25 @@ def live(session: Session) -> ColumnElement[bool]:
     return ArtifactVersion.deleted_at.is_(None) & or_(
         ArtifactVersion.expires_at.is_(None), ArtifactVersion.expires_at > now(session)
     )
+
+
+def insert(session: Session, values: dict[str, Any]) -> ArtifactVersion:
+    """Stores a new version and its entries in the search index; returns an object outside the session.
+
+    A plain statement: flushing an object takes longer than all the rest of a small commit.
+    """
+    session.execute(_INSERT, values)
+    version = ArtifactVersion(**values)
+    attributes.add(session, version)
+    return version
+
+
+def mark_deleted(session: Session, version_ids: Sequence[str], *, keep_index: bool) -> None:
+    """Marks versions as deleted, and removes their index entries unless `keep_index`."""
+    for batch in batches(version_ids):
+        session.execute(_MARK_DELETED, {"versions": batch, "time": now(session)})
+    if not keep_index:
+        attributes.remove(session, version_ids)
 
 
 def lock(session: Session, found: ArtifactVersion) -> tuple[Collection, ArtifactVersion]:

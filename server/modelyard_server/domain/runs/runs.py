@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
@@ -156,10 +157,10 @@ def update(session: Session, principal: Principal, run_id: str, changes: RunChan
     return view
 
 
-def remove(session: Session, principal: Principal, run_id: str) -> None:
-    """Removes a run and its metrics; what stays is a tombstone for lineage. Raises NotFound."""
+def delete(session: Session, principal: Principal, run_id: str) -> None:
+    """Deletes a run and its metrics; its row stays as a tombstone for lineage. Raises NotFound."""
     run = find(session, principal, run_id, action=Action.DELETE, lock=True).run
-    session.execute(delete(MetricBatch).where(MetricBatch.run_id == run.id))
+    session.execute(sql_delete(MetricBatch).where(MetricBatch.run_id == run.id))
     run.config, run.summary, run.facts, run.tags, run.notes = {}, {}, {}, [], ""
     run.deleted_at = run.updated_at = now(session)
 
@@ -195,7 +196,7 @@ def heartbeat(session: Session, principal: Principal, run_id: str) -> None:
     run.heartbeat_at = now(session)
 
 
-def crash_silent(session: Session, before: int | None = None) -> int:
+def mark_silent_crashed(session: Session, before: int | None = None) -> int:
     """Writes down that runs have crashed which are silent for too long, at most 100, and says how many.
 
     Their last heartbeat was earlier than `before`, by default five minutes ago.

@@ -126,7 +126,7 @@ class CommitMethods:
         finally:
             # After a broken call, a repetition has to find the chunks that had arrived.
             await ingest.settled()
-            await call.write(lambda session: uploads.remove(session, call.principal, upload_id))
+            await call.write(lambda session: uploads.delete(session, call.principal, upload_id))
 
     async def _commit(
         self,

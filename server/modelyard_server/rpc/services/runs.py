@@ -81,7 +81,7 @@ class RunServicer:
         return pb.UpdateRunResponse(run=_message(view))
 
     def DeleteRun(self, request: pb.DeleteRunRequest, call: Call) -> pb.DeleteRunResponse:
-        runs.remove(call.session, call.principal, request.id)
+        runs.delete(call.session, call.principal, request.id)
         return pb.DeleteRunResponse()
 
     def FinishRun(self, request: pb.FinishRunRequest, call: Call) -> pb.FinishRunResponse:

@@ -48,7 +48,7 @@ class UploadServicer:
         return pb.FindMissingChunksResponse(missing=missing)
 
     def DeleteUpload(self, request: pb.DeleteUploadRequest, call: Call) -> pb.DeleteUploadResponse:
-        uploads.remove(call.session, call.principal, request.upload_id)
+        uploads.delete(call.session, call.principal, request.upload_id)
         return pb.DeleteUploadResponse()
 
     async def UploadChunks(

@@ -107,7 +107,7 @@ def scene(owner: Stubs) -> dict[str, str]:
     version = owner.artifacts.UploadModelArtifact(iter(parts)).version
     artifact_ref, model_ref = f"{ENTITY}/{project}/bert", f"{ENTITY}/model-registry/{project}"
     link = owner.registry.LinkModelArtifactVersion(
-        registered_model_pb2.LinkModelArtifactVersionRequest(version_id=version.id, target=model_ref)
+        registered_model_pb2.LinkModelArtifactVersionRequest(id=version.id, target=model_ref)
     ).version
     get_artifact = model_artifact_pb2.GetModelArtifactRequest(ref=artifact_ref)
     get_model = registered_model_pb2.GetRegisteredModelRequest(ref=model_ref)
@@ -143,7 +143,7 @@ def _runs(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
     by_id, place = {"id": at["run"]}, _place(at)
     return {
         "CreateRun": [[{"run": place}]],
-        "GetRun": [[by_id], [{**place, "run_id": at["run_name"]}]],
+        "GetRun": [[by_id], [{"ref": f"{ENTITY}/{at['project']}/{at['run_name']}"}]],
         "ListRuns": [[place], [{"entity": ENTITY}]],
         "UpdateRun": [[{"run": {**by_id, "notes": "x"}, "update_mask": "notes"}]],
         "DeleteRun": [[by_id]],
@@ -185,17 +185,16 @@ def _artifacts(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
         "CommitModelArtifact": [[{"upload_id": at["upload"], "header": header}]],
         "CommitEqualContent": [[{"header": again}]],
         "UploadModelArtifact": [[{"header": header}]],
-        "DownloadFile": [[{**of_version, **range_}], [{**ref, **range_}], [{**through, **range_}]],
+        "DownloadFile": [[{**version, **range_}], [{**ref, **range_}], [{**through, **range_}]],
         "DownloadFiles": [[{**of_version, "ranges": [range_]}]],
-        "UseModelArtifactVersion": [[{"run_id": at["run"], **of_version}], [{"run_id": at["run"], **ref}]],
-        "GetLineage": [[of_version], [ref], [{"run_id": at["run"]}]],
+        "UseModelArtifactVersion": [[{"run_id": at["run"], **version}], [{"run_id": at["run"], **ref}]],
+        "GetLineage": [[version], [ref], [{"run_id": at["run"]}]],
     }
 
 
 def _models(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
     registry = {"entity": ENTITY, "project": "model-registry"}
     by_id, ref, link = {"id": at["model"]}, {"ref": at["model_ref"]}, {"id": at["link"]}
-    of_model = {"collection_id": at["model"]}
     moves = {"updates": [{"alias": "staging", "version": "v0"}]}
     return {
         "ListRegistries": [[{"entity": ENTITY}]],
@@ -207,18 +206,18 @@ def _models(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
         ],
         "DeleteRegisteredModel": [[by_id]],
         "LinkModelArtifactVersion": [
-            [{"version_id": at["version"], "target": at["model_ref"]}],
+            [{"id": at["version"], "target": at["model_ref"]}],
             [{"ref": at["artifact_ref"], "target": at["model_ref"]}],
         ],
         "GetRegisteredModelVersion": [[link], [ref]],
         "ListRegisteredModelVersions": [[by_id], [ref], [registry], [{"entity": ENTITY}]],
         "DeleteRegisteredModelVersion": [[link]],
         "UpdateAliases": [
-            [{**of_model, **moves}],
+            [{**by_id, **moves}],
             [{**ref, **moves}],
             [{"ref": at["artifact_ref"], **moves}],
         ],
-        "ListAliasChanges": [[of_model], [ref]],
+        "ListAliasChanges": [[by_id], [ref]],
     }
 
 

@@ -21,9 +21,7 @@ from modelyard_server.domain.content.commits import VersionDraft
 from modelyard_server.domain.content.manifests import Manifest
 from modelyard_server.domain.registry import deletes
 from tests.inprocess.registry import ENTITY, Registry
-from tests.server.process.test_sweeps import DAY, MINUTE, registry, sweep
-
-__all__ = ["registry"]
+from tests.server.process.test_sweeps import DAY, MINUTE, sweep
 
 
 def upload_of(registry: Registry, pins: int) -> str:

@@ -223,5 +223,5 @@ def _refuse_aliased(session: Session, condition: ColumnElement[bool]) -> None:
     names = ", ".join(session.scalars(found))
     if names:
         raise errors.VersionHasAliases(
-            f"has the aliases {names}; remove them first, or use force", metadata={"aliases": names}
+            f"has the aliases {names}; remove them first, or force the deletion", metadata={"aliases": names}
         )

@@ -17,7 +17,7 @@ from modelyard_server.packs.confirmed import ConfirmedPacks, PackSize
 from modelyard_server.packs.store import pack_key
 from tests.clients import fast_upload
 from tests.clients.refusals import refused
-from tests.clients.transfers import connection_to, contents_of, draft, files_in
+from tests.clients.transfers import Meter, connection_to, contents_of, draft, files_in
 from tests.contracts.pack_store import put
 from tests.inprocess.faulty_store import FaultyStore
 from tests.inprocess.pack_writer import pack_store as pack_store
@@ -45,6 +45,9 @@ class Folder:
 
     def remove(self, key: str) -> None:
         (self._root / key).unlink()
+
+    def size(self, key: str) -> int:
+        return (self._root / key).stat().st_size
 
     def shorten(self, key: str, size: int) -> None:
         with (self._root / key).open("r+b") as file:
@@ -200,6 +203,34 @@ def test_files_that_were_logged_before_are_sent_again_by_the_sdk(
     for number, each in enumerate((version, again)):
         transfer.download(link, each, tmp_path / f"out{number}")
         assert contents_of(tmp_path / f"out{number}") == contents
+    link.close()
+
+
+@pytest.mark.parametrize("shares_disk", [False, True], ids=["bytes", "names"])
+@pytest.mark.parametrize("cached", [False, True], ids=["read-anew", "unchanged"])
+def test_of_a_large_file_only_the_lost_part_is_sent_again(
+    live_server_factory: Factory, tmp_path: Path, cached: bool, shares_disk: bool
+) -> None:
+    server = live_server_factory().start()
+    link = connection_to(server.data, shares_disk=shares_disk)
+    cache = Cache(tmp_path / "cache") if cached else None
+    contents = {"large": stream("lost in part", 80 * MIB)}
+    files = files_in(tmp_path / "in", contents)
+    version, _ = transfer.upload(link, draft("large"), files, cache=cache)
+    packs = Folder(server.data / "store")
+    whole = packs.keys()
+    assert len(whole) > 1
+    lost = max(whole, key=packs.size)
+    lost_bytes = packs.size(lost)
+    packs.remove(lost)
+    meter = Meter()
+    again, created = transfer.upload(link, draft("large"), files, progress=meter, cache=cache)
+    assert not created
+    assert again.id == version.id
+    assert meter.moved == lost_bytes < meter.total
+    assert sum(map(packs.size, packs.keys() - whole)) == lost_bytes
+    transfer.download(link, again, tmp_path / "out")
+    assert contents_of(tmp_path / "out") == contents
     link.close()
 
 

@@ -172,6 +172,49 @@ finish()
 """
 
 
+PROBES = """
+import os, socket, threading, time
+from modelyard.configuration.addresses import Endpoint
+from modelyard.host import forking
+from modelyard.rpc import connection, unreachable
+
+opened, closed = threading.Event(), threading.Event()
+
+class Watched:
+    '''A channel that says when it was opened and closed.'''
+    def __init__(self, *arguments):
+        self.channel = connection.open_channel(*arguments)
+    def __enter__(self):
+        opened.set()
+        return self.channel
+    def __exit__(self, *error):
+        self.channel.close()
+        closed.set()
+
+def serve():
+    taken, _ = listener.accept()
+    taken.sendall(bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))  # the settings of HTTP/2, and no answer to any call
+    held.append(taken)
+
+held = []
+listener = socket.create_server(("127.0.0.1", 0))
+threading.Thread(target=serve, daemon=True).start()
+endpoint = Endpoint(f"127.0.0.1:{listener.getsockname()[1]}", tls=False)
+forking.guard()
+probe = threading.Thread(target=unreachable.told_by, args=(endpoint, "127.0.0.1", Watched))
+probe.start()
+assert opened.wait(60)
+while not held:
+    time.sleep(0.001)
+assert not closed.is_set()
+child = os.fork()
+if child == 0:
+    os._exit(0 if closed.is_set() else 1)
+assert os.waitpid(child, 0)[1] == 0, "the child began while a probe had a channel"
+probe.join(60)
+"""
+
+
 def _run(script: str, folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", START + script], capture_output=True, text=True, timeout=SECONDS, cwd=folder
@@ -211,3 +254,10 @@ def test_a_program_that_is_started_with_a_function_of_its_own_does_not_hang(work
 
 def test_a_child_that_is_ended_at_once_ends(work: Path) -> None:
     _run(TERMINATED, work)
+
+
+def test_a_fork_waits_for_the_probes_of_a_server_that_is_away(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PROBES], capture_output=True, text=True, timeout=SECONDS, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr

@@ -56,6 +56,25 @@ def test_a_download_is_verified(run: Run, embedded: Path) -> None:
     assert [path.name for path in Path(part["path"]).rglob("*.*")] == ["notes.txt"]
 
 
+def test_sha256sum_checks_a_download(run: Run, embedded: Path) -> None:
+    (embedded / "large.bin").write_bytes(os.urandom(5_000_000))
+    artifact = draft("sums", {"a b.txt": "1", "sub/empty": ""})
+    artifact.add_file("large.bin")
+    logged = run.log_artifact(artifact)
+    assert logged.get_entry("sub/empty").sha256 is not None
+    assert logged.get_entry("large.bin").sha256 is None
+    place = run_command("artifact", "download", f"{run.project}/sums:v0").stdout.strip()
+    sums = run_command("artifact", "sha256", f"{run.project}/sums:v0").stdout
+    assert [line[66:] for line in sums.splitlines()] == ["a b.txt", "large.bin", "sub/empty"]
+    subprocess.run(["sha256sum", "--check", "--strict"], cwd=place, input=sums, text=True, check=True)
+    assert json_of("artifact", "sha256", f"{run.project}/sums:v0")["files"] == logged.sha256sums()
+    (Path(place) / "large.bin").write_text("?")
+    checked = subprocess.run(
+        ["sha256sum", "--check"], cwd=place, input=sums, text=True, check=False, capture_output=True
+    )
+    assert "large.bin: FAILED" in checked.stdout
+
+
 def test_versions_and_artifacts_are_deleted(run: Run) -> None:
     place = str(run.project)
     assert "--delete-aliases" in refused(1, "artifact", "rm", f"{place}/net:best")

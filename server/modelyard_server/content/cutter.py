@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
+from typing import Any
 
 from modelyard.contract import chunking, errors
 from modelyard.contract.chunking import Chunk
@@ -35,6 +37,8 @@ class Cutter:
         self._start = 0
         """Where the current file begins in the buffer. Before it are cut chunks that are not stored yet."""
         self._ended: list[Chunk] = []
+        self._whole = hashlib.sha256()
+        """Of the current file, if it has more than one chunk."""
 
     async def consume(
         self, first: pb.UploadModelArtifactRequest, stream: AsyncIterator[pb.UploadModelArtifactRequest]
@@ -95,15 +99,19 @@ class Cutter:
         if not self._path:
             return
         await self._cut(final=True)
-        self._manifest.add_file(self._path, self._chunks)
-        self._path, self._chunks = "", []
+        whole = self._whole.digest() if len(self._chunks) > 1 else None
+        self._manifest.add_file(self._path, self._chunks, whole_sha256=whole)
+        self._path, self._chunks, self._whole = "", [], hashlib.sha256()
 
     async def _cut(self, *, final: bool) -> None:
         """Cuts the received bytes of the current file, as far as chunk ends are known."""
         if self._start == len(self._buffer):
             return
         loop = asyncio.get_running_loop()
-        chunks = await loop.run_in_executor(self._pool, _cut, self._buffer, self._start, final)
+        may_be_one = final and not self._chunks
+        chunks = await loop.run_in_executor(
+            self._pool, _cut, self._buffer, self._start, final, may_be_one, self._whole
+        )
         self._start += sum(chunk.size for chunk in chunks)
         self._chunks += chunks
         self._ended += chunks
@@ -118,6 +126,13 @@ class Cutter:
         self._give_back()
 
 
-def _cut(buffer: bytearray, start: int, final: bool) -> list[Chunk]:
+def _cut(buffer: bytearray, start: int, final: bool, may_be_one: bool, whole: Any) -> list[Chunk]:
+    """The chunks of a file from `start` on. `whole` is updated with their bytes.
+
+    Not where they are one chunk and the file: its digest is the SHA-256 of the file.
+    """
     with memoryview(buffer) as view:  # released on return, since the buffer will be resized
-        return chunking.cut(view[start:], final=final)
+        chunks = chunking.cut(view[start:], final=final)
+        if not (may_be_one and len(chunks) == 1):
+            whole.update(view[start : start + sum(chunk.size for chunk in chunks)])
+        return chunks

@@ -279,7 +279,9 @@ class Chunk(Base):
 
 
 class File(Base):
-    """The chunks of one distinct content in an entity; its digest is made by the server.
+    """The chunks of one distinct content in an entity; its digests are made by the server.
+
+    `sha256` is that of the plain bytes; NULL until somebody needs it of a file of several chunks.
 
     `next_chunk` is the index of the first chunk that has no row yet, while a
     large file is stored in several transactions; NULL once it is whole. Only
@@ -291,6 +293,7 @@ class File(Base):
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
     entity_id: Mapped[int] = mapped_column(ForeignKey("entity.id"))
     digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    sha256: Mapped[bytes | None] = mapped_column(LargeBinary(32))
     size: Mapped[int] = mapped_column(BigInteger)
     next_chunk: Mapped[int | None] = mapped_column(Integer)
 
@@ -315,7 +318,6 @@ class VersionFile(Base):
     path: Mapped[bytes] = mapped_column(LargeBinary(1024), primary_key=True)  # UTF-8: ordered alike anywhere
     file_id: Mapped[int | None] = mapped_column(ForeignKey("file.id"), index=True)
     size: Mapped[int | None] = mapped_column(BigInteger)
-    sha256: Mapped[str] = mapped_column(String(64), default="")
     uri: Mapped[str | None] = mapped_column(Text)
     tag: Mapped[str] = mapped_column(Text, default="")
 
@@ -332,7 +334,6 @@ class StagedEntry(Base):
     path: Mapped[bytes] = mapped_column(LargeBinary(1024), primary_key=True)
     file_id: Mapped[int | None] = mapped_column(ForeignKey("file.id"), index=True)
     size: Mapped[int | None] = mapped_column(BigInteger)
-    sha256: Mapped[str] = mapped_column(String(64), default="")
     uri: Mapped[str | None] = mapped_column(Text)
     tag: Mapped[str] = mapped_column(Text, default="")
 

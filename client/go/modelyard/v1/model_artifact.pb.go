@@ -659,8 +659,10 @@ type ManifestEntry struct {
 	Chunks []*Chunk `protobuf:"bytes,4,rep,name=chunks,proto3" json:"chunks,omitempty"`
 	// True if this entry has more chunks of the entry before it.
 	Continued bool `protobuf:"varint,5,opt,name=continued,proto3" json:"continued,omitempty"`
-	// Plain SHA-256 of the whole file, 64 lower-case hex, when the client that
-	// logged it said so. Not checked by the server.
+	// Plain SHA-256 of the whole file, 64 lower-case hex, as `sha256sum` prints
+	// it. The server made it of the bytes; empty where it has not: see
+	// HashModelArtifactFiles. Commit: compared where the file has one chunk, else
+	// not used.
 	Sha256 string `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// The target of a reference, at most 2,048 bytes. Empty: a file.
 	ReferenceUri string `protobuf:"bytes,7,opt,name=reference_uri,json=referenceUri,proto3" json:"reference_uri,omitempty"`
@@ -3071,7 +3073,10 @@ type DownloadFileResponse struct {
 	// First message only: file digest, 64 lower-case hex.
 	Digest string `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
 	// The next bytes, at most 1 MiB.
-	Data          []byte `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	Data []byte `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
+	// First message only: plain SHA-256 of the whole file, 64 lower-case hex;
+	// empty where it is not known, as in ManifestEntry.
+	Sha256        string `protobuf:"bytes,5,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3134,6 +3139,169 @@ func (x *DownloadFileResponse) GetData() []byte {
 	return nil
 }
 
+func (x *DownloadFileResponse) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+// Request of HashModelArtifactFiles.
+type HashModelArtifactFilesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Global id of the version.
+	VersionId string `protobuf:"bytes,1,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
+	// Only paths that start with it. Default: all.
+	PathPrefix    string `protobuf:"bytes,2,opt,name=path_prefix,json=pathPrefix,proto3" json:"path_prefix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HashModelArtifactFilesRequest) Reset() {
+	*x = HashModelArtifactFilesRequest{}
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashModelArtifactFilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashModelArtifactFilesRequest) ProtoMessage() {}
+
+func (x *HashModelArtifactFilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashModelArtifactFilesRequest.ProtoReflect.Descriptor instead.
+func (*HashModelArtifactFilesRequest) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *HashModelArtifactFilesRequest) GetVersionId() string {
+	if x != nil {
+		return x.VersionId
+	}
+	return ""
+}
+
+func (x *HashModelArtifactFilesRequest) GetPathPrefix() string {
+	if x != nil {
+		return x.PathPrefix
+	}
+	return ""
+}
+
+// The plain SHA-256 of a file.
+type FileHash struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Path of the file in the version.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// 64 lower-case hex.
+	Sha256        string `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileHash) Reset() {
+	*x = FileHash{}
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileHash) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileHash) ProtoMessage() {}
+
+func (x *FileHash) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileHash.ProtoReflect.Descriptor instead.
+func (*FileHash) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *FileHash) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *FileHash) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+// Part of the reply of HashModelArtifactFiles.
+type HashModelArtifactFilesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next files, ordered by the bytes of their path; references are left out.
+	Files         []*FileHash `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HashModelArtifactFilesResponse) Reset() {
+	*x = HashModelArtifactFilesResponse{}
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashModelArtifactFilesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashModelArtifactFilesResponse) ProtoMessage() {}
+
+func (x *HashModelArtifactFilesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashModelArtifactFilesResponse.ProtoReflect.Descriptor instead.
+func (*HashModelArtifactFilesResponse) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *HashModelArtifactFilesResponse) GetFiles() []*FileHash {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
 // Part of a file.
 type FileRange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3149,7 +3317,7 @@ type FileRange struct {
 
 func (x *FileRange) Reset() {
 	*x = FileRange{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[39]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3161,7 +3329,7 @@ func (x *FileRange) String() string {
 func (*FileRange) ProtoMessage() {}
 
 func (x *FileRange) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[39]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3174,7 +3342,7 @@ func (x *FileRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileRange.ProtoReflect.Descriptor instead.
 func (*FileRange) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{39}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *FileRange) GetPath() string {
@@ -3211,7 +3379,7 @@ type DownloadFilesRequest struct {
 
 func (x *DownloadFilesRequest) Reset() {
 	*x = DownloadFilesRequest{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[40]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3223,7 +3391,7 @@ func (x *DownloadFilesRequest) String() string {
 func (*DownloadFilesRequest) ProtoMessage() {}
 
 func (x *DownloadFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[40]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3236,7 +3404,7 @@ func (x *DownloadFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadFilesRequest.ProtoReflect.Descriptor instead.
 func (*DownloadFilesRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{40}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DownloadFilesRequest) GetVersionId() string {
@@ -3265,7 +3433,7 @@ type DownloadFilesResponse struct {
 
 func (x *DownloadFilesResponse) Reset() {
 	*x = DownloadFilesResponse{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[41]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3277,7 +3445,7 @@ func (x *DownloadFilesResponse) String() string {
 func (*DownloadFilesResponse) ProtoMessage() {}
 
 func (x *DownloadFilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[41]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3290,7 +3458,7 @@ func (x *DownloadFilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadFilesResponse.ProtoReflect.Descriptor instead.
 func (*DownloadFilesResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{41}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DownloadFilesResponse) GetData() []byte {
@@ -3322,7 +3490,7 @@ type UseModelArtifactVersionRequest struct {
 
 func (x *UseModelArtifactVersionRequest) Reset() {
 	*x = UseModelArtifactVersionRequest{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[42]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3334,7 +3502,7 @@ func (x *UseModelArtifactVersionRequest) String() string {
 func (*UseModelArtifactVersionRequest) ProtoMessage() {}
 
 func (x *UseModelArtifactVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[42]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3347,7 +3515,7 @@ func (x *UseModelArtifactVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseModelArtifactVersionRequest.ProtoReflect.Descriptor instead.
 func (*UseModelArtifactVersionRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{42}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *UseModelArtifactVersionRequest) GetRunId() string {
@@ -3427,7 +3595,7 @@ type UseModelArtifactVersionResponse struct {
 
 func (x *UseModelArtifactVersionResponse) Reset() {
 	*x = UseModelArtifactVersionResponse{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[43]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3439,7 +3607,7 @@ func (x *UseModelArtifactVersionResponse) String() string {
 func (*UseModelArtifactVersionResponse) ProtoMessage() {}
 
 func (x *UseModelArtifactVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[43]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3452,7 +3620,7 @@ func (x *UseModelArtifactVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseModelArtifactVersionResponse.ProtoReflect.Descriptor instead.
 func (*UseModelArtifactVersionResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{43}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *UseModelArtifactVersionResponse) GetVersion() *ModelArtifactVersion {
@@ -3490,7 +3658,7 @@ type GetLineageRequest struct {
 
 func (x *GetLineageRequest) Reset() {
 	*x = GetLineageRequest{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[44]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3502,7 +3670,7 @@ func (x *GetLineageRequest) String() string {
 func (*GetLineageRequest) ProtoMessage() {}
 
 func (x *GetLineageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[44]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3515,7 +3683,7 @@ func (x *GetLineageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLineageRequest.ProtoReflect.Descriptor instead.
 func (*GetLineageRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{44}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetLineageRequest) GetSelector() isGetLineageRequest_Selector {
@@ -3608,7 +3776,7 @@ type LineageEdge struct {
 
 func (x *LineageEdge) Reset() {
 	*x = LineageEdge{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[45]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3620,7 +3788,7 @@ func (x *LineageEdge) String() string {
 func (*LineageEdge) ProtoMessage() {}
 
 func (x *LineageEdge) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[45]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3633,7 +3801,7 @@ func (x *LineageEdge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LineageEdge.ProtoReflect.Descriptor instead.
 func (*LineageEdge) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{45}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *LineageEdge) GetRunId() string {
@@ -3683,7 +3851,7 @@ type LineageRun struct {
 
 func (x *LineageRun) Reset() {
 	*x = LineageRun{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[46]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3695,7 +3863,7 @@ func (x *LineageRun) String() string {
 func (*LineageRun) ProtoMessage() {}
 
 func (x *LineageRun) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[46]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3708,7 +3876,7 @@ func (x *LineageRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LineageRun.ProtoReflect.Descriptor instead.
 func (*LineageRun) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{46}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *LineageRun) GetId() string {
@@ -3765,7 +3933,7 @@ type LineageVersion struct {
 
 func (x *LineageVersion) Reset() {
 	*x = LineageVersion{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[47]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3777,7 +3945,7 @@ func (x *LineageVersion) String() string {
 func (*LineageVersion) ProtoMessage() {}
 
 func (x *LineageVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[47]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3790,7 +3958,7 @@ func (x *LineageVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LineageVersion.ProtoReflect.Descriptor instead.
 func (*LineageVersion) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{47}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *LineageVersion) GetId() string {
@@ -3845,7 +4013,7 @@ type GetLineageResponse struct {
 
 func (x *GetLineageResponse) Reset() {
 	*x = GetLineageResponse{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[48]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3857,7 +4025,7 @@ func (x *GetLineageResponse) String() string {
 func (*GetLineageResponse) ProtoMessage() {}
 
 func (x *GetLineageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[48]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3870,7 +4038,7 @@ func (x *GetLineageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLineageResponse.ProtoReflect.Descriptor instead.
 func (*GetLineageResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{48}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *GetLineageResponse) GetRuns() []*LineageRun {
@@ -4134,14 +4302,25 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\x06offset\x18\x04 \x01(\x03R\x06offset\x12\x16\n" +
 	"\x06length\x18\x05 \x01(\x03R\x06lengthB\n" +
 	"\n" +
-	"\bselector\"\x80\x01\n" +
+	"\bselector\"\x98\x01\n" +
 	"\x14DownloadFileResponse\x12\x1d\n" +
 	"\n" +
 	"version_id\x18\x01 \x01(\tR\tversionId\x12\x1d\n" +
 	"\n" +
 	"size_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\x12\x12\n" +
-	"\x04data\x18\x04 \x01(\fR\x04data\"O\n" +
+	"\x04data\x18\x04 \x01(\fR\x04data\x12\x16\n" +
+	"\x06sha256\x18\x05 \x01(\tR\x06sha256\"_\n" +
+	"\x1dHashModelArtifactFilesRequest\x12\x1d\n" +
+	"\n" +
+	"version_id\x18\x01 \x01(\tR\tversionId\x12\x1f\n" +
+	"\vpath_prefix\x18\x02 \x01(\tR\n" +
+	"pathPrefix\"6\n" +
+	"\bFileHash\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\tR\x06sha256\"N\n" +
+	"\x1eHashModelArtifactFilesResponse\x12,\n" +
+	"\x05files\x18\x01 \x03(\v2\x16.modelyard.v1.FileHashR\x05files\"O\n" +
 	"\tFileRange\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x16\n" +
@@ -4208,7 +4387,7 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\x0fLineageRelation\x12 \n" +
 	"\x1cLINEAGE_RELATION_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17LINEAGE_RELATION_OUTPUT\x10\x01\x12\x1a\n" +
-	"\x16LINEAGE_RELATION_INPUT\x10\x022\xd6\x10\n" +
+	"\x16LINEAGE_RELATION_INPUT\x10\x022\xcd\x11\n" +
 	"\x14ModelArtifactService\x12j\n" +
 	"\x13CreateModelArtifact\x12(.modelyard.v1.CreateModelArtifactRequest\x1a).modelyard.v1.CreateModelArtifactResponse\x12s\n" +
 	"\x16ListModelArtifactTypes\x12+.modelyard.v1.ListModelArtifactTypesRequest\x1a,.modelyard.v1.ListModelArtifactTypesResponse\x12a\n" +
@@ -4225,7 +4404,8 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\x13CommitModelArtifact\x12(.modelyard.v1.CommitModelArtifactRequest\x1a).modelyard.v1.CommitModelArtifactResponse(\x01\x12g\n" +
 	"\x12CommitEqualContent\x12'.modelyard.v1.CommitEqualContentRequest\x1a(.modelyard.v1.CommitEqualContentResponse\x12l\n" +
 	"\x13UploadModelArtifact\x12(.modelyard.v1.UploadModelArtifactRequest\x1a).modelyard.v1.UploadModelArtifactResponse(\x01\x12W\n" +
-	"\fDownloadFile\x12!.modelyard.v1.DownloadFileRequest\x1a\".modelyard.v1.DownloadFileResponse0\x01\x12Z\n" +
+	"\fDownloadFile\x12!.modelyard.v1.DownloadFileRequest\x1a\".modelyard.v1.DownloadFileResponse0\x01\x12u\n" +
+	"\x16HashModelArtifactFiles\x12+.modelyard.v1.HashModelArtifactFilesRequest\x1a,.modelyard.v1.HashModelArtifactFilesResponse0\x01\x12Z\n" +
 	"\rDownloadFiles\x12\".modelyard.v1.DownloadFilesRequest\x1a#.modelyard.v1.DownloadFilesResponse0\x01\x12v\n" +
 	"\x17UseModelArtifactVersion\x12,.modelyard.v1.UseModelArtifactVersionRequest\x1a-.modelyard.v1.UseModelArtifactVersionResponse\x12O\n" +
 	"\n" +
@@ -4245,7 +4425,7 @@ func file_modelyard_v1_model_artifact_proto_rawDescGZIP() []byte {
 }
 
 var file_modelyard_v1_model_artifact_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_modelyard_v1_model_artifact_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_modelyard_v1_model_artifact_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_modelyard_v1_model_artifact_proto_goTypes = []any{
 	(VersionState)(0),                             // 0: modelyard.v1.VersionState
 	(LineageDirection)(0),                         // 1: modelyard.v1.LineageDirection
@@ -4289,42 +4469,45 @@ var file_modelyard_v1_model_artifact_proto_goTypes = []any{
 	(*UploadModelArtifactResponse)(nil),           // 39: modelyard.v1.UploadModelArtifactResponse
 	(*DownloadFileRequest)(nil),                   // 40: modelyard.v1.DownloadFileRequest
 	(*DownloadFileResponse)(nil),                  // 41: modelyard.v1.DownloadFileResponse
-	(*FileRange)(nil),                             // 42: modelyard.v1.FileRange
-	(*DownloadFilesRequest)(nil),                  // 43: modelyard.v1.DownloadFilesRequest
-	(*DownloadFilesResponse)(nil),                 // 44: modelyard.v1.DownloadFilesResponse
-	(*UseModelArtifactVersionRequest)(nil),        // 45: modelyard.v1.UseModelArtifactVersionRequest
-	(*UseModelArtifactVersionResponse)(nil),       // 46: modelyard.v1.UseModelArtifactVersionResponse
-	(*GetLineageRequest)(nil),                     // 47: modelyard.v1.GetLineageRequest
-	(*LineageEdge)(nil),                           // 48: modelyard.v1.LineageEdge
-	(*LineageRun)(nil),                            // 49: modelyard.v1.LineageRun
-	(*LineageVersion)(nil),                        // 50: modelyard.v1.LineageVersion
-	(*GetLineageResponse)(nil),                    // 51: modelyard.v1.GetLineageResponse
-	nil,                                           // 52: modelyard.v1.ModelArtifactVersion.MetadataEntry
-	nil,                                           // 53: modelyard.v1.VersionHeader.MetadataEntry
-	(*timestamppb.Timestamp)(nil),                 // 54: google.protobuf.Timestamp
-	(*Chunk)(nil),                                 // 55: modelyard.v1.Chunk
-	(*fieldmaskpb.FieldMask)(nil),                 // 56: google.protobuf.FieldMask
-	(*durationpb.Duration)(nil),                   // 57: google.protobuf.Duration
-	(RunState)(0),                                 // 58: modelyard.v1.RunState
-	(*AnyValue)(nil),                              // 59: modelyard.v1.AnyValue
+	(*HashModelArtifactFilesRequest)(nil),         // 42: modelyard.v1.HashModelArtifactFilesRequest
+	(*FileHash)(nil),                              // 43: modelyard.v1.FileHash
+	(*HashModelArtifactFilesResponse)(nil),        // 44: modelyard.v1.HashModelArtifactFilesResponse
+	(*FileRange)(nil),                             // 45: modelyard.v1.FileRange
+	(*DownloadFilesRequest)(nil),                  // 46: modelyard.v1.DownloadFilesRequest
+	(*DownloadFilesResponse)(nil),                 // 47: modelyard.v1.DownloadFilesResponse
+	(*UseModelArtifactVersionRequest)(nil),        // 48: modelyard.v1.UseModelArtifactVersionRequest
+	(*UseModelArtifactVersionResponse)(nil),       // 49: modelyard.v1.UseModelArtifactVersionResponse
+	(*GetLineageRequest)(nil),                     // 50: modelyard.v1.GetLineageRequest
+	(*LineageEdge)(nil),                           // 51: modelyard.v1.LineageEdge
+	(*LineageRun)(nil),                            // 52: modelyard.v1.LineageRun
+	(*LineageVersion)(nil),                        // 53: modelyard.v1.LineageVersion
+	(*GetLineageResponse)(nil),                    // 54: modelyard.v1.GetLineageResponse
+	nil,                                           // 55: modelyard.v1.ModelArtifactVersion.MetadataEntry
+	nil,                                           // 56: modelyard.v1.VersionHeader.MetadataEntry
+	(*timestamppb.Timestamp)(nil),                 // 57: google.protobuf.Timestamp
+	(*Chunk)(nil),                                 // 58: modelyard.v1.Chunk
+	(*fieldmaskpb.FieldMask)(nil),                 // 59: google.protobuf.FieldMask
+	(*durationpb.Duration)(nil),                   // 60: google.protobuf.Duration
+	(RunState)(0),                                 // 61: modelyard.v1.RunState
+	(*AnyValue)(nil),                              // 62: modelyard.v1.AnyValue
 }
 var file_modelyard_v1_model_artifact_proto_depIdxs = []int32{
-	54, // 0: modelyard.v1.ModelArtifact.create_time:type_name -> google.protobuf.Timestamp
-	54, // 1: modelyard.v1.ModelArtifact.update_time:type_name -> google.protobuf.Timestamp
-	52, // 2: modelyard.v1.ModelArtifactVersion.metadata:type_name -> modelyard.v1.ModelArtifactVersion.MetadataEntry
+	57, // 0: modelyard.v1.ModelArtifact.create_time:type_name -> google.protobuf.Timestamp
+	57, // 1: modelyard.v1.ModelArtifact.update_time:type_name -> google.protobuf.Timestamp
+	55, // 2: modelyard.v1.ModelArtifactVersion.metadata:type_name -> modelyard.v1.ModelArtifactVersion.MetadataEntry
 	0,  // 3: modelyard.v1.ModelArtifactVersion.state:type_name -> modelyard.v1.VersionState
-	54, // 4: modelyard.v1.ModelArtifactVersion.create_time:type_name -> google.protobuf.Timestamp
-	54, // 5: modelyard.v1.ModelArtifactVersion.update_time:type_name -> google.protobuf.Timestamp
-	54, // 6: modelyard.v1.ModelArtifactVersion.expire_time:type_name -> google.protobuf.Timestamp
+	57, // 4: modelyard.v1.ModelArtifactVersion.create_time:type_name -> google.protobuf.Timestamp
+	57, // 5: modelyard.v1.ModelArtifactVersion.update_time:type_name -> google.protobuf.Timestamp
+	57, // 6: modelyard.v1.ModelArtifactVersion.expire_time:type_name -> google.protobuf.Timestamp
 	4,  // 7: modelyard.v1.ModelArtifactVersion.linked_to:type_name -> modelyard.v1.LinkedTo
-	55, // 8: modelyard.v1.ManifestEntry.chunks:type_name -> modelyard.v1.Chunk
+	58, // 8: modelyard.v1.ManifestEntry.chunks:type_name -> modelyard.v1.Chunk
 	3,  // 9: modelyard.v1.CreateModelArtifactRequest.model_artifact:type_name -> modelyard.v1.ModelArtifact
 	3,  // 10: modelyard.v1.CreateModelArtifactResponse.model_artifact:type_name -> modelyard.v1.ModelArtifact
 	10, // 11: modelyard.v1.ListModelArtifactTypesResponse.types:type_name -> modelyard.v1.ModelArtifactType
 	3,  // 12: modelyard.v1.GetModelArtifactResponse.model_artifact:type_name -> modelyard.v1.ModelArtifact
 	3,  // 13: modelyard.v1.ListModelArtifactsResponse.model_artifacts:type_name -> modelyard.v1.ModelArtifact
 	3,  // 14: modelyard.v1.UpdateModelArtifactRequest.model_artifact:type_name -> modelyard.v1.ModelArtifact
-	56, // 15: modelyard.v1.UpdateModelArtifactRequest.update_mask:type_name -> google.protobuf.FieldMask
+	59, // 15: modelyard.v1.UpdateModelArtifactRequest.update_mask:type_name -> google.protobuf.FieldMask
 	3,  // 16: modelyard.v1.UpdateModelArtifactResponse.model_artifact:type_name -> modelyard.v1.ModelArtifact
 	5,  // 17: modelyard.v1.GetModelArtifactVersionResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
 	20, // 18: modelyard.v1.BatchGetModelArtifactVersionsRequest.requests:type_name -> modelyard.v1.GetModelArtifactVersionRequest
@@ -4332,11 +4515,11 @@ var file_modelyard_v1_model_artifact_proto_depIdxs = []int32{
 	23, // 20: modelyard.v1.BatchGetModelArtifactVersionsResponse.results:type_name -> modelyard.v1.BatchGetModelArtifactVersionsResult
 	5,  // 21: modelyard.v1.ListModelArtifactVersionsResponse.versions:type_name -> modelyard.v1.ModelArtifactVersion
 	5,  // 22: modelyard.v1.UpdateModelArtifactVersionRequest.version:type_name -> modelyard.v1.ModelArtifactVersion
-	56, // 23: modelyard.v1.UpdateModelArtifactVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	59, // 23: modelyard.v1.UpdateModelArtifactVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
 	5,  // 24: modelyard.v1.UpdateModelArtifactVersionResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
 	6,  // 25: modelyard.v1.ListModelArtifactFilesResponse.entries:type_name -> modelyard.v1.ManifestEntry
-	53, // 26: modelyard.v1.VersionHeader.metadata:type_name -> modelyard.v1.VersionHeader.MetadataEntry
-	57, // 27: modelyard.v1.VersionHeader.ttl:type_name -> google.protobuf.Duration
+	56, // 26: modelyard.v1.VersionHeader.metadata:type_name -> modelyard.v1.VersionHeader.MetadataEntry
+	60, // 27: modelyard.v1.VersionHeader.ttl:type_name -> google.protobuf.Duration
 	33, // 28: modelyard.v1.CommitModelArtifactRequest.header:type_name -> modelyard.v1.VersionHeader
 	6,  // 29: modelyard.v1.CommitModelArtifactRequest.entries:type_name -> modelyard.v1.ManifestEntry
 	5,  // 30: modelyard.v1.CommitModelArtifactResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
@@ -4345,60 +4528,63 @@ var file_modelyard_v1_model_artifact_proto_depIdxs = []int32{
 	5,  // 33: modelyard.v1.CommitEqualContentResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
 	33, // 34: modelyard.v1.UploadModelArtifactRequest.header:type_name -> modelyard.v1.VersionHeader
 	5,  // 35: modelyard.v1.UploadModelArtifactResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
-	42, // 36: modelyard.v1.DownloadFilesRequest.ranges:type_name -> modelyard.v1.FileRange
-	5,  // 37: modelyard.v1.UseModelArtifactVersionResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
-	1,  // 38: modelyard.v1.GetLineageRequest.direction:type_name -> modelyard.v1.LineageDirection
-	2,  // 39: modelyard.v1.LineageEdge.relation:type_name -> modelyard.v1.LineageRelation
-	58, // 40: modelyard.v1.LineageRun.state:type_name -> modelyard.v1.RunState
-	4,  // 41: modelyard.v1.LineageVersion.linked_to:type_name -> modelyard.v1.LinkedTo
-	49, // 42: modelyard.v1.GetLineageResponse.runs:type_name -> modelyard.v1.LineageRun
-	50, // 43: modelyard.v1.GetLineageResponse.versions:type_name -> modelyard.v1.LineageVersion
-	48, // 44: modelyard.v1.GetLineageResponse.edges:type_name -> modelyard.v1.LineageEdge
-	59, // 45: modelyard.v1.ModelArtifactVersion.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
-	59, // 46: modelyard.v1.VersionHeader.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
-	7,  // 47: modelyard.v1.ModelArtifactService.CreateModelArtifact:input_type -> modelyard.v1.CreateModelArtifactRequest
-	9,  // 48: modelyard.v1.ModelArtifactService.ListModelArtifactTypes:input_type -> modelyard.v1.ListModelArtifactTypesRequest
-	12, // 49: modelyard.v1.ModelArtifactService.GetModelArtifact:input_type -> modelyard.v1.GetModelArtifactRequest
-	14, // 50: modelyard.v1.ModelArtifactService.ListModelArtifacts:input_type -> modelyard.v1.ListModelArtifactsRequest
-	16, // 51: modelyard.v1.ModelArtifactService.UpdateModelArtifact:input_type -> modelyard.v1.UpdateModelArtifactRequest
-	18, // 52: modelyard.v1.ModelArtifactService.DeleteModelArtifact:input_type -> modelyard.v1.DeleteModelArtifactRequest
-	20, // 53: modelyard.v1.ModelArtifactService.GetModelArtifactVersion:input_type -> modelyard.v1.GetModelArtifactVersionRequest
-	22, // 54: modelyard.v1.ModelArtifactService.BatchGetModelArtifactVersions:input_type -> modelyard.v1.BatchGetModelArtifactVersionsRequest
-	25, // 55: modelyard.v1.ModelArtifactService.ListModelArtifactVersions:input_type -> modelyard.v1.ListModelArtifactVersionsRequest
-	27, // 56: modelyard.v1.ModelArtifactService.UpdateModelArtifactVersion:input_type -> modelyard.v1.UpdateModelArtifactVersionRequest
-	29, // 57: modelyard.v1.ModelArtifactService.DeleteModelArtifactVersion:input_type -> modelyard.v1.DeleteModelArtifactVersionRequest
-	31, // 58: modelyard.v1.ModelArtifactService.ListModelArtifactFiles:input_type -> modelyard.v1.ListModelArtifactFilesRequest
-	34, // 59: modelyard.v1.ModelArtifactService.CommitModelArtifact:input_type -> modelyard.v1.CommitModelArtifactRequest
-	36, // 60: modelyard.v1.ModelArtifactService.CommitEqualContent:input_type -> modelyard.v1.CommitEqualContentRequest
-	38, // 61: modelyard.v1.ModelArtifactService.UploadModelArtifact:input_type -> modelyard.v1.UploadModelArtifactRequest
-	40, // 62: modelyard.v1.ModelArtifactService.DownloadFile:input_type -> modelyard.v1.DownloadFileRequest
-	43, // 63: modelyard.v1.ModelArtifactService.DownloadFiles:input_type -> modelyard.v1.DownloadFilesRequest
-	45, // 64: modelyard.v1.ModelArtifactService.UseModelArtifactVersion:input_type -> modelyard.v1.UseModelArtifactVersionRequest
-	47, // 65: modelyard.v1.ModelArtifactService.GetLineage:input_type -> modelyard.v1.GetLineageRequest
-	8,  // 66: modelyard.v1.ModelArtifactService.CreateModelArtifact:output_type -> modelyard.v1.CreateModelArtifactResponse
-	11, // 67: modelyard.v1.ModelArtifactService.ListModelArtifactTypes:output_type -> modelyard.v1.ListModelArtifactTypesResponse
-	13, // 68: modelyard.v1.ModelArtifactService.GetModelArtifact:output_type -> modelyard.v1.GetModelArtifactResponse
-	15, // 69: modelyard.v1.ModelArtifactService.ListModelArtifacts:output_type -> modelyard.v1.ListModelArtifactsResponse
-	17, // 70: modelyard.v1.ModelArtifactService.UpdateModelArtifact:output_type -> modelyard.v1.UpdateModelArtifactResponse
-	19, // 71: modelyard.v1.ModelArtifactService.DeleteModelArtifact:output_type -> modelyard.v1.DeleteModelArtifactResponse
-	21, // 72: modelyard.v1.ModelArtifactService.GetModelArtifactVersion:output_type -> modelyard.v1.GetModelArtifactVersionResponse
-	24, // 73: modelyard.v1.ModelArtifactService.BatchGetModelArtifactVersions:output_type -> modelyard.v1.BatchGetModelArtifactVersionsResponse
-	26, // 74: modelyard.v1.ModelArtifactService.ListModelArtifactVersions:output_type -> modelyard.v1.ListModelArtifactVersionsResponse
-	28, // 75: modelyard.v1.ModelArtifactService.UpdateModelArtifactVersion:output_type -> modelyard.v1.UpdateModelArtifactVersionResponse
-	30, // 76: modelyard.v1.ModelArtifactService.DeleteModelArtifactVersion:output_type -> modelyard.v1.DeleteModelArtifactVersionResponse
-	32, // 77: modelyard.v1.ModelArtifactService.ListModelArtifactFiles:output_type -> modelyard.v1.ListModelArtifactFilesResponse
-	35, // 78: modelyard.v1.ModelArtifactService.CommitModelArtifact:output_type -> modelyard.v1.CommitModelArtifactResponse
-	37, // 79: modelyard.v1.ModelArtifactService.CommitEqualContent:output_type -> modelyard.v1.CommitEqualContentResponse
-	39, // 80: modelyard.v1.ModelArtifactService.UploadModelArtifact:output_type -> modelyard.v1.UploadModelArtifactResponse
-	41, // 81: modelyard.v1.ModelArtifactService.DownloadFile:output_type -> modelyard.v1.DownloadFileResponse
-	44, // 82: modelyard.v1.ModelArtifactService.DownloadFiles:output_type -> modelyard.v1.DownloadFilesResponse
-	46, // 83: modelyard.v1.ModelArtifactService.UseModelArtifactVersion:output_type -> modelyard.v1.UseModelArtifactVersionResponse
-	51, // 84: modelyard.v1.ModelArtifactService.GetLineage:output_type -> modelyard.v1.GetLineageResponse
-	66, // [66:85] is the sub-list for method output_type
-	47, // [47:66] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	43, // 36: modelyard.v1.HashModelArtifactFilesResponse.files:type_name -> modelyard.v1.FileHash
+	45, // 37: modelyard.v1.DownloadFilesRequest.ranges:type_name -> modelyard.v1.FileRange
+	5,  // 38: modelyard.v1.UseModelArtifactVersionResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
+	1,  // 39: modelyard.v1.GetLineageRequest.direction:type_name -> modelyard.v1.LineageDirection
+	2,  // 40: modelyard.v1.LineageEdge.relation:type_name -> modelyard.v1.LineageRelation
+	61, // 41: modelyard.v1.LineageRun.state:type_name -> modelyard.v1.RunState
+	4,  // 42: modelyard.v1.LineageVersion.linked_to:type_name -> modelyard.v1.LinkedTo
+	52, // 43: modelyard.v1.GetLineageResponse.runs:type_name -> modelyard.v1.LineageRun
+	53, // 44: modelyard.v1.GetLineageResponse.versions:type_name -> modelyard.v1.LineageVersion
+	51, // 45: modelyard.v1.GetLineageResponse.edges:type_name -> modelyard.v1.LineageEdge
+	62, // 46: modelyard.v1.ModelArtifactVersion.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
+	62, // 47: modelyard.v1.VersionHeader.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
+	7,  // 48: modelyard.v1.ModelArtifactService.CreateModelArtifact:input_type -> modelyard.v1.CreateModelArtifactRequest
+	9,  // 49: modelyard.v1.ModelArtifactService.ListModelArtifactTypes:input_type -> modelyard.v1.ListModelArtifactTypesRequest
+	12, // 50: modelyard.v1.ModelArtifactService.GetModelArtifact:input_type -> modelyard.v1.GetModelArtifactRequest
+	14, // 51: modelyard.v1.ModelArtifactService.ListModelArtifacts:input_type -> modelyard.v1.ListModelArtifactsRequest
+	16, // 52: modelyard.v1.ModelArtifactService.UpdateModelArtifact:input_type -> modelyard.v1.UpdateModelArtifactRequest
+	18, // 53: modelyard.v1.ModelArtifactService.DeleteModelArtifact:input_type -> modelyard.v1.DeleteModelArtifactRequest
+	20, // 54: modelyard.v1.ModelArtifactService.GetModelArtifactVersion:input_type -> modelyard.v1.GetModelArtifactVersionRequest
+	22, // 55: modelyard.v1.ModelArtifactService.BatchGetModelArtifactVersions:input_type -> modelyard.v1.BatchGetModelArtifactVersionsRequest
+	25, // 56: modelyard.v1.ModelArtifactService.ListModelArtifactVersions:input_type -> modelyard.v1.ListModelArtifactVersionsRequest
+	27, // 57: modelyard.v1.ModelArtifactService.UpdateModelArtifactVersion:input_type -> modelyard.v1.UpdateModelArtifactVersionRequest
+	29, // 58: modelyard.v1.ModelArtifactService.DeleteModelArtifactVersion:input_type -> modelyard.v1.DeleteModelArtifactVersionRequest
+	31, // 59: modelyard.v1.ModelArtifactService.ListModelArtifactFiles:input_type -> modelyard.v1.ListModelArtifactFilesRequest
+	34, // 60: modelyard.v1.ModelArtifactService.CommitModelArtifact:input_type -> modelyard.v1.CommitModelArtifactRequest
+	36, // 61: modelyard.v1.ModelArtifactService.CommitEqualContent:input_type -> modelyard.v1.CommitEqualContentRequest
+	38, // 62: modelyard.v1.ModelArtifactService.UploadModelArtifact:input_type -> modelyard.v1.UploadModelArtifactRequest
+	40, // 63: modelyard.v1.ModelArtifactService.DownloadFile:input_type -> modelyard.v1.DownloadFileRequest
+	42, // 64: modelyard.v1.ModelArtifactService.HashModelArtifactFiles:input_type -> modelyard.v1.HashModelArtifactFilesRequest
+	46, // 65: modelyard.v1.ModelArtifactService.DownloadFiles:input_type -> modelyard.v1.DownloadFilesRequest
+	48, // 66: modelyard.v1.ModelArtifactService.UseModelArtifactVersion:input_type -> modelyard.v1.UseModelArtifactVersionRequest
+	50, // 67: modelyard.v1.ModelArtifactService.GetLineage:input_type -> modelyard.v1.GetLineageRequest
+	8,  // 68: modelyard.v1.ModelArtifactService.CreateModelArtifact:output_type -> modelyard.v1.CreateModelArtifactResponse
+	11, // 69: modelyard.v1.ModelArtifactService.ListModelArtifactTypes:output_type -> modelyard.v1.ListModelArtifactTypesResponse
+	13, // 70: modelyard.v1.ModelArtifactService.GetModelArtifact:output_type -> modelyard.v1.GetModelArtifactResponse
+	15, // 71: modelyard.v1.ModelArtifactService.ListModelArtifacts:output_type -> modelyard.v1.ListModelArtifactsResponse
+	17, // 72: modelyard.v1.ModelArtifactService.UpdateModelArtifact:output_type -> modelyard.v1.UpdateModelArtifactResponse
+	19, // 73: modelyard.v1.ModelArtifactService.DeleteModelArtifact:output_type -> modelyard.v1.DeleteModelArtifactResponse
+	21, // 74: modelyard.v1.ModelArtifactService.GetModelArtifactVersion:output_type -> modelyard.v1.GetModelArtifactVersionResponse
+	24, // 75: modelyard.v1.ModelArtifactService.BatchGetModelArtifactVersions:output_type -> modelyard.v1.BatchGetModelArtifactVersionsResponse
+	26, // 76: modelyard.v1.ModelArtifactService.ListModelArtifactVersions:output_type -> modelyard.v1.ListModelArtifactVersionsResponse
+	28, // 77: modelyard.v1.ModelArtifactService.UpdateModelArtifactVersion:output_type -> modelyard.v1.UpdateModelArtifactVersionResponse
+	30, // 78: modelyard.v1.ModelArtifactService.DeleteModelArtifactVersion:output_type -> modelyard.v1.DeleteModelArtifactVersionResponse
+	32, // 79: modelyard.v1.ModelArtifactService.ListModelArtifactFiles:output_type -> modelyard.v1.ListModelArtifactFilesResponse
+	35, // 80: modelyard.v1.ModelArtifactService.CommitModelArtifact:output_type -> modelyard.v1.CommitModelArtifactResponse
+	37, // 81: modelyard.v1.ModelArtifactService.CommitEqualContent:output_type -> modelyard.v1.CommitEqualContentResponse
+	39, // 82: modelyard.v1.ModelArtifactService.UploadModelArtifact:output_type -> modelyard.v1.UploadModelArtifactResponse
+	41, // 83: modelyard.v1.ModelArtifactService.DownloadFile:output_type -> modelyard.v1.DownloadFileResponse
+	44, // 84: modelyard.v1.ModelArtifactService.HashModelArtifactFiles:output_type -> modelyard.v1.HashModelArtifactFilesResponse
+	47, // 85: modelyard.v1.ModelArtifactService.DownloadFiles:output_type -> modelyard.v1.DownloadFilesResponse
+	49, // 86: modelyard.v1.ModelArtifactService.UseModelArtifactVersion:output_type -> modelyard.v1.UseModelArtifactVersionResponse
+	54, // 87: modelyard.v1.ModelArtifactService.GetLineage:output_type -> modelyard.v1.GetLineageResponse
+	68, // [68:88] is the sub-list for method output_type
+	48, // [48:68] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_model_artifact_proto_init() }
@@ -4428,11 +4614,11 @@ func file_modelyard_v1_model_artifact_proto_init() {
 		(*DownloadFileRequest_Id)(nil),
 		(*DownloadFileRequest_Ref)(nil),
 	}
-	file_modelyard_v1_model_artifact_proto_msgTypes[42].OneofWrappers = []any{
+	file_modelyard_v1_model_artifact_proto_msgTypes[45].OneofWrappers = []any{
 		(*UseModelArtifactVersionRequest_Id)(nil),
 		(*UseModelArtifactVersionRequest_Ref)(nil),
 	}
-	file_modelyard_v1_model_artifact_proto_msgTypes[44].OneofWrappers = []any{
+	file_modelyard_v1_model_artifact_proto_msgTypes[47].OneofWrappers = []any{
 		(*GetLineageRequest_Id)(nil),
 		(*GetLineageRequest_Ref)(nil),
 		(*GetLineageRequest_RunId)(nil),
@@ -4443,7 +4629,7 @@ func file_modelyard_v1_model_artifact_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modelyard_v1_model_artifact_proto_rawDesc), len(file_modelyard_v1_model_artifact_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   51,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,6 +35,7 @@ const (
 	ModelArtifactService_CommitEqualContent_FullMethodName            = "/modelyard.v1.ModelArtifactService/CommitEqualContent"
 	ModelArtifactService_UploadModelArtifact_FullMethodName           = "/modelyard.v1.ModelArtifactService/UploadModelArtifact"
 	ModelArtifactService_DownloadFile_FullMethodName                  = "/modelyard.v1.ModelArtifactService/DownloadFile"
+	ModelArtifactService_HashModelArtifactFiles_FullMethodName        = "/modelyard.v1.ModelArtifactService/HashModelArtifactFiles"
 	ModelArtifactService_DownloadFiles_FullMethodName                 = "/modelyard.v1.ModelArtifactService/DownloadFiles"
 	ModelArtifactService_UseModelArtifactVersion_FullMethodName       = "/modelyard.v1.ModelArtifactService/UseModelArtifactVersion"
 	ModelArtifactService_GetLineage_FullMethodName                    = "/modelyard.v1.ModelArtifactService/GetLineage"
@@ -111,6 +112,12 @@ type ModelArtifactServiceClient interface {
 	// version and the file. Errors: NOT_FOUND, INVALID_ARGUMENT (range),
 	// DATA_LOSS CHUNK_CORRUPT.
 	DownloadFile(ctx context.Context, in *DownloadFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadFileResponse], error)
+	// The plain SHA-256 of a version's files, for `sha256sum`. Of files in several
+	// chunks, unless they came by UploadModelArtifact, the server has to read the
+	// content first; it does so once, and the reply goes on file by file. From
+	// then on ListModelArtifactFiles and DownloadFile have it too. After a break,
+	// call again: what is done is kept. Errors: as DownloadFile.
+	HashModelArtifactFiles(ctx context.Context, in *HashModelArtifactFilesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[HashModelArtifactFilesResponse], error)
 	// The bytes of many ranges of a version's files, one after the other in the
 	// requested order: the fast download, which a client splits over several calls.
 	// Errors: as DownloadFile.
@@ -306,9 +313,28 @@ func (c *modelArtifactServiceClient) DownloadFile(ctx context.Context, in *Downl
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ModelArtifactService_DownloadFileClient = grpc.ServerStreamingClient[DownloadFileResponse]
 
+func (c *modelArtifactServiceClient) HashModelArtifactFiles(ctx context.Context, in *HashModelArtifactFilesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[HashModelArtifactFilesResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ModelArtifactService_ServiceDesc.Streams[3], ModelArtifactService_HashModelArtifactFiles_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[HashModelArtifactFilesRequest, HashModelArtifactFilesResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ModelArtifactService_HashModelArtifactFilesClient = grpc.ServerStreamingClient[HashModelArtifactFilesResponse]
+
 func (c *modelArtifactServiceClient) DownloadFiles(ctx context.Context, in *DownloadFilesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadFilesResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &ModelArtifactService_ServiceDesc.Streams[3], ModelArtifactService_DownloadFiles_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &ModelArtifactService_ServiceDesc.Streams[4], ModelArtifactService_DownloadFiles_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -416,6 +442,12 @@ type ModelArtifactServiceServer interface {
 	// version and the file. Errors: NOT_FOUND, INVALID_ARGUMENT (range),
 	// DATA_LOSS CHUNK_CORRUPT.
 	DownloadFile(*DownloadFileRequest, grpc.ServerStreamingServer[DownloadFileResponse]) error
+	// The plain SHA-256 of a version's files, for `sha256sum`. Of files in several
+	// chunks, unless they came by UploadModelArtifact, the server has to read the
+	// content first; it does so once, and the reply goes on file by file. From
+	// then on ListModelArtifactFiles and DownloadFile have it too. After a break,
+	// call again: what is done is kept. Errors: as DownloadFile.
+	HashModelArtifactFiles(*HashModelArtifactFilesRequest, grpc.ServerStreamingServer[HashModelArtifactFilesResponse]) error
 	// The bytes of many ranges of a version's files, one after the other in the
 	// requested order: the fast download, which a client splits over several calls.
 	// Errors: as DownloadFile.
@@ -483,6 +515,9 @@ func (UnimplementedModelArtifactServiceServer) UploadModelArtifact(grpc.ClientSt
 }
 func (UnimplementedModelArtifactServiceServer) DownloadFile(*DownloadFileRequest, grpc.ServerStreamingServer[DownloadFileResponse]) error {
 	return status.Error(codes.Unimplemented, "method DownloadFile not implemented")
+}
+func (UnimplementedModelArtifactServiceServer) HashModelArtifactFiles(*HashModelArtifactFilesRequest, grpc.ServerStreamingServer[HashModelArtifactFilesResponse]) error {
+	return status.Error(codes.Unimplemented, "method HashModelArtifactFiles not implemented")
 }
 func (UnimplementedModelArtifactServiceServer) DownloadFiles(*DownloadFilesRequest, grpc.ServerStreamingServer[DownloadFilesResponse]) error {
 	return status.Error(codes.Unimplemented, "method DownloadFiles not implemented")
@@ -773,6 +808,17 @@ func _ModelArtifactService_DownloadFile_Handler(srv interface{}, stream grpc.Ser
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ModelArtifactService_DownloadFileServer = grpc.ServerStreamingServer[DownloadFileResponse]
 
+func _ModelArtifactService_HashModelArtifactFiles_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(HashModelArtifactFilesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ModelArtifactServiceServer).HashModelArtifactFiles(m, &grpc.GenericServerStream[HashModelArtifactFilesRequest, HashModelArtifactFilesResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ModelArtifactService_HashModelArtifactFilesServer = grpc.ServerStreamingServer[HashModelArtifactFilesResponse]
+
 func _ModelArtifactService_DownloadFiles_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(DownloadFilesRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -902,6 +948,11 @@ var ModelArtifactService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "DownloadFile",
 			Handler:       _ModelArtifactService_DownloadFile_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "HashModelArtifactFiles",
+			Handler:       _ModelArtifactService_HashModelArtifactFiles_Handler,
 			ServerStreams: true,
 		},
 		{

@@ -429,6 +429,14 @@ class Artifact:
             raise ValueError(f"{self.name} has {len(paths)} files; use download()")
         return str(Path(self.download(root), paths[0]))
 
+    def sha256sums(self) -> dict[str, str]:
+        """The plain SHA-256 of each file by path, as `sha256sum` prints it; references are left out.
+
+        The server knows them of small files and of those that were uploaded by
+        simple calls; others it reads first, once, which takes a while for large ones.
+        """
+        return self._logged("sha256sums").sha256sums()
+
     def verify(self, root: str | os.PathLike[str] | None = None) -> None:
         """Checks that a downloaded folder holds the version's files, unchanged, and no others.
 

@@ -51,6 +51,14 @@ class ArtifactEntry:
         content = self._content
         return (content.tag or content.uri) if content.uri else content.digest.hex()
 
+    @property
+    def sha256(self) -> str | None:
+        """Plain SHA-256 of the file, as `sha256sum` prints it; None where it was not known when it was read.
+
+        `Artifact.sha256sums` has the server make those that are missing.
+        """
+        return self._content.sha256 or None
+
     def download(self, root: str | os.PathLike[str] | None = None, skip_cache: bool | None = None) -> str:
         """Downloads this file alone and returns its path, absolute.
 

@@ -105,6 +105,10 @@ class LoggedVersion(ABC):
         """Downloads into `root` and returns it; see `Artifact.download`. `only` is the path of one entry."""
 
     @abstractmethod
+    def sha256sums(self) -> dict[str, str]:
+        """See `Artifact.sha256sums`."""
+
+    @abstractmethod
     def verify(self, root: str | os.PathLike[str] | None) -> None:
         """See `Artifact.verify`."""
 

@@ -18,7 +18,7 @@ from modelyard.contract import errors, refs
 from modelyard.contract.values import identical
 from modelyard.query import lineage_calls
 from modelyard.query.lineage import Lineage
-from modelyard.rpc import collection_calls, records, retry, version_calls
+from modelyard.rpc import collection_calls, manifest, records, retry, version_calls
 from modelyard.transfer import transfer
 
 
@@ -66,6 +66,10 @@ class ServerVersion(LoggedVersion):
         )
         cached_use.keep(self._workspace.settings, version, self.link)
         return str(folder)
+
+    def sha256sums(self) -> dict[str, str]:
+        """The plain SHA-256 of each file by path."""
+        return manifest.sha256sums(self._workspace.connection, self.source("sha256sums").id)
 
     def verify(self, root: str | os.PathLike[str] | None) -> None:
         """Compares a folder with the version's manifest. ValueError names the first difference."""

@@ -91,6 +91,25 @@ def verify(ref: str, root: str | None, json: bool) -> None:
         echo(f"{place} is {found.source_qualified_name}: {plural(found.file_count, 'file')}, all whole")
 
 
+@artifact.command("sha256")
+@click.argument("ref")
+@as_json
+def sha256(ref: str, json: bool) -> None:
+    """Print the SHA-256 of each file of the version REF, for `sha256sum --check` in a downloaded folder.
+
+    The server reads large files once for it.
+    """
+    found = open_artifact(Workspace(current()), ref)
+    sums = found.sha256sums()
+    if json:
+        print_json({"version": found.source_qualified_name, "files": sums})
+        return
+    for path, digest in sums.items():
+        # sha256sum writes a line with a backslash in the path like this.
+        mark = "\\" if "\\" in path else ""
+        echo(mark + digest + "  " + path.replace("\\", "\\\\"))
+
+
 @artifact.command("rm")
 @click.argument("ref")
 @click.option("--delete-aliases", is_flag=True, help="Also when it has aliases or is linked; those go too.")

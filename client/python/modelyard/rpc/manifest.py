@@ -90,6 +90,21 @@ def manifest(connection: Connection, version_id: str, *, path_prefix: str = "") 
             return _joined(entries)
 
 
+def sha256sums(connection: Connection, version_id: str) -> dict[str, str]:
+    """The plain SHA-256 of every file of a version by path, made by the server where it has to be.
+
+    Errors: NotFound, ChunkCorrupt, ReplyInvalid.
+    """
+    request = pb.HashModelArtifactFilesRequest(version_id=version_id)
+    found: dict[str, str] = {}
+    for reply in connection.artifacts.HashModelArtifactFiles(request):
+        for file in reply.files:
+            validation.check_digest(file.sha256, f"the SHA-256 of {file.path!r}")
+            found[file.path] = file.sha256
+    validation.check_paths([FileEntry(path, None) for path in found])
+    return found
+
+
 def whole_manifest(connection: Connection, version: Any) -> list[FileEntry]:
     """All entries of a version, checked against its digest. Errors: NotFound, ReplyInvalid."""
     entries = manifest(connection, version.id)

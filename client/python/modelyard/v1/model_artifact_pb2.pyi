@@ -391,8 +391,10 @@ class ManifestEntry(_message.Message):
     continued: _builtins.bool
     """True if this entry has more chunks of the entry before it."""
     sha256: _builtins.str
-    """Plain SHA-256 of the whole file, 64 lower-case hex, when the client that
-    logged it said so. Not checked by the server.
+    """Plain SHA-256 of the whole file, 64 lower-case hex, as `sha256sum` prints
+    it. The server made it of the bytes; empty where it has not: see
+    HashModelArtifactFiles. Commit: compared where the file has one chunk, else
+    not used.
     """
     reference_uri: _builtins.str
     """The target of a reference, at most 2,048 bytes. Empty: a file."""
@@ -1580,6 +1582,7 @@ class DownloadFileResponse(_message.Message):
     SIZE_BYTES_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
     version_id: _builtins.str
     """First message only: global id of the version."""
     size_bytes: _builtins.int
@@ -1588,6 +1591,10 @@ class DownloadFileResponse(_message.Message):
     """First message only: file digest, 64 lower-case hex."""
     data: _builtins.bytes
     """The next bytes, at most 1 MiB."""
+    sha256: _builtins.str
+    """First message only: plain SHA-256 of the whole file, 64 lower-case hex;
+    empty where it is not known, as in ManifestEntry.
+    """
     def __init__(
         self,
         *,
@@ -1595,14 +1602,91 @@ class DownloadFileResponse(_message.Message):
         size_bytes: _builtins.int = ...,
         digest: _builtins.str = ...,
         data: _builtins.bytes = ...,
+        sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "digest", b"digest", "size_bytes", b"size_bytes", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "digest", b"digest", "sha256", b"sha256", "size_bytes", b"size_bytes", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DownloadFileResponse: _TypeAlias = DownloadFileResponse  # noqa: Y015
+
+@_typing.final
+class HashModelArtifactFilesRequest(_message.Message):
+    """Request of HashModelArtifactFiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_ID_FIELD_NUMBER: _builtins.int
+    PATH_PREFIX_FIELD_NUMBER: _builtins.int
+    version_id: _builtins.str
+    """Global id of the version."""
+    path_prefix: _builtins.str
+    """Only paths that start with it. Default: all."""
+    def __init__(
+        self,
+        *,
+        version_id: _builtins.str = ...,
+        path_prefix: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path_prefix", b"path_prefix", "version_id", b"version_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HashModelArtifactFilesRequest: _TypeAlias = HashModelArtifactFilesRequest  # noqa: Y015
+
+@_typing.final
+class FileHash(_message.Message):
+    """The plain SHA-256 of a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Path of the file in the version."""
+    sha256: _builtins.str
+    """64 lower-case hex."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileHash: _TypeAlias = FileHash  # noqa: Y015
+
+@_typing.final
+class HashModelArtifactFilesResponse(_message.Message):
+    """Part of the reply of HashModelArtifactFiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileHash]:
+        """The next files, ordered by the bytes of their path; references are left out."""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[Global___FileHash] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HashModelArtifactFilesResponse: _TypeAlias = HashModelArtifactFilesResponse  # noqa: Y015
 
 @_typing.final
 class FileRange(_message.Message):

@@ -123,6 +123,11 @@ class ModelArtifactServiceStub(object):
                 request_serializer=modelyard_dot_v1_dot_model__artifact__pb2.DownloadFileRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.DownloadFileResponse.FromString,
                 _registered_method=True)
+        self.HashModelArtifactFiles = channel.unary_stream(
+                '/modelyard.v1.ModelArtifactService/HashModelArtifactFiles',
+                request_serializer=modelyard_dot_v1_dot_model__artifact__pb2.HashModelArtifactFilesRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.HashModelArtifactFilesResponse.FromString,
+                _registered_method=True)
         self.DownloadFiles = channel.unary_stream(
                 '/modelyard.v1.ModelArtifactService/DownloadFiles',
                 request_serializer=modelyard_dot_v1_dot_model__artifact__pb2.DownloadFilesRequest.SerializeToString,
@@ -289,6 +294,17 @@ class ModelArtifactServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HashModelArtifactFiles(self, request, context):
+        """The plain SHA-256 of a version's files, for `sha256sum`. Of files in several
+        chunks, unless they came by UploadModelArtifact, the server has to read the
+        content first; it does so once, and the reply goes on file by file. From
+        then on ListModelArtifactFiles and DownloadFile have it too. After a break,
+        call again: what is done is kept. Errors: as DownloadFile.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DownloadFiles(self, request, context):
         """The bytes of many ranges of a version's files, one after the other in the
         requested order: the fast download, which a client splits over several calls.
@@ -396,6 +412,11 @@ def add_ModelArtifactServiceServicer_to_server(servicer, server):
                     servicer.DownloadFile,
                     request_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.DownloadFileRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_model__artifact__pb2.DownloadFileResponse.SerializeToString,
+            ),
+            'HashModelArtifactFiles': grpc.unary_stream_rpc_method_handler(
+                    servicer.HashModelArtifactFiles,
+                    request_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.HashModelArtifactFilesRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_model__artifact__pb2.HashModelArtifactFilesResponse.SerializeToString,
             ),
             'DownloadFiles': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadFiles,
@@ -854,6 +875,33 @@ class ModelArtifactService(object):
             '/modelyard.v1.ModelArtifactService/DownloadFile',
             modelyard_dot_v1_dot_model__artifact__pb2.DownloadFileRequest.SerializeToString,
             modelyard_dot_v1_dot_model__artifact__pb2.DownloadFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HashModelArtifactFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/modelyard.v1.ModelArtifactService/HashModelArtifactFiles',
+            modelyard_dot_v1_dot_model__artifact__pb2.HashModelArtifactFilesRequest.SerializeToString,
+            modelyard_dot_v1_dot_model__artifact__pb2.HashModelArtifactFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -111,6 +111,13 @@ class ModelArtifactServiceStub:
     version and the file. Errors: NOT_FOUND, INVALID_ARGUMENT (range),
     DATA_LOSS CHUNK_CORRUPT.
     """
+    HashModelArtifactFiles: _grpc.UnaryStreamMultiCallable[_model_artifact_pb2.HashModelArtifactFilesRequest, _model_artifact_pb2.HashModelArtifactFilesResponse]
+    """The plain SHA-256 of a version's files, for `sha256sum`. Of files in several
+    chunks, unless they came by UploadModelArtifact, the server has to read the
+    content first; it does so once, and the reply goes on file by file. From
+    then on ListModelArtifactFiles and DownloadFile have it too. After a break,
+    call again: what is done is kept. Errors: as DownloadFile.
+    """
     DownloadFiles: _grpc.UnaryStreamMultiCallable[_model_artifact_pb2.DownloadFilesRequest, _model_artifact_pb2.DownloadFilesResponse]
     """The bytes of many ranges of a version's files, one after the other in the
     requested order: the fast download, which a client splits over several calls.
@@ -207,6 +214,13 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     """The bytes of one file, in messages of at most 1 MiB. The first names the
     version and the file. Errors: NOT_FOUND, INVALID_ARGUMENT (range),
     DATA_LOSS CHUNK_CORRUPT.
+    """
+    HashModelArtifactFiles: _aio.UnaryStreamMultiCallable[_model_artifact_pb2.HashModelArtifactFilesRequest, _model_artifact_pb2.HashModelArtifactFilesResponse]  # type: ignore[assignment]
+    """The plain SHA-256 of a version's files, for `sha256sum`. Of files in several
+    chunks, unless they came by UploadModelArtifact, the server has to read the
+    content first; it does so once, and the reply goes on file by file. From
+    then on ListModelArtifactFiles and DownloadFile have it too. After a break,
+    call again: what is done is kept. Errors: as DownloadFile.
     """
     DownloadFiles: _aio.UnaryStreamMultiCallable[_model_artifact_pb2.DownloadFilesRequest, _model_artifact_pb2.DownloadFilesResponse]  # type: ignore[assignment]
     """The bytes of many ranges of a version's files, one after the other in the
@@ -397,6 +411,19 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         """The bytes of one file, in messages of at most 1 MiB. The first names the
         version and the file. Errors: NOT_FOUND, INVALID_ARGUMENT (range),
         DATA_LOSS CHUNK_CORRUPT.
+        """
+
+    @_abc_1.abstractmethod
+    def HashModelArtifactFiles(
+        self,
+        request: _model_artifact_pb2.HashModelArtifactFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_model_artifact_pb2.HashModelArtifactFilesResponse], _abc.AsyncIterator[_model_artifact_pb2.HashModelArtifactFilesResponse]]:
+        """The plain SHA-256 of a version's files, for `sha256sum`. Of files in several
+        chunks, unless they came by UploadModelArtifact, the server has to read the
+        content first; it does so once, and the reply goes on file by file. From
+        then on ListModelArtifactFiles and DownloadFile have it too. After a break,
+        call again: what is done is kept. Errors: as DownloadFile.
         """
 
     @_abc_1.abstractmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
@@ -32,6 +32,7 @@ class FileInfo(NamedTuple):
     id: int
     size: int
     digest: bytes
+    sha256: bytes | None
 
 
 class Piece(NamedTuple):
@@ -58,16 +59,40 @@ def files(session: Session, version_id: str, ranges: Sequence[Range]) -> dict[st
     found: dict[str, FileInfo] = {}
     for batch in batches(sorted({part.path for part in ranges})):
         rows = session.execute(
-            select(VersionFile.path, File.id, File.size, File.digest)
+            select(VersionFile.path, File.id, File.size, File.digest, File.sha256)
             .join(File, File.id == VersionFile.file_id)
             .where(
                 VersionFile.version_id == version_id, VersionFile.path.in_([path.encode() for path in batch])
             )
         )
-        found |= {path.decode(): FileInfo(id_, size, digest) for path, id_, size, digest in rows}
+        found |= {
+            path.decode(): FileInfo(id_, size, digest, sha256) for path, id_, size, digest, sha256 in rows
+        }
     for index, part in enumerate(ranges):
         _check(f"ranges[{index}]", part, found.get(part.path))
     return found
+
+
+def files_after(
+    session: Session, version_id: str, path_prefix: str, after: bytes, limit: int
+) -> list[tuple[str, FileInfo]]:
+    """The next files of a version behind a path, in the order of their bytes; no references."""
+    prefix = path_prefix.encode()
+    query = (
+        select(VersionFile.path, File.id, File.size, File.digest, File.sha256)
+        .join(File, File.id == VersionFile.file_id)
+        .where(VersionFile.version_id == version_id, VersionFile.path > after, VersionFile.path >= prefix)
+    )
+    if prefix:
+        # No byte of UTF-8 is 0xFF, so the last one can be raised.
+        query = query.where(VersionFile.path < prefix[:-1] + bytes([prefix[-1] + 1]))
+    rows = session.execute(query.order_by(VersionFile.path).limit(limit))
+    return [(path.decode(), FileInfo(id_, size, digest, sha256)) for path, id_, size, digest, sha256 in rows]
+
+
+def remember_sha256(session: Session, file_id: int, sha256: bytes) -> None:
+    """Stores the SHA-256 of a file's plain bytes, unless it is known."""
+    session.execute(update(File).where(File.id == file_id, File.sha256.is_(None)).values(sha256=sha256))
 
 
 def pieces(session: Session, files: dict[str, FileInfo], ranges: Sequence[Range]) -> list[Piece]:

@@ -38,7 +38,7 @@ class FileEntry(NamedTuple):
     path: str
     size: int | None
     digest: bytes | None
-    sha256: str
+    sha256: bytes | None
     uri: str
     tag: str
     chunks: Sequence[Chunk]
@@ -49,7 +49,7 @@ class FileEntry(NamedTuple):
 class _Slice:
     """Chunks `first` to `end` of the file in a row of the manifest."""
 
-    row: Row[VersionFile, bytes]
+    row: Row[VersionFile, bytes, bytes | None]
     first: int
     end: int
 
@@ -77,9 +77,9 @@ def page(
 
 def _rows(
     session: Session, version_id: str, prefix: bytes, start: bytes, limit: int
-) -> Sequence[Row[VersionFile, bytes]]:
+) -> Sequence[Row[VersionFile, bytes, bytes | None]]:
     query = (
-        select(VersionFile, File.digest)
+        select(VersionFile, File.digest, File.sha256)
         .outerjoin(File, File.id == VersionFile.file_id)
         .where(VersionFile.version_id == version_id, VersionFile.path >= max(prefix, start))
     )
@@ -89,7 +89,7 @@ def _rows(
     return session.execute(query.order_by(VersionFile.path).limit(limit)).all()
 
 
-def _counts(session: Session, rows: Sequence[Row[VersionFile, bytes]]) -> Mapping[int, int]:
+def _counts(session: Session, rows: Sequence[Row[VersionFile, bytes, bytes | None]]) -> Mapping[int, int]:
     """Number of chunks by file."""
     counts: dict[int, int] = {}
     for batch in batches(sorted({row[0].file_id for row in rows if row[0].file_id is not None})):
@@ -100,7 +100,7 @@ def _counts(session: Session, rows: Sequence[Row[VersionFile, bytes]]) -> Mappin
 
 
 def _cut(
-    rows: Sequence[Row[VersionFile, bytes]],
+    rows: Sequence[Row[VersionFile, bytes, bytes | None]],
     counts: Mapping[int, int],
     path: bytes,
     index: int,
@@ -150,7 +150,7 @@ def _chunks(session: Session, slices: Sequence[_Slice]) -> dict[int, list[Chunk]
 
 
 def _entry(part: _Slice, chunks: Sequence[Chunk]) -> FileEntry:
-    file, digest = part.row
+    file, digest, sha256 = part.row
     return FileEntry(
-        file.path.decode(), file.size, digest, file.sha256, file.uri or "", file.tag, chunks, part.first > 0
+        file.path.decode(), file.size, digest, sha256, file.uri or "", file.tag, chunks, part.first > 0
     )

@@ -17,7 +17,7 @@ from modelyard_server.db.upserts import batches, inserting_missing
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.content import damage, uploads
+from modelyard_server.domain.content import damage, extents, uploads
 from modelyard_server.domain.content.manifests import FileDraft, KeptFile, Manifest, ReferenceDraft
 from modelyard_server.domain.content.uploads import Stored
 from modelyard_server.domain.registry import resolve, versions
@@ -44,7 +44,7 @@ _PACKS_OF_VERSION = _PACKS.join(VersionFile, VersionFile.file_id == FileChunk.fi
 )
 ADD_CHUNKS = cast(Table, FileChunk.__table__).insert()
 _ADD_ENTRIES = cast(Table, VersionFile.__table__).insert()
-ENTRY_COLUMNS = ("path", "file_id", "size", "sha256", "uri", "tag")
+ENTRY_COLUMNS = ("path", "file_id", "size", "uri", "tag")
 _CHUNKS_AT_ONCE = 5_000
 """Rows of one statement: a version may have millions of chunks."""
 
@@ -54,9 +54,7 @@ def store_files(session: Session, upload: Upload, drafts: Iterable[FileDraft]) -
     distinct = {draft.digest: draft for draft in drafts}
     stored = held(session, upload, [(draft, draft.chunks()) for draft in distinct.values()])
     ordered = sorted(distinct)
-    rows = [
-        {"entity_id": upload.entity_id, "digest": digest, "size": distinct[digest].size} for digest in ordered
-    ]
+    rows = [file_row(upload, distinct[digest]) for digest in ordered]
     new: dict[bytes, int] = {}
     if rows:
         # Of two that store the same file at once, the one whose row it becomes also stores its chunks.
@@ -71,9 +69,22 @@ def store_files(session: Session, upload: Upload, drafts: Iterable[FileDraft]) -
     for digests in batches([digest for digest in ordered if digest not in new]):
         found = session.execute(_FILES, {"entity": upload.entity_id, "digests": digests})
         known |= {digest: file_id for digest, file_id, _ in found}
+    for digest, draft in distinct.items():
+        if draft.whole_sha256 is not None and digest in known and digest not in new:
+            extents.remember_sha256(session, known[digest], draft.whole_sha256)
     if len(known) != len(distinct):  # a file row went between the two statements
         raise errors.RetryTransaction("a file of this content was just collected; repeat the call")
     return known
+
+
+def file_row(upload: Upload, draft: FileDraft) -> dict[str, Any]:
+    """The row of a file that the entity does not have yet."""
+    return {
+        "entity_id": upload.entity_id,
+        "digest": draft.digest,
+        "sha256": draft.sha256,
+        "size": draft.size,
+    }
 
 
 def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[bytes, int] | None:
@@ -197,13 +208,13 @@ def store_entries(
 
 def row_of_file(file: FileDraft | KeptFile, file_id: int) -> dict[str, Any]:
     """An entry that is a file, without whose it is."""
-    values = (file.path.encode(), file_id, file.size, file.sha256, None, "")
+    values = (file.path.encode(), file_id, file.size, None, "")
     return dict(zip(ENTRY_COLUMNS, values, strict=True))
 
 
 def row_of_reference(reference: ReferenceDraft) -> dict[str, Any]:
     """An entry that is a reference, without whose it is."""
-    values = (reference.path.encode(), None, reference.size, "", reference.uri, reference.tag)
+    values = (reference.path.encode(), None, reference.size, reference.uri, reference.tag)
     return dict(zip(ENTRY_COLUMNS, values, strict=True))
 
 
@@ -222,7 +233,6 @@ def base_entries(
             VersionFile.path,
             VersionFile.size,
             File.digest,
-            VersionFile.sha256,
             VersionFile.file_id,
             VersionFile.uri,
             VersionFile.tag,
@@ -231,12 +241,12 @@ def base_entries(
         .where(VersionFile.version_id == version.id)
     )
     found: dict[str, KeptFile | ReferenceDraft] = {}
-    for raw, size, digest, sha256, file_id, uri, tag in rows:
+    for raw, size, digest, file_id, uri, tag in rows:
         path = raw.decode()
         if uri is not None:
             found[path] = ReferenceDraft(path, uri, tag, size)
         elif file_id is not None:
-            found[path] = KeptFile(path, size or 0, digest, sha256, file_id)
+            found[path] = KeptFile(path, size or 0, digest, file_id)
     return found
 
 

@@ -40,7 +40,9 @@ class FileDraft:
     path: str
     stated_size: int | None
     stated_digest: bytes | None
-    sha256: str = ""
+    stated_sha256: bytes | None = None
+    whole_sha256: bytes | None = None
+    """SHA-256 of the plain bytes, where the server has hashed all of them."""
     size: int = 0
     digests: bytearray = field(default_factory=bytearray)
     sizes: array[int] = field(default_factory=lambda: array("I"))
@@ -58,6 +60,13 @@ class FileDraft:
     def digest(self) -> bytes:
         """The file digest, made from the chunks."""
         return bytes(self._hash.digest())
+
+    @property
+    def sha256(self) -> bytes | None:
+        """The SHA-256 of the plain bytes, if it is known: that of one chunk is the chunk's digest."""
+        if len(self.sizes) == 1:
+            return bytes(self.digests)
+        return self.whole_sha256 if self.sizes else hashlib.sha256().digest()
 
     def chunks(self, first: int = 0, end: int | None = None) -> Iterator[Chunk]:
         """The chunks from `first` to before `end`, in order; all without."""
@@ -83,7 +92,6 @@ class KeptFile(NamedTuple):
     path: str
     size: int
     digest: bytes
-    sha256: str
     file_id: int | None
 
 
@@ -109,14 +117,18 @@ class Manifest:
         size: int | None = None,
         digest: str = "",
         sha256: str = "",
+        whole_sha256: bytes | None = None,
     ) -> None:
-        """Starts a file; `size` is what the client says, checked by `finish`; None: nothing."""
+        """Starts a file.
+
+        `size`, `digest` and `sha256` are what the client says, checked by `finish`; None or
+        empty: nothing. `whole_sha256` is what the server made.
+        """
         where = self._start(path)
         _check_size(where, size)
         stated = parse_digest(f"{where}.digest", digest) if digest else None
-        if sha256:
-            parse_digest(f"{where}.sha256", sha256)
-        self._last = FileDraft(path, size, stated, sha256)
+        stated_sha256 = parse_digest(f"{where}.sha256", sha256) if sha256 else None
+        self._last = FileDraft(path, size, stated, stated_sha256, whole_sha256)
         self._extend(where, self._last, chunks)
         self.files[path] = self._last
 
@@ -131,7 +143,7 @@ class Manifest:
         if sha256:
             parse_digest(f"{where}.sha256", sha256)
         self._count_bytes(f"{where}.size_bytes", size)
-        self.kept[path] = KeptFile(path, size, raw, sha256, None)
+        self.kept[path] = KeptFile(path, size, raw, None)
 
     def add_reference(self, path: str, uri: str, tag: str, size: int | None) -> None:
         """Adds a reference; its size is None where it is not known."""
@@ -182,6 +194,10 @@ class Manifest:
             if draft.stated_digest not in (None, draft.digest):
                 raise errors.InvalidField.of(
                     "entries.digest", f"{draft.path!r} does not have the digest stated for it"
+                )
+            if draft.stated_sha256 is not None and draft.sha256 not in (None, draft.stated_sha256):
+                raise errors.InvalidField.of(
+                    "entries.sha256", f"{draft.path!r} does not have the SHA-256 stated for it"
                 )
         if self.total_size > CONTENT_BYTES:
             raise errors.InvalidField.of("entries.size_bytes", "all sizes together are more than 2^62 bytes")

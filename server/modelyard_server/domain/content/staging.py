@@ -28,7 +28,7 @@ from modelyard_server.db import upserts
 from modelyard_server.db.bounded import ROWS, delete_some
 from modelyard_server.db.tables import ArtifactVersion, File, FileChunk, StagedEntry, Upload, VersionFile
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.content import manifest_rows, uploads
+from modelyard_server.domain.content import extents, manifest_rows, uploads
 from modelyard_server.domain.content.manifests import FileDraft, KeptFile, Manifest, ReferenceDraft
 
 Entry: TypeAlias = FileDraft | KeptFile | ReferenceDraft
@@ -138,9 +138,11 @@ def _advance(session: Session, upload: Upload, draft: FileDraft) -> int | None:
     named = {"entity": upload.entity_id, "digest": draft.digest}
     found = session.execute(_FILE, named).one_or_none()
     if found is None:
-        row = {"entity_id": upload.entity_id, "digest": draft.digest, "size": draft.size, "next_chunk": 0}
+        row = manifest_rows.file_row(upload, draft) | {"next_chunk": 0}
         upserts.insert_missing(session, File, [row])
         found = session.execute(_FILE, named).one()
+    elif draft.whole_sha256 is not None:
+        extents.remember_sha256(session, found[0], draft.whole_sha256)
     file_id, first = found
     if first is None:
         _require_whole(session, file_id)

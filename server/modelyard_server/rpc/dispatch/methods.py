@@ -67,6 +67,7 @@ METHODS: dict[str, Method] = {
         UploadModelArtifact=_WRITE,
         DownloadFile=_READ,
         DownloadFiles=_READ,
+        HashModelArtifactFiles=_READ,
         UseModelArtifactVersion=_WRITE,
         GetLineage=_READ,
     ),

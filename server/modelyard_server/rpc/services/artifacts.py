@@ -296,7 +296,7 @@ def _entry_message(entry: FileEntry) -> pb.ManifestEntry:
         digest=entry.digest.hex() if entry.digest else "",
         chunks=[upload_pb2.Chunk(digest=digest, size_bytes=size) for digest, size in entry.chunks],
         continued=entry.continued,
-        sha256=entry.sha256,
+        sha256=entry.sha256.hex() if entry.sha256 else "",
         reference_uri=entry.uri,
         reference_tag=entry.tag,
     )

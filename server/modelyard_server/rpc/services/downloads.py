@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import hashlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -11,10 +13,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy.orm import Session
 
-from modelyard.contract import errors, framing
+from modelyard.contract import errors, framing, refs
+from modelyard.contract.limits import PATH_BYTES
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server.content import pack_reads
 from modelyard_server.content.pack_reads import CorruptPiece, PackRange, Part
+from modelyard_server.domain import fields
 from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.content import damage, extents
 from modelyard_server.domain.content.extents import FileInfo, Piece, Range
@@ -31,6 +35,7 @@ BLOCKS_AHEAD = 3
 PLAN_BYTES = 2 << 30
 """Bytes whose chunks are looked up at a time, which bounds the memory for large files."""
 PLAN_RANGES = 500
+HASHES_A_MESSAGE = 500
 
 
 class _Block(NamedTuple):
@@ -67,7 +72,12 @@ class DownloadMethods:
 
         version_id, files = await call.read(look_up)
         info = files[request.path]
-        yield pb.DownloadFileResponse(version_id=version_id, size_bytes=info.size, digest=info.digest.hex())
+        yield pb.DownloadFileResponse(
+            version_id=version_id,
+            size_bytes=info.size,
+            digest=info.digest.hex(),
+            sha256=info.sha256.hex() if info.sha256 else "",
+        )
         # Clients that use plain stubs do not verify chunks, so this method does.
         field = pb.DownloadFileResponse.DATA_FIELD_NUMBER
         async for message in self._send(call, files, wanted, field, verify=True):
@@ -79,6 +89,40 @@ class DownloadMethods:
         field = pb.DownloadFilesResponse.DATA_FIELD_NUMBER
         async for message in self._send(call, files, wanted, field, verify=False):
             yield message
+
+    async def HashModelArtifactFiles(
+        self, request: pb.HashModelArtifactFilesRequest, call: StreamCall
+    ) -> AsyncIterator[pb.HashModelArtifactFilesResponse]:
+        self._download_streams.enter(call.principal)
+        fields.check("path_prefix", refs.check_text, request.path_prefix, limit=PATH_BYTES)
+        path = ""
+        while found := await call.read(
+            functools.partial(_files_after, call=call, request=request, path=path)
+        ):
+            hashes: list[pb.FileHash] = []
+            for path, info in found:
+                if info.sha256 is None:
+                    if hashes:
+                        yield pb.HashModelArtifactFilesResponse(files=hashes)
+                        hashes = []
+                    sha256 = await self._hash(call, path, info)
+                else:
+                    sha256 = info.sha256
+                hashes.append(pb.FileHash(path=path, sha256=sha256.hex()))
+            yield pb.HashModelArtifactFilesResponse(files=hashes)
+
+    async def _hash(self, call: StreamCall, path: str, info: FileInfo) -> bytes:
+        """The SHA-256 of a file, made of its stored bytes and remembered."""
+        loop = asyncio.get_running_loop()
+        whole = hashlib.sha256()
+        field = pb.DownloadFilesResponse.DATA_FIELD_NUMBER
+        async for message in self._send(call, {path: info}, [Range(path, 0, 0)], field, verify=True):
+            data = pb.DownloadFilesResponse.FromString(message).data
+            await loop.run_in_executor(self._reading, whole.update, data)
+        # A server whose disk is full goes on reading.
+        with contextlib.suppress(errors.DiskFull):
+            await call.write(lambda session: extents.remember_sha256(session, info.id, whole.digest()))
+        return whole.digest()
 
     async def _send(
         self,
@@ -170,6 +214,15 @@ class DownloadMethods:
     async def _on_thread(self, block: Sequence[Part], field: int) -> deque[bytes]:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._reading, _messages, self._store, block, field)
+
+
+def _files_after(
+    session: Session, *, call: StreamCall, request: pb.HashModelArtifactFilesRequest, path: str
+) -> list[tuple[str, FileInfo]]:
+    version = resolve.version(
+        session, call.principal, id_=request.version_id, field="version_id", action=Action.DOWNLOAD
+    ).version
+    return extents.files_after(session, version.id, request.path_prefix, path.encode(), HASHES_A_MESSAGE)
 
 
 async def wanted_files(

@@ -157,9 +157,9 @@ def test_what_fails_is_raised_as_an_error_of_the_tree_with_its_reason(tmp_path: 
         with pytest.raises(errors.InvalidField) as wrong:
             await server.collect(COMMIT, [model_artifact_pb2.CommitModelArtifactRequest()])
         assert [field for field, _ in wrong.value.violations] == ["header"]
-        unknown = event_pb2.WatchEventsRequest(entity=ENTITY, project="nowhere")
+        unknown = model_artifact_pb2.DownloadFileRequest(ref=f"{ENTITY}/p/bert:v0", path="weights")
         with pytest.raises(errors.NotFound):
-            await server.replies(WATCH, unknown)
+            await server.replies("ModelArtifactService/DownloadFile", unknown)
 
     run(tmp_path, scenario)
 

@@ -273,7 +273,7 @@ def test_any_free_port_is_for_one_process_only(tmp_path: Path) -> None:
     place = ("--database", "postgresql://nobody@127.0.0.1:9/none", "--store", str(tmp_path))
     refused = run_server_command("start", *place, "--workers", "2", "--metrics-port", "0")
     assert refused.returncode == 1
-    assert "--metrics-port needs a number with --workers" in refused.stderr
+    assert "--metrics-port must not be 0 with --workers" in refused.stderr
 
 
 def test_a_port_that_is_taken_is_an_error_that_says_so(live_server_factory: Factory, tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_without_the_options_neither_library_is_imported(live_server_factory: Fa
     server = live_server_factory(env={"PYTHONPROFILEIMPORTTIME": "1"}).start()
     make_run(server)
     log = server.log.read_text()
-    assert "modelyard_server.telemetry" in log  # imports are in the log
+    assert "modelyard_server.observability.telemetry" in log  # imports are in the log
     assert "prometheus_client" not in log
     assert "opentelemetry" not in log
     assert not addresses(server)

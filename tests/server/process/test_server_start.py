@@ -159,7 +159,7 @@ def test_an_emptied_store_is_refused(live_server_factory: Factory) -> None:
     (server.data / "store").rename(server.data / "lost")
     again = run_server_command("start", "--data", str(server.data), "--port", "0")
     assert again.returncode == 1
-    assert "is empty, or another one" in again.stderr
+    assert "is empty, or is another store" in again.stderr
 
 
 def test_sigterm_drains_the_calls_that_run(live_server_factory: Factory) -> None:

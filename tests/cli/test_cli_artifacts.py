@@ -49,7 +49,7 @@ def test_a_download_is_verified(run: Run, embedded: Path) -> None:
     assert "download" in refused(1, "artifact", "verify", ref)
     place = Path(run_command("artifact", "download", ref).stdout.strip())
     assert place == embedded / "artifacts" / "net:v1"
-    assert "2 files, all whole" in run_command("artifact", "verify", ref).stdout
+    assert "2 files, all unchanged" in run_command("artifact", "verify", ref).stdout
     (place / "w.bin").write_text("?")
     assert "digest differs" in refused(1, "artifact", "verify", ref)
     part = json_of("artifact", "download", ref, "--root", "part", "--path-prefix", "sub/")

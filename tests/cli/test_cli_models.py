@@ -66,7 +66,7 @@ def test_history_says_who_moved_what_when(name: str, run: Run) -> None:
     assert table.stdout.splitlines()[0].split() == ["TIME", "WHO", "ALIAS", "FROM", "TO"]
     assert table.stdout.splitlines()[1].split()[-3:] == ["production", "v0", "v1"]
     assert "--limit" in table.stderr
-    assert "no time" in refused(1, "model", "history", name, "--at", "yesterday")
+    assert "not a time" in refused(1, "model", "history", name, "--at", "yesterday")
 
 
 def test_links_and_models_are_deleted_and_sources_stay(name: str, run: Run) -> None:

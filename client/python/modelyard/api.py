@@ -1,4 +1,4 @@
-"""`Api`: finds what was logged, without a run."""
+"""`Api`: finds versions, registered models, runs and events, without a run."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from modelyard.workspace import Workspace
 class Api:
     """Finds versions, registered models and runs. `overrides` may name `entity`, `project` and `base_url`.
 
-    Lists are lazy: pages of `per_page` things are fetched as far as they are
-    looked at. A `filter` is text as docs/searching.md has it, or nested dicts; an
-    `order` is a field, with `-` in front or ` desc` behind for the largest first.
+    Lists are lazy: pages of `per_page` items are fetched as they are needed. A
+    `filter` is text (docs/searching.md) or nested dicts; an `order` is a field,
+    with `-` in front or ` desc` after it for descending order.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Api:
 
     @property
     def default_entity(self) -> str | None:
-        """The entity of references that name none; None: the one of the key."""
+        """The entity of references without one; None: the entity of the key."""
         return self.settings.entity
 
     @property
@@ -79,7 +79,7 @@ class Api:
         order: str | None = None,
         filter: Condition = None,
     ) -> Listing[Artifact]:
-        """The versions of a name, newest first; of `tags` those that have all.
+        """The versions of a name, newest first; with `tags` only those that have all of them.
 
         `len` works without `tags` and `filter`. Errors: NotFound; ValueError for another type.
         """
@@ -98,8 +98,8 @@ class Api:
         order: str | None = None,
         per_page: int = 50,
     ) -> Listing[Artifact]:
-        """The versions of `[entity/]project`, without one of a whole entity: the search over versions."""
-        entity, project = self._place(path, default="")
+        """Searches the versions of `[entity/]project`; without `path` those of the whole entity."""
+        entity, project = self._project_of(path, default="")
         workspace = self._workspace
         found = list_calls.versions(
             workspace.connection,
@@ -116,7 +116,7 @@ class Api:
 
     def artifact_types(self, project: str | None = None) -> list[ArtifactType]:
         """The types of a project's artifacts, by name."""
-        entity, where = self._place(project)
+        entity, where = self._project_of(project)
         workspace = self._workspace
         found = collection_calls.types(workspace.connection, entity, where)
         return [workspace.artifact_type(entity, where, name, count) for name, count in found.items()]
@@ -126,7 +126,7 @@ class Api:
         for found in self.artifact_types(project):
             if found.name == type_name:
                 return found
-        entity, where = self._place(project)
+        entity, where = self._project_of(project)
         raise errors.NotFound(f"no artifact of type {type_name!r} in {f'{entity}/{where}'.lstrip('/')}")
 
     def artifact_collections(
@@ -138,7 +138,7 @@ class Api:
         order: str | None = None,
     ) -> Listing[ArtifactCollection]:
         """The artifacts of a type in `[entity/]project`, by name; `len` works without `filter`."""
-        found = self._workspace.artifact_type(*self._place(project_name), type_name)
+        found = self._workspace.artifact_type(*self._project_of(project_name), type_name)
         return found.collections(per_page, filter, order)
 
     def artifact_collection(self, type_name: str, name: str) -> ArtifactCollection:
@@ -167,7 +167,7 @@ class Api:
         return Registries(self._workspace, organization or self._entity, filter)
 
     def registry(self, name: str = refs.REGISTRY_PROJECT, organization: str | None = None) -> Registry:
-        """A registry: `model-registry`, or `<r>` of `wandb-registry-<r>`. It begins with its first model."""
+        """A registry: `model-registry`, or `<r>` for `wandb-registry-<r>`. Its first model creates it."""
         full = name if refs.is_registry(name) else refs.REGISTRY_PREFIX + name
         refs.check_owner(full, "registry")
         for known in self.registries(organization):
@@ -189,8 +189,8 @@ class Api:
         order: str | None = None,
         per_page: int = 50,
     ) -> Collections:
-        """The registered models of `[entity/]registry`, without one of a whole entity; by name."""
-        entity, project = self._place(registry, default="")
+        """The registered models of `[entity/]registry`, without it of the whole entity; by name."""
+        entity, project = self._project_of(registry, default="")
         return Collections(self._workspace, entity, [project], filter, per_page, order)
 
     def create_registered_model(
@@ -200,7 +200,7 @@ class Api:
         tags: Sequence[str] = (),
         type: str = "model",
     ) -> RegisteredModel:
-        """Makes a registered model without versions; `name` as in `registered_model`.
+        """Creates a registered model without versions; `name` as in `registered_model`.
 
         `description` is its card, in Markdown. Errors: AlreadyExists, ValueError.
         """
@@ -222,7 +222,7 @@ class Api:
         per_page: int = 50,
     ) -> Listing[PublicRun]:
         """The runs of `[entity/]project`, newest first unless `order` says otherwise."""
-        entity, project = self._place(path, default=self.settings.project or "")
+        entity, project = self._project_of(path, default=self.settings.project or "")
         workspace, size = self._workspace, page_size(per_page)
         found = list_calls.runs(
             workspace.connection, entity, project, as_filter(filters, OF_RUNS), as_order(order), size
@@ -236,18 +236,18 @@ class Api:
         follow: bool = False,
         filter: Condition = None,
     ) -> Events:
-        """What changed in `[entity/]project`, in order, after a sequence number.
+        """The events of `[entity/]project` after a sequence number, in order.
 
-        Without `follow` it ends with the last event there is. With it, it waits
-        for more, also for a project that does not exist yet, and comes back by
-        itself after a server that was away; `after=None` then means from now on.
-        `entity/` follows every project of an entity; `after` is then 0, None, or
-        the `positions` of an iteration before. Errors: NotFound.
+        Without `follow` the iteration ends with the newest event. With it, it waits
+        for more, also for a project that does not exist yet, and reconnects when the
+        connection was lost; `after=None` then means from now on. `entity/` follows
+        every project of an entity; `after` is then 0, None, or the `positions` of an
+        earlier iteration. Errors: NotFound.
         """
         if project.endswith("/"):
             entity, where = refs.check_owner(project[:-1], "entity"), ""
         else:
-            entity, where = self._place(project)
+            entity, where = self._project_of(project)
         return Events(
             self._workspace.connection, entity, where, after=after, follow=follow, condition=as_filter(filter)
         )
@@ -256,8 +256,8 @@ class Api:
     def _entity(self) -> str:
         return self.settings.entity or ""
 
-    def _place(self, path: str | None, default: str | None = None) -> tuple[str, str]:
-        """Entity and project of `[entity/]project`."""
+    def _project_of(self, path: str | None, default: str | None = None) -> tuple[str, str]:
+        """Entity and project of `[entity/]project`, with the settings' defaults."""
         if default is None:
             default = self.settings.project or refs.DEFAULT_PROJECT
         parts = (path or "").strip("/").split("/")

@@ -1,8 +1,8 @@
-"""Refuses arguments of the wrong kind where they are passed, by name.
+"""Checks the types of arguments at the call, by the annotations of the function.
 
-What an argument may be is what its annotation says. Known are text, paths,
-numbers, lists of text, dicts, None, and classes that the function's module
-imports. An annotation with any other part, and a plain `bool`, are not checked.
+It knows text, paths, numbers, lists of text, dicts, None, and classes that the
+module of the function imports. An annotation with any other part, and a plain
+`bool`, are not checked.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _C = TypeVar("_C", bound=type)
 
 _SHORT = {"Aliases": "Sequence[str] | str | None", "Condition": "str | Mapping[str, Any] | None"}
-"""Names that stand for several kinds."""
+"""Aliases of types in annotations."""
 
 
 class _Kind(NamedTuple):
-    """What an argument may be: the words for it, and whether a value is of it."""
+    """A type that an argument may have: how errors call it, and the check."""
 
     words: str
     holds: Callable[[Any], bool]
@@ -34,7 +34,7 @@ def _is_truth(value: Any) -> bool:
 
 
 def _is_list(value: Any) -> bool:
-    # Of an iterator the elements cannot be looked at without taking them.
+    # The elements of an iterator cannot be checked without consuming them.
     return isinstance(value, Iterable) and not isinstance(value, bytes | bytearray)
 
 
@@ -50,7 +50,7 @@ _KINDS = {
 
 
 class _Check:
-    """The kinds that one argument may be of."""
+    """The types that one argument may have."""
 
     def __init__(self, call: str, argument: str, kinds: list[_Kind]) -> None:
         self._start = f"{call}: {argument}"
@@ -69,7 +69,7 @@ class _Check:
 
 
 def checked(function: _F) -> _F:
-    """The function; a TypeError names the first argument of a kind that its annotation does not allow."""
+    """The function with a check: TypeError names the first argument that its annotation does not allow."""
     parameters = inspect.signature(function).parameters
     names = tuple(parameters)
     call = function.__qualname__.removesuffix(".__init__").rpartition(".")[2]
@@ -89,7 +89,7 @@ def checked(function: _F) -> _F:
 
 
 def checked_calls(*, besides: Collection[str] = ()) -> Callable[[_C], _C]:
-    """Makes the public methods of a class, its constructor and its setters `checked`."""
+    """A class decorator: applies `checked` to public methods, constructor and setters."""
 
     def decorate(kind: _C) -> _C:
         for name, member in list(vars(kind).items()):
@@ -105,12 +105,12 @@ def checked_calls(*, besides: Collection[str] = ()) -> Callable[[_C], _C]:
 
 
 def require(call: str, argument: str, annotation: str, value: Any) -> None:
-    """TypeError unless a value is of the kinds of an annotation, such as `Sequence[str] | None`."""
+    """TypeError unless a value has a type of an annotation such as `Sequence[str] | None`."""
     _Check(call, argument, [_KINDS[part] for part in annotation.split(" | ")])(value)
 
 
 def _check_of(function: Callable[..., Any], call: str, parameter: inspect.Parameter) -> _Check | None:
-    """The check of a parameter; None when its annotation says nothing that can be checked."""
+    """The check of a parameter; None when its annotation cannot be checked."""
     if not isinstance(parameter.annotation, str) or parameter.kind in {
         inspect.Parameter.VAR_POSITIONAL,
         inspect.Parameter.VAR_KEYWORD,
@@ -128,7 +128,7 @@ def _kind_of(part: str, names: Mapping[str, Any]) -> _Kind | None:
     if part in _KINDS or part == "Any":
         return _KINDS.get(part)
     kind = names.get(part)
-    # A protocol is no check: what implements it is passed by modelyard itself.
+    # Protocols are not checked: modelyard itself passes what implements them.
     if not isinstance(kind, type) or getattr(kind, "_is_protocol", False):
         return None
     return _Kind(f"a {part}", lambda value: isinstance(value, kind))

@@ -1,4 +1,4 @@
-"""The active run of this process: `init`, and what happens when the program ends."""
+"""The active run of this process: `init`, `finish`, and module-level functions that use it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _observers: list[Callable[[Run | None], None]] = []
 
 
 def active() -> Run | None:
-    """The run that `init` made and that is not finished; None in a forked process."""
+    """The run that `init` made and that is not finished; None without one and in a forked process."""
     run = active_run.active()
     return run if isinstance(run, Run) else None
 
@@ -43,7 +43,7 @@ _ending = Ending(active)
 
 
 def observe(observer: Callable[[Run | None], None]) -> None:
-    """Calls `observer` whenever another run becomes the active one, or none is."""
+    """Calls `observer` with the new active run, or None, whenever it changes."""
     _observers.append(observer)
 
 
@@ -109,10 +109,10 @@ def init(
 ) -> Run:
     """Starts a run and makes it the active one; with one active already, returns that one.
 
-    `entity` and `project` come to be at their first use; defaults: the key's
+    `entity` and `project` are created at their first use; defaults: the key's
     entity (embedded: `local`) and `uncategorized`. `config` is a dict, a
     Namespace or the path of a YAML file. A number as `id`, `name`, `notes`,
-    `group` or `job_type` is taken for its text. `mode` is `online` or `disabled`.
+    `group` or `job_type` is converted to text. `mode` is `online` or `disabled`.
     `resume` (`allow`, `must`, `never`) says what to do when `id` exists.
     `reinit=True` finishes the active run first. Without a server configured,
     the embedded one is found or started. Errors: CommError, ValueError, ConfigError.
@@ -148,7 +148,7 @@ def _given(settings: Settings | Mapping[str, Any] | None) -> Settings:
 
 
 def _refuse_rewinding(resume_from: str | None, fork_from: str | None) -> None:
-    # Going on without a word would write over what the caller meant to keep.
+    # Ignoring these would overwrite rows that the caller meant to keep.
     if resume_from is not None or fork_from is not None:
         raise errors.UsageError(
             "resume_from and fork_from are not supported; resume='must' goes on at the last step"
@@ -162,12 +162,12 @@ def _replaces(reinit: bool | str | None) -> bool:
         )
     if isinstance(reinit, str):
         return reinit == "finish_previous"
-    # In a notebook a cell that is run again means a new run.
+    # In a notebook, running the cell again starts a new run.
     return bool(reinit) or (reinit is None and "ipykernel" in sys.modules)
 
 
 def _say_ignored(names: Mapping[str, Any]) -> None:
-    """Arguments of other trackers are accepted; a slip of the pen should not pass for one."""
+    """Reports ignored arguments; one that is close to a known name gets a suggestion."""
     if not names:
         return
     import difflib
@@ -175,13 +175,13 @@ def _say_ignored(names: Mapping[str, Any]) -> None:
     for name in sorted(names):
         close = difflib.get_close_matches(name, inspect.signature(init).parameters, 1, 0.8)
         if close:
-            terminal.termwarn(f"init: {name} is no argument and is ignored; did you mean {close[0]}?")
+            terminal.termwarn(f"init: {name} is not an argument and is ignored; did you mean {close[0]}?")
         else:
             terminal.termlog(f"init: {name} accepted and ignored", repeat=False)
 
 
 def _say_unused(run: Run, arguments: Settings, config: Any) -> None:
-    """A second `init` gives the active run back: what it asks for besides is not done."""
+    """Warns that a second `init` returns the active run and ignores the other arguments."""
     asked = [name.removeprefix("run_") for name, value in arguments if value is not None]
     if config is not None:
         asked.append("config")
@@ -268,7 +268,7 @@ def _disabled(settings: Settings, config: run_config.Config) -> Run:
 
 
 def _new_id() -> str:
-    # Not `random.choices`: training code seeds that generator, and each of its runs would get the same id.
+    # Not `random.choices`: training code seeds that generator, and its runs would all get the same id.
     return "".join(random.SystemRandom().choices(_ID_LETTERS, k=8))
 
 
@@ -279,7 +279,7 @@ def _activate(run: Run | None) -> None:
 
 
 def _deactivate(run: Run) -> contextlib.AbstractContextManager[None]:
-    """Takes a run that ends out of the active ones; what it returns is held while it ends."""
+    """Called when a run ends: there is no active run then. The context spans the end of the run."""
     if active() is run:
         _activate(None)
     return _ending.finishing()

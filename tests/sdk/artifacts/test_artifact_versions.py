@@ -121,7 +121,7 @@ def test_verify_finds_what_is_wrong_with_a_folder(run: Run, work: Path) -> None:
     place = Path(logged.download())
     logged.verify()
     (place / "sub" / "b.txt").write_text("xx")
-    with pytest.raises(ValueError, match=r"b\.txt.*digest differs"):
+    with pytest.raises(ValueError, match=r"b\.txt.*differs from the content"):
         logged.verify()
     logged.download()
     logged.verify()

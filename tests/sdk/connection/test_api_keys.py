@@ -78,7 +78,7 @@ def test_a_key_of_nothing_but_space_is_no_key(server: LiveServer, monkeypatch: p
 @pytest.mark.parametrize(
     ("key", "kind"),
     [
-        ("my_clé-of-somebody", "no ASCII"),
+        ("my_clé-of-somebody", "not ASCII"),
         ("my_first\nmy_second", "a line break"),
         ("my_\x1b[A", "a control character"),
     ],

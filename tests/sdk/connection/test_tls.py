@@ -181,8 +181,8 @@ def asking_balancer(server_port: int, shown: tuple[Path, Path], trusted: Path, f
     ("given", "said"),
     [
         ({"ca_certs": "none.pem"}, "MODELYARD_CA_CERTS: .*none.pem cannot be read: No such file"),
-        ({"ca_certs": "junk.pem"}, "MODELYARD_CA_CERTS: no usable PEM file"),
-        ({"client_cert": "cert.pem", "client_key": "other-key.pem"}, "they do not belong together"),
+        ({"ca_certs": "junk.pem"}, "MODELYARD_CA_CERTS: not a usable PEM file"),
+        ({"client_cert": "cert.pem", "client_key": "other-key.pem"}, "do not belong together"),
         ({"client_key": "other-key.pem"}, "goes with MODELYARD_CLIENT_CERT"),
     ],
 )

@@ -165,14 +165,14 @@ class Artifact:
     def size(self) -> int:
         """Sum of the sizes of its files, in bytes."""
         if isinstance(self._content, Draft):
-            return sum(entry.size or 0 for entry in self._content.everything.values())
+            return sum(entry.size or 0 for entry in self._content.entries_by_path.values())
         return self._source("size").size_bytes
 
     @property
     def file_count(self) -> int:
         """Number of its files."""
         if isinstance(self._content, Draft):
-            return len(self._content.everything)
+            return len(self._content.entries_by_path)
         return self._source("file_count").file_count
 
     id = property(lambda self: self._source("id").id, doc="Global id of the version.")
@@ -375,7 +375,7 @@ class Artifact:
 
     def _entries(self) -> Mapping[str, ArtifactEntry | DraftEntry]:
         if isinstance(self._content, Draft):
-            return self._content.everything
+            return self._content.entries_by_path
         return self._content.entries("manifest")
 
     def get_entry(self, name: str | os.PathLike[str]) -> ArtifactEntry | DraftEntry:
@@ -459,7 +459,7 @@ class Artifact:
         version = self._source("new_draft")
         draft = Artifact(version.name, version.type, version.description or None, version.metadata)
         entries = self._logged("new_draft").entries("new_draft")
-        draft._draft("new_draft").rest_on(version.id, entries)
+        draft._draft("new_draft").base_on(version.id, entries)
         return draft
 
     # What it belongs to.

@@ -1,7 +1,6 @@
-"""Using versions that were downloaded before while the server is away.
+"""Versions that were downloaded before, used from the cache while the server cannot be reached.
 
-A ref that ends in `:vN` means the same for ever, so what was kept of it is as
-good as the server's answer. Aliases move; they need the server.
+Only refs that end in `:vN` are kept: they never change their meaning, aliases do.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ if TYPE_CHECKING:
     from modelyard.rpc.records import FileEntry, Link, Version
 
 REACHABLE_SECONDS = 5.0
-"""How long a server is waited for when there is a version to do without it."""
+"""How long to wait for a server when the version is in the cache."""
 
 
 def cache_of(settings: Settings) -> transfer.Cache:
-    """The cache that settings name."""
+    """The cache in the folder that settings name. Removes what killed processes staged there."""
     staging.sweep(staging.folder_in(settings.cache_root))
     return transfer.Cache(settings.cache_root)
 
 
 def keep(settings: Settings, version: Version, link: Link | None = None) -> None:
-    """Keeps what a version, and the link it was reached through, stand for."""
+    """Records in the cache which version the refs of a version, and of its link, mean."""
     kept = cache_of(settings).version_index()
     for ref in (version.ref, link.ref if link else ""):
         if ref:
@@ -39,14 +38,14 @@ def keep(settings: Settings, version: Version, link: Link | None = None) -> None
 
 
 def find(settings: Settings, ref: str) -> Version | None:
-    """What was kept of `entity/project/name:vN`; None when nothing was, or the ref has no number."""
+    """The version of `entity/project/name:vN` in the cache; None when it is not there or has no number."""
     if refs.version_number(refs.parse(ref).alias) is None:
         return None
     return cache_of(settings).version_index().version(_server(settings), ref)
 
 
 def find_unreachable(workspace: Workspace, ref: str) -> Version | None:
-    """What was kept of a ref, if its server cannot be reached; None when it can, or nothing was kept."""
+    """The cached version of a ref if the server cannot be reached, else None."""
     version = find(workspace.settings, ref)
     return None if version is None or is_reachable(workspace.connection) else version
 
@@ -69,7 +68,7 @@ def is_reachable(connection: Connection) -> bool:
 
 
 def download(settings: Settings, version: Version, root: Path) -> Sequence[FileEntry]:
-    """Puts a version's files in place without a server. RuntimeError when not all of it is in the cache."""
+    """Copies a version's files from the cache. RuntimeError when some are missing there."""
     return transfer.download(None, version, root, cache=cache_of(settings))
 
 

@@ -27,9 +27,9 @@ NOT_A_PATH = "path must be a file, directory or external reference like s3://buc
 
 @dataclass(frozen=True)
 class DraftEntry:
-    """A file of a draft: its path in the manifest, where its bytes are, its size in bytes.
+    """A file or reference of a draft: its path in the manifest, its local path, its size in bytes.
 
-    Of a reference `local_path` is empty, and `size` 0 where it is not known.
+    For a reference `local_path` is empty, and `size` is 0 when it is not known.
     """
 
     path: str
@@ -44,9 +44,9 @@ class DraftEntry:
 
 
 def content_at(path: Any) -> tuple[list[LocalFile], list[FileEntry]]:
-    """What `log_model(path)` means: one file, all below a folder, or what a URI stands for.
+    """The files and references of a path: one file, all files below a folder, or the objects of a URI.
 
-    ValueError for anything else, TypeError for what is no path at all.
+    ValueError for anything else, TypeError for an argument that is no path.
     """
     if isinstance(path, str) and "://" in path:
         return [], references.expand(path)
@@ -54,7 +54,7 @@ def content_at(path: Any) -> tuple[list[LocalFile], list[FileEntry]]:
 
 
 def files_at(path: Any) -> list[LocalFile]:
-    """One file, or all below a folder. ValueError, TypeError for anything else."""
+    """One file, or all files below a folder. ValueError, TypeError for anything else."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path must be a str or a Path, not {type(path).__name__}")
     text = os.fspath(path)
@@ -70,10 +70,10 @@ def files_at(path: Any) -> list[LocalFile]:
 
 
 class Draft:
-    """Files by their path. What may change before it is logged is copied at once.
+    """Files and references by path. Files that may change before logging are copied at once.
 
-    A draft may rest on a version: then it has that version's entries too,
-    without `removed` ones.
+    A draft may be based on a version: then it also has that version's entries,
+    without the `removed` ones.
     """
 
     def __init__(self) -> None:
@@ -81,12 +81,12 @@ class Draft:
         self.base_version_id = ""
         self.removed: set[str] = set()
         self._kept: dict[str, ArtifactEntry] = {}
-        self._folders: Counter[str] = Counter()  # how many files lie below each
+        self._folders: Counter[str] = Counter()  # number of files below each folder
         self._staging = Staging()
-        self._origin: Draft | None = None  # whose copied files must not be deleted before this is
+        self._origin: Draft | None = None  # keeps the copied files of the original
 
     def __copy__(self) -> Draft:
-        """A draft of its own with the same files; those that were copied stay with the first."""
+        """An independent draft with the same files; it keeps the original, which owns the copied ones."""
         copied = Draft()
         copied.entries, copied.removed = dict(self.entries), set(self.removed)
         copied.base_version_id, copied._kept = self.base_version_id, dict(self._kept)
@@ -100,21 +100,21 @@ class Draft:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_origin": None}
 
-    def rest_on(self, version_id: str, entries: Mapping[str, ArtifactEntry]) -> None:
-        """Takes the entries of a version over."""
+    def base_on(self, version_id: str, entries: Mapping[str, ArtifactEntry]) -> None:
+        """Bases the draft on a version with these entries."""
         self.base_version_id = version_id
         self._kept = dict(entries)
         for path in entries:
             self._folders.update(_parents(path))
 
     @property
-    def everything(self) -> dict[str, ArtifactEntry | DraftEntry]:
-        """What it holds, by path: files added, and those of the version it rests on."""
+    def entries_by_path(self) -> dict[str, ArtifactEntry | DraftEntry]:
+        """All entries by path: those that were added, and those of the base version."""
         found: dict[str, ArtifactEntry | DraftEntry] = {**self._kept, **self.entries}
         return dict(sorted(found.items()))
 
     def files(self) -> list[LocalFile]:
-        """What to upload."""
+        """The files to upload."""
         return [
             LocalFile(entry.path, Path(entry.local_path))
             for entry in self.entries.values()
@@ -122,7 +122,7 @@ class Draft:
         ]
 
     def references(self) -> list[FileEntry]:
-        """What is to be recorded without its bytes."""
+        """The references to record."""
         return [entry.reference for entry in self.entries.values() if entry.reference is not None]
 
     def add_references(self, found: Sequence[FileEntry]) -> list[DraftEntry]:
@@ -138,7 +138,7 @@ class Draft:
         return entries
 
     def add(self, source: Path, path: str, *, copy: bool, overwrite: bool = False) -> DraftEntry:
-        """Adds a file. ValueError when the path is taken by other content and `overwrite` is not said."""
+        """Adds a file. ValueError when the path has other content, unless `overwrite`."""
         refs.check_manifest_path(path)
         if is_folder(source) or not os.path.lexists(source):
             raise ValueError(f"{str(source)!r} is not a file")
@@ -150,14 +150,16 @@ class Draft:
             return known
         kept = self._kept.get(path)
         if kept is not None and not overwrite and not kept._has_content_of(source):
-            raise ValueError(f"{path!r} is there with other content; overwrite=True replaces it")
+            raise ValueError(
+                f"{path!r} exists in the base version with other content; overwrite=True replaces it"
+            )
         self._check_shape(path)
-        place = self._staging.copy(source) if copy else source.absolute()
-        return self._enter(path, place)
+        local = self._staging.copy(source) if copy else source.absolute()
+        return self._add_local(path, local)
 
     @contextlib.contextmanager
     def write(self, path: str, mode: str, encoding: str | None) -> Iterator[IO[Any]]:
-        """A new file to write; it is added when the block ends well."""
+        """A new file to write; it is added when the block ends without an error."""
         refs.check_manifest_path(path)
         if mode not in {"x", "w", "xb", "wb", "x+", "w+"}:
             raise ValueError(f"mode must be one of x, w, xb, wb, not {mode!r}")
@@ -165,30 +167,30 @@ class Draft:
             raise ValueError(f"{path!r} was added before; mode='w' replaces it")
         self._check_shape(path)
         text = None if "b" in mode else encoding or "utf-8"
-        with self._staging.new_file() as place:
-            with open(place, mode.replace("x", "w"), encoding=text) as file:
+        with self._staging.new_file() as local:
+            with open(local, mode.replace("x", "w"), encoding=text) as file:
                 yield file
-            self._enter(path, place)
+            self._add_local(path, local)
 
     def remove(self, path: str) -> None:
-        """Takes out a file, or all below a folder. FileNotFoundError when there is none."""
+        """Removes a file, or all below a folder. FileNotFoundError when there is none."""
         below = path.rstrip("/") + "/"
-        gone = [name for name in self.everything if name == path or name.startswith(below)]
-        if not gone:
+        matching = [name for name in self.entries_by_path if name == path or name.startswith(below)]
+        if not matching:
             raise FileNotFoundError(f"No such file: {path}")
-        removed = self.removed.union(name for name in gone if name in self._kept)
+        removed = self.removed.union(name for name in matching if name in self._kept)
         if len(removed) > REMOVED_PATHS:
             raise ValueError(
                 f"at most {REMOVED_PATHS} files of a version can be removed: make a new Artifact"
             )
         self.removed = removed
-        for name in gone:
+        for name in matching:
             self.entries.pop(name, None)
             self._kept.pop(name, None)
             self._folders.subtract(_parents(name))
 
-    def _enter(self, path: str, place: Path) -> DraftEntry:
-        return self._register(DraftEntry(path, str(place), place.stat().st_size))
+    def _add_local(self, path: str, local: Path) -> DraftEntry:
+        return self._register(DraftEntry(path, str(local), local.stat().st_size))
 
     def _register(self, entry: DraftEntry) -> DraftEntry:
         if entry.path not in self.entries and entry.path not in self._kept:
@@ -197,7 +199,7 @@ class Draft:
         return entry
 
     def _check_shape(self, path: str) -> None:
-        """A path cannot be a file and a folder at once."""
+        """ValueError where a path would be a file and a folder at once."""
         for parent in _parents(path):
             if parent in self.entries or parent in self._kept:
                 raise ValueError(f"{path!r}: {parent!r} is a file already")
@@ -206,6 +208,6 @@ class Draft:
 
 
 def _parents(path: str) -> list[str]:
-    """The folders a path lies in: of `a/b/c`, `a` and `a/b`."""
+    """The parent folders of a path: of `a/b/c`, `a` and `a/b`."""
     parts = path.split("/")
     return ["/".join(parts[:depth]) for depth in range(1, len(parts))]

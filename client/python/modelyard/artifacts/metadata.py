@@ -1,4 +1,4 @@
-"""Metadata of artifacts: what may be in it, and how it is kept."""
+"""Metadata of artifacts: checked, and converted to what can be stored."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from modelyard.rpc.plain_values import fit
 
 
 def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Metadata as it is stored: plain, NaN as None.
+    """Metadata as it is stored: plain values, NaN as None.
 
-    Errors: ValueError that names the key, for infinities, more than 100 keys and what `fit` refuses.
+    ValueError, which names the key, for infinities, more than 100 keys and values that `fit` refuses.
     """
     if metadata is None:
         return {}

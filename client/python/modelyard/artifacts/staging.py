@@ -1,13 +1,13 @@
-"""Copies of files whose drafts are not logged yet, in the folder of the cache.
+"""Copies of the files of drafts that are not logged yet, in the folder of the cache.
 
     staging/modelyard-draft-<random>/lock    held for as long as its process lives
     staging/modelyard-draft-<random>/<n>/    the files of one draft
 
-A draft's copies go with the draft, a process's with the process. What a killed
-process leaves is removed by the next one that uses the cache: its lock, which
-the kernel has let go, proves that nobody needs it. Where there are no locks
-there is no proof, and nothing is removed. A cache folder that cannot be written
-is replaced by the folder for temporary files.
+The copies are deleted with the draft, and all copies of a process when it ends.
+The folders of killed processes are deleted by the next process that uses the
+cache: their lock is free. On systems without locks nothing of other processes
+is deleted. If the cache folder cannot be written, the folder for temporary
+files is used.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ATTEMPTS = 10
 
 
 class Staging:
-    """The copies of one draft; made when the first one is, and removed with the draft."""
+    """The copies of one draft. The folder is made with the first copy and deleted with the draft."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
@@ -61,7 +61,7 @@ class Staging:
 
     @contextmanager
     def new_file(self) -> Iterator[Path]:
-        """A place for a file that the block writes. Errors: LocalDiskFull."""
+        """A path for a file that the block writes. Errors: LocalDiskFull."""
         target = self._new_place()
         try:
             with disk_space.explained(target.parent, 0, REMEDY):
@@ -79,7 +79,7 @@ class Staging:
 
 
 class _ProcessFolder:
-    """What this process stages, in a locked folder."""
+    """The locked folder with the copies of this process."""
 
     def __init__(self, base: Path) -> None:
         self._pid = os.getpid()
@@ -96,14 +96,14 @@ class _ProcessFolder:
         return folder
 
     def remove(self, folder: Path) -> None:
-        """Removes the folder or a part of it; a forked child leaves what is its parent's."""
+        """Removes the folder or a part of it; does nothing in a forked child, whose parent owns it."""
         if os.getpid() == self._pid:
             shutil.rmtree(folder, ignore_errors=True)
 
 
 @functools.cache
 def sweep(base: Path) -> None:
-    """Removes what processes that ended without warning left in a folder; looks once a process."""
+    """Removes the folders of killed processes; once for each folder and process."""
     with suppress(ImportError, OSError):
         import fcntl  # not on every system: without locks nothing is removed
 
@@ -115,7 +115,7 @@ def sweep(base: Path) -> None:
 
 
 def folder_in(cache_root: Path) -> Path:
-    """Where drafts are staged in the folder of a cache."""
+    """The folder for staged files in a cache folder."""
     return cache_root / "staging"
 
 
@@ -133,7 +133,7 @@ def _process_folder() -> _ProcessFolder:
 
 @functools.cache
 def _process_folder_in(base: Path, pid: int) -> _ProcessFolder:
-    # By process: a forked child stages in a folder of its own, which it may remove.
+    # The pid is in the key: a forked child gets a folder of its own, which it may remove.
     return _ProcessFolder(base)
 
 
@@ -146,7 +146,7 @@ def _new_locked_folder(base: Path) -> Path:
 
 
 def _hold(folder: Path) -> bool:
-    """Locks a folder until this process ends; False when another one removes it as a left one."""
+    """Locks a folder until this process ends; False when another process removes it as abandoned."""
     try:
         file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
@@ -167,14 +167,14 @@ def _remove_if_dead(folder: Path, lock: Callable[[int, int], None], how: int) ->
     try:
         file = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        # Its process was killed before it had a lock, or makes it now: then it makes another folder.
+        # Its process was killed before it had a lock, or is just making it: that one then makes another.
         with suppress(OSError):
             folder.rmdir()
         return
-    except OSError:  # a link, or not readable: it is none of ours
+    except OSError:  # a link, or not readable: not made by this module
         return
     try:
-        with suppress(OSError):  # its process lives
+        with suppress(OSError):  # its process is running
             lock(file, how)
             shutil.rmtree(folder, ignore_errors=True)
     finally:

@@ -13,7 +13,7 @@ from modelyard.rpc.manifest import whole_manifest
 from modelyard.rpc.records import FileEntry
 
 PART_PREFIX = ".modelyard-"
-"""Files of interrupted downloads start so; they are no content."""
+"""Prefix of the files of interrupted downloads, which are not compared."""
 
 
 def verify(connection: Connection, version: records.Version, root: Path) -> None:
@@ -30,25 +30,25 @@ def verify(connection: Connection, version: records.Version, root: Path) -> None
             _verify_file(entry, root / entry.path, version.ref)
 
 
-def is_unchanged(entries: Sequence[FileEntry], root: Path, place: Path, time_ns: int) -> bool:
-    """Whether `place`, a file or folder below `root`, holds all entries as they were downloaded.
+def is_unchanged(entries: Sequence[FileEntry], root: Path, path: Path, time_ns: int) -> bool:
+    """Whether `path`, a file or folder below `root`, has all entries as they were downloaded.
 
     Files are compared by content; what came from a reference, by size and by
     not being written to after `time_ns`.
     """
     known = {entry.path for entry in entries}
     try:
-        if place.is_dir() and not known.issuperset(_paths_below(place, root)):
+        if path.is_dir() and not known.issuperset(_paths_below(path, root)):
             return False
         return all(_is_as_downloaded(entry, root / entry.path, time_ns) for entry in entries)
-    except (OSError, ValueError):  # what cannot be read is not what was downloaded
+    except (OSError, ValueError):  # a file that cannot be read is not as it was downloaded
         return False
 
 
-def _is_as_downloaded(entry: FileEntry, place: Path, time_ns: int) -> bool:
+def _is_as_downloaded(entry: FileEntry, path: Path, time_ns: int) -> bool:
     if not entry.uri:
-        return place.is_file() and has_content(place, entry)
-    status = place.stat()
+        return path.is_file() and has_content(path, entry)
+    status = path.stat()
     return status.st_mtime_ns <= time_ns and entry.size in {None, status.st_size}
 
 
@@ -65,8 +65,8 @@ def _refuse(error: OSError) -> None:
     raise ValueError(f"{error.filename!r} cannot be read ({error.strerror})") from error
 
 
-def _verify_file(entry: FileEntry, place: Path, ref: str) -> None:
-    if not place.is_file():
-        raise ValueError(f"{entry.path!r} of {ref} is missing in {str(place.parent)!r}")
-    if not has_content(place, entry):
-        raise ValueError(f"{str(place)!r} is not what {ref} holds: its digest differs")
+def _verify_file(entry: FileEntry, path: Path, ref: str) -> None:
+    if not path.is_file():
+        raise ValueError(f"{entry.path!r} of {ref} is missing in {str(path.parent)!r}")
+    if not has_content(path, entry):
+        raise ValueError(f"{str(path)!r} differs from the content of {ref}")

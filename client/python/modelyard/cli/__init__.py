@@ -18,7 +18,7 @@ EXIT_NOT_FOUND = 3
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command and ends the process: 0 done, 1 error, 2 wrong usage, 3 not found.
 
-    141, and not a word, when nobody reads what it prints.
+    141, without a message, when the reader of its output has closed the pipe.
     """
     streams.run_process(lambda: run(arguments))
 
@@ -26,12 +26,12 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code. Errors are one line on stderr."""
     try:
-        # Without standalone mode click gives the code of `ctx.exit` back as the value.
+        # Without standalone mode click returns the code of `ctx.exit` as the value.
         result = modelyard.main(arguments, prog_name="modelyard", standalone_mode=False)
     except streams.OutputClosed:
         return streams.EXIT_PIPE
     except SystemExit:
-        # click ends the process itself where its own output, such as a help text, has no reader.
+        # click exits when the pipe of its own output, such as a help text, is closed.
         return streams.EXIT_PIPE
     except click.ClickException as error:
         error.show()
@@ -39,20 +39,20 @@ def run(arguments: list[str] | None = None) -> int:
     except click.Abort:
         return _failed("stopped", EXIT_ERROR)
     except errors.NotFound as error:
-        # Where the sentence names a command or a close name already, that is the next step.
+        # No hint where the message names a command or a similar name already.
         hint = "" if "`" in str(error) or "?" in str(error) else ". `modelyard ls` shows what there is"
         return _failed(f"{error}{hint}", EXIT_NOT_FOUND)
     except (errors.VersionHasAliases, errors.VersionLinked) as error:
         linked = isinstance(error, errors.VersionLinked)
         unlink = "`modelyard model rm MODEL:vN` unlinks it, " if linked else ""
-        return _failed(f"{error}. {unlink}--delete-aliases deletes it all the same", EXIT_ERROR)
+        return _failed(f"{error}. {unlink}--delete-aliases deletes it anyway", EXIT_ERROR)
     except errors.AliasChanged as error:
         return _failed(f"{error}. `modelyard model history` shows who moved it", EXIT_ERROR)
     except errors.InvalidFilter as error:
         sentence = str(error).partition("\n")[0]
         return _failed(f"{sentence}. `modelyard search --help` shows filters", EXIT_ERROR)
     except errors.AuthenticationError as error:
-        # The server's sentence about a key that is missing names the command itself.
+        # The server's message about a missing key names the command itself.
         hint = "" if "`modelyard login`" in str(error) else ". `modelyard login` keeps another one"
         return _failed(f"{error}{hint}", EXIT_ERROR)
     except (errors.Error, ValueError, AssertionError, OSError) as error:

@@ -19,14 +19,13 @@ from modelyard.rpc.login import login as keep
 @click.command()
 @click.argument("key", required=False)
 @click.option("--host", help="Address of the server, such as grpcs://models.example.org:443.")
-@click.option("--forget", is_flag=True, help="Delete what was kept.")
+@click.option("--forget", is_flag=True, help="Delete what was saved.")
 @as_json
 def login(key: str | None, host: str | None, forget: bool, json: bool) -> None:
-    """Keep the address of a server and the KEY for it, readable by you alone.
+    """Save the address of a server and the KEY for it, in a file that only you can read.
 
-    KEY - reads it from standard input; without KEY it is that of MODELYARD_API_KEY,
-    or with --host on a terminal is asked for without showing it. Both are tried before
-    they are kept.
+    KEY - reads it from standard input. Without KEY, MODELYARD_API_KEY is used; else with
+    --host on a terminal you are asked for it. Address and key are tried before they are saved.
     """
     if forget:
         there = credentials.forget()
@@ -63,7 +62,7 @@ def completion(shell: str) -> None:
     if kind is None:
         raise click.ClickException(f"no completion for {shell}")
     completer = kind(click.get_current_context().find_root().command, {}, "modelyard", "_MODELYARD_COMPLETE")
-    # click asks the shell for its version first, which fails where that shell is not installed.
+    # Not `completer.source()`: it asks the shell for its version, and fails where it is not installed.
     echo(completer.source_template % completer.source_vars())
 
 

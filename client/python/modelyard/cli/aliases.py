@@ -26,22 +26,22 @@ def alias() -> None:
 @click.argument("name", metavar="NAME")
 @as_json
 def list_aliases(name: str, json: bool) -> None:
-    """List the aliases of an artifact or registered model, with the version that each stands on."""
+    """List the aliases of an artifact or registered model, with the version of each."""
     if refs.parse(name).alias:
         raise click.UsageError(f"{name!r} names a version; `modelyard show` lists its aliases")
     found = open_collection(Workspace(current()), name)
-    standing = {each: version for version in found.versions(per_page=1_000) for each in version.aliases}
+    positions = {each: version for version in found.versions(per_page=1_000) for each in version.aliases}
     if json:
-        positions = {each: str(version.version) for each, version in sorted(standing.items())}
-        print_json({"ref": found.qualified_name, "aliases": positions})
+        numbers = {each: str(version.version) for each, version in sorted(positions.items())}
+        print_json({"ref": found.qualified_name, "aliases": numbers})
         return
-    if not standing:
+    if not positions:
         echo(f"{found.qualified_name} has no aliases", err=True)
         return
     source = found._record.registered
     rows = [
         [each, str(version.version), *([source_of(version)] if source else [])]
-        for each, version in sorted(standing.items())
+        for each, version in sorted(positions.items())
     ]
     print_table(["ALIAS", "VERSION", *(["SOURCE VERSION"] if source else [])], rows)
 
@@ -49,10 +49,10 @@ def list_aliases(name: str, json: bool) -> None:
 @alias.command("set")
 @click.argument("ref", metavar="NAME:VERSION")
 @click.argument("aliases", nargs=-1, required=True, metavar="ALIAS...")
-@click.option("--from", "before", metavar="vN|none", help="Only if it stands there now, else exit code 1.")
+@click.option("--from", "before", metavar="vN|none", help="Only if it points there now, else exit code 1.")
 @as_json
 def set_aliases(ref: str, aliases: tuple[str, ...], before: str | None, json: bool) -> None:
-    """Set each ALIAS on a version or link, moving it from wherever it stands, all in one step."""
+    """Set each ALIAS on a version or link, moving it from any other, all in one step."""
     for each in aliases:
         if refs.version_number(each) is not None:
             raise ValueError(
@@ -63,10 +63,8 @@ def set_aliases(ref: str, aliases: tuple[str, ...], before: str | None, json: bo
     holder = link or version
     moves = {refs.check_alias(each): f"v{holder.number}" for each in aliases}
     expected = None if before is None else dict.fromkeys(moves, "" if before == NOWHERE else before)
-    standing = version_calls.move_aliases(
-        workspace.connection, collection_ref(holder), moves, expected=expected
-    )
-    _say(f"{', '.join(moves)} → {holder.ref}", standing, json)
+    moved = version_calls.move_aliases(workspace.connection, collection_ref(holder), moves, expected=expected)
+    _say(f"{', '.join(moves)} → {holder.ref}", moved, json)
 
 
 @alias.command("rm")
@@ -74,7 +72,7 @@ def set_aliases(ref: str, aliases: tuple[str, ...], before: str | None, json: bo
 @click.argument("aliases", nargs=-1, required=True, metavar="ALIAS...")
 @as_json
 def remove_aliases(ref: str, aliases: tuple[str, ...], json: bool) -> None:
-    """Remove each ALIAS of an artifact or registered model; with :VERSION only if it stands there."""
+    """Remove each ALIAS of an artifact or registered model; with :VERSION only if it points there."""
     workspace = Workspace(current())
     moves = dict.fromkeys(aliases, "")
     expected = None
@@ -89,8 +87,8 @@ def remove_aliases(ref: str, aliases: tuple[str, ...], json: bool) -> None:
         if absent := [name for name in aliases if name not in found.aliases]:
             names = ", ".join(absent)
             raise errors.NotFound(f"{collection} has no alias {names}; `modelyard alias ls` lists them")
-    standing = version_calls.move_aliases(workspace.connection, collection, moves, expected=expected)
-    _say(f"Removed {', '.join(moves)} from {collection}", standing, json)
+    moved = version_calls.move_aliases(workspace.connection, collection, moves, expected=expected)
+    _say(f"Removed {', '.join(moves)} from {collection}", moved, json)
 
 
 @click.command()
@@ -119,8 +117,8 @@ def tag(ref: str, tags: tuple[str, ...], removed: tuple[str, ...], json: bool) -
         echo("\n".join(thing.tags) if thing.tags else f"{thing.qualified_name} has no tags")
 
 
-def _say(text: str, standing: dict[str, str], json: bool) -> None:
+def _say(text: str, positions: dict[str, str], json: bool) -> None:
     if json:
-        print_json({"aliases": standing})
+        print_json({"aliases": positions})
     else:
         echo(text)

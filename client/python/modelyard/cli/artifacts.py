@@ -26,13 +26,13 @@ def artifact() -> None:
 
 @artifact.command("ls")
 @click.argument("what", required=False, metavar="[PROJECT|ARTIFACT]")
-@click.option("--type", "kind", help="Only artifacts of this type.")
-@click.option("--filter", "condition", default="", help="Only what a filter lets through.")
-@click.option("--order", default="", help="Field, with ` desc` behind for the largest first.")
+@click.option("--type", "type_name", help="Only artifacts of this type.")
+@click.option("--filter", "condition", default="", help="Only what matches a filter.")
+@click.option("--order", default="", help="Field, with ` desc` after it for the largest first.")
 @limited
 @as_json
 def list_artifacts(
-    what: str | None, kind: str | None, condition: str, order: str, limit: int, json: bool
+    what: str | None, type_name: str | None, condition: str, order: str, limit: int, json: bool
 ) -> None:
     """List the artifacts of a PROJECT ([entity/]project; default: all), or the versions of an ARTIFACT.
 
@@ -47,7 +47,7 @@ def list_artifacts(
             print_records("versions", versions, limit, json)
             return
     entity, project = ["", *text.split("/")][-2:]
-    wanted = conditions.both(f"type = {conditions.quoted(kind)}" if kind else "", condition)
+    wanted = conditions.both(f"type = {conditions.quoted(type_name)}" if type_name else "", condition)
     owner = entity or workspace.settings.entity or ""
     listed = list_calls.artifacts(workspace.connection, owner, project, wanted, order)
     print_records("artifacts", listed, limit, json)
@@ -60,16 +60,16 @@ artifact.add_command(ls_show.show)
 @click.argument("ref")
 @click.option("--root", type=click.Path(file_okay=False), help="Folder. Default: ./artifacts/<name:vN>.")
 @click.option("--path-prefix", default="", help="Only files whose path starts so.")
-@click.option("--skip-cache", is_flag=True, help="Leave the local cache alone.")
+@click.option("--skip-cache", is_flag=True, help="Do not use the local cache.")
 @as_json
 def download(ref: str, root: str | None, path_prefix: str, skip_cache: bool, json: bool) -> None:
     """Download the files of the version REF and print the folder."""
     found = open_artifact(Workspace(current()), ref)
-    place = found.download(root, skip_cache=skip_cache, path_prefix=path_prefix or None)
+    folder = found.download(root, skip_cache=skip_cache, path_prefix=path_prefix or None)
     if json:
-        print_json({"path": place, "version": found.source_qualified_name})
+        print_json({"path": folder, "version": found.source_qualified_name})
     else:
-        echo(place)
+        echo(folder)
 
 
 @artifact.command()
@@ -77,18 +77,18 @@ def download(ref: str, root: str | None, path_prefix: str, skip_cache: bool, jso
 @click.option("--root", type=click.Path(file_okay=False), help="Folder. Default: ./artifacts/<name:vN>.")
 @as_json
 def verify(ref: str, root: str | None, json: bool) -> None:
-    """Check that a downloaded folder holds the version REF, whole and unchanged.
+    """Check that a downloaded folder has the files of the version REF, unchanged, and no others.
 
-    Exit code 1 when a file is missing, differs or does not belong.
+    Exit code 1 when a file is missing, differs or is not part of the version.
     """
     workspace = Workspace(current())
     found = open_artifact(workspace, ref)
     found.verify(root)
-    place = Path(root).absolute() if root else workspace.settings.artifact_root / found.source_name
+    folder = Path(root).absolute() if root else workspace.settings.artifact_root / found.source_name
     if json:
-        print_json({"path": str(place), "version": found.source_qualified_name, "files": found.file_count})
+        print_json({"path": str(folder), "version": found.source_qualified_name, "files": found.file_count})
     else:
-        echo(f"{place} is {found.source_qualified_name}: {plural(found.file_count, 'file')}, all whole")
+        echo(f"{folder} is {found.source_qualified_name}: {plural(found.file_count, 'file')}, all unchanged")
 
 
 @artifact.command("sha256")
@@ -112,13 +112,15 @@ def sha256(ref: str, json: bool) -> None:
 
 @artifact.command("rm")
 @click.argument("ref")
-@click.option("--delete-aliases", is_flag=True, help="Also when it has aliases or is linked; those go too.")
+@click.option(
+    "--delete-aliases", is_flag=True, help="Also when it has aliases or links; they are deleted too."
+)
 @without_asking
 @as_json
 def remove(ref: str, delete_aliases: bool, yes: bool, json: bool) -> None:
     """Delete a version (name:vN or name:alias), or an artifact with all of its versions (name).
 
-    Through a registered model the link alone is removed. Numbers never come back.
+    Through a registered model only the link is removed. Version numbers are not used again.
     """
     workspace = Workspace(current())
     parsed = refs.parse(ref)

@@ -1,4 +1,4 @@
-"""The group of all commands."""
+"""The command group `modelyard`; each command is loaded when it is called."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class _Commands(click.Group):
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-    epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 3 not found, 141 nobody reads the output.",
+    epilog="Exit codes: 0 done, 1 error, 2 wrong usage, 3 not found, 141 output closed.",
 )
 @click.version_option(__version__, prog_name="modelyard")
 def modelyard() -> None:

@@ -1,4 +1,4 @@
-"""All there is to say about one thing."""
+"""What `modelyard show` prints about one version, collection or run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any
 
 from modelyard.cli.lookup import Thing
-from modelyard.cli.output import HIDDEN, moment, print_facts, print_table
+from modelyard.cli.output import HIDDEN, local_time, print_fields, print_table
 from modelyard.contract import errors
 from modelyard.contract.streams import echo
 from modelyard.host.terminal import human_bytes, plural
@@ -20,8 +20,8 @@ _FILES_SHOWN = 20
 _VERSIONS_SHOWN = 50
 
 
-def for_scripts(connection: Connection, thing: Thing) -> dict[str, Any]:
-    """A thing as JSON, with its kind; a version with its files, a collection with its newest versions."""
+def to_json(connection: Connection, thing: Thing) -> dict[str, Any]:
+    """As JSON, with its kind; a version with its files, a collection with its newest versions."""
     content: dict[str, Any] = {"kind": _kind(thing), **records.as_json(thing)}
     if isinstance(thing, records.Collection):
         versions: Iterator[records.Link | records.Version] = list_calls.versions(connection, thing.id)
@@ -42,9 +42,9 @@ def print_link(connection: Connection, link: records.Link) -> None:
     if link.source is not None:
         print_version(connection, link.source, link)
         return
-    linked = f"{moment(link.create_time)} by {link.created_by}"
+    linked = f"{local_time(link.create_time)} by {link.created_by}"
     aliases = ", ".join(link.aliases)
-    print_facts(
+    print_fields(
         [("Link", link.ref), ("Aliases", aliases), ("Source version", HIDDEN), ("Linked", linked)],
     )
 
@@ -52,7 +52,7 @@ def print_link(connection: Connection, link: records.Link) -> None:
 def print_version(connection: Connection, version: records.Version, link: records.Link | None = None) -> None:
     """A version, or the link it was reached through, with its first files."""
     through = [("Link", link.ref), ("Aliases", ", ".join(link.aliases))] if link else []
-    print_facts(
+    print_fields(
         [
             *through,
             ("Source version" if link else "Version", version.ref),
@@ -62,7 +62,7 @@ def print_version(connection: Connection, version: records.Version, link: record
             ("Description", version.description),
             ("Tags", ", ".join(version.tags)),
             ("Metadata", _entries(version.metadata)),
-            ("Logged", f"{moment(version.create_time)} by {version.created_by}"),
+            ("Logged", f"{local_time(version.create_time)} by {version.created_by}"),
             ("Run", _producer(connection, version)),
             ("Size", f"{plural(version.file_count, 'file')}, {human_bytes(version.size_bytes)}"),
             ("Digest", version.digest),
@@ -79,14 +79,14 @@ def print_version(connection: Connection, version: records.Version, link: record
 
 def print_collection(connection: Connection, collection: records.Collection) -> None:
     """An artifact or a registered model, without its versions."""
-    print_facts(
+    print_fields(
         [
             ("Registered model" if collection.registered else "Artifact", collection.ref),
             ("Type", collection.type),
             ("Versions", str(collection.version_count)),
             ("Description", collection.description),
             ("Tags", ", ".join(collection.tags)),
-            ("Made", moment(collection.create_time)),
+            ("Created", local_time(collection.create_time)),
         ]
     )
     echo()
@@ -95,13 +95,13 @@ def print_collection(connection: Connection, collection: records.Collection) -> 
 def print_run(run: records.RunRecord) -> None:
     """A run with its config and summary."""
     summary = {key: value for key, value in run.summary.items() if not key.startswith("_")}
-    print_facts(
+    print_fields(
         [
             ("Run", run.path),
             ("Name", run.display_name),
             ("State", run.state if not run.exit_code else f"{run.state} (exit code {run.exit_code})"),
-            ("Started", f"{moment(run.create_time)} by {run.created_by}"),
-            ("Ended", moment(run.finish_time)),
+            ("Started", f"{local_time(run.create_time)} by {run.created_by}"),
+            ("Ended", local_time(run.finish_time)),
             ("Group", run.group),
             ("Job type", run.job_type),
             ("Tags", ", ".join(run.tags)),

@@ -35,7 +35,7 @@ class _PathOrUri(click.Path):
 @click.option("--project", help="Project, or entity/project. Default: MODELYARD_PROJECT, else uncategorized.")
 @click.option("--name", help="Name of the artifact. Default: the basename of PATH.")
 @click.option("--alias", "aliases", multiple=True, help="Alias to set besides latest; may be repeated.")
-@click.option("--type", "kind", help="Type of the artifact. Default: the type the name has, else model.")
+@click.option("--type", "type_name", help="Type of the artifact. Default: the type the name has, else model.")
 @click.option("--description", default="", help="Free text.")
 @as_json
 def log(
@@ -43,24 +43,24 @@ def log(
     project: str | None,
     name: str | None,
     aliases: tuple[str, ...],
-    kind: str | None,
+    type_name: str | None,
     description: str,
     json: bool,
 ) -> None:
     """Log the file or folder at PATH as a version. No run is made.
 
-    PATH may be a URI, such as s3://bucket/prefix: then it is recorded where the bytes are.
+    PATH may be a URI, such as s3://bucket/prefix: then only the locations of the objects are recorded.
     Content that the newest version has already makes no new one.
     """
     workspace = Workspace(current())
-    entity, where = _project(project, workspace.settings)
+    entity, where = _entity_and_project(project, workspace.settings)
     files, references = draft.content_at(path)
     name = refs.check_artifact_name(name or Path(path).absolute().name)
     version = transfer.NewVersion(
         entity=entity,
         project=where,
         name=name,
-        type=kind or "",
+        type=type_name or "",
         description=description,
         aliases=refs.alias_list(aliases),
     )
@@ -90,18 +90,15 @@ def use(ref: str, root: str | None, json: bool) -> None:
     """Download the version that REF means, and print where it is."""
     workspace = Workspace(current())
     version, link = open_version(workspace, ref)
-    place = (
-        Path(root).absolute()
-        if root
-        else workspace.settings.artifact_root / f"{version.name}:v{version.number}"
-    )
-    transfer.download(workspace.connection, version, place, cache=workspace.cache, progress=_bar(json))
+    default = workspace.settings.artifact_root / f"{version.name}:v{version.number}"
+    folder = Path(root).absolute() if root else default
+    transfer.download(workspace.connection, version, folder, cache=workspace.cache, progress=_bar(json))
     cached_use.keep(workspace.settings, version, link)
     if json:
         through = {"link": link.ref} if link else {}
-        print_json({"path": str(place), **through, "version": records.as_json(version)})
+        print_json({"path": str(folder), **through, "version": records.as_json(version)})
     else:
-        echo(str(place))
+        echo(str(folder))
 
 
 @click.command()
@@ -110,7 +107,7 @@ def use(ref: str, root: str | None, json: bool) -> None:
 @click.option("--alias", "aliases", multiple=True, help="Alias to set on the link; may be repeated.")
 @as_json
 def link(ref: str, model: str, aliases: tuple[str, ...], json: bool) -> None:
-    """Link the version REF into the registered MODEL, which is made when needed.
+    """Link the version REF into the registered MODEL, which is created if needed.
 
     MODEL is name, project/name or entity/project/name; a bare name means model-registry.
     """
@@ -124,8 +121,8 @@ def link(ref: str, model: str, aliases: tuple[str, ...], json: bool) -> None:
         echo(f"Linked {version.ref} as {made.ref} ({', '.join(made.aliases)})")
 
 
-def _project(text: str | None, settings: Settings) -> tuple[str, str]:
-    """Entity and project; empty where the server's default is meant."""
+def _entity_and_project(text: str | None, settings: Settings) -> tuple[str, str]:
+    """Entity and project; empty for the server's default."""
     entity, _, project = (text or settings.project or "").rpartition("/")
     if entity:
         refs.check_owner(entity, "entity")
@@ -135,5 +132,5 @@ def _project(text: str | None, settings: Settings) -> tuple[str, str]:
 
 
 def _bar(json: bool) -> Progress | None:
-    """None lets the transfer show a bar on a terminal."""
+    """No progress bar with JSON; None: a bar on a terminal."""
     return SILENT if json else None

@@ -45,7 +45,7 @@ def ls(what: str | None, limit: int, json: bool) -> None:
             echo()
         print_table(*table(kind, lists[kind]))
     if not any(lists.values()):
-        echo("Nothing yet. `modelyard log PATH --name NAME` keeps a first model.", err=True)
+        echo("Nothing yet. `modelyard log PATH --name NAME` logs a first model.", err=True)
 
 
 @click.command()
@@ -56,7 +56,7 @@ def show(ref: str, json: bool) -> None:
     workspace = Workspace(current())
     thing = open_thing(workspace, ref)
     if json:
-        print_json(details.for_scripts(workspace.connection, thing))
+        print_json(details.to_json(workspace.connection, thing))
     elif isinstance(thing, records.RunRecord):
         details.print_run(thing)
     elif isinstance(thing, records.Collection):
@@ -83,7 +83,7 @@ def _project(workspace: Workspace, text: str, limit: int) -> _Lists:
 def _some(items: Iterator[_T], limit: int) -> list[_T]:
     try:
         return list(islice(items, limit))
-    except errors.NotFound:  # no such project: it holds nothing
+    except errors.NotFound:  # no such project
         return []
 
 

@@ -14,8 +14,8 @@ from modelyard.cli.output import (
     as_json,
     confirm,
     limited,
-    moment,
-    print_facts,
+    local_time,
+    print_fields,
     print_json,
     print_rest,
     print_table,
@@ -43,8 +43,8 @@ def model() -> None:
 
 @model.command("ls")
 @click.argument("registry", required=False, metavar="[[ENTITY/]REGISTRY]")
-@click.option("--filter", "condition", default="", help="Only what a filter lets through.")
-@click.option("--order", default="", help="Field, with ` desc` behind for the largest first.")
+@click.option("--filter", "condition", default="", help="Only what matches a filter.")
+@click.option("--order", default="", help="Field, with ` desc` after it for the largest first.")
 @limited
 @as_json
 def list_models(registry: str | None, condition: str, order: str, limit: int, json: bool) -> None:
@@ -65,11 +65,11 @@ def show(name: str, json: bool) -> None:
     if alias:
         link = found._link_at(alias)
         if json:
-            print_json(details.for_scripts(found._workspace.connection, link))
+            print_json(details.to_json(found._workspace.connection, link))
         else:
             details.print_link(found._workspace.connection, link)
     elif json:
-        print_json(details.for_scripts(found._workspace.connection, found._record))
+        print_json(details.to_json(found._workspace.connection, found._record))
     else:
         _print_model(found)
 
@@ -79,35 +79,37 @@ def show(name: str, json: bool) -> None:
 @click.option("--description", help="Its card, in Markdown.")
 @click.option("--card", type=click.File(encoding="utf-8"), help="File with its card; - reads it from stdin.")
 @click.option("--tag", "tags", multiple=True, help="Label; may be repeated.")
-@click.option("--type", "kind", default="model", show_default=True, help="Type of the versions it links.")
+@click.option(
+    "--type", "type_name", default="model", show_default=True, help="Type of the versions it links."
+)
 @as_json
 def create(
-    name: str, description: str | None, card: Any, tags: tuple[str, ...], kind: str, json: bool
+    name: str, description: str | None, card: Any, tags: tuple[str, ...], type_name: str, json: bool
 ) -> None:
-    """Make a registered model without versions. Linking to a name makes it too."""
+    """Create a registered model without versions. Linking to a new name creates it too."""
     if card is not None and description is not None:
         raise click.UsageError("give --description or --card, not both")
     text = card.read() if card is not None else description
-    made = Api().create_registered_model(name, text, tags, kind)
+    made = Api().create_registered_model(name, text, tags, type_name)
     if json:
         print_json(records.as_json(made._record))
         return
-    echo(f"Made {made.qualified_name}")
+    echo(f"Created {made.qualified_name}")
     echo(f"Link a version: modelyard link REF {made.qualified_name!r}", err=True)
 
 
 @model.command()
 @click.argument("name", metavar="MODEL")
 @click.option("--alias", help="Only this alias.")
-@click.option("--at", "time", help="Where the aliases stood at a time (ISO 8601; local without a zone).")
+@click.option("--at", "time", help="The versions of the aliases at a time (ISO 8601; local without a zone).")
 @limited
 @as_json
 def history(name: str, alias: str | None, time: str | None, limit: int, json: bool) -> None:
     """Show who moved which alias when, from which version to which; newest first."""
     found, _ = _open(name)
     if time is not None:
-        standing = found.aliases_at(time)
-        chosen = {key: value for key, value in standing.items() if alias in {None, key}}
+        positions = found.aliases_at(time)
+        chosen = {key: value for key, value in positions.items() if alias in {None, key}}
         if json:
             print_json(chosen)
         else:
@@ -141,21 +143,21 @@ def remove(name: str, yes: bool, json: bool) -> None:
     found, alias = _open(name)
     if alias:
         link = found.version(alias)
-        gone = str(link.qualified_name)
-        confirm(f"Remove the link {gone} to {link.source_qualified_name}?", yes)
+        deleted = str(link.qualified_name)
+        confirm(f"Remove the link {deleted} to {link.source_qualified_name}?", yes)
         link.unlink()
     else:
-        gone = str(found.qualified_name)
-        confirm(f"Delete {gone} with {plural(found.version_count, 'link')}?", yes)
+        deleted = str(found.qualified_name)
+        confirm(f"Delete {deleted} with {plural(found.version_count, 'link')}?", yes)
         found.delete()
     if json:
-        print_json({"deleted": gone})
+        print_json({"deleted": deleted})
     else:
-        echo(f"Deleted {gone}")
+        echo(f"Deleted {deleted}")
 
 
 def _open(name: str) -> tuple[RegisteredModel, str]:
-    """A registered model and the alias behind its name."""
+    """A registered model, and the alias after its name."""
     ref = refs.parse(name)
     try:
         return Api().registered_model(str(refs.Ref(ref.entity, ref.project, ref.name))), ref.alias
@@ -165,13 +167,13 @@ def _open(name: str) -> tuple[RegisteredModel, str]:
 
 
 def _print_model(found: RegisteredModel) -> None:
-    print_facts(
+    print_fields(
         [
             ("Registered model", found.qualified_name),
             ("Type", found.type),
             ("Tags", ", ".join(found.tags)),
             ("Versions", str(found.version_count)),
-            ("Made", moment(found._record.create_time)),
+            ("Created", local_time(found._record.create_time)),
         ]
     )
     if found.description:

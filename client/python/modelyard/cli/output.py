@@ -45,7 +45,7 @@ def confirm(question: str, yes: bool) -> None:
 
 
 def coloured(text: str, colour: str | None = None, *, bold: bool = False) -> str:
-    """Text in a colour: where output is no terminal, or NO_COLOR is set, it stays plain."""
+    """Text in a colour; plain where the output is not a terminal or NO_COLOR is set."""
     return (
         text
         if os.environ.get("NO_COLOR") or not is_terminal(sys.stdout)
@@ -54,7 +54,7 @@ def coloured(text: str, colour: str | None = None, *, bold: bool = False) -> str
 
 
 def print_rest(shown: int, limit: int, more: bool) -> None:
-    """Says on stderr that there are more than were listed."""
+    """Prints on stderr that there are more items than were listed."""
     if more:
         echo(f"The first {shown:,}; --limit {limit * 10} shows more.", err=True)
 
@@ -65,7 +65,7 @@ def print_json(content: Any) -> None:
 
 
 def print_json_text(content: Any, indent: int | None = None) -> None:
-    """Prints JSON; where the stream cannot take a character, all are escaped, so that none is lost."""
+    """Prints JSON; non-ASCII characters are escaped if the stream cannot encode one of them."""
     text = json.dumps(content, indent=indent, ensure_ascii=False, allow_nan=False)
     if fitting(text, sys.stdout) != text:
         text = json.dumps(content, indent=indent, allow_nan=False)
@@ -91,9 +91,9 @@ def fit(widths: Sequence[int], total: int) -> list[int]:
     return fitted
 
 
-def print_facts(facts: Sequence[tuple[str, str]]) -> None:
+def print_fields(fields: Sequence[tuple[str, str]]) -> None:
     """Names and values, one a line; those without a value are left out."""
-    shown = [(name, value) for name, value in facts if value]
+    shown = [(name, value) for name, value in fields if value]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         lines = value.split("\n")
@@ -103,11 +103,11 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
 
 
 HIDDEN = "(not visible)"
-"""Stands for the source of a link where the key does not reach its entity."""
+"""Printed for the source of a link in an entity that the key does not reach."""
 
 
-def moment(time: datetime.datetime | None) -> str:
-    """A time for people, in their zone, to the minute."""
+def local_time(time: datetime.datetime | None) -> str:
+    """A time in the local zone, to the minute; empty for None."""
     return time.astimezone().strftime("%Y-%m-%d %H:%M") if time else ""
 
 

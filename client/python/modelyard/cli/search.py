@@ -19,11 +19,11 @@ KINDS = ("versions", "artifacts", "models", "links", "runs")
 @click.argument("condition", metavar="FILTER")
 @click.option("--project", default="", help="Project or registry, or entity/project. Default: all.")
 @click.option("--kind", type=click.Choice(KINDS), default=KINDS[0], show_default=True, help="What to find.")
-@click.option("--order", default="", help="Field, with ` desc` behind for the largest first.")
+@click.option("--order", default="", help="Field, with ` desc` after it for the largest first.")
 @limited
 @as_json
 def search(condition: str, project: str, kind: str, order: str, limit: int, json: bool) -> None:
-    """Find what a FILTER lets through: by default versions, in all projects.
+    """Find what matches a FILTER: by default versions, in all projects.
 
     \b
     modelyard search 'metadata.acc >= 0.9 AND NOT tags : "old"' --order 'metadata.acc desc'
@@ -31,7 +31,7 @@ def search(condition: str, project: str, kind: str, order: str, limit: int, json
     modelyard search 'aliases : "production"' --kind links
     modelyard search 'state = "failed"' --kind runs --project digits
 
-    Operators: = != < <= > >= and : (holds), AND, OR, NOT, ( ). Text goes in quotes.
+    Operators: = != < <= > >= and : (contains), AND, OR, NOT, ( ). Text goes in quotes.
     """
     workspace = Workspace(current())
     owner, _, where = project.strip("/").rpartition("/")

@@ -1,4 +1,4 @@
-"""The tables of what a server has."""
+"""Prints lists of versions, links, collections and runs as tables or JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from modelyard.artifacts.artifact import Artifact
-from modelyard.cli.output import HIDDEN, moment, print_json, print_rest, print_table
+from modelyard.cli.output import HIDDEN, local_time, print_json, print_rest, print_table
 from modelyard.contract import errors
 from modelyard.contract.streams import echo
 from modelyard.host.terminal import human_bytes
@@ -19,17 +19,17 @@ Record = records.Version | records.Link | records.Collection | records.RunRecord
 
 
 def some(items: Iterator[T], limit: int) -> tuple[list[T], bool]:
-    """At most `limit` of them, and whether there are more."""
+    """At most `limit` items, and whether there are more."""
     found = list(islice(items, limit + 1))
     return found[:limit], len(found) > limit
 
 
 def print_records(kind: str, items: Iterator[Record], limit: int, json: bool, *, full: bool = False) -> None:
-    """A list as a table or as JSON; `full` references where it spans projects."""
+    """Prints a list as a table or as JSON; `full` shows whole references."""
     why = ""
     try:
         found, more = some(items, limit)
-    except errors.NotFound as error:  # a project that does not exist holds nothing
+    except errors.NotFound as error:  # the project does not exist
         found, more, why = [], False, error.metadata.get("why", "")
     if json:
         print_json({kind: [records.as_json(item) for item in found], "more": more})
@@ -42,21 +42,21 @@ def print_records(kind: str, items: Iterator[Record], limit: int, json: bool, *,
 
 
 def table(kind: str, items: Iterable[object], *, full: bool = False) -> tuple[Sequence[str], list[list[str]]]:
-    """Head and rows of a table of one kind of things; `full` shows versions by their whole reference."""
+    """Head and rows of a table of items of one kind; `full` shows whole references of versions."""
     head, rows = _HEADS[kind], []
     for item in items:
         if isinstance(item, records.Collection):
-            row = [item.ref, item.type, str(item.version_count), moment(item.update_time)]
+            row = [item.ref, item.type, str(item.version_count), local_time(item.update_time)]
         elif isinstance(item, records.RunRecord):
-            row = [item.path, item.display_name, item.state, moment(item.create_time), _results(item)]
+            row = [item.path, item.display_name, item.state, local_time(item.create_time), _results(item)]
         elif isinstance(item, records.Link):
             head = ("VERSION", "ALIASES", "SOURCE VERSION", "LINKED")
             source = item.source.ref if item.source else HIDDEN
-            row = [_named(item, full), ", ".join(item.aliases), source, moment(item.create_time)]
+            row = [_named(item, full), ", ".join(item.aliases), source, local_time(item.create_time)]
         elif isinstance(item, records.Version):
             head = ("VERSION", "ALIASES", "METADATA", "SIZE", "LOGGED")
             aliases, size = ", ".join(item.aliases), human_bytes(item.size_bytes)
-            row = [_named(item, full), aliases, _entries(item.metadata), size, moment(item.create_time)]
+            row = [_named(item, full), aliases, _entries(item.metadata), size, local_time(item.create_time)]
         else:
             raise TypeError(f"no table of {type(item).__name__}")
         rows.append(row)
@@ -64,7 +64,7 @@ def table(kind: str, items: Iterable[object], *, full: bool = False) -> tuple[Se
 
 
 def source_of(link: Artifact) -> str:
-    """Reference of a link's source version; a note where that is not visible."""
+    """Reference of a link's source version; `(not visible)` where the key does not reach it."""
     return link.source_qualified_name if link._logged("source").version else HIDDEN
 
 

@@ -21,17 +21,16 @@ _COLOURS = {"added": "green", "created": "green", "linked": "green", "removed": 
 @click.command()
 @click.argument("project", metavar="[ENTITY/]PROJECT | ENTITY/")
 @click.option("--after", type=click.IntRange(0), help="Events with a larger number. Default: new ones.")
-@click.option("--follow/--no-follow", default=True, help="Wait for more, or end with the last there is.")
-@click.option("--filter", "condition", default="", help="Only what a filter lets through.")
+@click.option("--follow/--no-follow", default=True, help="Wait for more, or end with the newest event.")
+@click.option("--filter", "condition", default="", help="Only what matches a filter.")
 @click.option("--json", "json", is_flag=True, help="Print a line of JSON for each event.")
 def watch(project: str, after: int | None, follow: bool, condition: str, json: bool) -> None:
     """Print what changes in a PROJECT, each event once and in order, until Ctrl-C.
 
     ENTITY/, with a slash at the end, watches every project of an entity, from
-    now on. A project that does not exist yet is waited for. The watch comes back
-    by itself after a server that was away. Each line starts with
-    the event's number: --after NUMBER goes on behind it. What it watches is
-    said on stderr, events alone go to stdout.
+    now on. The command waits for a project that does not exist yet, and reconnects
+    when the connection is lost. Each line starts with the event's number: --after
+    NUMBER continues after it. Events are printed on stdout, messages on stderr.
     """
     whole_entity = project.endswith("/")
     if whole_entity and (after is not None or not follow):
@@ -53,15 +52,15 @@ def watch(project: str, after: int | None, follow: bool, condition: str, json: b
             else:
                 echo(f"{event.project}  {_line(event)}" if whole_entity else _line(event))
     if interrupted.is_set() and not whole_entity:
-        echo(f"Go on with: modelyard watch {project} --after {events.last_sequence or 0}", err=True)
+        echo(f"Continue with: modelyard watch {project} --after {events.last_sequence or 0}", err=True)
 
 
 @contextlib.contextmanager
 def _until_interrupted(events: Events) -> Iterator[threading.Event]:
     """Ctrl-C ends the iteration and sets the event.
 
-    As an exception it could strike while gRPC holds its lock, and the call
-    could then never be ended: so another thread ends it.
+    Another thread closes the events: an exception raised while gRPC holds its lock
+    would make the call impossible to cancel.
     """
     interrupted = threading.Event()
 
@@ -87,7 +86,7 @@ def _line(event: Event) -> str:
 
 
 def _what(event: Event) -> str:
-    """The event in a few words: what it is about, and what changed."""
+    """A short description of the event: what it is about, and what changed."""
     name = f"{event.collection}:{event.version}" if event.version else event.collection
     if event.type == "alias_added":
         return f"{event.alias} → {name}" + (

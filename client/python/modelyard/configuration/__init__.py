@@ -1,1 +1,1 @@
-"""What the SDK is told: settings, keys, certificates and addresses."""
+"""Settings, API keys, certificates and addresses of servers."""

@@ -1,4 +1,4 @@
-"""Addresses of servers, as people write them."""
+"""Addresses of servers: parsed to endpoints."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SOCKET = "unix:"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where calls go. `target` is `host:port` or `unix:/path`; an empty token sends none."""
+    """Where calls go. `target` is `host:port` or `unix:/path`; an empty token is not sent."""
 
     target: str
     tls: bool
@@ -43,16 +43,16 @@ class Endpoint:
 
     @property
     def stays_here(self) -> bool:
-        """Whether nothing that is sent leaves this machine."""
+        """Whether the traffic stays on this machine."""
         return self.is_socket or is_loopback(self.host)
 
 
 def parse(address: str, token: str = "", certificates: Certificates = PUBLIC) -> Endpoint:
-    """`grpc://` and `http://` are plain, `grpcs://` and `https://` TLS.
+    """The endpoint of an address: `grpc://` and `http://` are plain, `grpcs://` and `https://` TLS.
 
     A bare `host:port` is plain on loopback, else TLS. Without a port: 80 and
-    443 for http and https, else 7600. `unix:/path` is a socket of this machine.
-    ValueError says what is wrong.
+    443 for http and https, else 7600. `unix:/path` is a Unix socket.
+    Errors: ValueError.
     """
     text = address.strip()
     if text.startswith(_SOCKET):
@@ -60,7 +60,7 @@ def parse(address: str, token: str = "", certificates: Certificates = PUBLIC) ->
         if not path.startswith("/"):
             raise ValueError(f"{address!r}: a socket's address is unix: and an absolute path")
         return of_socket(Path(path), token)
-    if "@" in text:  # not repeated: what stands before it is somebody's password
+    if "@" in text:  # not quoted in the message: it may hold a password
         raise ValueError("the address has a user or password in it: a key goes to MODELYARD_API_KEY instead")
     scheme, separator, _ = text.partition("://")
     parts = urlsplit(text if separator else f"//{text}")

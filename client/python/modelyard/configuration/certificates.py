@@ -1,4 +1,4 @@
-"""The certificates that the SDK trusts and shows, as files that settings name."""
+"""TLS certificates: those that the SDK trusts, and its own."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from modelyard.contract import errors
 class Certificates:
     """Paths of PEM files; empty where not set.
 
-    Without `ca` those of SSL_CERT_FILE are trusted, else the public ones that gRPC
-    brings (or GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names). `cert` and `key` are the
+    Without `ca` the authorities of SSL_CERT_FILE are trusted, else the public ones
+    of gRPC (or of GRPC_DEFAULT_SSL_ROOTS_FILE_PATH). `cert` and `key` are the
     client's own, for servers and balancers that ask for one; `key` may be in the
     file of `cert`.
     """
@@ -39,7 +39,7 @@ class Certificates:
         return grpc.ssl_channel_credentials(trusted, key, certificate)
 
     def load_own(self, context: Any) -> None:
-        """Has an `ssl.SSLContext` show the client's certificate, if there is one. SSLError."""
+        """Loads the client's certificate, if any, into an `ssl.SSLContext`. Errors: SSLError."""
         if self.cert:
             # A password cannot be asked for: gRPC takes keys without one.
             context.load_cert_chain(self.cert, self.key or None, password="")
@@ -56,7 +56,7 @@ class Certificates:
 
 
 PUBLIC = Certificates()
-"""No file: public authorities are trusted, and nothing is shown."""
+"""No files: public authorities are trusted, and there is no client certificate."""
 
 
 def _read(name: str, path: str) -> bytes:
@@ -67,11 +67,15 @@ def _read(name: str, path: str) -> bytes:
 
 
 def _check(name: str, load: Any) -> None:
-    import ssl  # where certificates are set, and nowhere else
+    import ssl  # slow to import, and needed only where certificates are set
 
     try:
         load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     except (ssl.SSLError, ValueError) as error:
         reason = getattr(error, "reason", "") or str(error)
-        hint = "they do not belong together" if "MISMATCH" in reason else f"no usable PEM file ({reason})"
+        hint = (
+            "certificate and key do not belong together"
+            if "MISMATCH" in reason
+            else f"not a usable PEM file ({reason})"
+        )
         raise errors.ConfigError(f"{name}: {hint}") from error

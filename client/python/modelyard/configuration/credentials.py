@@ -1,4 +1,4 @@
-"""The address and key that `login` keeps, in a file only its owner can read."""
+"""The address and key that `login` saves, in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from modelyard.configuration.api_keys import stripped
 
 @dataclass(frozen=True)
 class Credentials:
-    """Where the server is and the API key for it; empty where not known."""
+    """The address of a server and the API key for it; empty where not known."""
 
     host: str = ""
     key: str = ""
 
 
 def config_file() -> Path:
-    """The file of this user. MODELYARD_CONFIG_DIR moves it."""
+    """The file of this user, in the folder of MODELYARD_CONFIG_DIR or the user's configuration."""
     folder = os.environ.get("MODELYARD_CONFIG_DIR")
     if not folder:
         import platformdirs  # imported when first needed: `import modelyard` stays fast
@@ -30,7 +30,7 @@ def config_file() -> Path:
 
 
 def load() -> Credentials:
-    """What was kept; empty when nothing was. ValueError when the file is damaged."""
+    """The saved credentials; empty without any. ValueError when the file is damaged."""
     path = config_file()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -42,10 +42,10 @@ def load() -> Credentials:
 
 
 def save(credentials: Credentials) -> Path:
-    """Keeps them, readable by this user alone (mode 0600)."""
+    """Saves credentials in a file with mode 0600."""
     path = config_file()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # mkstemp makes the file 0600 before the first byte is in it.
+    # mkstemp creates the file with mode 0600.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".credentials-")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Where settings come from: arguments first, then the environment, then `login`."""
+"""Settings of the SDK: from arguments, then the environment, then `login`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FIELDS: Mapping[str, str] = {
     "client_cert": "CLIENT_CERT",
     "client_key": "CLIENT_KEY",
 }
-"""Every setting and the end of its variable: `project` is MODELYARD_PROJECT."""
+"""Every setting and the end of its variable's name: `project` is set by MODELYARD_PROJECT."""
 
 _SAME = {"base_url": "url", "root_dir": "dir", "wandb_dir": "dir"}
 _NEVER_BORROWED = {"url", "api_key", "ca_certs", "client_cert", "client_key"}
@@ -71,7 +71,7 @@ class Settings:
         self.ignored: tuple[str, ...] = ()
         self.borrowed: tuple[str, ...] = ()
         self.travelled = False
-        """Whether they come from a pickle, and so without their key."""
+        """Whether they were unpickled, and so have no key."""
         for field in FIELDS:
             setattr(self, field, None)
         for name, value in values.items():
@@ -99,11 +99,11 @@ class Settings:
         return self.over(Settings())
 
     def __getstate__(self) -> dict[str, Any]:
-        # A key never goes into a pickle: `key_for` finds the one of the process that reads it.
+        # A pickle holds no key: `key_for` finds the key of the process that reads it.
         return {**self.__dict__, "api_key": None, "travelled": True}
 
     def over(self, other: Settings) -> Settings:
-        """These settings, with those of `other` where these say nothing."""
+        """These settings; where one is not set, that of `other`."""
         merged = Settings(
             **{field: mine if mine is not None else getattr(other, field) for field, mine in self}
         )
@@ -119,7 +119,7 @@ class Settings:
 
     @property
     def cache_root(self) -> Path:
-        """Where downloads are kept and drafts are staged: `cache_dir`, else one for each user. Absolute."""
+        """The folder of the cache and of staged drafts: `cache_dir`, else one for each user. Absolute."""
         if self.cache_dir:
             return Path(self.cache_dir).expanduser().absolute()
         import platformdirs  # imported when first needed: `import modelyard` stays fast
@@ -137,7 +137,7 @@ class Settings:
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
-    """What MODELYARD_* say; where one is not set, WANDB_* (key and address excepted)."""
+    """Settings of MODELYARD_*; where one is not set, of WANDB_* (except key, address and certificates)."""
     environ = os.environ if environ is None else environ
     found: dict[str, Any] = {}
     borrowed: list[str] = []
@@ -154,9 +154,9 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def current(given: Settings | Mapping[str, Any] | None = None) -> Settings:
-    """`given` over the environment over what `login` keeps.
+    """`given`, then the environment, then what `login` saved.
 
-    A key that was kept goes to the address it was kept for and to no other.
+    A saved key is used for the address it was saved with only.
     """
     settings = given if isinstance(given, Settings) else Settings(**dict(given or {}))
     settings = settings.over(from_environment())
@@ -169,13 +169,13 @@ def current(given: Settings | Mapping[str, Any] | None = None) -> Settings:
 
 
 def key_for(url: str) -> str:
-    """The key that this process has for an address; empty where it has none, or one for another address."""
+    """The key that this process has for an address; empty without one."""
     own = current()
     return own.api_key or "" if own.url in {None, url} else ""
 
 
 def of_run(given: Settings) -> Settings:
-    """`current`; a disabled run needs nothing that `login` kept, and so not a file that can be read."""
+    """As `current`, but a disabled run does not read what `login` saved: a damaged file must not fail it."""
     asked = given.over(from_environment())
     return asked if asked.mode == "disabled" else current(asked)
 
@@ -197,7 +197,7 @@ def _parsed(field: str, value: Any) -> Any:
     if field == "resume" and isinstance(value, bool):
         return "auto" if value else None
     if isinstance(value, numbers.Real):
-        return str(value)  # scripts count names and groups
+        return str(value)  # scripts pass numbers as names and groups
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"settings: {field} must be a str, not {type(value).__name__}")
     return os.fspath(value)

@@ -1,6 +1,6 @@
-"""Filters and orderings as Python code writes them, as text that the server takes.
+"""Converts filters and orders of Python callers to the text that the server takes.
 
-A filter is text already, or nested dicts as document databases have them:
+A filter is that text already, or nested dicts in the style of document databases:
 `{"state": "finished", "summary_metrics.acc": {"$gt": 0.9}}`.
 """
 
@@ -39,34 +39,34 @@ _FIELDS = {
     "summary_metrics": "summary",
 }
 OF_RUNS: Mapping[str, str] = {"name": "run_id"}
-"""Names in filters of runs."""
+"""Further names of fields in filters of runs."""
 OF_LINKS: Mapping[str, str] = {
     "tag": "source.tags",
     "tags": "source.tags",
     "type": "source.type",
     "metadata": "source.metadata",
 }
-"""Names in filters of links, which have tags, type and metadata of the version behind them."""
+"""Further names in filters of links, whose tags, type and metadata are the source version's."""
 _LISTS = {"tags", "aliases", "source.tags"}
 _WORD = re.compile(r"[\w/-]+")
 _PLAIN_PATTERN = re.compile(r"[\w\s/:@-]*")
 
 
 def as_filter(condition: Condition, names: Mapping[str, str] | None = None) -> str:
-    """The server's filter; `names` are further ones for its fields. ValueError for what it cannot say."""
+    """The server's filter; `names` are further names of its fields. ValueError for what it cannot express."""
     if condition is None or isinstance(condition, str):
         return condition or ""
     return _all(condition, {**_FIELDS, **(names or {})})
 
 
 def both(*conditions: str) -> str:
-    """All of several filters."""
+    """The filter for what matches all of several filters."""
     given = [condition for condition in conditions if condition.strip()]
     return given[0] if len(given) == 1 else " AND ".join(f"({condition})" for condition in given)
 
 
 def as_order(order: str | None) -> str:
-    """`-created_at` as the server's `create_time desc`; what is in the server's words stays as it is."""
+    """The server's order: `-created_at` becomes `create_time desc`; the server's own form stays as it is."""
     if not order:
         return ""
     field, _, direction = order.strip().partition(" ")
@@ -78,7 +78,7 @@ def as_order(order: str | None) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text in the quotes of a filter."""
+    """A text as a quoted string of a filter."""
     escaped = re.sub(r'(["\\])', r"\\\1", text)
     return f'"{escaped}"'
 

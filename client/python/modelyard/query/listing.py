@@ -1,4 +1,4 @@
-"""What `Api` finds: fetched page by page, as far as it is looked at."""
+"""Lazy lists of what the server has."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ S = TypeVar("S")
 
 
 def page_size(size: int) -> int:
-    """A page size that the server takes. ValueError below 1."""
+    """`size`, at most 1,000. ValueError below 1."""
     if size < 1:
         raise ValueError(f"per_page is at least 1, not {size}")
     return min(size, PAGE_ITEMS)
 
 
 class Listing(Generic[T]):
-    """Things in order. Each is fetched once, when it is first looked at; loops may be repeated.
+    """A list whose items are fetched when they are first needed, and once only.
 
-    A copy or a pickle holds all of them.
-
-    `len` takes one call at most where the server knows how many there are
-    (`count`), and is a TypeError where it does not.
+    A copy or a pickle fetches and holds all of them. `len` takes at most one
+    call where the server counts (`count`), else it raises TypeError.
     """
 
     def __init__(self, items: Iterable[T], count: Callable[[], int] | None = None) -> None:
@@ -36,7 +34,7 @@ class Listing(Generic[T]):
         self._next = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy or a pickle holds all of it: what was not looked at yet is fetched now.
+        # Items that were not needed yet are fetched now: the iterator cannot be copied.
         self._found.extend(self._items)
         return {**self.__dict__, "_items": iter(()), "_ask": None, "_count": len(self._found)}
 
@@ -79,6 +77,6 @@ class Listing(Generic[T]):
         return f"[{first}, …]" if self._load(4) else f"[{first}]"
 
     def _load(self, count: int) -> bool:
-        """Whether there are so many."""
+        """Fetches up to `count` items; whether there are that many."""
         self._found.extend(islice(self._items, max(0, count - len(self._found))))
         return len(self._found) >= count

@@ -1,1 +1,1 @@
-"""Collections, registries, lineage and events, as users hold them."""
+"""Handles of collections and registries, the history of aliases, and events."""

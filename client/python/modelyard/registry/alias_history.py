@@ -1,4 +1,4 @@
-"""Where the aliases of an artifact or a registered model stood, and who moved them."""
+"""Which versions the aliases of a collection pointed at, and who moved them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PAGE_SIZE = 500
 
 @dataclass(frozen=True)
 class AliasChange:
-    """One move of an alias; versions are `vN`, None where it stood nowhere before or was removed.
+    """One move of an alias; versions are `vN`, None where the alias was new or was removed.
 
     `sequence` is the number of the event in the project.
     """
@@ -35,22 +35,22 @@ def changes(connection: Connection, collection_id: str, alias: str = "") -> Iter
     return _changes(connection, request)
 
 
-def standing(
+def positions(
     connection: Connection, collection_id: str, time: datetime.datetime | str, alias: str = ""
 ) -> dict[str, str]:
-    """Where aliases stood at a time: alias → `vN`. Errors: NotFound, ValueError for text that is no time."""
+    """The versions of aliases at a time: alias → `vN`. Errors: NotFound; ValueError for a bad time."""
     request = pb.ListAliasChangesRequest(id=collection_id, alias=alias, page_size=_PAGE_SIZE)
-    request.at_time.FromDatetime(moment(time))
+    request.at_time.FromDatetime(in_utc(time))
     return {change.alias: change.version for change in _changes(connection, request) if change.version}
 
 
-def moment(time: datetime.datetime | str) -> datetime.datetime:
-    """A time with its zone; without one it is local. ValueError for text that is none."""
+def in_utc(time: datetime.datetime | str) -> datetime.datetime:
+    """A time in UTC; without a zone it is local. ValueError for text that is not ISO 8601."""
     if isinstance(time, str):
         try:
             time = datetime.datetime.fromisoformat(time)
         except ValueError:
-            raise ValueError(f"{time!r} is no time: write it as 2026-01-31T12:00:00Z") from None
+            raise ValueError(f"{time!r} is not a time: write it as 2026-01-31T12:00:00Z") from None
     return time.astimezone(datetime.UTC)
 
 

@@ -1,4 +1,4 @@
-"""The types of a project's artifacts."""
+"""`ArtifactType`: a type of a project's artifacts."""
 
 from __future__ import annotations
 

@@ -58,7 +58,9 @@ class ArtifactCollection:
     entity = property(lambda self: self._record.entity, doc="Who owns it.")
     project = property(lambda self: self._record.project, doc="Its project or registry.")
     type = property(lambda self: self._record.type, doc="Type of its versions: `model`, `dataset`, …")
-    version_count = property(lambda self: self._record.version_count, doc="Versions when it was read.")
+    version_count = property(
+        lambda self: self._record.version_count, doc="Number of versions when it was read."
+    )
     qualified_name = property(lambda self: self._record.ref, doc="`entity/project/name`.")
     created_at = property(lambda self: self._record.create_time.isoformat(), doc="ISO 8601, UTC.")
     updated_at = property(lambda self: self._record.update_time.isoformat(), doc="ISO 8601, UTC.")
@@ -86,7 +88,7 @@ class ArtifactCollection:
 
     @property
     def tags(self) -> NameList:
-        """NameList; change the list, then `save()`."""
+        """Tags of the collection; change the list, then `save()`."""
         return self._tags
 
     @tags.setter
@@ -95,13 +97,13 @@ class ArtifactCollection:
 
     @property
     def aliases(self) -> list[str]:
-        """Every alias that stands on one of its versions, by name."""
+        """All aliases of its versions, sorted."""
         return sorted({alias for found in self._records("", "", 1_000) for alias in found.aliases})
 
     def versions(
         self, filter: Condition = None, order: str | None = None, per_page: int = 50
     ) -> Listing[Artifact]:
-        """Its versions, newest first; with a `filter` those it lets through (docs/searching.md)."""
+        """Its versions, newest first; with a `filter` those that match (docs/searching.md)."""
         condition = as_filter(filter, self._names)
         found = self._versions(condition, as_order(order), page_size(per_page))
         return Listing(found, None if condition else lambda: self._fresh().version_count)
@@ -116,7 +118,7 @@ class ArtifactCollection:
         return list_calls.versions(self._workspace.connection, self.id, condition, order, size)
 
     def save(self) -> None:
-        """Sends what was changed of description and tags, of a registered model its name too."""
+        """Sends changes of description and tags, and of a registered model its name."""
         changed: dict[str, Any] = {}
         if self._name != self._record.name:
             changed["name"] = self._name
@@ -133,16 +135,16 @@ class ArtifactCollection:
         self._take(retry.on_latest(send, self._fresh(), self._fresh))
 
     def delete(self, delete_aliases: bool = False) -> None:
-        """Deletes it with its versions; its numbers never come back.
+        """Deletes it with its versions; version numbers are not used again.
 
         CommError when a version has aliases or is linked, unless `delete_aliases`.
         """
         version_calls.delete_artifact(self._workspace.connection, self.id, delete_aliases=delete_aliases)
 
     def change_type(self, new_type: str) -> None:
-        """Not possible: a name keeps its type for ever. UsageError."""
+        """Always raises UsageError: the type of a name cannot change."""
         raise errors.UsageError(
-            f"{self.qualified_name} keeps the type {self.type!r} for ever: "
+            f"the type of {self.qualified_name} stays {self.type!r}: "
             f"log or link the versions under another name to have them as {new_type!r}"
         )
 
@@ -151,19 +153,19 @@ class ArtifactCollection:
         return not self._record.registered
 
     def history(self, alias: str | None = None) -> Listing[AliasChange]:
-        """Who moved which alias when, from which version to which; newest first."""
+        """The moves of its aliases: who, when, from which version to which; newest first."""
         return Listing(alias_history.changes(self._workspace.connection, self.id, alias or ""))
 
     def alias_at(self, alias: str, time: datetime.datetime | str) -> str | None:
-        """The version, `vN`, that an alias stood on at a time; None when it stood nowhere.
+        """The version, `vN`, that an alias pointed at at a time; None when it did not exist.
 
         `time` is a datetime or ISO 8601 text; without a zone it is local time.
         """
-        return alias_history.standing(self._workspace.connection, self.id, time, alias).get(alias)
+        return alias_history.positions(self._workspace.connection, self.id, time, alias).get(alias)
 
     def aliases_at(self, time: datetime.datetime | str) -> dict[str, str]:
-        """Where every alias stood at a time: alias → `vN`."""
-        return alias_history.standing(self._workspace.connection, self.id, time)
+        """The versions of all aliases at a time: alias → `vN`."""
+        return alias_history.positions(self._workspace.connection, self.id, time)
 
     def _fresh(self) -> records.Collection:
         return collection_calls.get(self._workspace.connection, self._record)
@@ -198,7 +200,7 @@ class RegisteredModel(ArtifactCollection):
 
     @property
     def latest(self) -> Artifact:
-        """The version that was linked last. Errors: NotFound when there is none."""
+        """The newest link. Errors: NotFound when there is none."""
         return self.version(refs.LATEST)
 
     def version(self, alias: str) -> Artifact:
@@ -223,8 +225,8 @@ class RegisteredModel(ArtifactCollection):
     def set_alias(self, alias: str, version: str, expected: str | None = None) -> None:
         """Moves an alias to a version, `vN`, in one step.
 
-        `expected` is where it must stand before, `vN`, or "" for nowhere; else
-        AliasChanged and nothing moves. Default: wherever it is.
+        `expected` is the version it must point at before, `vN`, or "" for none; else
+        AliasChanged is raised and nothing moves. Default: any.
         """
         refs.check_alias(alias)
         before = {} if expected is None else {alias: expected}
@@ -240,7 +242,7 @@ class RegisteredModel(ArtifactCollection):
         )
 
     def delete(self, delete_aliases: bool = True) -> None:
-        """Deletes it with its links; the linked versions stay. Its numbers never come back."""
+        """Deletes it with its links; the linked versions stay. Version numbers are not used again."""
         collection_calls.delete_model(self._workspace.connection, self.id)
 
     def _records(self, condition: str, order: str, size: int) -> Iterator[records.Version | records.Link]:

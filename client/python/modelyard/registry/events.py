@@ -24,14 +24,14 @@ _PREFIX = "EVENT_TYPE_"
 
 @dataclass(frozen=True)
 class Event:
-    """One change in a project. What does not go with its type is empty.
+    """One change in a project. Fields that do not apply to its type are empty.
 
     `sequence` is its number in the project: 1, 2, 3, … without gaps; `type` one
     of version_created, version_updated, version_deleted, linked, unlinked,
     alias_added, alias_removed, tag_added, tag_removed, run_state,
     collection_created, collection_updated, collection_deleted. Versions are
-    `vN`; `linked` is the other side of a link, in full; `previous_version` where
-    an alias stood before.
+    `vN`; `linked` is the full ref of the other side of a link; `previous_version` the
+    version that an alias pointed at before.
     """
 
     sequence: int
@@ -53,7 +53,7 @@ class Event:
 
     @property
     def ref(self) -> str:
-        """`entity/project/name:vN` of what it is about, as far as there is one."""
+        """The ref of the version, collection or project that it is about."""
         path = f"{self.entity}/{self.project}/{self.collection}".rstrip("/")
         return f"{path}:{self.version}" if self.version else path
 
@@ -62,10 +62,11 @@ class Event:
 class Events(Iterator[Event]):
     """Events after a sequence number, oldest first.
 
-    `last_sequence` is where to go on: pass it as `after` to miss nothing and see
-    nothing twice; for a whole entity, `positions`. It is None until the server has
-    told where a watch from now on begins. With `follow` the iteration waits for new
-    events and reconnects by itself; `close`, also from another thread, ends it.
+    `last_sequence` is the number of the last event that was seen: pass it as `after`
+    to continue without gaps and repetitions; for a whole entity pass `positions`. It
+    is None until the server has said where a watch from now on begins. With
+    `follow` the iteration waits for new events and reconnects when the connection
+    was lost; `close`, also from another thread, ends it.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Events(Iterator[Event]):
         _check_start(start, self.positions, project, follow)
         self.last_sequence = start
         self.on_start: Callable[[int], None] | None = None
-        """With `follow`, called once, when the server watches, with the sequence it watches after."""
+        """With `follow`, called once when the watch has begun, with the sequence number it begins after."""
         self._connection = connection
         self._entity, self._project, self._condition = entity, project, condition
         self._call: Any = None
@@ -150,7 +151,7 @@ class Events(Iterator[Event]):
             ],
         )
         self._call = self._connection.events.WatchEvents(request)
-        if self._closed.is_set():  # closed before there was this call to cancel
+        if self._closed.is_set():  # closed before this call existed and could be cancelled
             self._call.cancel()
         try:
             for reply in self._call:
@@ -161,7 +162,7 @@ class Events(Iterator[Event]):
                     else:
                         self.positions[message.project] = message.sequence
                     yield event(message)
-                # Also past events that the filter kept back: they need not be looked at again.
+                # The number may be larger than that of the last event sent: the filter dropped some.
                 self.last_sequence = reply.last_sequence
                 self.positions |= {each.project: each.last_sequence for each in reply.positions}
         finally:
@@ -195,7 +196,7 @@ def _check_start(after: int | None, positions: Mapping[str, int], project: str, 
 
 
 def event(message: pb.Event) -> Event:
-    """Of an Event message."""
+    """The event of an Event message."""
     name = pb.EventType.Name(message.type) if message.type in pb.EventType.values() else "unknown"
     return Event(
         sequence=message.sequence,
@@ -218,6 +219,6 @@ def event(message: pb.Event) -> Event:
 
 
 def as_json(found: Event) -> dict[str, Any]:
-    """An event for scripts: without what is empty."""
+    """An event as JSON, without empty fields."""
     plain = {key: value for key, value in vars(found).items() if value}
     return {**plain, "create_time": found.create_time.isoformat()}

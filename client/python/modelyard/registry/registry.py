@@ -16,7 +16,7 @@ from modelyard.rpc import collection_calls, list_calls, records
 
 @checked_calls()
 class Registry:
-    """A registry. It comes to be with its first registered model."""
+    """A registry. Its first registered model creates it."""
 
     def __init__(self, workspace: Workspace, record: records.Registry) -> None:
         self._workspace = workspace
@@ -38,7 +38,7 @@ class Registry:
         tags: Sequence[str] = (),
         type: str = "model",
     ) -> RegisteredModel:
-        """Makes a registered model without versions. Errors: AlreadyExists, ValueError."""
+        """Creates a registered model without versions. Errors: AlreadyExists, ValueError."""
         ref = f"{self.entity}/{self.full_name}/{refs.check_model_name(name)}".lstrip("/")
         return create_model(self._workspace, ref, description, tags, type)
 
@@ -73,7 +73,7 @@ class Registry:
 
 @checked_calls()
 class Registries(Listing[Registry]):
-    """Registries, by name; what is in them can be searched without opening each."""
+    """Registries, by name, with searches over all of them."""
 
     def __init__(self, workspace: Workspace, entity: str, wanted: Condition) -> None:
         chosen = _choice(wanted)
@@ -89,7 +89,7 @@ class Registries(Listing[Registry]):
     def collections(
         self, filter: Condition = None, per_page: int = 100, order: str | None = None
     ) -> Collections:
-        """Their registered models, registry by registry where some were chosen, else all by name."""
+        """Their registered models, by name; with a filter of registries, registry by registry."""
         projects = [""] if self._whole else self._projects
         return Collections(self._workspace, self._entity, projects, filter, per_page, order)
 
@@ -148,9 +148,9 @@ def create_model(
     tags: Iterable[str],
     type: str,
 ) -> RegisteredModel:
-    """Makes the registered model `entity/project/name`."""
-    labels = [refs.check_tag(tag) for tag in ([tags] if isinstance(tags, str) else tags)]
-    made = collection_calls.create_model(workspace.connection, ref, type, description or "", labels)
+    """Creates the registered model `entity/project/name`."""
+    checked = [refs.check_tag(tag) for tag in ([tags] if isinstance(tags, str) else tags)]
+    made = collection_calls.create_model(workspace.connection, ref, type, description or "", checked)
     return workspace.registered_model(made)
 
 
@@ -176,7 +176,7 @@ def _links(
 
 
 def _choice(wanted: Condition) -> Callable[[str], bool]:
-    """Which registries are meant: by name, whole or in part, with or without `wandb-registry-`."""
+    """A predicate for names of registries: a name, with or without `wandb-registry-`, or a pattern."""
     if not wanted:
         return lambda name: True
     names = wanted if isinstance(wanted, str) else wanted.get("name")
@@ -191,6 +191,6 @@ def _choice(wanted: Condition) -> Callable[[str], bool]:
 
 
 def tagged(tags: str | Sequence[str] | None, field: str = "tags") -> str:
-    """The filter for things that have all of some tags."""
+    """The filter for items that have all of these tags."""
     given = [tags] if isinstance(tags, str) else tags or ()
     return both(*(f"{field} : {quoted(refs.check_tag(tag))}" for tag in given))

@@ -1,1 +1,1 @@
-"""Runs: what training code holds, and what brings its rows to the server."""
+"""Runs: the API of training code, and the thread that sends their rows."""

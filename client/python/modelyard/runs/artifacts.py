@@ -1,4 +1,4 @@
-"""What a run logs, uses and links: paths and names in, versions out."""
+"""The artifacts of a run: logs, uses and links versions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NO_PATH_IN_NAME = (
 
 
 class _Used(NamedTuple):
-    """A version that `use_model` put below `root`, and when (ns since 1970)."""
+    """A version that `use_model` downloaded below `root`, and the time (ns since 1970)."""
 
     version: records.Version
     root: Path
@@ -39,13 +39,13 @@ class _Used(NamedTuple):
 
 
 class RunArtifacts:
-    """The versions of one run. Each call returns after the server has committed it."""
+    """Logs, uses and links for one run. Each call returns after the server has committed it."""
 
     def __init__(self, workspace: Workspace, run: records.RunRecord, history: History) -> None:
         self.logged = 0
-        """Versions that were made."""
+        """Number of new versions."""
         self.unchanged = 0
-        """Versions that were there already when their content was logged."""
+        """Number of logged versions whose content existed already."""
         self.linked = 0
         self._workspace = workspace
         self._connection = workspace.connection
@@ -57,7 +57,7 @@ class RunArtifacts:
     def log(
         self, artifact: Artifact, aliases: Aliases = None, tags: Sequence[str] | str | None = None
     ) -> Artifact:
-        """Commits a draft: that very object becomes the logged one. A logged one takes aliases and tags."""
+        """Commits a draft, which becomes the logged version; adds aliases and tags to a logged one."""
         if not artifact.is_draft:
             artifact.aliases.extend(refs.alias_list(aliases))
             artifact.tags.extend([tags] if isinstance(tags, str) else tags or ())
@@ -70,17 +70,17 @@ class RunArtifacts:
         return artifact
 
     def upsert(self, draft: Artifact, distributed_id: str | None) -> None:
-        """Adds a draft's files to those that other runs gather for the same version."""
+        """Adds a draft's files to a version that several runs make together."""
         staging = self._staging(draft, distributed_id)
-        distributed.gather(self._connection, self._place, staging, partial(self._gather, draft))
+        distributed.gather(self._connection, self._project_path, staging, partial(self._gather, draft))
 
     def finish(self, draft: Artifact, distributed_id: str | None) -> Artifact:
-        """Makes the version of what was gathered and the draft's files; the draft becomes it."""
+        """Commits the gathered files and the draft's as a version; the draft becomes it."""
         staging = self._staging(draft, distributed_id)
         names = refs.alias_list(draft.aliases)
         version = distributed.finish(
             self._connection,
-            self._place,
+            self._project_path,
             draft.name,
             staging,
             lambda _, base: self._commit(draft, names, base),
@@ -92,15 +92,15 @@ class RunArtifacts:
         self,
         path: Any,
         name: str | None,
-        kind: str | None,
+        type_name: str | None,
         aliases: Aliases,
         tags: Sequence[str] | str | None,
     ) -> Artifact:
         """Commits a file or a folder as a version of `name`."""
         files, references = content_at(path)
-        labels = [refs.check_tag(tag) for tag in ([tags] if isinstance(tags, str) else tags or ())]
+        tag_list = [refs.check_tag(tag) for tag in ([tags] if isinstance(tags, str) else tags or ())]
         name = refs.check_artifact_name(name) if name else self._default_name(path)
-        draft = self._draft(name, kind or "unspecified", refs.alias_list(aliases), labels)
+        draft = self._draft(name, type_name or "unspecified", refs.alias_list(aliases), tag_list)
         made = transfer.upload(
             self._connection, draft, files, references=references, cache=self._workspace.cache
         )
@@ -111,29 +111,29 @@ class RunArtifacts:
         files, references = content_at(path)
         name = refs.check_artifact_name(name) if name else self._default_name(path)
         known = version_calls.find_artifact(self._connection, self._resolver.full(name))
-        kind = known.type if known else "model"
+        type_name = known.type if known else "model"
         _require(
-            "model" in kind,
-            f"{name!r} holds artifacts of type {kind!r}: log_model needs a type that contains 'model'",
+            "model" in type_name,
+            f"{name!r} holds artifacts of type {type_name!r}: log_model needs a type that contains 'model'",
         )
-        draft = self._draft(name, kind, refs.alias_list(aliases), [])
+        draft = self._draft(name, type_name, refs.alias_list(aliases), [])
         made = transfer.upload(
             self._connection, draft, files, references=references, cache=self._workspace.cache
         )
         return self._workspace.artifact(self._counted(*made))
 
     def use(
-        self, artifact_or_name: Artifact | str, kind: str | None, aliases: Aliases, use_as: str | None
+        self, artifact_or_name: Artifact | str, type_name: str | None, aliases: Aliases, use_as: str | None
     ) -> Artifact:
-        """Records the use of a version, found by name or given."""
+        """Records that the run uses a version, given as an artifact or a name."""
         if isinstance(artifact_or_name, Artifact):
             artifact = artifact_or_name
             if artifact.is_draft:
                 self.log(artifact)
         else:
             artifact = self._workspace.artifact(*self._resolver.version(artifact_or_name))
-        if kind is not None and artifact.type != kind:
-            raise ValueError(f"{artifact.name} is of type {artifact.type!r}, not {kind!r}")
+        if type_name is not None and artifact.type != type_name:
+            raise ValueError(f"{artifact.name} is of type {artifact.type!r}, not {type_name!r}")
         artifact.use_as = use_as or artifact.use_as
         version_calls.use(self._connection, self._run.id, artifact.id, artifact.use_as or "")
         if names := refs.alias_list(aliases):
@@ -142,7 +142,7 @@ class RunArtifacts:
         return artifact
 
     def use_model(self, name: str) -> str:
-        """Records the use of a model, downloads it and returns where it is."""
+        """Records that the run uses a model, downloads it and returns its path."""
         kept = cached_use.find_unreachable(self._workspace, self._resolver.full(name))
         version, link = (kept, None) if kept else self._resolver.version(name)
         _require(
@@ -162,15 +162,15 @@ class RunArtifacts:
             )
             entries = cached_use.download(settings, kept, root)
         tops = {entry.path.split("/", 1)[0] for entry in entries}
-        place = root / tops.pop() if len(tops) == 1 else root
-        self._used[place] = _Used(version, root, time.time_ns())
-        return str(place)
+        path = root / tops.pop() if len(tops) == 1 else root
+        self._used[path] = _Used(version, root, time.time_ns())
+        return str(path)
 
     def link_model(self, path: Any, model: str, name: str | None, aliases: Aliases) -> Artifact:
-        """Logs a path, unless it is an unchanged one that `use_model` returned, and links the version."""
+        """Links the version of a path; logs it first unless `use_model` returned it and it is unchanged."""
         _require("/" not in model, NO_PATH_IN_NAME)
         refs.check_model_name(model)
-        names = refs.alias_list(aliases)  # before anything is logged: a wrong alias leaves nothing behind
+        names = refs.alias_list(aliases)  # checked first: with a wrong alias nothing is logged
         artifact = (None if name else self._as_used(path)) or self.log_model(path, name, None)
         return self.link(artifact, model, names)
 
@@ -191,15 +191,17 @@ class RunArtifacts:
         return refs.artifact_name(f"run-{self._run.run_id}-{base}")
 
     @property
-    def _place(self) -> str:
+    def _project_path(self) -> str:
         return f"{self._run.entity}/{self._run.project}"
 
     def _base_of(self, artifact: Artifact) -> str:
-        """The version whose entries a draft keeps: what it rests on, else the newest of the name."""
+        """Id of a draft's base version; with `incremental` and without one, the newest of the name."""
         draft = artifact._draft("log_artifact")
         if draft.base_version_id or not artifact.incremental:
             return draft.base_version_id
-        newest = version_calls.find_version(self._connection, f"{self._place}/{artifact.name}:{refs.LATEST}")
+        newest = version_calls.find_version(
+            self._connection, f"{self._project_path}/{artifact.name}:{refs.LATEST}"
+        )
         return newest.id if newest else ""
 
     def _staging(self, draft: Artifact, distributed_id: str | None) -> str:
@@ -207,16 +209,16 @@ class RunArtifacts:
         if not shared:
             raise TypeError("several runs make one version only in a group, or with a distributed_id")
         if draft.incremental or draft._draft("upsert_artifact").base_version_id:
-            raise errors.UsageError("a version that several runs make cannot rest on another one")
+            raise errors.UsageError("a version that several runs make cannot be based on another one")
         return distributed.staging_name(draft.name, shared)
 
     def _commit(self, artifact: Artifact, aliases: list[str], base: str) -> records.Version:
         draft = self._draft(artifact.name, artifact.type, aliases, list(artifact.tags), artifact)
         content = artifact._draft("log_artifact")
-        resting = replace(draft, base_version_id=base, removed_paths=sorted(content.removed))
+        based = replace(draft, base_version_id=base, removed_paths=sorted(content.removed))
         made = transfer.upload(
             self._connection,
-            resting,
+            based,
             content.files(),
             references=content.references(),
             cache=self._workspace.cache,
@@ -224,7 +226,7 @@ class RunArtifacts:
         return self._counted(*made)
 
     def _gather(self, artifact: Artifact, staging: str, base: str) -> records.Version:
-        # Without the run: what it makes is the finished version, not the steps to it.
+        # Without the run: its output is the finished version, not the intermediate ones.
         draft = replace(self._draft(staging, artifact.type, [], []), run_id="", base_version_id=base)
         content = artifact._draft("log_artifact")
         message, _ = transfer.upload(
@@ -237,14 +239,14 @@ class RunArtifacts:
         return messages.version(message)
 
     def _draft(
-        self, name: str, kind: str, aliases: list[str], tags: list[str], artifact: Artifact | None = None
+        self, name: str, type_name: str, aliases: list[str], tags: list[str], artifact: Artifact | None = None
     ) -> transfer.NewVersion:
         ttl = artifact.ttl if artifact else None
         return transfer.NewVersion(
             entity=self._run.entity,
             project=self._run.project,
             name=name,
-            type=kind,
+            type=type_name,
             description=(artifact.description or "") if artifact else "",
             metadata=checked_metadata(artifact.metadata) if artifact else {},
             tags=tags,
@@ -266,17 +268,17 @@ class RunArtifacts:
         """The version that `use_model` downloaded to a path, if the files there are still its own."""
         if not isinstance(path, str | os.PathLike):
             return None
-        place = Path(os.fspath(path)).expanduser().absolute()
-        used = self._used.get(place)
+        local = Path(os.fspath(path)).expanduser().absolute()
+        used = self._used.get(local)
         if used is None:
             return None
         entries = transfer.entries(self._connection, used.version, cache=self._workspace.cache)
-        if not verify.is_unchanged(entries, used.root, place, used.time_ns):
+        if not verify.is_unchanged(entries, used.root, local, used.time_ns):
             return None
         return self._workspace.artifact(used.version)
 
 
 def _require(holds: bool, sentence: str) -> None:
-    """AssertionError, as W&B has it; an `assert` statement would say nothing under `python -O`."""
+    """Raises AssertionError as W&B does; `python -O` would skip an `assert` statement."""
     if not holds:
         raise AssertionError(sentence)

@@ -1,4 +1,4 @@
-"""The source files that `run.log_code` keeps."""
+"""The source files that `run.log_code` logs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def is_python(path: str, root: str = "") -> bool:
 
 
 def is_set_aside(path: str, root: str = "") -> bool:
-    """Whether a file lies in a hidden folder, or one that tools make: the default of `exclude_fn`.
+    """Whether a file is in a hidden folder, or one that tools make: the default of `exclude_fn`.
 
-    A folder `modelyard` or `artifacts` counts at the top alone, where runs and downloads are kept.
+    A folder `modelyard` or `artifacts` counts at the top only, where runs and downloads are kept.
     """
     folders = Path(os.path.relpath(path, root or ".")).parts[:-1]
     made = folders[:1] and folders[0] in _SET_ASIDE
@@ -30,7 +30,7 @@ def is_set_aside(path: str, root: str = "") -> bool:
 def code_files(
     root: str | os.PathLike[str], include_fn: Callable[..., bool], exclude_fn: Callable[..., bool]
 ) -> list[LocalFile]:
-    """The files below `root` that the one function takes and the other leaves, by path.
+    """The files below `root` that `include_fn` accepts and `exclude_fn` does not, by path.
 
     Errors: ValueError, LocalFileError.
     """
@@ -42,7 +42,7 @@ def code_files(
 
 
 def _with_root(judge: Callable[..., bool], root: str) -> Callable[[str], bool]:
-    """The function with `root` as its second argument, where it takes two."""
+    """The function with `root` as its second argument, if it takes two."""
     try:
         inspect.signature(judge).bind("", "")
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""The config of a run: its inputs, set once."""
+"""`Config`: the inputs of a run, each set once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modelyard.contract.values import identical
 from modelyard.rpc.plain_values import fit_entry
 
 _SHOWN = 200
-"""Characters of a value that an error shows."""
+"""Number of characters of a value in an error message."""
 
 
 class Config(Mapping[str, Any]):
@@ -28,7 +28,7 @@ class Config(Mapping[str, Any]):
     _allow: bool
 
     def __init__(self, items: Mapping[str, Any], *, allow_val_change: bool = False) -> None:
-        # Past our own __setattr__, which sets keys.
+        # Not by our own __setattr__, which sets keys.
         object.__setattr__(self, "_items", {})
         object.__setattr__(self, "_unfit", set())
         object.__setattr__(self, "_changed", lambda key: None)
@@ -53,7 +53,7 @@ class Config(Mapping[str, Any]):
         return repr(self._items)
 
     def __reduce__(self) -> tuple[Callable[..., Config], tuple[Any, ...]]:
-        # A copy or a pickle has the values; what is set in it goes to no server.
+        # A copy or a pickle has the values only; changes of it are not sent.
         return _detached, (dict(self._items), self._allow)
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -110,10 +110,10 @@ class Config(Mapping[str, Any]):
 
 
 def _equal(old: Any, new: Any) -> bool:
-    """Whether values that cannot be stored are equal, as far as they can be compared."""
+    """Whether values that cannot be stored are equal; False when they cannot be compared."""
     try:
         return bool(old == new)
-    except Exception:  # arrays, for one, say that they have no truth value
+    except Exception:  # arrays, for example, have no truth value
         return False
 
 
@@ -151,7 +151,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"the config {path} must hold a map, not {type(content).__name__}")
     entries = {str(key): value for key, value in content.items() if key != "wandb_version"}
-    # The long form writes every key as `key: {value: …, desc: …}`.
+    # The long form has `key: {value: …, desc: …}` for each key.
     if entries and all(isinstance(item, dict) and "value" in item for item in entries.values()):
         return {key: item["value"] for key, item in entries.items()}
     return entries

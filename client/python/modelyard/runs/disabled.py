@@ -1,8 +1,8 @@
-"""`mode="disabled"`: runs that take every call and send nothing, and what they return.
+"""`mode="disabled"`: runs that accept every call and send nothing, and the artifacts they return.
 
-Config, summary and metrics work as ever. Versions, links and downloads are
-accepted without a look at their arguments; files go no further than a
-temporary folder of this process.
+Config, summary and metrics work as in other runs. The arguments of calls about
+versions, links and downloads are not checked; files are copied to a temporary
+folder of this process at most.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class DisabledVersion(LoggedVersion):
         self.draft = draft
 
     def fields(self) -> VersionFields:
-        """As of any version, with lists that take any name."""
+        """The fields, with lists that accept any name."""
         fields = super().fields()
         fields.aliases = NameList(fields.aliases, check=_unchecked)
         fields.tags = NameList(fields.tags, check=_unchecked)
@@ -135,14 +135,14 @@ class DisabledVersion(LoggedVersion):
 
     def entries(self, member: str) -> Mapping[str, ArtifactEntry]:
         """The files of the draft."""
-        return {path: self.entry(path, entry.size) for path, entry in self.draft.everything.items()}
+        return {path: self.entry(path, entry.size) for path, entry in self.draft.entries_by_path.items()}
 
     def entry(self, path: str, size: int | None = 0) -> ArtifactEntry:
         """An entry of a path, whether or not there is a file."""
         return ArtifactEntry(self, FileEntry(path, size))
 
     def download(self, root: Any = None, **_: Any) -> str:
-        """Copies the files of the draft into a folder, as far as they are there."""
+        """Copies the files of the draft that exist into a folder."""
         folder = Path(root).expanduser().absolute() if root else _scratch() / "artifacts" / self.name
         for entry in self.draft.entries.values():
             if entry.local_path:
@@ -156,7 +156,7 @@ class DisabledVersion(LoggedVersion):
         return {}
 
     def verify(self, root: Any) -> None:
-        """Looks at nothing."""
+        """Does nothing."""
 
     def collection(self) -> CollectionHandle:
         """An empty collection of its name."""
@@ -183,7 +183,7 @@ class DisabledVersion(LoggedVersion):
         return Lineage(self.version.id, (), (), ())
 
     def save(self, fields: VersionFields) -> LoggedVersion:
-        """Takes the fields over; sends nothing."""
+        """Sends nothing."""
         return self
 
     def link_to(self, target_path: Any, aliases: Any) -> LoggedVersion:
@@ -220,7 +220,7 @@ class DisabledArtifact(Artifact):
         return self.get_entry(name)
 
     def add_reference(self, *args: Any, **kwargs: Any) -> list[DraftEntry]:
-        """Looks at nothing."""
+        """Does nothing."""
         return []
 
     def remove(self, item: Any) -> None:
@@ -234,7 +234,7 @@ class DisabledArtifact(Artifact):
         return str(Path(self.download(root), *paths[: len(paths) == 1]))
 
     def verify(self, *args: Any, **kwargs: Any) -> None:
-        """Looks at nothing."""
+        """Does nothing."""
 
     def new_draft(self) -> Artifact:
         """Itself: files may still be added."""
@@ -253,7 +253,7 @@ class DisabledArtifact(Artifact):
 
 
 def accepted(artifact: Artifact, run: records.RunRecord, aliases: Any = None, tags: Any = None) -> Artifact:
-    """A draft as if a run had logged it: that very object becomes a DisabledArtifact."""
+    """Makes a draft, the object itself, a DisabledArtifact, as if a run had logged it."""
     names = [*artifact.aliases, *_texts(aliases)]
     version = replace(
         _version(artifact.name, artifact.type, run.entity, run.project, names),
@@ -285,14 +285,14 @@ def _unchecked(name: str) -> str:
 
 
 def _texts(names: Any) -> list[str]:
-    """What is text of a name or a list of names."""
+    """A name or a list of names as a list, without anything that is not text."""
     if isinstance(names, str):
         return [names]
     return [name for name in names if isinstance(name, str)] if isinstance(names, Iterable) else []
 
 
 def _name_of(text: Any) -> str:
-    """The name in a reference; `disabled` where there is none that an artifact can have."""
+    """The name in a reference, made valid; `disabled` where there is none."""
     try:
         return refs.artifact_name(refs.parse(text).name)
     except (AttributeError, TypeError, ValueError):
@@ -300,7 +300,7 @@ def _name_of(text: Any) -> str:
 
 
 def _made(folder: Path) -> Path:
-    """The folder, made where that is possible."""
+    """The folder; it is created if possible."""
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -308,7 +308,7 @@ def _made(folder: Path) -> Path:
 
 @functools.cache
 def _scratch() -> Path:
-    """A folder of this process, deleted when it ends; where none can be made, a path that is not there."""
+    """A temporary folder, deleted when the process ends; a missing path where none can be made."""
     try:
         folder = Path(tempfile.mkdtemp(prefix="modelyard-disabled-"))
     except OSError:
@@ -318,5 +318,5 @@ def _scratch() -> Path:
 
 
 def _remove(folder: Path, pid: int) -> None:
-    if os.getpid() == pid:  # a forked process is not the one that made it
+    if os.getpid() == pid:  # not in a forked process, whose parent made it
         shutil.rmtree(folder, ignore_errors=True)

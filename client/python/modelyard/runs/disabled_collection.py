@@ -1,4 +1,4 @@
-"""The collection of a disabled run's version. It needs gRPC, so that only those who ask for it load it."""
+"""The collection of a disabled run's version: apart, since its base class needs gRPC."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""One version made by several runs: where their parts wait until it is finished.
+"""One version made by several runs: their files are gathered in a staging artifact.
 
-The parts gather in a staging artifact of their own. Each writer commits what is
-gathered so far with its files on top, then moves the alias `gathered` from the
-version it started from to the new one; the writer that finds it moved starts
-again, so that no part is lost. Bytes that were sent once are not sent again.
+Each run commits the gathered version with its own files added, then moves the
+alias `gathered` from the version it started from to the new one. A run that
+finds the alias moved starts again, so that no files are lost. Bytes that were
+sent once are not sent again.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from modelyard.rpc.connection import Connection
 GATHERED = "gathered"
 
 Commit = Callable[[str, str], records.Version]
-"""Commits a writer's files to an artifact, besides those of a base version (its id, or nothing)."""
+"""Commits a run's files to an artifact of this name, based on a version (its id, or empty)."""
 
 
 def staging_name(name: str, distributed_id: str) -> str:
-    """The staging artifact of a name and the id its writers share."""
+    """The name of the staging artifact for a name and the id that the runs share."""
     key = hashlib.sha256(f"{name}\0{distributed_id}".encode()).hexdigest()[:16]
     return f"{name[:100]}.parts.{key}"
 
 
-def gather(connection: Connection, place: str, staging: str, commit: Commit) -> None:
-    """Adds a writer's files to what is gathered in `place` (`entity/project`)."""
-    ref = f"{place}/{staging}"
+def gather(connection: Connection, project: str, staging: str, commit: Commit) -> None:
+    """Adds a run's files to the gathered ones in `project` (`entity/project`)."""
+    ref = f"{project}/{staging}"
     while True:
         before = version_calls.find_version(connection, f"{ref}:{GATHERED}")
         after = commit(staging, before.id if before else "")
@@ -43,9 +43,9 @@ def gather(connection: Connection, place: str, staging: str, commit: Commit) -> 
         return
 
 
-def finish(connection: Connection, place: str, name: str, staging: str, commit: Commit) -> records.Version:
-    """Commits what is gathered, and the last writer's files, as a version of `name`."""
-    gathered = version_calls.find_version(connection, f"{place}/{staging}:{GATHERED}")
+def finish(connection: Connection, project: str, name: str, staging: str, commit: Commit) -> records.Version:
+    """Commits the gathered files and those of the last run as a version of `name`."""
+    gathered = version_calls.find_version(connection, f"{project}/{staging}:{GATHERED}")
     version = commit(name, gathered.id if gathered else "")
     if gathered is not None:
         version_calls.delete_artifact(connection, gathered.model_artifact_id, delete_aliases=True)

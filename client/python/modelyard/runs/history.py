@@ -1,4 +1,4 @@
-"""The rows of a run until the sender takes them. `log` is called in every training step: it only appends."""
+"""The rows of a run until the sender takes them. `log` is called in every training step and must be fast."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from modelyard.rpc.plain_values import Unfit, fit
 from modelyard.runs.summary import Definition, Summary
 
 WAKE_ROWS = 10_000
-"""With so many rows waiting the sender does not wait for its next turn."""
+"""Number of waiting rows at which the sender is woken before its next turn."""
 FULL_ROWS = 2_000_000
-"""With so many, each further `log` waits a moment, so that memory does not fill."""
+"""Number of waiting rows at which each `log` waits a moment, to bound memory."""
 _FULL_PAUSE_SECONDS = 0.05
 _SMALL = limits.INT_MAX
 _ALWAYS_FIT = frozenset({float, bool, type(None)})
@@ -30,7 +30,7 @@ class Row(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What the sender takes at once; `removed` are summary keys."""
+    """Rows and changes of the summary for the sender; `removed` are summary keys."""
 
     rows: list[Row]
     summary: dict[str, Any]
@@ -47,8 +47,8 @@ class History:
         self.points_dropped = 0
         self._step = first_step
         self._row: dict[str, Any] = {}
-        self._names: set[str] = set()  # that were checked
-        self._paths: dict[str, tuple[str, ...]] = {}  # of the points of this row that were nested
+        self._names: set[str] = set()  # names that were checked
+        self._paths: dict[str, tuple[str, ...]] = {}  # of the nested points of this row
         self._rows: list[Row] = []
         self._summary = summary
         self._start_time = start_time
@@ -70,7 +70,7 @@ class History:
     def log(self, data: Mapping[str, Any], step: Any = None, commit: bool | None = None) -> None:
         """Adds points to the row of `step`, and ends the row when `commit`; see `Run.log`.
 
-        What cannot be stored is dropped with a warning that names it.
+        Values that cannot be stored are dropped with a warning.
         """
         if step is not None and type(step) is not int:
             step = _whole(step)
@@ -132,7 +132,9 @@ class History:
             try:
                 point = fit(inner, name)
             except Unfit as error:
-                point = {} if id(inner) in around else _entries(inner)  # only some may be unfit
+                point = (
+                    {} if id(inner) in around else _entries(inner)
+                )  # perhaps only some entries cannot be stored
                 if not point:
                     self._drop(name, str(error))
             if isinstance(point, dict):
@@ -174,8 +176,8 @@ class History:
                 self._summary.observe_defined(key, self._paths.get(key, (key,)), value, self._definition(key))
         else:
             self._summary.observe(row)
-        facts = {"_step": self._step, "_timestamp": now, "_runtime": now - self._start_time}
-        self._summary.observe(facts)
+        built_in = {"_step": self._step, "_timestamp": now, "_runtime": now - self._start_time}
+        self._summary.observe(built_in)
         self._rows.append(Row(self._step, now, row))
         self.rows_logged += 1
         self._row = {}
@@ -191,7 +193,7 @@ class History:
         return self._defined[key]
 
     def _follow_step_metrics(self, row: dict[str, Any]) -> None:
-        """A metric that is drawn over another one needs that one's value in its row."""
+        """Adds the last value of a metric's step metric to rows that lack it."""
         for key in list(row):
             definition = self._definition(key)
             if definition and definition.step_metric and definition.step_sync:
@@ -201,7 +203,7 @@ class History:
 
 
 def _whole(step: Any) -> int | None:
-    """A step as a whole number, with a warning where that changes it; None for what is no number."""
+    """A step as an integer, with a warning if that changes it; None, with a warning, for other types."""
     try:
         whole = int(step)
     except (TypeError, ValueError, OverflowError):
@@ -217,7 +219,7 @@ def _whole(step: Any) -> int | None:
 
 
 def _entries(value: Any) -> dict[str, Any]:
-    """The entries of a map; none of anything else, and where its own code fails."""
+    """The entries of a map; empty for other values, and for a map whose own code fails."""
     try:
         return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
     except Exception:

@@ -1,4 +1,4 @@
-"""Rows as messages: columns instead of rows, so that a batch costs about as much as its numbers."""
+"""Rows as messages with one column for each metric, which are not much larger than the numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BATCH_BYTES = 1 << 20
 _POINT_BYTES = 10
 
 Dropped = Callable[[int, str], None]
-"""Told of each row that cannot be sent: its step, and why."""
+"""Called for each row that cannot be sent, with its step and the reason."""
 
 
 def pack(rows: Sequence[Row], dropped: Dropped) -> Iterator[pb.MetricBatch]:
@@ -28,7 +28,7 @@ def pack(rows: Sequence[Row], dropped: Dropped) -> Iterator[pb.MetricBatch]:
         try:
             batch = _batch(part)
             problem = "" if batch.ByteSize() <= METRIC_BATCH_BYTES else "is larger than 3 MiB"
-        except Exception as error:  # whatever it is, the other rows shall go on
+        except Exception as error:  # whatever the reason, the other rows are sent
             problem = f"cannot be sent ({type(error).__name__}: {error})"
         if not problem:
             yield batch

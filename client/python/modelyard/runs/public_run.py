@@ -1,4 +1,4 @@
-"""A run as `Api` finds it."""
+"""`PublicRun`: a run as the server has it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class PublicRun:
         self.notes = record.notes
         """Free text."""
         self.tags = list(record.tags)
-        """Labels."""
+        """Tags."""
         self.config = copy.deepcopy(record.config)
         """Its inputs."""
         self.summary = copy.deepcopy(record.summary)
@@ -41,10 +41,10 @@ class PublicRun:
 
     id = property(lambda self: self._record.run_id, doc="Short id, unique in the project.")
     entity = property(lambda self: self._record.entity, doc="Who owns it.")
-    project = property(lambda self: self._record.project, doc="What it is about.")
+    project = property(lambda self: self._record.project, doc="Its project.")
     state = property(lambda self: self._record.state, doc="running, finished, failed, crashed or killed.")
     group = property(lambda self: self._record.group, doc="Name of the group of runs it belongs to.")
-    job_type = property(lambda self: self._record.job_type, doc="What part of a group it is.")
+    job_type = property(lambda self: self._record.job_type, doc="Its role in the group.")
     user = property(lambda self: self._record.created_by, doc="Who made it.")
     metadata = property(lambda self: dict(self._record.metadata), doc="Where it ran.")
     path = property(lambda self: self._record.path.split("/"), doc="`[entity, project, run_id]`.")
@@ -61,12 +61,12 @@ class PublicRun:
 
     @property
     def heartbeat_at(self) -> str | None:
-        """When it was last heard of: ISO 8601, UTC."""
+        """Time of its last call: ISO 8601, UTC."""
         moment: datetime.datetime | None = self._record.heartbeat_time
         return moment.isoformat() if moment else None
 
     def update(self) -> None:
-        """Sends what was changed here; what others changed meanwhile stays. Errors: NotFound, ValueError."""
+        """Sends the changes made here; changes by others stay. Errors: NotFound, ValueError."""
         for field, kind in (("name", "str"), ("notes", "str"), ("tags", "Sequence[str]")):
             require("update", field, kind, getattr(self, field))
         fields = {"display_name": self.name, "notes": self.notes, "tags": tuple(self.tags)}
@@ -97,7 +97,7 @@ class PublicRun:
         x_axis: str = "_step",
         pandas: bool = True,
     ) -> Any:
-        """At most `samples` of its rows, evenly chosen, by `x_axis`.
+        """At most `samples` of its rows, evenly spaced, ordered by `x_axis`.
 
         A DataFrame where pandas is installed, else (or with `pandas=False`) a list of dicts.
         """
@@ -118,18 +118,18 @@ class PublicRun:
         min_step: int = 0,
         max_step: int | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Its rows, with `_step`, `_timestamp` and `_runtime`; with `keys` only those that have one."""
+        """Its rows, with `_step`, `_timestamp` and `_runtime`; with `keys` only those with any of them."""
         started = self._record.create_time.timestamp()
         return metric_scan.rows(
             self._workspace.connection, self._record.id, started, keys or (), min_step, max_step or 0
         )
 
     def logged_artifacts(self, per_page: int = 100) -> Listing[Artifact]:
-        """The versions it made, by reference, those that were not deleted."""
+        """The versions it made, without deleted ones, ordered by ref."""
         return self._versions("downstream")
 
     def used_artifacts(self, per_page: int = 100) -> Listing[Artifact]:
-        """The versions it used, by reference, those that were not deleted."""
+        """The versions it used, without deleted ones, ordered by ref."""
         return self._versions("upstream")
 
     def lineage(self, depth: int = 2, direction: str = "both") -> Lineage:

@@ -20,7 +20,7 @@ def closing_lines(
     exit_code: int = 0,
     unchanged: int = 0,
 ) -> Iterator[str]:
-    """What `finish` prints. `counts` say what was made; `unchanged` versions were there already."""
+    """The lines that `finish` prints. `counts` are of new items; `unchanged` versions existed already."""
     drawn = {key: sparkline(points) for key, points in sorted(curves.items()) if len(points) > 1}
     last = {key: shown(value) for key, value in sorted(flat(summary).items()) if not key.startswith("_")}
     width = max(map(len, [*list(drawn)[:_SHOWN], *list(last)[:_SHOWN]]), default=0)
@@ -34,7 +34,7 @@ def closing_lines(
 
 
 def flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Entries with the names of nested ones joined by `.`, as metrics are named."""
+    """Entries, with the names of nested ones joined by `.`."""
     found: dict[str, Any] = {}
     for key, value in entries.items():
         nested = isinstance(value, Mapping) and value
@@ -43,7 +43,7 @@ def flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def shown(value: Any) -> str:
-    """A value in a few characters."""
+    """A value as a short text."""
     if isinstance(value, float):
         return f"{value:.5g}"
     if isinstance(value, Mapping):
@@ -56,7 +56,7 @@ def shown(value: Any) -> str:
 def _text(value: Any) -> str:
     try:
         return str(value)
-    except Exception:  # an object of the user's, which its own code cannot show
+    except Exception:  # an object whose own code fails
         return type(value).__name__
 
 

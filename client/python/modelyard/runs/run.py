@@ -1,4 +1,4 @@
-"""A run: one execution of training code, and what users hold of it."""
+"""`Run`: one execution of training code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Aliases = Sequence[str] | str | None
 
 _LOCKED_SECONDS = 0.05
-"""Longer than any other thread holds the lock of the rows."""
+"""Timeout for the lock of the rows: other threads hold it for less."""
 
 
 class AlertLevel(enum.Enum):
@@ -42,9 +42,9 @@ class AlertLevel(enum.Enum):
     ERROR = "ERROR"
 
 
-@checked_calls(besides=("log",))  # called in every training step, it looks at its arguments itself
+@checked_calls(besides=("log",))  # called in every training step: it checks its arguments itself
 class Run:
-    """Made by `modelyard.init()`. Ends with `finish()`, with its `with` block, or with the program.
+    """Made by `modelyard.init()`. Ends with `finish()`, its `with` block, or the program.
 
     With `mode="disabled"` every call is accepted and nothing leaves the process.
     """
@@ -90,16 +90,18 @@ class Run:
 
     id = property(lambda self: self._record.run_id, doc="Short id, unique in the project.")
     entity = property(lambda self: self._record.entity, doc="Who owns it.")
-    project = property(lambda self: self._record.project, doc="What it is about.")
+    project = property(lambda self: self._record.project, doc="Its project.")
     group = property(lambda self: self._record.group, doc="Name of the group of runs it belongs to.")
-    job_type = property(lambda self: self._record.job_type, doc="What part of a group it is.")
+    job_type = property(lambda self: self._record.job_type, doc="Its role in the group.")
     config = property(lambda self: self._config, doc="Its inputs; items and attributes.")
     summary = property(lambda self: self._summary, doc="Its results; items and attributes.")
-    settings = property(lambda self: self._settings, doc="What it was started with.")
+    settings = property(lambda self: self._settings, doc="The settings it was started with.")
     step = property(lambda self: self._history.step, doc="The step of the next row.")
-    resumed = property(lambda self: self._resumed, doc="Whether it goes on with a run that existed.")
+    resumed = property(lambda self: self._resumed, doc="Whether it continues an existing run.")
     disabled = property(lambda self: self._tracking is None, doc="Whether nothing leaves the process.")
-    offline = property(lambda self: False, doc="Whether it is kept in a folder for later.")
+    offline = property(
+        lambda self: False, doc="Always False: runs are not written to a folder to be sent later."
+    )
     mode = property(lambda self: "disabled" if self.disabled else "online", doc="`online` or `disabled`.")
     path = property(lambda self: f"{self.entity}/{self.project}/{self.id}", doc="`entity/project/run_id`.")
     url = property(lambda self: f"modelyard show {self.path}", doc="The command that shows it.")
@@ -126,7 +128,7 @@ class Run:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Labels; may be set."""
+        """Tags; may be set."""
         return self._tags
 
     @tags.setter
@@ -185,7 +187,7 @@ class Run:
         goal: str | None = None,
         overwrite: bool | None = None,
     ) -> Definition:
-        """Says what the summary holds of a metric, or of all with a prefix (`val.*`).
+        """Defines what the summary keeps of a metric, or of all with a prefix (`val.*`).
 
         `summary` is one or more of min, max, mean, best, first, last, copy, none.
         `step_metric` is added to rows that lack it, unless `step_sync=False`.
@@ -201,7 +203,7 @@ class Run:
         return definition
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
-        """Sends what is left and ends the run: `finished`, or `failed` with an exit code other than 0.
+        """Sends the remaining rows and ends the run: `finished`, or `failed` with an exit code other than 0.
 
         Calling it again changes nothing. CommError when the server could not be
         reached for a minute.
@@ -227,7 +229,7 @@ class Run:
             self._tracking.flush()
 
     def _is_being_logged_to(self) -> bool:
-        """Whether rows are being changed: by this very thread, when it is asked in a signal's handler."""
+        """Whether the lock of the rows is held; in a signal handler it is by the interrupted code."""
         lock = self._history.lock
         if lock.acquire(timeout=_LOCKED_SECONDS):
             lock.release()
@@ -276,7 +278,7 @@ class Run:
         self._tracked("log_model").artifacts.log_model(path, name, aliases)
 
     def use_model(self, name: str) -> str:
-        """Downloads a model and returns its path, absolute: the file or folder, else the folder of all of it.
+        """Downloads a model and returns its absolute path: of its only file or folder, else of all files.
 
         `[[entity/]project/]name[:alias|:vN]`. The use is recorded first. Errors:
         NotFound (a CommError and a ValueError), AssertionError where it is no model.
@@ -311,9 +313,9 @@ class Run:
     ) -> Artifact:
         """Adds files to a version that several runs make together; `finish_artifact` makes the version.
 
-        The runs meet by `distributed_id` (default: the run's group) and the name.
-        A path that two runs add holds what was added last. Returns when the files
-        are safe; the artifact stays a draft. TypeError without either id.
+        Runs with the same `distributed_id` (default: the run's group) and name make the
+        same version. Of a path that two runs add, the last one wins. Returns when
+        the files are stored; the artifact stays a draft. TypeError without either id.
         """
         tracking = self._tracked("upsert_artifact")
         draft = _as_draft(artifact_or_path, name, type, aliases)
@@ -328,9 +330,9 @@ class Run:
         aliases: Aliases = None,
         distributed_id: str | None = None,
     ) -> Artifact:
-        """Makes the version of what the runs added with `upsert_artifact`, and of the files given here.
+        """Makes the version of the files that the runs added with `upsert_artifact`, and of those given here.
 
-        Call it once, when all of them have added theirs. TypeError without a
+        Call it once, after all runs have added their files. TypeError without a
         `distributed_id` or group.
         """
         tracking = self._tracked("finish_artifact")
@@ -345,9 +347,9 @@ class Run:
     ) -> Artifact | None:
         """Logs source code below `root` as an artifact of type `code`; None when there is none.
 
-        Default name: `source-<project>-<folder>`. The functions get the path, and
-        the root too when they take two; by default `.py` files, without hidden
-        folders and those that modelyard and Python make.
+        Default name: `source-<project>-<folder>`. The functions are called with the
+        path, and with the root if they take two arguments. Default: `.py` files,
+        without hidden folders and those that modelyard and Python make.
         """
         tracking = self._tracked("log_code")
         files = code_files(root or ".", include_fn, exclude_fn)
@@ -363,7 +365,7 @@ class Run:
         """Versions and runs around it: `direction` is upstream, downstream or both; `depth` 1 to 32 steps."""
         return self._tracked("lineage").lineage(depth, direction)
 
-    # Files, alerts, and what is accepted without effect.
+    # Local files, alerts, and calls without effect.
 
     def save(
         self,
@@ -388,17 +390,17 @@ class Run:
     def alert(
         self, title: str, text: Any, level: AlertLevel | str | None = None, wait_duration: Any = None
     ) -> None:
-        """Prints the alert; nothing is sent to anybody."""
+        """Prints the alert; it is not sent."""
         self._check_active("alert")
         shown = level.value if isinstance(level, AlertLevel) else level or "INFO"
         terminal.termwarn(f"alert ({shown}): {title}: {text}")
 
     def watch(self, models: Any = None, *args: Any, **kwargs: Any) -> None:
-        """Accepted; gradients are not kept."""
+        """Does nothing: gradients are not logged."""
         self._check_active("watch")
 
     def unwatch(self, models: Any = None) -> None:
-        """Accepted; see `watch`."""
+        """Does nothing; see `watch`."""
         self._check_active("unwatch")
 
     def _check_active(self, call: str) -> None:
@@ -408,7 +410,7 @@ class Run:
     def _tracked(self, call: str) -> Tracking:
         self._check_active(call)
         if self._tracking is None:
-            raise errors.UsageError(f"a disabled run sends nothing: {call}() has no answer")
+            raise errors.UsageError(f"a disabled run sends nothing: {call}() needs a server")
         return self._tracking
 
     def _changed(self, field: str) -> None:
@@ -416,7 +418,7 @@ class Run:
             self._tracking.changed(field)
 
     def _fields(self, names: set[str]) -> dict[str, Any]:
-        """Present values of the fields that changed, as far as they are set."""
+        """The current values of these fields, without those that are not set."""
         every: dict[str, Any] = {"display_name": self._name, "notes": self._notes, "tags": self._tags}
         every |= {f"config.{key}": value for key, value in self._config.items()}
         every |= {f"summary.{key}": value for key, value in self._summary.items()}

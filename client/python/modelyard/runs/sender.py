@@ -1,4 +1,4 @@
-"""The thread that brings a run's rows to the server. Training never waits for it."""
+"""The thread that sends a run's rows to the server. Training never waits for it."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ TURN_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
 _CURVE_POINTS = 200
 _OWN_FAILURES = 3
-"""After so many failures that are no answer of the server, the request at the head counts as refused."""
+"""Failures of the client itself after which the first request of the queue counts as refused."""
 
 _log = logging.getLogger(__name__)
 
 Fields = Callable[[set[str]], Mapping[str, Any]]
-"""The present values of fields of the run, by name: `config.lr`, `notes`, …"""
+"""Returns the current values of fields of the run, by name: `config.lr`, `notes`, …"""
 
 
 class Sender(threading.Thread):
     """Sends about once a second, in order, each batch under its (writer, sequence).
 
-    What the server did not take stays in memory and is sent again: a server
-    that is away costs nothing but memory. One warning says so. What it refuses
-    is halved until the bad row, or the bad field of the run, is alone; that one
-    is dropped with a warning, the rest is stored. Nothing ends the thread.
+    While the server cannot be reached, rows stay in memory, with one warning. A
+    batch that is refused is halved until the bad row, or the bad field of the run,
+    is found; that one is dropped with a warning, the rest is stored. No error ends
+    the thread.
     """
 
     def __init__(self, connection: Connection, run_id: str, history: History, fields: Fields) -> None:
@@ -66,13 +66,13 @@ class Sender(threading.Thread):
         self._pid = os.getpid()
 
     def changed(self, field: str) -> None:
-        """A field of the run (`config.lr`, `notes`) changed and is to be sent."""
+        """Marks a field of the run (`config.lr`, `notes`) to be sent."""
         with self._history.lock:
             self._dirty.add(field)
             self._refused.discard(field)
 
     def run(self) -> None:
-        """Turn after turn until `stop`."""
+        """Flushes about once a second until `stop`."""
         while not self._stopping:
             self._history.wake.wait(TURN_SECONDS)
             self._history.wake.clear()
@@ -80,11 +80,11 @@ class Sender(threading.Thread):
                 self.flush()
 
     def stop(self) -> None:
-        """Sends what is left and ends. CommError when rows could not be sent."""
+        """Sends the remaining rows and ends. CommError when rows could not be sent."""
         self._stopping = True
         self._history.wake.set()
         with self._history.lock:
-            # Once more: an entry that was too large beside others may fit now.
+            # Try refused fields again: one that was too large beside others may fit now.
             self._dirty |= self._refused
             self._refused.clear()
         self.flush()
@@ -92,9 +92,9 @@ class Sender(threading.Thread):
             raise self.trouble or errors.CommError("rows of the run could not be sent")
 
     def flush(self) -> None:
-        """Sends everything logged so far; trouble is kept in `trouble` and warned of once. Raises nothing."""
+        """Sends everything logged so far. Raises nothing: an error is kept in `trouble`, with one warning."""
         if os.getpid() != self._pid:
-            return  # the parent sends them: rows under its numbers from here would take the place of its own
+            return  # in a forked child: its rows would replace the parent's under the same numbers
         with self._turn:
             try:
                 self._collect()
@@ -105,7 +105,7 @@ class Sender(threading.Thread):
                 self._give_up(error)
             except errors.CommError as error:
                 self._wait_out(error)
-            except Exception as error:  # a fault of our own must not end the thread, and with it the run
+            except Exception as error:  # a defect of this code must not end the thread
                 _log.info("the sender of run %s failed", self._run_id, exc_info=True)
                 self._failures += 1
                 self._wait_out(errors.CommError(f"rows cannot be sent: {type(error).__name__}: {error}"))
@@ -114,7 +114,9 @@ class Sender(threading.Thread):
 
     def _wait_out(self, error: errors.CommError) -> None:
         if self.trouble is None and not self._stopping:
-            terminal.termwarn(f"{error}. Rows wait in memory and go when the server is back", repeat=False)
+            terminal.termwarn(
+                f"{error}. Rows are kept in memory and sent when the server can be reached", repeat=False
+            )
         self.trouble = error
 
     def _collect(self) -> None:
@@ -124,7 +126,7 @@ class Sender(threading.Thread):
         for index, batch in enumerate(packed):
             request = self._request(batch)
             if index == len(packed) - 1:
-                # With the last batch: the summary never runs ahead of the rows.
+                # With the last batch, so that the summary is not newer than the rows.
                 self._add_summary(request, summary)
             self._unsent.append(request)
         with self._history.lock:
@@ -147,11 +149,11 @@ class Sender(threading.Thread):
         try:
             for key, message in value_map(summary).items():
                 request.summary[key].CopyFrom(message)
-        except Exception:  # one of them cannot be made into a message: which, is found with the other fields
+        except Exception:  # an entry cannot be converted; `_send_fields` finds which
             self._summary_apart(request, summary)
 
     def _summary_apart(self, request: pb.LogMetricsRequest, keys: Iterable[str]) -> None:
-        """Takes the summary out of a request of rows; its entries go by themselves."""
+        """Removes the summary from a request of rows; its entries are sent as fields."""
         with self._history.lock:
             self._dirty.update(f"summary.{key}" for key in keys)
         request.summary.clear()
@@ -173,13 +175,13 @@ class Sender(threading.Thread):
             self._last_call = time.monotonic()
 
     def _is_refusal(self, error: Exception) -> bool:
-        """Whether sending the same again would fail the same, and hold up all that follows."""
+        """Whether sending the request again would fail in the same way."""
         if isinstance(error, errors.CommError):
             return error.code == errors.InvalidField.code or isinstance(error, errors.QuotaExceeded)
         return self._failures >= _OWN_FAILURES
 
     def _divided(self, request: pb.LogMetricsRequest, error: Exception) -> list[pb.LogMetricsRequest]:
-        """What to send instead of a request that was refused, and so never stored."""
+        """The requests to send instead of one that was refused."""
         if request.summary:
             self._summary_apart(request, list(request.summary))
             return [request]
@@ -218,7 +220,7 @@ class Sender(threading.Thread):
         self._last_call = time.monotonic()
 
     def _refuse(self, name: str, error: Exception) -> None:
-        """Leaves a field out until the run ends."""
+        """Stops sending a field until the run ends."""
         with self._history.lock:
             self._refused.add(name)
         terminal.warn_once(f"refused {self._run_id} {name}", f"{name} of the run was refused: {error}")
@@ -249,7 +251,7 @@ class Sender(threading.Thread):
         self._dirty.clear()
 
     def _draw(self, rows: list[Row]) -> None:
-        """Keeps a thinned curve of each metric for the closing lines."""
+        """Keeps a sample of each metric for the closing lines."""
         for row in rows:
             for key, point in row.points.items():
                 if type(point) is not float and type(point) is not int:

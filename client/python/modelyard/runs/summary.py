@@ -1,4 +1,4 @@
-"""The summary of a run: the last value of each metric, or what `define_metric` says, or what users set."""
+"""`Summary`: the last value of each metric of a run, or what `define_metric` or users set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KINDS = frozenset({"min", "max", "mean", "best", "first", "last", "copy", "none
 
 @dataclass(frozen=True)
 class Definition:
-    """What `define_metric` said about a metric, or about all with a prefix."""
+    """The arguments of `define_metric` for a metric, or for all with a prefix."""
 
     name: str
     """`name`, or `prefix*`."""
@@ -25,7 +25,7 @@ class Definition:
     goal: str
 
     def covers(self, key: str) -> bool:
-        """Whether it speaks of this metric."""
+        """Whether it applies to this metric."""
         return key.startswith(self.name[:-1]) if self.name.endswith("*") else key == self.name
 
 
@@ -45,7 +45,7 @@ class Summary(MutableMapping[str, Any]):
 
     An entry that cannot be stored stays in this process, with a warning.
 
-    `changed` holds the top keys that the server does not have yet.
+    `changed` has the top-level keys that were not sent yet.
     """
 
     _items: dict[str, Any]
@@ -53,7 +53,7 @@ class Summary(MutableMapping[str, Any]):
     _results: dict[str, _Results]
 
     def __init__(self, items: Mapping[str, Any] | None = None) -> None:
-        # Past our own __setattr__, which sets entries.
+        # Not by our own __setattr__, which sets entries.
         object.__setattr__(self, "_items", dict(items or {}))
         object.__setattr__(self, "changed", {})
         object.__setattr__(self, "_results", {})
@@ -80,7 +80,7 @@ class Summary(MutableMapping[str, Any]):
         return repr(self._items)
 
     def __reduce__(self) -> tuple[type[Summary], tuple[Any, ...]]:
-        # A copy or a pickle has the values; what is set in it goes to no server.
+        # A copy or a pickle has the values only; changes of it are not sent.
         return Summary, (dict(self._items),)
 
     def __getattr__(self, name: str) -> Any:
@@ -100,14 +100,14 @@ class Summary(MutableMapping[str, Any]):
             self[key] = value
 
     def observe(self, row: Mapping[str, Any]) -> None:
-        """Takes the values of a row as the last ones. The row's values are plain already."""
+        """Sets the values of a row, which can be stored, as the last ones."""
         self._items.update(row)
         self.changed.update(dict.fromkeys(row))
 
     def observe_defined(
         self, key: str, path: tuple[str, ...], value: Any, definition: Definition | None
     ) -> None:
-        """Takes one value under its nested path, as its definition says."""
+        """Sets one value at its nested path, as its definition says."""
         kinds = definition.kinds if definition else ()
         if "none" in kinds:
             return
@@ -121,14 +121,14 @@ class Summary(MutableMapping[str, Any]):
     def take_changed(self) -> tuple[dict[str, Any], list[str]]:
         """Entries that changed since the last time, and keys that were removed."""
         keys: list[str] = []
-        while self.changed:  # one at a time: users set entries meanwhile, and none may be lost
+        while self.changed:  # one at a time: users may set entries at the same time
             keys.append(self.changed.popitem()[0])
         present = {key: self._items[key] for key in keys if key in self._items}
         return present, [key for key in keys if key not in present]
 
 
 class _Results:
-    """What one metric came to so far."""
+    """Minimum, maximum, mean and the like of one metric."""
 
     def __init__(self, goal: str) -> None:
         self._goal = goal
@@ -161,7 +161,7 @@ class _Results:
 
 def _set_nested(items: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     for part in path[:-1]:
-        # A copy, not a change in place: the one before may be on its way to the server.
+        # A copy, not a change in place: the old map may be in a request that is being sent.
         inner = items.get(part)
         items[part] = dict(inner) if isinstance(inner, dict) else {}
         items = items[part]

@@ -1,12 +1,8 @@
-"""What ties a run to its server: how it is made there, fed, and ended."""
+"""Makes a run on the server, sends its rows and artifacts, and ends it."""
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from modelyard.artifacts.artifact import Workspace
@@ -18,7 +14,7 @@ from modelyard.query.lineage import Lineage
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.messages import value_map
-from modelyard.rpc.plain_values import fit_entry
+from modelyard.runs import environment
 from modelyard.runs.artifacts import RunArtifacts
 from modelyard.runs.config import Config
 from modelyard.runs.history import History
@@ -35,9 +31,6 @@ _POLICIES = {
 }
 
 
-_ARGUMENT_CHARACTERS = 64 << 10
-
-
 class Tracking:
     """The connection, the sender and the artifacts of one run."""
 
@@ -49,7 +42,7 @@ class Tracking:
         self.connection = workspace.connection
 
     def start(self, record: records.RunRecord, history: History, fields: Fields) -> None:
-        """Begins to send what the history collects."""
+        """Starts the sender."""
         self._record = record
         self._history = history
         self.artifacts = RunArtifacts(self._workspace, record, history)
@@ -57,11 +50,11 @@ class Tracking:
         self._sender.start()
 
     def changed(self, field: str) -> None:
-        """A field of the run is to be sent."""
+        """Marks a field of the run to be sent."""
         self._sender.changed(field)
 
     def flush(self) -> None:
-        """Sends what is waiting, now."""
+        """Sends the waiting rows now."""
         self._sender.flush()
 
     def lineage(self, depth: int, direction: str) -> Lineage:
@@ -71,7 +64,7 @@ class Tracking:
     def finish(
         self, name: str, summary: Mapping[str, Any], exit_code: int, *, quiet: bool, killed: bool = False
     ) -> None:
-        """Sends the rest, ends the run and says what was kept. CommError when the server is away."""
+        """Sends the rest, ends the run and prints a report. CommError when the server cannot be reached."""
         self._sender.stop()
         try:
             state = pb.RUN_STATE_KILLED if killed else pb.RUN_STATE_UNSPECIFIED
@@ -110,7 +103,7 @@ def create(
     run_id: str,
     resume: str | None,
 ) -> tuple[records.RunRecord, bool]:
-    """Makes the run on the server, or takes up one that exists; whether it was resumed."""
+    """Makes the run on the server, or resumes an existing one; returns it and whether it was resumed."""
     run = pb.Run(
         run_id=run_id,
         entity=settings.entity or "",
@@ -121,7 +114,7 @@ def create(
         group=settings.run_group or "",
         job_type=settings.job_type or "",
         config=value_map(config.stored()),
-        metadata=value_map(_surroundings()),
+        metadata=value_map(environment.stored()),
     )
     try:
         reply = connection.runs.CreateRun(pb.CreateRunRequest(run=run, resume=_POLICIES[resume]))
@@ -133,58 +126,7 @@ def create(
 
 
 def describe_server(connection: Connection) -> str:
-    """Where the run goes, for people."""
+    """The server of a connection, for people."""
     if connection.embedded_folder is not None:
         return f"the embedded server, data in {connection.embedded_folder}"
     return f"the server at {connection.describe()}"
-
-
-def _surroundings() -> dict[str, Any]:
-    """Where the run runs: host, Python, command line, git commit; without what cannot be stored."""
-    facts: dict[str, Any] = {
-        "host": _readable(platform.node()),
-        "os": platform.platform(terse=True),
-        "python": platform.python_version(),
-        "executable": _readable(sys.executable),
-        "program": _readable(sys.argv[0]) if sys.argv else "",
-        "args": _arguments(sys.argv[1:]),
-        "cpu_count": os.cpu_count(),
-        "git_commit": _git_commit(Path.cwd()),
-    }
-    fitted = {name: fit_entry("metadata", name, fact) for name, fact in facts.items() if fact != ""}
-    return {name: fact for name, (fact, fits) in fitted.items() if fits}
-
-
-def _arguments(arguments: Sequence[str]) -> list[str]:
-    """The arguments up to 64 KiB in all: a shell that expands `*` may pass megabytes."""
-    kept: list[str] = []
-    left = _ARGUMENT_CHARACTERS
-    for argument in arguments:
-        left -= len(argument)
-        if left < 0:
-            return [*kept, f"… and {len(arguments) - len(kept)} more"]
-        kept.append(_readable(argument))
-    return kept
-
-
-def _readable(text: str) -> str:
-    # Bytes of the command line that are no UTF-8 arrive as surrogates, which the wire refuses.
-    return text.encode("utf-8", "replace").decode()
-
-
-def _git_commit(folder: Path) -> str:
-    """The commit that is checked out around a folder, read without git itself; '' when there is none."""
-    for place in (folder, *folder.parents):
-        git = place / ".git"
-        try:
-            head = (git / "HEAD").read_text(encoding="ascii").strip()
-            if not head.startswith("ref: "):
-                return head
-            name = head.removeprefix("ref: ")
-            if (git / name).is_file():
-                return (git / name).read_text(encoding="ascii").strip()
-            packed = (git / "packed-refs").read_text(encoding="ascii").splitlines()
-            return next((line.split()[0] for line in packed if line.endswith(f" {name}")), "")
-        except (OSError, ValueError):
-            continue
-    return ""

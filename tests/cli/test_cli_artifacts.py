@@ -51,7 +51,7 @@ def test_a_download_is_verified(run: Run, embedded: Path) -> None:
     assert place == embedded / "artifacts" / "net:v1"
     assert "2 files, all unchanged" in run_command("artifact", "verify", ref).stdout
     (place / "w.bin").write_text("?")
-    assert "digest differs" in refused(1, "artifact", "verify", ref)
+    assert "differs from the content" in refused(1, "artifact", "verify", ref)
     part = json_of("artifact", "download", ref, "--root", "part", "--path-prefix", "sub/")
     assert [path.name for path in Path(part["path"]).rglob("*.*")] == ["notes.txt"]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from pathlib import Path, PurePath, PureWindowsPath
 
 import pytest
 
@@ -177,6 +178,30 @@ def test_an_unchanged_used_path_links_that_very_version(run: Run, embedded: Path
     assert other.version == "v1"
 
 
+def test_a_used_path_is_compared_by_content_when_it_is_linked(run: Run, embedded: Path) -> None:
+    folder = embedded / "model"
+    folder.mkdir()
+    for name in ("a.bin", "b.bin"):
+        _file(folder / name, f"{name} of {run.id}")
+    run.log_model(folder, name="w")
+    used = Path(run.use_model("w"))
+    weights = used / "a.bin"
+    before = weights.stat()
+    weights.write_text(f"A.bin of {run.id}")  # as long as before, and with the time of before
+    os.utime(weights, ns=(before.st_atime_ns, before.st_mtime_ns))
+    changed = run.link_model(used, f"Compared {run.id}")
+    assert changed is not None
+    assert changed.source_name == f"run-{run.id}-w-v0:v0"
+    used = Path(run.use_model("w"))
+    unchanged = run.link_model(used, f"Compared {run.id}")
+    assert unchanged is not None
+    assert unchanged.source_name == "w:v0"
+    _file(used / "c.bin", "one more")
+    added = run.link_model(used, f"Compared {run.id}")
+    assert added is not None
+    assert added.source_name == f"run-{run.id}-w-v0:v1"
+
+
 def test_a_registered_model_has_no_path_in_its_name(run: Run, embedded: Path) -> None:
     with pytest.raises(AssertionError, match="Please provide only the name of the registered model"):
         run.link_model(_file(embedded / "w.bin"), "model-registry/M")
@@ -246,6 +271,20 @@ def test_metadata_is_checked_before_anything_is_sent() -> None:
         Artifact("a", "t", metadata={str(key): 0 for key in range(101)})
     with pytest.raises(ValueError, match="Artifact name"):
         Artifact("a/b", "t")
+
+
+def test_the_name_of_an_entry_may_be_a_path(tmp_path: Path) -> None:
+    artifact = Artifact("a", "t")
+    source = _file(tmp_path / "a.txt", "1")
+    artifact.add_file(source, name=PurePath("data", "a.txt"))
+    artifact.add_file(source, name=PureWindowsPath("data", "b.txt"))
+    artifact.add_dir(tmp_path, name=PurePath("folder"))
+    with artifact.new_file(PurePath("notes", "n.txt")) as file:
+        file.write("note")
+    artifact.add_reference(source.as_uri(), name=PurePath("kept", "a.txt"))
+    assert list(artifact.manifest.entries) == [
+        "data/a.txt", "data/b.txt", "folder/a.txt", "kept/a.txt", "notes/n.txt"
+    ]  # fmt: skip
 
 
 def test_a_path_twice_needs_equal_content(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import modelyard
 from modelyard import Api, errors
 from modelyard.query.listing import Listing
 from modelyard.runs.run import Run
+from tests.clients.commands import run_command
 from tests.parts.server import new_project
 from tests.sdk.artifacts.test_artifact_versions import draft
 
@@ -54,6 +56,22 @@ def test_what_exists_is_told_from_what_does_not(run: Run) -> None:
     assert api.artifact_collection_exists("data", "dataset")
     assert not api.artifact_collection_exists("data", "model")
     assert not api.artifact_collection_exists("nothing", "dataset")
+
+
+def test_a_name_means_the_same_to_api_run_and_command(run: Run) -> None:
+    run.log_artifact(draft("m", {"x": "m"}, kind="model")).link("Linked")
+    api = Api()
+    for name in ("m", f"{run.project}/m:latest", "model-registry/Linked"):
+        found = api.artifact(name)
+        shown = json.loads(run_command("show", name if ":" in name else f"{name}:latest", "--json").stdout)
+        assert found == run.use_artifact(name)
+        assert shown["ref"] == found.qualified_name
+    hint = "a registered model is named model-registry/Linked"
+    for look_up in (api.artifact, run.use_artifact):
+        with pytest.raises(errors.NotFound, match=hint):
+            look_up("Linked")
+    assert api.registered_model("Linked").link("m").source_version == "v0"
+    assert "model-registry/Linked:v0" in run_command("show", "Linked:latest").stdout
 
 
 def test_collections_and_types_of_a_project(run: Run) -> None:

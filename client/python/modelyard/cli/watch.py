@@ -40,7 +40,8 @@ def watch(project: str, after: int | None, follow: bool, condition: str, json: b
 
     def say_start(sequence: int) -> None:
         where = "" if whole_entity else f" from event {sequence + 1} on"
-        note = "" if whole_entity or sequence else " (it has no events yet)"
+        is_new = after is None and sequence == 0 and not whole_entity
+        note = " (it has no events yet)" if is_new else ""
         server = describe_server(events._connection)
         echo(f"Watching {project} on {server}{where}{note}; Ctrl-C ends it", err=True)
 

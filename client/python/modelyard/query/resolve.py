@@ -56,7 +56,7 @@ class Resolver:
             projects = " and ".join(candidate.project for candidate in self.candidates(ref))
             hint = f"(without a project, {projects} are searched)"
         else:
-            hint = f"(a registered model is named {refs.REGISTRY_PROJECT}/{ref.name})"
+            hint = f"(a registered model is named {ref.within('', refs.REGISTRY_PROJECT)})"
         return errors.NotFound(f"{refusal} {hint}", metadata=refusal.metadata)
 
     def collection(self, text: str, what: str = "artifact or registered model") -> records.Collection:

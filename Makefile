@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STUBS := client/python/modelyard/v1 client/python/modelyard/local/v1
-GO_STUBS := client/go/modelyard/v1
+GO_STUBS := client/go/v1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run demo proto proto-check proto-breaking lint test test-lowest bench bench-quick clean
@@ -55,8 +55,8 @@ proto: $(VENV)-proto/.ready ## Generate the stubs from the protos, with the pinn
 proto-go: $(VENV)-proto/.ready-go
 	rm -f $(GO_STUBS)/*.pb.go
 	PATH="$(CURDIR)/$(VENV)-proto/bin:$$PATH" $(VENV)-proto/bin/python -m grpc_tools.protoc -I proto \
-	  --go_out=client/go --go_opt=module=modelyard.dev/go \
-	  --go-grpc_out=client/go --go-grpc_opt=module=modelyard.dev/go proto/modelyard/v1/*.proto
+	  --go_out=client/go --go_opt=module=modelyard \
+	  --go-grpc_out=client/go --go-grpc_opt=module=modelyard proto/modelyard/v1/*.proto
 	cp proto/service-config.json $(GO_STUBS)/
 
 proto-check: $(VENV)-proto/.ready ## Lint the protos; fail when the stubs differ from them, or old clients break

@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
-	pb "modelyard.dev/go/modelyard/v1"
+	pb "modelyard/v1"
 )
 
 // connect opens a channel to grpc:// or http:// (plain) or grpcs:// or https:// (TLS). It sends nothing yet.

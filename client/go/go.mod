@@ -1,4 +1,4 @@
-module modelyard.dev/go
+module modelyard
 
 go 1.24.0
 

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
-	pb "modelyard.dev/go/modelyard/v1"
+	pb "modelyard/v1"
 )
 
 type uploading = grpc.ClientStreamingClient[pb.UploadModelArtifactRequest, pb.UploadModelArtifactResponse]

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from google.protobuf import struct_pb2
 from google.protobuf.descriptor import Descriptor, FileDescriptor
 
-from modelyard.v1 import value_pb2
+from modelyard.contract.transport import ERROR_DOMAIN
+from modelyard.local.v1 import local_pb2
+from modelyard.v1 import error_pb2, value_pb2
 from tests.parts.server import PROMISED
 
-FILES: list[FileDescriptor] = [module.DESCRIPTOR for module in (*PROMISED, value_pb2)]
+FILES: list[FileDescriptor] = [module.DESCRIPTOR for module in (*PROMISED, error_pb2, value_pb2)]
 MESSAGES: list[Descriptor] = [message for file in FILES for message in file.message_types_by_name.values()]
 
 
@@ -46,3 +48,16 @@ def test_no_name_clashes_with_google_protobuf() -> None:
         taken & {name for each in FILES for name in (*each.message_types_by_name, *each.enum_types_by_name)}
         == set()
     )
+
+
+def test_each_language_has_the_package_of_protobuf_and_no_domain() -> None:
+    for file in (*FILES, local_pb2.DESCRIPTOR):
+        options, parts = file.GetOptions(), file.package.split(".")
+        words = [part.title() for part in parts]
+        assert options.java_package == file.package
+        assert options.go_package.partition(";")[0] == "/".join(parts)
+        assert options.csharp_namespace == ".".join(words)
+        assert options.php_namespace == "\\".join(words)
+        assert options.ruby_package == "::".join(words)
+        assert options.objc_class_prefix.startswith("MDY")
+        assert parts[0] == ERROR_DOMAIN

@@ -15,6 +15,7 @@ import pytest
 
 from modelyard import errors
 from modelyard.configuration import settings
+from modelyard.v1 import error_pb2
 from modelyard_server.cli import start
 from modelyard_server.observability import telemetry
 from tests.parts.s3 import S3Server
@@ -91,9 +92,29 @@ def test_the_examples_of_buckets_run_against_a_real_store(
     _run_in_order(ROOT / "docs" / "references.md", "buckets", tmp_path)
 
 
+_REASONS = {
+    name: " ".join(comment.replace("//", " ").split())
+    for comment, name in re.findall(
+        r"((?:  // .*\n)+)  ([A-Z_]+) = [1-9]", (ROOT / "proto/modelyard/v1/error.proto").read_text()
+    )
+}
+"""The values of ErrorReason, and what their comments say."""
+
+
+def test_the_reasons_in_the_protos_are_those_in_the_code() -> None:
+    expected = {}
+    for reason, kind in errors.BY_REASON.items():
+        if reason not in errors.CLIENT_REASONS:
+            retry = "; may be retried" if kind.retry_after is not None else ""
+            expected[reason] = " ".join(f"{CODES[kind.code]}{retry}. {kind.__doc__}".split())
+    assert expected == _REASONS
+    assert set(error_pb2.ErrorReason.keys()) == {"ERROR_REASON_UNSPECIFIED", *expected}
+
+
 def _rows_of_errors() -> list[str]:
     rows = ["| reason | status | class | retry | when |", "|---|---|---|---|---|"]
-    for reason, kind in sorted(errors.BY_REASON.items()):
+    for reason in sorted(_REASONS):
+        kind = errors.BY_REASON[reason]
         retry = "yes" if kind.retry_after is not None else "no"
         sentence = " ".join((kind.__doc__ or "").split())
         rows.append(f"| `{reason}` | {CODES[kind.code]} | `{kind.__name__}` | {retry} | {sentence} |")

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 from google.protobuf.descriptor import FileDescriptor
 
-from modelyard.v1 import model_artifact_pb2, value_pb2
+from modelyard.v1 import error_pb2, model_artifact_pb2, value_pb2
 from tests.parts.certificates import certificate_for_localhost
 from tests.parts.processes import require
 from tests.parts.server import PROMISED, Factory, LiveServer, environment, new_project, run_server_command
 
 ROOT = Path(__file__).parents[3]
 SOURCE = ROOT / "client" / "go"
-STUBS = SOURCE / "modelyard" / "v1"
-FILES = [module.DESCRIPTOR for module in (*PROMISED, value_pb2)]
+STUBS = SOURCE / "v1"
+FILES = [module.DESCRIPTOR for module in (*PROMISED, error_pb2, value_pb2)]
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +125,25 @@ def test_its_stubs_are_those_of_the_protos(file: FileDescriptor) -> None:
     name = Path(file.name).stem
     stubs = "".join(path.read_text() for path in STUBS.glob(f"{name}*.pb.go"))
     assert [text for text in _declared(file) if text not in stubs] == []
+
+
+def test_its_stubs_are_imported_from_a_checkout_alone(tmp_path: Path) -> None:
+    go = require(shutil.which("go"), "Go")
+    needs = (SOURCE / "go.mod").read_text().removeprefix("module modelyard\n")
+    (tmp_path / "go.mod").write_text(
+        f"module caller\n{needs}\nrequire modelyard v0.0.0\n\nreplace modelyard => {SOURCE}\n"
+    )
+    shutil.copy(SOURCE / "go.sum", tmp_path)
+    (tmp_path / "main.go").write_text(
+        'package main\n\nimport pb "modelyard/v1"\n\n'
+        "func main() { println(pb.ErrorReason_NOT_FOUND.String()) }\n"
+    )
+    offline = {**os.environ, "GOPROXY": "off", "GOFLAGS": "-mod=mod"}
+    command = [str(go), "run", "."]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False, env=offline
+    )
+    assert (done.returncode, done.stderr) == (0, "NOT_FOUND\n")
 
 
 def test_it_loads_the_service_config_of_the_protos() -> None:

@@ -368,3 +368,6 @@ def _by_reason(base: type[CommError]) -> dict[str, type[CommError]]:
 
 BY_REASON: Mapping[str, type[CommError]] = _by_reason(CommError)
 """The published table: reason → class, whose `code` is the gRPC status."""
+
+CLIENT_REASONS = frozenset({"DEADLINE_EXCEEDED", "TLS_FAILED"})
+"""Reasons of failures that only the client sees; the others are `ErrorReason` in the protos."""

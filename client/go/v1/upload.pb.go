@@ -527,8 +527,8 @@ const file_modelyard_v1_upload_proto_rawDesc = "" +
 	"\fCreateUpload\x12!.modelyard.v1.CreateUploadRequest\x1a\".modelyard.v1.CreateUploadResponse\x12d\n" +
 	"\x11FindMissingChunks\x12&.modelyard.v1.FindMissingChunksRequest\x1a'.modelyard.v1.FindMissingChunksResponse\x12Y\n" +
 	"\fUploadChunks\x12!.modelyard.v1.UploadChunksRequest\x1a\".modelyard.v1.UploadChunksResponse(\x010\x01\x12U\n" +
-	"\fDeleteUpload\x12!.modelyard.v1.DeleteUploadRequest\x1a\".modelyard.v1.DeleteUploadResponseB?\n" +
-	"\x10dev.modelyard.v1P\x01Z)modelyard.dev/go/modelyard/v1;modelyardv1b\x06proto3"
+	"\fDeleteUpload\x12!.modelyard.v1.DeleteUploadRequest\x1a\".modelyard.v1.DeleteUploadResponseB^\n" +
+	"\fmodelyard.v1P\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
 	file_modelyard_v1_upload_proto_rawDescOnce sync.Once

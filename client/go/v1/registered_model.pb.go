@@ -2392,8 +2392,8 @@ const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"\x1bListRegisteredModelVersions\x120.modelyard.v1.ListRegisteredModelVersionsRequest\x1a1.modelyard.v1.ListRegisteredModelVersionsResponse\x12\x85\x01\n" +
 	"\x1cDeleteRegisteredModelVersion\x121.modelyard.v1.DeleteRegisteredModelVersionRequest\x1a2.modelyard.v1.DeleteRegisteredModelVersionResponse\x12X\n" +
 	"\rUpdateAliases\x12\".modelyard.v1.UpdateAliasesRequest\x1a#.modelyard.v1.UpdateAliasesResponse\x12a\n" +
-	"\x10ListAliasChanges\x12%.modelyard.v1.ListAliasChangesRequest\x1a&.modelyard.v1.ListAliasChangesResponseB?\n" +
-	"\x10dev.modelyard.v1P\x01Z)modelyard.dev/go/modelyard/v1;modelyardv1b\x06proto3"
+	"\x10ListAliasChanges\x12%.modelyard.v1.ListAliasChangesRequest\x1a&.modelyard.v1.ListAliasChangesResponseB^\n" +
+	"\fmodelyard.v1P\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
 	file_modelyard_v1_registered_model_proto_rawDescOnce sync.Once

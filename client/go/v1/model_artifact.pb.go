@@ -4409,8 +4409,8 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\rDownloadFiles\x12\".modelyard.v1.DownloadFilesRequest\x1a#.modelyard.v1.DownloadFilesResponse0\x01\x12v\n" +
 	"\x17UseModelArtifactVersion\x12,.modelyard.v1.UseModelArtifactVersionRequest\x1a-.modelyard.v1.UseModelArtifactVersionResponse\x12O\n" +
 	"\n" +
-	"GetLineage\x12\x1f.modelyard.v1.GetLineageRequest\x1a .modelyard.v1.GetLineageResponseB?\n" +
-	"\x10dev.modelyard.v1P\x01Z)modelyard.dev/go/modelyard/v1;modelyardv1b\x06proto3"
+	"GetLineage\x12\x1f.modelyard.v1.GetLineageRequest\x1a .modelyard.v1.GetLineageResponseB^\n" +
+	"\fmodelyard.v1P\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
 	file_modelyard_v1_model_artifact_proto_rawDescOnce sync.Once

@@ -1819,8 +1819,8 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\fHeartbeatRun\x12!.modelyard.v1.HeartbeatRunRequest\x1a\".modelyard.v1.HeartbeatRunResponse\x12O\n" +
 	"\n" +
 	"LogMetrics\x12\x1f.modelyard.v1.LogMetricsRequest\x1a .modelyard.v1.LogMetricsResponse\x12f\n" +
-	"\x11ScanMetricHistory\x12&.modelyard.v1.ScanMetricHistoryRequest\x1a'.modelyard.v1.ScanMetricHistoryResponse0\x01B?\n" +
-	"\x10dev.modelyard.v1P\x01Z)modelyard.dev/go/modelyard/v1;modelyardv1b\x06proto3"
+	"\x11ScanMetricHistory\x12&.modelyard.v1.ScanMetricHistoryRequest\x1a'.modelyard.v1.ScanMetricHistoryResponse0\x01B^\n" +
+	"\fmodelyard.v1P\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
 	file_modelyard_v1_run_proto_rawDescOnce sync.Once

@@ -740,8 +740,8 @@ const file_modelyard_v1_event_proto_rawDesc = "" +
 	"\fEventService\x12O\n" +
 	"\n" +
 	"ListEvents\x12\x1f.modelyard.v1.ListEventsRequest\x1a .modelyard.v1.ListEventsResponse\x12T\n" +
-	"\vWatchEvents\x12 .modelyard.v1.WatchEventsRequest\x1a!.modelyard.v1.WatchEventsResponse0\x01B?\n" +
-	"\x10dev.modelyard.v1P\x01Z)modelyard.dev/go/modelyard/v1;modelyardv1b\x06proto3"
+	"\vWatchEvents\x12 .modelyard.v1.WatchEventsRequest\x1a!.modelyard.v1.WatchEventsResponse0\x01B^\n" +
+	"\fmodelyard.v1P\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
 	file_modelyard_v1_event_proto_rawDescOnce sync.Once

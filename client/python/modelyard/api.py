@@ -52,7 +52,7 @@ class Api:
     def artifact(self, name: str, type: str | None = None) -> Artifact:
         """A version: `[[entity/]project/]name[:alias|:vN]`. Errors: NotFound; ValueError for another type.
 
-        While the server is away, `name:vN` that was downloaded before comes from the local cache.
+        While the server cannot be reached, a `name:vN` that was downloaded before comes from the cache.
         """
         workspace = self._workspace
         resolver = workspace.resolver()
@@ -84,7 +84,7 @@ class Api:
         `len` works without `tags` and `filter`. Errors: NotFound; ValueError for another type.
         """
         found = self.artifact_collection(type_name, name)
-        # The tags of a link are those of the version behind it.
+        # The tags of a link are those of its source.
         field = "tags" if found.is_sequence() else "source.tags"
         condition = both(tagged(tags, field), as_filter(filter, found._names))
         return found.versions(condition, order, per_page)

@@ -7,22 +7,22 @@ from pathlib import Path
 import pytest
 
 import modelyard
-from modelyard.runs.report import closing_lines, shown
+from modelyard.runs.report import closing_lines, short_text
 from tests.clients.commands import run_command
 
 
 def test_nested_values_are_named_as_metrics_are() -> None:
     assert (
-        shown({"val": {"loss": 0.2, "by": {"class": 1}}, "lr": 1e-4})
+        short_text({"val": {"loss": 0.2, "by": {"class": 1}}, "lr": 1e-4})
         == "val.loss=0.2, val.by.class=1, lr=0.0001"
     )
-    assert shown({"notes": {}}) == "notes={}"
+    assert short_text({"notes": {}}) == "notes={}"
     lines = list(closing_lines("n", "e/p/r", {}, {"val": {"loss": 0.25, "acc": 0.5}}, [(1, "link")]))
     assert [line.split() for line in lines[1:3]] == [["val.acc", "0.5"], ["val.loss", "0.25"]]
 
 
 def test_what_is_cut_off_shows_it() -> None:
-    text = shown({f"metric_{number}": number for number in range(20)})
+    text = short_text({f"metric_{number}": number for number in range(20)})
     assert (len(text), text[-1]) == (40, "…")
 
 

@@ -16,8 +16,8 @@ from modelyard.arguments import checked_calls
 from modelyard.artifacts import active_run, handles
 from modelyard.artifacts.draft import Draft, DraftEntry
 from modelyard.artifacts.entries import ArtifactEntry
-from modelyard.artifacts.logged import LoggedVersion, VersionFields
-from modelyard.artifacts.metadata import checked_metadata
+from modelyard.artifacts.fields import VersionFields, checked_metadata
+from modelyard.artifacts.logged import LoggedVersion
 from modelyard.artifacts.name_lists import NameList
 from modelyard.contract import errors, refs
 from modelyard.host.local_files import check_readable, files_below, is_folder
@@ -500,7 +500,7 @@ class Artifact:
         name means `model-registry`. `aliases` go to the link only.
         """
         if self.is_draft:
-            refs.link_target(target_path, "")  # a wrong target leaves nothing logged behind
+            refs.link_target(target_path, "")  # checked first: with a wrong target nothing is logged
             self.save()
             return self.link(target_path, aliases)  # a disabled run makes it a DisabledArtifact
         return Artifact._of(self._logged("link").link_to(target_path, aliases))

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelyard.artifacts.entries import ArtifactEntry
-from modelyard.artifacts.name_lists import NameList, packed, unpacked
+from modelyard.artifacts.fields import VersionFields
+from modelyard.artifacts.name_lists import NameList
 from modelyard.contract import errors, refs
 from modelyard.rpc import records
 
 if TYPE_CHECKING:
     from modelyard.artifacts.handles import CollectionHandle, RunHandle
     from modelyard.query.lineage import Lineage
-
-
-@dataclass
-class VersionFields:
-    """What may change of a version besides its content; `ttl` None: it does not expire."""
-
-    description: str | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
-    aliases: NameList = field(default_factory=lambda: NameList(check=refs.check_alias))
-    tags: NameList = field(default_factory=lambda: NameList(check=refs.check_tag))
-    ttl: datetime.timedelta | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return packed(self.__dict__)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(unpacked(state))
 
 
 class LoggedVersion(ABC):

@@ -11,9 +11,9 @@ from typing import Any
 
 from modelyard.artifacts import cached_use, verify
 from modelyard.artifacts.entries import ArtifactEntry
+from modelyard.artifacts.fields import VersionFields, checked_metadata
 from modelyard.artifacts.handles import CollectionHandle, RunHandle, Workspace
-from modelyard.artifacts.logged import LoggedVersion, VersionFields
-from modelyard.artifacts.metadata import checked_metadata
+from modelyard.artifacts.logged import LoggedVersion
 from modelyard.contract import errors, refs
 from modelyard.contract.values import identical
 from modelyard.query import lineage_calls

@@ -47,7 +47,7 @@ class Staging:
 
     def copy(self, source: Path) -> Path:
         """Copies a file, or shares its blocks until either side changes. Errors: LocalDiskFull, OSError."""
-        target = self._new_place()
+        target = self._new_path()
         try:
             with open(source, "rb") as reader, open(target, "xb") as writer:
                 if not clone(reader.fileno(), writer.fileno()):
@@ -62,7 +62,7 @@ class Staging:
     @contextmanager
     def new_file(self) -> Iterator[Path]:
         """A path for a file that the block writes. Errors: LocalDiskFull."""
-        target = self._new_place()
+        target = self._new_path()
         try:
             with disk_space.explained(target.parent, 0, REMEDY):
                 yield target
@@ -70,7 +70,7 @@ class Staging:
             target.unlink(missing_ok=True)
             raise
 
-    def _new_place(self) -> Path:
+    def _new_path(self) -> Path:
         if self._folder is None:
             process = _process_folder()
             self._folder = process.new_folder()

@@ -58,10 +58,12 @@ def completion(shell: str) -> None:
     bash: eval "$(modelyard completion bash)" in ~/.bashrc; zsh likewise in
     ~/.zshrc; fish: modelyard completion fish > ~/.config/fish/completions/modelyard.fish
     """
-    kind = get_completion_class(shell)
-    if kind is None:
+    shell_complete = get_completion_class(shell)
+    if shell_complete is None:
         raise click.ClickException(f"no completion for {shell}")
-    completer = kind(click.get_current_context().find_root().command, {}, "modelyard", "_MODELYARD_COMPLETE")
+    completer = shell_complete(
+        click.get_current_context().find_root().command, {}, "modelyard", "_MODELYARD_COMPLETE"
+    )
     # Not `completer.source()`: it asks the shell for its version, and fails where it is not installed.
     echo(completer.source_template % completer.source_vars())
 

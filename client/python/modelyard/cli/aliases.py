@@ -56,7 +56,7 @@ def set_aliases(ref: str, aliases: tuple[str, ...], before: str | None, json: bo
     for each in aliases:
         if refs.version_number(each) is not None:
             raise ValueError(
-                f"{each!r} looks like a version number: put it behind the name, NAME:{each} ALIAS"
+                f"{each!r} looks like a version number: write it after the name, NAME:{each} ALIAS"
             )
     workspace = Workspace(current())
     version, link = open_version(workspace, ref)
@@ -84,8 +84,8 @@ def remove_aliases(ref: str, aliases: tuple[str, ...], json: bool) -> None:
     else:
         found = open_collection(workspace, ref)
         collection = found.qualified_name
-        if absent := [name for name in aliases if name not in found.aliases]:
-            names = ", ".join(absent)
+        if unknown := [name for name in aliases if name not in found.aliases]:
+            names = ", ".join(unknown)
             raise errors.NotFound(f"{collection} has no alias {names}; `modelyard alias ls` lists them")
     moved = version_calls.move_aliases(workspace.connection, collection, moves, expected=expected)
     _say(f"Removed {', '.join(moves)} from {collection}", moved, json)

@@ -14,7 +14,7 @@ from modelyard.host.terminal import human_bytes, plural
 from modelyard.rpc import list_calls, records, version_calls
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.manifest import whole_manifest
-from modelyard.runs.report import flat, shown
+from modelyard.runs.report import flattened, short_text
 
 _FILES_SHOWN = 20
 _VERSIONS_SHOWN = 50
@@ -123,7 +123,7 @@ def _producer(connection: Connection, version: records.Version) -> str:
 
 
 def _entries(entries: dict[str, Any]) -> str:
-    return "\n".join(f"{key} = {shown(value)}" for key, value in flat(entries).items())
+    return "\n".join(f"{key} = {short_text(value)}" for key, value in flattened(entries).items())
 
 
 def _kind(thing: Thing) -> str:

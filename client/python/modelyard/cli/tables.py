@@ -12,7 +12,7 @@ from modelyard.contract import errors
 from modelyard.contract.streams import echo
 from modelyard.host.terminal import human_bytes
 from modelyard.rpc import records
-from modelyard.runs.report import shown
+from modelyard.runs.report import short_text
 
 T = TypeVar("T")
 Record = records.Version | records.Link | records.Collection | records.RunRecord
@@ -87,4 +87,4 @@ def _results(run: records.RunRecord) -> str:
 
 
 def _entries(entries: Mapping[str, Any]) -> str:
-    return shown(entries) if entries else ""
+    return short_text(entries) if entries else ""

@@ -1,4 +1,4 @@
-"""The address and key that `login` saves, in a file that only its owner can read."""
+"""API keys, and the file of the address and key that `login` saves, which only its owner can read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.configuration.api_keys import stripped
+from modelyard.contract import errors
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def load() -> Credentials:
     path = config_file()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return Credentials(str(content.get("host", "")).strip(), stripped(str(content.get("key", ""))))
+        return Credentials(str(content.get("host", "")).strip(), stripped_key(str(content.get("key", ""))))
     except (FileNotFoundError, NotADirectoryError):
         return Credentials()
     except (ValueError, AttributeError) as error:
@@ -64,3 +64,23 @@ def forget() -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def stripped_key(text: str) -> str:
+    """The key without the white space and byte order mark that editors and shells add."""
+    return text.strip("\ufeff \t\r\n\f\v\0")
+
+
+def checked_key(text: str) -> str:
+    """The key, stripped. KeyInvalid, without the key in the message, for one that cannot be sent."""
+    key = stripped_key(text)
+    for position, char in enumerate(key, 1):
+        if not " " <= char <= "~":
+            problem = (
+                "not ASCII" if char > "~" else "a line break" if char in "\r\n" else "a control character"
+            )
+            raise errors.KeyInvalid(
+                f"the API key cannot be sent: character {position} of {len(key)} is {problem}. Copy the key "
+                "again as it was shown, one line of letters, digits, - and _"
+            )
+    return key

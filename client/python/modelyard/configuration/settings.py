@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from modelyard.configuration import api_keys, credentials
+from modelyard.configuration import credentials
 
 FIELDS: Mapping[str, str] = {
     "url": "URL",
@@ -184,7 +184,7 @@ def _parsed(field: str, value: Any) -> Any:
     if value is None:
         return None
     if field == "api_key":
-        return api_keys.stripped(str(value))
+        return credentials.stripped_key(str(value))
     if field == "url":
         return str(value).strip()
     if field == "silent":

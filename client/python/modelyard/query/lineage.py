@@ -188,9 +188,9 @@ def _as_mermaid(lineage: Lineage) -> str:
         tail, head = _ends(edge)
         role = f'|"{html.escape(edge.use_as)}"|' if edge.use_as else ""
         lines.append(f"  {short[tail]} -->{role} {short[head]}")
-    gone = [short[node.id] for node in lineage.nodes.values() if node.deleted]
-    if gone:
-        lines += ["  classDef deleted stroke-dasharray: 4", f"  class {','.join(gone)} deleted"]
+    deleted = [short[node.id] for node in lineage.nodes.values() if node.deleted]
+    if deleted:
+        lines += ["  classDef deleted stroke-dasharray: 4", f"  class {','.join(deleted)} deleted"]
     return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 
-from modelyard.configuration import addresses, api_keys
+from modelyard.configuration import addresses, credentials
 from modelyard.configuration.certificates import Certificates
 from modelyard.configuration.settings import Settings, current, key_for
 from modelyard.contract import errors
@@ -211,7 +211,7 @@ def connect(settings: Settings) -> Connection:
 
 @functools.cache
 def _remote(url: str, key: str, certificates: Certificates) -> Connection:
-    endpoint = addresses.parse(url, api_keys.checked(key), certificates)
+    endpoint = addresses.parse(url, credentials.checked_key(key), certificates)
     if endpoint.token and not endpoint.tls and not endpoint.stays_here:
         terminal.termwarn(
             f"the API key goes to {endpoint} in plain text, for everybody on the way to read: "
@@ -226,7 +226,7 @@ def _reopened(url: str) -> Connection:
     """The connection of something that was pickled elsewhere: with this process's own key for the address."""
 
     def find() -> addresses.Endpoint:
-        return addresses.parse(url, api_keys.checked(key_for(url)), _certificates(current()))
+        return addresses.parse(url, credentials.checked_key(key_for(url)), _certificates(current()))
 
     return Connection(find, url=url)
 

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 from modelyard.arguments import checked
-from modelyard.configuration import addresses, api_keys, credentials
+from modelyard.configuration import addresses, credentials
 from modelyard.configuration.settings import Settings, current, from_environment
 from modelyard.contract import errors
 from modelyard.host import terminal
@@ -45,7 +45,7 @@ def login(
     if key is None:
         # A key that was kept is for the address it was kept with, and goes to no other.
         key = from_environment().api_key or (kept.key if kept.host == address else "")
-    secret = api_keys.checked(key)
+    secret = credentials.checked_key(key)
     check(address, secret)
     path = credentials.save(credentials.Credentials(address, secret))
     terminal.termlog(f"logged in to {address}; kept in {path}")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from modelyard.artifacts import cached_use, verify
 from modelyard.artifacts.artifact import Artifact, Workspace
 from modelyard.artifacts.draft import content_at
-from modelyard.artifacts.metadata import checked_metadata
+from modelyard.artifacts.fields import checked_metadata
 from modelyard.artifacts.server_version import ServerVersion
 from modelyard.contract import errors, refs
 from modelyard.host import terminal

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from modelyard.artifacts.artifact import Artifact
 from modelyard.artifacts.draft import Draft, DraftEntry
 from modelyard.artifacts.entries import ArtifactEntry
-from modelyard.artifacts.logged import LoggedVersion, VersionFields
+from modelyard.artifacts.fields import VersionFields
+from modelyard.artifacts.logged import LoggedVersion
 from modelyard.artifacts.name_lists import NameList
 from modelyard.configuration.settings import Settings
 from modelyard.contract import refs
@@ -87,8 +88,8 @@ class DisabledRun(Run):
     ) -> Artifact:
         """An artifact of the target's name."""
         self._check_active("link_artifact")
-        kind = artifact.type if isinstance(artifact, Artifact) else "model"
-        return self._accepted(None, target_path, kind)
+        type_name = artifact.type if isinstance(artifact, Artifact) else "model"
+        return self._accepted(None, target_path, type_name)
 
     upsert_artifact = finish_artifact = log_artifact
 
@@ -112,8 +113,8 @@ class DisabledRun(Run):
     ) -> Artifact:
         if isinstance(given, Artifact):
             return accepted(given, self._record, aliases, tags) if given.is_draft else given
-        kind = type if isinstance(type, str) and type else "unspecified"
-        artifact = Artifact(_name_of(name), kind)
+        type_name = type if isinstance(type, str) and type else "unspecified"
+        artifact = Artifact(_name_of(name), type_name)
         return accepted(artifact, self._record, aliases, tags)
 
 

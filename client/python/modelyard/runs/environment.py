@@ -49,8 +49,8 @@ def _readable(text: str) -> str:
 
 def _git_commit(folder: Path) -> str:
     """The commit that is checked out in a folder or its parents, read without git; '' without one."""
-    for place in (folder, *folder.parents):
-        git = place / ".git"
+    for parent in (folder, *folder.parents):
+        git = parent / ".git"
         try:
             head = (git / "HEAD").read_text(encoding="ascii").strip()
             if not head.startswith("ref: "):

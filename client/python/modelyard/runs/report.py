@@ -22,7 +22,9 @@ def closing_lines(
 ) -> Iterator[str]:
     """The lines that `finish` prints. `counts` are of new items; `unchanged` versions existed already."""
     drawn = {key: sparkline(points) for key, points in sorted(curves.items()) if len(points) > 1}
-    last = {key: shown(value) for key, value in sorted(flat(summary).items()) if not key.startswith("_")}
+    last = {
+        key: short_text(value) for key, value in sorted(flattened(summary).items()) if not key.startswith("_")
+    }
     width = max(map(len, [*list(drawn)[:_SHOWN], *list(last)[:_SHOWN]]), default=0)
     yield from _block("Run history:", drawn, width)
     yield from _block("Run summary:", last, width)
@@ -33,21 +35,21 @@ def closing_lines(
     yield "Synced " + ", ".join(plural(count, noun) for count, noun in counts) + rest
 
 
-def flat(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flattened(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Entries, with the names of nested ones joined by `.`."""
     found: dict[str, Any] = {}
     for key, value in entries.items():
         nested = isinstance(value, Mapping) and value
-        found |= flat(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+        found |= flattened(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
     return found
 
 
-def shown(value: Any) -> str:
+def short_text(value: Any) -> str:
     """A value as a short text."""
     if isinstance(value, float):
         return f"{value:.5g}"
     if isinstance(value, Mapping):
-        text = ", ".join(f"{key}={shown(item)}" for key, item in flat(value).items()) or "{}"
+        text = ", ".join(f"{key}={short_text(item)}" for key, item in flattened(value).items()) or "{}"
     else:
         text = _text(value).replace("\n", " ")
     return text if len(text) <= _VALUE_WIDTH else text[: _VALUE_WIDTH - 1] + "…"

@@ -1,13 +1,34 @@
-"""Metadata of artifacts: checked, and converted to what can be stored."""
+"""The fields of a version that may change after it was logged, and the check of its metadata."""
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from modelyard.contract import values
-from modelyard.contract.limits import METADATA_KEYS
+from modelyard.artifacts.name_lists import NameList, packed, unpacked
+from modelyard.contract import refs, values
 from modelyard.rpc.plain_values import fit
+
+METADATA_KEYS = 100
+
+
+@dataclass
+class VersionFields:
+    """What may change of a version besides its content; `ttl` None: it does not expire."""
+
+    description: str | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+    aliases: NameList = field(default_factory=lambda: NameList(check=refs.check_alias))
+    tags: NameList = field(default_factory=lambda: NameList(check=refs.check_tag))
+    ttl: datetime.timedelta | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return packed(self.__dict__)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(unpacked(state))
 
 
 def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""What changed, in order: the audit history of each project.
+"""Events: the audit history of each project.
 
-Rules call `record`; the events are numbered at the end of the transaction,
-since a project's counter is the last thing a transaction may lock.
+Rules call `record`; the events are numbered at the end of the transaction, since
+the counter of a project is the last row that a transaction may lock.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def record(
     collection_id: str | None = None,
     **details: str,
 ) -> None:
-    """Notes an event of one of `TYPES`. Empty details are left out."""
+    """Records an event of one of `TYPES`. Empty details are left out."""
     kept = {key: value for key, value in details.items() if value}
     session.info.setdefault(_PENDING, []).append((project_id, type, principal.name, collection_id, kept))
 
@@ -92,7 +92,7 @@ def flush(session: Session) -> None:
 
 
 def concerned(session: Session) -> set[int]:
-    """The projects that this transaction has noted events of, before it ends."""
+    """The projects of the events that this transaction has recorded."""
     return {project_id for project_id, *_ in session.info.get(_PENDING, ())}
 
 
@@ -122,10 +122,10 @@ def after(
 ) -> Stretch:
     """At most `limit` events of a project after a sequence number, oldest first.
 
-    Looks at no more than `span` events, however few the filter lets through; 0: at all.
-    Raises InvalidFilter.
+    Examines at most `span` events, however few match the filter; 0 means all. Raises
+    InvalidFilter.
     """
-    # First how far it goes: what is committed between the two statements is for the next call.
+    # The end first: events committed between the two statements are left for the next call.
     last = session.execute(select(Project.event_seq).where(Project.id == project.id)).scalar_one()
     end = min(last, sequence + span) if span else last
     condition = filters.condition(session, filter_, _FIELDS)

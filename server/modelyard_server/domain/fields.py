@@ -63,7 +63,7 @@ def check_metadata(field: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
     """
     if len(metadata) > METADATA_KEYS:
         raise errors.InvalidField.of(field, f"has {len(metadata)} keys at the top; at most {METADATA_KEYS}")
-    # The top map is a level itself: what lies in it has one level less.
+    # The top map is a level itself, so its values may have one level less.
     problem = values.find_problem(metadata, finite=True)
     if problem:
         raise errors.InvalidField.of(f"{field}{problem[0]}", problem[1])
@@ -74,7 +74,7 @@ def check_metadata(field: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def wire_bytes(value: Any) -> int:
-    """About how many bytes a value in its JSON form takes as a message, at least."""
+    """A lower bound of the size of a value as a message, from its JSON form."""
     if isinstance(value, str):
         return 6 + len(value.encode())
     if isinstance(value, Mapping):

@@ -25,11 +25,11 @@ from modelyard_server.domain.runs import runs
 NODE_LIMIT = 10_000
 NODE_BYTES = 2 << 20
 EDGE_BYTES = 1 << 20
-"""Of all nodes and of all edges, about: a graph has to fit a message."""
+"""The approximate bytes of all nodes, and of all edges: a graph must fit a message."""
 DEFAULT_DEPTH = 2
 
 Direction: TypeAlias = Literal["upstream", "downstream", "both"]
-# Which edges lead on, from a run and from a version.
+# The relations to follow, from a run and from a version.
 _FROM_RUN = {"upstream": ("input",), "downstream": ("output",), "both": ("input", "output")}
 _FROM_VERSION = {"upstream": ("output",), "downstream": ("input",), "both": ("input", "output")}
 
@@ -73,7 +73,7 @@ class Edge(NamedTuple):
 
 @dataclass
 class Graph:
-    """The part of the lineage within some steps; `truncated` when it was cut because it is too large."""
+    """The part of the lineage within some steps; `truncated` if it is too large and was cut."""
 
     runs: dict[str, RunNode] = field(default_factory=dict)
     versions: dict[str, VersionNode] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class Graph:
 
 
 def find_producer(session: Session, principal: Principal, run_id: str) -> str | None:
-    """The id of the run that the header names; None when it names none. Raises NotFound, InvalidField."""
+    """The id of the run in the header; None if there is none. Raises NotFound, InvalidField."""
     if not run_id:
         return None
     row = session.execute(_PRODUCER, {"run": fields.parse_id("header.run_id", run_id)}).one_or_none()
@@ -132,7 +132,7 @@ def find_producer(session: Session, principal: Principal, run_id: str) -> str | 
 
 
 def record_output(session: Session, run_id: str, version: ArtifactVersion) -> None:
-    """Records that the run made the version; once more changes nothing."""
+    """Records that the run made the version. Idempotent."""
     row = {
         "run_id": run_id,
         "version_id": version.id,
@@ -144,7 +144,7 @@ def record_output(session: Session, run_id: str, version: ArtifactVersion) -> No
 
 
 def use(session: Session, principal: Principal, run_id: str, version: ArtifactVersion, use_as: str) -> None:
-    """Records that a run used a version; once more changes nothing. Raises NotFound, InvalidField."""
+    """Records that a run used a version. Idempotent. Raises NotFound, InvalidField."""
     fields.check("use_as", refs.check_text, use_as, limit=128)
     run = runs.find(session, principal, run_id, action=Action.WRITE, name="run_id").run
     row = {"run_id": run.id, "version_id": version.id, "relation": "input"}
@@ -162,8 +162,8 @@ def walk(
 ) -> Graph:
     """The graph around one run or one version, tombstones included. Raises NotFound, InvalidField.
 
-    A few queries a step, however wide it is. What lies in an entity that the
-    principal may not enter is left out, and not walked through.
+    A few queries for each step, however wide it is. Nodes in entities that the
+    principal may not access are left out, and not followed.
     """
     if not 0 <= depth <= LINEAGE_DEPTH:
         raise errors.InvalidField.of("depth", f"is {depth}; expected 1 to {LINEAGE_DEPTH}")

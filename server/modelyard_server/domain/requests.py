@@ -1,4 +1,4 @@
-"""Writes that may be repeated: the reply is stored in the transaction of the effect."""
+"""Idempotent writes: the reply is stored in the transaction that has the effect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEPT = 7 * 24 * 3600 * 1_000_000
 """Microseconds for which the same request gets the same reply."""
 SWEEP_BATCH = 500
 
-# Built once: making a statement takes longer than running it.
+# Built once: building a statement takes longer than running it.
 _TABLE: Any = Request.__table__
 _SAME = [_TABLE.c[name] == bindparam(f"of_{name}") for name in ("principal_id", "method", "request_id")]
 _STORED = select(_TABLE.c.content_hash, _TABLE.c.reply, _TABLE.c.entities).where(*_SAME)
@@ -30,10 +30,10 @@ _REPLY = update(_TABLE).where(*_SAME).values(reply=bindparam("new_reply"), entit
 def begin(
     session: Session, principal: Principal, method: str, request_id: str, content_hash: bytes
 ) -> bytes | None:
-    """The stored reply of this request, or None after taking its row: the first lock of a transaction.
+    """The stored reply of this request, or None after inserting its row: the first lock of a transaction.
 
-    Two at once: the second waits for the first on the key, and finds the reply.
-    Raises RequestIdReused, NotAllowed, InvalidField.
+    Of two concurrent requests the second waits for the row of the first, and finds its
+    reply. Raises RequestIdReused, NotAllowed, InvalidField.
     """
     fields.check("request_id", refs.check_text, request_id, limit=NAME_LENGTH)
     taken = session.connection().execute(
@@ -58,7 +58,7 @@ def begin(
 def stored(
     session: Session, principal: Principal, method: str, request_id: str, content_hash: bytes
 ) -> bytes | None:
-    """The reply, where the request took effect. Raises RequestIdReused, NotAllowed, InvalidField."""
+    """The reply if the request took effect. Raises RequestIdReused, NotAllowed, InvalidField."""
     fields.check("request_id", refs.check_text, request_id, limit=NAME_LENGTH)
     row = session.execute(_STORED, _named(principal, method, request_id)).one_or_none()
     if row is None:
@@ -68,7 +68,7 @@ def stored(
             f"request_id {request_id!r} was used before with other content",
             violations=[("request_id", "was used before with other content")],
         )
-    # Another key of the same principal may have less reach than the one that the reply was made for.
+    # Another key of the same principal may have fewer rights than the one of the first request.
     known: list[str] | None = row.entities
     if known is None:
         allowed = reach(principal) is None
@@ -81,13 +81,13 @@ def stored(
 
 
 def finish(session: Session, principal: Principal, method: str, request_id: str, reply: bytes) -> None:
-    """Stores the reply, so that a retry gets the same one, with the entities that it concerns."""
+    """Stores the reply for retries, with the entities that the transaction entered."""
     named = _named(principal, method, request_id)
     session.execute(_REPLY, {**named, "new_reply": reply, "new_entities": entered(session)})
 
 
 def delete_old(session: Session) -> int:
-    """Deletes at most 500 requests that are older than seven days, and says how many."""
+    """Deletes at most 500 requests older than seven days; returns how many."""
     key = (Request.principal_id, Request.method, Request.request_id)
     old = select(*key).where(Request.created_at < now(session) - KEPT).order_by(Request.created_at)
     found = session.execute(old.limit(SWEEP_BATCH).with_for_update(skip_locked=True)).all()

@@ -1,14 +1,13 @@
-"""The time by which the sweep judges, which a leap of the clock does not move.
+"""The clock of the sweep, which ignores jumps of the database's clock.
 
-A clock that is two days ahead for a minute must not end what has two days to
-live. So the sweep goes by the last time that it trusts: while the database's
-clock runs as fast as the process's monotonic one, that is the time now. After
-a leap of more than two minutes, either way, it stays what it was before until
-the clock agrees again, or has run on for an hour from where it leapt to: then
-that is the time, as after a server was off or its machine suspended for days.
-
-What the sweep knows is in one row, so that neither a restart nor another
-replica forgets it.
+A clock that is two days ahead for a minute must not delete what has two days to
+live. So the sweep uses the last time that it trusts: while the database's clock
+runs as fast as the process's monotonic one, that is the current time. After a jump
+of more than two minutes, in either direction, it is the time before the jump, until
+the clocks agree again or the clock has run for an hour from where it jumped to.
+Then the new time is trusted, as after a server was off or its machine suspended.
+The state is in one row of the database, so that it survives restarts and is shared
+by replicas.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ from modelyard_server.domain.runs.runs import SILENT_AFTER
 LEAP = 2 * 60 * 1_000_000
 """Microseconds by which the clock may differ from what was expected."""
 PAUSE = 3600 * 1_000_000
-"""Microseconds that a clock has to run on after a leap until it is trusted."""
+"""Microseconds that a clock must run after a jump until it is trusted."""
 log = logging.getLogger(__name__)
 
 
 class Times(NamedTuple):
-    """What a sweep goes by: `now` for what has a time, `silent_before` for the last heartbeat of a run."""
+    """The times of a sweep: `now` for expiry, `silent_before` for the last heartbeat of runs."""
 
     now: int
     silent_before: int
 
 
 class Known(NamedTuple):
-    """What every server knows: the last time trusted, and where the clock leapt to if it has since."""
+    """The shared state: the last trusted time, and the time the clock jumped to, if it did."""
 
     trusted: int
     leapt_to: int | None = None
@@ -57,17 +56,17 @@ class Moment(NamedTuple):
 
 
 class SweepClock:
-    """The time to sweep by; one a process, made when it starts. `started` is its monotonic clock then."""
+    """The clock of a process's sweeps, created when it starts; `started` is its monotonic clock then."""
 
     def __init__(self, started: int) -> None:
         self._started = started
         self._trusted: Moment | None = None
         self._last: Moment | None = None
         self.before_start: int | None = None
-        """The time up to which servers were there to take heartbeats before this one started."""
+        """The time until which servers accepted heartbeats before this one started."""
 
     def read(self, session: Session, monotonic: int) -> tuple[Known, Moment]:
-        """What is known with the clock as it is now, after writing that down. Takes its row's lock."""
+        """Reads the clocks, stores the new state, and returns it. Locks its row."""
         moment = Moment(now(session), monotonic)
         insert_missing(session, SweepTime, [{"id": 1, "trusted_at": 0}])
         row = session.get_one(SweepTime, 1, with_for_update=True)
@@ -78,18 +77,18 @@ class SweepClock:
         return known, moment
 
     def note(self, known: Known, moment: Moment) -> Times:
-        """Takes note of what was read, once it is committed, and returns the times to sweep by."""
+        """Remembers a committed state and returns the times of the sweep."""
         if known.leapt_to is None:
             self._trusted = moment
         self._last = moment
         time = min(known.trusted, moment.clock)
-        # A run that could not send its heartbeat, since no server was there, has not fallen silent.
+        # A run is not silent for the time in which no server could take its heartbeat.
         waited = moment.monotonic - self._started >= SILENT_AFTER
         heard_until = time if waited else min(time, self.before_start or 0)
         return Times(time, heard_until - SILENT_AFTER)
 
     def judge(self, known: Known | None, moment: Moment) -> Known:
-        """What is known after looking at the clocks."""
+        """The state after reading the clocks."""
         fine = Known(moment.clock)
         if known is None or (self._trusted is not None and self._trusted.agrees_with(moment)):
             return fine
@@ -99,7 +98,7 @@ class SweepClock:
                 return fine
             return _leapt(known, moment)
         if self._trusted is None and known.trusted - LEAP <= moment.clock < leapt_to - LEAP:
-            return fine  # it was set back to where it should be
+            return fine  # the clock was corrected
         if (last is not None and not last.agrees_with(moment)) or moment.clock < leapt_to - LEAP:
             return _leapt(known, moment)
         if moment.clock < leapt_to + PAUSE:

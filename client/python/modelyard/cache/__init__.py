@@ -1,1 +1,1 @@
-"""The cache of this machine: downloaded content, and what is known of uploads and versions."""
+"""The local cache: downloaded content, and indexes of uploads and versions."""

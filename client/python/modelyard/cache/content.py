@@ -45,19 +45,19 @@ from modelyard.rpc.records import FileEntry
 
 DEFAULT_BYTES = 20 << 30
 KEPT_SHARE = 0.9
-"""How full the cache is after it had to make room."""
+"""How full the cache is after an eviction."""
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.EOPNOTSUPP}
 _FOLDER_NAME = re.compile(r"[0-9a-f]{2}")
 _FILE_NAME = re.compile(r"[0-9a-f]{64}(\.[0-9]+)?")
-"""A file's digest; while it is copied, with the process that copies it."""
+"""Names of files: a file's digest, with the process id while it is copied."""
 
 
 class Cache:
-    """A bounded store of files; the least recently used go first.
+    """A bounded store of files, which evicts the least recently used.
 
-    `folder` is by default `files` in the user's cache folder, `max_bytes`
-    20 GiB. A file larger than half of that is not kept. A folder that cannot be
-    used is told once, and done without.
+    `folder` is by default `files` in the user's cache folder, `max_bytes` 20 GiB. A
+    file larger than half of that is not stored. A folder that cannot be used is
+    reported once, and work continues without it.
     """
 
     def __init__(self, folder: Path | None = None, *, max_bytes: int = DEFAULT_BYTES) -> None:
@@ -72,11 +72,11 @@ class Cache:
                 (self.folder / name).mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def upload_index(self) -> UploadIndex:
-        """Files that were logged before."""
+        """The index of files that were logged before."""
         return UploadIndex(self.folder / "logged.sqlite")
 
     def version_index(self) -> VersionIndex:
-        """Versions that were downloaded before."""
+        """The index of versions that were downloaded before."""
         return VersionIndex(self.folder)
 
     def folder_index(self, root: Path) -> FolderIndex:
@@ -86,14 +86,17 @@ class Cache:
 
     @contextmanager
     def lock(self, version_digest: str) -> Iterator[None]:
-        """Held by one process that downloads a version; others wait and then find it here."""
-        # 256 locks for all versions: the files stay few, and a wait for another version does no harm.
+        """A lock of one process that downloads a version.
+
+        Others wait for it and then find the version here.
+        """
+        # 256 locks for all versions keep the files few; waiting for another version does no harm.
         with self._locked(version_digest[:2]):
             yield
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
-        # Without a lock two processes may do the same work twice, and each still ends with whole files.
+        # Without a lock two processes may do the same work; the files of both are complete.
         file = -1
         with best_effort(self.folder):
             file = os.open(self.folder / "locks" / name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -105,11 +108,11 @@ class Cache:
                 os.close(file)
 
     def holds(self, entry: FileEntry) -> bool:
-        """Whether a file with the entry's digest is here; `take` tells whether it is whole."""
+        """Whether there is a file with the entry's digest; `take` verifies it."""
         return os.path.exists(self._path(entry))
 
     def take(self, entry: FileEntry, target: int) -> bool:
-        """Writes a file's content into the empty file `target` (descriptor); False when it is not here.
+        """Writes a file's content into the empty file `target` (a descriptor); False if it is not cached.
 
         Errors: OSError of the target.
         """
@@ -126,7 +129,7 @@ class Cache:
         return whole
 
     def _open(self, entry: FileEntry) -> int:
-        """Descriptor of the entry's file; -1 when it is not here."""
+        """Descriptor of the entry's file; -1 if it is not cached."""
         source = -1
         with best_effort(self.folder), suppress(FileNotFoundError):
             source = os.open(self._path(entry), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -144,7 +147,7 @@ class Cache:
         return source
 
     def clones_into(self, folder: int) -> bool:
-        """Whether a file of the cache takes no room of its own in an open folder."""
+        """Whether a copy from the cache into an open folder shares its blocks."""
         try:
             same = os.stat(self._content).st_dev == os.fstat(folder).st_dev
         except OSError:
@@ -164,12 +167,12 @@ class Cache:
                 write_whole(path, lambda file: _copy(source, file))
             self._added = True
         except OSError as error:
-            # The next file would fare no better: a thousand attempts would only take time.
+            # Later files would fail in the same way: do not try them.
             self._takes_more = False
             report(self.folder, error)
 
     def _add_clone(self, source: int, path: str) -> bool:
-        # Once refused, never tried again: with thousands of small files the attempt costs more than the rest.
+        # Not tried again once refused: with thousands of small files the attempts would dominate.
         self._clones = write_whole(path, lambda file: clone(source, file))
         return self._clones
 
@@ -178,7 +181,7 @@ class Cache:
             try:
                 os.link(name, path, src_dir_fd=folder, follow_symlinks=False)
                 return True
-            except FileExistsError:  # another download of equal content was quicker
+            except FileExistsError:  # another process stored the same content first
                 return True
             except FileNotFoundError:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -189,7 +192,7 @@ class Cache:
         return False
 
     def trim(self) -> None:
-        """Drops the least recently used files when there are more than `max_bytes`."""
+        """Evicts the least recently used files if there are more than `max_bytes`."""
         if not self._added:
             return
         self._added = False
@@ -211,13 +214,13 @@ class Cache:
             if not _FOLDER_NAME.fullmatch(folder.name) or not folder.is_dir(follow_symlinks=False):
                 continue
             for file in os.scandir(folder.path):
-                # Whatever else lies here, the cache did not put it here.
+                # Skip files that the cache did not write.
                 if not _FILE_NAME.fullmatch(file.name) or file.name[:2] != folder.name:
                     continue
-                with suppress(FileNotFoundError):  # another process makes room too
+                with suppress(FileNotFoundError):  # another process evicts files too
                     status = file.stat(follow_symlinks=False)
                     if stat.S_ISREG(status.st_mode):
-                        # The change time is at least when it was put here.
+                        # The change time is not earlier than the time of storing.
                         used = max(status.st_atime_ns, status.st_ctime_ns)
                         found.append((used, status.st_size, file.name))
         return sorted(found)
@@ -232,7 +235,7 @@ class Cache:
 
 
 def copy_checked(entry: FileEntry, source: int, target: int, *, clones: bool) -> bool:
-    """Clones or copies an open file into the empty `target`; False when its content is not the entry's.
+    """Clones or copies an open file into the empty `target`; False if its content is not the entry's.
 
     Errors: OSError of the target.
     """
@@ -257,7 +260,7 @@ def _copy(source: int, target: int) -> bool:
 
 
 def _chunks(entry: FileEntry, file: int) -> Iterator[tuple[Chunk, bytes]]:
-    """Each chunk of the entry and what an open file has in its place; no bytes where it cannot be read."""
+    """Each chunk of the entry with the bytes of an open file at its offset; no bytes if unreadable."""
     offset = 0
     for chunk in entry.chunks:
         data = b""

@@ -1,4 +1,4 @@
-"""Files that downloads put into a folder: one that has not changed since need not be read again."""
+"""Index of the files that downloads wrote into a folder, so that unchanged ones are not read again."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class FolderIndex:
         self._files: dict[str, list[int | str]] = {}
         self._changed = False
         if path is not None:
-            # An index that is missing or damaged only means that files are read again.
+            # Without a valid index, files are read again.
             with suppress(OSError, ValueError):
                 found = json.loads(path.read_text())
                 self._files = found if isinstance(found, dict) else {}
 
     def has(self, entry: FileEntry, found: os.stat_result) -> bool:
-        """Whether the file is unchanged since it was noted with the entry's content."""
+        """Whether the file is unchanged since it was recorded with the entry's content."""
         return self._files.get(entry.path) == _identity(entry, found)
 
     def note(self, entry: FileEntry, found: os.stat_result) -> None:

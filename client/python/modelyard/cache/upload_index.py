@@ -88,25 +88,25 @@ class UploadIndex:
         self._path = path
         self._max_bytes = max_bytes
         self._wrong: set[bytes] = set()
-        """Files to be read whatever is remembered of them: it may not be possible to forget it."""
+        """Files to be read although the index has them, since an entry may not be deletable."""
         self._works = True
-        """Cleared by the first wait for a lock that was in vain, so that they do not add up."""
+        """Cleared by the first lock timeout, so that timeouts do not add up."""
 
     def recall(self, sources: Sequence[Source]) -> None:
-        """Fills in the chunks of those sources that are as they were when they were logged."""
+        """Sets the chunks of sources that have not changed since they were logged."""
         with self._optional():
             if os.path.exists(self._path):
                 with closing(self._open()) as database:
                     self._recall(database, _by_key(sources))
 
     def remember(self, sources: Sequence[Source]) -> None:
-        """Keeps the chunks of sources that were read, except where a later write might not show."""
+        """Records the chunks of sources that were read, unless a later write might go unnoticed."""
         rows = [_row(source) for source in sources if source.size and is_settled(source)]
         if rows:
             self._insert("file", rows)
 
     def digest(self, sources: Sequence[Source], references: Sequence[FileEntry]) -> bytes | None:
-        """The digest of a version of these files, if all are as they were when it was logged."""
+        """The digest of a version of these files, if none has changed since it was logged."""
         if not sources or self._wrong:
             return None
         listing = _listing(sources, references)
@@ -122,7 +122,7 @@ class UploadIndex:
     def remember_digest(
         self, sources: Sequence[Source], references: Sequence[FileEntry], digest: bytes
     ) -> None:
-        """Keeps the digest of a version of these files, under the same condition as `remember`."""
+        """Records the digest of a version of these files, under the same condition as `remember`."""
         if sources and all(map(is_settled, sources)):
             listing = _listing(sources, references)
             self._insert("listing", [(listing, digest, _seal(listing, digest, b""), _today())])
@@ -138,7 +138,7 @@ class UploadIndex:
                 self._trim(database)
 
     def forget(self, sources: Sequence[Source]) -> None:
-        """Drops what is remembered of sources: it was found wrong."""
+        """Deletes the entries of sources, which were found wrong."""
         self._wrong.update(map(_key, sources))
         with self._optional(), closing(self._open()) as database, database:
             database.execute("DELETE FROM listing")
@@ -146,7 +146,7 @@ class UploadIndex:
 
     @contextmanager
     def _optional(self) -> Iterator[None]:
-        """Ends the block at an error of the database or its file."""
+        """A context that suppresses errors of the database and its file."""
         import sqlite3
 
         with best_effort(self._path.parent):
@@ -156,7 +156,7 @@ class UploadIndex:
                 code = getattr(error, "sqlite_errorcode", 0) & 0xFF
                 if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
                     self._works = False
-                elif code not in {0, sqlite3.SQLITE_ERROR}:  # a table that is missing is made soon
+                elif code not in {0, sqlite3.SQLITE_ERROR}:  # a missing table is created later
                     report(self._path.parent, error)
             except sqlite3.DatabaseError:
                 self._path.unlink(missing_ok=True)
@@ -167,7 +167,7 @@ class UploadIndex:
         if not self._works:
             raise sqlite3.OperationalError("it was locked for too long before")
         database = sqlite3.connect(self._path, timeout=_LOCK_SECONDS)
-        # Nothing is lost with it: rows that a power cut leaves half-written fail their seal.
+        # Durability is not needed: rows that a power cut damages fail their checksum.
         database.execute("PRAGMA synchronous = OFF")
         return database
 
@@ -204,11 +204,11 @@ class UploadIndex:
 
 
 def is_settled(source: Source) -> bool:
-    """Whether a write after the reading began must show in the file's times.
+    """Whether a write after the reading began must change the file's times.
 
-    Times advance in steps: a write in the same step as the one before it leaves
-    them as they are. A file that had just been written is therefore not
-    trusted: for 2 s, or for 50 ms where its times are finer than a millisecond.
+    Times have a resolution: two writes within it leave the same times. A file that was
+    just written is therefore not recorded: for 2 s, or for 50 ms if its times are finer
+    than a millisecond.
     """
     latest = max(source.modified_ns, source.changed_ns)
     step = FINE_NS if source.changed_ns % 1_000_000 else COARSE_NS
@@ -216,11 +216,11 @@ def is_settled(source: Source) -> bool:
 
 
 def _listing(sources: Sequence[Source], references: Sequence[FileEntry]) -> bytes:
-    """Names all files with their places and status, and the references."""
+    """A digest of all paths with the status of their files, and of the references."""
     state = hashlib.sha256()
     for source in sources:
         path = source.file.path.encode()
-        # Paths hold no NUL, and the status has a fixed length: no two listings look the same.
+        # Paths contain no NUL, and a status has a fixed length, so different listings differ.
         state.update(path + b"\0" + _key(source) + b"\0" + source.identity)
     for entry in references:
         state.update(f"\0{entry.path}\0{entry.uri}\0{entry.tag}\0{entry.size}\0".encode())

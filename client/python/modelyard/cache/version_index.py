@@ -27,21 +27,21 @@ from modelyard.rpc.manifest import entries_from_bytes, entries_to_bytes
 from modelyard.rpc.records import FileEntry
 
 MAX_BYTES, MAX_FILES = 256 << 20, 1_000
-"""What is kept of each of the two kinds: the least recently used go first."""
+"""The most files of each kind; the least recently used are evicted."""
 _NAME = re.compile(r"([0-9a-f]{64}|[0-9a-f]{32})(\.[0-9]+)?")
 _TIMES = ("create_time", "update_time", "expire_time")
 _TUPLES = ("aliases", "tags", "linked_to")
 
 
 class VersionIndex:
-    """Two folders of the cache. Anything that cannot be read or written is done without."""
+    """Two folders of the cache. Files that cannot be read or written are skipped."""
 
     def __init__(self, folder: Path) -> None:
         self._manifests = folder / "manifests"
         self._versions = folder / "versions"
 
     def manifest(self, digest: str) -> list[FileEntry] | None:
-        """All entries of the version with this digest; None when they are not kept. Errors: ReplyInvalid."""
+        """All entries of the version with this digest; None if they are not cached. Errors: ReplyInvalid."""
         validation.check_digest(digest, "the digest of a version")
         data = _read(self._manifests / digest)
         if data is None:
@@ -54,20 +54,23 @@ class VersionIndex:
         return entries
 
     def keep_manifest(self, digest: str, entries: Sequence[FileEntry]) -> None:
-        """Keeps all entries of a version, which were checked against its digest. Errors: ReplyInvalid."""
+        """Stores all entries of a version, verified against its digest. Errors: ReplyInvalid."""
         validation.check_digest(digest, "the digest of a version")
         _write(self._manifests / digest, entries_to_bytes(entries))
 
     def version(self, server: str, ref: str) -> records.Version | None:
-        """What `entity/project/name:vN` is on a server, as it was when it was kept; None when it was not."""
+        """The stored record of `entity/project/name:vN` on a server; None if there is none."""
         data = _read(self._versions / _key(server, ref))
         try:
             return None if data is None else _from_json(json.loads(data))
         except (errors.ReplyInvalid, ValueError, TypeError, KeyError, AttributeError):
-            return None  # another release wrote it
+            return None  # written by another release
 
     def keep_version(self, server: str, ref: str, version: records.Version) -> None:
-        """Keeps what a ref that names a version number stands for; a link's number is for ever too."""
+        """Stores the record of a ref with a version number.
+
+        The number of a link never changes its target either.
+        """
         data = json.dumps(dataclasses.asdict(version), default=datetime.datetime.isoformat)
         _write(self._versions / _key(server, ref), data.encode())
 
@@ -90,7 +93,7 @@ def _read(path: Path) -> bytes | None:
     except OSError:
         return None
     with suppress(OSError):
-        os.utime(path)  # marks the use
+        os.utime(path)  # marks it as used
     return data[32:] if hashlib.sha256(data[32:]).digest() == data[:32] else None
 
 
@@ -106,7 +109,7 @@ def _trim(folder: Path) -> None:
     for number, (_, size, path) in enumerate(files):
         if total <= MAX_BYTES and len(files) - number <= MAX_FILES:
             return
-        with suppress(FileNotFoundError):  # another process makes room too
+        with suppress(FileNotFoundError):  # another process evicts files too
             os.unlink(path)
         total -= size
 

@@ -41,7 +41,7 @@ class Certificates:
     def load_own(self, context: Any) -> None:
         """Loads the client's certificate, if any, into an `ssl.SSLContext`. Errors: SSLError."""
         if self.cert:
-            # A password cannot be asked for: gRPC takes keys without one.
+            # gRPC supports keys without a password only, so do not prompt.
             context.load_cert_chain(self.cert, self.key or None, password="")
 
     def _trusted(self) -> bytes | None:

@@ -1,1 +1,1 @@
-"""The process and the machine that the SDK runs on: streams, files, disks, forks, exits."""
+"""The process and the machine of the SDK: terminal, files, disks, forks, exits."""

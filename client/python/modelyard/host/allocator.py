@@ -1,8 +1,8 @@
 """Tunes the C library's allocator for streams of large messages.
 
-By default glibc maps and unmaps memory for every message of 1 MiB, and the
-page faults cost more than the transfer itself. Both thresholds have to be set:
-either one alone makes it worse than neither.
+By default glibc maps and unmaps memory for every message of 1 MiB, and the page
+faults cost more than the transfer itself. Both thresholds must be set: one alone is
+worse than none.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ def tune() -> bool:
 
 
 def tune_server() -> bool:
-    """`tune`, and one arena for all threads; before any is started. For processes that are all ours.
+    """As `tune`, and one arena for all threads. Call it before threads are started.
 
-    Otherwise each thread keeps what it freed for itself, so that a message that
-    goes through several threads is paid for several times.
+    For processes that run only modelyard. Otherwise each thread keeps its freed memory,
+    and a message that passes several threads takes memory in each.
     """
     return tune() and _mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> bool:
-    """Gives what is free to the system, some milliseconds a 100 MiB; False where nothing was."""
+    """Returns free memory to the system, at some milliseconds for 100 MiB; False if there was none."""
     trim = _function("malloc_trim")
     return trim is not None and bool(trim(ctypes.c_size_t(0)))
 

@@ -1,7 +1,7 @@
-"""Room on this machine's disks: looked at before something large is written.
+"""Checks free disk space before large writes.
 
-What surely does not fit is refused before the first byte. What fills the disk
-all the same, since others write there too, ends in the same error.
+A write that cannot fit is refused before it begins. If the disk fills up during the
+write, the same error is raised.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 from modelyard.contract import errors
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
-"""What a disk, or a quota, that is full answers."""
+"""The error codes of a full disk or quota."""
 
 
 def free_bytes(place: Path) -> int | None:
-    """Bytes that may still be written where `place` is or will be; None where that is not known."""
+    """Free bytes at `place`, which may not exist yet; None if unknown."""
     for folder in (place, *place.parents):
         try:
             found = os.statvfs(folder)
@@ -28,13 +28,13 @@ def free_bytes(place: Path) -> int | None:
             continue
         except (AttributeError, OSError):  # not on every system
             return None
-        # Some network and virtual file systems state no size at all.
+        # Some network and virtual file systems report no size.
         return found.f_bavail * found.f_frsize if found.f_blocks else None
     return None
 
 
 def require(place: Path, needed: int, remedy: str) -> None:
-    """Refuses what does not fit. `remedy` says what to set. Errors: LocalDiskFull."""
+    """Raises LocalDiskFull if the bytes do not fit. `remedy` says what to set."""
     free = free_bytes(place)
     if free is not None and needed > free:
         raise _error(place, needed, free, remedy)
@@ -42,7 +42,7 @@ def require(place: Path, needed: int, remedy: str) -> None:
 
 @contextmanager
 def explained(place: Path, needed: int, remedy: str) -> Iterator[None]:
-    """Turns the OSError of a disk or quota that is full into LocalDiskFull."""
+    """Turns the OSError of a full disk or quota into LocalDiskFull."""
     try:
         yield
     except errors.LocalDiskFull:
@@ -55,7 +55,7 @@ def explained(place: Path, needed: int, remedy: str) -> Iterator[None]:
 
 @contextmanager
 def writing(place: Path, needed: int, remedy: str) -> Iterator[None]:
-    """Both: refuses what does not fit, and explains a disk that is full all the same."""
+    """Checks the space before, and translates the error of a disk that fills up during, the block."""
     require(place, needed, remedy)
     with explained(place, needed, remedy):
         yield

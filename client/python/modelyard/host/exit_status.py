@@ -1,10 +1,9 @@
-"""What this process ends with, as far as Python lets it be known before it has ended.
+"""Finds the exit code of this process before it has ended.
 
-An exception that nothing caught is left in `sys.last_value` by the interpreter,
-whatever `sys.excepthook` is. SystemExit is not: what becomes of one is watched
-where it leaves the outermost frame of the main thread. Python 3.12 and newer
-have a hook for that; 3.11 has none, and there the interpreter itself is seen
-reading the exception's `code`. See docs/adr/0017.
+The interpreter leaves an uncaught exception in `sys.last_value`, whatever
+`sys.excepthook` is. It does not do so for SystemExit, which is observed when it
+leaves the outermost frame of the main thread: by a hook of Python 3.12 and newer,
+and on 3.11 when the interpreter reads the exception's `code`. See docs/adr/0017.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 INTERRUPTED = 255
 """Exit code of a run that Ctrl-C ended. The process itself ends with 130."""
 _TOOL_NAME = "modelyard"
-_TOOL_IDS = (4, 3)  # free for all; the others are kept for debuggers, coverage, profilers and optimizers
+_TOOL_IDS = (4, 3)  # an unreserved id; others are reserved for debuggers, coverage, profilers and optimizers
 
 _before: BaseException | None = None
 _system_exit: tuple[Any] | None = None
@@ -26,7 +25,7 @@ _watching = False
 
 
 def watch() -> None:
-    """Begins to watch how this process ends. Calling it again changes nothing."""
+    """Starts observing how this process ends. Idempotent."""
     global _watching, _before
     if not _watching:
         _watching = True
@@ -38,7 +37,7 @@ def watch() -> None:
 
 
 def at_exit() -> int:
-    """The exit code, asked while the interpreter ends; 0 when nothing is known of another."""
+    """The exit code, to be read while the interpreter ends; 0 unless another one was observed."""
     if _system_exit is not None:
         return of_system_exit(_system_exit[0])
     error = getattr(sys, "last_value", None)
@@ -64,7 +63,7 @@ def of_system_exit(code: Any) -> int:
 
 
 def _is_interactive() -> bool:
-    # There an exception ends a line or a cell, not the program.
+    # In a console or notebook an exception ends a line or a cell, not the program.
     return hasattr(sys, "ps1") or "ipykernel" in sys.modules
 
 

@@ -1,13 +1,13 @@
-"""Forks of this process: none happens in the middle of a call, and the child starts anew.
+"""Makes forks safe for gRPC: none happens during a call, and the child connects again.
 
-gRPC cannot be forked while it works: the child hangs, or the parent does. So a
-fork holds back new calls, waits until those that run have ended, closes the
-channels and waits until gRPC's threads are gone. What does not end by itself, a
-watch or a long upload, is cut and goes on by its own retries. The child forgets
-the parent's connections and locks. Both sides connect when they next call.
+Forking while gRPC works makes the child or the parent hang. So a fork delays new
+calls, waits until running ones have ended, closes the channels and waits until
+gRPC's threads have ended. Calls that do not end soon, such as watches and long
+uploads, are cancelled and retried. The child forgets the parent's connections and
+locks. Both processes connect at their next call.
 
 gRPC's own support for forks is not enough: it starts its threads again in the
-child, also in one that is about to become another program, where they abort the
+child, also in one that is about to exec another program, where they abort the
 process once their files are closed.
 """
 
@@ -23,23 +23,23 @@ from pathlib import Path
 from typing import Protocol
 
 WAIT_SECONDS = 1.0
-"""How long a fork waits for calls to end by themselves. Most take milliseconds."""
+"""Seconds that a fork waits for running calls to end. Most take milliseconds."""
 CUT_SECONDS = 5.0
-"""How long it waits for calls that it has cut."""
+"""Seconds that it waits for cancelled calls to end."""
 QUIET_SECONDS = 0.1
-"""How long a fork waits for gRPC's threads to end. They stay where other code of the process uses gRPC."""
+"""Seconds that a fork waits for gRPC's threads to end. They do not if other code uses gRPC."""
 _THREADS = Path("/proc/self/task")
 _GRPC_THREADS = ("event_engine", "grpc_")
 
 
 class Forked(Protocol):
-    """What holds connections or state that a child must not share."""
+    """An object with connections or state that a child must not share."""
 
     def cut(self) -> None:
-        """Before a fork: ends all connections, and with them the calls that have not ended."""
+        """Before a fork: closes all connections and cancels running calls."""
 
     def forget_parent(self) -> None:
-        """In the child: as if it had just been made."""
+        """In the child: resets the object to its initial state."""
 
 
 _holders: weakref.WeakSet[Forked] = weakref.WeakSet()
@@ -48,7 +48,7 @@ _guarded = False
 
 
 class _Calls:
-    """The calls that run now. Threads that fork hold the others back."""
+    """Counts running calls, and delays new ones during a fork."""
 
     def __init__(self) -> None:
         self.cuts = 0
@@ -60,7 +60,7 @@ class _Calls:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """While a call is made; one inside another is part of it, and never held back."""
+        """Context of a call. A nested call belongs to the outer one and is never delayed."""
         depth = self._own()
         with self._changed:
             if not depth:
@@ -85,15 +85,15 @@ class _Calls:
             self._changed.notify_all()
 
     def pause(self) -> None:
-        """Holds back new calls and returns when none runs and gRPC is at rest, or after some seconds."""
+        """Delays new calls; returns when none runs and gRPC has no threads, or after some seconds."""
         with self._changed:
             self._forks += 1
-            if self._own():  # a fork in the middle of a call: there is nothing to wait for
+            if self._own():  # a fork during a call of the same thread: there is nothing to wait for
                 return
-            # Waits first: a call that is being made may be the beginning of a stream.
+            # Wait first: a call that is starting may begin a stream.
             if not self._await(lambda: self._unary <= 0, WAIT_SECONDS) or self._streams:
                 self.cuts += 1
-        # Without the lock: calls that are cut end, and need it for that.
+        # Without the lock, which cancelled calls need in order to end.
         for holder in list(_holders):
             holder.cut()
         with self._changed:
@@ -119,14 +119,14 @@ _calls = _Calls()
 
 
 def _await_rest() -> None:
-    """Returns once gRPC has no thread in this process, or after a while where it keeps some."""
+    """Waits until gRPC has no thread in this process, for a limited time."""
     deadline = time.monotonic() + QUIET_SECONDS
     while time.monotonic() < deadline and _has_grpc_threads():
         time.sleep(0.001)
 
 
 def _has_grpc_threads() -> bool:
-    """Whether gRPC works in this process; True where that cannot be seen."""
+    """Whether gRPC has threads in this process; True if unknown."""
     try:
         for thread in _THREADS.iterdir():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
@@ -138,7 +138,7 @@ def _has_grpc_threads() -> bool:
 
 
 def cuts() -> int:
-    """How many forks have cut calls: a call that ended meanwhile may be made again."""
+    """How many forks have cancelled calls: a call that was cancelled by one may be retried."""
     return _calls.cuts
 
 
@@ -155,14 +155,14 @@ def stream_began() -> Callable[[], None]:
 
 
 def lock() -> threading.Lock:
-    """A lock that is free in a forked child, whoever held it in the parent."""
+    """A lock that is released in a forked child."""
     made = threading.Lock()
     _locks.add(made)
     return made
 
 
 def watch(holder: Forked) -> None:
-    """Has a holder take part in forks, for as long as it lives."""
+    """Registers a holder for forks, by a weak reference."""
     _holders.add(holder)
 
 

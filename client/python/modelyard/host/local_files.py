@@ -1,7 +1,7 @@
-"""All files below a folder that is to be logged, or an error that names the one that is in the way.
+"""Finds all files below a folder to log, or raises an error that names the file that cannot be logged.
 
-Links to files and to folders are followed. A link that leads back to a folder
-it was reached through is left out: what it leads to is there already.
+Symbolic links to files and folders are followed, except links to a folder above
+them.
 """
 
 from __future__ import annotations
@@ -36,11 +36,10 @@ def files_below(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[Lo
 def chosen_below(
     folder: str | os.PathLike[str], include: Callable[[str], bool], exclude: Callable[[str], bool]
 ) -> Iterator[LocalFile]:
-    """Those files that one function takes and the other leaves; both get the path.
+    """The files that `include` accepts and `exclude` does not; both get the path.
 
-    Links to folders are not followed here, and what is no regular file is left
-    out. An unreadable folder is left out with a warning, and without one where
-    `exclude` leaves what is in it.
+    Links to folders are not followed, and only regular files are included. An
+    unreadable folder is left out with a warning, unless `exclude` excludes its content.
     """
 
     def skipped(folder: str) -> bool:
@@ -76,7 +75,7 @@ def check_readable(source: str | os.PathLike[str]) -> None:
 
 
 def unreadable(source: str | os.PathLike[str], error: OSError) -> LocalFileError:
-    """The error for what cannot be read, with the reason that the system gives."""
+    """The error for an unreadable file, with the reason of the system."""
     reason = error.strerror or str(error)
     return LocalFileError(
         f"{os.fspath(source)!r} cannot be read ({reason}), and a version must be complete: "
@@ -96,7 +95,7 @@ def _walk(
     top: str, *, follow: bool = True, skipped: Callable[[str], bool] = lambda folder: False
 ) -> Iterator[tuple[str, str]]:
     """Relative and whole path of each file, folder by folder, by name."""
-    # Strings all the way: with thousands of files, Path objects would take longer than the rest.
+    # Strings: with thousands of files, Path objects would take longer than all the rest.
     folders: list[tuple[str, str, frozenset[_Identity]]] = [("", top, frozenset([_identity(top)]))]
     while folders:
         path, folder, above = folders.pop()
@@ -147,7 +146,7 @@ def _identity(folder: str) -> _Identity:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder. LocalFileError where that cannot be known."""
+    """Whether the path is a folder. Raises LocalFileError if that cannot be determined."""
     try:
         return path.is_dir()
     except OSError as error:

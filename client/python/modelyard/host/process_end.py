@@ -1,8 +1,8 @@
-"""How a run ends that the program did not finish: with the process, or by a signal.
+"""Ends the active run when the process ends or gets a signal.
 
-A signal that ends the process by default would lose the rows of the last second
-and leave the run `running`. Its handler sends what is left, for a few seconds
-at most, marks the run as killed, and lets the signal do what it did before.
+A signal that ends the process would lose the rows of the last second and leave the
+run `running`. The handler sends them, for a few seconds at most, marks the run as
+killed, and then lets the signal take its effect.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(s
 
 
 class Ended(Protocol):
-    """What has to be known of a run to end it."""
+    """What the exit handlers need of a run."""
 
     path: Any
 
@@ -41,25 +41,25 @@ class Ended(Protocol):
         """Sends what was logged."""
 
     def _is_being_logged_to(self) -> bool:
-        """Whether this very thread is in the middle of a change of its rows."""
+        """Whether the current thread is changing its rows."""
 
 
 class Ending:
-    """Ends the active run when the process ends. One is enough for a process."""
+    """Ends the active run when the process ends. There is one instance in a process."""
 
     def __init__(self, active: Callable[[], Ended | None]) -> None:
         self._active = active
         self._installed = False
         self._previous: dict[int, Any] = {}
         self._original: dict[int, Any] = {}
-        """What stood before our first handler: a program's own may call that one as the handler before it."""
+        """The handlers before ours: a program's later handler may call ours as its predecessor."""
         self._calling: set[int] = set()
         self._deadline: float | None = None
         self._finishing = 0
         self._held = threading.local()
 
     def install(self) -> None:
-        """Watches the process; called whenever a run starts. Signals only from the main thread."""
+        """Installs the handlers; called whenever a run starts. Signal handlers need the main thread."""
         if not self._installed:
             self._installed = True
             exit_status.watch()
@@ -72,14 +72,14 @@ class Ending:
             return
         for number in _SIGNALS:
             present = signal.getsignal(number)
-            # Ignored by whoever started us, or handled outside of Python: neither is ours to change.
+            # Signals that are ignored, or handled outside of Python, are left as they are.
             if present != self._on_signal and (present is signal.SIG_DFL or callable(present)):
                 self._previous[number] = present
                 self._original.setdefault(number, present)
                 signal.signal(number, self._on_signal)
 
     def release(self) -> None:
-        """Puts back the handlers that were there, where nobody has set another since."""
+        """Restores the earlier handlers, unless others were set since."""
         self._deadline = None
         for number in _SIGNALS:
             if signal.getsignal(number) == self._on_signal:
@@ -95,14 +95,14 @@ class Ending:
         signal.pthread_sigmask(signal.SIG_SETMASK, self._held.mask)
 
     def _forget(self) -> None:
-        """In a forked child, which has no run of its own: a pool ends its workers by SIGTERM."""
+        """Resets the handlers in a forked child, which has no run: a pool ends its workers by SIGTERM."""
         self._finishing = 0
         self.release()
         self._let_signals()
 
     @contextlib.contextmanager
     def finishing(self) -> Iterator[None]:
-        """While a run ends by itself: a signal waits for it."""
+        """Context in which a run finishes normally; signals wait for its end."""
         self._finishing += 1
         try:
             yield
@@ -125,7 +125,7 @@ class Ending:
         previous = (self._original if number in self._calling else self._previous)[number]
         run = self._active()
         if callable(previous):
-            # It decides whether the process ends; if it does, this was the last time to send anything.
+            # It decides whether the process ends; if so, nothing can be sent later.
             if run is not None and not run._is_being_logged_to():
                 _within(SIGNAL_SECONDS, run._send_now)
             self._calling.add(number)
@@ -138,7 +138,7 @@ class Ending:
             self._deadline = time.monotonic() + SIGNAL_SECONDS
         left = self._deadline - time.monotonic()
         if left > 0 and (self._finishing or (run is not None and run._is_being_logged_to())):
-            # The interrupted code holds what ending needs: it goes on, and the signal comes again.
+            # The interrupted code holds a lock that this needs: let it continue, and raise the signal again.
             again = threading.Timer(_BUSY_SECONDS, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()
@@ -150,7 +150,7 @@ class Ending:
 
 
 def _within(seconds: float, work: Callable[[], None]) -> None:
-    """Does it in a thread of its own and waits so long; what fails in it must not hold up the signal."""
+    """Runs the work in a thread and waits for a limited time; errors must not delay the signal."""
 
     def guarded() -> None:
         with contextlib.suppress(Exception):

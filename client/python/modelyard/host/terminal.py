@@ -1,4 +1,4 @@
-"""What modelyard says to people: lines on stderr with its name in front."""
+"""Messages for users, on stderr with the prefix `modelyard`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _silent: bool | None = None
 
 
 def silence(silent: bool | None) -> None:
-    """Silences all lines, or with None lets MODELYARD_SILENT decide."""
+    """Silences all lines; with None MODELYARD_SILENT decides."""
     global _silent
     _silent = silent
 
 
 def is_silent() -> bool:
-    """Whether lines are kept back."""
+    """Whether lines are silenced."""
     if _silent is not None:
         return _silent
     return os.environ.get("MODELYARD_SILENT", "").lower() in _TRUE
@@ -43,7 +43,7 @@ def termwarn(text: str, newline: bool = True, repeat: bool = True) -> None:
 
 
 def warn_once(about: str, text: str) -> None:
-    """Prints a warning on stderr, once in a run for each `about`, whatever the text says."""
+    """Prints a warning on stderr, once in a run for each `about`, even if the text differs."""
     with _lock:
         if about in _warned:
             return
@@ -52,7 +52,7 @@ def warn_once(about: str, text: str) -> None:
 
 
 def new_run() -> None:
-    """Lets `warn_once` say everything once more."""
+    """Resets `warn_once`."""
     with _lock:
         _warned.clear()
 
@@ -71,7 +71,7 @@ def _write(kind: str, text: str, newline: bool, repeat: bool) -> None:
                 return
             _said.add(text)
         lines = "\n".join(f"modelyard: {kind}{line}" for line in text.split("\n"))
-        # A closed terminal must not end the training that it was watching.
+        # A closed terminal must not end the training.
         with suppress(OSError):
             streams.write(sys.stderr, lines + ("\n" if newline else ""))
 
@@ -113,7 +113,7 @@ def sparkline(points: Iterable[float], width: int = 40) -> str:
     if len(finite) > width:
         finite = [finite[index * (len(finite) - 1) // (width - 1)] for index in range(width)]
     low, high = min(finite), max(finite)
-    # Halved first: the distance of two very large numbers need not be a finite one.
+    # Halved first: the difference of two very large numbers may overflow.
     span = high / 2 - low / 2
     if span <= 0:
         return _BARS[0] * len(finite)

@@ -1,1 +1,1 @@
-"""Filters, orderings and lists, as Python code writes them."""
+"""Filters, orders, lazy lists, references and lineage."""

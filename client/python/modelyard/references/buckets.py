@@ -1,6 +1,7 @@
-"""`s3://` and `gs://`, through the `minio` package. Tags are ETags, with the version where there is one.
+"""`s3://` and `gs://`, through the `minio` package.
 
-Google's store is asked through its S3-compatible interface, with HMAC keys.
+Tags are ETags, with the version if there is one. Google's store is used through its
+S3-compatible interface, with HMAC keys.
 """
 
 from __future__ import annotations
@@ -140,14 +141,14 @@ class _Credentials:
         if google:
             self._chain = StaticProvider(key, secret) if key and secret else None
             return
-        # Off their cloud nobody answers there, and nobody should wait for it.
+        # Outside of that cloud the address does not answer: do not wait for it.
         pool = urllib3.PoolManager(timeout=_METADATA_SECONDS, retries=False)
         self._chain = ChainedProvider(
             [EnvAWSProvider(), EnvMinioProvider(), AWSConfigProvider(), IamAwsProvider(http_client=pool)]
         )
 
     def retrieve(self) -> Any:
-        """Credentials to sign with; None to ask as a stranger."""
+        """Credentials to sign with; None for anonymous requests."""
         import urllib3
 
         if self._chain is not None:
@@ -204,7 +205,7 @@ def _new_client(scheme: str, endpoint: str, region: str | None) -> Any:
 
 
 def _stat(client: Any, address: Address) -> Any:
-    """What the store says of an object; None when there is none of that key."""
+    """The metadata of an object; None if there is no such key."""
     from minio.error import S3Error
 
     try:
@@ -223,7 +224,7 @@ def _is_versioned(client: Any, bucket: str) -> bool:
     try:
         return bool(client.get_bucket_versioning(bucket_name=bucket).status == "Enabled")
     except S3Error:
-        return False  # many may read a bucket and not its settings: the ETag alone is recorded then
+        return False  # reading the bucket's settings may not be allowed: record the ETag only
 
 
 def _tag(etag: str | None, version: str | None) -> str:

@@ -45,7 +45,7 @@ class Files:
 
     @contextmanager
     def opened(self, uri: str, tag: str) -> Iterator[Body]:
-        """The file; that it is the recorded one is known only after its last byte."""
+        """The file. Its digest is verified when the last byte has been read."""
         file = _open(uri)
         try:
             body = _File(file)
@@ -103,6 +103,6 @@ def _path(uri: str) -> Path:
     text = uri.partition("://")[2].removeprefix("localhost")
     if not text.startswith("/"):
         raise ValueError(f"{uri!r}: a file:// URI has an absolute path, as in file:///data/model.bin")
-    # As `Path.as_uri` writes it; people also write names with spaces and percent signs as they are.
+    # As `Path.as_uri` writes it; names with spaces and percent signs are accepted unescaped too.
     decoded = Path(unquote(text))
     return decoded if "%" not in text or decoded.exists() else Path(text)

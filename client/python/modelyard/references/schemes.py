@@ -15,14 +15,14 @@ from modelyard.references.store import Store, Target
 from modelyard.rpc.records import FileEntry
 
 MAX_OBJECTS = 200_000
-"""How many objects a URI may stand for unless `max_objects` says otherwise: as many as a version may have."""
+"""The default of `max_objects`: as many objects as a version may have."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://.")
 
 
 def expand(
     uri: str, name: str | None = None, checksum: bool = True, max_objects: int | None = None
 ) -> list[FileEntry]:
-    """The entries that a URI stands for; see `Artifact.add_reference`."""
+    """The entries of a URI; see `Artifact.add_reference`."""
     scheme = scheme_of(uri)
     store = store_of(scheme)
     if store is None and not name:
@@ -51,7 +51,7 @@ def scheme_of(uri: str) -> str:
 
 
 def store_of(scheme: str) -> Store | None:
-    """What knows the scheme; None for one that modelyard cannot look into."""
+    """The store of a scheme; None for schemes that modelyard does not support."""
     if scheme == "file":
         from modelyard.references.files import Files
 

@@ -1,4 +1,4 @@
-"""What a store of referenced objects has to do, and what all of them share."""
+"""The interface of stores of referenced objects."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from modelyard.contract import errors
 
 
 class Target(NamedTuple):
-    """An object that a URI stands for.
+    """An object of a URI.
 
-    `path` is where it is below the URI, empty when it is the URI's own object;
-    `size` in bytes, None when not known; `tag` changes with its content.
+    `path` is relative to the URI, empty for the URI's own object; `size` is in bytes,
+    None if unknown; `tag` changes with its content.
     """
 
     path: str
@@ -34,7 +34,7 @@ class Body(Protocol):
 
 
 class Store(Protocol):
-    """Where references of one scheme are kept."""
+    """A store of one scheme."""
 
     def name_of(self, uri: str) -> str:
         """The path an entry gets that was not named. ValueError when the URI gives none."""
@@ -58,5 +58,5 @@ def limited(targets: Iterable[Target], limit: int, uri: str) -> Iterator[Target]
 
 
 def changed(uri: str, recorded: object, found: object) -> errors.ReferenceChanged:
-    """The error that says so."""
+    """The error for too many objects."""
     return errors.ReferenceChanged(f"{uri} has changed since it was recorded: {recorded} then, {found} now")

@@ -16,7 +16,7 @@ from modelyard.version import __version__
 
 _SECONDS = 60.0
 _GONE = {404, 410}
-_NO_HEAD = {403, 405, 501}  # 403: a link signed for GET alone
+_NO_HEAD = {403, 405, 501}  # 403: for links that are signed for GET only
 
 
 class Web:
@@ -42,7 +42,7 @@ class Web:
 
     @contextmanager
     def opened(self, uri: str, tag: str) -> Iterator[Body]:
-        """The object, checked by the headers of the very reply that brings the bytes."""
+        """The object, checked by the headers of the reply that has the bytes."""
         with _request(uri, "GET") as response:
             tags = _tags(response, uri)
             if tag and tag not in tags:
@@ -70,7 +70,7 @@ class _Status(errors.Error):
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    # Not urllib's own set: that one would follow a redirect to ftp://.
+    # Not urllib's default handlers, which follow redirects to ftp://.
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler,
@@ -108,11 +108,11 @@ def _request(uri: str, method: str) -> Any:
 
 def _size(response: Any) -> int | None:
     length = response.headers.get("Content-Length", "")
-    # With a content coding it is the size of what is on the wire.
+    # With a content encoding it is the encoded size.
     return int(length) if length.isdigit() and not response.headers.get("Content-Encoding") else None
 
 
 def _tags(response: Any, uri: str) -> list[str]:
-    """All that the reply can be recognized by, the best first."""
+    """The possible tags of a reply, the best first."""
     headers = response.headers
     return [tag for tag in (headers.get("ETag"), headers.get("Last-Modified")) if tag] + [uri]

@@ -1,1 +1,1 @@
-"""Talking to a server: connections, retries, calls, and the records that replies become."""
+"""Calls to a server: connections, retries, requests, and records of replies."""

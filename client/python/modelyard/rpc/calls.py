@@ -24,7 +24,7 @@ UNARY_SECONDS = 60.0
 WARN_SECONDS = 2.0
 """How long a unary call is repeated before a warning says so."""
 _NOT_CONNECTED = "failed to connect to all addresses"
-"""Begin of what gRPC says of a call that found no connection."""
+"""Prefix of gRPC's message for a call without a connection."""
 
 _BY_CODE: dict[int, type[errors.CommError]] = {
     3: errors.InvalidField,
@@ -43,7 +43,7 @@ _BY_CODE: dict[int, type[errors.CommError]] = {
 
 
 class Channels(Protocol):
-    """Where a call finds its channel and key now."""
+    """Provides the current channel and key of a call."""
 
     def current(self) -> grpc.Channel:
         """grpc's channel of this process."""
@@ -52,20 +52,20 @@ class Channels(Protocol):
         """Metadata that names the caller."""
 
     def reconnect(self) -> None:
-        """Finds the server again, should it have moved."""
+        """Locates the server again, if it has moved."""
 
     def may_have_moved(self, error: errors.CommError) -> bool:
         """Whether another server may hold the address now."""
 
     def describe(self) -> str:
-        """The server's address, for sentences."""
+        """The server's address, for messages."""
 
     def explain(self, told: str) -> errors.CommError:
         """The error of a call that reached no server, of which gRPC `told` something."""
 
 
 class Calls(grpc.Channel):  # type: ignore[misc]  # grpc has no types
-    """What stubs call; see the module."""
+    """The channel that stubs use; see the module."""
 
     def __init__(self, channels: Channels) -> None:
         self._channels = channels
@@ -114,7 +114,7 @@ class _Call:
         return self._make(self._channels.current())(request, timeout=timeout, metadata=headers)
 
     def _complete(self, request: Any, timeout: float | None, metadata: Any) -> Any:
-        """The reply. ServerStopping when the call was cut because this process forks."""
+        """Returns the reply. Raises ServerStopping if the call was cancelled by a fork of this process."""
         cuts = forking.cuts()
         try:
             with forking.running():
@@ -172,7 +172,7 @@ class _Streaming(_Call):
 
 
 class Replies:
-    """The replies of a stream; what ends it early is one of modelyard's errors."""
+    """The replies of a stream. Errors are those of `modelyard.errors`."""
 
     def __init__(self, call: Any, channels: Channels, cuts: int) -> None:
         self._call = call
@@ -191,7 +191,7 @@ class Replies:
             raise _raised(failure, self._channels) from None
 
     def cancel(self) -> None:
-        """Ends the call from this side."""
+        """Cancels the call."""
         self._call.cancel()
 
 
@@ -200,15 +200,15 @@ def _was_cut() -> errors.ServerStopping:
 
 
 def _identify(request: Any) -> None:
-    """Gives a write its `request_id`, the same in every attempt: a lost reply is safe to ask for again."""
+    """Sets the `request_id` of a write, the same for every attempt, so that it can be retried."""
     if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
         request.request_id = uuid.uuid4().hex
 
 
 def trace_context() -> tuple[tuple[str, str], ...]:
-    """The current span as W3C's `traceparent`, in a process that traces by OpenTelemetry already."""
+    """The current span as W3C's `traceparent`, if the process uses OpenTelemetry."""
     trace = sys.modules.get("opentelemetry.trace")
-    current = getattr(trace, "get_current_span", None)  # absent while another thread imports it
+    current = getattr(trace, "get_current_span", None)  # missing while another thread imports it
     if current is None:
         return ()
     span = current().get_span_context()
@@ -218,7 +218,7 @@ def trace_context() -> tuple[tuple[str, str], ...]:
 
 
 def _raised(failure: grpc.RpcError, channels: Channels) -> errors.CommError:
-    """The error to raise: where no server was reached, with the reason that matters."""
+    """The error to raise; for a call that reached no server, with the reason."""
     told = failure.details() or ""
     if failure.code() is grpc.StatusCode.UNAVAILABLE and told.startswith(_NOT_CONNECTED):
         return channels.explain(told)
@@ -245,7 +245,7 @@ def _from_details(failure: grpc.RpcError, message: str) -> errors.CommError | No
 
     try:
         status = rpc_status.from_call(failure)
-    except ValueError:  # the trailing status speaks of another code than the call: trust neither
+    except ValueError:  # the trailing status has another code than the call: ignore both
         return None
     if status is None:
         return None

@@ -1,7 +1,4 @@
-"""What the SDK asks a server about artifacts and registered models as a whole.
-
-Imported when first needed: it brings grpc and Protobuf along.
-"""
+"""Requests about artifacts and registered models. Imports gRPC and Protobuf, so import it when needed."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ def get(connection: Connection, record: records.Collection) -> records.Collectio
 
 
 def of(connection: Connection, holder: records.Version | records.Link) -> records.Collection:
-    """What a version or a link belongs to. Errors: NotFound."""
+    """The artifact or registered model of a version or link. Errors: NotFound."""
     if isinstance(holder, records.Link):
         return _by_id(connection, holder.registered_model_id, True)
     return _by_id(connection, holder.model_artifact_id, False)

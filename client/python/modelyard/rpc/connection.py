@@ -1,4 +1,4 @@
-"""A connection to a server: one channel in each process, made when first needed."""
+"""A connection to a server: one channel in each process, created when first needed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 3_000),
-    # Otherwise a channel shares the sockets, and the back-off, of every other one to that address.
+    # Otherwise channels to the same address share sockets and backoff.
     ("grpc.use_local_subchannel_pool", 1),
 )
 
@@ -92,13 +92,13 @@ class Connection:
 
     @property
     def channel(self) -> Calls:
-        """What calls go through, with key and errors; another object once the server was found elsewhere."""
+        """The channel of calls, with key and errors; a new object after the server was located again."""
         self.current()
         return self._calls
 
     def explain(self, told: str) -> errors.CommError:
         """The error of a call that reached no server."""
-        from modelyard.rpc import unreachable  # and with it ssl: for those who need it
+        from modelyard.rpc import unreachable  # it imports ssl, so only when needed
 
         endpoint = self._endpoint
         if endpoint is None or endpoint.is_socket:
@@ -108,24 +108,24 @@ class Connection:
         return unreachable.explain(endpoint, told, open_channel)
 
     def describe(self) -> str:
-        """The server's address, for sentences."""
+        """The server's address, for messages."""
         return str(self._endpoint) if self._endpoint else "an address not found yet"
 
     def current(self) -> grpc.Channel:
-        """grpc's channel of this process; made, and its server started, at the first call."""
+        """grpc's channel of this process; created, with its embedded server, at the first call."""
         with forking.running(), self._lock:
             if self._channel is None:
-                # After a fork the server is where it was, as a rule; if not, a call finds it again.
+                # After a fork the server usually has the same address; if not, a call locates it again.
                 self._open(self._endpoint or self._find())
             return self._channel
 
     def credentials(self) -> tuple[tuple[str, str], ...]:
-        """The key as metadata; nothing where there is none."""
+        """The key as metadata; empty without a key."""
         self.current()
         return bearer(self._endpoint.token if self._endpoint else "")
 
     def may_have_moved(self, error: errors.CommError) -> bool:
-        """Whether an embedded server was replaced by another, whose token is a new one."""
+        """Whether an embedded server may have been replaced by one with a new token."""
         return self.embedded_folder is not None and isinstance(error, errors.AuthenticationError)
 
     def reconnect(self) -> None:
@@ -141,7 +141,7 @@ class Connection:
                 self._open(endpoint)
 
     def close(self) -> None:
-        """Ends the channel; the next call makes a new one."""
+        """Closes the channel; the next call opens a new one."""
         with forking.running(), self._lock:
             for channel in (self._channel, *self._retired):
                 if channel is not None:
@@ -157,20 +157,20 @@ class Connection:
         self._calls = Calls(self)
 
     def cut(self) -> None:
-        """Ends the channel with every call on it; the next call makes a new one."""
-        # Without the lock: what holds it may be one of those calls.
+        """Closes the channel and cancels its calls; the next call opens a new one."""
+        # Without the lock, which one of those calls may hold.
         channels, self._channel, self._retired = [self._channel, *self._retired], None, []
         for channel in channels:
             if channel is not None:
                 channel.close()
 
     def forget_parent(self) -> None:
-        """In a forked child: the parent's channel has no threads here."""
+        """In a forked child: drops the parent's channel, which has no threads here."""
         self._channel, self._endpoint, self._retired = None, None, []
 
 
 def open_channel(endpoint: addresses.Endpoint, more: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:
-    """A channel to an endpoint, with more of gRPC's options; nothing is sent yet."""
+    """Opens a channel to an endpoint, with further gRPC options; sends nothing yet."""
     options = [*_OPTIONS, *more]
     if endpoint.stays_here:
         options.append(("grpc.enable_http_proxy", 0))
@@ -192,13 +192,13 @@ def answers(endpoint: addresses.Endpoint) -> bool:
                 metadata=bearer(endpoint.token),
             )
         except grpc.RpcError as failure:
-            # A new server knows no entity yet: it says so to those alone whose token it takes.
+            # A new server has no entity yet: NOT_FOUND shows that it accepted the token.
             return isinstance(translate(failure, str(endpoint)), errors.NotFound)
     return True
 
 
 def connect(settings: Settings) -> Connection:
-    """The connection that settings ask for; the same one for the same settings.
+    """The connection for settings; the same object for equal settings.
 
     Nothing is sent, and no server started, before its first call.
     """

@@ -1,8 +1,8 @@
-"""Finds the server over a data folder, or starts one.
+"""Finds the server of a data folder, or starts one.
 
-The server is spawned, never forked: it has an interpreter and a GIL of its
-own, outlives the training that started it, and leaves 60 s after its last call.
-It holds the folder's lock, so that one folder never has two.
+The server is spawned, never forked: it has its own interpreter and GIL, outlives
+the training that started it, and exits 60 s after its last call. It holds the
+folder's lock, so that a folder never has two.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _STARTS = 3
 _POLL_SECONDS = 0.02
 _LOG_LINES = 15
 
-# Kept so that a server which ends before we do is reaped, not left a zombie.
+# Kept so that a server that ends before this process is reaped.
 _started: list[subprocess.Popen[bytes]] = []
 
 Probe = Callable[[addresses.Endpoint], bool]
 
 
 def find_or_spawn(folder: Path, answers: Probe) -> addresses.Endpoint:
-    """The endpoint of the server over `folder`, started when there is none that `answers`.
+    """The endpoint of the server of `folder`, which is started if none `answers`.
 
-    CommError when it does not come up within 30 s, with the end of its log.
+    Raises CommError, with the end of its log, if it is not ready within 30 s.
     """
     found = _find(folder)
     if found is not None and answers(found):
@@ -54,20 +54,20 @@ def find_or_spawn(folder: Path, answers: Probe) -> addresses.Endpoint:
 
 
 def _find(folder: Path) -> addresses.Endpoint | None:
-    """What the folder's server.json says; None when there is none, a broken one, or none to be trusted.
+    """The endpoint in the folder's server.json; None if it is missing, invalid or not trusted.
 
-    The token goes to a socket that only the folder's owner can have made, and never to a TCP port:
-    whoever takes the port of a server that was killed would be sent it.
+    The token is sent only to a socket that the folder's owner must have created, never
+    to a TCP port: another process could listen on the port of a killed server.
     """
     try:
         with (folder / SERVER_FILE).open(encoding="utf-8") as file:
             content = json.load(file)
             owners = {os.fstat(file.fileno()).st_uid}
         socket = Path(content["socket"])
-        # A link in place of the folder would lead to whatever its maker likes; the data folder may be one.
+        # Only the data folder itself may be a symbolic link: any other could point anywhere.
         parent = folder.stat() if socket.parent == folder else socket.parent.lstat()
         owners.add(parent.st_uid)
-        # Root may use a folder of somebody else's.
+        # Root may use a folder of another user.
         ours = {os.geteuid()} if os.geteuid() else {0, folder.stat().st_uid}
         if socket.is_absolute() and owners <= ours and _keeps_others_out(parent):
             return addresses.of_socket(socket, str(content["token"]))
@@ -77,12 +77,12 @@ def _find(folder: Path) -> addresses.Endpoint | None:
 
 
 def _keeps_others_out(found: os.stat_result) -> bool:
-    """Whether it is a folder in which only its owner makes and replaces files."""
+    """Whether it is a folder in which only its owner can create and replace files."""
     return stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o022
 
 
 def _require_server() -> None:
-    # The server's code may be there without what it needs: one wheel holds both, the extra brings the rest.
+    # The server's code may be installed without its dependencies, which the extra installs.
     if any(importlib.util.find_spec(name) is None for name in ("modelyard_server", "sqlalchemy")):
         raise errors.CommError(
             "no server is configured, and the one to run on this machine is not installed. "
@@ -93,7 +93,7 @@ def _require_server() -> None:
 
 @contextlib.contextmanager
 def _spawn_lock(folder: Path) -> Iterator[None]:
-    """Held while starting: of N processes that find no server, one starts it."""
+    """Locks the start: of several processes that find no server, one starts it."""
     handle = os.open(folder / SPAWN_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _lock(handle)
@@ -106,7 +106,7 @@ def _lock(handle: int) -> None:
     try:
         import fcntl  # not on every system
     except ImportError:
-        return  # the server's own lock still keeps a second server away
+        return  # the server's own lock still prevents a second server
     fcntl.flock(handle, fcntl.LOCK_EX)
 
 
@@ -115,7 +115,7 @@ def _start(folder: Path, answers: Probe) -> addresses.Endpoint:
     starts = 0
     process: subprocess.Popen[bytes] | None = None
     while time.monotonic() < deadline:
-        # First of all: while we waited for the lock, another process may have started it.
+        # Another process may have started it while this one waited for the lock.
         found = _find(folder)
         if found is not None and answers(found):
             return found
@@ -123,7 +123,7 @@ def _start(folder: Path, answers: Probe) -> addresses.Endpoint:
             if starts == _STARTS:
                 raise _failed(folder, "ended before it served")
             if starts:
-                # A predecessor may still be draining and hold the folder's lock.
+                # An earlier server may still be draining and hold the folder's lock.
                 time.sleep(0.5 * starts)
             process = _spawn(folder)
             starts += 1
@@ -144,7 +144,7 @@ def _spawn(folder: Path) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd=folder,  # so that the folder the training runs in can be removed
+            cwd=folder,  # so that the working folder of the training can be deleted
             start_new_session=True,
         )
     _started.append(process)

@@ -1,7 +1,7 @@
-"""Lists of what a server has, page by page: one function for each kind of thing.
+"""Requests for lists, page by page: one function for each kind.
 
-`condition` is a filter and `order` an ordering, as the RPC behind takes them;
-`page_size` is how many are fetched at once, 1 to 1000.
+`condition` is a filter and `order` an ordering, as in the RPC; `page_size` is 1 to
+1000.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`login`: keeps the address of a server and the key for it."""
+"""`login`: stores the address of a server and the key for it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def login(
         raise errors.UsageError("a key belongs to a server: pass host= too, or set MODELYARD_URL")
     addresses.parse(address)
     if key is None:
-        # A key that was kept is for the address it was kept with, and goes to no other.
+        # A stored key is used only for the address that it was stored with.
         key = from_environment().api_key or (kept.key if kept.host == address else "")
     secret = credentials.checked_key(key)
     check(address, secret)
@@ -55,5 +55,5 @@ def login(
 def check(address: str, key: str) -> None:
     """Asks the server once whether it takes the key. Errors: AuthenticationError, CommError."""
     connection = connect(Settings(url=address, api_key=key))
-    with contextlib.suppress(errors.NotFound):  # a new server knows no entity yet: the key was taken
+    with contextlib.suppress(errors.NotFound):  # a new server has no entity yet: the key was accepted
         connection.registry.ListRegisteredModels(pb.ListRegisteredModelsRequest(page_size=1))

@@ -1,4 +1,4 @@
-"""What a version consists of: its files as the SDK holds them, and as messages."""
+"""Manifests as entries and as messages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class NewVersion:
     removed_paths: Sequence[str] = ()
 
     def header(self, digest: bytes) -> pb.VersionHeader:
-        """The message, with the version digest the content must have unless it rests on a base."""
+        """The message, with the expected version digest unless there is a base version."""
         header = pb.VersionHeader(
             entity=self.entity,
             project=self.project,
@@ -114,13 +114,13 @@ def whole_manifest(connection: Connection, version: Any) -> list[FileEntry]:
 
 
 def entries_to_bytes(entries: Sequence[FileEntry]) -> bytes:
-    """Entries with their chunks, to be kept."""
+    """Serializes entries with their chunks, for the cache."""
     messages = [message for entry in entries for message in entry_messages(entry)]
     return pb.ListModelArtifactFilesResponse(entries=messages).SerializeToString()
 
 
 def entries_from_bytes(data: bytes) -> list[FileEntry]:
-    """The entries that `entries_to_bytes` was given. Errors: ReplyInvalid for what is damaged."""
+    """The inverse of `entries_to_bytes`. Errors: ReplyInvalid for damaged data."""
     try:
         message = pb.ListModelArtifactFilesResponse.FromString(data)
     except DecodeError as error:

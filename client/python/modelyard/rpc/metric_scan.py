@@ -22,7 +22,7 @@ def rows(
 
 
 def _batches(connection: Connection, request: pb.ScanMetricHistoryRequest) -> Iterator[pb.MetricBatch]:
-    """The batches of a scan, begun again while the server has no place for it."""
+    """The batches of a scan, which is retried while the server has no place for its stream."""
     retrier = Retrier(connection)
     while True:
         channel = connection.channel
@@ -30,7 +30,7 @@ def _batches(connection: Connection, request: pb.ScanMetricHistoryRequest) -> It
             for reply in connection.runs.ScanMetricHistory(request):
                 yield reply.batch
             return
-        except errors.TooManyStreams as error:  # always before the first batch
+        except errors.TooManyStreams as error:  # raised before the first batch only
             retrier.wait(error, channel)
 
 

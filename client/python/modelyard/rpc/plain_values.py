@@ -1,4 +1,4 @@
-"""What users hand over, as plain values: numbers, text, lists and maps."""
+"""Converts values of users to plain ones: numbers, text, lists and maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from modelyard.contract import limits, values
 from modelyard.host import terminal
 
 LIST_LIMIT = 1_000
-"""Arrays with more elements are kept as a note of their kind and shape."""
+"""Arrays with more elements are stored as a description of their type and shape."""
 
 _EASY: frozenset[type] = frozenset({float, bool, str, type(None)})
 _ITEM_KINDS = _EASY | {int}
@@ -78,7 +78,7 @@ def plain(value: Any, name: str) -> Any:
 
 
 class _Walk:
-    """The way through one value: what is being looked at, and how many items were seen."""
+    """The traversal of one value: the current path, and the number of items so far."""
 
     def __init__(self) -> None:
         self._open: set[int] = set()
@@ -163,7 +163,7 @@ def _text(value: Any, name: str, why: str) -> str:
 
 
 def _digits(value: int, name: str) -> str:
-    """All digits of a number that no 64 bits hold: a float would be another number."""
+    """The decimal text of an integer beyond 64 bits, which a float would round."""
     terminal.warn_once(
         f"digits {name}", f"{name}: a whole number beyond 64 bits is kept as text, with all its digits"
     )

@@ -1,4 +1,4 @@
-"""What the server answered, as frozen dataclasses; `messages` makes them of replies."""
+"""Records of replies: frozen dataclasses, which `messages` makes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Version:
     linked_to: tuple[str, ...]
     """Full references of the links."""
     etag: str = ""
-    """Of what `save` changes, as the server has it; empty where it is not known."""
+    """The etag of the fields that `save` changes; empty if unknown."""
 
     @property
     def ref(self) -> str:
@@ -59,7 +59,7 @@ class Link:
     number: int
     aliases: tuple[str, ...]
     source: Version | None
-    """None where the caller's key does not reach the source's entity."""
+    """None if the caller's key may not read the source's entity."""
     created_by: str
     create_time: datetime.datetime
 
@@ -150,7 +150,7 @@ class FileEntry:
 
     @property
     def identity(self) -> bytes:
-        """Equal for entries of equal content, as far as that is known: the digest, or URI and tag."""
+        """Equal for entries of equal content, as far as known: the digest, or URI and tag."""
         return self.digest if not self.uri else f"{self.uri} {self.tag}".encode()
 
     def digested(self) -> Entry:

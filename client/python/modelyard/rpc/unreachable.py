@@ -1,4 +1,4 @@
-"""Why a server cannot be reached: which reasons pass, which do not, and which of several to tell."""
+"""Classifies errors of calls that reached no server: temporary or permanent, and the most informative."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modelyard.contract import errors
 from modelyard.host import forking
 
 ASK_SECONDS = 2.0
-"""How long one address is asked for its reason."""
+"""Seconds to probe one address."""
 _MOST_ADDRESSES = 4
 _REFUSED = "Connection refused"
 _CLOSED = ("Socket closed", "Connection reset", "Broken pipe", "Unwrap failed")
@@ -27,10 +27,10 @@ OpenChannel = Callable[[Endpoint, Sequence[tuple[str, Any]]], grpc.Channel]
 
 
 def explain(endpoint: Endpoint, told: str, open_channel: OpenChannel) -> errors.CommError:
-    """The error of a call that reached no server, of which gRPC `told` something.
+    """The error of a call that reached no server; `told` is gRPC's description.
 
-    TLSFailed where no later try can do better, else ServerStopping. gRPC tells of the
-    last address that it tried: where that one only refused, the others are asked too.
+    TLSFailed if retrying cannot help, else ServerStopping. gRPC describes the last
+    address that it tried: if that one only refused, the others are probed too.
     """
     texts = [told]
     if _REFUSED in told:
@@ -39,7 +39,7 @@ def explain(endpoint: Endpoint, told: str, open_channel: OpenChannel) -> errors.
 
 
 def choose(endpoint: Endpoint, texts: Sequence[str]) -> errors.CommError:
-    """The error that tells most of what gRPC told of an endpoint's addresses."""
+    """The most informative of gRPC's errors for an endpoint's addresses."""
     for text in texts:
         reason = _final(endpoint, text)
         if reason:
@@ -49,7 +49,7 @@ def choose(endpoint: Endpoint, texts: Sequence[str]) -> errors.CommError:
 
 
 def _final(endpoint: Endpoint, text: str) -> str:
-    """What is wrong for good; empty where it may pass."""
+    """The permanent error; empty if it may be temporary."""
     trust = "MODELYARD_CA_CERTS=FILE trusts the authority that issued it"
     untrusted = _UNTRUSTED.search(text)
     if untrusted:
@@ -67,7 +67,7 @@ def _final(endpoint: Endpoint, text: str) -> str:
 
 
 def _after_closing(endpoint: Endpoint) -> str:
-    """Why the server closed the connection at once, if that has to do with TLS."""
+    """Why the server closed the connection at once, if TLS is the reason."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
@@ -79,7 +79,7 @@ def _after_closing(endpoint: Endpoint) -> str:
             context.wrap_socket(plain, server_hostname=endpoint.host) as wrapped,
         ):
             if endpoint.tls:
-                wrapped.recv(1)  # TLS 1.3 tells here what it thinks of our certificate
+                wrapped.recv(1)  # with TLS 1.3 an error of the client's certificate is reported here
     except ssl.SSLError as error:
         alert = _ALERT.search(error.reason or "")
         return _of_alert(alert[1]) if alert and endpoint.tls else ""
@@ -97,20 +97,20 @@ def _of_alert(name: str) -> str:
 
 
 def _told_by_each(endpoint: Endpoint, open_channel: OpenChannel) -> list[str]:
-    """What gRPC tells of each address of the host, if there are several."""
+    """gRPC's error for each address of the host, if there are several."""
     port = endpoint.target.rpartition(":")[2]
     try:
         found = socket.getaddrinfo(endpoint.host, port, type=socket.SOCK_STREAM)
     except OSError:
         return []
-    # gRPC's resolver knows two of localhost, whatever the system's says.
+    # gRPC's resolver has two addresses of localhost, whatever the system's has.
     known = ["127.0.0.1", "::1"] if endpoint.host == "localhost" else []
     addresses = list(dict.fromkeys((*known, *(str(entry[4][0]) for entry in found))))[:_MOST_ADDRESSES]
     return [told_by(endpoint, address, open_channel) for address in addresses if len(addresses) > 1]
 
 
 def told_by(endpoint: Endpoint, address: str, open_channel: OpenChannel) -> str:
-    """What gRPC tells of one address of an endpoint."""
+    """gRPC's error for one address of an endpoint."""
     port = endpoint.target.rpartition(":")[2]
     shown = f"[{address}]" if ":" in address else address
     options = [("grpc.ssl_target_name_override", endpoint.host)] if endpoint.tls else []
@@ -119,4 +119,4 @@ def told_by(endpoint: Endpoint, address: str, open_channel: OpenChannel) -> str:
             channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=ASK_SECONDS)
         except grpc.RpcError as failure:
             return str(failure.details())
-    return _REFUSED  # it answers by now: nothing to tell
+    return _REFUSED  # it answers now: there is no error

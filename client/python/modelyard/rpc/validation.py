@@ -1,10 +1,10 @@
-"""Checks of what a server sent, and of what was kept of it, before it is used.
+"""Validates replies and cached records before they are used.
 
 A server may be broken or hostile. Its names and digests become paths on this
-machine, and what is kept by digest serves downloads from other servers. So every
-reply is checked where it arrives and every kept record where it is read: names
-and ids by the grammar of `refs`, digests against the content they are of, sizes
-against their sum. What does not pass raises errors.ReplyInvalid.
+machine, and content that is cached by digest is used for downloads from other
+servers. So every reply is checked when it arrives, and every cached record when it
+is read: names and ids by the grammar of `refs`, digests against their content,
+sizes against their sum. Failures raise errors.ReplyInvalid.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 def is_digest(text: str) -> bool:
-    """Whether a text is a digest as it is written: 64 lower-case hex."""
+    """Whether a text is a digest: 64 lower-case hex digits."""
     return _HEX.fullmatch(text) is not None
 
 
@@ -33,7 +33,7 @@ def check_digest(text: str, what: str) -> str:
 
 
 def check_version(version: Version) -> Version:
-    """The version, whose name, place, number, digest and sizes must be possible ones."""
+    """Checks names, number, digest and sizes of a version; returns it."""
     _check_place(version.entity, version.project)
     _check_text("name", refs.check_artifact_name, version.name)
     _check_numbers(number=version.number, size_bytes=version.size_bytes, file_count=version.file_count)
@@ -42,7 +42,7 @@ def check_version(version: Version) -> Version:
 
 
 def check_link(link: Link) -> Link:
-    """The link, whose name, place and number must be possible ones."""
+    """Checks names and number of a link; returns it."""
     _check_place(link.entity, link.project)
     _check_text("name", refs.check_model_name, link.name)
     _check_numbers(number=link.number)
@@ -50,21 +50,21 @@ def check_link(link: Link) -> Link:
 
 
 def check_collection(collection: Collection) -> Collection:
-    """The artifact or registered model, whose name and place must be possible ones."""
+    """Checks the names of an artifact or registered model; returns it."""
     _check_place(collection.entity, collection.project)
     _check_text("name", refs.check_model_name, collection.name)
     return collection
 
 
 def check_run(run: RunRecord) -> RunRecord:
-    """The run, whose id and place must be possible ones."""
+    """Checks id and names of a run; returns it."""
     _check_place(run.entity, run.project)
     _check_text("run_id", refs.check_run_id, run.run_id)
     return run
 
 
 def check_same_digest(found: str, expected: bytes) -> None:
-    """The digest that the server says a committed version has must be that of what was logged."""
+    """Checks that the digest of a committed version is that of the logged content."""
     if found != expected.hex():
         refuse(f"what was logged has the digest {expected.hex()}, the version it became has {found[:100]!r}")
 

@@ -1,7 +1,4 @@
-"""What the SDK asks a server about versions, links and runs: one function, one question.
-
-Imported when first needed: it brings grpc and Protobuf along.
-"""
+"""Requests about versions, links, aliases and runs. Imports gRPC and Protobuf, so import it when needed."""
 
 from __future__ import annotations
 
@@ -92,7 +89,7 @@ def find_registered_model(connection: Connection, ref: str) -> records.Collectio
 
 
 def why_absent(connection: Connection, ref: str) -> str:
-    """Why there is nothing of a name, as the server says it; empty where it says nothing."""
+    """Why a name was not found, as the server says it; empty if it does not."""
     try:
         resolve(connection, ref)
     except errors.NotFound as error:

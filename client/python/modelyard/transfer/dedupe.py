@@ -1,6 +1,6 @@
-"""Content that the server may have already: asked for, and committed, with one call.
+"""Commits content that the server may already have, in one call.
 
-Files that are known need not be read for it; a little content is read at once.
+Files in the upload index need not be read for it; small content is read at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ REQUEST_BYTES = 3 << 20
 """A larger manifest goes through an upload: gRPC takes messages of up to 4 MiB."""
 SMALL_FILES = 100
 SMALL_BYTES = 1 << 20
-"""So much is read before the server is asked: sooner done than asking chunk by chunk."""
+"""Content up to this size is read and hashed at once, which is faster than asking chunk by chunk."""
 
 
 def commit(
@@ -33,10 +33,10 @@ def commit(
     known: UploadIndex,
     request_id: str,
 ) -> pb.CommitEqualContentResponse | None:
-    """The version of all files, or an upload for them; None where neither was asked for.
+    """A version of all files, or an upload for them; None if the server was not asked.
 
-    Files that are known are recalled, unless all are small.
-    Errors: errors.Error, OSError.
+    Files are recalled from the upload index, unless all are small. Errors:
+    errors.Error, OSError.
     """
     if draft.base_version_id:
         known.recall(sources)
@@ -73,7 +73,7 @@ def _ask(
 ) -> pb.CommitEqualContentResponse | None:
     try:
         reply: pb.CommitEqualContentResponse = connection.artifacts.CommitEqualContent(request)
-    except (errors.NotFound, errors.Unimplemented):  # by a server that knows no entries, too
+    except (errors.NotFound, errors.Unimplemented):  # also from a server that does not support entries
         return None
     if not reply.upload_id:
         validation.check_same_digest(reply.version.digest, digest)

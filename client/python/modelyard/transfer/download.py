@@ -50,12 +50,12 @@ def run(
     only: str = "",
     allow_missing_references: bool = False,
 ) -> Sequence[FileEntry]:
-    """See `transfer.download`. Without a connection all has to be in the cache, else RuntimeError."""
+    """See `transfer.download`. Without a connection everything must be in the cache, else RuntimeError."""
     found = entries_of(connection, version, path_prefix, cache)
     entries = [entry for entry in found if entry.path.startswith(path_prefix) and only in {"", entry.path}]
     total = sum(entry.size or 0 for entry in entries)
     progress.start("download", total)
-    # The lock on the version first: whoever waits for it finds the files in the cache afterwards.
+    # Lock the version first: processes that wait for it find the files in the cache afterwards.
     with (
         cache.lock(version.digest) if cache else nullcontext(),
         disk_space.explained(root, total, REMEDY),
@@ -136,15 +136,15 @@ class Download:
         self._keep = cache is not None
 
     def absent(self, entries: Sequence[FileEntry]) -> list[FileEntry]:
-        """Those that are not in their places."""
+        """The entries that are not in the folder."""
         return [entry for entry in entries if not self._is_there(entry)]
 
     def references(self, allow_missing: bool) -> ReferenceFetcher:
-        """What fetches the references of the same download."""
+        """The fetcher of the same download's references."""
         return ReferenceFetcher(self._folder, self._index, self._progress, allow_missing)
 
     def spared_bytes(self, absent: Sequence[FileEntry]) -> int:
-        """Room that absent files do not take: gathered before, given back by what they replace, or shared."""
+        """Bytes of missing files that need no new space: partial downloads, replaced files, shared blocks."""
         cache = self._cache
         clones = cache is not None and cache.clones_into(self._folder.descriptor)
         spared = 0
@@ -159,13 +159,13 @@ class Download:
         """Puts every entry that `absent` gave in its place. Errors: see `transfer.download`."""
         missing = [entry for entry in absent if not self._from_cache(entry)]
         if self._cache:
-            # What would push most other things out of the cache does not go in.
+            # A version that would evict most other files is not cached.
             self._keep = sum(entry.size or 0 for entry in missing) <= self._cache.max_bytes // 2
         first: dict[bytes, FileEntry] = {}
         twins = [entry for entry in missing if entry.size and first.setdefault(entry.digest, entry) != entry]
         later = {entry.path for entry in twins}
         self._fetch([self._partial(entry) for entry in missing if entry.path not in later])
-        # A twin that somebody changed meanwhile is no source: then the bytes are fetched after all.
+        # If the duplicate was modified meanwhile, download the bytes.
         rest = [entry for entry in twins if not self._from_twin(entry, first[entry.digest])]
         self._fetch([self._partial(entry) for entry in rest])
 
@@ -179,7 +179,7 @@ class Download:
         return True
 
     def _has_content(self, entry: FileEntry) -> bool:
-        """Whether the file has the entry's content by now, whatever is known of it."""
+        """Whether the file has the entry's content, by reading it."""
         descriptor = self._folder.open(entry.path)
         if descriptor is None:
             return False
@@ -193,7 +193,7 @@ class Download:
         return True
 
     def _from_cache(self, entry: FileEntry) -> bool:
-        # An empty file is made faster than it is looked up.
+        # Creating an empty file is faster than looking it up.
         cache = self._cache
         if cache is None or not entry.size or not cache.holds(entry):
             return False
@@ -213,7 +213,7 @@ class Download:
         part = self._part(entry)
         try:
             if os.fstat(part).st_size:
-                return False  # what an interrupted download has gathered
+                return False  # the part file of an interrupted download
             if not copy(part):
                 os.ftruncate(part, 0)
                 return False
@@ -225,7 +225,7 @@ class Download:
         return True
 
     def _partial(self, entry: FileEntry) -> PartialFile:
-        """The entry with what an earlier download of it has left."""
+        """The entry with the part file of an earlier download."""
         partial = PartialFile(entry, self._part, self._placed)
         look = entry.size and not self._folder.is_new
         part = self._folder.open_part(entry, make=False) if look else None
@@ -271,12 +271,12 @@ class Download:
         if self._cache and self._keep and entry.size:
             with self._folder.inside(entry.path) as folder:
                 self._cache.add(entry, part, folder, entry.path.rpartition("/")[2])
-        # Last of all: a new name and a new link both count as changes.
+        # Last, since renaming and linking both change the status.
         self._index.note(entry, os.fstat(part))
 
 
 def checked(entry: FileEntry, file: int) -> Iterator[tuple[int, bool]]:
-    """For each chunk of an open file its number, and whether the file has it in its place."""
+    """For each chunk its number, and whether an open file has its bytes at its offset."""
     offset = 0
     for number, chunk in enumerate(entry.chunks):
         data = os.pread(file, chunk.size, offset)

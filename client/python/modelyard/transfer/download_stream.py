@@ -1,4 +1,4 @@
-"""DownloadFiles calls: bytes come in, chunks are checked and written, what is missing is asked again."""
+"""Calls of DownloadFiles: chunks are verified and written, missing ones requested again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from modelyard.v1 import model_artifact_pb2 as pb
 
 
 class PartialFile:
-    """A file whose chunks come in, in any order, from several threads."""
+    """A file that several threads receive, its chunks in any order."""
 
     def __init__(
         self,
@@ -40,12 +40,12 @@ class PartialFile:
         self._descriptor = -1
 
     def have(self, number: int) -> None:
-        """Notes a chunk that is in the part file already."""
+        """Records a chunk that is in the part file already."""
         self._had.add(number)
         self.left -= self.entry.chunks[number].size
 
     def missing(self) -> Iterator[MissingChunk]:
-        """The chunks that are not there, in order."""
+        """The missing chunks, in order."""
         offset = 0
         for number, chunk in enumerate(self.entry.chunks):
             if number not in self._had:
@@ -60,7 +60,7 @@ class PartialFile:
             return self._descriptor
 
     def arrived(self, chunk: MissingChunk) -> None:
-        """A chunk was written and is right; the last one puts the file in its place."""
+        """Records a verified chunk; the last one completes the file."""
         with self._lock:
             self.left -= chunk.size
             if self.left:
@@ -68,7 +68,7 @@ class PartialFile:
         self.complete()
 
     def mismatched(self, chunk: MissingChunk) -> None:
-        """A chunk came with other bytes. Errors: ChunkCorrupt the second time."""
+        """Records a chunk with wrong bytes. Errors: ChunkCorrupt the second time."""
         with self._lock:
             if chunk.number in self._wrong:
                 raise errors.ChunkCorrupt(
@@ -77,7 +77,7 @@ class PartialFile:
             self._wrong.add(chunk.number)
 
     def complete(self) -> None:
-        """Every byte is there: puts the file in its place."""
+        """Completes the file: renames the part file."""
         part = self.descriptor()
         if os.fstat(part).st_size != (self.entry.size or 0):
             os.ftruncate(part, self.entry.size or 0)
@@ -85,7 +85,7 @@ class PartialFile:
         self.close()
 
     def close(self) -> None:
-        """Closes the part file; what it has is found by the next download."""
+        """Closes the part file, which a later download continues."""
         with self._lock:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
@@ -114,7 +114,7 @@ class ChunkRange:
         return last.file is chunk.file and last.number + 1 == chunk.number
 
     def add(self, chunk: MissingChunk) -> None:
-        """Makes it longer by a chunk that continues it."""
+        """Extends the range by the next chunk."""
         self.chunks.append(chunk)
 
     def message(self) -> pb.FileRange:
@@ -125,7 +125,7 @@ class ChunkRange:
 
 
 class TaskQueue:
-    """What is still to be fetched; a task that broke comes back shorter."""
+    """The ranges to fetch; a failed task is queued again with its missing ranges."""
 
     def __init__(self, tasks: Iterator[list[ChunkRange]]) -> None:
         self._tasks = deque(tasks)
@@ -141,7 +141,7 @@ class TaskQueue:
 
 
 class Receiver:
-    """Takes the bytes of one call apart into its chunks, checks and writes them."""
+    """Splits the bytes of one call into chunks, verifies and writes them."""
 
     def __init__(self, ranges: Sequence[ChunkRange], arrived: Callable[[MissingChunk], None]) -> None:
         self._expected = deque(chunk for each in ranges for chunk in each.chunks)
@@ -157,7 +157,7 @@ class Receiver:
                 raise errors.ServerStopping("the server sent more bytes than it was asked for")
             chunk = self._expected[0]
             part = data[: chunk.size - self._done]
-            # Written before it is known to be right: that is a part file, and only right chunks count.
+            # Written before it is verified: it is a part file, and only verified chunks count.
             self._hash.update(part)
             write_at(chunk.file.descriptor(), part, chunk.offset + self._done)
             self._done += len(part)
@@ -166,17 +166,17 @@ class Receiver:
                 self._finish(self._expected.popleft())
 
     def end(self) -> None:
-        """The call is over. Errors: ServerStopping when bytes are missing."""
+        """Ends the call. Errors: ServerStopping if bytes are missing."""
         if self._expected:
             raise errors.ServerStopping("the server ended the stream before everything was sent")
 
     @property
     def wrong(self) -> Sequence[MissingChunk]:
-        """The chunks that came with other bytes."""
+        """The chunks with wrong bytes."""
         return self._wrong
 
     def rest(self) -> list[ChunkRange]:
-        """What has not come, or came with wrong bytes."""
+        """The ranges that were not received, or with wrong bytes."""
         ranges: list[ChunkRange] = []
         for chunk in (*self._wrong, *self._expected):
             if ranges and ranges[-1].continues(chunk):
@@ -197,7 +197,7 @@ class Receiver:
 
 
 class Fetcher:
-    """One thread's work: a call of DownloadFiles for each task, repeated until it is whole."""
+    """The work of one thread: a call of DownloadFiles for each task, repeated until complete."""
 
     def __init__(
         self, connection: Connection, version_id: str, tasks: TaskQueue, retrier: Retrier, progress: Progress
@@ -212,7 +212,7 @@ class Fetcher:
         self._local = connection.shares_disk
 
     def run(self) -> None:
-        """Returns when no task is left. Errors: any that will not pass."""
+        """Returns when no task is left. Errors: those that a retry does not help."""
         while not self._cancelled and (ranges := self._tasks.take()) is not None:
             if self._local:
                 ranges = self._read_locally(ranges)
@@ -220,13 +220,13 @@ class Fetcher:
                 ranges = self._attempt(ranges)
 
     def cancel(self) -> None:
-        """Cuts the call that is under way."""
+        """Cancels the running call."""
         self._cancelled = True
         if self._call is not None:
             self._call.cancel()
 
     def _read_locally(self, ranges: list[ChunkRange]) -> list[ChunkRange]:
-        """What could not be read where the server says that it lies, or was not right there."""
+        """Ranges that could not be read from pack files, or had wrong bytes there."""
         receiver = Receiver(ranges, self._arrived)
         try:
             reading = self._call = shared_disk_download.Reading(
@@ -238,7 +238,7 @@ class Fetcher:
             if self._call is not None:
                 self._call.cancel()
         rest = receiver.rest()
-        self._local = not rest  # the server finds out why, and sends what it can
+        self._local = not rest  # fall back to DownloadFiles, which reports the cause
         return rest
 
     def _attempt(self, ranges: list[ChunkRange]) -> list[ChunkRange]:
@@ -262,7 +262,7 @@ class Fetcher:
         return receiver.rest()
 
     def _have_checked(self, chunk: MissingChunk) -> None:
-        """Has the server check its bytes: what is wrong there is replaced when it is logged again."""
+        """Makes the server verify its bytes: wrong ones are replaced when the content is logged again."""
         request = pb.DownloadFileRequest(
             id=self._version_id, path=chunk.file.entry.path, offset=chunk.offset, length=chunk.size
         )
@@ -295,6 +295,6 @@ def fetch(
     try:
         group.join(threads)
     finally:
-        # They write into files that are about to be closed.
+        # Their threads write into files that are closed next.
         for thread in threads:
             thread.join(10)

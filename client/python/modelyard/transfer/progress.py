@@ -22,10 +22,10 @@ class Progress(Protocol):
         """The transfer begins: `verb` is `upload` or `download`, `total` is in bytes."""
 
     def advance(self, done: int, already: int = 0) -> None:
-        """`done` more bytes are where they belong; `already` of them did not have to be moved."""
+        """`done` more bytes are complete; `already` of them needed no transfer."""
 
     def close(self) -> None:
-        """The transfer is over, well or not."""
+        """The transfer has ended, successfully or not."""
 
 
 class Silent:

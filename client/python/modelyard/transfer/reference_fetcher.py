@@ -1,4 +1,4 @@
-"""Downloads what references point at, into the folder of a download."""
+"""Downloads the targets of references into the folder of a download."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FIRST_PAUSE = 0.5
 
 
 class ReferenceFetcher:
-    """Fetches references into one folder, each as a whole or not at all."""
+    """Fetches references into one folder, each completely or not at all."""
 
     def __init__(
         self, folder: TargetFolder, index: FolderIndex, progress: Progress, allow_missing: bool
@@ -37,7 +37,7 @@ class ReferenceFetcher:
         self._allow_missing = allow_missing
 
     def absent(self, entries: Sequence[FileEntry]) -> list[FileEntry]:
-        """Those that are not there yet."""
+        """The references that are not in the folder yet."""
         return [entry for entry in entries if not self._is_there(entry)]
 
     def fetch(self, missing: Sequence[FileEntry]) -> None:
@@ -54,7 +54,7 @@ class ReferenceFetcher:
 
     def _is_there(self, entry: FileEntry) -> bool:
         if not entry.tag:
-            return False  # nothing says what its content should be, so that it is fetched every time
+            return False  # without a tag its content cannot be checked, so it is fetched every time
         found = self._folder.status(entry.path)
         if found is None or not self._index.has(entry, found):
             return False

@@ -1,4 +1,4 @@
-"""Reads what is chunk out of the packs of a server that shares our disk: it names the places."""
+"""Reads chunks from pack files of a server on this machine, at positions that it returns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ READ_BYTES = 1 << 20  # stays in the processor's cache until it is hashed and wr
 
 
 class NotReadable(Exception):
-    """The bytes cannot be read where they were said to lie."""
+    """A pack file cannot be read at the position that the server returned."""
 
 
 class Reading:
@@ -38,7 +38,7 @@ class Reading:
                 yield from _read(place, buffer)
 
     def cancel(self) -> None:
-        """Ends the call from this side."""
+        """Cancels the call."""
         self._call.cancel()
 
 

@@ -1,4 +1,4 @@
-"""Lets a server that shares our disk read the files itself: names go over the wire, not bytes."""
+"""Lets a server on this machine read the files itself: names are sent instead of bytes."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ def take(
     retrier: Retrier,
     progress: Progress,
 ) -> None:
-    """Has the server take the sources, where it can: those are `taken` afterwards, the others untouched.
+    """Has the server read the sources that it can: those are `taken` afterwards, others unchanged.
 
-    Errors: UploadExpired, those that will not pass, and what the group fails with.
+    Errors: UploadExpired, errors that a retry does not help, and those of the thread
+    group.
     """
     taker = _Taker(connection, upload_id, retrier, progress)
     group.on_failure(taker.cancel)
-    # In a thread: an interrupt must not hit gRPC's own code.
+    # In a thread, so that Ctrl-C does not interrupt gRPC's code.
     group.join([group.start(lambda: taker.run(sources), "local")])
 
 
@@ -55,7 +56,7 @@ class _Taker:
                 try:
                     self._take(batch)
                 except (errors.FileNotTaken, errors.NotAllowed, errors.Unimplemented):
-                    return  # bytes will do
+                    return  # fall back to sending the bytes
                 except errors.NotFound as error:
                     raise errors.UploadExpired(error.message) from error
                 except errors.CommError as error:
@@ -83,13 +84,13 @@ class _Taker:
                 shown, shown_present = shown + size, shown_present + reply.present_bytes
         except BaseException:
             call.cancel()
-            self._progress.advance(-shown, -shown_present)  # not durable for sure: it is taken again
+            self._progress.advance(-shown, -shown_present)  # may not be durable: read it again
             raise
         receiver.end()
 
 
 class _Receiver:
-    """Gives the chunks that come in to the sources they are of."""
+    """Assigns the received chunks to their sources."""
 
     def __init__(self, sources: Sequence[Source]) -> None:
         self._sources = sources
@@ -113,7 +114,7 @@ class _Receiver:
         return size
 
     def end(self) -> None:
-        """All was taken, and is durable. Errors: ServerStopping when something is missing."""
+        """Checks that all sources are durable. Errors: ServerStopping if some are not."""
         for source, chunks in zip(self._sources, self._chunks, strict=True):
             if sum(chunk.size for chunk in chunks) != source.size:
                 raise errors.ServerStopping("the server ended the call before everything was taken")
@@ -128,7 +129,7 @@ def _message(source: Source) -> pb.LocalFile:
 
 
 def _batches(sources: Sequence[Source]) -> Iterator[list[Source]]:
-    """In parts that one request can name."""
+    """The sources in parts that fit one request."""
     batch: list[Source] = []
     room = PATHS_PER_CALL
     for source in sources:

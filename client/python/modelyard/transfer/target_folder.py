@@ -1,8 +1,7 @@
-"""The folder a download writes into, and nothing outside of it.
+"""The folder of a download; nothing is written outside of it.
 
-Every step goes from an open folder to the next by name, never through a
-symbolic link, so that neither a hostile manifest nor a link that someone puts
-there meanwhile leads a write elsewhere.
+Paths are opened folder by folder and never through a symbolic link, so that neither
+a hostile manifest nor a link that is created meanwhile can redirect a write.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class TargetFolder:
 
     def __init__(self, root: Path) -> None:
         self.is_new = False
-        """Whether there is nothing in it: then nothing needs a look. Known once the folder is entered."""
+        """Whether it is empty, so that no file needs to be checked. Set when the folder is entered."""
         self._path = root
         self._made = _make(root)
         self._lock = threading.RLock()
@@ -39,14 +38,14 @@ class TargetFolder:
         self._parents: OrderedDict[str, int] = OrderedDict()
         self._inside = 0
         self._left: list[int] = []
-        """Folders that too many others came after; open until nobody is inside any."""
+        """Evicted folders, kept open until no thread uses them."""
 
     def __enter__(self) -> TargetFolder:
         # One download at a time in a folder. Some network file systems have no locks: then two
         # downloads at once may do the work twice, and each still ends with whole files.
         with suppress(OSError):
             fcntl.flock(self._root, fcntl.LOCK_EX)
-        # Only now: another download may have filled it while this one waited.
+        # Checked after the lock: another download may have filled it meanwhile.
         with os.scandir(self._root) as found:
             self.is_new = next(found, None) is None
         return self
@@ -61,7 +60,7 @@ class TargetFolder:
             self._left.clear()
 
     def status(self, path: str) -> os.stat_result | None:
-        """What is at a path, without following a link; None when there is nothing."""
+        """The status of a path, without following a link; None if nothing is there."""
         try:
             with self.inside(path) as parent:
                 return os.stat(_leaf(path), dir_fd=parent, follow_symlinks=False)
@@ -76,7 +75,7 @@ class TargetFolder:
             return None
 
     def open_part(self, entry: FileEntry, *, make: bool = True) -> int | None:
-        """Descriptor of the file in which the entry's bytes gather; None when it is not to be made."""
+        """Descriptor of the entry's part file; None if it does not exist and is not to be created."""
         flags = os.O_RDWR | (os.O_CREAT if make else 0)
         try:
             return self._open_regular(entry.path, _part(entry), flags)
@@ -84,7 +83,7 @@ class TargetFolder:
             return None
 
     def finish(self, entry: FileEntry) -> None:
-        """Puts the gathered bytes in their place, all at once."""
+        """Renames the part file to its path."""
         with self.inside(entry.path) as parent:
             try:
                 os.replace(_part(entry), _leaf(entry.path), src_dir_fd=parent, dst_dir_fd=parent)
@@ -97,7 +96,7 @@ class TargetFolder:
         return self._root
 
     def gathered_bytes(self, entry: FileEntry) -> int:
-        """Bytes on the disk of what was gathered of the entry."""
+        """Bytes on the disk of the entry's part file."""
         with suppress(FileNotFoundError), self.inside(entry.path) as parent:
             found = os.stat(_part(entry), dir_fd=parent, follow_symlinks=False)
             return found.st_blocks * 512
@@ -109,7 +108,7 @@ class TargetFolder:
         return found.st_blocks * 512 if found is not None and found.st_nlink == 1 else 0
 
     def discard_all(self, entries: Sequence[FileEntry]) -> None:
-        """Drops what was gathered of all entries, and the folders made for them if there were none."""
+        """Deletes all part files, and the folders that were created for them."""
         for entry in entries:
             with suppress(OSError):
                 self.discard(entry)
@@ -120,14 +119,14 @@ class TargetFolder:
                         os.rmdir(folder)
 
     def discard(self, entry: FileEntry) -> None:
-        """Drops what was gathered of the entry."""
+        """Deletes the entry's part file."""
         with suppress(FileNotFoundError), self.inside(entry.path) as parent:
             os.unlink(_part(entry), dir_fd=parent)
 
     @contextmanager
     def inside(self, path: str) -> Iterator[int]:
         """The open folder that holds a path; made when it does not exist."""
-        # The lock is not held meanwhile: what files cost is mostly what is done in here, by several threads.
+        # Without the lock: most of a file's cost is in here, and several threads do it.
         with self._lock:
             parent = self._parent(path)
             self._inside += 1
@@ -199,6 +198,6 @@ def _leaf(path: str) -> str:
 
 
 def _part(entry: FileEntry) -> str:
-    # By content: an interrupted download of another version is never taken up as this one's.
+    # By content, so that part files of another version are not continued.
     key = hashlib.sha256(entry.path.encode() + entry.identity).hexdigest()
     return f".modelyard-{key[:24]}.part"

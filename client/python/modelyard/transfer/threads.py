@@ -1,4 +1,4 @@
-"""The threads of one transfer: the first error ends them all."""
+"""A thread group of one transfer, which the first error stops."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 
 
 class Stopped(Exception):
-    """Another thread failed; its error is the one to show."""
+    """Raised in a thread after another has failed; `join` raises the first error."""
 
 
 class ThreadGroup:
     """Starts threads and waits for them; `join` raises the first error of any.
 
-    They are daemons: a transfer that was given up never keeps a process alive.
+    They are daemon threads, so an abandoned transfer does not keep the process alive.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class ThreadGroup:
         return self._error is not None
 
     def on_failure(self, action: Callable[[], None]) -> None:
-        """Adds what wakes up or cuts off threads that wait."""
+        """Adds a function that wakes or cancels waiting threads."""
         self._on_failure.append(action)
 
     def start(self, work: Callable[[], None], name: str) -> threading.Thread:
@@ -41,7 +41,7 @@ class ThreadGroup:
         return thread
 
     def fail(self, error: BaseException) -> None:
-        """Ends the transfer with this error, unless it ends with another already."""
+        """Stops the transfer with this error, unless it has failed already."""
         with self._lock:
             if self._error is None and not isinstance(error, Stopped):
                 self._error = error
@@ -53,7 +53,7 @@ class ThreadGroup:
         try:
             while not self.failed and any(thread.is_alive() for thread in threads):
                 for thread in threads:
-                    thread.join(0.05)  # a main thread that waits in short spells can be interrupted
+                    thread.join(0.05)  # wait in short intervals, so that Ctrl-C interrupts the main thread
         except BaseException as error:
             self.fail(error)
         if self._error is not None:

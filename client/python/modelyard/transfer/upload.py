@@ -41,7 +41,7 @@ from modelyard.v1 import upload_pb2
 
 STREAMS = 2
 WORKERS = 2
-ONE_STREAM_BYTES = 16 << 20  # less than a pack or two: a second stream would only make a second object
+ONE_STREAM_BYTES = 16 << 20  # with less than two packs, a second stream would only add a second object
 UPLOADS = 3
 ROUNDS = 3
 CHUNKS_PER_QUESTION = 5_000
@@ -56,7 +56,7 @@ def run(
     request_id: str,
     known: UploadIndex | None = None,
 ) -> tuple[pb.ModelArtifactVersion, bool]:
-    """See `transfer.upload`. An upload that expired is made anew; what was sent is found again."""
+    """See `transfer.upload`. An expired upload is created again; chunks that were sent are found present."""
     for attempt in range(UPLOADS):
         sources = [Source.of(file) for file in files]
         upload_id = ""
@@ -87,7 +87,7 @@ def run(
 
 
 class _Misremembered(Exception):
-    """A file does not have the content that is remembered of it, although its status is the same."""
+    """The upload index has wrong chunks of a file, although its status is the same."""
 
     def __init__(self, source: Source) -> None:
         super().__init__(str(source.file.source))
@@ -119,7 +119,7 @@ class Upload:
         self._upload_id = upload_id
         self._seen: set[bytes] = set()
         self.digest = b""
-        """Of the content to commit, once all of it is known."""
+        """The version digest, once all content is known."""
         self._lock = threading.Lock()
         self._broke = False
         """Whether a stream broke: messages are then of one chunk, of which more arrive whole."""
@@ -150,14 +150,14 @@ class Upload:
         return [source for source in self._sources if not source.recalled and not source.taken]
 
     def _take(self, sources: Sequence[Source]) -> None:
-        """Has a server that shares our disk read them itself."""
+        """Has a server on this machine read the files itself."""
         if self._connection.shares_disk and sources:
             shared_disk_upload.take(
                 self._connection, self._upload_id, sources, self._group, self._retrier, self._progress
             )
 
     def _recall(self) -> list[LocatedChunk]:
-        """Those chunks of recalled files that the server does not have."""
+        """The chunks of recalled files that the server lacks."""
         first = _located(source for source in self._sources if source.recalled)
         self._seen.update(located.chunk.digest for located in first)
         missing = self._missing_of(first)
@@ -217,7 +217,7 @@ class Upload:
         self._ask_and_queue(buffer, unseen, queue)
 
     def _unseen(self, chunks: Sequence[BufferedChunk]) -> list[BufferedChunk]:
-        """Those whose content this upload has not met before: each is asked about and sent once."""
+        """The chunks that are new to this upload: each digest is asked about and sent once."""
         found: list[BufferedChunk] = []
         with self._lock:
             for each in chunks:
@@ -256,7 +256,7 @@ class Upload:
         return reply.missing
 
     def _missing_of(self, chunks: Sequence[LocatedChunk]) -> list[LocatedChunk]:
-        """Those that the server does not have."""
+        """The chunks that the server lacks."""
         missing: list[LocatedChunk] = []
         for start in range(0, len(chunks), CHUNKS_PER_QUESTION):
             batch = chunks[start : start + CHUNKS_PER_QUESTION]
@@ -264,7 +264,7 @@ class Upload:
         return missing
 
     def _lost(self, sent: Sequence[LocatedChunk]) -> list[LocatedChunk]:
-        """Those of chunks that were sent and not acknowledged that have to be sent again."""
+        """The unacknowledged chunks that must be sent again."""
         self._broke = True
         missing = self._missing_of(sent)
         arrived = sum(located.chunk.size for located in sent) - sum(each.chunk.size for each in missing)
@@ -274,7 +274,7 @@ class Upload:
         return missing
 
     def _resend_until_done(self, lost: list[LocatedChunk]) -> None:
-        # Ends: `Retrier` gives up when rounds bring no progress, and progress shortens the list.
+        # Terminates: `Retrier` gives up without progress, and progress shortens the list.
         while lost:
             groups = list(_groups(lost, self._pool.size))
 
@@ -335,12 +335,12 @@ def _located(sources: Iterable[Source]) -> list[LocatedChunk]:
 
 
 def total_bytes(chunks: Sequence[BufferedChunk]) -> int:
-    """Their sizes together."""
+    """The sum of their sizes."""
     return sum(each.size for each in chunks)
 
 
 def _groups(lost: Sequence[LocatedChunk], size: int) -> Iterator[list[LocatedChunk]]:
-    """In parts that fit a buffer."""
+    """The chunks in groups that fit a buffer."""
     group: list[LocatedChunk] = []
     room = size
     for located in lost:

@@ -1,1 +1,1 @@
-"""Who calls, and what they may enter."""
+"""Principals, keys, and the rights of callers."""

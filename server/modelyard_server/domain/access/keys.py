@@ -1,4 +1,4 @@
-"""API keys: shown once when they are made, kept as SHA-256 only."""
+"""API keys: printed once when they are created, stored as SHA-256 only."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _GIVEN = re.compile(re.escape(PREFIX) + r"[A-Za-z0-9_-]{32,128}")
 
 
 class OwnedKey(NamedTuple):
-    """A key and whose it is."""
+    """A key and its principal."""
 
     key: ApiKey
     principal: Principal
 
 
 def create(session: Session, name: str, entity: str, *, all_entities: bool = False) -> tuple[OwnedKey, str]:
-    """A new key and its text, which is nowhere else. Raises InvalidField.
+    """Creates a key; returns it and its text, which is not stored. Raises InvalidField.
 
-    Keys of one name in one entity are the same principal's, whose first key makes it; the same name in
-    another entity is another principal.
+    Keys of one name in one entity belong to one principal, which the first key creates.
+    The same name in another entity is another principal.
     """
     text = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
     return _add(session, text, name, entity, all_entities), text
@@ -52,10 +52,11 @@ def adopt(
     all_entities: bool = False,
     if_absent: bool = False,
 ) -> tuple[OwnedKey, bool]:
-    """A key whose text somebody else chose, and whether it is new: `my_` and 32 to 128 of `A-Za-z0-9_-`.
+    """Stores a key with a given text; returns it, and whether it is new.
 
-    With `if_absent`, the same key made earlier is returned as it is.
-    Raises InvalidField; AlreadyExists also where the earlier one was revoked or is somebody else's.
+    The text is `my_` and 32 to 128 of `A-Za-z0-9_-`. With `if_absent` an existing equal
+    key is returned unchanged. Raises InvalidField; AlreadyExists, also if the existing
+    key is revoked or belongs to another principal.
     """
     if not _GIVEN.fullmatch(text):
         raise errors.InvalidField.of(
@@ -85,7 +86,7 @@ def _add(session: Session, text: str, name: str, entity: str, all_entities: bool
     if row is None:
         row = PrincipalRow(id=new_id(), entity_id=entity_id, name=name, created_at=now(session))
         session.add(row)
-        session.flush()  # two that make it at once: the second runs its transaction again and finds it
+        session.flush()  # of two concurrent transactions, the second is retried and finds the row
     key = ApiKey(
         id=new_id(),
         hash=digest(text),
@@ -94,23 +95,23 @@ def _add(session: Session, text: str, name: str, entity: str, all_entities: bool
         created_at=now(session),
     )
     session.add(key)
-    session.flush()  # the same text made at once: the second runs its transaction again and finds it
+    session.flush()  # of two concurrent transactions, the second is retried and finds the row
     return OwnedKey(key, Principal(row.id, name, entity, all_entities))
 
 
 def digest(text: str) -> bytes:
-    """What is kept of a key. It is random, so no salt and no slow hash are needed."""
+    """The stored form of a key. Keys are random, so no salt and no slow hash are needed."""
     return hashlib.sha256(text.encode()).digest()
 
 
 def owner(session: Session, key_digest: bytes) -> Principal | None:
-    """Whose key this is; None when it is unknown or revoked."""
+    """The principal of a key; None if it is unknown or revoked."""
     found = _first(session, _owned().where(ApiKey.hash == key_digest, ApiKey.revoked_at.is_(None)))
     return None if found is None else found.principal
 
 
 def any_live(session: Session) -> bool:
-    """Whether there is a key that was not revoked."""
+    """Whether any key exists that is not revoked."""
     return bool(session.scalar(select(exists().where(ApiKey.revoked_at.is_(None)))))
 
 
@@ -121,7 +122,7 @@ def listed(session: Session) -> Sequence[OwnedKey]:
 
 
 def revoke(session: Session, key_id: str) -> OwnedKey:
-    """Ends a key; one that has ended already stays as it is. Raises NotFound, InvalidField."""
+    """Revokes a key. Revoking it again changes nothing. Raises NotFound, InvalidField."""
     try:
         parsed = str(uuid.UUID(key_id))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Entities and projects: found for reading, made at the first write."""
+"""Entities and projects: found for reading, created at the first write."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from modelyard_server.domain.access.authorize import Action, Resource, authorize
 from modelyard_server.domain.access.not_found import project_not_found
 from modelyard_server.domain.access.principals import Principal
 
-# Built once: making a statement takes longer than running it.
+# Built once: building a statement takes longer than running it.
 _ENTITY = select(Entity).where(Entity.name == bindparam("entity"))
 _PROJECT = (
     select(Project)
@@ -54,12 +54,12 @@ def ensure_entity(session: Session, principal: Principal, name: str, *, project:
     if row is None:
         row = Entity(name=name, created_at=now(session))
         session.add(row)
-        session.flush()  # two that make it at once: the second runs its transaction again and finds it
+        session.flush()  # of two concurrent transactions, the second is retried and finds the row
     return row
 
 
 def ensure_project(session: Session, principal: Principal, entity: str, project: str) -> Project:
-    """The project to write to, made when it does not exist. Raises NotAllowed, InvalidField."""
+    """The project to write to, created if missing. Raises NotAllowed, InvalidField."""
     project = project or refs.DEFAULT_PROJECT
     fields.check("project", refs.check_owner, project, "project")
     owner = ensure_entity(session, principal, entity, project=project)
@@ -84,5 +84,5 @@ def entity_of(session: Session, project: Project) -> Entity:
 
 
 def not_found(kind: str, what: str) -> errors.NotFound:
-    """The one sentence for things that are not there, or not theirs to see."""
+    """The error for what is missing or not visible to the caller: the same in both cases."""
     return errors.NotFound(f"{kind} {what!r} was not found", metadata={"resource_type": kind, "ref": what})

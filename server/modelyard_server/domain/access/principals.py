@@ -1,4 +1,4 @@
-"""Who calls, and what belongs to them."""
+"""Principals: the identities that calls are made as."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from modelyard.contract import refs
 class Principal:
     """A caller with the rights of this call.
 
-    `id` says who it is and is what rights and limits go by; `name` is what people read and is
-    unique only within an entity. `entity` is the caller's default, and the limit of what may be
-    entered unless `all_entities`, which is a right of the key: two keys of one principal may differ in it.
+    Rights and limits depend on `id`; `name` is only displayed, and unique only within
+    an entity. `entity` is the caller's default, and the only one that it may access
+    unless `all_entities`. That is a right of the key: two keys of one principal may
+    differ in it.
     """
 
     id: str
@@ -21,13 +22,13 @@ class Principal:
     entity: str = refs.DEFAULT_ENTITY
     all_entities: bool = False
     owns_folder: bool = False
-    """Whether they have shown that they can read the server's data folder."""
+    """Whether the caller sent the token of the server's data folder."""
 
 
-# Fixed ids of those whom no key names. Ids of all others are UUIDv7, which these are not.
+# Fixed ids of principals without keys. All other ids are UUIDv7, which these are not.
 LOCAL = Principal("00000000-0000-0000-0000-000000000001", "local", all_entities=True)
-"""Whoever reaches a server that asks for no key."""
+"""The caller of a server that requires no key."""
 FOLDER_OWNER = Principal("00000000-0000-0000-0000-000000000002", "local", all_entities=True, owns_folder=True)
-"""Whoever sends the token that lies in the data folder."""
+"""The caller that sends the token of the data folder."""
 SERVER = Principal("00000000-0000-0000-0000-000000000003", "modelyard", all_entities=True)
-"""The server itself: what it does because a time has come."""
+"""The server itself, for its periodic work."""

@@ -1,10 +1,9 @@
-"""The commit: chunks that an upload holds become a version, in one transaction.
+"""The commit: makes a version of the chunks that an upload holds, in one transaction.
 
-Of a large manifest, `staging` stores files and entries ahead in short ones.
-
-Lock order: request, upload, files, project, artifact; the project's event
-counter last. Two that log the same content at once end with one version, and
-any number that log different content to one name get numbers without a gap.
+For a large manifest, `staging` stores files and entries ahead of it in short
+transactions. Lock order: request, upload, files, project, artifact; the project's
+event counter last. Concurrent commits of the same content make one version, and
+concurrent commits of different content to one name get numbers without a gap.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ ALIAS_LIMIT = 100
 TTL_LIMIT = 1000 * 365 * 24 * 3600 * 1_000_000
 """Paths of a base version that a commit leaves out."""
 
-# Built once: making a statement takes longer than running it.
+# Built once: building a statement takes longer than running it.
 _V = cast(Table, ArtifactVersion.__table__)
 _EQUAL = (
     select(_V.c.id)
@@ -54,9 +53,10 @@ _EQUAL = (
 
 @dataclass(frozen=True)
 class VersionDraft:
-    """What a new version is to be. `ttl` in microseconds; `digest` is the client's, checked when given.
+    """The properties of a new version.
 
-    The entries of `base_version_id`, but for `removed_paths`, are taken over into the manifest.
+    `ttl` is in microseconds; `digest` is the client's, checked if given. The manifest
+    also gets the entries of `base_version_id` without `removed_paths`.
     """
 
     entity: str
@@ -85,7 +85,7 @@ def commit(
     *,
     staged: str = "",
 ) -> tuple[VersionView, bool]:
-    """The version, and whether it is new. `staged` is the id under which the entries wait, if they do.
+    """Returns the version, and whether it is new. `staged` is the id of the staged entries, if any.
 
     Raises UploadExpired, ChunksMissing, TypeMismatch, InvalidField, NotAllowed.
     """
@@ -100,14 +100,14 @@ def commit(
             manifest_rows.store_entries(session, version, manifest, file_ids)
 
     version, created = _make(session, principal, draft, manifest, digest, store_entries)
-    uploads.end(session, upload)  # its pins go with it: the manifest holds the chunks now
+    uploads.end(session, upload)  # also deletes its pins: the manifest holds the chunks now
     return version, created
 
 
 def commit_known(
     session: Session, principal: Principal, draft: VersionDraft, manifest: Manifest, digest: bytes
 ) -> tuple[VersionView, bool] | None:
-    """The version of files that the entity has, and whether it is new; None where it does not have them all.
+    """Returns a version of stored files, and whether it is new; None if some are not stored.
 
     Raises TypeMismatch, InvalidField, NotAllowed.
     """
@@ -130,7 +130,7 @@ def _make(
     digest: bytes,
     store_entries: Callable[[ArtifactVersion], None],
 ) -> tuple[VersionView, bool]:
-    """The last part of every commit of a manifest whose files are rows by now."""
+    """The last part of every commit, after the files of the manifest are stored."""
     project = owners.ensure_project(session, principal, draft.entity, draft.project)
     run_id = lineage.find_producer(session, principal, draft.run_id)
     artifact = artifacts.open_artifact(session, principal, project, draft.name, draft.type)
@@ -155,10 +155,10 @@ def _make(
 
 
 def commit_equal(session: Session, principal: Principal, draft: VersionDraft) -> VersionView:
-    """The live version of the name that has the draft's digest, committed once more.
+    """Commits the draft again to the live version of the name that has its digest.
 
-    Raises NotFound when there is none, or none that is whole: then the bytes have
-    to come again. Raises TypeMismatch, InvalidField.
+    Raises NotFound if there is none, or if its bytes are damaged and must be uploaded
+    again; TypeMismatch, InvalidField.
     """
     if draft.digest is None:
         raise errors.InvalidField.of("header.digest", "is required: it says which content")
@@ -251,9 +251,10 @@ def _take_over(
     version: ArtifactVersion,
     draft: VersionDraft,
 ) -> None:
-    """Description and metadata are not content: given with equal content, they replace the version's.
+    """Updates an existing version from a draft of equal content.
 
-    Whoever logs content without a time wants it kept, and so does who linked it.
+    Description and metadata are not content: if given, they replace the version's.
+    Logging again without a TTL, or linking, clears the expiry.
     """
     place = {"version": f"v{version.number}", "version_id": version.id}
     before = (version.description, version.facts, version.expires_at)
@@ -282,7 +283,7 @@ def _point_at(
     draft: VersionDraft,
     run_id: str | None,
 ) -> Sequence[str]:
-    """What every commit leaves, new version or not: its producer and its aliases, which it returns."""
+    """Records the producer and sets the aliases, for new and existing versions; returns the aliases."""
     if run_id is not None:
         lineage.record_output(session, run_id, version)
     names = list(dict.fromkeys([refs.LATEST, *draft.aliases]))

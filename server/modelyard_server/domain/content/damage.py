@@ -1,8 +1,7 @@
-"""Stored bytes that are unusable: their chunks are quarantined, so that the next upload replaces them.
+"""Quarantines chunks whose stored bytes are lost or wrong, so that the next upload replaces them.
 
-A quarantined chunk counts as missing. Files and versions keep their rows, and
-are whole again when the same content is uploaded once more, under any name of
-the entity.
+A quarantined chunk counts as missing. Files and versions keep their rows, and are
+complete again when the same content is uploaded under any name of the entity.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ def require_confirmed(session: Session, pack_ids: Iterable[str]) -> None:
 
 
 def sizes(session: Session, pack_ids: Sequence[str]) -> list[PackSize]:
-    """The live ones among the packs."""
+    """The sizes of those of the packs that are live."""
     found: list[PackSize] = []
     for batch in batches(pack_ids):
         rows = select(Pack.id, Pack.entity_id, Pack.size).where(Pack.id.in_(batch), Pack.state == "live")
@@ -54,13 +53,13 @@ def sizes(session: Session, pack_ids: Sequence[str]) -> list[PackSize]:
 
 
 def newest(session: Session, count: int) -> list[PackSize]:
-    """The live packs that were made last."""
+    """The newest live packs."""
     rows = select(Pack.id, Pack.entity_id, Pack.size).where(Pack.state == "live")
     return [PackSize(*row) for row in session.execute(rows.order_by(Pack.changed_at.desc()).limit(count))]
 
 
 def quarantine_losses(session: Session, losses: Sequence[PackLoss]) -> None:
-    """Quarantines the chunks that lie, wholly or in part, in what is lost of packs."""
+    """Quarantines the chunks that are, completely or partly, in the lost parts of packs."""
     for pack, left in losses:
         count = _quarantine(session, Chunk.pack_id == pack.pack_id, Chunk.offset + Chunk.size > left)
         if count:
@@ -82,7 +81,7 @@ def quarantine(session: Session, piece: Piece) -> None:
 
 
 def is_lost(session: Session, piece: Piece) -> bool:
-    """Whether the bytes are known to be lost. Raises PacksUnconfirmed while that is not known."""
+    """Whether the bytes are lost. Raises PacksUnconfirmed if the pack was not checked yet."""
     require_confirmed(session, [piece.pack_id])
     row = select(Chunk.quarantined_at).where(
         Chunk.entity_id == piece.entity_id, Chunk.digest == piece.digest, Chunk.pack_id == piece.pack_id
@@ -91,7 +90,7 @@ def is_lost(session: Session, piece: Piece) -> bool:
 
 
 def error(what: str, piece: Piece) -> errors.ChunkCorrupt:
-    """The error for bytes that cannot be had, with what to do."""
+    """The error for bytes that cannot be read, with what to do."""
     return errors.ChunkCorrupt(f"{what}; {_HELP}", metadata={"chunk": piece.digest.hex(), "pack": piece.key})
 
 

@@ -1,4 +1,4 @@
-"""Where the bytes of a version's files lie: what a download reads, in order."""
+"""The positions in packs of the bytes that a download reads, in order."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class FileInfo(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Bytes wanted of one chunk: `skip` bytes into it, `length` of them."""
+    """The requested bytes of one chunk: `length` bytes from offset `skip`."""
 
     entity_id: int
     pack_id: str
@@ -96,7 +96,7 @@ def remember_sha256(session: Session, file_id: int, sha256: bytes) -> None:
 
 
 def pieces(session: Session, files: dict[str, FileInfo], ranges: Sequence[Range]) -> list[Piece]:
-    """The chunks of the ranges laid end to end, in order."""
+    """The chunks of the concatenated ranges, in order."""
     result: list[Piece] = []
     for batch in batches(ranges, 200):
         wanted = [(files[part.path], *_span(part, files[part.path])) for part in batch]
@@ -107,10 +107,10 @@ def pieces(session: Session, files: dict[str, FileInfo], ranges: Sequence[Range]
 
 
 def relocate(session: Session, lost: Sequence[Piece]) -> list[Piece]:
-    """Where the chunks lie now whose pack was not found: a rewrite moves chunks before it drops a pack.
+    """The current positions of chunks whose pack was not found.
 
-    Those that did not move are given back as they are. Raises NotFound when a
-    version was deleted meanwhile.
+    A rewrite moves chunks before it deletes a pack. Chunks that did not move are
+    returned unchanged. Raises NotFound if a version was deleted meanwhile.
     """
     rows = session.execute(
         select(tables.Chunk.digest, tables.Chunk.pack_id, tables.Chunk.offset).where(
@@ -144,7 +144,7 @@ def _span(part: Range, info: FileInfo) -> tuple[int, int]:
 def _rows(
     session: Session, wanted: Sequence[tuple[FileInfo, int, int]]
 ) -> dict[int, list[tuple[int, Piece]]]:
-    """The chunks that touch the spans, by file: pairs of where a chunk starts in the file, and all of it."""
+    """The chunks that overlap the spans, by file, each with its offset in the file."""
     partial = [
         and_(
             FileChunk.file_id == info.id,

@@ -1,8 +1,7 @@
 """The manifest of a version in pages, ordered by the bytes of the path.
 
-A page is bounded by entries, by chunks and by bytes, so that its message stays
-under 4 MiB whatever the manifest holds. A file whose chunks do not fit goes on
-on the next page.
+A page has limits on entries, chunks and bytes, so that its message stays below 4
+MiB. A file whose chunks do not fit continues on the next page.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _POSITION = (VersionFile.path.expression, paging.KEY)
 
 
 class FileEntry(NamedTuple):
-    """An entry of a manifest, or a part of one: `continued` when its first chunks were on the page before."""
+    """An entry of a manifest, or a part of one: `continued` if its first chunks were on an earlier page."""
 
     path: str
     size: int | None
@@ -106,7 +105,7 @@ def _cut(
     index: int,
     size: int,
 ) -> tuple[list[_Slice], tuple[bytes, int] | None]:
-    """What fits the page, and where the next one starts."""
+    """The entries that fit the page, and the position of the next one."""
     slices: list[_Slice] = []
     room, left = CHUNK_LIMIT, BYTE_LIMIT
     for row in rows:

@@ -22,7 +22,7 @@ from modelyard_server.domain.content.manifests import FileDraft, KeptFile, Manif
 from modelyard_server.domain.content.uploads import Stored
 from modelyard_server.domain.registry import resolve, versions
 
-# Built once: making a statement takes longer than running it.
+# Built once: building a statement takes longer than running it.
 _FILES = (
     select(File.digest, File.id, File.size)
     .where(
@@ -57,7 +57,7 @@ def store_files(session: Session, upload: Upload, drafts: Iterable[FileDraft]) -
     rows = [file_row(upload, distinct[digest]) for digest in ordered]
     new: dict[bytes, int] = {}
     if rows:
-        # Of two that store the same file at once, the one whose row it becomes also stores its chunks.
+        # Of two transactions that store the same file, the one that inserts its row also stores its chunks.
         adding = inserting_missing(session, File, File.digest, File.id)
         new = dict(session.execute(adding, rows).all())
     chunk_rows = (
@@ -72,7 +72,7 @@ def store_files(session: Session, upload: Upload, drafts: Iterable[FileDraft]) -
     for digest, draft in distinct.items():
         if draft.whole_sha256 is not None and digest in known and digest not in new:
             extents.remember_sha256(session, known[digest], draft.whole_sha256)
-    if len(known) != len(distinct):  # a file row went between the two statements
+    if len(known) != len(distinct):  # a file was deleted between the two statements
         raise errors.RetryTransaction("a file of this content was just collected; repeat the call")
     return known
 
@@ -113,18 +113,18 @@ def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[byt
 
 
 def is_damaged(session: Session, version_id: str) -> bool:
-    """Whether some of a version's chunks are unusable. Raises PacksUnconfirmed while that is not known."""
+    """Whether chunks of a version are quarantined. Raises PacksUnconfirmed for packs not checked yet."""
     return _has_quarantined(session, [session.execute(_PACKS_OF_VERSION, {"version": version_id})])
 
 
 def are_damaged(session: Session, file_ids: Iterable[int]) -> bool:
-    """The same of files."""
+    """The same for files."""
     found = (session.execute(_PACKS_OF_FILES, {"files": files}) for files in batches(sorted(file_ids)))
     return _has_quarantined(session, found)
 
 
 def require_whole_base(session: Session, manifest: Manifest) -> None:
-    """What is taken over of a base version must be there. Raises ChunkCorrupt, PacksUnconfirmed."""
+    """Checks that the files of a base version are complete. Raises ChunkCorrupt, PacksUnconfirmed."""
     kept = {file.file_id for file in manifest.kept.values() if file.file_id is not None}
     if are_damaged(session, kept):
         raise errors.ChunkCorrupt(
@@ -139,7 +139,7 @@ def _has_quarantined(session: Session, found: Iterable[Iterable[Any]]) -> bool:
             if is_quarantined:
                 return True
             packs.add(pack_id)
-    # All at once: the transaction begins anew after each look.
+    # All packs in one go, since each check restarts the transaction.
     damage.require_confirmed(session, packs)
     return False
 
@@ -207,13 +207,13 @@ def store_entries(
 
 
 def row_of_file(file: FileDraft | KeptFile, file_id: int) -> dict[str, Any]:
-    """An entry that is a file, without whose it is."""
+    """The columns of a file's entry, without its version."""
     values = (file.path.encode(), file_id, file.size, None, "")
     return dict(zip(ENTRY_COLUMNS, values, strict=True))
 
 
 def row_of_reference(reference: ReferenceDraft) -> dict[str, Any]:
-    """An entry that is a reference, without whose it is."""
+    """The columns of a reference's entry, without its version."""
     values = (reference.path.encode(), None, reference.size, reference.uri, reference.tag)
     return dict(zip(ENTRY_COLUMNS, values, strict=True))
 
@@ -221,7 +221,7 @@ def row_of_reference(reference: ReferenceDraft) -> dict[str, Any]:
 def base_entries(
     session: Session, principal: Principal, version_id: str, entity: str
 ) -> dict[str, KeptFile | ReferenceDraft]:
-    """What a version offers to be built on, by path. Raises NotFound, InvalidField for another entity's."""
+    """The entries of a base version, by path. Raises NotFound; InvalidField for another entity's."""
     view = resolve.version(
         session, principal, id_=version_id, field="header.base_version_id", action=Action.DOWNLOAD
     ).view
@@ -251,7 +251,7 @@ def base_entries(
 
 
 def hold_base(session: Session, version_id: str) -> None:
-    """Keeps a version, and so its files, until the transaction ends. Raises NotFound when it went."""
+    """Locks a version, and so its files, until the transaction ends. Raises NotFound if it was deleted."""
     held = select(ArtifactVersion.id).where(ArtifactVersion.id == version_id, versions.live(session))
     if session.scalar(held.with_for_update(read=True)) is None:
         raise owners.not_found("version", version_id)

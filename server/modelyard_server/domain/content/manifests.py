@@ -1,4 +1,4 @@
-"""A manifest as it arrives: checked entry by entry, before any transaction begins."""
+"""A manifest while it is received: checked entry by entry, before any transaction begins."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one version may have at most: the server's options `--max-version-…`.
+    """The limits of one version: the server's options `--max-version-…`.
 
-    `chunks` counts each time that an entry names a chunk; `size` is in bytes, of
-    all files, which may name the same chunk many times.
+    `chunks` counts every mention of a chunk in an entry; `size` is the bytes of all
+    files, which may contain the same chunk many times.
     """
 
     files: int = MAX_VERSION_FILES
@@ -35,7 +35,7 @@ class Limits:
 
 @dataclass(slots=True)
 class FileDraft:
-    """A file of a manifest. Chunks are kept packed: a file of 100 GB has 200,000 of them."""
+    """A file of a manifest. Chunks are stored compactly: a file of 100 GB has 200,000 of them."""
 
     path: str
     stated_size: int | None
@@ -96,7 +96,7 @@ class KeptFile(NamedTuple):
 
 
 class Manifest:
-    """The entries of a version that is about to be. Every method raises InvalidField, QuotaExceeded."""
+    """The entries of a version to be made. Every method raises InvalidField, QuotaExceeded."""
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self.files: dict[str, FileDraft] = {}
@@ -166,7 +166,7 @@ class Manifest:
         self._extend(where, self._last, chunks)
 
     def build_on(self, base: Mapping[str, KeptFile | ReferenceDraft], removed: Sequence[str]) -> None:
-        """Takes over what a base version has, but for the removed paths and those that are given here."""
+        """Adds the entries of a base version, except for removed paths and paths that are given here."""
         for index, path in enumerate(removed):
             if path not in base:
                 raise errors.InvalidField.of(

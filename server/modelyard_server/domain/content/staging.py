@@ -1,17 +1,17 @@
-"""Large manifests: their files and entries are stored in short transactions, ahead of the commit's own.
+"""Stores files and entries of large manifests in short transactions, ahead of the commit's own.
 
-On SQLite one transaction writes at a time, so the one of a version with
-millions of chunks would hold up every other write. Files are named by their
-content and stored once, and nothing refers to them yet; the entries wait as
-`staged_entry`, whose foreign keys keep the files while the upload is open. The
-commit's transaction then only turns those rows into the version's. What a
-commit that failed leaves behind goes with the next one of its upload, or with
-the upload.
+SQLite has one writer, so a single transaction for millions of chunks would hold up
+every other write. Files are identified by content and stored once; nothing refers
+to them yet. The entries are stored as `staged_entry`, whose foreign keys keep the
+files while the upload is open. The commit's transaction then copies those rows into
+the version. The staged entries of a failed commit are deleted by the next commit of
+its upload, or with the upload.
 
-A file with more chunks than one transaction takes is found by nobody until its
-last chunk has a row: `file.next_chunk` says where to go on. It is changed under
-a lock of the file's row together with the chunks' rows, so whoever stores the
-same content, at once or after a crash, goes on behind what is there.
+A file with more chunks than one transaction stores is not found by its digest until
+its last chunk has a row: `file.next_chunk` is the next one to store. It is changed
+under a lock of the file's row, together with the rows of the chunks, so that a
+transaction that stores the same content, concurrently or after a crash, continues
+after the existing rows.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ _ENTRIES = [_S.c[name] for name in manifest_rows.ENTRY_COLUMNS]
 
 
 def is_large(manifest: Manifest) -> bool:
-    """Whether a manifest is more than one transaction should hold."""
+    """Whether a manifest is too large for one transaction."""
     return manifest.chunk_count + len(manifest) > ROWS
 
 
 def parts(manifest: Manifest) -> Iterator[list[Entry]]:
-    """The entries in parts for `store`: a large file alone, else what one transaction takes.
+    """The entries in parts for `store`: a large file alone, else as many as fit one transaction.
 
     Files come in the order of their digests, in which they are locked.
     """
@@ -81,9 +81,10 @@ def store(
     part: Sequence[Entry],
     base_id: str,
 ) -> bool:
-    """Stores a part, or some more of it; whether all of it is stored. `base_id` is the version of kept files.
+    """Stores a part, or the next rows of it; returns whether all of it is stored.
 
-    Raises UploadExpired, ChunksMissing, InvalidField, and NotFound when the base went.
+    `base_id` is the version of kept files. Raises UploadExpired, ChunksMissing,
+    InvalidField, and NotFound if the base was deleted.
     """
     upload = uploads.find(session, principal, upload_id)
     uploads.prolong(session, upload)
@@ -103,7 +104,7 @@ def store(
 
 
 def take(session: Session, upload_id: str, commit_id: str, version: ArtifactVersion, count: int) -> None:
-    """Makes the staged entries of a commit those of its version. Raises RetryTransaction if some went."""
+    """Copies the staged entries of a commit into its version. Raises RetryTransaction if some are gone."""
     waiting = select(literal(version.id, _V.c.version_id.type), *_ENTRIES).where(*_STAGED)
     adding = insert(_V).from_select(["version_id", *manifest_rows.ENTRY_COLUMNS], waiting)
     taken = session.connection().execute(
@@ -116,7 +117,7 @@ def take(session: Session, upload_id: str, commit_id: str, version: ArtifactVers
 
 
 def clear(session: Session, principal: Principal, upload_id: str) -> bool:
-    """Deletes what earlier commits of an upload left, in portions; whether nothing is left.
+    """Deletes staged entries of earlier commits, in batches; returns whether none is left.
 
     Raises UploadExpired.
     """
@@ -134,7 +135,7 @@ def _row(entry: Entry, file_ids: dict[bytes, int]) -> dict[str, Any]:
 
 
 def _advance(session: Session, upload: Upload, draft: FileDraft) -> int | None:
-    """Stores the next chunks of a large file; its id once it is whole."""
+    """Stores the next chunks of a large file; returns its id once it is complete."""
     named = {"entity": upload.entity_id, "digest": draft.digest}
     found = session.execute(_FILE, named).one_or_none()
     if found is None:
@@ -159,7 +160,7 @@ def _advance(session: Session, upload: Upload, draft: FileDraft) -> int | None:
     whole = end == len(draft.sizes)
     session.execute(_GO_ON, {"of": file_id, "next": None if whole else end})
     if whole:
-        _require_whole(session, file_id)  # what an earlier call stored may have been lost since
+        _require_whole(session, file_id)  # chunks that an earlier call stored may be damaged by now
     return int(file_id) if whole else None
 
 

@@ -29,13 +29,13 @@ from modelyard_server.domain.content import damage
 from modelyard_server.packs.builder import PackedChunk
 
 LIFETIME = 24 * 3600 * 1_000_000
-"""Microseconds an upload lives after the last thing acknowledged to it."""
+"""Microseconds an upload lives after its last acknowledgement."""
 
 EMPTY_LIFETIME = 3600 * 1_000_000
-"""Microseconds an upload lives after its last call while it holds no chunk: there is nothing to resume."""
+"""Microseconds an upload that holds no chunk lives after its last call."""
 
 IDLE = 3600 * 1_000_000
-"""Microseconds without a call after which an upload makes room for a new one, where it has to."""
+"""Microseconds without a call after which an upload may be ended to make room for a new one."""
 
 OPEN_LIMIT = 10_000
 """Open uploads of one principal."""
@@ -43,7 +43,7 @@ OPEN_LIMIT = 10_000
 SWEEP_BATCH = 100
 
 
-# Built once: making a statement takes longer than running it.
+# Built once: building a statement takes longer than running it.
 _U, _P = (cast(Table, row.__table__) for row in (Upload, Pack))
 _OPEN = select(func.count()).where(
     _U.c.principal_id == bindparam("principal"), _U.c.expires_at > bindparam("now")
@@ -72,7 +72,7 @@ _BEYOND = [
     for table in (Pin, StagedEntry)
 ]
 _MUCH = union_all(*(select(rows) for rows in _BEYOND))
-"""Whether an upload holds more than one transaction should delete."""
+"""Whether an upload holds more rows than one transaction should delete."""
 _K = cast(Table, tables.Chunk.__table__)
 _USABLE = select(tables.Chunk.digest, tables.Chunk.id, tables.Chunk.size, tables.Chunk.pack_id).where(
     tables.Chunk.quarantined_at.is_(None)
@@ -106,7 +106,7 @@ class Stored(NamedTuple):
 
 
 def create(session: Session, principal: Principal, entity: str, project: str) -> Upload:
-    """A new upload. Raises QuotaExceeded when the principal has too many open, none of them idle."""
+    """Opens an upload. Raises QuotaExceeded if the principal has too many open, none of them idle."""
     project = project or refs.DEFAULT_PROJECT
     fields.check("project", refs.check_owner, project, "project")
     owner = owners.ensure_entity(session, principal, entity, project=project)
@@ -128,22 +128,22 @@ def create(session: Session, principal: Principal, entity: str, project: str) ->
 
 
 def find(session: Session, principal: Principal, upload_id: str, *, lock: bool = False) -> Upload:
-    """The principal's open upload in an entity that they may enter now.
+    """The principal's open upload, in an entity that the caller may access now.
 
-    Raises UploadExpired, also for another's and for an id that never was: rows go with time.
+    Raises UploadExpired, also for uploads of others and for unknown ids.
     """
     return _open(session, upload_id, _own(session, principal, upload_id, lock=lock))
 
 
 def delete(session: Session, principal: Principal, upload_id: str) -> None:
-    """Gives an upload up; one that has ended already is fine."""
+    """Deletes an upload. Deleting one that has ended changes nothing."""
     upload = _own(session, principal, upload_id, lock=True)
     if upload is not None:
         end(session, upload)
 
 
 def end(session: Session, upload: Upload) -> None:
-    """Ends an upload. What it holds goes with it; where that is much, little by little with the sweep."""
+    """Ends an upload. Its pins and staged entries are deleted with it; if they are many, by the sweep."""
     if session.execute(_MUCH, {"upload": upload.id}).first() is None:
         session.delete(upload)
     else:
@@ -151,9 +151,9 @@ def end(session: Session, upload: Upload) -> None:
 
 
 def delete_ended(session: Session) -> int:
-    """Deletes uploads that have ended or expired with what they hold, as much as one transaction should.
+    """Deletes ended and expired uploads with their rows, as many as one transaction should.
 
-    100 when there may be more to do.
+    Returns 100 if there may be more to do.
     """
     ended = select(Upload).where(Upload.expires_at <= now(session)).order_by(Upload.expires_at)
     found = session.scalars(ended.limit(SWEEP_BATCH).with_for_update(skip_locked=True)).all()
@@ -168,12 +168,12 @@ def delete_ended(session: Session) -> int:
 
 
 def prolong(session: Session, upload: Upload) -> None:
-    """Notes that somebody works at an upload that holds chunks."""
+    """Extends the expiry of an upload that holds chunks."""
     upload.expires_at = now(session) + LIFETIME
 
 
 def missing(session: Session, principal: Principal, upload_id: str, chunks: Sequence[Chunk]) -> list[int]:
-    """Indexes of the chunks that have to be sent; the others are pinned before this says so."""
+    """Returns the indexes of the chunks that have to be sent; the others are pinned."""
     if len(chunks) > CHUNKS_PER_CALL:
         raise errors.InvalidField.of("chunks", f"at most {CHUNKS_PER_CALL} in one call")
     check_chunks(chunks)
@@ -192,13 +192,13 @@ def missing(session: Session, principal: Principal, upload_id: str, chunks: Sequ
 
 
 def pin(session: Session, upload: Upload, chunk_ids: Iterable[int]) -> None:
-    """Holds the chunks for the upload."""
+    """Pins the chunks for the upload."""
     rows = [{"upload_id": upload.id, "chunk_id": chunk_id} for chunk_id in sorted(chunk_ids)]
     insert_missing(session, Pin, rows)
 
 
 def held(session: Session, upload: Upload, digests: Iterable[bytes]) -> dict[bytes, Stored]:
-    """Those of the chunks that are usable and that the upload holds, by digest."""
+    """The usable ones of the chunks that the upload holds, by digest."""
     found: dict[bytes, Stored] = {}
     for batch in batches(sorted(digests)):
         rows = session.execute(_HELD, {"upload": upload.id, "entity": upload.entity_id, "digests": batch})
@@ -218,11 +218,11 @@ def begin_pack(session: Session, upload_id: str) -> str:
 def publish_pack(
     session: Session, upload_id: str, pack_id: str, size: int, chunks: Sequence[PackedChunk]
 ) -> None:
-    """Makes a durable pack's chunks usable and pins them, or nothing at all.
+    """Makes a durable pack live and pins its chunks, all or nothing.
 
-    The update of the pack's state is the fence: of this and a collector that
-    took the pack for abandoned, exactly one wins. Raises RetryTransaction when
-    fenced off, UploadExpired.
+    The update of the pack's state is the fence: of this transaction and one that gives
+    the pack up, exactly one succeeds. Raises RetryTransaction if fenced off,
+    UploadExpired.
     """
     upload = _open(session, upload_id, session.scalar(_SHARED, {"id": upload_id}))
     won = session.connection().execute(_PUBLISH, {"of": pack_id, "new_size": size, "time": now(session)})
@@ -270,7 +270,7 @@ def _open(session: Session, upload_id: str, upload: Upload | None) -> Upload:
 
 
 def _end_idle(session: Session, principal: Principal, time: int) -> None:
-    """Ends the principal's upload that has been idle for longest. Raises QuotaExceeded where none is."""
+    """Ends the principal's upload that is idle longest. Raises QuotaExceeded if none is idle."""
     own = select(Upload).where(
         Upload.principal_id == principal.id,
         Upload.expires_at > time,
@@ -290,7 +290,7 @@ def _insert_chunks(session: Session, entity_id: int, pack_id: str, chunks: Seque
     statement = insert(session, tables.Chunk)
     relocated = {name: getattr(statement.excluded, name) for name in ("pack_id", "offset")}
     session.execute(
-        # A row that is usable stays where it is; one that was quarantined gets the new place.
+        # A usable chunk keeps its position; a quarantined one gets the new one.
         statement.on_conflict_do_update(
             index_elements=["entity_id", "digest"],
             set_={**relocated, "quarantined_at": None},

@@ -1,7 +1,7 @@
-"""Who moved which alias when: the history of aliases, read from the events.
+"""The history of aliases, read from the events.
 
-Every change of an alias is an event, those that deletes and unlinks bring with
-them too, so there is nothing else to keep.
+Every change of an alias is an event, including those by deletes and unlinks, so
+nothing else is stored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _alias = Event.details["alias"].as_string()
 
 
 class AliasChange(NamedTuple):
-    """One change. `previous` empty: it stood nowhere; `version` empty: it was removed."""
+    """One change. `previous` is empty if the alias was new, `version` if it was removed."""
 
     alias: str
     previous: str
@@ -38,9 +38,8 @@ def page(
 ) -> tuple[list[AliasChange], str]:
     """The changes of a collection's aliases, newest first; all of them, or those of one alias.
 
-    With `at`, in microseconds since 1970, the state at that time instead: for
-    each alias that stood somewhere, the change that brought it there.
-    Raises InvalidField, InvalidPageToken.
+    With `at`, in microseconds since 1970, the state at that time instead: for each
+    alias that existed, the change that set it. Raises InvalidField, InvalidPageToken.
     """
     if alias:
         fields.check("alias", refs.check_alias, alias)
@@ -60,7 +59,7 @@ _NEWEST_FIRST = paging.OrderBy((paging.Term(Event.seq.expression, descending=Tru
 
 
 def _changes(collection: Collection, alias: str) -> Select[Event]:
-    # A collection never leaves its project, so its events are in the order of their number.
+    # A collection stays in its project, so its events are in the order of their sequence.
     query = select(Event).where(
         Event.collection_id == collection.id,
         Event.project_id == collection.project_id,
@@ -70,11 +69,10 @@ def _changes(collection: Collection, alias: str) -> Select[Event]:
 
 
 def _state(session: Session, collection: Collection, alias: str, at: int) -> Select[Event]:
-    """The last change of each alias up to a time, of those that did not remove it.
+    """The last change of each alias up to a time, without aliases that were removed.
 
-    An event bears the time at which its transaction began, so one may be older
-    than the one before it: the state is that after all events up to the last
-    one of the time, never after some of them.
+    An event has the time at which its transaction began, so it may be older than the
+    event before it. The state includes all events up to the last one of that time.
     """
     changes = _changes(collection, alias)
     end = session.scalar(changes.where(Event.time <= at).with_only_columns(func.max(Event.seq)))

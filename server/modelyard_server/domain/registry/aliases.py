@@ -1,8 +1,8 @@
-"""Aliases: movable names, each on one version of an artifact or one link of a registered model.
+"""Aliases: movable names, each of one version of an artifact or one link of a registered model.
 
-Whoever changes aliases holds the lock of their collection, so that two changes
-never interleave. Moving one is what services do most after reading one: plain
-statements, built once, make it several times as fast as the ORM's objects.
+Every change of aliases is made here, under a lock of their collection, so that
+changes do not interleave. Moving an alias is frequent: plain statements, built
+once, are several times as fast as objects of the ORM.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ from modelyard_server.domain.registry import versions
 Target: TypeAlias = ArtifactVersion | Link
 
 COUNT = 100
-"""Aliases, or changes of aliases, in one call."""
+"""The most aliases, or changes of aliases, in one call."""
 VERSION_LIMIT = 1_000
-"""Aliases of one version, or of one link: replies that show it have to fit a message."""
+"""The most aliases of one version or link: replies must fit a message."""
 COLLECTION_LIMIT = 5_000
-"""Aliases of one artifact or registered model: UpdateAliases replies with them all."""
+"""The most aliases of one collection: UpdateAliases returns them all."""
 
 
 class Change(NamedTuple):
-    """One change: `version` empty removes; `expected` None is not checked, empty means nowhere."""
+    """One change. An empty `version` removes the alias.
+
+    `expected` is the version it must point at now: empty for none, None for no check.
+    """
 
     alias: str
     version: str
@@ -41,7 +44,7 @@ class Change(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """What an alias stands on: its number, the artifact's version behind it, and the link if it is one."""
+    """The target of an alias: its number, the artifact's version, and the link if it is one."""
 
     number: int
     version_id: str
@@ -99,21 +102,21 @@ def check_names(field: str, names: Sequence[str]) -> list[str]:
 def set_aliases(
     session: Session, principal: Principal, collection: Collection, target: Target, names: Sequence[str]
 ) -> None:
-    """Sets or moves each alias to the target; those that stand there already are left as they are."""
+    """Sets or moves each alias to the target. Aliases that point at it already do not change."""
     wanted = sorted(set(names))
     standing = _standing(session, _NAMED, collection, names=wanted)
     spot = _spot(target)
     for name in wanted:
         _set(session, principal, collection, spot, name, standing.get(name))
-    # `latest` moves with every commit, and adds nothing that has to be counted.
+    # `latest` moves with every commit and is not counted.
     if any(standing.get(name) != spot for name in wanted if name != refs.LATEST):
         _check_counts(*session.execute(_COUNTS, {"collection": collection.id, "target": target.id}).one())
 
 
 def release(session: Session, principal: Principal, collection: Collection, target: Target) -> list[str]:
-    """Takes every alias off a target that is going away, and returns them.
+    """Removes every alias of a target that is deleted, and returns them.
 
-    `latest` goes to the newest that remains, so the target has to be marked as
+    `latest` moves to the newest remaining target, so the deleted one must be marked as
     deleted, and flushed, before.
     """
     gone = _spot(target)
@@ -130,10 +133,10 @@ def release(session: Session, principal: Principal, collection: Collection, targ
 def update(
     session: Session, principal: Principal, collection: Collection, changes: Sequence[Change]
 ) -> Mapping[str, Spot]:
-    """Makes all changes or none, and returns where every alias of the collection stands then, by name.
+    """Makes all changes or none; returns the target of every alias of the collection, by name.
 
-    Raises AliasChanged when one does not stand where it was expected, NotFound
-    for a version that is not there, InvalidField.
+    Raises AliasChanged if an alias does not point at the expected version, NotFound for
+    an unknown version, InvalidField.
     """
     _check_changes(changes)
     standing = _standing(session, _STANDING, collection)
@@ -155,7 +158,7 @@ def update(
 
 
 def clear(session: Session, principal: Principal, collection: Collection) -> None:
-    """Removes every alias of a collection that is going away."""
+    """Removes every alias of a collection that is deleted."""
     for name, spot in _standing(session, _STANDING, collection).items():
         _remove(session, principal, collection, name, spot)
 
@@ -225,7 +228,7 @@ def _spot(target: Target) -> Spot:
 def _standing(
     session: Session, statement: Any, collection: Collection, **parameters: str | Sequence[str]
 ) -> dict[str, Spot]:
-    """Where aliases stand now, locked, in the order of their name."""
+    """The targets of aliases, locked, ordered by name."""
     rows = session.execute(statement, {"collection": collection.id, **parameters})
     return {alias: Spot(number, version_id, link_id) for alias, number, version_id, link_id in rows}
 

@@ -1,4 +1,4 @@
-"""Artifacts: named collections of versions, each of one type for ever."""
+"""Artifacts: named collections of versions, each of one type."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def open_artifact(
     *,
     field_prefix: str = "header.",
 ) -> Collection:
-    """The artifact to add a version to, locked; made, or revived, when it is not there.
+    """The artifact to add a version to, locked; created or revived if needed.
 
-    An empty type is the type the name has, else `model`. Raises TypeMismatch
-    when the name has another type or is a registered model's, InvalidField.
+    An empty type means the type of the name, else `model`. Raises TypeMismatch if the
+    name has another type or is a registered model's, InvalidField.
     """
     _check_place(project.name, name, field_prefix)
     if type_:
@@ -53,7 +53,10 @@ def create(
     description: str,
     tags: Sequence[str],
 ) -> Collection:
-    """An artifact without versions. Raises AlreadyExists, TypeMismatch, NotAllowed, InvalidField."""
+    """Creates an artifact without versions.
+
+    Raises AlreadyExists, TypeMismatch, NotAllowed, InvalidField.
+    """
     prefix = "model_artifact."
     _check_place(project or refs.DEFAULT_PROJECT, name, prefix)
     fields.check_type(f"{prefix}type", type_)

@@ -22,7 +22,7 @@ Kind: TypeAlias = Literal["artifact", "model"]
 NAMES: Mapping[str, str] = {"artifact": "model artifact", "model": "registered model"}
 DEFAULT_PROJECTS: Mapping[str, str] = {"artifact": refs.DEFAULT_PROJECT, "model": refs.REGISTRY_PROJECT}
 
-# Built once: making a statement takes longer than running it.
+# Built once: building a statement takes longer than running it.
 _BY_NAME = (
     select(Collection)
     .where(Collection.project_id == bindparam("project"), Collection.name == bindparam("name"))
@@ -38,7 +38,7 @@ _COUNT = (
 
 
 class CollectionView(NamedTuple):
-    """A collection with what the wire shows besides its row."""
+    """A collection with its full name and counts, as replies have it."""
 
     collection: Collection
     full_name: FullName
@@ -66,7 +66,7 @@ def lock_collections(session: Session, ids: Sequence[str]) -> None:
 def new(
     session: Session, principal: Principal, project: Project, kind: Kind, name: str, type_: str
 ) -> Collection:
-    """A new row. Two that make it at once: the second runs its transaction again and finds it."""
+    """Inserts a row. Of two concurrent transactions, the second is retried and finds the row."""
     time = now(session)
     row = Collection(
         id=new_id(),
@@ -99,7 +99,7 @@ def take_number(session: Session, row: Collection) -> int:
 
 
 def revive(session: Session, principal: Principal, row: Collection) -> None:
-    """Brings a deleted collection back: empty, with its type and its counter."""
+    """Revives a deleted collection: empty, with its type and its counter."""
     row.deleted_at = None
     row.description, row.tags = "", []
     row.created_by, row.created_at = principal.name, now(session)
@@ -117,7 +117,7 @@ def mark_deleted(session: Session, principal: Principal, row: Collection) -> Non
 
 
 def check_kind(row: Collection, kind: Kind, type_: str) -> None:
-    """Refuses a row of the other kind, or of another type when one is stated. Raises TypeMismatch."""
+    """Raises TypeMismatch for a row of the other kind, or of another type if one is given."""
     metadata = {"name": row.name, "type": row.type}
     if row.kind != kind:
         raise errors.TypeMismatch(f"{row.name!r} is the name of a {NAMES[row.kind]}", metadata=metadata)
@@ -138,7 +138,7 @@ def create(
     tags: Sequence[str],
     prefix: str,
 ) -> Collection:
-    """A collection that was not there, or was deleted. Raises AlreadyExists, TypeMismatch, InvalidField."""
+    """Creates or revives a collection. Raises AlreadyExists, TypeMismatch, InvalidField."""
     description = fields.check_description(f"{prefix}description", description)
     kept = fields.check_tags(f"{prefix}tags", tags)
     row = lock_name(session, project.id, name)

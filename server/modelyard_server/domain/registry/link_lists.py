@@ -1,4 +1,4 @@
-"""Links in pages, of a registered model, a registry or an entity: what may be filtered and ordered by."""
+"""Lists of links of a registered model, a registry or an entity: filters, orders and pages."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def page(
 
 
 def fields(scope: Scope) -> filters.Fields:
-    """What the filter of a list may compare."""
+    """The fields of the filter."""
     standing = select(Alias.link_id).where(scope.holds(Alias), Alias.link_id.is_not(None))
     models = select(Collection.id).where(scope.holds_project(Collection.project_id))
     return {
@@ -118,7 +118,7 @@ def _source_fields(scope: Scope) -> dict[str, Field]:
 
 
 def _has_alias(name: str) -> ColumnElement[bool]:
-    # Not EXISTS, which the database may turn into a join that it begins with.
+    # Not EXISTS: the database might turn it into a join and start with that.
     own = (Alias.collection_id == Link.collection_id) & (Alias.alias == name)  # its key: one row
     found = select(Alias.alias).where(own, Alias.link_id == Link.id)
     return found.correlate(Link).scalar_subquery().is_not(None)

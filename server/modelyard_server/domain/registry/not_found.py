@@ -1,7 +1,7 @@
-"""Why a reference stands for nothing: which part of it is absent, and what is there that is like it.
+"""Why a ref was not found: the missing part, and similar names.
 
-Asked only after nothing was found. Of entities that the caller may not enter
-nothing is read: whether they exist does not change a word.
+Runs only after a lookup found nothing. Nothing is read of entities that the caller
+may not see, so that the error does not tell whether they exist.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def collection(
 def version(
     session: Session, principal: Principal, what: str, ref: refs.Ref, kind: str | None = None
 ) -> errors.NotFound:
-    """The error for a full reference that stands for no version; `kind` None: of either kind."""
+    """The error for a full ref without a version; `kind` None: of either kind."""
     gap = _in_project(session, principal, ref, kind)
     return explained(what, str(ref), gap if isinstance(gap, Gap) else _in_collection(session, gap, ref))
 
@@ -46,7 +46,7 @@ def version(
 def _in_project(
     session: Session, principal: Principal, ref: refs.Ref, kind: str | None
 ) -> Gap | Row[*tuple[Any, ...]]:
-    """What is absent up to the name, or the collection."""
+    """The missing part up to the name, or else the collection."""
     owner = missing_owner(session, principal, ref.entity, ref.project)
     if isinstance(owner, Gap):
         return owner

@@ -23,9 +23,9 @@ from modelyard_server.domain.registry.versions import VersionView
 
 DEFAULT_TYPE = "model"
 LINK_LIMIT = 1_000
-"""Links to one version: replies that show it have to fit a message."""
+"""The most links to one version: replies must fit a message."""
 
-# Built once: making a statement takes longer than running it.
+# Built once: building a statement takes longer than running it.
 _LINK = select(Link).where(
     Link.collection_id == bindparam("model"),
     Link.version_id == bindparam("version"),
@@ -45,7 +45,10 @@ _SOURCES = select(ArtifactVersion).where(ArtifactVersion.id.in_(bindparam("versi
 
 
 class LinkView(NamedTuple):
-    """A link with what the wire shows besides its row; `source` is None where the caller may not see it."""
+    """A link with its names and aliases, as replies have it.
+
+    `source` is None if the caller may not see it.
+    """
 
     link: Link
     full_name: FullName
@@ -64,7 +67,10 @@ def create(
     description: str,
     tags: Sequence[str],
 ) -> Collection:
-    """A registered model without links. Raises AlreadyExists, TypeMismatch, NotAllowed, InvalidField."""
+    """Creates a registered model without links.
+
+    Raises AlreadyExists, TypeMismatch, NotAllowed, InvalidField.
+    """
     prefix = "registered_model."
     fields.check(f"{prefix}name", refs.check_model_name, name)
     type_ = fields.check_type(f"{prefix}type", type_ or DEFAULT_TYPE)
@@ -75,10 +81,11 @@ def create(
 def link(
     session: Session, principal: Principal, found: ArtifactVersion, target: str, names: Sequence[str]
 ) -> tuple[Link, bool]:
-    """The link of a version in a registered model, and whether it is new; aliases go to it, `latest` too.
+    """Links a version into a registered model; returns the link, and whether it is new.
 
-    The registered model is made when it is not there. A version that was to
-    expire no longer does. Raises TypeMismatch, NotAllowed, InvalidField.
+    The link gets the aliases and `latest`. The registered model is created if needed.
+    Linking clears the expiry of the version. Raises TypeMismatch, NotAllowed,
+    InvalidField.
     """
     names = aliases.check_names("aliases", names)
     parsed = fields.check("target", refs.parse, target)
@@ -140,7 +147,7 @@ def _check_links(session: Session, version: ArtifactVersion) -> None:
 
 
 def _hold_source(session: Session, found: ArtifactVersion) -> tuple[Collection, ArtifactVersion]:
-    """The version's artifact with a shared lock, so that nobody deletes the version, and the version."""
+    """The version, and its artifact with a shared lock, which prevents that the version is deleted."""
     source = session.scalars(_SOURCE, {"of": found.collection_id}).one()
     return source, versions.reload(session, found)
 
@@ -148,7 +155,7 @@ def _hold_source(session: Session, found: ArtifactVersion) -> tuple[Collection, 
 def _open_model(
     session: Session, principal: Principal, project: Project, name: str, type_: str
 ) -> Collection:
-    """The registered model to link into, locked; made, or revived, when it is not there."""
+    """The registered model to link into, locked; created or revived if needed."""
     row = collections.lock_name(session, project.id, name)
     if row is None:
         row = collections.new(session, principal, project, "model", name, type_)
@@ -208,7 +215,7 @@ def _record_link(
     source: FullName,
     model: FullName,
 ) -> None:
-    """The two events of a link that comes or goes: each side names the other."""
+    """Records the two events of a new or removed link; each names the other side."""
     for here, number, other in (
         (source, version.number, model.ref(row.number)),
         (model, row.number, source.ref(version.number)),
@@ -227,6 +234,9 @@ def _record_link(
 
 
 def _after_last_call(session: Session, model: Collection) -> int:
-    """Now, but behind every earlier call: transactions may begin in another order than they lock."""
+    """The current time, but after that of every earlier link.
+
+    Transactions may begin and lock in different orders.
+    """
     last: int | None = session.scalar(_LAST, {"model": model.id})
     return max(now(session), (last or 0) + 1)

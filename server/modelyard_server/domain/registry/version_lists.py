@@ -1,4 +1,4 @@
-"""Versions in pages, of an artifact, a project or an entity: what may be filtered and ordered by."""
+"""Lists of versions of an artifact, a project or an entity: filters, orders and pages."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def page(
 
 
 def fields(scope: Scope) -> filters.Fields:
-    """What the filter of a list may compare."""
+    """The fields of the filter."""
     inside = scope.holds(Attribute)
     standing = select(Alias.version_id).where(scope.holds(Alias), Alias.version_id.is_not(None))
     artifacts = select(Collection.id).where(scope.holds_project(Collection.project_id))
@@ -137,14 +137,14 @@ def _run_fields(scope: Scope) -> dict[str, Field]:
 
 
 def _has_alias(name: str) -> ColumnElement[bool]:
-    # Not EXISTS, which the database may turn into a join that it begins with.
+    # Not EXISTS: the database might turn it into a join and start with that.
     own = (Alias.collection_id == _V.collection_id) & (Alias.alias == name)  # its key: one row
     found = select(Alias.alias).where(own, Alias.version_id == _V.id)
     return found.correlate(_V).scalar_subquery().is_not(None)
 
 
 def _of_artifact(column: Any) -> ColumnElement[Any]:
-    # A subquery rather than a join: the database cannot begin with it, whatever it expects to find.
+    # A subquery instead of a join: the database cannot start with it.
     return select(column).where(Collection.id == _V.collection_id).correlate(_V).scalar_subquery()
 
 

@@ -43,7 +43,7 @@ class LinkedTo(NamedTuple):
 
 
 class VersionView(NamedTuple):
-    """A version with what the wire shows besides its row."""
+    """A version with its names, aliases and links, as replies have it."""
 
     version: ArtifactVersion
     full_name: FullName
@@ -77,9 +77,9 @@ _AROUND: CompoundSelect[*tuple[Any, ...]] = union_all(
 
 
 def is_live(session: Session, version: ArtifactVersion | Any) -> bool:
-    """Whether a version, or a plain row of one, is neither deleted nor past its time.
+    """Whether a version, or a plain row of one, is neither deleted nor expired.
 
-    The clock is read only for a version that has a time.
+    The clock is read only if the version has an expiry.
     """
     expires_at = version.expires_at
     return version.deleted_at is None and (expires_at is None or expires_at > now(session))

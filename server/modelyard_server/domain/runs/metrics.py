@@ -1,4 +1,4 @@
-"""Metrics: batches of rows, kept as they were sent, one row of the database each."""
+"""Metrics: batches of rows, stored as they were sent, each in one row of the database."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ BATCHES_LOOKED_AT = 200
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch: `payload` as it is kept, and what the database has to know of it.
+    """A batch: its stored `payload`, and its columns in the database.
 
-    `last_values` are the last points of each metric, in the form that rows keep.
+    `last_values` are the last points of each metric, in the form in which rows store
+    them.
     """
 
     writer: str
@@ -40,7 +41,7 @@ class Batch:
 
 
 class Position(NamedTuple):
-    """Where a scan stands: behind this batch."""
+    """The position of a scan: after this batch."""
 
     first_step: int
     id: int
@@ -58,10 +59,10 @@ def log(
     summarize: bool,
     summary: Mapping[str, Any],
 ) -> bool:
-    """Stores a batch; False when this (writer, sequence) was stored before, which changes nothing.
+    """Stores a batch; returns False, and changes nothing, if this (writer, sequence) is stored already.
 
-    With `summarize` its last points enter the summary, then `summary` does.
-    Raises NotFound, RunFinished, InvalidField.
+    With `summarize` its last points are set in the summary, before the entries of
+    `summary`. Raises NotFound, RunFinished, InvalidField.
     """
     _check(batch)
     run = runs.find(session, principal, run_id, action=Action.WRITE, name="run_id", lock=True).run
@@ -95,9 +96,9 @@ def batches_after(
     max_step: int | None,
     most_bytes: int,
 ) -> list[tuple[Position, bytes]]:
-    """The next batches of a run that touch `min_step <= step < max_step`, by first step.
+    """The next batches of a run that overlap `min_step <= step < max_step`, by first step.
 
-    As many as fit into `most_bytes`, but at least one; none when the scan is over.
+    As many as fit into `most_bytes`, but at least one; none at the end of the scan.
     """
     place = tuple_(MetricBatch.first_step, MetricBatch.id)
     looked = select(MetricBatch.id, func.length(MetricBatch.payload)).where(

@@ -1,4 +1,4 @@
-"""Names for runs that nobody named."""
+"""Generated names of runs."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Runs: made, resumed, changed, ended.
+"""Runs: created, resumed, changed, finished.
 
-A run that is silent for five minutes counts as crashed wherever it is read.
-Its row still says `running` until the sweep writes that down, for those who
-watch; a heartbeat or a row of metrics brings it back either way.
+A run without a heartbeat for five minutes is read as crashed. Its row says
+`running` until the sweep updates it, so that watches see the change. A heartbeat or
+a row of metrics makes it running again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from modelyard_server.domain.runs import run_names
 SILENT_AFTER = 5 * 60 * 1_000_000
 """Microseconds without a heartbeat after which a running run counts as crashed."""
 MAP_BYTES = 1 << 20
-"""Bytes of config, summary and metadata each, as JSON and on the wire: a run has to fit a message."""
+"""The most bytes of config, summary and metadata each, as JSON and on the wire: a run must fit a message."""
 TAG_LIMIT = 100
 SWEEP_BATCH = 100
 
@@ -39,7 +39,7 @@ RUNNING, FINISHED, FAILED, CRASHED, KILLED = events.RUN_STATES
 
 @dataclass(frozen=True)
 class RunDraft:
-    """What a new run is to be. Maps are in the form that rows keep; empty texts mean the default."""
+    """The properties of a new run. Maps are in their stored form; empty texts mean the default."""
 
     entity: str = ""
     project: str = ""
@@ -64,7 +64,7 @@ class RunChanges:
 
 
 class RunView(NamedTuple):
-    """A run as it is shown."""
+    """A run with its names and its current state, as replies have it."""
 
     run: Run
     entity: str
@@ -135,13 +135,13 @@ def describe(session: Session, run: Run) -> RunView:
 
 
 def state_of(session: Session, run: Run) -> str:
-    """The run's state now: a running one that fell silent has crashed."""
+    """The run's current state: a running one without heartbeats has crashed."""
     silent = run.state == RUNNING and run.heartbeat_at < now(session) - SILENT_AFTER
     return CRASHED if silent else run.state
 
 
 def update(session: Session, principal: Principal, run_id: str, changes: RunChanges) -> RunView:
-    """The run with its changes; ended runs may change too. Raises NotFound, EtagMismatch, InvalidField."""
+    """Changes a run; finished runs may change too. Raises NotFound, EtagMismatch, InvalidField."""
     _check_columns(changes.columns)
     view = find(session, principal, run_id, action=Action.WRITE, name="run.id", lock=True)
     run = view.run
@@ -174,7 +174,7 @@ def finish(
     state: str,
     summary: Mapping[str, Any],
 ) -> RunView:
-    """Ends a run. `state` empty: by the exit code. Raises NotFound, InvalidField."""
+    """Finishes a run. An empty `state` follows from the exit code. Raises NotFound, InvalidField."""
     by_code = FAILED if exit_code else FINISHED
     state = state or by_code
     if state not in {by_code, KILLED, CRASHED}:
@@ -190,16 +190,16 @@ def finish(
 
 
 def heartbeat(session: Session, principal: Principal, run_id: str) -> None:
-    """Notes that a run is alive. Raises NotFound, RunFinished."""
+    """Records a heartbeat. Raises NotFound, RunFinished."""
     run = find(session, principal, run_id, action=Action.WRITE, lock=True).run
     require_running(session, principal, run)
     run.heartbeat_at = now(session)
 
 
 def mark_silent_crashed(session: Session, before: int | None = None) -> int:
-    """Writes down that runs have crashed which are silent for too long, at most 100, and says how many.
+    """Marks at most 100 silent runs as crashed; returns how many.
 
-    Their last heartbeat was earlier than `before`, by default five minutes ago.
+    Their last heartbeat is earlier than `before`, by default five minutes ago.
     """
     silent = select(Run).where(
         Run.state == RUNNING,
@@ -209,13 +209,13 @@ def mark_silent_crashed(session: Session, before: int | None = None) -> int:
     oldest = silent.order_by(Run.heartbeat_at).limit(SWEEP_BATCH)
     found = session.scalars(oldest.with_for_update(skip_locked=True)).all()
     for run in found:
-        run.state = CRASHED  # and no `finished_at`: it may only have been cut off
+        run.state = CRASHED  # without `finished_at`: the run may only have lost its connection
         _record_state(session, SERVER, run)
     return len(found)
 
 
 def require_running(session: Session, principal: Principal, run: Run) -> None:
-    """Raises RunFinished for a run that has ended; one that only was silent runs again."""
+    """Raises RunFinished for a finished run; a silent one becomes running again."""
     if run.state == CRASHED and run.finished_at is None:
         run.state = RUNNING
         _record_state(session, principal, run)
@@ -226,7 +226,7 @@ def require_running(session: Session, principal: Principal, run: Run) -> None:
 
 
 def merge_summary(run: Run, entries: Mapping[str, Any]) -> None:
-    """Lays entries over the summary. Raises InvalidField when it grows too large."""
+    """Sets entries of the summary. Raises InvalidField if it becomes too large."""
     if entries:
         run.summary = {**run.summary, **entries}
         check_map("summary", run.summary)
@@ -237,7 +237,7 @@ def check_map(name: str, entries: Mapping[str, Any]) -> None:
     size = len(json.dumps(entries, ensure_ascii=False).encode())
     if size > MAP_BYTES:
         raise errors.InvalidField.of(name, f"is longer than {MAP_BYTES} bytes of JSON")
-    # On the wire a number may take three times the room: `1.0, ` is 11 bytes, so long lists are refused.
+    # On the wire a number may need three times the space (`1.0, ` has 11 bytes), so long lists are refused.
     if 3 * size > MAP_BYTES and fields.wire_bytes(entries) > MAP_BYTES:
         raise errors.InvalidField.of(name, f"is longer than {MAP_BYTES} bytes on the wire")
 
@@ -252,7 +252,7 @@ def _view(session: Session, run: Run, entity: str, project: str) -> RunView:
 
 
 def _insert(session: Session, principal: Principal, project: Project, draft: RunDraft) -> Run:
-    # Its key stays as it is: rows that refer to the project go on being written meanwhile.
+    # Its key does not change, so rows that refer to the project can be written meanwhile.
     locked = select(Project).where(Project.id == project.id).with_for_update(key_share=True)
     project = session.execute(locked.execution_options(populate_existing=True)).scalar_one()
     project.run_count += 1
@@ -278,13 +278,13 @@ def _insert(session: Session, principal: Principal, project: Project, draft: Run
         last_step=-1,
     )
     session.add(run)
-    session.flush()  # two that make the same run_id at once: the second runs again and finds it
+    session.flush()  # of two concurrent transactions with one run_id, the second is retried and finds the row
     _record_state(session, principal, run)
     return run
 
 
 def _resume(session: Session, principal: Principal, run: Run, draft: RunDraft) -> None:
-    """The run goes on; what the draft says is laid over what the run holds."""
+    """Resumes the run and sets the fields of the draft."""
     for column in ("display_name", "notes", "group", "job_type"):
         if getattr(draft, column):
             setattr(run, column, getattr(draft, column))

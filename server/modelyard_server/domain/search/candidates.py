@@ -1,11 +1,10 @@
-"""Finding the few rows that a filter can hold for, instead of looking at each.
+"""Finds the rows that a filter can match by the index, instead of reading all.
 
-A comparison that an index knows is first counted, no further than `FEW`. Where
-it finds few rows, these are looked at one by one and sorted. Where every one
-finds many, rows are walked in their order until the page is full, which comes
-soon, since many fulfil it. So neither way looks at more than a few thousand
-rows, unless the filter asks for what no index knows, or two comparisons hold
-for many rows each and hardly ever for the same.
+The matches of each indexed comparison are counted, up to `FEW`. If one has few,
+only those rows are checked and sorted. If all have many, rows are read in the
+requested order until the page is full, which is soon since many match. Either way
+reads at most a few thousand rows, unless the filter compares fields that are not
+indexed, or two comparisons match many rows each but hardly any together.
 """
 
 from __future__ import annotations
@@ -34,25 +33,22 @@ from modelyard_server.domain.search.filters import Filter
 
 FEW = 2000
 _EXACT = 1 << 53
-"""Below it a double tells every whole number from the next."""
+"""Below it every whole number is exact as a double."""
 
 
 class Few(NamedTuple):
-    """Rows of which one has to be if the filter holds for it."""
+    """A set of rows that contains every match of the filter."""
 
     size: int
     condition: ColumnElement[bool]
 
 
 def few(session: Session, filter_: Filter | None, key: ColumnElement[Any]) -> Few | None:
-    """The smallest set of rows that the filter's indexes know; None where each knows of many.
-
-    `key` is the key of the rows that are listed.
-    """
+    """The smallest set of rows by the filter's indexes; None if each has many. `key` is the rows' key."""
     best: Few | None = None
     for narrow in filter_.narrows if filter_ else ():
         size = _count(session, narrow.ids)
-        # Twice as many: some may have come between this statement and the next.
+        # Twice as many: rows may be added between this statement and the next.
         condition = narrow.column.in_(narrow.ids.limit(2 * size + 100))
         if size <= FEW and narrow.column is not key:
             size = _count(session, select(key).where(condition))
@@ -86,7 +82,7 @@ class MapIndex:
         return Narrow(self.subject, select(union_all(found, marked).subquery().c.subject_id))
 
     def condition(self, comparison: Comparison, checked: ColumnElement[bool]) -> ColumnElement[bool] | None:
-        """One look into the index; into the map only where that does not decide."""
+        """The condition by the index; by the map only if the index does not decide."""
         opposite = comparison.operator == "!="
         bound = _bound(self.prefix, comparison._replace(operator="=") if opposite else comparison)
         if bound is None:
@@ -120,7 +116,7 @@ class TagIndex:
         return Narrow(self.subject, select(Attribute.subject_id).where(self.inside, *self._holds(comparison)))
 
     def condition(self, comparison: Comparison, checked: ColumnElement[bool]) -> ColumnElement[bool]:
-        """One look into the index, unless the text is too long for it."""
+        """The condition by the index, unless the text is too long for it."""
         if len(str(comparison.value)) >= attributes.TEXT_LIMIT:
             return checked
         own = select(Attribute.key).where(
@@ -134,7 +130,7 @@ class TagIndex:
 
 @dataclass(frozen=True)
 class NameIndex:
-    """The rows that are named so: `found` with a `name` gives the values of `column`."""
+    """An index over names: `found` with a `name` selects the values of `column`."""
 
     column: ColumnElement[Any]
     found: Select[Any]
@@ -148,16 +144,16 @@ class NameIndex:
         return Narrow(self.column, self.found.where(self.name == comparison.value))
 
     def condition(self, comparison: Comparison, checked: ColumnElement[bool]) -> None:
-        """Has nothing cheaper."""
+        """Returns None: there is no cheaper condition."""
 
 
 def _beside(own: Select[Any], subject: ColumnElement[Any]) -> ScalarSelect[Any]:
-    # A subquery with one row rather than EXISTS, which the database may turn into a join to begin with.
+    # A subquery with one row instead of EXISTS, which the database might turn into a join and start with.
     return own.limit(1).correlate(subject.table).scalar_subquery()
 
 
 class _Bound(NamedTuple):
-    """What holds in the index whenever a comparison does; `exact`: and only then."""
+    """A condition on the index that every match fulfils; `exact` if only matches do."""
 
     key: str
     condition: ColumnElement[bool]
@@ -184,7 +180,7 @@ def _bound(prefix: str, comparison: Comparison) -> _Bound | None:
 def _compared(operator: str, column: Any, kept: Any, *, exact: bool) -> ColumnElement[bool]:
     if operator == "=":
         return column == kept  # type: ignore[no-any-return]  # of either column
-    # A text that is cut, or a number that is rounded, may have become equal.
+    # Texts that were cut and numbers that were rounded may be equal in the index only.
     below = column < kept if operator == "<" and exact else column <= kept
     above = column > kept if operator == ">" and exact else column >= kept
     return below if operator in ("<", "<=") else above  # type: ignore[no-any-return]

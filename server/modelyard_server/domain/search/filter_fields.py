@@ -1,4 +1,4 @@
-"""What a filter may compare, and how each kind of field does it on both databases."""
+"""The kinds of fields of filters, with their conditions on both databases."""
 
 from __future__ import annotations
 
@@ -43,28 +43,28 @@ class Comparison(NamedTuple):
 
 
 class Narrow(NamedTuple):
-    """What an index knows of a comparison: rows that fulfil it have their `column` among `ids`."""
+    """The rows of a comparison by an index: their `column` is among `ids`."""
 
     column: ColumnElement[Any]
     ids: Select[Any]
 
 
 class FieldIndex(Protocol):
-    """An index over a field, which may not know every comparison: None then."""
+    """An index over a field. Its methods return None for comparisons that it does not support."""
 
     def narrow(self, comparison: Comparison) -> Narrow | None:
-        """The rows for which the comparison can hold."""
+        """The rows that the comparison can match."""
 
     def condition(self, comparison: Comparison, checked: ColumnElement[bool]) -> ColumnElement[bool] | None:
         """The same as `checked`, the field's own condition, and cheaper."""
 
 
 class Field(Protocol):
-    """A kind of field. `condition` raises ValueError for a value that does not fit."""
+    """A kind of field. `condition` raises ValueError for an invalid value."""
 
     @property
     def operators(self) -> frozenset[str]:
-        """The operators it knows."""
+        """The operators it supports."""
 
     @property
     def has_keys(self) -> bool:

@@ -24,10 +24,13 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 
 class JsonNode(Protocol):
-    """A value at a path, which need not be there. The getters are meant for use inside `when`."""
+    """A value at a path, which may be missing. Use the getters inside `when`."""
 
     def when(self, kind: str, condition: ColumnElement[bool]) -> ColumnElement[bool]:
-        """The condition where the value is a `text`, `number`, `bool` or `list`; elsewhere false, unseen."""
+        """The condition if the value is a `text`, `number`, `bool` or `list`.
+
+        Otherwise false, without evaluating it.
+        """
 
     def exists(self) -> ColumnElement[bool]:
         """Whether there is a value, null included."""
@@ -64,7 +67,7 @@ class _Postgresql:
         self._node: ColumnElement[Any] = cast(column, JSONB).op("#>", return_type=JSONB())(keys)
 
     def when(self, kind: str, condition: ColumnElement[bool]) -> ColumnElement[bool]:
-        # CASE, since AND promises no order: a text must never reach the cast to a number.
+        # CASE, since AND guarantees no order: a text must never be cast to a number.
         return case((func.jsonb_typeof(self._node) == self.kinds[kind], condition), else_=false())
 
     def exists(self) -> ColumnElement[bool]:
@@ -81,14 +84,14 @@ class _Postgresql:
         return cast(self.text(), Numeric)
 
     def bind(self, number: int | Decimal) -> ColumnElement[Any]:
-        # A fraction stands for the double next to it, as it does in JSON, and on SQLite.
+        # A fraction is rounded to a double, as in JSON and on SQLite.
         return literal(Decimal(number if isinstance(number, int) else repr(float(number))), Numeric())
 
     def is_true(self) -> ColumnElement[bool]:
         return self.text() == "true"
 
     def holds(self, text: str) -> ColumnElement[bool]:
-        # It also finds keys of maps, which is why it is asked of lists only.
+        # The operator matches keys of maps too, so it is used on lists only.
         found: ColumnElement[bool] = func.jsonb_exists(self._node, literal(text, Text()))
         return self.when("list", found)
 

@@ -65,7 +65,7 @@ class Token(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """The condition of a filter, and indexes of which each alone narrows it."""
+    """The condition of a filter, and indexes that each restrict its rows."""
 
     condition: ColumnElement[bool]
     narrows: tuple[Narrow, ...] = ()
@@ -75,7 +75,7 @@ Fields: TypeAlias = Mapping[str, Field | Group]
 
 
 def condition(session: Session, text: str, allowed: Fields) -> ColumnElement[bool] | None:
-    """The condition of a filter, None for an empty one. Raises InvalidFilter, pointing at the place."""
+    """The condition of a filter, None for an empty one. Raises InvalidFilter with the position."""
     found = parse(session, text, allowed)
     return found.condition if found else None
 
@@ -132,7 +132,7 @@ class _Parser:
         if self._depth > DEPTH_LIMIT:
             self._fail(token.position, f"nested deeper than {DEPTH_LIMIT} levels")
         if self._take("keyword", "NOT"):
-            # A comparison with something that is not there is false, and so its opposite true.
+            # A comparison with a missing value is false, so its negation is true.
             found = Filter(not_(func.coalesce(self._one().condition, false())))
         elif self._take("open"):
             found = self._joined()
@@ -243,7 +243,7 @@ class _Parser:
 
     def _fail(self, position: int, why: str) -> NoReturn:
         start = max(0, position - _SHOWN // 2)
-        # Other white space would move the caret away from its place.
+        # Other white space would displace the caret in the message.
         shown = re.sub(r"\s", " ", self._text[start : start + _SHOWN])
         raise errors.InvalidFilter(
             f"filter, character {position + 1}: {why}\n  {shown}\n  {' ' * (position - start)}^",
@@ -253,7 +253,7 @@ class _Parser:
 
 
 def _either(parts: Sequence[Filter]) -> tuple[Narrow, ...]:
-    """Where every part has an index over one and the same column, all of them together narrow the whole."""
+    """If every part has an index over the same column, all together restrict the whole filter."""
     firsts = [part.narrows[0] for part in parts if part.narrows]
     if len(firsts) < len(parts) or any(narrow.column is not firsts[0].column for narrow in firsts):
         return ()

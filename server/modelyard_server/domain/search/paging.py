@@ -1,7 +1,7 @@
-"""Pages by key: each starts behind the last row of the one before, so rows that come and go shift nothing.
+"""Keyset pages: each starts after the last row of the one before, so added and deleted rows shift nothing.
 
-A token is the position and a hash that binds it to its query. It grants
-nothing: the next page asks the same question again, with the same checks.
+A token has the position and a hash that binds it to its query. It grants nothing:
+the next page runs the same query again, with the same checks.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class OrderBy:
         return cls((*terms, Term(tie, terms[0].descending)))
 
     def after(self, values: Sequence[Any]) -> ColumnElement[bool]:
-        """The condition of the rows behind a position."""
+        """The condition of the rows after a position."""
         bound = [literal(value, term.column.type) for term, value in zip(self.terms, values, strict=True)]
         columns = [term.column for term in self.terms]
         if len({term.descending for term in self.terms}) == 1:
@@ -124,9 +124,8 @@ def page(
 ) -> tuple[list[Any], str]:
     """One page of a select, and the token of the next; empty on the last.
 
-    Rows are what the select names: the object itself when it is one. `binding`
-    is everything that makes up the question, without the size of the page.
-    Raises InvalidPageToken.
+    Rows are what the select returns: the object itself if it selects one. `binding`
+    identifies the query, without the page size. Raises InvalidPageToken.
     """
     columns = [term.column for term in order.terms]
     if token:
@@ -167,7 +166,7 @@ def page_of_chain(
         if inner:
             return rows, encode(binding, [index, inner])
         if len(rows) == size and index + 1 < len(chain):
-            # Whether there is more shows in the next call; an empty last page is one.
+            # Whether there are more rows is found by the next call; the last page may be empty.
             return rows, encode(binding, [index + 1, ""])
     return rows, ""
 

@@ -1,4 +1,4 @@
-"""What a list is over: a project, or a whole entity."""
+"""The scope of a list: a project, or a whole entity."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ NOWHERE = 0
 
 
 class Scope(NamedTuple):
-    """Where a caller looks. `everywhere`: they may enter every entity, and so see what lies beyond."""
+    """The scope of a query.
+
+    With `everywhere` the caller may access all entities, also those beyond the scope.
+    """
 
     entity_id: int
     project_id: int | None
     everywhere: bool
 
     def holds(self, table: Any, *, by_index: bool = True) -> ColumnElement[bool]:
-        """Whether a row that carries its owners is inside.
+        """The condition that a row with owner columns is in the scope.
 
-        Without `by_index` no index may serve the condition: for a few rows that are
-        known, the databases would else be tempted to walk all the others.
+        Without `by_index` the condition is written so that no index serves it: for a few
+        known rows the databases might otherwise scan all rows of the scope.
         """
         column, wanted = (
             (table.entity_id, self.entity_id)
@@ -39,7 +42,7 @@ class Scope(NamedTuple):
         return (column if by_index else column + 0) == wanted  # type: ignore[no-any-return]  # of any table
 
     def holds_project(self, column: Any) -> ColumnElement[bool]:
-        """Whether a row is inside that carries only its project."""
+        """The condition that a row with a project column only is in the scope."""
         if self.project_id is not None:
             return column == self.project_id  # type: ignore[no-any-return]  # a column of any table
         inside: ColumnElement[bool] = column.in_(
@@ -48,7 +51,7 @@ class Scope(NamedTuple):
         return inside
 
     def sees(self, entity_id: Any) -> ColumnElement[bool]:
-        """Whether the caller may look at a row of this entity, which a row inside points at."""
+        """The condition that the caller may see a row of this entity, which a row in the scope refers to."""
         return true() if self.everywhere else entity_id == self.entity_id
 
     def sees_attribute(self) -> ColumnElement[bool]:
@@ -58,9 +61,9 @@ class Scope(NamedTuple):
 
 
 def of_names(session: Session, principal: Principal, entity: str, project: str) -> Scope:
-    """A project, or a whole entity when none is named.
+    """A project, or a whole entity if none is given. Raises NotFound.
 
-    The caller's own entity may not exist yet, and holds nothing then. Raises NotFound.
+    The caller's own entity may not exist yet; it is empty then.
     """
     if project:
         place = owners.find_project(session, principal, entity, project)

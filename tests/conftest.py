@@ -10,10 +10,19 @@ from tests.parts.collector import collector
 from tests.parts.embedded import embedded, embedded_folder
 from tests.parts.postgres import postgres_database, postgres_url
 from tests.parts.s3 import minio_server, versity_server
-from tests.parts.server import any_live_server, live_server, live_server_factory
+from tests.parts.server import (
+    any_keyed_server,
+    any_live_server,
+    keyed_production_server,
+    keyed_server,
+    live_server,
+    live_server_factory,
+    production_server,
+)
 from tests.required import pytest_make_collect_report, pytest_runtest_makereport
 
 __all__ = [
+    "any_keyed_server",
     "any_live_server",
     "armed",
     "collector",
@@ -21,6 +30,8 @@ __all__ = [
     "embedded",
     "embedded_folder",
     "empty_databases",
+    "keyed_production_server",
+    "keyed_server",
     "ledger",
     "live_server",
     "live_server_factory",
@@ -29,6 +40,7 @@ __all__ = [
     "postgres_database",
     "postgres_url",
     "postgresql_registry",
+    "production_server",
     "pytest_make_collect_report",
     "pytest_runtest_makereport",
     "pytest_sessionstart",

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelyard.cli.output import fit
+from tests.clients.commands import COMMAND
+from tests.parts.fork_server import run_python
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from modelyard.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+    return run_python(*COMMAND, *arguments, stdin=subprocess.DEVNULL)
 
 
 def _json(*arguments: str) -> Any:

@@ -13,6 +13,7 @@ import pytest
 import modelyard
 from modelyard.runs.run import Run
 from tests.clients.commands import COMMAND, json_of, on_terminal, refused, run_command
+from tests.parts.fork_server import start_python
 from tests.sdk.artifacts.test_artifact_versions import draft
 
 
@@ -181,8 +182,15 @@ def test_watch_prints_events_and_goes_on_where_it_ended(run: Run) -> None:
 
 
 def test_watch_waits_for_what_comes_until_it_is_stopped(run: Run) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "watch", str(run.project), "--after", "0", "--json", "--filter", 'type = "tag_added"'],
+    process = start_python(
+        *COMMAND,
+        "watch",
+        str(run.project),
+        "--after",
+        "0",
+        "--json",
+        "--filter",
+        'type = "tag_added"',
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -204,8 +212,11 @@ def test_watch_waits_for_what_comes_until_it_is_stopped(run: Run) -> None:
 
 
 def test_a_watch_says_when_it_watches(run: Run) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "watch", str(run.project), "--json"],
+    process = start_python(
+        *COMMAND,
+        "watch",
+        str(run.project),
+        "--json",
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -8,14 +8,14 @@ import json
 import os
 import pty
 import select
-import subprocess
-import sys
 import time
 from typing import Any, NamedTuple
 
 from modelyard import cli
+from tests.parts.fork_server import start_python
 
-COMMAND = [sys.executable, "-c", "from modelyard.cli import main; main()"]
+COMMAND = ("-c", "from modelyard.cli import main; main()")
+"""The command, behind `python`."""
 _SECONDS = 120
 
 
@@ -57,9 +57,7 @@ def on_terminal(*arguments: str, answer: str = "", columns: int = 80) -> tuple[i
     """Runs it on a terminal, types `answer`; its exit code and what the terminal showed."""
     ours, theirs = pty.openpty()
     environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
-    process = subprocess.Popen(
-        [*COMMAND, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment, close_fds=True
-    )
+    process = start_python(*COMMAND, *arguments, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     if answer:
         os.write(ours, answer.encode())

@@ -17,6 +17,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.parts.fork_server import start_python
+
 ROOT = Path(__file__).parents[2]
 REGISTERED = "Concurrent"
 
@@ -84,8 +86,9 @@ def ready(
 @contextmanager
 def _process(share: Share) -> Iterator[subprocess.Popen[str]]:
     paths = os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.clients.concurrent_clients"],
+    process = start_python(
+        "-m",
+        "tests.clients.concurrent_clients",
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

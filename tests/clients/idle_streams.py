@@ -12,7 +12,7 @@ from modelyard.v1 import event_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
 from tests.clients import fast_upload
 from tests.clients.refusals import Refusal, read
-from tests.parts.server import LiveServer, Stubs, new_project, run_server_command, stubs_on
+from tests.parts.server import LiveServer, Stubs, new_project, stubs_on
 
 SMALL_WINDOWS = [
     ("grpc.use_local_subchannel_pool", 1),
@@ -21,13 +21,6 @@ SMALL_WINDOWS = [
 ]
 """A client that buffers little of what it does not read."""
 MIB = 1 << 20
-
-
-def key(server: LiveServer, name: str, *arguments: str) -> str:
-    """The text of a new key."""
-    done = run_server_command("key", "create", name, *arguments, *server.place)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 class IdleStreams:

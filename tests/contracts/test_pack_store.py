@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from modelyard import errors
 from modelyard_server.packs import PackMissing, PackStore, store_from_url
 from modelyard_server.packs.store import PackExists
 from tests.contracts.pack_store import MIB, PackStoreContract, ThroughFaults, new_key, put
+from tests.parts.fork_server import start_python
 from tests.parts.processes import free_port
 from tests.parts.s3 import S3Server
 from tests.parts.tcp_proxy import TcpProxy
@@ -82,7 +82,7 @@ class TestDisk(OnDisk, PackStoreContract):
     ) -> None:
         key, data = new_key(), random.randbytes(MIB)
         killed = put_in_another_process(tmp_path / "store", key, data, failpoint)
-        assert killed.returncode == -signal.SIGKILL
+        assert killed == -signal.SIGKILL
         if is_visible:
             assert store.read(key, 0, MIB) == data
         else:
@@ -169,12 +169,11 @@ pack.put(sys.argv[2])
 """
 
 
-def put_in_another_process(
-    folder: Path, key: str, data: bytes, failpoint: str
-) -> subprocess.CompletedProcess[bytes]:
+def put_in_another_process(folder: Path, key: str, data: bytes, failpoint: str) -> int:
     environment = os.environ | {"MODELYARD_FAILPOINTS": f"{failpoint}=kill"}
-    command = [sys.executable, "-c", PUT, str(folder), key]
-    return subprocess.run(command, input=data, env=environment, timeout=60, check=False)
+    process = start_python("-c", PUT, str(folder), key, env=environment, stdin=subprocess.PIPE)
+    process.communicate(data, 60)
+    return int(process.returncode)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -25,6 +24,7 @@ import pytest
 from tests.faults.check_state import violations
 from tests.faults.operation_log import Ledger
 from tests.faults.soak_client import Assignment
+from tests.parts.fork_server import start_python
 from tests.parts.postgres import postgres_part, url_of
 from tests.parts.s3 import CREDENTIALS, S3Server, minio_part
 from tests.parts.server import Factory, LiveServer, environment, new_project, run_server_command
@@ -67,8 +67,9 @@ class Clients:
     def _start(self, number: int) -> subprocess.Popen[bytes]:
         given = Assignment(self._server.url, self._key, self._project, number, str(self._paths[number]))
         with self._logs[number].open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.soak_client"],
+            process = start_python(
+                "-m",
+                "tests.faults.soak_client",
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,

@@ -289,6 +289,13 @@ def live_server_factory(tmp_path: Path) -> Iterator[Factory]:
         server.close()
 
 
+def create_key(server: LiveServer, name: str, *options: str) -> str:
+    """The text of a new API key; `options` are those of `modelyard server key create`."""
+    done = run_server_command("key", "create", name, *options, *server.place, env=server.env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 @pytest.fixture(scope="session")
 def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """One server over SQLite and a folder for all tests: each uses a project of its own."""
@@ -299,20 +306,59 @@ def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
         server.close()
 
 
-@pytest.fixture(scope="module", params=["sqlite+disk", "postgresql+s3"])
-def any_live_server(
+@pytest.fixture(scope="session")
+def production_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LiveServer]:
-    """A server on each pair of database and store, for a module: each test uses a project of its own."""
-    place: Sequence[str] | None = None
-    env: Mapping[str, str] = {}
-    if request.param == "postgresql+s3":
-        place, env = production_place(request)
-    server = LiveServer(tmp_path_factory.mktemp("any"), place=place, env=env)
+    """One server over PostgreSQL and S3 for all tests: each uses a project of its own."""
+    place, env = production_place(request)
+    server = LiveServer(tmp_path_factory.mktemp("production"), place=place, env=env)
     try:
         yield server.start()
     finally:
         server.close()
+
+
+# For a module, though it starts nothing: else pytest runs the tests of all modules by their parameters.
+@pytest.fixture(scope="module", params=["sqlite+disk", "postgresql+s3"])
+def any_live_server(request: pytest.FixtureRequest) -> LiveServer:
+    """The session's server on each pair of database and store."""
+    name = "live_server" if request.param == "sqlite+disk" else "production_server"
+    server: LiveServer = request.getfixturevalue(name)
+    return server
+
+
+@pytest.fixture(scope="session")
+def keyed_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """One server over SQLite that asks for API keys: each test makes keys for an entity of its own."""
+    server = LiveServer(tmp_path_factory.mktemp("keyed"))
+    try:
+        create_key(server, "first", "--all-entities")
+        yield server.start()
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def keyed_production_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveServer]:
+    """The same over PostgreSQL and S3."""
+    place, env = production_place(request)
+    server = LiveServer(tmp_path_factory.mktemp("keyed-production"), place=place, env=env)
+    try:
+        create_key(server, "first", "--all-entities")
+        yield server.start()
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite+disk", "postgresql+s3"])
+def any_keyed_server(request: pytest.FixtureRequest) -> LiveServer:
+    """The session's server that asks for API keys on each pair of database and store."""
+    name = "keyed_server" if request.param == "sqlite+disk" else "keyed_production_server"
+    server: LiveServer = request.getfixturevalue(name)
+    return server
 
 
 def production_place(request: pytest.FixtureRequest) -> tuple[Sequence[str], Mapping[str, str]]:

@@ -6,7 +6,7 @@ import copy
 import gc
 import multiprocessing
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 import modelyard
 from modelyard import Api, Artifact, Run, errors
 from tests.parts.embedded import isolate
-from tests.parts.server import LiveServer, run_server_command
+from tests.parts.server import LiveServer, create_key, new_project
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     "copy": copy.copy,
@@ -168,16 +168,12 @@ def test_an_error_of_a_worker_arrives_as_it_was(error: Exception) -> None:
 
 
 @pytest.fixture
-def keyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[LiveServer, str]]:
+def keyed(
+    keyed_server: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[LiveServer, str]:
     """A server that asks for keys, one of its keys, and a process that has neither address nor key."""
     isolate(monkeypatch, tmp_path)
-    server = LiveServer(tmp_path / "keyed")
-    done = run_server_command("key", "create", "ada", *server.place)
-    assert done.returncode == 0, done.stderr
-    try:
-        yield server.start(), done.stdout.strip()
-    finally:
-        server.close()
+    return keyed_server, create_key(keyed_server, "ada", "--entity", new_project())
 
 
 def _runs_of(api: Api) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -22,6 +20,7 @@ from modelyard.rpc.records import FileEntry
 from modelyard.transfer import transfer
 from modelyard.transfer.file_reader import Source
 from tests.clients.transfers import Meter, connection, contents_of, data_folder, draft, files_in, way
+from tests.parts.fork_server import start_python
 from tests.sdk.transfer.test_chunking import MIB, stream
 
 __all__ = ["connection", "data_folder", "way"]
@@ -339,9 +338,7 @@ def test_several_processes_share_one_memory(tmp_path: Path) -> None:
     files = [file for folder in folders for file in files_in(folder, {f"{name}": b"x" for name in range(40)})]
     settle()
     known = tmp_path / "known"
-    processes = [
-        subprocess.Popen([sys.executable, "-c", _REMEMBER, str(known), str(folder)]) for folder in folders
-    ]
+    processes = [start_python("-c", _REMEMBER, str(known), str(folder)) for folder in folders]
     assert [process.wait(120) for process in processes] == [0] * len(folders)
     sources = [Source.of(file) for file in files]
     UploadIndex(known).recall(sources)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,9 @@ import modelyard
 from modelyard import errors
 from modelyard.configuration import credentials, settings
 from modelyard.v1 import run_pb2
+from tests.clients.commands import COMMAND
 from tests.parts.embedded import isolate
+from tests.parts.fork_server import run_python
 from tests.parts.server import LiveServer, command, environment, run_server_command
 
 KEY = "my_" + "k" * 40
@@ -38,15 +39,7 @@ def lists_runs() -> bool:
 
 def shell(*arguments: str, given: str | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     """Runs `modelyard …` with this process's settings and `env`."""
-    return subprocess.run(
-        [sys.executable, "-c", "from modelyard.cli import main; main()", *arguments],
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-        env=dict(os.environ) | env,
-    )
+    return run_python(*COMMAND, *arguments, input=given, env=dict(os.environ) | env)
 
 
 @pytest.mark.parametrize("around", AROUND)
@@ -158,8 +151,6 @@ def test_a_key_in_plain_text_to_another_machine_is_warned_of_once(url: str, key:
         f"for _ in range(2): connection.connect(settings.Settings(url={url!r}, api_key={key!r}))\n"
         f"connection.connect(settings.Settings(url={url!r}, api_key={key!r}, project='p'))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment()
-    )
+    done = run_python("-c", script, env=environment())
     assert done.stderr.count("in plain text") == warned
     assert done.returncode == 0

@@ -162,7 +162,7 @@ def run_cli(
     environment = {**os.environ, **options.pop("env", {})}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     return subprocess.run(
-        [*before, *COMMAND, *arguments], env=environment, timeout=120, check=False, **options
+        [*before, sys.executable, *COMMAND, *arguments], env=environment, timeout=120, check=False, **options
     )
 
 
@@ -176,7 +176,7 @@ def test_a_closed_pipe_ends_a_command_as_it_ends_other_tools(logged: str, argume
 
 
 def test_a_command_behind_which_head_stops_reading_is_quiet(logged: str) -> None:
-    line = " ".join(f"'{word}'" for word in [*COMMAND, "ls", logged])
+    line = " ".join(f"'{word}'" for word in [sys.executable, *COMMAND, "ls", logged])
     done = subprocess.run(
         ["sh", "-c", f"{line} | head -n 1"], capture_output=True, text=True, timeout=120, check=False
     )
@@ -243,6 +243,9 @@ def test_server_commands_end_as_other_tools_do(tmp_path: Path) -> None:
     place = ("--data", str(tmp_path / "data"))
     with without_reader() as pipe:
         for arguments in (("migrate",), ("key", "create", "ada"), ("key", "ls"), ("doctor",)):
-            for program in (command(*arguments, *place), [*COMMAND, "server", *arguments, *place]):
+            for program in (
+                command(*arguments, *place),
+                [sys.executable, *COMMAND, "server", *arguments, *place],
+            ):
                 done = subprocess.run(program, stdout=pipe, stderr=subprocess.PIPE, timeout=120, check=False)
                 assert (done.returncode, done.stderr) == (141, b""), arguments

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,8 @@ import pytest
 
 import modelyard
 from modelyard import Artifact, Run, errors
+from tests.clients.commands import COMMAND
+from tests.parts.fork_server import run_python
 from tests.parts.web_server import Site, site
 
 __all__ = ["site"]
@@ -275,6 +275,5 @@ def test_the_command_line_logs_and_uses_a_reference(embedded: Path, tmp_path: Pa
 
 
 def modelyard_command(*arguments: str) -> None:
-    program = [sys.executable, "-c", "from modelyard.cli import main; main()", *arguments]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=60)
+    done = run_python(*COMMAND, *arguments)
     assert done.returncode == 0, done.stderr

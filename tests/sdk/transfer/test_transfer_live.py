@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from modelyard.rpc.records import FileEntry
 from modelyard.transfer import transfer
 from modelyard.v1 import upload_pb2
 from tests.clients.transfers import Meter, connection, contents_of, data_folder, draft, files_in, send, way
+from tests.parts.fork_server import start_python
 from tests.sdk.artifacts.test_log_unchanged import Folder
 from tests.sdk.transfer.test_chunking import MIB, stream
 
@@ -199,16 +199,13 @@ def test_processes_download_a_version_once(connection: Connection, data_folder: 
     version = send(connection, "shared", tmp_path / "in", contents)
     roots = [tmp_path / "one", tmp_path / "two", tmp_path / "two"]
     processes = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                DOWNLOADER,
-                data_folder,
-                version.SerializeToString().hex(),
-                root,
-                tmp_path / "cache",
-            ],
+        start_python(
+            "-c",
+            DOWNLOADER,
+            str(data_folder),
+            version.SerializeToString().hex(),
+            str(root),
+            str(tmp_path / "cache"),
             cwd=Path(__file__).parents[3],
             stdout=subprocess.PIPE,
         )

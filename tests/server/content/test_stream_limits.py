@@ -25,37 +25,26 @@ from modelyard_server.domain.access.principals import LOCAL, Principal
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 from tests.bench import memory
 from tests.clients import fast_upload
-from tests.clients.idle_streams import MIB, IdleStreams, key, logged
+from tests.clients.idle_streams import MIB, IdleStreams, logged
 from tests.clients.refusals import refused
 from tests.clients.transfers import Meter, files_in
 from tests.clients.waiting import until
 from tests.inprocess.registry import somebody
-from tests.parts.server import Factory, LiveServer, Stubs, new_project
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server whose callers have keys."""
-    live = LiveServer(tmp_path_factory.mktemp("shares"))
-    key(live, "admin", "--all-entities")
-    try:
-        yield live.start()
-    finally:
-        live.close()
+from tests.parts.server import Factory, LiveServer, Stubs, create_key, new_project
 
 
 @pytest.fixture
-def idle(server: LiveServer) -> Iterator[IdleStreams]:
+def idle(keyed_server: LiveServer) -> Iterator[IdleStreams]:
     """Of a principal of its own."""
-    found = IdleStreams(server, key(server, f"idle-{new_project()}"))
+    found = IdleStreams(keyed_server, create_key(keyed_server, f"idle-{new_project()}"))
     yield found
     found.leave()
 
 
 @pytest.fixture
-def other(server: LiveServer) -> Stubs:
+def other(keyed_server: LiveServer) -> Stubs:
     """Somebody else."""
-    return server.stubs(key(server, f"other-{new_project()}"))
+    return keyed_server.stubs(create_key(keyed_server, f"other-{new_project()}"))
 
 
 def test_silent_uploads_of_one_key_leave_room_for_the_uploads_of_others(
@@ -68,16 +57,16 @@ def test_silent_uploads_of_one_key_leave_room_for_the_uploads_of_others(
 
 
 def test_unread_downloads_of_one_key_leave_room_and_memory_for_others(
-    server: LiveServer, idle: IdleStreams, other: Stubs
+    keyed_server: LiveServer, idle: IdleStreams, other: Stubs
 ) -> None:
     version_id = logged(other, 24 * MIB)
-    before = memory.resident(server.pid) if sys.platform == "linux" else 0
+    before = memory.resident(keyed_server.pid) if sys.platform == "linux" else 0
     idle.download(140, version_id)
     assert set(idle.refused) == {"TOO_MANY_STREAMS"}
     assert len(fast_upload.read(other, version_id, "w")) == 24 * MIB
     if sys.platform == "linux":
         # 4 MiB for each of their share of 96, and 64 MiB together; the rest is slack.
-        assert memory.resident(server.pid) < before + 620
+        assert memory.resident(keyed_server.pid) < before + 620
 
 
 def test_idle_watches_of_one_key_leave_room_for_the_watches_of_others(

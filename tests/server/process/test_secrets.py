@@ -7,7 +7,6 @@ go wrong as it can, and looks for them in everything that came out.
 from __future__ import annotations
 
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ from modelyard.v1 import registered_model_pb2, run_pb2
 from modelyard_server.settings import without_secrets
 from tests.clients import fast_upload
 from tests.parts.collector import Collector
+from tests.parts.fork_server import run_python
 from tests.parts.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.parts.server import (
     Factory,
@@ -256,15 +256,8 @@ def test_the_sdk_names_the_server_without_the_key(live_server_factory: Factory, 
     server = live_server_factory().start()
     run_server_command("key", "create", "ci", "--data", str(server.data))
     for url in (server.url, "grpc://127.0.0.1:9"):
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, "p/m:v0"],
-            env=environment() | {"MODELYARD_URL": url, "MODELYARD_API_KEY": WRONG_KEY},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
+        variables = environment() | {"MODELYARD_URL": url, "MODELYARD_API_KEY": WRONG_KEY}
+        done = run_python("-c", SCRIPT, "p/m:v0", env=variables, cwd=tmp_path)
         assert done.returncode == 1
         assert spilled(done.stdout + done.stderr, WRONG_KEY) == []
 

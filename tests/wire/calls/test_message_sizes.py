@@ -28,9 +28,6 @@ from tests.clients.refusals import refused
 from tests.inprocess.bulk_rows import run_row
 from tests.inprocess.registry import ENTITY, Registry, full
 from tests.parts.server import MODULES, LiveServer, new_project
-from tests.server.process.test_sweeps import registry
-
-__all__ = ["registry"]
 
 MESSAGE = 4 << 20
 METHODS = [

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,14 +10,14 @@ import pytest
 from modelyard.contract import chunking
 from modelyard.contract.chunking import Entry
 from modelyard.v1 import model_artifact_pb2 as pb
+from tests.parts.fork_server import run_python
 from tests.parts.server import LiveServer, new_project
 
 RECIPE = Path(__file__).parents[3] / "examples" / "plain_client.py"
 
 
 def _run(server: LiveServer, *arguments: str) -> str:
-    command = [sys.executable, str(RECIPE), server.address, server.token, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return run_python(str(RECIPE), server.address, server.token, *arguments, check=True).stdout
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -13,33 +12,20 @@ from modelyard.v1 import run_pb2, upload_pb2
 from modelyard_server.db.ids import new_id
 from modelyard_server.domain.access.principals import FOLDER_OWNER, LOCAL, SERVER
 from tests.clients import fast_upload
-from tests.parts.server import LiveServer, Stubs, new_project, production_place, reason, run_server_command
+from tests.parts.server import LiveServer, Stubs, create_key, new_project, reason, run_server_command
 
 
-@pytest.fixture(scope="module", params=["sqlite+disk", "postgresql+s3"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server on each pair of database and store that has a key."""
-    place, env = (None, {}) if request.param == "sqlite+disk" else production_place(request)
-    live = LiveServer(tmp_path_factory.mktemp("who"), place=place, env=env)
-    key(live, "admin", "--all-entities")
-    try:
-        yield live.start()
-    finally:
-        live.close()
-
-
-def key(server: LiveServer, name: str, *arguments: str) -> str:
-    done = run_server_command("key", "create", name, *arguments, *server.place, env=server.env)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+@pytest.fixture
+def server(any_keyed_server: LiveServer) -> LiveServer:
+    return any_keyed_server
 
 
 def two_teams(server: LiveServer, name: str = "ci") -> tuple[Stubs, Stubs, str, str]:
     """Stubs with keys of one name in two new entities, and these."""
     ours, theirs = new_project(), new_project()
     return (
-        server.stubs(key(server, name, "--entity", ours)),
-        server.stubs(key(server, name, "--entity", theirs)),
+        server.stubs(create_key(server, name, "--entity", ours)),
+        server.stubs(create_key(server, name, "--entity", theirs)),
         ours,
         theirs,
     )
@@ -64,7 +50,9 @@ def test_a_request_id_that_another_team_used_too_loses_no_write(server: LiveServ
     assert make_run(theirs, "shared", display_name="theirs").display_name == "theirs"
 
 
-def test_an_upload_is_closed_to_a_key_of_the_same_name_in_another_entity(server: LiveServer) -> None:
+def test_an_upload_is_closed_to_a_key_of_the_same_name_in_another_entity(
+    server: LiveServer,
+) -> None:
     ours, theirs, *_ = two_teams(server)
     chunks = fast_upload.random_chunks(2)
     upload_id = fast_upload.create(ours, project="p")
@@ -84,18 +72,22 @@ def test_an_upload_is_closed_to_a_key_of_the_same_name_in_another_entity(server:
     assert fast_upload.find_missing(theirs, fast_upload.create(theirs, project="p"), chunks) == [0, 1]
 
 
-def test_a_rotated_key_goes_on_with_the_uploads_and_replies_of_the_old_one(server: LiveServer) -> None:
+def test_a_rotated_key_goes_on_with_the_uploads_and_replies_of_the_old_one(
+    server: LiveServer,
+) -> None:
     entity = new_project()
-    old, new = (server.stubs(key(server, "ci", "--entity", entity)) for _ in range(2))
+    old, new = (server.stubs(create_key(server, "ci", "--entity", entity)) for _ in range(2))
     assert make_run(old, "once").id == make_run(new, "once").id
     upload_id = fast_upload.create(old, project="p")
     assert fast_upload.find_missing(new, upload_id, fast_upload.random_chunks(1)) == [0]
 
 
-def test_a_narrower_key_of_the_same_principal_gets_nothing_of_other_entities(server: LiveServer) -> None:
+def test_a_narrower_key_of_the_same_principal_gets_nothing_of_other_entities(
+    server: LiveServer,
+) -> None:
     own, other = new_project(), new_project()
-    wide = server.stubs(key(server, "ops", "--entity", own, "--all-entities"))
-    narrow = server.stubs(key(server, "ops", "--entity", own))
+    wide = server.stubs(create_key(server, "ops", "--entity", own, "--all-entities"))
+    narrow = server.stubs(create_key(server, "ops", "--entity", own))
     make_run(wide, "elsewhere", entity=other)
     with pytest.raises(grpc.RpcError) as replay:
         make_run(narrow, "elsewhere", entity=other)
@@ -112,7 +104,7 @@ def test_a_key_named_local_is_not_the_keyless_caller_nor_the_folders_owner(tmp_p
     try:
         live.start()
         uploads_of = {token: fast_upload.create(live.stubs(token), project="p") for token in ("", live.token)}
-        named_local = live.stubs(key(live, "local", "--all-entities"))
+        named_local = live.stubs(create_key(live, "local", "--all-entities"))
         for upload_id in uploads_of.values():
             with pytest.raises(grpc.RpcError) as refusal:
                 fast_upload.find_missing(named_local, upload_id, fast_upload.random_chunks(1))
@@ -124,7 +116,7 @@ def test_a_key_named_local_is_not_the_keyless_caller_nor_the_folders_owner(tmp_p
 def test_the_list_of_keys_tells_principals_of_one_name_apart(server: LiveServer) -> None:
     ours = new_project()
     for entity in (ours, ours, new_project()):
-        key(server, f"ls-{ours}", "--entity", entity)
+        create_key(server, f"ls-{ours}", "--entity", entity)
     done = run_server_command("key", "ls", *server.place, env=server.env)
     words = [line.split() for line in done.stdout.splitlines() if f"ls-{ours}" in line]
     ids = [line[line.index("principal") + 1] for line in words]

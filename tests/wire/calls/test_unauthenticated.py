@@ -25,7 +25,7 @@ from modelyard_server.rpc.dispatch.transactions import Transactions
 from modelyard_server.settings import parse_location
 from tests.clients.refusals import refused
 from tests.clients.watch import log
-from tests.parts.server import Factory, LiveServer, Stubs, reason, run_server_command
+from tests.parts.server import Factory, LiveServer, Stubs, reason
 
 T = TypeVar("T")
 BODY = b"\xff" * 3_000_000
@@ -40,15 +40,9 @@ DECODING = 15
 """Seconds that a large request takes to decode where that is to be seen."""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server whose database has a key."""
-    live = LiveServer(tmp_path_factory.mktemp("strangers"))
-    assert run_server_command("key", "create", "somebody", *live.place).returncode == 0
-    try:
-        yield live.start()
-    finally:
-        live.close()
+@pytest.fixture
+def server(keyed_server: LiveServer) -> LiveServer:
+    return keyed_server
 
 
 @pytest.fixture

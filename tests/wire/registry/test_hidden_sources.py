@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,47 +11,25 @@ from modelyard import errors
 from modelyard.artifacts.artifact import Artifact
 from tests.clients.commands import json_of, run_command
 from tests.parts.embedded import isolate
-from tests.parts.server import LiveServer, new_project, production_place, run_server_command
+from tests.parts.server import LiveServer, create_key, new_project
 
 SOURCES, LINKS = "lab", "shop"
 
 
-@pytest.fixture(scope="module", params=["sqlite+disk", "postgresql+s3"])
-def keyed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    """A server that asks for keys, on each pair of database and store."""
-    place: Sequence[str] | None = None
-    env = {}
-    if request.param == "postgresql+s3":
-        place, found = production_place(request)
-        env = dict(found)
-    server = LiveServer(tmp_path_factory.mktemp("keyed"), place=place, env=env)
-    try:
-        server_key(server, "first", "--all-entities")
-        yield server.start()
-    finally:
-        server.close()
-
-
-def server_key(server: LiveServer, name: str, *options: str) -> str:
-    done = run_server_command("key", "create", name, *options, *server.place, env=server.env)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 @pytest.fixture
-def model(keyed: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def model(any_keyed_server: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A registered model in `shop` with one link to a version in `lab`; this process has a key of `shop`."""
     isolate(monkeypatch, tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MODELYARD_URL", keyed.url)
-    monkeypatch.setenv("MODELYARD_API_KEY", server_key(keyed, "all", "--all-entities"))
+    monkeypatch.setenv("MODELYARD_URL", any_keyed_server.url)
+    monkeypatch.setenv("MODELYARD_API_KEY", create_key(any_keyed_server, "all", "--all-entities"))
     name = f"{LINKS}/model-registry/{new_project()}"
     Path("weights").write_bytes(b"weights")
     with modelyard.init(entity=SOURCES, project="research", mode="online") as run:
         logged = run.log_artifact("weights", name=new_project(), type="model")
         run.link_artifact(logged, name, aliases=["production"])
     monkeypatch.setenv("MODELYARD_ENTITY", LINKS)
-    monkeypatch.setenv("MODELYARD_API_KEY", server_key(keyed, "shop", "--entity", LINKS))
+    monkeypatch.setenv("MODELYARD_API_KEY", create_key(any_keyed_server, "shop", "--entity", LINKS))
     return name
 
 
@@ -151,7 +128,7 @@ def test_events_of_the_link_are_listed(model: str) -> None:
 
 
 def test_the_other_side_is_told_of_the_link_without_its_name(
-    keyed: LiveServer, model: str, monkeypatch: pytest.MonkeyPatch
+    any_keyed_server: LiveServer, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version_id = next(
         event.version_id
@@ -159,7 +136,7 @@ def test_the_other_side_is_told_of_the_link_without_its_name(
         if event.type == "linked" and event.collection == model.rpartition("/")[2]
     )
     monkeypatch.setenv("MODELYARD_ENTITY", SOURCES)
-    monkeypatch.setenv("MODELYARD_API_KEY", server_key(keyed, "lab", "--entity", SOURCES))
+    monkeypatch.setenv("MODELYARD_API_KEY", create_key(any_keyed_server, "lab", "--entity", SOURCES))
     api = modelyard.Api()
     events = [event for event in api.events(f"{SOURCES}/research") if event.version_id == version_id]
     assert [(event.type, event.linked) for event in events if event.type == "linked"] == [("linked", "")]

@@ -7,7 +7,7 @@ STUBS := client/python/modelyard/v1 client/python/modelyard/local/v1
 GO_STUBS := client/go/v1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo proto proto-check proto-breaking lint test test-lowest bench bench-quick clean
+.PHONY: help setup run demo proto proto-check proto-breaking lint test test-quick test-lowest bench bench-quick clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -76,8 +76,14 @@ lint: setup ## Check style, types and the import rules between packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup ## Run all tests
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+WORKERS ?= 2
+XDIST := -n $(WORKERS) --dist loadgroup
+
+test: setup ## Run all tests, by two workers
+	$(BIN)/python -m pytest $(XDIST) $(PYTEST_ARGS)
+
+test-quick: setup ## Run what needs no other part than Python, in a minute and a half: for the working loop
+	MODELYARD_TEST_PARTS=none $(BIN)/python -m pytest $(XDIST) -m quick -r fE $(PYTEST_ARGS)
 
 test-lowest: setup ## Run the SDK once on the lowest grpcio and protobuf it declares
 	tests/lowest.sh

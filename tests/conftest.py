@@ -20,6 +20,7 @@ from tests.parts.server import (
     production_server,
 )
 from tests.required import pytest_make_collect_report, pytest_runtest_makereport
+from tests.selection import pytest_collection_modifyitems
 
 __all__ = [
     "any_keyed_server",
@@ -41,6 +42,7 @@ __all__ = [
     "postgres_url",
     "postgresql_registry",
     "production_server",
+    "pytest_collection_modifyitems",
     "pytest_make_collect_report",
     "pytest_runtest_makereport",
     "pytest_sessionstart",

@@ -2034,7 +2034,8 @@ type UpdateModelArtifactVersionRequest struct {
 	// The version; `id` identifies it, the masked fields are set. With an `etag`,
 	// only while that is still its etag.
 	Version *ModelArtifactVersion `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	// Of description, metadata, tags, expire_time.
+	// Of description, metadata, tags, expire_time. `metadata.KEY` sets a single
+	// key, and removes it when the version does not hold it.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`

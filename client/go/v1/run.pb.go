@@ -839,8 +839,8 @@ type UpdateRunRequest struct {
 	// only while that is still its etag.
 	Run *Run `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
 	// Of display_name, notes, tags, group, job_type, config, summary, metadata.
-	// `config.KEY` or `summary.KEY` sets a single key, and removes it when the
-	// run does not hold it.
+	// `config.KEY`, `summary.KEY` or `metadata.KEY` sets a single key, and removes
+	// it when the run does not hold it.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`

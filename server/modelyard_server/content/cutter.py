@@ -30,7 +30,7 @@ class Cutter:
         self._windows = windows
         self._taken = 0
         """Bytes of the budget that the current window holds."""
-        self._manifest = Manifest(limits)
+        self._manifest = Manifest(limits, plain=True)
         self._path = ""
         self._chunks: list[Chunk] = []
         self._buffer = bytearray()
@@ -72,6 +72,7 @@ class Cutter:
             )
         if message.path:
             await self._end_file()
+            self._manifest.check_path(message.path)
             self._path = message.path
         elif message.data and not self._path:
             raise errors.InvalidField.of(

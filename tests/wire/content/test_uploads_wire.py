@@ -139,6 +139,16 @@ def test_bytes_that_do_not_match_their_digest_are_refused(stubs: Stubs, project:
     assert fast_upload.find_missing(stubs, upload_id, [good, bad]) == [0, 1]
 
 
+@pytest.mark.parametrize("paths", [["a/../b"], ["w", "w"], ["w", "w/x"], ["x" * 1025]])
+def test_a_bad_path_in_a_simple_upload_is_named_by_the_field_it_came_in(
+    stubs: Stubs, project: str, paths: list[str]
+) -> None:
+    header = pb.VersionHeader(project=project, name="bad")
+    files = [pb.UploadModelArtifactRequest(path=path, data=b"x") for path in paths]
+    with refused("INVALID_FIELD", "path"):
+        stubs.artifacts.UploadModelArtifact(iter([pb.UploadModelArtifactRequest(header=header), *files]))
+
+
 def test_a_simple_upload_that_breaks_off_leaves_nothing_visible(stubs: Stubs, project: str) -> None:
     def messages():  # type: ignore[no-untyped-def] # a generator that fails half-way
         yield pb.UploadModelArtifactRequest(header=pb.VersionHeader(project=project, name="half"))

@@ -100,9 +100,26 @@ def test_metadata_keeps_its_kinds_and_takes_no_infinity(stubs: Stubs, project: s
     assert stored.metadata["nan"].WhichOneof("kind") is None
     assert stored.metadata["list"].list_value.values[0].string_value == "ä"
     assert stored.expire_time.seconds == 4_000_000_000
+    version.etag = stored.etag
     version.metadata["inf"].CopyFrom(value_pb2.AnyValue(double_value=float("inf")))
     with refused("INVALID_FIELD", "version.metadata.inf"):
         stubs.artifacts.UpdateModelArtifactVersion(request.__class__(version=version, update_mask=mask))
+
+
+def test_one_key_of_the_metadata_is_set_or_removed_and_the_others_stay(stubs: Stubs, project: str) -> None:
+    metadata = {"acc": value_pb2.AnyValue(double_value=0.5), "old": value_pb2.AnyValue(bool_value=True)}
+    version = fast_upload.log(stubs, project, "bert", {"w": random_chunks(1)}, metadata=metadata).version
+    given = pb.ModelArtifactVersion(id=version.id, metadata={"a.b": value_pb2.AnyValue(int_value=1)})
+    for paths, kept in ((["metadata.a.b"], {"acc", "old", "a.b"}), (["metadata.old"], {"acc", "a.b"})):
+        mask = FieldMask(paths=paths)
+        request = pb.UpdateModelArtifactVersionRequest(version=given, update_mask=mask)
+        stored = stubs.artifacts.UpdateModelArtifactVersion(request).version
+        assert set(stored.metadata) == kept
+    assert (stored.metadata["acc"].double_value, stored.metadata["a.b"].int_value) == (0.5, 1)
+    for path in ("metadata.", "tags.x"):
+        wrong = pb.UpdateModelArtifactVersionRequest(version=given, update_mask=FieldMask(paths=[path]))
+        with refused("INVALID_MASK", "update_mask"):
+            stubs.artifacts.UpdateModelArtifactVersion(wrong)
 
 
 def test_files_come_in_pages_with_their_chunks(stubs: Stubs, project: str) -> None:

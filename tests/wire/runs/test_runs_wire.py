@@ -135,21 +135,24 @@ def test_a_running_state_is_no_way_to_end(stubs: Stubs) -> None:
 
 
 def test_updates_change_what_the_mask_names_and_nothing_else(stubs: Stubs) -> None:
-    run = make(stubs, project=new_project(), notes="old", group="g", config={"a": python_to_value(1)})
+    host = {"os": python_to_value("x"), "host": python_to_value("a")}
+    config = {"a": python_to_value(1)}
+    run = make(stubs, project=new_project(), notes="old", group="g", config=config, metadata=host)
     stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id))
     changed = pb.Run(
-        id=run.id, notes="new", group="ignored", tags=["t"],
+        id=run.id, notes="new", group="ignored", tags=["t"], metadata={"host": python_to_value("b")},
         config={"b.c": python_to_value(2)}, summary={"s": python_to_value("x")},
     )  # fmt: skip
-    mask = FieldMask(paths=["notes", "tags", "config.b.c", "config.a", "summary"])
+    mask = FieldMask(paths=["notes", "tags", "config.b.c", "config.a", "summary", "metadata.host"])
     stubs.runs.UpdateRun(pb.UpdateRunRequest(run=changed, update_mask=mask))
     found = get(stubs, run)
     assert (found.notes, found.group, list(found.tags)) == ("new", "g", ["t"])
     assert values_to_python(found.config, "config") == {"b.c": 2}
+    assert values_to_python(found.metadata, "metadata") == {"os": "x", "host": "b"}
     assert summary(stubs, run) == {"s": "x"}
 
 
-@pytest.mark.parametrize("paths", [[], ["state"], ["config."], ["metadata.x"], ["nope"], ["notes.x"]])
+@pytest.mark.parametrize("paths", [[], ["state"], ["config."], ["tags.x"], ["nope"], ["notes.x"]])
 def test_a_mask_outside_the_list_is_refused(stubs: Stubs, paths: list[str]) -> None:
     run = make(stubs, project=new_project())
     with pytest.raises(grpc.RpcError) as failure:

@@ -1044,7 +1044,9 @@ class UpdateModelArtifactVersionRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Of description, metadata, tags, expire_time."""
+        """Of description, metadata, tags, expire_time. `metadata.KEY` sets a single
+        key, and removes it when the version does not hold it.
+        """
 
     def __init__(
         self,

@@ -514,8 +514,8 @@ class UpdateRunRequest(_message.Message):
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """Of display_name, notes, tags, group, job_type, config, summary, metadata.
-        `config.KEY` or `summary.KEY` sets a single key, and removes it when the
-        run does not hold it.
+        `config.KEY`, `summary.KEY` or `metadata.KEY` sets a single key, and removes
+        it when the run does not hold it.
         """
 
     def __init__(

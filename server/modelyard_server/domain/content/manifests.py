@@ -96,9 +96,13 @@ class KeptFile(NamedTuple):
 
 
 class Manifest:
-    """The entries of a version to be made. Every method raises InvalidField, QuotaExceeded."""
+    """The entries of a version to be made. Every method raises InvalidField, QuotaExceeded.
 
-    def __init__(self, limits: Limits = Limits()) -> None:
+    With `plain` its files come as in UploadModelArtifact, and errors name the fields of that request.
+    """
+
+    def __init__(self, limits: Limits = Limits(), *, plain: bool = False) -> None:
+        self._plain = plain
         self.files: dict[str, FileDraft] = {}
         self.references: dict[str, ReferenceDraft] = {}
         self.kept: dict[str, KeptFile] = {}
@@ -219,26 +223,39 @@ class Manifest:
     def __len__(self) -> int:
         return self._count
 
-    def _start(self, path: str) -> str:
-        where = f"entries[{self._count}]"
-        fields.check(f"{where}.path", refs.check_manifest_path, path)
+    def check_path(self, path: str) -> None:
+        """Raises InvalidField unless an entry of this path can be added."""
+        field = self._field("path", f"entries[{self._count}].path")
+        fields.check(field, refs.check_manifest_path, path)
         if path in self.files or path in self.references or path in self.kept:
-            raise errors.InvalidField.of(f"{where}.path", f"{path!r} appears twice")
+            raise errors.InvalidField.of(field, f"{path!r} appears twice")
+
+    def _start(self, path: str) -> str:
+        self.check_path(path)
+        where = f"entries[{self._count}]"
         self._count_one()
         return where
 
+    def _field(self, plain: str, field: str) -> str:
+        return plain if self._plain else field
+
     def _count_one(self) -> None:
         if self._count >= self._limits.files:
-            raise _beyond("entries", f"a version has at most {self._limits.files:,} entries", "files")
+            raise _beyond(
+                self._field("path", "entries"),
+                f"a version has at most {self._limits.files:,} entries",
+                "files",
+            )
         self._count += 1
 
     def _extend(self, where: str, draft: FileDraft, chunks: Sequence[Chunk]) -> None:
         uploads.check_chunks(chunks, f"{where}.chunks")
+        field = self._field("data", f"{where}.chunks")
         self.chunk_count += len(chunks)
         if self.chunk_count > self._limits.chunks:
             most = f"the files of a version name at most {self._limits.chunks:,} chunks"
-            raise _beyond(f"{where}.chunks", most, "chunks")
-        self._count_bytes(f"{where}.chunks", sum(chunk.size for chunk in chunks))
+            raise _beyond(field, most, "chunks")
+        self._count_bytes(field, sum(chunk.size for chunk in chunks))
         draft.extend(chunks)
 
     def _count_bytes(self, field: str, size: int) -> None:
@@ -262,7 +279,7 @@ class Manifest:
             while slash > 0:
                 if path[:slash] in taken:
                     raise errors.InvalidField.of(
-                        "entries.path", f"{path[:slash]!r} is both a file and a folder"
+                        self._field("path", "entries.path"), f"{path[:slash]!r} is both a file and a folder"
                     )
                 slash = path.rfind("/", 0, slash)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -20,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from modelyard.contract import errors
+from modelyard.contract import errors, values
 from modelyard.contract.values import identical
 from modelyard_server.db import attributes
 from modelyard_server.db.engine import now
@@ -164,6 +165,7 @@ def update(
     *,
     description: str | None = None,
     metadata: Mapping[str, Any] | None = None,
+    metadata_entries: Mapping[str, Sequence[Any]] = MappingProxyType({}),
     tags: Sequence[str] | None = None,
     expires_at: int | None = None,
     set_expiry: bool = False,
@@ -172,6 +174,8 @@ def update(
 ) -> ArtifactVersion:
     """The version after changing what is given; `set_expiry` sets or clears the expiry.
 
+    `metadata` replaces all of it; `metadata_entries` has the new value of a key in a
+    list, which is empty to remove the key.
     Raises EtagMismatch, VersionLinked, NotFound, InvalidField.
     """
     artifact, version = lock(session, found)
@@ -180,8 +184,14 @@ def update(
     before = (version.description, version.facts, version.expires_at)
     if description is not None:
         version.description = fields.check_description(f"{prefix}description", description)
-    if metadata is not None:
-        version.facts = fields.check_metadata(f"{prefix}metadata", metadata)
+    if metadata is not None or metadata_entries:
+        stored = {key: values.from_json(item) for key, item in version.facts.items()}
+        whole = {**(stored if metadata is None else metadata)}
+        for key, entry in metadata_entries.items():
+            whole.pop(key, None)
+            if entry:
+                whole[key] = entry[0]
+        version.facts = fields.check_metadata(f"{prefix}metadata", whole)
     if set_expiry:
         _set_expiry(session, version, expires_at, f"{prefix}expire_time")
     changed = not identical(before, (version.description, version.facts, version.expires_at))

@@ -189,7 +189,11 @@ class ModelArtifactMethods:
         self, request: pb.UpdateModelArtifactVersionRequest, call: Call
     ) -> pb.UpdateModelArtifactVersionResponse:
         wanted = request.version
-        mask = arguments.masked(request.update_mask, ("description", "metadata", "tags", "expire_time"))
+        fields = ("description", "metadata", "tags", "expire_time")
+        mask = arguments.masked(request.update_mask, fields, maps=("metadata",))
+        keys = [key for _, key in map(arguments.map_key, mask) if key]
+        named = keys or "metadata" in mask
+        metadata = values_to_python(wanted.metadata, "version.metadata") if named else {}
         found = resolve.version(
             call.session, call.principal, id_=wanted.id, field="version.id", action=Action.WRITE
         )
@@ -201,7 +205,8 @@ class ModelArtifactMethods:
             call.principal,
             found.version,
             description=wanted.description if "description" in mask else None,
-            metadata=values_to_python(wanted.metadata, "version.metadata") if "metadata" in mask else None,
+            metadata=metadata if "metadata" in mask else None,
+            metadata_entries={key: [metadata[key]] if key in metadata else [] for key in keys},
             tags=wanted.tags if "tags" in mask else None,
             expires_at=expires_at,
             set_expiry="expire_time" in mask,

@@ -175,25 +175,18 @@ def _draft(run: pb.Run) -> RunDraft:
 
 
 def _changes(request: pb.UpdateRunRequest) -> RunChanges:
-    if not request.update_mask.paths:
-        raise errors.InvalidMask("update_mask is empty: name the fields to change")
     columns: dict[str, Any] = {}
     entries: dict[tuple[str, str], list[Any]] = {}
-    for path in request.update_mask.paths:
-        name, _, key = path.partition(".")
-        if path in _TEXTS:
-            columns[path] = getattr(request.run, path)
+    for path in arguments.masked(request.update_mask, (*_TEXTS, "tags", *_MAPS), maps=_MAPS):
+        name, key = arguments.map_key(path)
+        if key:
+            entries[_MAPS[name], key] = _entry(getattr(request.run, name), key, name)
         elif path == "tags":
             columns[path] = list(dict.fromkeys(request.run.tags))
         elif path in _MAPS:
             columns[_MAPS[path]] = convert.values_to_json(getattr(request.run, path), f"run.{path}")
-        elif name in {"config", "summary"} and key:
-            entries[name, key] = _entry(getattr(request.run, name), key, name)
         else:
-            raise errors.InvalidMask(
-                f"{path[:100]!r} cannot be updated",
-                violations=[("update_mask", f"unknown field {path[:100]!r}")],
-            )
+            columns[path] = getattr(request.run, path)
     return RunChanges(columns, entries, request.run.etag)
 
 

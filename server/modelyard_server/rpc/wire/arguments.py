@@ -11,17 +11,26 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from modelyard.contract import errors
 
 
-def masked(mask: FieldMask, allowed: Collection[str]) -> set[str]:
-    """The fields to update. Raises InvalidMask for an empty mask and for fields that cannot be updated."""
+def masked(mask: FieldMask, allowed: Collection[str], maps: Collection[str] = ()) -> set[str]:
+    """The fields to update: of the `allowed` ones, and single keys of the `maps`, as in `metadata.KEY`.
+
+    Raises InvalidMask for an empty mask and for fields that cannot be updated.
+    """
     paths = set(mask.paths)
-    wrong = sorted(paths - set(allowed))
+    wrong = sorted(path for path in paths - set(allowed) if map_key(path)[0] not in maps)
     if wrong or not paths:
         why = f"{wrong[0][:100]!r} cannot be updated" if wrong else "names no field"
-        known = ", ".join(sorted(allowed))
+        known = ", ".join(sorted([*allowed, *(f"{name}.KEY" for name in maps)]))
         raise errors.InvalidMask(
             f"update_mask: {why}; known: {known}", violations=[("update_mask", f"{why}; known: {known}")]
         )
     return paths
+
+
+def map_key(path: str) -> tuple[str, str]:
+    """The map and the key that a path of a mask names, as in `metadata.KEY`; empty for another path."""
+    name, _, key = path.partition(".")
+    return (name, key) if key else ("", "")
 
 
 def selector(request: Message, *, optional: bool = False) -> str:

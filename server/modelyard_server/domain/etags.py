@@ -42,7 +42,7 @@ def check(field: str, expected: str, present: str) -> None:
     """Raises EtagMismatch unless the caller expects this etag, or none."""
     if expected and expected != present:
         raise errors.EtagMismatch(
-            f"{field}: it was changed by somebody else since this etag was read; read it again",
+            f"{field}: the object was changed since this etag was read; read it again, and repeat the update",
             violations=[(field, "is not the present one")],
             metadata={"etag": present},
         )

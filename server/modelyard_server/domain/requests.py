@@ -75,7 +75,9 @@ def stored(
     else:
         allowed = all(authorize(session, principal, Action.READ, Resource(entity)) for entity in known)
     if not allowed:
-        raise errors.NotAllowed("this request was made in an entity that this key has no right to enter")
+        raise errors.NotAllowed(
+            "the request with this request_id was made in an entity that this key may not access"
+        )
     reply: bytes | None = row.reply
     return reply
 

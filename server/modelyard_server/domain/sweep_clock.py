@@ -103,15 +103,15 @@ class SweepClock:
             return _leapt(known, moment)
         if moment.clock < leapt_to + PAUSE:
             return known
-        log.warning("the clock has run on for an hour since it leapt: the sweep goes by it again")
+        log.warning("the clock has run for an hour since it jumped: the sweep uses it again")
         return fine
 
 
 def _leapt(known: Known, moment: Moment) -> Known:
     log.warning(
-        "the database's clock is %+.0f s off what the last sweep expects, because it was changed, or nothing "
-        "ran for that long: what is past its time is left alone until the clock agrees again or has run on "
-        "for an hour; if it is wrong, set it by NTP",
+        "the database's clock is %+.0f s off the time that the last sweep expects: it was changed, or no "
+        "server ran for that long. Nothing expires until the clocks agree again or an hour has passed; "
+        "if it is wrong, set it by NTP",
         (moment.clock - known.trusted) / 1e6,
     )
     return Known(known.trusted, moment.clock)

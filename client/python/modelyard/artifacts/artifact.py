@@ -56,7 +56,7 @@ class Artifact:
 
     Through a link, name, version, entity and project are the link's; what
     starts with `source_` is always the version's own. Of a link whose source
-    the key does not reach, only the link's are known: description, metadata and
+    the key may not read, only the link's are known: description, metadata and
     tags are empty, other members raise NotAllowed.
 
     A copy of a draft is a draft of its own. A pickle holds no key and no bytes:
@@ -125,7 +125,7 @@ class Artifact:
         return self._content
 
     def _source(self, member: str) -> records.Version:
-        """The version itself. NotAllowed for a link whose source the key does not reach."""
+        """The version itself. NotAllowed for a link whose source the key may not read."""
         return self._logged(member).source(member)
 
     def _holder(self, member: str) -> records.Version | records.Link:
@@ -158,7 +158,7 @@ class Artifact:
 
     @property
     def type(self) -> str:
-        """`model`, `dataset`, …; empty of a link whose source the key does not reach."""
+        """`model`, `dataset`, …; empty for a link whose source the key may not read."""
         return self._type
 
     @property

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class LoggedVersion(ABC):
     """A version with the link it was reached through, if any.
 
-    Of a link whose source the caller's key does not reach, `version` is None:
+    Of a link whose source the caller's key may not read, `version` is None:
     only name, number and aliases are known then.
     """
 
@@ -32,7 +32,7 @@ class LoggedVersion(ABC):
         self.link = link
 
     def source(self, member: str) -> records.Version:
-        """The version itself. NotAllowed, which names `member`, where the key does not reach it."""
+        """The version itself. NotAllowed, which names `member`, if the key may not read it."""
         if self.version is None:
             raise errors.NotAllowed(
                 f"{self.holder.ref} shows no {member}: its source version is in an entity that this key "

@@ -1,23 +1,22 @@
-"""Files that were downloaded before, by digest, shared by the processes of a user.
+"""Downloaded files by digest, shared by the processes of a user.
 
-How a file gets in, and why so. A download goes straight to its place, so a cold
-cache costs no second write. Then the cache takes a clone (reflink) of it where
-the filesystem can, else a hard link, else (another filesystem) a copy. A hard
-link shares its bytes with the user's file, and a user may write into that.
-Therefore the cache never trusts what it holds: a file on its way out is cloned
-or copied, and every chunk is checked against its digest; what does not match is
-dropped and fetched from the server. And it never hands out a hard link: the
-files of two folders are always independent.
+A download writes directly to its target, so a cold cache costs no second write.
+Then the cache stores a clone (reflink) of the file if the file system supports
+it, else a hard link, else (on another file system) a copy. A hard link shares
+its bytes with the user's file, which the user may change. Therefore the cache
+does not trust its content: files are cloned or copied out of it, every chunk is
+verified, and a file that does not match is deleted and downloaded. It never
+returns a hard link, so files of two folders are independent.
 
     content/<first two hex digits>/<file digest>    the files
     manifests/, versions/                           see `version_index`
     logged.sqlite                                   see `upload_index`
     staging/                                        see `staging`
-    roots/<digest of the folder's path>.json        what was put where, with size, time and inode
+    roots/<digest of the folder's path>.json        files of a folder, with size, time and inode
     locks/<two hex digits>                          one download of a version at a time
 
-All of it is optional: what cannot be read, written or locked is told once and
-done without. Only files with names that the cache gives are ever removed.
+All of it is optional: a file that cannot be read, written or locked is reported
+once and skipped. Only files with names of the cache are ever deleted.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Files that were logged before: one whose status has not changed since then is not read again.
+"""Index of files that were logged before, so that unchanged ones are not read again.
 
     file       path → size, times, inode and device when it was read, and its chunks
     listing    paths and all of these, of all files of a version together → the version's digest
 
-What is remembered says which content a file has, and so spares the reading.
-Bytes that have to be sent are always read and hashed anew. It is a cache: when
-it is damaged, locked for long, not writable or gone, files are read.
+An entry gives the chunks of a file without reading it. Bytes that have to be
+sent are always read and hashed again. The index is optional: if it is damaged,
+locked for long, not writable or missing, files are read.
 """
 
 from __future__ import annotations

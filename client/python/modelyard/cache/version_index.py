@@ -1,10 +1,10 @@
-"""What is kept of downloaded versions: their manifests, and what `name:vN` stood for.
+"""Cached manifests of downloaded versions, and what `name:vN` resolved to.
 
-    manifests/<version digest>             never changes, so it is asked for once
-    versions/<digest of server and ref>    what `use_model` needs when the server is away
+    manifests/<version digest>             never changes, so it is requested once
+    versions/<digest of server and ref>    what `use_model` needs while the server is away
 
-Each file begins with a SHA-256 of the rest; one that does not match counts as missing.
-So does a manifest that does not make the digest it is kept by, whoever wrote it.
+Each file begins with a SHA-256 of the rest; a file that does not match counts as
+missing. So does a manifest that does not have the digest of its name.
 """
 
 from __future__ import annotations

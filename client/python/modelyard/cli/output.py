@@ -103,7 +103,7 @@ def print_fields(fields: Sequence[tuple[str, str]]) -> None:
 
 
 HIDDEN = "(not visible)"
-"""Printed for the source of a link in an entity that the key does not reach."""
+"""Printed for the source of a link in an entity that the key may not read."""
 
 
 def local_time(time: datetime.datetime | None) -> str:

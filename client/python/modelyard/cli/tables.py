@@ -64,7 +64,7 @@ def table(kind: str, items: Iterable[object], *, full: bool = False) -> tuple[Se
 
 
 def source_of(link: Artifact) -> str:
-    """Reference of a link's source version; `(not visible)` where the key does not reach it."""
+    """Reference of a link's source version; `(not visible)` if the key may not read it."""
     return link.source_qualified_name if link._logged("source").version else HIDDEN
 
 

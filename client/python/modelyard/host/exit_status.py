@@ -97,10 +97,10 @@ if sys.version_info >= (3, 12):
 else:
 
     def _watch_reading() -> None:
-        """Sees the interpreter read `SystemExit.code`, which it does with no frame left to run.
+        """Observes the interpreter reading `SystemExit.code`, which it does without a running frame.
 
-        `sys.exit` has to make the exception itself then: the interpreter's own
-        leaves the code outside of it until somebody catches it.
+        `sys.exit` is replaced by a function that creates the exception itself: the
+        built-in one creates it only when it is caught.
         """
         import ctypes  # imported when first needed: `import modelyard` stays fast
         import gc

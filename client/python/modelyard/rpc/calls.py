@@ -61,7 +61,7 @@ class Channels(Protocol):
         """The server's address, for messages."""
 
     def explain(self, told: str) -> errors.CommError:
-        """The error of a call that reached no server, of which gRPC `told` something."""
+        """The error of a call that reached no server; `told` is gRPC's description."""
 
 
 class Calls(grpc.Channel):  # type: ignore[misc]  # grpc has no types

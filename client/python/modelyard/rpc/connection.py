@@ -214,7 +214,7 @@ def _remote(url: str, key: str, certificates: Certificates) -> Connection:
     endpoint = addresses.parse(url, credentials.checked_key(key), certificates)
     if endpoint.token and not endpoint.tls and not endpoint.stays_here:
         terminal.termwarn(
-            f"the API key goes to {endpoint} in plain text, for everybody on the way to read: "
+            f"the API key goes to {endpoint} in plain text and can be read on the network: "
             "use grpcs:// or https://, with a server or balancer that has a certificate",
             repeat=False,
         )

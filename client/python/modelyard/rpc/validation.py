@@ -128,7 +128,7 @@ def check_paths(entries: Sequence[FileEntry]) -> None:
 def refuse(what: str) -> NoReturn:
     """Raises the error for a reply in which `what` is wrong."""
     raise errors.ReplyInvalid(
-        f"the server's reply cannot be used: {what}. The server is broken or is no modelyard server"
+        f"the server's reply cannot be used: {what}. The server is broken, or it is not a modelyard server"
     )
 
 

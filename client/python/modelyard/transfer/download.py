@@ -1,9 +1,9 @@
-"""The download engine: find out what is missing, fetch it in parallel, check every chunk.
+"""The download engine: finds what is missing, downloads it in parallel, verifies every chunk.
 
-    present already → from the cache → from the server, N calls of DownloadFiles
-    each file: gathered in `.modelyard-….part` beside its place, then renamed
+    in the folder → in the cache → from the server, by several calls of DownloadFiles
+    each file: written to `.modelyard-….part` beside its path, then renamed
 
-What an interrupted download gathered is checked chunk by chunk and kept.
+Part files of an interrupted download are verified chunk by chunk and continued.
 """
 
 from __future__ import annotations

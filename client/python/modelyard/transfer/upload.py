@@ -1,17 +1,16 @@
-"""The upload engine: ask what the server has, send the rest, commit.
+"""The upload engine: asks which chunks the server has, sends the others, commits.
 
     reader (the caller's thread)   buffers of whole chunks, read and cut
       → workers (2)                SHA-256, FindMissingChunks
         → streams (2)              UploadChunks, acknowledged when durable
           → commit
 
-After a break, chunks that were sent and not acknowledged are asked about again:
-the server keeps what had arrived. Those that are missing are read from their
-files again, so nothing has to be kept in memory for it. The
-chunks of files that are known from before take that way from the start: only
-those that are missing are read. Where all files are known or small, and the
-server has them, one call commits them. An embedded server reads the files
-itself (`shared_disk_upload`); what it cannot read is sent.
+After a break, the client asks about the unacknowledged chunks again, since the
+server keeps those that arrived. Missing ones are read from their files again, so
+that nothing has to be kept in memory. The chunks of files in the upload index
+take this way from the start: only missing ones are read. If all files are in the
+index or small, and the server has them, one call commits them. A server on this
+machine reads the files itself (`shared_disk_upload`); the rest is sent.
 """
 
 from __future__ import annotations

@@ -268,7 +268,7 @@ def _expect(alias: str, expected: str, spot: Spot | None) -> None:
     actual = f"v{spot.number}" if spot else ""
     if actual != expected:
         raise errors.AliasChanged(
-            f"the alias {alias!r} stands on {actual or 'no version'}, not on {expected or 'none'}",
+            f"the alias {alias!r} points at {actual or 'no version'}, not at {expected or 'none'}",
             metadata={"alias": alias, "version": actual, "expected_version": expected},
         )
 

@@ -123,7 +123,8 @@ def check_kind(row: Collection, kind: Kind, type_: str) -> None:
         raise errors.TypeMismatch(f"{row.name!r} is the name of a {NAMES[row.kind]}", metadata=metadata)
     if type_ and row.type != type_:
         raise errors.TypeMismatch(
-            f"{row.name!r} has the type {row.type!r} for ever; it cannot be {type_!r}", metadata=metadata
+            f"{row.name!r} has the type {row.type!r}, which never changes; it cannot be {type_!r}",
+            metadata=metadata,
         )
 
 

@@ -59,7 +59,7 @@ class GrpcAdapter(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
             handler = self._open_handlers[name] = _bounded(registered)
         try:
             if name not in METHODS or METHODS[name].permission is not Permission.OPEN:
-                raise errors.NotAllowed("nobody may call this method")
+                raise errors.NotAllowed("this server does not allow calls of this method")
             self._open_calls.enter()
         except errors.CommError as error:
             return _refusal(refused(name, details.invocation_metadata or (), error))

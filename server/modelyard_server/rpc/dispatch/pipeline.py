@@ -56,7 +56,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A method of a service, with its handler. `method` is None where nobody may call it."""
+    """A method of a service, with its handler. `method` is None if calls are not allowed."""
 
     name: str
     method: Method | None
@@ -100,7 +100,7 @@ class Pipeline:
             self._active_calls.require_serving()
             endpoint = self.endpoints.get(name)
             if endpoint is None or endpoint.method is None:
-                raise errors.NotAllowed("nobody may call this method")
+                raise errors.NotAllowed("this server does not allow calls of this method")
             self._limit.enter()
             return Caller(await self._authenticator.principal(metadata), metadata)
         except Exception as failure:

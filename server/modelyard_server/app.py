@@ -44,6 +44,7 @@ from modelyard_server.rpc.services.events import EventServicer
 from modelyard_server.rpc.services.local import LocalServicer
 from modelyard_server.rpc.services.models import RegisteredModelServicer
 from modelyard_server.rpc.services.runs import RunServicer
+from modelyard_server.rpc.services.server import ServerServicer
 from modelyard_server.rpc.services.uploads import UploadServicer
 from modelyard_server.settings import Settings
 
@@ -122,6 +123,8 @@ def build(
     )
     memory = MemoryBudgets()
     limits = Limits(settings.max_version_files, settings.max_version_chunks, settings.max_version_gib << 30)
+    disk = store if isinstance(store, DiskStore) else None
+    offered = [name for name in registration.NAMES if disk is not None or name != registration.LOCAL]
     services = registration.by_name(
         runs=RunServicer(streams.scan),
         events=EventServicer(EventSignals(transactions, active_calls), streams.watch),
@@ -130,9 +133,10 @@ def build(
         ),
         registry=RegisteredModelServicer(),
         uploads=UploadServicer(writer, streams.upload),
+        server=ServerServicer(limits, offered, for_owners=[registration.LOCAL]),
         local=LocalServicer(
             writer,
-            store if isinstance(store, DiskStore) else None,
+            disk,
             executors.hashing,
             streams.upload,
             streams.download,

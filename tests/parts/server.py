@@ -32,6 +32,8 @@ from modelyard.v1 import (
     registered_model_pb2_grpc,
     run_pb2,
     run_pb2_grpc,
+    server_pb2,
+    server_pb2_grpc,
     upload_pb2,
     upload_pb2_grpc,
 )
@@ -39,7 +41,7 @@ from tests.parts.fork_server import run_python, start_python
 from tests.parts.postgres import new_database
 from tests.parts.s3 import CREDENTIALS, S3Server
 
-PROMISED = (event_pb2, model_artifact_pb2, registered_model_pb2, run_pb2, upload_pb2)
+PROMISED = (event_pb2, model_artifact_pb2, registered_model_pb2, run_pb2, server_pb2, upload_pb2)
 """Modules of the services that callers in any language may depend on."""
 MODULES = (*PROMISED, local_pb2)
 """The generated modules that have services."""
@@ -68,6 +70,7 @@ class Stubs:
     artifacts: Any
     registry: Any
     uploads: Any
+    server: Any
     local: Any
     health: Any
 
@@ -245,6 +248,7 @@ def stubs_on(channel: grpc.Channel, token: str = "") -> Stubs:
         model_artifact_pb2_grpc.ModelArtifactServiceStub(channel),
         registered_model_pb2_grpc.RegisteredModelServiceStub(channel),
         upload_pb2_grpc.UploadServiceStub(channel),
+        server_pb2_grpc.ServerServiceStub(channel),
         local_pb2_grpc.LocalServiceStub(channel),
         health_pb2_grpc.HealthStub(channel),
     )

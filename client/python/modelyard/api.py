@@ -17,6 +17,7 @@ from modelyard.registry.collection import ArtifactCollection, RegisteredModel
 from modelyard.registry.events import Events
 from modelyard.registry.registry import Collections, Registries, Registry, create_model, tagged
 from modelyard.rpc import collection_calls, list_calls, records
+from modelyard.rpc.login import server_info
 from modelyard.runs.public_run import PublicRun
 from modelyard.workspace import Workspace
 
@@ -228,6 +229,10 @@ class Api:
             workspace.connection, entity, project, as_filter(filters, OF_RUNS), as_order(order), size
         )
         return Listing(workspace.run(record) for record in found)
+
+    def server_info(self) -> records.ServerInfo:
+        """The server's release, limits and services, and whom it takes the caller for."""
+        return server_info(self._workspace.connection)
 
     def events(
         self,

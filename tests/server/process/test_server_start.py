@@ -27,6 +27,7 @@ SERVICES = {
     "modelyard.v1.ModelArtifactService",
     "modelyard.v1.RegisteredModelService",
     "modelyard.v1.UploadService",
+    "modelyard.v1.ServerService",
 }
 
 

@@ -14,6 +14,9 @@ from modelyard.contract.streams import echo
 from modelyard.host import terminal
 from modelyard.host.terminal import is_terminal
 from modelyard.rpc.login import login as keep
+from modelyard.rpc.login import server_info
+from modelyard.runs.tracking import describe_server
+from modelyard.workspace import Workspace
 
 
 @click.command()
@@ -48,6 +51,22 @@ def login(key: str | None, host: str | None, forget: bool, json: bool) -> None:
         print_json(
             {"logged_in": done, "host": credentials.load().host, "file": str(credentials.config_file())}
         )
+
+
+@click.command()
+@as_json
+def info(json: bool) -> None:
+    """Print which server is used, its release and limits, and whom it takes you for."""
+    connection = Workspace(current()).connection
+    found = server_info(connection)
+    if json:
+        print_json({"server": connection.describe(), **vars(found)})
+        return
+    reach = "every entity" if found.all_entities else f"the entity {found.entity}"
+    echo(f"modelyard {found.version}: {describe_server(connection)}")
+    echo(f"You are {found.principal}, with the rights to {reach}")
+    for name, value in found.limits.items():
+        echo(f"  {name:<24} {value:>20,}")
 
 
 @click.command()

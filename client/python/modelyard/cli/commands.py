@@ -14,6 +14,7 @@ _MODULES = {
     "alias": "aliases",
     "artifact": "artifacts",
     "completion": "account",
+    "info": "account",
     "lineage": "lineage",
     "link": "log_use_link",
     "log": "log_use_link",

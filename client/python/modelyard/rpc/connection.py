@@ -29,6 +29,7 @@ from modelyard.v1 import (
     model_artifact_pb2_grpc,
     registered_model_pb2_grpc,
     run_pb2_grpc,
+    server_pb2_grpc,
     upload_pb2_grpc,
 )
 
@@ -76,6 +77,7 @@ class Connection:
         self.registry = registered_model_pb2_grpc.RegisteredModelServiceStub(calls)
         self.uploads = upload_pb2_grpc.UploadServiceStub(calls)
         self.events = event_pb2_grpc.EventServiceStub(calls)
+        self.server = server_pb2_grpc.ServerServiceStub(calls)
         self.local = local_pb2_grpc.LocalServiceStub(calls)
 
     def __reduce__(self) -> tuple[Callable[..., Connection], tuple[Any, ...]]:

@@ -1,8 +1,7 @@
-"""`login`: stores the address of a server and the key for it."""
+"""`login`, which stores the address of a server and the key for it; and what a server says of itself."""
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from modelyard.arguments import checked
@@ -10,8 +9,9 @@ from modelyard.configuration import addresses, credentials
 from modelyard.configuration.settings import Settings, current, from_environment
 from modelyard.contract import errors
 from modelyard.host import terminal
-from modelyard.rpc.connection import connect
-from modelyard.v1 import registered_model_pb2 as pb
+from modelyard.rpc.connection import Connection, connect
+from modelyard.rpc.records import ServerInfo
+from modelyard.v1 import server_pb2 as pb
 
 
 @checked
@@ -46,14 +46,26 @@ def login(
         # A stored key is used only for the address that it was stored with.
         key = from_environment().api_key or (kept.key if kept.host == address else "")
     secret = credentials.checked_key(key)
-    check(address, secret)
+    found = check(address, secret)
     path = credentials.save(credentials.Credentials(address, secret))
-    terminal.termlog(f"logged in to {address}; kept in {path}")
+    terminal.termlog(f"logged in to {address} as {found.principal}; kept in {path}")
     return True
 
 
-def check(address: str, key: str) -> None:
+def check(address: str, key: str) -> ServerInfo:
     """Asks the server once whether it takes the key. Errors: AuthenticationError, CommError."""
-    connection = connect(Settings(url=address, api_key=key))
-    with contextlib.suppress(errors.NotFound):  # a new server has no entity yet: the key was accepted
-        connection.registry.ListRegisteredModels(pb.ListRegisteredModelsRequest(page_size=1))
+    return server_info(connect(Settings(url=address, api_key=key)))
+
+
+def server_info(connection: Connection) -> ServerInfo:
+    """The server's release, limits and services, and whom it takes the caller for."""
+    reply = connection.server.GetServerInfo(pb.GetServerInfoRequest())
+    return ServerInfo(
+        version=reply.version,
+        principal=reply.principal,
+        entity=reply.entity,
+        all_entities=reply.all_entities,
+        services=tuple(reply.services),
+        limits={field.name: value for field, value in reply.limits.ListFields()},
+        chunking={field.name: value for field, value in reply.chunking.ListFields()},
+    )

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from modelyard.contract import errors
 from modelyard.contract.chunking import Chunk
-from modelyard.rpc import messages, validation
+from modelyard.rpc import messages, retry, validation
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.records import FileEntry
 from modelyard.v1 import model_artifact_pb2 as pb
@@ -96,8 +96,12 @@ def sha256sums(connection: Connection, version_id: str) -> dict[str, str]:
     Errors: NotFound, ChunkCorrupt, ReplyInvalid.
     """
     request = pb.HashModelArtifactFilesRequest(version_id=version_id)
+    # A repeated call is quick where the one before came: what it made is kept.
+    replies = retry.Retrier(connection).run(
+        lambda: list(connection.artifacts.HashModelArtifactFiles(request))
+    )
     found: dict[str, str] = {}
-    for reply in connection.artifacts.HashModelArtifactFiles(request):
+    for reply in replies:
         for file in reply.files:
             validation.check_digest(file.sha256, f"the SHA-256 of {file.path!r}")
             found[file.path] = file.sha256

@@ -133,6 +133,19 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
+class ServerInfo:
+    """A server, and whom it takes the caller for; `limits` and `chunking` are as in `server.proto`."""
+
+    version: str
+    principal: str
+    entity: str
+    all_entities: bool
+    services: tuple[str, ...]
+    limits: dict[str, int]
+    chunking: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class FileEntry:
     """A file or a reference of a version.
 

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from modelyard.local.v1 import local_pb2
-from modelyard.v1 import event_pb2, model_artifact_pb2, registered_model_pb2, run_pb2, upload_pb2
+from modelyard.v1 import (
+    event_pb2,
+    model_artifact_pb2,
+    registered_model_pb2,
+    run_pb2,
+    server_pb2,
+    upload_pb2,
+)
 from modelyard_server.rpc.services.artifacts import ModelArtifactServicer
 from modelyard_server.rpc.services.events import EventServicer
 from modelyard_server.rpc.services.local import LocalServicer
 from modelyard_server.rpc.services.models import RegisteredModelServicer
 from modelyard_server.rpc.services.runs import RunServicer
+from modelyard_server.rpc.services.server import ServerServicer
 from modelyard_server.rpc.services.uploads import UploadServicer
 
 NAMES: tuple[str, ...] = tuple(
     service.full_name
-    for module in (run_pb2, event_pb2, model_artifact_pb2, registered_model_pb2, upload_pb2, local_pb2)
+    for module in (
+        run_pb2,
+        event_pb2,
+        model_artifact_pb2,
+        registered_model_pb2,
+        upload_pb2,
+        server_pb2,
+        local_pb2,
+    )
     for service in module.DESCRIPTOR.services_by_name.values()
 )
-"""Full names, for health and reflection."""
+"""Full names, for health, reflection and GetServerInfo."""
+LOCAL = "modelyard.local.v1.LocalService"
 
 
 def by_name(
@@ -26,6 +43,7 @@ def by_name(
     artifacts: ModelArtifactServicer,
     registry: RegisteredModelServicer,
     uploads: UploadServicer,
+    server: ServerServicer,
     local: LocalServicer,
 ) -> dict[str, object]:
     """Returns the servicers by the full names of their services."""
@@ -35,5 +53,6 @@ def by_name(
         "modelyard.v1.ModelArtifactService": artifacts,
         "modelyard.v1.RegisteredModelService": registry,
         "modelyard.v1.UploadService": uploads,
-        "modelyard.local.v1.LocalService": local,
+        "modelyard.v1.ServerService": server,
+        LOCAL: local,
     }

@@ -185,11 +185,24 @@ def _eventually(happens: Callable[[], bool]) -> None:
 def test_a_quiet_watch_says_now_and_then_that_it_lives(tmp_path: Path) -> None:
     with sqlite_database(tmp_path) as database:
         Registry(database).log("bert", "a")
-        asyncio.run(_watch_quietly(database))
+        request = pb.WatchEventsRequest(entity=ENTITY, project="p", after_sequence=0)
+        replies = asyncio.run(_watch_quietly(database, request))
+    assert [len(reply.events) for reply in replies] == [3, 0, 0]
+    assert {reply.last_sequence for reply in replies} == {3}
 
 
-async def _watch_quietly(database: Database) -> None:
-    """A server that sends an empty reply every 0.2 s: three replies, the last two without events."""
+def test_a_quiet_watch_of_an_entity_says_how_far_it_has_looked(tmp_path: Path) -> None:
+    with sqlite_database(tmp_path) as database:
+        Registry(database).log("bert", "a")
+        request = pb.WatchEventsRequest(entity=ENTITY, after_sequence=0, filter='alias = "nobody"')
+        replies = asyncio.run(_watch_quietly(database, request))
+    told = [[(each.project, each.last_sequence) for each in reply.positions] for reply in replies]
+    assert told == [[("p", 0)], [("p", 3)], []]
+    assert not any(reply.events for reply in replies)
+
+
+async def _watch_quietly(database: Database, request: pb.WatchEventsRequest) -> list[pb.WatchEventsResponse]:
+    """The first three replies of a server that sends one every 0.2 s when nothing happens."""
     executors, active_calls = Executors(is_sqlite=True), ActiveCalls()
     transactions = Transactions(database, executors)
     events = EventServicer(EventSignals(transactions, active_calls), StreamLimit(1), idle_seconds=0.2)
@@ -203,12 +216,10 @@ async def _watch_quietly(database: Database) -> None:
     )
     endpoint = pipeline.endpoints["/modelyard.v1.EventService/WatchEvents"]
     arrived: asyncio.Queue[bytes] = asyncio.Queue()
-    request = pb.WatchEventsRequest(entity=ENTITY, project="p", after_sequence=0)
     caller = await pipeline.admit(endpoint.name, ())
     watch = asyncio.create_task(pipeline.stream(endpoint, caller, request, arrived.put))
     replies = [pb.WatchEventsResponse.FromString(await arrived.get()) for _ in range(3)]
     watch.cancel()
     await asyncio.wait([watch])
     executors.close()
-    assert [len(reply.events) for reply in replies] == [3, 0, 0]
-    assert {reply.last_sequence for reply in replies} == {3}
+    return replies

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy.orm import Session
@@ -47,9 +47,10 @@ async def follow(
     clock = asyncio.get_running_loop().time
     seen = reach(call.principal)
     entity, positions = await call.read(functools.partial(_start, request=request, principal=call.principal))
-    for message in _all_positions(positions):
+    for message in _with_positions(positions):
         yield message
-    told = clock()
+    sent_at = clock()
+    unsent: dict[str, int] = {}
     while True:
         signals.require_serving()
         more = False
@@ -60,18 +61,19 @@ async def follow(
                 continue
             source = Source(project, entity, request.filter, seen)
             page = await call.read(functools.partial(event_pages.read, source=source, after=after))
-            positions[project.name] = page.position
+            positions[project.name] = unsent[project.name] = page.position
             more = more or page.more
-            if page.events or clock() - told >= idle_seconds:
+            if page.events:
                 await call.recheck()
-                told = clock()
-                moved = pb.ProjectPosition(project=project.name, last_sequence=page.position)
-                place = pb.WatchEventsResponse(positions=[moved]).SerializeToString()
-                yield b"".join((*(event.message for event in page.events), place))
-        if clock() - told >= idle_seconds:
+                sent_at = clock()
+                place = _with_positions({project.name: unsent.pop(project.name)})
+                yield b"".join((*(event.message for event in page.events), *place))
+        if clock() - sent_at >= idle_seconds:
             await call.recheck()
-            told = clock()
-            yield pb.WatchEventsResponse().SerializeToString()
+            sent_at = clock()
+            for message in _with_positions(unsent):
+                yield message
+            unsent.clear()
         if not more:
             await asyncio.sleep(LEAST_PAUSE)
             await signals.any_project(LOOK_SECONDS)
@@ -106,8 +108,9 @@ def _given(request: pb.WatchEventsRequest, projects: Sequence[Project]) -> dict[
     return given
 
 
-def _all_positions(positions: dict[str, int]) -> list[bytes]:
-    """The first messages: at least one, so that the client knows that it is heard."""
+def _with_positions(positions: Mapping[str, int]) -> list[bytes]:
+    """Messages with these positions and no events: at least one, since the client shall hear something."""
     places = [pb.ProjectPosition(project=name, last_sequence=last) for name, last in positions.items()]
-    parts = [places[i : i + POSITIONS_A_MESSAGE] for i in range(0, len(places), POSITIONS_A_MESSAGE)]
-    return [pb.WatchEventsResponse(positions=part).SerializeToString() for part in parts or [[]]]
+    starts = range(0, len(places) or 1, POSITIONS_A_MESSAGE)
+    parts = [places[start : start + POSITIONS_A_MESSAGE] for start in starts]
+    return [pb.WatchEventsResponse(positions=part).SerializeToString() for part in parts]

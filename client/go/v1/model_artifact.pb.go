@@ -3261,6 +3261,7 @@ func (x *FileHash) GetSha256() string {
 type HashModelArtifactFilesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The next files, ordered by the bytes of their path; references are left out.
+	// None while a large file is read: the stream is never silent for long.
 	Files         []*FileHash `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

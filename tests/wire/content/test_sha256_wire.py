@@ -91,6 +91,9 @@ def test_a_fast_upload_of_one_chunk_is_known_and_others_are_made_when_asked(stub
     assert at_download(stubs, version.id, "three") == ""
     assert made(stubs, version.id, "x/") == {"x/three": expected["x/three"]}
     assert listed(stubs, version.id) == expected | {"three": ""}
+    request = pb.HashModelArtifactFilesRequest(version_id=version.id)
+    first = next(stubs.artifacts.HashModelArtifactFiles(request, timeout=60))
+    assert [file.path for file in first.files] == ["none", "one"]  # what is known comes at once
     assert made(stubs, version.id) == expected
     assert listed(stubs, version.id) == expected
     assert at_download(stubs, version.id, "three") == expected["three"]

@@ -1675,7 +1675,9 @@ class HashModelArtifactFilesResponse(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileHash]:
-        """The next files, ordered by the bytes of their path; references are left out."""
+        """The next files, ordered by the bytes of their path; references are left out.
+        None while a large file is read: the stream is never silent for long.
+        """
 
     def __init__(
         self,

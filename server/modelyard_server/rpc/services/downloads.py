@@ -7,7 +7,7 @@ import contextlib
 import functools
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
@@ -36,6 +36,8 @@ PLAN_BYTES = 2 << 30
 """Bytes whose chunks are looked up at a time, which bounds the memory for large files."""
 PLAN_RANGES = 500
 HASHES_A_MESSAGE = 500
+HASHING_SECONDS = 20.0
+"""Between two replies while a large file is read."""
 
 
 class _Block(NamedTuple):
@@ -102,10 +104,17 @@ class DownloadMethods:
             hashes: list[pb.FileHash] = []
             for path, info in found:
                 if info.sha256 is None:
-                    if hashes:
-                        yield pb.HashModelArtifactFilesResponse(files=hashes)
-                        hashes = []
-                    sha256 = await self._hash(call, path, info)
+                    hashing = asyncio.create_task(self._hash(call, path, info))
+                    try:
+                        # At once what is known, then now and then nothing: balancers cut silent streams.
+                        while True:
+                            yield pb.HashModelArtifactFilesResponse(files=hashes)
+                            hashes = []
+                            if (await asyncio.wait([hashing], timeout=HASHING_SECONDS))[0]:
+                                break
+                        sha256 = await hashing
+                    finally:
+                        await _abandon([hashing])
                 else:
                     sha256 = info.sha256
                 hashes.append(pb.FileHash(path=path, sha256=sha256.hex()))
@@ -116,9 +125,13 @@ class DownloadMethods:
         loop = asyncio.get_running_loop()
         whole = hashlib.sha256()
         field = pb.DownloadFilesResponse.DATA_FIELD_NUMBER
-        async for message in self._send(call, {path: info}, [Range(path, 0, 0)], field, verify=True):
-            data = pb.DownloadFilesResponse.FromString(message).data
-            await loop.run_in_executor(self._reading, whole.update, data)
+        wanted = [Range(path, 0, 0)]
+        async with contextlib.aclosing(
+            self._send(call, {path: info}, wanted, field, verify=True)
+        ) as messages:
+            async for message in messages:
+                data = pb.DownloadFilesResponse.FromString(message).data
+                await loop.run_in_executor(self._reading, whole.update, data)
         # A server whose disk is full goes on reading.
         with contextlib.suppress(errors.DiskFull):
             await call.write(lambda session: extents.remember_sha256(session, info.id, whole.digest()))
@@ -132,7 +145,7 @@ class DownloadMethods:
         field: int,
         *,
         verify: bool,
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """Yields the bytes of the ranges in encoded messages; reads the next blocks while one is sent.
 
         One block may always be read; blocks ahead of it need room in the read-ahead budget.
@@ -275,7 +288,7 @@ def batches(files: dict[str, FileInfo], wanted: Sequence[Range]) -> Iterator[lis
         yield batch
 
 
-async def _abandon(blocks: Sequence[asyncio.Task[deque[bytes]]]) -> None:
+async def _abandon(blocks: Sequence[asyncio.Task[Any]]) -> None:
     for block in blocks:
         block.cancel()
     for block in blocks:

@@ -44,8 +44,8 @@ _COUNT = (
 _ADD = insert(cast(Table, Event.__table__))
 
 
-class Stretch(NamedTuple):
-    """Events in their order, the last sequence looked at, and whether it is worth looking on at once."""
+class EventSlice(NamedTuple):
+    """Events in order, the last sequence examined, and whether there may be more events after it."""
 
     events: Sequence[Event]
     position: int
@@ -119,7 +119,7 @@ def last_sequences(session: Session, project_ids: Collection[int]) -> dict[int, 
 
 def after(
     session: Session, project: Project, sequence: int, limit: int, filter_: str = "", *, span: int = 0
-) -> Stretch:
+) -> EventSlice:
     """At most `limit` events of a project after a sequence number, oldest first.
 
     Examines at most `span` events, however few match the filter; 0 means all. Raises
@@ -134,8 +134,8 @@ def after(
         query = query.where(condition)
     found = session.scalars(query.order_by(Event.seq).limit(limit + 1)).all()
     if len(found) > limit:
-        return Stretch(found[:limit], found[limit - 1].seq, more=True)
-    return Stretch(found, max(sequence, end), more=end < last)
+        return EventSlice(found[:limit], found[limit - 1].seq, more=True)
+    return EventSlice(found, max(sequence, end), more=end < last)
 
 
 @dataclass(frozen=True)

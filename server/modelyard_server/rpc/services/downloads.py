@@ -106,7 +106,7 @@ class DownloadMethods:
                 if info.sha256 is None:
                     hashing = asyncio.create_task(self._hash(call, path, info))
                     try:
-                        # At once what is known, then now and then nothing: balancers cut silent streams.
+                        # Known hashes are sent first, then empty replies, since balancers end idle streams.
                         while True:
                             yield pb.HashModelArtifactFilesResponse(files=hashes)
                             hashes = []

@@ -1,8 +1,8 @@
 """WatchEvents without a project: the events of every project of an entity.
 
 Each project numbers its own events, so the position of such a watch is one
-number for each project. The projects are looked at soon after any write of this
-process, and every half second for what other replicas wrote.
+number for each project. The projects are read after every write of this
+process, and every half second for the writes of other replicas.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from modelyard_server.rpc.wire import event_pages
 from modelyard_server.rpc.wire.event_pages import Source
 
 LOOK_SECONDS = 0.5
+"""Seconds between two reads at most."""
 LEAST_PAUSE = 0.05
-"""Seconds between two looks, however much is written."""
+"""Seconds between two reads at least, for a server that writes all the time."""
 POSITION_LIMIT = 10_000
 POSITIONS_A_MESSAGE = 1_000
 
@@ -109,7 +110,7 @@ def _given(request: pb.WatchEventsRequest, projects: Sequence[Project]) -> dict[
 
 
 def _with_positions(positions: Mapping[str, int]) -> list[bytes]:
-    """Messages with these positions and no events: at least one, since the client shall hear something."""
+    """Messages with these positions and no events; at least one, which shows that the server is there."""
     places = [pb.ProjectPosition(project=name, last_sequence=last) for name, last in positions.items()]
     starts = range(0, len(places) or 1, POSITIONS_A_MESSAGE)
     parts = [places[start : start + POSITIONS_A_MESSAGE] for start in starts]

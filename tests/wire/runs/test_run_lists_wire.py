@@ -137,7 +137,7 @@ def test_state_changes_are_events_numbered_without_gaps(stubs: Stubs) -> None:
     assert {(event.entity, event.project, event.principal) for event in reply.events} == {
         ("local", project, "local")
     }
-    assert abs(reply.events[0].time.ToSeconds() - time.time()) < 600
+    assert abs(reply.events[0].create_time.ToSeconds() - time.time()) < 600
 
 
 def test_events_are_read_on_from_the_last_sequence(stubs: Stubs) -> None:

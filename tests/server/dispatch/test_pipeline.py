@@ -164,6 +164,15 @@ def test_what_fails_is_raised_as_an_error_of_the_tree_with_its_reason(tmp_path: 
     run(tmp_path, scenario)
 
 
+def test_a_method_that_does_not_exist_is_refused_by_its_name(tmp_path: Path) -> None:
+    async def scenario(server: InProcess) -> None:
+        with pytest.raises(errors.Unimplemented) as unknown:
+            await asyncio.create_task(server.pipeline.admit("/modelyard.v1.RunService/Fly", ()))
+        assert unknown.value.metadata["method"] == "/modelyard.v1.RunService/Fly"
+
+    run(tmp_path, scenario)
+
+
 def test_an_unexpected_failure_shows_its_caller_an_incident_and_nothing_else(tmp_path: Path) -> None:
     failpoints.arm("commit.before=error")
 

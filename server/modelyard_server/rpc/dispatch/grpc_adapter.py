@@ -9,11 +9,10 @@ from typing import Any, NoReturn
 import grpc
 
 from modelyard.contract import errors
-from modelyard_server.release import VERSION
 from modelyard_server.rpc.dispatch import statuses
 from modelyard_server.rpc.dispatch.admission import MOST_OPEN_CALLS, CallLimit
 from modelyard_server.rpc.dispatch.methods import METHODS, Permission
-from modelyard_server.rpc.dispatch.pipeline import Caller, Endpoint, Pipeline, refused
+from modelyard_server.rpc.dispatch.pipeline import Caller, Endpoint, Pipeline, refused, unknown_method
 
 OPEN_REQUEST_BYTES = 4096
 """Longest request of health and reflection: it names a service, a file or a symbol."""
@@ -55,7 +54,7 @@ class GrpcAdapter(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
             registered = await continuation(details)
             if registered is None:
                 # Neither counted nor logged: a caller can make up any number of names.
-                return _refusal(_unknown(name))
+                return _refusal(unknown_method(name))
             handler = self._open_handlers[name] = _bounded(registered)
         try:
             if name not in METHODS or METHODS[name].permission is not Permission.OPEN:
@@ -106,12 +105,6 @@ def _handler(pipeline: Pipeline, endpoint: Endpoint) -> Any:
     if endpoint.client_streams:
         return grpc.stream_unary_rpc_method_handler(collect)
     return grpc.unary_unary_rpc_method_handler(unary)
-
-
-def _unknown(name: str) -> errors.Unimplemented:
-    return errors.Unimplemented(
-        f"this server ({VERSION}) has no method {name[:200]}", metadata={"method": name}
-    )
 
 
 def _refusal(error: errors.CommError) -> Any:

@@ -31,6 +31,7 @@ from modelyard.contract import errors
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.observability import telemetry
 from modelyard_server.observability.call_record import CallRecord, Metadata
+from modelyard_server.release import VERSION
 from modelyard_server.rpc.dispatch import stalls, statuses
 from modelyard_server.rpc.dispatch.admission import MOST_CALLS, ActiveCalls, CallLimit
 from modelyard_server.rpc.dispatch.auth import Authenticator
@@ -99,7 +100,9 @@ class Pipeline:
         try:
             self._active_calls.require_serving()
             endpoint = self.endpoints.get(name)
-            if endpoint is None or endpoint.method is None:
+            if endpoint is None:
+                raise unknown_method(name)
+            if endpoint.method is None:
                 raise errors.NotAllowed("this server does not allow calls of this method")
             self._limit.enter()
             return Caller(await self._authenticator.principal(metadata), metadata)
@@ -203,6 +206,13 @@ class _StreamCall:
 
 
 _CANCELLED = statuses.code_name(1), 1
+
+
+def unknown_method(name: str) -> errors.Unimplemented:
+    """The error for a method that does not exist."""
+    return errors.Unimplemented(
+        f"this server ({VERSION}) has no method {name[:200]}", metadata={"method": name}
+    )
 
 
 def refused(name: str, metadata: Metadata, failure: Exception) -> errors.CommError:

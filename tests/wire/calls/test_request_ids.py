@@ -151,5 +151,5 @@ def test_a_message_over_four_mebibytes_is_refused(live_server: LiveServer) -> No
 
 def test_a_long_error_still_fits_the_headers(live_server: LiveServer) -> None:
     with pytest.raises(grpc.RpcError) as failure:
-        live_server.stubs().runs.GetRun(run_pb2.GetRunRequest(project="p" * 100_000, run_id="r"))
+        live_server.stubs().runs.GetRun(run_pb2.GetRunRequest(ref=f"e/{'p' * 100_000}/r"))
     assert reason(failure)[0] in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}

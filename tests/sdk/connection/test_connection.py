@@ -94,7 +94,7 @@ def test_a_server_that_went_away_is_started_again(
         link.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(run_id="one", project="p")))
         before = embedded_pid(folder)
         stop_embedded(folder, how)
-        found = link.runs.GetRun(run_pb2.GetRunRequest(project="p", run_id="one"))
+        found = link.runs.GetRun(run_pb2.GetRunRequest(ref="p/one"))
         assert found.run.run_id == "one"
         assert embedded_pid(folder) != before
     finally:

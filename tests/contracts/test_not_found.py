@@ -108,7 +108,7 @@ class TestNotFound:
         registry.pass_time()
         assert _why(registry, "bert") == (
             "version",
-            "what it stands for has expired, or is not yours to read",
+            "its version has expired, or you may not read it",
         )
         assert _why(registry, "bert:v0") == ("version", "v0 of 'bert' was deleted or has expired")
 
@@ -123,7 +123,7 @@ class TestNotFound:
             assert _why(eve, ref) == there
         assert _why(eve, "evil/model-registry/Churn") == (
             "version",
-            "what it stands for has expired, or is not yours to read",
+            "its version has expired, or you may not read it",
         )
         with pytest.raises(errors.NotFound) as caught:
             eve.read(owners.find_project, ENTITY, "p")

@@ -13,7 +13,7 @@ from modelyard_server.db.tables import ArtifactVersion, Run
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.registry import resolve, versions
 from modelyard_server.domain.runs import runs
-from modelyard_server.domain.runs.runs import RunChanges, RunDraft
+from modelyard_server.domain.runs.runs import RunChanges, RunSpec
 from tests.inprocess.registry import ENTITY, Registry
 
 KINDS: list[Any] = [1, True, 1.0, 1, 1.0, True, 1]
@@ -50,7 +50,7 @@ def test_metadata_of_content_that_is_logged_again_changes_its_kind(registry: Reg
 @pytest.mark.parametrize("column", ["config", "summary"])
 def test_config_and_summary_change_their_kind(registry: Registry, column: str) -> None:
     def make(session: Session, principal: Principal) -> Run:
-        draft = RunDraft(ENTITY, "p", **{column: {"n": 1}})  # type: ignore[arg-type]  # one of two maps
+        draft = RunSpec(ENTITY, "p", **{column: {"n": 1}})  # type: ignore[arg-type]  # one of two maps
         return runs.create(session, principal, draft, "never")[0].run
 
     run = registry.write(make)

@@ -13,7 +13,7 @@ from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import ArtifactVersion, Collection, Event, Link, Project
 from modelyard_server.domain.access.principals import LOCAL, Principal
 from modelyard_server.domain.content import commits, uploads
-from modelyard_server.domain.content.commits import VersionDraft
+from modelyard_server.domain.content.commits import VersionSpec
 from modelyard_server.domain.content.manifests import Manifest
 from modelyard_server.domain.registry import (
     aliases,
@@ -52,7 +52,7 @@ class Registry:
         manifest.add_reference("model", f"test://{content}", "", None)
         digest = manifest.finish(None)
         entity = draft.pop("entity", ENTITY)
-        wanted = commits.checked(VersionDraft(entity, project, name, aliases=names, **draft))
+        wanted = commits.checked(VersionSpec(entity, project, name, aliases=names, **draft))
 
         def commit(session: Session, principal: Principal) -> ArtifactVersion:
             upload = uploads.create(session, principal, entity, project)

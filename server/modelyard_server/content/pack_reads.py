@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from modelyard_server.domain.content.extents import Piece
+from modelyard_server.domain.content.file_ranges import ChunkRange
 from modelyard_server.packs.store import PackStore, RangeReader
 
 BLOCK_BYTES = 1 << 20
@@ -22,10 +22,10 @@ PARTS_TOGETHER = 64
 """Most parts of a block: scattered bytes then cost reads, but not a message and a thread each."""
 
 
-class CorruptPiece(Exception):
+class CorruptChunk(Exception):
     """Stored bytes do not match the digest of their chunk."""
 
-    def __init__(self, piece: Piece) -> None:
+    def __init__(self, piece: ChunkRange) -> None:
         super().__init__(piece.digest.hex())
         self.piece = piece
 
@@ -36,7 +36,7 @@ class PackRange:
     With `verify`, chunks are read whole and checked.
     """
 
-    def __init__(self, piece: Piece, *, verify: bool) -> None:
+    def __init__(self, piece: ChunkRange, *, verify: bool) -> None:
         self.is_over = False
         """Whether the last part was read."""
         self._key = piece.key
@@ -44,7 +44,7 @@ class PackRange:
         self._last = piece
         self._reader: RangeReader | None = None
 
-    def add(self, piece: Piece) -> bool:
+    def add(self, piece: ChunkRange) -> bool:
         """Appends a piece if it is contiguous, and returns whether it is. Call it before the first read."""
         last = self._last
         if last.offset + last.size != piece.offset or last.skip + last.length != last.size or piece.skip:
@@ -52,8 +52,8 @@ class PackRange:
         self._last = piece
         return True
 
-    def read(self, store: PackStore, part: Sequence[Piece]) -> bytes:
-        """Reads the wanted bytes of consecutive pieces. Raises what `PackStore.read` raises, CorruptPiece."""
+    def read(self, store: PackStore, part: Sequence[ChunkRange]) -> bytes:
+        """Reads the wanted bytes of consecutive pieces. Raises what `PackStore.read` raises, CorruptChunk."""
         begin, end = self._span(part)
         whole_end = self._span([self._last])[1]
         try:
@@ -77,7 +77,7 @@ class PackRange:
         if reader is not None:
             reader.close()
 
-    def _span(self, pieces: Sequence[Piece]) -> tuple[int, int]:
+    def _span(self, pieces: Sequence[ChunkRange]) -> tuple[int, int]:
         first, last = pieces[0], pieces[-1]
         if self._verify:
             return first.offset, last.offset + last.size
@@ -88,10 +88,10 @@ class Part(NamedTuple):
     """Consecutive pieces of a range, or parts of pieces."""
 
     range: PackRange
-    pieces: list[Piece]
+    pieces: list[ChunkRange]
 
 
-def blocks(pieces: Iterable[Piece], *, verify: bool) -> Iterator[list[Part]]:
+def blocks(pieces: Iterable[ChunkRange], *, verify: bool) -> Iterator[list[Part]]:
     """Splits the pieces into blocks of 1 MiB; with `verify`, which needs whole chunks, up to a chunk more."""
     block: list[Part] = []
     room = BLOCK_BYTES
@@ -114,7 +114,7 @@ def held_bytes(block: Sequence[Part], *, verify: bool) -> int:
     return sum(piece.size if verify else piece.length for part in block for piece in part.pieces)
 
 
-def _in_ranges(pieces: Iterable[Piece], *, verify: bool) -> list[tuple[PackRange, Piece]]:
+def _in_ranges(pieces: Iterable[ChunkRange], *, verify: bool) -> list[tuple[PackRange, ChunkRange]]:
     """Each piece with the range that it belongs to."""
     found = []
     open_ranges: OrderedDict[str, PackRange] = OrderedDict()
@@ -129,7 +129,7 @@ def _in_ranges(pieces: Iterable[Piece], *, verify: bool) -> list[tuple[PackRange
     return found
 
 
-def _cut(piece: Piece, room: int) -> Iterator[Piece]:
+def _cut(piece: ChunkRange, room: int) -> Iterator[ChunkRange]:
     """Splits a piece: the first part has at most `room` bytes, the others 1 MiB."""
     while piece.length > room:
         yield piece._replace(length=room)
@@ -138,12 +138,12 @@ def _cut(piece: Piece, room: int) -> Iterator[Piece]:
     yield piece
 
 
-def _checked(pieces: Sequence[Piece], data: bytes) -> bytes:
-    """The wanted bytes of chunks that were read whole. Raises CorruptPiece."""
+def _checked(pieces: Sequence[ChunkRange], data: bytes) -> bytes:
+    """The wanted bytes of chunks that were read whole. Raises CorruptChunk."""
     view = memoryview(data)
     first, last = pieces[0], pieces[-1]
     for piece in pieces:
         start = piece.offset - first.offset
         if hashlib.sha256(view[start : start + piece.size]).digest() != piece.digest:
-            raise CorruptPiece(piece)
+            raise CorruptChunk(piece)
     return data[first.skip : last.offset - first.offset + last.skip + last.length]

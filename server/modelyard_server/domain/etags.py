@@ -1,9 +1,9 @@
-"""Etags: which state of a thing an update is based on.
+"""Etags: they tell an update which state of a row it was based on.
 
 The etag of a collection or a run is a digest of the fields that updates change:
-their `updated_at` moves with every version and every batch of metrics. That of a
-version is its `updated_at`, which `renew` never gives the same value twice,
-because versions are what is looked up most.
+its `updated_at` also changes with every version or batch of metrics. The etag of
+a version is its `updated_at`, which needs no digest in the many lookups of
+versions; `renew` never sets the same value twice.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def of_version(row: ArtifactVersion) -> str:
 
 
 def renew(session: Session, row: ArtifactVersion) -> None:
-    """Notes that a version's description, metadata, tags or expiry changed; its artifact is locked."""
+    """Gives a changed version a new etag. The caller holds the lock of its artifact."""
     row.updated_at = max(now(session), row.updated_at + 1)
 
 

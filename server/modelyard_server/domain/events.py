@@ -72,32 +72,32 @@ def flush(session: Session) -> None:
     for project_id, *rest in session.info.pop(_PENDING, ()):
         by_project[project_id].append(tuple(rest))
     for project_id in sorted(by_project):
-        noted = by_project[project_id]
-        last = session.execute(_COUNT, {"of": project_id, "more": len(noted)}).scalar_one()
+        recorded = by_project[project_id]
+        last = session.execute(_COUNT, {"of": project_id, "more": len(recorded)}).scalar_one()
         session.execute(
             _ADD,
             [
                 {
                     "project_id": project_id,
-                    "seq": last - len(noted) + number,
+                    "seq": last - len(recorded) + number,
                     "type": type_,
                     "time": now(session),
                     "principal": principal,
                     "collection_id": collection_id,
                     "details": details,
                 }
-                for number, (type_, principal, collection_id, details) in enumerate(noted, 1)
+                for number, (type_, principal, collection_id, details) in enumerate(recorded, 1)
             ],
         )
 
 
-def concerned(session: Session) -> set[int]:
+def changed_projects(session: Session) -> set[int]:
     """The projects of the events that this transaction has recorded."""
     return {project_id for project_id, *_ in session.info.get(_PENDING, ())}
 
 
 def check_filter(session: Session, filter_: str) -> None:
-    """Raises InvalidFilter."""
+    """Raises InvalidFilter for a filter that is not one of events."""
     filters.condition(session, filter_, _FIELDS)
 
 
@@ -140,7 +140,7 @@ def after(
 
 @dataclass(frozen=True)
 class _Detail:
-    """One of the texts in `details`."""
+    """A field of `details`, which are texts."""
 
     key: str
     operators: ClassVar[frozenset[str]] = Json.operators

@@ -1,4 +1,4 @@
-"""Lineage: run -output-> version -input-> run, walked both ways, level by level."""
+"""Lineage: a graph of runs and the versions they made (`output`) and used (`input`)."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Graph:
     edge_room: int = EDGE_BYTES
 
     def add_run(self, node: RunNode) -> bool:
-        """Adds a run; False where there is no room for it."""
+        """Adds a run; False if there is no room for it."""
         self.node_room -= 60 + _bytes(node.id, node.path, node.display_name)
         if self.node_room < 0 and self.runs:
             self.truncated = True
@@ -92,7 +92,7 @@ class Graph:
         return True
 
     def add_version(self, node: VersionNode) -> bool:
-        """Adds a version; False where there is no room for it."""
+        """Adds a version; False if there is no room for it."""
         linked = sum(10 + _bytes(*link) for link in node.linked_to)
         self.node_room -= 60 + _bytes(node.id, node.ref, node.type) + linked
         if self.node_room < 0 and self.versions:
@@ -102,7 +102,7 @@ class Graph:
         return True
 
     def add_edge(self, edge: Edge) -> None:
-        """Adds an edge between two nodes of the graph, where there is room."""
+        """Adds an edge if both of its nodes are in the graph and there is room for it."""
         if edge[:3] in self.edges or edge.run_id not in self.runs or edge.version_id not in self.versions:
             return
         self.edge_room -= 20 + _bytes(edge.run_id, edge.version_id, edge.use_as)
@@ -196,7 +196,7 @@ def _edges(
 ) -> list[Edge]:
     edges: list[Edge] = []
     for batch in batches(sorted(ids)):
-        # One node may have more neighbours than the graph has room for.
+        # A single node may have more neighbours than the graph has room for.
         rows = session.execute(
             select(Lineage.run_id, Lineage.version_id, Lineage.relation, Lineage.use_as)
             .where(column.in_(batch), Lineage.relation.in_(relations))
@@ -209,7 +209,7 @@ def _edges(
 
 
 def _new(graph: Graph, known: Iterable[str], ids: Iterable[str]) -> list[str]:
-    """The ids that are not there yet, as far as there is room."""
+    """The ids that are not known yet, as many as there is room for."""
     fresh = sorted(set(ids) - set(known))
     if len(fresh) > graph.room:
         graph.truncated = True
@@ -254,10 +254,10 @@ def _add_versions(session: Session, principal: Principal, graph: Graph, ids: Ite
             .where(ArtifactVersion.id.in_(batch))
         ).all()
         _, links = versions.links_of(session, principal, batch)
-        for entity, project, name, type_, id_, number, gone in rows:
+        for entity, project, name, type_, id_, number, deleted in rows:
             if authorize(session, principal, Action.READ, Resource(entity, project)):
                 ref = f"{entity}/{project}/{name}:v{number}"
-                if graph.add_version(VersionNode(id_, ref, type_, gone, links.get(id_, ()))):
+                if graph.add_version(VersionNode(id_, ref, type_, deleted, links.get(id_, ()))):
                     added.add(id_)
     return added
 

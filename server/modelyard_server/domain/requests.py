@@ -17,7 +17,7 @@ from modelyard_server.domain.access.authorize import Action, Resource, authorize
 from modelyard_server.domain.access.principals import Principal
 
 KEPT = 7 * 24 * 3600 * 1_000_000
-"""Microseconds for which the same request gets the same reply."""
+"""Microseconds for which a repeated request gets the stored reply."""
 SWEEP_BATCH = 500
 
 # Built once: building a statement takes longer than running it.
@@ -51,7 +51,7 @@ def begin(
         return None
     found = stored(session, principal, method, request_id, content_hash)
     if found is None:
-        raise errors.RetryTransaction("the reply of this request has just gone; repeat the call")
+        raise errors.RetryTransaction("the stored reply of this request was just deleted; repeat the call")
     return found
 
 

@@ -23,7 +23,7 @@ from modelyard_server.db.upserts import insert_missing
 from modelyard_server.domain.runs.runs import SILENT_AFTER
 
 LEAP = 2 * 60 * 1_000_000
-"""Microseconds by which the clock may differ from what was expected."""
+"""Microseconds by which the clock may differ from the expected time."""
 PAUSE = 3600 * 1_000_000
 """Microseconds that a clock must run after a jump until it is trusted."""
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Moment(NamedTuple):
     monotonic: int
 
     def agrees_with(self, later: Moment) -> bool:
-        """Whether both clocks ran equally fast until then."""
+        """Whether both clocks advanced equally until `later`."""
         ahead = (later.clock - self.clock) - (later.monotonic - self.monotonic)
         return abs(ahead) <= LEAP
 

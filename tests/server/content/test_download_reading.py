@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.v1 import model_artifact_pb2 as pb
-from modelyard_server.content.pack_reads import BLOCK_BYTES, PARTS_TOGETHER, CorruptPiece, blocks
-from modelyard_server.domain.content.extents import Piece
+from modelyard_server.content.pack_reads import BLOCK_BYTES, PARTS_TOGETHER, CorruptChunk, blocks
+from modelyard_server.domain.content.file_ranges import ChunkRange
 from modelyard_server.packs import PackStore, store_from_url
 from modelyard_server.packs.store import pack_key
 from tests.clients import fast_upload
@@ -25,7 +25,7 @@ from tests.parts.server import Factory, LiveServer, new_project
 MIB = 1 << 20
 
 
-def shelved(store: PackStore, packs: int, chunks: list[tuple[int, int]]) -> list[Piece]:
+def shelved(store: PackStore, packs: int, chunks: list[tuple[int, int]]) -> list[ChunkRange]:
     """Chunks of (pack, size), put into packs in that order, as pieces that want all of each."""
     ids = [str(uuid.uuid4()) for _ in range(packs)]
     bodies = [b""] * packs
@@ -33,7 +33,7 @@ def shelved(store: PackStore, packs: int, chunks: list[tuple[int, int]]) -> list
     for pack, size in chunks:
         data = random.randbytes(size)
         digest = hashlib.sha256(data).digest()
-        pieces.append(Piece(1, ids[pack], len(bodies[pack]), size, digest, 0, size))
+        pieces.append(ChunkRange(1, ids[pack], len(bodies[pack]), size, digest, 0, size))
         bodies[pack] += data
     for pack_id, body in zip(ids, bodies, strict=True):
         if body:
@@ -44,11 +44,11 @@ def shelved(store: PackStore, packs: int, chunks: list[tuple[int, int]]) -> list
     return pieces
 
 
-def wanted_of(store: PackStore, pieces: list[Piece]) -> bytes:
+def wanted_of(store: PackStore, pieces: list[ChunkRange]) -> bytes:
     return b"".join(store.read(piece.key, piece.offset + piece.skip, piece.length) for piece in pieces)
 
 
-def read(store: PackStore, pieces: list[Piece], *, verify: bool) -> bytes:
+def read(store: PackStore, pieces: list[ChunkRange], *, verify: bool) -> bytes:
     found = [
         [(part, part.range.read(store, part.pieces)) for part in block]
         for block in blocks(pieces, verify=verify)
@@ -100,7 +100,7 @@ def test_a_chunk_that_does_not_match_is_found(tmp_path: Path) -> None:
     body[1500] ^= 1
     path.chmod(0o640)
     path.write_bytes(body)
-    with pytest.raises(CorruptPiece) as damage:
+    with pytest.raises(CorruptChunk) as damage:
         read(store, pieces, verify=True)
     assert damage.value.piece == pieces[1]
 

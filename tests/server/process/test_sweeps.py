@@ -24,7 +24,7 @@ from modelyard_server.domain.registry import (
     versions,
 )
 from modelyard_server.domain.runs import runs
-from modelyard_server.domain.runs.runs import RunDraft
+from modelyard_server.domain.runs.runs import RunSpec
 from modelyard_server.process import background
 from modelyard_server.rpc.dispatch.executors import Executors
 from modelyard_server.rpc.dispatch.transactions import Transactions
@@ -45,7 +45,7 @@ def sweep(database: Database) -> None:
 
 def run_of(registry: Registry, silent_minutes: float = 0.0) -> str:
     """The id of a new run, whose last heartbeat is so long ago."""
-    run_id = registry.write(runs.create, RunDraft(ENTITY, "p"), "never")[0].run.id
+    run_id = registry.write(runs.create, RunSpec(ENTITY, "p"), "never")[0].run.id
 
     def age(session: Session) -> None:
         run = session.get_one(Run, run_id)
@@ -92,7 +92,7 @@ def test_a_run_that_was_only_cut_off_comes_back(registry: Registry, sign: str) -
         assert states(registry)[1:] == [("crashed", "modelyard"), ("finished", "local")]
     else:
         name = registry.read(runs.find, run_id).run.run_id
-        registry.write(runs.create, RunDraft(ENTITY, "p", name), "must")
+        registry.write(runs.create, RunSpec(ENTITY, "p", name), "must")
         assert stored(registry, run_id) == ("running", False)
 
 

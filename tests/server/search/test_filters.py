@@ -17,7 +17,7 @@ from modelyard.contract import values
 from modelyard_server.db.engine import Database
 from modelyard_server.db.tables import Base
 from modelyard_server.domain.search import filters
-from modelyard_server.domain.search.filter_fields import Digest, Field, Has, Json, Labels, Number, Time, Word
+from modelyard_server.domain.search.filter_fields import Digest, Field, Has, Json, Number, TagList, Time, Word
 from modelyard_server.domain.search.filter_fields import Text as TextField
 
 
@@ -50,7 +50,7 @@ FIELDS: dict[str, Field] = {
     "create_time": Time(Thing.made),
     "end_time": Time(Thing.ended),
     "digest": Digest(Thing.digest),
-    "tags": Labels(Thing.tags),
+    "tags": TagList(Thing.tags),
     "metadata": Json(Thing.facts),
     "state": Word(Thing.state, ("running", "ended"), "THING_STATE_"),
     "aliases": Has(lambda name: exists().where(Alias.thing_id == Thing.id, Alias.name == name)),

@@ -20,7 +20,7 @@ from modelyard_server.domain import events
 from modelyard_server.domain.registry import collections, resolve, versions
 from modelyard_server.domain.runs import metrics, runs
 from modelyard_server.domain.runs.metrics import Batch
-from modelyard_server.domain.runs.runs import RunChanges, RunDraft
+from modelyard_server.domain.runs.runs import RunChanges, RunSpec
 from tests.inprocess import earlier_schemas
 from tests.inprocess.databases import sqlite_database
 from tests.inprocess.registry import ENTITY, Registry
@@ -90,7 +90,7 @@ class Writers(RuleBasedStateMachine):
 
     @rule(config=MAPS, tags=TAGS)
     def make_run(self, config: dict[str, Any], tags: list[str]) -> None:
-        draft = RunDraft(ENTITY, "p", config=config, tags=tags)
+        draft = RunSpec(ENTITY, "p", config=config, tags=tags)
         self.runs.append(self.registry.write(runs.create, draft, "never")[0].run.id)
 
     @rule(summary=MAPS, config=MAPS, tags=TAGS)
@@ -178,7 +178,7 @@ def test_the_index_follows_every_writer(empty_database: Database) -> None:
 def test_a_migration_indexes_the_rows_of_before(empty_database: Database) -> None:
     migrations.upgrade(empty_database)
     registry = Registry(empty_database)
-    run = registry.write(runs.create, RunDraft(ENTITY, "p", config={"lr": 0.1}, tags=["t"]), "never")[0].run
+    run = registry.write(runs.create, RunSpec(ENTITY, "p", config={"lr": 0.1}, tags=["t"]), "never")[0].run
     registry.log("bert", "a", metadata={"acc": 0.9, "on": True}, tags=["x"], names=["best"], run_id=run.id)
     registry.log("bert", "b", metadata={"acc": "high"})
     registry.delete("bert:v1", force=True)
@@ -208,7 +208,7 @@ def test_a_run_that_logs_writes_only_what_changes(tmp_path_factory: pytest.TempP
     with sqlite_database(tmp_path_factory.mktemp("changes")) as database:
         registry = Registry(database)
         kept = {f"k{number}": number for number in range(50)}
-        run = registry.write(runs.create, RunDraft(ENTITY, "p", summary=kept), "never")[0].run
+        run = registry.write(runs.create, RunSpec(ENTITY, "p", summary=kept), "never")[0].run
 
         def changes(session: Session, _: Any) -> int:
             return int(session.execute(select(func.total_changes())).scalar_one())

@@ -17,7 +17,7 @@ from modelyard_server.db.tables import Chunk, Pack, Pin, Upload, VersionFile
 from modelyard_server.db.upserts import insert_missing
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import commits, uploads
-from modelyard_server.domain.content.commits import VersionDraft
+from modelyard_server.domain.content.commits import VersionSpec
 from modelyard_server.domain.content.manifests import Manifest
 from modelyard_server.domain.registry import deletes
 from tests.inprocess.registry import ENTITY, Registry
@@ -101,7 +101,7 @@ def test_the_entries_of_a_large_deleted_version_go_in_portions(registry: Registr
     for number in range(ROWS + 10):
         manifest.add_reference(f"r{number}", "test://content", "", None)
     digest = manifest.finish(None)
-    draft = commits.checked(VersionDraft(ENTITY, "p", "large"))
+    draft = commits.checked(VersionSpec(ENTITY, "p", "large"))
 
     def commit(session: Session, principal: Principal) -> str:
         upload = uploads.create(session, principal, ENTITY, "p")

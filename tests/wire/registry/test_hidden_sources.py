@@ -115,7 +115,7 @@ def test_commands_show_the_link_without_its_source(model: str) -> None:
 
 
 def test_a_reference_through_the_link_says_that_the_source_is_out_of_reach(model: str) -> None:
-    with pytest.raises(errors.NotFound, match="not yours to read"):
+    with pytest.raises(errors.NotFound, match="you may not read it"):
         modelyard.Api().artifact(f"{model}:v0")
     with modelyard.init(project="p", mode="online") as run, pytest.raises(errors.NotFound):
         run.use_model(f"{model}:v0")

@@ -77,7 +77,7 @@ def _add(session: Session, text: str, name: str, entity: str, all_entities: bool
     fields.check("name", refs.check_owner, name, "name")
     if name == SERVER.name:
         raise errors.InvalidField.of(
-            "name", f"{name!r} is the server's own, in events of what it does by itself"
+            "name", f"{name!r} is reserved for the server, which records its own changes under it"
         )
     entity_id = owners.ensure_entity(session, SERVER, entity).id
     row = session.scalar(

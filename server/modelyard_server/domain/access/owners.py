@@ -23,7 +23,7 @@ _PROJECT = (
 
 
 def find_entity(session: Session, principal: Principal, name: str) -> Entity:
-    """The entity a caller may read; empty: their own. Raises NotFound, also where it is not theirs."""
+    """The entity, by default the caller's own. Raises NotFound, also if the caller may not read it."""
     name = name or principal.entity
     row: Entity | None = None
     if authorize(session, principal, Action.READ, Resource(name)):
@@ -34,7 +34,7 @@ def find_entity(session: Session, principal: Principal, name: str) -> Entity:
 
 
 def find_project(session: Session, principal: Principal, entity: str, project: str) -> Project:
-    """The project a caller may read; empty: their entity, `uncategorized`. Raises NotFound."""
+    """The project, by default `uncategorized` of the caller's entity. Raises NotFound."""
     entity, project = entity or principal.entity, project or refs.DEFAULT_PROJECT
     row: Project | None = None
     if authorize(session, principal, Action.READ, Resource(entity, project)):

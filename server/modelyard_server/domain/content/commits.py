@@ -34,7 +34,7 @@ from modelyard_server.domain.registry.versions import VersionView
 
 ALIAS_LIMIT = 100
 TTL_LIMIT = 1000 * 365 * 24 * 3600 * 1_000_000
-"""Paths of a base version that a commit leaves out."""
+"""Microseconds."""
 
 # Built once: building a statement takes longer than running it.
 _V = cast(Table, ArtifactVersion.__table__)
@@ -52,7 +52,7 @@ _EQUAL = (
 
 
 @dataclass(frozen=True)
-class VersionDraft:
+class VersionSpec:
     """The properties of a new version.
 
     `ttl` is in microseconds; `digest` is the client's, checked if given. The manifest
@@ -79,7 +79,7 @@ def commit(
     session: Session,
     principal: Principal,
     upload_id: str,
-    draft: VersionDraft,
+    spec: VersionSpec,
     manifest: Manifest,
     digest: bytes,
     *,
@@ -90,7 +90,7 @@ def commit(
     Raises UploadExpired, ChunksMissing, TypeMismatch, InvalidField, NotAllowed.
     """
     upload = uploads.find(session, principal, upload_id, lock=True)
-    _check_entity(session, principal, upload, draft)
+    _check_entity(session, principal, upload, spec)
     file_ids = {} if staged else manifest_rows.store_files(session, upload, manifest.files.values())
 
     def store_entries(version: ArtifactVersion) -> None:
@@ -99,19 +99,19 @@ def commit(
         else:
             manifest_rows.store_entries(session, version, manifest, file_ids)
 
-    version, created = _make(session, principal, draft, manifest, digest, store_entries)
+    version, created = _make(session, principal, spec, manifest, digest, store_entries)
     uploads.end(session, upload)  # also deletes its pins: the manifest holds the chunks now
     return version, created
 
 
 def commit_known(
-    session: Session, principal: Principal, draft: VersionDraft, manifest: Manifest, digest: bytes
+    session: Session, principal: Principal, spec: VersionSpec, manifest: Manifest, digest: bytes
 ) -> tuple[VersionView, bool] | None:
     """Returns a version of stored files, and whether it is new; None if some are not stored.
 
     Raises TypeMismatch, InvalidField, NotAllowed.
     """
-    owner = owners.ensure_entity(session, principal, draft.entity)
+    owner = owners.ensure_entity(session, principal, spec.entity)
     file_ids = manifest_rows.find_files(session, owner.id, manifest)
     if file_ids is None:
         return None
@@ -119,87 +119,87 @@ def commit_known(
     def store_entries(version: ArtifactVersion) -> None:
         manifest_rows.store_entries(session, version, manifest, file_ids)
 
-    return _make(session, principal, draft, manifest, digest, store_entries)
+    return _make(session, principal, spec, manifest, digest, store_entries)
 
 
 def _make(
     session: Session,
     principal: Principal,
-    draft: VersionDraft,
+    spec: VersionSpec,
     manifest: Manifest,
     digest: bytes,
     store_entries: Callable[[ArtifactVersion], None],
 ) -> tuple[VersionView, bool]:
     """The last part of every commit, after the files of the manifest are stored."""
-    project = owners.ensure_project(session, principal, draft.entity, draft.project)
-    run_id = lineage.find_producer(session, principal, draft.run_id)
-    artifact = artifacts.open_artifact(session, principal, project, draft.name, draft.type)
-    if draft.base_version_id:
-        manifest_rows.hold_base(session, draft.base_version_id)
+    project = owners.ensure_project(session, principal, spec.entity, spec.project)
+    run_id = lineage.find_producer(session, principal, spec.run_id)
+    artifact = artifacts.open_artifact(session, principal, project, spec.name, spec.type)
+    if spec.base_version_id:
+        manifest_rows.hold_base(session, spec.base_version_id)
         manifest_rows.require_whole_base(session, manifest)
     failpoints.hit("commit.inside")
     version = _equal_version(session, artifact, digest)
     created = version is None
     if version is None:
-        version = _new_version(session, principal, project, artifact, draft, manifest, digest, run_id)
+        version = _new_version(session, principal, project, artifact, spec, manifest, digest, run_id)
         store_entries(version)
         _record_created(session, principal, artifact, version, run_id)
     else:
-        _take_over(session, principal, artifact, version, draft)
-    names = _point_at(session, principal, artifact, version, draft, run_id)
+        _update_equal(session, principal, artifact, version, spec)
+    names = _record_commit(session, principal, artifact, version, spec, run_id)
     if not created:
         return _view(session, principal, version), False
-    owner = draft.entity or principal.entity
+    owner = spec.entity or principal.entity
     home = FullName(owner, project.name, artifact.name, artifact.type, project.id, artifact.id)
     return VersionView(version, home, sorted(names), ()), True
 
 
-def commit_equal(session: Session, principal: Principal, draft: VersionDraft) -> VersionView:
-    """Commits the draft again to the live version of the name that has its digest.
+def commit_equal(session: Session, principal: Principal, spec: VersionSpec) -> VersionView:
+    """Commits the spec again to the live version of the name that has its digest.
 
     Raises NotFound if there is none, or if its bytes are damaged and must be uploaded
     again; TypeMismatch, InvalidField.
     """
-    if draft.digest is None:
-        raise errors.InvalidField.of("header.digest", "is required: it says which content")
-    project = owners.find_project(session, principal, draft.entity, draft.project)
-    run_id = lineage.find_producer(session, principal, draft.run_id)
-    artifact = collections.lock_name(session, project.id, draft.name)
+    if spec.digest is None:
+        raise errors.InvalidField.of("header.digest", "is required: it identifies the content")
+    project = owners.find_project(session, principal, spec.entity, spec.project)
+    run_id = lineage.find_producer(session, principal, spec.run_id)
+    artifact = collections.lock_name(session, project.id, spec.name)
     if artifact is not None and artifact.deleted_at is None:
-        collections.check_kind(artifact, "artifact", draft.type)
-        version = _equal_version(session, artifact, draft.digest)
+        collections.check_kind(artifact, "artifact", spec.type)
+        version = _equal_version(session, artifact, spec.digest)
         if version is not None and not manifest_rows.is_damaged(session, version.id):
-            _take_over(session, principal, artifact, version, draft)
-            _point_at(session, principal, artifact, version, draft, run_id)
+            _update_equal(session, principal, artifact, version, spec)
+            _record_commit(session, principal, artifact, version, spec, run_id)
             return _view(session, principal, version)
-    raise owners.not_found("version", f"{project.name}/{draft.name}@{draft.digest.hex()}")
+    raise owners.not_found("version", f"{project.name}/{spec.name}@{spec.digest.hex()}")
 
 
-def checked(draft: VersionDraft) -> VersionDraft:
-    """The draft as it will be stored, after all checks that need no transaction. Raises InvalidField."""
-    fields.check("header.name", refs.check_artifact_name, draft.name)
-    for index, alias in enumerate(draft.aliases):
+def checked(spec: VersionSpec) -> VersionSpec:
+    """The spec in its stored form, after all checks that need no transaction. Raises InvalidField."""
+    fields.check("header.name", refs.check_artifact_name, spec.name)
+    for index, alias in enumerate(spec.aliases):
         fields.check(f"header.aliases[{index}]", refs.check_alias, alias)
-    if len(draft.aliases) > ALIAS_LIMIT:
+    if len(spec.aliases) > ALIAS_LIMIT:
         raise errors.InvalidField.of("header.aliases", f"at most {ALIAS_LIMIT} aliases")
-    if draft.history_step is not None and draft.history_step < 0:
+    if spec.history_step is not None and spec.history_step < 0:
         raise errors.InvalidField.of("header.history_step", "is negative")
-    if draft.ttl is not None and not 0 < draft.ttl <= TTL_LIMIT:
+    if spec.ttl is not None and not 0 < spec.ttl <= TTL_LIMIT:
         raise errors.InvalidField.of("header.ttl", "must be positive, and at most 1,000 years")
-    if draft.removed_paths and not draft.base_version_id:
+    if spec.removed_paths and not spec.base_version_id:
         raise errors.InvalidField.of("header.removed_paths", "goes with header.base_version_id only")
-    if len(draft.removed_paths) > REMOVED_PATHS:
+    if len(spec.removed_paths) > REMOVED_PATHS:
         raise errors.InvalidField.of("header.removed_paths", f"at most {REMOVED_PATHS:,} paths")
     return replace(
-        draft,
-        description=fields.check_description("header.description", draft.description),
-        tags=fields.check_tags("header.tags", draft.tags),
-        metadata=fields.check_metadata("header.metadata", draft.metadata),
+        spec,
+        description=fields.check_description("header.description", spec.description),
+        tags=fields.check_tags("header.tags", spec.tags),
+        metadata=fields.check_metadata("header.metadata", spec.metadata),
     )
 
 
-def _check_entity(session: Session, principal: Principal, upload: Upload, draft: VersionDraft) -> None:
-    owner = owners.find_entity(session, principal, draft.entity)
+def _check_entity(session: Session, principal: Principal, upload: Upload, spec: VersionSpec) -> None:
+    owner = owners.find_entity(session, principal, spec.entity)
     if owner.id != upload.entity_id:
         raise errors.InvalidField.of("header.entity", "is not the entity of the upload")
 
@@ -215,7 +215,7 @@ def _new_version(
     principal: Principal,
     project: Project,
     artifact: Collection,
-    draft: VersionDraft,
+    spec: VersionSpec,
     manifest: Manifest,
     digest: bytes,
     run_id: str | None,
@@ -230,63 +230,63 @@ def _new_version(
         "digest": digest,
         "size": manifest.total_size,
         "file_count": len(manifest),
-        "description": draft.description,
-        "facts": dict(draft.metadata),
-        "tags": list(draft.tags),
+        "description": spec.description,
+        "facts": dict(spec.metadata),
+        "tags": list(spec.tags),
         "producer_run_id": run_id,
-        "history_step": -1 if draft.history_step is None else draft.history_step,
+        "history_step": -1 if spec.history_step is None else spec.history_step,
         "created_by": principal.name,
         "created_at": time,
         "updated_at": time,
-        "expires_at": None if draft.ttl is None else time + draft.ttl,
+        "expires_at": None if spec.ttl is None else time + spec.ttl,
         "deleted_at": None,
     }
     return versions.insert(session, values)
 
 
-def _take_over(
+def _update_equal(
     session: Session,
     principal: Principal,
     artifact: Collection,
     version: ArtifactVersion,
-    draft: VersionDraft,
+    spec: VersionSpec,
 ) -> None:
-    """Updates an existing version from a draft of equal content.
+    """Updates an existing version from a spec of equal content.
 
     Description and metadata are not content: if given, they replace the version's.
     Logging again without a TTL, or linking, clears the expiry.
     """
     place = {"version": f"v{version.number}", "version_id": version.id}
     before = (version.description, version.facts, version.expires_at)
-    version.description = draft.description or version.description
-    version.facts = dict(draft.metadata) or version.facts
+    version.description = spec.description or version.description
+    version.facts = dict(spec.metadata) or version.facts
     version.expires_at = None
-    if draft.ttl is not None and not _is_linked(session, version):
-        version.expires_at = now(session) + draft.ttl
+    if spec.ttl is not None and not _is_linked(session, version):
+        version.expires_at = now(session) + spec.ttl
     if not identical(before, (version.description, version.facts, version.expires_at)):
         details = {"collection": artifact.name, **place}
         events.record(
             session, artifact.project_id, "version_updated", principal, collection_id=artifact.id, **details
         )
-    tags = fields.check_tags("header.tags", [*version.tags, *draft.tags])
+    tags = fields.check_tags("header.tags", [*version.tags, *spec.tags])
     record_tags(session, principal, artifact, version.tags, tags, **place)
     version.tags = tags
     if session.is_modified(version):
         etags.renew(session, version)
 
 
-def _point_at(
+def _record_commit(
     session: Session,
     principal: Principal,
     artifact: Collection,
     version: ArtifactVersion,
-    draft: VersionDraft,
+    spec: VersionSpec,
     run_id: str | None,
 ) -> Sequence[str]:
     """Records the producer and sets the aliases, for new and existing versions; returns the aliases."""
     if run_id is not None:
         lineage.record_output(session, run_id, version)
-    names = list(dict.fromkeys([refs.LATEST, *draft.aliases]))
+    names = list(dict.fromkeys([refs.LATEST, *spec.aliases]))
     aliases.set_aliases(session, principal, artifact, version, names)
     return names
 

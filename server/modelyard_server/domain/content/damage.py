@@ -16,7 +16,7 @@ from modelyard.contract import errors
 from modelyard_server.db.engine import Database, now
 from modelyard_server.db.tables import Chunk, Pack
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain.content.extents import Piece
+from modelyard_server.domain.content.file_ranges import ChunkRange
 from modelyard_server.packs.confirmed import ConfirmedPacks, PackLoss, PackSize
 
 log = logging.getLogger(__name__)
@@ -63,15 +63,15 @@ def quarantine_losses(session: Session, losses: Sequence[PackLoss]) -> None:
     for pack, left in losses:
         count = _quarantine(session, Chunk.pack_id == pack.pack_id, Chunk.offset + Chunk.size > left)
         if count:
-            what = "is gone" if not left else f"has {left} of its {pack.size} bytes"
+            what = "is lost" if not left else f"has {left} of its {pack.size} bytes"
             log.error(
                 "pack %s of entity %s %s: %s chunks of it count as missing until they are uploaded again",
                 pack.pack_id, pack.entity_id, what, count,
             )  # fmt: skip
 
 
-def quarantine(session: Session, piece: Piece) -> None:
-    """Quarantines a chunk whose bytes were found wrong."""
+def quarantine(session: Session, piece: ChunkRange) -> None:
+    """Quarantines a chunk whose bytes do not match its digest."""
     _quarantine(
         session,
         Chunk.entity_id == piece.entity_id,
@@ -80,7 +80,7 @@ def quarantine(session: Session, piece: Piece) -> None:
     )
 
 
-def is_lost(session: Session, piece: Piece) -> bool:
+def is_lost(session: Session, piece: ChunkRange) -> bool:
     """Whether the bytes are lost. Raises PacksUnconfirmed if the pack was not checked yet."""
     require_confirmed(session, [piece.pack_id])
     row = select(Chunk.quarantined_at).where(
@@ -89,7 +89,7 @@ def is_lost(session: Session, piece: Piece) -> bool:
     return session.scalar(row) is not None
 
 
-def error(what: str, piece: Piece) -> errors.ChunkCorrupt:
+def error(what: str, piece: ChunkRange) -> errors.ChunkCorrupt:
     """The error for bytes that cannot be read, with what to do."""
     return errors.ChunkCorrupt(f"{what}; {_HELP}", metadata={"chunk": piece.digest.hex(), "pack": piece.key})
 

@@ -26,7 +26,7 @@ from modelyard_server.domain.search import paging
 DEFAULT_ENTRIES = 1000
 CHUNK_LIMIT = 20_000
 BYTE_LIMIT = 2_500_000
-"""Bytes of names and digests in a page; 20,000 chunks are 800,000 more."""
+"""Bytes of names and digests in a page; 20,000 chunks add 800,000."""
 
 _POSITION = (VersionFile.path.expression, paging.KEY)
 
@@ -46,7 +46,7 @@ class FileEntry(NamedTuple):
 
 @dataclass
 class _Slice:
-    """Chunks `first` to `end` of the file in a row of the manifest."""
+    """The chunks from `first` to before `end` of the file in a row of the manifest."""
 
     row: Row[VersionFile, bytes, bytes | None]
     first: int
@@ -83,7 +83,7 @@ def _rows(
         .where(VersionFile.version_id == version_id, VersionFile.path >= max(prefix, start))
     )
     if prefix:
-        # No byte of UTF-8 is 0xFF, so the last one can be raised.
+        # No byte of UTF-8 is 0xFF, so the last byte can be incremented.
         query = query.where(VersionFile.path < prefix[:-1] + bytes([prefix[-1] + 1]))
     return session.execute(query.order_by(VersionFile.path).limit(limit)).all()
 
@@ -92,7 +92,7 @@ def _counts(session: Session, rows: Sequence[Row[VersionFile, bytes, bytes | Non
     """Number of chunks by file."""
     counts: dict[int, int] = {}
     for batch in batches(sorted({row[0].file_id for row in rows if row[0].file_id is not None})):
-        # Indexes count from 0 without a gap, so the last one tells.
+        # Indexes are consecutive from 0, so the last one gives the number.
         last = select(FileChunk.file_id, func.max(FileChunk.idx)).where(FileChunk.file_id.in_(batch))
         counts |= {row[0]: row[1] + 1 for row in session.execute(last.group_by(FileChunk.file_id))}
     return counts
@@ -123,8 +123,8 @@ def _cut(
 
 
 def _chunks(session: Session, slices: Sequence[_Slice]) -> dict[int, list[Chunk]]:
-    """The chunks of each slice, by its place in the list."""
-    # Only the first and the last slice can be a part of their file.
+    """The chunks of each slice, by its index in the list."""
+    # Only the first and the last slice can be part of a file.
     parts = {number for number in {0, len(slices) - 1} if 0 <= number < len(slices)}
     whole: dict[int, list[int]] = defaultdict(list)
     for number, part in enumerate(slices):

@@ -1,4 +1,4 @@
-"""Manifests as rows: the files that an entity has, and the entries of a version."""
+"""Rows of manifests: the files of an entity, and the entries of a version."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from modelyard_server.db.upserts import batches, inserting_missing
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.content import damage, extents, uploads
-from modelyard_server.domain.content.manifests import FileDraft, KeptFile, Manifest, ReferenceDraft
+from modelyard_server.domain.content import damage, file_ranges, uploads
+from modelyard_server.domain.content.manifests import KeptFile, Manifest, ManifestFile, ManifestReference
 from modelyard_server.domain.content.uploads import Stored
 from modelyard_server.domain.registry import resolve, versions
 
@@ -49,8 +49,8 @@ _CHUNKS_AT_ONCE = 5_000
 """Rows of one statement: a version may have millions of chunks."""
 
 
-def store_files(session: Session, upload: Upload, drafts: Iterable[FileDraft]) -> dict[bytes, int]:
-    """The ids of files by digest; those the entity does not have yet are stored. Raises ChunksMissing."""
+def store_files(session: Session, upload: Upload, drafts: Iterable[ManifestFile]) -> dict[bytes, int]:
+    """The ids of files by digest; new files are stored. Raises ChunksMissing."""
     distinct = {draft.digest: draft for draft in drafts}
     stored = held(session, upload, [(draft, draft.chunks()) for draft in distinct.values()])
     ordered = sorted(distinct)
@@ -71,13 +71,13 @@ def store_files(session: Session, upload: Upload, drafts: Iterable[FileDraft]) -
         known |= {digest: file_id for digest, file_id, _ in found}
     for digest, draft in distinct.items():
         if draft.whole_sha256 is not None and digest in known and digest not in new:
-            extents.remember_sha256(session, known[digest], draft.whole_sha256)
+            file_ranges.remember_sha256(session, known[digest], draft.whole_sha256)
     if len(known) != len(distinct):  # a file was deleted between the two statements
-        raise errors.RetryTransaction("a file of this content was just collected; repeat the call")
+        raise errors.RetryTransaction("a file with this content was just deleted; repeat the call")
     return known
 
 
-def file_row(upload: Upload, draft: FileDraft) -> dict[str, Any]:
+def file_row(upload: Upload, draft: ManifestFile) -> dict[str, Any]:
     """The row of a file that the entity does not have yet."""
     return {
         "entity_id": upload.entity_id,
@@ -88,9 +88,9 @@ def file_row(upload: Upload, draft: FileDraft) -> dict[str, Any]:
 
 
 def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[bytes, int] | None:
-    """The ids of the kept files by digest, held until the transaction ends.
+    """The ids of the kept files by digest, locked until the transaction ends.
 
-    None where the entity does not have them all, whole. Raises InvalidField if a size differs,
+    None if the entity lacks one, or its chunks are damaged. Raises InvalidField if a size differs,
     PacksUnconfirmed.
     """
     found: dict[bytes, int] = {}
@@ -128,7 +128,7 @@ def require_whole_base(session: Session, manifest: Manifest) -> None:
     kept = {file.file_id for file in manifest.kept.values() if file.file_id is not None}
     if are_damaged(session, kept):
         raise errors.ChunkCorrupt(
-            "some bytes of the base version are gone; log its content again, or give those files anew"
+            "some bytes of the base version are lost; log its content again, or send those files"
         )
 
 
@@ -146,26 +146,26 @@ def _has_quarantined(session: Session, found: Iterable[Iterable[Any]]) -> bool:
 
 def chunk_rows_of(
     file_id: int,
-    draft: FileDraft,
+    draft: ManifestFile,
     stored: Mapping[bytes, Stored],
     first: int = 0,
     end: int | None = None,
     start: int = 0,
 ) -> Iterator[dict[str, int]]:
-    """The rows of a file's chunks from `first`, which begins at the byte `start`, to before `end`."""
+    """The rows of a file's chunks from `first`, at the byte `start` of the file, to before `end`."""
     for index, chunk in enumerate(draft.chunks(first, end), first):
         yield {"file_id": file_id, "idx": index, "chunk_id": stored[chunk.digest].id, "start": start}
         start += chunk.size
 
 
 def held(
-    session: Session, upload: Upload, named: Iterable[tuple[FileDraft, Iterable[Chunk]]]
+    session: Session, upload: Upload, named: Iterable[tuple[ManifestFile, Iterable[Chunk]]]
 ) -> dict[bytes, Stored]:
-    """The chunks of these files as the upload holds them, by digest.
+    """The chunks of the files that the upload holds, by digest.
 
-    Raises ChunksMissing where it does not hold them all, InvalidField for another size.
+    Raises ChunksMissing if it does not hold all of them, InvalidField for another size.
     """
-    wanted: dict[bytes, tuple[FileDraft, int]] = {}
+    wanted: dict[bytes, tuple[ManifestFile, int]] = {}
     for draft, chunks in named:
         for chunk in chunks:
             known = wanted.setdefault(chunk.digest, (draft, chunk.size))
@@ -175,16 +175,16 @@ def held(
     for digest, (draft, size) in wanted.items():
         if digest in stored and stored[digest].size != size:
             raise _other_size(draft, size, stored[digest].size)
-    absent = wanted.keys() - stored.keys()
-    if absent:
+    missing = wanted.keys() - stored.keys()
+    if missing:
         raise errors.ChunksMissing(
-            f"the upload does not hold {len(absent)} of the chunks; ask FindMissingChunks and send them",
-            metadata={"count": str(len(absent)), "first": min(absent).hex()},
+            f"the upload does not hold {len(missing)} of the chunks; ask FindMissingChunks and send them",
+            metadata={"count": str(len(missing)), "first": min(missing).hex()},
         )
     return stored
 
 
-def _other_size(draft: FileDraft, said: int, has: int) -> errors.InvalidField:
+def _other_size(draft: ManifestFile, said: int, has: int) -> errors.InvalidField:
     return errors.InvalidField.of(
         "entries.chunks", f"{draft.path!r} says {said} bytes of a chunk that has {has}"
     )
@@ -193,8 +193,8 @@ def _other_size(draft: FileDraft, said: int, has: int) -> errors.InvalidField:
 def store_entries(
     session: Session, version: ArtifactVersion, manifest: Manifest, file_ids: Mapping[bytes, int]
 ) -> None:
-    """The entries of a new version."""
-    files: list[tuple[FileDraft | KeptFile, int]] = [
+    """Stores the entries of a new version."""
+    files: list[tuple[ManifestFile | KeptFile, int]] = [
         *((draft, file_ids[draft.digest]) for draft in manifest.files.values()),
         *((kept, kept.file_id or file_ids[kept.digest]) for kept in manifest.kept.values()),
     ]
@@ -206,13 +206,13 @@ def store_entries(
         session.execute(_ADD_ENTRIES, sorted(rows, key=lambda row: row["path"]))
 
 
-def row_of_file(file: FileDraft | KeptFile, file_id: int) -> dict[str, Any]:
+def row_of_file(file: ManifestFile | KeptFile, file_id: int) -> dict[str, Any]:
     """The columns of a file's entry, without its version."""
     values = (file.path.encode(), file_id, file.size, None, "")
     return dict(zip(ENTRY_COLUMNS, values, strict=True))
 
 
-def row_of_reference(reference: ReferenceDraft) -> dict[str, Any]:
+def row_of_reference(reference: ManifestReference) -> dict[str, Any]:
     """The columns of a reference's entry, without its version."""
     values = (reference.path.encode(), None, reference.size, reference.uri, reference.tag)
     return dict(zip(ENTRY_COLUMNS, values, strict=True))
@@ -220,7 +220,7 @@ def row_of_reference(reference: ReferenceDraft) -> dict[str, Any]:
 
 def base_entries(
     session: Session, principal: Principal, version_id: str, entity: str
-) -> dict[str, KeptFile | ReferenceDraft]:
+) -> dict[str, KeptFile | ManifestReference]:
     """The entries of a base version, by path. Raises NotFound; InvalidField for another entity's."""
     view = resolve.version(
         session, principal, id_=version_id, field="header.base_version_id", action=Action.DOWNLOAD
@@ -240,11 +240,11 @@ def base_entries(
         .outerjoin(File, File.id == VersionFile.file_id)
         .where(VersionFile.version_id == version.id)
     )
-    found: dict[str, KeptFile | ReferenceDraft] = {}
+    found: dict[str, KeptFile | ManifestReference] = {}
     for raw, size, digest, file_id, uri, tag in rows:
         path = raw.decode()
         if uri is not None:
-            found[path] = ReferenceDraft(path, uri, tag, size)
+            found[path] = ManifestReference(path, uri, tag, size)
         elif file_id is not None:
             found[path] = KeptFile(path, size or 0, digest, file_id)
     return found

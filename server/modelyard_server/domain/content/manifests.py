@@ -34,7 +34,7 @@ class Limits:
 
 
 @dataclass(slots=True)
-class FileDraft:
+class ManifestFile:
     """A file of a manifest. Chunks are stored compactly: a file of 100 GB has 200,000 of them."""
 
     path: str
@@ -77,8 +77,8 @@ class FileDraft:
 
 
 @dataclass(frozen=True)
-class ReferenceDraft:
-    """A reference of a manifest; the size is None where it is not known."""
+class ManifestReference:
+    """A reference of a manifest; the size is None if it is not known."""
 
     path: str
     uri: str
@@ -87,7 +87,7 @@ class ReferenceDraft:
 
 
 class KeptFile(NamedTuple):
-    """A file that the entity has already: of a base version, or, without an id, named by its digest."""
+    """A file that the entity has already: of a base version, or named by its digest, then without an id."""
 
     path: str
     size: int
@@ -103,15 +103,15 @@ class Manifest:
 
     def __init__(self, limits: Limits = Limits(), *, plain: bool = False) -> None:
         self._plain = plain
-        self.files: dict[str, FileDraft] = {}
-        self.references: dict[str, ReferenceDraft] = {}
+        self.files: dict[str, ManifestFile] = {}
+        self.references: dict[str, ManifestReference] = {}
         self.kept: dict[str, KeptFile] = {}
         self.chunk_count = 0
-        """Times that a file to be stored names a chunk."""
+        """The number of chunks that the files to be stored name, repetitions included."""
         self._limits = limits
         self._file_bytes = 0
         self._count = 0
-        self._last: FileDraft | None = None
+        self._last: ManifestFile | None = None
 
     def add_file(
         self,
@@ -132,12 +132,12 @@ class Manifest:
         _check_size(where, size)
         stated = parse_digest(f"{where}.digest", digest) if digest else None
         stated_sha256 = parse_digest(f"{where}.sha256", sha256) if sha256 else None
-        self._last = FileDraft(path, size, stated, stated_sha256, whole_sha256)
+        self._last = ManifestFile(path, size, stated, stated_sha256, whole_sha256)
         self._extend(where, self._last, chunks)
         self.files[path] = self._last
 
     def add_known(self, path: str, *, size: int | None, digest: str, sha256: str = "") -> None:
-        """Adds a file that the entity has, by its digest."""
+        """Adds a file that the entity has already, by its digest."""
         where = self._start(path)
         self._last = None
         if size is None:
@@ -160,16 +160,18 @@ class Manifest:
                 f"{where}.reference_uri", "has no scheme: expected for example s3://bucket/key"
             )
         _check_size(where, size)
-        self.references[path] = ReferenceDraft(path, uri, tag, size)
+        self.references[path] = ManifestReference(path, uri, tag, size)
 
     def continue_file(self, path: str, chunks: Sequence[Chunk]) -> None:
-        """Adds chunks to the file of the entry before."""
+        """Adds chunks to the file of the previous entry."""
         where = f"entries[{self._count}]"
         if self._last is None or self._last.path != path:
-            raise errors.InvalidField.of(f"{where}.continued", "the entry before is not a file of this path")
+            raise errors.InvalidField.of(
+                f"{where}.continued", "the previous entry is not a file with this path"
+            )
         self._extend(where, self._last, chunks)
 
-    def build_on(self, base: Mapping[str, KeptFile | ReferenceDraft], removed: Sequence[str]) -> None:
+    def build_on(self, base: Mapping[str, KeptFile | ManifestReference], removed: Sequence[str]) -> None:
         """Adds the entries of a base version, except for removed paths and paths that are given here."""
         for index, path in enumerate(removed):
             if path not in base:
@@ -217,7 +219,7 @@ class Manifest:
 
     @property
     def total_size(self) -> int:
-        """Bytes of all files, and of the references whose size is known."""
+        """Bytes of all files, and of the references with a known size."""
         return self._file_bytes + sum(entry.size or 0 for entry in self.references.values())
 
     def __len__(self) -> int:
@@ -248,7 +250,7 @@ class Manifest:
             )
         self._count += 1
 
-    def _extend(self, where: str, draft: FileDraft, chunks: Sequence[Chunk]) -> None:
+    def _extend(self, where: str, draft: ManifestFile, chunks: Sequence[Chunk]) -> None:
         uploads.check_chunks(chunks, f"{where}.chunks")
         field = self._field("data", f"{where}.chunks")
         self.chunk_count += len(chunks)

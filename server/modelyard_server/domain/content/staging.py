@@ -28,10 +28,10 @@ from modelyard_server.db import upserts
 from modelyard_server.db.bounded import ROWS, delete_some
 from modelyard_server.db.tables import ArtifactVersion, File, FileChunk, StagedEntry, Upload, VersionFile
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.content import extents, manifest_rows, uploads
-from modelyard_server.domain.content.manifests import FileDraft, KeptFile, Manifest, ReferenceDraft
+from modelyard_server.domain.content import file_ranges, manifest_rows, uploads
+from modelyard_server.domain.content.manifests import KeptFile, Manifest, ManifestFile, ManifestReference
 
-Entry: TypeAlias = FileDraft | KeptFile | ReferenceDraft
+Entry: TypeAlias = ManifestFile | KeptFile | ManifestReference
 
 _F, _S, _V = (cast(Table, row.__table__) for row in (File, StagedEntry, VersionFile))
 _FILE = (
@@ -60,10 +60,10 @@ def parts(manifest: Manifest) -> Iterator[list[Entry]]:
     """
     part: list[Entry] = []
     cost = 0
-    files = sorted(manifest.files.values(), key=lambda draft: draft.digest)
+    files = sorted(manifest.files.values(), key=lambda file: file.digest)
     entries: Iterator[Entry] = chain(files, manifest.kept.values(), manifest.references.values())
     for entry in entries:
-        rows = 1 + (len(entry.sizes) if isinstance(entry, FileDraft) else 0)
+        rows = 1 + (len(entry.sizes) if isinstance(entry, ManifestFile) else 0)
         if part and cost + rows > ROWS:
             yield part
             part, cost = [], 0
@@ -90,14 +90,14 @@ def store(
     uploads.prolong(session, upload)
     if any(isinstance(entry, KeptFile) for entry in part):
         manifest_rows.hold_base(session, base_id)
-    drafts = [entry for entry in part if isinstance(entry, FileDraft)]
-    if len(drafts) == 1 and len(drafts[0].sizes) >= ROWS:
-        whole = _advance(session, upload, drafts[0])
-        file_ids = {drafts[0].digest: whole} if whole is not None else {}
+    new_files = [entry for entry in part if isinstance(entry, ManifestFile)]
+    if len(new_files) == 1 and len(new_files[0].sizes) >= ROWS:
+        whole = _advance(session, upload, new_files[0])
+        file_ids = {new_files[0].digest: whole} if whole is not None else {}
         if whole is None:
             return False
     else:
-        file_ids = manifest_rows.store_files(session, upload, drafts) if drafts else {}
+        file_ids = manifest_rows.store_files(session, upload, new_files) if new_files else {}
     rows = [{"upload_id": upload.id, "commit_id": commit_id, **_row(entry, file_ids)} for entry in part]
     session.execute(_STAGE, rows)
     return True
@@ -113,7 +113,7 @@ def take(session: Session, upload_id: str, commit_id: str, version: ArtifactVers
         execution_options={"preserve_rowcount": True},
     )
     if taken.rowcount != count:
-        raise errors.RetryTransaction("the entries of this commit went with its upload; repeat the call")
+        raise errors.RetryTransaction("the staged entries were deleted with the upload; repeat the call")
 
 
 def clear(session: Session, principal: Principal, upload_id: str) -> bool:
@@ -126,7 +126,7 @@ def clear(session: Session, principal: Principal, upload_id: str) -> bool:
 
 
 def _row(entry: Entry, file_ids: dict[bytes, int]) -> dict[str, Any]:
-    if isinstance(entry, ReferenceDraft):
+    if isinstance(entry, ManifestReference):
         return manifest_rows.row_of_reference(entry)
     if isinstance(entry, KeptFile):
         assert entry.file_id is not None
@@ -134,30 +134,30 @@ def _row(entry: Entry, file_ids: dict[bytes, int]) -> dict[str, Any]:
     return manifest_rows.row_of_file(entry, file_ids[entry.digest])
 
 
-def _advance(session: Session, upload: Upload, draft: FileDraft) -> int | None:
+def _advance(session: Session, upload: Upload, file: ManifestFile) -> int | None:
     """Stores the next chunks of a large file; returns its id once it is complete."""
-    named = {"entity": upload.entity_id, "digest": draft.digest}
+    named = {"entity": upload.entity_id, "digest": file.digest}
     found = session.execute(_FILE, named).one_or_none()
     if found is None:
-        row = manifest_rows.file_row(upload, draft) | {"next_chunk": 0}
+        row = manifest_rows.file_row(upload, file) | {"next_chunk": 0}
         upserts.insert_missing(session, File, [row])
         found = session.execute(_FILE, named).one()
-    elif draft.whole_sha256 is not None:
-        extents.remember_sha256(session, found[0], draft.whole_sha256)
+    elif file.whole_sha256 is not None:
+        file_ranges.remember_sha256(session, found[0], file.whole_sha256)
     file_id, first = found
     if first is None:
         _require_whole(session, file_id)
         return int(file_id)
-    end = min(first + ROWS, len(draft.sizes))
-    stored = manifest_rows.held(session, upload, [(draft, draft.chunks(first, end))])
+    end = min(first + ROWS, len(file.sizes))
+    stored = manifest_rows.held(session, upload, [(file, file.chunks(first, end))])
     start = 0
     if first:
         start = (
-            session.execute(_LAST, {"of": file_id, "index": first - 1}).scalar_one() + draft.sizes[first - 1]
+            session.execute(_LAST, {"of": file_id, "index": first - 1}).scalar_one() + file.sizes[first - 1]
         )
-    rows = manifest_rows.chunk_rows_of(file_id, draft, stored, first, end, start)
+    rows = manifest_rows.chunk_rows_of(file_id, file, stored, first, end, start)
     session.execute(manifest_rows.ADD_CHUNKS, list(rows))
-    whole = end == len(draft.sizes)
+    whole = end == len(file.sizes)
     session.execute(_GO_ON, {"of": file_id, "next": None if whole else end})
     if whole:
         _require_whole(session, file_id)  # chunks that an earlier call stored may be damaged by now

@@ -1,8 +1,8 @@
 """Uploads: sessions that hold chunks, and the two transactions of every pack.
 
-The argument that nothing is lost rests on foreign keys alone: a pin keeps the
-chunk's row, and a chunk's row that is not quarantined means that its bytes are
-usable. Time only decides when an upload may end.
+That no chunk is lost follows from foreign keys alone: a pin keeps the row of a
+chunk, and if that row is not quarantined, its bytes are usable. Time only decides
+when an upload may be deleted.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ _PRESENT = (
 
 
 class Stored(NamedTuple):
-    """A chunk that an upload holds."""
+    """A stored chunk."""
 
     id: int
     size: int
@@ -207,7 +207,7 @@ def held(session: Session, upload: Upload, digests: Iterable[bytes]) -> dict[byt
 
 
 def begin_pack(session: Session, upload_id: str) -> str:
-    """The intent row of a pack, before any byte of it is durable. Raises UploadExpired."""
+    """Inserts the row of a pack before any byte of it is stored; returns its id. Raises UploadExpired."""
     upload = _open(session, upload_id, session.scalar(_UPLOAD, {"id": upload_id}))
     pack_id = new_id()
     row = {"id": pack_id, "entity_id": upload.entity_id, "size": 0, "state": "writing"}
@@ -240,7 +240,7 @@ def publish_pack(
 
 
 def check_chunks(chunks: Iterable[Chunk], field: str = "chunks") -> None:
-    """Refuses digests that are not 32 bytes and sizes out of range. Raises InvalidField."""
+    """Raises InvalidField for digests that are not 32 bytes, and sizes out of range."""
     for index, (digest, size) in enumerate(chunks):
         if len(digest) != DIGEST_BYTES:
             raise errors.InvalidField.of(

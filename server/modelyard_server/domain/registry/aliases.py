@@ -43,7 +43,7 @@ class Change(NamedTuple):
     expected: str | None
 
 
-class Spot(NamedTuple):
+class Position(NamedTuple):
     """The target of an alias: its number, the artifact's version, and the link if it is one."""
 
     number: int
@@ -52,7 +52,7 @@ class Spot(NamedTuple):
 
 
 _A, _L, _V, _P = (cast(Table, row.__table__) for row in (Alias, Link, ArtifactVersion, Project))
-_STANDING = (
+_POSITIONS = (
     select(
         _A.c.alias,
         func.coalesce(_V.c.number, _L.c.number),
@@ -65,8 +65,8 @@ _STANDING = (
     .order_by(_A.c.alias)
     .with_for_update(of=_A)
 )
-_NAMED = _STANDING.where(_A.c.alias.in_(bindparam("names", expanding=True)))
-_ON = _STANDING.where((_A.c.version_id == bindparam("target")) | (_A.c.link_id == bindparam("target")))
+_POSITIONS_OF = _POSITIONS.where(_A.c.alias.in_(bindparam("names", expanding=True)))
+_ON = _POSITIONS.where((_A.c.version_id == bindparam("target")) | (_A.c.link_id == bindparam("target")))
 _ALL = select(func.count()).where(_A.c.collection_id == bindparam("collection"))
 _COUNTS = select(
     _ALL.scalar_subquery(),
@@ -104,12 +104,12 @@ def set_aliases(
 ) -> None:
     """Sets or moves each alias to the target. Aliases that point at it already do not change."""
     wanted = sorted(set(names))
-    standing = _standing(session, _NAMED, collection, names=wanted)
-    spot = _spot(target)
+    positions = _positions(session, _POSITIONS_OF, collection, names=wanted)
+    position = _position(target)
     for name in wanted:
-        _set(session, principal, collection, spot, name, standing.get(name))
+        _set(session, principal, collection, position, name, positions.get(name))
     # `latest` moves with every commit and is not counted.
-    if any(standing.get(name) != spot for name in wanted if name != refs.LATEST):
+    if any(positions.get(name) != position for name in wanted if name != refs.LATEST):
         _check_counts(*session.execute(_COUNTS, {"collection": collection.id, "target": target.id}).one())
 
 
@@ -119,48 +119,48 @@ def release(session: Session, principal: Principal, collection: Collection, targ
     `latest` moves to the newest remaining target, so the deleted one must be marked as
     deleted, and flushed, before.
     """
-    gone = _spot(target)
-    names = list(_standing(session, _ON, collection, target=target.id))
+    before = _position(target)
+    names = list(_positions(session, _ON, collection, target=target.id))
     for name in names:
         successor = _newest(session, collection) if name == refs.LATEST else None
         if successor is not None:
-            _set(session, principal, collection, _spot(successor), name, gone)
+            _set(session, principal, collection, _position(successor), name, before)
         else:
-            _remove(session, principal, collection, name, gone)
+            _remove(session, principal, collection, name, before)
     return names
 
 
 def update(
     session: Session, principal: Principal, collection: Collection, changes: Sequence[Change]
-) -> Mapping[str, Spot]:
+) -> Mapping[str, Position]:
     """Makes all changes or none; returns the target of every alias of the collection, by name.
 
     Raises AliasChanged if an alias does not point at the expected version, NotFound for
     an unknown version, InvalidField.
     """
     _check_changes(changes)
-    standing = _standing(session, _STANDING, collection)
+    positions = _positions(session, _POSITIONS, collection)
     for change in changes:
         if change.expected is not None:
-            _expect(change.alias, change.expected, standing.get(change.alias))
+            _expect(change.alias, change.expected, positions.get(change.alias))
     targets = _targets(session, collection, changes)
     for change in sorted(changes):
-        before = standing.pop(change.alias, None)
+        before = positions.pop(change.alias, None)
         if change.version:
-            standing[change.alias] = targets[change.version]
+            positions[change.alias] = targets[change.version]
             _set(session, principal, collection, targets[change.version], change.alias, before)
         elif before is not None:
             _remove(session, principal, collection, change.alias, before)
     if targets:
-        on_each = Counter(standing.values())
-        _check_counts(len(standing), max(on_each[spot] for spot in targets.values()))
-    return dict(sorted(standing.items()))
+        on_each = Counter(positions.values())
+        _check_counts(len(positions), max(on_each[position] for position in targets.values()))
+    return dict(sorted(positions.items()))
 
 
 def clear(session: Session, principal: Principal, collection: Collection) -> None:
     """Removes every alias of a collection that is deleted."""
-    for name, spot in _standing(session, _STANDING, collection).items():
-        _remove(session, principal, collection, name, spot)
+    for name, position in _positions(session, _POSITIONS, collection).items():
+        _remove(session, principal, collection, name, position)
 
 
 def _check_counts(collection: int, target: int) -> None:
@@ -175,15 +175,20 @@ def _check_counts(collection: int, target: int) -> None:
 
 
 def _set(
-    session: Session, principal: Principal, collection: Collection, spot: Spot, name: str, before: Spot | None
+    session: Session,
+    principal: Principal,
+    collection: Collection,
+    position: Position,
+    name: str,
+    before: Position | None,
 ) -> None:
-    if before == spot:
+    if before == position:
         return
     values = {
         "collection": collection.id,
         "name": name,
-        "new_version_id": None if spot.link_id else spot.version_id,
-        "new_link_id": spot.link_id,
+        "new_version_id": None if position.link_id else position.version_id,
+        "new_link_id": position.link_id,
         "new_updated_at": now(session),
     }
     if before is None:
@@ -198,13 +203,15 @@ def _set(
         collection_id=collection.id,
         collection=collection.name,
         alias=name,
-        version=f"v{spot.number}",
+        version=f"v{position.number}",
         previous_version=f"v{before.number}" if before else "",
-        version_id=spot.version_id,
+        version_id=position.version_id,
     )
 
 
-def _remove(session: Session, principal: Principal, collection: Collection, name: str, spot: Spot) -> None:
+def _remove(
+    session: Session, principal: Principal, collection: Collection, name: str, position: Position
+) -> None:
     session.execute(_REMOVE, {"collection": collection.id, "name": name})
     events.record(
         session,
@@ -214,23 +221,23 @@ def _remove(session: Session, principal: Principal, collection: Collection, name
         collection_id=collection.id,
         collection=collection.name,
         alias=name,
-        version=f"v{spot.number}",
-        version_id=spot.version_id,
+        version=f"v{position.number}",
+        version_id=position.version_id,
     )
 
 
-def _spot(target: Target) -> Spot:
+def _position(target: Target) -> Position:
     if isinstance(target, Link):
-        return Spot(target.number, target.version_id, target.id)
-    return Spot(target.number, target.id, None)
+        return Position(target.number, target.version_id, target.id)
+    return Position(target.number, target.id, None)
 
 
-def _standing(
+def _positions(
     session: Session, statement: Any, collection: Collection, **parameters: str | Sequence[str]
-) -> dict[str, Spot]:
+) -> dict[str, Position]:
     """The targets of aliases, locked, ordered by name."""
     rows = session.execute(statement, {"collection": collection.id, **parameters})
-    return {alias: Spot(number, version_id, link_id) for alias, number, version_id, link_id in rows}
+    return {alias: Position(number, version_id, link_id) for alias, number, version_id, link_id in rows}
 
 
 def _newest(session: Session, collection: Collection) -> Target | None:
@@ -264,8 +271,8 @@ def _check_changes(changes: Sequence[Change]) -> None:
                 raise errors.InvalidField.of(f"{where}.{name}", f"{text[:100]!r} is not vN")
 
 
-def _expect(alias: str, expected: str, spot: Spot | None) -> None:
-    actual = f"v{spot.number}" if spot else ""
+def _expect(alias: str, expected: str, position: Position | None) -> None:
+    actual = f"v{position.number}" if position else ""
     if actual != expected:
         raise errors.AliasChanged(
             f"the alias {alias!r} points at {actual or 'no version'}, not at {expected or 'none'}",
@@ -281,7 +288,7 @@ _LINKS = select(_L.c.number, _L.c.version_id, _L.c.id, null().label("expires_at"
 )
 
 
-def _targets(session: Session, collection: Collection, changes: Sequence[Change]) -> Mapping[str, Spot]:
+def _targets(session: Session, collection: Collection, changes: Sequence[Change]) -> Mapping[str, Position]:
     names = sorted({change.version for change in changes if change.version})
     if not names:
         return {}
@@ -289,7 +296,7 @@ def _targets(session: Session, collection: Collection, changes: Sequence[Change]
         _VERSIONS if collection.kind == "artifact" else _LINKS,
         {"collection": collection.id, "numbers": [refs.version_number(name) for name in names]},
     )
-    targets = {f"v{row.number}": Spot._make(row[:3]) for row in rows if versions.is_live(session, row)}
+    targets = {f"v{row.number}": Position._make(row[:3]) for row in rows if versions.is_live(session, row)}
     for name in names:
         if name not in targets:
             raise owners.not_found("version", f"{collection.name}:{name}")

@@ -14,10 +14,10 @@ from modelyard_server.db.attributes import Attribute
 from modelyard_server.db.tables import Collection, Project
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.registry.collections import CollectionView, Kind, describe
-from modelyard_server.domain.search import candidates, filters, paging, scopes
-from modelyard_server.domain.search.filter_fields import Indexed, Labels, Text, Time
+from modelyard_server.domain.search import candidates, filters, list_scope, paging
+from modelyard_server.domain.search.filter_fields import Indexed, TagList, Text, Time
+from modelyard_server.domain.search.list_scope import Scope
 from modelyard_server.domain.search.paging import OrderBy, Term
-from modelyard_server.domain.search.scopes import Scope
 
 _ID: ColumnElement[Any] = Collection.id.expression
 ORDERS: Mapping[str, ColumnElement[Any]] = {
@@ -40,7 +40,7 @@ def page(
     page_token: str,
 ) -> tuple[list[CollectionView], str]:
     """The live collections of a project, or of a whole entity when none is named. Raises NotFound."""
-    scope = scopes.of_names(session, principal, entity, project)
+    scope = list_scope.of_names(session, principal, entity, project)
     query = select(Collection).where(
         Collection.kind == kind,
         Collection.deleted_at.is_(None),
@@ -48,7 +48,7 @@ def page(
     )
     found = filters.parse(session, filter_, _filter_fields(scope))
     if found is not None:
-        few = candidates.few(session, found, _ID)
+        few = candidates.smallest_set(session, found, _ID)
         query = query.where(found.condition, *([few.condition] if few else ()))
     rows, token = paging.page(
         session,
@@ -74,7 +74,7 @@ def types(
 
     Raises NotFound, InvalidField, InvalidPageToken.
     """
-    scope = scopes.of_names(session, principal, entity, project)
+    scope = list_scope.of_names(session, principal, entity, project)
     query = (
         select(Collection.type, func.count())
         .where(
@@ -101,7 +101,7 @@ def registries(
 
     Each with the number of its registered models. Raises NotFound, InvalidField, InvalidPageToken.
     """
-    scope = scopes.of_names(session, principal, entity, "")
+    scope = list_scope.of_names(session, principal, entity, "")
     held = (Collection.kind == "model") & Collection.deleted_at.is_(None)
     query = (
         select(Project.name, func.count(Collection.id))
@@ -131,7 +131,7 @@ def _filter_fields(scope: Scope) -> filters.Fields:
     return {
         "name": Text(Collection.name),
         "type": Text(Collection.type),
-        "tags": Indexed(Labels(Collection.tags), tagged),
+        "tags": Indexed(TagList(Collection.tags), tagged),
         "description": Text(Collection.description),
         "created_by": Text(Collection.created_by),
         "create_time": Time(Collection.created_at),

@@ -1,4 +1,8 @@
-"""What artifacts and registered models share: one namespace in a project, tombstones, descriptions, tags."""
+"""Collections: what artifacts and registered models have in common.
+
+Both share one namespace in a project. A deleted collection keeps its row, so that
+its numbers are not given out again.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +50,13 @@ class CollectionView(NamedTuple):
 
 
 def lock_name(session: Session, project_id: int, name: str) -> Collection | None:
-    """The row of a name, deleted or not, locked until the transaction ends."""
+    """The row with a name, deleted or not, locked until the transaction ends."""
     found: Collection | None = session.scalar(_BY_NAME, {"project": project_id, "name": name})
     return found
 
 
 def lock_collections(session: Session, ids: Sequence[str]) -> None:
-    """Locks collections in the order of their id. Artifacts are locked before registered models."""
+    """Locks collections in the order of their ids. Lock artifacts before registered models."""
     for batch in batches(sorted(set(ids))):
         session.scalars(
             select(Collection)
@@ -207,7 +211,7 @@ def change(
 
 
 def describe(session: Session, rows: Sequence[Collection]) -> list[CollectionView]:
-    """The views of collections, in a constant number of queries."""
+    """The views of collections, in a constant number of statements."""
     where = full_names(session, [row.id for row in rows])
     counts: dict[str, int] = {}
     for table, kind in ((ArtifactVersion, "artifact"), (Link, "model")):
@@ -229,7 +233,7 @@ def record_tags(
     after: Sequence[str],
     **details: str,
 ) -> None:
-    """The events of a change of tags, of a collection or of one of its versions."""
+    """Records the events of a change of tags, of a collection or of one of its versions."""
     for type_, tags in (
         ("tag_removed", [tag for tag in before if tag not in after]),
         ("tag_added", [tag for tag in after if tag not in before]),

@@ -39,7 +39,7 @@ class FullName(NamedTuple):
 
 
 COLUMNS = (Entity.name, Project.name, Collection.name, Collection.type, Project.id, Collection.id)
-# Built once: making a statement takes longer than running it.
+# Built once: building a statement takes longer than executing it.
 _FULL_NAMES = (
     select(*COLUMNS)
     .select_from(Collection)

@@ -11,7 +11,7 @@ from modelyard_server.db import attributes
 from modelyard_server.db.attributes import Attribute
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Project
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.search import candidates, filters, paging, scopes
+from modelyard_server.domain.search import candidates, filters, list_scope, paging
 from modelyard_server.domain.search.candidates import MapIndex, NameIndex, TagIndex
 from modelyard_server.domain.search.filter_fields import (
     Field,
@@ -19,14 +19,14 @@ from modelyard_server.domain.search.filter_fields import (
     Has,
     Indexed,
     Json,
-    Labels,
     Number,
     Of,
+    TagList,
     Text,
     Time,
 )
-from modelyard_server.domain.search.paging import OrderBy, Stretch, Term
-from modelyard_server.domain.search.scopes import Scope
+from modelyard_server.domain.search.list_scope import Scope
+from modelyard_server.domain.search.paging import OrderBy, Segment, Term
 
 _ID: ColumnElement[Any] = Link.id.expression
 _SOURCE: ColumnElement[Any] = Link.version_id.expression
@@ -55,16 +55,16 @@ def page(
     Raises NotFound, InvalidFilter, InvalidField, InvalidPageToken.
     """
     if model is None:
-        scope = scopes.of_names(session, principal, entity, project)
+        scope = list_scope.of_names(session, principal, entity, project)
     else:
-        scope = scopes.of_collection(session, principal, model)
+        scope = list_scope.of_collection(session, principal, model)
     found = filters.parse(session, filter_, fields(scope))
     default = "create_time desc" if model is None else "number desc"
     keys = paging.split(order_by, ORDERS, default=default)
     query = select(Link).where(Link.deleted_at.is_(None))
     few = None
     if found is not None:
-        few = None if model else candidates.few(session, found, _ID)
+        few = None if model else candidates.smallest_set(session, found, _ID)
         query = query.where(found.condition, *([few.condition] if few else ()))
     if model is None:
         query = query.where(scope.holds(Link, by_index=few is None))
@@ -73,9 +73,9 @@ def page(
     if any(key.name == "name" for key in keys):
         query = query.join(Collection, Collection.id == Link.collection_id)
     terms = [Term(ORDERS[key.name], key.descending) for key in keys]
-    return paging.page_of_chain(
+    return paging.page_of_segments(
         session,
-        [Stretch(query, OrderBy((*terms, Term(_ID, terms[0].descending))))],
+        [Segment(query, OrderBy((*terms, Term(_ID, terms[0].descending))))],
         size=paging.check_size(page_size),
         token=page_token,
         binding=("links", model.id if model else scope[:2], filter_, order_by),
@@ -109,7 +109,7 @@ def _source_fields(scope: Scope) -> dict[str, Field]:
     return {
         "type": Of(Text(type_.correlate(ArtifactVersion).scalar_subquery()), of_source),
         "tags": Indexed(
-            Of(Labels(ArtifactVersion.tags), of_source), TagIndex(attributes.TAGS, _SOURCE, inside, seen)
+            Of(TagList(ArtifactVersion.tags), of_source), TagIndex(attributes.TAGS, _SOURCE, inside, seen)
         ),
         "metadata": Indexed(
             Of(Json(ArtifactVersion.facts), of_source), MapIndex(attributes.METADATA, _SOURCE, inside, seen)

@@ -65,8 +65,8 @@ def _in_project(
     if kind:
         fits &= Collection.kind == kind
     like = similar(session, Collection.name, ref.name, Collection.project_id == owner, fits=fits)
-    gone = " any more" if row is not None else ""
-    return Gap("name", f"there is no {wanted} {ref.name!r} in {where}{gone}{like}")
+    deleted = " any more" if row is not None else ""
+    return Gap("name", f"there is no {wanted} {ref.name!r} in {where}{deleted}{like}")
 
 
 def _in_collection(session: Session, row: Row[*tuple[Any, ...]], ref: refs.Ref) -> Gap:
@@ -79,7 +79,7 @@ def _in_collection(session: Session, row: Row[*tuple[Any, ...]], ref: refs.Ref) 
             Link.collection_id == of, Link.number == number, Link.deleted_at.is_(None)
         )
     if session.scalar(stands) is not None:
-        return Gap("version", "what it stands for has expired, or is not yours to read")
+        return Gap("version", "its version has expired, or you may not read it")
     if number is not None and number < row.next_version:
         return Gap("version", f"v{number} of {name!r} was deleted or has expired")
     newest = _newest(session, row)

@@ -1,4 +1,4 @@
-"""Registered models: named collections of links to versions, each with its own number and aliases."""
+"""Registered models: named collections of links to versions. A link has its own number and aliases."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def link(
     parsed = fields.check("target", refs.parse, target)
     if parsed.alias:
         raise errors.InvalidField.of(
-            "target", f"{target!r} names a version; a link's number is given by itself"
+            "target", f"{target!r} names a version; the number of a link is assigned by the server"
         )
     source, version = _hold_source(session, found)
     home = full_name_of(session, source)
@@ -119,7 +119,7 @@ def link(
 
 
 def describe(session: Session, principal: Principal, links: Sequence[Link]) -> list[LinkView]:
-    """The views of links, in a constant number of queries."""
+    """The views of links, in a constant number of statements."""
     where = full_names(session, [row.collection_id for row in links])
     names: dict[str, list[str]] = {}
     sources: list[ArtifactVersion] = []

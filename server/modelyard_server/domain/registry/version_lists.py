@@ -13,7 +13,7 @@ from modelyard_server.db.attributes import Attribute
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Project, Run
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.registry import versions
-from modelyard_server.domain.search import candidates, filters, paging, scopes
+from modelyard_server.domain.search import candidates, filters, list_scope, paging
 from modelyard_server.domain.search.candidates import MapIndex, NameIndex, TagIndex
 from modelyard_server.domain.search.filter_fields import (
     Digest,
@@ -22,14 +22,14 @@ from modelyard_server.domain.search.filter_fields import (
     Has,
     Indexed,
     Json,
-    Labels,
     Number,
     Of,
+    TagList,
     Text,
     Time,
 )
-from modelyard_server.domain.search.paging import OrderBy, OrderKey, Stretch, Term
-from modelyard_server.domain.search.scopes import Scope
+from modelyard_server.domain.search.list_scope import Scope
+from modelyard_server.domain.search.paging import OrderBy, OrderKey, Segment, Term
 
 _V = ArtifactVersion
 _ID: ColumnElement[Any] = ArtifactVersion.id.expression
@@ -61,18 +61,18 @@ def page(
     Raises NotFound, InvalidFilter, InvalidField, InvalidPageToken.
     """
     if collection is None:
-        scope = scopes.of_names(session, principal, entity, project)
+        scope = list_scope.of_names(session, principal, entity, project)
     else:
-        scope = scopes.of_collection(session, principal, collection)
+        scope = list_scope.of_collection(session, principal, collection)
     found = filters.parse(session, filter_, fields(scope))
     default = "create_time desc" if collection is None else "number desc"
     keys = paging.split(order_by, ORDERS, default=default, maps=["metadata"])
     query = select(_V).where(versions.live(session))
     if found is not None:
         query = query.where(found.condition)
-    # The versions of one artifact are few, or all there is.
+    # With so few versions in the artifact, reading all of them is the fastest way.
     small = collection is not None and collection.next_version <= candidates.FEW
-    few = None if small else candidates.few(session, found, _ID)
+    few = None if small else candidates.smallest_set(session, found, _ID)
     if few is not None:
         query = query.where(few.condition)
     inside = scope.holds(_V, by_index=few is None)
@@ -83,7 +83,7 @@ def page(
         chain = _by_metadata(keys, query, inside, walked, collection)
     else:
         chain = [_by_columns(keys, query.where(inside))]
-    return paging.page_of_chain(
+    return paging.page_of_segments(
         session,
         chain,
         size=paging.check_size(page_size),
@@ -100,7 +100,7 @@ def fields(scope: Scope) -> filters.Fields:
     return {
         "number": Number(_V.number),
         "aliases": Indexed(Has(_has_alias), NameIndex(_ID, standing, Alias.alias.expression, ":")),
-        "tags": Indexed(Labels(_V.tags), TagIndex(attributes.TAGS, _ID, inside)),
+        "tags": Indexed(TagList(_V.tags), TagIndex(attributes.TAGS, _ID, inside)),
         "digest": Digest(_V.digest),
         "size_bytes": Number(_V.size),
         "description": Text(_V.description),
@@ -152,11 +152,11 @@ def _of_project(column: Any) -> ColumnElement[Any]:
     return select(column).where(Project.id == _V.project_id).correlate(_V).scalar_subquery()
 
 
-def _by_columns(keys: list[OrderKey], query: Select[Any]) -> Stretch:
+def _by_columns(keys: list[OrderKey], query: Select[Any]) -> Segment:
     if any(key.name == "name" for key in keys):
         query = query.join(Collection, Collection.id == _V.collection_id)
     terms = [Term(ORDERS[key.name], key.descending) for key in keys]
-    return Stretch(query, OrderBy((*terms, Term(_ID, terms[0].descending))))
+    return Segment(query, OrderBy((*terms, Term(_ID, terms[0].descending))))
 
 
 def _by_metadata(
@@ -165,11 +165,11 @@ def _by_metadata(
     inside: ColumnElement[bool],
     walked: Scope | None,
     collection: Collection | None,
-) -> list[Stretch]:
-    """First the versions whose value is a number, then texts by their beginning, then the rest.
+) -> list[Segment]:
+    """First the versions whose value is a number, then texts by their first characters, then the rest.
 
-    With `walked` the index of attributes is walked in its order, else the
-    attribute of each version is looked up.
+    With `walked` the entries of the index are read in its order; without, the entry of
+    each version is looked up.
     """
     key = attributes.key_of(attributes.METADATA, keys[0].path)
     if len(keys) > 1 or len(key) > attributes.KEY_LIMIT:
@@ -183,12 +183,12 @@ def _by_metadata(
     if walked is None:
         valued = valued.where(inside)
     else:
-        # The owners of the attribute are those of the version: stated once, there is one way to begin.
+        # Only for the entry, not also for its version: so the database can begin only with the entries.
         valued = valued.where(walked.holds(at))
         if collection is not None:
             valued = valued.where(inside)
     chain = [
-        Stretch(
+        Segment(
             valued.where(column.is_not(None)),
             OrderBy((Term(column.expression, descending), Term(at.subject_id.expression, descending))),
         )
@@ -196,4 +196,4 @@ def _by_metadata(
     ]
     rest = query.where(inside, ~exists().where(own))
     created = Term(_V.created_at.expression, descending)
-    return [*chain, Stretch(rest, OrderBy((created, Term(_ID, descending))))]
+    return [*chain, Segment(rest, OrderBy((created, Term(_ID, descending))))]

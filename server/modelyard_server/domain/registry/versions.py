@@ -37,7 +37,7 @@ from modelyard_server.domain.registry.full_names import FullName, full_names
 
 
 class LinkedTo(NamedTuple):
-    """A link to a version, by its full reference."""
+    """A link to a version, by its full ref."""
 
     id: str
     ref: str
@@ -87,7 +87,7 @@ def is_live(session: Session, version: ArtifactVersion | Any) -> bool:
 
 
 def live(session: Session) -> ColumnElement[bool]:
-    """The same as a condition on `artifact_version`."""
+    """`is_live` as a condition on `artifact_version`."""
     return ArtifactVersion.deleted_at.is_(None) & or_(
         ArtifactVersion.expires_at.is_(None), ArtifactVersion.expires_at > now(session)
     )

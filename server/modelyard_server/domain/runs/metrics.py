@@ -139,7 +139,7 @@ def _is_stored(session: Session, run_id: str, batch: Batch) -> bool:
 
 def _check(batch: Batch) -> None:
     if not batch.writer:
-        raise errors.InvalidField.of("writer", "is empty; a client makes one up when it starts")
+        raise errors.InvalidField.of("writer", "is empty; a client chooses a random one when it starts")
     fields.check("writer", refs.check_text, batch.writer, limit=WRITER_LIMIT)
     if batch.sequence >= SEQUENCE_END:
         raise errors.InvalidField.of("sequence", "does not fit 63 bits")

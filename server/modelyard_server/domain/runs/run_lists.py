@@ -1,4 +1,4 @@
-"""Listing runs: filter, order, pages."""
+"""Lists of runs: filters, orders and pages."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from modelyard_server.domain import events
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.runs import runs
 from modelyard_server.domain.runs.runs import RunView
-from modelyard_server.domain.search import candidates, filters, paging, scopes
-from modelyard_server.domain.search.filter_fields import Indexed, Json, Labels, Text, Time, Word
-from modelyard_server.domain.search.scopes import Scope
+from modelyard_server.domain.search import candidates, filters, list_scope, paging
+from modelyard_server.domain.search.filter_fields import Indexed, Json, TagList, Text, Time, Word
+from modelyard_server.domain.search.list_scope import Scope
 
 _ID: ColumnElement[Any] = Run.id.expression
 _ORDERS: dict[str, ColumnElement[Any]] = {
@@ -43,12 +43,12 @@ def page(
 
     Raises NotFound, InvalidFilter, InvalidPageToken, InvalidField.
     """
-    scope = scopes.of_names(session, principal, entity, project)
+    scope = list_scope.of_names(session, principal, entity, project)
     query = select(Run, Entity.name, Project.name).join(Project, Run.project_id == Project.id).join(Entity)
     query = query.where(scope.holds_project(Run.project_id))
     found = filters.parse(session, filter_, _fields(session, scope))
     if found is not None:
-        few = candidates.few(session, found, _ID)
+        few = candidates.smallest_set(session, found, _ID)
         query = query.where(found.condition, *([few.condition] if few else ()))
     rows, token = paging.page(
         session,
@@ -68,7 +68,7 @@ def _fields(session: Session, scope: Scope) -> filters.Fields:
     return {
         "run_id": Text(Run.run_id),
         "display_name": Text(Run.display_name),
-        # As it is shown: see runs.state_of.
+        # The state that replies show: see runs.state_of.
         "state": Word(
             case((alive, Run.state), else_=runs.CRASHED), events.RUN_STATES, events.RUN_STATE_PREFIX
         ),
@@ -77,7 +77,7 @@ def _fields(session: Session, scope: Scope) -> filters.Fields:
         "created_by": Text(Run.created_by),
         "create_time": Time(Run.created_at),
         "update_time": Time(Run.updated_at),
-        "tags": Indexed(Labels(Run.tags), candidates.TagIndex(attributes.RUN_TAGS, _ID, inside)),
+        "tags": Indexed(TagList(Run.tags), candidates.TagIndex(attributes.RUN_TAGS, _ID, inside)),
         "config": Indexed(Json(Run.config), candidates.MapIndex(attributes.RUN_CONFIG, _ID, inside)),
         "summary": Indexed(Json(Run.summary), candidates.MapIndex(attributes.RUN_SUMMARY, _ID, inside)),
     }

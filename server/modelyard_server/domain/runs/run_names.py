@@ -196,5 +196,5 @@ def display_name(number: int) -> str:
 
 
 def short_id() -> str:
-    """Eight of [a-z0-9]."""
+    """A random id of eight characters of [a-z0-9]."""
     return "".join(random.choices(_ID_LETTERS, k=8))

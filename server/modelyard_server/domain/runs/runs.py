@@ -28,7 +28,7 @@ from modelyard_server.domain.access.principals import SERVER, Principal
 from modelyard_server.domain.runs import run_names
 
 SILENT_AFTER = 5 * 60 * 1_000_000
-"""Microseconds without a heartbeat after which a running run counts as crashed."""
+"""Microseconds without a heartbeat after which a running run is shown as crashed."""
 MAP_BYTES = 1 << 20
 """The most bytes of config, summary and metadata each, as JSON and on the wire: a run must fit a message."""
 TAG_LIMIT = 100
@@ -38,7 +38,7 @@ RUNNING, FINISHED, FAILED, CRASHED, KILLED = events.RUN_STATES
 
 
 @dataclass(frozen=True)
-class RunDraft:
+class RunSpec:
     """The properties of a new run. Maps are in their stored form; empty texts mean the default."""
 
     entity: str = ""
@@ -56,7 +56,10 @@ class RunDraft:
 
 @dataclass(frozen=True)
 class RunChanges:
-    """`columns`: new values by column. `entries`: (column, key) → the new entry in a list; empty: remove."""
+    """Changes of a run: new values by column, and new entries of maps by column and key.
+
+    An entry is a list with its new value, or an empty one to remove it.
+    """
 
     columns: Mapping[str, Any]
     entries: Mapping[tuple[str, str], Sequence[Any]] = field(default_factory=dict)
@@ -72,31 +75,31 @@ class RunView(NamedTuple):
     state: str
 
 
-def create(session: Session, principal: Principal, draft: RunDraft, resume: str) -> tuple[RunView, bool]:
-    """The run, and whether it existed before. `resume` is `never`, `allow` or `must`.
+def create(session: Session, principal: Principal, spec: RunSpec, resume: str) -> tuple[RunView, bool]:
+    """The run, and whether it existed already. `resume` is `never`, `allow` or `must`.
 
     Raises AlreadyExists, NotFound (`must`), InvalidField, NotAllowed.
     """
-    _check_draft(draft)
+    _check_spec(spec)
     if resume == "must":
-        project = owners.find_project(session, principal, draft.entity, draft.project)
+        project = owners.find_project(session, principal, spec.entity, spec.project)
     else:
-        project = owners.ensure_project(session, principal, draft.entity, draft.project)
+        project = owners.ensure_project(session, principal, spec.entity, spec.project)
     found = None
-    if draft.run_id:
-        same = select(Run).where(Run.project_id == project.id, Run.run_id == draft.run_id)
+    if spec.run_id:
+        same = select(Run).where(Run.project_id == project.id, Run.run_id == spec.run_id)
         found = session.scalar(same.with_for_update())
     live = found is not None and found.deleted_at is None
     if resume == "must" and not live:
-        raise owners.not_found("run", f"{project.name}/{draft.run_id}")
+        raise owners.not_found("run", f"{project.name}/{spec.run_id}")
     if found is None:
-        return describe(session, _insert(session, principal, project, draft)), False
+        return describe(session, _insert(session, principal, project, spec)), False
     if not live or resume == "never":
-        why = "exists; resume it, or take another id" if live else "was deleted; ids are not given out again"
+        why = "exists; resume it, or take another id" if live else "was deleted; ids are not used again"
         raise errors.AlreadyExists(
-            f"run {draft.run_id!r} {why}", metadata={"resource_type": "run", "ref": found.id}
+            f"run {spec.run_id!r} {why}", metadata={"resource_type": "run", "ref": found.id}
         )
-    _resume(session, principal, found, draft)
+    _resume(session, principal, found, spec)
     return describe(session, found), True
 
 
@@ -129,7 +132,7 @@ def find_by_ref(session: Session, principal: Principal, ref: str) -> RunView:
 
 
 def describe(session: Session, run: Run) -> RunView:
-    """A run with the names around it."""
+    """The view of a run."""
     project = session.get_one(Project, run.project_id)
     return _view(session, run, owners.entity_of(session, project).name, project.name)
 
@@ -251,7 +254,7 @@ def _view(session: Session, run: Run, entity: str, project: str) -> RunView:
     return RunView(run, entity, project, state_of(session, run))
 
 
-def _insert(session: Session, principal: Principal, project: Project, draft: RunDraft) -> Run:
+def _insert(session: Session, principal: Principal, project: Project, spec: RunSpec) -> Run:
     # Its key does not change, so rows that refer to the project can be written meanwhile.
     locked = select(Project).where(Project.id == project.id).with_for_update(key_share=True)
     project = session.execute(locked.execution_options(populate_existing=True)).scalar_one()
@@ -260,16 +263,16 @@ def _insert(session: Session, principal: Principal, project: Project, draft: Run
     run = Run(
         id=new_id(),
         project_id=project.id,
-        run_id=draft.run_id or run_names.short_id(),
-        display_name=draft.display_name or run_names.display_name(project.run_count),
+        run_id=spec.run_id or run_names.short_id(),
+        display_name=spec.display_name or run_names.display_name(project.run_count),
         state=RUNNING,
-        config=dict(draft.config),
-        summary=dict(draft.summary),
-        facts=dict(draft.facts),
-        notes=draft.notes,
-        tags=_unique(draft.tags),
-        group=draft.group,
-        job_type=draft.job_type,
+        config=dict(spec.config),
+        summary=dict(spec.summary),
+        facts=dict(spec.facts),
+        notes=spec.notes,
+        tags=_unique(spec.tags),
+        group=spec.group,
+        job_type=spec.job_type,
         created_by=principal.name,
         created_at=time,
         updated_at=time,
@@ -283,15 +286,15 @@ def _insert(session: Session, principal: Principal, project: Project, draft: Run
     return run
 
 
-def _resume(session: Session, principal: Principal, run: Run, draft: RunDraft) -> None:
-    """Resumes the run and sets the fields of the draft."""
+def _resume(session: Session, principal: Principal, run: Run, spec: RunSpec) -> None:
+    """Resumes the run and sets the fields of the spec."""
     for column in ("display_name", "notes", "group", "job_type"):
-        if getattr(draft, column):
-            setattr(run, column, getattr(draft, column))
-    if draft.tags:
-        run.tags = _unique(draft.tags)
+        if getattr(spec, column):
+            setattr(run, column, getattr(spec, column))
+    if spec.tags:
+        run.tags = _unique(spec.tags)
     for column in ("config", "summary", "facts"):
-        merged = {**getattr(run, column), **getattr(draft, column)}
+        merged = {**getattr(run, column), **getattr(spec, column)}
         check_map(f"run.{_wire_name(column)}", merged)
         setattr(run, column, merged)
     run.updated_at = run.heartbeat_at = now(session)
@@ -304,10 +307,10 @@ def _record_state(session: Session, principal: Principal, run: Run) -> None:
     events.record(session, run.project_id, "run_state", principal, run_id=run.id, run_state=run.state)
 
 
-def _check_draft(draft: RunDraft) -> None:
-    if draft.run_id:
-        fields.check("run.run_id", refs.check_run_id, draft.run_id)
-    _check_columns({column: getattr(draft, column) for column in _CHECKED})
+def _check_spec(spec: RunSpec) -> None:
+    if spec.run_id:
+        fields.check("run.run_id", refs.check_run_id, spec.run_id)
+    _check_columns({column: getattr(spec, column) for column in _CHECKED})
 
 
 def _check_columns(columns: Mapping[str, Any]) -> None:

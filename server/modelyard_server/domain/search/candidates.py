@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 
 from modelyard_server.db import attributes
 from modelyard_server.db.attributes import Attribute
-from modelyard_server.domain.search.filter_fields import Comparison, Narrow
+from modelyard_server.domain.search.filter_fields import Candidates, Comparison
 from modelyard_server.domain.search.filters import Filter
 
 FEW = 2000
@@ -36,33 +36,33 @@ _EXACT = 1 << 53
 """Below it every whole number is exact as a double."""
 
 
-class Few(NamedTuple):
+class FewRows(NamedTuple):
     """A set of rows that contains every match of the filter."""
 
     size: int
     condition: ColumnElement[bool]
 
 
-def few(session: Session, filter_: Filter | None, key: ColumnElement[Any]) -> Few | None:
+def smallest_set(session: Session, filter_: Filter | None, key: ColumnElement[Any]) -> FewRows | None:
     """The smallest set of rows by the filter's indexes; None if each has many. `key` is the rows' key."""
-    best: Few | None = None
-    for narrow in filter_.narrows if filter_ else ():
-        size = _count(session, narrow.ids)
+    best: FewRows | None = None
+    for candidate in filter_.candidates if filter_ else ():
+        size = _count(session, candidate.ids)
         # Twice as many: rows may be added between this statement and the next.
-        condition = narrow.column.in_(narrow.ids.limit(2 * size + 100))
-        if size <= FEW and narrow.column is not key:
+        condition = candidate.column.in_(candidate.ids.limit(2 * size + 100))
+        if size <= FEW and candidate.column is not key:
             size = _count(session, select(key).where(condition))
         if size <= FEW and (best is None or size < best.size):
-            best = Few(size, condition)
+            best = FewRows(size, condition)
     return best
 
 
 @dataclass(frozen=True)
 class MapIndex:
-    """The index over a map.
+    """The index over a map in a JSON column.
 
-    `subject` is the id of the row that holds it; `inside` says which rows count
-    where the index is walked, `seen` which count beside a row, all by default.
+    `subject` is the id of the row with the map. `inside` restricts the entries
+    when candidates are collected, `seen` the entry of one row; by default not at all.
     """
 
     prefix: str
@@ -70,8 +70,8 @@ class MapIndex:
     inside: ColumnElement[bool]
     seen: ColumnElement[bool] = field(default_factory=true)
 
-    def narrow(self, comparison: Comparison) -> Narrow | None:
-        """By the entry in question, or by the mark of a map that is too large for the index."""
+    def candidates(self, comparison: Comparison) -> Candidates | None:
+        """Rows with a matching entry, and rows whose map is too large for the index."""
         bound = None if comparison.operator == "!=" else _bound(self.prefix, comparison)
         if bound is None:
             return None
@@ -79,7 +79,7 @@ class MapIndex:
         marked = select(Attribute.subject_id).where(
             self.inside, Attribute.key == self.prefix, Attribute.text == ""
         )
-        return Narrow(self.subject, select(union_all(found, marked).subquery().c.subject_id))
+        return Candidates(self.subject, select(union_all(found, marked).subquery().c.subject_id))
 
     def condition(self, comparison: Comparison, checked: ColumnElement[bool]) -> ColumnElement[bool] | None:
         """The condition by the index; by the map only if the index does not decide."""
@@ -104,16 +104,18 @@ class MapIndex:
 
 @dataclass(frozen=True)
 class TagIndex:
-    """The index over tags; as MapIndex."""
+    """The index over tags; attributes as in MapIndex."""
 
     key: str
     subject: ColumnElement[Any]
     inside: ColumnElement[bool]
     seen: ColumnElement[bool] = field(default_factory=true)
 
-    def narrow(self, comparison: Comparison) -> Narrow | None:
-        """By the tag."""
-        return Narrow(self.subject, select(Attribute.subject_id).where(self.inside, *self._holds(comparison)))
+    def candidates(self, comparison: Comparison) -> Candidates | None:
+        """Rows with the tag."""
+        return Candidates(
+            self.subject, select(Attribute.subject_id).where(self.inside, *self._holds(comparison))
+        )
 
     def condition(self, comparison: Comparison, checked: ColumnElement[bool]) -> ColumnElement[bool]:
         """The condition by the index, unless the text is too long for it."""
@@ -137,11 +139,11 @@ class NameIndex:
     name: ColumnElement[str]
     operator: str = "="
 
-    def narrow(self, comparison: Comparison) -> Narrow | None:
-        """By a whole name."""
+    def candidates(self, comparison: Comparison) -> Candidates | None:
+        """Rows with exactly this name."""
         if comparison.operator != self.operator or not isinstance(comparison.value, str):
             return None
-        return Narrow(self.column, self.found.where(self.name == comparison.value))
+        return Candidates(self.column, self.found.where(self.name == comparison.value))
 
     def condition(self, comparison: Comparison, checked: ColumnElement[bool]) -> None:
         """Returns None: there is no cheaper condition."""

@@ -42,7 +42,7 @@ class Comparison(NamedTuple):
     value: Literal
 
 
-class Narrow(NamedTuple):
+class Candidates(NamedTuple):
     """The rows of a comparison by an index: their `column` is among `ids`."""
 
     column: ColumnElement[Any]
@@ -52,11 +52,11 @@ class Narrow(NamedTuple):
 class FieldIndex(Protocol):
     """An index over a field. Its methods return None for comparisons that it does not support."""
 
-    def narrow(self, comparison: Comparison) -> Narrow | None:
+    def candidates(self, comparison: Comparison) -> Candidates | None:
         """The rows that the comparison can match."""
 
     def condition(self, comparison: Comparison, checked: ColumnElement[bool]) -> ColumnElement[bool] | None:
-        """The same as `checked`, the field's own condition, and cheaper."""
+        """A cheaper equivalent of `checked`, the condition of the field itself."""
 
 
 class Field(Protocol):
@@ -76,23 +76,23 @@ class Field(Protocol):
 
 @dataclass(frozen=True)
 class Indexed:
-    """A field with an index beside it."""
+    """A field that has an index."""
 
     field: Field
     index: FieldIndex
 
     @property
     def operators(self) -> frozenset[str]:
-        """Those of the field."""
+        """The operators of the field."""
         return self.field.operators
 
     @property
     def has_keys(self) -> bool:
-        """As the field."""
+        """As for the field."""
         return self.field.has_keys
 
     def condition(self, comparison: Comparison) -> ColumnElement[bool]:
-        """That of the field."""
+        """The condition of the index if it covers the comparison, else of the field."""
         checked = self.field.condition(comparison)
         known = self.index.condition(comparison, checked)
         return checked if known is None else known
@@ -107,9 +107,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Of:
-    """A field of another row, of which there is at most one: `of` gives its value beside each row.
+    """A field of a related row, such as a version's run: `of` selects its value for each row.
 
-    Where there is no such row a comparison is false, and `!=` true.
+    Without a related row a comparison is false, and `!=` is true.
     """
 
     field: Field
@@ -117,16 +117,16 @@ class Of:
 
     @property
     def operators(self) -> frozenset[str]:
-        """Those of the field."""
+        """The operators of the field."""
         return self.field.operators
 
     @property
     def has_keys(self) -> bool:
-        """As the field."""
+        """As for the field."""
         return self.field.has_keys
 
     def condition(self, comparison: Comparison) -> ColumnElement[bool]:
-        """That of the field, there."""
+        """The condition of the field in the related row."""
         if comparison.operator == "!=":
             return not_(self.condition(comparison._replace(operator="=")))
         return func.coalesce(self.of(self.field.condition(comparison)), false())
@@ -134,7 +134,7 @@ class Of:
 
 @dataclass(frozen=True)
 class Text:
-    """Text: compared whole; `:` finds it anywhere in the text, whatever the case."""
+    """Text; `:` matches a substring, ignoring case."""
 
     column: InstrumentedAttribute[str] | ColumnElement[str]
     operators: ClassVar[frozenset[str]] = frozenset(OPERATORS)
@@ -216,7 +216,7 @@ class Digest:
 
 @dataclass(frozen=True)
 class Has:
-    """Names around a row, such as aliases: `:` asks whether one is among them."""
+    """Names of a row in other tables, such as aliases; `:` tests whether one of them is the value."""
 
     holds: Callable[[str], ColumnElement[bool]]
     operators: ClassVar[frozenset[str]] = frozenset({":"})
@@ -227,8 +227,8 @@ class Has:
 
 
 @dataclass(frozen=True)
-class Labels:
-    """A JSON list of texts, such as tags: `:` asks whether one is among them."""
+class TagList:
+    """A JSON list of texts, such as tags; `:` tests whether the value is an element."""
 
     column: InstrumentedAttribute[list[str]]
     operators: ClassVar[frozenset[str]] = frozenset({":"})
@@ -241,10 +241,10 @@ class Labels:
 
 @dataclass(frozen=True)
 class Json:
-    """A JSON map: keys lead to a value, which is compared only with one of its own kind.
+    """A JSON map: keys lead to a value, which only matches values of the same type.
 
-    `:` finds text in a text, or as an element of a list; `: *` asks whether
-    there is a value at all.
+    `:` matches a substring of a text, or an element of a list; `: *` tests whether
+    there is a value.
     """
 
     column: InstrumentedAttribute[dict[str, Any]]
@@ -263,7 +263,7 @@ class Json:
         compare = _COMPARE[operator]
         if isinstance(value, bool):
             if operator != "=":
-                raise ValueError("true and false know only = and !=")
+                raise ValueError("true and false can be compared only by = and !=")
             return node.when("bool", node.is_true() if value else not_(node.is_true()))
         if isinstance(value, str):
             return node.when("text", compare(node.ordered_text(), literal(value, SqlText())))
@@ -306,6 +306,6 @@ def _number(value: Literal) -> ColumnElement[Any]:
 def _micros(text: str) -> int:
     if not _RFC_3339.fullmatch(text):
         raise ValueError("expected a time such as 2026-01-31T12:00:00Z")
-    # Python keeps six digits of a second, as the database does.
+    # Python and the database keep microseconds.
     time = dt.datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text.upper()))
     return (time - _EPOCH) // dt.timedelta(microseconds=1)

@@ -77,7 +77,7 @@ class _Postgresql:
         return self._node.op("#>>", return_type=Text())(literal([], ARRAY(Text)))
 
     def ordered_text(self) -> ColumnElement[str]:
-        # The order of code points, as on SQLite, whatever the database's own.
+        # The order of code points, as on SQLite, whatever the collation of the database.
         return self.text().collate("C")
 
     def number(self) -> ColumnElement[Any]:
@@ -112,7 +112,7 @@ class _Sqlite:
             place = literal("$" + "".join(f'."{key}"' for key in path), Text())
             self._type, self._value = func.json_type(column, place), func.json_extract(column, place)
         else:
-            # A path cannot quote `"` or `\`, nor meets escaped letters; json_each compares decoded keys.
+            # A path cannot contain `"` or `\`, and does not match escaped letters; json_each decodes keys.
             self._type, self._value = self._walk(column, path)
 
     def when(self, kind: str, condition: ColumnElement[bool]) -> ColumnElement[bool]:

@@ -1,10 +1,10 @@
-"""The one language of filters: `type = "model" AND (metadata.acc >= 0.9 OR NOT tags : "old")`.
+"""The language of filters: `type = "model" AND (metadata.acc >= 0.9 OR NOT tags : "old")`.
 
     filter     = one {"AND" one} | one {"OR" one}
     one        = "NOT" one | "(" filter ")" | field operator value
     field      = name {"." (word | text)}
     operator   = "=" | "!=" | "<" | "<=" | ">" | ">=" | ":"
-    value      = text in '…' or "…" | number | "true" | "false" | "*" (after ":", it is there at all)
+    value      = text in '…' or "…" | number | "true" | "false" | "*" (after ":": there is a value)
 
 AND and OR do not mix without parentheses: in some languages OR binds closer, in
 others AND. Values only ever reach the database as bound parameters, and fields
@@ -25,12 +25,12 @@ from modelyard.contract import errors
 from modelyard_server.domain.search.filter_fields import (
     ANY,
     OPERATORS,
+    Candidates,
     Comparison,
     Field,
     Group,
     Indexed,
     Literal,
-    Narrow,
 )
 
 LENGTH_LIMIT = 4096
@@ -42,7 +42,7 @@ _TEXT = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')"""
 NAME = rf"[^\W\d]\w*(?:\.(?:[\w/-]+|{_TEXT}))*"
 """A field with its keys."""
 NAME_PART = re.compile(rf"\.?({_TEXT}|[\w/-]+)", re.DOTALL)
-"""One word of a field; see `unquote`."""
+"""One part of a field name; see `unquote`."""
 _TOKEN = re.compile(
     rf"""(?P<space>\s+)
       | (?P<open>\() | (?P<close>\))
@@ -68,7 +68,7 @@ class Filter(NamedTuple):
     """The condition of a filter, and indexes that each restrict its rows."""
 
     condition: ColumnElement[bool]
-    narrows: tuple[Narrow, ...] = ()
+    candidates: tuple[Candidates, ...] = ()
 
 
 Fields: TypeAlias = Mapping[str, Field | Group]
@@ -81,7 +81,7 @@ def condition(session: Session, text: str, allowed: Fields) -> ColumnElement[boo
 
 
 def parse(session: Session, text: str, allowed: Fields) -> Filter | None:
-    """A filter with what indexes know of it; as `condition`."""
+    """A filter with its candidates; None if it is empty. Raises InvalidFilter with the position."""
     if not text.strip():
         return None
     if len(text) > LENGTH_LIMIT:
@@ -124,7 +124,7 @@ class _Parser:
         conditions = [part.condition for part in parts]
         if joined_by == "OR":
             return Filter(or_(*conditions), _either(parts))
-        return Filter(and_(*conditions), tuple(narrow for part in parts for narrow in part.narrows))
+        return Filter(and_(*conditions), tuple(candidate for part in parts for candidate in part.candidates))
 
     def _one(self) -> Filter:
         token = self._tokens[self._next]
@@ -162,8 +162,8 @@ class _Parser:
             found = field.condition(comparison)
         except ValueError as error:
             self._fail(token.position, f"{name.text}: {error}")
-        narrow = field.index.narrow(comparison) if isinstance(field, Indexed) else None
-        return Filter(found, (narrow,) if narrow else ())
+        candidate = field.index.candidates(comparison) if isinstance(field, Indexed) else None
+        return Filter(found, (candidate,) if candidate else ())
 
     def _field(self, token: Token) -> tuple[Field, tuple[str, ...]]:
         parts = [
@@ -252,17 +252,17 @@ class _Parser:
         )
 
 
-def _either(parts: Sequence[Filter]) -> tuple[Narrow, ...]:
+def _either(parts: Sequence[Filter]) -> tuple[Candidates, ...]:
     """If every part has an index over the same column, all together restrict the whole filter."""
-    firsts = [part.narrows[0] for part in parts if part.narrows]
-    if len(firsts) < len(parts) or any(narrow.column is not firsts[0].column for narrow in firsts):
+    firsts = [part.candidates[0] for part in parts if part.candidates]
+    if len(firsts) < len(parts) or any(candidate.column is not firsts[0].column for candidate in firsts):
         return ()
-    ids = union_all(*(narrow.ids for narrow in firsts)).subquery()
-    return (Narrow(firsts[0].column, select(ids.c[0])),)
+    ids = union_all(*(candidate.ids for candidate in firsts)).subquery()
+    return (Candidates(firsts[0].column, select(ids.c[0])),)
 
 
 def unquote(text: str) -> str:
-    """A word as it is, a text in quotes without them."""
+    """The text of a word: unchanged, or without its quotes."""
     if text[0] not in "\"'":
         return text
     return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)

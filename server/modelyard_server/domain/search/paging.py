@@ -34,7 +34,7 @@ _PART = re.compile(rf"\s*(?P<name>{NAME})(?:\s+(?P<direction>asc|desc))?\s*(?:,(
 
 @dataclass(frozen=True)
 class Term:
-    """One column of an order; its values are never NULL."""
+    """One column of an order, which must not be NULL."""
 
     column: ColumnElement[Any]
     descending: bool = False
@@ -42,7 +42,7 @@ class Term:
 
 @dataclass(frozen=True)
 class OrderBy:
-    """An order that has no ties: its last column is unique among the rows."""
+    """An order without ties: its last column is unique among the rows."""
 
     terms: tuple[Term, ...]
 
@@ -60,7 +60,7 @@ class OrderBy:
         bound = [literal(value, term.column.type) for term, value in zip(self.terms, values, strict=True)]
         columns = [term.column for term in self.terms]
         if len({term.descending for term in self.terms}) == 1:
-            # One comparison of rows, which both databases answer from an index.
+            # A comparison of rows, for which both databases use an index.
             left, right = tuple_(*columns), tuple_(*bound)
             return left < right if self.terms[0].descending else left > right
         return or_(
@@ -83,7 +83,7 @@ class OrderKey(NamedTuple):
 
 
 def split(text: str, names: Collection[str], *, default: str, maps: Collection[str] = ()) -> list[OrderKey]:
-    """The parts of an order; a key follows the names of `maps` and no others. Raises InvalidField."""
+    """The parts of an order; only the names in `maps` are followed by a key. Raises InvalidField."""
     keys: list[OrderKey] = []
     rest = text.strip() or default
     while rest:
@@ -138,17 +138,17 @@ def page(
     return [row[0] if width == 1 else tuple(row[:width]) for row in kept], following
 
 
-class Stretch(NamedTuple):
-    """Rows in an order of their own; in a chain of stretches each comes whole behind the one before."""
+class Segment(NamedTuple):
+    """A query with its own order: one of several whose results follow each other in one list."""
 
     statement: Select[*tuple[Any, ...]]
     order: OrderBy
 
 
-def page_of_chain(
-    session: Session, chain: Sequence[Stretch], *, size: int, token: str, binding: Sequence[object]
+def page_of_segments(
+    session: Session, chain: Sequence[Segment], *, size: int, token: str, binding: Sequence[object]
 ) -> tuple[list[Any], str]:
-    """One page of several selects, one behind the other; else as `page`."""
+    """One page over the results of several queries in sequence; otherwise as `page`."""
     first, inner = 0, ""
     if token:
         first, inner = _place(token, binding, len(chain))
@@ -179,14 +179,14 @@ def _place(token: str, binding: Sequence[object], count: int) -> tuple[int, str]
 
 
 def encode(binding: Sequence[object], values: Sequence[Any]) -> str:
-    """The token of a position: values are whole numbers, floats, text or bytes."""
+    """The page token of a position, whose values are integers, floats, text or bytes."""
     plain = [{"b": value.hex()} if isinstance(value, bytes) else value for value in values]
     body = json.dumps([_FORMAT, _hash(binding, plain), plain], separators=(",", ":"))
     return base64.urlsafe_b64encode(body.encode()).decode().rstrip("=")
 
 
 def decode(token: str, binding: Sequence[object], columns: Sequence[ColumnElement[Any]]) -> list[Any]:
-    """The values of a token that this query gave out. Raises InvalidPageToken."""
+    """The values of a page token of this query. Raises InvalidPageToken for any other."""
     try:
         plain = _open(token, binding)
         if len(plain) != len(columns):
@@ -198,7 +198,7 @@ def decode(token: str, binding: Sequence[object], columns: Sequence[ColumnElemen
 
 def _refused() -> errors.InvalidPageToken:
     return errors.InvalidPageToken(
-        "the page token is not one that this query gave out; start again without one",
+        "the page token is not from this query; start again without one",
         violations=[("page_token", "was not given out by a call with the same other fields")],
     )
 
@@ -220,7 +220,7 @@ def _hash(binding: Sequence[object], plain: Sequence[Any]) -> str:
 
 
 def _value(item: Any, column: ColumnElement[Any]) -> Any:
-    """The value, if it is of the column's type: the hash is no secret, so a token may be made up."""
+    """The value if it has the column's type: the hash is not secret, so tokens may be forged."""
     expected = column.type.python_type
     if expected is bytes:
         return bytes.fromhex(item["b"])
@@ -237,4 +237,4 @@ def _value(item: Any, column: ColumnElement[Any]) -> Any:
 
 _INNER = literal("", String())
 KEY = literal(0, BigInteger())
-"""The column of a position that is a whole number and no column of a table."""
+"""Stands for a position's integer that is not a column of a table."""

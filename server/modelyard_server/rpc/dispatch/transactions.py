@@ -103,7 +103,7 @@ class Transactions:
 
         def collecting(session: Session) -> T:
             result = rule(session)
-            projects.update(events.concerned(session))
+            projects.update(events.changed_projects(session))
             return result
 
         result = await _run_to_end(self._executors.writes, lambda: self.database.write(collecting))

@@ -22,12 +22,12 @@ from modelyard_server.content.ingest import ChunkIngest
 from modelyard_server.db.ids import new_id
 from modelyard_server.domain import fields
 from modelyard_server.domain.content import commits, manifest_rows, staging, uploads
-from modelyard_server.domain.content.commits import VersionDraft
+from modelyard_server.domain.content.commits import VersionSpec
 from modelyard_server.domain.content.manifests import (
     KeptFile,
     Limits,
     Manifest,
-    ReferenceDraft,
+    ManifestReference,
     parse_digest,
 )
 from modelyard_server.packs.budget import ByteBudget
@@ -134,7 +134,7 @@ class CommitMethods:
         method: str,
         first: pb.CommitModelArtifactRequest | pb.UploadModelArtifactRequest,
         upload_id: str,
-        draft: VersionDraft,
+        draft: VersionSpec,
         manifest: Manifest,
         response: Callable[..., R],
     ) -> R:
@@ -176,7 +176,7 @@ class CommitMethods:
         call: StreamCall,
         request: RepeatableRequest,
         upload_id: str,
-        draft: VersionDraft,
+        draft: VersionSpec,
         manifest: Manifest,
     ) -> str:
         """Stores a large manifest ahead of its commit; returns the id of the staged entries.
@@ -233,14 +233,14 @@ class CommitMethods:
         return _KnownContent(draft, manifest, manifest.finish(draft.digest))
 
     async def _on_base(
-        self, call: StreamCall, request: RepeatableRequest, draft: VersionDraft, manifest: Manifest
+        self, call: StreamCall, request: RepeatableRequest, draft: VersionSpec, manifest: Manifest
     ) -> bytes | None:
         """Adds the entries of the base version; returns the version digest.
 
         Returns None for a repeated request: it needs only its reply, and its base may have been deleted.
         """
 
-        def look(session: Session) -> Mapping[str, KeptFile | ReferenceDraft] | None:
+        def look(session: Session) -> Mapping[str, KeptFile | ManifestReference] | None:
             if request.stored(session) is not None:
                 return None
             return manifest_rows.base_entries(session, call.principal, draft.base_version_id, draft.entity)
@@ -266,13 +266,13 @@ async def _until_done(call: StreamCall, step: Callable[[Session], bool]) -> None
 class _KnownContent:
     """A checked CommitEqualContentRequest. `manifest` is None where the request has only a digest."""
 
-    draft: VersionDraft
+    draft: VersionSpec
     manifest: Manifest | None = None
     digest: bytes = b""
 
 
-def _draft(header: pb.VersionHeader) -> VersionDraft:
-    raw = VersionDraft(
+def _draft(header: pb.VersionHeader) -> VersionSpec:
+    raw = VersionSpec(
         entity=header.entity,
         project=header.project,
         name=header.name,
@@ -306,7 +306,7 @@ def _add_entries(manifest: Manifest, message: pb.CommitModelArtifactRequest) -> 
             manifest.add_file(entry.path, chunks, size=_size(entry), digest=entry.digest, sha256=entry.sha256)
 
 
-def _known(request: pb.CommitEqualContentRequest, draft: VersionDraft, manifest: Manifest) -> Manifest:
+def _known(request: pb.CommitEqualContentRequest, draft: VersionSpec, manifest: Manifest) -> Manifest:
     """The manifest of a request that names files by their digests."""
     if draft.base_version_id:
         raise errors.InvalidField.of("header.base_version_id", "is supported by CommitModelArtifact only")

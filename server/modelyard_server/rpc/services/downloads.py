@@ -17,11 +17,11 @@ from modelyard.contract import errors, framing, refs
 from modelyard.contract.limits import PATH_BYTES
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server.content import pack_reads
-from modelyard_server.content.pack_reads import CorruptPiece, PackRange, Part
+from modelyard_server.content.pack_reads import CorruptChunk, PackRange, Part
 from modelyard_server.domain import fields
 from modelyard_server.domain.access.authorize import Action
-from modelyard_server.domain.content import damage, extents
-from modelyard_server.domain.content.extents import FileInfo, Piece, Range
+from modelyard_server.domain.content import damage, file_ranges
+from modelyard_server.domain.content.file_ranges import ChunkRange, FileInfo, Range
 from modelyard_server.domain.registry import resolve
 from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.confirmed import ConfirmedPacks
@@ -70,7 +70,7 @@ class DownloadMethods:
             version = resolve.version(
                 session, call.principal, id_=request.id, ref=request.ref, action=Action.DOWNLOAD
             ).version
-            return version.id, extents.files(session, version.id, wanted)
+            return version.id, file_ranges.files(session, version.id, wanted)
 
         version_id, files = await call.read(look_up)
         info = files[request.path]
@@ -134,7 +134,7 @@ class DownloadMethods:
                 await loop.run_in_executor(self._reading, whole.update, data)
         # A server whose disk is full goes on reading.
         with contextlib.suppress(errors.DiskFull):
-            await call.write(lambda session: extents.remember_sha256(session, info.id, whole.digest()))
+            await call.write(lambda session: file_ranges.remember_sha256(session, info.id, whole.digest()))
         return whole.digest()
 
     async def _send(
@@ -198,7 +198,7 @@ class DownloadMethods:
             except (PackMissing, PackTruncated):
                 moved = [await self._read_moved(call, part, field, verify=verify) for part in block]
                 return deque(message for messages in moved for message in messages)
-        except CorruptPiece as corrupt:
+        except CorruptChunk as corrupt:
             piece = corrupt.piece
             await call.write(lambda session: damage.quarantine(session, piece))
             raise damage.error("stored bytes do not match their digest", piece) from None
@@ -207,7 +207,7 @@ class DownloadMethods:
         try:
             return await self._on_thread([part], field)
         except (PackMissing, PackTruncated):
-            moved = await call.read(lambda session: extents.relocate(session, part.pieces))
+            moved = await call.read(lambda session: file_ranges.relocate(session, part.pieces))
             parts = [Part(PackRange(piece, verify=verify), [piece]) for piece in moved]
         found: deque[bytes] = deque()
         for part in parts:
@@ -217,7 +217,7 @@ class DownloadMethods:
                 raise await self._lost(call, part.pieces[0]) from None
         return found
 
-    async def _lost(self, call: StreamCall, piece: Piece) -> errors.CommError:
+    async def _lost(self, call: StreamCall, piece: ChunkRange) -> errors.CommError:
         """The error for bytes that the store did not find. Chunks that are surely lost are quarantined."""
         self._packs.forget([piece.pack_id])
         if await call.write(lambda session: damage.is_lost(session, piece)):
@@ -235,7 +235,7 @@ def _files_after(
     version = resolve.version(
         session, call.principal, id_=request.version_id, field="version_id", action=Action.DOWNLOAD
     ).version
-    return extents.files_after(session, version.id, request.path_prefix, path.encode(), HASHES_A_MESSAGE)
+    return file_ranges.files_after(session, version.id, request.path_prefix, path.encode(), HASHES_A_MESSAGE)
 
 
 async def wanted_files(
@@ -248,14 +248,14 @@ async def wanted_files(
         version = resolve.version(
             session, call.principal, id_=version_id, field="version_id", action=Action.DOWNLOAD
         ).version
-        return extents.files(session, version.id, wanted)
+        return file_ranges.files(session, version.id, wanted)
 
     return await call.read(look_up), wanted
 
 
-async def pieces_of(call: StreamCall, files: dict[str, FileInfo], batch: Sequence[Range]) -> list[Piece]:
+async def pieces_of(call: StreamCall, files: dict[str, FileInfo], batch: Sequence[Range]) -> list[ChunkRange]:
     """The chunks of a batch of ranges, in order."""
-    return await call.read(lambda session: extents.pieces(session, files, batch))
+    return await call.read(lambda session: file_ranges.pieces(session, files, batch))
 
 
 def _messages(store: PackStore, block: Sequence[Part], field: int) -> deque[bytes]:

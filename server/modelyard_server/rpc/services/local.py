@@ -21,7 +21,7 @@ from modelyard_server.content.ingest import ChunkIngest
 from modelyard_server.content.local_reader import LocalReader, ReadBuffer
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import uploads
-from modelyard_server.domain.content.extents import Piece
+from modelyard_server.domain.content.file_ranges import ChunkRange
 from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.dispatch.call import StreamCall
@@ -156,7 +156,7 @@ async def _settled(future: asyncio.Future[Any]) -> None:
     future.exception()
 
 
-def _ranges(pieces: Iterable[Piece], packs: PackFolder) -> Iterator[pb.LocalRange]:
+def _ranges(pieces: Iterable[ChunkRange], packs: PackFolder) -> Iterator[pb.LocalRange]:
     """The pieces as ranges of pack files; adjacent pieces are joined."""
     begin = end = 0
     key = ""

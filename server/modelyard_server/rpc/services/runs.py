@@ -12,7 +12,7 @@ from modelyard.contract import errors
 from modelyard.v1 import run_pb2 as pb
 from modelyard_server.domain import etags
 from modelyard_server.domain.runs import metrics, run_lists, runs
-from modelyard_server.domain.runs.runs import RunChanges, RunDraft, RunView
+from modelyard_server.domain.runs.runs import RunChanges, RunSpec, RunView
 from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 from modelyard_server.rpc.wire import arguments, convert, metric_batches, pages
@@ -160,11 +160,11 @@ def _check_scan(request: pb.ScanMetricHistoryRequest) -> None:
         raise errors.InvalidField.of("max_step", f"is {request.max_step}; 0 means no end")
 
 
-def _draft(run: pb.Run) -> RunDraft:
+def _draft(run: pb.Run) -> RunSpec:
     maps: dict[str, Any] = {
         column: convert.values_to_json(getattr(run, name), f"run.{name}") for name, column in _MAPS.items()
     }
-    return RunDraft(
+    return RunSpec(
         entity=run.entity,
         project=run.project,
         run_id=run.run_id,

@@ -15,7 +15,7 @@ from modelyard_server.domain.access.authorize import reach
 from modelyard_server.domain.access.principals import Principal
 
 NOWHERE = 0
-"""The entity of a caller who has not written anything yet: no row has this id."""
+"""The id used for an entity that does not exist yet; no row has it."""
 
 
 class Scope(NamedTuple):
@@ -55,7 +55,7 @@ class Scope(NamedTuple):
         return true() if self.everywhere else entity_id == self.entity_id
 
     def sees_attribute(self) -> ColumnElement[bool]:
-        """As `sees` for the index, which begins with the entity."""
+        """As `sees`, for entries of the search index, which are sorted by entity."""
         visible = select(Entity.id) if self.everywhere else [self.entity_id]
         return Attribute.entity_id.in_(visible)
 
@@ -78,6 +78,6 @@ def of_names(session: Session, principal: Principal, entity: str, project: str) 
 
 
 def of_collection(session: Session, principal: Principal, row: Collection) -> Scope:
-    """The project that a collection is in."""
+    """The scope of the project that a collection is in."""
     project = session.get_one(Project, row.project_id)
     return Scope(project.entity_id, project.id, reach(principal) is None)

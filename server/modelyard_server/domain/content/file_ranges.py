@@ -35,7 +35,7 @@ class FileInfo(NamedTuple):
     sha256: bytes | None
 
 
-class Piece(NamedTuple):
+class ChunkRange(NamedTuple):
     """The requested bytes of one chunk: `length` bytes from offset `skip`."""
 
     entity_id: int
@@ -95,9 +95,9 @@ def remember_sha256(session: Session, file_id: int, sha256: bytes) -> None:
     session.execute(update(File).where(File.id == file_id, File.sha256.is_(None)).values(sha256=sha256))
 
 
-def pieces(session: Session, files: dict[str, FileInfo], ranges: Sequence[Range]) -> list[Piece]:
+def pieces(session: Session, files: dict[str, FileInfo], ranges: Sequence[Range]) -> list[ChunkRange]:
     """The chunks of the concatenated ranges, in order."""
-    result: list[Piece] = []
+    result: list[ChunkRange] = []
     for batch in batches(ranges, 200):
         wanted = [(files[part.path], *_span(part, files[part.path])) for part in batch]
         rows = _rows(session, wanted)
@@ -106,7 +106,7 @@ def pieces(session: Session, files: dict[str, FileInfo], ranges: Sequence[Range]
     return result
 
 
-def relocate(session: Session, lost: Sequence[Piece]) -> list[Piece]:
+def relocate(session: Session, lost: Sequence[ChunkRange]) -> list[ChunkRange]:
     """The current positions of chunks whose pack was not found.
 
     A rewrite moves chunks before it deletes a pack. Chunks that did not move are
@@ -143,12 +143,12 @@ def _span(part: Range, info: FileInfo) -> tuple[int, int]:
 
 def _rows(
     session: Session, wanted: Sequence[tuple[FileInfo, int, int]]
-) -> dict[int, list[tuple[int, Piece]]]:
+) -> dict[int, list[tuple[int, ChunkRange]]]:
     """The chunks that overlap the spans, by file, each with its offset in the file."""
     partial = [
         and_(
             FileChunk.file_id == info.id,
-            # No chunk is longer than this, so the one that holds `begin` starts after it.
+            # No chunk is longer, so the chunk with the byte `begin` starts after this.
             FileChunk.start > begin - MAXIMUM_BYTES,
             FileChunk.start < end,
         )
@@ -171,14 +171,14 @@ def _rows(
         .where(or_(FileChunk.file_id.in_(sorted(small)), *partial))
         .order_by(FileChunk.file_id, FileChunk.start)
     )
-    found: dict[int, list[tuple[int, Piece]]] = {}
+    found: dict[int, list[tuple[int, ChunkRange]]] = {}
     for file_id, start, entity_id, pack_id, offset, size, digest in rows:
-        whole = Piece(entity_id, pack_id, offset, size, digest, 0, size)
+        whole = ChunkRange(entity_id, pack_id, offset, size, digest, 0, size)
         found.setdefault(file_id, []).append((start, whole))
     return found
 
 
-def _clip(rows: Sequence[tuple[int, Piece]], begin: int, end: int) -> Iterator[Piece]:
+def _clip(rows: Sequence[tuple[int, ChunkRange]], begin: int, end: int) -> Iterator[ChunkRange]:
     for start, piece in rows:
         first, last = max(begin, start), min(end, start + piece.size)
         if first < last:

@@ -174,7 +174,7 @@ class Api:
         for known in self.registries(organization):
             if known.full_name == full:
                 return known
-        record = records.Registry(organization or self._entity, full, 0)
+        record = records.RegistryRecord(organization or self._entity, full, 0)
         return self._workspace.registry(record)
 
     def registered_model(self, name: str) -> RegisteredModel:

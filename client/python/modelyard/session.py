@@ -118,7 +118,7 @@ def init(
     the embedded one is found or started. Errors: CommError, ValueError, ConfigError.
     """
     _refuse_rewinding(resume_from, fork_from)
-    _say_ignored(ignored)
+    _report_ignored(ignored)
     arguments = Settings(
         entity=entity, project=project, dir=dir, run_id=id, run_name=name, run_notes=notes,
         run_tags=tags, run_group=group, job_type=job_type, mode=mode, resume=resume,
@@ -126,11 +126,11 @@ def init(
     before = active()
     if before is not None:
         if not _replaces(reinit):
-            _say_unused(before, arguments, config)
+            _warn_unused(before, arguments, config)
             return before
         before.finish()
     merged = of_run(arguments.over(_given(settings)))
-    _tell(merged)
+    _print_notices(merged)
     entries = run_config.select(run_config.read(config), config_include_keys, config_exclude_keys)
     return _start(merged, run_config.Config(entries, allow_val_change=bool(allow_val_change)))
 
@@ -166,7 +166,7 @@ def _replaces(reinit: bool | str | None) -> bool:
     return bool(reinit) or (reinit is None and "ipykernel" in sys.modules)
 
 
-def _say_ignored(names: Mapping[str, Any]) -> None:
+def _report_ignored(names: Mapping[str, Any]) -> None:
     """Reports ignored arguments; one that is close to a known name gets a suggestion."""
     if not names:
         return
@@ -180,7 +180,7 @@ def _say_ignored(names: Mapping[str, Any]) -> None:
             terminal.termlog(f"init: {name} accepted and ignored", repeat=False)
 
 
-def _say_unused(run: Run, arguments: Settings, config: Any) -> None:
+def _warn_unused(run: Run, arguments: Settings, config: Any) -> None:
     """Warns that a second `init` returns the active run and ignores the other arguments."""
     asked = [name.removeprefix("run_") for name, value in arguments if value is not None]
     if config is not None:
@@ -192,7 +192,7 @@ def _say_unused(run: Run, arguments: Settings, config: Any) -> None:
         )
 
 
-def _tell(settings: Settings) -> None:
+def _print_notices(settings: Settings) -> None:
     terminal.silence(settings.silent)
     terminal.new_run()
     if settings.borrowed:

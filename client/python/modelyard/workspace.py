@@ -63,7 +63,7 @@ class Workspace:
         """The handle of a registered model."""
         return RegisteredModel(self, record)
 
-    def registry(self, record: records.Registry) -> Registry:
+    def registry(self, record: records.RegistryRecord) -> Registry:
         """The handle of a registry."""
         return Registry(self, record)
 

@@ -200,7 +200,7 @@ def test_a_ttl_is_kept_changed_and_cleared_by_linking(run: Run) -> None:
     assert Api().artifact("data:v0").ttl is None
     with pytest.raises(ValueError, match="link has no ttl"):
         linked.ttl = datetime.timedelta(days=1)
-    with pytest.raises(ValueError, match="longer than nothing"):
+    with pytest.raises(ValueError, match="ttl must be positive"):
         artifact.ttl = datetime.timedelta(0)
     with pytest.raises(TypeError):
         artifact.ttl = 3  # type: ignore[assignment]  # that is the point

@@ -65,7 +65,7 @@ def test_writers_need_something_that_brings_them_together(work: Path) -> None:
         logged = alone.log_artifact(draft("data", {"a": "1"}))
         with pytest.raises(errors.ArtifactFinalizedError):
             alone.upsert_artifact(logged, distributed_id="x")
-        with pytest.raises(errors.UsageError, match="rest on another"):
+        with pytest.raises(errors.UsageError, match="be based on another"):
             alone.finish_artifact(logged.new_draft(), distributed_id="x")
 
 

@@ -216,9 +216,9 @@ def test_a_write_has_the_same_request_id_in_every_attempt() -> None:
     calls._identify(request)
     assert first
     assert request.request_id == first
-    read = run_pb2.GetRunRequest(run_id="x")
+    read = run_pb2.GetRunRequest(ref="x")
     calls._identify(read)
-    assert read == run_pb2.GetRunRequest(run_id="x")
+    assert read == run_pb2.GetRunRequest(ref="x")
 
 
 def test_forked_workers_use_models(embedded: Path) -> None:

@@ -277,7 +277,7 @@ class Artifact:
         elif not isinstance(ttl, datetime.timedelta):
             raise TypeError(f"ttl is a timedelta, ArtifactTTL.INHERIT or None, not {type(ttl).__name__}")
         elif ttl <= datetime.timedelta(0):
-            raise ValueError("ttl must be longer than nothing")
+            raise ValueError("ttl must be positive")
         else:
             self._fields.ttl = ttl
 

@@ -123,21 +123,18 @@ def remove(ref: str, delete_aliases: bool, yes: bool, json: bool) -> None:
     Through a registered model only the link is removed. Version numbers are not used again.
     """
     workspace = Workspace(current())
-    parsed = refs.parse(ref)
-    if parsed.alias:
+    if refs.parse(ref).alias:
         version = open_artifact(workspace, ref)
         confirm(f"Delete {'the link ' if version.is_link else ''}{version.qualified_name}?", yes)
         version.delete(delete_aliases)
         _say_deleted(version.qualified_name, json)
         return
-    for candidate in workspace.resolver().candidates(parsed):
-        found = version_calls.find_artifact(workspace.connection, str(candidate))
-        if found is not None:
-            confirm(f"Delete {found.ref} with {plural(found.version_count, 'version')}?", yes)
-            version_calls.delete_artifact(workspace.connection, found.id, delete_aliases=delete_aliases)
-            _say_deleted(found.ref, json)
-            return
-    raise errors.NotFound(f"{ref}: no such artifact; `modelyard model rm` deletes registered models")
+    found = version_calls.find_artifact(workspace.connection, workspace.resolver().full(ref))
+    if found is None:
+        raise errors.NotFound(f"{ref}: no such artifact; `modelyard model rm` deletes registered models")
+    confirm(f"Delete {found.ref} with {plural(found.version_count, 'version')}?", yes)
+    version_calls.delete_artifact(workspace.connection, found.id, delete_aliases=delete_aliases)
+    _say_deleted(found.ref, json)
 
 
 def _path(workspace: Workspace, text: str) -> str:

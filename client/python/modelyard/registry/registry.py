@@ -18,7 +18,7 @@ from modelyard.rpc import collection_calls, list_calls, records
 class Registry:
     """A registry. Its first registered model creates it."""
 
-    def __init__(self, workspace: Workspace, record: records.Registry) -> None:
+    def __init__(self, workspace: Workspace, record: records.RegistryRecord) -> None:
         self._workspace = workspace
         self._record = record
 

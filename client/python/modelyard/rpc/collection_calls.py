@@ -91,11 +91,11 @@ def types(connection: Connection, entity: str, project: str) -> dict[str, int]:
     return {each.name: each.artifact_count for page in found for each in page.types}
 
 
-def registries(connection: Connection, entity: str) -> list[records.Registry]:
+def registries(connection: Connection, entity: str) -> list[records.RegistryRecord]:
     """The projects that hold registered models, by name."""
     request = model_pb.ListRegistriesRequest(entity=entity, page_size=PAGE_SIZE)
     return [
-        records.Registry(each.entity, each.name, each.registered_model_count)
+        records.RegistryRecord(each.entity, each.name, each.registered_model_count)
         for page in pages(connection.registry.ListRegistries, request)
         for each in page.registries
     ]

@@ -93,7 +93,7 @@ class Collection:
 
 
 @dataclass(frozen=True)
-class Registry:
+class RegistryRecord:
     """A project that holds registered models."""
 
     entity: str

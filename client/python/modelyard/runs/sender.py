@@ -46,7 +46,7 @@ class Sender(threading.Thread):
         super().__init__(name="modelyard-sender", daemon=True)
         self.rows_sent = 0
         self.rows_dropped = 0
-        self.trouble: errors.CommError | None = None
+        self.last_error: errors.CommError | None = None
         self.curves: dict[str, list[float]] = {}
         self._connection = connection
         self._run_id = run_id
@@ -89,10 +89,10 @@ class Sender(threading.Thread):
             self._refused.clear()
         self.flush()
         if self._unsent or self._dirty:
-            raise self.trouble or errors.CommError("rows of the run could not be sent")
+            raise self.last_error or errors.CommError("rows of the run could not be sent")
 
     def flush(self) -> None:
-        """Sends everything logged so far. Raises nothing: an error is kept in `trouble`, with one warning."""
+        """Sends everything logged so far. Raises nothing; the error is in `last_error`, with a warning."""
         if os.getpid() != self._pid:
             return  # in a forked child: its rows would replace the parent's under the same numbers
         with self._turn:
@@ -102,22 +102,24 @@ class Sender(threading.Thread):
                 self._send_fields()
                 self._send_heartbeat()
             except (errors.RunFinished, errors.NotFound) as error:
-                self._give_up(error)
+                self._drop_all(error)
             except errors.CommError as error:
-                self._wait_out(error)
+                self._keep_for_retry(error)
             except Exception as error:  # a defect of this code must not end the thread
                 _log.info("the sender of run %s failed", self._run_id, exc_info=True)
                 self._failures += 1
-                self._wait_out(errors.CommError(f"rows cannot be sent: {type(error).__name__}: {error}"))
+                self._keep_for_retry(
+                    errors.CommError(f"rows cannot be sent: {type(error).__name__}: {error}")
+                )
             else:
-                self.trouble = None
+                self.last_error = None
 
-    def _wait_out(self, error: errors.CommError) -> None:
-        if self.trouble is None and not self._stopping:
+    def _keep_for_retry(self, error: errors.CommError) -> None:
+        if self.last_error is None and not self._stopping:
             terminal.termwarn(
                 f"{error}. Rows are kept in memory and sent when the server can be reached", repeat=False
             )
-        self.trouble = error
+        self.last_error = error
 
     def _collect(self) -> None:
         taken = self._history.take()
@@ -133,7 +135,7 @@ class Sender(threading.Thread):
             self._dirty.update(f"summary.{key}" for key in taken.removed)
             if not packed:
                 self._dirty.update(f"summary.{key}" for key in summary)
-        self._draw(taken.rows)
+        self._sample_curves(taken.rows)
 
     def _request(self, batch: pb.MetricBatch) -> pb.LogMetricsRequest:
         self._sequence += 1
@@ -241,7 +243,7 @@ class Sender(threading.Thread):
         self._connection.runs.HeartbeatRun(pb.HeartbeatRunRequest(id=self._run_id))
         self._last_call = time.monotonic()
 
-    def _give_up(self, error: errors.RunFinished | errors.NotFound) -> None:
+    def _drop_all(self, error: errors.RunFinished | errors.NotFound) -> None:
         how = "ended" if isinstance(error, errors.RunFinished) else "deleted"
         terminal.termwarn(
             f"the run was {how} from outside, what it logs now is dropped: {error}", repeat=False
@@ -250,7 +252,7 @@ class Sender(threading.Thread):
         self._unsent.clear()
         self._dirty.clear()
 
-    def _draw(self, rows: list[Row]) -> None:
+    def _sample_curves(self, rows: list[Row]) -> None:
         """Keeps a sample of each metric for the closing lines."""
         for row in rows:
             for key, point in row.points.items():

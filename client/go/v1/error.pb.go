@@ -30,89 +30,90 @@ type ErrorReason int32
 const (
 	// Not used.
 	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
-	// ABORTED. An alias does not stand where the caller expected it.
+	// ABORTED. An alias points at another version than the caller expected.
 	ErrorReason_ALIAS_CHANGED ErrorReason = 1
 	// ALREADY_EXISTS. The name is taken.
 	ErrorReason_ALREADY_EXISTS ErrorReason = 2
 	// FAILED_PRECONDITION. The manifest names chunks that the upload does not
 	// hold.
 	ErrorReason_CHUNKS_MISSING ErrorReason = 3
-	// DATA_LOSS. Stored bytes do not match their digest, or are gone; log the
-	// same content again to replace them.
+	// DATA_LOSS. Stored bytes are lost or do not match their digest. Log the same
+	// content again to replace them.
 	ErrorReason_CHUNK_CORRUPT ErrorReason = 4
 	// UNAVAILABLE; may be retried. The database did not answer. The same call may
 	// be repeated.
 	ErrorReason_DATABASE_UNAVAILABLE ErrorReason = 5
-	// INVALID_ARGUMENT. Bytes that arrived do not match the digest stated for
-	// them.
+	// INVALID_ARGUMENT. Received bytes do not match the digest stated for them.
 	ErrorReason_DIGEST_MISMATCH ErrorReason = 6
-	// RESOURCE_EXHAUSTED. The server has no room for more bytes; reads go on.
+	// RESOURCE_EXHAUSTED. The server's disk is full. Reads still work.
 	ErrorReason_DISK_FULL ErrorReason = 7
-	// ABORTED. The thing changed after its `etag` was read. Read it again, and
-	// decide anew.
+	// ABORTED. The object was changed after its `etag` was read. Read it again
+	// before you repeat the update.
 	ErrorReason_ETAG_MISMATCH ErrorReason = 8
-	// FAILED_PRECONDITION. The server cannot read a local file in the state that
-	// was named; send its bytes.
+	// FAILED_PRECONDITION. The server cannot read a local file in the stated
+	// state. Send its bytes instead.
 	ErrorReason_FILE_NOT_TAKEN ErrorReason = 9
-	// INTERNAL. Something unforeseen in the server; `metadata["incident"]` finds
-	// it in the log.
+	// INTERNAL. An unexpected error in the server; its log has the details under
+	// `metadata["incident"]`.
 	ErrorReason_INTERNAL ErrorReason = 10
-	// INVALID_ARGUMENT. A field of the request is out of its grammar or limits;
-	// it is named.
+	// INVALID_ARGUMENT. A field of the request is malformed or beyond its limits;
+	// the error names the field.
 	ErrorReason_INVALID_FIELD ErrorReason = 11
 	// INVALID_ARGUMENT. The filter is outside the grammar; the message points at
 	// the place.
 	ErrorReason_INVALID_FILTER ErrorReason = 12
-	// INVALID_ARGUMENT. The update mask names a field that cannot be updated.
+	// INVALID_ARGUMENT. The update mask names a field that cannot be changed.
 	ErrorReason_INVALID_MASK ErrorReason = 13
-	// INVALID_ARGUMENT. The page token is not one this query gave out.
+	// INVALID_ARGUMENT. The page token does not belong to this query.
 	ErrorReason_INVALID_PAGE_TOKEN ErrorReason = 14
 	// UNAUTHENTICATED. The API key is unknown or was revoked.
 	ErrorReason_KEY_INVALID ErrorReason = 15
 	// UNAUTHENTICATED. The server asks for an API key and none was sent.
 	ErrorReason_KEY_MISSING ErrorReason = 16
-	// PERMISSION_DENIED. The principal may see the thing but not do this to it.
+	// PERMISSION_DENIED. The caller may see the object but may not do this with
+	// it.
 	ErrorReason_NOT_ALLOWED ErrorReason = 17
 	// NOT_FOUND. No such name, id, alias or version.
 	ErrorReason_NOT_FOUND ErrorReason = 18
 	// RESOURCE_EXHAUSTED. A limit on size or number was reached.
 	ErrorReason_QUOTA_EXCEEDED ErrorReason = 19
 	// RESOURCE_EXHAUSTED; may be retried. Too many calls at once. Repeat the call
-	// after the time that it names.
+	// after the delay that the error states.
 	ErrorReason_RATE_LIMITED ErrorReason = 20
-	// INVALID_ARGUMENT. The `request_id` was used before with other content.
+	// INVALID_ARGUMENT. The `request_id` was used before, for a different
+	// request.
 	ErrorReason_REQUEST_ID_REUSED ErrorReason = 21
-	// ABORTED; may be retried. Others changed the same rows too often at once.
-	// Repeat the call.
+	// ABORTED; may be retried. Concurrent transactions changed the same rows too
+	// often. Repeat the call.
 	ErrorReason_RETRY_TRANSACTION ErrorReason = 22
-	// FAILED_PRECONDITION. Rows were sent to a run that has ended and was not
-	// resumed.
+	// FAILED_PRECONDITION. The run has ended and was not resumed: it takes no
+	// more rows.
 	ErrorReason_RUN_FINISHED ErrorReason = 23
-	// UNAVAILABLE; may be retried. The server drains or was cut off. The same
-	// call may be repeated.
+	// UNAVAILABLE; may be retried. The server is shutting down, or the connection
+	// was cut. The same call may be repeated.
 	ErrorReason_SERVER_STOPPING ErrorReason = 24
 	// UNAVAILABLE; may be retried. The object store did not answer. The same call
 	// may be repeated.
 	ErrorReason_STORE_UNAVAILABLE ErrorReason = 25
-	// ABORTED; may be retried. The client sent nothing, or read nothing, for too
-	// long. Repeat the call, from where it stood.
+	// ABORTED; may be retried. The client sent or read nothing for too long.
+	// Repeat the call from its last position.
 	ErrorReason_STREAM_STALLED ErrorReason = 26
-	// RESOURCE_EXHAUSTED; may be retried. The server, or the caller, has as many
-	// streams open as may be.
+	// RESOURCE_EXHAUSTED; may be retried. The server, or the caller, has the
+	// maximum number of streams open.
 	ErrorReason_TOO_MANY_STREAMS ErrorReason = 27
 	// FAILED_PRECONDITION. The name belongs to an artifact of another type or
 	// kind.
 	ErrorReason_TYPE_MISMATCH ErrorReason = 28
-	// UNIMPLEMENTED. The server does not know this call: it is older than the
+	// UNIMPLEMENTED. The server does not know this method: it is older than the
 	// client.
 	ErrorReason_UNIMPLEMENTED ErrorReason = 29
-	// FAILED_PRECONDITION. The upload ended or expired; make a new one and ask
-	// what is missing.
+	// FAILED_PRECONDITION. The upload ended or expired. Create a new one and ask
+	// which chunks are missing.
 	ErrorReason_UPLOAD_EXPIRED ErrorReason = 30
-	// FAILED_PRECONDITION. A version that has aliases was to be deleted.
+	// FAILED_PRECONDITION. A version cannot be deleted while it has aliases.
 	ErrorReason_VERSION_HAS_ALIASES ErrorReason = 31
-	// FAILED_PRECONDITION. A version that is linked was to be deleted; the links
-	// are named.
+	// FAILED_PRECONDITION. A version cannot be deleted while it is linked; the
+	// message names the links.
 	ErrorReason_VERSION_LINKED ErrorReason = 32
 )
 

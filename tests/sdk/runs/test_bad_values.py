@@ -194,7 +194,7 @@ def test_whole_numbers_keep_every_digit_wherever_they_are_given(
     assert artifact.metadata["seed"] == kept
     said = capsys.readouterr().err
     for name in ("config.seed", "config.deep.seeds", "summary.chosen", "metadata.seed", "seed", "deep.seed"):
-        warned = f"WARNING {name}: a whole number beyond 64 bits is kept as text" in said
+        warned = f"WARNING {name}: a whole number beyond 64 bits is stored as text" in said
         assert warned == isinstance(kept, str), (name, said)
 
 

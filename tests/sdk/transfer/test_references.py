@@ -237,7 +237,10 @@ class TestSchemes:
             file.write("a file")
         logged = run.log_artifact(artifact)
         assert downloaded(logged.download(tmp_path / "out")) == {"here": b"a file"}
-        assert "'there' points at ssh://host/path" in capsys.readouterr().err
+        assert (
+            "'there' is left out: modelyard does not support the scheme of ssh://host/path"
+            in capsys.readouterr().err
+        )
 
     def test_the_same_path_twice_with_other_content_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "data"

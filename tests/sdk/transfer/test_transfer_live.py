@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import threading
 from pathlib import Path
@@ -170,7 +171,8 @@ def test_a_manifest_of_many_pages_is_put_together(connection: Connection, tmp_pa
     ]
     header = draft("pages").header(version_digest(entry.digested() for entry in entries))
     reply = connection.artifacts.CommitModelArtifact(commit_messages(upload_id, header, entries, ""))
-    assert transfer.manifest(connection, reply.version.id) == entries
+    found = transfer.manifest(connection, reply.version.id)
+    assert [dataclasses.replace(entry, sha256="") for entry in found] == entries
     transfer.download(connection, reply.version, tmp_path / "out", path_prefix="b")
     assert contents_of(tmp_path / "out") == {"b": b"x" * 21_000}
 

@@ -139,8 +139,8 @@ class Cache:
             os.close(source)
             return -1
         if found.st_nlink == 1:
-            # Marks the use. A file that a user has too is left alone, since a time set at the
-            # wrong moment could hide that it was written to; reading marks it well enough.
+            # Marks the use. Not for a hard link to a user's file: setting a time at the wrong moment could
+            # hide a write to it, and reading marks the use well enough.
             with suppress(OSError):
                 os.utime(source, ns=(time.time_ns(), found.st_mtime_ns))
         return source
@@ -154,7 +154,7 @@ class Cache:
         return same and can_clone(folder)
 
     def add(self, entry: FileEntry, source: int, folder: int, name: str) -> None:
-        """Keeps a downloaded file: open as `source`, called `name` in the open `folder`."""
+        """Adds a downloaded file, which is open as `source` and named `name` in the open `folder`."""
         size = entry.size or 0
         if size > self.max_bytes // 2 or not self._takes_more:
             return

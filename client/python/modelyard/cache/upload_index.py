@@ -1,7 +1,7 @@
 """Index of files that were logged before, so that unchanged ones are not read again.
 
     file       path → size, times, inode and device when it was read, and its chunks
-    listing    paths and all of these, of all files of a version together → the version's digest
+    listing    digest of paths and status of all files of a version → the version's digest
 
 An entry gives the chunks of a file without reading it. Bytes that have to be
 sent are always read and hashed again. The index is optional: if it is damaged,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from modelyard.rpc.records import FileEntry
 
 MAX_BYTES = 64 << 20
-"""Size at which the least recently used half is dropped: 1 TB of large files, or 300,000 small ones."""
+"""Size at which the least recently used half is dropped: entries for 1 TB of large or 300,000 small files."""
 COARSE_NS = 2_000_000_000
 FINE_NS = 50_000_000
 _BATCH = 500
@@ -82,7 +82,7 @@ class Source(Protocol):
 
 
 class UploadIndex:
-    """A file of the cache folder. Safe for several processes; nothing is opened before it is needed."""
+    """An SQLite file in the cache folder. Safe for several processes; opened when it is needed."""
 
     def __init__(self, path: Path, *, max_bytes: int = MAX_BYTES) -> None:
         self._path = path
@@ -165,7 +165,7 @@ class UploadIndex:
         import sqlite3
 
         if not self._works:
-            raise sqlite3.OperationalError("it was locked for too long before")
+            raise sqlite3.OperationalError("it was locked for too long")
         database = sqlite3.connect(self._path, timeout=_LOCK_SECONDS)
         # Durability is not needed: rows that a power cut damages fail their checksum.
         database.execute("PRAGMA synchronous = OFF")

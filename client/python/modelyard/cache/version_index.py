@@ -115,7 +115,7 @@ def _trim(folder: Path) -> None:
 
 
 def _own_files(folder: Path) -> Iterator[tuple[int, int, str]]:
-    """Last use (ns), size and path of each file. Whatever else lies here was not put here by the cache."""
+    """Last use (ns), size and path of each file of the cache; others are left alone."""
     for entry in os.scandir(folder):
         if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
             with suppress(FileNotFoundError):

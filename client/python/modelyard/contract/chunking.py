@@ -1,4 +1,4 @@
-"""How files become chunks, and what their digests are: the published standard.
+"""Cutting files into chunks, and the digests of chunks, files and versions: the published standard.
 
 Cutting is FAST_CDC_2020 as the Remote Execution API defines it, with the
 parameters below; `proto/chunking-vectors.json` holds test vectors for other
@@ -27,18 +27,18 @@ NORMALIZATION: Final = 2
 SEED = 0
 
 UNKNOWN_SIZE = (1 << 64) - 1
-"""How a reference of unknown size enters the version digest."""
+"""Stands in the version digest for the size of a reference whose size is not known."""
 
 
 class Chunk(NamedTuple):
-    """A part of a file: SHA-256 of its bytes (32 raw bytes) and its size in bytes."""
+    """Digest (SHA-256, 32 raw bytes) and size in bytes of a part of a file."""
 
     digest: bytes
     size: int
 
 
 class Entry(NamedTuple):
-    """What of a manifest entry enters the version digest.
+    """The part of a manifest entry that enters the version digest.
 
     A file has `digest` (32 raw bytes); a reference has `uri` and `tag`, and
     None as size where it is not known.

@@ -1,8 +1,7 @@
 """Every error of modelyard, on both sides of the wire.
 
-The server raises these classes; its interceptor turns them into statuses by
-the `code` and `reason` on the class, and the client's interceptor raises the
-same class again. A class without a mapping can therefore not exist.
+The server raises these classes and sends `code` and `reason` of the class as a
+status; the client raises the same class again.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ class Error(Exception):
 
 
 class UsageError(Error):
-    """A call that makes no sense at this point, such as `log` after `finish`."""
+    """A call that is not possible in the present state, such as `log` after `finish`."""
 
 
 class ConfigError(Error):
@@ -33,7 +32,7 @@ class ArtifactNotLoggedError(ArtifactStatusError):
 
 
 class ArtifactFinalizedError(ArtifactStatusError):
-    """The content of a logged version was to be changed."""
+    """An attempt to change the content of a logged version."""
 
 
 class LocalFileError(Error, OSError, ValueError):
@@ -45,17 +44,17 @@ class LocalFileError(Error, OSError, ValueError):
 
 
 class ReferenceMissing(Error, FileNotFoundError, ValueError):
-    """Nothing is where a reference points."""
+    """The object that a reference points at does not exist."""
 
 
 class ReferenceChanged(Error, ValueError):
-    """What a reference points at is not what was recorded."""
+    """The object that a reference points at has changed since it was recorded."""
 
 
 class LocalDiskFull(Error, OSError):
-    """A disk of this machine has no room for what was to be written; what was begun is removed.
+    """A disk of this machine has too little room; what was partly written is removed.
 
-    `path` is the place, `needed` and `free` are bytes; `free` is None where it is not known.
+    `path` is where, `needed` and `free` are in bytes; `free` is None where it is not known.
     """
 
     def __init__(self, message: str, path: str = "", needed: int = 0, free: int | None = None) -> None:
@@ -68,21 +67,21 @@ class LocalDiskFull(Error, OSError):
 
 
 class ReplyInvalid(Error):
-    """A reply, or what was kept of one, breaks the protocol's rules; nothing of it was used."""
+    """A reply, or a record kept of one, violates the protocol; nothing of it was used."""
 
 
 class CommError(Error):
-    """What the server refused, or that it could not be reached.
+    """The server refused a call or could not be reached.
 
     `reason` is one of the published reasons; `violations` are pairs of field
-    and description where the request was at fault; `metadata` names what the
-    error is about; `retry_delay` is in seconds, None where a retry is no use.
+    and description where the request was invalid; `metadata` names what the
+    error is about; `retry_delay` is in seconds, None where a retry does not help.
     """
 
     code: ClassVar[int] = 13
     reason: ClassVar[str] = "INTERNAL"
     retry_after: ClassVar[float | None] = None
-    """Default `retry_delay` in seconds of errors that are worth a retry."""
+    """Default `retry_delay`, in seconds; None for errors that a retry does not help."""
 
     def __init__(
         self,
@@ -103,11 +102,11 @@ class CommError(Error):
 
 
 class InternalError(CommError):
-    """Something unforeseen in the server; `metadata["incident"]` finds it in the log."""
+    """An unexpected error in the server; its log has the details under `metadata["incident"]`."""
 
 
 class ServerStopping(CommError):
-    """The server drains or was cut off. The same call may be repeated."""
+    """The server is shutting down, or the connection was cut. The same call may be repeated."""
 
     code = 14
     reason = "SERVER_STOPPING"
@@ -138,14 +137,14 @@ class DatabaseUnavailable(CommError):
 
 
 class DeadlineExceeded(CommError):
-    """The call's deadline passed; whether it took effect is not known."""
+    """The deadline of the call passed; it may have taken effect."""
 
     code = 4
     reason = "DEADLINE_EXCEEDED"
 
 
 class DiskFull(CommError):
-    """The server has no room for more bytes; reads go on."""
+    """The server's disk is full. Reads still work."""
 
     code = 8
     reason = "DISK_FULL"
@@ -164,7 +163,7 @@ class QuotaExceeded(CommError):
 
 
 class TooManyStreams(CommError):
-    """The server, or the caller, has as many streams open as may be."""
+    """The server, or the caller, has the maximum number of streams open."""
 
     code = 8
     reason = "TOO_MANY_STREAMS"
@@ -172,7 +171,7 @@ class TooManyStreams(CommError):
 
 
 class StreamStalled(CommError):
-    """The client sent nothing, or read nothing, for too long. Repeat the call, from where it stood."""
+    """The client sent or read nothing for too long. Repeat the call from its last position."""
 
     code = 10
     reason = "STREAM_STALLED"
@@ -180,7 +179,7 @@ class StreamStalled(CommError):
 
 
 class RateLimited(CommError):
-    """Too many calls at once. Repeat the call after the time that it names."""
+    """Too many calls at once. Repeat the call after the delay that the error states."""
 
     code = 8
     reason = "RATE_LIMITED"
@@ -188,7 +187,7 @@ class RateLimited(CommError):
 
 
 class UploadExpired(CommError):
-    """The upload ended or expired; make a new one and ask what is missing."""
+    """The upload ended or expired. Create a new one and ask which chunks are missing."""
 
     code = 9
     reason = "UPLOAD_EXPIRED"
@@ -202,14 +201,14 @@ class ChunksMissing(CommError):
 
 
 class FileNotTaken(CommError):
-    """The server cannot read a local file in the state that was named; send its bytes."""
+    """The server cannot read a local file in the stated state. Send its bytes instead."""
 
     code = 9
     reason = "FILE_NOT_TAKEN"
 
 
 class RetryTransaction(CommError):
-    """Others changed the same rows too often at once. Repeat the call."""
+    """Concurrent transactions changed the same rows too often. Repeat the call."""
 
     code = 10
     reason = "RETRY_TRANSACTION"
@@ -217,42 +216,42 @@ class RetryTransaction(CommError):
 
 
 class AliasChanged(CommError):
-    """An alias does not stand where the caller expected it."""
+    """An alias points at another version than the caller expected."""
 
     code = 10
     reason = "ALIAS_CHANGED"
 
 
 class EtagMismatch(CommError):
-    """The thing changed after its `etag` was read. Read it again, and decide anew."""
+    """The object was changed after its `etag` was read. Read it again before you repeat the update."""
 
     code = 10
     reason = "ETAG_MISMATCH"
 
 
 class DigestMismatch(CommError, ValueError):
-    """Bytes that arrived do not match the digest stated for them."""
+    """Received bytes do not match the digest stated for them."""
 
     code = 3
     reason = "DIGEST_MISMATCH"
 
 
 class ChunkCorrupt(CommError):
-    """Stored bytes do not match their digest, or are gone; log the same content again to replace them."""
+    """Stored bytes are lost or do not match their digest. Log the same content again to replace them."""
 
     code = 15
     reason = "CHUNK_CORRUPT"
 
 
 class RequestIdReused(CommError, ValueError):
-    """The `request_id` was used before with other content."""
+    """The `request_id` was used before, for a different request."""
 
     code = 3
     reason = "REQUEST_ID_REUSED"
 
 
 class AuthenticationError(CommError):
-    """No key, or one that the server does not know."""
+    """The API key is missing or not valid."""
 
     code = 16
     reason = "KEY_INVALID"
@@ -271,7 +270,7 @@ class KeyInvalid(AuthenticationError):
 
 
 class NotAllowed(CommError):
-    """The principal may see the thing but not do this to it."""
+    """The caller may see the object but may not do this with it."""
 
     code = 7
     reason = "NOT_ALLOWED"
@@ -299,28 +298,28 @@ class TypeMismatch(CommError, ValueError):
 
 
 class VersionLinked(CommError):
-    """A version that is linked was to be deleted; the links are named."""
+    """A version cannot be deleted while it is linked; the message names the links."""
 
     code = 9
     reason = "VERSION_LINKED"
 
 
 class VersionHasAliases(CommError):
-    """A version that has aliases was to be deleted."""
+    """A version cannot be deleted while it has aliases."""
 
     code = 9
     reason = "VERSION_HAS_ALIASES"
 
 
 class RunFinished(CommError):
-    """Rows were sent to a run that has ended and was not resumed."""
+    """The run has ended and was not resumed: it takes no more rows."""
 
     code = 9
     reason = "RUN_FINISHED"
 
 
 class InvalidField(CommError, ValueError):
-    """A field of the request is out of its grammar or limits; it is named."""
+    """A field of the request is malformed or beyond its limits; the error names the field."""
 
     code = 3
     reason = "INVALID_FIELD"
@@ -332,7 +331,7 @@ class InvalidField(CommError, ValueError):
 
 
 class InvalidPageToken(CommError, ValueError):
-    """The page token is not one this query gave out."""
+    """The page token does not belong to this query."""
 
     code = 3
     reason = "INVALID_PAGE_TOKEN"
@@ -346,14 +345,14 @@ class InvalidFilter(CommError, ValueError):
 
 
 class InvalidMask(CommError, ValueError):
-    """The update mask names a field that cannot be updated."""
+    """The update mask names a field that cannot be changed."""
 
     code = 3
     reason = "INVALID_MASK"
 
 
 class Unimplemented(CommError):
-    """The server does not know this call: it is older than the client."""
+    """The server does not know this method: it is older than the client."""
 
     code = 12
     reason = "UNIMPLEMENTED"

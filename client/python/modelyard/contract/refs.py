@@ -1,7 +1,7 @@
-"""References and names: parsed once where they enter, the same on both sides.
+"""The grammar of references and names.
 
 `[[entity/]project/]name[:alias|:vN]`. Every function here raises ValueError
-with a sentence that names what is wrong; callers add the field.
+with a message that says what is wrong; callers add the field.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def check_artifact_name(name: str) -> str:
 
 
 def artifact_name(text: str) -> str:
-    """A text made into the name of an artifact: `-` for every character that cannot be in one."""
+    """Makes a text the name of an artifact: each character that is not allowed becomes `-`."""
     name = re.sub(r"[^A-Za-z0-9_.\-]", "-", text)[:NAME_LENGTH]
     return check_artifact_name(name if name.strip(".") else f"{name}-")
 
@@ -199,7 +199,7 @@ def check_text(text: str, *, limit: int, lines: bool = False) -> str:
     if len(text) > limit:
         raise ValueError(f"longer than {limit} characters")
     if text.isascii() and text.isprintable():
-        return text  # no need to look at each character: manifests have thousands of paths
+        return text  # the fast path: manifests have thousands of paths
     for char in text:
         if lines and char in "\n\r\t":
             continue

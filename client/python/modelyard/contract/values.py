@@ -1,4 +1,4 @@
-"""Values of config, summary, metadata and metrics as JSON that loses nothing.
+"""Values of config, summary, metadata and metrics, and their lossless JSON form.
 
 JSON has no NaN and no infinities. They are written as `{"$": "nan"}`,
 `{"$": "inf"}`, `{"$": "-inf"}`; a map that has the key `$` itself is wrapped as
@@ -48,18 +48,18 @@ def from_json(value: Any) -> Any:
 
 
 def identical(one: Any, other: Any) -> bool:
-    """Whether two values are equal in kind too, at every level: 1, 1.0 and True are three values."""
+    """Whether two values are equal in value and type, at every level: 1, 1.0 and True differ."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(identical(item, other[key]) for key, item in one.items())
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         return len(one) == len(other) and all(map(identical, one, other))
     if isinstance(one, float) and isinstance(other, float):
-        return repr(one) == repr(other)  # NaN is NaN, and 0.0 is not -0.0
+        return repr(one) == repr(other)  # NaN equals NaN here, and 0.0 differs from -0.0
     return type(one) is type(other) and bool(one == other)
 
 
 def check(value: Any, field: str, *, depth: int = VALUE_DEPTH, finite: bool = False) -> str | None:
-    """What is wrong with a value, as `field: why`; None when nothing is.
+    """Describes what is wrong with a value, as `field: why`; None for a valid one.
 
     Refused: lists and maps nested deeper than `depth` levels, more than 50,000
     items, texts of more than 1,000,000 bytes or with NUL or half of a surrogate pair,
@@ -76,18 +76,18 @@ def find_problem(value: Any, *, depth: int = VALUE_DEPTH, finite: bool = False) 
 
 
 def check_text(text: str) -> str | None:
-    """What is wrong with a text: over 1,000,000 bytes, NUL, or a lone surrogate; None when nothing is."""
+    """Describes what is wrong with a text: over 1,000,000 bytes, NUL, a lone surrogate; else None."""
     try:
         size = len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError as error:
-        return f"holds the character U+{ord(text[error.start]):04X}, which is half of a pair"
+        return f"holds the character U+{ord(text[error.start]):04X}, which is half of a surrogate pair"
     if "\0" in text:
         return "holds the character U+0000, which is not allowed here"
     return f"is longer than {TEXT_BYTES} bytes" if size > TEXT_BYTES else None
 
 
 def check_key(key: str) -> str | None:
-    """What is wrong with the key of a map: more than 1,024 bytes, or what no text may hold."""
+    """Describes what is wrong with the key of a map: over 1,024 bytes, or as `check_text`."""
     problem = check_text(key)
     if problem is None and len(key) * 4 > KEY_BYTES and len(key.encode()) > KEY_BYTES:
         return f"is longer than {KEY_BYTES} bytes"
@@ -95,12 +95,12 @@ def check_key(key: str) -> str | None:
 
 
 def check_entry_name(name: str) -> str | None:
-    """What is wrong with the name of an entry of config or summary: as `check_key`, and not empty."""
+    """Describes what is wrong with a key of config or summary: as `check_key`, and not empty."""
     return check_key(name) if name else "is empty"
 
 
 def check_metric_name(name: str) -> str | None:
-    """What is wrong with the name of a metric: as `check_entry_name`, and no control characters."""
+    """Describes what is wrong with the name of a metric: as `check_entry_name`, no control characters."""
     problem = check_entry_name(name)
     if problem is None and not name.isprintable():
         control = next((char for char in name if char < " " or char == "\x7f"), None)

@@ -68,7 +68,7 @@ def _is_interactive() -> bool:
 
 
 def _left_the_program(error: BaseException) -> bool:
-    """Whether an exception left the outermost frame: a console in a program catches what its lines raise."""
+    """Whether an exception left the outermost frame. One that an embedded console caught did not."""
     trace = error.__traceback__
     return trace is None or trace.tb_frame.f_back is None
 
@@ -120,7 +120,7 @@ else:
             ctypes.pythonapi.PyType_Modified(ctypes.py_object(SystemExit))
 
         put(property(read, member.__set__))
-        atexit.register(put, member)  # so that nothing of it is left when types are taken down
+        atexit.register(put, member)  # restored before the interpreter destroys its types
         _make_exits_raise()
 
     def _make_exits_raise() -> None:

@@ -1,4 +1,4 @@
-"""Copies of files that share their blocks with the original (reflinks), where the file system has them."""
+"""Copies between open files: clones that share their blocks (reflinks), and writes at an offset."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _FICLONE = 0x40049409  # Linux: share the blocks of a file until either side cha
 
 
 def clone(source: int, target: int) -> bool:
-    """Makes the empty file `target` (descriptors) a clone of `source`; False where that is not possible."""
+    """Clones the file `source` into the empty `target`, both open; False where that is not supported."""
     try:
         import fcntl  # not on every system
 
@@ -19,7 +19,7 @@ def clone(source: int, target: int) -> bool:
 
 
 def can_clone(folder: int) -> bool:
-    """Whether the file system of an open folder has clones. Leaves nothing behind."""
+    """Whether the file system of an open folder supports clones."""
     descriptors: list[int] = []
     try:
         flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC

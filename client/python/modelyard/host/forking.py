@@ -143,13 +143,13 @@ def cuts() -> int:
 
 
 def running() -> contextlib.AbstractContextManager[None]:
-    """Held while a call is made, or a stream is begun."""
+    """A context in which a call is made or a stream is opened."""
     return _calls.running()
 
 
 def stream_began() -> Callable[[], None]:
-    """Counts a stream; to be called once when it ends: what is returned."""
-    calls = _calls  # a child does not count the streams of its parent
+    """Counts a stream; returns the function to call when it ends."""
+    calls = _calls  # in a child, the streams of its parent do not count
     calls.stream_began()
     return calls.stream_ended
 
@@ -167,10 +167,10 @@ def watch(holder: Forked) -> None:
 
 
 def guard() -> None:
-    """Has forks wait for calls from now on; to be called once there is a channel.
+    """Makes forks wait for calls from now on; to be called after the first channel was opened.
 
-    gRPC takes part in forks from its first channel on, and what was registered
-    last comes first: calls have to end before gRPC stops its threads.
+    gRPC registers its own fork handlers with its first channel. Handlers run in
+    reverse order of registration, and calls have to end before gRPC stops its threads.
     """
     global _guarded
     if not _guarded and hasattr(os, "register_at_fork"):

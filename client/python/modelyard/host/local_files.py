@@ -21,14 +21,14 @@ _Identity = tuple[int, int]
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file to upload: its path in the manifest and where its bytes are."""
+    """A file to upload: its path in the manifest, and the path of its bytes."""
 
     path: str
     source: Path | str
 
 
 def files_below(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[LocalFile]:
-    """Its files by path, below `prefix` in the manifest. Errors: LocalFileError."""
+    """All files below a folder, ordered by path, under `prefix` in the manifest. Errors: LocalFileError."""
     for path, source in _walk(os.fspath(folder)):
         yield LocalFile(manifest_path(f"{prefix}/{path}" if prefix else path, source), source)
 
@@ -44,7 +44,7 @@ def chosen_below(
 
     def skipped(folder: str) -> bool:
         if not exclude(os.path.join(folder, "_")):
-            terminal.termwarn(f"{folder!r} cannot be read, and is left out of the code that is logged")
+            terminal.termwarn(f"{folder!r} cannot be read and is left out of the logged code")
         return True
 
     for path, source in _walk(os.fspath(folder), follow=False, skipped=skipped):
@@ -79,15 +79,15 @@ def unreadable(source: str | os.PathLike[str], error: OSError) -> LocalFileError
     reason = error.strerror or str(error)
     return LocalFileError(
         f"{os.fspath(source)!r} cannot be read ({reason}), and a version must be complete: "
-        "make it readable, or take it away"
+        "make it readable or remove it"
     )
 
 
 def not_regular(source: str | os.PathLike[str]) -> LocalFileError:
-    """The error for a pipe, a socket, a device or a link that leads nowhere."""
+    """The error for a pipe, a socket, a device or a broken link."""
     what = "is not a regular file"
     if os.path.islink(source) and not os.path.exists(source):
-        what = f"is a link to {os.readlink(source)!r}, where nothing is"
+        what = f"is a link to {os.readlink(source)!r}, which does not exist"
     return LocalFileError(f"{os.fspath(source)!r} {what}: remove it, or add the other files one by one")
 
 
@@ -106,7 +106,7 @@ def _walk(
             if kind == "folder":
                 identity = _identity(entry.path)
                 if identity in above:
-                    terminal.termwarn(f"{entry.path!r} leads back to a folder above it and is left out")
+                    terminal.termwarn(f"{entry.path!r} leads to a folder above it and is left out")
                 else:
                     below.append((inner, entry.path, above | {identity}))
             elif kind == "file" or not follow:

@@ -21,7 +21,7 @@ from modelyard.contract import errors
 from modelyard.host import exit_status, terminal
 
 SIGNAL_SECONDS = 5.0
-"""How long a signal waits for a run to end: containers are killed 10 s after SIGTERM."""
+"""Time in which a run has to end after a signal. Containers are killed 10 s after SIGTERM."""
 _BUSY_SECONDS = 0.05
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -35,10 +35,10 @@ class Ended(Protocol):
         """Ends it."""
 
     def _kill(self, exit_code: int) -> None:
-        """Ends it as stopped from outside."""
+        """Ends it in state `killed`."""
 
     def _send_now(self) -> None:
-        """Sends what was logged."""
+        """Sends the rows that were logged."""
 
     def _is_being_logged_to(self) -> bool:
         """Whether the current thread is changing its rows."""
@@ -87,8 +87,8 @@ class Ending:
                     signal.signal(number, self._previous[number])
 
     def _hold_signals(self) -> None:
-        # One that reaches a child before it has its handlers back would be lost there:
-        # a pool that ends a worker it has just started would wait for it for ever.
+        # A signal that reaches a child before it has restored its handlers would be lost, and a pool
+        # that terminates a worker right after its start would wait for it forever.
         self._held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
     def _let_signals(self) -> None:

@@ -59,7 +59,7 @@ class Buckets:
         return address.key.rstrip("/").rpartition("/")[2] or address.bucket
 
     def find(self, uri: str, limit: int) -> Iterable[Target]:
-        """The object of that key; where there is none, all below the key as if it were a folder."""
+        """The object of this key; if there is none, all objects below the key as if it were a folder."""
         address = Address.parse(uri)
         client = _client(self._scheme)
         with _explained(uri):
@@ -82,7 +82,7 @@ class Buckets:
             include_version=_is_versioned(client, address.bucket),
         ):
             key = found.object_name
-            # Keys that end with `/` stand for folders; consoles make them.
+            # Keys that end with `/` are placeholders for folders, made by consoles.
             if key.endswith("/") or found.is_delete_marker or found.is_latest == "false":
                 continue
             tag = _tag(found.etag, found.version_id)
@@ -93,7 +93,7 @@ class Buckets:
 
     @contextmanager
     def opened(self, uri: str, tag: str) -> Iterator[Body]:
-        """The object, in the recorded version where there are versions, checked by the reply's own ETag."""
+        """Opens the object, in the recorded version if any; the ETag of the reply is checked."""
         address = Address.parse(uri)
         etag, _, version = tag.partition(_VERSION)
         with _explained(uri):
@@ -124,7 +124,7 @@ class _Reply:
 
 
 class _Credentials:
-    """minio's own providers in their usual order; public buckets need none of them."""
+    """The credential providers of minio in their usual order; none is needed for public buckets."""
 
     def __init__(self, *, google: bool) -> None:
         import urllib3
@@ -235,7 +235,7 @@ def _tag(etag: str | None, version: str | None) -> str:
 
 @contextmanager
 def _explained(uri: str) -> Iterator[None]:
-    """minio's and urllib3's errors as ours; ConnectionError where another attempt may help."""
+    """Translates errors of minio and urllib3; ConnectionError where a retry may help."""
     import urllib3
     from minio.error import MinioException, S3Error
 

@@ -1,4 +1,4 @@
-"""`file://`: files that every reader of the version must find at the same path. Their tag is SHA-256."""
+"""`file://`: files that every user of the version finds at the same path. The tag is their SHA-256."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Files:
     """Files and folders of this machine, or of a file system that it shares."""
 
     def name_of(self, uri: str) -> str:
-        """The file's or folder's own name."""
+        """The name of the file or folder."""
         name = _path(uri).name
         if not name:
             raise ValueError(f"{uri!r}: name= is needed")

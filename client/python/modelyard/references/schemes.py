@@ -1,8 +1,7 @@
-"""References: entries that say where bytes are kept. They are never copied in, and only clients fetch them.
+"""References: URIs of objects that stay where they are and that only clients read.
 
-`expand` asks what a URI stands for when it is added; `opened` gives the bytes
-when a version is downloaded. One module for each kind of store: `files`, `web`,
-`buckets`.
+`expand` lists the objects of a URI when it is added. `store_of` chooses the store
+by scheme: `files`, `web` or `buckets`.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def expand(
     scheme = scheme_of(uri)
     store = store_of(scheme)
     if store is None and not name:
-        raise ValueError(f"{uri!r}: modelyard cannot look into {scheme}://, so that name= is needed")
+        raise ValueError(f"{uri!r}: modelyard does not support {scheme}://, so name= is needed")
     if store is None or not checksum:
         return [_entry(name or _name(store, uri), Target("", uri, None, ""))]
     limit = MAX_OBJECTS if max_objects is None else max_objects
@@ -46,7 +45,9 @@ def scheme_of(uri: str) -> str:
     """The scheme of a URI, in lower case. ValueError when there is none."""
     match = _SCHEME.match(uri)
     if match is None:
-        raise ValueError(f"{uri!r} is no URI: a reference has a scheme, such as s3://, https:// or file://")
+        raise ValueError(
+            f"{uri!r} is not a URI: a reference has a scheme, such as s3://, https:// or file://"
+        )
     return match[1].lower()
 
 

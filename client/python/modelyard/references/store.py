@@ -23,11 +23,11 @@ class Target(NamedTuple):
 
 
 class Body(Protocol):
-    """The bytes of a target, from the first to the last."""
+    """The bytes of an object, to be read once."""
 
     @property
     def size(self) -> int | None:
-        """Bytes it will have; None when not known."""
+        """Number of bytes; None when not known."""
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes; none at the end."""
@@ -37,17 +37,20 @@ class Store(Protocol):
     """A store of one scheme."""
 
     def name_of(self, uri: str) -> str:
-        """The path an entry gets that was not named. ValueError when the URI gives none."""
+        """The default path of an entry. ValueError when the URI has no name."""
 
     def find(self, uri: str, limit: int) -> Iterable[Target]:
         """All objects of a URI. Errors: ReferenceMissing, ValueError for more than `limit`, Error."""
 
     def opened(self, uri: str, tag: str) -> AbstractContextManager[Body]:
-        """The object, which must have the tag unless that is empty. Errors: ReferenceMissing, -Changed."""
+        """Opens an object, which must have the tag unless that is empty.
+
+        Errors: ReferenceMissing, ReferenceChanged, Error, ConnectionError.
+        """
 
 
 def limited(targets: Iterable[Target], limit: int, uri: str) -> Iterator[Target]:
-    """The same targets. ValueError at the first one above the limit."""
+    """Yields the targets. ValueError when there are more than `limit`."""
     for count, target in enumerate(targets):
         if count == limit:
             raise ValueError(

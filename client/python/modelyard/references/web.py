@@ -30,7 +30,7 @@ class Web:
         return name
 
     def find(self, uri: str, limit: int) -> list[Target]:
-        """The object, by a HEAD or, where that is refused, a GET whose body is not read."""
+        """The object, by HEAD; by GET without reading the body where HEAD is refused."""
         try:
             response = _request(uri, "HEAD")
         except _Status as error:

@@ -1,7 +1,7 @@
 """Calls over a channel: key, deadline, request id, retries, and errors as classes.
 
-`Calls` stands where generated stubs expect a channel. It asks its connection
-for the real one at each attempt, so a stub outlives a server that restarts.
+`Calls` takes the place of the channel in generated stubs. It asks its connection
+for the present channel at each attempt, so a stub survives a restart of the server.
 """
 
 from __future__ import annotations
@@ -87,11 +87,11 @@ class Calls(grpc.Channel):  # type: ignore[misc]  # grpc has no types
         return _Streaming(self._channels, lambda channel: channel.stream_stream(method, *args, **kwargs))
 
     def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:
-        """As grpc's."""
+        """As grpc.Channel."""
         self._channels.current().subscribe(callback, try_to_connect)
 
     def unsubscribe(self, callback: Any) -> None:
-        """As grpc's."""
+        """As grpc.Channel."""
         self._channels.current().unsubscribe(callback)
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class _Call:
         try:
             with forking.running():
                 return self._begin(request, timeout, metadata)
-        except (grpc.RpcError, ValueError) as failure:  # ValueError: the channel was closed just before
+        except (grpc.RpcError, ValueError) as failure:  # ValueError: the channel has just been closed
             if forking.cuts() != cuts:
                 raise _was_cut() from None
             if isinstance(failure, grpc.RpcError):
@@ -196,7 +196,7 @@ class Replies:
 
 
 def _was_cut() -> errors.ServerStopping:
-    return errors.ServerStopping("the call was cut because this process forks", retry_delay=0.05)
+    return errors.ServerStopping("the call was cancelled because this process forks", retry_delay=0.05)
 
 
 def _identify(request: Any) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-# Before grpc starts: a forked worker must be able to make a channel of its own,
-# and grpc's own log lines are no help to people who train models.
+# Before grpc is imported: a forked worker must be able to open a channel, and grpc's own log
+# lines do not help users.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "1")
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
@@ -49,7 +49,7 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
 class Connection:
     """Stubs of every service of one server: `runs artifacts registry uploads events local`.
 
-    Safe for threads, and for forked processes: each makes a channel of its own.
+    Safe for threads, and for forked processes: each opens its own channel.
     Calls raise the classes of `modelyard.errors`; unary ones are repeated for up
     to a minute when the server says, or its absence suggests, that this helps.
     """
@@ -81,7 +81,7 @@ class Connection:
         self.local = local_pb2_grpc.LocalServiceStub(calls)
 
     def __reduce__(self) -> tuple[Callable[..., Connection], tuple[Any, ...]]:
-        # Where it leads, without its key.
+        # The address without the key.
         if self.embedded_folder is not None:
             return _embedded, (self.embedded_folder,)
         return _reopened, (self._url,)
@@ -131,9 +131,9 @@ class Connection:
         return self.embedded_folder is not None and isinstance(error, errors.AuthenticationError)
 
     def reconnect(self) -> None:
-        """Finds the server again: the embedded one may be gone, or back on another socket.
+        """Finds the server again: the embedded one may have ended, or listen on another socket.
 
-        Streams that still run keep their channel.
+        Streams that are open keep their channel.
         """
         with forking.running(), self._lock:
             endpoint = self._find()
@@ -182,7 +182,7 @@ def open_channel(endpoint: addresses.Endpoint, more: Sequence[tuple[str, Any]] =
 
 
 def answers(endpoint: addresses.Endpoint) -> bool:
-    """Whether a modelyard server that takes this token answers within 2 s."""
+    """Whether a modelyard server answers within 2 s and accepts this token."""
     from modelyard.v1 import registered_model_pb2 as pb
 
     with open_channel(endpoint) as channel:
@@ -202,7 +202,7 @@ def answers(endpoint: addresses.Endpoint) -> bool:
 def connect(settings: Settings) -> Connection:
     """The connection for settings; the same object for equal settings.
 
-    Nothing is sent, and no server started, before its first call.
+    Its first call connects, and starts an embedded server.
     """
     if settings.url and settings.travelled:
         return _reopened(settings.url)
@@ -225,7 +225,7 @@ def _remote(url: str, key: str, certificates: Certificates) -> Connection:
 
 @functools.cache
 def _reopened(url: str) -> Connection:
-    """The connection of something that was pickled elsewhere: with this process's own key for the address."""
+    """The connection of an object pickled elsewhere, with the key that this process has for the address."""
 
     def find() -> addresses.Endpoint:
         return addresses.parse(url, credentials.checked_key(key_for(url)), _certificates(current()))

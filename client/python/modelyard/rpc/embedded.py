@@ -133,8 +133,8 @@ def _start(folder: Path, answers: Probe) -> addresses.Endpoint:
 
 def _spawn(folder: Path) -> subprocess.Popen[bytes]:
     _started[:] = [process for process in _started if process.poll() is None]
-    # -P: a file of the caller's folder must not shadow one of the server's modules. Host and port are
-    # said, so that a variable meant for a server of its own does not widen or collide this one.
+    # -P: files in the working directory must not shadow the server's modules. Host and port are
+    # given, so that variables for another server do not apply to this one.
     command = [sys.executable, "-P", "-m", "modelyard_server", "start", "--embedded", "--data", str(folder)]
     command += ["--host", "127.0.0.1", "--port", "0"]
     handle = os.open(folder / SERVER_LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

@@ -25,7 +25,7 @@ _ENTRY_OVERHEAD = 128  # digest in hex, sizes and field headers
 
 @dataclass(frozen=True)
 class NewVersion:
-    """What a new version is to be, besides its content; as `VersionHeader` in the protos.
+    """The properties of a new version besides its content, as `VersionHeader` in the protos.
 
     `history_step` is None when not known; `ttl_seconds` None means for ever. The
     entries of `base_version_id` are taken over, without `removed_paths`: then
@@ -128,7 +128,7 @@ def entries_from_bytes(data: bytes) -> list[FileEntry]:
     try:
         message = pb.ListModelArtifactFilesResponse.FromString(data)
     except DecodeError as error:
-        raise errors.ReplyInvalid(f"the kept manifest is damaged: {error}") from None
+        raise errors.ReplyInvalid(f"the cached manifest is damaged: {error}") from None
     return _joined(message.entries)
 
 
@@ -141,7 +141,7 @@ def _joined(entries: Sequence[pb.ManifestEntry]) -> list[FileEntry]:
         elif found and found[-1][0].path == entry.path:
             found[-1][1].extend(chunks)
         else:
-            validation.refuse(f"{entry.path[:200]!r} goes on without its beginning")
+            validation.refuse(f"{entry.path[:200]!r} continues without its beginning")
     joined = [_file_entry(entry, chunks) for entry, chunks in found]
     validation.check_entries(joined)
     return joined

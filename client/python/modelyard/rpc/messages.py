@@ -1,28 +1,23 @@
-"""Messages as records and plain values, and back: nothing of Protobuf goes further up than this.
+"""Conversion between messages and records or plain values: callers of `rpc` see no Protobuf.
 
-Replies are checked here, see `validation`. Messages are made of modules that
-are imported when they are first needed, so that this one stays light.
+Replies are checked on the way, see `validation`.
 """
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modelyard.rpc import validation
 from modelyard.rpc.records import Collection, Link, RunRecord, Version
-
-if TYPE_CHECKING:
-    from modelyard.v1 import value_pb2
+from modelyard.v1 import value_pb2 as pb
 
 RUN_STATES = ("unknown", "running", "finished", "failed", "crashed", "killed")
 
 
-def value_message(value: Any) -> value_pb2.AnyValue:
-    """A value of config, summary or metadata as a message; its kinds are checked before."""
-    from modelyard.v1 import value_pb2 as pb
-
+def value_message(value: Any) -> pb.AnyValue:
+    """A value of config, summary or metadata as a message; `values.check` has accepted it."""
     if value is None:
         return pb.AnyValue()
     if isinstance(value, bool):
@@ -39,7 +34,7 @@ def value_message(value: Any) -> value_pb2.AnyValue:
     return pb.AnyValue(list_value=pb.ValueList(values=[value_message(item) for item in value]))
 
 
-def value_map(entries: Mapping[str, Any]) -> dict[str, value_pb2.AnyValue]:
+def value_map(entries: Mapping[str, Any]) -> dict[str, pb.AnyValue]:
     """Plain values as messages."""
     return {key: value_message(item) for key, item in entries.items()}
 

@@ -21,14 +21,14 @@ _ITEM_KINDS = _EASY | {int}
 
 
 class Unfit(ValueError):
-    """A value that cannot be stored; the text says which, and why."""
+    """A value cannot be stored; the message says which and why."""
 
 
 def fit(value: Any, name: str) -> Any:
-    """A value of config, summary, metadata or a metric as it is stored: plain, within the limits of `values`.
+    """A value of config, summary, metadata or a metric as it is stored: plain, and checked by `values`.
 
-    `name` is what errors and warnings call it. Errors: Unfit, also where the
-    value's own code fails while it is read.
+    Errors and warnings call it `name`. Errors: Unfit, also where code of the value
+    itself fails.
     """
     try:
         found = plain(value, name)
@@ -43,10 +43,10 @@ def fit(value: Any, name: str) -> Any:
 
 
 def fit_entry(part: str, key: str, value: Any) -> tuple[Any, bool]:
-    """An entry of a run's config or summary as it is stored, and whether it can be.
+    """An entry of a run's config or summary as it is stored, and whether it can be stored.
 
-    One that cannot be is handed back as it is: the program may go on using it,
-    and a warning says that it is not sent.
+    One that cannot be is returned unchanged for the program's own use, and a
+    warning says that it is not sent.
     """
     problem = values.check_entry_name(key)
     if problem:
@@ -57,7 +57,7 @@ def fit_entry(part: str, key: str, value: Any) -> tuple[Any, bool]:
         except Unfit as error:
             problem = str(error)
     terminal.warn_once(
-        f"{part} {key}", f"{part} {key[:100]!r} cannot be stored and stays in this process: {problem}"
+        f"{part} {key}", f"{part} {key[:100]!r} cannot be stored and is kept in this process only: {problem}"
     )
     return value, False
 
@@ -91,7 +91,7 @@ class _Walk:
         if kind is int:
             return plain(value, name)
         if depth >= limits.VALUE_DEPTH:
-            return _text(value, name, "is nested too deep and is kept as text")
+            return _text(value, name, "is nested too deep and is stored as text")
         if isinstance(value, Mapping):
             with self._inside(value, name):
                 return {str(key): self.plain(item, f"{name}.{key}", depth + 1) for key, item in value.items()}
@@ -103,7 +103,7 @@ class _Walk:
     @contextmanager
     def _inside(self, value: Any, name: str) -> Iterator[None]:
         if id(value) in self._open:
-            raise Unfit(f"{name}: holds itself")
+            raise Unfit(f"{name}: contains itself")
         self._seen += len(value)
         if self._seen > limits.VALUE_ITEMS:
             raise Unfit(f"{name}: has more than {limits.VALUE_ITEMS} items")
@@ -131,7 +131,7 @@ class _Walk:
             return self._array(value, tuple(shape), name, depth)
         if callable(getattr(value, "item", None)):
             return _item(value, name)
-        return _text(value, name, "is kept as text")
+        return _text(value, name, "is stored as text")
 
     def _array(self, value: Any, shape: tuple[Any, ...], name: str, depth: int) -> Any:
         count = 1
@@ -143,7 +143,7 @@ class _Walk:
             return self.plain(value.tolist(), name, depth + 1)
         terminal.warn_once(
             f"array {name}",
-            f"{name}: an array of more than {LIST_LIMIT} elements is kept as a note of its shape",
+            f"{name}: an array of more than {LIST_LIMIT} elements is stored as a text of its shape",
         )
         return f"{type(value).__name__} of shape {shape}"
 
@@ -152,7 +152,7 @@ def _item(value: Any, name: str) -> Any:
     try:
         inner = value.item()
     except (TypeError, ValueError, RuntimeError):
-        return _text(value, name, "is kept as text")
+        return _text(value, name, "is stored as text")
     return plain(inner, name) if type(inner) in _ITEM_KINDS else str(inner)
 
 
@@ -165,7 +165,7 @@ def _text(value: Any, name: str, why: str) -> str:
 def _digits(value: int, name: str) -> str:
     """The decimal text of an integer beyond 64 bits, which a float would round."""
     terminal.warn_once(
-        f"digits {name}", f"{name}: a whole number beyond 64 bits is kept as text, with all its digits"
+        f"digits {name}", f"{name}: a whole number beyond 64 bits is stored as text, with all its digits"
     )
     try:
         return str(value)

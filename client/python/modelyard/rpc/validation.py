@@ -70,7 +70,7 @@ def check_same_digest(found: str, expected: bytes) -> None:
 
 
 def check_chunks(chunks: Iterable[tuple[bytes, int]], path: str) -> int:
-    """The bytes of all chunks of a file together; each has a digest and 1 byte to 2 MiB."""
+    """Checks that each chunk has a digest and 1 byte to 2 MiB; returns the sum of their sizes."""
     total = 0
     for digest, size in chunks:
         if len(digest) != DIGEST_BYTES or not 1 <= size <= chunking.MAXIMUM_BYTES:
@@ -80,7 +80,7 @@ def check_chunks(chunks: Iterable[tuple[bytes, int]], path: str) -> int:
 
 
 def check_entries(entries: Sequence[FileEntry]) -> None:
-    """All entries of a manifest, or of a part of one: paths, sizes, and each digest against its chunks."""
+    """Checks entries of a manifest: paths, sizes, and each file's digest against its chunks."""
     check_paths(entries)
     for entry in entries:
         if entry.uri:
@@ -90,14 +90,14 @@ def check_entries(entries: Sequence[FileEntry]) -> None:
 
 
 def check_manifest(entries: Sequence[FileEntry], digest: str) -> None:
-    """Entries that passed `check_entries` must be those of the version with this digest."""
+    """Checks that the entries, which passed `check_entries`, are those of the version with this digest."""
     found = chunking.version_digest(entry.digested() for entry in entries).hex()
     if found != digest:
-        refuse(f"the manifest of version {digest[:100]!r} has the digest {found}: it is another one's")
+        refuse(f"the manifest of version {digest[:100]!r} has the digest {found}: it is another version's")
 
 
 def check_size(entries: Sequence[FileEntry], version: Any) -> None:
-    """Number and bytes of a whole manifest's entries must be those that its version states."""
+    """Checks number and total size of a whole manifest against its version."""
     total = sum(entry.size or 0 for entry in entries)
     if (len(entries), total) != (version.file_count, version.size_bytes):
         refuse(
@@ -107,7 +107,7 @@ def check_size(entries: Sequence[FileEntry], version: Any) -> None:
 
 
 def check_paths(entries: Sequence[FileEntry]) -> None:
-    """Paths must stay inside the folder they are written to, and fit into one folder together."""
+    """Checks that paths stay inside the target folder and do not conflict with each other."""
     files: set[str] = set()
     for entry in entries:
         try:
@@ -126,7 +126,7 @@ def check_paths(entries: Sequence[FileEntry]) -> None:
 
 
 def refuse(what: str) -> NoReturn:
-    """Raises the error for a reply in which `what` is wrong."""
+    """Raises ReplyInvalid for a reply; `what` says what is wrong with it."""
     raise errors.ReplyInvalid(
         f"the server's reply cannot be used: {what}. The server is broken, or it is not a modelyard server"
     )

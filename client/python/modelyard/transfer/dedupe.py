@@ -19,7 +19,7 @@ from modelyard.transfer.file_reader import Source
 from modelyard.v1 import model_artifact_pb2 as pb
 
 REQUEST_BYTES = 3 << 20
-"""A larger manifest goes through an upload: gRPC takes messages of up to 4 MiB."""
+"""Larger manifests are committed by an upload: messages are limited to 4 MiB."""
 SMALL_FILES = 100
 SMALL_BYTES = 1 << 20
 """Content up to this size is read and hashed at once, which is faster than asking chunk by chunk."""
@@ -97,6 +97,6 @@ def _read(source: Source) -> list[Chunk]:
 
 
 def _all_known(sources: Sequence[Source]) -> bool:
-    """Whether the content of all files is known; of empty ones it always is."""
+    """Whether the chunks of all files are known; empty files have none."""
     some = any(source.recalled for source in sources)
     return some and all(source.recalled or not source.size for source in sources)

@@ -77,18 +77,18 @@ def run(
 
 
 def _fill(download: Download, root: Path, entries: Sequence[FileEntry], allow_missing: bool) -> None:
-    """Puts files and references in their places, if there is room for all of them. Errors: LocalDiskFull."""
-    absent = download.absent([entry for entry in entries if not entry.uri])
-    needed = sum(entry.size or 0 for entry in absent)
+    """Downloads files and references that are missing, if there is room for them. Errors: LocalDiskFull."""
+    missing = download.missing([entry for entry in entries if not entry.uri])
+    needed = sum(entry.size or 0 for entry in missing)
     pointing = [entry for entry in entries if entry.uri]
     if pointing:
         references = download.references(allow_missing)
-        pointing = references.absent(pointing)
+        pointing = references.missing(pointing)
         needed += sum(entry.size or 0 for entry in pointing)
     free = disk_space.free_bytes(root)
     if free is not None and needed > free:
-        disk_space.require(root, needed - download.spared_bytes(absent), REMEDY)
-    download.run(absent)
+        disk_space.require(root, needed - download.spared_bytes(missing), REMEDY)
+    download.run(missing)
     if pointing:
         references.fetch(pointing)
 
@@ -96,7 +96,7 @@ def _fill(download: Download, root: Path, entries: Sequence[FileEntry], allow_mi
 def entries_of(
     connection: Connection | None, version: Any, path_prefix: str, cache: Cache | None
 ) -> Sequence[FileEntry]:
-    """At least the entries below the prefix, from the cache where it has them all. Errors: ReplyInvalid."""
+    """The entries below the prefix, or more of them, from the cache if it has them. Errors: ReplyInvalid."""
     validation.check_digest(version.digest, "the digest of the version")
     kept = cache.version_index().manifest(version.digest) if cache else None
     if kept is not None:
@@ -116,7 +116,7 @@ def _ref(version: Any) -> str:
 
 
 class Download:
-    """One download into one folder, which it has locked."""
+    """One download into one locked folder."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class Download:
         self._cache = cache
         self._keep = cache is not None
 
-    def absent(self, entries: Sequence[FileEntry]) -> list[FileEntry]:
+    def missing(self, entries: Sequence[FileEntry]) -> list[FileEntry]:
         """The entries that are not in the folder."""
         return [entry for entry in entries if not self._is_there(entry)]
 
@@ -143,30 +143,32 @@ class Download:
         """The fetcher of the same download's references."""
         return ReferenceFetcher(self._folder, self._index, self._progress, allow_missing)
 
-    def spared_bytes(self, absent: Sequence[FileEntry]) -> int:
+    def spared_bytes(self, missing: Sequence[FileEntry]) -> int:
         """Bytes of missing files that need no new space: partial downloads, replaced files, shared blocks."""
         cache = self._cache
         clones = cache is not None and cache.clones_into(self._folder.descriptor)
         spared = 0
-        for entry in absent:
+        for entry in missing:
             if cache is not None and clones and cache.holds(entry):
                 spared += entry.size or 0
             else:
                 spared += self._folder.gathered_bytes(entry) + self._folder.replaced_bytes(entry)
         return spared
 
-    def run(self, absent: Sequence[FileEntry]) -> None:
-        """Puts every entry that `absent` gave in its place. Errors: see `transfer.download`."""
-        missing = [entry for entry in absent if not self._from_cache(entry)]
+    def run(self, missing: Sequence[FileEntry]) -> None:
+        """Downloads the entries that `missing` returned. Errors: see `transfer.download`."""
+        uncached = [entry for entry in missing if not self._from_cache(entry)]
         if self._cache:
             # A version that would evict most other files is not cached.
-            self._keep = sum(entry.size or 0 for entry in missing) <= self._cache.max_bytes // 2
+            self._keep = sum(entry.size or 0 for entry in uncached) <= self._cache.max_bytes // 2
         first: dict[bytes, FileEntry] = {}
-        twins = [entry for entry in missing if entry.size and first.setdefault(entry.digest, entry) != entry]
-        later = {entry.path for entry in twins}
-        self._fetch([self._partial(entry) for entry in missing if entry.path not in later])
+        duplicates = [
+            entry for entry in uncached if entry.size and first.setdefault(entry.digest, entry) != entry
+        ]
+        later = {entry.path for entry in duplicates}
+        self._fetch([self._partial(entry) for entry in uncached if entry.path not in later])
         # If the duplicate was modified meanwhile, download the bytes.
-        rest = [entry for entry in twins if not self._from_twin(entry, first[entry.digest])]
+        rest = [entry for entry in duplicates if not self._from_duplicate(entry, first[entry.digest])]
         self._fetch([self._partial(entry) for entry in rest])
 
     def _is_there(self, entry: FileEntry) -> bool:
@@ -199,8 +201,8 @@ class Download:
             return False
         return self._copied(entry, lambda part: cache.take(entry, part))
 
-    def _from_twin(self, entry: FileEntry, twin: FileEntry) -> bool:
-        source = self._folder.open(twin.path)
+    def _from_duplicate(self, entry: FileEntry, duplicate: FileEntry) -> bool:
+        source = self._folder.open(duplicate.path)
         if source is None:
             return False
         try:
@@ -209,7 +211,7 @@ class Download:
             os.close(source)
 
     def _copied(self, entry: FileEntry, copy: Callable[[int], bool]) -> bool:
-        """Whether the file is in its place now, out of what `copy` wrote."""
+        """Fills the part file by `copy` and puts it in place; False when `copy` could not."""
         part = self._part(entry)
         try:
             if os.fstat(part).st_size:
@@ -262,7 +264,7 @@ class Download:
     def _part(self, entry: FileEntry) -> int:
         part = self._folder.open_part(entry)
         if part is None:
-            raise errors.Error(f"{entry.path!r} cannot be written: its temporary file is in the way")
+            raise errors.Error(f"{entry.path!r} cannot be written: the name of its temporary file is taken")
         return part
 
     def _placed(self, entry: FileEntry, part: int) -> None:

@@ -53,7 +53,7 @@ class PartialFile:
             offset += chunk.size
 
     def descriptor(self) -> int:
-        """The part file, opened when the first bytes come."""
+        """Descriptor of the part file, opened at first use."""
         with self._lock:
             if self._descriptor < 0:
                 self._descriptor = self._part(self.entry)
@@ -72,7 +72,7 @@ class PartialFile:
         with self._lock:
             if chunk.number in self._wrong:
                 raise errors.ChunkCorrupt(
-                    f"{self.entry.path!r}: chunk {chunk.digest.hex()} came twice with other bytes"
+                    f"{self.entry.path!r}: chunk {chunk.digest.hex()} arrived twice with a wrong digest"
                 )
             self._wrong.add(chunk.number)
 
@@ -93,7 +93,7 @@ class PartialFile:
 
 
 class MissingChunk(NamedTuple):
-    """A chunk of a file that is missing, and its place."""
+    """A missing chunk and its offset in the file."""
 
     file: PartialFile
     number: int
@@ -118,7 +118,7 @@ class ChunkRange:
         self.chunks.append(chunk)
 
     def message(self) -> pb.FileRange:
-        """The range to ask for."""
+        """The range as a request."""
         first, last = self.chunks[0], self.chunks[-1]
         length = last.offset + last.size - first.offset
         return pb.FileRange(path=first.file.entry.path, offset=first.offset, length=length)
@@ -135,7 +135,7 @@ class TaskQueue:
         return len(self._tasks)
 
     def take(self) -> list[ChunkRange] | None:
-        """The next one; None when there is none left."""
+        """The next task; None when there is none left."""
         with self._lock:
             return self._tasks.popleft() if self._tasks else None
 

@@ -45,7 +45,7 @@ SILENT = Silent()
 
 
 class Bar:
-    """A bar on stderr: rate, and the share that needed no transfer."""
+    """A bar on stderr with the rate and the share that needed no transfer."""
 
     def __init__(self, *, show_after: float = SHOW_AFTER_SECONDS) -> None:
         self._show_after = show_after
@@ -56,7 +56,7 @@ class Bar:
         self._share = 0
 
     def start(self, verb: str, total: int) -> None:
-        """Makes the bar; it appears when the transfer takes longer than `show_after` seconds."""
+        """Creates the bar, which appears after `show_after` seconds."""
         from tqdm import tqdm
 
         self.close()  # an upload that expired starts again
@@ -85,13 +85,13 @@ class Bar:
             self._bar.update(done)
 
     def refresh(self) -> None:
-        """Shows the present state at once."""
+        """Redraws the bar."""
         with self._lock:
             if self._bar is not None:
                 self._bar.refresh()
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Removes the bar."""
         with self._lock:
             if self._bar is not None:
                 self._bar.close()
@@ -99,5 +99,5 @@ class Bar:
 
 
 def automatic() -> Progress:
-    """A bar where stderr is a terminal and nothing silences it, else nothing."""
+    """A bar if stderr is a terminal and output is not silenced, else `SILENT`."""
     return SILENT if terminal.is_silent() or not terminal.is_terminal(sys.stderr) else Bar()

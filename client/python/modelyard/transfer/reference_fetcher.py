@@ -36,12 +36,15 @@ class ReferenceFetcher:
         self._progress = progress
         self._allow_missing = allow_missing
 
-    def absent(self, entries: Sequence[FileEntry]) -> list[FileEntry]:
+    def missing(self, entries: Sequence[FileEntry]) -> list[FileEntry]:
         """The references that are not in the folder yet."""
         return [entry for entry in entries if not self._is_there(entry)]
 
     def fetch(self, missing: Sequence[FileEntry]) -> None:
-        """Fetches what `absent` gave. Errors: ReferenceMissing unless allowed, ReferenceChanged, Error."""
+        """Fetches the entries that `missing` returned.
+
+        Errors: ReferenceMissing unless allowed, ReferenceChanged, Error.
+        """
         if not missing:
             return
         with ThreadPoolExecutor(min(_THREADS, len(missing))) as pool:
@@ -65,7 +68,7 @@ class ReferenceFetcher:
         store = store_of(scheme_of(entry.uri))
         if store is None:
             terminal.termwarn(
-                f"{entry.path!r} points at {entry.uri}, which modelyard cannot fetch: it is left out"
+                f"{entry.path!r} is left out: modelyard does not support the scheme of {entry.uri}"
             )
             return
         try:
@@ -94,7 +97,7 @@ class ReferenceFetcher:
     def _attempt(self, entry: FileEntry, store: Store) -> None:
         part = self._folder.open_part(entry)
         if part is None:
-            raise errors.Error(f"{entry.path!r} cannot be written: its temporary file is in the way")
+            raise errors.Error(f"{entry.path!r} cannot be written: the name of its temporary file is taken")
         try:
             os.ftruncate(part, 0)
             with store.opened(entry.uri, entry.tag) as body:

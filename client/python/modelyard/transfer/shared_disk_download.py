@@ -21,8 +21,7 @@ class NotReadable(Exception):
 class Reading:
     """The bytes of ranges in order, as views that are valid until the next one.
 
-    Iterating raises NotReadable, and CommError as the server does. Whether they
-    are the right bytes is for the caller to check, as with bytes from a server.
+    They are not verified. Errors while iterating: NotReadable, CommError.
     """
 
     def __init__(
@@ -34,24 +33,24 @@ class Reading:
     def __iter__(self) -> Iterator[memoryview]:
         buffer = memoryview(bytearray(READ_BYTES))
         for reply in self._call:
-            for place in reply.ranges:
-                yield from _read(place, buffer)
+            for location in reply.ranges:
+                yield from _read(location, buffer)
 
     def cancel(self) -> None:
         """Cancels the call."""
         self._call.cancel()
 
 
-def _read(place: pb.LocalRange, buffer: memoryview) -> Iterator[memoryview]:
+def _read(location: pb.LocalRange, buffer: memoryview) -> Iterator[memoryview]:
     try:
         # O_NONBLOCK: opening a pipe must not wait for its other end.
-        descriptor = os.open(place.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = os.open(location.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
         raise NotReadable from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise NotReadable
-        offset, end = place.offset, place.offset + place.length
+        offset, end = location.offset, location.offset + location.length
         while offset < end:
             part = buffer[: end - offset]
             try:

@@ -18,7 +18,7 @@ from modelyard.transfer.progress import Progress
 from modelyard.transfer.threads import ThreadGroup
 
 PATHS_PER_CALL = 2 << 20
-"""Bytes of paths in one request: it stays below gRPC's 4 MiB."""
+"""Bytes of paths in one request, which must stay below gRPC's 4 MiB."""
 
 
 def take(
@@ -99,7 +99,7 @@ class _Receiver:
         self._left = sources[0].size
 
     def feed(self, chunks: Sequence[Any]) -> int:
-        """The next chunks; their bytes. Errors: ReplyInvalid, ServerStopping for what was not asked for."""
+        """Adds chunks; returns their total size. Errors: ReplyInvalid, ServerStopping for unexpected ones."""
         size = 0
         for chunk in chunks:
             validation.check_chunks([(chunk.digest, chunk.size_bytes)], self._sources[self._index].file.path)

@@ -26,7 +26,7 @@ _OPEN_FOLDERS = 64
 
 
 class TargetFolder:
-    """An open root folder; safe for threads. Made when it does not exist."""
+    """An open root folder, created when it does not exist. Safe for threads."""
 
     def __init__(self, root: Path) -> None:
         self.is_new = False
@@ -41,8 +41,8 @@ class TargetFolder:
         """Evicted folders, kept open until no thread uses them."""
 
     def __enter__(self) -> TargetFolder:
-        # One download at a time in a folder. Some network file systems have no locks: then two
-        # downloads at once may do the work twice, and each still ends with whole files.
+        # One download at a time in a folder. On network file systems without locks two downloads may
+        # do the same work twice; each still ends with whole files.
         with suppress(OSError):
             fcntl.flock(self._root, fcntl.LOCK_EX)
         # Checked after the lock: another download may have filled it meanwhile.
@@ -68,7 +68,7 @@ class TargetFolder:
             return None
 
     def open(self, path: str) -> int | None:
-        """Descriptor of a regular file, to read; None when there is none."""
+        """Descriptor of a regular file, for reading; None when there is none."""
         try:
             return self._open_regular(path, _leaf(path), os.O_RDONLY)
         except FileNotFoundError:
@@ -92,7 +92,7 @@ class TargetFolder:
 
     @property
     def descriptor(self) -> int:
-        """Of the root folder."""
+        """Descriptor of the root folder."""
         return self._root
 
     def gathered_bytes(self, entry: FileEntry) -> int:
@@ -103,7 +103,7 @@ class TargetFolder:
         return 0
 
     def replaced_bytes(self, entry: FileEntry) -> int:
-        """Bytes on the disk that are free again once the entry is in its place."""
+        """Bytes on the disk that are freed when the entry replaces the present file."""
         found = self.status(entry.path)
         return found.st_blocks * 512 if found is not None and found.st_nlink == 1 else 0
 
@@ -141,7 +141,7 @@ class TargetFolder:
 
     def _open_regular(self, path: str, name: str, flags: int) -> int | None:
         try:
-            # O_NONBLOCK: opening a pipe that someone put there must not wait for its other end.
+            # O_NONBLOCK: opening a pipe must not wait for its other end.
             flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
             with self.inside(path) as parent:
                 descriptor = os.open(name, flags, 0o666, dir_fd=parent)
@@ -183,7 +183,7 @@ class TargetFolder:
 
 
 def _make(root: Path) -> bool:
-    """Makes a folder; False where there is one."""
+    """Creates a folder; False when it exists."""
     try:
         root.mkdir(parents=True)
     except FileExistsError:

@@ -32,7 +32,7 @@ class ThreadGroup:
         self._on_failure.append(action)
 
     def start(self, work: Callable[[], None], name: str) -> threading.Thread:
-        """Runs `work` in a thread of its own, in the caller's context: its calls belong to the same trace."""
+        """Runs `work` in a new thread, in the caller's context: its calls belong to the same trace."""
         run = contextvars.copy_context().run
         thread = threading.Thread(
             target=run, args=(self._guarded, work), name=f"modelyard-{name}", daemon=True

@@ -48,19 +48,19 @@ def upload(
     request_id: str | None = None,
     cache: Cache | None = None,
 ) -> tuple[pb.ModelArtifactVersion, bool]:
-    """Sends what the server does not have of the files, and commits a version of them.
+    """Sends the chunks that the server lacks and commits a version of the files.
 
     Returns the version, and False where a live version of the name had this
     content already. Calling again with the same `request_id` and content gives
-    the same version; after a break only what was not acknowledged is sent.
-    A server that goes away is waited for, up to 60 s without progress. Memory
+    the same version; after a break only what was not acknowledged is sent. An
+    unreachable server is retried for up to 60 s without progress. Memory
     stays below 100 MiB whatever the size of the files.
 
     With a `cache`, files that have not changed since they were logged are not
     read again unless the server misses them.
 
-    `progress` is told how far it is; by default a bar shows it on a terminal,
-    `SILENT` shows nothing.
+    `progress` is notified; by default a bar is shown on a terminal, with `SILENT`
+    nothing.
 
     Errors: errors.Error for a file that changes while it is read or is no
     regular file, OSError, and what the server refuses as errors.CommError.
@@ -96,12 +96,11 @@ def download(
     """Puts the files of a version into `root`, each at its manifest path, and returns their entries.
 
     `path_prefix` limits it to paths that start with it, `only` to one path.
-    Files that are there with the right content stay as they are, others are
-    replaced whole: a file is either the old one or the new one at any moment.
-    What is in `cache` comes from there unless `skip_cache`. An interrupted
-    download goes on where it was when it is called again. References are
-    fetched from where they point; `allow_missing_references` leaves out those
-    that point at nothing, with a warning.
+    Files that have the right content already are kept, others are replaced
+    atomically. Files in `cache` are taken from there unless `skip_cache`. An
+    interrupted download continues when it is called again. References are
+    fetched from their stores; `allow_missing_references` leaves out those whose
+    object does not exist, with a warning.
 
     Without a connection everything has to be in the folder or in the cache,
     else RuntimeError.

@@ -73,7 +73,7 @@ def run(
         except errors.UploadExpired:
             if attempt == UPLOADS - 1:
                 raise
-        except _Misremembered as wrong:
+        except _StaleIndexEntry as wrong:
             assert known is not None
             known.forget([wrong.source])
         else:
@@ -85,7 +85,7 @@ def run(
     raise errors.Error("the files changed while they were read; log them when they are complete")
 
 
-class _Misremembered(Exception):
+class _StaleIndexEntry(Exception):
     """The upload index has wrong chunks of a file, although its status is the same."""
 
     def __init__(self, source: Source) -> None:
@@ -121,13 +121,13 @@ class Upload:
         """The version digest, once all content is known."""
         self._lock = threading.Lock()
         self._broke = False
-        """Whether a stream broke: messages are then of one chunk, of which more arrive whole."""
+        """Whether a stream broke. Messages then hold one chunk each, so that more of them arrive complete."""
         self._group = ThreadGroup()
         self._group.on_failure(self._pool.stop)
         self._group.on_failure(self._retrier.stop)
 
     def run(self) -> tuple[pb.ModelArtifactVersion, bool]:
-        """The version, and whether it was made. Errors: see `transfer.upload`."""
+        """The version, and whether it is new. Errors: see `transfer.upload`."""
         self._progress.start("upload", self._total)
         self._upload_id = self._upload_id or self._create()
         lost = self._recall()
@@ -145,7 +145,7 @@ class Upload:
         raise AssertionError("unreachable")
 
     def _to_read(self) -> list[Source]:
-        """The files whose chunks are not known yet."""
+        """The files whose chunks are not known."""
         return [source for source in self._sources if not source.recalled and not source.taken]
 
     def _take(self, sources: Sequence[Source]) -> None:
@@ -173,7 +173,7 @@ class Upload:
         return upload_id
 
     def _send(self, feed: Callable[[SendQueue], None]) -> list[LocatedChunk]:
-        """Runs streams while `feed` fills their queue; returns what they lost."""
+        """Runs streams while `feed` fills their queue; returns the chunks that they lost."""
         queue = SendQueue()
         streams = [
             Stream(
@@ -294,7 +294,8 @@ class Upload:
                 buffer.read(raw, located.source, buffer.filled, located.chunk.size)
             each = located.at(buffer.filled)
             if chunking.chunk_digest(buffer.bytes_of(each)) != located.chunk.digest:
-                raise _Misremembered(located.source) if located.source.recalled else located.source.changed()
+                source = located.source
+                raise _StaleIndexEntry(source) if source.recalled else source.changed()
             buffer.chunks.append(each)
             buffer.filled += located.chunk.size
         self._queue(buffer, buffer.chunks, queue)
@@ -323,7 +324,7 @@ class Upload:
 
 
 def _located(sources: Iterable[Source]) -> list[LocatedChunk]:
-    """The chunks of hashed files, each digest once."""
+    """The chunks of the files, each digest once."""
     found: dict[bytes, LocatedChunk] = {}
     for source in sources:
         offset = 0

@@ -25,7 +25,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Not used."""
     ALIAS_CHANGED: _ErrorReason.ValueType  # 1
-    """ABORTED. An alias does not stand where the caller expected it."""
+    """ABORTED. An alias points at another version than the caller expected."""
     ALREADY_EXISTS: _ErrorReason.ValueType  # 2
     """ALREADY_EXISTS. The name is taken."""
     CHUNKS_MISSING: _ErrorReason.ValueType  # 3
@@ -33,100 +33,102 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     hold.
     """
     CHUNK_CORRUPT: _ErrorReason.ValueType  # 4
-    """DATA_LOSS. Stored bytes do not match their digest, or are gone; log the
-    same content again to replace them.
+    """DATA_LOSS. Stored bytes are lost or do not match their digest. Log the same
+    content again to replace them.
     """
     DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 5
     """UNAVAILABLE; may be retried. The database did not answer. The same call may
     be repeated.
     """
     DIGEST_MISMATCH: _ErrorReason.ValueType  # 6
-    """INVALID_ARGUMENT. Bytes that arrived do not match the digest stated for
-    them.
-    """
+    """INVALID_ARGUMENT. Received bytes do not match the digest stated for them."""
     DISK_FULL: _ErrorReason.ValueType  # 7
-    """RESOURCE_EXHAUSTED. The server has no room for more bytes; reads go on."""
+    """RESOURCE_EXHAUSTED. The server's disk is full. Reads still work."""
     ETAG_MISMATCH: _ErrorReason.ValueType  # 8
-    """ABORTED. The thing changed after its `etag` was read. Read it again, and
-    decide anew.
+    """ABORTED. The object was changed after its `etag` was read. Read it again
+    before you repeat the update.
     """
     FILE_NOT_TAKEN: _ErrorReason.ValueType  # 9
-    """FAILED_PRECONDITION. The server cannot read a local file in the state that
-    was named; send its bytes.
+    """FAILED_PRECONDITION. The server cannot read a local file in the stated
+    state. Send its bytes instead.
     """
     INTERNAL: _ErrorReason.ValueType  # 10
-    """INTERNAL. Something unforeseen in the server; `metadata["incident"]` finds
-    it in the log.
+    """INTERNAL. An unexpected error in the server; its log has the details under
+    `metadata["incident"]`.
     """
     INVALID_FIELD: _ErrorReason.ValueType  # 11
-    """INVALID_ARGUMENT. A field of the request is out of its grammar or limits;
-    it is named.
+    """INVALID_ARGUMENT. A field of the request is malformed or beyond its limits;
+    the error names the field.
     """
     INVALID_FILTER: _ErrorReason.ValueType  # 12
     """INVALID_ARGUMENT. The filter is outside the grammar; the message points at
     the place.
     """
     INVALID_MASK: _ErrorReason.ValueType  # 13
-    """INVALID_ARGUMENT. The update mask names a field that cannot be updated."""
+    """INVALID_ARGUMENT. The update mask names a field that cannot be changed."""
     INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 14
-    """INVALID_ARGUMENT. The page token is not one this query gave out."""
+    """INVALID_ARGUMENT. The page token does not belong to this query."""
     KEY_INVALID: _ErrorReason.ValueType  # 15
     """UNAUTHENTICATED. The API key is unknown or was revoked."""
     KEY_MISSING: _ErrorReason.ValueType  # 16
     """UNAUTHENTICATED. The server asks for an API key and none was sent."""
     NOT_ALLOWED: _ErrorReason.ValueType  # 17
-    """PERMISSION_DENIED. The principal may see the thing but not do this to it."""
+    """PERMISSION_DENIED. The caller may see the object but may not do this with
+    it.
+    """
     NOT_FOUND: _ErrorReason.ValueType  # 18
     """NOT_FOUND. No such name, id, alias or version."""
     QUOTA_EXCEEDED: _ErrorReason.ValueType  # 19
     """RESOURCE_EXHAUSTED. A limit on size or number was reached."""
     RATE_LIMITED: _ErrorReason.ValueType  # 20
     """RESOURCE_EXHAUSTED; may be retried. Too many calls at once. Repeat the call
-    after the time that it names.
+    after the delay that the error states.
     """
     REQUEST_ID_REUSED: _ErrorReason.ValueType  # 21
-    """INVALID_ARGUMENT. The `request_id` was used before with other content."""
+    """INVALID_ARGUMENT. The `request_id` was used before, for a different
+    request.
+    """
     RETRY_TRANSACTION: _ErrorReason.ValueType  # 22
-    """ABORTED; may be retried. Others changed the same rows too often at once.
-    Repeat the call.
+    """ABORTED; may be retried. Concurrent transactions changed the same rows too
+    often. Repeat the call.
     """
     RUN_FINISHED: _ErrorReason.ValueType  # 23
-    """FAILED_PRECONDITION. Rows were sent to a run that has ended and was not
-    resumed.
+    """FAILED_PRECONDITION. The run has ended and was not resumed: it takes no
+    more rows.
     """
     SERVER_STOPPING: _ErrorReason.ValueType  # 24
-    """UNAVAILABLE; may be retried. The server drains or was cut off. The same
-    call may be repeated.
+    """UNAVAILABLE; may be retried. The server is shutting down, or the connection
+    was cut. The same call may be repeated.
     """
     STORE_UNAVAILABLE: _ErrorReason.ValueType  # 25
     """UNAVAILABLE; may be retried. The object store did not answer. The same call
     may be repeated.
     """
     STREAM_STALLED: _ErrorReason.ValueType  # 26
-    """ABORTED; may be retried. The client sent nothing, or read nothing, for too
-    long. Repeat the call, from where it stood.
+    """ABORTED; may be retried. The client sent or read nothing for too long.
+    Repeat the call from its last position.
     """
     TOO_MANY_STREAMS: _ErrorReason.ValueType  # 27
-    """RESOURCE_EXHAUSTED; may be retried. The server, or the caller, has as many
-    streams open as may be.
+    """RESOURCE_EXHAUSTED; may be retried. The server, or the caller, has the
+    maximum number of streams open.
     """
     TYPE_MISMATCH: _ErrorReason.ValueType  # 28
     """FAILED_PRECONDITION. The name belongs to an artifact of another type or
     kind.
     """
     UNIMPLEMENTED: _ErrorReason.ValueType  # 29
-    """UNIMPLEMENTED. The server does not know this call: it is older than the
+    """UNIMPLEMENTED. The server does not know this method: it is older than the
     client.
     """
     UPLOAD_EXPIRED: _ErrorReason.ValueType  # 30
-    """FAILED_PRECONDITION. The upload ended or expired; make a new one and ask
-    what is missing.
+    """FAILED_PRECONDITION. The upload ended or expired. Create a new one and ask
+    which chunks are missing.
     """
     VERSION_HAS_ALIASES: _ErrorReason.ValueType  # 31
-    """FAILED_PRECONDITION. A version that has aliases was to be deleted."""
+    """FAILED_PRECONDITION. A version cannot be deleted while it has aliases."""
     VERSION_LINKED: _ErrorReason.ValueType  # 32
-    """FAILED_PRECONDITION. A version that is linked was to be deleted; the links
-    are named.
+    """FAILED_PRECONDITION. A version cannot be deleted while it is linked; the
+    message names the links.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -139,7 +141,7 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Not used."""
 ALIAS_CHANGED: ErrorReason.ValueType  # 1
-"""ABORTED. An alias does not stand where the caller expected it."""
+"""ABORTED. An alias points at another version than the caller expected."""
 ALREADY_EXISTS: ErrorReason.ValueType  # 2
 """ALREADY_EXISTS. The name is taken."""
 CHUNKS_MISSING: ErrorReason.ValueType  # 3
@@ -147,99 +149,101 @@ CHUNKS_MISSING: ErrorReason.ValueType  # 3
 hold.
 """
 CHUNK_CORRUPT: ErrorReason.ValueType  # 4
-"""DATA_LOSS. Stored bytes do not match their digest, or are gone; log the
-same content again to replace them.
+"""DATA_LOSS. Stored bytes are lost or do not match their digest. Log the same
+content again to replace them.
 """
 DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 5
 """UNAVAILABLE; may be retried. The database did not answer. The same call may
 be repeated.
 """
 DIGEST_MISMATCH: ErrorReason.ValueType  # 6
-"""INVALID_ARGUMENT. Bytes that arrived do not match the digest stated for
-them.
-"""
+"""INVALID_ARGUMENT. Received bytes do not match the digest stated for them."""
 DISK_FULL: ErrorReason.ValueType  # 7
-"""RESOURCE_EXHAUSTED. The server has no room for more bytes; reads go on."""
+"""RESOURCE_EXHAUSTED. The server's disk is full. Reads still work."""
 ETAG_MISMATCH: ErrorReason.ValueType  # 8
-"""ABORTED. The thing changed after its `etag` was read. Read it again, and
-decide anew.
+"""ABORTED. The object was changed after its `etag` was read. Read it again
+before you repeat the update.
 """
 FILE_NOT_TAKEN: ErrorReason.ValueType  # 9
-"""FAILED_PRECONDITION. The server cannot read a local file in the state that
-was named; send its bytes.
+"""FAILED_PRECONDITION. The server cannot read a local file in the stated
+state. Send its bytes instead.
 """
 INTERNAL: ErrorReason.ValueType  # 10
-"""INTERNAL. Something unforeseen in the server; `metadata["incident"]` finds
-it in the log.
+"""INTERNAL. An unexpected error in the server; its log has the details under
+`metadata["incident"]`.
 """
 INVALID_FIELD: ErrorReason.ValueType  # 11
-"""INVALID_ARGUMENT. A field of the request is out of its grammar or limits;
-it is named.
+"""INVALID_ARGUMENT. A field of the request is malformed or beyond its limits;
+the error names the field.
 """
 INVALID_FILTER: ErrorReason.ValueType  # 12
 """INVALID_ARGUMENT. The filter is outside the grammar; the message points at
 the place.
 """
 INVALID_MASK: ErrorReason.ValueType  # 13
-"""INVALID_ARGUMENT. The update mask names a field that cannot be updated."""
+"""INVALID_ARGUMENT. The update mask names a field that cannot be changed."""
 INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 14
-"""INVALID_ARGUMENT. The page token is not one this query gave out."""
+"""INVALID_ARGUMENT. The page token does not belong to this query."""
 KEY_INVALID: ErrorReason.ValueType  # 15
 """UNAUTHENTICATED. The API key is unknown or was revoked."""
 KEY_MISSING: ErrorReason.ValueType  # 16
 """UNAUTHENTICATED. The server asks for an API key and none was sent."""
 NOT_ALLOWED: ErrorReason.ValueType  # 17
-"""PERMISSION_DENIED. The principal may see the thing but not do this to it."""
+"""PERMISSION_DENIED. The caller may see the object but may not do this with
+it.
+"""
 NOT_FOUND: ErrorReason.ValueType  # 18
 """NOT_FOUND. No such name, id, alias or version."""
 QUOTA_EXCEEDED: ErrorReason.ValueType  # 19
 """RESOURCE_EXHAUSTED. A limit on size or number was reached."""
 RATE_LIMITED: ErrorReason.ValueType  # 20
 """RESOURCE_EXHAUSTED; may be retried. Too many calls at once. Repeat the call
-after the time that it names.
+after the delay that the error states.
 """
 REQUEST_ID_REUSED: ErrorReason.ValueType  # 21
-"""INVALID_ARGUMENT. The `request_id` was used before with other content."""
+"""INVALID_ARGUMENT. The `request_id` was used before, for a different
+request.
+"""
 RETRY_TRANSACTION: ErrorReason.ValueType  # 22
-"""ABORTED; may be retried. Others changed the same rows too often at once.
-Repeat the call.
+"""ABORTED; may be retried. Concurrent transactions changed the same rows too
+often. Repeat the call.
 """
 RUN_FINISHED: ErrorReason.ValueType  # 23
-"""FAILED_PRECONDITION. Rows were sent to a run that has ended and was not
-resumed.
+"""FAILED_PRECONDITION. The run has ended and was not resumed: it takes no
+more rows.
 """
 SERVER_STOPPING: ErrorReason.ValueType  # 24
-"""UNAVAILABLE; may be retried. The server drains or was cut off. The same
-call may be repeated.
+"""UNAVAILABLE; may be retried. The server is shutting down, or the connection
+was cut. The same call may be repeated.
 """
 STORE_UNAVAILABLE: ErrorReason.ValueType  # 25
 """UNAVAILABLE; may be retried. The object store did not answer. The same call
 may be repeated.
 """
 STREAM_STALLED: ErrorReason.ValueType  # 26
-"""ABORTED; may be retried. The client sent nothing, or read nothing, for too
-long. Repeat the call, from where it stood.
+"""ABORTED; may be retried. The client sent or read nothing for too long.
+Repeat the call from its last position.
 """
 TOO_MANY_STREAMS: ErrorReason.ValueType  # 27
-"""RESOURCE_EXHAUSTED; may be retried. The server, or the caller, has as many
-streams open as may be.
+"""RESOURCE_EXHAUSTED; may be retried. The server, or the caller, has the
+maximum number of streams open.
 """
 TYPE_MISMATCH: ErrorReason.ValueType  # 28
 """FAILED_PRECONDITION. The name belongs to an artifact of another type or
 kind.
 """
 UNIMPLEMENTED: ErrorReason.ValueType  # 29
-"""UNIMPLEMENTED. The server does not know this call: it is older than the
+"""UNIMPLEMENTED. The server does not know this method: it is older than the
 client.
 """
 UPLOAD_EXPIRED: ErrorReason.ValueType  # 30
-"""FAILED_PRECONDITION. The upload ended or expired; make a new one and ask
-what is missing.
+"""FAILED_PRECONDITION. The upload ended or expired. Create a new one and ask
+which chunks are missing.
 """
 VERSION_HAS_ALIASES: ErrorReason.ValueType  # 31
-"""FAILED_PRECONDITION. A version that has aliases was to be deleted."""
+"""FAILED_PRECONDITION. A version cannot be deleted while it has aliases."""
 VERSION_LINKED: ErrorReason.ValueType  # 32
-"""FAILED_PRECONDITION. A version that is linked was to be deleted; the links
-are named.
+"""FAILED_PRECONDITION. A version cannot be deleted while it is linked; the
+message names the links.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -138,7 +138,7 @@ def test_a_search_goes_on_while_versions_come_and_go(stubs: Stubs) -> None:
         ({"filter": "number : 3"}, "INVALID_FILTER", "filter", 8),
         ({"filter": "name = bert"}, "INVALID_FILTER", "filter", 8),
         ({"filter": 'name = "bert'}, "INVALID_FILTER", "filter", 8),
-        ({"filter": "size = 1 OR OR size = 2"}, "INVALID_FILTER", "filter", 13),
+        ({"filter": "number = 1 OR OR number = 2"}, "INVALID_FILTER", "filter", 15),
         ({"filter": 'digest = "00"'}, "INVALID_FILTER", "filter", 10),
         ({"filter": "create_time > 3"}, "INVALID_FILTER", "filter", 15),
         ({"filter": "x" * 5000}, "INVALID_FILTER", "filter", None),
@@ -156,7 +156,6 @@ def test_a_search_goes_on_while_versions_come_and_go(stubs: Stubs) -> None:
         ({"page_token": "WzEsImEiLFswLCIiXV0"}, "INVALID_PAGE_TOKEN", "page_token", None),
         ({"id": "x"}, "INVALID_FIELD", "project", None),
         ({"ref": "a/b/c:v1", "project": ""}, "INVALID_FIELD", "ref", None),
-        ({"id": "x", "ref": "y"}, "INVALID_FIELD", "id", None),
         ({"project": "never-made"}, "NOT_FOUND", "", None),
         ({"project": "", "entity": "never-made"}, "NOT_FOUND", "", None),
     ],
@@ -309,7 +308,6 @@ def test_a_thousand_are_got_at_once_and_no_more(stubs: Stubs) -> None:
         ({"ref": "a/b/c/d"}, "requests[1].ref"),
         ({"id": "no-id"}, "requests[1].id"),
         ({}, "requests[1]"),
-        ({"id": "x", "ref": "y"}, "requests[1]"),
     ],
 )
 def test_a_bad_entry_of_many_is_named(stubs: Stubs, request_: dict[str, str], field: str) -> None:

@@ -185,13 +185,8 @@ def update(
     if description is not None:
         version.description = fields.check_description(f"{prefix}description", description)
     if metadata is not None or metadata_entries:
-        stored = {key: values.from_json(item) for key, item in version.facts.items()}
-        whole = {**(stored if metadata is None else metadata)}
-        for key, entry in metadata_entries.items():
-            whole.pop(key, None)
-            if entry:
-                whole[key] = entry[0]
-        version.facts = fields.check_metadata(f"{prefix}metadata", whole)
+        changed_metadata = _changed_metadata(version, metadata, metadata_entries)
+        version.facts = fields.check_metadata(f"{prefix}metadata", changed_metadata)
     if set_expiry:
         _set_expiry(session, version, expires_at, f"{prefix}expire_time")
     changed = not identical(before, (version.description, version.facts, version.expires_at))
@@ -208,6 +203,16 @@ def update(
     if changed:
         etags.renew(session, version)
     return version
+
+
+def _changed_metadata(
+    version: ArtifactVersion, metadata: Mapping[str, Any] | None, entries: Mapping[str, Sequence[Any]]
+) -> dict[str, Any]:
+    """The metadata given, else that of the version, with the changes of single keys."""
+    if metadata is None:
+        metadata = {key: values.from_json(item) for key, item in version.facts.items()}
+    kept = {key: value for key, value in metadata.items() if key not in entries}
+    return kept | {key: entry[0] for key, entry in entries.items() if entry}
 
 
 def _set_expiry(session: Session, version: ArtifactVersion, expires_at: int | None, field: str) -> None:

@@ -36,6 +36,15 @@ def test_an_id_or_a_ref_is_always_one_selector() -> None:
     assert outside == []
 
 
+def test_a_request_is_repeated_by_one_request_id_at_its_top() -> None:
+    nested = [
+        message.name
+        for message in MESSAGES
+        if "request_id" in message.fields_by_name and not message.name.endswith("Request")
+    ]
+    assert nested == []
+
+
 def test_a_field_that_counts_bytes_or_names_a_time_says_so() -> None:
     names = {f"{message.name}.{name}" for message in MESSAGES for name in message.fields_by_name}
     assert [name for name in names if name.rpartition(".")[2] in {"size", "time"}] == []

@@ -132,7 +132,7 @@ def test_a_download_that_nobody_reads_ends_with_an_error_to_retry(short_stall: L
 def test_a_watch_of_a_quiet_project_goes_on(short_stall: LiveServer) -> None:
     stubs, project = short_stall.stubs(), new_project()
     stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project=project)))
-    watch = stubs.events.WatchEvents(event_pb2.WatchEventsRequest(project=project, after_sequence=-1))
+    watch = stubs.events.WatchEvents(event_pb2.WatchEventsRequest(project=project))
     next(watch)
     threading.Event().wait(3)
     stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project=project)))

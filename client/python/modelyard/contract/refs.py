@@ -79,7 +79,7 @@ def parse_run(text: str) -> Ref:
     """The reference of a run, `[[entity/]project/]run_id`; its name is the short id."""
     parts = text.split("/")
     if len(parts) > 3:
-        raise ValueError(f"{text!r} has more than three parts: expected [[entity/]project/]run_id")
+        raise ValueError(f"{text[:200]!r} has more than three parts: expected [[entity/]project/]run_id")
     entity, project, run_id = ["", "", *parts][-3:]
     if len(parts) == 3:
         check_owner(entity, "entity")

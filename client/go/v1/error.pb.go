@@ -23,8 +23,8 @@ const (
 
 // Why a call was refused: the `reason` of the google.rpc.ErrorInfo that each
 // refusal has in the details of its status, in the domain `modelyard`. The name
-// of a value is the text of the reason. A client has to expect reasons that it
-// does not know, from a newer server, and to go by the status then.
+// of a value is the text of the reason. A client must expect unknown
+// reasons, from a newer server, and use the status then.
 type ErrorReason int32
 
 const (
@@ -34,14 +34,13 @@ const (
 	ErrorReason_ALIAS_CHANGED ErrorReason = 1
 	// ALREADY_EXISTS. The name is taken.
 	ErrorReason_ALREADY_EXISTS ErrorReason = 2
-	// FAILED_PRECONDITION. The manifest names chunks that the upload does not
+	// FAILED_PRECONDITION. The manifest has chunks that the upload does not
 	// hold.
 	ErrorReason_CHUNKS_MISSING ErrorReason = 3
-	// DATA_LOSS. Stored bytes are lost or do not match their digest. Log the same
-	// content again to replace them.
+	// DATA_LOSS. Stored bytes are lost or do not match their digest. Log the
+	// same content again to replace them.
 	ErrorReason_CHUNK_CORRUPT ErrorReason = 4
-	// UNAVAILABLE; may be retried. The database did not answer. The same call may
-	// be repeated.
+	// UNAVAILABLE; may be retried. The database did not answer. Repeat the call.
 	ErrorReason_DATABASE_UNAVAILABLE ErrorReason = 5
 	// INVALID_ARGUMENT. Received bytes do not match the digest stated for them.
 	ErrorReason_DIGEST_MISMATCH ErrorReason = 6
@@ -56,11 +55,10 @@ const (
 	// INTERNAL. An unexpected error in the server; its log has the details under
 	// `metadata["incident"]`.
 	ErrorReason_INTERNAL ErrorReason = 10
-	// INVALID_ARGUMENT. A field of the request is malformed or beyond its limits;
-	// the error names the field.
+	// INVALID_ARGUMENT. A field of the request is malformed or beyond its
+	// limits; the error names the field.
 	ErrorReason_INVALID_FIELD ErrorReason = 11
-	// INVALID_ARGUMENT. The filter is outside the grammar; the message points at
-	// the place.
+	// INVALID_ARGUMENT. The filter is invalid; the message has the position.
 	ErrorReason_INVALID_FILTER ErrorReason = 12
 	// INVALID_ARGUMENT. The update mask names a field that cannot be changed.
 	ErrorReason_INVALID_MASK ErrorReason = 13
@@ -68,7 +66,7 @@ const (
 	ErrorReason_INVALID_PAGE_TOKEN ErrorReason = 14
 	// UNAUTHENTICATED. The API key is unknown or was revoked.
 	ErrorReason_KEY_INVALID ErrorReason = 15
-	// UNAUTHENTICATED. The server asks for an API key and none was sent.
+	// UNAUTHENTICATED. The server requires an API key and none was sent.
 	ErrorReason_KEY_MISSING ErrorReason = 16
 	// PERMISSION_DENIED. The caller may see the object but may not do this with
 	// it.
@@ -77,8 +75,8 @@ const (
 	ErrorReason_NOT_FOUND ErrorReason = 18
 	// RESOURCE_EXHAUSTED. A limit on size or number was reached.
 	ErrorReason_QUOTA_EXCEEDED ErrorReason = 19
-	// RESOURCE_EXHAUSTED; may be retried. Too many calls at once. Repeat the call
-	// after the delay that the error states.
+	// RESOURCE_EXHAUSTED; may be retried. Too many calls at once. Repeat the
+	// call after the delay that the error states.
 	ErrorReason_RATE_LIMITED ErrorReason = 20
 	// INVALID_ARGUMENT. The `request_id` was used before, for a different
 	// request.
@@ -89,11 +87,11 @@ const (
 	// FAILED_PRECONDITION. The run has ended and was not resumed: it takes no
 	// more rows.
 	ErrorReason_RUN_FINISHED ErrorReason = 23
-	// UNAVAILABLE; may be retried. The server is shutting down, or the connection
-	// was cut. The same call may be repeated.
+	// UNAVAILABLE; may be retried. The server is shutting down, or the
+	// connection was cut. The same call may be repeated.
 	ErrorReason_SERVER_STOPPING ErrorReason = 24
-	// UNAVAILABLE; may be retried. The object store did not answer. The same call
-	// may be repeated.
+	// UNAVAILABLE; may be retried. The object store did not answer. Repeat the
+	// call.
 	ErrorReason_STORE_UNAVAILABLE ErrorReason = 25
 	// ABORTED; may be retried. The client sent or read nothing for too long.
 	// Repeat the call from its last position.

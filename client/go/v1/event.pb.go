@@ -460,12 +460,12 @@ func (x *ListEventsResponse) GetNextPageToken() string {
 	return ""
 }
 
-// How far the events of a project have been looked at.
+// The position of a watch in the events of a project.
 type ProjectPosition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The project.
 	Project string `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
-	// The last sequence looked at.
+	// The last sequence examined.
 	LastSequence  int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -521,15 +521,15 @@ type WatchEventsRequest struct {
 	// Default: the entity of the caller's key.
 	Entity string `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
 	// The project, for example `model-registry`. Default: every project of the
-	// entity, those too that are made later.
+	// entity, including those created later.
 	Project string `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
 	// Events with a larger sequence; 0: from the first, and without a project
 	// only 0. Default: only those that come after the call.
 	AfterSequence *int64 `protobuf:"varint,3,opt,name=after_sequence,json=afterSequence,proto3,oneof" json:"after_sequence,omitempty"`
 	// As in ListEvents. Default: all.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	// Without a project: where to go on after a break, from the replies before,
-	// with after_sequence = 0 for projects that are not named. At most 10,000.
+	// Without a project: the positions of earlier replies, to continue after a
+	// break. Projects that are not listed begin after 0. At most 10,000.
 	AfterPositions []*ProjectPosition `protobuf:"bytes,5,rep,name=after_positions,json=afterPositions,proto3" json:"after_positions,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -611,7 +611,7 @@ type WatchEventsResponse struct {
 	// while the project does not exist; not set without a project.
 	LastSequence int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
 	// Without a project: the positions that changed. The first messages have those
-	// of all projects; a client keeps the newest of each.
+	// of all projects; keep the latest of each.
 	Positions     []*ProjectPosition `protobuf:"bytes,3,rep,name=positions,proto3" json:"positions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -36,12 +36,11 @@ type EventServiceClient interface {
 	// Events of one project after a sequence number, or of all projects of an
 	// entity, then each new one as it is committed, until the client ends the
 	// call. A client that connects again with the last sequence it saw misses
-	// nothing and sees nothing twice, also on another server. A project that does
-	// not exist yet is waited for. Errors: NOT_FOUND (an entity that the caller
-	// may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence that the project
-	// has not reached), UNAVAILABLE
-	// SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
-	// TOO_MANY_STREAMS.
+	// nothing and sees nothing twice, also on another server. A watch of a
+	// project that does not exist yet waits for it. Errors: NOT_FOUND (an entity
+	// that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
+	// that the project has not reached), UNAVAILABLE SERVER_STOPPING when the
+	// server drains: connect again, RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
 }
 
@@ -95,12 +94,11 @@ type EventServiceServer interface {
 	// Events of one project after a sequence number, or of all projects of an
 	// entity, then each new one as it is committed, until the client ends the
 	// call. A client that connects again with the last sequence it saw misses
-	// nothing and sees nothing twice, also on another server. A project that does
-	// not exist yet is waited for. Errors: NOT_FOUND (an entity that the caller
-	// may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence that the project
-	// has not reached), UNAVAILABLE
-	// SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
-	// TOO_MANY_STREAMS.
+	// nothing and sees nothing twice, also on another server. A watch of a
+	// project that does not exist yet waits for it. Errors: NOT_FOUND (an entity
+	// that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
+	// that the project has not reached), UNAVAILABLE SERVER_STOPPING when the
+	// server drains: connect again, RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
 	mustEmbedUnimplementedEventServiceServer()
 }

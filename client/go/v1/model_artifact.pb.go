@@ -214,8 +214,8 @@ type ModelArtifact struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When its row last changed. Output only.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// Of its description and tags: another one after they changed. Sent with
-	// UpdateModelArtifact, it is compared first. Else output only.
+	// Changes with description and tags. UpdateModelArtifact compares it if it is
+	// set; otherwise output only.
 	Etag          string `protobuf:"bytes,12,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -442,8 +442,8 @@ type ModelArtifactVersion struct {
 	HistoryStep *int64 `protobuf:"varint,21,opt,name=history_step,json=historyStep,proto3,oneof" json:"history_step,omitempty"`
 	// Registered models that link it, in order of their name.
 	LinkedTo []*LinkedTo `protobuf:"bytes,22,rep,name=linked_to,json=linkedTo,proto3" json:"linked_to,omitempty"`
-	// Of its description, metadata, tags and expire_time: another one after they
-	// changed. Sent with UpdateModelArtifactVersion, it is compared first.
+	// Changes with description, metadata, tags and expire_time.
+	// UpdateModelArtifactVersion compares it if it is set; otherwise output only.
 	Etag          string `protobuf:"bytes,23,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -660,9 +660,9 @@ type ManifestEntry struct {
 	// True if this entry has more chunks of the entry before it.
 	Continued bool `protobuf:"varint,5,opt,name=continued,proto3" json:"continued,omitempty"`
 	// Plain SHA-256 of the whole file, 64 lower-case hex, as `sha256sum` prints
-	// it. The server made it of the bytes; empty where it has not: see
-	// HashModelArtifactFiles. Commit: compared where the file has one chunk, else
-	// not used.
+	// it. Computed by the server; empty if it has not been computed, see
+	// HashModelArtifactFiles. Commit: compared if the file has one chunk, else not
+	// used.
 	Sha256 string `protobuf:"bytes,6,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	// The target of a reference, at most 2,048 bytes. Empty: a file.
 	ReferenceUri string `protobuf:"bytes,7,opt,name=reference_uri,json=referenceUri,proto3" json:"reference_uri,omitempty"`
@@ -1326,8 +1326,8 @@ func (x *ListModelArtifactsResponse) GetNextPageToken() string {
 // Request of UpdateModelArtifact.
 type UpdateModelArtifactRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The artifact; `id` identifies it, the masked fields are set. With an `etag`,
-	// only while that is still its etag.
+	// The artifact; `id` identifies it, the masked fields are set. If it has an
+	// `etag`, the update fails with ETAG_MISMATCH unless that is the current one.
 	ModelArtifact *ModelArtifact `protobuf:"bytes,1,opt,name=model_artifact,json=modelArtifact,proto3" json:"model_artifact,omitempty"`
 	// Of description, tags.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
@@ -2031,11 +2031,11 @@ func (x *ListModelArtifactVersionsResponse) GetNextPageToken() string {
 // Request of UpdateModelArtifactVersion.
 type UpdateModelArtifactVersionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The version; `id` identifies it, the masked fields are set. With an `etag`,
-	// only while that is still its etag.
+	// The version; `id` identifies it, the masked fields are set. If it has an
+	// `etag`, the update fails with ETAG_MISMATCH unless that is the current one.
 	Version *ModelArtifactVersion `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	// Of description, metadata, tags, expire_time. `metadata.KEY` sets a single
-	// key, and removes it when the version does not hold it.
+	// key, or removes it if it is not in the version of the request.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -2411,11 +2411,11 @@ type VersionHeader struct {
 	Ttl *durationpb.Duration `protobuf:"bytes,11,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// Expected version digest, 64 lower-case hex; checked when set.
 	Digest string `protobuf:"bytes,12,opt,name=digest,proto3" json:"digest,omitempty"`
-	// Global id of a version, of the same entity, whose entries are taken over
-	// besides those given: an entry given replaces the one of its path. Only with
+	// Global id of a version of the same entity, whose entries are added to those
+	// given; a given entry replaces the one of its path. Only with
 	// CommitModelArtifact. Default: none.
 	BaseVersionId string `protobuf:"bytes,13,opt,name=base_version_id,json=baseVersionId,proto3" json:"base_version_id,omitempty"`
-	// Paths that are not taken over from the base version, at most 10,000.
+	// Paths of the base version that are left out, at most 10,000.
 	RemovedPaths  []string `protobuf:"bytes,14,rep,name=removed_paths,json=removedPaths,proto3" json:"removed_paths,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -114,9 +114,9 @@ type ModelArtifactServiceClient interface {
 	DownloadFile(ctx context.Context, in *DownloadFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadFileResponse], error)
 	// The plain SHA-256 of a version's files, for `sha256sum`. Of files in several
 	// chunks, unless they came by UploadModelArtifact, the server has to read the
-	// content first; it does so once, and the reply goes on file by file. From
+	// content first; it does so once, and the reply has one file after the other. From
 	// then on ListModelArtifactFiles and DownloadFile have it too. After a break,
-	// call again: what is done is kept. Errors: as DownloadFile.
+	// call again: finished hashes are stored. Errors: as DownloadFile.
 	HashModelArtifactFiles(ctx context.Context, in *HashModelArtifactFilesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[HashModelArtifactFilesResponse], error)
 	// The bytes of many ranges of a version's files, one after the other in the
 	// requested order: the fast download, which a client splits over several calls.
@@ -444,9 +444,9 @@ type ModelArtifactServiceServer interface {
 	DownloadFile(*DownloadFileRequest, grpc.ServerStreamingServer[DownloadFileResponse]) error
 	// The plain SHA-256 of a version's files, for `sha256sum`. Of files in several
 	// chunks, unless they came by UploadModelArtifact, the server has to read the
-	// content first; it does so once, and the reply goes on file by file. From
+	// content first; it does so once, and the reply has one file after the other. From
 	// then on ListModelArtifactFiles and DownloadFile have it too. After a break,
-	// call again: what is done is kept. Errors: as DownloadFile.
+	// call again: finished hashes are stored. Errors: as DownloadFile.
 	HashModelArtifactFiles(*HashModelArtifactFilesRequest, grpc.ServerStreamingServer[HashModelArtifactFilesResponse]) error
 	// The bytes of many ranges of a version's files, one after the other in the
 	// requested order: the fast download, which a client splits over several calls.

@@ -48,8 +48,8 @@ type RegisteredModel struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When its row last changed. Output only.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// Of its name, description and tags: another one after they changed. Sent
-	// with UpdateRegisteredModel, it is compared first. Else output only.
+	// Changes with name, description and tags. UpdateRegisteredModel compares it
+	// if it is set; otherwise output only.
 	Etag          string `protobuf:"bytes,12,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -874,8 +874,8 @@ func (x *ListRegisteredModelsResponse) GetNextPageToken() string {
 // Request of UpdateRegisteredModel.
 type UpdateRegisteredModelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The registered model; `id` identifies it, the masked fields are set. With an `etag`,
-	// only while that is still its etag.
+	// The registered model; `id` identifies it, the masked fields are set. If it has an
+	// `etag`, the update fails with ETAG_MISMATCH unless that is the current one.
 	RegisteredModel *RegisteredModel `protobuf:"bytes,1,opt,name=registered_model,json=registeredModel,proto3" json:"registered_model,omitempty"`
 	// Of name, description, tags.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`

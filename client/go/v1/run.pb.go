@@ -244,10 +244,9 @@ type Run struct {
 	LastStep *int64 `protobuf:"varint,19,opt,name=last_step,json=lastStep,proto3,oneof" json:"last_step,omitempty"`
 	// Facts about where it ran: host, python, command line, git commit.
 	Metadata map[string]*AnyValue `protobuf:"bytes,20,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Of its display_name, notes, tags, group, job_type, config and metadata:
-	// another one after they changed. Metrics and the summary, which they move,
-	// leave it as it is. Sent with UpdateRun, it is compared first. Else output
-	// only.
+	// Changes with display_name, notes, tags, group, job_type, config and metadata,
+	// not with metrics and the summary. UpdateRun compares it if it is set;
+	// otherwise output only.
 	Etag          string `protobuf:"bytes,21,opt,name=etag,proto3" json:"etag,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -835,12 +834,12 @@ func (x *ListRunsResponse) GetNextPageToken() string {
 // Request of UpdateRun.
 type UpdateRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The run; `id` identifies it, the masked fields are set. With an `etag`,
-	// only while that is still its etag.
+	// The run; `id` identifies it, the masked fields are set. If it has an
+	// `etag`, the update fails with ETAG_MISMATCH unless that is the current one.
 	Run *Run `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
 	// Of display_name, notes, tags, group, job_type, config, summary, metadata.
-	// `config.KEY`, `summary.KEY` or `metadata.KEY` sets a single key, and removes
-	// it when the run does not hold it.
+	// `config.KEY`, `summary.KEY` or `metadata.KEY` sets a single key, or removes
+	// it if it is not in the run of the request.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`

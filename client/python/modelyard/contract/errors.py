@@ -114,14 +114,14 @@ class ServerStopping(CommError):
 
 
 class TLSFailed(CommError):
-    """A certificate is not trusted, or one side speaks TLS and the other does not. Nothing was sent."""
+    """A certificate is not trusted, or only one side uses TLS. Nothing was sent."""
 
     code = 14
     reason = "TLS_FAILED"
 
 
 class StoreUnavailable(CommError):
-    """The object store did not answer. The same call may be repeated."""
+    """The object store did not answer. Repeat the call."""
 
     code = 14
     reason = "STORE_UNAVAILABLE"
@@ -129,7 +129,7 @@ class StoreUnavailable(CommError):
 
 
 class DatabaseUnavailable(CommError):
-    """The database did not answer. The same call may be repeated."""
+    """The database did not answer. Repeat the call."""
 
     code = 14
     reason = "DATABASE_UNAVAILABLE"
@@ -194,7 +194,7 @@ class UploadExpired(CommError):
 
 
 class ChunksMissing(CommError):
-    """The manifest names chunks that the upload does not hold."""
+    """The manifest has chunks that the upload does not hold."""
 
     code = 9
     reason = "CHUNKS_MISSING"
@@ -258,7 +258,7 @@ class AuthenticationError(CommError):
 
 
 class KeyMissing(AuthenticationError):
-    """The server asks for an API key and none was sent."""
+    """The server requires an API key and none was sent."""
 
     reason = "KEY_MISSING"
 
@@ -338,7 +338,7 @@ class InvalidPageToken(CommError, ValueError):
 
 
 class InvalidFilter(CommError, ValueError):
-    """The filter is outside the grammar; the message points at the place."""
+    """The filter is invalid; the message has the position."""
 
     code = 3
     reason = "INVALID_FILTER"

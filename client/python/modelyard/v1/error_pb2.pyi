@@ -29,17 +29,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ALREADY_EXISTS: _ErrorReason.ValueType  # 2
     """ALREADY_EXISTS. The name is taken."""
     CHUNKS_MISSING: _ErrorReason.ValueType  # 3
-    """FAILED_PRECONDITION. The manifest names chunks that the upload does not
+    """FAILED_PRECONDITION. The manifest has chunks that the upload does not
     hold.
     """
     CHUNK_CORRUPT: _ErrorReason.ValueType  # 4
-    """DATA_LOSS. Stored bytes are lost or do not match their digest. Log the same
-    content again to replace them.
+    """DATA_LOSS. Stored bytes are lost or do not match their digest. Log the
+    same content again to replace them.
     """
     DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 5
-    """UNAVAILABLE; may be retried. The database did not answer. The same call may
-    be repeated.
-    """
+    """UNAVAILABLE; may be retried. The database did not answer. Repeat the call."""
     DIGEST_MISMATCH: _ErrorReason.ValueType  # 6
     """INVALID_ARGUMENT. Received bytes do not match the digest stated for them."""
     DISK_FULL: _ErrorReason.ValueType  # 7
@@ -57,13 +55,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `metadata["incident"]`.
     """
     INVALID_FIELD: _ErrorReason.ValueType  # 11
-    """INVALID_ARGUMENT. A field of the request is malformed or beyond its limits;
-    the error names the field.
+    """INVALID_ARGUMENT. A field of the request is malformed or beyond its
+    limits; the error names the field.
     """
     INVALID_FILTER: _ErrorReason.ValueType  # 12
-    """INVALID_ARGUMENT. The filter is outside the grammar; the message points at
-    the place.
-    """
+    """INVALID_ARGUMENT. The filter is invalid; the message has the position."""
     INVALID_MASK: _ErrorReason.ValueType  # 13
     """INVALID_ARGUMENT. The update mask names a field that cannot be changed."""
     INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 14
@@ -71,7 +67,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     KEY_INVALID: _ErrorReason.ValueType  # 15
     """UNAUTHENTICATED. The API key is unknown or was revoked."""
     KEY_MISSING: _ErrorReason.ValueType  # 16
-    """UNAUTHENTICATED. The server asks for an API key and none was sent."""
+    """UNAUTHENTICATED. The server requires an API key and none was sent."""
     NOT_ALLOWED: _ErrorReason.ValueType  # 17
     """PERMISSION_DENIED. The caller may see the object but may not do this with
     it.
@@ -81,8 +77,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     QUOTA_EXCEEDED: _ErrorReason.ValueType  # 19
     """RESOURCE_EXHAUSTED. A limit on size or number was reached."""
     RATE_LIMITED: _ErrorReason.ValueType  # 20
-    """RESOURCE_EXHAUSTED; may be retried. Too many calls at once. Repeat the call
-    after the delay that the error states.
+    """RESOURCE_EXHAUSTED; may be retried. Too many calls at once. Repeat the
+    call after the delay that the error states.
     """
     REQUEST_ID_REUSED: _ErrorReason.ValueType  # 21
     """INVALID_ARGUMENT. The `request_id` was used before, for a different
@@ -97,12 +93,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     more rows.
     """
     SERVER_STOPPING: _ErrorReason.ValueType  # 24
-    """UNAVAILABLE; may be retried. The server is shutting down, or the connection
-    was cut. The same call may be repeated.
+    """UNAVAILABLE; may be retried. The server is shutting down, or the
+    connection was cut. The same call may be repeated.
     """
     STORE_UNAVAILABLE: _ErrorReason.ValueType  # 25
-    """UNAVAILABLE; may be retried. The object store did not answer. The same call
-    may be repeated.
+    """UNAVAILABLE; may be retried. The object store did not answer. Repeat the
+    call.
     """
     STREAM_STALLED: _ErrorReason.ValueType  # 26
     """ABORTED; may be retried. The client sent or read nothing for too long.
@@ -134,8 +130,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call was refused: the `reason` of the google.rpc.ErrorInfo that each
     refusal has in the details of its status, in the domain `modelyard`. The name
-    of a value is the text of the reason. A client has to expect reasons that it
-    does not know, from a newer server, and to go by the status then.
+    of a value is the text of the reason. A client must expect unknown
+    reasons, from a newer server, and use the status then.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -145,17 +141,15 @@ ALIAS_CHANGED: ErrorReason.ValueType  # 1
 ALREADY_EXISTS: ErrorReason.ValueType  # 2
 """ALREADY_EXISTS. The name is taken."""
 CHUNKS_MISSING: ErrorReason.ValueType  # 3
-"""FAILED_PRECONDITION. The manifest names chunks that the upload does not
+"""FAILED_PRECONDITION. The manifest has chunks that the upload does not
 hold.
 """
 CHUNK_CORRUPT: ErrorReason.ValueType  # 4
-"""DATA_LOSS. Stored bytes are lost or do not match their digest. Log the same
-content again to replace them.
+"""DATA_LOSS. Stored bytes are lost or do not match their digest. Log the
+same content again to replace them.
 """
 DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 5
-"""UNAVAILABLE; may be retried. The database did not answer. The same call may
-be repeated.
-"""
+"""UNAVAILABLE; may be retried. The database did not answer. Repeat the call."""
 DIGEST_MISMATCH: ErrorReason.ValueType  # 6
 """INVALID_ARGUMENT. Received bytes do not match the digest stated for them."""
 DISK_FULL: ErrorReason.ValueType  # 7
@@ -173,13 +167,11 @@ INTERNAL: ErrorReason.ValueType  # 10
 `metadata["incident"]`.
 """
 INVALID_FIELD: ErrorReason.ValueType  # 11
-"""INVALID_ARGUMENT. A field of the request is malformed or beyond its limits;
-the error names the field.
+"""INVALID_ARGUMENT. A field of the request is malformed or beyond its
+limits; the error names the field.
 """
 INVALID_FILTER: ErrorReason.ValueType  # 12
-"""INVALID_ARGUMENT. The filter is outside the grammar; the message points at
-the place.
-"""
+"""INVALID_ARGUMENT. The filter is invalid; the message has the position."""
 INVALID_MASK: ErrorReason.ValueType  # 13
 """INVALID_ARGUMENT. The update mask names a field that cannot be changed."""
 INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 14
@@ -187,7 +179,7 @@ INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 14
 KEY_INVALID: ErrorReason.ValueType  # 15
 """UNAUTHENTICATED. The API key is unknown or was revoked."""
 KEY_MISSING: ErrorReason.ValueType  # 16
-"""UNAUTHENTICATED. The server asks for an API key and none was sent."""
+"""UNAUTHENTICATED. The server requires an API key and none was sent."""
 NOT_ALLOWED: ErrorReason.ValueType  # 17
 """PERMISSION_DENIED. The caller may see the object but may not do this with
 it.
@@ -197,8 +189,8 @@ NOT_FOUND: ErrorReason.ValueType  # 18
 QUOTA_EXCEEDED: ErrorReason.ValueType  # 19
 """RESOURCE_EXHAUSTED. A limit on size or number was reached."""
 RATE_LIMITED: ErrorReason.ValueType  # 20
-"""RESOURCE_EXHAUSTED; may be retried. Too many calls at once. Repeat the call
-after the delay that the error states.
+"""RESOURCE_EXHAUSTED; may be retried. Too many calls at once. Repeat the
+call after the delay that the error states.
 """
 REQUEST_ID_REUSED: ErrorReason.ValueType  # 21
 """INVALID_ARGUMENT. The `request_id` was used before, for a different
@@ -213,12 +205,12 @@ RUN_FINISHED: ErrorReason.ValueType  # 23
 more rows.
 """
 SERVER_STOPPING: ErrorReason.ValueType  # 24
-"""UNAVAILABLE; may be retried. The server is shutting down, or the connection
-was cut. The same call may be repeated.
+"""UNAVAILABLE; may be retried. The server is shutting down, or the
+connection was cut. The same call may be repeated.
 """
 STORE_UNAVAILABLE: ErrorReason.ValueType  # 25
-"""UNAVAILABLE; may be retried. The object store did not answer. The same call
-may be repeated.
+"""UNAVAILABLE; may be retried. The object store did not answer. Repeat the
+call.
 """
 STREAM_STALLED: ErrorReason.ValueType  # 26
 """ABORTED; may be retried. The client sent or read nothing for too long.

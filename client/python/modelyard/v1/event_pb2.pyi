@@ -257,7 +257,7 @@ Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
 
 @_typing.final
 class ProjectPosition(_message.Message):
-    """How far the events of a project have been looked at."""
+    """The position of a watch in the events of a project."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -266,7 +266,7 @@ class ProjectPosition(_message.Message):
     project: _builtins.str
     """The project."""
     last_sequence: _builtins.int
-    """The last sequence looked at."""
+    """The last sequence examined."""
     def __init__(
         self,
         *,
@@ -296,7 +296,7 @@ class WatchEventsRequest(_message.Message):
     """Default: the entity of the caller's key."""
     project: _builtins.str
     """The project, for example `model-registry`. Default: every project of the
-    entity, those too that are made later.
+    entity, including those created later.
     """
     after_sequence: _builtins.int
     """Events with a larger sequence; 0: from the first, and without a project
@@ -306,8 +306,8 @@ class WatchEventsRequest(_message.Message):
     """As in ListEvents. Default: all."""
     @_builtins.property
     def after_positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProjectPosition]:
-        """Without a project: where to go on after a break, from the replies before,
-        with after_sequence = 0 for projects that are not named. At most 10,000.
+        """Without a project: the positions of earlier replies, to continue after a
+        break. Projects that are not listed begin after 0. At most 10,000.
         """
 
     def __init__(
@@ -352,7 +352,7 @@ class WatchEventsResponse(_message.Message):
     @_builtins.property
     def positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProjectPosition]:
         """Without a project: the positions that changed. The first messages have those
-        of all projects; a client keeps the newest of each.
+        of all projects; keep the latest of each.
         """
 
     def __init__(

@@ -65,12 +65,11 @@ class EventServiceServicer(object):
         """Events of one project after a sequence number, or of all projects of an
         entity, then each new one as it is committed, until the client ends the
         call. A client that connects again with the last sequence it saw misses
-        nothing and sees nothing twice, also on another server. A project that does
-        not exist yet is waited for. Errors: NOT_FOUND (an entity that the caller
-        may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence that the project
-        has not reached), UNAVAILABLE
-        SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
-        TOO_MANY_STREAMS.
+        nothing and sees nothing twice, also on another server. A watch of a
+        project that does not exist yet waits for it. Errors: NOT_FOUND (an entity
+        that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
+        that the project has not reached), UNAVAILABLE SERVER_STOPPING when the
+        server drains: connect again, RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

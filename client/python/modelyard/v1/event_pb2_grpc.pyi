@@ -43,12 +43,11 @@ class EventServiceStub:
     """Events of one project after a sequence number, or of all projects of an
     entity, then each new one as it is committed, until the client ends the
     call. A client that connects again with the last sequence it saw misses
-    nothing and sees nothing twice, also on another server. A project that does
-    not exist yet is waited for. Errors: NOT_FOUND (an entity that the caller
-    may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence that the project
-    has not reached), UNAVAILABLE
-    SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
-    TOO_MANY_STREAMS.
+    nothing and sees nothing twice, also on another server. A watch of a
+    project that does not exist yet waits for it. Errors: NOT_FOUND (an entity
+    that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
+    that the project has not reached), UNAVAILABLE SERVER_STOPPING when the
+    server drains: connect again, RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
     """
 
 @_typing.type_check_only
@@ -66,12 +65,11 @@ class EventServiceAsyncStub(EventServiceStub):
     """Events of one project after a sequence number, or of all projects of an
     entity, then each new one as it is committed, until the client ends the
     call. A client that connects again with the last sequence it saw misses
-    nothing and sees nothing twice, also on another server. A project that does
-    not exist yet is waited for. Errors: NOT_FOUND (an entity that the caller
-    may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence that the project
-    has not reached), UNAVAILABLE
-    SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
-    TOO_MANY_STREAMS.
+    nothing and sees nothing twice, also on another server. A watch of a
+    project that does not exist yet waits for it. Errors: NOT_FOUND (an entity
+    that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
+    that the project has not reached), UNAVAILABLE SERVER_STOPPING when the
+    server drains: connect again, RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -98,12 +96,11 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         """Events of one project after a sequence number, or of all projects of an
         entity, then each new one as it is committed, until the client ends the
         call. A client that connects again with the last sequence it saw misses
-        nothing and sees nothing twice, also on another server. A project that does
-        not exist yet is waited for. Errors: NOT_FOUND (an entity that the caller
-        may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence that the project
-        has not reached), UNAVAILABLE
-        SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
-        TOO_MANY_STREAMS.
+        nothing and sees nothing twice, also on another server. A watch of a
+        project that does not exist yet waits for it. Errors: NOT_FOUND (an entity
+        that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
+        that the project has not reached), UNAVAILABLE SERVER_STOPPING when the
+        server drains: connect again, RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -140,8 +140,8 @@ class ModelArtifact(_message.Message):
     created_by: _builtins.str
     """Who made it. Output only."""
     etag: _builtins.str
-    """Of its description and tags: another one after they changed. Sent with
-    UpdateModelArtifact, it is compared first. Else output only.
+    """Changes with description and tags. UpdateModelArtifact compares it if it is
+    set; otherwise output only.
     """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -292,8 +292,8 @@ class ModelArtifactVersion(_message.Message):
     history_step: _builtins.int
     """The producer's step when it was made. Unset: not known."""
     etag: _builtins.str
-    """Of its description, metadata, tags and expire_time: another one after they
-    changed. Sent with UpdateModelArtifactVersion, it is compared first.
+    """Changes with description, metadata, tags and expire_time.
+    UpdateModelArtifactVersion compares it if it is set; otherwise output only.
     """
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -392,9 +392,9 @@ class ManifestEntry(_message.Message):
     """True if this entry has more chunks of the entry before it."""
     sha256: _builtins.str
     """Plain SHA-256 of the whole file, 64 lower-case hex, as `sha256sum` prints
-    it. The server made it of the bytes; empty where it has not: see
-    HashModelArtifactFiles. Commit: compared where the file has one chunk, else
-    not used.
+    it. Computed by the server; empty if it has not been computed, see
+    HashModelArtifactFiles. Commit: compared if the file has one chunk, else not
+    used.
     """
     reference_uri: _builtins.str
     """The target of a reference, at most 2,048 bytes. Empty: a file."""
@@ -707,8 +707,8 @@ class UpdateModelArtifactRequest(_message.Message):
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
     def model_artifact(self) -> Global___ModelArtifact:
-        """The artifact; `id` identifies it, the masked fields are set. With an `etag`,
-        only while that is still its etag.
+        """The artifact; `id` identifies it, the masked fields are set. If it has an
+        `etag`, the update fails with ETAG_MISMATCH unless that is the current one.
         """
 
     @_builtins.property
@@ -1038,14 +1038,14 @@ class UpdateModelArtifactVersionRequest(_message.Message):
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
     def version(self) -> Global___ModelArtifactVersion:
-        """The version; `id` identifies it, the masked fields are set. With an `etag`,
-        only while that is still its etag.
+        """The version; `id` identifies it, the masked fields are set. If it has an
+        `etag`, the update fails with ETAG_MISMATCH unless that is the current one.
         """
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """Of description, metadata, tags, expire_time. `metadata.KEY` sets a single
-        key, and removes it when the version does not hold it.
+        key, or removes it if it is not in the version of the request.
         """
 
     def __init__(
@@ -1265,8 +1265,8 @@ class VersionHeader(_message.Message):
     digest: _builtins.str
     """Expected version digest, 64 lower-case hex; checked when set."""
     base_version_id: _builtins.str
-    """Global id of a version, of the same entity, whose entries are taken over
-    besides those given: an entry given replaces the one of its path. Only with
+    """Global id of a version of the same entity, whose entries are added to those
+    given; a given entry replaces the one of its path. Only with
     CommitModelArtifact. Default: none.
     """
     @_builtins.property
@@ -1290,7 +1290,7 @@ class VersionHeader(_message.Message):
 
     @_builtins.property
     def removed_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Paths that are not taken over from the base version, at most 10,000."""
+        """Paths of the base version that are left out, at most 10,000."""
 
     def __init__(
         self,

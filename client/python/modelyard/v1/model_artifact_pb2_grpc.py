@@ -297,9 +297,9 @@ class ModelArtifactServiceServicer(object):
     def HashModelArtifactFiles(self, request, context):
         """The plain SHA-256 of a version's files, for `sha256sum`. Of files in several
         chunks, unless they came by UploadModelArtifact, the server has to read the
-        content first; it does so once, and the reply goes on file by file. From
+        content first; it does so once, and the reply has one file after the other. From
         then on ListModelArtifactFiles and DownloadFile have it too. After a break,
-        call again: what is done is kept. Errors: as DownloadFile.
+        call again: finished hashes are stored. Errors: as DownloadFile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

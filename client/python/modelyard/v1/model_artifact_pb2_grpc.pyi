@@ -114,9 +114,9 @@ class ModelArtifactServiceStub:
     HashModelArtifactFiles: _grpc.UnaryStreamMultiCallable[_model_artifact_pb2.HashModelArtifactFilesRequest, _model_artifact_pb2.HashModelArtifactFilesResponse]
     """The plain SHA-256 of a version's files, for `sha256sum`. Of files in several
     chunks, unless they came by UploadModelArtifact, the server has to read the
-    content first; it does so once, and the reply goes on file by file. From
+    content first; it does so once, and the reply has one file after the other. From
     then on ListModelArtifactFiles and DownloadFile have it too. After a break,
-    call again: what is done is kept. Errors: as DownloadFile.
+    call again: finished hashes are stored. Errors: as DownloadFile.
     """
     DownloadFiles: _grpc.UnaryStreamMultiCallable[_model_artifact_pb2.DownloadFilesRequest, _model_artifact_pb2.DownloadFilesResponse]
     """The bytes of many ranges of a version's files, one after the other in the
@@ -218,9 +218,9 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     HashModelArtifactFiles: _aio.UnaryStreamMultiCallable[_model_artifact_pb2.HashModelArtifactFilesRequest, _model_artifact_pb2.HashModelArtifactFilesResponse]  # type: ignore[assignment]
     """The plain SHA-256 of a version's files, for `sha256sum`. Of files in several
     chunks, unless they came by UploadModelArtifact, the server has to read the
-    content first; it does so once, and the reply goes on file by file. From
+    content first; it does so once, and the reply has one file after the other. From
     then on ListModelArtifactFiles and DownloadFile have it too. After a break,
-    call again: what is done is kept. Errors: as DownloadFile.
+    call again: finished hashes are stored. Errors: as DownloadFile.
     """
     DownloadFiles: _aio.UnaryStreamMultiCallable[_model_artifact_pb2.DownloadFilesRequest, _model_artifact_pb2.DownloadFilesResponse]  # type: ignore[assignment]
     """The bytes of many ranges of a version's files, one after the other in the
@@ -421,9 +421,9 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_model_artifact_pb2.HashModelArtifactFilesResponse], _abc.AsyncIterator[_model_artifact_pb2.HashModelArtifactFilesResponse]]:
         """The plain SHA-256 of a version's files, for `sha256sum`. Of files in several
         chunks, unless they came by UploadModelArtifact, the server has to read the
-        content first; it does so once, and the reply goes on file by file. From
+        content first; it does so once, and the reply has one file after the other. From
         then on ListModelArtifactFiles and DownloadFile have it too. After a break,
-        call again: what is done is kept. Errors: as DownloadFile.
+        call again: finished hashes are stored. Errors: as DownloadFile.
         """
 
     @_abc_1.abstractmethod

@@ -56,8 +56,8 @@ class RegisteredModel(_message.Message):
     created_by: _builtins.str
     """Who made it. Output only."""
     etag: _builtins.str
-    """Of its name, description and tags: another one after they changed. Sent
-    with UpdateRegisteredModel, it is compared first. Else output only.
+    """Changes with name, description and tags. UpdateRegisteredModel compares it
+    if it is set; otherwise output only.
     """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -444,8 +444,8 @@ class UpdateRegisteredModelRequest(_message.Message):
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
     def registered_model(self) -> Global___RegisteredModel:
-        """The registered model; `id` identifies it, the masked fields are set. With an `etag`,
-        only while that is still its etag.
+        """The registered model; `id` identifies it, the masked fields are set. If it has an
+        `etag`, the update fails with ETAG_MISMATCH unless that is the current one.
         """
 
     @_builtins.property

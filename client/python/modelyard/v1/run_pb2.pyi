@@ -233,10 +233,9 @@ class Run(_message.Message):
     last_step: _builtins.int
     """The largest step logged. Unset before the first row. Output only."""
     etag: _builtins.str
-    """Of its display_name, notes, tags, group, job_type, config and metadata:
-    another one after they changed. Metrics and the summary, which they move,
-    leave it as it is. Sent with UpdateRun, it is compared first. Else output
-    only.
+    """Changes with display_name, notes, tags, group, job_type, config and metadata,
+    not with metrics and the summary. UpdateRun compares it if it is set;
+    otherwise output only.
     """
     @_builtins.property
     def config(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
@@ -507,15 +506,15 @@ class UpdateRunRequest(_message.Message):
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
     def run(self) -> Global___Run:
-        """The run; `id` identifies it, the masked fields are set. With an `etag`,
-        only while that is still its etag.
+        """The run; `id` identifies it, the masked fields are set. If it has an
+        `etag`, the update fails with ETAG_MISMATCH unless that is the current one.
         """
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """Of display_name, notes, tags, group, job_type, config, summary, metadata.
-        `config.KEY`, `summary.KEY` or `metadata.KEY` sets a single key, and removes
-        it when the run does not hold it.
+        `config.KEY`, `summary.KEY` or `metadata.KEY` sets a single key, or removes
+        it if it is not in the run of the request.
         """
 
     def __init__(

@@ -7,7 +7,7 @@ from tests.inprocess.databases import database, empty_databases, postgresql_regi
 from tests.inprocess.pack_writer import armed, ledger, pack_store, run_writer, writer_pools
 from tests.interrupts import pytest_sessionstart
 from tests.parts.collector import collector
-from tests.parts.embedded import embedded, embedded_folder
+from tests.parts.embedded import embedded, embedded_folder, forked_embedded_servers
 from tests.parts.postgres import postgres_database, postgres_url
 from tests.parts.s3 import minio_server, versity_server
 from tests.parts.server import (
@@ -31,6 +31,7 @@ __all__ = [
     "embedded",
     "embedded_folder",
     "empty_databases",
+    "forked_embedded_servers",
     "keyed_production_server",
     "keyed_server",
     "ledger",

@@ -21,6 +21,7 @@ QUICK = (
     "tests/contracts/",
     "tests/sdk/",
     "tests/server/content/",
+    "tests/server/dispatch/",
     "tests/server/search/",
     "tests/wire/",
 )

@@ -69,7 +69,7 @@ def test_aliases_of_a_version_are_not_those_of_its_name(logged: Path) -> None:
 def test_wrong_usage_says_what_is_right(logged: Path) -> None:
     done = run_command("login", "my_key")
     assert (done.returncode, "give --host too" in done.stderr) == (2, True)
-    assert "put it behind the name, NAME:v0 ALIAS" in refused(1, "alias", "set", "Hinted:prod", "v0")
+    assert "write it after the name, NAME:v0 ALIAS" in refused(1, "alias", "set", "Hinted:prod", "v0")
 
 
 def test_a_version_that_is_linked_says_how_to_unlink_it(logged: Path) -> None:

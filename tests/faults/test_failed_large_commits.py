@@ -17,8 +17,8 @@ from modelyard_server.db.tables import ArtifactVersion, File, Pin, StagedEntry, 
 from modelyard_server.domain import events
 from tests.clients import fast_upload
 from tests.clients.refusals import refused
+from tests.inprocess.sweep import DAY, sweep
 from tests.parts.server import Factory, LiveServer, Stubs, new_project, production_place
-from tests.server.process.test_sweeps import DAY, sweep
 
 _RANDOM = random.Random(0)  # with this seed the model is staged first, as files are staged by their digest
 FILES = {"model": [_RANDOM.randbytes(16) for _ in range(ROWS + 7)], "config": [b"{}"]}

@@ -5,12 +5,33 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+import types
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.parts.fork_server import start_python
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_embedded_servers() -> Iterator[None]:
+    """Forks the embedded servers that this process starts; programs under test start the interpreter."""
+    import modelyard.rpc.embedded
+
+    def start(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        assert command[0] == sys.executable
+        return start_python(*command[1:], **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        process = types.SimpleNamespace(Popen=start, DEVNULL=subprocess.DEVNULL)
+        patch.setattr(modelyard.rpc.embedded, "subprocess", process)
+        yield
 
 
 @pytest.fixture(scope="session")

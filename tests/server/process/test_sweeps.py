@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from modelyard import errors
-from modelyard_server.db.engine import Database, now
+from modelyard_server.db.engine import now
 from modelyard_server.db.tables import ArtifactVersion, Collection, Request, Run
 from modelyard_server.domain import requests
 from modelyard_server.domain.access import keys
@@ -25,22 +24,8 @@ from modelyard_server.domain.registry import (
 )
 from modelyard_server.domain.runs import runs
 from modelyard_server.domain.runs.runs import RunSpec
-from modelyard_server.process import background
-from modelyard_server.rpc.dispatch.executors import Executors
-from modelyard_server.rpc.dispatch.transactions import Transactions
 from tests.inprocess.registry import ENTITY, Registry, full
-
-MINUTE = 60 * 1_000_000
-DAY = 24 * 60 * MINUTE
-
-
-def sweep(database: Database) -> None:
-    """One sweep, as a server does it."""
-    executors = Executors(is_sqlite=database.is_sqlite)
-    try:
-        asyncio.run(background.sweep(Transactions(database, executors)))
-    finally:
-        executors.close()
+from tests.inprocess.sweep import DAY, MINUTE, sweep
 
 
 def run_of(registry: Registry, silent_minutes: float = 0.0) -> str:

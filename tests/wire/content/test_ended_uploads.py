@@ -21,7 +21,7 @@ from modelyard_server.domain.content.commits import VersionSpec
 from modelyard_server.domain.content.manifests import Manifest
 from modelyard_server.domain.registry import deletes
 from tests.inprocess.registry import ENTITY, Registry
-from tests.server.process.test_sweeps import DAY, MINUTE, sweep
+from tests.inprocess.sweep import DAY, MINUTE, sweep
 
 
 def upload_of(registry: Registry, pins: int) -> str:

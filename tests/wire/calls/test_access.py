@@ -20,6 +20,7 @@ from modelyard.v1 import (
     model_artifact_pb2,
     registered_model_pb2,
     run_pb2,
+    server_pb2,
     upload_pb2,
 )
 from modelyard_server.rpc.dispatch.methods import METHODS, Permission
@@ -32,7 +33,7 @@ Request = Mapping[str, Any]
 
 POINT = {"steps": [0], "timestamps": [1], "columns": [{"key": "loss", "doubles": [0.5]}]}
 
-_MODULES = (run_pb2, event_pb2, model_artifact_pb2, registered_model_pb2, upload_pb2, local_pb2)
+_MODULES = (run_pb2, event_pb2, model_artifact_pb2, registered_model_pb2, upload_pb2, server_pb2, local_pb2)
 CLOSED: dict[str, MethodDescriptor] = {
     f"/{service.full_name}/{method.name}": method
     for module in _MODULES
@@ -40,6 +41,8 @@ CLOSED: dict[str, MethodDescriptor] = {
     for method in service.methods
 }
 """Every method that needs a key, by its path."""
+OF_NO_ENTITY = {"/modelyard.v1.ServerService/GetServerInfo"}
+"""Methods that take a key of any entity."""
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +158,7 @@ def _runs(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
 
 
 def _events(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
-    return {"ListEvents": [[_place(at)]], "WatchEvents": [[_place(at)]]}
+    return {"ListEvents": [[_place(at)]], "WatchEvents": [[_place(at)], [{"entity": ENTITY}]]}
 
 
 def _artifacts(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
@@ -187,6 +190,7 @@ def _artifacts(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
         "UploadModelArtifact": [[{"header": header}]],
         "DownloadFile": [[{**version, **range_}], [{**ref, **range_}], [{**through, **range_}]],
         "DownloadFiles": [[{**of_version, "ranges": [range_]}]],
+        "HashModelArtifactFiles": [[of_version]],
         "UseModelArtifactVersion": [[{"run_id": at["run"], **version}], [{"run_id": at["run"], **ref}]],
         "GetLineage": [[version], [ref], [{"run_id": at["run"]}]],
     }
@@ -251,7 +255,7 @@ def test_a_method_refuses_a_caller_without_a_key(
     assert outcome(server.stubs(key), path, {}) == why
 
 
-@pytest.mark.parametrize("path", CLOSED)
+@pytest.mark.parametrize("path", sorted(CLOSED.keys() - OF_NO_ENTITY))
 def test_a_method_refuses_a_key_of_another_entity_and_takes_one_of_the_own(
     owner: Stubs, stranger: Stubs, path: str
 ) -> None:

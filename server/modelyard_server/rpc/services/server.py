@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from modelyard.contract import chunking, limits
 from modelyard.v1 import server_pb2 as pb
+from modelyard_server.domain.access.authorize import reach
 from modelyard_server.domain.content.manifests import Limits
 from modelyard_server.release import VERSION
 from modelyard_server.rpc.dispatch.call import Call
@@ -29,7 +30,7 @@ class ServerServicer:
             version=VERSION,
             principal=caller.name,
             entity=caller.entity,
-            all_entities=caller.all_entities,
+            all_entities=reach(caller) is None,
             services=[name for name in self._services if caller.owns_folder or name not in self._for_owners],
             limits=self._limits,
             chunking=pb.ChunkingParameters(

@@ -75,7 +75,7 @@ def _portion(
             index += bulk_rows.indexed(runs[-1], place, {"config": "run.config", "summary": "run.summary"})
         tags = [tag for tag, share in TAGS.items() if chance.random() < share]
         row = bulk_rows.version_row(artifacts[-1], place, number, _facts(chance), tags, runs[-1]["id"])
-        index += bulk_rows.indexed(row, place, {"facts": "metadata", "tags": "tags"})
+        index += bulk_rows.indexed(row, place, {"metadata_": "metadata", "tags": "tags"})
         if number % VERSIONS_AN_ARTIFACT == 7:
             aliases.append(bulk_rows.alias_row(artifacts[-1], place, "best", row["id"]))
         if number % VERSIONS_AN_ARTIFACT == VERSIONS_AN_ARTIFACT - 1:

@@ -41,7 +41,7 @@ def run_row(session: Session, principal: Principal, run_id: str) -> str:
         state="running",
         config={},
         summary={},
-        facts={},
+        metadata_={},
         notes="",
         tags=[],
         group="",
@@ -135,7 +135,7 @@ class TestAroundTheRegistry:
         registry.write(change, tags=["b", "c"])
         registry.write(change, tags=["b", "c"])
         row = registry.read(resolve.version, id_=version.id).version
-        assert (row.facts, row.tags, row.description) == ({"acc": None, "n": 1 << 60}, ["b", "c"], "")
+        assert (row.metadata_, row.tags, row.description) == ({"acc": None, "n": 1 << 60}, ["b", "c"], "")
         assert [(e.type, e.details.get("tag")) for e in registry.events("p")][3:] == [
             ("version_updated", None),
             ("tag_added", "a"),

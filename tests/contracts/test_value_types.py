@@ -34,7 +34,7 @@ def test_metadata_changes_its_kind(registry: Registry) -> None:
     for kind in KINDS:
         given = {"deep": [{"n": kind}]}
         registry.write(change, given)
-        assert _read(registry, ArtifactVersion, version.id, "facts") == repr(given)
+        assert _read(registry, ArtifactVersion, version.id, "metadata_") == repr(given)
     assert len(registry.events("p", "version_updated")) == len(KINDS) - 1
 
 
@@ -43,7 +43,7 @@ def test_metadata_of_content_that_is_logged_again_changes_its_kind(registry: Reg
     for kind in KINDS:
         again = registry.log("bert", "a", metadata={"n": kind})
         assert again.id == version.id
-        assert _read(registry, ArtifactVersion, version.id, "facts") == repr({"n": kind})
+        assert _read(registry, ArtifactVersion, version.id, "metadata_") == repr({"n": kind})
     assert len(registry.events("p", "version_updated")) == len(KINDS) - 1
 
 

@@ -72,7 +72,7 @@ def run_row(project_id: int, number: int, config: Row, summary: Row) -> Row:
         "state": "finished",
         "config": config,
         "summary": summary,
-        "facts": {},
+        "metadata_": {},
         "notes": "",
         "tags": [],
         "group": "",
@@ -121,7 +121,7 @@ def version_row(
         "size": made * 7919 % 1_000_003,
         "file_count": 1,
         "description": "",
-        "facts": facts,
+        "metadata_": facts,
         "tags": list(tags),
         "producer_run_id": run,
         "history_step": -1,
@@ -158,7 +158,7 @@ def alias_row(collection: Row, owners: tuple[int, int], alias: str, version_id: 
 def _copy(connection: Connection, table: Table, batch: Sequence[Row]) -> None:
     columns = list(batch[0])
     documents = {name for name in columns if isinstance(table.c[name].type, JSON)}
-    names = ", ".join(f'"{name}"' for name in columns)
+    names = ", ".join(f'"{table.c[name].name}"' for name in columns)
     driver: Any = connection.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} ({names}) FROM STDIN") as copy:
         for row in batch:

@@ -109,7 +109,7 @@ def fill(database: Database) -> Catalog:
         row
         for one in live
         for row in bulk_rows.indexed(
-            one.row, where[f"{one.entity}/{one.project}"], {"facts": "metadata", "tags": "tags"}
+            one.row, where[f"{one.entity}/{one.project}"], {"metadata_": "metadata", "tags": "tags"}
         )
     ]
     for path, run in runs:
@@ -205,7 +205,7 @@ def in_order_of(versions: Sequence[Made], path: Sequence[str], *, descending: bo
     """Numbers, then texts by their beginning, then the rest by their time; ties by id."""
     numbers, texts, rest = [], [], []
     for one in versions:
-        found = look(one.row["facts"], path) if "many" not in one.row["facts"] else MISSING
+        found = look(one.row["metadata_"], path) if "many" not in one.row["metadata_"] else MISSING
         if isinstance(found, int | float) and not isinstance(found, bool):
             numbers.append(((float(found), one.row["id"]), one))
         elif isinstance(found, str):

@@ -87,7 +87,7 @@ class Attribute(Base):
 
 
 _INDEXED: Mapping[type[Base], Mapping[str, str]] = {
-    ArtifactVersion: {"facts": METADATA, "tags": TAGS},
+    ArtifactVersion: {"metadata_": METADATA, "tags": TAGS},
     Run: {"config": RUN_CONFIG, "summary": RUN_SUMMARY, "tags": RUN_TAGS},
     Collection: {"tags": COLLECTION_TAGS},
 }

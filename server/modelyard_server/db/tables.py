@@ -93,7 +93,8 @@ class Run(Base):
     state: Mapped[str] = mapped_column(String(16))
     config: Mapped[dict[str, Any]]
     summary: Mapped[dict[str, Any]]
-    facts: Mapped[dict[str, Any]]  # the wire's `metadata`, a name SQLAlchemy keeps for itself
+    # `metadata` on the wire, a name that SQLAlchemy reserves.
+    metadata_: Mapped[dict[str, Any]] = mapped_column("facts", key="metadata_")
     notes: Mapped[str] = mapped_column(Text)
     tags: Mapped[list[str]]
     group: Mapped[str] = mapped_column(String(128))
@@ -172,7 +173,7 @@ class ArtifactVersion(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     file_count: Mapped[int] = mapped_column(BigInteger)
     description: Mapped[str] = mapped_column(Text)
-    facts: Mapped[dict[str, Any]]  # the wire's `metadata`
+    metadata_: Mapped[dict[str, Any]] = mapped_column("facts", key="metadata_")
     tags: Mapped[list[str]]
     producer_run_id: Mapped[str | None] = mapped_column(ForeignKey("run.id"), index=True)
     history_step: Mapped[int] = mapped_column(BigInteger, default=-1)

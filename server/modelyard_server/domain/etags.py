@@ -35,7 +35,7 @@ def renew(session: Session, row: ArtifactVersion) -> None:
 
 def of_run(row: Run) -> str:
     """The etag of a run; the summary, which metrics change all the time, is not part of it."""
-    return _digest(row.display_name, row.notes, row.tags, row.group, row.job_type, row.config, row.facts)
+    return _digest(row.display_name, row.notes, row.tags, row.group, row.job_type, row.config, row.metadata_)
 
 
 def check(field: str, expected: str, present: str) -> None:

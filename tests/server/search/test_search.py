@@ -136,7 +136,7 @@ QUESTIONS = st.one_of(
             ("many", "k7"),
             ("no",),
         ],
-        lambda made, _: made.row["facts"],
+        lambda made, _: made.row["metadata_"],
     ),
     of_document(
         "run.summary", [("acc",), ("end",), ("end", "deep")], lambda *of: run_of(*of).get("summary", MISSING)
@@ -260,7 +260,7 @@ def test_each_comparison_alone_finds_the_same(catalog: Catalog, path: tuple[str,
             text = f"metadata.{'.'.join(quoted(part) for part in path)} {operator} {literal(value)}"
 
             def holds(made: Made, _: Principal, operator: str = operator, value: Any = value) -> bool:
-                return compare(look(made.row["facts"], path), operator, value)
+                return compare(look(made.row["metadata_"], path), operator, value)
 
             expected = answer(catalog, LOCAL, PLACES[1], (text, holds), "")
             assert pages(catalog, LOCAL, PLACES[1], 1000, 1, filter_=text, order_by="") == expected[:1000], (

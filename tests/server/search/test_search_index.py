@@ -55,7 +55,7 @@ def expected(session: Session) -> dict[str, Rows]:
     """The index as the rows would have it."""
     found: dict[str, Rows] = {}
     for version in session.scalars(select(ArtifactVersion).where(ArtifactVersion.deleted_at.is_(None))):
-        found[version.id] = rows_of("metadata", version.facts) | rows_of("tags", version.tags)
+        found[version.id] = rows_of("metadata", version.metadata_) | rows_of("tags", version.tags)
     for run in session.scalars(select(Run)):
         found[run.id] = {
             **rows_of("run.config", run.config),

@@ -8,10 +8,12 @@ import grpc
 import pytest
 
 from modelyard.v1 import model_artifact_pb2 as artifact_pb
+from modelyard.v1 import registered_model_pb2 as registry_pb
 from modelyard.v1 import run_pb2, upload_pb2
 from modelyard_server.db.ids import new_id
 from modelyard_server.domain.access.principals import FOLDER_OWNER, LOCAL, SERVER
 from tests.clients import fast_upload
+from tests.clients.watch import log
 from tests.parts.server import LiveServer, Stubs, create_key, new_project, reason, run_server_command
 
 
@@ -97,6 +99,27 @@ def test_a_narrower_key_of_the_same_principal_gets_nothing_of_other_entities(
         fast_upload.find_missing(narrow, upload_id, fast_upload.random_chunks(1))
     assert reason(probe) == (grpc.StatusCode.FAILED_PRECONDITION, "UPLOAD_EXPIRED")
     assert make_run(wide, "at home").id == make_run(narrow, "at home").id
+
+
+def test_a_repeated_request_shows_a_narrower_key_no_links_in_other_entities(server: LiveServer) -> None:
+    own, other = new_project(), new_project()
+    wide = server.stubs(create_key(server, "ops", "--entity", own, "--all-entities"))
+    narrow = server.stubs(create_key(server, "ops", "--entity", own))
+    log(wide, "p")
+    link = registry_pb.LinkModelArtifactVersionRequest(
+        ref="p/bert", target=f"{other}/model-registry/Churn", aliases=["staging"]
+    )
+    wide.registry.LinkModelArtifactVersion(link)
+    use = artifact_pb.UseModelArtifactVersionRequest(
+        ref="p/bert", run_id=make_run(wide, "user").id, request_id="use"
+    )
+    shown = wide.artifacts.UseModelArtifactVersion(use).version.linked_to
+    assert [other in linked.ref for linked in shown] == [True]
+    with pytest.raises(grpc.RpcError) as replay:
+        narrow.artifacts.UseModelArtifactVersion(use)
+    assert reason(replay) == (grpc.StatusCode.PERMISSION_DENIED, "NOT_ALLOWED")
+    use.request_id = "again"
+    assert not narrow.artifacts.UseModelArtifactVersion(use).version.linked_to
 
 
 def test_a_key_named_local_is_not_the_keyless_caller_nor_the_folders_owner(tmp_path: Path) -> None:

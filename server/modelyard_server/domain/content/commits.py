@@ -231,7 +231,7 @@ def _new_version(
         "size": manifest.total_size,
         "file_count": len(manifest),
         "description": spec.description,
-        "facts": dict(spec.metadata),
+        "metadata_": dict(spec.metadata),
         "tags": list(spec.tags),
         "producer_run_id": run_id,
         "history_step": -1 if spec.history_step is None else spec.history_step,
@@ -257,13 +257,13 @@ def _update_equal(
     Logging again without a TTL, or linking, clears the expiry.
     """
     place = {"version": f"v{version.number}", "version_id": version.id}
-    before = (version.description, version.facts, version.expires_at)
+    before = (version.description, version.metadata_, version.expires_at)
     version.description = spec.description or version.description
-    version.facts = dict(spec.metadata) or version.facts
+    version.metadata_ = dict(spec.metadata) or version.metadata_
     version.expires_at = None
     if spec.ttl is not None and not _is_linked(session, version):
         version.expires_at = now(session) + spec.ttl
-    if not identical(before, (version.description, version.facts, version.expires_at)):
+    if not identical(before, (version.description, version.metadata_, version.expires_at)):
         details = {"collection": artifact.name, **place}
         events.record(
             session, artifact.project_id, "version_updated", principal, collection_id=artifact.id, **details

@@ -162,7 +162,7 @@ def _make_tombstones(session: Session, rows: Sequence[ArtifactVersion]) -> None:
     them in short transactions: this one keeps others from writing.
     """
     ids = [row.id for row in rows]
-    large = sum(row.file_count + len(row.facts) + len(row.tags) for row in rows) > bounded.ROWS
+    large = sum(row.file_count + len(row.metadata_) + len(row.tags) for row in rows) > bounded.ROWS
     for batch in batches(ids):
         if large:
             insert_missing(session, ManifestRemoval, [{"version_id": id_} for id_ in sorted(batch)])

@@ -112,7 +112,8 @@ def _source_fields(scope: Scope) -> dict[str, Field]:
             Of(TagList(ArtifactVersion.tags), of_source), TagIndex(attributes.TAGS, _SOURCE, inside, seen)
         ),
         "metadata": Indexed(
-            Of(Json(ArtifactVersion.facts), of_source), MapIndex(attributes.METADATA, _SOURCE, inside, seen)
+            Of(Json(ArtifactVersion.metadata_), of_source),
+            MapIndex(attributes.METADATA, _SOURCE, inside, seen),
         ),
     }
 

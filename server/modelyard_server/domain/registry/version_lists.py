@@ -107,7 +107,7 @@ def fields(scope: Scope) -> filters.Fields:
         "created_by": Text(_V.created_by),
         "create_time": Time(_V.created_at),
         "update_time": Time(_V.updated_at),
-        "metadata": Indexed(Json(_V.facts), MapIndex(attributes.METADATA, _ID, inside)),
+        "metadata": Indexed(Json(_V.metadata_), MapIndex(attributes.METADATA, _ID, inside)),
         "name": Indexed(
             Text(_of_artifact(Collection.name)), NameIndex(_OF, artifacts, Collection.name.expression)
         ),

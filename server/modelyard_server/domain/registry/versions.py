@@ -181,15 +181,15 @@ def update(
     artifact, version = lock(session, found)
     etags.check(f"{prefix}etag", etag, etags.of_version(version))
     place = {"version": f"v{version.number}", "version_id": version.id}
-    before = (version.description, version.facts, version.expires_at)
+    before = (version.description, version.metadata_, version.expires_at)
     if description is not None:
         version.description = fields.check_description(f"{prefix}description", description)
     if metadata is not None or metadata_entries:
         changed_metadata = _changed_metadata(version, metadata, metadata_entries)
-        version.facts = fields.check_metadata(f"{prefix}metadata", changed_metadata)
+        version.metadata_ = fields.check_metadata(f"{prefix}metadata", changed_metadata)
     if set_expiry:
         _set_expiry(session, version, expires_at, f"{prefix}expire_time")
-    changed = not identical(before, (version.description, version.facts, version.expires_at))
+    changed = not identical(before, (version.description, version.metadata_, version.expires_at))
     if changed:
         details = {"collection": artifact.name, **place}
         events.record(
@@ -210,7 +210,7 @@ def _changed_metadata(
 ) -> dict[str, Any]:
     """The metadata given, else that of the version, with the changes of single keys."""
     if metadata is None:
-        metadata = {key: values.from_json(item) for key, item in version.facts.items()}
+        metadata = {key: values.from_json(item) for key, item in version.metadata_.items()}
     kept = {key: value for key, value in metadata.items() if key not in entries}
     return kept | {key: entry[0] for key, entry in entries.items() if entry}
 

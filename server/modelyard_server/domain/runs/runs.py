@@ -51,7 +51,7 @@ class RunSpec:
     tags: Sequence[str] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, Any] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    metadata_: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def update(session: Session, principal: Principal, run_id: str, changes: RunChan
     for (column, key), entry in changes.entries.items():
         rest = {name: value for name, value in getattr(run, column).items() if name != key}
         setattr(run, column, rest | {key: entry[0]} if entry else rest)
-    for column in ("config", "summary", "facts"):
+    for column in ("config", "summary", "metadata_"):
         check_map(f"run.{_wire_name(column)}", getattr(run, column))
     run.updated_at = now(session)
     return view
@@ -164,7 +164,7 @@ def delete(session: Session, principal: Principal, run_id: str) -> None:
     """Deletes a run and its metrics; its row stays as a tombstone for lineage. Raises NotFound."""
     run = find(session, principal, run_id, action=Action.DELETE, lock=True).run
     session.execute(sql_delete(MetricBatch).where(MetricBatch.run_id == run.id))
-    run.config, run.summary, run.facts, run.tags, run.notes = {}, {}, {}, [], ""
+    run.config, run.summary, run.metadata_, run.tags, run.notes = {}, {}, {}, [], ""
     run.deleted_at = run.updated_at = now(session)
 
 
@@ -268,7 +268,7 @@ def _insert(session: Session, principal: Principal, project: Project, spec: RunS
         state=RUNNING,
         config=dict(spec.config),
         summary=dict(spec.summary),
-        facts=dict(spec.facts),
+        metadata_=dict(spec.metadata_),
         notes=spec.notes,
         tags=_unique(spec.tags),
         group=spec.group,
@@ -293,7 +293,7 @@ def _resume(session: Session, principal: Principal, run: Run, spec: RunSpec) -> 
             setattr(run, column, getattr(spec, column))
     if spec.tags:
         run.tags = _unique(spec.tags)
-    for column in ("config", "summary", "facts"):
+    for column in ("config", "summary", "metadata_"):
         merged = {**getattr(run, column), **getattr(spec, column)}
         check_map(f"run.{_wire_name(column)}", merged)
         setattr(run, column, merged)
@@ -339,12 +339,12 @@ _CHECKED: dict[str, Callable[[str, Any], object]] = {
     "tags": _check_tags,
     "config": check_map,
     "summary": check_map,
-    "facts": check_map,
+    "metadata_": check_map,
 }
 
 
 def _wire_name(column: str) -> str:
-    return "metadata" if column == "facts" else column
+    return "metadata" if column == "metadata_" else column
 
 
 def _unique(tags: Sequence[str]) -> list[str]:

@@ -34,7 +34,7 @@ _RESUME = {
     pb.RESUME_POLICY_ALLOW: "allow",
     pb.RESUME_POLICY_MUST: "must",
 }
-_MAPS = {"config": "config", "summary": "summary", "metadata": "facts"}
+_MAPS = {"config": "config", "summary": "summary", "metadata": "metadata_"}
 _TEXTS = ("display_name", "notes", "group", "job_type")
 
 
@@ -218,6 +218,6 @@ def _message(view: RunView) -> pb.Run:
         finish_time=convert.timestamp(run.finished_at),
         exit_code=run.exit_code,
         last_step=None if run.last_step < 0 else run.last_step,
-        metadata=convert.json_to_values(run.facts),
+        metadata=convert.json_to_values(run.metadata_),
         etag=etags.of_run(run),
     )

@@ -24,7 +24,7 @@ def version_message(view: VersionView) -> pb.ModelArtifactVersion:
         number=row.number,
         aliases=view.aliases,
         description=row.description,
-        metadata=json_to_values(row.facts),
+        metadata=json_to_values(row.metadata_),
         tags=row.tags,
         digest=row.digest.hex(),
         size_bytes=row.size,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from sqlalchemy import MetaData, insert, select, text
+from sqlalchemy import Column, MetaData, Table, Text, insert, select, text
 
 from modelyard_server.db import migrations
 from modelyard_server.db.engine import Database
@@ -23,10 +24,14 @@ def make(database: Database, revision: str) -> None:
         command.upgrade(config, revision)
 
 
+SINCE_REMOVED = {"version_file": {"sha256": ""}, "staged_entry": {"sha256": ""}}
+"""What columns that tables do not have any more held in most rows."""
+
+
 def take_back(database: Database, revision: str) -> None:
     """Gives a database of today an earlier schema, with those columns of its rows that were there then.
 
-    Tables with a column that is not there any more must be empty.
+    Tables with a column that is not there any more must be empty, but for those of `SINCE_REMOVED`.
     """
     tables = Base.metadata.sorted_tables
     with database.engine.begin() as connection:
@@ -39,6 +44,17 @@ def take_back(database: Database, revision: str) -> None:
         before.reflect(connection)
         for table in tables:
             names = set(before.tables[table.name].columns.keys()) if table.name in before.tables else set()
-            kept = [{name: row[name] for name in row if name in names} for row in rows[table]]
+            removed = {
+                name: value for name, value in SINCE_REMOVED.get(table.name, {}).items() if name in names
+            }
+            kept = [{name: row[name] for name in row if name in names} | removed for row in rows[table]]
             if kept and names and table.name != "schema_info":  # which the schema came with
-                connection.execute(insert(table), kept)
+                connection.execute(insert(_with_texts(table, removed)), kept)
+
+
+def _with_texts(table: Table, names: Iterable[str]) -> Table:
+    """The table with more columns, of text."""
+    wider = table.to_metadata(MetaData())
+    for name in names:
+        wider.append_column(Column(name, Text()))
+    return wider

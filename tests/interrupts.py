@@ -1,4 +1,4 @@
-"""Ctrl-C in a background job: shells start those with SIGINT ignored, and every program below inherits it."""
+"""SIGINT for background jobs: shells start those with it ignored, and their children inherit that."""
 
 from __future__ import annotations
 

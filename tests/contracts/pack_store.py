@@ -1,4 +1,4 @@
-"""What every store of packs promises."""
+"""The contract of pack stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the database refuses: races run again, defects are told once, with their cause in the log."""
+"""Errors of the database: conflicts are retried, defects are reported once, with their cause in the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reference that stands for nothing is told: which part is absent, and what is like it."""
+"""The error for a reference that is not found: which part is missing, and which names are close."""
 
 from __future__ import annotations
 

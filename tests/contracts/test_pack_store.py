@@ -1,4 +1,4 @@
-"""The contract of packs' stores on a folder, on two S3 servers, and on each behind the fault wrapper."""
+"""The contract of pack stores on a folder, on two S3 servers, and on each behind the fault wrapper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Databases from before principals had ids: whose keys, replies and uploads are what afterwards."""
+"""The migration to principals with ids: who owns older keys, replies and uploads afterwards."""
 
 from __future__ import annotations
 

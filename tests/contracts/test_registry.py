@@ -1,4 +1,4 @@
-"""What holds for artifacts, registered models, links and aliases, on every database."""
+"""The rules for artifacts, registered models, links and aliases, on every database."""
 
 from __future__ import annotations
 

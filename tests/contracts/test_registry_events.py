@@ -1,4 +1,4 @@
-"""What holds around the registry on every database: events, rights, updates, pages, lineage, many at once."""
+"""Events, rights, updates, pages and lineage of the registry, and many callers at once."""
 
 from __future__ import annotations
 

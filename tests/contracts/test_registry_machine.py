@@ -1,4 +1,4 @@
-"""Versions, aliases, links, tags and times, step by step, against a simple model that fits on a page."""
+"""Random sequences of versions, aliases, links, tags and expiry times, compared with a simple model."""
 
 from __future__ import annotations
 

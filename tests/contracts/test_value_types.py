@@ -1,4 +1,4 @@
-"""1, 1.0 and True are equal for Python and three values for users: a change between them is one."""
+"""A change between 1, 1.0 and True is stored, though Python takes them for equal."""
 
 from __future__ import annotations
 

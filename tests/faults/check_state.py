@@ -1,4 +1,4 @@
-"""Holds a server's state against what its clients wrote down: the list of broken promises."""
+"""Compares a server's state with what its clients recorded: the list of broken promises."""
 
 from __future__ import annotations
 

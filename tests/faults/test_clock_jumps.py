@@ -1,4 +1,4 @@
-"""A clock that leaps ends nothing that has time left; a server that was off for days sweeps in the end."""
+"""When the clock jumps, nothing with time left expires, and a server that was off for days still sweeps."""
 
 from __future__ import annotations
 

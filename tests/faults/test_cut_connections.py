@@ -1,4 +1,4 @@
-"""Uploads over links that are cut: what arrived is kept, and the upload ends however often that happens."""
+"""Uploads over connections that are cut keep what arrived, and end however often that happens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packs that are gone or too short: what they held is uploaded again, and whatever needed it is whole."""
+"""Lost or truncated packs: their content is uploaded again, and the versions that need it are whole."""
 
 from __future__ import annotations
 

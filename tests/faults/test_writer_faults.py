@@ -1,4 +1,4 @@
-"""The writer of packs when senders, stores and the database fail: nothing false is said, nothing leaks."""
+"""The pack writer when senders, the store or the database fail: no false acknowledgement, and no leak."""
 
 from __future__ import annotations
 

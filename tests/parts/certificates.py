@@ -1,4 +1,4 @@
-"""Certificates that servers and clients on this machine can show."""
+"""Certificates for servers and clients on this machine."""
 
 from __future__ import annotations
 

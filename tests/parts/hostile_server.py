@@ -1,4 +1,4 @@
-"""A gRPC server that answers as a test tells it to: the generated servicers, with hostile replies."""
+"""A gRPC server whose replies a test chooses: the generated servicers, with hostile content."""
 
 from __future__ import annotations
 

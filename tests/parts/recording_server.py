@@ -1,4 +1,4 @@
-"""A server that is none of ours, and keeps what callers show it."""
+"""A gRPC server that is not modelyard's and records the metadata that callers send."""
 
 from __future__ import annotations
 

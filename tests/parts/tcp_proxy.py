@@ -1,4 +1,4 @@
-"""A TCP proxy that loses replies, falls silent or cuts, when a test says so."""
+"""A TCP proxy that drops replies, stalls or cuts connections when a test says so."""
 
 from __future__ import annotations
 

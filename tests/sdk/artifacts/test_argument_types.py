@@ -1,4 +1,4 @@
-"""Arguments of the wrong kind are refused where they are passed, by name, and leave nothing behind."""
+"""Arguments of a wrong type are refused by name where they are passed, and leave nothing behind."""
 
 from __future__ import annotations
 

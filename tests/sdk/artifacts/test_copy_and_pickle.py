@@ -1,4 +1,4 @@
-"""What the SDK gives out can be copied and pickled: values as they are, handles without their key."""
+"""Values and handles can be copied and pickled; a handle is pickled without its API key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logging again what did not change: a look at each file, and one call."""
+"""Logging unchanged files again takes one look at each file, and one call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where drafts keep copies of files, and that nothing of them is left, however a process ends."""
+"""Where drafts keep copies of files, and that none is left however the process ends."""
 
 from __future__ import annotations
 

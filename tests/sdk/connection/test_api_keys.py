@@ -1,4 +1,4 @@
-"""API keys: where they may come from, and who else reads them on the way."""
+"""API keys: where they may come from, and who else can read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""References, names, paths, aliases and values: what is accepted comes back, the rest is refused by name."""
+"""References, names, paths, aliases and values: valid ones come back as they were, others are refused."""
 
 from __future__ import annotations
 

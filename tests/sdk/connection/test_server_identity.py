@@ -1,4 +1,4 @@
-"""A data folder's token is shown to nobody but the server that holds the folder."""
+"""The SDK sends a data folder's token only to the server that holds the folder."""
 
 from __future__ import annotations
 

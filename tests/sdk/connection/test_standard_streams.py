@@ -1,4 +1,4 @@
-"""Standard streams that are closed, missing, narrow or unread end neither a run nor a command badly."""
+"""Closed, missing, narrow or unread standard streams break neither a run nor a command."""
 
 from __future__ import annotations
 

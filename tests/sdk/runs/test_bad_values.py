@@ -1,4 +1,4 @@
-"""What a run keeps when some of what it is given cannot be stored: everything else."""
+"""Of values that cannot be stored in part, a run keeps the rest."""
 
 from __future__ import annotations
 

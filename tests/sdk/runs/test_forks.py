@@ -1,4 +1,4 @@
-"""Forks: neither side hangs, and no row is lost, whatever runs while a process forks."""
+"""Forks: neither process hangs and no row is lost, whatever runs while a process forks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says of how its program ended: what the process really ended with, and no row lost."""
+"""The exit status that a run records is that of its process, and no row is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cache that cannot be used as it should costs time and transfers, never the work itself."""
+"""A cache that cannot be used costs time and transfers, but breaks nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The budget of bytes that uploads share: first come first served, and nothing is lost of it."""
+"""The byte budget that uploads share: first come, first served, and no byte is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Short reads on the thread of their own: each caller gets its answer, and nobody waits for long reads."""
+"""Short reads have a thread of their own: each caller gets its answer, and none waits for long reads."""
 
 from __future__ import annotations
 

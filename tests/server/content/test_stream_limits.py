@@ -1,4 +1,4 @@
-"""One caller never takes the streams of all others, and one that stands still loses its own."""
+"""Limits on streams: one principal cannot take all of them, and a stalled one is ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What many uploads at once hold in memory has a bound."""
+"""The memory of many uploads at once is bounded."""
 
 from __future__ import annotations
 

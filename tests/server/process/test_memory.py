@@ -1,4 +1,4 @@
-"""What a server holds in memory, and what it gives back once it is quiet."""
+"""The memory of a server, and that it returns it to the system when it is idle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""More connections and calls than a server can serve: those that say nothing end, the others are told."""
+"""More connections and calls than a server can serve: idle ones are closed, others get an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server keeps in a folder is not for other users of the machine to read."""
+"""Other users of the machine cannot read what a server stores in a folder."""
 
 from __future__ import annotations
 

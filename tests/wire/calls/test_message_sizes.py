@@ -1,4 +1,4 @@
-"""Whatever callers send, replies fit a message of 4 MiB, and nothing large ends as something unexpected."""
+"""Replies fit a message of 4 MiB whatever callers send, and large requests get errors that name them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A caller is an id, not a name: what two keys of one name share, and what they never do."""
+"""A caller is identified by id, not by name: what two keys of one name share, and what they do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Callers without a key cost a server next to nothing, and large requests hold up nobody's small ones."""
+"""Callers without a key cost a server little, and large requests do not delay small ones."""
 
 from __future__ import annotations
 

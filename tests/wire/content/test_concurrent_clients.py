@@ -1,4 +1,4 @@
-"""Many clients that log and link at once lose nothing, and block nobody."""
+"""Many clients that log and link at once lose nothing and block nobody."""
 
 from __future__ import annotations
 

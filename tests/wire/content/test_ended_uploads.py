@@ -1,4 +1,4 @@
-"""What ends or is deleted gives its rows back, in portions between which others write."""
+"""Ended uploads and deleted versions: their rows go in batches, and others write in between."""
 
 from __future__ import annotations
 

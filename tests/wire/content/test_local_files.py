@@ -1,4 +1,4 @@
-"""Files that client and server both have before them: named on the wire, never sent."""
+"""Files on a disk that client and server share are sent by name, not by content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watches that break: killed servers, replicas that come and go, drained ones, keys that end."""
+"""Watches that break: killed and drained servers, replicas that come and go, revoked keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many clients at the same moment: one version of one content, numbers without a gap, nothing lost."""
+"""Clients at the same moment: one version for one content, numbers without a gap, nothing lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Versions that live for a time: gone when it is over, deleted by any replica, once."""
+"""Versions with a time to live: hidden once it is over, deleted by any replica, once."""
 
 from __future__ import annotations
 

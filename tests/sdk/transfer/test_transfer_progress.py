@@ -63,10 +63,10 @@ def test_a_terminal_gets_a_bar_unless_silenced() -> None:
         sys.stderr = before
 
 
-def test_the_first_error_of_a_crew_is_the_one_raised() -> None:
-    crew = ThreadGroup()
+def test_the_first_error_of_a_group_is_the_one_raised() -> None:
+    group = ThreadGroup()
     woken = threading.Event()
-    crew.on_failure(woken.set)
+    group.on_failure(woken.set)
 
     def wait() -> None:
         woken.wait(30)
@@ -75,7 +75,7 @@ def test_the_first_error_of_a_crew_is_the_one_raised() -> None:
     def fail() -> None:
         raise ValueError("first")
 
-    threads = [crew.start(wait, "waits"), crew.start(fail, "fails")]
+    threads = [group.start(wait, "waits"), group.start(fail, "fails")]
     with pytest.raises(ValueError, match="first"):
-        crew.join(threads)
+        group.join(threads)
     assert woken.is_set()

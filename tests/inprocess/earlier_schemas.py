@@ -47,7 +47,8 @@ def take_back(database: Database, revision: str) -> None:
             removed = {
                 name: value for name, value in SINCE_REMOVED.get(table.name, {}).items() if name in names
             }
-            kept = [{name: row[name] for name in row if name in names} | removed for row in rows[table]]
+            keys = {each.name: each.key for each in table.columns}
+            kept = [{keys[name]: row[name] for name in row if name in names} | removed for row in rows[table]]
             if kept and names and table.name != "schema_info":  # which the schema came with
                 connection.execute(insert(_with_texts(table, removed)), kept)
 

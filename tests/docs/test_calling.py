@@ -109,7 +109,7 @@ def test_writes_without_a_request_id_are_those_the_page_names() -> None:
 
 
 def _create_run(stubs: Stubs, project: str, **options: Any) -> Any:
-    run = run_pb2.Run(project=project, run_id="r1", display_name="first")
+    run = run_pb2.Run(project=project, name="r1", display_name="first")
     return stubs.runs.CreateRun(
         run_pb2.CreateRunRequest(run=run, request_id=str(uuid.uuid4())), **options
     ).run
@@ -158,7 +158,7 @@ def test_a_call_to_a_server_that_is_killed_and_started_again_succeeds(live_serve
         server.kill()
         while_away = pool.submit(_create_run, stubs, project + "-b")
         server.start()
-        assert under_way.result(timeout=60).run_id == while_away.result(timeout=60).run_id == "r1"
+        assert under_way.result(timeout=60).name == while_away.result(timeout=60).name == "r1"
         assert len(_runs(stubs, project + "-a")) == len(_runs(stubs, project + "-b")) == 1
 
 

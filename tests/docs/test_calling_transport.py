@@ -181,7 +181,7 @@ def test_a_write_repeated_at_another_server_gets_the_reply_of_the_first(
 ) -> None:
     place, env = production_place(request)
     first, second = (live_server_factory(place=place, env=env).start() for _ in range(2))
-    run = run_pb2.Run(project=new_project(), run_id="r1")
+    run = run_pb2.Run(project=new_project(), name="r1")
     asked = run_pb2.CreateRunRequest(run=run, request_id=str(uuid.uuid4()))
     with calling(first.address) as stubs:
         made = stubs.runs.CreateRun(asked)

@@ -54,7 +54,7 @@ class Client:
         self._sequence = 0
         self._run = self._connection.runs.CreateRun(
             run_pb2.CreateRunRequest(
-                run=run_pb2.Run(project=given.project, run_id=f"c{given.client}-{uuid.uuid4().hex[:8]}")
+                run=run_pb2.Run(project=given.project, name=f"c{given.client}-{uuid.uuid4().hex[:8]}")
             )
         ).run.id
 

@@ -73,7 +73,7 @@ class HostileServer(
         self.entries: Sequence[pb.ManifestEntry] = [file_entry("model.bin", b"weights")]
         self.version = version_of(self.entries)
         self.run = run_pb2.Run(
-            id=self.version.id, run_id="run", entity="local", project=PROJECT, state=run_pb2.RUN_STATE_RUNNING
+            id=self.version.id, name="run", entity="local", project=PROJECT, state=run_pb2.RUN_STATE_RUNNING
         )
         self.data = b"weights"
         self.place = b""

@@ -607,9 +607,9 @@ type WatchEventsResponse struct {
 	// there is none yet; so does one about every 30 seconds when nothing happened
 	// that the filter lets through.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// The last sequence examined: continue after it when the stream breaks. 0 also
-	// while the project does not exist; not set without a project.
-	LastSequence int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	// With a project: the last sequence examined; continue after it when the stream
+	// breaks. 0 while the project does not exist.
+	LastSequence *int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3,oneof" json:"last_sequence,omitempty"`
 	// Without a project: the positions that changed. The first messages have those
 	// of all projects; keep the latest of each.
 	Positions     []*ProjectPosition `protobuf:"bytes,3,rep,name=positions,proto3" json:"positions,omitempty"`
@@ -655,8 +655,8 @@ func (x *WatchEventsResponse) GetEvents() []*Event {
 }
 
 func (x *WatchEventsResponse) GetLastSequence() int64 {
-	if x != nil {
-		return x.LastSequence
+	if x != nil && x.LastSequence != nil {
+		return *x.LastSequence
 	}
 	return 0
 }
@@ -716,11 +716,12 @@ const file_modelyard_v1_event_proto_rawDesc = "" +
 	"\x0eafter_sequence\x18\x03 \x01(\x03H\x00R\rafterSequence\x88\x01\x01\x12\x16\n" +
 	"\x06filter\x18\x04 \x01(\tR\x06filter\x12F\n" +
 	"\x0fafter_positions\x18\x05 \x03(\v2\x1d.modelyard.v1.ProjectPositionR\x0eafterPositionsB\x11\n" +
-	"\x0f_after_sequence\"\xa4\x01\n" +
+	"\x0f_after_sequence\"\xbb\x01\n" +
 	"\x13WatchEventsResponse\x12+\n" +
-	"\x06events\x18\x01 \x03(\v2\x13.modelyard.v1.EventR\x06events\x12#\n" +
-	"\rlast_sequence\x18\x02 \x01(\x03R\flastSequence\x12;\n" +
-	"\tpositions\x18\x03 \x03(\v2\x1d.modelyard.v1.ProjectPositionR\tpositions*\xaa\x03\n" +
+	"\x06events\x18\x01 \x03(\v2\x13.modelyard.v1.EventR\x06events\x12(\n" +
+	"\rlast_sequence\x18\x02 \x01(\x03H\x00R\flastSequence\x88\x01\x01\x12;\n" +
+	"\tpositions\x18\x03 \x03(\v2\x1d.modelyard.v1.ProjectPositionR\tpositionsB\x10\n" +
+	"\x0e_last_sequence*\xaa\x03\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aEVENT_TYPE_VERSION_CREATED\x10\x01\x12\x1e\n" +
@@ -794,6 +795,7 @@ func file_modelyard_v1_event_proto_init() {
 	}
 	file_modelyard_v1_run_proto_init()
 	file_modelyard_v1_event_proto_msgTypes[4].OneofWrappers = []any{}
+	file_modelyard_v1_event_proto_msgTypes[5].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -1843,7 +1843,7 @@ type ListModelArtifactVersionsRequest struct {
 	// For example `aliases : "best" AND metadata.acc >= 0.9`. Fields: number,
 	// aliases, tags, digest, size_bytes, description, created_by, create_time,
 	// update_time, name, type, project, metadata.KEY, and of the run that made
-	// it run.run_id, run.display_name, run.config.KEY, run.summary.KEY.
+	// it run.name, run.display_name, run.config.KEY, run.summary.KEY.
 	// Default: all that are not deleted.
 	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
 	// `number desc` (default within an artifact), `create_time desc` (default
@@ -3839,7 +3839,7 @@ type LineageRun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Full path: `entity/project/run_id`.
+	// Full path: `entity/project/name`.
 	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
 	// Its display name.
 	DisplayName string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`

@@ -88,7 +88,7 @@ func (RunState) EnumDescriptor() ([]byte, []int) {
 	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{0}
 }
 
-// What CreateRun does when the run_id exists.
+// What CreateRun does when the name exists.
 type ResumePolicy int32
 
 const (
@@ -204,9 +204,9 @@ type Run struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global and immutable (UUIDv7). Output only.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Short id, unique in the project: 1 to 128 of [A-Za-z0-9_-]. Default: eight
-	// of [a-z0-9], made by the server.
-	RunId string `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Name, unique in the project: 1 to 128 of [A-Za-z0-9_-]. The last part of its
+	// ref; the SDK's `run.id`. Default: eight of [a-z0-9], made by the server.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// Its owner. Default: the entity of the caller's key.
 	Entity string `protobuf:"bytes,3,opt,name=entity,proto3" json:"entity,omitempty"`
 	// Its project. Default: `uncategorized`.
@@ -289,9 +289,9 @@ func (x *Run) GetId() string {
 	return ""
 }
 
-func (x *Run) GetRunId() string {
+func (x *Run) GetName() string {
 	if x != nil {
-		return x.RunId
+		return x.Name
 	}
 	return ""
 }
@@ -434,7 +434,7 @@ type CreateRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The run to make; output-only fields are ignored.
 	Run *Run `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
-	// What to do when run.run_id exists. Default: NEVER.
+	// What to do when run.name exists. Default: NEVER.
 	Resume ResumePolicy `protobuf:"varint,2,opt,name=resume,proto3,enum=modelyard.v1.ResumePolicy" json:"resume,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -627,7 +627,7 @@ type GetRunRequest_Id struct {
 }
 
 type GetRunRequest_Ref struct {
-	// `[[entity/]project/]run_id`. Without an entity it is the entity of the
+	// `[[entity/]project/]name`. Without an entity it is the entity of the
 	// caller's key, without a project `uncategorized`.
 	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
 }
@@ -693,12 +693,12 @@ type ListRunsRequest struct {
 	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// From the previous reply; bound to the other fields.
 	PageToken string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// For example `state = "finished" AND summary.acc > 0.9`. Fields: run_id,
+	// For example `state = "finished" AND summary.acc > 0.9`. Fields: name,
 	// display_name, state, group, job_type, created_by, create_time,
 	// update_time, tags, config.KEY, summary.KEY. Default: all.
 	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
 	// `create_time desc` (default), or create_time, update_time, display_name,
-	// run_id, each with an optional `desc`.
+	// name, each with an optional `desc`.
 	OrderBy       string `protobuf:"bytes,6,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1552,8 +1552,8 @@ type ScanMetricHistoryRequest struct {
 	Keys []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
 	// First step, inclusive. Default: 0.
 	MinStep int64 `protobuf:"varint,3,opt,name=min_step,json=minStep,proto3" json:"min_step,omitempty"`
-	// Last step, exclusive. Default (0): no end.
-	MaxStep       int64 `protobuf:"varint,4,opt,name=max_step,json=maxStep,proto3" json:"max_step,omitempty"`
+	// Last step, exclusive. Default: no end.
+	MaxStep       *int64 `protobuf:"varint,4,opt,name=max_step,json=maxStep,proto3,oneof" json:"max_step,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1610,8 +1610,8 @@ func (x *ScanMetricHistoryRequest) GetMinStep() int64 {
 }
 
 func (x *ScanMetricHistoryRequest) GetMaxStep() int64 {
-	if x != nil {
-		return x.MaxStep
+	if x != nil && x.MaxStep != nil {
+		return *x.MaxStep
 	}
 	return 0
 }
@@ -1666,10 +1666,10 @@ var File_modelyard_v1_run_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\xae\b\n" +
+	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\xab\b\n" +
 	"\x03Run\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x15\n" +
-	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x16\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
 	"\x06entity\x18\x03 \x01(\tR\x06entity\x12\x18\n" +
 	"\aproject\x18\x04 \x01(\tR\aproject\x12!\n" +
 	"\fdisplay_name\x18\x05 \x01(\tR\vdisplayName\x12,\n" +
@@ -1783,12 +1783,13 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
 	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\"2\n" +
 	"\x12LogMetricsResponse\x12\x1c\n" +
-	"\tduplicate\x18\x01 \x01(\bR\tduplicate\"{\n" +
+	"\tduplicate\x18\x01 \x01(\bR\tduplicate\"\x8d\x01\n" +
 	"\x18ScanMetricHistoryRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04keys\x18\x02 \x03(\tR\x04keys\x12\x19\n" +
-	"\bmin_step\x18\x03 \x01(\x03R\aminStep\x12\x19\n" +
-	"\bmax_step\x18\x04 \x01(\x03R\amaxStep\"L\n" +
+	"\bmin_step\x18\x03 \x01(\x03R\aminStep\x12\x1e\n" +
+	"\bmax_step\x18\x04 \x01(\x03H\x00R\amaxStep\x88\x01\x01B\v\n" +
+	"\t_max_step\"L\n" +
 	"\x19ScanMetricHistoryResponse\x12/\n" +
 	"\x05batch\x18\x01 \x01(\v2\x19.modelyard.v1.MetricBatchR\x05batch*\x97\x01\n" +
 	"\bRunState\x12\x19\n" +
@@ -1936,6 +1937,7 @@ func file_modelyard_v1_run_proto_init() {
 		(*GetRunRequest_Id)(nil),
 		(*GetRunRequest_Ref)(nil),
 	}
+	file_modelyard_v1_run_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

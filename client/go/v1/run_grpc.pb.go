@@ -39,7 +39,7 @@ const (
 type RunServiceClient interface {
 	// Makes a run, or resumes an existing one as `resume` says. The entity and
 	// the project are made when they do not exist yet.
-	// Errors: ALREADY_EXISTS (run_id taken, resume NEVER), NOT_FOUND (resume
+	// Errors: ALREADY_EXISTS (name taken, resume NEVER), NOT_FOUND (resume
 	// MUST), INVALID_ARGUMENT INVALID_FIELD.
 	CreateRun(ctx context.Context, in *CreateRunRequest, opts ...grpc.CallOption) (*CreateRunResponse, error)
 	// One run. Errors: NOT_FOUND.
@@ -184,7 +184,7 @@ type RunService_ScanMetricHistoryClient = grpc.ServerStreamingClient[ScanMetricH
 type RunServiceServer interface {
 	// Makes a run, or resumes an existing one as `resume` says. The entity and
 	// the project are made when they do not exist yet.
-	// Errors: ALREADY_EXISTS (run_id taken, resume NEVER), NOT_FOUND (resume
+	// Errors: ALREADY_EXISTS (name taken, resume NEVER), NOT_FOUND (resume
 	// MUST), INVALID_ARGUMENT INVALID_FIELD.
 	CreateRun(context.Context, *CreateRunRequest) (*CreateRunResponse, error)
 	// One run. Errors: NOT_FOUND.

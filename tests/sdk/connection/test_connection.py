@@ -91,11 +91,11 @@ def test_a_server_that_went_away_is_started_again(
     folder = _empty_folder(tmp_path, monkeypatch)
     try:
         link = connection.connect(settings.current())
-        link.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(run_id="one", project="p")))
+        link.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(name="one", project="p")))
         before = embedded_pid(folder)
         stop_embedded(folder, how)
         found = link.runs.GetRun(run_pb2.GetRunRequest(ref="p/one"))
-        assert found.run.run_id == "one"
+        assert found.run.name == "one"
         assert embedded_pid(folder) != before
     finally:
         stop_embedded(folder)

@@ -106,7 +106,7 @@ def test_a_digest_that_is_a_path_never_makes_the_cache_delete_files(link: Connec
 
 @pytest.mark.parametrize("run_id", ["../../outside", "..", "deep/er", "", "a b", "a\0b"])
 def test_a_run_id_that_is_a_path_starts_no_run(hostile: HostileServer, tmp_path: Path, run_id: str) -> None:
-    hostile.run.run_id = run_id
+    hostile.run.name = run_id
     before = everything(tmp_path)
     with pytest.raises(errors.ReplyInvalid, match="run_id"):
         modelyard.init(project=PROJECT)

@@ -61,8 +61,8 @@ def test_what_a_filter_cannot_say_is_refused(given: Any) -> None:
         as_filter(given)
 
 
-def test_the_name_of_a_run_is_its_id() -> None:
-    assert as_filter({"name": "abc"}, OF_RUNS) == 'run_id = "abc"'
+def test_the_id_of_a_run_is_its_name_on_the_wire() -> None:
+    assert as_filter({"name": "abc"}, OF_RUNS) == 'name = "abc"'
 
 
 def test_a_link_has_tags_and_metadata_of_its_version() -> None:

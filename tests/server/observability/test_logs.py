@@ -59,7 +59,7 @@ def test_at_info_calls_that_go_well_and_fast_have_none(live_server_factory: Fact
 def test_a_refused_call_has_a_line_at_info_with_its_reason(live_server_factory: Factory) -> None:
     server = live_server_factory().start()
     with pytest.raises(grpc.RpcError) as caught:
-        make_run(server, "wrong", run_id="no/slashes")
+        make_run(server, "wrong", name="no/slashes")
     (line,) = of(server, CREATE_RUN)
     assert (line["level"], line["request_id"], line["principal"]) == ("info", "wrong", "local")
     assert (line["status"], line["reason"]) == ("INVALID_ARGUMENT", "INVALID_FIELD")

@@ -125,7 +125,7 @@ def test_a_cut_by_the_server_is_counted_like_any_upload(measured: LiveServer) ->
 
 def test_refused_calls_are_counted_by_their_status(measured: LiveServer) -> None:
     with pytest.raises(grpc.RpcError):
-        make_run(measured, run_id="no/slashes")
+        make_run(measured, name="no/slashes")
     make_run(measured)
     found = scrape(addresses(measured)[0])
     assert found["modelyard_requests_total", (CREATE_RUN, "INVALID_ARGUMENT")] == 1

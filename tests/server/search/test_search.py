@@ -113,8 +113,8 @@ PLAIN = [
     plain("number < 3", lambda made: made.row["number"] < 3),
     plain("size_bytes >= 500000.5", lambda made: made.row["size"] >= 500001),
     plain(f'create_time > "{MOMENT}"', lambda made: made.row["created_at"] > 1_700_001_200_000_000),
-    st.just(('run.run_id = "run7"', lambda made, who: run_of(made, who).get("run_id") == "run7")),
-    st.just(('run.run_id != "run7"', lambda made, who: run_of(made, who).get("run_id") != "run7")),
+    st.just(('run.name = "run7"', lambda made, who: run_of(made, who).get("run_id") == "run7")),
+    st.just(('run.name != "run7"', lambda made, who: run_of(made, who).get("run_id") != "run7")),
     st.just(
         (
             'run.display_name : "RIVER-1"',

@@ -118,7 +118,7 @@ def scene(owner: Stubs) -> dict[str, str]:
     return {
         "project": project,
         "run": run.id,
-        "run_name": run.run_id,
+        "run_name": run.name,
         "artifact": owner.artifacts.GetModelArtifact(get_artifact).model_artifact.id,
         "artifact_ref": artifact_ref,
         "version": version.id,

@@ -121,7 +121,7 @@ def test_a_key_stays_in_its_entity(server: LiveServer) -> None:
     stubs = server.stubs(other)
     for request in (
         lambda: stubs.runs.GetRun(pb.GetRunRequest(id=run.id)),
-        lambda: stubs.runs.GetRun(pb.GetRunRequest(ref=f"acme2/p/{run.run_id}")),
+        lambda: stubs.runs.GetRun(pb.GetRunRequest(ref=f"acme2/p/{run.name}")),
         lambda: stubs.runs.ListRuns(pb.ListRunsRequest(entity="acme2")),
         lambda: stubs.runs.DeleteRun(pb.DeleteRunRequest(id=run.id)),
         lambda: list(stubs.runs.ScanMetricHistory(pb.ScanMetricHistoryRequest(run_id=run.id))),

@@ -79,14 +79,14 @@ def test_a_request_id_with_other_content_is_refused(any_live_server: LiveServer)
 def test_a_request_that_failed_may_be_sent_again_with_the_same_id(any_live_server: LiveServer) -> None:
     stubs, project = any_live_server.stubs(), new_project()
     must = run_pb2.CreateRunRequest(
-        run=run_pb2.Run(project=project, run_id="r"),
+        run=run_pb2.Run(project=project, name="r"),
         resume=run_pb2.RESUME_POLICY_MUST,
         request_id=f"f-{project}",
     )
     with pytest.raises(grpc.RpcError) as failure:
         stubs.runs.CreateRun(must)
     assert reason(failure) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
-    stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project=project, run_id="r")))
+    stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project=project, name="r")))
     assert stubs.runs.CreateRun(must).resumed
 
 

@@ -81,7 +81,7 @@ def events(stubs: Stubs, project: str) -> list[tuple[str, str]]:
 
 
 def test_equal_content_is_the_version_that_has_it(stubs: Stubs, project: str) -> None:
-    run = stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project=project, run_id="r"))).run
+    run = stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project=project, name="r"))).run
     first = log(stubs, project, {"w": random_chunks(1)}, tags=["raw"])
     log(stubs, project, {"w": random_chunks(1)})
     before = len(events(stubs, project))

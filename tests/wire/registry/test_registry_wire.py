@@ -148,7 +148,7 @@ def test_files_come_in_pages_with_their_chunks(stubs: Stubs, project: str) -> No
 
 
 def test_lineage_over_the_wire(stubs: Stubs, project: str) -> None:
-    run = stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project=project, run_id="r1"))).run
+    run = stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project=project, name="r1"))).run
     version = log(stubs, project)
     request = pb.UseModelArtifactVersionRequest(run_id=run.id, ref=f"{project}/bert", use_as="base")
     assert stubs.artifacts.UseModelArtifactVersion(request).version.id == version.id

@@ -57,7 +57,7 @@ def test_versions_are_searched_across_a_project_and_an_entity(stubs: Stubs) -> N
     entity = new_project()
     run = stubs.runs.CreateRun(
         run_pb2.CreateRunRequest(
-            run=run_pb2.Run(entity=entity, project="a", run_id="r1", config=python_to_values({"lr": 0.1}))
+            run=run_pb2.Run(entity=entity, project="a", name="r1", config=python_to_values({"lr": 0.1}))
         )
     ).run
     summary = python_to_values({"acc": 0.98})
@@ -76,7 +76,7 @@ def test_versions_are_searched_across_a_project_and_an_entity(stubs: Stubs) -> N
         'project = "a" AND type = "model"': ["a/bert:v1", "a/bert:v0"],
         "run.summary.acc >= 0.97": ["a/bert:v0"],
         'run.config.lr = 0.1 OR metadata.many.deep = "yes"': ["b/t5:v0", "a/bert:v0"],
-        'run.run_id = "r1"': ["a/bert:v0"],
+        'run.name = "r1"': ["a/bert:v0"],
         "NOT run.summary.acc : *": ["b/t5:v0", "a/bert:v1"],
     }.items():
         assert search(stubs, entity=entity, filter=filter_) == found, filter_
@@ -130,7 +130,7 @@ def test_a_search_goes_on_while_versions_come_and_go(stubs: Stubs) -> None:
         ({"filter": "run.nope = 1"}, "INVALID_FILTER", "filter", 5),
         ({"filter": "run = 1"}, "INVALID_FILTER", "filter", 4),
         ({"filter": "run.config = 1"}, "INVALID_FILTER", "filter", 11),
-        ({"filter": 'run.run_id.x = "a"'}, "INVALID_FILTER", "filter", 11),
+        ({"filter": 'run.name.x = "a"'}, "INVALID_FILTER", "filter", 9),
         ({"filter": "metadata = 1"}, "INVALID_FILTER", "filter", 9),
         ({"filter": "metadata.acc >= "}, "INVALID_FILTER", "filter", 17),
         ({"filter": "metadata.acc > 0.9 AND tags = 'x'"}, "INVALID_FILTER", "filter", 29),

@@ -97,7 +97,7 @@ def test_the_last_points_enter_the_summary(stubs: Stubs) -> None:
 
 def test_a_finished_run_takes_no_rows_until_it_is_resumed(stubs: Stubs) -> None:
     project = new_project()
-    run = make(stubs, project=project, run_id="r")
+    run = make(stubs, project=project, name="r")
     stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id))
     for call in (
         lambda: log(stubs, run, 1, batch([0], a=[1])),
@@ -106,7 +106,7 @@ def test_a_finished_run_takes_no_rows_until_it_is_resumed(stubs: Stubs) -> None:
         with pytest.raises(grpc.RpcError) as failure:
             call()
         assert reason(failure) == (grpc.StatusCode.FAILED_PRECONDITION, "RUN_FINISHED")
-    make(stubs, pb.RESUME_POLICY_MUST, project=project, run_id="r")
+    make(stubs, pb.RESUME_POLICY_MUST, project=project, name="r")
     assert not log(stubs, run, 1, batch([0], a=[1])).duplicate
 
 

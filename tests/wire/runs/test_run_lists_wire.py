@@ -33,22 +33,22 @@ def finish(stubs: Stubs, run: pb.Run, exit_code: int = 0) -> None:
 
 def listed(stubs: Stubs, project: str, **request: Any) -> list[str]:
     reply = stubs.runs.ListRuns(pb.ListRunsRequest(project=project, **request))
-    return [run.run_id for run in reply.runs]
+    return [run.name for run in reply.runs]
 
 
 def test_pages_hold_every_run_once_newest_first(stubs: Stubs) -> None:
     project = new_project()
     for number in range(7):
-        make(stubs, project=project, run_id=f"r{number}")
+        make(stubs, project=project, name=f"r{number}")
     seen, token = [], ""
     while True:
         page = stubs.runs.ListRuns(pb.ListRunsRequest(project=project, page_size=3, page_token=token))
-        seen += [run.run_id for run in page.runs]
+        seen += [run.name for run in page.runs]
         token = page.next_page_token
         if not token:
             break
     assert seen == [f"r{number}" for number in reversed(range(7))]
-    assert listed(stubs, project, order_by="run_id") == sorted(seen)
+    assert listed(stubs, project, order_by="name") == sorted(seen)
 
 
 def test_a_token_of_another_query_is_refused(stubs: Stubs) -> None:
@@ -57,7 +57,7 @@ def test_a_token_of_another_query_is_refused(stubs: Stubs) -> None:
         make(stubs, project=project)
     token = stubs.runs.ListRuns(pb.ListRunsRequest(project=project, page_size=1)).next_page_token
     for request in (
-        pb.ListRunsRequest(project=project, page_token=token, order_by="run_id"),
+        pb.ListRunsRequest(project=project, page_token=token, order_by="name"),
         pb.ListRunsRequest(project=project, page_token="x" + token),
     ):
         with pytest.raises(grpc.RpcError) as failure:
@@ -67,9 +67,9 @@ def test_a_token_of_another_query_is_refused(stubs: Stubs) -> None:
 
 def test_filters_look_into_state_tags_config_and_summary(stubs: Stubs) -> None:
     project = new_project()
-    good = make(stubs, project=project, run_id="good", tags=["a"], summary={"acc": python_to_value(0.95)})
+    good = make(stubs, project=project, name="good", tags=["a"], summary={"acc": python_to_value(0.95)})
     finish(stubs, good)
-    make(stubs, project=project, run_id="other", config={"lr": python_to_value(1)})
+    make(stubs, project=project, name="other", config={"lr": python_to_value(1)})
     assert listed(stubs, project, filter='state = "finished" AND summary.acc > 0.9') == ["good"]
     assert listed(stubs, project, filter='tags : "a"') == ["good"]
     assert listed(stubs, project, filter="config.lr = 1") == ["other"]
@@ -83,11 +83,11 @@ def test_pages_stay_below_the_limit_of_a_message(stubs: Stubs) -> None:
     project = new_project()
     big = {"text": python_to_value("x" * (900 << 10))}
     for number in range(6):
-        make(stubs, project=project, run_id=f"r{number}", config=big)
+        make(stubs, project=project, name=f"r{number}", config=big)
     seen, token = [], ""
     while True:
         page = stubs.runs.ListRuns(pb.ListRunsRequest(project=project, page_token=token))
-        seen += [run.run_id for run in page.runs]
+        seen += [run.name for run in page.runs]
         token = page.next_page_token
         if not token:
             break
@@ -105,7 +105,7 @@ def test_without_a_project_all_of_the_entity_are_listed(stubs: Stubs) -> None:
 def test_a_run_that_fell_silent_counts_as_crashed_until_it_speaks(live_server_factory: Factory) -> None:
     server = live_server_factory().start()
     stubs = server.stubs()
-    run = make(stubs, project="p", run_id="r")
+    run = make(stubs, project="p", name="r")
     with sqlite3.connect(server.data / "modelyard.db") as database:
         database.execute("UPDATE run SET heartbeat_at = heartbeat_at - 301000000")
     database.close()

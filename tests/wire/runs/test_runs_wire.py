@@ -39,7 +39,7 @@ def summary(stubs: Stubs, run: pb.Run) -> dict[str, Any]:
 
 def test_a_run_is_made_and_found_by_both_of_its_ids(stubs: Stubs) -> None:
     project = new_project()
-    made = make(stubs, project=project, run_id="first")
+    made = make(stubs, project=project, name="first")
     assert get(stubs, made) == made
     assert stubs.runs.GetRun(pb.GetRunRequest(ref=f"{project}/first")).run == made
     assert (made.entity, made.project, made.state) == ("local", project, pb.RUN_STATE_RUNNING)
@@ -65,7 +65,7 @@ def test_runs_are_named_and_counted_by_the_server(stubs: Stubs) -> None:
     made = [make(stubs, project=project) for _ in range(3)]
     for number, run in enumerate(made, 1):
         assert re.fullmatch(rf"[a-z]+-[a-z]+-{number}", run.display_name)
-        assert re.fullmatch("[a-z0-9]{8}", run.run_id)
+        assert re.fullmatch("[a-z0-9]{8}", run.name)
 
 
 def test_runs_made_at_once_are_counted_without_gaps(stubs: Stubs) -> None:
@@ -77,21 +77,19 @@ def test_runs_made_at_once_are_counted_without_gaps(stubs: Stubs) -> None:
 
 def test_a_run_id_is_taken_once(stubs: Stubs) -> None:
     project = new_project()
-    make(stubs, project=project, run_id="r")
+    make(stubs, project=project, name="r")
     with pytest.raises(grpc.RpcError) as failure:
-        make(stubs, project=project, run_id="r")
+        make(stubs, project=project, name="r")
     assert reason(failure) == (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS")
-    assert make(stubs, project=new_project(), run_id="r").run_id == "r"
+    assert make(stubs, project=new_project(), name="r").name == "r"
 
 
 def test_a_run_is_resumed_with_what_is_new_laid_over_it(stubs: Stubs) -> None:
     project = new_project()
-    first = make(
-        stubs, project=project, run_id="r", config={"a": python_to_value(1), "b": python_to_value(2)}
-    )
+    first = make(stubs, project=project, name="r", config={"a": python_to_value(1), "b": python_to_value(2)})
     stubs.runs.FinishRun(pb.FinishRunRequest(id=first.id, exit_code=3))
     request = pb.CreateRunRequest(
-        run=pb.Run(project=project, run_id="r", config={"b": python_to_value(3)}),
+        run=pb.Run(project=project, name="r", config={"b": python_to_value(3)}),
         resume=pb.RESUME_POLICY_ALLOW,
     )
     reply = stubs.runs.CreateRun(request)
@@ -104,7 +102,7 @@ def test_a_run_is_resumed_with_what_is_new_laid_over_it(stubs: Stubs) -> None:
 
 def test_resume_must_needs_a_run(stubs: Stubs) -> None:
     with pytest.raises(grpc.RpcError) as failure:
-        make(stubs, pb.RESUME_POLICY_MUST, project=new_project(), run_id="r")
+        make(stubs, pb.RESUME_POLICY_MUST, project=new_project(), name="r")
     assert reason(failure) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
 
 
@@ -162,7 +160,7 @@ def test_a_mask_outside_the_list_is_refused(stubs: Stubs, paths: list[str]) -> N
 
 def test_a_deleted_run_is_gone_and_its_id_stays_taken(stubs: Stubs) -> None:
     project = new_project()
-    run = make(stubs, project=project, run_id="r")
+    run = make(stubs, project=project, name="r")
     rows = pb.MetricBatch(steps=[0], timestamps=[0.0], columns=[pb.MetricColumn(key="a", ints=[1])])
     logging = pb.LogMetricsRequest(run_id=run.id, writer="w", batch=rows)
     stubs.runs.LogMetrics(logging)
@@ -179,7 +177,7 @@ def test_a_deleted_run_is_gone_and_its_id_stays_taken(stubs: Stubs) -> None:
         assert reason(failure) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
     assert list(stubs.runs.ListRuns(pb.ListRunsRequest(project=project)).runs) == []
     with pytest.raises(grpc.RpcError) as failure:
-        make(stubs, pb.RESUME_POLICY_ALLOW, project=project, run_id="r")
+        make(stubs, pb.RESUME_POLICY_ALLOW, project=project, name="r")
     assert reason(failure) == (grpc.StatusCode.ALREADY_EXISTS, "ALREADY_EXISTS")
 
 
@@ -191,9 +189,9 @@ def nested(levels: int) -> value_pb2.AnyValue:
 
 
 BAD_RUNS: dict[str, tuple[dict[str, Any], str]] = {
-    "a run id with a slash": ({"run_id": "a/b"}, "run.run_id"),
-    "a long run id": ({"run_id": "a" * 129}, "run.run_id"),
-    "a run id in other letters": ({"run_id": "ä"}, "run.run_id"),
+    "a run id with a slash": ({"name": "a/b"}, "run.name"),
+    "a long run id": ({"name": "a" * 129}, "run.name"),
+    "a run id in other letters": ({"name": "ä"}, "run.name"),
     "a project that climbs": ({"project": ".."}, "project"),
     "an entity with a slash": ({"entity": "a/b"}, "entity"),
     "a long display name": ({"display_name": "x" * 129}, "run.display_name"),

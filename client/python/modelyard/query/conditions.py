@@ -38,7 +38,7 @@ _FIELDS = {
     "alias": "aliases",
     "summary_metrics": "summary",
 }
-OF_RUNS: Mapping[str, str] = {"name": "run_id"}
+OF_RUNS: Mapping[str, str] = {"run_id": "name"}
 """Further names of fields in filters of runs."""
 OF_LINKS: Mapping[str, str] = {
     "tag": "source.tags",

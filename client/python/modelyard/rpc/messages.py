@@ -124,7 +124,7 @@ def run(message: Any) -> RunRecord:
     """Of a Run. Errors: ReplyInvalid."""
     found = RunRecord(
         id=message.id,
-        run_id=message.run_id,
+        run_id=message.name,
         entity=message.entity,
         project=message.project,
         display_name=message.display_name,

@@ -13,7 +13,12 @@ from modelyard.v1 import run_pb2 as pb
 
 
 def rows(
-    connection: Connection, run_id: str, started: float, keys: Sequence[str], min_step: int, max_step: int
+    connection: Connection,
+    run_id: str,
+    started: float,
+    keys: Sequence[str],
+    min_step: int,
+    max_step: int | None,
 ) -> Iterator[dict[str, Any]]:
     """Rows in order of their batches; `run_id` is the global id, `started` in seconds since 1970."""
     request = pb.ScanMetricHistoryRequest(run_id=run_id, keys=keys, min_step=min_step, max_step=max_step)

@@ -121,7 +121,7 @@ class PublicRun:
         """Its rows, with `_step`, `_timestamp` and `_runtime`; with `keys` only those with any of them."""
         started = self._record.create_time.timestamp()
         return metric_scan.rows(
-            self._workspace.connection, self._record.id, started, keys or (), min_step, max_step or 0
+            self._workspace.connection, self._record.id, started, keys or (), min_step, max_step
         )
 
     def logged_artifacts(self, per_page: int = 100) -> Listing[Artifact]:

@@ -105,7 +105,7 @@ def create(
 ) -> tuple[records.RunRecord, bool]:
     """Makes the run on the server, or resumes an existing one; returns it and whether it was resumed."""
     run = pb.Run(
-        run_id=run_id,
+        name=run_id,
         entity=settings.entity or "",
         project=settings.project or "",
         display_name=settings.run_name or "",

@@ -339,8 +339,8 @@ class WatchEventsResponse(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     POSITIONS_FIELD_NUMBER: _builtins.int
     last_sequence: _builtins.int
-    """The last sequence examined: continue after it when the stream breaks. 0 also
-    while the project does not exist; not set without a project.
+    """With a project: the last sequence examined; continue after it when the stream
+    breaks. 0 while the project does not exist.
     """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
@@ -359,13 +359,15 @@ class WatchEventsResponse(_message.Message):
         self,
         *,
         events: _abc.Iterable[Global___Event] | None = ...,
-        last_sequence: _builtins.int = ...,
+        last_sequence: _builtins.int | None = ...,
         positions: _abc.Iterable[Global___ProjectPosition] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_last_sequence", b"_last_sequence", "last_sequence", b"last_sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "last_sequence", b"last_sequence", "positions", b"positions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_sequence", b"_last_sequence", "events", b"events", "last_sequence", b"last_sequence", "positions", b"positions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__last_sequence: _TypeAlias = _typing.Literal["last_sequence"]  # noqa: Y015
+    _WhichOneofArgType__last_sequence: _TypeAlias = _typing.Literal["_last_sequence", b"_last_sequence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_sequence) -> _WhichOneofReturnType__last_sequence | None: ...
 
 Global___WatchEventsResponse: _TypeAlias = WatchEventsResponse  # noqa: Y015

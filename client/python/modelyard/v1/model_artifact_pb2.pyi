@@ -963,7 +963,7 @@ class ListModelArtifactVersionsRequest(_message.Message):
     """For example `aliases : "best" AND metadata.acc >= 0.9`. Fields: number,
     aliases, tags, digest, size_bytes, description, created_by, create_time,
     update_time, name, type, project, metadata.KEY, and of the run that made
-    it run.run_id, run.display_name, run.config.KEY, run.summary.KEY.
+    it run.name, run.display_name, run.config.KEY, run.summary.KEY.
     Default: all that are not deleted.
     """
     order_by: _builtins.str
@@ -1930,7 +1930,7 @@ class LineageRun(_message.Message):
     id: _builtins.str
     """Global id."""
     path: _builtins.str
-    """Full path: `entity/project/run_id`."""
+    """Full path: `entity/project/name`."""
     display_name: _builtins.str
     """Its display name."""
     state: _run_pb2.RunState.ValueType

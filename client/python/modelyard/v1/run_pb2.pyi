@@ -74,7 +74,7 @@ class _ResumePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResumePo
     """It must exist."""
 
 class ResumePolicy(_ResumePolicy, metaclass=_ResumePolicyEnumTypeWrapper):
-    """What CreateRun does when the run_id exists."""
+    """What CreateRun does when the name exists."""
 
 RESUME_POLICY_UNSPECIFIED: ResumePolicy.ValueType  # 0
 """Same as NEVER."""
@@ -184,7 +184,7 @@ class Run(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     ID_FIELD_NUMBER: _builtins.int
-    RUN_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     ENTITY_FIELD_NUMBER: _builtins.int
     PROJECT_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
@@ -206,9 +206,9 @@ class Run(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global and immutable (UUIDv7). Output only."""
-    run_id: _builtins.str
-    """Short id, unique in the project: 1 to 128 of [A-Za-z0-9_-]. Default: eight
-    of [a-z0-9], made by the server.
+    name: _builtins.str
+    """Name, unique in the project: 1 to 128 of [A-Za-z0-9_-]. The last part of its
+    ref; the SDK's `run.id`. Default: eight of [a-z0-9], made by the server.
     """
     entity: _builtins.str
     """Its owner. Default: the entity of the caller's key."""
@@ -273,7 +273,7 @@ class Run(_message.Message):
         self,
         *,
         id: _builtins.str = ...,
-        run_id: _builtins.str = ...,
+        name: _builtins.str = ...,
         entity: _builtins.str = ...,
         project: _builtins.str = ...,
         display_name: _builtins.str = ...,
@@ -296,7 +296,7 @@ class Run(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_last_step", b"_last_step", "create_time", b"create_time", "finish_time", b"finish_time", "heartbeat_time", b"heartbeat_time", "last_step", b"last_step", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_step", b"_last_step", "config", b"config", "create_time", b"create_time", "created_by", b"created_by", "display_name", b"display_name", "entity", b"entity", "etag", b"etag", "exit_code", b"exit_code", "finish_time", b"finish_time", "group", b"group", "heartbeat_time", b"heartbeat_time", "id", b"id", "job_type", b"job_type", "last_step", b"last_step", "metadata", b"metadata", "notes", b"notes", "project", b"project", "run_id", b"run_id", "state", b"state", "summary", b"summary", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_step", b"_last_step", "config", b"config", "create_time", b"create_time", "created_by", b"created_by", "display_name", b"display_name", "entity", b"entity", "etag", b"etag", "exit_code", b"exit_code", "finish_time", b"finish_time", "group", b"group", "heartbeat_time", b"heartbeat_time", "id", b"id", "job_type", b"job_type", "last_step", b"last_step", "metadata", b"metadata", "name", b"name", "notes", b"notes", "project", b"project", "state", b"state", "summary", b"summary", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__last_step: _TypeAlias = _typing.Literal["last_step"]  # noqa: Y015
     _WhichOneofArgType__last_step: _TypeAlias = _typing.Literal["_last_step", b"_last_step"]  # noqa: Y015
@@ -314,7 +314,7 @@ class CreateRunRequest(_message.Message):
     RESUME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     resume: Global___ResumePolicy.ValueType
-    """What to do when run.run_id exists. Default: NEVER."""
+    """What to do when run.name exists. Default: NEVER."""
     request_id: _builtins.str
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
@@ -375,7 +375,7 @@ class GetRunRequest(_message.Message):
     id: _builtins.str
     """Global id of the run."""
     ref: _builtins.str
-    """`[[entity/]project/]run_id`. Without an entity it is the entity of the
+    """`[[entity/]project/]name`. Without an entity it is the entity of the
     caller's key, without a project `uncategorized`.
     """
     def __init__(
@@ -439,13 +439,13 @@ class ListRunsRequest(_message.Message):
     page_token: _builtins.str
     """From the previous reply; bound to the other fields."""
     filter: _builtins.str
-    """For example `state = "finished" AND summary.acc > 0.9`. Fields: run_id,
+    """For example `state = "finished" AND summary.acc > 0.9`. Fields: name,
     display_name, state, group, job_type, created_by, create_time,
     update_time, tags, config.KEY, summary.KEY. Default: all.
     """
     order_by: _builtins.str
     """`create_time desc` (default), or create_time, update_time, display_name,
-    run_id, each with an optional `desc`.
+    name, each with an optional `desc`.
     """
     def __init__(
         self,
@@ -922,7 +922,7 @@ class ScanMetricHistoryRequest(_message.Message):
     min_step: _builtins.int
     """First step, inclusive. Default: 0."""
     max_step: _builtins.int
-    """Last step, exclusive. Default (0): no end."""
+    """Last step, exclusive. Default: no end."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these metrics. Default: all."""
@@ -933,13 +933,15 @@ class ScanMetricHistoryRequest(_message.Message):
         run_id: _builtins.str = ...,
         keys: _abc.Iterable[_builtins.str] | None = ...,
         min_step: _builtins.int = ...,
-        max_step: _builtins.int = ...,
+        max_step: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_step", b"_max_step", "max_step", b"max_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "max_step", b"max_step", "min_step", b"min_step", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_step", b"_max_step", "keys", b"keys", "max_step", b"max_step", "min_step", b"min_step", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_step: _TypeAlias = _typing.Literal["max_step"]  # noqa: Y015
+    _WhichOneofArgType__max_step: _TypeAlias = _typing.Literal["_max_step", b"_max_step"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_step) -> _WhichOneofReturnType__max_step | None: ...
 
 Global___ScanMetricHistoryRequest: _TypeAlias = ScanMetricHistoryRequest  # noqa: Y015
 

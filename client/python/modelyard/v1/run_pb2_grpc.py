@@ -91,7 +91,7 @@ class RunServiceServicer(object):
     def CreateRun(self, request, context):
         """Makes a run, or resumes an existing one as `resume` says. The entity and
         the project are made when they do not exist yet.
-        Errors: ALREADY_EXISTS (run_id taken, resume NEVER), NOT_FOUND (resume
+        Errors: ALREADY_EXISTS (name taken, resume NEVER), NOT_FOUND (resume
         MUST), INVALID_ARGUMENT INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

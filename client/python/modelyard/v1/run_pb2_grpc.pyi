@@ -38,7 +38,7 @@ class RunServiceStub:
     CreateRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.CreateRunRequest, _run_pb2.CreateRunResponse]
     """Makes a run, or resumes an existing one as `resume` says. The entity and
     the project are made when they do not exist yet.
-    Errors: ALREADY_EXISTS (run_id taken, resume NEVER), NOT_FOUND (resume
+    Errors: ALREADY_EXISTS (name taken, resume NEVER), NOT_FOUND (resume
     MUST), INVALID_ARGUMENT INVALID_FIELD.
     """
     GetRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.GetRunRequest, _run_pb2.GetRunResponse]
@@ -82,7 +82,7 @@ class RunServiceAsyncStub(RunServiceStub):
     CreateRun: _aio.UnaryUnaryMultiCallable[_run_pb2.CreateRunRequest, _run_pb2.CreateRunResponse]  # type: ignore[assignment]
     """Makes a run, or resumes an existing one as `resume` says. The entity and
     the project are made when they do not exist yet.
-    Errors: ALREADY_EXISTS (run_id taken, resume NEVER), NOT_FOUND (resume
+    Errors: ALREADY_EXISTS (name taken, resume NEVER), NOT_FOUND (resume
     MUST), INVALID_ARGUMENT INVALID_FIELD.
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_run_pb2.GetRunRequest, _run_pb2.GetRunResponse]  # type: ignore[assignment]
@@ -129,7 +129,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_run_pb2.CreateRunResponse, _abc.Awaitable[_run_pb2.CreateRunResponse]]:
         """Makes a run, or resumes an existing one as `resume` says. The entity and
         the project are made when they do not exist yet.
-        Errors: ALREADY_EXISTS (run_id taken, resume NEVER), NOT_FOUND (resume
+        Errors: ALREADY_EXISTS (name taken, resume NEVER), NOT_FOUND (resume
         MUST), INVALID_ARGUMENT INVALID_FIELD.
         """
 

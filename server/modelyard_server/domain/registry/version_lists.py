@@ -129,7 +129,7 @@ def _run_fields(scope: Scope) -> dict[str, Field]:
 
     runs = select(Run.id).where(Run.project_id.in_(visible))
     return {
-        "run_id": Indexed(Of(Text(Run.run_id), of_run), NameIndex(_RUN, runs, Run.run_id.expression)),
+        "name": Indexed(Of(Text(Run.run_id), of_run), NameIndex(_RUN, runs, Run.run_id.expression)),
         "display_name": Of(Text(Run.display_name), of_run),
         "config": Indexed(Of(Json(Run.config), of_run), by_map(attributes.RUN_CONFIG)),
         "summary": Indexed(Of(Json(Run.summary), of_run), by_map(attributes.RUN_SUMMARY)),

@@ -24,7 +24,7 @@ _ORDERS: dict[str, ColumnElement[Any]] = {
     "create_time": Run.created_at.expression,
     "update_time": Run.updated_at.expression,
     "display_name": Run.display_name.expression,
-    "run_id": Run.run_id.expression,
+    "name": Run.run_id.expression,
 }
 
 
@@ -66,7 +66,7 @@ def _fields(session: Session, scope: Scope) -> filters.Fields:
     last_heard = now(session) - runs.SILENT_AFTER
     alive = or_(Run.state != runs.RUNNING, Run.heartbeat_at >= last_heard)
     return {
-        "run_id": Text(Run.run_id),
+        "name": Text(Run.run_id),
         "display_name": Text(Run.display_name),
         # The state that replies show: see runs.state_of.
         "state": Word(

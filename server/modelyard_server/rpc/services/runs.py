@@ -141,7 +141,11 @@ def _scan(
 
     It runs on the database's thread, since selecting rows of large batches takes long.
     """
-    keys, min_step, max_step = set(request.keys), request.min_step, request.max_step or None
+    keys, min_step, max_step = (
+        set(request.keys),
+        request.min_step,
+        request.max_step if request.HasField("max_step") else None,
+    )
     found = metrics.batches_after(
         session, run_id, position, min_step=min_step, max_step=max_step, most_bytes=SCAN_BYTES
     )
@@ -157,7 +161,7 @@ def _check_scan(request: pb.ScanMetricHistoryRequest) -> None:
     if request.min_step < 0:
         raise errors.InvalidField.of("min_step", f"is {request.min_step}; a step is 0 to 2^53")
     if request.max_step < 0:
-        raise errors.InvalidField.of("max_step", f"is {request.max_step}; 0 means no end")
+        raise errors.InvalidField.of("max_step", f"is {request.max_step}; leave it unset for no end")
 
 
 def _draft(run: pb.Run) -> RunSpec:
@@ -167,7 +171,7 @@ def _draft(run: pb.Run) -> RunSpec:
     return RunSpec(
         entity=run.entity,
         project=run.project,
-        run_id=run.run_id,
+        run_id=run.name,
         tags=tuple(run.tags),
         **{name: getattr(run, name) for name in _TEXTS},
         **maps,
@@ -200,7 +204,7 @@ def _message(view: RunView) -> pb.Run:
     run = view.run
     return pb.Run(
         id=run.id,
-        run_id=run.run_id,
+        name=run.run_id,
         entity=view.entity,
         project=view.project,
         display_name=run.display_name,

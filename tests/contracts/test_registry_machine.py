@@ -19,6 +19,7 @@ from modelyard_server.domain.registry.aliases import Change
 from tests.inprocess.databases import sqlite_database
 from tests.inprocess.registry import LATER, Registry, full
 
+pytestmark = pytest.mark.slow
 NAMES = st.sampled_from(["bert", "t5"])
 MODELS = st.sampled_from(["Churn", "Fraud"])
 ALIASES = st.sampled_from(["staging", "production"])

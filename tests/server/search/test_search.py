@@ -28,6 +28,7 @@ from tests.inprocess.search_oracle import (
     look,
 )
 
+pytestmark = pytest.mark.slow
 INSIDER = somebody("insider", "acme")
 Predicate: TypeAlias = Callable[[Made, Principal], bool]
 Question: TypeAlias = tuple[str, Predicate]

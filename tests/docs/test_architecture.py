@@ -1,0 +1,55 @@
+"""ARCHITECTURE.md names every module, and CONTRIBUTING.md answers with paths that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = {
+    "client": ROOT / "client" / "python" / "modelyard",
+    "server": ROOT / "server" / "modelyard_server",
+}
+GENERATED = {"v1", "local", "migrations"}
+BASES = (ROOT, *PACKAGES.values(), ROOT / "server" / "modelyard_server" / "rpc")
+
+
+def _tables(text: str) -> dict[str, set[str]]:
+    """The modules of each table of a folder, by side and folder."""
+    found: dict[str, set[str]] = {}
+    side = folder = ""
+    for line in text.splitlines():
+        if heading := re.match(r"## The (client|server)$", line):
+            side = heading[1]
+        elif line.startswith("## "):
+            side = ""
+        elif side and (heading := re.match(r"### (?:Entry points: )?`([\w/]+?)/?`", line)):
+            folder = heading[1]
+            folder = "" if (ROOT / folder).is_dir() else folder
+        elif side and (row := re.match(r"\| `(\w+)` \|", line)):
+            found.setdefault(f"{side}:{folder}", set()).add(row[1])
+    return found
+
+
+def _modules() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for side, package in PACKAGES.items():
+        for path in package.rglob("*.py"):
+            relative = path.relative_to(package)
+            if path.stem.startswith("__") or GENERATED & set(relative.parts):
+                continue
+            folder = "" if len(relative.parts) == 1 else relative.parent.as_posix()
+            found.setdefault(f"{side}:{folder}", set()).add(path.stem)
+    return found
+
+
+def test_the_map_names_every_module() -> None:
+    assert _tables((ROOT / "ARCHITECTURE.md").read_text()) == _modules()
+
+
+def test_the_ten_questions_are_answered_by_files_that_exist() -> None:
+    section = (ROOT / "CONTRIBUTING.md").read_text().split("## Ten questions")[1].split("\n## ")[0]
+    answers = re.findall(r"\? \| `([\w./]+)`", section)
+    assert len(answers) == 10
+    for answer in answers:
+        assert any((base / answer).is_file() for base in BASES), answer

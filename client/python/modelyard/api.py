@@ -181,7 +181,7 @@ class Api:
         """A registered model: `[[entity/]registry/]name`; default: `model-registry`. Errors: NotFound."""
         workspace = self._workspace
         ref = refs.link_target(name, self._entity)
-        return workspace.registered_model(collection_calls.get_model(workspace.connection, ref))
+        return workspace.registered_model(collection_calls.model_by_ref(workspace.connection, ref))
 
     def registered_models(
         self,

@@ -1,4 +1,7 @@
-"""The active run of this process: `init`, `finish`, and module-level functions that use it."""
+"""`init`, `finish`, and the module-level functions that use the active run of this process.
+
+The active run is kept in `artifacts.active_run`, since artifacts use it too.
+"""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 from sqlalchemy import ColumnElement, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
+from modelyard.contract.values import RUN_STATES
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Entity, Event, Project
 from modelyard_server.db.upserts import batches
@@ -29,8 +30,6 @@ TYPES = (
 )
 """Types of events as they are stored: the names of the wire's EventType in lower case, without prefix."""
 TYPE_PREFIX = "EVENT_TYPE_"
-RUN_STATES = ("running", "finished", "failed", "crashed", "killed")
-"""States of runs as they are stored, as for `TYPES`."""
 RUN_STATE_PREFIX = "RUN_STATE_"
 
 _PENDING = "pending events"

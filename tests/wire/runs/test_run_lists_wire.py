@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+from modelyard.contract.values import RUN_STATES
 from modelyard.v1 import event_pb2
 from modelyard.v1 import run_pb2 as pb
 from modelyard_server.domain import events as event_rules
@@ -200,10 +201,15 @@ def test_an_unknown_state_or_type_is_refused_at_its_place(stubs: Stubs) -> None:
 def test_the_words_of_filters_are_those_of_the_protos() -> None:
     for enum, words, prefix in (
         (event_pb2.EventType, event_rules.TYPES, event_rules.TYPE_PREFIX),
-        (pb.RunState, event_rules.RUN_STATES, event_rules.RUN_STATE_PREFIX),
+        (pb.RunState, RUN_STATES, event_rules.RUN_STATE_PREFIX),
     ):
         names = {name for name, number in enum.items() if number}
         assert {prefix + word.upper() for word in words} == names
+
+
+def test_the_states_of_runs_are_in_the_order_of_the_proto() -> None:
+    names = [event_rules.RUN_STATE_PREFIX + word.upper() for word in RUN_STATES]
+    assert [pb.RunState.Value(name) for name in names] == list(range(1, len(pb.RunState.items())))
 
 
 def test_filtered_events_say_how_far_they_looked(stubs: Stubs) -> None:

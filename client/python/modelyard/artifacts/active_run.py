@@ -1,4 +1,7 @@
-"""The active run of this process, as artifacts need it: it logs drafts, and its settings name the cache."""
+"""Keeps the active run of this process, which `session` sets.
+
+Artifacts use it: it logs drafts, and its settings name the cache.
+"""
 
 from __future__ import annotations
 

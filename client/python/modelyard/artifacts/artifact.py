@@ -83,7 +83,8 @@ class Artifact:
 
     @classmethod
     def _of(cls, logged: LoggedVersion) -> Artifact:
-        artifact = cls("logged", "logged")
+        artifact = cls.__new__(cls)
+        artifact.use_as, artifact.incremental = None, False
         artifact._become(logged)
         return artifact
 

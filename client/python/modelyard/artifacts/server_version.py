@@ -18,7 +18,7 @@ from modelyard.contract import errors, refs
 from modelyard.contract.values import identical
 from modelyard.query import lineage_calls
 from modelyard.query.lineage import Lineage
-from modelyard.rpc import collection_calls, manifest, records, retry, version_calls
+from modelyard.rpc import collection_calls, manifest, records, retry, run_calls, version_calls
 from modelyard.transfer import transfer
 
 
@@ -94,7 +94,7 @@ class ServerVersion(LoggedVersion):
         """The links to the version, as they are now."""
         connection = self._workspace.connection
         refs_of_links = version_calls.linked_to(connection, self.source("linked_artifacts").id)
-        return [self._through(version_calls.get_link(connection, ref)) for ref in refs_of_links]
+        return [self._through(version_calls.link_by_ref(connection, ref)) for ref in refs_of_links]
 
     def logged_by(self) -> RunHandle | None:
         """The run that made it first; None without one, or when that run is deleted."""
@@ -102,7 +102,7 @@ class ServerVersion(LoggedVersion):
         if not version.producer_run_id:
             return None
         try:
-            record = version_calls.run_by_id(self._workspace.connection, version.producer_run_id)
+            record = run_calls.run_by_id(self._workspace.connection, version.producer_run_id)
         except errors.NotFound:
             return None
         return self._workspace.run(record)
@@ -134,11 +134,11 @@ class ServerVersion(LoggedVersion):
                 if changed := _changed(fields, base, stored):
                     version_calls.update_version(connection, stored, changed)
 
-            retry.on_latest(send, base, lambda: version_calls.get_version(connection, base.id))
+            retry.on_latest(send, base, lambda: version_calls.version_by_id(connection, base.id))
         self._move_aliases(fields)
         if self.link is not None:
-            return self._through(version_calls.get_link(connection, self.link.ref))
-        return ServerVersion(self._workspace, version_calls.get_version(connection, self.source("save").id))
+            return self._through(version_calls.link_by_ref(connection, self.link.ref))
+        return ServerVersion(self._workspace, version_calls.version_by_id(connection, self.source("save").id))
 
     def _move_aliases(self, fields: VersionFields) -> None:
         """Sends the aliases that were added and removed, in one step.
@@ -167,8 +167,8 @@ class ServerVersion(LoggedVersion):
     def _aliases_now(self) -> tuple[str, ...]:
         connection = self._workspace.connection
         if self.link is not None:
-            return version_calls.get_link(connection, self.link.ref).aliases
-        return version_calls.get_version(connection, self.source("aliases").id).aliases
+            return version_calls.link_by_ref(connection, self.link.ref).aliases
+        return version_calls.version_by_id(connection, self.source("aliases").id).aliases
 
     def link_to(self, target_path: str, aliases: Sequence[str] | str | None) -> LoggedVersion:
         """Links the version into a registered model; returns the link."""

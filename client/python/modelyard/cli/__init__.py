@@ -11,7 +11,6 @@ from modelyard.contract.streams import echo
 __all__ = ["main"]
 
 EXIT_ERROR = 1
-EXIT_USAGE = 2
 EXIT_NOT_FOUND = 3
 
 

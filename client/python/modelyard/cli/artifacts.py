@@ -15,7 +15,7 @@ from modelyard.contract import errors, refs
 from modelyard.contract.streams import echo
 from modelyard.host.terminal import plural
 from modelyard.query import conditions
-from modelyard.rpc import list_calls, version_calls
+from modelyard.rpc import collection_calls, list_calls
 from modelyard.workspace import Workspace
 
 
@@ -41,7 +41,7 @@ def list_artifacts(
     workspace = Workspace(current())
     text = (what or "").rstrip("/")
     if "/" in text:
-        found = version_calls.find_artifact(workspace.connection, _path(workspace, text))
+        found = collection_calls.find_artifact(workspace.connection, _path(workspace, text))
         if found is not None:
             versions = list_calls.versions(workspace.connection, found.id, condition, order)
             print_records("versions", versions, limit, json)
@@ -129,11 +129,11 @@ def remove(ref: str, delete_aliases: bool, yes: bool, json: bool) -> None:
         version.delete(delete_aliases)
         _say_deleted(version.qualified_name, json)
         return
-    found = version_calls.find_artifact(workspace.connection, workspace.resolver().full(ref))
+    found = collection_calls.find_artifact(workspace.connection, workspace.resolver().full(ref))
     if found is None:
         raise errors.NotFound(f"{ref}: no such artifact; `modelyard model rm` deletes registered models")
     confirm(f"Delete {found.ref} with {plural(found.version_count, 'version')}?", yes)
-    version_calls.delete_artifact(workspace.connection, found.id, delete_aliases=delete_aliases)
+    collection_calls.delete_artifact(workspace.connection, found.id, delete_aliases=delete_aliases)
     _say_deleted(found.ref, json)
 
 

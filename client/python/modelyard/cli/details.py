@@ -11,7 +11,7 @@ from modelyard.cli.output import HIDDEN, local_time, print_fields, print_table
 from modelyard.contract import errors
 from modelyard.contract.streams import echo
 from modelyard.host.terminal import human_bytes, plural
-from modelyard.rpc import list_calls, records, version_calls
+from modelyard.rpc import list_calls, records, run_calls
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.manifest import whole_manifest
 from modelyard.runs.report import flattened, short_text
@@ -117,7 +117,7 @@ def _producer(connection: Connection, version: records.Version) -> str:
     if not version.producer_run_id:
         return ""
     try:
-        return version_calls.run_by_id(connection, version.producer_run_id).path
+        return run_calls.run_by_id(connection, version.producer_run_id).path
     except errors.NotFound:
         return "(deleted)"
 

@@ -14,7 +14,6 @@ from collections.abc import Collection
 from modelyard.contract.chunking import Buffer
 
 UPLOAD_CHUNKS = "/modelyard.v1.UploadService/UploadChunks"
-DOWNLOAD_FILE = "/modelyard.v1.ModelArtifactService/DownloadFile"
 DOWNLOAD_FILES = "/modelyard.v1.ModelArtifactService/DownloadFiles"
 
 UPLOAD_DATA = 3

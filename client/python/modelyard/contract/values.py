@@ -1,4 +1,4 @@
-"""Values of config, summary, metadata and metrics, and their lossless JSON form.
+"""Values of config, summary, metadata and metrics, their lossless JSON form, and the states of runs.
 
 JSON has no NaN and no infinities. They are written as `{"$": "nan"}`,
 `{"$": "inf"}`, `{"$": "-inf"}`; a map that has the key `$` itself is wrapped as
@@ -17,6 +17,9 @@ from typing import Any, TypeAlias
 from modelyard.contract.limits import INT_MAX, INT_MIN, KEY_BYTES, TEXT_BYTES, VALUE_DEPTH, VALUE_ITEMS
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
+
+RUN_STATES = ("running", "finished", "failed", "crashed", "killed")
+"""States of runs, in the order of the wire's RunState: its names in lower case, without prefix."""
 
 _NAMES = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 

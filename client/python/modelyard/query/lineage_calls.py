@@ -5,7 +5,7 @@ from __future__ import annotations
 from modelyard.contract import errors
 from modelyard.contract.limits import LINEAGE_DEPTH
 from modelyard.query.lineage import Lineage, LineageEdge, LineageRun, LineageVersion
-from modelyard.rpc import messages, records, version_calls
+from modelyard.rpc import messages, records, run_calls, version_calls
 from modelyard.rpc.connection import Connection
 from modelyard.v1 import model_artifact_pb2 as pb
 
@@ -58,7 +58,7 @@ def runs_using(connection: Connection, version_id: str) -> list[records.RunRecor
     found = []
     for run in sorted(graph.runs, key=lambda run: run.path):
         try:
-            found.append(version_calls.run_by_id(connection, run.id))
+            found.append(run_calls.run_by_id(connection, run.id))
         except errors.NotFound:  # deleted before or after the graph was read
             continue
     return found

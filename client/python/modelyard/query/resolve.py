@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelyard.contract import errors, refs
-from modelyard.rpc import records, version_calls
+from modelyard.rpc import collection_calls, records, run_calls, version_calls
 from modelyard.rpc.connection import Connection
 
 _PARTS = ("", "entity", "project", "name", "version")
@@ -83,8 +83,8 @@ class Resolver:
             found = None
             # Which of the two a project's name is, only the server knows; a registry holds models alone.
             if not refs.is_registry(candidate.project):
-                found = version_calls.find_artifact(self._connection, path)
-            found = found or version_calls.find_registered_model(self._connection, path)
+                found = collection_calls.find_artifact(self._connection, path)
+            found = found or collection_calls.find_model(self._connection, path)
             if found is not None:
                 return found
         return None
@@ -102,7 +102,7 @@ class Resolver:
     def run(self, text: str) -> records.RunRecord:
         """The run at `[[entity/]project/]run_id`. Errors: NotFound, ValueError."""
         ref = refs.parse_run(text.strip("/")).within(self._entity, self._project)
-        return version_calls.get_run(self._connection, str(ref))
+        return run_calls.run_by_ref(self._connection, str(ref))
 
 
 def _specificity(refusal: errors.NotFound) -> tuple[int, bool]:

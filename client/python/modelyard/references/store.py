@@ -61,5 +61,5 @@ def limited(targets: Iterable[Target], limit: int, uri: str) -> Iterator[Target]
 
 
 def changed(uri: str, recorded: object, found: object) -> errors.ReferenceChanged:
-    """The error for too many objects."""
+    """The error for an object that has changed since it was recorded."""
     return errors.ReferenceChanged(f"{uri} has changed since it was recorded: {recorded} then, {found} now")

@@ -139,7 +139,7 @@ class ArtifactCollection:
 
         CommError when a version has aliases or is linked, unless `delete_aliases`.
         """
-        version_calls.delete_artifact(self._workspace.connection, self.id, delete_aliases=delete_aliases)
+        collection_calls.delete_artifact(self._workspace.connection, self.id, delete_aliases=delete_aliases)
 
     def change_type(self, new_type: str) -> None:
         """Always raises UsageError: the type of a name cannot change."""
@@ -209,7 +209,7 @@ class RegisteredModel(ArtifactCollection):
 
     def _link_at(self, alias: str) -> records.Link:
         """The record of the link at an alias or number. Errors: NotFound."""
-        return version_calls.get_link(self._workspace.connection, f"{self.qualified_name}:{alias}")
+        return version_calls.link_by_ref(self._workspace.connection, f"{self.qualified_name}:{alias}")
 
     def link(self, artifact: Artifact | str, aliases: Iterable[str] | str | None = None) -> Artifact:
         """Links a version, given or by reference, and returns the link."""

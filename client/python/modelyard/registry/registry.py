@@ -45,7 +45,8 @@ class Registry:
     def collection(self, name: str) -> RegisteredModel:
         """A registered model by its name. Errors: NotFound."""
         ref = f"{self.entity}/{self.full_name}/{refs.check_model_name(name)}".lstrip("/")
-        return self._workspace.registered_model(collection_calls.get_model(self._workspace.connection, ref))
+        found = collection_calls.model_by_ref(self._workspace.connection, ref)
+        return self._workspace.registered_model(found)
 
     def collections(
         self, filter: Condition = None, per_page: int = 100, order: str | None = None

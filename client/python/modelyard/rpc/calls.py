@@ -26,20 +26,21 @@ WARN_SECONDS = 2.0
 _NOT_CONNECTED = "failed to connect to all addresses"
 """Prefix of gRPC's message for a call without a connection."""
 
-_BY_CODE: dict[int, type[errors.CommError]] = {
-    3: errors.InvalidField,
-    4: errors.DeadlineExceeded,
-    5: errors.NotFound,
-    6: errors.AlreadyExists,
-    7: errors.NotAllowed,
-    8: errors.QuotaExceeded,
-    10: errors.RetryTransaction,
-    12: errors.Unimplemented,
-    13: errors.InternalError,
-    14: errors.ServerStopping,
-    15: errors.ChunkCorrupt,
-    16: errors.KeyInvalid,
+_BY_STATUS: dict[grpc.StatusCode, type[errors.CommError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidField,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+    grpc.StatusCode.NOT_FOUND: errors.NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: errors.AlreadyExists,
+    grpc.StatusCode.PERMISSION_DENIED: errors.NotAllowed,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.QuotaExceeded,
+    grpc.StatusCode.ABORTED: errors.RetryTransaction,
+    grpc.StatusCode.UNIMPLEMENTED: errors.Unimplemented,
+    grpc.StatusCode.INTERNAL: errors.InternalError,
+    grpc.StatusCode.UNAVAILABLE: errors.ServerStopping,
+    grpc.StatusCode.DATA_LOSS: errors.ChunkCorrupt,
+    grpc.StatusCode.UNAUTHENTICATED: errors.KeyInvalid,
 }
+"""The class of an error that has no reason of the server."""
 
 
 class Channels(Protocol):
@@ -227,16 +228,16 @@ def _raised(failure: grpc.RpcError, channels: Channels) -> errors.CommError:
 
 def translate(failure: grpc.RpcError, server: str) -> errors.CommError:
     """The class of modelyard.errors that the server raised."""
-    number = failure.code().value[0]
-    message = failure.details() or failure.code().name
+    status = failure.code()
+    message = failure.details() or status.name
     detailed = _from_details(failure, message)
     if detailed is not None:
         return detailed
-    if number == 14:
+    if status is grpc.StatusCode.UNAVAILABLE:
         message = f"the modelyard server at {server} cannot be reached ({message})"
-    if number == 4:
+    if status is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = f"the modelyard server at {server} did not answer in time; the call may have taken effect"
-    return _BY_CODE.get(number, errors.CommError)(message)
+    return _BY_STATUS.get(status, errors.CommError)(message)
 
 
 def _from_details(failure: grpc.RpcError, message: str) -> errors.CommError | None:
@@ -263,6 +264,6 @@ def _from_details(failure: grpc.RpcError, message: str) -> errors.CommError | No
             delay = retry.retry_delay.ToTimedelta().total_seconds()
     if info.domain != ERROR_DOMAIN:
         return None
-    kind = errors.BY_REASON.get(info.reason) or _BY_CODE.get(status.code, errors.CommError)
+    kind = errors.BY_REASON.get(info.reason) or _BY_STATUS.get(failure.code(), errors.CommError)
     violations = [(violation.field, violation.description) for violation in request.field_violations]
     return kind(status.message or message, violations=violations, metadata=info.metadata, retry_delay=delay)

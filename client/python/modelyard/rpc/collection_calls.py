@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from modelyard.contract import errors
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.list_calls import PAGE_SIZE, pages
@@ -26,16 +27,28 @@ def of(connection: Connection, holder: records.Version | records.Link) -> record
     return _by_id(connection, holder.model_artifact_id, False)
 
 
-def get_artifact(connection: Connection, ref: str) -> records.Collection:
-    """An artifact by `entity/project/name`. Errors: NotFound."""
-    request = artifact_pb.GetModelArtifactRequest(ref=ref)
-    return messages.collection(connection.artifacts.GetModelArtifact(request).model_artifact)
-
-
-def get_model(connection: Connection, ref: str) -> records.Collection:
+def model_by_ref(connection: Connection, ref: str) -> records.Collection:
     """A registered model by `entity/project/name`. Errors: NotFound."""
     request = model_pb.GetRegisteredModelRequest(ref=ref)
     return messages.collection(connection.registry.GetRegisteredModel(request).registered_model)
+
+
+def find_artifact(connection: Connection, ref: str) -> records.Collection | None:
+    """An artifact by `entity/project/name`; None when there is none."""
+    try:
+        reply = connection.artifacts.GetModelArtifact(artifact_pb.GetModelArtifactRequest(ref=ref))
+    except errors.NotFound:
+        return None
+    return messages.collection(reply.model_artifact)
+
+
+def find_model(connection: Connection, ref: str) -> records.Collection | None:
+    """A registered model by `entity/project/name`; None when there is none."""
+    try:
+        reply = connection.registry.GetRegisteredModel(model_pb.GetRegisteredModelRequest(ref=ref))
+    except errors.NotFound:
+        return None
+    return messages.collection(reply.registered_model)
 
 
 def _by_id(connection: Connection, collection_id: str, registered: bool) -> records.Collection:
@@ -77,6 +90,13 @@ def create_model(
     )
     request = model_pb.CreateRegisteredModelRequest(registered_model=model)
     return messages.collection(connection.registry.CreateRegisteredModel(request).registered_model)
+
+
+def delete_artifact(connection: Connection, artifact_id: str, *, delete_aliases: bool) -> None:
+    """Deletes an artifact with its versions. Errors: VersionHasAliases, VersionLinked."""
+    connection.artifacts.DeleteModelArtifact(
+        artifact_pb.DeleteModelArtifactRequest(id=artifact_id, force=delete_aliases)
+    )
 
 
 def delete_model(connection: Connection, model_id: str) -> None:

@@ -47,7 +47,7 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
 
 
 class Connection:
-    """Stubs of every service of one server: `runs artifacts registry uploads events local`.
+    """Stubs of every service of one server: `runs artifacts registry uploads events server local`.
 
     Safe for threads, and for forked processes: each opens its own channel.
     Calls raise the classes of `modelyard.errors`; unary ones are repeated for up

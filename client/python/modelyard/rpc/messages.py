@@ -9,11 +9,11 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
+from modelyard.contract.values import RUN_STATES
 from modelyard.rpc import validation
 from modelyard.rpc.records import Collection, Link, RunRecord, Version
+from modelyard.v1 import model_artifact_pb2
 from modelyard.v1 import value_pb2 as pb
-
-RUN_STATES = ("unknown", "running", "finished", "failed", "crashed", "killed")
 
 
 def value_message(value: Any) -> pb.AnyValue:
@@ -71,7 +71,7 @@ def version(message: Any) -> Version:
         digest=message.digest,
         size_bytes=message.size_bytes,
         file_count=message.file_count,
-        deleted=message.state == 2,
+        deleted=message.state == model_artifact_pb2.VERSION_STATE_DELETED,
         created_by=message.created_by,
         create_time=time_of(message.create_time),
         update_time=time_of(message.update_time),
@@ -149,7 +149,7 @@ def run(message: Any) -> RunRecord:
 
 def run_state(number: int) -> str:
     """The name of a RunState; one that this client does not know is `unknown`."""
-    return RUN_STATES[number] if number < len(RUN_STATES) else RUN_STATES[0]
+    return RUN_STATES[number - 1] if 0 < number <= len(RUN_STATES) else "unknown"
 
 
 def time_of(stamp: Any) -> datetime.datetime:

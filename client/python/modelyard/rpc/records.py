@@ -172,7 +172,7 @@ class FileEntry:
 
 
 def as_json(record: Version | Link | Collection | RunRecord) -> dict[str, Any]:
-    """A record for scripts, with its reference: times as ISO text, NaN as `modelyard.values` has it."""
+    """A record for scripts, with its reference: times as ISO text, NaN as `contract.values` has it."""
     plain: dict[str, Any] = {"ref": record.path if isinstance(record, RunRecord) else record.ref}
     for key, item in vars(record).items():
         if isinstance(item, datetime.datetime):

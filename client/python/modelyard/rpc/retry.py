@@ -3,8 +3,8 @@
 Pauses double from `FIRST_PAUSE` to `LONGEST_PAUSE` seconds and are never shorter
 than the delay that the server asks for; each is then multiplied by a random
 factor between 0.5 and 1, so that clients that lost one server do not all come
-back at once. `GIVE_UP_SECONDS` after the first failure without progress the
-error is raised.
+back at once. The error is raised `GIVE_UP_SECONDS` after the first failure
+without progress; of a unary call, which has no progress, after its start.
 
 Unary calls (`calls`), scans, uploads, downloads, references and watches all
 wait by these rules.
@@ -51,7 +51,8 @@ def is_retryable(error: Exception) -> bool:
 class Backoff:
     """The pauses between attempts at one thing. Not safe for threads.
 
-    It ends `give_up` seconds after the first failure, and after `retries` failures if that is given.
+    It ends `give_up` seconds after `start`, or without that after the first failure, and after
+    `retries` failures if that is given.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Requests about versions, links, aliases and runs. Imports gRPC and Protobuf, so import it when needed."""
+"""Requests about versions, links and aliases. Imports gRPC and Protobuf, so import it when needed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,10 @@ from modelyard.contract import errors
 from modelyard.contract.limits import PAGE_ITEMS
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
-from modelyard.rpc.messages import value_map, value_message
-from modelyard.rpc.plain_values import fit
+from modelyard.rpc.messages import value_map
 from modelyard.v1 import model_artifact_pb2 as artifact_pb
 from modelyard.v1 import registered_model_pb2 as model_pb
-from modelyard.v1 import run_pb2 as run_pb
 
-REMOVED = object()
-"""In `update_run`: the key is to be removed."""
 Found = tuple[records.Version, records.Link | None]
 """A version, and the link that a reference went through."""
 
@@ -26,11 +22,11 @@ Found = tuple[records.Version, records.Link | None]
 def resolve(connection: Connection, ref: str) -> Found:
     """The version that a reference means now. Errors: NotFound."""
     reply = connection.artifacts.GetModelArtifactVersion(artifact_pb.GetModelArtifactVersionRequest(ref=ref))
-    through = get_link(connection, reply.through_link) if reply.through_link else None
+    through = link_by_ref(connection, reply.through_link) if reply.through_link else None
     return messages.version(reply.version), through
 
 
-def get_version(connection: Connection, version_id: str) -> records.Version:
+def version_by_id(connection: Connection, version_id: str) -> records.Version:
     """A version by its id. Errors: NotFound."""
     request = artifact_pb.GetModelArtifactVersionRequest(id=version_id)
     return messages.version(connection.artifacts.GetModelArtifactVersion(request).version)
@@ -61,40 +57,13 @@ def versions_by_id(connection: Connection, ids: Sequence[str]) -> list[records.V
 
 def linked_to(connection: Connection, version_id: str) -> Sequence[str]:
     """Full references of the links to a version, as they stand now. Errors: NotFound."""
-    return get_version(connection, version_id).linked_to
+    return version_by_id(connection, version_id).linked_to
 
 
-def get_link(connection: Connection, ref: str) -> records.Link:
+def link_by_ref(connection: Connection, ref: str) -> records.Link:
     """A link by its reference. Errors: NotFound."""
     request = model_pb.GetRegisteredModelVersionRequest(ref=ref)
     return messages.link(connection.registry.GetRegisteredModelVersion(request).version)
-
-
-def find_artifact(connection: Connection, ref: str) -> records.Collection | None:
-    """An artifact by `entity/project/name`; None when there is none."""
-    try:
-        reply = connection.artifacts.GetModelArtifact(artifact_pb.GetModelArtifactRequest(ref=ref))
-    except errors.NotFound:
-        return None
-    return messages.collection(reply.model_artifact)
-
-
-def find_registered_model(connection: Connection, ref: str) -> records.Collection | None:
-    """A registered model by `entity/project/name`; None when there is none."""
-    try:
-        reply = connection.registry.GetRegisteredModel(model_pb.GetRegisteredModelRequest(ref=ref))
-    except errors.NotFound:
-        return None
-    return messages.collection(reply.registered_model)
-
-
-def why_absent(connection: Connection, ref: str) -> str:
-    """Why a name was not found, as the server says it; empty if it does not."""
-    try:
-        resolve(connection, ref)
-    except errors.NotFound as error:
-        return error.metadata.get("why", "")
-    return ""
 
 
 def use(connection: Connection, run_id: str, version_id: str, use_as: str = "") -> records.Version:
@@ -158,41 +127,3 @@ def delete_version(connection: Connection, version_id: str, delete_aliases: bool
     """Deletes a version. Errors: VersionHasAliases, VersionLinked."""
     request = artifact_pb.DeleteModelArtifactVersionRequest(id=version_id, force=delete_aliases)
     connection.artifacts.DeleteModelArtifactVersion(request)
-
-
-def delete_artifact(connection: Connection, artifact_id: str, *, delete_aliases: bool) -> None:
-    """Deletes an artifact with its versions. Errors: VersionHasAliases, VersionLinked."""
-    connection.artifacts.DeleteModelArtifact(
-        artifact_pb.DeleteModelArtifactRequest(id=artifact_id, force=delete_aliases)
-    )
-
-
-def get_run(connection: Connection, ref: str) -> records.RunRecord:
-    """A run by `[[entity/]project/]run_id`. Errors: NotFound."""
-    return messages.run(connection.runs.GetRun(run_pb.GetRunRequest(ref=ref)).run)
-
-
-def update_run(
-    connection: Connection, run: records.RunRecord, changes: Mapping[str, Any]
-) -> records.RunRecord:
-    """Sets `display_name`, `notes`, `tags`, `config.KEY` and `summary.KEY`; `REMOVED` takes a key out.
-
-    Errors: EtagMismatch when the run is no longer as in the record, NotFound, InvalidField,
-    ValueError for a value that cannot be stored.
-    """
-    message = run_pb.Run(id=run.id, etag=run.etag)
-    for name, item in changes.items():
-        field, _, key = name.partition(".")
-        if key and item is not REMOVED:
-            getattr(message, field)[key].CopyFrom(value_message(fit(item, name)))
-        elif field == "tags":
-            message.tags.extend(item)
-        elif not key:
-            setattr(message, field, item)
-    request = run_pb.UpdateRunRequest(run=message, update_mask=FieldMask(paths=sorted(changes)))
-    return messages.run(connection.runs.UpdateRun(request).run)
-
-
-def run_by_id(connection: Connection, run_id: str) -> records.RunRecord:
-    """A run by its global id. Errors: NotFound."""
-    return messages.run(connection.runs.GetRun(run_pb.GetRunRequest(id=run_id)).run)

@@ -18,7 +18,7 @@ from modelyard.artifacts.server_version import ServerVersion
 from modelyard.contract import errors, refs
 from modelyard.host import terminal
 from modelyard.query.resolve import Resolver
-from modelyard.rpc import messages, records, version_calls
+from modelyard.rpc import collection_calls, messages, records, version_calls
 from modelyard.runs import distributed
 from modelyard.runs.history import History
 from modelyard.transfer import transfer
@@ -110,7 +110,7 @@ class RunArtifacts:
         """Commits a file or a folder as a model; an existing name keeps its type."""
         files, references = content_at(path)
         name = refs.check_artifact_name(name) if name else self._default_name(path)
-        known = version_calls.find_artifact(self._connection, self._resolver.full(name))
+        known = collection_calls.find_artifact(self._connection, self._resolver.full(name))
         type_name = known.type if known else "model"
         _require(
             "model" in type_name,

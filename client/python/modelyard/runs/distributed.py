@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable
 
 from modelyard.contract import errors
-from modelyard.rpc import records, version_calls
+from modelyard.rpc import collection_calls, records, version_calls
 from modelyard.rpc.connection import Connection
 
 GATHERED = "gathered"
@@ -48,5 +48,5 @@ def finish(connection: Connection, project: str, name: str, staging: str, commit
     gathered = version_calls.find_version(connection, f"{project}/{staging}:{GATHERED}")
     version = commit(name, gathered.id if gathered else "")
     if gathered is not None:
-        version_calls.delete_artifact(connection, gathered.model_artifact_id, delete_aliases=True)
+        collection_calls.delete_artifact(connection, gathered.model_artifact_id, delete_aliases=True)
     return version

@@ -14,7 +14,7 @@ from modelyard.contract.values import identical
 from modelyard.query import lineage_calls
 from modelyard.query.lineage import Lineage
 from modelyard.query.listing import Listing
-from modelyard.rpc import metric_scan, retry, version_calls
+from modelyard.rpc import metric_scan, retry, run_calls
 from modelyard.rpc.records import RunRecord
 
 
@@ -77,7 +77,7 @@ class PublicRun:
             stored = getattr(self._record, field)
             for key in {**stored, **entries}:
                 if key not in entries or key not in stored or not identical(entries[key], stored[key]):
-                    changed[f"{field}.{key}"] = entries.get(key, version_calls.REMOVED)
+                    changed[f"{field}.{key}"] = entries.get(key, run_calls.REMOVED)
         if not changed:
             return
         connection, before = self._workspace.connection, self._record
@@ -86,9 +86,9 @@ class PublicRun:
             if "tags" in changed and stored is not before:
                 kept = [tag for tag in stored.tags if tag in self.tags or tag not in before.tags]
                 changed["tags"] = tuple(dict.fromkeys([*kept, *self.tags]))
-            return version_calls.update_run(connection, stored, changed)
+            return run_calls.update_run(connection, stored, changed)
 
-        self._take(retry.on_latest(send, before, lambda: version_calls.run_by_id(connection, before.id)))
+        self._take(retry.on_latest(send, before, lambda: run_calls.run_by_id(connection, before.id)))
 
     def history(
         self,

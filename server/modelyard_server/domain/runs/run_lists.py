@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, case, or_, select
 from sqlalchemy.orm import Session
 
+from modelyard.contract.values import RUN_STATES
 from modelyard_server.db import attributes
 from modelyard_server.db.attributes import Attribute
 from modelyard_server.db.engine import now
@@ -69,9 +70,7 @@ def _fields(session: Session, scope: Scope) -> filters.Fields:
         "name": Text(Run.run_id),
         "display_name": Text(Run.display_name),
         # The state that replies show: see runs.state_of.
-        "state": Word(
-            case((alive, Run.state), else_=runs.CRASHED), events.RUN_STATES, events.RUN_STATE_PREFIX
-        ),
+        "state": Word(case((alive, Run.state), else_=runs.CRASHED), RUN_STATES, events.RUN_STATE_PREFIX),
         "group": Text(Run.group),
         "job_type": Text(Run.job_type),
         "created_by": Text(Run.created_by),

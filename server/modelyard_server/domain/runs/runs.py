@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
 from modelyard.contract.limits import NAME_LENGTH
+from modelyard.contract.values import RUN_STATES
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
 from modelyard_server.db.tables import Entity, MetricBatch, Project, Run
@@ -34,7 +35,7 @@ MAP_BYTES = 1 << 20
 TAG_LIMIT = 100
 SWEEP_BATCH = 100
 
-RUNNING, FINISHED, FAILED, CRASHED, KILLED = events.RUN_STATES
+RUNNING, FINISHED, FAILED, CRASHED, KILLED = RUN_STATES
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,48 @@
+"""Requests about a run that exists. Imports gRPC and Protobuf, so import it when needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from modelyard.rpc import messages, records
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.messages import value_message
+from modelyard.rpc.plain_values import fit
+from modelyard.v1 import run_pb2 as pb
+
+REMOVED = object()
+"""In `update_run`: the key is to be removed."""
+
+
+def run_by_ref(connection: Connection, ref: str) -> records.RunRecord:
+    """A run by `[[entity/]project/]run_id`. Errors: NotFound."""
+    return messages.run(connection.runs.GetRun(pb.GetRunRequest(ref=ref)).run)
+
+
+def run_by_id(connection: Connection, run_id: str) -> records.RunRecord:
+    """A run by its global id. Errors: NotFound."""
+    return messages.run(connection.runs.GetRun(pb.GetRunRequest(id=run_id)).run)
+
+
+def update_run(
+    connection: Connection, run: records.RunRecord, changes: Mapping[str, Any]
+) -> records.RunRecord:
+    """Sets `display_name`, `notes`, `tags`, `config.KEY` and `summary.KEY`; `REMOVED` takes a key out.
+
+    Errors: EtagMismatch when the run is no longer as in the record, NotFound, InvalidField,
+    ValueError for a value that cannot be stored.
+    """
+    message = pb.Run(id=run.id, etag=run.etag)
+    for name, item in changes.items():
+        field, _, key = name.partition(".")
+        if key and item is not REMOVED:
+            getattr(message, field)[key].CopyFrom(value_message(fit(item, name)))
+        elif field == "tags":
+            message.tags.extend(item)
+        elif not key:
+            setattr(message, field, item)
+    request = pb.UpdateRunRequest(run=message, update_mask=FieldMask(paths=sorted(changes)))
+    return messages.run(connection.runs.UpdateRun(request).run)

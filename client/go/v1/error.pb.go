@@ -68,8 +68,8 @@ const (
 	ErrorReason_KEY_INVALID ErrorReason = 15
 	// UNAUTHENTICATED. The server requires an API key and none was sent.
 	ErrorReason_KEY_MISSING ErrorReason = 16
-	// PERMISSION_DENIED. The caller may see the object but may not do this with
-	// it.
+	// PERMISSION_DENIED. The caller has no right to do this, such as writing to
+	// that entity.
 	ErrorReason_NOT_ALLOWED ErrorReason = 17
 	// NOT_FOUND. No such name, id, alias or version.
 	ErrorReason_NOT_FOUND ErrorReason = 18

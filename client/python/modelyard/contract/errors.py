@@ -270,7 +270,7 @@ class KeyInvalid(AuthenticationError):
 
 
 class NotAllowed(CommError):
-    """The caller may see the object but may not do this with it."""
+    """The caller has no right to do this, such as writing to that entity."""
 
     code = 7
     reason = "NOT_ALLOWED"

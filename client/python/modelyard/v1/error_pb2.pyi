@@ -69,8 +69,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     KEY_MISSING: _ErrorReason.ValueType  # 16
     """UNAUTHENTICATED. The server requires an API key and none was sent."""
     NOT_ALLOWED: _ErrorReason.ValueType  # 17
-    """PERMISSION_DENIED. The caller may see the object but may not do this with
-    it.
+    """PERMISSION_DENIED. The caller has no right to do this, such as writing to
+    that entity.
     """
     NOT_FOUND: _ErrorReason.ValueType  # 18
     """NOT_FOUND. No such name, id, alias or version."""
@@ -181,8 +181,8 @@ KEY_INVALID: ErrorReason.ValueType  # 15
 KEY_MISSING: ErrorReason.ValueType  # 16
 """UNAUTHENTICATED. The server requires an API key and none was sent."""
 NOT_ALLOWED: ErrorReason.ValueType  # 17
-"""PERMISSION_DENIED. The caller may see the object but may not do this with
-it.
+"""PERMISSION_DENIED. The caller has no right to do this, such as writing to
+that entity.
 """
 NOT_FOUND: ErrorReason.ValueType  # 18
 """NOT_FOUND. No such name, id, alias or version."""

@@ -251,7 +251,10 @@ class Event(Base):
 
 
 class Pack(Base):
-    """An object in the store that holds chunks. States: writing → live → trash → gone, in this order only."""
+    """An object in the store that holds chunks. States: writing → live → trash → gone, in this order only.
+
+    Nothing sets `trash` or `gone` yet: they are for a collector that reclaims space.
+    """
 
     __tablename__ = "pack"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Periodic clean-up: expired versions, old requests, ended uploads, and runs without a heartbeat.
+"""Periodic clean-up: what has expired, ended or was deleted, and runs without a heartbeat.
 
 Any number of replicas may sweep at once. Each step is a short transaction that
 skips rows locked by others; what one replica leaves, the next sweep finds.

@@ -38,7 +38,7 @@ SWEEP_BATCH = 50
 
 
 def delete_version(session: Session, principal: Principal, found: ArtifactVersion, *, force: bool) -> None:
-    """Deletes a version that was resolved, with its manifest; its chunks stay for the garbage collection.
+    """Deletes a version that was resolved, with its manifest. Its chunks stay: space is not reclaimed yet.
 
     With `force` its links and aliases are removed too; without, it must have none.
     Raises VersionLinked, VersionHasAliases, NotFound.

@@ -24,7 +24,7 @@ from modelyard_server.db.caller_tables import ApiKey
 from modelyard_server.db.engine import Database, now
 from modelyard_server.domain.access import keys
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.content import damage
+from modelyard_server.domain.content import confirmation
 from modelyard_server.packs import PackStore, pack_key
 from modelyard_server.packs.confirmed import ConfirmedPacks
 from modelyard_server.process import data_folder, startup_retry, storage, tls
@@ -284,7 +284,7 @@ def _store_id(database: Database, store: PackStore) -> str:
 
 def _packs(database: Database, store: PackStore) -> str:
     """Checks that the store has the newest packs, which a crash or a restore is most likely to lose."""
-    packs = database.read(lambda session: damage.newest(session, NEWEST_PACKS))
+    packs = database.read(lambda session: confirmation.newest_packs(session, NEWEST_PACKS))
     losses = ConfirmedPacks(store, storage.require_same_store(database, store)).losses(packs)
     if losses:
         first, left = losses[0]

@@ -159,7 +159,7 @@ def make_writer(store: PackStore, database: Database, executors: Executors) -> P
     """Makes the writer of packs, with its two transactions."""
     return PackWriter(
         store,
-        lambda upload, _entity: database.write(lambda session: uploads.begin_pack(session, upload)),
+        lambda upload: database.write(lambda session: uploads.begin_pack(session, upload)),
         lambda *pack: database.write(lambda session: uploads.publish_pack(session, *pack)),
         store_pool=executors.store,
         database_pool=executors.writes,

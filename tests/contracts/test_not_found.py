@@ -6,7 +6,7 @@ import pytest
 
 from modelyard import errors
 from modelyard_server.domain.access import owners
-from modelyard_server.domain.access.not_found import NEIGHBOURS
+from modelyard_server.domain.access.owner_not_found import NEIGHBOURS
 from modelyard_server.domain.registry import deletes, resolve, versions
 from tests.inprocess.registry import ENTITY, LATER, Registry, full, somebody
 

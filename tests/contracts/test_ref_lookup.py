@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session
 from modelyard import errors
 from modelyard_server.db.tables import ArtifactVersion, Link
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.registry import registered_models, resolve, versions
+from modelyard_server.domain.registry import registered_models, resolve, resolve_batch, versions
+from modelyard_server.domain.registry.resolve import Resolved
+from modelyard_server.domain.registry.resolve_batch import VersionRequest
 from modelyard_server.domain.registry.versions import VersionView
-from tests.inprocess.registry import ENTITY, Registry, somebody
+from tests.inprocess.registry import ENTITY, Registry, full, somebody
 
 NET = f"{ENTITY}/model-registry/Net Model"
 ZOO = "zeta/wandb-registry-b/Zoo"
@@ -39,6 +41,17 @@ def _by_id(registry: Registry, version_id: str) -> VersionView:
             session, principal, [session.get_one(ArtifactVersion, version_id)]
         )[0]
     )
+
+
+def _one(registry: Registry, request: VersionRequest) -> Resolved | None:
+    try:
+        return registry.read(resolve.version, id_=request.id or None, ref=request.ref)
+    except errors.NotFound:
+        return None
+
+
+def _resolved(found: Resolved | None) -> list[Any] | None:
+    return None if found is None else [*_facts(found.view), found.through_link]
 
 
 class TestRefLookup:
@@ -78,6 +91,37 @@ class TestRefLookup:
         assert _facts(view) == _facts(_by_id(own, version.id))
         with pytest.raises(errors.NotFound):
             own.read(resolve.version, ref=f"{ZOO}:v0")
+
+    def test_a_batch_resolves_as_one_at_a_time_does(self, registry: Registry) -> None:
+        version = _widely_linked(registry)
+        hidden = registry.log("bert", "other", entity="zeta")
+        registry.link("zeta/p/bert", f"{ENTITY}/model-registry/Borrowed", ["best"])
+        deleted = registry.log("bert", "b")
+        registry.delete("bert:v1", force=True)
+        timed = registry.log("timed", "c", ttl=10**12)
+        registry.pass_time()
+        refs = ["bert", "bert:best", "bert:v0", "bert:v1", "bert:v7", "bert:none", "timed", "none", "no/bert"]
+        refs += [
+            NET,
+            f"{NET}:staging",
+            f"{NET}:v0",
+            f"{NET}:v1",
+            ZOO,
+            f"{ZOO}:v0",
+            "zeta/p/bert",
+            "nowhere/p/b",
+        ]
+        refs += ["model-registry/Borrowed", "model-registry/Borrowed:best", "model-registry/Borrowed:v0"]
+        wanted = [VersionRequest("", full(ref)) for ref in refs]
+        wanted += [VersionRequest(row.id, "") for row in (version, hidden, deleted, timed)]
+        found: list[int] = []
+        for caller in (registry.principal, somebody("ann", ENTITY), somebody("eve", "evil")):
+            own = Registry(registry.database, caller)
+            batch = own.read(resolve_batch.versions_of, wanted)
+            for request, resolved in zip(wanted, batch, strict=True):
+                assert _resolved(resolved) == _resolved(_one(own, request)), request
+            found.append(sum(one is not None for one in batch))
+        assert found[0] > found[1] > found[2] == 0
 
     def test_what_was_unlinked_is_not_shown(self, registry: Registry) -> None:
         registry.log("bert", "a")

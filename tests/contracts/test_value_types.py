@@ -50,8 +50,8 @@ def test_metadata_of_content_that_is_logged_again_changes_its_kind(registry: Reg
 @pytest.mark.parametrize("column", ["config", "summary"])
 def test_config_and_summary_change_their_kind(registry: Registry, column: str) -> None:
     def make(session: Session, principal: Principal) -> Run:
-        draft = RunSpec(ENTITY, "p", **{column: {"n": 1}})  # type: ignore[arg-type]  # one of two maps
-        return runs.create(session, principal, draft, "never")[0].run
+        spec = RunSpec(ENTITY, "p", **{column: {"n": 1}})  # type: ignore[arg-type]  # one of two maps
+        return runs.create(session, principal, spec, "never")[0].run
 
     run = registry.write(make)
     for kind in KINDS:

@@ -47,7 +47,7 @@ def message(*sizes: int) -> Message:
 class Ledger:
     """The two transactions, kept in memory: a writer with no database behind it."""
 
-    writing: dict[str, int] = field(default_factory=dict)
+    writing: set[str] = field(default_factory=set)
     packs: dict[str, int] = field(default_factory=dict)
     chunks: dict[bytes, tuple[str, PackedChunk]] = field(default_factory=dict)
     errors: dict[int, Exception] = field(default_factory=dict)
@@ -55,17 +55,17 @@ class Ledger:
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self, upload: str, entity_id: int) -> str:
+    def begin(self, upload: str) -> str:
         with self.lock:
             pack_id = f"pack-{next(self.numbers)}"
-            self.writing[pack_id] = entity_id
+            self.writing.add(pack_id)
             return pack_id
 
     def publish(self, upload: str, pack_id: str, size: int, chunks: Sequence[PackedChunk]) -> None:
         with self.lock:
             if error := self.errors.pop(len(self.packs) + 1, None):
                 raise error
-            del self.writing[pack_id]
+            self.writing.remove(pack_id)
             self.packs[pack_id] = size
             self.chunks.update({packed.digest: (pack_id, packed) for packed in chunks})
 

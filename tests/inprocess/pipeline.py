@@ -15,7 +15,7 @@ from modelyard.contract.transport import bearer
 from modelyard_server import app
 from modelyard_server.db.engine import Database
 from modelyard_server.domain.access import keys
-from modelyard_server.domain.content import damage
+from modelyard_server.domain.content import confirmation
 from modelyard_server.observability.call_record import Metadata
 from modelyard_server.packs import PackStore
 from modelyard_server.packs.confirmed import ConfirmedPacks
@@ -126,7 +126,7 @@ async def in_process(
     database = storage.open_database(settings.location)
     store = wrap(storage.open_store(settings.location))
     packs = ConfirmedPacks(store, storage.require_same_store(database, store))
-    damage.use(database, packs)
+    confirmation.set_confirmed_packs(database, packs)
     executors = Executors(is_sqlite=True)
     core = app.build(settings, database, packs, executors, folder_token="")
     try:

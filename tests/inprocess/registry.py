@@ -45,14 +45,14 @@ class Registry:
         return self.database.write(lambda session: rule(session, self.principal, *args, **kwargs))
 
     def log(
-        self, name: str, content: str, *, project: str = "p", names: Sequence[str] = (), **draft: Any
+        self, name: str, content: str, *, project: str = "p", names: Sequence[str] = (), **spec: Any
     ) -> ArtifactVersion:
         """A version of one reference: content without bytes."""
         manifest = Manifest()
         manifest.add_reference("model", f"test://{content}", "", None)
         digest = manifest.finish(None)
-        entity = draft.pop("entity", ENTITY)
-        wanted = commits.checked(VersionSpec(entity, project, name, aliases=names, **draft))
+        entity = spec.pop("entity", ENTITY)
+        wanted = commits.checked(VersionSpec(entity, project, name, aliases=names, **spec))
 
         def commit(session: Session, principal: Principal) -> ArtifactVersion:
             upload = uploads.create(session, principal, entity, project)

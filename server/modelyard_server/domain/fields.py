@@ -13,7 +13,7 @@ from modelyard.contract.limits import METADATA_KEYS
 
 DESCRIPTION_BYTES = 64 * 1024
 METADATA_BYTES = 1024 * 1024
-TAG_COUNT = 100
+TAG_LIMIT = 100
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,8 +51,8 @@ def check_description(field: str, text: str) -> str:
 
 def check_tags(field: str, tags: Sequence[str]) -> list[str]:
     """At most 100 tags, each once, in the order given. Raises InvalidField."""
-    if len(tags) > TAG_COUNT:
-        raise errors.InvalidField.of(field, f"at most {TAG_COUNT} tags")
+    if len(tags) > TAG_LIMIT:
+        raise errors.InvalidField.of(field, f"at most {TAG_LIMIT} tags")
     return list(dict.fromkeys(check(f"{field}[{i}]", refs.check_tag, tag) for i, tag in enumerate(tags)))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from modelyard.contract import chunking, errors
-from modelyard.contract.limits import DIGEST_BYTES, UPLOAD_MESSAGE_DATA_BYTES
+from modelyard.contract.limits import UPLOAD_MESSAGE_DATA_BYTES
 from modelyard_server import failpoints
 from modelyard_server.observability import telemetry
 from modelyard_server.packs.store import OpenPack, PackStore
@@ -81,17 +81,11 @@ class PackBuilder:
             self._bytes.discard()
 
 
-def check_sizes(chunks: Sequence[chunking.Chunk], data: bytes | memoryview) -> None:
+def check_message(chunks: Sequence[chunking.Chunk], data: bytes | memoryview) -> None:
     """Raises InvalidField unless the chunks are well-formed and add up to `data`."""
     if len(data) > UPLOAD_MESSAGE_DATA_BYTES:
         raise errors.InvalidField.of("data", f"longer than {UPLOAD_MESSAGE_DATA_BYTES} bytes")
-    for index, chunk in enumerate(chunks):
-        if len(chunk.digest) != DIGEST_BYTES:
-            raise errors.InvalidField.of(f"chunks[{index}].digest", "expected 32 bytes")
-        if not 1 <= chunk.size <= chunking.MAXIMUM_BYTES:
-            raise errors.InvalidField.of(
-                f"chunks[{index}].size_bytes", f"expected 1 to {chunking.MAXIMUM_BYTES}"
-            )
+    chunking.check_chunks(chunks)
     if (total := sum(chunk.size for chunk in chunks)) != len(data):
         raise errors.InvalidField.of("data", f"has {len(data)} bytes where its chunks have {total}")
 

@@ -14,8 +14,8 @@ from modelyard_server.packs.store import pack_key
 
 PENDING_WAIT_SECONDS = 10.0
 
-Begin: TypeAlias = Callable[[str, int], str]
-"""(upload, entity) → pack id: inserts the pack as `writing` and commits."""
+Begin: TypeAlias = Callable[[str], str]
+"""upload → pack id: inserts the pack as `writing` and commits."""
 
 Publish: TypeAlias = Callable[[str, str, int, Sequence[PackedChunk]], None]
 """(upload, pack id, size, chunks): the fence, chunk rows and pins, committed; raises if fenced.
@@ -39,7 +39,7 @@ class PackSealer:
 
     async def seal(self, pack: PackBuilder, upload: str, entity_id: int) -> None:
         """Makes the pack durable and live, with its chunks pinned for the upload."""
-        pack_id = await self._insert_intent(upload, entity_id)
+        pack_id = await self._insert_intent(upload)
         await self._put(pack, pack_key(entity_id, pack_id))
         await self._make_live(pack, upload, pack_id)
 
@@ -59,11 +59,11 @@ class PackSealer:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _insert_intent(self, upload: str, entity_id: int) -> str:
+    async def _insert_intent(self, upload: str) -> str:
         def begin() -> str:
             failpoints.hit("writer.before_intent")
             with telemetry.step("pack intent", telemetry.PACK_SECONDS, "intent"):
-                return self._begin(upload, entity_id)
+                return self._begin(upload)
 
         return await asyncio.get_running_loop().run_in_executor(self._database_pool, begin)
 

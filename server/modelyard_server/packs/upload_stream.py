@@ -19,7 +19,7 @@ from typing import NamedTuple, Self, TypeAlias
 from modelyard.contract import errors
 from modelyard.contract.chunking import Chunk
 from modelyard_server.packs.budget import ByteBudget
-from modelyard_server.packs.builder import PackBuilder, check_sizes
+from modelyard_server.packs.builder import PackBuilder, check_message
 from modelyard_server.packs.sealing import PackSealer
 from modelyard_server.packs.store import PackStore
 
@@ -97,7 +97,7 @@ class UploadStream:
         """
         self._raise_if_ended()
         if not hashed_here:
-            check_sizes(chunks, data)
+            check_message(chunks, data)
         if not chunks:
             return
         await self._acquire_budget(len(data))

@@ -17,11 +17,11 @@ from modelyard_server.db.tables import StoreMeta
 from modelyard_server.domain import events
 from modelyard_server.domain.access import keys, owners
 from modelyard_server.domain.access.principals import LOCAL
-from modelyard_server.domain.content import damage
+from modelyard_server.domain.content import confirmation
 from modelyard_server.packs import PackStore, store_from_url
 from modelyard_server.packs.confirmed import ConfirmedPacks
 from modelyard_server.packs.store import StoreRefused
-from modelyard_server.rpc.dispatch.executors import SQLITE_CONNECTIONS
+from modelyard_server.rpc.dispatch.executors import POSTGRESQL_CONNECTIONS, SQLITE_CONNECTIONS
 from modelyard_server.settings import Location, NotReachable, Settings, StartError
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def open_both(settings: Settings) -> tuple[Database, ConfirmedPacks]:
                 "database", error, f"{error} (database: {settings.location.description})"
             ) from error
         raise
-    damage.use(database, packs)
+    confirmation.set_confirmed_packs(database, packs)
     return database, packs
 
 
@@ -52,7 +52,8 @@ def open_database(location: Location) -> Database:
     database, it is opened with one connection, which does not need them: reads
     work, more slowly, and writes are refused.
     """
-    readers = SQLITE_CONNECTIONS if location.database.startswith("sqlite") else 8
+    is_sqlite = location.database.startswith("sqlite")
+    readers = SQLITE_CONNECTIONS if is_sqlite else POSTGRESQL_CONNECTIONS
     for alone in (False, True):
         database = Database(location.database, readers=readers, finish=events.flush, alone=alone)
         try:

@@ -37,7 +37,7 @@ def test_every_acknowledged_chunk_can_be_read(
         for known in chunks:
             assert ledger.read(pack_store, known) == data[start : start + known.size]
             start += known.size
-    assert ledger.writing == {}
+    assert ledger.writing == set()
 
 
 def test_packs_are_closed_before_they_exceed_their_size(

@@ -326,9 +326,7 @@ def test_every_service_of_the_contract_is_served_whole(tmp_path: Path) -> None:
         served = {name.split("/")[1] for name in server.pipeline.endpoints}
         assert served == set(registration.NAMES)
         assert set(server.pipeline.endpoints) == {
-            name
-            for name, method in methods.METHODS.items()
-            if method.permission is not methods.Permission.OPEN
+            name for name, method in methods.METHODS.items() if not method.open
         }
 
     run(tmp_path, scenario)

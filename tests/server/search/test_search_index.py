@@ -90,8 +90,8 @@ class Writers(RuleBasedStateMachine):
 
     @rule(config=MAPS, tags=TAGS)
     def make_run(self, config: dict[str, Any], tags: list[str]) -> None:
-        draft = RunSpec(ENTITY, "p", config=config, tags=tags)
-        self.runs.append(self.registry.write(runs.create, draft, "never")[0].run.id)
+        spec = RunSpec(ENTITY, "p", config=config, tags=tags)
+        self.runs.append(self.registry.write(runs.create, spec, "never")[0].run.id)
 
     @rule(summary=MAPS, config=MAPS, tags=TAGS)
     def change_run(self, summary: dict[str, Any], config: dict[str, Any], tags: list[str]) -> None:

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from modelyard.v1 import run_pb2
-from modelyard_server.rpc.dispatch.methods import METHODS, Permission
+from modelyard_server.rpc.dispatch.methods import METHODS
 from tests.clients.refusals import refused
 from tests.parts.server import MODULES, LiveServer, new_project, reason
 
@@ -37,7 +37,7 @@ def test_every_call_of_every_service_is_in_the_permission_table_and_no_other() -
 
 
 def test_only_health_and_reflection_are_open() -> None:
-    opened = {name for name, method in METHODS.items() if method.permission is Permission.OPEN}
+    opened = {name for name, method in METHODS.items() if method.open}
     assert opened == names(*OPEN_MODULES) | NEW_REFLECTION
 
 

@@ -15,6 +15,9 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from modelyard.contract import errors
+from modelyard.contract.limits import DIGEST_BYTES
+
 if TYPE_CHECKING:
     from pyfastcdc import FastCDC
 
@@ -120,3 +123,16 @@ def version_digest(entries: Iterable[Entry]) -> bytes:
 def _prefixed(text: str) -> bytes:
     raw = text.encode()
     return struct.pack(">I", len(raw)) + raw
+
+
+def check_chunks(chunks: Iterable[Chunk], field: str = "chunks") -> None:
+    """Raises InvalidField for digests that are not 32 bytes, and sizes out of range."""
+    for index, (digest, size) in enumerate(chunks):
+        if len(digest) != DIGEST_BYTES:
+            raise errors.InvalidField.of(
+                f"{field}[{index}].digest", f"has {len(digest)} bytes; SHA-256 has 32"
+            )
+        if not 1 <= size <= MAXIMUM_BYTES:
+            raise errors.InvalidField.of(
+                f"{field}[{index}].size_bytes", f"is {size}; a chunk has 1 to {MAXIMUM_BYTES} bytes"
+            )

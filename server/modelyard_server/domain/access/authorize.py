@@ -44,7 +44,7 @@ def authorize(session: Session, principal: Principal, action: Action, resource: 
     False means that the caller may not know whether the resource exists: they
     get the error for a missing one, or NotAllowed if they named an entity to
     write to. A caller who may see the resource but not do this gets NotAllowed,
-    raised here; no right of today comes to that.
+    raised here: not raised yet, since a key may do everything in its entities.
     """
     allowed = principal.all_entities or resource.entity == principal.entity
     if allowed:

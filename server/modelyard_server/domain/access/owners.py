@@ -10,7 +10,7 @@ from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Entity, Project
 from modelyard_server.domain import fields
 from modelyard_server.domain.access.authorize import Action, Resource, authorize
-from modelyard_server.domain.access.not_found import project_not_found
+from modelyard_server.domain.access.owner_not_found import project_not_found
 from modelyard_server.domain.access.principals import Principal
 
 # Built once: building a statement takes longer than running it.

@@ -21,7 +21,7 @@ from modelyard.contract.values import identical
 from modelyard_server import failpoints
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
-from modelyard_server.db.tables import ArtifactVersion, Collection, Link, Project, Upload
+from modelyard_server.db.tables import ArtifactVersion, Collection, Project, Upload
 from modelyard_server.domain import etags, events, fields, lineage
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import Principal
@@ -32,7 +32,6 @@ from modelyard_server.domain.registry.collections import record_tags
 from modelyard_server.domain.registry.full_names import FullName
 from modelyard_server.domain.registry.versions import VersionView
 
-ALIAS_LIMIT = 100
 TTL_LIMIT = 1000 * 365 * 24 * 3600 * 1_000_000
 """Microseconds."""
 
@@ -178,10 +177,7 @@ def commit_equal(session: Session, principal: Principal, spec: VersionSpec) -> V
 def checked(spec: VersionSpec) -> VersionSpec:
     """The spec in its stored form, after all checks that need no transaction. Raises InvalidField."""
     fields.check("header.name", refs.check_artifact_name, spec.name)
-    for index, alias in enumerate(spec.aliases):
-        fields.check(f"header.aliases[{index}]", refs.check_alias, alias)
-    if len(spec.aliases) > ALIAS_LIMIT:
-        raise errors.InvalidField.of("header.aliases", f"at most {ALIAS_LIMIT} aliases")
+    aliases.check_names("header.aliases", spec.aliases)
     if spec.history_step is not None and spec.history_step < 0:
         raise errors.InvalidField.of("header.history_step", "is negative")
     if spec.ttl is not None and not 0 < spec.ttl <= TTL_LIMIT:
@@ -261,7 +257,7 @@ def _update_equal(
     version.description = spec.description or version.description
     version.metadata_ = dict(spec.metadata) or version.metadata_
     version.expires_at = None
-    if spec.ttl is not None and not _is_linked(session, version):
+    if spec.ttl is not None and versions.link_of(session, version) is None:
         version.expires_at = now(session) + spec.ttl
     if not identical(before, (version.description, version.metadata_, version.expires_at)):
         details = {"collection": artifact.name, **place}
@@ -311,8 +307,3 @@ def _record_created(
         **place,
     )
     record_tags(session, principal, artifact, (), version.tags, **place)
-
-
-def _is_linked(session: Session, version: ArtifactVersion) -> bool:
-    links = select(Link.id).where(Link.version_id == version.id, Link.deleted_at.is_(None))
-    return session.scalar(links.limit(1)) is not None

@@ -7,55 +7,21 @@ complete again when the same content is uploaded under any name of the entity.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
-from modelyard_server.db.engine import Database, now
-from modelyard_server.db.tables import Chunk, Pack
-from modelyard_server.db.upserts import batches
+from modelyard_server.db.engine import now
+from modelyard_server.db.tables import Chunk
+from modelyard_server.domain.content.confirmation import require_confirmed
 from modelyard_server.domain.content.file_ranges import ChunkRange
-from modelyard_server.packs.confirmed import ConfirmedPacks, PackLoss, PackSize
+from modelyard_server.packs.confirmed import PackLoss
 
 log = logging.getLogger(__name__)
 
-_CONFIRMED = "confirmed_packs"
 _HELP = "log the same content again, under any name, to replace it, or restore the store from its backup"
-
-
-def use(database: Database, packs: ConfirmedPacks) -> None:
-    """Makes every rule over this database confirm packs by `packs`."""
-    database.info[_CONFIRMED] = packs
-
-
-def confirmed_packs(session: Session) -> ConfirmedPacks | None:
-    """The packs that this process has confirmed; None where packs are not checked."""
-    packs: ConfirmedPacks | None = session.info.get(_CONFIRMED)
-    return packs
-
-
-def require_confirmed(session: Session, pack_ids: Iterable[str]) -> None:
-    """Raises PacksUnconfirmed for packs that must be checked before their chunks count as present."""
-    confirmed = confirmed_packs(session)
-    if confirmed is not None:
-        confirmed.require(pack_ids)
-
-
-def sizes(session: Session, pack_ids: Sequence[str]) -> list[PackSize]:
-    """The sizes of those of the packs that are live."""
-    found: list[PackSize] = []
-    for batch in batches(pack_ids):
-        rows = select(Pack.id, Pack.entity_id, Pack.size).where(Pack.id.in_(batch), Pack.state == "live")
-        found += [PackSize(*row) for row in session.execute(rows)]
-    return found
-
-
-def newest(session: Session, count: int) -> list[PackSize]:
-    """The newest live packs."""
-    rows = select(Pack.id, Pack.entity_id, Pack.size).where(Pack.state == "live")
-    return [PackSize(*row) for row in session.execute(rows.order_by(Pack.changed_at.desc()).limit(count))]
 
 
 def quarantine_losses(session: Session, losses: Sequence[PackLoss]) -> None:

@@ -17,7 +17,7 @@ from modelyard_server.db.upserts import batches, inserting_missing
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.content import damage, file_ranges, uploads
+from modelyard_server.domain.content import confirmation, file_ranges, uploads
 from modelyard_server.domain.content.manifests import KeptFile, Manifest, ManifestFile, ManifestReference
 from modelyard_server.domain.content.uploads import Stored
 from modelyard_server.domain.registry import resolve, versions
@@ -49,10 +49,10 @@ _CHUNKS_AT_ONCE = 5_000
 """Rows of one statement: a version may have millions of chunks."""
 
 
-def store_files(session: Session, upload: Upload, drafts: Iterable[ManifestFile]) -> dict[bytes, int]:
+def store_files(session: Session, upload: Upload, files: Iterable[ManifestFile]) -> dict[bytes, int]:
     """The ids of files by digest; new files are stored. Raises ChunksMissing."""
-    distinct = {draft.digest: draft for draft in drafts}
-    stored = held(session, upload, [(draft, draft.chunks()) for draft in distinct.values()])
+    distinct = {file.digest: file for file in files}
+    stored = require_held(session, upload, [(file, file.chunks()) for file in distinct.values()])
     ordered = sorted(distinct)
     rows = [file_row(upload, distinct[digest]) for digest in ordered]
     new: dict[bytes, int] = {}
@@ -69,21 +69,21 @@ def store_files(session: Session, upload: Upload, drafts: Iterable[ManifestFile]
     for digests in batches([digest for digest in ordered if digest not in new]):
         found = session.execute(_FILES, {"entity": upload.entity_id, "digests": digests})
         known |= {digest: file_id for digest, file_id, _ in found}
-    for digest, draft in distinct.items():
-        if draft.whole_sha256 is not None and digest in known and digest not in new:
-            file_ranges.remember_sha256(session, known[digest], draft.whole_sha256)
+    for digest, file in distinct.items():
+        if file.whole_sha256 is not None and digest in known and digest not in new:
+            file_ranges.remember_sha256(session, known[digest], file.whole_sha256)
     if len(known) != len(distinct):  # a file was deleted between the two statements
         raise errors.RetryTransaction("a file with this content was just deleted; repeat the call")
     return known
 
 
-def file_row(upload: Upload, draft: ManifestFile) -> dict[str, Any]:
+def file_row(upload: Upload, file: ManifestFile) -> dict[str, Any]:
     """The row of a file that the entity does not have yet."""
     return {
         "entity_id": upload.entity_id,
-        "digest": draft.digest,
-        "sha256": draft.sha256,
-        "size": draft.size,
+        "digest": file.digest,
+        "sha256": file.sha256,
+        "size": file.size,
     }
 
 
@@ -140,25 +140,25 @@ def _has_quarantined(session: Session, found: Iterable[Iterable[Any]]) -> bool:
                 return True
             packs.add(pack_id)
     # All packs in one go, since each check restarts the transaction.
-    damage.require_confirmed(session, packs)
+    confirmation.require_confirmed(session, packs)
     return False
 
 
 def chunk_rows_of(
     file_id: int,
-    draft: ManifestFile,
+    file: ManifestFile,
     stored: Mapping[bytes, Stored],
     first: int = 0,
     end: int | None = None,
     start: int = 0,
 ) -> Iterator[dict[str, int]]:
     """The rows of a file's chunks from `first`, at the byte `start` of the file, to before `end`."""
-    for index, chunk in enumerate(draft.chunks(first, end), first):
+    for index, chunk in enumerate(file.chunks(first, end), first):
         yield {"file_id": file_id, "idx": index, "chunk_id": stored[chunk.digest].id, "start": start}
         start += chunk.size
 
 
-def held(
+def require_held(
     session: Session, upload: Upload, named: Iterable[tuple[ManifestFile, Iterable[Chunk]]]
 ) -> dict[bytes, Stored]:
     """The chunks of the files that the upload holds, by digest.
@@ -166,15 +166,15 @@ def held(
     Raises ChunksMissing if it does not hold all of them, InvalidField for another size.
     """
     wanted: dict[bytes, tuple[ManifestFile, int]] = {}
-    for draft, chunks in named:
+    for file, chunks in named:
         for chunk in chunks:
-            known = wanted.setdefault(chunk.digest, (draft, chunk.size))
+            known = wanted.setdefault(chunk.digest, (file, chunk.size))
             if known[1] != chunk.size:
-                raise _other_size(draft, chunk.size, known[1])
+                raise _other_size(file, chunk.size, known[1])
     stored = uploads.held(session, upload, wanted)
-    for digest, (draft, size) in wanted.items():
+    for digest, (file, size) in wanted.items():
         if digest in stored and stored[digest].size != size:
-            raise _other_size(draft, size, stored[digest].size)
+            raise _other_size(file, size, stored[digest].size)
     missing = wanted.keys() - stored.keys()
     if missing:
         raise errors.ChunksMissing(
@@ -184,9 +184,9 @@ def held(
     return stored
 
 
-def _other_size(draft: ManifestFile, said: int, has: int) -> errors.InvalidField:
+def _other_size(file: ManifestFile, said: int, has: int) -> errors.InvalidField:
     return errors.InvalidField.of(
-        "entries.chunks", f"{draft.path!r} says {said} bytes of a chunk that has {has}"
+        "entries.chunks", f"{file.path!r} says {said} bytes of a chunk that has {has}"
     )
 
 
@@ -195,7 +195,7 @@ def store_entries(
 ) -> None:
     """Stores the entries of a new version."""
     files: list[tuple[ManifestFile | KeptFile, int]] = [
-        *((draft, file_ids[draft.digest]) for draft in manifest.files.values()),
+        *((file, file_ids[file.digest]) for file in manifest.files.values()),
         *((kept, kept.file_id or file_ids[kept.digest]) for kept in manifest.kept.values()),
     ]
     rows = [row_of_file(file, file_id) for file, file_id in files]

@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from modelyard.contract import errors, refs
+from modelyard.contract import chunking, errors, refs
 from modelyard.contract.chunking import Chunk, Entry, version_digest
 from modelyard.contract.limits import CONTENT_BYTES, DIGEST_BYTES, URI_LENGTH, URI_TAG_LENGTH
 from modelyard_server.domain import fields
-from modelyard_server.domain.content import uploads
 from modelyard_server.settings import MAX_VERSION_CHUNKS, MAX_VERSION_FILES, MAX_VERSION_GIB
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -191,19 +190,19 @@ class Manifest:
 
     def finish(self, stated: bytes | None) -> bytes:
         """The version digest, after the checks that need the whole manifest."""
-        for draft in self.files.values():
-            if draft.stated_size not in (None, draft.size):
+        for file in self.files.values():
+            if file.stated_size not in (None, file.size):
                 raise errors.InvalidField.of(
                     "entries.size_bytes",
-                    f"{draft.path!r} says {draft.stated_size} bytes, its chunks have {draft.size}",
+                    f"{file.path!r} says {file.stated_size} bytes, its chunks have {file.size}",
                 )
-            if draft.stated_digest not in (None, draft.digest):
+            if file.stated_digest not in (None, file.digest):
                 raise errors.InvalidField.of(
-                    "entries.digest", f"{draft.path!r} does not have the digest stated for it"
+                    "entries.digest", f"{file.path!r} does not have the digest stated for it"
                 )
-            if draft.stated_sha256 is not None and draft.sha256 not in (None, draft.stated_sha256):
+            if file.stated_sha256 is not None and file.sha256 not in (None, file.stated_sha256):
                 raise errors.InvalidField.of(
-                    "entries.sha256", f"{draft.path!r} does not have the SHA-256 stated for it"
+                    "entries.sha256", f"{file.path!r} does not have the SHA-256 stated for it"
                 )
         if self.total_size > CONTENT_BYTES:
             raise errors.InvalidField.of("entries.size_bytes", "all sizes together are more than 2^62 bytes")
@@ -250,15 +249,15 @@ class Manifest:
             )
         self._count += 1
 
-    def _extend(self, where: str, draft: ManifestFile, chunks: Sequence[Chunk]) -> None:
-        uploads.check_chunks(chunks, f"{where}.chunks")
+    def _extend(self, where: str, file: ManifestFile, chunks: Sequence[Chunk]) -> None:
+        chunking.check_chunks(chunks, f"{where}.chunks")
         field = self._field("data", f"{where}.chunks")
         self.chunk_count += len(chunks)
         if self.chunk_count > self._limits.chunks:
             most = f"the files of a version name at most {self._limits.chunks:,} chunks"
             raise _beyond(field, most, "chunks")
         self._count_bytes(field, sum(chunk.size for chunk in chunks))
-        draft.extend(chunks)
+        file.extend(chunks)
 
     def _count_bytes(self, field: str, size: int) -> None:
         self._file_bytes += size
@@ -267,8 +266,8 @@ class Manifest:
             raise _beyond(field, most, "gib")
 
     def _entries(self) -> Iterator[Entry]:
-        for draft in self.files.values():
-            yield Entry(draft.path, draft.size, draft.digest)
+        for file in self.files.values():
+            yield Entry(file.path, file.size, file.digest)
         for kept in self.kept.values():
             yield Entry(kept.path, kept.size, kept.digest)
         for reference in self.references.values():

@@ -149,7 +149,7 @@ def _advance(session: Session, upload: Upload, file: ManifestFile) -> int | None
         _require_whole(session, file_id)
         return int(file_id)
     end = min(first + ROWS, len(file.sizes))
-    stored = manifest_rows.held(session, upload, [(file, file.chunks(first, end))])
+    stored = manifest_rows.require_held(session, upload, [(file, file.chunks(first, end))])
     start = 0
     if first:
         start = (

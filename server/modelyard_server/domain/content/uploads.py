@@ -13,9 +13,9 @@ from typing import NamedTuple, cast
 from sqlalchemy import Table, bindparam, func, select, union_all
 from sqlalchemy.orm import Session
 
-from modelyard.contract import errors, refs
-from modelyard.contract.chunking import MAXIMUM_BYTES, Chunk
-from modelyard.contract.limits import CHUNKS_PER_CALL, DIGEST_BYTES
+from modelyard.contract import chunking, errors, refs
+from modelyard.contract.chunking import Chunk
+from modelyard.contract.limits import CHUNKS_PER_CALL
 from modelyard_server.db import bounded, tables
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
@@ -25,7 +25,7 @@ from modelyard_server.domain import fields
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.authorize import Action, Resource, authorize
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.content import damage
+from modelyard_server.domain.content import confirmation
 from modelyard_server.packs.builder import PackedChunk
 
 LIFETIME = 24 * 3600 * 1_000_000
@@ -176,10 +176,10 @@ def missing(session: Session, principal: Principal, upload_id: str, chunks: Sequ
     """Returns the indexes of the chunks that have to be sent; the others are pinned."""
     if len(chunks) > CHUNKS_PER_CALL:
         raise errors.InvalidField.of("chunks", f"at most {CHUNKS_PER_CALL} in one call")
-    check_chunks(chunks)
+    chunking.check_chunks(chunks)
     upload = find(session, principal, upload_id)
     present = _lock_present(session, upload.entity_id, {chunk.digest for chunk in chunks})
-    damage.require_confirmed(session, {stored.pack_id for stored in present.values()})
+    confirmation.require_confirmed(session, {stored.pack_id for stored in present.values()})
     for index, chunk in enumerate(chunks):
         stored = present.get(chunk.digest)
         if stored is not None and stored.size != chunk.size:
@@ -221,8 +221,8 @@ def publish_pack(
     """Makes a durable pack live and pins its chunks, all or nothing.
 
     The update of the pack's state is the fence: of this transaction and one that gives
-    the pack up, exactly one succeeds. Raises RetryTransaction if fenced off,
-    UploadExpired.
+    the pack up, exactly one succeeds. Nothing gives packs up yet; a collector of unused
+    packs will. Raises RetryTransaction if fenced off, UploadExpired.
     """
     upload = _open(session, upload_id, session.scalar(_SHARED, {"id": upload_id}))
     won = session.connection().execute(_PUBLISH, {"of": pack_id, "new_size": size, "time": now(session)})
@@ -237,19 +237,6 @@ def publish_pack(
     _move_from_unconfirmed(session, pack_id, unique, present)
     pin(session, upload, (stored.id for stored in present.values()))
     session.execute(_PROLONG, {"of": upload_id, "until": now(session) + LIFETIME})
-
-
-def check_chunks(chunks: Iterable[Chunk], field: str = "chunks") -> None:
-    """Raises InvalidField for digests that are not 32 bytes, and sizes out of range."""
-    for index, (digest, size) in enumerate(chunks):
-        if len(digest) != DIGEST_BYTES:
-            raise errors.InvalidField.of(
-                f"{field}[{index}].digest", f"has {len(digest)} bytes; SHA-256 has 32"
-            )
-        if not 1 <= size <= MAXIMUM_BYTES:
-            raise errors.InvalidField.of(
-                f"{field}[{index}].size_bytes", f"is {size}; a chunk has 1 to {MAXIMUM_BYTES} bytes"
-            )
 
 
 def _own(session: Session, principal: Principal, upload_id: str, *, lock: bool = False) -> Upload | None:
@@ -307,7 +294,7 @@ def _move_from_unconfirmed(
     session: Session, pack_id: str, new: Mapping[bytes, PackedChunk], present: Mapping[bytes, Stored]
 ) -> None:
     """Points chunks in packs that are not confirmed at this pack, which was just written."""
-    confirmed = damage.confirmed_packs(session)
+    confirmed = confirmation.confirmed_packs(session)
     if confirmed is None:
         return
     moved = [

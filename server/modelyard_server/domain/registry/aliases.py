@@ -24,7 +24,7 @@ from modelyard_server.domain.registry import versions
 
 Target: TypeAlias = ArtifactVersion | Link
 
-COUNT = 100
+CHANGE_LIMIT = 100
 """The most aliases, or changes of aliases, in one call."""
 VERSION_LIMIT = 1_000
 """The most aliases of one version or link: replies must fit a message."""
@@ -92,8 +92,8 @@ _REMOVE = _A.delete().where(*_OWN)
 
 def check_names(field: str, names: Sequence[str]) -> list[str]:
     """At most 100 aliases that may be set, each once, sorted. Raises InvalidField."""
-    if len(names) > COUNT:
-        raise errors.InvalidField.of(field, f"at most {COUNT} aliases")
+    if len(names) > CHANGE_LIMIT:
+        raise errors.InvalidField.of(field, f"at most {CHANGE_LIMIT} aliases")
     for index, name in enumerate(names):
         fields.check(f"{field}[{index}]", refs.check_alias, name)
     return sorted(set(names))
@@ -113,21 +113,19 @@ def set_aliases(
         _check_counts(*session.execute(_COUNTS, {"collection": collection.id, "target": target.id}).one())
 
 
-def release(session: Session, principal: Principal, collection: Collection, target: Target) -> list[str]:
-    """Removes every alias of a target that is deleted, and returns them.
+def release(session: Session, principal: Principal, collection: Collection, target: Target) -> None:
+    """Removes every alias of a target that is deleted.
 
     `latest` moves to the newest remaining target, so the deleted one must be marked as
     deleted, and flushed, before.
     """
     before = _position(target)
-    names = list(_positions(session, _ON, collection, target=target.id))
-    for name in names:
+    for name in _positions(session, _ON, collection, target=target.id):
         successor = _newest(session, collection) if name == refs.LATEST else None
         if successor is not None:
             _set(session, principal, collection, _position(successor), name, before)
         else:
             _remove(session, principal, collection, name, before)
-    return names
 
 
 def update(
@@ -257,8 +255,8 @@ def _newest(session: Session, collection: Collection) -> Target | None:
 
 
 def _check_changes(changes: Sequence[Change]) -> None:
-    if not 1 <= len(changes) <= COUNT:
-        raise errors.InvalidField.of("updates", f"has {len(changes)} changes; expected 1 to {COUNT}")
+    if not 1 <= len(changes) <= CHANGE_LIMIT:
+        raise errors.InvalidField.of("updates", f"has {len(changes)} changes; expected 1 to {CHANGE_LIMIT}")
     seen: set[str] = set()
     for index, change in enumerate(changes):
         where = f"updates[{index}]"

@@ -13,8 +13,6 @@ from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.registry import collections
 
-DEFAULT_TYPE = "model"
-
 
 def open_artifact(
     session: Session,
@@ -22,20 +20,20 @@ def open_artifact(
     project: Project,
     name: str,
     type_: str,
-    *,
-    field_prefix: str = "header.",
 ) -> Collection:
     """The artifact to add a version to, locked; created or revived if needed.
 
     An empty type means the type of the name, else `model`. Raises TypeMismatch if the
     name has another type or is a registered model's, InvalidField.
     """
-    _check_place(project.name, name, field_prefix)
+    _check_place(project.name, name, "header.")
     if type_:
-        fields.check_type(f"{field_prefix}type", type_)
+        fields.check_type("header.type", type_)
     row = collections.lock_name(session, project.id, name)
     if row is None:
-        row = collections.new(session, principal, project, "artifact", name, type_ or DEFAULT_TYPE)
+        row = collections.new(
+            session, principal, project, "artifact", name, type_ or collections.DEFAULT_TYPE
+        )
     collections.check_kind(row, "artifact", type_)
     if row.deleted_at is not None:
         collections.revive(session, principal, row)

@@ -24,6 +24,7 @@ from modelyard_server.domain.registry.full_names import FullName, full_names
 
 Kind: TypeAlias = Literal["artifact", "model"]
 NAMES: Mapping[str, str] = {"artifact": "model artifact", "model": "registered model"}
+DEFAULT_TYPE = "model"
 DEFAULT_PROJECTS: Mapping[str, str] = {"artifact": refs.DEFAULT_PROJECT, "model": refs.REGISTRY_PROJECT}
 
 # Built once: building a statement takes longer than running it.

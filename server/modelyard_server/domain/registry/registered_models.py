@@ -21,7 +21,6 @@ from modelyard_server.domain.registry import aliases, collections, versions
 from modelyard_server.domain.registry.full_names import FullName, full_name_of, full_names
 from modelyard_server.domain.registry.versions import VersionView
 
-DEFAULT_TYPE = "model"
 LINK_LIMIT = 1_000
 """The most links to one version: replies must fit a message."""
 
@@ -73,7 +72,7 @@ def create(
     """
     prefix = "registered_model."
     fields.check(f"{prefix}name", refs.check_model_name, name)
-    type_ = fields.check_type(f"{prefix}type", type_ or DEFAULT_TYPE)
+    type_ = fields.check_type(f"{prefix}type", type_ or collections.DEFAULT_TYPE)
     place = owners.ensure_project(session, principal, entity, project or refs.REGISTRY_PROJECT)
     return collections.create(session, principal, place, "model", name, type_, description, tags, prefix)
 

@@ -1,4 +1,7 @@
-"""From an id or a ref to what it names: the one place where the server resolves them.
+"""From an id or a ref of a version, link, artifact or registered model to what it names.
+
+Resolves one at a time; `resolve_batch` resolves many ids and refs of versions, and a
+test holds the two equal. Runs are found by `domain/runs/runs.py`.
 
 A ref of a version is `[[entity/]project/]name[:alias|:vN]`, of an artifact or
 of a registered model; without an alias it is `latest`, without a project the
@@ -25,7 +28,7 @@ from modelyard_server.domain import fields
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.authorize import Action, Resource, authorize, reach
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.registry import not_found, versions
+from modelyard_server.domain.registry import ref_not_found, versions
 from modelyard_server.domain.registry import resolve_statements as statements
 from modelyard_server.domain.registry.collections import DEFAULT_PROJECTS, NAMES, Kind
 from modelyard_server.domain.registry.full_names import FullName
@@ -86,7 +89,7 @@ class ParsedRef(NamedTuple):
     ) -> errors.NotFound:
         """The error that says which part of it is missing."""
         ref = refs.Ref(self.entity, self.project, self.name, self.alias)
-        return not_found.version(session, principal, what, ref, kind)
+        return ref_not_found.version(session, principal, what, ref, kind)
 
 
 def version(
@@ -175,7 +178,7 @@ def collection(
     path = _path(principal, kind, ref)
     row = _collection_by_path(session, principal, path, action, lock)
     if row is None or kind not in (None, row.kind):
-        raise not_found.collection(session, principal, what, path, kind)
+        raise ref_not_found.collection(session, principal, what, path, kind)
     return row
 
 
@@ -248,6 +251,6 @@ def _visible_links(session: Session, row: Any, principal: Principal) -> list[Lin
     for text in row.links.split("|") if row.links else ():
         link_id, path, number = text.split(":")
         entity, project, name = path.split("/")
-        if entity == row.entity or authorize(session, principal, Action.READ, Resource(entity, project)):
+        if authorize(session, principal, Action.READ, Resource(entity, project)):
             found.append((name, project, int(number), LinkedTo(str(UUID(link_id)), f"{path}:v{number}")))
     return [each[-1] for each in sorted(found)]

@@ -126,6 +126,12 @@ def reload(session: Session, found: ArtifactVersion) -> ArtifactVersion:
     return version
 
 
+def link_of(session: Session, version: ArtifactVersion) -> str | None:
+    """The id of one link to the version; None if it is not linked."""
+    links = select(Link.id).where(Link.version_id == version.id, Link.deleted_at.is_(None))
+    return session.scalar(links.limit(1))
+
+
 def describe(
     session: Session, principal: Principal, versions: Sequence[ArtifactVersion]
 ) -> list[VersionView]:
@@ -170,7 +176,6 @@ def update(
     expires_at: int | None = None,
     set_expiry: bool = False,
     etag: str = "",
-    prefix: str = "version.",
 ) -> ArtifactVersion:
     """The version after changing what is given; `set_expiry` sets or clears the expiry.
 
@@ -179,16 +184,16 @@ def update(
     Raises EtagMismatch, VersionLinked, NotFound, InvalidField.
     """
     artifact, version = lock(session, found)
-    etags.check(f"{prefix}etag", etag, etags.of_version(version))
+    etags.check("version.etag", etag, etags.of_version(version))
     place = {"version": f"v{version.number}", "version_id": version.id}
     before = (version.description, version.metadata_, version.expires_at)
     if description is not None:
-        version.description = fields.check_description(f"{prefix}description", description)
+        version.description = fields.check_description("version.description", description)
     if metadata is not None or metadata_entries:
         changed_metadata = _changed_metadata(version, metadata, metadata_entries)
-        version.metadata_ = fields.check_metadata(f"{prefix}metadata", changed_metadata)
+        version.metadata_ = fields.check_metadata("version.metadata", changed_metadata)
     if set_expiry:
-        _set_expiry(session, version, expires_at, f"{prefix}expire_time")
+        _set_expiry(session, version, expires_at, "version.expire_time")
     changed = not identical(before, (version.description, version.metadata_, version.expires_at))
     if changed:
         details = {"collection": artifact.name, **place}
@@ -196,7 +201,7 @@ def update(
             session, artifact.project_id, "version_updated", principal, collection_id=artifact.id, **details
         )
     if tags is not None:
-        kept = fields.check_tags(f"{prefix}tags", tags)
+        kept = fields.check_tags("version.tags", tags)
         record_tags(session, principal, artifact, version.tags, kept, **place)
         changed = changed or kept != version.tags
         version.tags = kept
@@ -219,9 +224,7 @@ def _set_expiry(session: Session, version: ArtifactVersion, expires_at: int | No
     if expires_at is not None:
         if expires_at <= now(session):
             raise errors.InvalidField.of(field, "is not in the future")
-        linked = session.scalar(
-            select(Link.id).where(Link.version_id == version.id, Link.deleted_at.is_(None)).limit(1)
-        )
+        linked = link_of(session, version)
         if linked is not None:
             raise errors.VersionLinked(
                 "a version that is linked does not expire; unlink it first", metadata={"link": linked}

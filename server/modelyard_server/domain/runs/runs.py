@@ -32,7 +32,6 @@ SILENT_AFTER = 5 * 60 * 1_000_000
 """Microseconds without a heartbeat after which a running run is shown as crashed."""
 MAP_BYTES = 1 << 20
 """The most bytes of config, summary and metadata each, as JSON and on the wire: a run must fit a message."""
-TAG_LIMIT = 100
 SWEEP_BATCH = 100
 
 RUNNING, FINISHED, FAILED, CRASHED, KILLED = RUN_STATES
@@ -324,8 +323,8 @@ def _check_label(name: str, text: str) -> None:
 
 
 def _check_tags(name: str, tags: Sequence[str]) -> None:
-    if len(tags) > TAG_LIMIT:
-        raise errors.InvalidField.of(name, f"has {len(tags)} tags; at most {TAG_LIMIT}")
+    if len(tags) > fields.TAG_LIMIT:
+        raise errors.InvalidField.of(name, f"has {len(tags)} tags; at most {fields.TAG_LIMIT}")
     for index, tag in enumerate(tags):
         if not tag:
             raise errors.InvalidField.of(f"{name}[{index}]", "is empty")

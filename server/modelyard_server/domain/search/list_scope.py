@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, select, true
@@ -21,12 +22,13 @@ NOWHERE = 0
 class Scope(NamedTuple):
     """The scope of a query.
 
-    With `everywhere` the caller may access all entities, also those beyond the scope.
+    `readable` has the ids of the entities in which the caller may read, also beyond the
+    scope; None for all.
     """
 
     entity_id: int
     project_id: int | None
-    everywhere: bool
+    readable: Sequence[int] | None
 
     def holds(self, table: Any, *, by_index: bool = True) -> ColumnElement[bool]:
         """The condition that a row with owner columns is in the scope.
@@ -52,12 +54,11 @@ class Scope(NamedTuple):
 
     def sees(self, entity_id: Any) -> ColumnElement[bool]:
         """The condition that the caller may see a row of this entity, which a row in the scope refers to."""
-        return true() if self.everywhere else entity_id == self.entity_id
+        return true() if self.readable is None else entity_id.in_(self.readable)
 
     def sees_attribute(self) -> ColumnElement[bool]:
         """As `sees`, for entries of the search index, which are sorted by entity."""
-        visible = select(Entity.id) if self.everywhere else [self.entity_id]
-        return Attribute.entity_id.in_(visible)
+        return Attribute.entity_id.in_(select(Entity.id) if self.readable is None else self.readable)
 
 
 def of_names(session: Session, principal: Principal, entity: str, project: str) -> Scope:
@@ -67,17 +68,30 @@ def of_names(session: Session, principal: Principal, entity: str, project: str) 
     """
     if project:
         place = owners.find_project(session, principal, entity, project)
-        return Scope(place.entity_id, place.id, reach(principal) is None)
+        return Scope(place.entity_id, place.id, _readable(session, principal, entity, place.entity_id))
     try:
         entity_id = owners.find_entity(session, principal, entity).id
     except errors.NotFound:
         if entity not in ("", principal.entity):
             raise
         entity_id = NOWHERE
-    return Scope(entity_id, None, reach(principal) is None)
+    return Scope(entity_id, None, _readable(session, principal, entity, entity_id))
 
 
 def of_collection(session: Session, principal: Principal, row: Collection) -> Scope:
     """The scope of the project that a collection is in."""
-    project = session.get_one(Project, row.project_id)
-    return Scope(project.entity_id, project.id, reach(principal) is None)
+    of_project = select(Entity.id, Entity.name).join(Project).where(Project.id == row.project_id)
+    entity_id, entity = session.execute(of_project).one()
+    return Scope(entity_id, row.project_id, _readable(session, principal, entity, entity_id))
+
+
+def _readable(session: Session, principal: Principal, entity: str, entity_id: int) -> list[int] | None:
+    """The ids of the entities in which the caller may read; None for all. The named one has `entity_id`."""
+    names = reach(principal)
+    if names is None:
+        return None
+    entity = entity or principal.entity
+    found = [entity_id] if entity in names else []
+    if others := names - {entity}:
+        found += session.scalars(select(Entity.id).where(Entity.name.in_(sorted(others))))
+    return found

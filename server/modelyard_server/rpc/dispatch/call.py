@@ -1,7 +1,7 @@
 """What a handler gets besides its request.
 
-The pipeline finds the principal, checks the permission, and runs unary methods
-on the database's threads in one transaction. Streaming methods get a
+The pipeline finds the principal and runs unary methods on the database's
+threads in one transaction. Streaming methods get a
 `StreamCall` and run rules between messages. Handlers catch no errors.
 """
 

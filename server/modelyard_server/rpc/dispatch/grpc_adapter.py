@@ -11,7 +11,7 @@ import grpc
 from modelyard.contract import errors
 from modelyard_server.rpc.dispatch import statuses
 from modelyard_server.rpc.dispatch.admission import MOST_OPEN_CALLS, CallLimit
-from modelyard_server.rpc.dispatch.methods import METHODS, Permission
+from modelyard_server.rpc.dispatch.methods import METHODS
 from modelyard_server.rpc.dispatch.pipeline import Caller, Endpoint, Pipeline, refused, unknown_method
 
 OPEN_REQUEST_BYTES = 4096
@@ -57,7 +57,7 @@ class GrpcAdapter(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has
                 return _refusal(unknown_method(name))
             handler = self._open_handlers[name] = _bounded(registered)
         try:
-            if name not in METHODS or METHODS[name].permission is not Permission.OPEN:
+            if name not in METHODS or not METHODS[name].open:
                 raise errors.NotAllowed("this server does not allow calls of this method")
             self._open_calls.enter()
         except errors.CommError as error:

@@ -1,37 +1,33 @@
-"""The permission that each method needs. A method that is not in this table is refused."""
+"""How each method is called. A method that is not in this table is refused.
+
+What a caller may do in an entity is decided by the rules: `domain/access/authorize.py`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
-
-
-class Permission(Enum):
-    """What a caller must have the right to do. Every principal may read and write in its entities."""
-
-    OPEN = "open"
-    READ = "read"
-    WRITE = "write"
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method's permission, and whether its transaction writes (unary methods only)."""
+    """How a method is called."""
 
-    permission: Permission
+    open: bool = False
+    """Whether it may be called without a key."""
     write: bool = False
+    """Whether it changes data: the transaction of a unary one writes."""
     short: bool = False
     """Whether it reads only a few rows by key, so that the lookup thread serves it."""
 
 
-_OPEN = Method(Permission.OPEN)
-_READ = Method(Permission.READ)
-_LOOKUP = Method(Permission.READ, short=True)
-_WRITE = Method(Permission.WRITE, write=True)
+_OPEN = Method(open=True)
+_READ = Method()
+_LOOKUP = Method(short=True)
+_WRITE = Method(write=True)
 
 
 def _service(name: str, **methods: Method) -> dict[str, Method]:
-    return {f"/{name}/{method}": permission for method, permission in methods.items()}
+    return {f"/{name}/{method}": how for method, how in methods.items()}
 
 
 METHODS: dict[str, Method] = {

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
+from google.rpc import code_pb2
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
@@ -205,7 +206,7 @@ class _StreamCall:
         return self._principal_now()
 
 
-_CANCELLED = statuses.code_name(1), 1
+_CANCELLED = statuses.code_name(code_pb2.CANCELLED), code_pb2.CANCELLED
 
 
 def unknown_method(name: str) -> errors.Unimplemented:

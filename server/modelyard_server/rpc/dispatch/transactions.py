@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from modelyard.contract import errors
 from modelyard_server.db.engine import Database
 from modelyard_server.domain import events
-from modelyard_server.domain.content import damage
+from modelyard_server.domain.content import confirmation, damage
 from modelyard_server.packs.confirmed import ConfirmedPacks, PackLoss, PacksUnconfirmed
 from modelyard_server.rpc.dispatch.executors import STORE_THREADS, Executors
 
@@ -25,6 +25,7 @@ MOST_PACK_CHECKS = STORE_THREADS // 2
 _PACKS_PER_CHECK_LOCAL = 1_000
 _PACKS_PER_CHECK_REMOTE = 20
 _ROUNDS = 5
+"""How often a write is tried that must wait for packs, or for seals, between its tries."""
 
 
 class RunAgainAfter(Exception):
@@ -75,13 +76,13 @@ class Transactions:
                 await again.condition()
             except PacksUnconfirmed as unconfirmed:
                 await self._check_packs(unconfirmed.pack_ids)
-        raise errors.RetryTransaction("the chunks of this call keep changing their packs; repeat the call")
+        raise errors.RetryTransaction(f"the call could not run after {_ROUNDS} tries; repeat it")
 
     async def _check_packs(self, pack_ids: Sequence[str]) -> None:
         """Asks the store for the packs, and quarantines the chunks of those that are certainly lost."""
         assert self._packs is not None
         confirmed = self._packs
-        packs = await self.read(lambda session: damage.sizes(session, pack_ids))
+        packs = await self.read(lambda session: confirmation.pack_sizes(session, pack_ids))
         loop = asyncio.get_running_loop()
         # A remote store answers several requests at a time; for a folder, one thread with many is faster.
         size = _PACKS_PER_CHECK_REMOTE if confirmed.store.holds_bytes else _PACKS_PER_CHECK_LOCAL

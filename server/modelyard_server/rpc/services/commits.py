@@ -71,7 +71,7 @@ class CommitMethods:
         if first is None or not first.HasField("header"):
             raise errors.InvalidField.of("header", "the first message must have it")
         upload_id = fields.parse_id("upload_id", first.upload_id)
-        draft = _draft(first.header)
+        spec = _spec(first.header)
         manifest = Manifest(self._limits)
         await self._add(manifest, first)
         async for message in stream:
@@ -79,7 +79,7 @@ class CommitMethods:
                 raise errors.InvalidField.of("header", "is allowed in the first message only")
             await self._add(manifest, message)
         return await self._commit(
-            call, COMMIT, first, upload_id, draft, manifest, pb.CommitModelArtifactResponse
+            call, COMMIT, first, upload_id, spec, manifest, pb.CommitModelArtifactResponse
         )
 
     @prepared_by(lambda methods, request: methods._known_content(request))
@@ -87,17 +87,17 @@ class CommitMethods:
         self, request: pb.CommitEqualContentRequest, call: Call
     ) -> pb.CommitEqualContentResponse:
         known: _KnownContent = call.prepared
-        draft = known.draft
+        spec = known.spec
         if known.manifest is None:
-            found = commits.commit_equal(call.session, call.principal, draft)
+            found = commits.commit_equal(call.session, call.principal, spec)
             return pb.CommitEqualContentResponse(version=version_message(found))
-        done = commits.commit_known(call.session, call.principal, draft, known.manifest, known.digest)
+        done = commits.commit_known(call.session, call.principal, spec, known.manifest, known.digest)
         if done is not None:
             version, created = done
             return pb.CommitEqualContentResponse(version=version_message(version), created=created)
         if not request.open_upload:
             raise errors.ChunksMissing("not all of the files are stored; upload them")
-        upload = uploads.create(call.session, call.principal, draft.entity, draft.project)
+        upload = uploads.create(call.session, call.principal, spec.entity, spec.project)
         return pb.CommitEqualContentResponse(upload_id=upload.id)
 
     async def UploadModelArtifact(
@@ -107,12 +107,12 @@ class CommitMethods:
         first = await anext(stream, None)
         if first is None or not first.HasField("header"):
             raise errors.InvalidField.of("header", "the first message must have it")
-        draft = _draft(first.header)
-        if draft.base_version_id:
+        spec = _spec(first.header)
+        if spec.base_version_id:
             raise errors.InvalidField.of("header.base_version_id", "is supported by CommitModelArtifact only")
 
         def open_upload(session: Session) -> tuple[str, int]:
-            upload = uploads.create(session, call.principal, draft.entity, draft.project)
+            upload = uploads.create(session, call.principal, spec.entity, spec.project)
             return upload.id, upload.entity_id
 
         upload_id, entity_id = await call.write(open_upload)
@@ -121,7 +121,7 @@ class CommitMethods:
             cutter = Cutter(ingest, self._hashing, self._windows, self._limits)
             manifest = await cutter.consume(first, stream)
             return await self._commit(
-                call, UPLOAD, first, upload_id, draft, manifest, pb.UploadModelArtifactResponse
+                call, UPLOAD, first, upload_id, spec, manifest, pb.UploadModelArtifactResponse
             )
         finally:
             # After a broken call, a repetition has to find the chunks that had arrived.
@@ -134,20 +134,20 @@ class CommitMethods:
         method: str,
         first: pb.CommitModelArtifactRequest | pb.UploadModelArtifactRequest,
         upload_id: str,
-        draft: VersionSpec,
+        spec: VersionSpec,
         manifest: Manifest,
         response: Callable[..., R],
     ) -> R:
         """Commits, or returns the stored reply of a repeated request."""
         given = await self._in_thread(
-            manifest, manifest.digest if draft.base_version_id else lambda: manifest.finish(draft.digest)
+            manifest, manifest.digest if spec.base_version_id else lambda: manifest.finish(spec.digest)
         )
         content = content_digest(first.header, given)
         request = RepeatableRequest(call.principal, method, first.request_id, content)
         whole: bytes | None = given
-        if draft.base_version_id:
-            whole = await self._on_base(call, request, draft, manifest)
-        staged = await self._stage(call, request, upload_id, draft, manifest) if whole is not None else ""
+        if spec.base_version_id:
+            whole = await self._on_base(call, request, spec, manifest)
+        staged = await self._stage(call, request, upload_id, spec, manifest) if whole is not None else ""
 
         def rule(session: Session) -> R:
             stored = request.begin(session)
@@ -160,7 +160,7 @@ class CommitMethods:
                     "the stored reply of this request has just expired; repeat the call"
                 )
             version, created = commits.commit(
-                session, call.principal, upload_id, draft, manifest, whole, staged=staged
+                session, call.principal, upload_id, spec, manifest, whole, staged=staged
             )
             reply = response(version=version_message(version), created=created)
             request.finish(session, reply.SerializeToString())
@@ -176,7 +176,7 @@ class CommitMethods:
         call: StreamCall,
         request: RepeatableRequest,
         upload_id: str,
-        draft: VersionSpec,
+        spec: VersionSpec,
         manifest: Manifest,
     ) -> str:
         """Stores a large manifest ahead of its commit; returns the id of the staged entries.
@@ -186,7 +186,7 @@ class CommitMethods:
         """
         if not staging.is_large(manifest) or await call.read(request.stored) is not None:
             return ""
-        staged, base = new_id(), draft.base_version_id
+        staged, base = new_id(), spec.base_version_id
         parts = await self._in_thread(manifest, lambda: list(staging.parts(manifest)))
         clear = functools.partial(staging.clear, principal=call.principal, upload_id=upload_id)
         try:
@@ -221,19 +221,19 @@ class CommitMethods:
         return await asyncio.get_running_loop().run_in_executor(self._hashing, work)
 
     def _known_content(self, request: pb.CommitEqualContentRequest) -> _KnownContent:
-        draft = _draft(request.header)
+        spec = _spec(request.header)
         if not request.entries:
-            return _KnownContent(draft)
+            return _KnownContent(spec)
         if len(request.entries) > EQUAL_CONTENT_ENTRIES:
             raise errors.InvalidField.of(
                 "entries",
                 f"at most {EQUAL_CONTENT_ENTRIES:,}; commit larger manifests by CommitModelArtifact",
             )
-        manifest = _known(request, draft, Manifest(self._limits))
-        return _KnownContent(draft, manifest, manifest.finish(draft.digest))
+        manifest = _known(request, spec, Manifest(self._limits))
+        return _KnownContent(spec, manifest, manifest.finish(spec.digest))
 
     async def _on_base(
-        self, call: StreamCall, request: RepeatableRequest, draft: VersionSpec, manifest: Manifest
+        self, call: StreamCall, request: RepeatableRequest, spec: VersionSpec, manifest: Manifest
     ) -> bytes | None:
         """Adds the entries of the base version; returns the version digest.
 
@@ -243,15 +243,15 @@ class CommitMethods:
         def look(session: Session) -> Mapping[str, KeptFile | ManifestReference] | None:
             if request.stored(session) is not None:
                 return None
-            return manifest_rows.base_entries(session, call.principal, draft.base_version_id, draft.entity)
+            return manifest_rows.base_entries(session, call.principal, spec.base_version_id, spec.entity)
 
         base = await call.read(look)
         if base is None:
             return None
 
         def merge() -> bytes:
-            manifest.build_on(base, draft.removed_paths)
-            return manifest.finish(draft.digest)
+            manifest.build_on(base, spec.removed_paths)
+            return manifest.finish(spec.digest)
 
         return await asyncio.get_running_loop().run_in_executor(self._hashing, merge)
 
@@ -266,12 +266,12 @@ async def _until_done(call: StreamCall, step: Callable[[Session], bool]) -> None
 class _KnownContent:
     """A checked CommitEqualContentRequest. `manifest` is None where the request has only a digest."""
 
-    draft: VersionSpec
+    spec: VersionSpec
     manifest: Manifest | None = None
     digest: bytes = b""
 
 
-def _draft(header: pb.VersionHeader) -> VersionSpec:
+def _spec(header: pb.VersionHeader) -> VersionSpec:
     raw = VersionSpec(
         entity=header.entity,
         project=header.project,
@@ -306,9 +306,9 @@ def _add_entries(manifest: Manifest, message: pb.CommitModelArtifactRequest) -> 
             manifest.add_file(entry.path, chunks, size=_size(entry), digest=entry.digest, sha256=entry.sha256)
 
 
-def _known(request: pb.CommitEqualContentRequest, draft: VersionSpec, manifest: Manifest) -> Manifest:
+def _known(request: pb.CommitEqualContentRequest, spec: VersionSpec, manifest: Manifest) -> Manifest:
     """The manifest of a request that names files by their digests."""
-    if draft.base_version_id:
+    if spec.base_version_id:
         raise errors.InvalidField.of("header.base_version_id", "is supported by CommitModelArtifact only")
     for index, entry in enumerate(request.entries):
         if entry.chunks or entry.continued:

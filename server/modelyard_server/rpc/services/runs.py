@@ -48,7 +48,7 @@ class RunServicer:
         resume = _RESUME.get(request.resume)
         if resume is None:
             raise errors.InvalidField.of("resume", f"{request.resume} is not a policy this server knows")
-        view, resumed = runs.create(call.session, call.principal, _draft(request.run), resume)
+        view, resumed = runs.create(call.session, call.principal, _spec(request.run), resume)
         return pb.CreateRunResponse(run=_message(view), resumed=resumed)
 
     def GetRun(self, request: pb.GetRunRequest, call: Call) -> pb.GetRunResponse:
@@ -164,7 +164,7 @@ def _check_scan(request: pb.ScanMetricHistoryRequest) -> None:
         raise errors.InvalidField.of("max_step", f"is {request.max_step}; leave it unset for no end")
 
 
-def _draft(run: pb.Run) -> RunSpec:
+def _spec(run: pb.Run) -> RunSpec:
     maps: dict[str, Any] = {
         column: convert.values_to_json(getattr(run, name), f"run.{name}") for name, column in _MAPS.items()
     }

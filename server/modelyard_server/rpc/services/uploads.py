@@ -67,10 +67,8 @@ class UploadServicer:
 async def _messages(
     first: UploadMessage, stream: AsyncIterator[UploadMessage]
 ) -> AsyncIterator[tuple[list[Chunk], memoryview]]:
-    uploads.check_chunks(first.chunks)
     yield first.chunks, first.data
     async for message in stream:
         if message.upload_id:
             raise errors.InvalidField.of("upload_id", "is allowed in the first message only")
-        uploads.check_chunks(message.chunks)
         yield message.chunks, message.data

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from modelyard.contract import framing
-from modelyard.contract.chunking import Chunk
+from modelyard.contract.chunking import Chunk, check_chunks
 from modelyard.v1 import upload_pb2
-from modelyard_server.domain.content import uploads
 
 
 class UploadMessage(NamedTuple):
@@ -38,7 +37,7 @@ def upload_chunks_request(raw: bytes) -> UploadMessage:
         return known
     head = upload_pb2.UploadChunksRequest.FromString(raw)
     # Check before making objects of them: a request of some MB can hold a million invalid chunks.
-    uploads.check_chunks(Chunk(chunk.digest, chunk.size_bytes) for chunk in head.chunks)
+    check_chunks(Chunk(chunk.digest, chunk.size_bytes) for chunk in head.chunks)
     return UploadMessage(head.upload_id, _chunks(head), memoryview(head.data))
 
 

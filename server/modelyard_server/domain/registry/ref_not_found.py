@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link
-from modelyard_server.domain.access.not_found import (
+from modelyard_server.domain.access.owner_not_found import (
     NEIGHBOURS,
     NO_GAP,
     Gap,
@@ -23,8 +23,7 @@ from modelyard_server.domain.access.not_found import (
 )
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.registry import versions
-
-_KINDS = {"artifact": "model artifact", "model": "registered model"}
+from modelyard_server.domain.registry.collections import NAMES
 
 
 def collection(
@@ -59,8 +58,8 @@ def _in_project(
     if row is not None and row.deleted_at is None:
         if kind in (None, row.kind):
             return row
-        return Gap("name", f"{ref.name!r} in {where} is a {_KINDS[row.kind]}")
-    wanted = _KINDS[kind] if kind else "artifact or registered model"
+        return Gap("name", f"{ref.name!r} in {where} is a {NAMES[row.kind]}")
+    wanted = NAMES[kind] if kind else "artifact or registered model"
     fits: ColumnElement[bool] = Collection.deleted_at.is_(None)
     if kind:
         fits &= Collection.kind == kind

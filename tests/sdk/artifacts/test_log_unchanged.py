@@ -235,6 +235,24 @@ def test_what_is_remembered_wrongly_is_never_sent(connection: Connection, tmp_pa
     assert folder.calls == {"CommitEqualContent": 1}
 
 
+def test_many_files_that_are_remembered_wrongly_are_an_error_that_says_to_log_again(
+    connection: Connection, tmp_path: Path
+) -> None:
+    contents = {f"part-{number}": stream(f"wrong {number}", MIB) for number in range(3)}
+    folder = Folder(connection, tmp_path, contents)
+    sources = [Source.of(file) for file in folder.files]
+    for source in sources:
+        right = cut(source.file.source.read_bytes())
+        source.chunks = [Chunk(chunk_digest(chunk.digest), chunk.size) for chunk in right]
+    folder.cache.upload_index().remember(sources)
+    with pytest.raises(errors.Error, match=r"part-\d was changed since .* Log again"):
+        folder.log("many-wrong")
+    version, created = folder.log("many-wrong")
+    assert created
+    transfer.download(connection, version, tmp_path / "out")
+    assert contents_of(tmp_path / "out") == contents
+
+
 @pytest.mark.parametrize("damage", [b"", b"no database at all" * 1000])
 def test_a_damaged_memory_only_costs_reading(connection: Connection, tmp_path: Path, damage: bytes) -> None:
     folder = Folder(connection, tmp_path, CONTENTS)

@@ -135,14 +135,14 @@ def test_a_cache_without_room_fails_no_download(
 
 
 @pytest.mark.parametrize("way_in", ["add_file", "add_dir", "new_file"])
-def test_staging_without_room_says_where_and_what_to_set(
+def test_a_copy_for_a_draft_without_room_says_where_and_what_to_set(
     embedded: Path, disk_factory: DiskFactory, monkeypatch: pytest.MonkeyPatch, way_in: str
 ) -> None:
     disk = disk_factory("cache", 2 * MIB)
     monkeypatch.setenv("MODELYARD_CACHE_DIR", str(disk.path))
     (embedded / "in").mkdir()
     (embedded / "in/large.bin").write_bytes(os.urandom(3 * MIB))
-    artifact = Artifact("staged", "model")
+    artifact = Artifact("copied", "model")
 
     def write() -> None:
         with artifact.new_file("large.bin", "wb") as file:

@@ -169,7 +169,7 @@ def test_a_manifest_of_many_pages_is_put_together(connection: Connection, tmp_pa
         FileEntry(path, count, file_digest([chunk] * count), (chunk,) * count)
         for path, count in [("a", 1), ("b", 21_000), *((f"c/{number:05}", 1) for number in range(6_000))]
     ]
-    header = draft("pages").header(version_digest(entry.digested() for entry in entries))
+    header = draft("pages").message(version_digest(entry.digested() for entry in entries))
     reply = connection.artifacts.CommitModelArtifact(commit_messages(upload_id, header, entries, ""))
     found = transfer.manifest(connection, reply.version.id)
     assert [dataclasses.replace(entry, sha256="") for entry in found] == entries

@@ -182,7 +182,7 @@ def test_a_commit_is_a_stream_of_small_messages_with_every_chunk() -> None:
         *[FileEntry(f"small/{number}", 1, bytes(32), (chunk,)) for number in range(8_000)],
         FileEntry("reference", None, uri="s3://bucket/key", tag="etag"),
     ]
-    header = NewVersion("e", "p", "n", "model", ttl_seconds=1.5).header(bytes(32))
+    header = NewVersion("e", "p", "n", "model", ttl_seconds=1.5).message(bytes(32))
     first, *rest = commit_messages("upload", header, entries, "request")
     assert (first.upload_id, first.request_id) == ("upload", "request")
     assert not first.header.HasField("history_step")
@@ -201,7 +201,7 @@ def test_a_commit_is_a_stream_of_small_messages_with_every_chunk() -> None:
 
 def test_metadata_keeps_its_kinds() -> None:
     metadata = {"none": None, "yes": True, "n": 1 << 60, "x": 0.5, "s": "é", "l": [1, [2]], "m": {"k": False}}
-    sent = NewVersion("e", "p", "n", "model", metadata=metadata).header(b"").metadata
+    sent = NewVersion("e", "p", "n", "model", metadata=metadata).message(b"").metadata
     kinds = {key: value.WhichOneof("kind") for key, value in sent.items()}
     assert kinds == {
         "none": None,

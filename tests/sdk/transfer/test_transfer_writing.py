@@ -17,6 +17,7 @@ from modelyard.contract import chunking
 from modelyard.contract.chunking import Chunk
 from modelyard.host.file_copies import write_at
 from modelyard.rpc.records import FileEntry
+from modelyard.rpc.retry import StreamEndedEarly
 from modelyard.rpc.validation import check_paths
 from modelyard.transfer.download import checked, plan
 from modelyard.transfer.download_stream import MissingChunk, PartialFile, Receiver
@@ -165,17 +166,17 @@ def test_wrong_bytes_twice_are_an_error(tmp_path: Path) -> None:
     assert place.placed == []
 
 
-def test_too_many_or_too_few_bytes_are_a_break_not_a_file(tmp_path: Path) -> None:
+def test_too_few_bytes_are_a_break_and_too_many_a_wrong_reply(tmp_path: Path) -> None:
     data = stream("received", 50_000)
     place = Place(tmp_path)
     [spans] = plan([gathering(place, entry_of("file", data))], MIB)
     short = Receiver(spans, lambda chunk: None)
     short.feed(memoryview(data)[:-1])
-    with pytest.raises(errors.ServerStopping):
+    with pytest.raises(StreamEndedEarly):
         short.end()
     assert place.placed == []
     long = Receiver(short.rest(), lambda chunk: None)
-    with pytest.raises(errors.ServerStopping):
+    with pytest.raises(errors.ReplyInvalid):
         long.feed(memoryview(data + b"x"))
 
 

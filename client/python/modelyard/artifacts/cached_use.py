@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.artifacts import staging
+from modelyard.artifacts import draft_copies
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors, refs
 from modelyard.transfer import transfer
@@ -24,8 +24,8 @@ REACHABLE_SECONDS = 5.0
 
 
 def cache_of(settings: Settings) -> transfer.Cache:
-    """The cache in the folder that settings name. Removes what killed processes staged there."""
-    staging.sweep(staging.folder_in(settings.cache_root))
+    """The cache in the folder that settings name. Removes copies for drafts of killed processes there."""
+    draft_copies.sweep(draft_copies.folder_in(settings.cache_root))
     return transfer.Cache(settings.cache_root)
 
 

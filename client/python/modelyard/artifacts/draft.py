@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from modelyard.artifacts.staging import Staging
+from modelyard.artifacts.draft_copies import DraftCopies
 from modelyard.contract import refs
 from modelyard.contract.limits import REMOVED_PATHS
 from modelyard.host.local_files import LocalFile, check_readable, files_below, is_folder, manifest_path
@@ -82,7 +82,7 @@ class Draft:
         self.removed: set[str] = set()
         self._kept: dict[str, ArtifactEntry] = {}
         self._folders: Counter[str] = Counter()  # number of files below each folder
-        self._staging = Staging()
+        self._copies = DraftCopies()
         self._origin: Draft | None = None  # keeps the copied files of the original
 
     def __copy__(self) -> Draft:
@@ -154,7 +154,7 @@ class Draft:
                 f"{path!r} exists in the base version with other content; overwrite=True replaces it"
             )
         self._check_shape(path)
-        local = self._staging.copy(source) if copy else source.absolute()
+        local = self._copies.copy(source) if copy else source.absolute()
         return self._add_local(path, local)
 
     @contextlib.contextmanager
@@ -167,7 +167,7 @@ class Draft:
             raise ValueError(f"{path!r} was added before; mode='w' replaces it")
         self._check_shape(path)
         text = None if "b" in mode else encoding or "utf-8"
-        with self._staging.new_file() as local:
+        with self._copies.new_file() as local:
             with open(local, mode.replace("x", "w"), encoding=text) as file:
                 yield file
             self._add_local(path, local)

@@ -11,7 +11,7 @@ returns a hard link, so files of two folders are independent.
     content/<first two hex digits>/<file digest>    the files
     manifests/, versions/                           see `version_index`
     logged.sqlite                                   see `upload_index`
-    staging/                                        see `staging`
+    drafts/                                         see `artifacts.draft_copies`
     roots/<digest of the folder's path>.json        files of a folder, with size, time and inode
     locks/<two hex digits>                          one download of a version at a time
 

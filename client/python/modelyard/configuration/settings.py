@@ -119,7 +119,7 @@ class Settings:
 
     @property
     def cache_root(self) -> Path:
-        """The folder of the cache and of staged drafts: `cache_dir`, else one for each user. Absolute."""
+        """The folder of the cache and of copies for drafts: `cache_dir`, else one for each user. Absolute."""
         if self.cache_dir:
             return Path(self.cache_dir).expanduser().absolute()
         import platformdirs  # imported when first needed: `import modelyard` stays fast

@@ -46,7 +46,7 @@ class NewVersion:
     base_version_id: str = ""
     removed_paths: Sequence[str] = ()
 
-    def header(self, digest: bytes) -> pb.VersionHeader:
+    def message(self, digest: bytes) -> pb.VersionHeader:
         """The message, with the expected version digest unless there is a base version."""
         header = pb.VersionHeader(
             entity=self.entity,

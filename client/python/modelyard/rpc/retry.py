@@ -48,6 +48,10 @@ def is_retryable(error: Exception) -> bool:
     return type(error) is errors.CommError or bare_internal
 
 
+class StreamEndedEarly(errors.ServerStopping):
+    """A stream ended without an error before it was complete; raised by the client, to repeat the call."""
+
+
 class Backoff:
     """The pauses between attempts at one thing. Not safe for threads.
 

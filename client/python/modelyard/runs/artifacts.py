@@ -71,18 +71,18 @@ class RunArtifacts:
 
     def upsert(self, draft: Artifact, distributed_id: str | None) -> None:
         """Adds a draft's files to a version that several runs make together."""
-        staging = self._staging(draft, distributed_id)
-        distributed.gather(self._connection, self._project_path, staging, partial(self._gather, draft))
+        shared_draft = self._shared_draft_name(draft, distributed_id)
+        distributed.gather(self._connection, self._project_path, shared_draft, partial(self._gather, draft))
 
     def finish(self, draft: Artifact, distributed_id: str | None) -> Artifact:
         """Commits the gathered files and the draft's as a version; the draft becomes it."""
-        staging = self._staging(draft, distributed_id)
+        shared_draft = self._shared_draft_name(draft, distributed_id)
         names = refs.alias_list(draft.aliases)
         version = distributed.finish(
             self._connection,
             self._project_path,
             draft.name,
-            staging,
+            shared_draft,
             lambda _, base: self._commit(draft, names, base),
         )
         draft._become(ServerVersion(self._workspace, version))
@@ -100,9 +100,9 @@ class RunArtifacts:
         files, references = content_at(path)
         tag_list = [refs.check_tag(tag) for tag in ([tags] if isinstance(tags, str) else tags or ())]
         name = refs.check_artifact_name(name) if name else self._default_name(path)
-        draft = self._draft(name, type_name or "unspecified", refs.alias_list(aliases), tag_list)
+        header = self._header(name, type_name or "unspecified", refs.alias_list(aliases), tag_list)
         made = transfer.upload(
-            self._connection, draft, files, references=references, cache=self._workspace.cache
+            self._connection, header, files, references=references, cache=self._workspace.cache
         )
         return self._workspace.artifact(self._counted(*made))
 
@@ -116,9 +116,9 @@ class RunArtifacts:
             "model" in type_name,
             f"{name!r} holds artifacts of type {type_name!r}: log_model needs a type that contains 'model'",
         )
-        draft = self._draft(name, type_name, refs.alias_list(aliases), [])
+        header = self._header(name, type_name, refs.alias_list(aliases), [])
         made = transfer.upload(
-            self._connection, draft, files, references=references, cache=self._workspace.cache
+            self._connection, header, files, references=references, cache=self._workspace.cache
         )
         return self._workspace.artifact(self._counted(*made))
 
@@ -204,18 +204,18 @@ class RunArtifacts:
         )
         return newest.id if newest else ""
 
-    def _staging(self, draft: Artifact, distributed_id: str | None) -> str:
-        shared = distributed_id or self._run.group
-        if not shared:
+    def _shared_draft_name(self, draft: Artifact, distributed_id: str | None) -> str:
+        distributed_id = distributed_id or self._run.group
+        if not distributed_id:
             raise TypeError("several runs make one version only in a group, or with a distributed_id")
         if draft.incremental or draft._draft("upsert_artifact").base_version_id:
             raise errors.UsageError("a version that several runs make cannot be based on another one")
-        return distributed.staging_name(draft.name, shared)
+        return distributed.shared_draft_name(draft.name, distributed_id)
 
     def _commit(self, artifact: Artifact, aliases: list[str], base: str) -> records.Version:
-        draft = self._draft(artifact.name, artifact.type, aliases, list(artifact.tags), artifact)
+        header = self._header(artifact.name, artifact.type, aliases, list(artifact.tags), artifact)
         content = artifact._draft("log_artifact")
-        based = replace(draft, base_version_id=base, removed_paths=sorted(content.removed))
+        based = replace(header, base_version_id=base, removed_paths=sorted(content.removed))
         made = transfer.upload(
             self._connection,
             based,
@@ -225,20 +225,20 @@ class RunArtifacts:
         )
         return self._counted(*made)
 
-    def _gather(self, artifact: Artifact, staging: str, base: str) -> records.Version:
+    def _gather(self, artifact: Artifact, shared_draft: str, base: str) -> records.Version:
         # Without the run: its output is the finished version, not the intermediate ones.
-        draft = replace(self._draft(staging, artifact.type, [], []), run_id="", base_version_id=base)
+        header = replace(self._header(shared_draft, artifact.type, [], []), run_id="", base_version_id=base)
         content = artifact._draft("log_artifact")
         message, _ = transfer.upload(
             self._connection,
-            draft,
+            header,
             content.files(),
             references=content.references(),
             cache=self._workspace.cache,
         )
         return messages.version(message)
 
-    def _draft(
+    def _header(
         self, name: str, type_name: str, aliases: list[str], tags: list[str], artifact: Artifact | None = None
     ) -> transfer.NewVersion:
         ttl = artifact.ttl if artifact else None

@@ -27,7 +27,7 @@ SMALL_BYTES = 1 << 20
 
 def commit(
     connection: Connection,
-    draft: NewVersion,
+    header: NewVersion,
     sources: Sequence[Source],
     references: Sequence[FileEntry],
     known: UploadIndex,
@@ -38,13 +38,12 @@ def commit(
     Files are recalled from the upload index, unless all are small. Errors:
     errors.Error, OSError.
     """
-    if draft.base_version_id:
+    if header.base_version_id:
         known.recall(sources)
         return None
     listed = known.digest(sources, references)
     if listed is not None:
-        header = draft.header(listed)
-        request = pb.CommitEqualContentRequest(header=header, request_id=request_id)
+        request = pb.CommitEqualContentRequest(header=header.message(listed), request_id=request_id)
         reply = _ask(connection, request, listed)
         if reply is not None:
             return reply
@@ -58,7 +57,7 @@ def commit(
         return None
     digest = chunking.version_digest(entry.digested() for entry in entries)
     request = pb.CommitEqualContentRequest(
-        header=draft.header(digest),
+        header=header.message(digest),
         entries=[message for entry in entries for message in entry_messages(entry)],
         open_upload=True,
     )

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from modelyard.contract import errors
 from modelyard.host.file_copies import write_at
+from modelyard.rpc import validation
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.records import FileEntry
-from modelyard.rpc.retry import Retrier
+from modelyard.rpc.retry import Retrier, StreamEndedEarly
 from modelyard.transfer import framing, shared_disk_download
 from modelyard.transfer.progress import Progress
 from modelyard.transfer.threads import ThreadGroup
@@ -151,10 +152,10 @@ class Receiver:
         self._done = 0
 
     def feed(self, data: memoryview) -> None:
-        """The next bytes. Errors: ChunkCorrupt, OSError."""
+        """The next bytes. Errors: ChunkCorrupt, ReplyInvalid for more than were asked for, OSError."""
         while data:
             if not self._expected:
-                raise errors.ServerStopping("the server sent more bytes than it was asked for")
+                validation.refuse("it has more bytes than were asked for")
             chunk = self._expected[0]
             part = data[: chunk.size - self._done]
             # Written before it is verified: it is a part file, and only verified chunks count.
@@ -166,9 +167,9 @@ class Receiver:
                 self._finish(self._expected.popleft())
 
     def end(self) -> None:
-        """Ends the call. Errors: ServerStopping if bytes are missing."""
+        """Ends the call. Errors: StreamEndedEarly if bytes are missing."""
         if self._expected:
-            raise errors.ServerStopping("the server ended the stream before everything was sent")
+            raise StreamEndedEarly("the server ended the stream before everything was sent")
 
     @property
     def wrong(self) -> Sequence[MissingChunk]:

@@ -26,14 +26,15 @@ from modelyard.transfer.threads import Stopped
 BUFFER_BYTES = 16 << 20
 BUFFER_COUNT = 4
 CHUNKS_PER_BUFFER = 2_000
+"""A buffer with so many chunks is full: small files have many chunks and few bytes."""
 
 
 @dataclass(eq=False)
 class Source:
     """A file that is being uploaded, and its state at the time `noted_ns`, before it was read.
 
-    `chunks` are filled in when they were hashed (by this process, or where
-    `taken` by the server) or found in the upload index (`recalled`).
+    `chunks` are filled in when they were hashed by this process, by the server
+    (`read_by_server`), or found in the upload index (`recalled`).
     """
 
     file: LocalFile
@@ -43,7 +44,7 @@ class Source:
     noted_ns: int
     chunks: list[Chunk] = field(default_factory=list)
     recalled: bool = False
-    taken: bool = False
+    read_by_server: bool = False
 
     @classmethod
     def of(cls, file: LocalFile) -> Source:
@@ -63,9 +64,9 @@ class Source:
         """Sets the chunks that were recorded when the file was in the same state."""
         self.chunks, self.recalled = chunks, True
 
-    def take(self, chunks: list[Chunk]) -> None:
+    def set_server_chunks(self, chunks: list[Chunk]) -> None:
         """Sets the chunks that the server read from the file."""
-        self.chunks, self.taken = chunks, True
+        self.chunks, self.read_by_server = chunks, True
 
     @property
     def modified_ns(self) -> int:

@@ -12,7 +12,7 @@ from modelyard.contract.limits import FILES_PER_CALL
 from modelyard.local.v1 import local_pb2 as pb
 from modelyard.rpc import validation
 from modelyard.rpc.connection import Connection
-from modelyard.rpc.retry import Retrier
+from modelyard.rpc.retry import Retrier, StreamEndedEarly
 from modelyard.transfer.file_reader import Source
 from modelyard.transfer.progress import Progress
 from modelyard.transfer.threads import ThreadGroup
@@ -21,7 +21,7 @@ PATHS_PER_CALL = 2 << 20
 """Bytes of paths in one request, which must stay below gRPC's 4 MiB."""
 
 
-def take(
+def let_server_read(
     connection: Connection,
     upload_id: str,
     sources: Sequence[Source],
@@ -29,18 +29,18 @@ def take(
     retrier: Retrier,
     progress: Progress,
 ) -> None:
-    """Has the server read the sources that it can: those are `taken` afterwards, others unchanged.
+    """Has the server read the sources that it can: those are `read_by_server` afterwards, others unchanged.
 
     Errors: UploadExpired, errors that a retry does not help, and those of the thread
     group.
     """
-    taker = _Taker(connection, upload_id, retrier, progress)
-    group.on_failure(taker.cancel)
+    reader = _ServerReader(connection, upload_id, retrier, progress)
+    group.on_failure(reader.cancel)
     # In a thread, so that Ctrl-C does not interrupt gRPC's code.
-    group.join([group.start(lambda: taker.run(sources), "local")])
+    group.join([group.start(lambda: reader.run(sources), "local")])
 
 
-class _Taker:
+class _ServerReader:
     def __init__(self, connection: Connection, upload_id: str, retrier: Retrier, progress: Progress) -> None:
         self._connection = connection
         self._upload_id = upload_id
@@ -54,7 +54,7 @@ class _Taker:
             while batch and not self._cancelled:
                 channel = self._connection.channel
                 try:
-                    self._take(batch)
+                    self._read(batch)
                 except (errors.FileNotTaken, errors.NotAllowed, errors.Unimplemented):
                     return  # fall back to sending the bytes
                 except errors.NotFound as error:
@@ -62,14 +62,14 @@ class _Taker:
                 except errors.CommError as error:
                     if not self._cancelled:
                         self._retrier.wait(error, channel)
-                batch = [source for source in batch if not source.taken]
+                batch = [source for source in batch if not source.read_by_server]
 
     def cancel(self) -> None:
         self._cancelled = True
         if self._call is not None:
             self._call.cancel()
 
-    def _take(self, batch: Sequence[Source]) -> None:
+    def _read(self, batch: Sequence[Source]) -> None:
         files = [_message(source) for source in batch]
         call = self._call = self._connection.local.TakeFiles(
             pb.TakeFilesRequest(upload_id=self._upload_id, files=files)
@@ -99,7 +99,7 @@ class _Receiver:
         self._left = sources[0].size
 
     def feed(self, chunks: Sequence[Any]) -> int:
-        """Adds chunks; returns their total size. Errors: ReplyInvalid, ServerStopping for unexpected ones."""
+        """Adds chunks; returns their total size. Errors: ReplyInvalid."""
         size = 0
         for chunk in chunks:
             validation.check_chunks([(chunk.digest, chunk.size_bytes)], self._sources[self._index].file.path)
@@ -107,19 +107,21 @@ class _Receiver:
                 self._index += 1
                 self._left = self._sources[self._index].size
             if chunk.size_bytes > self._left:
-                raise errors.ServerStopping("the server took other bytes than those it was given")
+                validation.refuse(
+                    f"chunks of {self._sources[self._index].file.path!r} are longer than the file"
+                )
             self._chunks[self._index].append(Chunk(chunk.digest, chunk.size_bytes))
             self._left -= chunk.size_bytes
             size += chunk.size_bytes
         return size
 
     def end(self) -> None:
-        """Checks that all sources are durable. Errors: ServerStopping if some are not."""
+        """Checks that all sources are durable. Errors: StreamEndedEarly if some are not."""
         for source, chunks in zip(self._sources, self._chunks, strict=True):
             if sum(chunk.size for chunk in chunks) != source.size:
-                raise errors.ServerStopping("the server ended the call before everything was taken")
+                raise StreamEndedEarly("the server ended the call before all files were durable")
         for source, chunks in zip(self._sources, self._chunks, strict=True):
-            source.take(chunks)
+            source.set_server_chunks(chunks)
 
 
 def _message(source: Source) -> pb.LocalFile:

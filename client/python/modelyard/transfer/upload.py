@@ -31,7 +31,15 @@ from modelyard.rpc.manifest import NewVersion, commit_messages
 from modelyard.rpc.records import FileEntry
 from modelyard.rpc.retry import Retrier
 from modelyard.transfer import dedupe, shared_disk_upload
-from modelyard.transfer.file_reader import BUFFER_BYTES, BufferedChunk, BufferPool, ReadBuffer, Reader, Source
+from modelyard.transfer.file_reader import (
+    BUFFER_BYTES,
+    CHUNKS_PER_BUFFER,
+    BufferedChunk,
+    BufferPool,
+    ReadBuffer,
+    Reader,
+    Source,
+)
 from modelyard.transfer.progress import Progress
 from modelyard.transfer.threads import ThreadGroup
 from modelyard.transfer.upload_stream import MESSAGE_BYTES, LocatedChunk, SendQueue, Stream, batches
@@ -40,15 +48,19 @@ from modelyard.v1 import upload_pb2
 
 STREAMS = 2
 WORKERS = 2
-ONE_STREAM_BYTES = 16 << 20  # with less than two packs, a second stream would only add a second object
+ONE_STREAM_BYTES = 16 << 20
+"""Content up to this size is sent in one stream: it fits one pack, and a second stream would make another."""
 UPLOADS = 3
+"""Number of uploads that are tried when one expires, or the index has wrong chunks of a file."""
 ROUNDS = 3
+"""Number of commits of one upload; between them chunks are sent that the server lost meanwhile."""
 CHUNKS_PER_QUESTION = 5_000
+"""Number of chunks in one FindMissingChunks."""
 
 
 def run(
     connection: Connection,
-    draft: NewVersion,
+    header: NewVersion,
     files: Sequence[LocalFile],
     references: Sequence[FileEntry],
     progress: Progress,
@@ -60,14 +72,14 @@ def run(
         sources = [Source.of(file) for file in files]
         upload_id = ""
         if known is not None:
-            equal = dedupe.commit(connection, draft, sources, references, known, request_id)
+            equal = dedupe.commit(connection, header, sources, references, known, request_id)
             upload_id = equal.upload_id if equal is not None else ""
             if equal is not None and not upload_id:
                 total = sum(source.size for source in sources)
                 progress.start("upload", total)
                 progress.advance(total, total)
                 return equal.version, equal.created
-        upload = Upload(connection, draft, sources, references, progress, request_id, upload_id)
+        upload = Upload(connection, header, sources, references, progress, request_id, upload_id)
         try:
             version, created = upload.run()
         except errors.UploadExpired:
@@ -76,13 +88,21 @@ def run(
         except _StaleIndexEntry as wrong:
             assert known is not None
             known.forget([wrong.source])
+            if attempt == UPLOADS - 1:
+                raise errors.Error(_STALE.format(path=wrong.source.file.source)) from None
         else:
             if known is not None:
                 known.remember([source for source in sources if not source.recalled])
-                if not draft.base_version_id:
+                if not header.base_version_id:
                     known.remember_digest(sources, references, upload.digest)
             return version, created
-    raise errors.Error("the files changed while they were read; log them when they are complete")
+    raise AssertionError("unreachable")
+
+
+_STALE = (
+    "{path} was changed since it was logged before, but its size and times are the same, as happens when "
+    "times are set back. Nothing was committed. Log again: the file is then read in full"
+)
 
 
 class _StaleIndexEntry(Exception):
@@ -99,7 +119,7 @@ class Upload:
     def __init__(
         self,
         connection: Connection,
-        draft: NewVersion,
+        header: NewVersion,
         sources: Sequence[Source],
         references: Sequence[FileEntry],
         progress: Progress,
@@ -107,7 +127,7 @@ class Upload:
         upload_id: str = "",
     ) -> None:
         self._connection = connection
-        self._draft = draft
+        self._header = header
         self._references = references
         self._progress = progress
         self._request_id = request_id
@@ -130,28 +150,28 @@ class Upload:
         """The version, and whether it is new. Errors: see `transfer.upload`."""
         self._progress.start("upload", self._total)
         self._upload_id = self._upload_id or self._create()
-        lost = self._recall()
-        self._take(self._to_read())
+        to_send = self._recall()
+        self._let_server_read(self._to_read())
         if self._to_read():
-            lost += self._send(self._read)
+            to_send += self._send(self._read)
         for left in reversed(range(ROUNDS)):
-            self._resend_until_done(lost)
+            self._send_until_done(to_send)
             try:
                 return self._commit()
             except errors.ChunksMissing:
                 if not left:
                     raise
-                lost = self._missing_of(_located(self._sources))
+                to_send = self._missing_of(_located(self._sources))
         raise AssertionError("unreachable")
 
     def _to_read(self) -> list[Source]:
         """The files whose chunks are not known."""
-        return [source for source in self._sources if not source.recalled and not source.taken]
+        return [source for source in self._sources if not source.recalled and not source.read_by_server]
 
-    def _take(self, sources: Sequence[Source]) -> None:
+    def _let_server_read(self, sources: Sequence[Source]) -> None:
         """Has a server on this machine read the files itself."""
         if self._connection.shares_disk and sources:
-            shared_disk_upload.take(
+            shared_disk_upload.let_server_read(
                 self._connection, self._upload_id, sources, self._group, self._retrier, self._progress
             )
 
@@ -167,7 +187,7 @@ class Upload:
 
     def _create(self) -> str:
         request = upload_pb2.CreateUploadRequest(
-            entity=self._draft.entity, project=self._draft.project, request_id=uuid.uuid4().hex
+            entity=self._header.entity, project=self._header.project, request_id=uuid.uuid4().hex
         )
         upload_id: str = self._connection.uploads.CreateUpload(request).upload_id
         return upload_id
@@ -177,7 +197,12 @@ class Upload:
         queue = SendQueue()
         streams = [
             Stream(
-                self._connection, self._upload_id, queue, self._retrier, self._progress.advance, self._lost
+                self._connection,
+                self._upload_id,
+                queue,
+                self._retrier,
+                self._progress.advance,
+                self._to_resend,
             )
             for _ in range(1 if self._total <= ONE_STREAM_BYTES or self._broke else STREAMS)
         ]
@@ -262,7 +287,7 @@ class Upload:
             missing += [batch[index] for index in self._missing([located.chunk for located in batch])]
         return missing
 
-    def _lost(self, sent: Sequence[LocatedChunk]) -> list[LocatedChunk]:
+    def _to_resend(self, sent: Sequence[LocatedChunk]) -> list[LocatedChunk]:
         """The unacknowledged chunks that must be sent again."""
         self._broke = True
         missing = self._missing_of(sent)
@@ -272,19 +297,19 @@ class Upload:
             self._progress.advance(arrived)
         return missing
 
-    def _resend_until_done(self, lost: list[LocatedChunk]) -> None:
+    def _send_until_done(self, to_send: list[LocatedChunk]) -> None:
         # Terminates: `Retrier` gives up without progress, and progress shortens the list.
-        while lost:
-            groups = list(_groups(lost, self._pool.size))
+        while to_send:
+            groups = list(_groups(to_send, self._pool.size))
 
             def feed(queue: SendQueue, groups: Sequence[Sequence[LocatedChunk]] = groups) -> None:
                 for group in groups:
                     self._resend(group, queue)
 
-            lost = self._send(feed)
+            to_send = self._send(feed)
 
     def _resend(self, group: Sequence[LocatedChunk], queue: SendQueue) -> None:
-        missing = self._lost(group) if self._broke else self._missing_of(group)
+        missing = self._to_resend(group) if self._broke else self._missing_of(group)
         if not missing:
             return
         buffer = self._pool.take()
@@ -303,13 +328,13 @@ class Upload:
     def _commit(self) -> tuple[pb.ModelArtifactVersion, bool]:
         entries = self._entries()
         self.digest = chunking.version_digest(entry.digested() for entry in entries)
-        header = self._draft.header(self.digest)
+        header = self._header.message(self.digest)
         reply = self._retrier.run(
             lambda: self._connection.artifacts.CommitModelArtifact(
                 commit_messages(self._upload_id, header, entries, self._request_id)
             )
         )
-        if not self._draft.base_version_id:
+        if not self._header.base_version_id:
             validation.check_same_digest(reply.version.digest, self.digest)
         return reply.version, reply.created
 
@@ -339,12 +364,12 @@ def total_bytes(chunks: Sequence[BufferedChunk]) -> int:
     return sum(each.size for each in chunks)
 
 
-def _groups(lost: Sequence[LocatedChunk], size: int) -> Iterator[list[LocatedChunk]]:
+def _groups(chunks: Sequence[LocatedChunk], size: int) -> Iterator[list[LocatedChunk]]:
     """The chunks in groups that fit a buffer."""
     group: list[LocatedChunk] = []
     room = size
-    for located in lost:
-        if group and (located.chunk.size > room or len(group) >= 2_000):
+    for located in chunks:
+        if group and (located.chunk.size > room or len(group) >= CHUNKS_PER_BUFFER):
             yield group
             group, room = [], size
         group.append(located)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from modelyard.contract import errors
 from modelyard.contract.chunking import Chunk
 from modelyard.rpc.connection import Connection
-from modelyard.rpc.retry import Retrier, is_retryable
+from modelyard.rpc.retry import Retrier, StreamEndedEarly, is_retryable
 from modelyard.transfer import framing
 from modelyard.transfer.file_reader import BufferedChunk, ReadBuffer, Source
 
@@ -206,7 +206,7 @@ class Stream:
                 self._retrier.progress()
                 self._acknowledged(size)
         if upload_call.unacknowledged:
-            raise errors.ServerStopping("the server ended the stream before everything was durable")
+            raise StreamEndedEarly("the server ended the stream before everything was durable")
 
     def _not_arrived(self, upload_call: UploadCall) -> list[LocatedChunk]:
         """The chunks of a broken call that the server lacks; all of them where it cannot be asked now."""

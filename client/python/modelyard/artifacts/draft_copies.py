@@ -1,7 +1,7 @@
 """Copies of the files of drafts that are not logged yet, in the folder of the cache.
 
-    staging/modelyard-draft-<random>/lock    held for as long as its process lives
-    staging/modelyard-draft-<random>/<n>/    the files of one draft
+    drafts/modelyard-draft-<random>/lock    held for as long as its process lives
+    drafts/modelyard-draft-<random>/<n>/    the files of one draft
 
 The copies are deleted with the draft, and all copies of a process when it ends.
 The folders of killed processes are deleted by the next process that uses the
@@ -34,16 +34,16 @@ _LOCK = "lock"
 _ATTEMPTS = 10
 
 
-class Staging:
+class DraftCopies:
     """The copies of one draft. The folder is made with the first copy and deleted with the draft."""
 
     def __init__(self) -> None:
         self._folder: Path | None = None
         self._numbers = itertools.count()
 
-    def __reduce__(self) -> tuple[type[Staging], tuple[()]]:
+    def __reduce__(self) -> tuple[type[DraftCopies], tuple[()]]:
         # The copies belong to the process that made them.
-        return Staging, ()
+        return DraftCopies, ()
 
     def copy(self, source: Path) -> Path:
         """Copies a file, or shares its blocks until either side changes. Errors: LocalDiskFull, OSError."""
@@ -115,8 +115,8 @@ def sweep(base: Path) -> None:
 
 
 def folder_in(cache_root: Path) -> Path:
-    """The folder for staged files in a cache folder."""
-    return cache_root / "staging"
+    """The folder for copies in a cache folder."""
+    return cache_root / "drafts"
 
 
 def _process_folder() -> _ProcessFolder:

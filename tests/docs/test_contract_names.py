@@ -64,6 +64,8 @@ def test_each_language_has_the_package_of_protobuf_and_no_domain() -> None:
         options, parts = file.GetOptions(), file.package.split(".")
         words = [part.title() for part in parts]
         assert options.java_package == file.package
+        noun = file.name.rpartition("/")[2].removesuffix(".proto")
+        assert options.java_outer_classname == noun.title().replace("_", "") + "Proto"
         assert options.go_package.partition(";")[0] == "/".join(parts)
         assert options.csharp_namespace == ".".join(words)
         assert options.php_namespace == "\\".join(words)

@@ -255,8 +255,9 @@ const file_modelyard_v1_error_proto_rawDesc = "" +
 	"\rUNIMPLEMENTED\x10\x1d\x12\x12\n" +
 	"\x0eUPLOAD_EXPIRED\x10\x1e\x12\x17\n" +
 	"\x13VERSION_HAS_ALIASES\x10\x1f\x12\x12\n" +
-	"\x0eVERSION_LINKED\x10 B^\n" +
-	"\fmodelyard.v1P\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
+	"\x0eVERSION_LINKED\x10 Bj\n" +
+	"\fmodelyard.v1B\n" +
+	"ErrorProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
 	file_modelyard_v1_error_proto_rawDescOnce sync.Once

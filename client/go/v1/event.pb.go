@@ -737,12 +737,13 @@ const file_modelyard_v1_event_proto_rawDesc = "" +
 	"\x12!\n" +
 	"\x1dEVENT_TYPE_COLLECTION_UPDATED\x10\v\x12!\n" +
 	"\x1dEVENT_TYPE_COLLECTION_DELETED\x10\f\x12\x1e\n" +
-	"\x1aEVENT_TYPE_VERSION_UPDATED\x10\r2\xb5\x01\n" +
-	"\fEventService\x12O\n" +
+	"\x1aEVENT_TYPE_VERSION_UPDATED\x10\r2\xbf\x01\n" +
+	"\fEventService\x12T\n" +
 	"\n" +
-	"ListEvents\x12\x1f.modelyard.v1.ListEventsRequest\x1a .modelyard.v1.ListEventsResponse\x12T\n" +
-	"\vWatchEvents\x12 .modelyard.v1.WatchEventsRequest\x1a!.modelyard.v1.WatchEventsResponse0\x01B^\n" +
-	"\fmodelyard.v1P\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
+	"ListEvents\x12\x1f.modelyard.v1.ListEventsRequest\x1a .modelyard.v1.ListEventsResponse\"\x03\x90\x02\x01\x12Y\n" +
+	"\vWatchEvents\x12 .modelyard.v1.WatchEventsRequest\x1a!.modelyard.v1.WatchEventsResponse\"\x03\x90\x02\x010\x01Bj\n" +
+	"\fmodelyard.v1B\n" +
+	"EventProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
 	file_modelyard_v1_event_proto_rawDescOnce sync.Once

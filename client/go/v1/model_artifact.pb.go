@@ -4389,30 +4389,30 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\x0fLineageRelation\x12 \n" +
 	"\x1cLINEAGE_RELATION_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17LINEAGE_RELATION_OUTPUT\x10\x01\x12\x1a\n" +
-	"\x16LINEAGE_RELATION_INPUT\x10\x022\xcd\x11\n" +
+	"\x16LINEAGE_RELATION_INPUT\x10\x022\x85\x12\n" +
 	"\x14ModelArtifactService\x12j\n" +
-	"\x13CreateModelArtifact\x12(.modelyard.v1.CreateModelArtifactRequest\x1a).modelyard.v1.CreateModelArtifactResponse\x12s\n" +
-	"\x16ListModelArtifactTypes\x12+.modelyard.v1.ListModelArtifactTypesRequest\x1a,.modelyard.v1.ListModelArtifactTypesResponse\x12a\n" +
-	"\x10GetModelArtifact\x12%.modelyard.v1.GetModelArtifactRequest\x1a&.modelyard.v1.GetModelArtifactResponse\x12g\n" +
-	"\x12ListModelArtifacts\x12'.modelyard.v1.ListModelArtifactsRequest\x1a(.modelyard.v1.ListModelArtifactsResponse\x12j\n" +
+	"\x13CreateModelArtifact\x12(.modelyard.v1.CreateModelArtifactRequest\x1a).modelyard.v1.CreateModelArtifactResponse\x12x\n" +
+	"\x16ListModelArtifactTypes\x12+.modelyard.v1.ListModelArtifactTypesRequest\x1a,.modelyard.v1.ListModelArtifactTypesResponse\"\x03\x90\x02\x01\x12f\n" +
+	"\x10GetModelArtifact\x12%.modelyard.v1.GetModelArtifactRequest\x1a&.modelyard.v1.GetModelArtifactResponse\"\x03\x90\x02\x01\x12l\n" +
+	"\x12ListModelArtifacts\x12'.modelyard.v1.ListModelArtifactsRequest\x1a(.modelyard.v1.ListModelArtifactsResponse\"\x03\x90\x02\x01\x12j\n" +
 	"\x13UpdateModelArtifact\x12(.modelyard.v1.UpdateModelArtifactRequest\x1a).modelyard.v1.UpdateModelArtifactResponse\x12j\n" +
-	"\x13DeleteModelArtifact\x12(.modelyard.v1.DeleteModelArtifactRequest\x1a).modelyard.v1.DeleteModelArtifactResponse\x12v\n" +
-	"\x17GetModelArtifactVersion\x12,.modelyard.v1.GetModelArtifactVersionRequest\x1a-.modelyard.v1.GetModelArtifactVersionResponse\x12\x88\x01\n" +
-	"\x1dBatchGetModelArtifactVersions\x122.modelyard.v1.BatchGetModelArtifactVersionsRequest\x1a3.modelyard.v1.BatchGetModelArtifactVersionsResponse\x12|\n" +
-	"\x19ListModelArtifactVersions\x12..modelyard.v1.ListModelArtifactVersionsRequest\x1a/.modelyard.v1.ListModelArtifactVersionsResponse\x12\x7f\n" +
+	"\x13DeleteModelArtifact\x12(.modelyard.v1.DeleteModelArtifactRequest\x1a).modelyard.v1.DeleteModelArtifactResponse\x12{\n" +
+	"\x17GetModelArtifactVersion\x12,.modelyard.v1.GetModelArtifactVersionRequest\x1a-.modelyard.v1.GetModelArtifactVersionResponse\"\x03\x90\x02\x01\x12\x8d\x01\n" +
+	"\x1dBatchGetModelArtifactVersions\x122.modelyard.v1.BatchGetModelArtifactVersionsRequest\x1a3.modelyard.v1.BatchGetModelArtifactVersionsResponse\"\x03\x90\x02\x01\x12\x81\x01\n" +
+	"\x19ListModelArtifactVersions\x12..modelyard.v1.ListModelArtifactVersionsRequest\x1a/.modelyard.v1.ListModelArtifactVersionsResponse\"\x03\x90\x02\x01\x12\x7f\n" +
 	"\x1aUpdateModelArtifactVersion\x12/.modelyard.v1.UpdateModelArtifactVersionRequest\x1a0.modelyard.v1.UpdateModelArtifactVersionResponse\x12\x7f\n" +
-	"\x1aDeleteModelArtifactVersion\x12/.modelyard.v1.DeleteModelArtifactVersionRequest\x1a0.modelyard.v1.DeleteModelArtifactVersionResponse\x12s\n" +
-	"\x16ListModelArtifactFiles\x12+.modelyard.v1.ListModelArtifactFilesRequest\x1a,.modelyard.v1.ListModelArtifactFilesResponse\x12l\n" +
+	"\x1aDeleteModelArtifactVersion\x12/.modelyard.v1.DeleteModelArtifactVersionRequest\x1a0.modelyard.v1.DeleteModelArtifactVersionResponse\x12x\n" +
+	"\x16ListModelArtifactFiles\x12+.modelyard.v1.ListModelArtifactFilesRequest\x1a,.modelyard.v1.ListModelArtifactFilesResponse\"\x03\x90\x02\x01\x12l\n" +
 	"\x13CommitModelArtifact\x12(.modelyard.v1.CommitModelArtifactRequest\x1a).modelyard.v1.CommitModelArtifactResponse(\x01\x12g\n" +
 	"\x12CommitEqualContent\x12'.modelyard.v1.CommitEqualContentRequest\x1a(.modelyard.v1.CommitEqualContentResponse\x12l\n" +
-	"\x13UploadModelArtifact\x12(.modelyard.v1.UploadModelArtifactRequest\x1a).modelyard.v1.UploadModelArtifactResponse(\x01\x12W\n" +
-	"\fDownloadFile\x12!.modelyard.v1.DownloadFileRequest\x1a\".modelyard.v1.DownloadFileResponse0\x01\x12u\n" +
-	"\x16HashModelArtifactFiles\x12+.modelyard.v1.HashModelArtifactFilesRequest\x1a,.modelyard.v1.HashModelArtifactFilesResponse0\x01\x12Z\n" +
-	"\rDownloadFiles\x12\".modelyard.v1.DownloadFilesRequest\x1a#.modelyard.v1.DownloadFilesResponse0\x01\x12v\n" +
-	"\x17UseModelArtifactVersion\x12,.modelyard.v1.UseModelArtifactVersionRequest\x1a-.modelyard.v1.UseModelArtifactVersionResponse\x12O\n" +
+	"\x13UploadModelArtifact\x12(.modelyard.v1.UploadModelArtifactRequest\x1a).modelyard.v1.UploadModelArtifactResponse(\x01\x12\\\n" +
+	"\fDownloadFile\x12!.modelyard.v1.DownloadFileRequest\x1a\".modelyard.v1.DownloadFileResponse\"\x03\x90\x02\x010\x01\x12z\n" +
+	"\x16HashModelArtifactFiles\x12+.modelyard.v1.HashModelArtifactFilesRequest\x1a,.modelyard.v1.HashModelArtifactFilesResponse\"\x03\x90\x02\x020\x01\x12_\n" +
+	"\rDownloadFiles\x12\".modelyard.v1.DownloadFilesRequest\x1a#.modelyard.v1.DownloadFilesResponse\"\x03\x90\x02\x010\x01\x12v\n" +
+	"\x17UseModelArtifactVersion\x12,.modelyard.v1.UseModelArtifactVersionRequest\x1a-.modelyard.v1.UseModelArtifactVersionResponse\x12T\n" +
 	"\n" +
-	"GetLineage\x12\x1f.modelyard.v1.GetLineageRequest\x1a .modelyard.v1.GetLineageResponseB^\n" +
-	"\fmodelyard.v1P\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
+	"GetLineage\x12\x1f.modelyard.v1.GetLineageRequest\x1a .modelyard.v1.GetLineageResponse\"\x03\x90\x02\x01Br\n" +
+	"\fmodelyard.v1B\x12ModelArtifactProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
 	file_modelyard_v1_model_artifact_proto_rawDescOnce sync.Once

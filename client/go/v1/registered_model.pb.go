@@ -2378,22 +2378,21 @@ const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"\bsequence\x18\x06 \x01(\x03R\bsequence\"w\n" +
 	"\x18ListAliasChangesResponse\x123\n" +
 	"\achanges\x18\x01 \x03(\v2\x19.modelyard.v1.AliasChangeR\achanges\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xe6\n" +
-	"\n" +
-	"\x16RegisteredModelService\x12[\n" +
-	"\x0eListRegistries\x12#.modelyard.v1.ListRegistriesRequest\x1a$.modelyard.v1.ListRegistriesResponse\x12p\n" +
-	"\x15CreateRegisteredModel\x12*.modelyard.v1.CreateRegisteredModelRequest\x1a+.modelyard.v1.CreateRegisteredModelResponse\x12g\n" +
-	"\x12GetRegisteredModel\x12'.modelyard.v1.GetRegisteredModelRequest\x1a(.modelyard.v1.GetRegisteredModelResponse\x12m\n" +
-	"\x14ListRegisteredModels\x12).modelyard.v1.ListRegisteredModelsRequest\x1a*.modelyard.v1.ListRegisteredModelsResponse\x12p\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x85\v\n" +
+	"\x16RegisteredModelService\x12`\n" +
+	"\x0eListRegistries\x12#.modelyard.v1.ListRegistriesRequest\x1a$.modelyard.v1.ListRegistriesResponse\"\x03\x90\x02\x01\x12p\n" +
+	"\x15CreateRegisteredModel\x12*.modelyard.v1.CreateRegisteredModelRequest\x1a+.modelyard.v1.CreateRegisteredModelResponse\x12l\n" +
+	"\x12GetRegisteredModel\x12'.modelyard.v1.GetRegisteredModelRequest\x1a(.modelyard.v1.GetRegisteredModelResponse\"\x03\x90\x02\x01\x12r\n" +
+	"\x14ListRegisteredModels\x12).modelyard.v1.ListRegisteredModelsRequest\x1a*.modelyard.v1.ListRegisteredModelsResponse\"\x03\x90\x02\x01\x12p\n" +
 	"\x15UpdateRegisteredModel\x12*.modelyard.v1.UpdateRegisteredModelRequest\x1a+.modelyard.v1.UpdateRegisteredModelResponse\x12p\n" +
 	"\x15DeleteRegisteredModel\x12*.modelyard.v1.DeleteRegisteredModelRequest\x1a+.modelyard.v1.DeleteRegisteredModelResponse\x12y\n" +
-	"\x18LinkModelArtifactVersion\x12-.modelyard.v1.LinkModelArtifactVersionRequest\x1a..modelyard.v1.LinkModelArtifactVersionResponse\x12|\n" +
-	"\x19GetRegisteredModelVersion\x12..modelyard.v1.GetRegisteredModelVersionRequest\x1a/.modelyard.v1.GetRegisteredModelVersionResponse\x12\x82\x01\n" +
-	"\x1bListRegisteredModelVersions\x120.modelyard.v1.ListRegisteredModelVersionsRequest\x1a1.modelyard.v1.ListRegisteredModelVersionsResponse\x12\x85\x01\n" +
+	"\x18LinkModelArtifactVersion\x12-.modelyard.v1.LinkModelArtifactVersionRequest\x1a..modelyard.v1.LinkModelArtifactVersionResponse\x12\x81\x01\n" +
+	"\x19GetRegisteredModelVersion\x12..modelyard.v1.GetRegisteredModelVersionRequest\x1a/.modelyard.v1.GetRegisteredModelVersionResponse\"\x03\x90\x02\x01\x12\x87\x01\n" +
+	"\x1bListRegisteredModelVersions\x120.modelyard.v1.ListRegisteredModelVersionsRequest\x1a1.modelyard.v1.ListRegisteredModelVersionsResponse\"\x03\x90\x02\x01\x12\x85\x01\n" +
 	"\x1cDeleteRegisteredModelVersion\x121.modelyard.v1.DeleteRegisteredModelVersionRequest\x1a2.modelyard.v1.DeleteRegisteredModelVersionResponse\x12X\n" +
-	"\rUpdateAliases\x12\".modelyard.v1.UpdateAliasesRequest\x1a#.modelyard.v1.UpdateAliasesResponse\x12a\n" +
-	"\x10ListAliasChanges\x12%.modelyard.v1.ListAliasChangesRequest\x1a&.modelyard.v1.ListAliasChangesResponseB^\n" +
-	"\fmodelyard.v1P\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
+	"\rUpdateAliases\x12\".modelyard.v1.UpdateAliasesRequest\x1a#.modelyard.v1.UpdateAliasesResponse\x12f\n" +
+	"\x10ListAliasChanges\x12%.modelyard.v1.ListAliasChangesRequest\x1a&.modelyard.v1.ListAliasChangesResponse\"\x03\x90\x02\x01Bt\n" +
+	"\fmodelyard.v1B\x14RegisteredModelProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
 	file_modelyard_v1_registered_model_proto_rawDescOnce sync.Once

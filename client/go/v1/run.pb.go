@@ -1807,20 +1807,20 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\vSummaryMode\x12\x1c\n" +
 	"\x18SUMMARY_MODE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11SUMMARY_MODE_LAST\x10\x01\x12\x16\n" +
-	"\x12SUMMARY_MODE_GIVEN\x10\x022\xe4\x05\n" +
+	"\x12SUMMARY_MODE_GIVEN\x10\x022\xfd\x05\n" +
 	"\n" +
 	"RunService\x12L\n" +
-	"\tCreateRun\x12\x1e.modelyard.v1.CreateRunRequest\x1a\x1f.modelyard.v1.CreateRunResponse\x12C\n" +
-	"\x06GetRun\x12\x1b.modelyard.v1.GetRunRequest\x1a\x1c.modelyard.v1.GetRunResponse\x12I\n" +
-	"\bListRuns\x12\x1d.modelyard.v1.ListRunsRequest\x1a\x1e.modelyard.v1.ListRunsResponse\x12L\n" +
+	"\tCreateRun\x12\x1e.modelyard.v1.CreateRunRequest\x1a\x1f.modelyard.v1.CreateRunResponse\x12H\n" +
+	"\x06GetRun\x12\x1b.modelyard.v1.GetRunRequest\x1a\x1c.modelyard.v1.GetRunResponse\"\x03\x90\x02\x01\x12N\n" +
+	"\bListRuns\x12\x1d.modelyard.v1.ListRunsRequest\x1a\x1e.modelyard.v1.ListRunsResponse\"\x03\x90\x02\x01\x12L\n" +
 	"\tUpdateRun\x12\x1e.modelyard.v1.UpdateRunRequest\x1a\x1f.modelyard.v1.UpdateRunResponse\x12L\n" +
 	"\tDeleteRun\x12\x1e.modelyard.v1.DeleteRunRequest\x1a\x1f.modelyard.v1.DeleteRunResponse\x12L\n" +
-	"\tFinishRun\x12\x1e.modelyard.v1.FinishRunRequest\x1a\x1f.modelyard.v1.FinishRunResponse\x12U\n" +
-	"\fHeartbeatRun\x12!.modelyard.v1.HeartbeatRunRequest\x1a\".modelyard.v1.HeartbeatRunResponse\x12O\n" +
+	"\tFinishRun\x12\x1e.modelyard.v1.FinishRunRequest\x1a\x1f.modelyard.v1.FinishRunResponse\x12Z\n" +
+	"\fHeartbeatRun\x12!.modelyard.v1.HeartbeatRunRequest\x1a\".modelyard.v1.HeartbeatRunResponse\"\x03\x90\x02\x02\x12T\n" +
 	"\n" +
-	"LogMetrics\x12\x1f.modelyard.v1.LogMetricsRequest\x1a .modelyard.v1.LogMetricsResponse\x12f\n" +
-	"\x11ScanMetricHistory\x12&.modelyard.v1.ScanMetricHistoryRequest\x1a'.modelyard.v1.ScanMetricHistoryResponse0\x01B^\n" +
-	"\fmodelyard.v1P\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
+	"LogMetrics\x12\x1f.modelyard.v1.LogMetricsRequest\x1a .modelyard.v1.LogMetricsResponse\"\x03\x90\x02\x02\x12k\n" +
+	"\x11ScanMetricHistory\x12&.modelyard.v1.ScanMetricHistoryRequest\x1a'.modelyard.v1.ScanMetricHistoryResponse\"\x03\x90\x02\x010\x01Bh\n" +
+	"\fmodelyard.v1B\bRunProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
 	file_modelyard_v1_run_proto_rawDescOnce sync.Once

@@ -440,10 +440,10 @@ const file_modelyard_v1_server_proto_rawDesc = "" +
 	"\fall_entities\x18\x04 \x01(\bR\vallEntities\x12\x1a\n" +
 	"\bservices\x18\x05 \x03(\tR\bservices\x122\n" +
 	"\x06limits\x18\x06 \x01(\v2\x1a.modelyard.v1.ServerLimitsR\x06limits\x12<\n" +
-	"\bchunking\x18\a \x01(\v2 .modelyard.v1.ChunkingParametersR\bchunking2i\n" +
-	"\rServerService\x12X\n" +
-	"\rGetServerInfo\x12\".modelyard.v1.GetServerInfoRequest\x1a#.modelyard.v1.GetServerInfoResponseB^\n" +
-	"\fmodelyard.v1P\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
+	"\bchunking\x18\a \x01(\v2 .modelyard.v1.ChunkingParametersR\bchunking2n\n" +
+	"\rServerService\x12]\n" +
+	"\rGetServerInfo\x12\".modelyard.v1.GetServerInfoRequest\x1a#.modelyard.v1.GetServerInfoResponse\"\x03\x90\x02\x01Bk\n" +
+	"\fmodelyard.v1B\vServerProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
 	file_modelyard_v1_server_proto_rawDescOnce sync.Once

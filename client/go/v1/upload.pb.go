@@ -522,13 +522,13 @@ const file_modelyard_v1_upload_proto_rawDesc = "" +
 	"\x0edurable_chunks\x18\x01 \x01(\x03R\rdurableChunks\"2\n" +
 	"\x13DeleteUploadRequest\x12\x1b\n" +
 	"\tupload_id\x18\x01 \x01(\tR\buploadId\"\x16\n" +
-	"\x14DeleteUploadResponse2\xfe\x02\n" +
+	"\x14DeleteUploadResponse2\x8d\x03\n" +
 	"\rUploadService\x12U\n" +
-	"\fCreateUpload\x12!.modelyard.v1.CreateUploadRequest\x1a\".modelyard.v1.CreateUploadResponse\x12d\n" +
-	"\x11FindMissingChunks\x12&.modelyard.v1.FindMissingChunksRequest\x1a'.modelyard.v1.FindMissingChunksResponse\x12Y\n" +
-	"\fUploadChunks\x12!.modelyard.v1.UploadChunksRequest\x1a\".modelyard.v1.UploadChunksResponse(\x010\x01\x12U\n" +
-	"\fDeleteUpload\x12!.modelyard.v1.DeleteUploadRequest\x1a\".modelyard.v1.DeleteUploadResponseB^\n" +
-	"\fmodelyard.v1P\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
+	"\fCreateUpload\x12!.modelyard.v1.CreateUploadRequest\x1a\".modelyard.v1.CreateUploadResponse\x12i\n" +
+	"\x11FindMissingChunks\x12&.modelyard.v1.FindMissingChunksRequest\x1a'.modelyard.v1.FindMissingChunksResponse\"\x03\x90\x02\x02\x12^\n" +
+	"\fUploadChunks\x12!.modelyard.v1.UploadChunksRequest\x1a\".modelyard.v1.UploadChunksResponse\"\x03\x90\x02\x02(\x010\x01\x12Z\n" +
+	"\fDeleteUpload\x12!.modelyard.v1.DeleteUploadRequest\x1a\".modelyard.v1.DeleteUploadResponse\"\x03\x90\x02\x02Bk\n" +
+	"\fmodelyard.v1B\vUploadProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
 	file_modelyard_v1_upload_proto_rawDescOnce sync.Once

@@ -293,8 +293,9 @@ const file_modelyard_v1_value_proto_rawDesc = "" +
 	"\aentries\x18\x01 \x03(\v2#.modelyard.v1.ValueMap.EntriesEntryR\aentries\x1aR\n" +
 	"\fEntriesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01B^\n" +
-	"\fmodelyard.v1P\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01Bj\n" +
+	"\fmodelyard.v1B\n" +
+	"ValueProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
 	file_modelyard_v1_value_proto_rawDescOnce sync.Once

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
@@ -46,6 +47,22 @@ def test_every_unary_call_with_a_request_id_writes() -> None:
         for method in service.methods:
             if "request_id" in method.input_type.fields_by_name:
                 assert METHODS[f"/{service.full_name}/{method.name}"].write, method.full_name
+
+
+def test_every_call_says_whether_it_may_be_sent_again() -> None:
+    hashes = "HashModelArtifactFiles"  # reads, and stores the hashes that it computed
+    said, expected = {}, {}
+    for service in services(*MODULES):
+        for method in service.methods:
+            reads = not METHODS[f"/{service.full_name}/{method.name}"].write
+            said[method.full_name] = method.GetOptions().idempotency_level
+            if reads and method.name != hashes:
+                expected[method.full_name] = MethodOptions.NO_SIDE_EFFECTS
+            elif "request_id" in method.input_type.fields_by_name:
+                expected[method.full_name] = MethodOptions.IDEMPOTENCY_UNKNOWN
+            else:
+                expected[method.full_name] = MethodOptions.IDEMPOTENT
+    assert said == expected
 
 
 def test_a_request_sent_again_gets_the_same_reply_and_takes_effect_once(any_live_server: LiveServer) -> None:

@@ -25,14 +25,20 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19modelyard/v1/upload.proto\x12\x0cmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n\x05\x43hunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\r\"J\n\x13\x43reateUploadRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"Z\n\x14\x43reateUploadResponse\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x18\x46indMissingChunksRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12#\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x13.modelyard.v1.Chunk\",\n\x19\x46indMissingChunksResponse\x12\x0f\n\x07missing\x18\x01 \x03(\r\"[\n\x13UploadChunksRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12#\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x13.modelyard.v1.Chunk\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\".\n\x14UploadChunksResponse\x12\x16\n\x0e\x64urable_chunks\x18\x01 \x01(\x03\"(\n\x13\x44\x65leteUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteUploadResponse2\xfe\x02\n\rUploadService\x12U\n\x0c\x43reateUpload\x12!.modelyard.v1.CreateUploadRequest\x1a\".modelyard.v1.CreateUploadResponse\x12\x64\n\x11\x46indMissingChunks\x12&.modelyard.v1.FindMissingChunksRequest\x1a\'.modelyard.v1.FindMissingChunksResponse\x12Y\n\x0cUploadChunks\x12!.modelyard.v1.UploadChunksRequest\x1a\".modelyard.v1.UploadChunksResponse(\x01\x30\x01\x12U\n\x0c\x44\x65leteUpload\x12!.modelyard.v1.DeleteUploadRequest\x1a\".modelyard.v1.DeleteUploadResponseB^\n\x0cmodelyard.v1P\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\x0cModelyard.V1\xca\x02\x0cModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19modelyard/v1/upload.proto\x12\x0cmodelyard.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"+\n\x05\x43hunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\r\"J\n\x13\x43reateUploadRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"Z\n\x14\x43reateUploadResponse\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"R\n\x18\x46indMissingChunksRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12#\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x13.modelyard.v1.Chunk\",\n\x19\x46indMissingChunksResponse\x12\x0f\n\x07missing\x18\x01 \x03(\r\"[\n\x13UploadChunksRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12#\n\x06\x63hunks\x18\x02 \x03(\x0b\x32\x13.modelyard.v1.Chunk\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\".\n\x14UploadChunksResponse\x12\x16\n\x0e\x64urable_chunks\x18\x01 \x01(\x03\"(\n\x13\x44\x65leteUploadRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\"\x16\n\x14\x44\x65leteUploadResponse2\x8d\x03\n\rUploadService\x12U\n\x0c\x43reateUpload\x12!.modelyard.v1.CreateUploadRequest\x1a\".modelyard.v1.CreateUploadResponse\x12i\n\x11\x46indMissingChunks\x12&.modelyard.v1.FindMissingChunksRequest\x1a\'.modelyard.v1.FindMissingChunksResponse\"\x03\x90\x02\x02\x12^\n\x0cUploadChunks\x12!.modelyard.v1.UploadChunksRequest\x1a\".modelyard.v1.UploadChunksResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12Z\n\x0c\x44\x65leteUpload\x12!.modelyard.v1.DeleteUploadRequest\x1a\".modelyard.v1.DeleteUploadResponse\"\x03\x90\x02\x02\x42k\n\x0cmodelyard.v1B\x0bUploadProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\x0cModelyard.V1\xca\x02\x0cModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'modelyard.v1.upload_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\014modelyard.v1P\001Z\030modelyard/v1;modelyardv1\242\002\003MDY\252\002\014Modelyard.V1\312\002\014Modelyard\\V1\352\002\rModelyard::V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\014modelyard.v1B\013UploadProtoP\001Z\030modelyard/v1;modelyardv1\242\002\003MDY\252\002\014Modelyard.V1\312\002\014Modelyard\\V1\352\002\rModelyard::V1'
+  _globals['_UPLOADSERVICE'].methods_by_name['FindMissingChunks']._loaded_options = None
+  _globals['_UPLOADSERVICE'].methods_by_name['FindMissingChunks']._serialized_options = b'\220\002\002'
+  _globals['_UPLOADSERVICE'].methods_by_name['UploadChunks']._loaded_options = None
+  _globals['_UPLOADSERVICE'].methods_by_name['UploadChunks']._serialized_options = b'\220\002\002'
+  _globals['_UPLOADSERVICE'].methods_by_name['DeleteUpload']._loaded_options = None
+  _globals['_UPLOADSERVICE'].methods_by_name['DeleteUpload']._serialized_options = b'\220\002\002'
   _globals['_CHUNK']._serialized_start=76
   _globals['_CHUNK']._serialized_end=119
   _globals['_CREATEUPLOADREQUEST']._serialized_start=121
@@ -52,5 +58,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEUPLOADRESPONSE']._serialized_start=602
   _globals['_DELETEUPLOADRESPONSE']._serialized_end=624
   _globals['_UPLOADSERVICE']._serialized_start=627
-  _globals['_UPLOADSERVICE']._serialized_end=1009
+  _globals['_UPLOADSERVICE']._serialized_end=1024
 # @@protoc_insertion_point(module_scope)

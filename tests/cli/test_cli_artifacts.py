@@ -45,6 +45,15 @@ def test_artifacts_are_listed_by_project_and_versions_by_artifact(run: Run) -> N
     assert json_of("artifact", "show", f"{place}/net:v0")["metadata"] == {"acc": 0.5}
 
 
+def test_ls_says_that_there_is_more_than_it_lists(run: Run) -> None:
+    place = str(run.project)
+    listed = json_of("ls", place, "--limit", "1")
+    assert ([item["name"] for item in listed["artifacts"]], listed["more"]) == (["data"], True)
+    assert json_of("ls", place)["more"] is False
+    assert "The first 1; --limit 10 shows more." in run_command("ls", f"{place}/net", "--limit", "1").stderr
+    assert "shows more" not in run_command("ls", f"{place}/net").stderr
+
+
 def test_a_download_is_verified(run: Run, embedded: Path) -> None:
     ref = f"{run.project}/net:best"
     assert "download" in refused(1, "artifact", "verify", ref)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from modelyard.artifacts.server_version import collection_ref
+from modelyard.cli import details
 from modelyard.cli.lookup import open_artifact, open_collection, open_version
 from modelyard.cli.output import as_json, print_json, print_table
-from modelyard.cli.tables import source_of
 from modelyard.configuration.settings import current
 from modelyard.contract import errors, refs
 from modelyard.contract.streams import echo
@@ -40,7 +40,7 @@ def list_aliases(name: str, json: bool) -> None:
         return
     source = found._record.registered
     rows = [
-        [each, str(version.version), *([source_of(version)] if source else [])]
+        [each, str(version.version), *([details.source_of(version)] if source else [])]
         for each, version in sorted(positions.items())
     ]
     print_table(["ALIAS", "VERSION", *(["SOURCE VERSION"] if source else [])], rows)

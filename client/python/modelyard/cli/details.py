@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from modelyard.artifacts.artifact import Artifact
 from modelyard.cli.lookup import Thing
 from modelyard.cli.output import HIDDEN, local_time, print_fields, print_table
 from modelyard.contract import errors
@@ -17,7 +18,7 @@ from modelyard.rpc.manifest import whole_manifest
 from modelyard.runs.report import flattened, short_text
 
 _FILES_SHOWN = 20
-_VERSIONS_SHOWN = 50
+VERSIONS_SHOWN = 50
 
 
 def to_json(connection: Connection, thing: Thing) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def to_json(connection: Connection, thing: Thing) -> dict[str, Any]:
         versions: Iterator[records.Link | records.Version] = list_calls.versions(connection, thing.id)
         if thing.registered:
             versions = list_calls.links(connection, thing.id)
-        content["versions"] = [records.as_json(item) for item in islice(versions, _VERSIONS_SHOWN)]
+        content["versions"] = [records.as_json(item) for item in islice(versions, VERSIONS_SHOWN)]
     elif isinstance(thing, records.Version | records.Link):
         version = thing if isinstance(thing, records.Version) else thing.source
         content["files"] = [
@@ -47,6 +48,11 @@ def print_link(connection: Connection, link: records.Link) -> None:
     print_fields(
         [("Link", link.ref), ("Aliases", aliases), ("Source version", HIDDEN), ("Linked", linked)],
     )
+
+
+def source_of(link: Artifact) -> str:
+    """Reference of a link's source version; `(not visible)` if the key may not read it."""
+    return link.source_qualified_name if link._logged("source").version else HIDDEN
 
 
 def print_version(connection: Connection, version: records.Version, link: records.Link | None = None) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
-from typing import TypeVar
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import click
 
 from modelyard.cli import details
 from modelyard.cli.lookup import open_thing, resolver_of
-from modelyard.cli.output import as_json, print_json, print_table
-from modelyard.cli.tables import Record, table
+from modelyard.cli.output import as_json, print_json, print_rest, print_table
+from modelyard.cli.tables import Record, some, table
 from modelyard.configuration.settings import current
 from modelyard.contract import errors
 from modelyard.contract.streams import echo
@@ -19,8 +19,13 @@ from modelyard.rpc import list_calls, records
 from modelyard.rpc.connection import Connection
 from modelyard.workspace import Workspace
 
-_T = TypeVar("_T")
-_Lists = Mapping[str, Sequence[Record]]
+
+class _Listing(NamedTuple):
+    """The first items of a list: their kind, and whether there are more."""
+
+    kind: str
+    items: Sequence[Record]
+    more: bool
 
 
 @click.command()
@@ -34,17 +39,20 @@ def ls(what: str | None, limit: int, json: bool) -> None:
     """
     workspace = Workspace(current())
     text = (what or "").rstrip("/")
-    lists: _Lists = {} if text.count("/") == 2 else _project(workspace, text, limit)
-    if text and not any(lists.values()):
-        lists = {"versions": _versions(workspace, text, limit)}
+    found = [] if text.count("/") == 2 else _of_project(workspace, text, limit)
+    if text and not any(listing.items for listing in found):
+        model = resolver_of(workspace).collection(text, "project, artifact or registered model")
+        found = [_of_collection(workspace.connection, model, limit)]
     if json:
-        print_json({kind: [records.as_json(item) for item in items] for kind, items in lists.items()})
+        _print_json(found)
         return
-    for number, kind in enumerate(kind for kind, items in lists.items() if items):
+    shown = [listing for listing in found if listing.items]
+    for number, listing in enumerate(shown):
         if number:
             echo()
-        print_table(*table(kind, lists[kind]))
-    if not any(lists.values()):
+        print_table(*table(listing.kind, listing.items))
+        print_rest(limit, listing.more)
+    if not shown:
         echo("Nothing yet. `modelyard log PATH --name NAME` logs a first model.", err=True)
 
 
@@ -61,40 +69,46 @@ def show(ref: str, json: bool) -> None:
         details.print_run(thing)
     elif isinstance(thing, records.Collection):
         details.print_collection(workspace.connection, thing)
-        print_table(*table("versions", _of_collection(workspace.connection, thing, 50)))
+        listing = _of_collection(workspace.connection, thing, details.VERSIONS_SHOWN)
+        print_table(*table(listing.kind, listing.items))
+        print_rest(details.VERSIONS_SHOWN, listing.more, f"modelyard ls {shlex.quote(thing.ref)}")
     elif isinstance(thing, records.Link):
         details.print_link(workspace.connection, thing)
     else:
         details.print_version(workspace.connection, thing)
 
 
-def _project(workspace: Workspace, text: str, limit: int) -> _Lists:
+def _of_project(workspace: Workspace, text: str, limit: int) -> list[_Listing]:
     entity, project = ["", *text.split("/")][-2:]
     entity, connection = entity or workspace.settings.entity or "", workspace.connection
-    lists: dict[str, Sequence[records.Collection | records.RunRecord]] = {
-        "artifacts": _some(list_calls.artifacts(connection, entity, project), limit),
-        "registered_models": _some(list_calls.registered_models(connection, entity, project), limit),
-    }
+    found = [
+        _listing("artifacts", list_calls.artifacts(connection, entity, project), limit),
+        _listing("registered_models", list_calls.registered_models(connection, entity, project), limit),
+    ]
     if project:
-        lists["runs"] = _some(list_calls.runs(connection, entity, project), limit)
-    return lists
+        found.append(_listing("runs", list_calls.runs(connection, entity, project), limit))
+    return found
 
 
-def _some(items: Iterator[_T], limit: int) -> list[_T]:
-    try:
-        return list(islice(items, limit))
-    except errors.NotFound:  # no such project
-        return []
-
-
-def _versions(workspace: Workspace, text: str, limit: int) -> Sequence[records.Version | records.Link]:
-    found = resolver_of(workspace).collection(text, "project, artifact or registered model")
-    return _of_collection(workspace.connection, found, limit)
-
-
-def _of_collection(
-    connection: Connection, collection: records.Collection, limit: int
-) -> Sequence[records.Version | records.Link]:
+def _of_collection(connection: Connection, collection: records.Collection, limit: int) -> _Listing:
     if collection.registered:
-        return list(islice(list_calls.links(connection, collection.id), limit))
-    return list(islice(list_calls.versions(connection, collection.id), limit))
+        return _listing("links", list_calls.links(connection, collection.id), limit)
+    return _listing("versions", list_calls.versions(connection, collection.id), limit)
+
+
+def _listing(kind: str, items: Iterator[Record], limit: int) -> _Listing:
+    try:
+        return _Listing(kind, *some(items, limit))
+    except errors.NotFound:  # no such project
+        return _Listing(kind, [], False)
+
+
+def _print_json(found: Sequence[_Listing]) -> None:
+    # Scripts find the versions of a registered model where they find those of an artifact.
+    lists = {
+        "versions" if listing.kind == "links" else listing.kind: [
+            records.as_json(item) for item in listing.items
+        ]
+        for listing in found
+    }
+    print_json({**lists, "more": any(listing.more for listing in found)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shlex
 from itertools import islice
 from typing import Any
 
@@ -21,7 +22,7 @@ from modelyard.cli.output import (
     print_table,
     without_asking,
 )
-from modelyard.cli.tables import print_records, source_of
+from modelyard.cli.tables import print_records
 from modelyard.configuration.settings import current
 from modelyard.contract import errors, refs
 from modelyard.contract.streams import echo
@@ -131,7 +132,7 @@ def history(name: str, alias: str | None, time: str | None, limit: int, json: bo
         for change in changes
     ]
     print_table(["TIME", "WHO", "ALIAS", "FROM", "TO"], rows)
-    print_rest(len(changes), limit, more)
+    print_rest(limit, more)
 
 
 @model.command("rm")
@@ -178,17 +179,20 @@ def _print_model(found: RegisteredModel) -> None:
     )
     if found.description:
         echo(f"\n{found.description.rstrip()}\n")
+    links = found.versions()[: _VERSIONS_SHOWN + 1]
     rows = [
         [
             str(link.version),
             ", ".join(link.aliases),
-            source_of(link),
+            details.source_of(link),
             link.type,
         ]
-        for link in found.versions()[:_VERSIONS_SHOWN]
+        for link in links[:_VERSIONS_SHOWN]
     ]
     if rows:
         print_table(["VERSION", "ALIASES", "SOURCE VERSION", "TYPE"], rows)
+    command = f"modelyard ls {shlex.quote(found.qualified_name)}"
+    print_rest(_VERSIONS_SHOWN, len(links) > _VERSIONS_SHOWN, command)
 
 
 def _second(time: datetime.datetime) -> str:

@@ -53,10 +53,14 @@ def coloured(text: str, colour: str | None = None, *, bold: bool = False) -> str
     )
 
 
-def print_rest(shown: int, limit: int, more: bool) -> None:
-    """Prints on stderr that there are more items than were listed."""
+def print_rest(limit: int, more: bool, command: str = "") -> None:
+    """Prints on stderr that there are more than the `limit` items that were listed.
+
+    `command` is the one that has `--limit`, if it is not the one that runs.
+    """
     if more:
-        echo(f"The first {shown:,}; --limit {limit * 10} shows more.", err=True)
+        how = f"`{command} --limit {limit * 10}`" if command else f"--limit {limit * 10}"
+        echo(f"The first {limit:,}; {how} shows more.", err=True)
 
 
 def print_json(content: Any) -> None:

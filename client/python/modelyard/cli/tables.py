@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from modelyard.artifacts.artifact import Artifact
 from modelyard.cli.output import HIDDEN, local_time, print_json, print_rest, print_table
 from modelyard.contract import errors
 from modelyard.contract.streams import echo
@@ -38,48 +37,34 @@ def print_records(kind: str, items: Iterator[Record], limit: int, json: bool, *,
         echo(f"Nothing found: {why}" if why else "Nothing found.", err=True)
         return
     print_table(*table(kind, found, full=full))
-    print_rest(len(found), limit, more)
+    print_rest(limit, more)
 
 
-def table(kind: str, items: Iterable[object], *, full: bool = False) -> tuple[Sequence[str], list[list[str]]]:
+def table(kind: str, items: Iterable[Record], *, full: bool = False) -> tuple[Sequence[str], list[list[str]]]:
     """Head and rows of a table of items of one kind; `full` shows whole references of versions."""
-    head, rows = _HEADS[kind], []
-    for item in items:
-        if isinstance(item, records.Collection):
-            row = [item.ref, item.type, str(item.version_count), local_time(item.update_time)]
-        elif isinstance(item, records.RunRecord):
-            row = [item.path, item.display_name, item.state, local_time(item.create_time), _results(item)]
-        elif isinstance(item, records.Link):
-            head = ("VERSION", "ALIASES", "SOURCE VERSION", "LINKED")
-            source = item.source.ref if item.source else HIDDEN
-            row = [_named(item, full), ", ".join(item.aliases), source, local_time(item.create_time)]
-        elif isinstance(item, records.Version):
-            head = ("VERSION", "ALIASES", "METADATA", "SIZE", "LOGGED")
-            aliases, size = ", ".join(item.aliases), human_bytes(item.size_bytes)
-            row = [_named(item, full), aliases, _entries(item.metadata), size, local_time(item.create_time)]
-        else:
-            raise TypeError(f"no table of {type(item).__name__}")
-        rows.append(row)
-    return head, rows
+    columns = _COLUMNS[kind]
+    cells = [_ref if full and cell is _short_ref else cell for _, cell in columns]
+    return [head for head, _ in columns], [[cell(item) for cell in cells] for item in items]
 
 
-def source_of(link: Artifact) -> str:
-    """Reference of a link's source version; `(not visible)` if the key may not read it."""
-    return link.source_qualified_name if link._logged("source").version else HIDDEN
+def _ref(item: Any) -> str:
+    return str(item.ref)
 
 
-_COLLECTION = ("TYPE", "VERSIONS", "CHANGED")
-_HEADS: dict[str, tuple[str, ...]] = {
-    "artifacts": ("ARTIFACT", *_COLLECTION),
-    "registered_models": ("REGISTERED MODEL", *_COLLECTION),
-    "runs": ("RUN", "NAME", "STATE", "STARTED", "SUMMARY"),
-    "versions": ("VERSION", "ALIASES"),
-    "links": ("VERSION", "ALIASES"),
-}
+def _short_ref(item: Any) -> str:
+    return f"{item.name}:v{item.number}"
 
 
-def _named(item: records.Version | records.Link, full: bool) -> str:
-    return item.ref if full else f"{item.name}:v{item.number}"
+def _aliases(item: Any) -> str:
+    return ", ".join(item.aliases)
+
+
+def _made(item: Any) -> str:
+    return local_time(item.create_time)
+
+
+def _source(link: records.Link) -> str:
+    return link.source.ref if link.source else HIDDEN
 
 
 def _results(run: records.RunRecord) -> str:
@@ -88,3 +73,37 @@ def _results(run: records.RunRecord) -> str:
 
 def _entries(entries: Mapping[str, Any]) -> str:
     return short_text(entries) if entries else ""
+
+
+_Columns = Sequence[tuple[str, Callable[[Any], str]]]
+
+_OF_COLLECTION: _Columns = (
+    ("TYPE", lambda item: str(item.type)),
+    ("VERSIONS", lambda item: str(item.version_count)),
+    ("CHANGED", lambda item: local_time(item.update_time)),
+)
+_COLUMNS: Mapping[str, _Columns] = {
+    "artifacts": (("ARTIFACT", _ref), *_OF_COLLECTION),
+    "registered_models": (("REGISTERED MODEL", _ref), *_OF_COLLECTION),
+    "versions": (
+        ("VERSION", _short_ref),
+        ("ALIASES", _aliases),
+        ("METADATA", lambda item: _entries(item.metadata)),
+        ("SIZE", lambda item: human_bytes(item.size_bytes)),
+        ("LOGGED", _made),
+    ),
+    "links": (
+        ("VERSION", _short_ref),
+        ("ALIASES", _aliases),
+        ("SOURCE VERSION", _source),
+        ("LINKED", _made),
+    ),
+    "runs": (
+        ("RUN", lambda item: str(item.path)),
+        ("NAME", lambda item: str(item.display_name)),
+        ("STATE", lambda item: str(item.state)),
+        ("STARTED", _made),
+        ("SUMMARY", _results),
+    ),
+}
+"""Head and cell of each column, by kind."""

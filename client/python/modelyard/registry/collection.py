@@ -40,9 +40,9 @@ class ArtifactCollection:
 
     def __init__(self, workspace: Workspace, record: records.Collection) -> None:
         self._workspace = workspace
-        self._take(record)
+        self._set_record(record)
 
-    def _take(self, record: records.Collection) -> None:
+    def _set_record(self, record: records.Collection) -> None:
         self._record = record
         self._name = record.name
         self._description = record.description or None
@@ -132,7 +132,7 @@ class ArtifactCollection:
                 return stored
             return collection_calls.update(self._workspace.connection, stored, changed)
 
-        self._take(retry.on_latest(send, self._fresh(), self._fresh))
+        self._set_record(retry.on_latest(send, self._fresh(), self._fresh))
 
     def delete(self, delete_aliases: bool = False) -> None:
         """Deletes it with its versions; version numbers are not used again.

@@ -21,7 +21,7 @@ class DisabledCollection(RegisteredModel):
             update_time=version.create_time, registered=False,
         )  # fmt: skip
         self._artifact = artifact
-        self._take(self._record)
+        self._set_record(self._record)
 
     def _records(self, *_: Any) -> Iterator[records.Version | records.Link]:
         return iter(())

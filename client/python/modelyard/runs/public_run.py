@@ -24,9 +24,9 @@ class PublicRun:
 
     def __init__(self, workspace: Workspace, record: RunRecord) -> None:
         self._workspace = workspace
-        self._take(record)
+        self._set_record(record)
 
-    def _take(self, record: RunRecord) -> None:
+    def _set_record(self, record: RunRecord) -> None:
         self._record = record
         self.name = record.display_name
         """Name shown to people."""
@@ -88,7 +88,7 @@ class PublicRun:
                 changed["tags"] = tuple(dict.fromkeys([*kept, *self.tags]))
             return run_calls.update_run(connection, stored, changed)
 
-        self._take(retry.on_latest(send, before, lambda: run_calls.run_by_id(connection, before.id)))
+        self._set_record(retry.on_latest(send, before, lambda: run_calls.run_by_id(connection, before.id)))
 
     def history(
         self,

@@ -1675,8 +1675,13 @@ type AliasUpdate struct {
 	// The alias: 1 to 128 characters, no `/`, `:` or control character, not `v`
 	// and digits.
 	Alias string `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
-	// The version to set it on: `vN`. Empty: remove it.
-	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// What to do with it; has to be set.
+	//
+	// Types that are valid to be assigned to Change:
+	//
+	//	*AliasUpdate_Version
+	//	*AliasUpdate_Remove
+	Change isAliasUpdate_Change `protobuf_oneof:"change"`
 	// The version it must point at now: `vN`; empty: none. Unset: not checked.
 	ExpectedVersion *string `protobuf:"bytes,3,opt,name=expected_version,json=expectedVersion,proto3,oneof" json:"expected_version,omitempty"`
 	unknownFields   protoimpl.UnknownFields
@@ -1720,11 +1725,29 @@ func (x *AliasUpdate) GetAlias() string {
 	return ""
 }
 
+func (x *AliasUpdate) GetChange() isAliasUpdate_Change {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
 func (x *AliasUpdate) GetVersion() string {
 	if x != nil {
-		return x.Version
+		if x, ok := x.Change.(*AliasUpdate_Version); ok {
+			return x.Version
+		}
 	}
 	return ""
+}
+
+func (x *AliasUpdate) GetRemove() bool {
+	if x != nil {
+		if x, ok := x.Change.(*AliasUpdate_Remove); ok {
+			return x.Remove
+		}
+	}
+	return false
 }
 
 func (x *AliasUpdate) GetExpectedVersion() string {
@@ -1733,6 +1756,24 @@ func (x *AliasUpdate) GetExpectedVersion() string {
 	}
 	return ""
 }
+
+type isAliasUpdate_Change interface {
+	isAliasUpdate_Change()
+}
+
+type AliasUpdate_Version struct {
+	// The version to set it on: `vN`.
+	Version string `protobuf:"bytes,2,opt,name=version,proto3,oneof"`
+}
+
+type AliasUpdate_Remove struct {
+	// Remove it; has to be true.
+	Remove bool `protobuf:"varint,4,opt,name=remove,proto3,oneof"`
+}
+
+func (*AliasUpdate_Version) isAliasUpdate_Change() {}
+
+func (*AliasUpdate_Remove) isAliasUpdate_Change() {}
 
 // Request of UpdateAliases.
 type UpdateAliasesRequest struct {
@@ -2339,11 +2380,13 @@ const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"&\n" +
-	"$DeleteRegisteredModelVersionResponse\"\x82\x01\n" +
+	"$DeleteRegisteredModelVersionResponse\"\xa8\x01\n" +
 	"\vAliasUpdate\x12\x14\n" +
-	"\x05alias\x18\x01 \x01(\tR\x05alias\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\tR\aversion\x12.\n" +
-	"\x10expected_version\x18\x03 \x01(\tH\x00R\x0fexpectedVersion\x88\x01\x01B\x13\n" +
+	"\x05alias\x18\x01 \x01(\tR\x05alias\x12\x1a\n" +
+	"\aversion\x18\x02 \x01(\tH\x00R\aversion\x12\x18\n" +
+	"\x06remove\x18\x04 \x01(\bH\x00R\x06remove\x12.\n" +
+	"\x10expected_version\x18\x03 \x01(\tH\x01R\x0fexpectedVersion\x88\x01\x01B\b\n" +
+	"\x06changeB\x13\n" +
 	"\x11_expected_version\"\x9c\x01\n" +
 	"\x14UpdateAliasesRequest\x12\x10\n" +
 	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
@@ -2516,7 +2559,10 @@ func file_modelyard_v1_registered_model_proto_init() {
 		(*ListRegisteredModelVersionsRequest_Id)(nil),
 		(*ListRegisteredModelVersionsRequest_Ref)(nil),
 	}
-	file_modelyard_v1_registered_model_proto_msgTypes[23].OneofWrappers = []any{}
+	file_modelyard_v1_registered_model_proto_msgTypes[23].OneofWrappers = []any{
+		(*AliasUpdate_Version)(nil),
+		(*AliasUpdate_Remove)(nil),
+	}
 	file_modelyard_v1_registered_model_proto_msgTypes[24].OneofWrappers = []any{
 		(*UpdateAliasesRequest_Id)(nil),
 		(*UpdateAliasesRequest_Ref)(nil),

@@ -43,10 +43,8 @@ def test_events_are_read_once_however_many_watch(live_server_factory: Factory) -
 
 
 def _come_and_go(stubs: Stubs, project: str) -> None:
-    for version in ("v0", ""):
-        updates = [
-            registered_model_pb2.AliasUpdate(alias=f"a{number}", version=version) for number in range(BATCH)
-        ]
+    for change in ({"version": "v0"}, {"remove": True}):
+        updates = [registered_model_pb2.AliasUpdate(alias=f"a{number}", **change) for number in range(BATCH)]
         request = registered_model_pb2.UpdateAliasesRequest(ref=f"{project}/bert", updates=updates)
         stubs.registry.UpdateAliases(request)
 

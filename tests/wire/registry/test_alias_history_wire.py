@@ -40,7 +40,9 @@ def model(stubs: Stubs) -> str:
 
 
 def move(stubs: Stubs, ref: str, alias: str, version: str) -> dict[str, str]:
-    update = pb.AliasUpdate(alias=alias, version=version)
+    update = (
+        pb.AliasUpdate(alias=alias, version=version) if version else pb.AliasUpdate(alias=alias, remove=True)
+    )
     reply = stubs.registry.UpdateAliases(pb.UpdateAliasesRequest(ref=ref, updates=[update]))
     return {position.alias: position.version for position in reply.aliases}
 

@@ -170,7 +170,7 @@ def test_promotion_is_one_move_that_watchers_see(stubs: Stubs, project: str) -> 
         ref=f"{registry}/Churn",
         updates=[
             update(alias="production", version="v1", expected_version="v0"),
-            update(alias="staging", expected_version="v1"),
+            update(alias="staging", remove=True, expected_version="v1"),
         ],
         request_id=str(uuid.uuid4()),
     )
@@ -331,9 +331,24 @@ REFUSALS = [
     ),
     (
         "registry.UpdateAliases",
-        registry_pb.UpdateAliasesRequest(ref="nope", updates=[registry_pb.AliasUpdate(alias="a")]),
+        registry_pb.UpdateAliasesRequest(
+            ref="nope", updates=[registry_pb.AliasUpdate(alias="a", remove=True)]
+        ),
         "NOT_FOUND",
         [],
+    ),
+    *(
+        (
+            "registry.UpdateAliases",
+            registry_pb.UpdateAliasesRequest(ref="nope", updates=[update]),
+            "INVALID_FIELD",
+            [f"updates[0].{field}"],
+        )
+        for update, field in (
+            (registry_pb.AliasUpdate(alias="a"), "change"),
+            (registry_pb.AliasUpdate(alias="a", version=""), "version"),
+            (registry_pb.AliasUpdate(alias="a", remove=False), "remove"),
+        )
     ),
 ]
 

@@ -95,7 +95,11 @@ def move_aliases(
         return {}
     updates = []
     for alias, version in moves.items():
-        update = model_pb.AliasUpdate(alias=alias, version=version)
+        update = model_pb.AliasUpdate(alias=alias)
+        if version:
+            update.version = version
+        else:
+            update.remove = True
         if expected is not None and alias in expected:
             update.expected_version = expected[alias]
         updates.append(update)

@@ -793,13 +793,16 @@ class AliasUpdate(_message.Message):
 
     ALIAS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    REMOVE_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     alias: _builtins.str
     """The alias: 1 to 128 characters, no `/`, `:` or control character, not `v`
     and digits.
     """
     version: _builtins.str
-    """The version to set it on: `vN`. Empty: remove it."""
+    """The version to set it on: `vN`."""
+    remove: _builtins.bool
+    """Remove it; has to be true."""
     expected_version: _builtins.str
     """The version it must point at now: `vN`; empty: none. Unset: not checked."""
     def __init__(
@@ -807,15 +810,21 @@ class AliasUpdate(_message.Message):
         *,
         alias: _builtins.str = ...,
         version: _builtins.str = ...,
+        remove: _builtins.bool = ...,
         expected_version: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "change", b"change", "expected_version", b"expected_version", "remove", b"remove", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "alias", b"alias", "expected_version", b"expected_version", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "alias", b"alias", "change", b"change", "expected_version", b"expected_version", "remove", b"remove", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
     _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["version", "remove"]  # noqa: Y015
+    _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 
 Global___AliasUpdate: _TypeAlias = AliasUpdate  # noqa: Y015
 

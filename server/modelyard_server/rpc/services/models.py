@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelyard.contract import errors
 from modelyard.v1 import registered_model_pb2 as pb
 from modelyard_server.db.tables import Collection, Link
 from modelyard_server.domain.access.authorize import Action
@@ -168,15 +169,8 @@ class RegisteredModelServicer:
         return pb.DeleteRegisteredModelVersionResponse()
 
     def UpdateAliases(self, request: pb.UpdateAliasesRequest, call: Call) -> pb.UpdateAliasesResponse:
+        changes = [_change(f"updates[{index}]", update) for index, update in enumerate(request.updates)]
         row = _collection(call, request, lock=True)
-        changes = [
-            Change(
-                update.alias,
-                update.version,
-                update.expected_version if update.HasField("expected_version") else None,
-            )
-            for update in request.updates
-        ]
         positions = aliases.update(call.session, call.principal, row, changes)
         return pb.UpdateAliasesResponse(
             aliases=[
@@ -224,6 +218,16 @@ def _collection(
         action=Action.PROMOTE if lock else Action.READ,
         lock=lock,
     )
+
+
+def _change(where: str, update: pb.AliasUpdate) -> Change:
+    """A change of an alias. Raises InvalidField unless it sets exactly one of `version` and `remove`."""
+    if not update.version and not update.remove:
+        raise errors.InvalidField.of(
+            f"{where}.{update.WhichOneof('change') or 'change'}", "must be set: a version, or remove"
+        )
+    expected = update.expected_version if update.HasField("expected_version") else None
+    return Change(update.alias, update.version, expected)
 
 
 def _shown(call: Call, row: Collection) -> pb.RegisteredModel:

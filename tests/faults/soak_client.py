@@ -118,7 +118,8 @@ class Client:
         self._do("link", wanted, send)
 
     def _log_rows(self) -> None:
-        sequence, self._sequence = self._sequence, self._sequence + 1
+        self._sequence += 1
+        sequence = self._sequence
         wanted = {"run": self._run, "sequence": sequence}
 
         def send() -> Mapping[str, Any]:

@@ -1413,8 +1413,9 @@ type LogMetricsRequest struct {
 	// Identifies one of the run's writers, at most 64 characters. A client
 	// generates it when it starts.
 	Writer string `protobuf:"bytes,2,opt,name=writer,proto3" json:"writer,omitempty"`
-	// Number of this batch of this writer; each is stored once.
-	Sequence uint64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Number of this batch of this writer: 1, 2, 3, …; 0 is refused. Each is
+	// stored once.
+	Sequence int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The rows: at most 100,000 rows and 3 MiB.
 	Batch *MetricBatch `protobuf:"bytes,4,opt,name=batch,proto3" json:"batch,omitempty"`
 	// Default: LAST.
@@ -1469,7 +1470,7 @@ func (x *LogMetricsRequest) GetWriter() string {
 	return ""
 }
 
-func (x *LogMetricsRequest) GetSequence() uint64 {
+func (x *LogMetricsRequest) GetSequence() int64 {
 	if x != nil {
 		return x.Sequence
 	}
@@ -1775,7 +1776,7 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x11LogMetricsRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
 	"\x06writer\x18\x02 \x01(\tR\x06writer\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12/\n" +
+	"\bsequence\x18\x03 \x01(\x03R\bsequence\x12/\n" +
 	"\x05batch\x18\x04 \x01(\v2\x19.modelyard.v1.MetricBatchR\x05batch\x12<\n" +
 	"\fsummary_mode\x18\x05 \x01(\x0e2\x19.modelyard.v1.SummaryModeR\vsummaryMode\x12F\n" +
 	"\asummary\x18\x06 \x03(\v2,.modelyard.v1.LogMetricsRequest.SummaryEntryR\asummary\x1aR\n" +

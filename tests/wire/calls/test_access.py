@@ -152,7 +152,7 @@ def _runs(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
         "DeleteRun": [[by_id]],
         "FinishRun": [[by_id]],
         "HeartbeatRun": [[by_id]],
-        "LogMetrics": [[{"run_id": at["run"], "writer": "w", "batch": POINT}]],
+        "LogMetrics": [[{"run_id": at["run"], "writer": "w", "sequence": 1, "batch": POINT}]],
         "ScanMetricHistory": [[{"run_id": at["run"]}]],
     }
 

@@ -61,7 +61,7 @@ def test_metrics_come_back_as_they_were_sent_in_the_order_of_steps(stubs: Stubs)
     )
     mixed = pb.MetricBatch(steps=[4], timestamps=[1.0])
     mixed.columns.append(pb.MetricColumn(key="text", values=[python_to_value("x")]))
-    for sequence, rows in enumerate((late, early, mixed)):
+    for sequence, rows in enumerate((late, early, mixed), start=1):
         assert not log(stubs, run, sequence, rows).duplicate
     assert [found.SerializeToString() for found in scan(stubs, run)] == [
         rows.SerializeToString() for rows in (early, mixed, late)
@@ -81,7 +81,7 @@ def test_a_batch_is_stored_once(stubs: Stubs) -> None:
 def test_batches_sent_at_once_are_stored_once(stubs: Stubs) -> None:
     run = make(stubs, project=new_project())
     with ThreadPoolExecutor(8) as pool:
-        replies = list(pool.map(lambda n: log(stubs, run, n % 4, batch([n % 4], a=[n % 4])), range(16)))
+        replies = list(pool.map(lambda n: log(stubs, run, n % 4 + 1, batch([n % 4], a=[n % 4])), range(16)))
     assert sum(not reply.duplicate for reply in replies) == 4
     assert [list(found.steps) for found in scan(stubs, run)] == [[0], [1], [2], [3]]
 
@@ -128,7 +128,7 @@ def test_a_scan_takes_the_metrics_and_steps_it_was_asked_for(stubs: Stubs) -> No
 def test_a_scan_goes_through_more_batches_than_one_read_takes(stubs: Stubs) -> None:
     run = make(stubs, project=new_project())
     for sequence in range(230):
-        log(stubs, run, sequence, batch([sequence], a=[sequence]))
+        log(stubs, run, sequence + 1, batch([sequence], a=[sequence]))
     assert [found.steps[0] for found in scan(stubs, run)] == list(range(230))
 
 
@@ -167,7 +167,8 @@ def test_a_bad_batch_is_refused_and_the_field_named(stubs: Stubs, name: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("writer", "sequence", "field"), [("", 1, "writer"), ("w" * 65, 1, "writer"), ("w", 2**63, "sequence")]
+    ("writer", "sequence", "field"),
+    [("", 1, "writer"), ("w" * 65, 1, "writer"), ("w", 0, "sequence"), ("w", -1, "sequence")],
 )
 def test_a_bad_writer_is_refused(stubs: Stubs, writer: str, sequence: int, field: str) -> None:
     run = make(stubs, project=new_project())

@@ -162,7 +162,7 @@ def test_a_deleted_run_is_gone_and_its_id_stays_taken(stubs: Stubs) -> None:
     project = new_project()
     run = make(stubs, project=project, name="r")
     rows = pb.MetricBatch(steps=[0], timestamps=[0.0], columns=[pb.MetricColumn(key="a", ints=[1])])
-    logging = pb.LogMetricsRequest(run_id=run.id, writer="w", batch=rows)
+    logging = pb.LogMetricsRequest(run_id=run.id, writer="w", sequence=1, batch=rows)
     stubs.runs.LogMetrics(logging)
     stubs.runs.DeleteRun(pb.DeleteRunRequest(id=run.id))
     calls: list[Callable[[], object]] = [

@@ -142,7 +142,7 @@ class Sender(threading.Thread):
         return pb.LogMetricsRequest(
             run_id=self._run_id,
             writer=self._writer,
-            sequence=self._sequence - 1,
+            sequence=self._sequence,
             batch=batch,
             summary_mode=pb.SUMMARY_MODE_GIVEN,
         )

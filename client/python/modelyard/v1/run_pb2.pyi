@@ -856,7 +856,9 @@ class LogMetricsRequest(_message.Message):
     generates it when it starts.
     """
     sequence: _builtins.int
-    """Number of this batch of this writer; each is stored once."""
+    """Number of this batch of this writer: 1, 2, 3, …; 0 is refused. Each is
+    stored once.
+    """
     summary_mode: Global___SummaryMode.ValueType
     """Default: LAST."""
     @_builtins.property

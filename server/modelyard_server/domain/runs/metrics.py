@@ -19,7 +19,6 @@ from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.runs import runs
 
 WRITER_LIMIT = 64
-SEQUENCE_END = 1 << 63
 BATCHES_LOOKED_AT = 200
 
 
@@ -141,5 +140,5 @@ def _check(batch: Batch) -> None:
     if not batch.writer:
         raise errors.InvalidField.of("writer", "is empty; a client chooses a random one when it starts")
     fields.check("writer", refs.check_text, batch.writer, limit=WRITER_LIMIT)
-    if batch.sequence >= SEQUENCE_END:
-        raise errors.InvalidField.of("sequence", "does not fit 63 bits")
+    if batch.sequence < 1:
+        raise errors.InvalidField.of("sequence", f"is {batch.sequence}; a writer counts its batches from 1")

@@ -2034,11 +2034,15 @@ type UpdateModelArtifactVersionRequest struct {
 	// The version; `id` identifies it, the masked fields are set. If it has an
 	// `etag`, the update fails with ETAG_MISMATCH unless that is the current one.
 	Version *ModelArtifactVersion `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	// Of description, metadata, tags, expire_time. `metadata.KEY` sets a single
-	// key, or removes it if it is not in the version of the request.
+	// Of description, metadata, tags, expire_time. Metadata that it names are
+	// replaced. It may be empty if metadata_keys are given.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
-	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Single keys of version.metadata that are set, or removed if version.metadata
+	// lacks them; the others stay. Not together with `metadata` in the mask.
+	// Default: none.
+	MetadataKeys  []string `protobuf:"bytes,4,rep,name=metadata_keys,json=metadataKeys,proto3" json:"metadata_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2092,6 +2096,13 @@ func (x *UpdateModelArtifactVersionRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *UpdateModelArtifactVersionRequest) GetMetadataKeys() []string {
+	if x != nil {
+		return x.MetadataKeys
+	}
+	return nil
 }
 
 // Reply of UpdateModelArtifactVersion.
@@ -4221,13 +4232,14 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\bselector\"\x8b\x01\n" +
 	"!ListModelArtifactVersionsResponse\x12>\n" +
 	"\bversions\x18\x01 \x03(\v2\".modelyard.v1.ModelArtifactVersionR\bversions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xbd\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe2\x01\n" +
 	"!UpdateModelArtifactVersionRequest\x12<\n" +
 	"\aversion\x18\x01 \x01(\v2\".modelyard.v1.ModelArtifactVersionR\aversion\x12;\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
 	"updateMask\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tR\trequestId\"b\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12#\n" +
+	"\rmetadata_keys\x18\x04 \x03(\tR\fmetadataKeys\"b\n" +
 	"\"UpdateModelArtifactVersionResponse\x12<\n" +
 	"\aversion\x18\x01 \x01(\v2\".modelyard.v1.ModelArtifactVersionR\aversion\"h\n" +
 	"!DeleteModelArtifactVersionRequest\x12\x0e\n" +

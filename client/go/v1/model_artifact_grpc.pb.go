@@ -79,7 +79,8 @@ type ModelArtifactServiceClient interface {
 	// The versions of an artifact, newest first, in pages; without an artifact
 	// those of a project or of a whole entity: the search over versions.
 	ListModelArtifactVersions(ctx context.Context, in *ListModelArtifactVersionsRequest, opts ...grpc.CallOption) (*ListModelArtifactVersionsResponse, error)
-	// Changes the fields that `update_mask` names. Content never changes.
+	// Changes the fields that `update_mask` names, and single keys of the metadata.
+	// Content never changes.
 	// Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
 	UpdateModelArtifactVersion(ctx context.Context, in *UpdateModelArtifactVersionRequest, opts ...grpc.CallOption) (*UpdateModelArtifactVersionResponse, error)
 	// Deletes a version at once. The space of its bytes may be reclaimed later.
@@ -409,7 +410,8 @@ type ModelArtifactServiceServer interface {
 	// The versions of an artifact, newest first, in pages; without an artifact
 	// those of a project or of a whole entity: the search over versions.
 	ListModelArtifactVersions(context.Context, *ListModelArtifactVersionsRequest) (*ListModelArtifactVersionsResponse, error)
-	// Changes the fields that `update_mask` names. Content never changes.
+	// Changes the fields that `update_mask` names, and single keys of the metadata.
+	// Content never changes.
 	// Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
 	UpdateModelArtifactVersion(context.Context, *UpdateModelArtifactVersionRequest) (*UpdateModelArtifactVersionResponse, error)
 	// Deletes a version at once. The space of its bytes may be reclaimed later.

@@ -837,12 +837,18 @@ type UpdateRunRequest struct {
 	// The run; `id` identifies it, the masked fields are set. If it has an
 	// `etag`, the update fails with ETAG_MISMATCH unless that is the current one.
 	Run *Run `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
-	// Of display_name, notes, tags, group, job_type, config, summary, metadata.
-	// `config.KEY`, `summary.KEY` or `metadata.KEY` sets a single key, or removes
-	// it if it is not in the run of the request.
+	// Of display_name, notes, tags, group, job_type, config, summary, metadata. A
+	// map that it names is replaced. It may be empty if single keys are named.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
-	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Single keys of run.config that are set, or removed if run.config lacks them;
+	// the others stay. Not together with `config` in the mask. Default: none.
+	ConfigKeys []string `protobuf:"bytes,4,rep,name=config_keys,json=configKeys,proto3" json:"config_keys,omitempty"`
+	// Single keys of run.summary, in the same way.
+	SummaryKeys []string `protobuf:"bytes,5,rep,name=summary_keys,json=summaryKeys,proto3" json:"summary_keys,omitempty"`
+	// Single keys of run.metadata, in the same way.
+	MetadataKeys  []string `protobuf:"bytes,6,rep,name=metadata_keys,json=metadataKeys,proto3" json:"metadata_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -896,6 +902,27 @@ func (x *UpdateRunRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *UpdateRunRequest) GetConfigKeys() []string {
+	if x != nil {
+		return x.ConfigKeys
+	}
+	return nil
+}
+
+func (x *UpdateRunRequest) GetSummaryKeys() []string {
+	if x != nil {
+		return x.SummaryKeys
+	}
+	return nil
+}
+
+func (x *UpdateRunRequest) GetMetadataKeys() []string {
+	if x != nil {
+		return x.MetadataKeys
+	}
+	return nil
 }
 
 // Reply of UpdateRun.
@@ -1731,13 +1758,17 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\border_by\x18\x06 \x01(\tR\aorderBy\"a\n" +
 	"\x10ListRunsResponse\x12%\n" +
 	"\x04runs\x18\x01 \x03(\v2\x11.modelyard.v1.RunR\x04runs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x93\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xfc\x01\n" +
 	"\x10UpdateRunRequest\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\x12;\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
 	"updateMask\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tR\trequestId\"8\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x1f\n" +
+	"\vconfig_keys\x18\x04 \x03(\tR\n" +
+	"configKeys\x12!\n" +
+	"\fsummary_keys\x18\x05 \x03(\tR\vsummaryKeys\x12#\n" +
+	"\rmetadata_keys\x18\x06 \x03(\tR\fmetadataKeys\"8\n" +
 	"\x11UpdateRunResponse\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\"A\n" +
 	"\x10DeleteRunRequest\x12\x0e\n" +

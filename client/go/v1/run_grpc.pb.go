@@ -46,8 +46,8 @@ type RunServiceClient interface {
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
 	// The runs of a project, in pages.
 	ListRuns(ctx context.Context, in *ListRunsRequest, opts ...grpc.CallOption) (*ListRunsResponse, error)
-	// Changes the fields of a run that `update_mask` names. Allowed on finished
-	// runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
+	// Changes the fields of a run that `update_mask` names, and single keys of its
+	// maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
 	// INVALID_MASK.
 	UpdateRun(ctx context.Context, in *UpdateRunRequest, opts ...grpc.CallOption) (*UpdateRunResponse, error)
 	// Removes a run with its metrics. Versions it made stay; lineage keeps a
@@ -191,8 +191,8 @@ type RunServiceServer interface {
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
 	// The runs of a project, in pages.
 	ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error)
-	// Changes the fields of a run that `update_mask` names. Allowed on finished
-	// runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
+	// Changes the fields of a run that `update_mask` names, and single keys of its
+	// maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
 	// INVALID_MASK.
 	UpdateRun(context.Context, *UpdateRunRequest) (*UpdateRunResponse, error)
 	// Removes a run with its metrics. Versions it made stay; lineage keeps a

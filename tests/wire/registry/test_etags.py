@@ -128,7 +128,7 @@ def test_metrics_keep_the_etag_of_a_run_and_its_config_does_not(stubs: Stubs) ->
     request = run_pb2.LogMetricsRequest(run_id=run.id, writer="w", sequence=1, batch=batch)
     stubs.runs.LogMetrics(request)
     run.config["lr"].double_value = 0.1
-    changed = update_run(stubs, run, "config.lr")
+    changed = update_run(stubs, run, config_keys=["lr"])
     assert changed.summary["loss"].double_value == 0.5
     with refused("ETAG_MISMATCH", "run.etag"):
-        update_run(stubs, run, "config.lr")
+        update_run(stubs, run, config_keys=["lr"])

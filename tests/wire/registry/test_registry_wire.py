@@ -110,16 +110,19 @@ def test_one_key_of_the_metadata_is_set_or_removed_and_the_others_stay(stubs: St
     metadata = {"acc": value_pb2.AnyValue(double_value=0.5), "old": value_pb2.AnyValue(bool_value=True)}
     version = fast_upload.log(stubs, project, "bert", {"w": random_chunks(1)}, metadata=metadata).version
     given = pb.ModelArtifactVersion(id=version.id, metadata={"a.b": value_pb2.AnyValue(int_value=1)})
-    for paths, kept in ((["metadata.a.b"], {"acc", "old", "a.b"}), (["metadata.old"], {"acc", "a.b"})):
-        mask = FieldMask(paths=paths)
-        request = pb.UpdateModelArtifactVersionRequest(version=given, update_mask=mask)
+    for key, kept in (("a.b", {"acc", "old", "a.b"}), ("old", {"acc", "a.b"})):
+        request = pb.UpdateModelArtifactVersionRequest(version=given, metadata_keys=[key])
         stored = stubs.artifacts.UpdateModelArtifactVersion(request).version
         assert set(stored.metadata) == kept
     assert (stored.metadata["acc"].double_value, stored.metadata["a.b"].int_value) == (0.5, 1)
-    for path in ("metadata.", "tags.x"):
-        wrong = pb.UpdateModelArtifactVersionRequest(version=given, update_mask=FieldMask(paths=[path]))
-        with refused("INVALID_MASK", "update_mask"):
-            stubs.artifacts.UpdateModelArtifactVersion(wrong)
+    wrong = pb.UpdateModelArtifactVersionRequest(version=given, update_mask=FieldMask(paths=["metadata.acc"]))
+    with refused("INVALID_MASK", "update_mask"):
+        stubs.artifacts.UpdateModelArtifactVersion(wrong)
+    both = pb.UpdateModelArtifactVersionRequest(
+        version=given, update_mask=FieldMask(paths=["metadata"]), metadata_keys=["acc"]
+    )
+    with refused("INVALID_FIELD", "metadata_keys"):
+        stubs.artifacts.UpdateModelArtifactVersion(both)
 
 
 def test_files_come_in_pages_with_their_chunks(stubs: Stubs, project: str) -> None:

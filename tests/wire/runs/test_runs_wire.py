@@ -141,8 +141,11 @@ def test_updates_change_what_the_mask_names_and_nothing_else(stubs: Stubs) -> No
         id=run.id, notes="new", group="ignored", tags=["t"], metadata={"host": python_to_value("b")},
         config={"b.c": python_to_value(2)}, summary={"s": python_to_value("x")},
     )  # fmt: skip
-    mask = FieldMask(paths=["notes", "tags", "config.b.c", "config.a", "summary", "metadata.host"])
-    stubs.runs.UpdateRun(pb.UpdateRunRequest(run=changed, update_mask=mask))
+    mask = FieldMask(paths=["notes", "tags", "summary"])
+    request = pb.UpdateRunRequest(run=changed, update_mask=mask)
+    request.config_keys.extend(["b.c", "a"])
+    request.metadata_keys.append("host")
+    stubs.runs.UpdateRun(request)
     found = get(stubs, run)
     assert (found.notes, found.group, list(found.tags)) == ("new", "g", ["t"])
     assert values_to_python(found.config, "config") == {"b.c": 2}
@@ -150,12 +153,32 @@ def test_updates_change_what_the_mask_names_and_nothing_else(stubs: Stubs) -> No
     assert summary(stubs, run) == {"s": "x"}
 
 
-@pytest.mark.parametrize("paths", [[], ["state"], ["config."], ["tags.x"], ["nope"], ["notes.x"]])
+@pytest.mark.parametrize("paths", [[], ["state"], ["config.a"], ["nope"], ["notes.x"]])
 def test_a_mask_outside_the_list_is_refused(stubs: Stubs, paths: list[str]) -> None:
     run = make(stubs, project=new_project())
     with pytest.raises(grpc.RpcError) as failure:
         stubs.runs.UpdateRun(pb.UpdateRunRequest(run=run, update_mask=FieldMask(paths=paths)))
     assert reason(failure) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_MASK")
+
+
+def test_single_keys_may_have_any_name_and_need_no_mask(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project(), config={"keep": python_to_value(1)})
+    names = ["learningRate", "a,b", "with space", "config.x"]
+    given = pb.Run(id=run.id, config={name: python_to_value(2) for name in names})
+    stubs.runs.UpdateRun(pb.UpdateRunRequest(run=given, config_keys=names, summary_keys=["not there"]))
+    found = values_to_python(get(stubs, run).config, "config")
+    assert found == {"keep": 1, **dict.fromkeys(names, 2)}
+
+
+@pytest.mark.parametrize("name", ["config", "summary", "metadata"])
+def test_single_keys_that_are_empty_or_of_a_map_in_the_mask_are_refused(stubs: Stubs, name: str) -> None:
+    run = make(stubs, project=new_project())
+    for key, paths in (("", ["notes"]), ("a", [name])):
+        with pytest.raises(grpc.RpcError) as failure:
+            stubs.runs.UpdateRun(
+                pb.UpdateRunRequest(run=run, update_mask=FieldMask(paths=paths), **{f"{name}_keys": [key]})
+            )
+        assert fields(failure) == [f"{name}_keys"]
 
 
 def test_a_deleted_run_is_gone_and_its_id_stays_taken(stubs: Stubs) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
-
-from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
@@ -30,7 +28,7 @@ def run_by_id(connection: Connection, run_id: str) -> records.RunRecord:
 def update_run(
     connection: Connection, run: records.RunRecord, changes: Mapping[str, Any]
 ) -> records.RunRecord:
-    """Sets `display_name`, `notes`, `tags`, `config.KEY` and `summary.KEY`; `REMOVED` takes a key out.
+    """Sets `display_name`, `notes`, `tags`, `config.KEY` and `summary.KEY`; `REMOVED` removes a key.
 
     Errors: EtagMismatch when the run is no longer as in the record, NotFound, InvalidField,
     ValueError for a value that cannot be stored.
@@ -44,5 +42,19 @@ def update_run(
             message.tags.extend(item)
         elif not key:
             setattr(message, field, item)
-    request = pb.UpdateRunRequest(run=message, update_mask=FieldMask(paths=sorted(changes)))
-    return messages.run(connection.runs.UpdateRun(request).run)
+    return messages.run(connection.runs.UpdateRun(update_request(message, changes)).run)
+
+
+def update_request(run: pb.Run, names: Iterable[str]) -> pb.UpdateRunRequest:
+    """The request that sets what `names` says, such as `notes` and `config.lr`, to what the run has.
+
+    A key that the run lacks is removed.
+    """
+    request = pb.UpdateRunRequest(run=run)
+    for name in sorted(names):
+        field, _, key = name.partition(".")
+        if key:
+            getattr(request, f"{field}_keys").append(key)
+        else:
+            request.update_mask.paths.append(name)
+    return request

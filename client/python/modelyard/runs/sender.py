@@ -11,10 +11,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from google.protobuf.field_mask_pb2 import FieldMask
-
 from modelyard.contract import errors
 from modelyard.host import forking, terminal
+from modelyard.rpc import run_calls
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.messages import value_map
 from modelyard.runs import metric_columns
@@ -218,7 +217,7 @@ class Sender(threading.Thread):
     def _update(self, names: Sequence[str]) -> None:
         run = pb.Run(id=self._run_id)
         self._fill(run, self._fields(set(names)))
-        self._connection.runs.UpdateRun(pb.UpdateRunRequest(run=run, update_mask=FieldMask(paths=names)))
+        self._connection.runs.UpdateRun(run_calls.update_request(run, names))
         self._last_call = time.monotonic()
 
     def _refuse(self, name: str, error: Exception) -> None:

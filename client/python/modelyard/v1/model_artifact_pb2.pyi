@@ -1034,6 +1034,7 @@ class UpdateModelArtifactVersionRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    METADATA_KEYS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
@@ -1044,8 +1045,15 @@ class UpdateModelArtifactVersionRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Of description, metadata, tags, expire_time. `metadata.KEY` sets a single
-        key, or removes it if it is not in the version of the request.
+        """Of description, metadata, tags, expire_time. Metadata that it names are
+        replaced. It may be empty if metadata_keys are given.
+        """
+
+    @_builtins.property
+    def metadata_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Single keys of version.metadata that are set, or removed if version.metadata
+        lacks them; the others stay. Not together with `metadata` in the mask.
+        Default: none.
         """
 
     def __init__(
@@ -1054,10 +1062,11 @@ class UpdateModelArtifactVersionRequest(_message.Message):
         version: Global___ModelArtifactVersion | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         request_id: _builtins.str = ...,
+        metadata_keys: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "update_mask", b"update_mask", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata_keys", b"metadata_keys", "request_id", b"request_id", "update_mask", b"update_mask", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

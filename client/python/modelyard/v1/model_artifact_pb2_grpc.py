@@ -227,7 +227,8 @@ class ModelArtifactServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateModelArtifactVersion(self, request, context):
-        """Changes the fields that `update_mask` names. Content never changes.
+        """Changes the fields that `update_mask` names, and single keys of the metadata.
+        Content never changes.
         Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

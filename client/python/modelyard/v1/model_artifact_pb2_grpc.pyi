@@ -72,7 +72,8 @@ class ModelArtifactServiceStub:
     those of a project or of a whole entity: the search over versions.
     """
     UpdateModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.UpdateModelArtifactVersionRequest, _model_artifact_pb2.UpdateModelArtifactVersionResponse]
-    """Changes the fields that `update_mask` names. Content never changes.
+    """Changes the fields that `update_mask` names, and single keys of the metadata.
+    Content never changes.
     Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.DeleteModelArtifactVersionRequest, _model_artifact_pb2.DeleteModelArtifactVersionResponse]
@@ -176,7 +177,8 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     those of a project or of a whole entity: the search over versions.
     """
     UpdateModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.UpdateModelArtifactVersionRequest, _model_artifact_pb2.UpdateModelArtifactVersionResponse]  # type: ignore[assignment]
-    """Changes the fields that `update_mask` names. Content never changes.
+    """Changes the fields that `update_mask` names, and single keys of the metadata.
+    Content never changes.
     Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.DeleteModelArtifactVersionRequest, _model_artifact_pb2.DeleteModelArtifactVersionResponse]  # type: ignore[assignment]
@@ -337,7 +339,8 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_artifact_pb2.UpdateModelArtifactVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_artifact_pb2.UpdateModelArtifactVersionResponse, _abc.Awaitable[_model_artifact_pb2.UpdateModelArtifactVersionResponse]]:
-        """Changes the fields that `update_mask` names. Content never changes.
+        """Changes the fields that `update_mask` names, and single keys of the metadata.
+        Content never changes.
         Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
         """
 

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from modelyard.v1 import value_pb2 as modelyard_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16modelyard/v1/run.proto\x12\x0cmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\xc8\x06\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12%\n\x05state\x18\x06 \x01(\x0e\x32\x16.modelyard.v1.RunState\x12-\n\x06\x63onfig\x18\x07 \x03(\x0b\x32\x1d.modelyard.v1.Run.ConfigEntry\x12/\n\x07summary\x18\x08 \x03(\x0b\x32\x1e.modelyard.v1.Run.SummaryEntry\x12\r\n\x05notes\x18\t \x01(\t\x12\x0c\n\x04tags\x18\n \x03(\t\x12\r\n\x05group\x18\x0b \x01(\t\x12\x10\n\x08job_type\x18\x0c \x01(\t\x12\x12\n\ncreated_by\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\texit_code\x18\x12 \x01(\x05\x12\x16\n\tlast_step\x18\x13 \x01(\x03H\x00\x88\x01\x01\x12\x31\n\x08metadata\x18\x14 \x03(\x0b\x32\x1f.modelyard.v1.Run.MetadataEntry\x12\x0c\n\x04\x65tag\x18\x15 \x01(\t\x1a\x45\n\x0b\x43onfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x42\x0c\n\n_last_step\"r\n\x10\x43reateRunRequest\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12*\n\x06resume\x18\x02 \x01(\x0e\x32\x1a.modelyard.v1.ResumePolicy\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"D\n\x11\x43reateRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12\x0f\n\x07resumed\x18\x02 \x01(\x08\"8\n\rGetRunRequest\x12\x0c\n\x02id\x18\x01 \x01(\tH\x00\x12\r\n\x03ref\x18\x02 \x01(\tH\x00\x42\n\n\x08selector\"0\n\x0eGetRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"{\n\x0fListRunsRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\x12\x10\n\x08order_by\x18\x06 \x01(\t\"L\n\x10ListRunsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.modelyard.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"w\n\x10UpdateRunRequest\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"3\n\x11UpdateRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"2\n\x10\x44\x65leteRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x13\n\x11\x44\x65leteRunResponse\"\xf2\x01\n\x10\x46inishRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\texit_code\x18\x02 \x01(\x05\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.modelyard.v1.RunState\x12<\n\x07summary\x18\x04 \x03(\x0b\x32+.modelyard.v1.FinishRunRequest.SummaryEntry\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\"3\n\x11\x46inishRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"!\n\x13HeartbeatRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\".\n\x14HeartbeatRunResponse\x12\x16\n\x0estop_requested\x18\x01 \x01(\x08\"]\n\x0bMetricBatch\x12\r\n\x05steps\x18\x01 \x03(\x03\x12\x12\n\ntimestamps\x18\x02 \x03(\x01\x12+\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x1a.modelyard.v1.MetricColumn\"p\n\x0cMetricColumn\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x03(\r\x12\x0f\n\x07\x64oubles\x18\x03 \x03(\x01\x12\x0c\n\x04ints\x18\x04 \x03(\x12\x12&\n\x06values\x18\x05 \x03(\x0b\x32\x16.modelyard.v1.AnyValue\"\xa7\x02\n\x11LogMetricsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06writer\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12(\n\x05\x62\x61tch\x18\x04 \x01(\x0b\x32\x19.modelyard.v1.MetricBatch\x12/\n\x0csummary_mode\x18\x05 \x01(\x0e\x32\x19.modelyard.v1.SummaryMode\x12=\n\x07summary\x18\x06 \x03(\x0b\x32,.modelyard.v1.LogMetricsRequest.SummaryEntry\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\"\'\n\x12LogMetricsResponse\x12\x11\n\tduplicate\x18\x01 \x01(\x08\"n\n\x18ScanMetricHistoryRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x10\n\x08min_step\x18\x03 \x01(\x03\x12\x15\n\x08max_step\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_max_step\"E\n\x19ScanMetricHistoryResponse\x12(\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x19.modelyard.v1.MetricBatch*\x97\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n\x12RUN_STATE_FINISHED\x10\x02\x12\x14\n\x10RUN_STATE_FAILED\x10\x03\x12\x15\n\x11RUN_STATE_CRASHED\x10\x04\x12\x14\n\x10RUN_STATE_KILLED\x10\x05*w\n\x0cResumePolicy\x12\x1d\n\x19RESUME_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13RESUME_POLICY_NEVER\x10\x01\x12\x17\n\x13RESUME_POLICY_ALLOW\x10\x02\x12\x16\n\x12RESUME_POLICY_MUST\x10\x03*Z\n\x0bSummaryMode\x12\x1c\n\x18SUMMARY_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11SUMMARY_MODE_LAST\x10\x01\x12\x16\n\x12SUMMARY_MODE_GIVEN\x10\x02\x32\xfd\x05\n\nRunService\x12L\n\tCreateRun\x12\x1e.modelyard.v1.CreateRunRequest\x1a\x1f.modelyard.v1.CreateRunResponse\x12H\n\x06GetRun\x12\x1b.modelyard.v1.GetRunRequest\x1a\x1c.modelyard.v1.GetRunResponse\"\x03\x90\x02\x01\x12N\n\x08ListRuns\x12\x1d.modelyard.v1.ListRunsRequest\x1a\x1e.modelyard.v1.ListRunsResponse\"\x03\x90\x02\x01\x12L\n\tUpdateRun\x12\x1e.modelyard.v1.UpdateRunRequest\x1a\x1f.modelyard.v1.UpdateRunResponse\x12L\n\tDeleteRun\x12\x1e.modelyard.v1.DeleteRunRequest\x1a\x1f.modelyard.v1.DeleteRunResponse\x12L\n\tFinishRun\x12\x1e.modelyard.v1.FinishRunRequest\x1a\x1f.modelyard.v1.FinishRunResponse\x12Z\n\x0cHeartbeatRun\x12!.modelyard.v1.HeartbeatRunRequest\x1a\".modelyard.v1.HeartbeatRunResponse\"\x03\x90\x02\x02\x12T\n\nLogMetrics\x12\x1f.modelyard.v1.LogMetricsRequest\x1a .modelyard.v1.LogMetricsResponse\"\x03\x90\x02\x02\x12k\n\x11ScanMetricHistory\x12&.modelyard.v1.ScanMetricHistoryRequest\x1a\'.modelyard.v1.ScanMetricHistoryResponse\"\x03\x90\x02\x01\x30\x01\x42h\n\x0cmodelyard.v1B\x08RunProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\x0cModelyard.V1\xca\x02\x0cModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16modelyard/v1/run.proto\x12\x0cmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\xc8\x06\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12%\n\x05state\x18\x06 \x01(\x0e\x32\x16.modelyard.v1.RunState\x12-\n\x06\x63onfig\x18\x07 \x03(\x0b\x32\x1d.modelyard.v1.Run.ConfigEntry\x12/\n\x07summary\x18\x08 \x03(\x0b\x32\x1e.modelyard.v1.Run.SummaryEntry\x12\r\n\x05notes\x18\t \x01(\t\x12\x0c\n\x04tags\x18\n \x03(\t\x12\r\n\x05group\x18\x0b \x01(\t\x12\x10\n\x08job_type\x18\x0c \x01(\t\x12\x12\n\ncreated_by\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\texit_code\x18\x12 \x01(\x05\x12\x16\n\tlast_step\x18\x13 \x01(\x03H\x00\x88\x01\x01\x12\x31\n\x08metadata\x18\x14 \x03(\x0b\x32\x1f.modelyard.v1.Run.MetadataEntry\x12\x0c\n\x04\x65tag\x18\x15 \x01(\t\x1a\x45\n\x0b\x43onfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x42\x0c\n\n_last_step\"r\n\x10\x43reateRunRequest\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12*\n\x06resume\x18\x02 \x01(\x0e\x32\x1a.modelyard.v1.ResumePolicy\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"D\n\x11\x43reateRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12\x0f\n\x07resumed\x18\x02 \x01(\x08\"8\n\rGetRunRequest\x12\x0c\n\x02id\x18\x01 \x01(\tH\x00\x12\r\n\x03ref\x18\x02 \x01(\tH\x00\x42\n\n\x08selector\"0\n\x0eGetRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"{\n\x0fListRunsRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\x12\x10\n\x08order_by\x18\x06 \x01(\t\"L\n\x10ListRunsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.modelyard.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb9\x01\n\x10UpdateRunRequest\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0b\x63onfig_keys\x18\x04 \x03(\t\x12\x14\n\x0csummary_keys\x18\x05 \x03(\t\x12\x15\n\rmetadata_keys\x18\x06 \x03(\t\"3\n\x11UpdateRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"2\n\x10\x44\x65leteRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x13\n\x11\x44\x65leteRunResponse\"\xf2\x01\n\x10\x46inishRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\texit_code\x18\x02 \x01(\x05\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.modelyard.v1.RunState\x12<\n\x07summary\x18\x04 \x03(\x0b\x32+.modelyard.v1.FinishRunRequest.SummaryEntry\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\"3\n\x11\x46inishRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"!\n\x13HeartbeatRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\".\n\x14HeartbeatRunResponse\x12\x16\n\x0estop_requested\x18\x01 \x01(\x08\"]\n\x0bMetricBatch\x12\r\n\x05steps\x18\x01 \x03(\x03\x12\x12\n\ntimestamps\x18\x02 \x03(\x01\x12+\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x1a.modelyard.v1.MetricColumn\"p\n\x0cMetricColumn\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x03(\r\x12\x0f\n\x07\x64oubles\x18\x03 \x03(\x01\x12\x0c\n\x04ints\x18\x04 \x03(\x12\x12&\n\x06values\x18\x05 \x03(\x0b\x32\x16.modelyard.v1.AnyValue\"\xa7\x02\n\x11LogMetricsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06writer\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12(\n\x05\x62\x61tch\x18\x04 \x01(\x0b\x32\x19.modelyard.v1.MetricBatch\x12/\n\x0csummary_mode\x18\x05 \x01(\x0e\x32\x19.modelyard.v1.SummaryMode\x12=\n\x07summary\x18\x06 \x03(\x0b\x32,.modelyard.v1.LogMetricsRequest.SummaryEntry\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\"\'\n\x12LogMetricsResponse\x12\x11\n\tduplicate\x18\x01 \x01(\x08\"n\n\x18ScanMetricHistoryRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x10\n\x08min_step\x18\x03 \x01(\x03\x12\x15\n\x08max_step\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_max_step\"E\n\x19ScanMetricHistoryResponse\x12(\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x19.modelyard.v1.MetricBatch*\x97\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n\x12RUN_STATE_FINISHED\x10\x02\x12\x14\n\x10RUN_STATE_FAILED\x10\x03\x12\x15\n\x11RUN_STATE_CRASHED\x10\x04\x12\x14\n\x10RUN_STATE_KILLED\x10\x05*w\n\x0cResumePolicy\x12\x1d\n\x19RESUME_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13RESUME_POLICY_NEVER\x10\x01\x12\x17\n\x13RESUME_POLICY_ALLOW\x10\x02\x12\x16\n\x12RESUME_POLICY_MUST\x10\x03*Z\n\x0bSummaryMode\x12\x1c\n\x18SUMMARY_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11SUMMARY_MODE_LAST\x10\x01\x12\x16\n\x12SUMMARY_MODE_GIVEN\x10\x02\x32\xfd\x05\n\nRunService\x12L\n\tCreateRun\x12\x1e.modelyard.v1.CreateRunRequest\x1a\x1f.modelyard.v1.CreateRunResponse\x12H\n\x06GetRun\x12\x1b.modelyard.v1.GetRunRequest\x1a\x1c.modelyard.v1.GetRunResponse\"\x03\x90\x02\x01\x12N\n\x08ListRuns\x12\x1d.modelyard.v1.ListRunsRequest\x1a\x1e.modelyard.v1.ListRunsResponse\"\x03\x90\x02\x01\x12L\n\tUpdateRun\x12\x1e.modelyard.v1.UpdateRunRequest\x1a\x1f.modelyard.v1.UpdateRunResponse\x12L\n\tDeleteRun\x12\x1e.modelyard.v1.DeleteRunRequest\x1a\x1f.modelyard.v1.DeleteRunResponse\x12L\n\tFinishRun\x12\x1e.modelyard.v1.FinishRunRequest\x1a\x1f.modelyard.v1.FinishRunResponse\x12Z\n\x0cHeartbeatRun\x12!.modelyard.v1.HeartbeatRunRequest\x1a\".modelyard.v1.HeartbeatRunResponse\"\x03\x90\x02\x02\x12T\n\nLogMetrics\x12\x1f.modelyard.v1.LogMetricsRequest\x1a .modelyard.v1.LogMetricsResponse\"\x03\x90\x02\x02\x12k\n\x11ScanMetricHistory\x12&.modelyard.v1.ScanMetricHistoryRequest\x1a\'.modelyard.v1.ScanMetricHistoryResponse\"\x03\x90\x02\x01\x30\x01\x42h\n\x0cmodelyard.v1B\x08RunProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\x0cModelyard.V1\xca\x02\x0cModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,12 +55,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNSERVICE'].methods_by_name['LogMetrics']._serialized_options = b'\220\002\002'
   _globals['_RUNSERVICE'].methods_by_name['ScanMetricHistory']._loaded_options = None
   _globals['_RUNSERVICE'].methods_by_name['ScanMetricHistory']._serialized_options = b'\220\002\001'
-  _globals['_RUNSTATE']._serialized_start=2833
-  _globals['_RUNSTATE']._serialized_end=2984
-  _globals['_RESUMEPOLICY']._serialized_start=2986
-  _globals['_RESUMEPOLICY']._serialized_end=3105
-  _globals['_SUMMARYMODE']._serialized_start=3107
-  _globals['_SUMMARYMODE']._serialized_end=3197
+  _globals['_RUNSTATE']._serialized_start=2900
+  _globals['_RUNSTATE']._serialized_end=3051
+  _globals['_RESUMEPOLICY']._serialized_start=3053
+  _globals['_RESUMEPOLICY']._serialized_end=3172
+  _globals['_SUMMARYMODE']._serialized_start=3174
+  _globals['_SUMMARYMODE']._serialized_end=3264
   _globals['_RUN']._serialized_start=134
   _globals['_RUN']._serialized_end=974
   _globals['_RUN_CONFIGENTRY']._serialized_start=746
@@ -81,38 +81,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTRUNSREQUEST']._serialized_end=1393
   _globals['_LISTRUNSRESPONSE']._serialized_start=1395
   _globals['_LISTRUNSRESPONSE']._serialized_end=1471
-  _globals['_UPDATERUNREQUEST']._serialized_start=1473
-  _globals['_UPDATERUNREQUEST']._serialized_end=1592
-  _globals['_UPDATERUNRESPONSE']._serialized_start=1594
-  _globals['_UPDATERUNRESPONSE']._serialized_end=1645
-  _globals['_DELETERUNREQUEST']._serialized_start=1647
-  _globals['_DELETERUNREQUEST']._serialized_end=1697
-  _globals['_DELETERUNRESPONSE']._serialized_start=1699
-  _globals['_DELETERUNRESPONSE']._serialized_end=1718
-  _globals['_FINISHRUNREQUEST']._serialized_start=1721
-  _globals['_FINISHRUNREQUEST']._serialized_end=1963
+  _globals['_UPDATERUNREQUEST']._serialized_start=1474
+  _globals['_UPDATERUNREQUEST']._serialized_end=1659
+  _globals['_UPDATERUNRESPONSE']._serialized_start=1661
+  _globals['_UPDATERUNRESPONSE']._serialized_end=1712
+  _globals['_DELETERUNREQUEST']._serialized_start=1714
+  _globals['_DELETERUNREQUEST']._serialized_end=1764
+  _globals['_DELETERUNRESPONSE']._serialized_start=1766
+  _globals['_DELETERUNRESPONSE']._serialized_end=1785
+  _globals['_FINISHRUNREQUEST']._serialized_start=1788
+  _globals['_FINISHRUNREQUEST']._serialized_end=2030
   _globals['_FINISHRUNREQUEST_SUMMARYENTRY']._serialized_start=817
   _globals['_FINISHRUNREQUEST_SUMMARYENTRY']._serialized_end=887
-  _globals['_FINISHRUNRESPONSE']._serialized_start=1965
-  _globals['_FINISHRUNRESPONSE']._serialized_end=2016
-  _globals['_HEARTBEATRUNREQUEST']._serialized_start=2018
-  _globals['_HEARTBEATRUNREQUEST']._serialized_end=2051
-  _globals['_HEARTBEATRUNRESPONSE']._serialized_start=2053
-  _globals['_HEARTBEATRUNRESPONSE']._serialized_end=2099
-  _globals['_METRICBATCH']._serialized_start=2101
-  _globals['_METRICBATCH']._serialized_end=2194
-  _globals['_METRICCOLUMN']._serialized_start=2196
-  _globals['_METRICCOLUMN']._serialized_end=2308
-  _globals['_LOGMETRICSREQUEST']._serialized_start=2311
-  _globals['_LOGMETRICSREQUEST']._serialized_end=2606
+  _globals['_FINISHRUNRESPONSE']._serialized_start=2032
+  _globals['_FINISHRUNRESPONSE']._serialized_end=2083
+  _globals['_HEARTBEATRUNREQUEST']._serialized_start=2085
+  _globals['_HEARTBEATRUNREQUEST']._serialized_end=2118
+  _globals['_HEARTBEATRUNRESPONSE']._serialized_start=2120
+  _globals['_HEARTBEATRUNRESPONSE']._serialized_end=2166
+  _globals['_METRICBATCH']._serialized_start=2168
+  _globals['_METRICBATCH']._serialized_end=2261
+  _globals['_METRICCOLUMN']._serialized_start=2263
+  _globals['_METRICCOLUMN']._serialized_end=2375
+  _globals['_LOGMETRICSREQUEST']._serialized_start=2378
+  _globals['_LOGMETRICSREQUEST']._serialized_end=2673
   _globals['_LOGMETRICSREQUEST_SUMMARYENTRY']._serialized_start=817
   _globals['_LOGMETRICSREQUEST_SUMMARYENTRY']._serialized_end=887
-  _globals['_LOGMETRICSRESPONSE']._serialized_start=2608
-  _globals['_LOGMETRICSRESPONSE']._serialized_end=2647
-  _globals['_SCANMETRICHISTORYREQUEST']._serialized_start=2649
-  _globals['_SCANMETRICHISTORYREQUEST']._serialized_end=2759
-  _globals['_SCANMETRICHISTORYRESPONSE']._serialized_start=2761
-  _globals['_SCANMETRICHISTORYRESPONSE']._serialized_end=2830
-  _globals['_RUNSERVICE']._serialized_start=3200
-  _globals['_RUNSERVICE']._serialized_end=3965
+  _globals['_LOGMETRICSRESPONSE']._serialized_start=2675
+  _globals['_LOGMETRICSRESPONSE']._serialized_end=2714
+  _globals['_SCANMETRICHISTORYREQUEST']._serialized_start=2716
+  _globals['_SCANMETRICHISTORYREQUEST']._serialized_end=2826
+  _globals['_SCANMETRICHISTORYRESPONSE']._serialized_start=2828
+  _globals['_SCANMETRICHISTORYRESPONSE']._serialized_end=2897
+  _globals['_RUNSERVICE']._serialized_start=3267
+  _globals['_RUNSERVICE']._serialized_end=4032
 # @@protoc_insertion_point(module_scope)

@@ -502,6 +502,9 @@ class UpdateRunRequest(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CONFIG_KEYS_FIELD_NUMBER: _builtins.int
+    SUMMARY_KEYS_FIELD_NUMBER: _builtins.int
+    METADATA_KEYS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
@@ -512,10 +515,23 @@ class UpdateRunRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Of display_name, notes, tags, group, job_type, config, summary, metadata.
-        `config.KEY`, `summary.KEY` or `metadata.KEY` sets a single key, or removes
-        it if it is not in the run of the request.
+        """Of display_name, notes, tags, group, job_type, config, summary, metadata. A
+        map that it names is replaced. It may be empty if single keys are named.
         """
+
+    @_builtins.property
+    def config_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Single keys of run.config that are set, or removed if run.config lacks them;
+        the others stay. Not together with `config` in the mask. Default: none.
+        """
+
+    @_builtins.property
+    def summary_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Single keys of run.summary, in the same way."""
+
+    @_builtins.property
+    def metadata_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Single keys of run.metadata, in the same way."""
 
     def __init__(
         self,
@@ -523,10 +539,13 @@ class UpdateRunRequest(_message.Message):
         run: Global___Run | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         request_id: _builtins.str = ...,
+        config_keys: _abc.Iterable[_builtins.str] | None = ...,
+        summary_keys: _abc.Iterable[_builtins.str] | None = ...,
+        metadata_keys: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "run", b"run", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_keys", b"config_keys", "metadata_keys", b"metadata_keys", "request_id", b"request_id", "run", b"run", "summary_keys", b"summary_keys", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -113,8 +113,8 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateRun(self, request, context):
-        """Changes the fields of a run that `update_mask` names. Allowed on finished
-        runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
+        """Changes the fields of a run that `update_mask` names, and single keys of its
+        maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
         INVALID_MASK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -46,8 +46,8 @@ class RunServiceStub:
     ListRuns: _grpc.UnaryUnaryMultiCallable[_run_pb2.ListRunsRequest, _run_pb2.ListRunsResponse]
     """The runs of a project, in pages."""
     UpdateRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.UpdateRunRequest, _run_pb2.UpdateRunResponse]
-    """Changes the fields of a run that `update_mask` names. Allowed on finished
-    runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
+    """Changes the fields of a run that `update_mask` names, and single keys of its
+    maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
     INVALID_MASK.
     """
     DeleteRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.DeleteRunRequest, _run_pb2.DeleteRunResponse]
@@ -90,8 +90,8 @@ class RunServiceAsyncStub(RunServiceStub):
     ListRuns: _aio.UnaryUnaryMultiCallable[_run_pb2.ListRunsRequest, _run_pb2.ListRunsResponse]  # type: ignore[assignment]
     """The runs of a project, in pages."""
     UpdateRun: _aio.UnaryUnaryMultiCallable[_run_pb2.UpdateRunRequest, _run_pb2.UpdateRunResponse]  # type: ignore[assignment]
-    """Changes the fields of a run that `update_mask` names. Allowed on finished
-    runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
+    """Changes the fields of a run that `update_mask` names, and single keys of its
+    maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
     INVALID_MASK.
     """
     DeleteRun: _aio.UnaryUnaryMultiCallable[_run_pb2.DeleteRunRequest, _run_pb2.DeleteRunResponse]  # type: ignore[assignment]
@@ -155,8 +155,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_pb2.UpdateRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.UpdateRunResponse, _abc.Awaitable[_run_pb2.UpdateRunResponse]]:
-        """Changes the fields of a run that `update_mask` names. Allowed on finished
-        runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
+        """Changes the fields of a run that `update_mask` names, and single keys of its
+        maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
         INVALID_MASK.
         """
 

@@ -56,13 +56,13 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class RunChanges:
-    """Changes of a run: new values by column, and new entries of maps by column and key.
+    """Changes of a run: new values by column, and new entries of maps by column, then by key.
 
     An entry is a list with its new value, or an empty one to remove it.
     """
 
     columns: Mapping[str, Any]
-    entries: Mapping[tuple[str, str], Sequence[Any]] = field(default_factory=dict)
+    entries: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
     etag: str = ""
 
 
@@ -151,9 +151,9 @@ def update(session: Session, principal: Principal, run_id: str, changes: RunChan
     etags.check("run.etag", changes.etag, etags.of_run(run))
     for column, value in changes.columns.items():
         setattr(run, column, value)
-    for (column, key), entry in changes.entries.items():
-        rest = {name: value for name, value in getattr(run, column).items() if name != key}
-        setattr(run, column, rest | {key: entry[0]} if entry else rest)
+    for column, entries in changes.entries.items():
+        rest = {name: value for name, value in getattr(run, column).items() if name not in entries}
+        setattr(run, column, rest | {key: entry[0] for key, entry in entries.items() if entry})
     for column in ("config", "summary", "metadata_"):
         check_map(f"run.{_wire_name(column)}", getattr(run, column))
     run.updated_at = now(session)

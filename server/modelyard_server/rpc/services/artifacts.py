@@ -190,8 +190,8 @@ class ModelArtifactMethods:
     ) -> pb.UpdateModelArtifactVersionResponse:
         wanted = request.version
         fields = ("description", "metadata", "tags", "expire_time")
-        mask = arguments.masked(request.update_mask, fields, maps=("metadata",))
-        keys = [key for _, key in map(arguments.map_key, mask) if key]
+        mask = arguments.masked(request.update_mask, fields, optional=len(request.metadata_keys) > 0)
+        keys = arguments.single_keys("metadata_keys", request.metadata_keys, mask)
         named = keys or "metadata" in mask
         metadata = values_to_python(wanted.metadata, "version.metadata") if named else {}
         found = resolve.version(

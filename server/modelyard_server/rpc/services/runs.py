@@ -180,12 +180,17 @@ def _spec(run: pb.Run) -> RunSpec:
 
 def _changes(request: pb.UpdateRunRequest) -> RunChanges:
     columns: dict[str, Any] = {}
-    entries: dict[tuple[str, str], list[Any]] = {}
-    for path in arguments.masked(request.update_mask, (*_TEXTS, "tags", *_MAPS), maps=_MAPS):
-        name, key = arguments.map_key(path)
-        if key:
-            entries[_MAPS[name], key] = _entry(getattr(request.run, name), key, name)
-        elif path == "tags":
+    entries: dict[str, dict[str, list[Any]]] = {}
+    keys = {name: getattr(request, f"{name}_keys") for name in _MAPS}
+    mask = arguments.masked(
+        request.update_mask, (*_TEXTS, "tags", *_MAPS), optional=any(map(len, keys.values()))
+    )
+    for name, column in _MAPS.items():
+        if single := arguments.single_keys(f"{name}_keys", keys[name], mask):
+            given = getattr(request.run, name)
+            entries[column] = {key: _entry(given, key, name) for key in single}
+    for path in mask:
+        if path == "tags":
             columns[path] = list(dict.fromkeys(request.run.tags))
         elif path in _MAPS:
             columns[_MAPS[path]] = convert.values_to_json(getattr(request.run, path), f"run.{path}")

@@ -11,26 +11,33 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from modelyard.contract import errors
 
 
-def masked(mask: FieldMask, allowed: Collection[str], maps: Collection[str] = ()) -> set[str]:
-    """The fields to update: of the `allowed` ones, and single keys of the `maps`, as in `metadata.KEY`.
+def masked(mask: FieldMask, allowed: Collection[str], *, optional: bool = False) -> set[str]:
+    """The fields to update, of the `allowed` ones.
 
-    Raises InvalidMask for an empty mask and for fields that cannot be updated.
+    Raises InvalidMask for fields that cannot be updated, and for an empty mask unless it is `optional`.
     """
     paths = set(mask.paths)
-    wrong = sorted(path for path in paths - set(allowed) if map_key(path)[0] not in maps)
-    if wrong or not paths:
+    wrong = sorted(paths - set(allowed))
+    if wrong or not (paths or optional):
         why = f"{wrong[0][:100]!r} cannot be updated" if wrong else "names no field"
-        known = ", ".join(sorted([*allowed, *(f"{name}.KEY" for name in maps)]))
+        known = ", ".join(sorted(allowed))
         raise errors.InvalidMask(
             f"update_mask: {why}; known: {known}", violations=[("update_mask", f"{why}; known: {known}")]
         )
     return paths
 
 
-def map_key(path: str) -> tuple[str, str]:
-    """The map and the key that a path of a mask names, as in `metadata.KEY`; empty for another path."""
-    name, _, key = path.partition(".")
-    return (name, key) if key else ("", "")
+def single_keys(field: str, keys: Collection[str], mask: Collection[str]) -> list[str]:
+    """The keys of a map to update alone, each once. `field` is the map's name and `_keys`.
+
+    Raises InvalidField for an empty key, and where the mask names the whole map.
+    """
+    name = field.removesuffix("_keys")
+    if keys and name in mask:
+        raise errors.InvalidField.of(field, f"must not be set together with {name} in update_mask")
+    if "" in keys:
+        raise errors.InvalidField.of(field, "has an empty key")
+    return list(dict.fromkeys(keys))
 
 
 def selector(request: Message, *, optional: bool = False) -> str:

@@ -132,9 +132,9 @@ def _log_and_link(share: Share, client: int, folder: Path) -> list[Made]:
             content = os.urandom(share.size)
             path.write_bytes(content)
             name = f"model-{client}-{number}"
-            draft = transfer.NewVersion("", share.project, name, "model")
+            header = transfer.NewVersion("", share.project, name, "model")
             file = transfer.LocalFile("weights.bin", path)
-            version, _ = transfer.upload(connection, draft, [file], progress=transfer.SILENT)
+            version, _ = transfer.upload(connection, header, [file], progress=transfer.SILENT)
             link = connection.registry.LinkModelArtifactVersion(
                 pb.LinkModelArtifactVersionRequest(
                     id=version.id,

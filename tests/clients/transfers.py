@@ -82,7 +82,7 @@ class Meter:
         pass
 
 
-def draft(name: str) -> NewVersion:
+def new_version(name: str) -> NewVersion:
     return NewVersion("local", "transfers", name, "model")
 
 
@@ -105,4 +105,4 @@ def send(
     connection: Connection, name: str, folder: Path, contents: dict[str, bytes], meter: Meter | None = None
 ) -> pb.ModelArtifactVersion:
     files = files_in(folder, contents)
-    return transfer.upload(connection, draft(name), files, progress=meter or Meter())[0]
+    return transfer.upload(connection, new_version(name), files, progress=meter or Meter())[0]

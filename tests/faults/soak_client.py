@@ -83,10 +83,10 @@ class Client:
             source = self._folder / path
             source.write_bytes(content(seed, size))
             local.append(transfer.LocalFile(path, source))
-        draft = transfer.NewVersion("", self._given.project, name, "model")
+        header = transfer.NewVersion("", self._given.project, name, "model")
 
         def send() -> Mapping[str, Any]:
-            version, created = transfer.upload(self._connection, draft, local, progress=transfer.SILENT)
+            version, created = transfer.upload(self._connection, header, local, progress=transfer.SILENT)
             return {"id": version.id, "number": version.number, "created": created}
 
         self._do("log", {"name": name, "files": files}, send)

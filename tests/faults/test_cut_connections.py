@@ -17,7 +17,7 @@ from modelyard.transfer import transfer
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import upload_pb2
 from tests.clients import fast_upload
-from tests.clients.transfers import Meter, contents_of, draft, files_in
+from tests.clients.transfers import Meter, contents_of, files_in, new_version
 from tests.clients.waiting import until
 from tests.parts.server import Factory, LiveServer, new_project, stubs_on
 from tests.parts.tcp_proxy import TcpProxy
@@ -44,7 +44,7 @@ def test_an_upload_over_a_link_that_is_cut_all_the_time_ends_and_sends_little_tw
     link.bytes_per_second = 10 * MIB  # a machine beyond a link: what is sent is not there at once
     meter = Meter()
     files = files_in(tmp_path / "in", contents)
-    version, _ = transfer.upload(connection, draft(new_project()), files, progress=meter)
+    version, _ = transfer.upload(connection, new_version(new_project()), files, progress=meter)
     assert meter.done == meter.total == version.size_bytes
     assert link.accepted > 3
     assert link.received < 5 * version.size_bytes, link.received

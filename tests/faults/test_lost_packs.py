@@ -17,7 +17,7 @@ from modelyard_server.packs.confirmed import ConfirmedPacks, PackSize
 from modelyard_server.packs.store import pack_key
 from tests.clients import fast_upload
 from tests.clients.refusals import refused
-from tests.clients.transfers import Meter, connection_to, contents_of, draft, files_in
+from tests.clients.transfers import Meter, connection_to, contents_of, files_in, new_version
 from tests.contracts.pack_store import put
 from tests.inprocess.faulty_store import FaultyStore
 from tests.inprocess.pack_writer import pack_store as pack_store
@@ -196,10 +196,10 @@ def test_files_that_were_logged_before_are_sent_again_by_the_sdk(
     cache = Cache(tmp_path / "cache")
     contents = {"big": stream(f"lost {name}", 3 * MIB)}
     files = files_in(tmp_path / "in", contents)
-    version, _ = transfer.upload(link, draft("model"), files, cache=cache)
+    version, _ = transfer.upload(link, new_version("model"), files, cache=cache)
     shutil.rmtree(server.data / "store" / "packs")
     (server.data / "store" / "packs").mkdir()
-    again, _ = transfer.upload(link, draft(name), files, cache=cache)
+    again, _ = transfer.upload(link, new_version(name), files, cache=cache)
     for number, each in enumerate((version, again)):
         transfer.download(link, each, tmp_path / f"out{number}")
         assert contents_of(tmp_path / f"out{number}") == contents
@@ -216,7 +216,7 @@ def test_of_a_large_file_only_the_lost_part_is_sent_again(
     cache = Cache(tmp_path / "cache") if cached else None
     contents = {"large": stream("lost in part", 80 * MIB)}
     files = files_in(tmp_path / "in", contents)
-    version, _ = transfer.upload(link, draft("large"), files, cache=cache)
+    version, _ = transfer.upload(link, new_version("large"), files, cache=cache)
     packs = Folder(server.data / "store")
     whole = packs.keys()
     assert len(whole) > 1
@@ -224,7 +224,7 @@ def test_of_a_large_file_only_the_lost_part_is_sent_again(
     lost_bytes = packs.size(lost)
     packs.remove(lost)
     meter = Meter()
-    again, created = transfer.upload(link, draft("large"), files, progress=meter, cache=cache)
+    again, created = transfer.upload(link, new_version("large"), files, progress=meter, cache=cache)
     assert not created
     assert again.id == version.id
     assert meter.moved == lost_bytes < meter.total

@@ -19,7 +19,7 @@ from modelyard.rpc.connection import Connection
 from modelyard.rpc.records import FileEntry
 from modelyard.transfer import transfer
 from modelyard.transfer.file_reader import Source
-from tests.clients.transfers import Meter, connection, contents_of, data_folder, draft, files_in, way
+from tests.clients.transfers import Meter, connection, contents_of, data_folder, files_in, new_version, way
 from tests.parts.fork_server import start_python
 from tests.sdk.transfer.test_chunking import MIB, stream
 
@@ -75,7 +75,7 @@ class Folder:
     def log(self, name: str) -> tuple[Any, bool]:
         """Logs all files; `calls` and `meter` then tell what it took."""
         counted, self.meter = Counted(self._connection), Meter()
-        found = transfer.upload(counted, draft(name), self.files, progress=self.meter, cache=self.cache)
+        found = transfer.upload(counted, new_version(name), self.files, progress=self.meter, cache=self.cache)
         self.calls = counted.calls
         return found
 

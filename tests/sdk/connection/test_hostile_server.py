@@ -25,7 +25,7 @@ from modelyard.rpc.connection import Connection, connect
 from modelyard.transfer import transfer
 from modelyard.v1 import upload_pb2
 from tests.clients.commands import refused
-from tests.clients.transfers import Meter, contents_of, data_folder, draft, files_in, send, way
+from tests.clients.transfers import Meter, contents_of, data_folder, files_in, new_version, send, way
 from tests.clients.transfers import connection as good
 from tests.parts.hostile_server import PROJECT, HostileServer, file_entry, version_of
 from tests.sdk.artifacts.test_log_unchanged import settle
@@ -215,15 +215,15 @@ def test_a_server_that_misnames_what_was_logged_never_has_old_content_logged_els
     hostile: HostileServer, link: Connection, good: Connection, tmp_path: Path
 ) -> None:
     old, _ = transfer.upload(
-        good, draft("misnamed"), files_in(tmp_path / "old", {"model.bin": GOOD}), progress=Meter()
+        good, new_version("misnamed"), files_in(tmp_path / "old", {"model.bin": GOOD}), progress=Meter()
     )
     files = files_in(tmp_path / "new", {"model.bin": EVIL})
     settle()
     cache = Cache(tmp_path / "cache")
     hostile.version = version_of([file_entry("model.bin", GOOD)])
     with pytest.raises(errors.ReplyInvalid, match="what was logged has the digest"):
-        transfer.upload(link, draft("misnamed"), files, progress=Meter(), cache=cache)
-    version, created = transfer.upload(good, draft("misnamed"), files, progress=Meter(), cache=cache)
+        transfer.upload(link, new_version("misnamed"), files, progress=Meter(), cache=cache)
+    version, created = transfer.upload(good, new_version("misnamed"), files, progress=Meter(), cache=cache)
     assert (created, version.number) == (True, old.number + 1)
     transfer.download(good, version, tmp_path / "out", progress=Meter())
     assert contents_of(tmp_path / "out") == {"model.bin": EVIL}

@@ -20,8 +20,8 @@ from tests.clients.transfers import (
     connection_to,
     contents_of,
     data_folder,
-    draft,
     files_in,
+    new_version,
     send,
     server_pid,
     way,
@@ -147,7 +147,7 @@ def test_an_upload_that_expired_is_made_anew(connection: Connection, tmp_path: P
     watched = Watched(connection)
     files = files_in(tmp_path, {"big": stream("expired", 60 * MIB)})
     meter = Meter(20 * MIB, watched.give_up)
-    version, created = transfer.upload(watched, draft("expired"), files, progress=meter)
+    version, created = transfer.upload(watched, new_version("expired"), files, progress=meter)
     assert created
     assert len(watched.upload_ids) == 2
     transfer.download(connection, version, tmp_path / "out")

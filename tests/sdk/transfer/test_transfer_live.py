@@ -16,7 +16,16 @@ from modelyard.rpc.manifest import NewVersion, commit_messages
 from modelyard.rpc.records import FileEntry
 from modelyard.transfer import transfer
 from modelyard.v1 import upload_pb2
-from tests.clients.transfers import Meter, connection, contents_of, data_folder, draft, files_in, send, way
+from tests.clients.transfers import (
+    Meter,
+    connection,
+    contents_of,
+    data_folder,
+    files_in,
+    new_version,
+    send,
+    way,
+)
 from tests.parts.fork_server import start_python
 from tests.sdk.artifacts.test_log_unchanged import Folder
 from tests.sdk.transfer.test_chunking import MIB, stream
@@ -56,7 +65,7 @@ def test_equal_content_makes_no_version_and_sends_nothing(connection: Connection
     first = send(connection, "equal", tmp_path, CONTENTS)
     meter = Meter()
     second, created = transfer.upload(
-        connection, draft("equal"), files_in(tmp_path, CONTENTS), progress=meter
+        connection, new_version("equal"), files_in(tmp_path, CONTENTS), progress=meter
     )
     assert (second.id, created) == (first.id, False)
     assert (meter.done, meter.moved) == (meter.total, 0)
@@ -64,9 +73,9 @@ def test_equal_content_makes_no_version_and_sends_nothing(connection: Connection
 
 def test_the_same_request_id_gives_the_same_version(connection: Connection, tmp_path: Path) -> None:
     files = files_in(tmp_path, {"file": b"first"})
-    first, created = transfer.upload(connection, draft("again"), files, request_id="transfer-again")
+    first, created = transfer.upload(connection, new_version("again"), files, request_id="transfer-again")
     assert created
-    second, created = transfer.upload(connection, draft("again"), files, request_id="transfer-again")
+    second, created = transfer.upload(connection, new_version("again"), files, request_id="transfer-again")
     assert (second.id, second.number, created) == (first.id, first.number, True)
 
 
@@ -169,7 +178,7 @@ def test_a_manifest_of_many_pages_is_put_together(connection: Connection, tmp_pa
         FileEntry(path, count, file_digest([chunk] * count), (chunk,) * count)
         for path, count in [("a", 1), ("b", 21_000), *((f"c/{number:05}", 1) for number in range(6_000))]
     ]
-    header = draft("pages").message(version_digest(entry.digested() for entry in entries))
+    header = new_version("pages").message(version_digest(entry.digested() for entry in entries))
     reply = connection.artifacts.CommitModelArtifact(commit_messages(upload_id, header, entries, ""))
     found = transfer.manifest(connection, reply.version.id)
     assert [dataclasses.replace(entry, sha256="") for entry in found] == entries

@@ -16,7 +16,16 @@ from modelyard.cache.content import Cache
 from modelyard.configuration.addresses import Endpoint
 from modelyard.rpc.connection import Connection
 from modelyard.transfer import transfer
-from tests.clients.transfers import Meter, connection, contents_of, data_folder, draft, files_in, send, way
+from tests.clients.transfers import (
+    Meter,
+    connection,
+    contents_of,
+    data_folder,
+    files_in,
+    new_version,
+    send,
+    way,
+)
 from tests.parts.server import Factory, run_server_command
 from tests.parts.tcp_proxy import TcpProxy
 from tests.sdk.artifacts.test_log_unchanged import Counted
@@ -52,7 +61,7 @@ def test_chunks_that_are_missing_at_the_commit_are_asked_about_again(
     files = files_in(tmp_path / "in", contents)
     connection.current()
     unpinning = Unpinning(connection, data_folder / "modelyard.db")
-    version, created = transfer.upload(unpinning, draft("unpinned"), files, progress=Meter())
+    version, created = transfer.upload(unpinning, new_version("unpinned"), files, progress=Meter())
     assert created
     assert unpinning.commits == 2
     transfer.download(connection, version, tmp_path / "out")

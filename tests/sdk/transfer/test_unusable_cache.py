@@ -18,7 +18,16 @@ from modelyard.contract.chunking import Chunk, chunk_digest
 from modelyard.rpc.connection import Connection
 from modelyard.transfer import transfer
 from modelyard.transfer.file_reader import Source
-from tests.clients.transfers import Meter, connection, contents_of, data_folder, draft, files_in, send, way
+from tests.clients.transfers import (
+    Meter,
+    connection,
+    contents_of,
+    data_folder,
+    files_in,
+    new_version,
+    send,
+    way,
+)
 from tests.parts.disks import MIB, Disk, DiskFactory, disk_factory
 from tests.parts.processes import missing
 from tests.parts.server import LiveServer
@@ -92,7 +101,7 @@ def test_a_read_only_memory_that_is_wrong_stops_no_logging(
     Cache(disk.path).upload_index().remember([source])
     disk.make_read_only()
     version, _ = transfer.upload(
-        connection, draft("wrong-memory"), files, progress=Meter(), cache=Cache(disk.path)
+        connection, new_version("wrong-memory"), files, progress=Meter(), cache=Cache(disk.path)
     )
     transfer.download(connection, version, tmp_path / "out", progress=Meter())
     assert contents_of(tmp_path / "out") == contents

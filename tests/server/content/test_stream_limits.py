@@ -152,8 +152,8 @@ def test_uploads_of_the_sdk_wait_for_places(live_server_factory: Factory, tmp_pa
     def go(number: int) -> bytes:
         content = bytes([number]) + b"".join(fast_upload.random_chunks(4, 5 * MIB))
         files = files_in(tmp_path / str(number), {"w": content})
-        draft = transfer.NewVersion("local", "p", f"m{number}", "model")
-        version = transfer.upload(connection, draft, files, progress=Meter())[0]
+        header = transfer.NewVersion("local", "p", f"m{number}", "model")
+        version = transfer.upload(connection, header, files, progress=Meter())[0]
         transfer.download(connection, version, tmp_path / f"out{number}")
         assert (tmp_path / f"out{number}" / "w").read_bytes() == content
         return content[:1]

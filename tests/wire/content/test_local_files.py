@@ -20,7 +20,7 @@ from modelyard.transfer import transfer
 from modelyard.v1 import model_artifact_pb2
 from tests.clients.fast_upload import commit, create
 from tests.clients.refusals import refused
-from tests.clients.transfers import Meter, connection_to, contents_of, data_folder, draft, send, way
+from tests.clients.transfers import Meter, connection_to, contents_of, data_folder, new_version, send, way
 from tests.clients.waiting import until
 from tests.parts.server import Factory, LiveServer, Stubs
 from tests.sdk.transfer.test_chunking import stream
@@ -201,7 +201,7 @@ def test_what_the_server_cannot_read_is_sent(data_folder: Path, tmp_path: Path) 
     with (tmp_path / "hidden").open("rb") as file:
         source = LocalFile("model", f"/proc/self/fd/{file.fileno()}")
         meter = Meter()
-        version, _ = transfer.upload(link, draft("hidden"), [source], progress=meter)
+        version, _ = transfer.upload(link, new_version("hidden"), [source], progress=meter)
     assert (meter.done, meter.moved) == (len(data), len(data))
     transfer.download(link, version, tmp_path / "out")
     assert contents_of(tmp_path / "out") == {"model": data}

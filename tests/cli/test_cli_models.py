@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shlex
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,16 @@ def test_a_model_is_made_listed_and_shown(name: str, run: Run) -> None:
     assert (shown["kind"], shown["source"]["ref"]) == ("link", f"local/{run.project}/net:v0")
     assert "Source version" in run_command("model", "show", f"{name}:v0").stdout
     assert "`modelyard model ls`" in refused(3, "model", "show", f"{name} not")
+
+
+def test_a_model_with_many_versions_says_what_lists_the_rest(name: str, run: Run) -> None:
+    for number in range(20):
+        run.link_artifact(run.log_artifact(draft("more", {"w.bin": str(number)}, kind="model")), name)
+    shown = run_command("model", "show", name)
+    assert len([line for line in shown.stdout.splitlines() if f"local/{run.project}/" in line]) == 20
+    command = f"modelyard ls 'local/{name}' --limit 200"
+    assert shown.stderr == f"The first 20; `{command}` shows more.\n"
+    assert len(json_of(*shlex.split(command)[1:])["versions"]) == 21
 
 
 def test_history_says_who_moved_what_when(name: str, run: Run) -> None:

@@ -248,9 +248,13 @@ def _aliases(row: Any) -> list[str]:
 def _visible_links(session: Session, row: Any, principal: Principal) -> list[LinkedTo]:
     """The links of a version's row that the caller may see, by the names of their models."""
     found = []
+    allowed: dict[tuple[str, str], bool] = {}
     for text in row.links.split("|") if row.links else ():
         link_id, path, number = text.split(":")
         entity, project, name = path.split("/")
-        if authorize(session, principal, Action.READ, Resource(entity, project)):
+        if (entity, project) not in allowed:
+            resource = Resource(entity, project)
+            allowed[entity, project] = authorize(session, principal, Action.READ, resource)
+        if allowed[entity, project]:
             found.append((name, project, int(number), LinkedTo(str(UUID(link_id)), f"{path}:v{number}")))
     return [each[-1] for each in sorted(found)]

@@ -20,7 +20,7 @@ from modelyard.v1 import registered_model_pb2 as registry_pb
 from tests.clients import fast_upload
 from tests.clients.fast_upload import random_chunks
 from tests.clients.refusals import Refusal, read, refused
-from tests.parts.server import LiveServer, Stubs, new_project, run_server_command
+from tests.parts.server import LiveServer, Stubs, create_key, new_project
 
 Files = Mapping[str, Sequence[bytes]]
 
@@ -280,15 +280,15 @@ def test_a_bad_base_names_its_field_and_leaves_nothing(stubs: Stubs, project: st
     assert events(stubs, project) == before
 
 
-def test_a_base_of_another_entity_is_refused(live_server: LiveServer) -> None:
-    stubs, other = live_server.stubs(), f"entity-{uuid.uuid4().hex[:8]}"
+def test_a_base_of_another_entity_is_refused(keyed_server: LiveServer) -> None:
+    stubs = keyed_server.stubs(create_key(keyed_server, "all", "--all-entities"))
+    other = f"entity-{uuid.uuid4().hex[:8]}"
     upload = fast_upload.create(stubs, entity=other, project="p")
     header = pb.VersionHeader(entity=other, project="p", name="bert")
     base = fast_upload.commit(stubs, upload, header, [fast_upload.entry("a", [])]).version
     with refused("INVALID_FIELD", "header.base_version_id"):
         build(stubs, new_project(), base.id, {})
-    made = run_server_command("key", "create", "guest", "--entity", "guests", *live_server.place)
-    guest = live_server.stubs(made.stdout.split()[-1])
+    guest = keyed_server.stubs(create_key(keyed_server, "guest", "--entity", "guests"))
     with refused("NOT_FOUND"):
         build(guest, "p", base.id, {})
 

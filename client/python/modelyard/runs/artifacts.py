@@ -71,18 +71,18 @@ class RunArtifacts:
 
     def upsert(self, draft: Artifact, distributed_id: str | None) -> None:
         """Adds a draft's files to a version that several runs make together."""
-        shared_draft = self._shared_draft_name(draft, distributed_id)
-        distributed.gather(self._connection, self._project_path, shared_draft, partial(self._gather, draft))
+        gathering = self._gathering_name(draft, distributed_id)
+        distributed.gather(self._connection, self._project_path, gathering, partial(self._gather, draft))
 
     def finish(self, draft: Artifact, distributed_id: str | None) -> Artifact:
         """Commits the gathered files and the draft's as a version; the draft becomes it."""
-        shared_draft = self._shared_draft_name(draft, distributed_id)
+        gathering = self._gathering_name(draft, distributed_id)
         names = refs.alias_list(draft.aliases)
         version = distributed.finish(
             self._connection,
             self._project_path,
             draft.name,
-            shared_draft,
+            gathering,
             lambda _, base: self._commit(draft, names, base),
         )
         draft._become(ServerVersion(self._workspace, version))
@@ -204,13 +204,13 @@ class RunArtifacts:
         )
         return newest.id if newest else ""
 
-    def _shared_draft_name(self, draft: Artifact, distributed_id: str | None) -> str:
+    def _gathering_name(self, draft: Artifact, distributed_id: str | None) -> str:
         distributed_id = distributed_id or self._run.group
         if not distributed_id:
             raise TypeError("several runs make one version only in a group, or with a distributed_id")
         if draft.incremental or draft._draft("upsert_artifact").base_version_id:
             raise errors.UsageError("a version that several runs make cannot be based on another one")
-        return distributed.shared_draft_name(draft.name, distributed_id)
+        return distributed.gathering_name(draft.name, distributed_id)
 
     def _commit(self, artifact: Artifact, aliases: list[str], base: str) -> records.Version:
         header = self._header(artifact.name, artifact.type, aliases, list(artifact.tags), artifact)
@@ -225,9 +225,9 @@ class RunArtifacts:
         )
         return self._counted(*made)
 
-    def _gather(self, artifact: Artifact, shared_draft: str, base: str) -> records.Version:
+    def _gather(self, artifact: Artifact, gathering: str, base: str) -> records.Version:
         # Without the run: its output is the finished version, not the intermediate ones.
-        header = replace(self._header(shared_draft, artifact.type, [], []), run_id="", base_version_id=base)
+        header = replace(self._header(gathering, artifact.type, [], []), run_id="", base_version_id=base)
         content = artifact._draft("log_artifact")
         message, _ = transfer.upload(
             self._connection,

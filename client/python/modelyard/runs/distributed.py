@@ -1,6 +1,4 @@
-"""One version made by several runs: their files are gathered in a shared draft.
-
-The shared draft is an artifact on the server, which all of them can see.
+"""One version made by several runs: their files are gathered in an artifact, the gathering artifact.
 
 Each run commits the gathered version with its own files added, then moves the
 alias `gathered` from the version it started from to the new one. A run that
@@ -23,18 +21,18 @@ Commit = Callable[[str, str], records.Version]
 """Commits a run's files to an artifact of this name, based on a version (its id, or empty)."""
 
 
-def shared_draft_name(name: str, distributed_id: str) -> str:
-    """The name of the artifact that is the shared draft for a name and the id that the runs share."""
+def gathering_name(name: str, distributed_id: str) -> str:
+    """The name of the gathering artifact for a name and the id that the runs share."""
     key = hashlib.sha256(f"{name}\0{distributed_id}".encode()).hexdigest()[:16]
     return f"{name[:100]}.parts.{key}"
 
 
-def gather(connection: Connection, project: str, shared_draft: str, commit: Commit) -> None:
+def gather(connection: Connection, project: str, gathering: str, commit: Commit) -> None:
     """Adds a run's files to the gathered ones in `project` (`entity/project`)."""
-    ref = f"{project}/{shared_draft}"
+    ref = f"{project}/{gathering}"
     while True:
         before = version_calls.find_version(connection, f"{ref}:{GATHERED}")
-        after = commit(shared_draft, before.id if before else "")
+        after = commit(gathering, before.id if before else "")
         start = f"v{before.number}" if before else ""
         try:
             version_calls.move_aliases(
@@ -46,10 +44,10 @@ def gather(connection: Connection, project: str, shared_draft: str, commit: Comm
 
 
 def finish(
-    connection: Connection, project: str, name: str, shared_draft: str, commit: Commit
+    connection: Connection, project: str, name: str, gathering: str, commit: Commit
 ) -> records.Version:
     """Commits the gathered files and those of the last run as a version of `name`."""
-    gathered = version_calls.find_version(connection, f"{project}/{shared_draft}:{GATHERED}")
+    gathered = version_calls.find_version(connection, f"{project}/{gathering}:{GATHERED}")
     version = commit(name, gathered.id if gathered else "")
     if gathered is not None:
         collection_calls.delete_artifact(connection, gathered.model_artifact_id, delete_aliases=True)

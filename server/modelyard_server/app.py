@@ -38,6 +38,7 @@ from modelyard_server.rpc.dispatch.pipeline import Pipeline
 from modelyard_server.rpc.dispatch.stream_limits import MemoryBudgets, StreamLimit, StreamLimits
 from modelyard_server.rpc.dispatch.transactions import Transactions
 from modelyard_server.rpc.services import registration
+from modelyard_server.rpc.services.aliases import AliasServicer
 from modelyard_server.rpc.services.artifacts import ModelArtifactServicer
 from modelyard_server.rpc.services.event_wakeups import EventSignals
 from modelyard_server.rpc.services.events import EventServicer
@@ -132,6 +133,7 @@ def build(
             writer, packs, executors.hashing, executors.store, streams, memory, limits
         ),
         registry=RegisteredModelServicer(),
+        aliases=AliasServicer(),
         uploads=UploadServicer(writer, streams.upload),
         server=ServerServicer(limits, offered, for_owners=[registration.LOCAL]),
         local=LocalServicer(

@@ -10,8 +10,8 @@ from typing import Any
 
 import grpc
 
+from modelyard.v1 import alias_pb2
 from modelyard.v1 import event_pb2 as pb
-from modelyard.v1 import registered_model_pb2
 from tests.clients import fast_upload, refusals
 from tests.clients.fast_upload import random_chunks
 from tests.clients.refusals import Refusal
@@ -82,9 +82,9 @@ def log(stubs: Stubs, project: str, name: str = "bert", **header: Any) -> None:
 
 def touch(stubs: Stubs, project: str, alias: str) -> None:
     """One event: an alias that comes, or one that goes."""
-    update = registered_model_pb2.AliasUpdate(alias=alias, version="v0")
-    request = registered_model_pb2.UpdateAliasesRequest(ref=f"{project}/bert", updates=[update])
-    stubs.registry.UpdateAliases(request)
+    update = alias_pb2.AliasUpdate(alias=alias, version="v0")
+    request = alias_pb2.UpdateAliasesRequest(ref=f"{project}/bert", updates=[update])
+    stubs.aliases.UpdateAliases(request)
 
 
 def listed(stubs: Stubs, project: str) -> list[pb.Event]:

@@ -18,8 +18,8 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_status import rpc_status
 
+from modelyard.v1 import alias_pb2, run_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
-from modelyard.v1 import registered_model_pb2, run_pb2
 from tests.clients import fast_upload
 from tests.clients.fast_upload import random_chunks
 from tests.clients.plain_stubs import SERVICE_CONFIG, calling, lines_about
@@ -244,13 +244,13 @@ def test_an_alias_moved_by_someone_else_is_not_tried_again(live_server: LiveServ
     project, request_id = new_project(), uuid.uuid4().hex
     with calling(live_server.address) as stubs:
         fast_upload.log(stubs, project, "bert", {"w": random_chunks(1, 100)})
-        change = registered_model_pb2.UpdateAliasesRequest(
+        change = alias_pb2.UpdateAliasesRequest(
             ref=f"{project}/bert",
-            updates=[registered_model_pb2.AliasUpdate(alias="best", version="v0", expected_version="v7")],
+            updates=[alias_pb2.AliasUpdate(alias="best", version="v0", expected_version="v7")],
             request_id=uuid.uuid4().hex,
         )
         with refused("ALIAS_CHANGED"):
-            stubs.registry.UpdateAliases(change, metadata=[("x-request-id", request_id)])
+            stubs.aliases.UpdateAliases(change, metadata=[("x-request-id", request_id)])
     assert len(lines_about(live_server, request_id)) == 1
 
 

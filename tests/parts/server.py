@@ -24,6 +24,8 @@ from grpc_status import rpc_status
 
 from modelyard.local.v1 import local_pb2, local_pb2_grpc
 from modelyard.v1 import (
+    alias_pb2,
+    alias_pb2_grpc,
     event_pb2,
     event_pb2_grpc,
     model_artifact_pb2,
@@ -41,7 +43,7 @@ from tests.parts.fork_server import run_python, start_python
 from tests.parts.postgres import new_database
 from tests.parts.s3 import CREDENTIALS, S3Server
 
-PROMISED = (event_pb2, model_artifact_pb2, registered_model_pb2, run_pb2, server_pb2, upload_pb2)
+PROMISED = (alias_pb2, event_pb2, model_artifact_pb2, registered_model_pb2, run_pb2, server_pb2, upload_pb2)
 """Modules of the services that callers in any language may depend on."""
 MODULES = (*PROMISED, local_pb2)
 """The generated modules that have services."""
@@ -69,6 +71,7 @@ class Stubs:
     events: Any
     artifacts: Any
     registry: Any
+    aliases: Any
     uploads: Any
     server: Any
     local: Any
@@ -247,6 +250,7 @@ def stubs_on(channel: grpc.Channel, token: str = "") -> Stubs:
         event_pb2_grpc.EventServiceStub(channel),
         model_artifact_pb2_grpc.ModelArtifactServiceStub(channel),
         registered_model_pb2_grpc.RegisteredModelServiceStub(channel),
+        alias_pb2_grpc.AliasServiceStub(channel),
         upload_pb2_grpc.UploadServiceStub(channel),
         server_pb2_grpc.ServerServiceStub(channel),
         local_pb2_grpc.LocalServiceStub(channel),

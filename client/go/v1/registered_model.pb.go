@@ -1669,590 +1669,6 @@ func (*DeleteRegisteredModelVersionResponse) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_registered_model_proto_rawDescGZIP(), []int{22}
 }
 
-// One change of an alias.
-type AliasUpdate struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The alias: 1 to 128 characters, no `/`, `:` or control character, not `v`
-	// and digits.
-	Alias string `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
-	// What to do with it; has to be set.
-	//
-	// Types that are valid to be assigned to Change:
-	//
-	//	*AliasUpdate_Version
-	//	*AliasUpdate_Remove
-	Change isAliasUpdate_Change `protobuf_oneof:"change"`
-	// The version it must point at now: `vN`; empty: none. Unset: not checked.
-	ExpectedVersion *string `protobuf:"bytes,3,opt,name=expected_version,json=expectedVersion,proto3,oneof" json:"expected_version,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
-}
-
-func (x *AliasUpdate) Reset() {
-	*x = AliasUpdate{}
-	mi := &file_modelyard_v1_registered_model_proto_msgTypes[23]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *AliasUpdate) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*AliasUpdate) ProtoMessage() {}
-
-func (x *AliasUpdate) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_registered_model_proto_msgTypes[23]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use AliasUpdate.ProtoReflect.Descriptor instead.
-func (*AliasUpdate) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_registered_model_proto_rawDescGZIP(), []int{23}
-}
-
-func (x *AliasUpdate) GetAlias() string {
-	if x != nil {
-		return x.Alias
-	}
-	return ""
-}
-
-func (x *AliasUpdate) GetChange() isAliasUpdate_Change {
-	if x != nil {
-		return x.Change
-	}
-	return nil
-}
-
-func (x *AliasUpdate) GetVersion() string {
-	if x != nil {
-		if x, ok := x.Change.(*AliasUpdate_Version); ok {
-			return x.Version
-		}
-	}
-	return ""
-}
-
-func (x *AliasUpdate) GetRemove() bool {
-	if x != nil {
-		if x, ok := x.Change.(*AliasUpdate_Remove); ok {
-			return x.Remove
-		}
-	}
-	return false
-}
-
-func (x *AliasUpdate) GetExpectedVersion() string {
-	if x != nil && x.ExpectedVersion != nil {
-		return *x.ExpectedVersion
-	}
-	return ""
-}
-
-type isAliasUpdate_Change interface {
-	isAliasUpdate_Change()
-}
-
-type AliasUpdate_Version struct {
-	// The version to set it on: `vN`.
-	Version string `protobuf:"bytes,2,opt,name=version,proto3,oneof"`
-}
-
-type AliasUpdate_Remove struct {
-	// Remove it; has to be true.
-	Remove bool `protobuf:"varint,4,opt,name=remove,proto3,oneof"`
-}
-
-func (*AliasUpdate_Version) isAliasUpdate_Change() {}
-
-func (*AliasUpdate_Remove) isAliasUpdate_Change() {}
-
-// Request of UpdateAliases.
-type UpdateAliasesRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The artifact or registered model.
-	//
-	// Types that are valid to be assigned to Selector:
-	//
-	//	*UpdateAliasesRequest_Id
-	//	*UpdateAliasesRequest_Ref
-	Selector isUpdateAliasesRequest_Selector `protobuf_oneof:"selector"`
-	// The changes, 1 to 100; each alias at most once.
-	Updates []*AliasUpdate `protobuf:"bytes,3,rep,name=updates,proto3" json:"updates,omitempty"`
-	// Key for safe retries, at most 128 characters. Default: none.
-	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *UpdateAliasesRequest) Reset() {
-	*x = UpdateAliasesRequest{}
-	mi := &file_modelyard_v1_registered_model_proto_msgTypes[24]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *UpdateAliasesRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*UpdateAliasesRequest) ProtoMessage() {}
-
-func (x *UpdateAliasesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_registered_model_proto_msgTypes[24]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use UpdateAliasesRequest.ProtoReflect.Descriptor instead.
-func (*UpdateAliasesRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_registered_model_proto_rawDescGZIP(), []int{24}
-}
-
-func (x *UpdateAliasesRequest) GetSelector() isUpdateAliasesRequest_Selector {
-	if x != nil {
-		return x.Selector
-	}
-	return nil
-}
-
-func (x *UpdateAliasesRequest) GetId() string {
-	if x != nil {
-		if x, ok := x.Selector.(*UpdateAliasesRequest_Id); ok {
-			return x.Id
-		}
-	}
-	return ""
-}
-
-func (x *UpdateAliasesRequest) GetRef() string {
-	if x != nil {
-		if x, ok := x.Selector.(*UpdateAliasesRequest_Ref); ok {
-			return x.Ref
-		}
-	}
-	return ""
-}
-
-func (x *UpdateAliasesRequest) GetUpdates() []*AliasUpdate {
-	if x != nil {
-		return x.Updates
-	}
-	return nil
-}
-
-func (x *UpdateAliasesRequest) GetRequestId() string {
-	if x != nil {
-		return x.RequestId
-	}
-	return ""
-}
-
-type isUpdateAliasesRequest_Selector interface {
-	isUpdateAliasesRequest_Selector()
-}
-
-type UpdateAliasesRequest_Id struct {
-	// Global id of it.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
-}
-
-type UpdateAliasesRequest_Ref struct {
-	// `[[entity/]project/]name` of it; without a project a registered model in
-	// `model-registry`.
-	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
-}
-
-func (*UpdateAliasesRequest_Id) isUpdateAliasesRequest_Selector() {}
-
-func (*UpdateAliasesRequest_Ref) isUpdateAliasesRequest_Selector() {}
-
-// The version an alias points at.
-type AliasPosition struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The alias.
-	Alias string `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
-	// `vN`.
-	Version       string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *AliasPosition) Reset() {
-	*x = AliasPosition{}
-	mi := &file_modelyard_v1_registered_model_proto_msgTypes[25]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *AliasPosition) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*AliasPosition) ProtoMessage() {}
-
-func (x *AliasPosition) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_registered_model_proto_msgTypes[25]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use AliasPosition.ProtoReflect.Descriptor instead.
-func (*AliasPosition) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_registered_model_proto_rawDescGZIP(), []int{25}
-}
-
-func (x *AliasPosition) GetAlias() string {
-	if x != nil {
-		return x.Alias
-	}
-	return ""
-}
-
-func (x *AliasPosition) GetVersion() string {
-	if x != nil {
-		return x.Version
-	}
-	return ""
-}
-
-// Reply of UpdateAliases.
-type UpdateAliasesResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Every alias of the artifact or registered model after the change, by name.
-	Aliases       []*AliasPosition `protobuf:"bytes,1,rep,name=aliases,proto3" json:"aliases,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *UpdateAliasesResponse) Reset() {
-	*x = UpdateAliasesResponse{}
-	mi := &file_modelyard_v1_registered_model_proto_msgTypes[26]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *UpdateAliasesResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*UpdateAliasesResponse) ProtoMessage() {}
-
-func (x *UpdateAliasesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_registered_model_proto_msgTypes[26]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use UpdateAliasesResponse.ProtoReflect.Descriptor instead.
-func (*UpdateAliasesResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_registered_model_proto_rawDescGZIP(), []int{26}
-}
-
-func (x *UpdateAliasesResponse) GetAliases() []*AliasPosition {
-	if x != nil {
-		return x.Aliases
-	}
-	return nil
-}
-
-// Request of ListAliasChanges.
-type ListAliasChangesRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The artifact or registered model.
-	//
-	// Types that are valid to be assigned to Selector:
-	//
-	//	*ListAliasChangesRequest_Id
-	//	*ListAliasChangesRequest_Ref
-	Selector isListAliasChangesRequest_Selector `protobuf_oneof:"selector"`
-	// Only this alias. Default: all.
-	Alias string `protobuf:"bytes,3,opt,name=alias,proto3" json:"alias,omitempty"`
-	// The state at this time instead of the history: for each alias that existed
-	// then, the change that set it. Default: the history.
-	AtTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=at_time,json=atTime,proto3" json:"at_time,omitempty"`
-	// At most 1,000; more counts as 1,000. Default (0): 100.
-	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// From the previous reply; bound to the other fields.
-	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ListAliasChangesRequest) Reset() {
-	*x = ListAliasChangesRequest{}
-	mi := &file_modelyard_v1_registered_model_proto_msgTypes[27]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ListAliasChangesRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ListAliasChangesRequest) ProtoMessage() {}
-
-func (x *ListAliasChangesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_registered_model_proto_msgTypes[27]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ListAliasChangesRequest.ProtoReflect.Descriptor instead.
-func (*ListAliasChangesRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_registered_model_proto_rawDescGZIP(), []int{27}
-}
-
-func (x *ListAliasChangesRequest) GetSelector() isListAliasChangesRequest_Selector {
-	if x != nil {
-		return x.Selector
-	}
-	return nil
-}
-
-func (x *ListAliasChangesRequest) GetId() string {
-	if x != nil {
-		if x, ok := x.Selector.(*ListAliasChangesRequest_Id); ok {
-			return x.Id
-		}
-	}
-	return ""
-}
-
-func (x *ListAliasChangesRequest) GetRef() string {
-	if x != nil {
-		if x, ok := x.Selector.(*ListAliasChangesRequest_Ref); ok {
-			return x.Ref
-		}
-	}
-	return ""
-}
-
-func (x *ListAliasChangesRequest) GetAlias() string {
-	if x != nil {
-		return x.Alias
-	}
-	return ""
-}
-
-func (x *ListAliasChangesRequest) GetAtTime() *timestamppb.Timestamp {
-	if x != nil {
-		return x.AtTime
-	}
-	return nil
-}
-
-func (x *ListAliasChangesRequest) GetPageSize() int32 {
-	if x != nil {
-		return x.PageSize
-	}
-	return 0
-}
-
-func (x *ListAliasChangesRequest) GetPageToken() string {
-	if x != nil {
-		return x.PageToken
-	}
-	return ""
-}
-
-type isListAliasChangesRequest_Selector interface {
-	isListAliasChangesRequest_Selector()
-}
-
-type ListAliasChangesRequest_Id struct {
-	// Global id of it.
-	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
-}
-
-type ListAliasChangesRequest_Ref struct {
-	// `[[entity/]project/]name` of it; without a project a registered model in
-	// `model-registry`.
-	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
-}
-
-func (*ListAliasChangesRequest_Id) isListAliasChangesRequest_Selector() {}
-
-func (*ListAliasChangesRequest_Ref) isListAliasChangesRequest_Selector() {}
-
-// One move of an alias.
-type AliasChange struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The alias.
-	Alias string `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
-	// The version it pointed at before: `vN`. Empty: none.
-	PreviousVersion string `protobuf:"bytes,2,opt,name=previous_version,json=previousVersion,proto3" json:"previous_version,omitempty"`
-	// The version it points at since: `vN`. Empty: it was removed.
-	Version string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
-	// Who moved it.
-	Principal string `protobuf:"bytes,4,opt,name=principal,proto3" json:"principal,omitempty"`
-	// When it was moved.
-	CreateTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
-	// Sequence of the event in the project.
-	Sequence      int64 `protobuf:"varint,6,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *AliasChange) Reset() {
-	*x = AliasChange{}
-	mi := &file_modelyard_v1_registered_model_proto_msgTypes[28]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *AliasChange) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*AliasChange) ProtoMessage() {}
-
-func (x *AliasChange) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_registered_model_proto_msgTypes[28]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use AliasChange.ProtoReflect.Descriptor instead.
-func (*AliasChange) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_registered_model_proto_rawDescGZIP(), []int{28}
-}
-
-func (x *AliasChange) GetAlias() string {
-	if x != nil {
-		return x.Alias
-	}
-	return ""
-}
-
-func (x *AliasChange) GetPreviousVersion() string {
-	if x != nil {
-		return x.PreviousVersion
-	}
-	return ""
-}
-
-func (x *AliasChange) GetVersion() string {
-	if x != nil {
-		return x.Version
-	}
-	return ""
-}
-
-func (x *AliasChange) GetPrincipal() string {
-	if x != nil {
-		return x.Principal
-	}
-	return ""
-}
-
-func (x *AliasChange) GetCreateTime() *timestamppb.Timestamp {
-	if x != nil {
-		return x.CreateTime
-	}
-	return nil
-}
-
-func (x *AliasChange) GetSequence() int64 {
-	if x != nil {
-		return x.Sequence
-	}
-	return 0
-}
-
-// Reply of ListAliasChanges.
-type ListAliasChangesResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The changes, newest first.
-	Changes []*AliasChange `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
-	// Empty on the last page.
-	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ListAliasChangesResponse) Reset() {
-	*x = ListAliasChangesResponse{}
-	mi := &file_modelyard_v1_registered_model_proto_msgTypes[29]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ListAliasChangesResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ListAliasChangesResponse) ProtoMessage() {}
-
-func (x *ListAliasChangesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_registered_model_proto_msgTypes[29]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ListAliasChangesResponse.ProtoReflect.Descriptor instead.
-func (*ListAliasChangesResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_registered_model_proto_rawDescGZIP(), []int{29}
-}
-
-func (x *ListAliasChangesResponse) GetChanges() []*AliasChange {
-	if x != nil {
-		return x.Changes
-	}
-	return nil
-}
-
-func (x *ListAliasChangesResponse) GetNextPageToken() string {
-	if x != nil {
-		return x.NextPageToken
-	}
-	return ""
-}
-
 var File_modelyard_v1_registered_model_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_registered_model_proto_rawDesc = "" +
@@ -2380,48 +1796,7 @@ const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"&\n" +
-	"$DeleteRegisteredModelVersionResponse\"\xa8\x01\n" +
-	"\vAliasUpdate\x12\x14\n" +
-	"\x05alias\x18\x01 \x01(\tR\x05alias\x12\x1a\n" +
-	"\aversion\x18\x02 \x01(\tH\x00R\aversion\x12\x18\n" +
-	"\x06remove\x18\x04 \x01(\bH\x00R\x06remove\x12.\n" +
-	"\x10expected_version\x18\x03 \x01(\tH\x01R\x0fexpectedVersion\x88\x01\x01B\b\n" +
-	"\x06changeB\x13\n" +
-	"\x11_expected_version\"\x9c\x01\n" +
-	"\x14UpdateAliasesRequest\x12\x10\n" +
-	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
-	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x123\n" +
-	"\aupdates\x18\x03 \x03(\v2\x19.modelyard.v1.AliasUpdateR\aupdates\x12\x1d\n" +
-	"\n" +
-	"request_id\x18\x04 \x01(\tR\trequestIdB\n" +
-	"\n" +
-	"\bselector\"?\n" +
-	"\rAliasPosition\x12\x14\n" +
-	"\x05alias\x18\x01 \x01(\tR\x05alias\x12\x18\n" +
-	"\aversion\x18\x02 \x01(\tR\aversion\"N\n" +
-	"\x15UpdateAliasesResponse\x125\n" +
-	"\aaliases\x18\x01 \x03(\v2\x1b.modelyard.v1.AliasPositionR\aaliases\"\xd2\x01\n" +
-	"\x17ListAliasChangesRequest\x12\x10\n" +
-	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
-	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x12\x14\n" +
-	"\x05alias\x18\x03 \x01(\tR\x05alias\x123\n" +
-	"\aat_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x06atTime\x12\x1b\n" +
-	"\tpage_size\x18\x05 \x01(\x05R\bpageSize\x12\x1d\n" +
-	"\n" +
-	"page_token\x18\x06 \x01(\tR\tpageTokenB\n" +
-	"\n" +
-	"\bselector\"\xdf\x01\n" +
-	"\vAliasChange\x12\x14\n" +
-	"\x05alias\x18\x01 \x01(\tR\x05alias\x12)\n" +
-	"\x10previous_version\x18\x02 \x01(\tR\x0fpreviousVersion\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\tR\aversion\x12\x1c\n" +
-	"\tprincipal\x18\x04 \x01(\tR\tprincipal\x12;\n" +
-	"\vcreate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"createTime\x12\x1a\n" +
-	"\bsequence\x18\x06 \x01(\x03R\bsequence\"w\n" +
-	"\x18ListAliasChangesResponse\x123\n" +
-	"\achanges\x18\x01 \x03(\v2\x19.modelyard.v1.AliasChangeR\achanges\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x85\v\n" +
+	"$DeleteRegisteredModelVersionResponse2\xc3\t\n" +
 	"\x16RegisteredModelService\x12`\n" +
 	"\x0eListRegistries\x12#.modelyard.v1.ListRegistriesRequest\x1a$.modelyard.v1.ListRegistriesResponse\"\x03\x90\x02\x01\x12p\n" +
 	"\x15CreateRegisteredModel\x12*.modelyard.v1.CreateRegisteredModelRequest\x1a+.modelyard.v1.CreateRegisteredModelResponse\x12l\n" +
@@ -2432,9 +1807,7 @@ const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"\x18LinkModelArtifactVersion\x12-.modelyard.v1.LinkModelArtifactVersionRequest\x1a..modelyard.v1.LinkModelArtifactVersionResponse\x12\x81\x01\n" +
 	"\x19GetRegisteredModelVersion\x12..modelyard.v1.GetRegisteredModelVersionRequest\x1a/.modelyard.v1.GetRegisteredModelVersionResponse\"\x03\x90\x02\x01\x12\x87\x01\n" +
 	"\x1bListRegisteredModelVersions\x120.modelyard.v1.ListRegisteredModelVersionsRequest\x1a1.modelyard.v1.ListRegisteredModelVersionsResponse\"\x03\x90\x02\x01\x12\x85\x01\n" +
-	"\x1cDeleteRegisteredModelVersion\x121.modelyard.v1.DeleteRegisteredModelVersionRequest\x1a2.modelyard.v1.DeleteRegisteredModelVersionResponse\x12X\n" +
-	"\rUpdateAliases\x12\".modelyard.v1.UpdateAliasesRequest\x1a#.modelyard.v1.UpdateAliasesResponse\x12f\n" +
-	"\x10ListAliasChanges\x12%.modelyard.v1.ListAliasChangesRequest\x1a&.modelyard.v1.ListAliasChangesResponse\"\x03\x90\x02\x01Bt\n" +
+	"\x1cDeleteRegisteredModelVersion\x121.modelyard.v1.DeleteRegisteredModelVersionRequest\x1a2.modelyard.v1.DeleteRegisteredModelVersionResponseBt\n" +
 	"\fmodelyard.v1B\x14RegisteredModelProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
@@ -2449,7 +1822,7 @@ func file_modelyard_v1_registered_model_proto_rawDescGZIP() []byte {
 	return file_modelyard_v1_registered_model_proto_rawDescData
 }
 
-var file_modelyard_v1_registered_model_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_modelyard_v1_registered_model_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_modelyard_v1_registered_model_proto_goTypes = []any{
 	(*RegisteredModel)(nil),                      // 0: modelyard.v1.RegisteredModel
 	(*RegisteredModelVersion)(nil),               // 1: modelyard.v1.RegisteredModelVersion
@@ -2474,67 +1847,51 @@ var file_modelyard_v1_registered_model_proto_goTypes = []any{
 	(*ListRegisteredModelVersionsResponse)(nil),  // 20: modelyard.v1.ListRegisteredModelVersionsResponse
 	(*DeleteRegisteredModelVersionRequest)(nil),  // 21: modelyard.v1.DeleteRegisteredModelVersionRequest
 	(*DeleteRegisteredModelVersionResponse)(nil), // 22: modelyard.v1.DeleteRegisteredModelVersionResponse
-	(*AliasUpdate)(nil),                          // 23: modelyard.v1.AliasUpdate
-	(*UpdateAliasesRequest)(nil),                 // 24: modelyard.v1.UpdateAliasesRequest
-	(*AliasPosition)(nil),                        // 25: modelyard.v1.AliasPosition
-	(*UpdateAliasesResponse)(nil),                // 26: modelyard.v1.UpdateAliasesResponse
-	(*ListAliasChangesRequest)(nil),              // 27: modelyard.v1.ListAliasChangesRequest
-	(*AliasChange)(nil),                          // 28: modelyard.v1.AliasChange
-	(*ListAliasChangesResponse)(nil),             // 29: modelyard.v1.ListAliasChangesResponse
-	(*timestamppb.Timestamp)(nil),                // 30: google.protobuf.Timestamp
-	(*ModelArtifactVersion)(nil),                 // 31: modelyard.v1.ModelArtifactVersion
-	(*fieldmaskpb.FieldMask)(nil),                // 32: google.protobuf.FieldMask
+	(*timestamppb.Timestamp)(nil),                // 23: google.protobuf.Timestamp
+	(*ModelArtifactVersion)(nil),                 // 24: modelyard.v1.ModelArtifactVersion
+	(*fieldmaskpb.FieldMask)(nil),                // 25: google.protobuf.FieldMask
 }
 var file_modelyard_v1_registered_model_proto_depIdxs = []int32{
-	30, // 0: modelyard.v1.RegisteredModel.create_time:type_name -> google.protobuf.Timestamp
-	30, // 1: modelyard.v1.RegisteredModel.update_time:type_name -> google.protobuf.Timestamp
-	31, // 2: modelyard.v1.RegisteredModelVersion.source:type_name -> modelyard.v1.ModelArtifactVersion
-	30, // 3: modelyard.v1.RegisteredModelVersion.create_time:type_name -> google.protobuf.Timestamp
+	23, // 0: modelyard.v1.RegisteredModel.create_time:type_name -> google.protobuf.Timestamp
+	23, // 1: modelyard.v1.RegisteredModel.update_time:type_name -> google.protobuf.Timestamp
+	24, // 2: modelyard.v1.RegisteredModelVersion.source:type_name -> modelyard.v1.ModelArtifactVersion
+	23, // 3: modelyard.v1.RegisteredModelVersion.create_time:type_name -> google.protobuf.Timestamp
 	2,  // 4: modelyard.v1.ListRegistriesResponse.registries:type_name -> modelyard.v1.Registry
 	0,  // 5: modelyard.v1.CreateRegisteredModelRequest.registered_model:type_name -> modelyard.v1.RegisteredModel
 	0,  // 6: modelyard.v1.CreateRegisteredModelResponse.registered_model:type_name -> modelyard.v1.RegisteredModel
 	0,  // 7: modelyard.v1.GetRegisteredModelResponse.registered_model:type_name -> modelyard.v1.RegisteredModel
 	0,  // 8: modelyard.v1.ListRegisteredModelsResponse.registered_models:type_name -> modelyard.v1.RegisteredModel
 	0,  // 9: modelyard.v1.UpdateRegisteredModelRequest.registered_model:type_name -> modelyard.v1.RegisteredModel
-	32, // 10: modelyard.v1.UpdateRegisteredModelRequest.update_mask:type_name -> google.protobuf.FieldMask
+	25, // 10: modelyard.v1.UpdateRegisteredModelRequest.update_mask:type_name -> google.protobuf.FieldMask
 	0,  // 11: modelyard.v1.UpdateRegisteredModelResponse.registered_model:type_name -> modelyard.v1.RegisteredModel
 	1,  // 12: modelyard.v1.LinkModelArtifactVersionResponse.version:type_name -> modelyard.v1.RegisteredModelVersion
 	1,  // 13: modelyard.v1.GetRegisteredModelVersionResponse.version:type_name -> modelyard.v1.RegisteredModelVersion
 	1,  // 14: modelyard.v1.ListRegisteredModelVersionsResponse.versions:type_name -> modelyard.v1.RegisteredModelVersion
-	23, // 15: modelyard.v1.UpdateAliasesRequest.updates:type_name -> modelyard.v1.AliasUpdate
-	25, // 16: modelyard.v1.UpdateAliasesResponse.aliases:type_name -> modelyard.v1.AliasPosition
-	30, // 17: modelyard.v1.ListAliasChangesRequest.at_time:type_name -> google.protobuf.Timestamp
-	30, // 18: modelyard.v1.AliasChange.create_time:type_name -> google.protobuf.Timestamp
-	28, // 19: modelyard.v1.ListAliasChangesResponse.changes:type_name -> modelyard.v1.AliasChange
-	3,  // 20: modelyard.v1.RegisteredModelService.ListRegistries:input_type -> modelyard.v1.ListRegistriesRequest
-	5,  // 21: modelyard.v1.RegisteredModelService.CreateRegisteredModel:input_type -> modelyard.v1.CreateRegisteredModelRequest
-	7,  // 22: modelyard.v1.RegisteredModelService.GetRegisteredModel:input_type -> modelyard.v1.GetRegisteredModelRequest
-	9,  // 23: modelyard.v1.RegisteredModelService.ListRegisteredModels:input_type -> modelyard.v1.ListRegisteredModelsRequest
-	11, // 24: modelyard.v1.RegisteredModelService.UpdateRegisteredModel:input_type -> modelyard.v1.UpdateRegisteredModelRequest
-	13, // 25: modelyard.v1.RegisteredModelService.DeleteRegisteredModel:input_type -> modelyard.v1.DeleteRegisteredModelRequest
-	15, // 26: modelyard.v1.RegisteredModelService.LinkModelArtifactVersion:input_type -> modelyard.v1.LinkModelArtifactVersionRequest
-	17, // 27: modelyard.v1.RegisteredModelService.GetRegisteredModelVersion:input_type -> modelyard.v1.GetRegisteredModelVersionRequest
-	19, // 28: modelyard.v1.RegisteredModelService.ListRegisteredModelVersions:input_type -> modelyard.v1.ListRegisteredModelVersionsRequest
-	21, // 29: modelyard.v1.RegisteredModelService.DeleteRegisteredModelVersion:input_type -> modelyard.v1.DeleteRegisteredModelVersionRequest
-	24, // 30: modelyard.v1.RegisteredModelService.UpdateAliases:input_type -> modelyard.v1.UpdateAliasesRequest
-	27, // 31: modelyard.v1.RegisteredModelService.ListAliasChanges:input_type -> modelyard.v1.ListAliasChangesRequest
-	4,  // 32: modelyard.v1.RegisteredModelService.ListRegistries:output_type -> modelyard.v1.ListRegistriesResponse
-	6,  // 33: modelyard.v1.RegisteredModelService.CreateRegisteredModel:output_type -> modelyard.v1.CreateRegisteredModelResponse
-	8,  // 34: modelyard.v1.RegisteredModelService.GetRegisteredModel:output_type -> modelyard.v1.GetRegisteredModelResponse
-	10, // 35: modelyard.v1.RegisteredModelService.ListRegisteredModels:output_type -> modelyard.v1.ListRegisteredModelsResponse
-	12, // 36: modelyard.v1.RegisteredModelService.UpdateRegisteredModel:output_type -> modelyard.v1.UpdateRegisteredModelResponse
-	14, // 37: modelyard.v1.RegisteredModelService.DeleteRegisteredModel:output_type -> modelyard.v1.DeleteRegisteredModelResponse
-	16, // 38: modelyard.v1.RegisteredModelService.LinkModelArtifactVersion:output_type -> modelyard.v1.LinkModelArtifactVersionResponse
-	18, // 39: modelyard.v1.RegisteredModelService.GetRegisteredModelVersion:output_type -> modelyard.v1.GetRegisteredModelVersionResponse
-	20, // 40: modelyard.v1.RegisteredModelService.ListRegisteredModelVersions:output_type -> modelyard.v1.ListRegisteredModelVersionsResponse
-	22, // 41: modelyard.v1.RegisteredModelService.DeleteRegisteredModelVersion:output_type -> modelyard.v1.DeleteRegisteredModelVersionResponse
-	26, // 42: modelyard.v1.RegisteredModelService.UpdateAliases:output_type -> modelyard.v1.UpdateAliasesResponse
-	29, // 43: modelyard.v1.RegisteredModelService.ListAliasChanges:output_type -> modelyard.v1.ListAliasChangesResponse
-	32, // [32:44] is the sub-list for method output_type
-	20, // [20:32] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	3,  // 15: modelyard.v1.RegisteredModelService.ListRegistries:input_type -> modelyard.v1.ListRegistriesRequest
+	5,  // 16: modelyard.v1.RegisteredModelService.CreateRegisteredModel:input_type -> modelyard.v1.CreateRegisteredModelRequest
+	7,  // 17: modelyard.v1.RegisteredModelService.GetRegisteredModel:input_type -> modelyard.v1.GetRegisteredModelRequest
+	9,  // 18: modelyard.v1.RegisteredModelService.ListRegisteredModels:input_type -> modelyard.v1.ListRegisteredModelsRequest
+	11, // 19: modelyard.v1.RegisteredModelService.UpdateRegisteredModel:input_type -> modelyard.v1.UpdateRegisteredModelRequest
+	13, // 20: modelyard.v1.RegisteredModelService.DeleteRegisteredModel:input_type -> modelyard.v1.DeleteRegisteredModelRequest
+	15, // 21: modelyard.v1.RegisteredModelService.LinkModelArtifactVersion:input_type -> modelyard.v1.LinkModelArtifactVersionRequest
+	17, // 22: modelyard.v1.RegisteredModelService.GetRegisteredModelVersion:input_type -> modelyard.v1.GetRegisteredModelVersionRequest
+	19, // 23: modelyard.v1.RegisteredModelService.ListRegisteredModelVersions:input_type -> modelyard.v1.ListRegisteredModelVersionsRequest
+	21, // 24: modelyard.v1.RegisteredModelService.DeleteRegisteredModelVersion:input_type -> modelyard.v1.DeleteRegisteredModelVersionRequest
+	4,  // 25: modelyard.v1.RegisteredModelService.ListRegistries:output_type -> modelyard.v1.ListRegistriesResponse
+	6,  // 26: modelyard.v1.RegisteredModelService.CreateRegisteredModel:output_type -> modelyard.v1.CreateRegisteredModelResponse
+	8,  // 27: modelyard.v1.RegisteredModelService.GetRegisteredModel:output_type -> modelyard.v1.GetRegisteredModelResponse
+	10, // 28: modelyard.v1.RegisteredModelService.ListRegisteredModels:output_type -> modelyard.v1.ListRegisteredModelsResponse
+	12, // 29: modelyard.v1.RegisteredModelService.UpdateRegisteredModel:output_type -> modelyard.v1.UpdateRegisteredModelResponse
+	14, // 30: modelyard.v1.RegisteredModelService.DeleteRegisteredModel:output_type -> modelyard.v1.DeleteRegisteredModelResponse
+	16, // 31: modelyard.v1.RegisteredModelService.LinkModelArtifactVersion:output_type -> modelyard.v1.LinkModelArtifactVersionResponse
+	18, // 32: modelyard.v1.RegisteredModelService.GetRegisteredModelVersion:output_type -> modelyard.v1.GetRegisteredModelVersionResponse
+	20, // 33: modelyard.v1.RegisteredModelService.ListRegisteredModelVersions:output_type -> modelyard.v1.ListRegisteredModelVersionsResponse
+	22, // 34: modelyard.v1.RegisteredModelService.DeleteRegisteredModelVersion:output_type -> modelyard.v1.DeleteRegisteredModelVersionResponse
+	25, // [25:35] is the sub-list for method output_type
+	15, // [15:25] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_registered_model_proto_init() }
@@ -2559,25 +1916,13 @@ func file_modelyard_v1_registered_model_proto_init() {
 		(*ListRegisteredModelVersionsRequest_Id)(nil),
 		(*ListRegisteredModelVersionsRequest_Ref)(nil),
 	}
-	file_modelyard_v1_registered_model_proto_msgTypes[23].OneofWrappers = []any{
-		(*AliasUpdate_Version)(nil),
-		(*AliasUpdate_Remove)(nil),
-	}
-	file_modelyard_v1_registered_model_proto_msgTypes[24].OneofWrappers = []any{
-		(*UpdateAliasesRequest_Id)(nil),
-		(*UpdateAliasesRequest_Ref)(nil),
-	}
-	file_modelyard_v1_registered_model_proto_msgTypes[27].OneofWrappers = []any{
-		(*ListAliasChangesRequest_Id)(nil),
-		(*ListAliasChangesRequest_Ref)(nil),
-	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modelyard_v1_registered_model_proto_rawDesc), len(file_modelyard_v1_registered_model_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   30,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

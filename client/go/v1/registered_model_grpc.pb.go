@@ -29,8 +29,6 @@ const (
 	RegisteredModelService_GetRegisteredModelVersion_FullMethodName    = "/modelyard.v1.RegisteredModelService/GetRegisteredModelVersion"
 	RegisteredModelService_ListRegisteredModelVersions_FullMethodName  = "/modelyard.v1.RegisteredModelService/ListRegisteredModelVersions"
 	RegisteredModelService_DeleteRegisteredModelVersion_FullMethodName = "/modelyard.v1.RegisteredModelService/DeleteRegisteredModelVersion"
-	RegisteredModelService_UpdateAliases_FullMethodName                = "/modelyard.v1.RegisteredModelService/UpdateAliases"
-	RegisteredModelService_ListAliasChanges_FullMethodName             = "/modelyard.v1.RegisteredModelService/ListAliasChanges"
 )
 
 // RegisteredModelServiceClient is the client API for RegisteredModelService service.
@@ -74,15 +72,6 @@ type RegisteredModelServiceClient interface {
 	ListRegisteredModelVersions(ctx context.Context, in *ListRegisteredModelVersionsRequest, opts ...grpc.CallOption) (*ListRegisteredModelVersionsResponse, error)
 	// Removes a link; the linked version stays. Errors: NOT_FOUND.
 	DeleteRegisteredModelVersion(ctx context.Context, in *DeleteRegisteredModelVersionRequest, opts ...grpc.CallOption) (*DeleteRegisteredModelVersionResponse, error)
-	// Sets and removes aliases of one artifact or one registered model, all or
-	// none. An alias points at one version; setting it on another moves it.
-	// Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
-	// that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
-	UpdateAliases(ctx context.Context, in *UpdateAliasesRequest, opts ...grpc.CallOption) (*UpdateAliasesResponse, error)
-	// The changes of aliases of an artifact or registered model: who moved which
-	// alias when, between which versions. Or the state of the aliases at a time.
-	// Errors: NOT_FOUND.
-	ListAliasChanges(ctx context.Context, in *ListAliasChangesRequest, opts ...grpc.CallOption) (*ListAliasChangesResponse, error)
 }
 
 type registeredModelServiceClient struct {
@@ -193,26 +182,6 @@ func (c *registeredModelServiceClient) DeleteRegisteredModelVersion(ctx context.
 	return out, nil
 }
 
-func (c *registeredModelServiceClient) UpdateAliases(ctx context.Context, in *UpdateAliasesRequest, opts ...grpc.CallOption) (*UpdateAliasesResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(UpdateAliasesResponse)
-	err := c.cc.Invoke(ctx, RegisteredModelService_UpdateAliases_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *registeredModelServiceClient) ListAliasChanges(ctx context.Context, in *ListAliasChangesRequest, opts ...grpc.CallOption) (*ListAliasChangesResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ListAliasChangesResponse)
-	err := c.cc.Invoke(ctx, RegisteredModelService_ListAliasChanges_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 // RegisteredModelServiceServer is the server API for RegisteredModelService service.
 // All implementations must embed UnimplementedRegisteredModelServiceServer
 // for forward compatibility.
@@ -254,15 +223,6 @@ type RegisteredModelServiceServer interface {
 	ListRegisteredModelVersions(context.Context, *ListRegisteredModelVersionsRequest) (*ListRegisteredModelVersionsResponse, error)
 	// Removes a link; the linked version stays. Errors: NOT_FOUND.
 	DeleteRegisteredModelVersion(context.Context, *DeleteRegisteredModelVersionRequest) (*DeleteRegisteredModelVersionResponse, error)
-	// Sets and removes aliases of one artifact or one registered model, all or
-	// none. An alias points at one version; setting it on another moves it.
-	// Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
-	// that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
-	UpdateAliases(context.Context, *UpdateAliasesRequest) (*UpdateAliasesResponse, error)
-	// The changes of aliases of an artifact or registered model: who moved which
-	// alias when, between which versions. Or the state of the aliases at a time.
-	// Errors: NOT_FOUND.
-	ListAliasChanges(context.Context, *ListAliasChangesRequest) (*ListAliasChangesResponse, error)
 	mustEmbedUnimplementedRegisteredModelServiceServer()
 }
 
@@ -302,12 +262,6 @@ func (UnimplementedRegisteredModelServiceServer) ListRegisteredModelVersions(con
 }
 func (UnimplementedRegisteredModelServiceServer) DeleteRegisteredModelVersion(context.Context, *DeleteRegisteredModelVersionRequest) (*DeleteRegisteredModelVersionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteRegisteredModelVersion not implemented")
-}
-func (UnimplementedRegisteredModelServiceServer) UpdateAliases(context.Context, *UpdateAliasesRequest) (*UpdateAliasesResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method UpdateAliases not implemented")
-}
-func (UnimplementedRegisteredModelServiceServer) ListAliasChanges(context.Context, *ListAliasChangesRequest) (*ListAliasChangesResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ListAliasChanges not implemented")
 }
 func (UnimplementedRegisteredModelServiceServer) mustEmbedUnimplementedRegisteredModelServiceServer() {
 }
@@ -511,42 +465,6 @@ func _RegisteredModelService_DeleteRegisteredModelVersion_Handler(srv interface{
 	return interceptor(ctx, in, info, handler)
 }
 
-func _RegisteredModelService_UpdateAliases_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(UpdateAliasesRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(RegisteredModelServiceServer).UpdateAliases(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: RegisteredModelService_UpdateAliases_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(RegisteredModelServiceServer).UpdateAliases(ctx, req.(*UpdateAliasesRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _RegisteredModelService_ListAliasChanges_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ListAliasChangesRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(RegisteredModelServiceServer).ListAliasChanges(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: RegisteredModelService_ListAliasChanges_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(RegisteredModelServiceServer).ListAliasChanges(ctx, req.(*ListAliasChangesRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
 // RegisteredModelService_ServiceDesc is the grpc.ServiceDesc for RegisteredModelService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -593,14 +511,6 @@ var RegisteredModelService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "DeleteRegisteredModelVersion",
 			Handler:    _RegisteredModelService_DeleteRegisteredModelVersion_Handler,
-		},
-		{
-			MethodName: "UpdateAliases",
-			Handler:    _RegisteredModelService_UpdateAliases_Handler,
-		},
-		{
-			MethodName: "ListAliasChanges",
-			Handler:    _RegisteredModelService_ListAliasChanges_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -10,10 +10,10 @@ from time import perf_counter
 
 import grpc
 
-from modelyard.v1 import registered_model_pb2 as models
+from modelyard.v1 import alias_pb2
+from modelyard.v1.alias_pb2_grpc import AliasServiceStub
 from modelyard.v1.event_pb2 import EVENT_TYPE_ALIAS_ADDED, WatchEventsRequest
 from modelyard.v1.event_pb2_grpc import EventServiceStub
-from modelyard.v1.registered_model_pb2_grpc import RegisteredModelServiceStub
 from tests.bench import sides
 from tests.bench.bench import Bench, Place
 from tests.bench.results import Bound, Row, Target
@@ -69,9 +69,9 @@ async def _p99(address: str, watchers: int, writes: int) -> float:
         for number in range(writes):
             # It comes, and with the next write it goes: one event each.
             alias, version = f"bench-{number // 2}", "" if number % 2 else "v0"
-            update = models.AliasUpdate(alias=alias, version=version)
-            request = models.UpdateAliasesRequest(ref=f"{_PROJECT}/{_NAME}", updates=[update])
-            await RegisteredModelServiceStub(channel).UpdateAliases(request)
+            update = alias_pb2.AliasUpdate(alias=alias, version=version)
+            request = alias_pb2.UpdateAliasesRequest(ref=f"{_PROJECT}/{_NAME}", updates=[update])
+            await AliasServiceStub(channel).UpdateAliases(request)
             written[alias, bool(version)] = perf_counter()
             await asyncio.sleep(PAUSE)
         await asyncio.gather(*watching)

@@ -69,16 +69,18 @@ def move_alias(address: str, name: str, times: int) -> float:
     """Moves the alias between the versions 0 and 1, one call each."""
     import grpc
 
-    from modelyard.v1 import registered_model_pb2 as pb
-    from modelyard.v1 import registered_model_pb2_grpc as services
+    from modelyard.v1 import alias_pb2
+    from modelyard.v1 import alias_pb2_grpc as services
 
     with grpc.insecure_channel(address) as channel:
-        update = services.RegisteredModelServiceStub(channel).UpdateAliases
+        update = services.AliasServiceStub(channel).UpdateAliases
 
         def move() -> None:
             for turn in range(times):
-                change = pb.AliasUpdate(alias="production", version=f"v{(turn + 1) % 2}")
-                update(pb.UpdateAliasesRequest(ref=name, updates=[change], request_id=uuid.uuid4().hex))
+                change = alias_pb2.AliasUpdate(alias="production", version=f"v{(turn + 1) % 2}")
+                update(
+                    alias_pb2.UpdateAliasesRequest(ref=name, updates=[change], request_id=uuid.uuid4().hex)
+                )
 
         return seconds(move)
 

@@ -26,6 +26,7 @@ SERVICES = {
     "modelyard.v1.EventService",
     "modelyard.v1.ModelArtifactService",
     "modelyard.v1.RegisteredModelService",
+    "modelyard.v1.AliasService",
     "modelyard.v1.UploadService",
     "modelyard.v1.ServerService",
 }

@@ -16,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 import modelyard_server
 from modelyard.local.v1 import local_pb2
 from modelyard.v1 import (
+    alias_pb2,
     event_pb2,
     model_artifact_pb2,
     registered_model_pb2,
@@ -33,7 +34,16 @@ Request = Mapping[str, Any]
 
 POINT = {"steps": [0], "timestamps": [1], "columns": [{"key": "loss", "doubles": [0.5]}]}
 
-_MODULES = (run_pb2, event_pb2, model_artifact_pb2, registered_model_pb2, upload_pb2, server_pb2, local_pb2)
+_MODULES = (
+    alias_pb2,
+    run_pb2,
+    event_pb2,
+    model_artifact_pb2,
+    registered_model_pb2,
+    upload_pb2,
+    server_pb2,
+    local_pb2,
+)
 CLOSED: dict[str, MethodDescriptor] = {
     f"/{service.full_name}/{method.name}": method
     for module in _MODULES
@@ -134,7 +144,7 @@ def requests_of(path: str, at: Mapping[str, str]) -> list[list[Request]]:
     """Calls of a method about what a scene holds, by id and by ref, each with its requests."""
     service, method = path.split(".")[-1].split("/")
     return {"RunService": _runs, "EventService": _events, "ModelArtifactService": _artifacts,
-            "RegisteredModelService": _models, "UploadService": _uploads,
+            "RegisteredModelService": _models, "AliasService": _aliases, "UploadService": _uploads,
             "LocalService": _local}[service](at)[method]  # fmt: skip
 
 
@@ -199,7 +209,6 @@ def _artifacts(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
 def _models(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
     registry = {"entity": ENTITY, "project": "model-registry"}
     by_id, ref, link = {"id": at["model"]}, {"ref": at["model_ref"]}, {"id": at["link"]}
-    moves = {"updates": [{"alias": "staging", "version": "v0"}]}
     return {
         "ListRegistries": [[{"entity": ENTITY}]],
         "CreateRegisteredModel": [[{"registered_model": {**registry, "name": f"{at['project']}-new"}}]],
@@ -216,6 +225,13 @@ def _models(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
         "GetRegisteredModelVersion": [[link], [ref]],
         "ListRegisteredModelVersions": [[by_id], [ref], [registry], [{"entity": ENTITY}]],
         "DeleteRegisteredModelVersion": [[link]],
+    }
+
+
+def _aliases(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
+    by_id, ref = {"id": at["model"]}, {"ref": at["model_ref"]}
+    moves = {"updates": [{"alias": "staging", "version": "v0"}]}
+    return {
         "UpdateAliases": [
             [{**by_id, **moves}],
             [{**ref, **moves}],

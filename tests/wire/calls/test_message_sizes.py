@@ -12,9 +12,8 @@ from google.protobuf.message_factory import GetMessageClass
 from sqlalchemy.orm import Session
 
 from modelyard import errors
+from modelyard.v1 import alias_pb2, run_pb2, value_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
-from modelyard.v1 import registered_model_pb2 as registry_pb
-from modelyard.v1 import run_pb2, value_pb2
 from modelyard_server.db.tables import Alias, Lineage, Run
 from modelyard_server.db.upserts import insert_missing
 from modelyard_server.domain import lineage
@@ -136,11 +135,11 @@ def test_a_version_with_as_many_aliases_as_allowed_can_still_be_read(any_live_se
 
     def add(first: int, count: int) -> None:
         updates = [
-            registry_pb.AliasUpdate(alias=f"{'ü' * 120}{number}", version="v0")
+            alias_pb2.AliasUpdate(alias=f"{'ü' * 120}{number}", version="v0")
             for number in range(first, first + count)
         ]
-        request = registry_pb.UpdateAliasesRequest(ref=f"{project}/bert", updates=updates)
-        stubs.registry.UpdateAliases(request)
+        request = alias_pb2.UpdateAliasesRequest(ref=f"{project}/bert", updates=updates)
+        stubs.aliases.UpdateAliases(request)
 
     for start in range(0, 900, 100):
         add(start, 100)
@@ -190,7 +189,7 @@ def test_a_collection_with_as_many_aliases_as_allowed_replies_with_all_of_them(r
         registry.move("bert", Change("one-more", "v0", None))
     shown = registry.move("bert", Change("one-more", "v0", None), Change("ü" * 120 + "1", "", None))
     assert len(shown) == most
-    reply = registry_pb.UpdateAliasesResponse()
+    reply = alias_pb2.UpdateAliasesResponse()
     for alias in shown:
         reply.aliases.add(alias=alias, version="v1000000")
     assert reply.ByteSize() < MESSAGE

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
+from modelyard.v1 import alias_pb2, upload_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
-from modelyard.v1 import registered_model_pb2 as registry_pb
-from modelyard.v1 import upload_pb2
 from modelyard_server.db.bounded import ROWS
 from tests.clients import fast_upload
 from tests.clients.refusals import refused
@@ -151,9 +150,9 @@ def test_others_write_while_a_very_large_version_is_committed(any_live_server: L
 
 
 def move(stubs: Stubs, project: str, alias: str) -> None:
-    update = registry_pb.AliasUpdate(alias=alias, version="v0")
-    request = registry_pb.UpdateAliasesRequest(ref=f"{project}/small", updates=[update])
-    stubs.registry.UpdateAliases(request, timeout=120)
+    update = alias_pb2.AliasUpdate(alias=alias, version="v0")
+    request = alias_pb2.UpdateAliasesRequest(ref=f"{project}/small", updates=[update])
+    stubs.aliases.UpdateAliases(request, timeout=120)
 
 
 def test_a_large_version_has_the_bytes_that_were_named_in_their_order(any_live_server: LiveServer) -> None:

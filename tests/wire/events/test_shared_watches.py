@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import grpc
 import pytest
 
+from modelyard.v1 import alias_pb2
 from modelyard.v1 import event_pb2 as pb
-from modelyard.v1 import registered_model_pb2
 from tests.clients.watch import Watch, listed, log, touch, watching
 from tests.parts.server import Factory, LiveServer, Stubs, new_project
 from tests.server.observability.test_telemetry import Samples, addresses, scrape
@@ -44,9 +44,9 @@ def test_events_are_read_once_however_many_watch(live_server_factory: Factory) -
 
 def _come_and_go(stubs: Stubs, project: str) -> None:
     for change in ({"version": "v0"}, {"remove": True}):
-        updates = [registered_model_pb2.AliasUpdate(alias=f"a{number}", **change) for number in range(BATCH)]
-        request = registered_model_pb2.UpdateAliasesRequest(ref=f"{project}/bert", updates=updates)
-        stubs.registry.UpdateAliases(request)
+        updates = [alias_pb2.AliasUpdate(alias=f"a{number}", **change) for number in range(BATCH)]
+        request = alias_pb2.UpdateAliasesRequest(ref=f"{project}/bert", updates=updates)
+        stubs.aliases.UpdateAliases(request)
 
 
 def _rest(call: grpc.Call, last: int) -> list[pb.Event]:

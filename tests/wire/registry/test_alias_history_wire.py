@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from modelyard.v1 import model_artifact_pb2
+from modelyard.v1 import alias_pb2, model_artifact_pb2
 from modelyard.v1 import registered_model_pb2 as pb
 from tests.clients import fast_upload
 from tests.clients.fast_upload import random_chunks
@@ -41,19 +41,21 @@ def model(stubs: Stubs) -> str:
 
 def move(stubs: Stubs, ref: str, alias: str, version: str) -> dict[str, str]:
     update = (
-        pb.AliasUpdate(alias=alias, version=version) if version else pb.AliasUpdate(alias=alias, remove=True)
+        alias_pb2.AliasUpdate(alias=alias, version=version)
+        if version
+        else alias_pb2.AliasUpdate(alias=alias, remove=True)
     )
-    reply = stubs.registry.UpdateAliases(pb.UpdateAliasesRequest(ref=ref, updates=[update]))
+    reply = stubs.aliases.UpdateAliases(alias_pb2.UpdateAliasesRequest(ref=ref, updates=[update]))
     return {position.alias: position.version for position in reply.aliases}
 
 
-def history(stubs: Stubs, ref: str, page_size: int = 1000, **fields: Any) -> list[pb.AliasChange]:
+def history(stubs: Stubs, ref: str, page_size: int = 1000, **fields: Any) -> list[alias_pb2.AliasChange]:
     """All changes, newest first, through as many pages as it takes."""
-    found: list[pb.AliasChange] = []
+    found: list[alias_pb2.AliasChange] = []
     token = ""
     while True:
-        request = pb.ListAliasChangesRequest(ref=ref, page_size=page_size, page_token=token, **fields)
-        reply = stubs.registry.ListAliasChanges(request)
+        request = alias_pb2.ListAliasChangesRequest(ref=ref, page_size=page_size, page_token=token, **fields)
+        reply = stubs.aliases.ListAliasChanges(request)
         assert len(reply.changes) <= page_size
         found += reply.changes
         token = reply.next_page_token
@@ -61,7 +63,7 @@ def history(stubs: Stubs, ref: str, page_size: int = 1000, **fields: Any) -> lis
             return found
 
 
-def steps(changes: Sequence[pb.AliasChange]) -> list[tuple[str, str, str]]:
+def steps(changes: Sequence[alias_pb2.AliasChange]) -> list[tuple[str, str, str]]:
     return [(change.alias, change.previous_version, change.version) for change in changes]
 
 
@@ -69,7 +71,7 @@ def state(stubs: Stubs, ref: str, at: Timestamp, **fields: Any) -> dict[str, str
     return {change.alias: change.version for change in history(stubs, ref, at_time=at, **fields)}
 
 
-def after(change: pb.AliasChange, microseconds: int = 0) -> Timestamp:
+def after(change: alias_pb2.AliasChange, microseconds: int = 0) -> Timestamp:
     at = Timestamp()
     at.FromMicroseconds(change.create_time.ToMicroseconds() + microseconds)
     return at
@@ -93,18 +95,18 @@ def test_the_history_says_from_where_to_where_and_by_whom(stubs: Stubs, model: s
 def test_the_history_of_an_artifact_is_asked_by_id_too(stubs: Stubs) -> None:
     project = new_project()
     made = [fast_upload.log(stubs, project, "bert", {"w": random_chunks(1, 300)}) for _ in range(2)]
-    request = pb.ListAliasChangesRequest(id=made[0].version.model_artifact_id)
-    found = stubs.registry.ListAliasChanges(request).changes
+    request = alias_pb2.ListAliasChangesRequest(id=made[0].version.model_artifact_id)
+    found = stubs.aliases.ListAliasChanges(request).changes
     assert steps(found) == [("latest", "v0", "v1"), ("latest", "", "v0")]
 
 
 def test_it_comes_in_pages_while_aliases_move(stubs: Stubs, model: str) -> None:
     for number in range(7):
         move(stubs, model, "staging", f"v{number % 3}")
-    first = stubs.registry.ListAliasChanges(pb.ListAliasChangesRequest(ref=model, page_size=4))
+    first = stubs.aliases.ListAliasChanges(alias_pb2.ListAliasChangesRequest(ref=model, page_size=4))
     move(stubs, model, "staging", "v2")
-    request = pb.ListAliasChangesRequest(ref=model, page_size=4, page_token=first.next_page_token)
-    second = stubs.registry.ListAliasChanges(request)
+    request = alias_pb2.ListAliasChangesRequest(ref=model, page_size=4, page_token=first.next_page_token)
+    second = stubs.aliases.ListAliasChanges(request)
     seen = [change.sequence for change in (*first.changes, *second.changes)]
     assert seen == [change.sequence for change in history(stubs, model)][1:9]
     assert steps(history(stubs, model, page_size=1)) == steps(history(stubs, model))
@@ -186,13 +188,13 @@ def test_a_bad_question_names_its_field(stubs: Stubs, model: str, case: str) -> 
     fields, reason, named = REFUSALS[case]
     given = {key: model if value == "MODEL" else value for key, value in fields.items()}
     with refused(reason, *named):
-        stubs.registry.ListAliasChanges(pb.ListAliasChangesRequest(**given))
+        stubs.aliases.ListAliasChanges(alias_pb2.ListAliasChangesRequest(**given))
 
 
 def test_a_token_belongs_to_its_question(stubs: Stubs, model: str) -> None:
-    token = stubs.registry.ListAliasChanges(pb.ListAliasChangesRequest(ref=model, page_size=1))
+    token = stubs.aliases.ListAliasChanges(alias_pb2.ListAliasChangesRequest(ref=model, page_size=1))
     assert token.next_page_token
     with refused("INVALID_PAGE_TOKEN", "page_token"):
-        stubs.registry.ListAliasChanges(
-            pb.ListAliasChangesRequest(ref=model, alias="latest", page_token=token.next_page_token)
+        stubs.aliases.ListAliasChanges(
+            alias_pb2.ListAliasChangesRequest(ref=model, alias="latest", page_token=token.next_page_token)
         )

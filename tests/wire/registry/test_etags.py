@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from modelyard.v1 import alias_pb2, run_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import registered_model_pb2 as registry_pb
-from modelyard.v1 import run_pb2
 from tests.clients import fast_upload
 from tests.clients.refusals import refused
 from tests.parts.server import LiveServer, Stubs, new_project
@@ -111,8 +111,8 @@ def test_an_update_that_is_repeated_after_a_lost_reply_gets_that_reply(stubs: St
 def test_what_updates_do_not_change_keeps_the_etag(stubs: Stubs) -> None:
     version = make_version(stubs)
     project = version.project
-    alias = registry_pb.AliasUpdate(alias="best", version="v0")
-    stubs.registry.UpdateAliases(registry_pb.UpdateAliasesRequest(ref=f"{project}/bert", updates=[alias]))
+    alias = alias_pb2.AliasUpdate(alias="best", version="v0")
+    stubs.aliases.UpdateAliases(alias_pb2.UpdateAliasesRequest(ref=f"{project}/bert", updates=[alias]))
     artifact = stubs.artifacts.GetModelArtifact(
         pb.GetModelArtifactRequest(ref=f"{project}/bert")
     ).model_artifact

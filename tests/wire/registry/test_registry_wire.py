@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from modelyard.v1 import event_pb2, run_pb2, value_pb2
+from modelyard.v1 import alias_pb2, event_pb2, run_pb2, value_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import registered_model_pb2 as registry_pb
 from tests.clients import fast_upload
@@ -168,8 +168,8 @@ def test_promotion_is_one_move_that_watchers_see(stubs: Stubs, project: str) -> 
     first, second = log(stubs, project), log(stubs, project)
     link(stubs, first, f"{registry}/Churn", "production")
     link(stubs, second, f"{registry}/Churn", "staging")
-    update = registry_pb.AliasUpdate
-    request = registry_pb.UpdateAliasesRequest(
+    update = alias_pb2.AliasUpdate
+    request = alias_pb2.UpdateAliasesRequest(
         ref=f"{registry}/Churn",
         updates=[
             update(alias="production", version="v1", expected_version="v0"),
@@ -177,12 +177,12 @@ def test_promotion_is_one_move_that_watchers_see(stubs: Stubs, project: str) -> 
         ],
         request_id=str(uuid.uuid4()),
     )
-    reply = stubs.registry.UpdateAliases(request)
+    reply = stubs.aliases.UpdateAliases(request)
     assert [(p.alias, p.version) for p in reply.aliases] == [("latest", "v1"), ("production", "v1")]
-    assert stubs.registry.UpdateAliases(request) == reply
+    assert stubs.aliases.UpdateAliases(request) == reply
     request.request_id = ""
     with refused("ALIAS_CHANGED") as refusal:
-        stubs.registry.UpdateAliases(request)
+        stubs.aliases.UpdateAliases(request)
     assert (refusal.metadata["alias"], refusal.metadata["version"]) == ("production", "v1")
     events = stubs.events.ListEvents(event_pb2.ListEventsRequest(project=registry)).events
     told = [(e.type, e.alias, e.version, e.previous_version) for e in events][-2:]
@@ -333,24 +333,22 @@ REFUSALS = [
         ["target"],
     ),
     (
-        "registry.UpdateAliases",
-        registry_pb.UpdateAliasesRequest(
-            ref="nope", updates=[registry_pb.AliasUpdate(alias="a", remove=True)]
-        ),
+        "aliases.UpdateAliases",
+        alias_pb2.UpdateAliasesRequest(ref="nope", updates=[alias_pb2.AliasUpdate(alias="a", remove=True)]),
         "NOT_FOUND",
         [],
     ),
     *(
         (
-            "registry.UpdateAliases",
-            registry_pb.UpdateAliasesRequest(ref="nope", updates=[update]),
+            "aliases.UpdateAliases",
+            alias_pb2.UpdateAliasesRequest(ref="nope", updates=[update]),
             "INVALID_FIELD",
             [f"updates[0].{field}"],
         )
         for update, field in (
-            (registry_pb.AliasUpdate(alias="a"), "change"),
-            (registry_pb.AliasUpdate(alias="a", version=""), "version"),
-            (registry_pb.AliasUpdate(alias="a", remove=False), "remove"),
+            (alias_pb2.AliasUpdate(alias="a"), "change"),
+            (alias_pb2.AliasUpdate(alias="a", version=""), "version"),
+            (alias_pb2.AliasUpdate(alias="a", remove=False), "remove"),
         )
     ),
 ]

@@ -11,7 +11,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from modelyard.v1 import event_pb2
+from modelyard.v1 import alias_pb2, event_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import registered_model_pb2 as registry_pb
 from tests.clients import fast_upload
@@ -117,9 +117,9 @@ PAST: dict[str, Callable[[Stubs, pb.ModelArtifactVersion], object]] = {
     ),
     "its bytes": lambda stubs, version: fast_upload.read(stubs, version.id, "w"),
     "linking it": lambda stubs, version: link(stubs, version, f"{version.project}-r/Churn"),
-    "moving an alias to it": lambda stubs, version: stubs.registry.UpdateAliases(
-        registry_pb.UpdateAliasesRequest(
-            ref=f"{version.project}/bert", updates=[registry_pb.AliasUpdate(alias="a", version="v1")]
+    "moving an alias to it": lambda stubs, version: stubs.aliases.UpdateAliases(
+        alias_pb2.UpdateAliasesRequest(
+            ref=f"{version.project}/bert", updates=[alias_pb2.AliasUpdate(alias="a", version="v1")]
         )
     ),
     "changing it": lambda stubs, version: stubs.artifacts.UpdateModelArtifactVersion(

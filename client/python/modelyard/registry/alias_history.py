@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from modelyard.rpc import messages
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.list_calls import pages
-from modelyard.v1 import registered_model_pb2 as pb
+from modelyard.v1 import alias_pb2
 
 _PAGE_SIZE = 500
 
@@ -31,7 +31,7 @@ class AliasChange:
 
 def changes(connection: Connection, collection_id: str, alias: str = "") -> Iterator[AliasChange]:
     """The moves of one alias or of all, newest first. Errors: NotFound."""
-    request = pb.ListAliasChangesRequest(id=collection_id, alias=alias, page_size=_PAGE_SIZE)
+    request = alias_pb2.ListAliasChangesRequest(id=collection_id, alias=alias, page_size=_PAGE_SIZE)
     return _changes(connection, request)
 
 
@@ -39,7 +39,7 @@ def positions(
     connection: Connection, collection_id: str, time: datetime.datetime | str, alias: str = ""
 ) -> dict[str, str]:
     """The versions of aliases at a time: alias → `vN`. Errors: NotFound; ValueError for a bad time."""
-    request = pb.ListAliasChangesRequest(id=collection_id, alias=alias, page_size=_PAGE_SIZE)
+    request = alias_pb2.ListAliasChangesRequest(id=collection_id, alias=alias, page_size=_PAGE_SIZE)
     request.at_time.FromDatetime(in_utc(time))
     return {change.alias: change.version for change in _changes(connection, request) if change.version}
 
@@ -54,8 +54,8 @@ def in_utc(time: datetime.datetime | str) -> datetime.datetime:
     return time.astimezone(datetime.UTC)
 
 
-def _changes(connection: Connection, request: pb.ListAliasChangesRequest) -> Iterator[AliasChange]:
-    for page in pages(connection.registry.ListAliasChanges, request):
+def _changes(connection: Connection, request: alias_pb2.ListAliasChangesRequest) -> Iterator[AliasChange]:
+    for page in pages(connection.aliases.ListAliasChanges, request):
         for change in page.changes:
             yield AliasChange(
                 change.alias,

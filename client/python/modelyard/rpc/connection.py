@@ -25,6 +25,7 @@ from modelyard.local.v1 import local_pb2_grpc
 from modelyard.rpc import embedded
 from modelyard.rpc.calls import Calls, translate
 from modelyard.v1 import (
+    alias_pb2_grpc,
     event_pb2_grpc,
     model_artifact_pb2_grpc,
     registered_model_pb2_grpc,
@@ -47,7 +48,7 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
 
 
 class Connection:
-    """Stubs of every service of one server: `runs artifacts registry uploads events server local`.
+    """Stubs of every service of one server: `runs artifacts registry aliases uploads events server local`.
 
     Safe for threads, and for forked processes: each opens its own channel.
     Calls raise the classes of `modelyard.errors`; unary ones are repeated for up
@@ -75,6 +76,7 @@ class Connection:
         self.runs = run_pb2_grpc.RunServiceStub(calls)
         self.artifacts = model_artifact_pb2_grpc.ModelArtifactServiceStub(calls)
         self.registry = registered_model_pb2_grpc.RegisteredModelServiceStub(calls)
+        self.aliases = alias_pb2_grpc.AliasServiceStub(calls)
         self.uploads = upload_pb2_grpc.UploadServiceStub(calls)
         self.events = event_pb2_grpc.EventServiceStub(calls)
         self.server = server_pb2_grpc.ServerServiceStub(calls)

@@ -12,6 +12,7 @@ from modelyard.contract.limits import PAGE_ITEMS
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.messages import value_map
+from modelyard.v1 import alias_pb2
 from modelyard.v1 import model_artifact_pb2 as artifact_pb
 from modelyard.v1 import registered_model_pb2 as model_pb
 
@@ -95,7 +96,7 @@ def move_aliases(
         return {}
     updates = []
     for alias, version in moves.items():
-        update = model_pb.AliasUpdate(alias=alias)
+        update = alias_pb2.AliasUpdate(alias=alias)
         if version:
             update.version = version
         else:
@@ -103,7 +104,7 @@ def move_aliases(
         if expected is not None and alias in expected:
             update.expected_version = expected[alias]
         updates.append(update)
-    reply = connection.registry.UpdateAliases(model_pb.UpdateAliasesRequest(ref=ref, updates=updates))
+    reply = connection.aliases.UpdateAliases(alias_pb2.UpdateAliasesRequest(ref=ref, updates=updates))
     return {position.alias: position.version for position in reply.aliases}
 
 

@@ -93,16 +93,6 @@ class RegisteredModelServiceStub(object):
                 request_serializer=modelyard_dot_v1_dot_registered__model__pb2.DeleteRegisteredModelVersionRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_registered__model__pb2.DeleteRegisteredModelVersionResponse.FromString,
                 _registered_method=True)
-        self.UpdateAliases = channel.unary_unary(
-                '/modelyard.v1.RegisteredModelService/UpdateAliases',
-                request_serializer=modelyard_dot_v1_dot_registered__model__pb2.UpdateAliasesRequest.SerializeToString,
-                response_deserializer=modelyard_dot_v1_dot_registered__model__pb2.UpdateAliasesResponse.FromString,
-                _registered_method=True)
-        self.ListAliasChanges = channel.unary_unary(
-                '/modelyard.v1.RegisteredModelService/ListAliasChanges',
-                request_serializer=modelyard_dot_v1_dot_registered__model__pb2.ListAliasChangesRequest.SerializeToString,
-                response_deserializer=modelyard_dot_v1_dot_registered__model__pb2.ListAliasChangesResponse.FromString,
-                _registered_method=True)
 
 
 class RegisteredModelServiceServicer(object):
@@ -194,25 +184,6 @@ class RegisteredModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def UpdateAliases(self, request, context):
-        """Sets and removes aliases of one artifact or one registered model, all or
-        none. An alias points at one version; setting it on another moves it.
-        Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
-        that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ListAliasChanges(self, request, context):
-        """The changes of aliases of an artifact or registered model: who moved which
-        alias when, between which versions. Or the state of the aliases at a time.
-        Errors: NOT_FOUND.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
 
 def add_RegisteredModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -265,16 +236,6 @@ def add_RegisteredModelServiceServicer_to_server(servicer, server):
                     servicer.DeleteRegisteredModelVersion,
                     request_deserializer=modelyard_dot_v1_dot_registered__model__pb2.DeleteRegisteredModelVersionRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_registered__model__pb2.DeleteRegisteredModelVersionResponse.SerializeToString,
-            ),
-            'UpdateAliases': grpc.unary_unary_rpc_method_handler(
-                    servicer.UpdateAliases,
-                    request_deserializer=modelyard_dot_v1_dot_registered__model__pb2.UpdateAliasesRequest.FromString,
-                    response_serializer=modelyard_dot_v1_dot_registered__model__pb2.UpdateAliasesResponse.SerializeToString,
-            ),
-            'ListAliasChanges': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListAliasChanges,
-                    request_deserializer=modelyard_dot_v1_dot_registered__model__pb2.ListAliasChangesRequest.FromString,
-                    response_serializer=modelyard_dot_v1_dot_registered__model__pb2.ListAliasChangesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -556,60 +517,6 @@ class RegisteredModelService(object):
             '/modelyard.v1.RegisteredModelService/DeleteRegisteredModelVersion',
             modelyard_dot_v1_dot_registered__model__pb2.DeleteRegisteredModelVersionRequest.SerializeToString,
             modelyard_dot_v1_dot_registered__model__pb2.DeleteRegisteredModelVersionResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def UpdateAliases(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/modelyard.v1.RegisteredModelService/UpdateAliases',
-            modelyard_dot_v1_dot_registered__model__pb2.UpdateAliasesRequest.SerializeToString,
-            modelyard_dot_v1_dot_registered__model__pb2.UpdateAliasesResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListAliasChanges(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/modelyard.v1.RegisteredModelService/ListAliasChanges',
-            modelyard_dot_v1_dot_registered__model__pb2.ListAliasChangesRequest.SerializeToString,
-            modelyard_dot_v1_dot_registered__model__pb2.ListAliasChangesResponse.FromString,
             options,
             channel_credentials,
             insecure,

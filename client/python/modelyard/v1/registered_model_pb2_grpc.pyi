@@ -74,17 +74,6 @@ class RegisteredModelServiceStub:
     """
     DeleteRegisteredModelVersion: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.DeleteRegisteredModelVersionRequest, _registered_model_pb2.DeleteRegisteredModelVersionResponse]
     """Removes a link; the linked version stays. Errors: NOT_FOUND."""
-    UpdateAliases: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.UpdateAliasesRequest, _registered_model_pb2.UpdateAliasesResponse]
-    """Sets and removes aliases of one artifact or one registered model, all or
-    none. An alias points at one version; setting it on another moves it.
-    Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
-    that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
-    """
-    ListAliasChanges: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.ListAliasChangesRequest, _registered_model_pb2.ListAliasChangesResponse]
-    """The changes of aliases of an artifact or registered model: who moved which
-    alias when, between which versions. Or the state of the aliases at a time.
-    Errors: NOT_FOUND.
-    """
 
 @_typing.type_check_only
 class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
@@ -132,17 +121,6 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     """
     DeleteRegisteredModelVersion: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.DeleteRegisteredModelVersionRequest, _registered_model_pb2.DeleteRegisteredModelVersionResponse]  # type: ignore[assignment]
     """Removes a link; the linked version stays. Errors: NOT_FOUND."""
-    UpdateAliases: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.UpdateAliasesRequest, _registered_model_pb2.UpdateAliasesResponse]  # type: ignore[assignment]
-    """Sets and removes aliases of one artifact or one registered model, all or
-    none. An alias points at one version; setting it on another moves it.
-    Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
-    that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
-    """
-    ListAliasChanges: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.ListAliasChangesRequest, _registered_model_pb2.ListAliasChangesResponse]  # type: ignore[assignment]
-    """The changes of aliases of an artifact or registered model: who moved which
-    alias when, between which versions. Or the state of the aliases at a time.
-    Errors: NOT_FOUND.
-    """
 
 class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Registered models: named collections of links to versions, with numbers and
@@ -247,28 +225,5 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registered_model_pb2.DeleteRegisteredModelVersionResponse, _abc.Awaitable[_registered_model_pb2.DeleteRegisteredModelVersionResponse]]:
         """Removes a link; the linked version stays. Errors: NOT_FOUND."""
-
-    @_abc_1.abstractmethod
-    def UpdateAliases(
-        self,
-        request: _registered_model_pb2.UpdateAliasesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_registered_model_pb2.UpdateAliasesResponse, _abc.Awaitable[_registered_model_pb2.UpdateAliasesResponse]]:
-        """Sets and removes aliases of one artifact or one registered model, all or
-        none. An alias points at one version; setting it on another moves it.
-        Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
-        that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
-        """
-
-    @_abc_1.abstractmethod
-    def ListAliasChanges(
-        self,
-        request: _registered_model_pb2.ListAliasChangesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_registered_model_pb2.ListAliasChangesResponse, _abc.Awaitable[_registered_model_pb2.ListAliasChangesResponse]]:
-        """The changes of aliases of an artifact or registered model: who moved which
-        alias when, between which versions. Or the state of the aliases at a time.
-        Errors: NOT_FOUND.
-        """
 
 def add_RegisteredModelServiceServicer_to_server(servicer: RegisteredModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

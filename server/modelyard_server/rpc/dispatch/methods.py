@@ -80,9 +80,8 @@ METHODS: dict[str, Method] = {
         GetRegisteredModelVersion=_LOOKUP,
         ListRegisteredModelVersions=_READ,
         DeleteRegisteredModelVersion=_WRITE,
-        UpdateAliases=_WRITE,
-        ListAliasChanges=_READ,
     ),
+    **_service("modelyard.v1.AliasService", UpdateAliases=_WRITE, ListAliasChanges=_READ),
     **_service(
         "modelyard.v1.UploadService",
         CreateUpload=_WRITE,

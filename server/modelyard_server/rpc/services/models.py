@@ -1,14 +1,11 @@
-"""RegisteredModelService: registered models, their links, and aliases."""
+"""RegisteredModelService: registered models and their links."""
 
 from __future__ import annotations
 
-from modelyard.contract import errors
 from modelyard.v1 import registered_model_pb2 as pb
 from modelyard_server.db.tables import Collection, Link
 from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.registry import (
-    alias_history,
-    aliases,
     collection_lists,
     collections,
     deletes,
@@ -16,10 +13,8 @@ from modelyard_server.domain.registry import (
     registered_models,
     resolve,
 )
-from modelyard_server.domain.registry.aliases import Change
 from modelyard_server.rpc.dispatch.call import Call
 from modelyard_server.rpc.wire import arguments, pages
-from modelyard_server.rpc.wire.convert import timestamp
 from modelyard_server.rpc.wire.convert_artifacts import link_message, model_message
 
 
@@ -167,67 +162,6 @@ class RegisteredModelServicer:
         found = resolve.link(call.session, call.principal, id_=id_, action=Action.DELETE)
         deletes.delete_link(call.session, call.principal, found.link)
         return pb.DeleteRegisteredModelVersionResponse()
-
-    def UpdateAliases(self, request: pb.UpdateAliasesRequest, call: Call) -> pb.UpdateAliasesResponse:
-        changes = [_change(f"updates[{index}]", update) for index, update in enumerate(request.updates)]
-        row = _collection(call, request, lock=True)
-        positions = aliases.update(call.session, call.principal, row, changes)
-        return pb.UpdateAliasesResponse(
-            aliases=[
-                pb.AliasPosition(alias=alias, version=f"v{spot.number}") for alias, spot in positions.items()
-            ]
-        )
-
-    def ListAliasChanges(
-        self, request: pb.ListAliasChangesRequest, call: Call
-    ) -> pb.ListAliasChangesResponse:
-        at = arguments.microseconds("at_time", request.at_time) if request.HasField("at_time") else None
-        changes, token = alias_history.page(
-            call.session,
-            _collection(call, request),
-            alias=request.alias,
-            at=at,
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
-        shown = [
-            pb.AliasChange(
-                alias=change.alias,
-                previous_version=change.previous,
-                version=change.version,
-                principal=change.principal,
-                create_time=timestamp(change.time),
-                sequence=change.sequence,
-            )
-            for change in changes
-        ]
-        return pb.ListAliasChangesResponse(changes=shown, next_page_token=token)
-
-
-def _collection(
-    call: Call, request: pb.UpdateAliasesRequest | pb.ListAliasChangesRequest, *, lock: bool = False
-) -> Collection:
-    """The artifact or registered model whose aliases a request is about."""
-    arguments.selector(request)
-    return resolve.collection(
-        call.session,
-        call.principal,
-        None,
-        id_=request.id,
-        ref=request.ref,
-        action=Action.PROMOTE if lock else Action.READ,
-        lock=lock,
-    )
-
-
-def _change(where: str, update: pb.AliasUpdate) -> Change:
-    """A change of an alias. Raises InvalidField unless it sets exactly one of `version` and `remove`."""
-    if not update.version and not update.remove:
-        raise errors.InvalidField.of(
-            f"{where}.{update.WhichOneof('change') or 'change'}", "must be set: a version, or remove"
-        )
-    expected = update.expected_version if update.HasField("expected_version") else None
-    return Change(update.alias, update.version, expected)
 
 
 def _shown(call: Call, row: Collection) -> pb.RegisteredModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modelyard.local.v1 import local_pb2
 from modelyard.v1 import (
+    alias_pb2,
     event_pb2,
     model_artifact_pb2,
     registered_model_pb2,
@@ -11,6 +12,7 @@ from modelyard.v1 import (
     server_pb2,
     upload_pb2,
 )
+from modelyard_server.rpc.services.aliases import AliasServicer
 from modelyard_server.rpc.services.artifacts import ModelArtifactServicer
 from modelyard_server.rpc.services.events import EventServicer
 from modelyard_server.rpc.services.local import LocalServicer
@@ -26,6 +28,7 @@ NAMES: tuple[str, ...] = tuple(
         event_pb2,
         model_artifact_pb2,
         registered_model_pb2,
+        alias_pb2,
         upload_pb2,
         server_pb2,
         local_pb2,
@@ -42,6 +45,7 @@ def by_name(
     events: EventServicer,
     artifacts: ModelArtifactServicer,
     registry: RegisteredModelServicer,
+    aliases: AliasServicer,
     uploads: UploadServicer,
     server: ServerServicer,
     local: LocalServicer,
@@ -52,6 +56,7 @@ def by_name(
         "modelyard.v1.EventService": events,
         "modelyard.v1.ModelArtifactService": artifacts,
         "modelyard.v1.RegisteredModelService": registry,
+        "modelyard.v1.AliasService": aliases,
         "modelyard.v1.UploadService": uploads,
         "modelyard.v1.ServerService": server,
         LOCAL: local,

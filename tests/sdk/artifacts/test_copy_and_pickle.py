@@ -173,6 +173,7 @@ def keyed(
 ) -> tuple[LiveServer, str]:
     """A server that asks for keys, one of its keys, and a process that has neither address nor key."""
     isolate(monkeypatch, tmp_path)
+    monkeypatch.chdir(tmp_path)
     return keyed_server, create_key(keyed_server, "ada", "--entity", new_project())
 
 

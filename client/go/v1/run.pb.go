@@ -1580,8 +1580,8 @@ type ScanMetricHistoryRequest struct {
 	Keys []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
 	// First step, inclusive. Default: 0.
 	MinStep int64 `protobuf:"varint,3,opt,name=min_step,json=minStep,proto3" json:"min_step,omitempty"`
-	// Last step, exclusive. Default: no end.
-	MaxStep       *int64 `protobuf:"varint,4,opt,name=max_step,json=maxStep,proto3,oneof" json:"max_step,omitempty"`
+	// First step that is not returned. Default: no end.
+	EndStep       *int64 `protobuf:"varint,4,opt,name=end_step,json=endStep,proto3,oneof" json:"end_step,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1637,9 +1637,9 @@ func (x *ScanMetricHistoryRequest) GetMinStep() int64 {
 	return 0
 }
 
-func (x *ScanMetricHistoryRequest) GetMaxStep() int64 {
-	if x != nil && x.MaxStep != nil {
-		return *x.MaxStep
+func (x *ScanMetricHistoryRequest) GetEndStep() int64 {
+	if x != nil && x.EndStep != nil {
+		return *x.EndStep
 	}
 	return 0
 }
@@ -1820,8 +1820,8 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04keys\x18\x02 \x03(\tR\x04keys\x12\x19\n" +
 	"\bmin_step\x18\x03 \x01(\x03R\aminStep\x12\x1e\n" +
-	"\bmax_step\x18\x04 \x01(\x03H\x00R\amaxStep\x88\x01\x01B\v\n" +
-	"\t_max_step\"L\n" +
+	"\bend_step\x18\x04 \x01(\x03H\x00R\aendStep\x88\x01\x01B\v\n" +
+	"\t_end_step\"L\n" +
 	"\x19ScanMetricHistoryResponse\x12/\n" +
 	"\x05batch\x18\x01 \x01(\v2\x19.modelyard.v1.MetricBatchR\x05batch*\x97\x01\n" +
 	"\bRunState\x12\x19\n" +

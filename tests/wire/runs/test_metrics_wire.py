@@ -118,7 +118,7 @@ def test_a_scan_takes_the_metrics_and_steps_it_was_asked_for(stubs: Stubs) -> No
     log(stubs, run, 2, batch([4], c=[1]))
     only_b = scan(stubs, run, keys=["b"])
     assert [(list(found.steps), list(found.columns[0].ints)) for found in only_b] == [([1, 3], [10, 30])]
-    middle = scan(stubs, run, min_step=1, max_step=3)
+    middle = scan(stubs, run, min_step=1, end_step=3)
     assert [list(found.steps) for found in middle] == [[1, 2]]
     assert {column.key: list(column.rows) for column in middle[0].columns} == {"a": [], "b": [0]}
     assert scan(stubs, run, keys=["nope"]) == []

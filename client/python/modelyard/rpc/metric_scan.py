@@ -18,10 +18,10 @@ def rows(
     started: float,
     keys: Sequence[str],
     min_step: int,
-    max_step: int | None,
+    end_step: int | None,
 ) -> Iterator[dict[str, Any]]:
     """Rows in order of their batches; `run_id` is the global id, `started` in seconds since 1970."""
-    request = pb.ScanMetricHistoryRequest(run_id=run_id, keys=keys, min_step=min_step, max_step=max_step)
+    request = pb.ScanMetricHistoryRequest(run_id=run_id, keys=keys, min_step=min_step, end_step=end_step)
     for batch in _batches(connection, request):
         yield from _rows_of(batch, started)
 

@@ -937,13 +937,13 @@ class ScanMetricHistoryRequest(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
     MIN_STEP_FIELD_NUMBER: _builtins.int
-    MAX_STEP_FIELD_NUMBER: _builtins.int
+    END_STEP_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Global id of the run."""
     min_step: _builtins.int
     """First step, inclusive. Default: 0."""
-    max_step: _builtins.int
-    """Last step, exclusive. Default: no end."""
+    end_step: _builtins.int
+    """First step that is not returned. Default: no end."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these metrics. Default: all."""
@@ -954,15 +954,15 @@ class ScanMetricHistoryRequest(_message.Message):
         run_id: _builtins.str = ...,
         keys: _abc.Iterable[_builtins.str] | None = ...,
         min_step: _builtins.int = ...,
-        max_step: _builtins.int | None = ...,
+        end_step: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_step", b"_max_step", "max_step", b"max_step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end_step", b"_end_step", "end_step", b"end_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_step", b"_max_step", "keys", b"keys", "max_step", b"max_step", "min_step", b"min_step", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_step", b"_end_step", "end_step", b"end_step", "keys", b"keys", "min_step", b"min_step", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__max_step: _TypeAlias = _typing.Literal["max_step"]  # noqa: Y015
-    _WhichOneofArgType__max_step: _TypeAlias = _typing.Literal["_max_step", b"_max_step"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_step) -> _WhichOneofReturnType__max_step | None: ...
+    _WhichOneofReturnType__end_step: _TypeAlias = _typing.Literal["end_step"]  # noqa: Y015
+    _WhichOneofArgType__end_step: _TypeAlias = _typing.Literal["_end_step", b"_end_step"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_step) -> _WhichOneofReturnType__end_step | None: ...
 
 Global___ScanMetricHistoryRequest: _TypeAlias = ScanMetricHistoryRequest  # noqa: Y015
 

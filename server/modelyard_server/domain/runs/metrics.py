@@ -92,10 +92,10 @@ def batches_after(
     position: Position,
     *,
     min_step: int,
-    max_step: int | None,
+    end_step: int | None,
     most_bytes: int,
 ) -> list[tuple[Position, bytes]]:
-    """The next batches of a run that overlap `min_step <= step < max_step`, by first step.
+    """The next batches of a run that overlap `min_step <= step < end_step`, by first step.
 
     As many as fit into `most_bytes`, but at least one; none at the end of the scan.
     """
@@ -105,8 +105,8 @@ def batches_after(
         place > tuple_(position.first_step, position.id),
         MetricBatch.last_step >= min_step,
     )
-    if max_step is not None:
-        looked = looked.where(MetricBatch.first_step < max_step)
+    if end_step is not None:
+        looked = looked.where(MetricBatch.first_step < end_step)
     order = (MetricBatch.first_step, MetricBatch.id)
     sizes = session.execute(looked.order_by(*order).limit(BATCHES_LOOKED_AT)).tuples()
     wanted = list(_fitting(sizes.all(), most_bytes))

@@ -141,17 +141,17 @@ def _scan(
 
     It runs on the database's thread, since selecting rows of large batches takes long.
     """
-    keys, min_step, max_step = (
+    keys, min_step, end_step = (
         set(request.keys),
         request.min_step,
-        request.max_step if request.HasField("max_step") else None,
+        request.end_step if request.HasField("end_step") else None,
     )
     found = metrics.batches_after(
-        session, run_id, position, min_step=min_step, max_step=max_step, most_bytes=SCAN_BYTES
+        session, run_id, position, min_step=min_step, end_step=end_step, most_bytes=SCAN_BYTES
     )
     messages = []
     for _, payload in found:
-        batch = metric_batches.select(pb.MetricBatch.FromString(payload), keys, min_step, max_step)
+        batch = metric_batches.select(pb.MetricBatch.FromString(payload), keys, min_step, end_step)
         if batch is not None:
             messages.append(pb.ScanMetricHistoryResponse(batch=batch).SerializeToString())
     return messages, found[-1][0] if found else None
@@ -160,8 +160,8 @@ def _scan(
 def _check_scan(request: pb.ScanMetricHistoryRequest) -> None:
     if request.min_step < 0:
         raise errors.InvalidField.of("min_step", f"is {request.min_step}; a step is 0 to 2^53")
-    if request.max_step < 0:
-        raise errors.InvalidField.of("max_step", f"is {request.max_step}; leave it unset for no end")
+    if request.end_step < 0:
+        raise errors.InvalidField.of("end_step", f"is {request.end_step}; leave it unset for no end")
 
 
 def _spec(run: pb.Run) -> RunSpec:

@@ -43,7 +43,7 @@ def parse(request: pb.LogMetricsRequest) -> Batch:
 
 
 def select(
-    batch: pb.MetricBatch, keys: Collection[str], min_step: int, max_step: int | None
+    batch: pb.MetricBatch, keys: Collection[str], min_step: int, end_step: int | None
 ) -> pb.MetricBatch | None:
     """The rows of a batch within these steps that have a point of these metrics; None if there are none.
 
@@ -51,7 +51,7 @@ def select(
     """
     steps = list(batch.steps)
     first = bisect_left(steps, min_step)
-    end = len(steps) if max_step is None else bisect_left(steps, max_step)
+    end = len(steps) if end_step is None else bisect_left(steps, end_step)
     columns = [column for column in batch.columns if not keys or column.key in keys]
     wanted = range(first, end)
     if keys and all(column.rows for column in columns):

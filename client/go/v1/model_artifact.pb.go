@@ -3850,8 +3850,8 @@ type LineageRun struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Full path: `entity/project/name`.
-	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// Full reference: `entity/project/name`.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3" json:"ref,omitempty"`
 	// Its display name.
 	DisplayName string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// Its state.
@@ -3899,9 +3899,9 @@ func (x *LineageRun) GetId() string {
 	return ""
 }
 
-func (x *LineageRun) GetPath() string {
+func (x *LineageRun) GetRef() string {
 	if x != nil {
-		return x.Path
+		return x.Ref
 	}
 	return ""
 }
@@ -4370,11 +4370,11 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\n" +
 	"version_id\x18\x02 \x01(\tR\tversionId\x129\n" +
 	"\brelation\x18\x03 \x01(\x0e2\x1d.modelyard.v1.LineageRelationR\brelation\x12\x15\n" +
-	"\x06use_as\x18\x04 \x01(\tR\x05useAs\"\x9b\x01\n" +
+	"\x06use_as\x18\x04 \x01(\tR\x05useAs\"\x99\x01\n" +
 	"\n" +
 	"LineageRun\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
-	"\x04path\x18\x02 \x01(\tR\x04path\x12!\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
+	"\x03ref\x18\x02 \x01(\tR\x03ref\x12!\n" +
 	"\fdisplay_name\x18\x03 \x01(\tR\vdisplayName\x12,\n" +
 	"\x05state\x18\x04 \x01(\x0e2\x16.modelyard.v1.RunStateR\x05state\x12\x18\n" +
 	"\adeleted\x18\x05 \x01(\bR\adeleted\"\x95\x01\n" +

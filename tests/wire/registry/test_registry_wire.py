@@ -159,7 +159,7 @@ def test_lineage_over_the_wire(stubs: Stubs, project: str) -> None:
     graph = stubs.artifacts.GetLineage(pb.GetLineageRequest(ref=f"{project}/bert:v0", depth=1))
     assert [(e.run_id, e.version_id, e.use_as) for e in graph.edges] == [(run.id, version.id, "base")]
     assert graph.edges[0].relation == pb.LINEAGE_RELATION_INPUT
-    assert graph.runs[0].path.endswith(f"/{project}/r1")
+    assert graph.runs[0].ref.endswith(f"/{project}/r1")
     assert graph.runs[0].state == run_pb2.RUN_STATE_RUNNING
 
 
@@ -261,6 +261,12 @@ REFUSALS = [
         ["version.id"],
     ),
     ("artifacts.GetLineage", pb.GetLineageRequest(), "INVALID_FIELD", ["id"]),
+    (
+        "artifacts.GetLineage",
+        pb.GetLineageRequest(id=ID, direction=99),  # type: ignore[arg-type]
+        "INVALID_FIELD",
+        ["direction"],
+    ),
     ("artifacts.GetModelArtifactVersion", pb.GetModelArtifactVersionRequest(id=ID), "NOT_FOUND", []),
     (
         "artifacts.GetModelArtifactVersion",

@@ -37,7 +37,7 @@ def around(
     return Lineage(
         start=version_id or run_id,
         runs=tuple(
-            LineageRun(run.id, run.path, run.display_name, messages.run_state(run.state), run.deleted)
+            LineageRun(run.id, run.ref, run.display_name, messages.run_state(run.state), run.deleted)
             for run in reply.runs
         ),
         versions=tuple(

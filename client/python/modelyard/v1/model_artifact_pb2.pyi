@@ -1932,14 +1932,14 @@ class LineageRun(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
-    PATH_FIELD_NUMBER: _builtins.int
+    REF_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     DELETED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global id."""
-    path: _builtins.str
-    """Full path: `entity/project/name`."""
+    ref: _builtins.str
+    """Full reference: `entity/project/name`."""
     display_name: _builtins.str
     """Its display name."""
     state: _run_pb2.RunState.ValueType
@@ -1950,14 +1950,14 @@ class LineageRun(_message.Message):
         self,
         *,
         id: _builtins.str = ...,
-        path: _builtins.str = ...,
+        ref: _builtins.str = ...,
         display_name: _builtins.str = ...,
         state: _run_pb2.RunState.ValueType = ...,
         deleted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "display_name", b"display_name", "id", b"id", "path", b"path", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted", b"deleted", "display_name", b"display_name", "id", b"id", "ref", b"ref", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

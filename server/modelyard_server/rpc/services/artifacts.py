@@ -259,6 +259,10 @@ class ModelArtifactMethods:
 
     def GetLineage(self, request: pb.GetLineageRequest, call: Call) -> pb.GetLineageResponse:
         arguments.selector(request)
+        if request.direction not in _DIRECTIONS:
+            raise errors.InvalidField.of(
+                "direction", f"{request.direction} is not a direction this server knows"
+            )
         version_id = request.id
         if request.ref:
             version_id = resolve.version(call.session, call.principal, ref=request.ref).version.id
@@ -267,7 +271,7 @@ class ModelArtifactMethods:
             call.principal,
             run_id=request.run_id,
             version_id=version_id,
-            direction=_DIRECTIONS.get(request.direction, "both"),
+            direction=_DIRECTIONS[request.direction],
             depth=request.depth,
         )
         return lineage_message(graph)
@@ -313,7 +317,7 @@ def lineage_message(graph: lineage.Graph) -> pb.GetLineageResponse:
         runs=[
             pb.LineageRun(
                 id=run.id,
-                path=run.path,
+                ref=run.path,
                 display_name=run.display_name,
                 state=run_pb2.RunState.Value(f"RUN_STATE_{run.state.upper()}"),
                 deleted=run.deleted,

@@ -95,7 +95,7 @@ def log(
     return commit(stubs, upload_id, fields, entries, request_id)
 
 
-def read(stubs: Stubs, version_id: str, path: str, offset: int = 0, length: int = 0) -> bytes:
+def read(stubs: Stubs, version_id: str, path: str, offset: int = 0, length: int | None = None) -> bytes:
     """A file, or a range of it, by DownloadFile."""
     request = pb.DownloadFileRequest(id=version_id, path=path, offset=offset, length=length)
     return b"".join(part.data for part in stubs.artifacts.DownloadFile(request, timeout=60))

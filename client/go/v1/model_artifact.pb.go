@@ -2975,8 +2975,9 @@ type DownloadFileRequest struct {
 	Path string `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
 	// Offset of the first byte: 0 to the size of the file. Default: 0.
 	Offset int64 `protobuf:"varint,4,opt,name=offset,proto3" json:"offset,omitempty"`
-	// Number of bytes. Default (0): up to the end.
-	Length        int64 `protobuf:"varint,5,opt,name=length,proto3" json:"length,omitempty"`
+	// Number of bytes: 0 for none; clipped at the end of the file. Default: up to
+	// the end.
+	Length        *int64 `protobuf:"varint,5,opt,name=length,proto3,oneof" json:"length,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3051,8 +3052,8 @@ func (x *DownloadFileRequest) GetOffset() int64 {
 }
 
 func (x *DownloadFileRequest) GetLength() int64 {
-	if x != nil {
-		return x.Length
+	if x != nil && x.Length != nil {
+		return *x.Length
 	}
 	return 0
 }
@@ -3320,10 +3321,11 @@ type FileRange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Path of the file in the version.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// Offset of the first byte. Default: 0.
+	// Offset of the first byte: 0 to the size of the file. Default: 0.
 	Offset int64 `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
-	// Number of bytes. Default (0): up to the end.
-	Length        int64 `protobuf:"varint,3,opt,name=length,proto3" json:"length,omitempty"`
+	// Number of bytes: 0 for none; clipped at the end of the file. Default: up to
+	// the end.
+	Length        *int64 `protobuf:"varint,3,opt,name=length,proto3,oneof" json:"length,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3373,8 +3375,8 @@ func (x *FileRange) GetOffset() int64 {
 }
 
 func (x *FileRange) GetLength() int64 {
-	if x != nil {
-		return x.Length
+	if x != nil && x.Length != nil {
+		return *x.Length
 	}
 	return 0
 }
@@ -4308,15 +4310,16 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"request_id\x18\x04 \x01(\tR\trequestId\"u\n" +
 	"\x1bUploadModelArtifactResponse\x12<\n" +
 	"\aversion\x18\x01 \x01(\v2\".modelyard.v1.ModelArtifactVersionR\aversion\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\bR\acreated\"\x8b\x01\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\"\x9b\x01\n" +
 	"\x13DownloadFileRequest\x12\x10\n" +
 	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
 	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\tR\x04path\x12\x16\n" +
-	"\x06offset\x18\x04 \x01(\x03R\x06offset\x12\x16\n" +
-	"\x06length\x18\x05 \x01(\x03R\x06lengthB\n" +
+	"\x06offset\x18\x04 \x01(\x03R\x06offset\x12\x1b\n" +
+	"\x06length\x18\x05 \x01(\x03H\x01R\x06length\x88\x01\x01B\n" +
 	"\n" +
-	"\bselector\"\x98\x01\n" +
+	"\bselectorB\t\n" +
+	"\a_length\"\x98\x01\n" +
 	"\x14DownloadFileResponse\x12\x1d\n" +
 	"\n" +
 	"version_id\x18\x01 \x01(\tR\tversionId\x12\x1d\n" +
@@ -4334,11 +4337,12 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\"N\n" +
 	"\x1eHashModelArtifactFilesResponse\x12,\n" +
-	"\x05files\x18\x01 \x03(\v2\x16.modelyard.v1.FileHashR\x05files\"O\n" +
+	"\x05files\x18\x01 \x03(\v2\x16.modelyard.v1.FileHashR\x05files\"_\n" +
 	"\tFileRange\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
-	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x16\n" +
-	"\x06length\x18\x03 \x01(\x03R\x06length\"f\n" +
+	"\x06offset\x18\x02 \x01(\x03R\x06offset\x12\x1b\n" +
+	"\x06length\x18\x03 \x01(\x03H\x00R\x06length\x88\x01\x01B\t\n" +
+	"\a_length\"f\n" +
 	"\x14DownloadFilesRequest\x12\x1d\n" +
 	"\n" +
 	"version_id\x18\x01 \x01(\tR\tversionId\x12/\n" +
@@ -4628,6 +4632,7 @@ func file_modelyard_v1_model_artifact_proto_init() {
 		(*DownloadFileRequest_Id)(nil),
 		(*DownloadFileRequest_Ref)(nil),
 	}
+	file_modelyard_v1_model_artifact_proto_msgTypes[42].OneofWrappers = []any{}
 	file_modelyard_v1_model_artifact_proto_msgTypes[45].OneofWrappers = []any{
 		(*UseModelArtifactVersionRequest_Id)(nil),
 		(*UseModelArtifactVersionRequest_Ref)(nil),

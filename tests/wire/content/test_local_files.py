@@ -137,7 +137,7 @@ def test_bad_requests_name_their_field(live_server: LiveServer, tmp_path: Path) 
         take(stubs, "0" * 32, [])
 
 
-def locate(stubs: Stubs, version_id: str, *ranges: tuple[str, int, int]) -> bytes:
+def locate(stubs: Stubs, version_id: str, *ranges: tuple[str, int, int | None]) -> bytes:
     """The bytes that lie where the server says."""
     wanted = [model_artifact_pb2.FileRange(path=path, offset=at, length=size) for path, at, size in ranges]
     found = b""
@@ -156,14 +156,14 @@ def test_the_bytes_lie_where_the_server_says(live_server_factory: Factory, tmp_p
     link = connection_to(server.data)
     version = send(link, "located", tmp_path, data)
     link.close()
-    assert locate(stubs, version.id, ("a", 0, 0)) == data["a"]
-    assert locate(stubs, version.id, ("b", 0, 0), ("a", 0, 0)) == data["b"] + data["a"]
+    assert locate(stubs, version.id, ("a", 0, None)) == data["a"]
+    assert locate(stubs, version.id, ("b", 0, None), ("a", 0, None)) == data["b"] + data["a"]
     assert locate(stubs, version.id, ("a", 1_000_001, 2_000_001)) == data["a"][1_000_001:3_000_002]
     assert locate(stubs, version.id, ("a", 5, 1), ("a", 4, 1), ("b", 699, 1)) == (
         data["a"][5:6] + data["a"][4:5] + data["b"][699:]
     )
     with refused("NOT_FOUND"):
-        locate(stubs, version.id, ("c", 0, 0))
+        locate(stubs, version.id, ("c", 0, None))
     with refused("INVALID_FIELD", "ranges[0].offset"):
         locate(stubs, version.id, ("b", 701, 0))
 

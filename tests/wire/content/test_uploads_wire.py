@@ -52,18 +52,27 @@ def test_any_range_of_a_file_can_be_read(stubs: Stubs, project: str) -> None:
     ):
         assert fast_upload.read(stubs, version.id, "w", offset, length) == whole[offset : offset + length]
     assert fast_upload.read(stubs, version.id, "w", len(whole)) == b""
+    assert fast_upload.read(stubs, version.id, "w", 5, 0) == b""
+    assert fast_upload.read(stubs, version.id, "w", 5, len(whole)) == whole[5:]
+    assert fast_upload.read(stubs, version.id, "w", 5, 2**63 - 1) == whole[5:]
 
 
 def test_many_ranges_come_in_the_order_asked(stubs: Stubs, project: str) -> None:
     files = {f"f{number}": random_chunks(2, 1000 + number) for number in range(40)}
     version = fast_upload.log(stubs, project, "many", files).version
     whole = {path: b"".join(parts) for path, parts in files.items()}
-    asked = [("f3", 0, 0), ("f1", 5, 1500), ("f39", 1000, 1), *((path, 0, 0) for path in reversed(files))]
+    asked: list[tuple[str, int, int | None]] = [
+        ("f3", 0, None),
+        ("f1", 5, 1500),
+        ("f39", 1000, 1),
+        ("f4", 9, 0),
+    ]
+    asked += [("f2", 7, 1 << 40), *((path, 0, None) for path in reversed(files))]
     request = pb.DownloadFilesRequest(
         version_id=version.id, ranges=[pb.FileRange(path=p, offset=o, length=n) for p, o, n in asked]
     )
     got = b"".join(part.data for part in stubs.artifacts.DownloadFiles(request))
-    assert got == b"".join(whole[path][o : o + n if n else None] for path, o, n in asked)
+    assert got == b"".join(whole[path][o : None if n is None else o + n] for path, o, n in asked)
 
 
 def test_chunks_the_server_has_need_not_be_sent(stubs: Stubs, project: str) -> None:
@@ -264,14 +273,14 @@ def test_a_step_that_is_not_known_is_unset_and_step_0_is_not(stubs: Stubs, proje
 @pytest.mark.parametrize(
     ("offset", "length", "field"),
     [
-        (-1, 0, "ranges[0].offset"),
+        (-1, None, "ranges[0].offset"),
+        (11, None, "ranges[0].offset"),
         (11, 0, "ranges[0].offset"),
-        (0, 11, "ranges[0].length"),
         (5, -1, "ranges[0].length"),
     ],
 )
 def test_a_range_outside_the_file_is_refused(
-    stubs: Stubs, project: str, offset: int, length: int, field: str
+    stubs: Stubs, project: str, offset: int, length: int | None, field: str
 ) -> None:
     version = fast_upload.log(stubs, project, "m", {"w": [b"0123456789"]}).version
     with refused("INVALID_FIELD", field):

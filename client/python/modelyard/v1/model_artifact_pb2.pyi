@@ -1563,7 +1563,9 @@ class DownloadFileRequest(_message.Message):
     offset: _builtins.int
     """Offset of the first byte: 0 to the size of the file. Default: 0."""
     length: _builtins.int
-    """Number of bytes. Default (0): up to the end."""
+    """Number of bytes: 0 for none; clipped at the end of the file. Default: up to
+    the end.
+    """
     def __init__(
         self,
         *,
@@ -1571,14 +1573,19 @@ class DownloadFileRequest(_message.Message):
         ref: _builtins.str = ...,
         path: _builtins.str = ...,
         offset: _builtins.int = ...,
-        length: _builtins.int = ...,
+        length: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_length", b"_length", "id", b"id", "length", b"length", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "length", b"length", "offset", b"offset", "path", b"path", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_length", b"_length", "id", b"id", "length", b"length", "offset", b"offset", "path", b"path", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__length: _TypeAlias = _typing.Literal["length"]  # noqa: Y015
+    _WhichOneofArgType__length: _TypeAlias = _typing.Literal["_length", b"_length"]  # noqa: Y015
     _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
     _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__length) -> _WhichOneofReturnType__length | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___DownloadFileRequest: _TypeAlias = DownloadFileRequest  # noqa: Y015
@@ -1713,21 +1720,25 @@ class FileRange(_message.Message):
     path: _builtins.str
     """Path of the file in the version."""
     offset: _builtins.int
-    """Offset of the first byte. Default: 0."""
+    """Offset of the first byte: 0 to the size of the file. Default: 0."""
     length: _builtins.int
-    """Number of bytes. Default (0): up to the end."""
+    """Number of bytes: 0 for none; clipped at the end of the file. Default: up to
+    the end.
+    """
     def __init__(
         self,
         *,
         path: _builtins.str = ...,
         offset: _builtins.int = ...,
-        length: _builtins.int = ...,
+        length: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_length", b"_length", "length", b"length"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "offset", b"offset", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_length", b"_length", "length", b"length", "offset", b"offset", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__length: _TypeAlias = _typing.Literal["length"]  # noqa: Y015
+    _WhichOneofArgType__length: _TypeAlias = _typing.Literal["_length", b"_length"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__length) -> _WhichOneofReturnType__length | None: ...
 
 Global___FileRange: _TypeAlias = FileRange  # noqa: Y015
 

@@ -19,11 +19,15 @@ from modelyard_server.packs.store import pack_key
 
 
 class Range(NamedTuple):
-    """Part of a file; length 0 means up to its end."""
+    """Part of a file, clipped at its end. Without a length it goes up to there."""
 
     path: str
-    offset: int
-    length: int
+    offset: int = 0
+    length: int | None = None
+
+    def end(self, size: int) -> int:
+        """The offset after the last byte, in a file of this size."""
+        return size if self.length is None else min(size, self.offset + self.length)
 
 
 class FileInfo(NamedTuple):
@@ -99,7 +103,7 @@ def pieces(session: Session, files: dict[str, FileInfo], ranges: Sequence[Range]
     """The chunks of the concatenated ranges, in order."""
     result: list[ChunkRange] = []
     for batch in batches(ranges, 200):
-        wanted = [(files[part.path], *_span(part, files[part.path])) for part in batch]
+        wanted = [(files[part.path], part.offset, part.end(files[part.path].size)) for part in batch]
         rows = _rows(session, wanted)
         for info, begin, end in wanted:
             result += _clip(rows.get(info.id, []), begin, end)
@@ -133,12 +137,10 @@ def _check(where: str, part: Range, info: FileInfo | None) -> None:
         raise owners.not_found("file", part.path)
     if not 0 <= part.offset <= info.size:
         raise errors.InvalidField.of(f"{where}.offset", f"is {part.offset}; the file has {info.size} bytes")
-    if part.length < 0 or part.offset + part.length > info.size:
-        raise errors.InvalidField.of(f"{where}.length", f"is {part.length}; the file has {info.size} bytes")
-
-
-def _span(part: Range, info: FileInfo) -> tuple[int, int]:
-    return part.offset, part.offset + part.length if part.length else info.size
+    if part.length is not None and part.length < 0:
+        raise errors.InvalidField.of(
+            f"{where}.length", f"is {part.length}; leave it unset to read to the end"
+        )
 
 
 def _rows(

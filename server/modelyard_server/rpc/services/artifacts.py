@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from typing import Any
 
+from modelyard.contract import errors
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import run_pb2, upload_pb2
 from modelyard_server.domain import lineage

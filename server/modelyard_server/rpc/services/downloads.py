@@ -64,7 +64,7 @@ class DownloadMethods:
     ) -> AsyncIterator[Any]:  # encoded messages
         self._download_streams.enter(call.principal)
         arguments.selector(request)
-        wanted = [Range(request.path, request.offset, request.length)]
+        wanted = [_range(request)]
 
         def look_up(session: Session) -> tuple[str, dict[str, FileInfo]]:
             version = resolve.version(
@@ -125,7 +125,7 @@ class DownloadMethods:
         loop = asyncio.get_running_loop()
         whole = hashlib.sha256()
         field = pb.DownloadFilesResponse.DATA_FIELD_NUMBER
-        wanted = [Range(path, 0, 0)]
+        wanted = [Range(path)]
         async with contextlib.aclosing(
             self._send(call, {path: info}, wanted, field, verify=True)
         ) as messages:
@@ -242,7 +242,7 @@ async def wanted_files(
     call: StreamCall, version_id: str, ranges: Iterable[pb.FileRange]
 ) -> tuple[dict[str, FileInfo], list[Range]]:
     """The files of a version by path, and the wanted ranges. Raises NotFound, InvalidField."""
-    wanted = [Range(part.path, part.offset, part.length) for part in ranges]
+    wanted = [_range(part) for part in ranges]
 
     def look_up(session: Session) -> dict[str, FileInfo]:
         version = resolve.version(
@@ -251,6 +251,10 @@ async def wanted_files(
         return file_ranges.files(session, version.id, wanted)
 
     return await call.read(look_up), wanted
+
+
+def _range(part: pb.DownloadFileRequest | pb.FileRange) -> Range:
+    return Range(part.path, part.offset, part.length if part.HasField("length") else None)
 
 
 async def pieces_of(call: StreamCall, files: dict[str, FileInfo], batch: Sequence[Range]) -> list[ChunkRange]:
@@ -274,8 +278,8 @@ def batches(files: dict[str, FileInfo], wanted: Sequence[Range]) -> Iterator[lis
     """Splits the ranges into batches of at most PLAN_BYTES and PLAN_RANGES; a long range becomes several."""
     batch: list[Range] = []
     size = 0
-    for path, offset, length in wanted:
-        end = offset + length if length else files[path].size
+    for each in wanted:
+        path, offset, end = each.path, each.offset, each.end(files[each.path].size)
         while offset < end:
             part = min(end - offset, PLAN_BYTES)
             batch.append(Range(path, offset, part))

@@ -81,7 +81,7 @@ def run_row(project_id: int, number: int, config: Row, summary: Row) -> Row:
         "created_at": time,
         "updated_at": time,
         "heartbeat_at": time,
-        "exit_code": 0,
+        "exit_code": None,
         "last_step": -1,
     }
 

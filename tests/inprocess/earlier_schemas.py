@@ -27,6 +27,9 @@ def make(database: Database, revision: str) -> None:
 SINCE_REMOVED = {"version_file": {"sha256": ""}, "staged_entry": {"sha256": ""}}
 """What columns that tables do not have any more held in most rows."""
 
+SINCE_NULLABLE = {"run": {"exit_code"}}
+"""Columns that had 0 where they are unset now."""
+
 
 def take_back(database: Database, revision: str) -> None:
     """Gives a database of today an earlier schema, with those columns of its rows that were there then.
@@ -48,7 +51,16 @@ def take_back(database: Database, revision: str) -> None:
                 name: value for name, value in SINCE_REMOVED.get(table.name, {}).items() if name in names
             }
             keys = {each.name: each.key for each in table.columns}
-            kept = [{keys[name]: row[name] for name in row if name in names} | removed for row in rows[table]]
+            unset = dict.fromkeys(names & SINCE_NULLABLE.get(table.name, set()), 0)
+            kept = [
+                {
+                    keys[name]: unset.get(name) if row[name] is None else row[name]
+                    for name in row
+                    if name in names
+                }
+                | removed
+                for row in rows[table]
+            ]
             if kept and names and table.name != "schema_info":  # which the schema came with
                 connection.execute(insert(_with_texts(table, removed)), kept)
 

@@ -238,8 +238,9 @@ type Run struct {
 	HeartbeatTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=heartbeat_time,json=heartbeatTime,proto3" json:"heartbeat_time,omitempty"`
 	// When it ended; unset while it runs. Output only.
 	FinishTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=finish_time,json=finishTime,proto3" json:"finish_time,omitempty"`
-	// Exit code of the code it ran; meaningful once finished. Output only.
-	ExitCode int32 `protobuf:"varint,18,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	// Exit code of the code it ran. Unset: it has not ended, or nobody reported
+	// one. Output only.
+	ExitCode *int32 `protobuf:"varint,18,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
 	// The largest step logged. Unset before the first row. Output only.
 	LastStep *int64 `protobuf:"varint,19,opt,name=last_step,json=lastStep,proto3,oneof" json:"last_step,omitempty"`
 	// Facts about where it ran: host, python, command line, git commit.
@@ -402,8 +403,8 @@ func (x *Run) GetFinishTime() *timestamppb.Timestamp {
 }
 
 func (x *Run) GetExitCode() int32 {
-	if x != nil {
-		return x.ExitCode
+	if x != nil && x.ExitCode != nil {
+		return *x.ExitCode
 	}
 	return 0
 }
@@ -1068,8 +1069,9 @@ type FinishRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id of the run.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// FINISHED when 0, else FAILED; see `state`.
-	ExitCode int32 `protobuf:"varint,2,opt,name=exit_code,json=exitCode,proto3" json:"exit_code,omitempty"`
+	// FINISHED when 0, else FAILED; see `state`. Default: 0, or none with KILLED
+	// or CRASHED.
+	ExitCode *int32 `protobuf:"varint,2,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
 	// KILLED or CRASHED, if the caller knows that; overrides exit_code.
 	// Default: from exit_code.
 	State RunState `protobuf:"varint,3,opt,name=state,proto3,enum=modelyard.v1.RunState" json:"state,omitempty"`
@@ -1119,8 +1121,8 @@ func (x *FinishRunRequest) GetId() string {
 }
 
 func (x *FinishRunRequest) GetExitCode() int32 {
-	if x != nil {
-		return x.ExitCode
+	if x != nil && x.ExitCode != nil {
+		return *x.ExitCode
 	}
 	return 0
 }
@@ -1694,7 +1696,7 @@ var File_modelyard_v1_run_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\xab\b\n" +
+	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\xbe\b\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -1717,9 +1719,9 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"updateTime\x12A\n" +
 	"\x0eheartbeat_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\rheartbeatTime\x12;\n" +
 	"\vfinish_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"finishTime\x12\x1b\n" +
-	"\texit_code\x18\x12 \x01(\x05R\bexitCode\x12 \n" +
-	"\tlast_step\x18\x13 \x01(\x03H\x00R\blastStep\x88\x01\x01\x12;\n" +
+	"finishTime\x12 \n" +
+	"\texit_code\x18\x12 \x01(\x05H\x00R\bexitCode\x88\x01\x01\x12 \n" +
+	"\tlast_step\x18\x13 \x01(\x03H\x01R\blastStep\x88\x01\x01\x12;\n" +
 	"\bmetadata\x18\x14 \x03(\v2\x1f.modelyard.v1.Run.MetadataEntryR\bmetadata\x12\x12\n" +
 	"\x04etag\x18\x15 \x01(\tR\x04etag\x1aQ\n" +
 	"\vConfigEntry\x12\x10\n" +
@@ -1731,6 +1733,8 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
 	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01B\f\n" +
+	"\n" +
+	"_exit_codeB\f\n" +
 	"\n" +
 	"_last_step\"\x8a\x01\n" +
 	"\x10CreateRunRequest\x12#\n" +
@@ -1775,17 +1779,19 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"\x13\n" +
-	"\x11DeleteRunResponse\"\xa7\x02\n" +
+	"\x11DeleteRunResponse\"\xba\x02\n" +
 	"\x10FinishRunRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n" +
-	"\texit_code\x18\x02 \x01(\x05R\bexitCode\x12,\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
+	"\texit_code\x18\x02 \x01(\x05H\x00R\bexitCode\x88\x01\x01\x12,\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x16.modelyard.v1.RunStateR\x05state\x12E\n" +
 	"\asummary\x18\x04 \x03(\v2+.modelyard.v1.FinishRunRequest.SummaryEntryR\asummary\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tR\trequestId\x1aR\n" +
 	"\fSummaryEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\"8\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01B\f\n" +
+	"\n" +
+	"_exit_code\"8\n" +
 	"\x11FinishRunResponse\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\"%\n" +
 	"\x13HeartbeatRunRequest\x12\x0e\n" +
@@ -1969,6 +1975,7 @@ func file_modelyard_v1_run_proto_init() {
 		(*GetRunRequest_Id)(nil),
 		(*GetRunRequest_Ref)(nil),
 	}
+	file_modelyard_v1_run_proto_msgTypes[11].OneofWrappers = []any{}
 	file_modelyard_v1_run_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

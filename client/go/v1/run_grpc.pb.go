@@ -53,7 +53,10 @@ type RunServiceClient interface {
 	// Removes a run with its metrics. Versions it made stay; lineage keeps a
 	// tombstone. Errors: NOT_FOUND.
 	DeleteRun(ctx context.Context, in *DeleteRunRequest, opts ...grpc.CallOption) (*DeleteRunResponse, error)
-	// Ends a run. Ending it again with the same state changes nothing.
+	// Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
+	// another writer reports FINISHED, unless it was resumed since; a run that
+	// only fell silent may still finish. The summary is merged in any case; ending a
+	// run again with the same state changes nothing else.
 	// Errors: NOT_FOUND.
 	FinishRun(ctx context.Context, in *FinishRunRequest, opts ...grpc.CallOption) (*FinishRunResponse, error)
 	// Says that a run is alive. A running run that is silent for five minutes
@@ -198,7 +201,10 @@ type RunServiceServer interface {
 	// Removes a run with its metrics. Versions it made stay; lineage keeps a
 	// tombstone. Errors: NOT_FOUND.
 	DeleteRun(context.Context, *DeleteRunRequest) (*DeleteRunResponse, error)
-	// Ends a run. Ending it again with the same state changes nothing.
+	// Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
+	// another writer reports FINISHED, unless it was resumed since; a run that
+	// only fell silent may still finish. The summary is merged in any case; ending a
+	// run again with the same state changes nothing else.
 	// Errors: NOT_FOUND.
 	FinishRun(context.Context, *FinishRunRequest) (*FinishRunResponse, error)
 	// Says that a run is alive. A running run that is silent for five minutes

@@ -265,7 +265,7 @@ def _disabled(settings: Settings, config: run_config.Config) -> Run:
         project=settings.project or refs.DEFAULT_PROJECT, display_name=settings.run_name or "disabled",
         state="running", config={}, summary={}, notes=settings.run_notes or "", tags=settings.run_tags or (),
         group=settings.run_group or "", job_type=settings.job_type or "", created_by="", create_time=now,
-        heartbeat_time=None, finish_time=None, exit_code=0, last_step=None, metadata={},
+        heartbeat_time=None, finish_time=None, exit_code=None, last_step=None, metadata={},
     )  # fmt: skip
     return DisabledRun(record, settings, config, _deactivate)
 

@@ -104,7 +104,7 @@ class Run(Base):
     updated_at: Mapped[int] = mapped_column(BigInteger)
     heartbeat_at: Mapped[int] = mapped_column(BigInteger)
     finished_at: Mapped[int | None] = mapped_column(BigInteger)
-    exit_code: Mapped[int] = mapped_column(Integer, default=0)
+    exit_code: Mapped[int | None] = mapped_column(Integer)
     last_step: Mapped[int] = mapped_column(BigInteger, default=-1)
     deleted_at: Mapped[int | None] = mapped_column(BigInteger)
 

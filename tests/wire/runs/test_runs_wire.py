@@ -113,16 +113,50 @@ def test_a_run_ends_by_its_exit_code_or_as_told(stubs: Stubs) -> None:
         (7, pb.RUN_STATE_UNSPECIFIED, pb.RUN_STATE_FAILED),
         (7, pb.RUN_STATE_KILLED, pb.RUN_STATE_KILLED),
         (0, pb.RUN_STATE_CRASHED, pb.RUN_STATE_CRASHED),
+        (None, pb.RUN_STATE_UNSPECIFIED, pb.RUN_STATE_FINISHED),
+        (None, pb.RUN_STATE_KILLED, pb.RUN_STATE_KILLED),
     ):
         run = make(stubs, project=project)
+        assert not run.HasField("exit_code")
         request = pb.FinishRunRequest(
             id=run.id, exit_code=exit_code, state=state, summary={"best": python_to_value(1.5)}
         )
         ended = stubs.runs.FinishRun(request).run
-        assert (ended.state, ended.exit_code) == (expected, exit_code)
+        assert ended.state == expected
+        known = exit_code is not None or expected == pb.RUN_STATE_FINISHED
+        assert (ended.HasField("exit_code"), ended.exit_code) == (known, exit_code or 0)
         assert ended.HasField("finish_time")
         assert summary(stubs, run) == {"best": 1.5}
-        assert stubs.runs.FinishRun(request).run == ended
+        again = stubs.runs.FinishRun(request).run
+        again.update_time.CopyFrom(ended.update_time)
+        assert again == ended
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [{"exit_code": 7}, {"state": pb.RUN_STATE_KILLED}, {"state": pb.RUN_STATE_CRASHED, "exit_code": 1}],
+)
+def test_a_writer_that_finishes_does_not_hide_that_another_failed(
+    stubs: Stubs, failure: dict[str, Any]
+) -> None:
+    project = new_project()
+    run = make(stubs, project=project, name="r")
+    failed = stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id, **failure)).run
+    late = pb.FinishRunRequest(id=run.id, summary={"late": python_to_value(1)})
+    found = stubs.runs.FinishRun(late).run
+    assert (found.state, found.exit_code) == (failed.state, failed.exit_code)
+    assert found.HasField("exit_code") == failed.HasField("exit_code")
+    assert found.finish_time == failed.finish_time
+    assert summary(stubs, run) == {"late": 1}
+    assert not make(stubs, pb.RESUME_POLICY_MUST, project=project, name="r").HasField("exit_code")
+    assert stubs.runs.FinishRun(late).run.state == pb.RUN_STATE_FINISHED
+
+
+def test_a_failure_of_another_writer_replaces_finished(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id))
+    ended = stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id, exit_code=2)).run
+    assert (ended.state, ended.exit_code) == (pb.RUN_STATE_FAILED, 2)
 
 
 def test_a_running_state_is_no_way_to_end(stubs: Stubs) -> None:

@@ -139,7 +139,7 @@ def run(message: Any) -> RunRecord:
         create_time=time_of(message.create_time),
         heartbeat_time=_time_or_none(message, "heartbeat_time"),
         finish_time=_time_or_none(message, "finish_time"),
-        exit_code=message.exit_code,
+        exit_code=message.exit_code if message.HasField("exit_code") else None,
         last_step=message.last_step if message.HasField("last_step") else None,
         metadata=values(message.metadata),
         etag=message.etag,

@@ -121,7 +121,7 @@ class RunRecord:
     create_time: datetime.datetime
     heartbeat_time: datetime.datetime | None
     finish_time: datetime.datetime | None
-    exit_code: int
+    exit_code: int | None
     last_step: int | None
     metadata: dict[str, Any]
     etag: str = ""

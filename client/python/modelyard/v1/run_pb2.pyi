@@ -229,7 +229,9 @@ class Run(_message.Message):
     created_by: _builtins.str
     """Who made it. Output only."""
     exit_code: _builtins.int
-    """Exit code of the code it ran; meaningful once finished. Output only."""
+    """Exit code of the code it ran. Unset: it has not ended, or nobody reported
+    one. Output only.
+    """
     last_step: _builtins.int
     """The largest step logged. Unset before the first row. Output only."""
     etag: _builtins.str
@@ -289,17 +291,22 @@ class Run(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         heartbeat_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
-        exit_code: _builtins.int = ...,
+        exit_code: _builtins.int | None = ...,
         last_step: _builtins.int | None = ...,
         metadata: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_last_step", b"_last_step", "create_time", b"create_time", "finish_time", b"finish_time", "heartbeat_time", b"heartbeat_time", "last_step", b"last_step", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_last_step", b"_last_step", "create_time", b"create_time", "exit_code", b"exit_code", "finish_time", b"finish_time", "heartbeat_time", b"heartbeat_time", "last_step", b"last_step", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_step", b"_last_step", "config", b"config", "create_time", b"create_time", "created_by", b"created_by", "display_name", b"display_name", "entity", b"entity", "etag", b"etag", "exit_code", b"exit_code", "finish_time", b"finish_time", "group", b"group", "heartbeat_time", b"heartbeat_time", "id", b"id", "job_type", b"job_type", "last_step", b"last_step", "metadata", b"metadata", "name", b"name", "notes", b"notes", "project", b"project", "state", b"state", "summary", b"summary", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_last_step", b"_last_step", "config", b"config", "create_time", b"create_time", "created_by", b"created_by", "display_name", b"display_name", "entity", b"entity", "etag", b"etag", "exit_code", b"exit_code", "finish_time", b"finish_time", "group", b"group", "heartbeat_time", b"heartbeat_time", "id", b"id", "job_type", b"job_type", "last_step", b"last_step", "metadata", b"metadata", "name", b"name", "notes", b"notes", "project", b"project", "state", b"state", "summary", b"summary", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
+    _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
     _WhichOneofReturnType__last_step: _TypeAlias = _typing.Literal["last_step"]  # noqa: Y015
     _WhichOneofArgType__last_step: _TypeAlias = _typing.Literal["_last_step", b"_last_step"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__last_step) -> _WhichOneofReturnType__last_step | None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
@@ -653,7 +660,9 @@ class FinishRunRequest(_message.Message):
     id: _builtins.str
     """Global id of the run."""
     exit_code: _builtins.int
-    """FINISHED when 0, else FAILED; see `state`."""
+    """FINISHED when 0, else FAILED; see `state`. Default: 0, or none with KILLED
+    or CRASHED.
+    """
     state: Global___RunState.ValueType
     """KILLED or CRASHED, if the caller knows that; overrides exit_code.
     Default: from exit_code.
@@ -668,16 +677,18 @@ class FinishRunRequest(_message.Message):
         self,
         *,
         id: _builtins.str = ...,
-        exit_code: _builtins.int = ...,
+        exit_code: _builtins.int | None = ...,
         state: Global___RunState.ValueType = ...,
         summary: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exit_code", b"exit_code", "id", b"id", "request_id", b"request_id", "state", b"state", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "id", b"id", "request_id", b"request_id", "state", b"state", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
+    _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
 
 Global___FinishRunRequest: _TypeAlias = FinishRunRequest  # noqa: Y015
 

@@ -130,7 +130,10 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def FinishRun(self, request, context):
-        """Ends a run. Ending it again with the same state changes nothing.
+        """Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
+        another writer reports FINISHED, unless it was resumed since; a run that
+        only fell silent may still finish. The summary is merged in any case; ending a
+        run again with the same state changes nothing else.
         Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

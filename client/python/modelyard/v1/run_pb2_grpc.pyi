@@ -55,7 +55,10 @@ class RunServiceStub:
     tombstone. Errors: NOT_FOUND.
     """
     FinishRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.FinishRunRequest, _run_pb2.FinishRunResponse]
-    """Ends a run. Ending it again with the same state changes nothing.
+    """Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
+    another writer reports FINISHED, unless it was resumed since; a run that
+    only fell silent may still finish. The summary is merged in any case; ending a
+    run again with the same state changes nothing else.
     Errors: NOT_FOUND.
     """
     HeartbeatRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.HeartbeatRunRequest, _run_pb2.HeartbeatRunResponse]
@@ -99,7 +102,10 @@ class RunServiceAsyncStub(RunServiceStub):
     tombstone. Errors: NOT_FOUND.
     """
     FinishRun: _aio.UnaryUnaryMultiCallable[_run_pb2.FinishRunRequest, _run_pb2.FinishRunResponse]  # type: ignore[assignment]
-    """Ends a run. Ending it again with the same state changes nothing.
+    """Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
+    another writer reports FINISHED, unless it was resumed since; a run that
+    only fell silent may still finish. The summary is merged in any case; ending a
+    run again with the same state changes nothing else.
     Errors: NOT_FOUND.
     """
     HeartbeatRun: _aio.UnaryUnaryMultiCallable[_run_pb2.HeartbeatRunRequest, _run_pb2.HeartbeatRunResponse]  # type: ignore[assignment]
@@ -176,7 +182,10 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_pb2.FinishRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.FinishRunResponse, _abc.Awaitable[_run_pb2.FinishRunResponse]]:
-        """Ends a run. Ending it again with the same state changes nothing.
+        """Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
+        another writer reports FINISHED, unless it was resumed since; a run that
+        only fell silent may still finish. The summary is merged in any case; ending a
+        run again with the same state changes nothing else.
         Errors: NOT_FOUND.
         """
 

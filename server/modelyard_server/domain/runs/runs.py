@@ -173,21 +173,30 @@ def finish(
     principal: Principal,
     run_id: str,
     *,
-    exit_code: int,
+    exit_code: int | None,
     state: str,
     summary: Mapping[str, Any],
 ) -> RunView:
-    """Finishes a run. An empty `state` follows from the exit code. Raises NotFound, InvalidField."""
+    """Finishes a run and sets entries of its summary. An empty `state` follows from the exit code.
+
+    A run that ended otherwise stays so when another writer says that it finished.
+    Raises NotFound, InvalidField.
+    """
     by_code = FAILED if exit_code else FINISHED
     state = state or by_code
     if state not in {by_code, KILLED, CRASHED}:
-        raise errors.InvalidField.of("state", f"{state} does not go with exit code {exit_code}")
+        raise errors.InvalidField.of("state", f"{state} does not go with exit code {exit_code or 0}")
     view = find(session, principal, run_id, action=Action.WRITE, lock=True)
     run = view.run
-    if run.state != state or run.finished_at is None:
+    if summary:
+        merge_summary(run, summary)
+        run.updated_at = now(session)
+    # A run that the sweep marked as crashed has no `finished_at`, and may still finish.
+    if run.finished_at is None or state not in {run.state, FINISHED}:
+        if exit_code is None and state == FINISHED:
+            exit_code = 0
         run.state, run.exit_code = state, exit_code
         run.finished_at = run.updated_at = now(session)
-        merge_summary(run, summary)
         _record_state(session, principal, run)
     return view._replace(state=run.state)
 
@@ -277,7 +286,6 @@ def _insert(session: Session, principal: Principal, project: Project, spec: RunS
         created_at=time,
         updated_at=time,
         heartbeat_at=time,
-        exit_code=0,
         last_step=-1,
     )
     session.add(run)
@@ -299,7 +307,7 @@ def _resume(session: Session, principal: Principal, run: Run, spec: RunSpec) -> 
         setattr(run, column, merged)
     run.updated_at = run.heartbeat_at = now(session)
     if run.state != RUNNING:
-        run.state, run.exit_code, run.finished_at = RUNNING, 0, None
+        run.state, run.exit_code, run.finished_at = RUNNING, None, None
         _record_state(session, principal, run)
 
 

@@ -92,7 +92,7 @@ class RunServicer:
             call.session,
             call.principal,
             request.id,
-            exit_code=request.exit_code,
+            exit_code=request.exit_code if request.HasField("exit_code") else None,
             state=state,
             summary=convert.values_to_json(request.summary, "summary"),
         )

@@ -138,7 +138,7 @@ def _log_and_link(share: Share, client: int, folder: Path) -> list[Made]:
             link = connection.registry.LinkModelArtifactVersion(
                 pb.LinkModelArtifactVersionRequest(
                     id=version.id,
-                    target=f"{share.project}/{REGISTERED}",
+                    target_ref=f"{share.project}/{REGISTERED}",
                     aliases=[f"client-{client}"],
                     request_id=str(uuid.uuid4()),
                 )

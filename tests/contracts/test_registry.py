@@ -202,7 +202,7 @@ class TestRegistry:
         registry.log("bert", "a")
         with pytest.raises(errors.InvalidField) as caught:
             registry.link("bert", target)
-        assert caught.value.violations[0][0] == "target"
+        assert caught.value.violations[0][0] == "target_ref"
 
     def test_a_deleted_registered_model_counts_on_and_leaves_the_versions(self, registry: Registry) -> None:
         registry.log("bert", "a")

@@ -109,7 +109,7 @@ class Client:
             reply = self._connection.registry.LinkModelArtifactVersion(
                 registered_model_pb2.LinkModelArtifactVersionRequest(
                     id=version,
-                    target=f"{self._given.project}/{REGISTERED}",
+                    target_ref=f"{self._given.project}/{REGISTERED}",
                     aliases=[wanted["alias"]],
                 )
             )

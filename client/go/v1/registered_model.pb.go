@@ -1084,8 +1084,13 @@ type LinkModelArtifactVersionRequest struct {
 	//	*LinkModelArtifactVersionRequest_Id
 	//	*LinkModelArtifactVersionRequest_Ref
 	Selector isLinkModelArtifactVersionRequest_Selector `protobuf_oneof:"selector"`
-	// The registered model: `name`, `project/name`, `entity/project/name`.
-	Target string `protobuf:"bytes,3,opt,name=target,proto3" json:"target,omitempty"`
+	// The registered model; has to be set.
+	//
+	// Types that are valid to be assigned to Target:
+	//
+	//	*LinkModelArtifactVersionRequest_TargetRef
+	//	*LinkModelArtifactVersionRequest_TargetId
+	Target isLinkModelArtifactVersionRequest_Target `protobuf_oneof:"target"`
 	// Aliases to set on the link, besides `latest`, which is always set.
 	Aliases []string `protobuf:"bytes,4,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
@@ -1149,9 +1154,27 @@ func (x *LinkModelArtifactVersionRequest) GetRef() string {
 	return ""
 }
 
-func (x *LinkModelArtifactVersionRequest) GetTarget() string {
+func (x *LinkModelArtifactVersionRequest) GetTarget() isLinkModelArtifactVersionRequest_Target {
 	if x != nil {
 		return x.Target
+	}
+	return nil
+}
+
+func (x *LinkModelArtifactVersionRequest) GetTargetRef() string {
+	if x != nil {
+		if x, ok := x.Target.(*LinkModelArtifactVersionRequest_TargetRef); ok {
+			return x.TargetRef
+		}
+	}
+	return ""
+}
+
+func (x *LinkModelArtifactVersionRequest) GetTargetId() string {
+	if x != nil {
+		if x, ok := x.Target.(*LinkModelArtifactVersionRequest_TargetId); ok {
+			return x.TargetId
+		}
 	}
 	return ""
 }
@@ -1187,6 +1210,25 @@ type LinkModelArtifactVersionRequest_Ref struct {
 func (*LinkModelArtifactVersionRequest_Id) isLinkModelArtifactVersionRequest_Selector() {}
 
 func (*LinkModelArtifactVersionRequest_Ref) isLinkModelArtifactVersionRequest_Selector() {}
+
+type isLinkModelArtifactVersionRequest_Target interface {
+	isLinkModelArtifactVersionRequest_Target()
+}
+
+type LinkModelArtifactVersionRequest_TargetRef struct {
+	// `[[entity/]project/]name`; made when it does not exist. Without an entity
+	// it is that of the version, without a project `model-registry`.
+	TargetRef string `protobuf:"bytes,3,opt,name=target_ref,json=targetRef,proto3,oneof"`
+}
+
+type LinkModelArtifactVersionRequest_TargetId struct {
+	// Global id of the registered model.
+	TargetId string `protobuf:"bytes,6,opt,name=target_id,json=targetId,proto3,oneof"`
+}
+
+func (*LinkModelArtifactVersionRequest_TargetRef) isLinkModelArtifactVersionRequest_Target() {}
+
+func (*LinkModelArtifactVersionRequest_TargetId) isLinkModelArtifactVersionRequest_Target() {}
 
 // Reply of LinkModelArtifactVersion.
 type LinkModelArtifactVersionResponse struct {
@@ -1757,16 +1799,19 @@ const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"\x1f\n" +
-	"\x1dDeleteRegisteredModelResponse\"\xa4\x01\n" +
+	"\x1dDeleteRegisteredModelResponse\"\xd6\x01\n" +
 	"\x1fLinkModelArtifactVersionRequest\x12\x10\n" +
 	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
-	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x12\x16\n" +
-	"\x06target\x18\x03 \x01(\tR\x06target\x12\x18\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x12\x1f\n" +
+	"\n" +
+	"target_ref\x18\x03 \x01(\tH\x01R\ttargetRef\x12\x1d\n" +
+	"\ttarget_id\x18\x06 \x01(\tH\x01R\btargetId\x12\x18\n" +
 	"\aaliases\x18\x04 \x03(\tR\aaliases\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tR\trequestIdB\n" +
 	"\n" +
-	"\bselector\"|\n" +
+	"\bselectorB\b\n" +
+	"\x06target\"|\n" +
 	" LinkModelArtifactVersionResponse\x12>\n" +
 	"\aversion\x18\x01 \x01(\v2$.modelyard.v1.RegisteredModelVersionR\aversion\x12\x18\n" +
 	"\acreated\x18\x02 \x01(\bR\acreated\"T\n" +
@@ -1907,6 +1952,8 @@ func file_modelyard_v1_registered_model_proto_init() {
 	file_modelyard_v1_registered_model_proto_msgTypes[15].OneofWrappers = []any{
 		(*LinkModelArtifactVersionRequest_Id)(nil),
 		(*LinkModelArtifactVersionRequest_Ref)(nil),
+		(*LinkModelArtifactVersionRequest_TargetRef)(nil),
+		(*LinkModelArtifactVersionRequest_TargetId)(nil),
 	}
 	file_modelyard_v1_registered_model_proto_msgTypes[17].OneofWrappers = []any{
 		(*GetRegisteredModelVersionRequest_Id)(nil),

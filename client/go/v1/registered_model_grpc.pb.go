@@ -61,8 +61,8 @@ type RegisteredModelServiceClient interface {
 	// Deletes a registered model with its links; the linked versions stay. Its
 	// numbers are never used again. Errors: NOT_FOUND.
 	DeleteRegisteredModel(ctx context.Context, in *DeleteRegisteredModelRequest, opts ...grpc.CallOption) (*DeleteRegisteredModelResponse, error)
-	// Links a version. The registered model is made when it does not exist. A
-	// version that is linked already keeps its number and gets the aliases.
+	// Links a version. A registered model that `target_ref` names is made when it
+	// does not exist. A version that is linked already keeps its number and gets the aliases.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
 	LinkModelArtifactVersion(ctx context.Context, in *LinkModelArtifactVersionRequest, opts ...grpc.CallOption) (*LinkModelArtifactVersionResponse, error)
 	// One version of a registered model: a link. Errors: NOT_FOUND.
@@ -212,8 +212,8 @@ type RegisteredModelServiceServer interface {
 	// Deletes a registered model with its links; the linked versions stay. Its
 	// numbers are never used again. Errors: NOT_FOUND.
 	DeleteRegisteredModel(context.Context, *DeleteRegisteredModelRequest) (*DeleteRegisteredModelResponse, error)
-	// Links a version. The registered model is made when it does not exist. A
-	// version that is linked already keeps its number and gets the aliases.
+	// Links a version. A registered model that `target_ref` names is made when it
+	// does not exist. A version that is linked already keeps its number and gets the aliases.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
 	LinkModelArtifactVersion(context.Context, *LinkModelArtifactVersionRequest) (*LinkModelArtifactVersionResponse, error)
 	// One version of a registered model: a link. Errors: NOT_FOUND.

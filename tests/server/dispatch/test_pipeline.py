@@ -87,7 +87,7 @@ def test_the_whole_job_from_a_run_to_the_bytes_of_a_registered_model(tmp_path: P
         version = (await server.collect(COMMIT, [commit])).version
         assert (version.number, version.producer_run_id) == (0, made.id)
         link = registered_model_pb2.LinkModelArtifactVersionRequest(
-            id=version.id, target=f"{ENTITY}/model/BERT", aliases=["production"]
+            id=version.id, target_ref=f"{ENTITY}/model/BERT", aliases=["production"]
         )
         await server.call("RegisteredModelService/LinkModelArtifactVersion", link)
         ref = f"{ENTITY}/model/BERT:production"

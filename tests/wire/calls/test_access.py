@@ -120,7 +120,7 @@ def scene(owner: Stubs) -> dict[str, str]:
     version = owner.artifacts.UploadModelArtifact(iter(parts)).version
     artifact_ref, model_ref = f"{ENTITY}/{project}/bert", f"{ENTITY}/model-registry/{project}"
     link = owner.registry.LinkModelArtifactVersion(
-        registered_model_pb2.LinkModelArtifactVersionRequest(id=version.id, target=model_ref)
+        registered_model_pb2.LinkModelArtifactVersionRequest(id=version.id, target_ref=model_ref)
     ).version
     get_artifact = model_artifact_pb2.GetModelArtifactRequest(ref=artifact_ref)
     get_model = registered_model_pb2.GetRegisteredModelRequest(ref=model_ref)
@@ -219,8 +219,9 @@ def _models(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
         ],
         "DeleteRegisteredModel": [[by_id]],
         "LinkModelArtifactVersion": [
-            [{"id": at["version"], "target": at["model_ref"]}],
-            [{"ref": at["artifact_ref"], "target": at["model_ref"]}],
+            [{"id": at["version"], "target_ref": at["model_ref"]}],
+            [{"ref": at["artifact_ref"], "target_ref": at["model_ref"]}],
+            [{"id": at["version"], "target_id": at["model"]}],
         ],
         "GetRegisteredModelVersion": [[link], [ref]],
         "ListRegisteredModelVersions": [[by_id], [ref], [registry], [{"entity": ENTITY}]],

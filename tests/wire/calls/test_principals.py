@@ -107,7 +107,7 @@ def test_a_repeated_request_shows_a_narrower_key_no_links_in_other_entities(serv
     narrow = server.stubs(create_key(server, "ops", "--entity", own))
     log(wide, "p")
     link = registry_pb.LinkModelArtifactVersionRequest(
-        ref="p/bert", target=f"{other}/model-registry/Churn", aliases=["staging"]
+        ref="p/bert", target_ref=f"{other}/model-registry/Churn", aliases=["staging"]
     )
     wide.registry.LinkModelArtifactVersion(link)
     use = artifact_pb.UseModelArtifactVersionRequest(

@@ -142,7 +142,7 @@ def test_equal_content_takes_the_time_of_the_last_that_logged_it(stubs: Stubs, p
     assert again(stubs, project, version.digest, ttl=hour).expire_time.seconds >= version.expire_time.seconds
     assert not again(stubs, project, version.digest).HasField("expire_time")
     assert again(stubs, project, version.digest, ttl=hour).HasField("expire_time")
-    link = registry_pb.LinkModelArtifactVersionRequest(id=version.id, target=f"{project}-r/Churn")
+    link = registry_pb.LinkModelArtifactVersionRequest(id=version.id, target_ref=f"{project}-r/Churn")
     stubs.registry.LinkModelArtifactVersion(link)
     assert not again(stubs, project, version.digest, ttl=hour).HasField("expire_time")
 

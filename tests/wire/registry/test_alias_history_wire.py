@@ -34,7 +34,7 @@ def model(stubs: Stubs) -> str:
     project = new_project()
     for _ in range(3):
         version = fast_upload.log(stubs, project, "bert", {"w": random_chunks(1, 300)}).version
-        request = pb.LinkModelArtifactVersionRequest(id=version.id, target=f"{project}-r/Churn")
+        request = pb.LinkModelArtifactVersionRequest(id=version.id, target_ref=f"{project}-r/Churn")
         stubs.registry.LinkModelArtifactVersion(request)
     return f"{project}-r/Churn"
 

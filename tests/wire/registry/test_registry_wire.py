@@ -35,7 +35,7 @@ def log(stubs: Stubs, project: str, name: str = "bert") -> pb.ModelArtifactVersi
 def link(
     stubs: Stubs, version: pb.ModelArtifactVersion, target: str, *aliases: str
 ) -> registry_pb.RegisteredModelVersion:
-    request = registry_pb.LinkModelArtifactVersionRequest(id=version.id, target=target, aliases=aliases)
+    request = registry_pb.LinkModelArtifactVersionRequest(id=version.id, target_ref=target, aliases=aliases)
     linked: registry_pb.RegisteredModelVersion = stubs.registry.LinkModelArtifactVersion(request).version
     return linked
 
@@ -192,6 +192,27 @@ def test_promotion_is_one_move_that_watchers_see(stubs: Stubs, project: str) -> 
     ]
 
 
+def test_a_version_is_linked_into_a_registered_model_by_its_id(stubs: Stubs, project: str) -> None:
+    first, second = log(stubs, project), log(stubs, project)
+    linked = link(stubs, first, f"{project}-r/Net 1")
+    request = registry_pb.LinkModelArtifactVersionRequest(
+        id=second.id, target_id=linked.registered_model_id, aliases=["best"]
+    )
+    reply = stubs.registry.LinkModelArtifactVersion(request)
+    assert (reply.created, reply.version.number, reply.version.name) == (True, 1, "Net 1")
+    assert reply.version.registered_model_id == linked.registered_model_id
+    for missing in (str(uuid.uuid4()), artifact_id(stubs, project)):
+        with refused("NOT_FOUND"):
+            stubs.registry.LinkModelArtifactVersion(
+                registry_pb.LinkModelArtifactVersionRequest(id=second.id, target_id=missing)
+            )
+
+
+def artifact_id(stubs: Stubs, project: str) -> str:
+    found = stubs.artifacts.GetModelArtifact(pb.GetModelArtifactRequest(ref=f"{project}/bert"))
+    return str(found.model_artifact.id)
+
+
 def test_registered_models_are_listed_renamed_and_deleted(stubs: Stubs, project: str) -> None:
     registry = f"wandb-registry-{project}"
     version = log(stubs, project)
@@ -261,6 +282,7 @@ REFUSALS = [
         ["version.id"],
     ),
     ("artifacts.GetLineage", pb.GetLineageRequest(), "INVALID_FIELD", ["id"]),
+    ("events.ListEvents", event_pb2.ListEventsRequest(), "INVALID_FIELD", ["project"]),
     (
         "artifacts.GetLineage",
         pb.GetLineageRequest(id=ID, direction=99),  # type: ignore[arg-type]
@@ -336,7 +358,13 @@ REFUSALS = [
         "registry.LinkModelArtifactVersion",
         registry_pb.LinkModelArtifactVersionRequest(id=ID),
         "INVALID_FIELD",
-        ["target"],
+        ["target_ref"],
+    ),
+    (
+        "registry.LinkModelArtifactVersion",
+        registry_pb.LinkModelArtifactVersionRequest(id=ID, target_id=""),
+        "INVALID_FIELD",
+        ["target_id"],
     ),
     (
         "aliases.UpdateAliases",

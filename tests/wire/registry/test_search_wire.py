@@ -36,7 +36,7 @@ def log(stubs: Stubs, name: str, content: str, **header: Any) -> Version:
 
 def link(stubs: Stubs, version: Version, target: str, *aliases: str) -> registry_pb.RegisteredModelVersion:
     made: registry_pb.RegisteredModelVersion = stubs.registry.LinkModelArtifactVersion(
-        registry_pb.LinkModelArtifactVersionRequest(id=version.id, target=target, aliases=aliases)
+        registry_pb.LinkModelArtifactVersionRequest(id=version.id, target_ref=target, aliases=aliases)
     ).version
     return made
 

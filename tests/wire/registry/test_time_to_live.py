@@ -80,7 +80,7 @@ def resolve(stubs: Stubs, **wanted: str) -> pb.ModelArtifactVersion:
 
 
 def link(stubs: Stubs, version: pb.ModelArtifactVersion, target: str) -> None:
-    request = registry_pb.LinkModelArtifactVersionRequest(id=version.id, target=target)
+    request = registry_pb.LinkModelArtifactVersionRequest(id=version.id, target_ref=target)
     stubs.registry.LinkModelArtifactVersion(request)
 
 

@@ -75,7 +75,7 @@ def use(connection: Connection, run_id: str, version_id: str, use_as: str = "") 
 
 def link(connection: Connection, version_id: str, target: str, aliases: Sequence[str]) -> records.Link:
     """Links a version into the registered model `target` (`entity/project/name`), made when needed."""
-    request = model_pb.LinkModelArtifactVersionRequest(id=version_id, target=target, aliases=aliases)
+    request = model_pb.LinkModelArtifactVersionRequest(id=version_id, target_ref=target, aliases=aliases)
     return messages.link(connection.registry.LinkModelArtifactVersion(request).version)
 
 

@@ -542,15 +542,20 @@ class LinkModelArtifactVersionRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     REF_FIELD_NUMBER: _builtins.int
-    TARGET_FIELD_NUMBER: _builtins.int
+    TARGET_REF_FIELD_NUMBER: _builtins.int
+    TARGET_ID_FIELD_NUMBER: _builtins.int
     ALIASES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global id of the version."""
     ref: _builtins.str
     """A ref to it; a ref to a link means the version that it links."""
-    target: _builtins.str
-    """The registered model: `name`, `project/name`, `entity/project/name`."""
+    target_ref: _builtins.str
+    """`[[entity/]project/]name`; made when it does not exist. Without an entity
+    it is that of the version, without a project `model-registry`.
+    """
+    target_id: _builtins.str
+    """Global id of the registered model."""
     request_id: _builtins.str
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
@@ -562,17 +567,23 @@ class LinkModelArtifactVersionRequest(_message.Message):
         *,
         id: _builtins.str = ...,
         ref: _builtins.str = ...,
-        target: _builtins.str = ...,
+        target_ref: _builtins.str = ...,
+        target_id: _builtins.str = ...,
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         request_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector", "target", b"target", "target_id", b"target_id", "target_ref", b"target_ref"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "id", b"id", "ref", b"ref", "request_id", b"request_id", "selector", b"selector", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "id", b"id", "ref", b"ref", "request_id", b"request_id", "selector", b"selector", "target", b"target", "target_id", b"target_id", "target_ref", b"target_ref"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
     _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["target_ref", "target_id"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
 
 Global___LinkModelArtifactVersionRequest: _TypeAlias = LinkModelArtifactVersionRequest  # noqa: Y015
 

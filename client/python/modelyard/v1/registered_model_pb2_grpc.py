@@ -154,8 +154,8 @@ class RegisteredModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def LinkModelArtifactVersion(self, request, context):
-        """Links a version. The registered model is made when it does not exist. A
-        version that is linked already keeps its number and gets the aliases.
+        """Links a version. A registered model that `target_ref` names is made when it
+        does not exist. A version that is linked already keeps its number and gets the aliases.
         Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -62,8 +62,8 @@ class RegisteredModelServiceStub:
     numbers are never used again. Errors: NOT_FOUND.
     """
     LinkModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.LinkModelArtifactVersionRequest, _registered_model_pb2.LinkModelArtifactVersionResponse]
-    """Links a version. The registered model is made when it does not exist. A
-    version that is linked already keeps its number and gets the aliases.
+    """Links a version. A registered model that `target_ref` names is made when it
+    does not exist. A version that is linked already keeps its number and gets the aliases.
     Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
     """
     GetRegisteredModelVersion: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.GetRegisteredModelVersionRequest, _registered_model_pb2.GetRegisteredModelVersionResponse]
@@ -109,8 +109,8 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     numbers are never used again. Errors: NOT_FOUND.
     """
     LinkModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.LinkModelArtifactVersionRequest, _registered_model_pb2.LinkModelArtifactVersionResponse]  # type: ignore[assignment]
-    """Links a version. The registered model is made when it does not exist. A
-    version that is linked already keeps its number and gets the aliases.
+    """Links a version. A registered model that `target_ref` names is made when it
+    does not exist. A version that is linked already keeps its number and gets the aliases.
     Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
     """
     GetRegisteredModelVersion: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.GetRegisteredModelVersionRequest, _registered_model_pb2.GetRegisteredModelVersionResponse]  # type: ignore[assignment]
@@ -195,8 +195,8 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registered_model_pb2.LinkModelArtifactVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registered_model_pb2.LinkModelArtifactVersionResponse, _abc.Awaitable[_registered_model_pb2.LinkModelArtifactVersionResponse]]:
-        """Links a version. The registered model is made when it does not exist. A
-        version that is linked already keeps its number and gets the aliases.
+        """Links a version. A registered model that `target_ref` names is made when it
+        does not exist. A version that is linked already keeps its number and gets the aliases.
         Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
         """
 

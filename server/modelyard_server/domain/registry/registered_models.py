@@ -87,10 +87,10 @@ def link(
     InvalidField.
     """
     names = aliases.check_names("aliases", names)
-    parsed = fields.check("target", refs.parse, target)
+    parsed = fields.check("target_ref", refs.parse, target)
     if parsed.alias:
         raise errors.InvalidField.of(
-            "target", f"{target!r} names a version; the number of a link is assigned by the server"
+            "target_ref", f"{target!r} names a version; the number of a link is assigned by the server"
         )
     source, version = _hold_source(session, found)
     home = full_name_of(session, source)

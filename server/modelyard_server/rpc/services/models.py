@@ -13,6 +13,7 @@ from modelyard_server.domain.registry import (
     registered_models,
     resolve,
 )
+from modelyard_server.domain.registry.full_names import full_name_of
 from modelyard_server.rpc.dispatch.call import Call
 from modelyard_server.rpc.wire import arguments, pages
 from modelyard_server.rpc.wire.convert_artifacts import link_message, model_message
@@ -113,12 +114,12 @@ class RegisteredModelServicer:
         self, request: pb.LinkModelArtifactVersionRequest, call: Call
     ) -> pb.LinkModelArtifactVersionResponse:
         arguments.selector(request)
-        target = arguments.required("target", request.target)
+        arguments.selector(request, "target")
         found = resolve.version(
             call.session, call.principal, id_=request.id, ref=request.ref, action=Action.DOWNLOAD
         )
         link, created = registered_models.link(
-            call.session, call.principal, found.version, target, request.aliases
+            call.session, call.principal, found.version, _target(call, request), request.aliases
         )
         return pb.LinkModelArtifactVersionResponse(version=_shown_link(call, link), created=created)
 
@@ -162,6 +163,23 @@ class RegisteredModelServicer:
         found = resolve.link(call.session, call.principal, id_=id_, action=Action.DELETE)
         deletes.delete_link(call.session, call.principal, found.link)
         return pb.DeleteRegisteredModelVersionResponse()
+
+
+def _target(call: Call, request: pb.LinkModelArtifactVersionRequest) -> str:
+    """The ref of the registered model to link into. One found by id is locked, so that it keeps its name."""
+    if request.target_ref:
+        return request.target_ref
+    row = resolve.collection(
+        call.session,
+        call.principal,
+        "model",
+        id_=request.target_id,
+        field="target_id",
+        action=Action.WRITE,
+        lock=True,
+    )
+    home = full_name_of(call.session, row)
+    return f"{home.entity}/{home.project}/{home.name}"
 
 
 def _shown(call: Call, row: Collection) -> pb.RegisteredModel:

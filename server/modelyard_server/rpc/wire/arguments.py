@@ -40,15 +40,15 @@ def single_keys(field: str, keys: Collection[str], mask: Collection[str]) -> lis
     return list(dict.fromkeys(keys))
 
 
-def selector(request: Message, *, optional: bool = False) -> str:
-    """The field of the oneof `selector` that a request has set.
+def selector(request: Message, oneof: str = "selector", *, optional: bool = False) -> str:
+    """The field of the oneof `selector`, or of another one, that a request has set.
 
     Empty where none is set and none has to be. Raises InvalidField where one has
     to be set, or is set and empty.
     """
-    field = request.WhichOneof("selector")
+    field = request.WhichOneof(oneof)
     if field is None and not optional:
-        known = [each.name for each in request.DESCRIPTOR.oneofs_by_name["selector"].fields]
+        known = [each.name for each in request.DESCRIPTOR.oneofs_by_name[oneof].fields]
         raise errors.InvalidField.of(known[0], f"is not set; set one of {', '.join(known)}")
     if field is not None and not getattr(request, field):
         raise errors.InvalidField.of(field, "is empty")

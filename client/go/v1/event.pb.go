@@ -308,7 +308,7 @@ type ListEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Default: the entity of the caller's key.
 	Entity string `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
-	// The project, for example `model-registry`.
+	// The project, for example `model-registry`; required.
 	Project string `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
 	// Events with a larger sequence. Default (0): from the first.
 	AfterSequence int64 `protobuf:"varint,3,opt,name=after_sequence,json=afterSequence,proto3" json:"after_sequence,omitempty"`
@@ -529,7 +529,8 @@ type WatchEventsRequest struct {
 	// As in ListEvents. Default: all.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Without a project: the positions of earlier replies, to continue after a
-	// break. Projects that are not listed begin after 0. At most 10,000.
+	// break. If any is listed, projects that are not begin after 0, also without
+	// after_sequence. At most 10,000.
 	AfterPositions []*ProjectPosition `protobuf:"bytes,5,rep,name=after_positions,json=afterPositions,proto3" json:"after_positions,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache

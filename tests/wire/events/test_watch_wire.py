@@ -136,7 +136,7 @@ def test_deletes_and_links_are_told_on_both_sides(stubs: Stubs) -> None:
     log(stubs, project)
     registry = f"wandb-registry-{project}"
     link = registered_model_pb2.LinkModelArtifactVersionRequest(
-        ref=f"{project}/bert", target=f"{registry}/Churn"
+        ref=f"{project}/bert", target_ref=f"{registry}/Churn"
     )
     linked = stubs.registry.LinkModelArtifactVersion(link).version
     with watching(stubs, registry) as theirs, watching(stubs, project, after_sequence=None) as ours:

@@ -109,6 +109,9 @@ def test_a_whole_entity_is_watched_with_the_projects_that_come_later(stubs: Stub
     rest = [each for each in all_of(stubs, entity, "a", "b", "c") if each not in wanted]
     later, _ = until_quiet(stubs, request, rest)
     assert sorted(later) == sorted(rest)
+    request.ClearField("after_sequence")
+    later, _ = until_quiet(stubs, request, rest)
+    assert sorted(later) == sorted(rest)
 
 
 def test_a_whole_entity_is_watched_from_now_on(stubs: Stubs) -> None:

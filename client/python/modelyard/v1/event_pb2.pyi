@@ -193,7 +193,7 @@ class ListEventsRequest(_message.Message):
     entity: _builtins.str
     """Default: the entity of the caller's key."""
     project: _builtins.str
-    """The project, for example `model-registry`."""
+    """The project, for example `model-registry`; required."""
     after_sequence: _builtins.int
     """Events with a larger sequence. Default (0): from the first."""
     page_size: _builtins.int
@@ -307,7 +307,8 @@ class WatchEventsRequest(_message.Message):
     @_builtins.property
     def after_positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProjectPosition]:
         """Without a project: the positions of earlier replies, to continue after a
-        break. Projects that are not listed begin after 0. At most 10,000.
+        break. If any is listed, projects that are not begin after 0, also without
+        after_sequence. At most 10,000.
         """
 
     def __init__(

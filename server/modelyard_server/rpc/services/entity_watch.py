@@ -90,7 +90,7 @@ def _start(session: Session, *, request: pb.WatchEventsRequest, principal: Princ
     if not authorize(session, principal, Action.READ, Resource(entity)):
         raise owners.not_found("entity", entity)
     projects = events.projects_of(session, principal, entity)
-    from_now = not request.HasField("after_sequence")
+    from_now = not request.HasField("after_sequence") and not request.after_positions
     positions = {project.name: project.event_seq if from_now else 0 for project in projects}
     return _Start(entity, positions | _given(request, projects))
 

@@ -21,7 +21,7 @@ from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 from modelyard_server.rpc.services import entity_watch
 from modelyard_server.rpc.services.event_feeds import Feed, Feeds
 from modelyard_server.rpc.services.event_wakeups import EventSignals
-from modelyard_server.rpc.wire import event_pages
+from modelyard_server.rpc.wire import arguments, event_pages
 from modelyard_server.rpc.wire.event_pages import Source
 
 DEFAULT_SIZE = 100
@@ -43,7 +43,8 @@ class EventServicer:
         if request.after_sequence < 0:
             raise errors.InvalidField.of("after_sequence", "is negative; 0 means from the first event")
         size = paging.check_size(request.page_size, default=DEFAULT_SIZE)
-        project = owners.find_project(call.session, call.principal, request.entity, request.project)
+        name = arguments.required("project", request.project)
+        project = owners.find_project(call.session, call.principal, request.entity, name)
         entity = owners.entity_of(call.session, project).name
         binding = ("events", project.id, request.after_sequence, request.filter)
         start = request.after_sequence

@@ -135,7 +135,7 @@ def build(
         registry=RegisteredModelServicer(),
         aliases=AliasServicer(),
         uploads=UploadServicer(writer, streams.upload),
-        server=ServerServicer(limits, offered, for_owners=[registration.LOCAL]),
+        server=ServerServicer(limits, offered),
         local=LocalServicer(
             writer,
             disk,

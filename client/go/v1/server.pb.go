@@ -308,19 +308,13 @@ type GetServerInfoResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Release of the server: `0.1.0`.
 	Version string `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	// Name of the caller, as events and `created_by` show it.
-	Principal string `protobuf:"bytes,2,opt,name=principal,proto3" json:"principal,omitempty"`
-	// The caller's entity: the default of requests that name none.
-	Entity string `protobuf:"bytes,3,opt,name=entity,proto3" json:"entity,omitempty"`
-	// Whether the caller may enter every entity, not theirs alone.
-	AllEntities bool `protobuf:"varint,4,opt,name=all_entities,json=allEntities,proto3" json:"all_entities,omitempty"`
-	// Full names of the services that answer this caller. A client that wants to
-	// know whether a server has a later addition looks here and at version.
-	Services []string `protobuf:"bytes,5,rep,name=services,proto3" json:"services,omitempty"`
+	// Full names of its services. A client that wants to know whether a server has a
+	// later addition looks here and at version.
+	Services []string `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
 	// Its limits.
-	Limits *ServerLimits `protobuf:"bytes,6,opt,name=limits,proto3" json:"limits,omitempty"`
+	Limits *ServerLimits `protobuf:"bytes,3,opt,name=limits,proto3" json:"limits,omitempty"`
 	// How files are cut.
-	Chunking      *ChunkingParameters `protobuf:"bytes,7,opt,name=chunking,proto3" json:"chunking,omitempty"`
+	Chunking      *ChunkingParameters `protobuf:"bytes,4,opt,name=chunking,proto3" json:"chunking,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -362,27 +356,6 @@ func (x *GetServerInfoResponse) GetVersion() string {
 	return ""
 }
 
-func (x *GetServerInfoResponse) GetPrincipal() string {
-	if x != nil {
-		return x.Principal
-	}
-	return ""
-}
-
-func (x *GetServerInfoResponse) GetEntity() string {
-	if x != nil {
-		return x.Entity
-	}
-	return ""
-}
-
-func (x *GetServerInfoResponse) GetAllEntities() bool {
-	if x != nil {
-		return x.AllEntities
-	}
-	return false
-}
-
 func (x *GetServerInfoResponse) GetServices() []string {
 	if x != nil {
 		return x.Services
@@ -400,6 +373,154 @@ func (x *GetServerInfoResponse) GetLimits() *ServerLimits {
 func (x *GetServerInfoResponse) GetChunking() *ChunkingParameters {
 	if x != nil {
 		return x.Chunking
+	}
+	return nil
+}
+
+// Request of GetCaller.
+type GetCallerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCallerRequest) Reset() {
+	*x = GetCallerRequest{}
+	mi := &file_modelyard_v1_server_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCallerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCallerRequest) ProtoMessage() {}
+
+func (x *GetCallerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_server_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCallerRequest.ProtoReflect.Descriptor instead.
+func (*GetCallerRequest) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_server_proto_rawDescGZIP(), []int{4}
+}
+
+// Whom a server takes the sender of a call for.
+type Caller struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Global and immutable id of the principal.
+	PrincipalId string `protobuf:"bytes,1,opt,name=principal_id,json=principalId,proto3" json:"principal_id,omitempty"`
+	// Name of the principal, as events and `created_by` show it. Unique in an
+	// entity only.
+	Principal string `protobuf:"bytes,2,opt,name=principal,proto3" json:"principal,omitempty"`
+	// The default entity of the key: that of requests that name none.
+	Entity        string `protobuf:"bytes,3,opt,name=entity,proto3" json:"entity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Caller) Reset() {
+	*x = Caller{}
+	mi := &file_modelyard_v1_server_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Caller) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Caller) ProtoMessage() {}
+
+func (x *Caller) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_server_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Caller.ProtoReflect.Descriptor instead.
+func (*Caller) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_server_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Caller) GetPrincipalId() string {
+	if x != nil {
+		return x.PrincipalId
+	}
+	return ""
+}
+
+func (x *Caller) GetPrincipal() string {
+	if x != nil {
+		return x.Principal
+	}
+	return ""
+}
+
+func (x *Caller) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+// Reply of GetCaller.
+type GetCallerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The caller.
+	Caller        *Caller `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetCallerResponse) Reset() {
+	*x = GetCallerResponse{}
+	mi := &file_modelyard_v1_server_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetCallerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetCallerResponse) ProtoMessage() {}
+
+func (x *GetCallerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_server_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetCallerResponse.ProtoReflect.Descriptor instead.
+func (*GetCallerResponse) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_server_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GetCallerResponse) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
 	}
 	return nil
 }
@@ -432,17 +553,22 @@ const file_modelyard_v1_server_proto_rawDesc = "" +
 	"\rminimum_bytes\x18\x03 \x01(\x03R\fminimumBytes\x12#\n" +
 	"\rmaximum_bytes\x18\x04 \x01(\x03R\fmaximumBytes\x12$\n" +
 	"\rnormalization\x18\x05 \x01(\x05R\rnormalization\x12\x12\n" +
-	"\x04seed\x18\x06 \x01(\x04R\x04seed\"\x98\x02\n" +
+	"\x04seed\x18\x06 \x01(\x04R\x04seed\"\xbf\x01\n" +
 	"\x15GetServerInfoResponse\x12\x18\n" +
-	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1c\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1a\n" +
+	"\bservices\x18\x02 \x03(\tR\bservices\x122\n" +
+	"\x06limits\x18\x03 \x01(\v2\x1a.modelyard.v1.ServerLimitsR\x06limits\x12<\n" +
+	"\bchunking\x18\x04 \x01(\v2 .modelyard.v1.ChunkingParametersR\bchunking\"\x12\n" +
+	"\x10GetCallerRequest\"a\n" +
+	"\x06Caller\x12!\n" +
+	"\fprincipal_id\x18\x01 \x01(\tR\vprincipalId\x12\x1c\n" +
 	"\tprincipal\x18\x02 \x01(\tR\tprincipal\x12\x16\n" +
-	"\x06entity\x18\x03 \x01(\tR\x06entity\x12!\n" +
-	"\fall_entities\x18\x04 \x01(\bR\vallEntities\x12\x1a\n" +
-	"\bservices\x18\x05 \x03(\tR\bservices\x122\n" +
-	"\x06limits\x18\x06 \x01(\v2\x1a.modelyard.v1.ServerLimitsR\x06limits\x12<\n" +
-	"\bchunking\x18\a \x01(\v2 .modelyard.v1.ChunkingParametersR\bchunking2n\n" +
+	"\x06entity\x18\x03 \x01(\tR\x06entity\"A\n" +
+	"\x11GetCallerResponse\x12,\n" +
+	"\x06caller\x18\x01 \x01(\v2\x14.modelyard.v1.CallerR\x06caller2\xc1\x01\n" +
 	"\rServerService\x12]\n" +
-	"\rGetServerInfo\x12\".modelyard.v1.GetServerInfoRequest\x1a#.modelyard.v1.GetServerInfoResponse\"\x03\x90\x02\x01Bk\n" +
+	"\rGetServerInfo\x12\".modelyard.v1.GetServerInfoRequest\x1a#.modelyard.v1.GetServerInfoResponse\"\x03\x90\x02\x01\x12Q\n" +
+	"\tGetCaller\x12\x1e.modelyard.v1.GetCallerRequest\x1a\x1f.modelyard.v1.GetCallerResponse\"\x03\x90\x02\x01Bk\n" +
 	"\fmodelyard.v1B\vServerProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
@@ -457,23 +583,29 @@ func file_modelyard_v1_server_proto_rawDescGZIP() []byte {
 	return file_modelyard_v1_server_proto_rawDescData
 }
 
-var file_modelyard_v1_server_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_modelyard_v1_server_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_modelyard_v1_server_proto_goTypes = []any{
 	(*GetServerInfoRequest)(nil),  // 0: modelyard.v1.GetServerInfoRequest
 	(*ServerLimits)(nil),          // 1: modelyard.v1.ServerLimits
 	(*ChunkingParameters)(nil),    // 2: modelyard.v1.ChunkingParameters
 	(*GetServerInfoResponse)(nil), // 3: modelyard.v1.GetServerInfoResponse
+	(*GetCallerRequest)(nil),      // 4: modelyard.v1.GetCallerRequest
+	(*Caller)(nil),                // 5: modelyard.v1.Caller
+	(*GetCallerResponse)(nil),     // 6: modelyard.v1.GetCallerResponse
 }
 var file_modelyard_v1_server_proto_depIdxs = []int32{
 	1, // 0: modelyard.v1.GetServerInfoResponse.limits:type_name -> modelyard.v1.ServerLimits
 	2, // 1: modelyard.v1.GetServerInfoResponse.chunking:type_name -> modelyard.v1.ChunkingParameters
-	0, // 2: modelyard.v1.ServerService.GetServerInfo:input_type -> modelyard.v1.GetServerInfoRequest
-	3, // 3: modelyard.v1.ServerService.GetServerInfo:output_type -> modelyard.v1.GetServerInfoResponse
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	5, // 2: modelyard.v1.GetCallerResponse.caller:type_name -> modelyard.v1.Caller
+	0, // 3: modelyard.v1.ServerService.GetServerInfo:input_type -> modelyard.v1.GetServerInfoRequest
+	4, // 4: modelyard.v1.ServerService.GetCaller:input_type -> modelyard.v1.GetCallerRequest
+	3, // 5: modelyard.v1.ServerService.GetServerInfo:output_type -> modelyard.v1.GetServerInfoResponse
+	6, // 6: modelyard.v1.ServerService.GetCaller:output_type -> modelyard.v1.GetCallerResponse
+	5, // [5:7] is the sub-list for method output_type
+	3, // [3:5] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_server_proto_init() }
@@ -487,7 +619,7 @@ func file_modelyard_v1_server_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modelyard_v1_server_proto_rawDesc), len(file_modelyard_v1_server_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

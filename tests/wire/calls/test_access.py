@@ -51,7 +51,7 @@ CLOSED: dict[str, MethodDescriptor] = {
     for method in service.methods
 }
 """Every method that needs a key, by its path."""
-OF_NO_ENTITY = {"/modelyard.v1.ServerService/GetServerInfo"}
+OF_NO_ENTITY = {"/modelyard.v1.ServerService/GetServerInfo", "/modelyard.v1.ServerService/GetCaller"}
 """Methods that take a key of any entity."""
 
 

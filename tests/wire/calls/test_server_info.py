@@ -1,8 +1,9 @@
-"""GetServerInfo: what a server is, what it accepts, and whom it takes the caller for."""
+"""GetServerInfo and GetCaller: what a server is and accepts, and whom it takes the caller for."""
 
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,8 @@ def test_a_server_says_how_it_cuts_and_which_services_it_has(any_live_server: Li
     assert said["algorithm"] == "FAST_CDC_2020"
 
 
-def test_local_files_are_offered_to_those_who_own_the_folder_alone(live_server: LiveServer) -> None:
-    assert "modelyard.local.v1.LocalService" in info(live_server).services
-    assert "modelyard.local.v1.LocalService" not in info(live_server, "").services
+def test_it_says_the_same_to_every_caller(live_server: LiveServer) -> None:
+    assert info(live_server) == info(live_server, "")
 
 
 def test_the_limits_are_those_that_the_server_keeps(live_server_factory: Factory) -> None:
@@ -58,15 +58,19 @@ def test_a_caller_learns_who_they_are(live_server_factory: Factory) -> None:
     server = live_server_factory()
     made = run_server_command("key", "create", "alice", "--entity", "team", *server.place)
     server.start()
-    found = info(server, made.stdout.strip())
-    assert (found.principal, found.entity, found.all_entities) == ("alice", "team", False)
+    token = made.stdout.strip()
+    found = server.stubs(token).server.GetCaller(pb.GetCallerRequest()).caller
+    assert (found.principal, found.entity) == ("alice", "team")
+    assert uuid.UUID(found.principal_id).version == 7
     with refused("KEY_MISSING"):
         info(server, "")
+    with refused("KEY_MISSING"):
+        server.stubs("").server.GetCaller(pb.GetCallerRequest())
 
 
 def test_the_sdk_and_the_shell_show_it(embedded: Path) -> None:
     found = modelyard.Api().server_info()
-    assert (found.version, found.principal, found.all_entities) == (__version__, "local", True)
+    assert (found.version, found.principal) == (__version__, "local")
     said = json_of("info")
     assert said["limits"] == found.limits
     assert f"modelyard {__version__}" in run_command("info").stdout

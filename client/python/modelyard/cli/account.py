@@ -62,9 +62,8 @@ def info(json: bool) -> None:
     if json:
         print_json({"server": connection.describe(), **vars(found)})
         return
-    reach = "every entity" if found.all_entities else f"the entity {found.entity}"
     echo(f"modelyard {found.version}: {describe_server(connection)}")
-    echo(f"You are {found.principal}, with the rights to {reach}")
+    echo(f"You are {found.principal}; your default entity is {found.entity}")
     for name, value in found.limits.items():
         echo(f"  {name:<24} {value:>20,}")
 

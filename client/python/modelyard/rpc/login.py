@@ -60,11 +60,11 @@ def check(address: str, key: str) -> ServerInfo:
 def server_info(connection: Connection) -> ServerInfo:
     """The server's release, limits and services, and whom it takes the caller for."""
     reply = connection.server.GetServerInfo(pb.GetServerInfoRequest())
+    caller = connection.server.GetCaller(pb.GetCallerRequest()).caller
     return ServerInfo(
         version=reply.version,
-        principal=reply.principal,
-        entity=reply.entity,
-        all_entities=reply.all_entities,
+        principal=caller.principal,
+        entity=caller.entity,
         services=tuple(reply.services),
         limits={field.name: value for field, value in reply.limits.ListFields()},
         chunking={field.name: value for field, value in reply.chunking.ListFields()},

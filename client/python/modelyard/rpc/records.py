@@ -139,7 +139,6 @@ class ServerInfo:
     version: str
     principal: str
     entity: str
-    all_entities: bool
     services: tuple[str, ...]
     limits: dict[str, int]
     chunking: dict[str, Any]

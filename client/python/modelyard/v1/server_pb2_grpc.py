@@ -40,6 +40,11 @@ class ServerServiceStub(object):
                 request_serializer=modelyard_dot_v1_dot_server__pb2.GetServerInfoRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_server__pb2.GetServerInfoResponse.FromString,
                 _registered_method=True)
+        self.GetCaller = channel.unary_unary(
+                '/modelyard.v1.ServerService/GetCaller',
+                request_serializer=modelyard_dot_v1_dot_server__pb2.GetCallerRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_server__pb2.GetCallerResponse.FromString,
+                _registered_method=True)
 
 
 class ServerServiceServicer(object):
@@ -47,8 +52,15 @@ class ServerServiceServicer(object):
     """
 
     def GetServerInfo(self, request, context):
-        """The server's release, its limits, how it cuts files, and whom it takes the
-        caller for. It needs a key as other calls do.
+        """The server's release, its services and limits, and how it cuts files: the same
+        for every caller. It needs a key as other calls do.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCaller(self, request, context):
+        """The principal and the default entity of the key that the call is made with.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +73,11 @@ def add_ServerServiceServicer_to_server(servicer, server):
                     servicer.GetServerInfo,
                     request_deserializer=modelyard_dot_v1_dot_server__pb2.GetServerInfoRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_server__pb2.GetServerInfoResponse.SerializeToString,
+            ),
+            'GetCaller': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCaller,
+                    request_deserializer=modelyard_dot_v1_dot_server__pb2.GetCallerRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_server__pb2.GetCallerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +108,33 @@ class ServerService(object):
             '/modelyard.v1.ServerService/GetServerInfo',
             modelyard_dot_v1_dot_server__pb2.GetServerInfoRequest.SerializeToString,
             modelyard_dot_v1_dot_server__pb2.GetServerInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCaller(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.ServerService/GetCaller',
+            modelyard_dot_v1_dot_server__pb2.GetCallerRequest.SerializeToString,
+            modelyard_dot_v1_dot_server__pb2.GetCallerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,9 +34,11 @@ class ServerServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ServerServiceAsyncStub: ...
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_server_pb2.GetServerInfoRequest, _server_pb2.GetServerInfoResponse]
-    """The server's release, its limits, how it cuts files, and whom it takes the
-    caller for. It needs a key as other calls do.
+    """The server's release, its services and limits, and how it cuts files: the same
+    for every caller. It needs a key as other calls do.
     """
+    GetCaller: _grpc.UnaryUnaryMultiCallable[_server_pb2.GetCallerRequest, _server_pb2.GetCallerResponse]
+    """The principal and the default entity of the key that the call is made with."""
 
 @_typing.type_check_only
 class ServerServiceAsyncStub(ServerServiceStub):
@@ -44,9 +46,11 @@ class ServerServiceAsyncStub(ServerServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_server_pb2.GetServerInfoRequest, _server_pb2.GetServerInfoResponse]  # type: ignore[assignment]
-    """The server's release, its limits, how it cuts files, and whom it takes the
-    caller for. It needs a key as other calls do.
+    """The server's release, its services and limits, and how it cuts files: the same
+    for every caller. It needs a key as other calls do.
     """
+    GetCaller: _aio.UnaryUnaryMultiCallable[_server_pb2.GetCallerRequest, _server_pb2.GetCallerResponse]  # type: ignore[assignment]
+    """The principal and the default entity of the key that the call is made with."""
 
 class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a server is and what it accepts."""
@@ -57,8 +61,16 @@ class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _server_pb2.GetServerInfoRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_server_pb2.GetServerInfoResponse, _abc.Awaitable[_server_pb2.GetServerInfoResponse]]:
-        """The server's release, its limits, how it cuts files, and whom it takes the
-        caller for. It needs a key as other calls do.
+        """The server's release, its services and limits, and how it cuts files: the same
+        for every caller. It needs a key as other calls do.
         """
+
+    @_abc_1.abstractmethod
+    def GetCaller(
+        self,
+        request: _server_pb2.GetCallerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_server_pb2.GetCallerResponse, _abc.Awaitable[_server_pb2.GetCallerResponse]]:
+        """The principal and the default entity of the key that the call is made with."""
 
 def add_ServerServiceServicer_to_server(servicer: ServerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -43,7 +43,7 @@ METHODS: dict[str, Method] = {
         LogMetrics=_WRITE,
         ScanMetricHistory=_READ,
     ),
-    **_service("modelyard.v1.ServerService", GetServerInfo=_READ),
+    **_service("modelyard.v1.ServerService", GetServerInfo=_READ, GetCaller=_READ),
     **_service("modelyard.v1.EventService", ListEvents=_READ, WatchEvents=_READ),
     **_service(
         "modelyard.v1.ModelArtifactService",

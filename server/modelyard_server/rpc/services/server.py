@@ -6,7 +6,6 @@ from collections.abc import Collection
 
 from modelyard.contract import chunking, limits
 from modelyard.v1 import server_pb2 as pb
-from modelyard_server.domain.access.authorize import reach
 from modelyard_server.domain.content.manifests import Limits
 from modelyard_server.release import VERSION
 from modelyard_server.rpc.dispatch.call import Call
@@ -15,23 +14,16 @@ ALGORITHM = "FAST_CDC_2020"
 
 
 class ServerServicer:
-    """Answers from what the server was started with; reads nothing.
+    """Answers from what the server was started with; reads nothing."""
 
-    `for_owners` are the services that answer only who owns the data folder.
-    """
-
-    def __init__(self, of_versions: Limits, services: Collection[str], for_owners: Collection[str]) -> None:
-        self._services, self._for_owners = sorted(services), for_owners
+    def __init__(self, of_versions: Limits, services: Collection[str]) -> None:
+        self._services = sorted(services)
         self._limits = _limits(of_versions)
 
     def GetServerInfo(self, request: pb.GetServerInfoRequest, call: Call) -> pb.GetServerInfoResponse:
-        caller = call.principal
         return pb.GetServerInfoResponse(
             version=VERSION,
-            principal=caller.name,
-            entity=caller.entity,
-            all_entities=reach(caller) is None,
-            services=[name for name in self._services if caller.owns_folder or name not in self._for_owners],
+            services=self._services,
             limits=self._limits,
             chunking=pb.ChunkingParameters(
                 algorithm=ALGORITHM,
@@ -41,6 +33,12 @@ class ServerServicer:
                 normalization=chunking.NORMALIZATION,
                 seed=chunking.SEED,
             ),
+        )
+
+    def GetCaller(self, request: pb.GetCallerRequest, call: Call) -> pb.GetCallerResponse:
+        who = call.principal
+        return pb.GetCallerResponse(
+            caller=pb.Caller(principal_id=who.id, principal=who.name, entity=who.entity)
         )
 
 

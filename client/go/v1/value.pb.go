@@ -27,7 +27,8 @@ const (
 // under 4 MiB.
 type AnyValue struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What the value is. Unset: null.
+	// What the value is; a request has to set it. Unset in a reply: a kind that a
+	// newer server added and this client does not know, which is not null.
 	//
 	// Types that are valid to be assigned to Kind:
 	//
@@ -37,6 +38,7 @@ type AnyValue struct {
 	//	*AnyValue_StringValue
 	//	*AnyValue_ListValue
 	//	*AnyValue_MapValue
+	//	*AnyValue_NullValue
 	Kind          isAnyValue_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -133,6 +135,15 @@ func (x *AnyValue) GetMapValue() *ValueMap {
 	return nil
 }
 
+func (x *AnyValue) GetNullValue() bool {
+	if x != nil {
+		if x, ok := x.Kind.(*AnyValue_NullValue); ok {
+			return x.NullValue
+		}
+	}
+	return false
+}
+
 type isAnyValue_Kind interface {
 	isAnyValue_Kind()
 }
@@ -168,6 +179,11 @@ type AnyValue_MapValue struct {
 	MapValue *ValueMap `protobuf:"bytes,6,opt,name=map_value,json=mapValue,proto3,oneof"`
 }
 
+type AnyValue_NullValue struct {
+	// Null; has to be true.
+	NullValue bool `protobuf:"varint,7,opt,name=null_value,json=nullValue,proto3,oneof"`
+}
+
 func (*AnyValue_BoolValue) isAnyValue_Kind() {}
 
 func (*AnyValue_IntValue) isAnyValue_Kind() {}
@@ -179,6 +195,8 @@ func (*AnyValue_StringValue) isAnyValue_Kind() {}
 func (*AnyValue_ListValue) isAnyValue_Kind() {}
 
 func (*AnyValue_MapValue) isAnyValue_Kind() {}
+
+func (*AnyValue_NullValue) isAnyValue_Kind() {}
 
 // A list of values.
 type ValueList struct {
@@ -276,7 +294,7 @@ var File_modelyard_v1_value_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_value_proto_rawDesc = "" +
 	"\n" +
-	"\x18modelyard/v1/value.proto\x12\fmodelyard.v1\"\x8d\x02\n" +
+	"\x18modelyard/v1/value.proto\x12\fmodelyard.v1\"\xae\x02\n" +
 	"\bAnyValue\x12\x1f\n" +
 	"\n" +
 	"bool_value\x18\x01 \x01(\bH\x00R\tboolValue\x12\x1d\n" +
@@ -285,7 +303,9 @@ const file_modelyard_v1_value_proto_rawDesc = "" +
 	"\fstring_value\x18\x04 \x01(\tH\x00R\vstringValue\x128\n" +
 	"\n" +
 	"list_value\x18\x05 \x01(\v2\x17.modelyard.v1.ValueListH\x00R\tlistValue\x125\n" +
-	"\tmap_value\x18\x06 \x01(\v2\x16.modelyard.v1.ValueMapH\x00R\bmapValueB\x06\n" +
+	"\tmap_value\x18\x06 \x01(\v2\x16.modelyard.v1.ValueMapH\x00R\bmapValue\x12\x1f\n" +
+	"\n" +
+	"null_value\x18\a \x01(\bH\x00R\tnullValueB\x06\n" +
 	"\x04kind\";\n" +
 	"\tValueList\x12.\n" +
 	"\x06values\x18\x01 \x03(\v2\x16.modelyard.v1.AnyValueR\x06values\"\x9d\x01\n" +
@@ -341,6 +361,7 @@ func file_modelyard_v1_value_proto_init() {
 		(*AnyValue_StringValue)(nil),
 		(*AnyValue_ListValue)(nil),
 		(*AnyValue_MapValue)(nil),
+		(*AnyValue_NullValue)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

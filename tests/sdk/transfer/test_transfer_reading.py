@@ -15,6 +15,7 @@ from modelyard import errors
 from modelyard.contract import chunking
 from modelyard.contract.chunking import Chunk
 from modelyard.host.local_files import LocalFile
+from modelyard.rpc import messages
 from modelyard.rpc.manifest import NewVersion, commit_messages
 from modelyard.rpc.records import FileEntry
 from modelyard.transfer import framing
@@ -23,6 +24,7 @@ from modelyard.transfer.threads import Stopped
 from modelyard.transfer.upload_stream import MESSAGE_BYTES, SendQueue, UploadCall, batches
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import upload_pb2
+from modelyard.v1.value_pb2 import AnyValue
 from tests.sdk.transfer.test_chunking import MIB, stream
 
 SIZES = (0, 1, 1000, 131_072, 131_073, 700_000, 5_000_000)
@@ -199,12 +201,19 @@ def test_a_commit_is_a_stream_of_small_messages_with_every_chunk() -> None:
     )
 
 
+def test_a_value_of_a_kind_added_later_is_not_read_as_null() -> None:
+    later = AnyValue.FromString(b"\x7a\x00")  # field 15
+    assert messages.values({"x": AnyValue(null_value=True)}) == {"x": None}
+    with pytest.raises(errors.ReplyInvalid, match="upgrade"):
+        messages.values({"x": later})
+
+
 def test_metadata_keeps_its_kinds() -> None:
     metadata = {"none": None, "yes": True, "n": 1 << 60, "x": 0.5, "s": "é", "l": [1, [2]], "m": {"k": False}}
     sent = NewVersion("e", "p", "n", "model", metadata=metadata).message(b"").metadata
     kinds = {key: value.WhichOneof("kind") for key, value in sent.items()}
     assert kinds == {
-        "none": None,
+        "none": "null_value",
         "yes": "bool_value",
         "n": "int_value",
         "x": "double_value",

@@ -71,7 +71,10 @@ def fill(repeated: Any, field: FieldDescriptor) -> None:
     kind = field.message_type
     if kind is not None and kind.GetOptions().map_entry:
         for number in range(10_000):
-            if kind.fields_by_name["value"].message_type is not None:
+            inner = kind.fields_by_name["value"].message_type
+            if inner is not None and "null_value" in inner.fields_by_name:
+                repeated[str(number)].null_value = True
+            elif inner is not None:
                 repeated[str(number)].SetInParent()
             else:
                 repeated[str(number)] = "x"

@@ -97,7 +97,7 @@ def test_metadata_keeps_its_kinds_and_takes_no_infinity(stubs: Stubs, project: s
     request = pb.UpdateModelArtifactVersionRequest(version=version, update_mask=mask)
     stored = stubs.artifacts.UpdateModelArtifactVersion(request).version
     assert stored.metadata["n"].int_value == (1 << 62) + 1
-    assert stored.metadata["nan"].WhichOneof("kind") is None
+    assert stored.metadata["nan"].WhichOneof("kind") == "null_value"
     assert stored.metadata["list"].list_value.values[0].string_value == "ä"
     assert stored.expire_time.seconds == 4_000_000_000
     version.etag = stored.etag

@@ -215,6 +215,16 @@ def test_single_keys_that_are_empty_or_of_a_map_in_the_mask_are_refused(stubs: S
         assert fields(failure) == [f"{name}_keys"]
 
 
+def test_null_is_a_kind_and_a_value_without_a_kind_is_refused(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project(), config={"none": python_to_value([None])})
+    assert get(stubs, run).config["none"].list_value.values[0].null_value
+    inner = value_pb2.AnyValue(list_value=value_pb2.ValueList(values=[value_pb2.AnyValue()]))
+    for wrong, place in ((value_pb2.AnyValue(null_value=False), ""), (inner, "[0]")):
+        with pytest.raises(grpc.RpcError) as failure:
+            make(stubs, project=new_project(), config={"x": wrong})
+        assert fields(failure) == [f"run.config.x{place}"]
+
+
 def test_a_deleted_run_is_gone_and_its_id_stays_taken(stubs: Stubs) -> None:
     project = new_project()
     run = make(stubs, project=project, name="r")

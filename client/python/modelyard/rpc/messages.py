@@ -9,6 +9,7 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
+from modelyard.contract import errors
 from modelyard.contract.values import RUN_STATES
 from modelyard.rpc import validation
 from modelyard.rpc.records import Collection, Link, RunRecord, Version
@@ -19,7 +20,7 @@ from modelyard.v1 import value_pb2 as pb
 def value_message(value: Any) -> pb.AnyValue:
     """A value of config, summary or metadata as a message; `values.check` has accepted it."""
     if value is None:
-        return pb.AnyValue()
+        return pb.AnyValue(null_value=True)
     if isinstance(value, bool):
         return pb.AnyValue(bool_value=value)
     if isinstance(value, int):
@@ -40,13 +41,17 @@ def value_map(entries: Mapping[str, Any]) -> dict[str, pb.AnyValue]:
 
 
 def value(message: Any) -> Any:
-    """The plain value of an `AnyValue` message."""
+    """The plain value of an `AnyValue` message. Errors: ReplyInvalid for a kind of a newer server."""
     kind = message.WhichOneof("kind")
     if kind == "list_value":
         return [value(item) for item in message.list_value.values]
     if kind == "map_value":
         return values(message.map_value.entries)
-    return None if kind is None else getattr(message, kind)
+    if kind is None:
+        raise errors.ReplyInvalid(
+            "the server sent a value of a kind that this release of modelyard does not know: upgrade it"
+        )
+    return None if kind == "null_value" else getattr(message, kind)
 
 
 def values(entries: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18modelyard/v1/value.proto\x12\x0cmodelyard.v1\"\xc9\x01\n\x08\x41nyValue\x12\x14\n\nbool_value\x18\x01 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x02 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x03 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x04 \x01(\tH\x00\x12-\n\nlist_value\x18\x05 \x01(\x0b\x32\x17.modelyard.v1.ValueListH\x00\x12+\n\tmap_value\x18\x06 \x01(\x0b\x32\x16.modelyard.v1.ValueMapH\x00\x42\x06\n\x04kind\"3\n\tValueList\x12&\n\x06values\x18\x01 \x03(\x0b\x32\x16.modelyard.v1.AnyValue\"\x88\x01\n\x08ValueMap\x12\x34\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.modelyard.v1.ValueMap.EntriesEntry\x1a\x46\n\x0c\x45ntriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x42j\n\x0cmodelyard.v1B\nValueProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\x0cModelyard.V1\xca\x02\x0cModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18modelyard/v1/value.proto\x12\x0cmodelyard.v1\"\xdf\x01\n\x08\x41nyValue\x12\x14\n\nbool_value\x18\x01 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x02 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x03 \x01(\x01H\x00\x12\x16\n\x0cstring_value\x18\x04 \x01(\tH\x00\x12-\n\nlist_value\x18\x05 \x01(\x0b\x32\x17.modelyard.v1.ValueListH\x00\x12+\n\tmap_value\x18\x06 \x01(\x0b\x32\x16.modelyard.v1.ValueMapH\x00\x12\x14\n\nnull_value\x18\x07 \x01(\x08H\x00\x42\x06\n\x04kind\"3\n\tValueList\x12&\n\x06values\x18\x01 \x03(\x0b\x32\x16.modelyard.v1.AnyValue\"\x88\x01\n\x08ValueMap\x12\x34\n\x07\x65ntries\x18\x01 \x03(\x0b\x32#.modelyard.v1.ValueMap.EntriesEntry\x1a\x46\n\x0c\x45ntriesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x42j\n\x0cmodelyard.v1B\nValueProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\x0cModelyard.V1\xca\x02\x0cModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VALUEMAP_ENTRIESENTRY']._loaded_options = None
   _globals['_VALUEMAP_ENTRIESENTRY']._serialized_options = b'8\001'
   _globals['_ANYVALUE']._serialized_start=43
-  _globals['_ANYVALUE']._serialized_end=244
-  _globals['_VALUELIST']._serialized_start=246
-  _globals['_VALUELIST']._serialized_end=297
-  _globals['_VALUEMAP']._serialized_start=300
-  _globals['_VALUEMAP']._serialized_end=436
-  _globals['_VALUEMAP_ENTRIESENTRY']._serialized_start=366
-  _globals['_VALUEMAP_ENTRIESENTRY']._serialized_end=436
+  _globals['_ANYVALUE']._serialized_end=266
+  _globals['_VALUELIST']._serialized_start=268
+  _globals['_VALUELIST']._serialized_end=319
+  _globals['_VALUEMAP']._serialized_start=322
+  _globals['_VALUEMAP']._serialized_end=458
+  _globals['_VALUEMAP_ENTRIESENTRY']._serialized_start=388
+  _globals['_VALUEMAP_ENTRIESENTRY']._serialized_end=458
 # @@protoc_insertion_point(module_scope)

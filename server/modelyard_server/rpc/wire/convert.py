@@ -11,6 +11,10 @@ from modelyard.contract import errors, values
 from modelyard.v1 import value_pb2 as pb
 
 
+class _NoKindError(Exception):
+    """A value has no kind that this server knows, or a null_value of false."""
+
+
 def timestamp(microseconds: int | None) -> Timestamp | None:
     """Converts microseconds since 1970; None stays None, which leaves a field unset."""
     if microseconds is None:
@@ -21,7 +25,11 @@ def timestamp(microseconds: int | None) -> Timestamp | None:
 
 def value_to_python(value: pb.AnyValue, field: str) -> Any:
     """A value as an object of Python's built-in types. Raises InvalidField."""
-    found = _plain(value)
+    try:
+        found = _plain(value)
+    except _NoKindError:
+        place, why = _find_no_kind(value) or ("", "has no kind")
+        raise errors.InvalidField.of(f"{field}{place}", why) from None
     problem = values.find_problem(found)
     if problem:
         raise errors.InvalidField.of(f"{field}{problem[0]}", problem[1])
@@ -48,7 +56,7 @@ def python_to_value(value: Any) -> pb.AnyValue:
     """Converts an object of Python's built-in types to a value."""
     match value:
         case None:
-            return pb.AnyValue()
+            return pb.AnyValue(null_value=True)
         case bool():
             return pb.AnyValue(bool_value=value)
         case int():
@@ -78,9 +86,28 @@ def _plain(value: pb.AnyValue) -> Any:
     """The value, unchecked. The recursion ends: Protobuf refuses messages of more than 100 levels."""
     kind = value.WhichOneof("kind")
     if kind is None:
-        return None
+        raise _NoKindError
     if kind == "list_value":
         return [_plain(item) for item in value.list_value.values]
     if kind == "map_value":
         return {key: _plain(item) for key, item in value.map_value.entries.items()}
+    if kind == "null_value":
+        if not value.null_value:
+            raise _NoKindError
+        return None
     return getattr(value, kind)
+
+
+def _find_no_kind(value: pb.AnyValue) -> tuple[str, str] | None:
+    """The place of the first value without a usable kind, as `.key[3]`, and what is wrong with it."""
+    kind = value.WhichOneof("kind")
+    if kind is None:
+        return "", "has no kind that this server knows; null is null_value"
+    if kind == "null_value" and not value.null_value:
+        return "", "has a null_value of false; it has to be true"
+    inner = [(f"[{index}]", item) for index, item in enumerate(value.list_value.values)]
+    inner += [(f".{key}", item) for key, item in value.map_value.entries.items()]
+    for place, item in inner:
+        if found := _find_no_kind(item):
+            return f"{place}{found[0]}", found[1]
+    return None

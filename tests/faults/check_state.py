@@ -81,7 +81,7 @@ def _bytes(
             files = {path: (seed, size) for path, (seed, size) in one.wanted["files"].items()}
             logged.setdefault(one.wanted["name"], []).append(files)
     for version in versions:
-        request = pb.ListModelArtifactFilesRequest(version_id=version.id, page_size=PAGE)
+        request = pb.ListModelArtifactFilesRequest(id=version.id, page_size=PAGE)
         sizes = {
             entry.path: entry.size_bytes for entry in stubs.artifacts.ListModelArtifactFiles(request).entries
         }

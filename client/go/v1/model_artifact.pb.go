@@ -2256,18 +2256,23 @@ func (*DeleteModelArtifactVersionResponse) Descriptor() ([]byte, []int) {
 // Request of ListModelArtifactFiles.
 type ListModelArtifactFilesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of the version.
-	VersionId string `protobuf:"bytes,1,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
+	// The version.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*ListModelArtifactFilesRequest_Id
+	//	*ListModelArtifactFilesRequest_Ref
+	Selector isListModelArtifactFilesRequest_Selector `protobuf_oneof:"selector"`
 	// Only paths that start with it. Default: all.
-	PathPrefix string `protobuf:"bytes,2,opt,name=path_prefix,json=pathPrefix,proto3" json:"path_prefix,omitempty"`
+	PathPrefix string `protobuf:"bytes,3,opt,name=path_prefix,json=pathPrefix,proto3" json:"path_prefix,omitempty"`
 	// Also the chunks of each file. Default: no.
-	IncludeChunks bool `protobuf:"varint,3,opt,name=include_chunks,json=includeChunks,proto3" json:"include_chunks,omitempty"`
+	IncludeChunks bool `protobuf:"varint,4,opt,name=include_chunks,json=includeChunks,proto3" json:"include_chunks,omitempty"`
 	// At most 10,000; more counts as 10,000. Default (0): 1,000. With chunks a
 	// page also ends at 20,000 chunks; the next one may then start with a
 	// continued entry.
-	PageSize int32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// From the previous reply; bound to the other fields.
-	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the previous reply; bound to the version and the other fields.
+	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2302,9 +2307,27 @@ func (*ListModelArtifactFilesRequest) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{28}
 }
 
-func (x *ListModelArtifactFilesRequest) GetVersionId() string {
+func (x *ListModelArtifactFilesRequest) GetSelector() isListModelArtifactFilesRequest_Selector {
 	if x != nil {
-		return x.VersionId
+		return x.Selector
+	}
+	return nil
+}
+
+func (x *ListModelArtifactFilesRequest) GetId() string {
+	if x != nil {
+		if x, ok := x.Selector.(*ListModelArtifactFilesRequest_Id); ok {
+			return x.Id
+		}
+	}
+	return ""
+}
+
+func (x *ListModelArtifactFilesRequest) GetRef() string {
+	if x != nil {
+		if x, ok := x.Selector.(*ListModelArtifactFilesRequest_Ref); ok {
+			return x.Ref
+		}
 	}
 	return ""
 }
@@ -2337,6 +2360,25 @@ func (x *ListModelArtifactFilesRequest) GetPageToken() string {
 	return ""
 }
 
+type isListModelArtifactFilesRequest_Selector interface {
+	isListModelArtifactFilesRequest_Selector()
+}
+
+type ListModelArtifactFilesRequest_Id struct {
+	// Global id of the version.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
+}
+
+type ListModelArtifactFilesRequest_Ref struct {
+	// A ref, resolved for each page; go on with the version_id of the reply
+	// where an alias may move.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
+}
+
+func (*ListModelArtifactFilesRequest_Id) isListModelArtifactFilesRequest_Selector() {}
+
+func (*ListModelArtifactFilesRequest_Ref) isListModelArtifactFilesRequest_Selector() {}
+
 // Reply of ListModelArtifactFiles.
 type ListModelArtifactFilesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2344,6 +2386,8 @@ type ListModelArtifactFilesResponse struct {
 	Entries []*ManifestEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Global id of the version.
+	VersionId     string `protobuf:"bytes,3,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2388,6 +2432,13 @@ func (x *ListModelArtifactFilesResponse) GetEntries() []*ManifestEntry {
 func (x *ListModelArtifactFilesResponse) GetNextPageToken() string {
 	if x != nil {
 		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListModelArtifactFilesResponse) GetVersionId() string {
+	if x != nil {
+		return x.VersionId
 	}
 	return ""
 }
@@ -3162,10 +3213,15 @@ func (x *DownloadFileResponse) GetSha256() string {
 // Request of HashModelArtifactFiles.
 type HashModelArtifactFilesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of the version.
-	VersionId string `protobuf:"bytes,1,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
+	// The version.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*HashModelArtifactFilesRequest_Id
+	//	*HashModelArtifactFilesRequest_Ref
+	Selector isHashModelArtifactFilesRequest_Selector `protobuf_oneof:"selector"`
 	// Only paths that start with it. Default: all.
-	PathPrefix    string `protobuf:"bytes,2,opt,name=path_prefix,json=pathPrefix,proto3" json:"path_prefix,omitempty"`
+	PathPrefix    string `protobuf:"bytes,3,opt,name=path_prefix,json=pathPrefix,proto3" json:"path_prefix,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3200,9 +3256,27 @@ func (*HashModelArtifactFilesRequest) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{39}
 }
 
-func (x *HashModelArtifactFilesRequest) GetVersionId() string {
+func (x *HashModelArtifactFilesRequest) GetSelector() isHashModelArtifactFilesRequest_Selector {
 	if x != nil {
-		return x.VersionId
+		return x.Selector
+	}
+	return nil
+}
+
+func (x *HashModelArtifactFilesRequest) GetId() string {
+	if x != nil {
+		if x, ok := x.Selector.(*HashModelArtifactFilesRequest_Id); ok {
+			return x.Id
+		}
+	}
+	return ""
+}
+
+func (x *HashModelArtifactFilesRequest) GetRef() string {
+	if x != nil {
+		if x, ok := x.Selector.(*HashModelArtifactFilesRequest_Ref); ok {
+			return x.Ref
+		}
 	}
 	return ""
 }
@@ -3213,6 +3287,24 @@ func (x *HashModelArtifactFilesRequest) GetPathPrefix() string {
 	}
 	return ""
 }
+
+type isHashModelArtifactFilesRequest_Selector interface {
+	isHashModelArtifactFilesRequest_Selector()
+}
+
+type HashModelArtifactFilesRequest_Id struct {
+	// Global id of the version.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
+}
+
+type HashModelArtifactFilesRequest_Ref struct {
+	// A ref, resolved once.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
+}
+
+func (*HashModelArtifactFilesRequest_Id) isHashModelArtifactFilesRequest_Selector() {}
+
+func (*HashModelArtifactFilesRequest_Ref) isHashModelArtifactFilesRequest_Selector() {}
 
 // The plain SHA-256 of a file.
 type FileHash struct {
@@ -4249,19 +4341,23 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\x05force\x18\x02 \x01(\bR\x05force\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\"$\n" +
-	"\"DeleteModelArtifactVersionResponse\"\xc2\x01\n" +
-	"\x1dListModelArtifactFilesRequest\x12\x1d\n" +
-	"\n" +
-	"version_id\x18\x01 \x01(\tR\tversionId\x12\x1f\n" +
-	"\vpath_prefix\x18\x02 \x01(\tR\n" +
+	"\"DeleteModelArtifactVersionResponse\"\xd5\x01\n" +
+	"\x1dListModelArtifactFilesRequest\x12\x10\n" +
+	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x12\x1f\n" +
+	"\vpath_prefix\x18\x03 \x01(\tR\n" +
 	"pathPrefix\x12%\n" +
-	"\x0einclude_chunks\x18\x03 \x01(\bR\rincludeChunks\x12\x1b\n" +
-	"\tpage_size\x18\x04 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\x0einclude_chunks\x18\x04 \x01(\bR\rincludeChunks\x12\x1b\n" +
+	"\tpage_size\x18\x05 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x05 \x01(\tR\tpageToken\"\x7f\n" +
+	"page_token\x18\x06 \x01(\tR\tpageTokenB\n" +
+	"\n" +
+	"\bselector\"\x9e\x01\n" +
 	"\x1eListModelArtifactFilesResponse\x125\n" +
 	"\aentries\x18\x01 \x03(\v2\x1b.modelyard.v1.ManifestEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xb7\x04\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
+	"\n" +
+	"version_id\x18\x03 \x01(\tR\tversionId\"\xb7\x04\n" +
 	"\rVersionHeader\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x12\n" +
@@ -4327,12 +4423,14 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"size_bytes\x18\x02 \x01(\x03R\tsizeBytes\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\x12\x12\n" +
 	"\x04data\x18\x04 \x01(\fR\x04data\x12\x16\n" +
-	"\x06sha256\x18\x05 \x01(\tR\x06sha256\"_\n" +
-	"\x1dHashModelArtifactFilesRequest\x12\x1d\n" +
+	"\x06sha256\x18\x05 \x01(\tR\x06sha256\"r\n" +
+	"\x1dHashModelArtifactFilesRequest\x12\x10\n" +
+	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x12\x1f\n" +
+	"\vpath_prefix\x18\x03 \x01(\tR\n" +
+	"pathPrefixB\n" +
 	"\n" +
-	"version_id\x18\x01 \x01(\tR\tversionId\x12\x1f\n" +
-	"\vpath_prefix\x18\x02 \x01(\tR\n" +
-	"pathPrefix\"6\n" +
+	"\bselector\"6\n" +
 	"\bFileHash\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x16\n" +
 	"\x06sha256\x18\x02 \x01(\tR\x06sha256\"N\n" +
@@ -4627,10 +4725,18 @@ func file_modelyard_v1_model_artifact_proto_init() {
 		(*ListModelArtifactVersionsRequest_Id)(nil),
 		(*ListModelArtifactVersionsRequest_Ref)(nil),
 	}
+	file_modelyard_v1_model_artifact_proto_msgTypes[28].OneofWrappers = []any{
+		(*ListModelArtifactFilesRequest_Id)(nil),
+		(*ListModelArtifactFilesRequest_Ref)(nil),
+	}
 	file_modelyard_v1_model_artifact_proto_msgTypes[30].OneofWrappers = []any{}
 	file_modelyard_v1_model_artifact_proto_msgTypes[37].OneofWrappers = []any{
 		(*DownloadFileRequest_Id)(nil),
 		(*DownloadFileRequest_Ref)(nil),
+	}
+	file_modelyard_v1_model_artifact_proto_msgTypes[39].OneofWrappers = []any{
+		(*HashModelArtifactFilesRequest_Id)(nil),
+		(*HashModelArtifactFilesRequest_Ref)(nil),
 	}
 	file_modelyard_v1_model_artifact_proto_msgTypes[42].OneofWrappers = []any{}
 	file_modelyard_v1_model_artifact_proto_msgTypes[45].OneofWrappers = []any{

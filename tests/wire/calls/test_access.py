@@ -194,13 +194,13 @@ def _artifacts(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
             [{"version": {**version, "description": "x"}, "update_mask": "description"}]
         ],
         "DeleteModelArtifactVersion": [[version]],
-        "ListModelArtifactFiles": [[of_version]],
+        "ListModelArtifactFiles": [[version], [ref]],
         "CommitModelArtifact": [[{"upload_id": at["upload"], "header": header}]],
         "CommitEqualContent": [[{"header": again}]],
         "UploadModelArtifact": [[{"header": header}]],
         "DownloadFile": [[{**version, **range_}], [{**ref, **range_}], [{**through, **range_}]],
         "DownloadFiles": [[{**of_version, "ranges": [range_]}]],
-        "HashModelArtifactFiles": [[of_version]],
+        "HashModelArtifactFiles": [[version], [ref]],
         "UseModelArtifactVersion": [[{"run_id": at["run"], **version}], [{"run_id": at["run"], **ref}]],
         "GetLineage": [[version], [ref], [{"run_id": at["run"]}]],
     }

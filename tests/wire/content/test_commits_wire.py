@@ -57,7 +57,7 @@ def build(
 
 
 def contents(stubs: Stubs, version_id: str) -> dict[str, bytes]:
-    request = pb.ListModelArtifactFilesRequest(version_id=version_id)
+    request = pb.ListModelArtifactFilesRequest(id=version_id)
     paths = [entry.path for entry in stubs.artifacts.ListModelArtifactFiles(request).entries]
     return {path: fast_upload.read(stubs, version_id, path) for path in paths}
 
@@ -216,7 +216,7 @@ def test_references_and_stated_hashes_are_taken_over(stubs: Stubs, project: str)
     header = pb.VersionHeader(project=project, name="bert")
     base = fast_upload.commit(stubs, upload, header, entries).version
     version = build(stubs, project, base.id, {"b": random_chunks(1)}, removed=["s"]).version
-    request = pb.ListModelArtifactFilesRequest(version_id=version.id, include_chunks=True)
+    request = pb.ListModelArtifactFilesRequest(id=version.id, include_chunks=True)
     found = stubs.artifacts.ListModelArtifactFiles(request).entries
     assert [entry.path for entry in found] == ["a", "b", "r"]
     assert found[0].sha256 == entries[0].sha256 != ""

@@ -72,7 +72,7 @@ def log(stubs: Stubs, project: str, files: Files, **header: Any) -> pb.ModelArti
 
 
 def contents(stubs: Stubs, version_id: str) -> dict[str, bytes]:
-    listed = stubs.artifacts.ListModelArtifactFiles(pb.ListModelArtifactFilesRequest(version_id=version_id))
+    listed = stubs.artifacts.ListModelArtifactFiles(pb.ListModelArtifactFilesRequest(id=version_id))
     return {each.path: fast_upload.read(stubs, version_id, each.path) for each in listed.entries}
 
 
@@ -158,7 +158,7 @@ def test_references_come_along(stubs: Stubs, project: str) -> None:
     far = pb.ManifestEntry(path="far", size_bytes=7, reference_uri="s3://bucket/key", reference_tag="e")
     made = commit(stubs, project, [entry("w", chunks), far])
     assert (made.created, made.version.file_count, made.version.size_bytes) == (True, 2, 7 + len(chunks[0]))
-    listing = pb.ListModelArtifactFilesRequest(version_id=made.version.id, path_prefix="far")
+    listing = pb.ListModelArtifactFilesRequest(id=made.version.id, path_prefix="far")
     assert list(stubs.artifacts.ListModelArtifactFiles(listing).entries) == [far]
 
 

@@ -43,7 +43,7 @@ def send_plainly(stubs: Stubs, project: str, files: Mapping[str, bytes]) -> pb.M
 
 
 def listed(stubs: Stubs, version_id: str) -> dict[str, str]:
-    request = pb.ListModelArtifactFilesRequest(version_id=version_id)
+    request = pb.ListModelArtifactFilesRequest(id=version_id)
     return {entry.path: entry.sha256 for entry in stubs.artifacts.ListModelArtifactFiles(request).entries}
 
 
@@ -57,7 +57,7 @@ def at_download(stubs: Stubs, version_id: str, path: str) -> str:
 
 def made(stubs: Stubs, version_id: str, prefix: str = "") -> dict[str, str]:
     """What HashModelArtifactFiles says."""
-    request = pb.HashModelArtifactFilesRequest(version_id=version_id, path_prefix=prefix)
+    request = pb.HashModelArtifactFilesRequest(id=version_id, path_prefix=prefix)
     replies = stubs.artifacts.HashModelArtifactFiles(request, timeout=60)
     return {file.path: file.sha256 for reply in replies for file in reply.files}
 
@@ -91,7 +91,7 @@ def test_a_fast_upload_of_one_chunk_is_known_and_others_are_made_when_asked(stub
     assert at_download(stubs, version.id, "three") == ""
     assert made(stubs, version.id, "x/") == {"x/three": expected["x/three"]}
     assert listed(stubs, version.id) == expected | {"three": ""}
-    request = pb.HashModelArtifactFilesRequest(version_id=version.id)
+    request = pb.HashModelArtifactFilesRequest(id=version.id)
     first = next(stubs.artifacts.HashModelArtifactFiles(request, timeout=60))
     assert [file.path for file in first.files] == ["none", "one"]  # what is known comes at once
     assert made(stubs, version.id) == expected
@@ -121,6 +121,9 @@ def test_references_have_none(stubs: Stubs) -> None:
     version = fast_upload.commit(stubs, upload, header, entries).version
     assert listed(stubs, version.id) == {"file": hashlib.sha256(chunks[0]).hexdigest(), "reference": ""}
     assert made(stubs, version.id) == {"file": hashlib.sha256(chunks[0]).hexdigest()}
+    by_ref = pb.HashModelArtifactFilesRequest(ref=f"{project}/bert")
+    (reply,) = stubs.artifacts.HashModelArtifactFiles(by_ref)
+    assert {file.path: file.sha256 for file in reply.files} == made(stubs, version.id)
 
 
 def test_a_sum_that_is_not_the_file_s_is_refused(stubs: Stubs) -> None:

@@ -132,7 +132,7 @@ def test_files_come_in_pages_with_their_chunks(stubs: Stubs, project: str) -> No
     token = ""
     while True:
         request = pb.ListModelArtifactFilesRequest(
-            version_id=version.id, include_chunks=True, page_size=1, page_token=token
+            id=version.id, include_chunks=True, page_size=1, page_token=token
         )
         reply = stubs.artifacts.ListModelArtifactFiles(request)
         seen += reply.entries
@@ -145,9 +145,14 @@ def test_files_come_in_pages_with_their_chunks(stubs: Stubs, project: str) -> No
     ]
     assert [len(entry.chunks) for entry in seen] == [0, 1, 3, 2]
     some = stubs.artifacts.ListModelArtifactFiles(
-        pb.ListModelArtifactFilesRequest(version_id=version.id, path_prefix="b/")
+        pb.ListModelArtifactFilesRequest(id=version.id, path_prefix="b/")
     )
     assert [(entry.path, len(entry.chunks)) for entry in some.entries] == [("b/10", 0), ("b/2", 0)]
+    by_ref = stubs.artifacts.ListModelArtifactFiles(
+        pb.ListModelArtifactFilesRequest(ref=f"{project}/bert:v0", path_prefix="b/")
+    )
+    assert by_ref == some
+    assert by_ref.version_id == version.id
 
 
 def test_lineage_over_the_wire(stubs: Stubs, project: str) -> None:
@@ -271,9 +276,9 @@ REFUSALS = [
     ),
     (
         "artifacts.ListModelArtifactFiles",
-        pb.ListModelArtifactFilesRequest(version_id="x"),
+        pb.ListModelArtifactFilesRequest(id="x"),
         "INVALID_FIELD",
-        ["version_id"],
+        ["id"],
     ),
     (
         "artifacts.UpdateModelArtifactVersion",

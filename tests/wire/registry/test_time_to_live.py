@@ -113,7 +113,7 @@ PAST: dict[str, Callable[[Stubs, pb.ModelArtifactVersion], object]] = {
     "by number": lambda stubs, version: resolve(stubs, ref=f"{version.project}/bert:v1"),
     "by alias": lambda stubs, version: resolve(stubs, ref=f"{version.project}/bert:best"),
     "its files": lambda stubs, version: stubs.artifacts.ListModelArtifactFiles(
-        pb.ListModelArtifactFilesRequest(version_id=version.id)
+        pb.ListModelArtifactFilesRequest(id=version.id)
     ),
     "its bytes": lambda stubs, version: fast_upload.read(stubs, version.id, "w"),
     "linking it": lambda stubs, version: link(stubs, version, f"{version.project}-r/Churn"),

@@ -77,7 +77,7 @@ def manifest(connection: Connection, version_id: str, *, path_prefix: str = "") 
     while True:
         page = connection.artifacts.ListModelArtifactFiles(
             pb.ListModelArtifactFilesRequest(
-                version_id=version_id,
+                id=version_id,
                 path_prefix=path_prefix,
                 include_chunks=True,
                 page_size=PAGE_SIZE,
@@ -95,7 +95,7 @@ def sha256sums(connection: Connection, version_id: str) -> dict[str, str]:
 
     Errors: NotFound, ChunkCorrupt, ReplyInvalid.
     """
-    request = pb.HashModelArtifactFilesRequest(version_id=version_id)
+    request = pb.HashModelArtifactFilesRequest(id=version_id)
     # A repeated call is quick where the one before came: what it made is kept.
     replies = retry.Retrier(connection).run(
         lambda: list(connection.artifacts.HashModelArtifactFiles(request))

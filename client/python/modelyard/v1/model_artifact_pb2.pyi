@@ -1151,13 +1151,18 @@ class ListModelArtifactFilesRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    VERSION_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    REF_FIELD_NUMBER: _builtins.int
     PATH_PREFIX_FIELD_NUMBER: _builtins.int
     INCLUDE_CHUNKS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
-    version_id: _builtins.str
+    id: _builtins.str
     """Global id of the version."""
+    ref: _builtins.str
+    """A ref, resolved for each page; go on with the version_id of the reply
+    where an alias may move.
+    """
     path_prefix: _builtins.str
     """Only paths that start with it. Default: all."""
     include_chunks: _builtins.bool
@@ -1168,21 +1173,24 @@ class ListModelArtifactFilesRequest(_message.Message):
     continued entry.
     """
     page_token: _builtins.str
-    """From the previous reply; bound to the other fields."""
+    """From the previous reply; bound to the version and the other fields."""
     def __init__(
         self,
         *,
-        version_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        ref: _builtins.str = ...,
         path_prefix: _builtins.str = ...,
         include_chunks: _builtins.bool = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_chunks", b"include_chunks", "page_size", b"page_size", "page_token", b"page_token", "path_prefix", b"path_prefix", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "include_chunks", b"include_chunks", "page_size", b"page_size", "page_token", b"page_token", "path_prefix", b"path_prefix", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___ListModelArtifactFilesRequest: _TypeAlias = ListModelArtifactFilesRequest  # noqa: Y015
 
@@ -1194,8 +1202,11 @@ class ListModelArtifactFilesResponse(_message.Message):
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    VERSION_ID_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
+    version_id: _builtins.str
+    """Global id of the version."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManifestEntry]:
         """The entries."""
@@ -1205,10 +1216,11 @@ class ListModelArtifactFilesResponse(_message.Message):
         *,
         entries: _abc.Iterable[Global___ManifestEntry] | None = ...,
         next_page_token: _builtins.str = ...,
+        version_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token", "version_id", b"version_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1636,23 +1648,29 @@ class HashModelArtifactFilesRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    VERSION_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    REF_FIELD_NUMBER: _builtins.int
     PATH_PREFIX_FIELD_NUMBER: _builtins.int
-    version_id: _builtins.str
+    id: _builtins.str
     """Global id of the version."""
+    ref: _builtins.str
+    """A ref, resolved once."""
     path_prefix: _builtins.str
     """Only paths that start with it. Default: all."""
     def __init__(
         self,
         *,
-        version_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+        ref: _builtins.str = ...,
         path_prefix: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["path_prefix", b"path_prefix", "version_id", b"version_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "path_prefix", b"path_prefix", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___HashModelArtifactFilesRequest: _TypeAlias = HashModelArtifactFilesRequest  # noqa: Y015
 

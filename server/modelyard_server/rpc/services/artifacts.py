@@ -227,18 +227,20 @@ class ModelArtifactMethods:
     def ListModelArtifactFiles(
         self, request: pb.ListModelArtifactFilesRequest, call: Call
     ) -> pb.ListModelArtifactFilesResponse:
+        arguments.selector(request)
+        version_id = resolve.version(call.session, call.principal, id_=request.id, ref=request.ref).version.id
         entries, token = files.page(
             call.session,
-            resolve.version(
-                call.session, call.principal, id_=request.version_id, field="version_id"
-            ).version.id,
+            version_id,
             path_prefix=request.path_prefix,
             include_chunks=request.include_chunks,
             page_size=request.page_size,
             page_token=request.page_token,
         )
         return pb.ListModelArtifactFilesResponse(
-            entries=[_entry_message(entry) for entry in entries], next_page_token=token
+            entries=[_entry_message(entry) for entry in entries],
+            next_page_token=token,
+            version_id=version_id,
         )
 
     def UseModelArtifactVersion(

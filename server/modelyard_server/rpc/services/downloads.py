@@ -96,11 +96,15 @@ class DownloadMethods:
         self, request: pb.HashModelArtifactFilesRequest, call: StreamCall
     ) -> AsyncIterator[pb.HashModelArtifactFilesResponse]:
         self._download_streams.enter(call.principal)
+        arguments.selector(request)
         fields.check("path_prefix", refs.check_text, request.path_prefix, limit=PATH_BYTES)
-        path = ""
-        while found := await call.read(
-            functools.partial(_files_after, call=call, request=request, path=path)
-        ):
+        path, version_id = "", request.id
+        if request.ref:
+            version_id = await call.read(functools.partial(_resolved, call=call, ref=request.ref))
+        look_up = functools.partial(
+            _files_after, call=call, version_id=version_id, path_prefix=request.path_prefix
+        )
+        while found := await call.read(functools.partial(look_up, path=path)):
             hashes: list[pb.FileHash] = []
             for path, info in found:
                 if info.sha256 is None:
@@ -229,13 +233,16 @@ class DownloadMethods:
         return await loop.run_in_executor(self._reading, _messages, self._store, block, field)
 
 
+def _resolved(session: Session, *, call: StreamCall, ref: str) -> str:
+    """The id of the version of a ref."""
+    return resolve.version(session, call.principal, ref=ref, action=Action.DOWNLOAD).version.id
+
+
 def _files_after(
-    session: Session, *, call: StreamCall, request: pb.HashModelArtifactFilesRequest, path: str
+    session: Session, *, call: StreamCall, version_id: str, path_prefix: str, path: str
 ) -> list[tuple[str, FileInfo]]:
-    version = resolve.version(
-        session, call.principal, id_=request.version_id, field="version_id", action=Action.DOWNLOAD
-    ).version
-    return file_ranges.files_after(session, version.id, request.path_prefix, path.encode(), HASHES_A_MESSAGE)
+    version = resolve.version(session, call.principal, id_=version_id, action=Action.DOWNLOAD).version
+    return file_ranges.files_after(session, version.id, path_prefix, path.encode(), HASHES_A_MESSAGE)
 
 
 async def wanted_files(

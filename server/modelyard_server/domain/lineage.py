@@ -216,19 +216,23 @@ def _new(graph: Graph, known: Iterable[str], ids: Iterable[str]) -> list[str]:
     return fresh[: graph.room]
 
 
+_SHOWN_OF_RUNS = (Run.id, Run.run_id, Run.display_name, Run.state, Run.heartbeat_at, Run.deleted_at)
+
+
 def _add_runs(session: Session, principal: Principal, graph: Graph, ids: Iterable[str]) -> set[str]:
     added: set[str] = set()
+    time = now(session)
     for batch in batches(_new(graph, graph.runs, ids)):
         rows = session.execute(
-            select(Entity.name, Project.name, Run.id, Run.run_id, Run.display_name, Run.state, Run.deleted_at)
+            select(Entity.name, Project.name, *_SHOWN_OF_RUNS)
             .select_from(Run)
             .join(Project, Project.id == Run.project_id)
             .join(Entity, Entity.id == Project.entity_id)
             .where(Run.id.in_(batch))
         )
-        for entity, project, id_, run_id, display_name, state, deleted_at in rows:
+        for entity, project, id_, run_id, display_name, stored, heartbeat_at, deleted_at in rows:
             if authorize(session, principal, Action.READ, Resource(entity, project)):
-                path = f"{entity}/{project}/{run_id}"
+                path, state = f"{entity}/{project}/{run_id}", runs.state_at(time, stored, heartbeat_at)
                 if graph.add_run(RunNode(id_, path, display_name, state, deleted_at is not None)):
                     added.add(id_)
     return added

@@ -139,8 +139,13 @@ def describe(session: Session, run: Run) -> RunView:
 
 def state_of(session: Session, run: Run) -> str:
     """The run's current state: a running one without heartbeats has crashed."""
-    silent = run.state == RUNNING and run.heartbeat_at < now(session) - SILENT_AFTER
-    return CRASHED if silent else run.state
+    return state_at(now(session), run.state, run.heartbeat_at)
+
+
+def state_at(time: int, stored: str, heartbeat_at: int) -> str:
+    """The state at a time of a run whose row has the state `stored`."""
+    silent = stored == RUNNING and heartbeat_at < time - SILENT_AFTER
+    return CRASHED if silent else stored
 
 
 def update(session: Session, principal: Principal, run_id: str, changes: RunChanges) -> RunView:

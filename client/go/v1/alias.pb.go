@@ -25,8 +25,8 @@ const (
 // One change of an alias.
 type AliasUpdate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The alias: 1 to 128 characters, no `/`, `:` or control character, not `v`
-	// and digits.
+	// The alias: 1 to 128 characters, no `/`, `:`, `%` or control character, no
+	// space at either end, not `.`, `..`, or `v` and digits.
 	Alias string `protobuf:"bytes,1,opt,name=alias,proto3" json:"alias,omitempty"`
 	// What to do with it; has to be set.
 	//

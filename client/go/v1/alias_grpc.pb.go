@@ -37,7 +37,9 @@ type AliasServiceClient interface {
 	// Sets and removes aliases of one artifact or one registered model, all or
 	// none. An alias points at one version; setting it on another moves it.
 	// Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
-	// that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
+	// that the caller expects), RESOURCE_EXHAUSTED QUOTA_EXCEEDED (1,000 aliases of
+	// a version, 5,000 of an artifact or registered model), INVALID_ARGUMENT
+	// INVALID_FIELD.
 	UpdateAliases(ctx context.Context, in *UpdateAliasesRequest, opts ...grpc.CallOption) (*UpdateAliasesResponse, error)
 	// The changes of aliases of an artifact or registered model: who moved which
 	// alias when, between which versions. Or the state of the aliases at a time.
@@ -87,7 +89,9 @@ type AliasServiceServer interface {
 	// Sets and removes aliases of one artifact or one registered model, all or
 	// none. An alias points at one version; setting it on another moves it.
 	// Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
-	// that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
+	// that the caller expects), RESOURCE_EXHAUSTED QUOTA_EXCEEDED (1,000 aliases of
+	// a version, 5,000 of an artifact or registered model), INVALID_ARGUMENT
+	// INVALID_FIELD.
 	UpdateAliases(context.Context, *UpdateAliasesRequest) (*UpdateAliasesResponse, error)
 	// The changes of aliases of an artifact or registered model: who moved which
 	// alias when, between which versions. Or the state of the aliases at a time.

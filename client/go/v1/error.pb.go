@@ -35,7 +35,7 @@ const (
 	// ALREADY_EXISTS. The name is taken.
 	ErrorReason_ALREADY_EXISTS ErrorReason = 2
 	// FAILED_PRECONDITION. The manifest has chunks that the upload does not
-	// hold.
+	// hold, or files that the entity does not have.
 	ErrorReason_CHUNKS_MISSING ErrorReason = 3
 	// DATA_LOSS. Stored bytes are lost or do not match their digest. Log the
 	// same content again to replace them.
@@ -110,8 +110,8 @@ const (
 	ErrorReason_UPLOAD_EXPIRED ErrorReason = 30
 	// FAILED_PRECONDITION. A version cannot be deleted while it has aliases.
 	ErrorReason_VERSION_HAS_ALIASES ErrorReason = 31
-	// FAILED_PRECONDITION. A version cannot be deleted while it is linked; the
-	// message names the links.
+	// FAILED_PRECONDITION. A linked version is not deleted and does not expire;
+	// the error names the links.
 	ErrorReason_VERSION_LINKED ErrorReason = 32
 )
 

@@ -149,7 +149,7 @@ type Event struct {
 	PreviousVersion string `protobuf:"bytes,12,opt,name=previous_version,json=previousVersion,proto3" json:"previous_version,omitempty"`
 	// The other side of a link, as a full reference `entity/project/name:vN`:
 	// the source for an event in the registry, the link for one in the source's
-	// project.
+	// project. Empty: the caller may not read it.
 	Linked string `protobuf:"bytes,13,opt,name=linked,proto3" json:"linked,omitempty"`
 	// Id of the run: the producer of a version, or the run that changed.
 	RunId string `protobuf:"bytes,14,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
@@ -609,7 +609,7 @@ type WatchEventsResponse struct {
 	// that the filter lets through.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	// With a project: the last sequence examined; continue after it when the stream
-	// breaks. 0 while the project does not exist.
+	// breaks. Unset while the project does not exist.
 	LastSequence *int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3,oneof" json:"last_sequence,omitempty"`
 	// Without a project: the positions that changed. The first messages have those
 	// of all projects; keep the latest of each.

@@ -39,8 +39,9 @@ type EventServiceClient interface {
 	// nothing and sees nothing twice, also on another server. A watch of a
 	// project that does not exist yet waits for it. Errors: NOT_FOUND (an entity
 	// that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
-	// that the project has not reached), UNAVAILABLE SERVER_STOPPING when the
-	// server drains: connect again, RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+	// that the project has not reached) or INVALID_FILTER, UNAVAILABLE
+	// SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
+	// TOO_MANY_STREAMS.
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
 }
 
@@ -97,8 +98,9 @@ type EventServiceServer interface {
 	// nothing and sees nothing twice, also on another server. A watch of a
 	// project that does not exist yet waits for it. Errors: NOT_FOUND (an entity
 	// that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
-	// that the project has not reached), UNAVAILABLE SERVER_STOPPING when the
-	// server drains: connect again, RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+	// that the project has not reached) or INVALID_FILTER, UNAVAILABLE
+	// SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
+	// TOO_MANY_STREAMS.
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
 	mustEmbedUnimplementedEventServiceServer()
 }

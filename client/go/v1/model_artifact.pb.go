@@ -32,7 +32,7 @@ const (
 	VersionState_VERSION_STATE_UNSPECIFIED VersionState = 0
 	// Committed and whole.
 	VersionState_VERSION_STATE_COMMITTED VersionState = 1
-	// Deleted: only lineage still shows it.
+	// Deleted. No reply has it now: lineage says `deleted`, other calls NOT_FOUND.
 	VersionState_VERSION_STATE_DELETED VersionState = 2
 )
 
@@ -434,13 +434,14 @@ type ModelArtifactVersion struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When its description, metadata or tags last changed.
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
-	// When it expires and is deleted. Unset: never.
+	// When it expires and is deleted. Unset: never. Linking the version clears it.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// Global id of the run that made it first. Empty: none was named.
 	ProducerRunId string `protobuf:"bytes,20,opt,name=producer_run_id,json=producerRunId,proto3" json:"producer_run_id,omitempty"`
 	// The producer's step when it was made. Unset: not known.
 	HistoryStep *int64 `protobuf:"varint,21,opt,name=history_step,json=historyStep,proto3,oneof" json:"history_step,omitempty"`
-	// Registered models that link it, in order of their name.
+	// Registered models that link it, in order of their name; those that the caller
+	// may read.
 	LinkedTo []*LinkedTo `protobuf:"bytes,22,rep,name=linked_to,json=linkedTo,proto3" json:"linked_to,omitempty"`
 	// Changes with description, metadata, tags and expire_time.
 	// UpdateModelArtifactVersion compares it if it is set; otherwise output only.
@@ -2454,14 +2455,14 @@ type VersionHeader struct {
 	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	// Type of the artifact. Default: the type the name has, else `model`.
 	Type string `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
-	// Free text. With content equal to a live version: replaces its description
-	// when not empty.
+	// Free text, at most 64 KiB. With content equal to a live version: replaces its
+	// description when not empty.
 	Description string `protobuf:"bytes,5,opt,name=description,proto3" json:"description,omitempty"`
 	// With content equal to a live version: replaces its metadata when not empty.
 	Metadata map[string]*AnyValue `protobuf:"bytes,6,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Added to the version's tags.
+	// Added to the version's tags, of which there are at most 100.
 	Tags []string `protobuf:"bytes,7,rep,name=tags,proto3" json:"tags,omitempty"`
-	// Aliases to set, besides `latest`, which is always set.
+	// Aliases to set, at most 100, besides `latest`, which is always set.
 	Aliases []string `protobuf:"bytes,8,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	// Global id of the run that made it. Default: none.
 	RunId string `protobuf:"bytes,9,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`

@@ -55,14 +55,17 @@ const (
 // `id`, by `ref`, or, in GetLineage, by `run_id`. One of them has to be set,
 // and not empty; where it may be left out, the comment says so.
 type ModelArtifactServiceClient interface {
-	// Makes an artifact without versions. Committing to a name makes it too.
-	// Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
+	// Makes an artifact without versions. Committing to a name makes it too. The
+	// registries, `model-registry` and `wandb-registry-*`, hold no artifacts.
+	// Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
+	// deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
 	CreateModelArtifact(ctx context.Context, in *CreateModelArtifactRequest, opts ...grpc.CallOption) (*CreateModelArtifactResponse, error)
-	// The types of a project's artifacts, with how many artifacts each has.
+	// The types of the artifacts of an entity or of one of its projects, with how
+	// many artifacts each has.
 	ListModelArtifactTypes(ctx context.Context, in *ListModelArtifactTypesRequest, opts ...grpc.CallOption) (*ListModelArtifactTypesResponse, error)
 	// One artifact. Errors: NOT_FOUND.
 	GetModelArtifact(ctx context.Context, in *GetModelArtifactRequest, opts ...grpc.CallOption) (*GetModelArtifactResponse, error)
-	// The artifacts of a project, in pages.
+	// The artifacts of an entity or of one of its projects, in pages.
 	ListModelArtifacts(ctx context.Context, in *ListModelArtifactsRequest, opts ...grpc.CallOption) (*ListModelArtifactsResponse, error)
 	// Changes the fields that `update_mask` names.
 	// Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
@@ -81,7 +84,8 @@ type ModelArtifactServiceClient interface {
 	ListModelArtifactVersions(ctx context.Context, in *ListModelArtifactVersionsRequest, opts ...grpc.CallOption) (*ListModelArtifactVersionsResponse, error)
 	// Changes the fields that `update_mask` names, and single keys of the metadata.
 	// Content never changes.
-	// Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
+	// Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, FAILED_PRECONDITION VERSION_LINKED
+	// (an expire_time for a linked version), INVALID_ARGUMENT INVALID_MASK.
 	UpdateModelArtifactVersion(ctx context.Context, in *UpdateModelArtifactVersionRequest, opts ...grpc.CallOption) (*UpdateModelArtifactVersionResponse, error)
 	// Deletes a version at once. The space of its bytes may be reclaimed later.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or
@@ -94,8 +98,10 @@ type ModelArtifactServiceClient interface {
 	// upload. The first message is the header, the others are the manifest.
 	// Content equal to a live version of the name makes no new version: that
 	// version is returned and gets the aliases.
-	// Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
-	// TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
+	// Errors: NOT_FOUND (the run, or the base version), FAILED_PRECONDITION
+	// UPLOAD_EXPIRED, CHUNKS_MISSING or TYPE_MISMATCH, RESOURCE_EXHAUSTED
+	// QUOTA_EXCEEDED (the version is too large, or has too many aliases),
+	// INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
 	CommitModelArtifact(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[CommitModelArtifactRequest, CommitModelArtifactResponse], error)
 	// Makes a version of content that is stored already, without an upload. A
 	// live version of the name that has the content is returned and gets the
@@ -107,7 +113,8 @@ type ModelArtifactServiceClient interface {
 	CommitEqualContent(ctx context.Context, in *CommitEqualContentRequest, opts ...grpc.CallOption) (*CommitEqualContentResponse, error)
 	// The simple upload, one call: a header, then for each file its path and
 	// its bytes in any number of messages. Nothing is visible before the end.
-	// Errors: as CommitModelArtifact. A failed upload needs no cleanup.
+	// Errors: as CommitModelArtifact, and RESOURCE_EXHAUSTED DISK_FULL. A failed
+	// upload needs no cleanup.
 	UploadModelArtifact(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadModelArtifactRequest, UploadModelArtifactResponse], error)
 	// The bytes of one file, in messages of at most 1 MiB. The first names the
 	// version and the file. Errors: NOT_FOUND, INVALID_ARGUMENT (range),
@@ -386,14 +393,17 @@ func (c *modelArtifactServiceClient) GetLineage(ctx context.Context, in *GetLine
 // `id`, by `ref`, or, in GetLineage, by `run_id`. One of them has to be set,
 // and not empty; where it may be left out, the comment says so.
 type ModelArtifactServiceServer interface {
-	// Makes an artifact without versions. Committing to a name makes it too.
-	// Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
+	// Makes an artifact without versions. Committing to a name makes it too. The
+	// registries, `model-registry` and `wandb-registry-*`, hold no artifacts.
+	// Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
+	// deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
 	CreateModelArtifact(context.Context, *CreateModelArtifactRequest) (*CreateModelArtifactResponse, error)
-	// The types of a project's artifacts, with how many artifacts each has.
+	// The types of the artifacts of an entity or of one of its projects, with how
+	// many artifacts each has.
 	ListModelArtifactTypes(context.Context, *ListModelArtifactTypesRequest) (*ListModelArtifactTypesResponse, error)
 	// One artifact. Errors: NOT_FOUND.
 	GetModelArtifact(context.Context, *GetModelArtifactRequest) (*GetModelArtifactResponse, error)
-	// The artifacts of a project, in pages.
+	// The artifacts of an entity or of one of its projects, in pages.
 	ListModelArtifacts(context.Context, *ListModelArtifactsRequest) (*ListModelArtifactsResponse, error)
 	// Changes the fields that `update_mask` names.
 	// Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
@@ -412,7 +422,8 @@ type ModelArtifactServiceServer interface {
 	ListModelArtifactVersions(context.Context, *ListModelArtifactVersionsRequest) (*ListModelArtifactVersionsResponse, error)
 	// Changes the fields that `update_mask` names, and single keys of the metadata.
 	// Content never changes.
-	// Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
+	// Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, FAILED_PRECONDITION VERSION_LINKED
+	// (an expire_time for a linked version), INVALID_ARGUMENT INVALID_MASK.
 	UpdateModelArtifactVersion(context.Context, *UpdateModelArtifactVersionRequest) (*UpdateModelArtifactVersionResponse, error)
 	// Deletes a version at once. The space of its bytes may be reclaimed later.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION VERSION_HAS_ALIASES or
@@ -425,8 +436,10 @@ type ModelArtifactServiceServer interface {
 	// upload. The first message is the header, the others are the manifest.
 	// Content equal to a live version of the name makes no new version: that
 	// version is returned and gets the aliases.
-	// Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
-	// TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
+	// Errors: NOT_FOUND (the run, or the base version), FAILED_PRECONDITION
+	// UPLOAD_EXPIRED, CHUNKS_MISSING or TYPE_MISMATCH, RESOURCE_EXHAUSTED
+	// QUOTA_EXCEEDED (the version is too large, or has too many aliases),
+	// INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
 	CommitModelArtifact(grpc.ClientStreamingServer[CommitModelArtifactRequest, CommitModelArtifactResponse]) error
 	// Makes a version of content that is stored already, without an upload. A
 	// live version of the name that has the content is returned and gets the
@@ -438,7 +451,8 @@ type ModelArtifactServiceServer interface {
 	CommitEqualContent(context.Context, *CommitEqualContentRequest) (*CommitEqualContentResponse, error)
 	// The simple upload, one call: a header, then for each file its path and
 	// its bytes in any number of messages. Nothing is visible before the end.
-	// Errors: as CommitModelArtifact. A failed upload needs no cleanup.
+	// Errors: as CommitModelArtifact, and RESOURCE_EXHAUSTED DISK_FULL. A failed
+	// upload needs no cleanup.
 	UploadModelArtifact(grpc.ClientStreamingServer[UploadModelArtifactRequest, UploadModelArtifactResponse]) error
 	// The bytes of one file, in messages of at most 1 MiB. The first names the
 	// version and the file. Errors: NOT_FOUND, INVALID_ARGUMENT (range),

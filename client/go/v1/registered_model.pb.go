@@ -186,9 +186,11 @@ type RegisteredModelVersion struct {
 	Number int64 `protobuf:"varint,6,opt,name=number,proto3" json:"number,omitempty"`
 	// Its own aliases; the source does not get them.
 	Aliases []string `protobuf:"bytes,7,rep,name=aliases,proto3" json:"aliases,omitempty"`
-	// The version it links, with its description, metadata and tags.
+	// The version it links, with its description, metadata and tags. Unset: the
+	// caller may not read it.
 	Source *ModelArtifactVersion `protobuf:"bytes,8,opt,name=source,proto3" json:"source,omitempty"`
-	// Full reference of the source: `entity/project/name:vN`.
+	// Full reference of the source: `entity/project/name:vN`. Empty: the caller may
+	// not read it.
 	SourceRef string `protobuf:"bytes,9,opt,name=source_ref,json=sourceRef,proto3" json:"source_ref,omitempty"`
 	// Who linked it.
 	CreatedBy string `protobuf:"bytes,10,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
@@ -1091,7 +1093,8 @@ type LinkModelArtifactVersionRequest struct {
 	//	*LinkModelArtifactVersionRequest_TargetRef
 	//	*LinkModelArtifactVersionRequest_TargetId
 	Target isLinkModelArtifactVersionRequest_Target `protobuf_oneof:"target"`
-	// Aliases to set on the link, besides `latest`, which is always set.
+	// Aliases to set on the link, at most 100, besides `latest`, which is always
+	// set.
 	Aliases []string `protobuf:"bytes,4,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
 	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`

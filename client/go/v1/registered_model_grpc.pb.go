@@ -48,7 +48,8 @@ type RegisteredModelServiceClient interface {
 	// The registries of an entity: the projects that hold registered models.
 	ListRegistries(ctx context.Context, in *ListRegistriesRequest, opts ...grpc.CallOption) (*ListRegistriesResponse, error)
 	// Makes a registered model without versions. Linking to a name makes it too.
-	// Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
+	// Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
+	// deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
 	CreateRegisteredModel(ctx context.Context, in *CreateRegisteredModelRequest, opts ...grpc.CallOption) (*CreateRegisteredModelResponse, error)
 	// One registered model. Errors: NOT_FOUND.
 	GetRegisteredModel(ctx context.Context, in *GetRegisteredModelRequest, opts ...grpc.CallOption) (*GetRegisteredModelResponse, error)
@@ -62,8 +63,11 @@ type RegisteredModelServiceClient interface {
 	// numbers are never used again. Errors: NOT_FOUND.
 	DeleteRegisteredModel(ctx context.Context, in *DeleteRegisteredModelRequest, opts ...grpc.CallOption) (*DeleteRegisteredModelResponse, error)
 	// Links a version. A registered model that `target_ref` names is made when it
-	// does not exist. A version that is linked already keeps its number and gets the aliases.
-	// Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
+	// does not exist. A version that is linked already keeps its number and gets
+	// the aliases. A version that is linked does not expire: linking clears its expire_time.
+	// Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH, RESOURCE_EXHAUSTED
+	// QUOTA_EXCEEDED (1,000 links of a version; 1,000 aliases of a link, 5,000 of
+	// a registered model).
 	LinkModelArtifactVersion(ctx context.Context, in *LinkModelArtifactVersionRequest, opts ...grpc.CallOption) (*LinkModelArtifactVersionResponse, error)
 	// One version of a registered model: a link. Errors: NOT_FOUND.
 	GetRegisteredModelVersion(ctx context.Context, in *GetRegisteredModelVersionRequest, opts ...grpc.CallOption) (*GetRegisteredModelVersionResponse, error)
@@ -199,7 +203,8 @@ type RegisteredModelServiceServer interface {
 	// The registries of an entity: the projects that hold registered models.
 	ListRegistries(context.Context, *ListRegistriesRequest) (*ListRegistriesResponse, error)
 	// Makes a registered model without versions. Linking to a name makes it too.
-	// Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
+	// Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
+	// deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
 	CreateRegisteredModel(context.Context, *CreateRegisteredModelRequest) (*CreateRegisteredModelResponse, error)
 	// One registered model. Errors: NOT_FOUND.
 	GetRegisteredModel(context.Context, *GetRegisteredModelRequest) (*GetRegisteredModelResponse, error)
@@ -213,8 +218,11 @@ type RegisteredModelServiceServer interface {
 	// numbers are never used again. Errors: NOT_FOUND.
 	DeleteRegisteredModel(context.Context, *DeleteRegisteredModelRequest) (*DeleteRegisteredModelResponse, error)
 	// Links a version. A registered model that `target_ref` names is made when it
-	// does not exist. A version that is linked already keeps its number and gets the aliases.
-	// Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
+	// does not exist. A version that is linked already keeps its number and gets
+	// the aliases. A version that is linked does not expire: linking clears its expire_time.
+	// Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH, RESOURCE_EXHAUSTED
+	// QUOTA_EXCEEDED (1,000 links of a version; 1,000 aliases of a link, 5,000 of
+	// a registered model).
 	LinkModelArtifactVersion(context.Context, *LinkModelArtifactVersionRequest) (*LinkModelArtifactVersionResponse, error)
 	// One version of a registered model: a link. Errors: NOT_FOUND.
 	GetRegisteredModelVersion(context.Context, *GetRegisteredModelVersionRequest) (*GetRegisteredModelVersionResponse, error)

@@ -216,9 +216,11 @@ type Run struct {
 	DisplayName string `protobuf:"bytes,5,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// Its state. Output only: FinishRun and heartbeats change it.
 	State RunState `protobuf:"varint,6,opt,name=state,proto3,enum=modelyard.v1.RunState" json:"state,omitempty"`
-	// Inputs of the run: hyperparameters, data set names.
+	// Inputs of the run: hyperparameters, data set names. At most 1 MiB, as JSON
+	// and on the wire.
 	Config map[string]*AnyValue `protobuf:"bytes,7,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Results: the last value of each metric unless the client says otherwise.
+	// Results: the last value of each metric unless the client says otherwise. At
+	// most 1 MiB, as JSON and on the wire.
 	Summary map[string]*AnyValue `protobuf:"bytes,8,rep,name=summary,proto3" json:"summary,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Free text, at most 64 KiB.
 	Notes string `protobuf:"bytes,9,opt,name=notes,proto3" json:"notes,omitempty"`
@@ -243,7 +245,8 @@ type Run struct {
 	ExitCode *int32 `protobuf:"varint,18,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
 	// The largest step logged. Unset before the first row. Output only.
 	LastStep *int64 `protobuf:"varint,19,opt,name=last_step,json=lastStep,proto3,oneof" json:"last_step,omitempty"`
-	// Facts about where it ran: host, python, command line, git commit.
+	// Facts about where it ran: host, python, command line, git commit. At most
+	// 1 MiB, as JSON and on the wire.
 	Metadata map[string]*AnyValue `protobuf:"bytes,20,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Changes with display_name, notes, tags, group, job_type, config and metadata,
 	// not with metrics and the summary. UpdateRun compares it if it is set;
@@ -1286,7 +1289,7 @@ func (x *HeartbeatRunResponse) GetStopRequested() bool {
 	return false
 }
 
-// A block of metric rows, stored as sent. It has columns instead of rows, so that
+// A block of metric rows. It has columns instead of rows, so that
 // a batch is little larger than its numbers.
 type MetricBatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1445,7 +1448,7 @@ type LogMetricsRequest struct {
 	// Number of this batch of this writer: 1, 2, 3, …; 0 is refused. Each is
 	// stored once.
 	Sequence int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// The rows: at most 100,000 rows and 3 MiB.
+	// The rows: 1 to 100,000 rows and at most 3 MiB.
 	Batch *MetricBatch `protobuf:"bytes,4,opt,name=batch,proto3" json:"batch,omitempty"`
 	// Default: LAST.
 	SummaryMode SummaryMode `protobuf:"varint,5,opt,name=summary_mode,json=summaryMode,proto3,enum=modelyard.v1.SummaryMode" json:"summary_mode,omitempty"`
@@ -1649,7 +1652,7 @@ func (x *ScanMetricHistoryRequest) GetEndStep() int64 {
 // Part of the reply of ScanMetricHistory.
 type ScanMetricHistoryResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The requested rows of one stored batch.
+	// The next of the requested rows.
 	Batch         *MetricBatch `protobuf:"bytes,1,opt,name=batch,proto3" json:"batch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

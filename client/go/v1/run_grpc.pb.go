@@ -38,17 +38,25 @@ const (
 // the versions it made or used.
 type RunServiceClient interface {
 	// Makes a run, or resumes an existing one as `resume` says. The entity and
-	// the project are made when they do not exist yet.
-	// Errors: ALREADY_EXISTS (name taken, resume NEVER), NOT_FOUND (resume
-	// MUST), INVALID_ARGUMENT INVALID_FIELD.
+	// the project are made when they do not exist yet, unless it is MUST.
+	//
+	// Resuming sets the run running. Texts and tags of the request that are not
+	// empty replace those of the run, the entries of its maps are added to the
+	// run's, and exit code and finish time are cleared. A policy that is added
+	// later may start a new attempt of the run instead; calls that name no attempt
+	// then mean the latest.
+	//
+	// Errors: ALREADY_EXISTS (the name is taken and `resume` is NEVER, or belonged
+	// to a run that was deleted), NOT_FOUND (resume MUST: there is no such run, or
+	// it was deleted), INVALID_ARGUMENT INVALID_FIELD.
 	CreateRun(ctx context.Context, in *CreateRunRequest, opts ...grpc.CallOption) (*CreateRunResponse, error)
 	// One run. Errors: NOT_FOUND.
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
-	// The runs of a project, in pages.
+	// The runs of an entity or of one of its projects, in pages.
 	ListRuns(ctx context.Context, in *ListRunsRequest, opts ...grpc.CallOption) (*ListRunsResponse, error)
 	// Changes the fields of a run that `update_mask` names, and single keys of its
-	// maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
-	// INVALID_MASK.
+	// maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED
+	// ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
 	UpdateRun(ctx context.Context, in *UpdateRunRequest, opts ...grpc.CallOption) (*UpdateRunResponse, error)
 	// Removes a run with its metrics. Versions it made stay; lineage keeps a
 	// tombstone. Errors: NOT_FOUND.
@@ -56,18 +64,21 @@ type RunServiceClient interface {
 	// Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
 	// another writer reports FINISHED, unless it was resumed since; a run that
 	// only fell silent may still finish. The summary is merged in any case; ending a
-	// run again with the same state changes nothing else.
-	// Errors: NOT_FOUND.
+	// run again with the same state changes nothing else. Errors: NOT_FOUND,
+	// INVALID_ARGUMENT INVALID_FIELD (a state that does not go with the exit code).
 	FinishRun(ctx context.Context, in *FinishRunRequest, opts ...grpc.CallOption) (*FinishRunResponse, error)
 	// Says that a run is alive. A running run that is silent for five minutes
-	// counts as crashed. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
+	// counts as crashed. A heartbeat sets a run that was silent running again, but
+	// not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
 	HeartbeatRun(ctx context.Context, in *HeartbeatRunRequest, opts ...grpc.CallOption) (*HeartbeatRunResponse, error)
 	// Stores a batch of metric rows. A batch is stored once for each (run,
-	// writer, sequence): sending it again after a lost reply changes nothing.
+	// writer, sequence): sending it again after a lost reply changes nothing. As
+	// a heartbeat does, it sets a run that was silent running again.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
 	LogMetrics(ctx context.Context, in *LogMetricsRequest, opts ...grpc.CallOption) (*LogMetricsResponse, error)
-	// The metric rows of a run, batch after batch, ordered by the first step of
-	// each batch. Errors: NOT_FOUND.
+	// The metric rows of a run. Steps do not descend within a message. How rows are
+	// grouped into messages is not promised, nor the order between messages whose
+	// steps overlap. Errors: NOT_FOUND.
 	ScanMetricHistory(ctx context.Context, in *ScanMetricHistoryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScanMetricHistoryResponse], error)
 }
 
@@ -186,17 +197,25 @@ type RunService_ScanMetricHistoryClient = grpc.ServerStreamingClient[ScanMetricH
 // the versions it made or used.
 type RunServiceServer interface {
 	// Makes a run, or resumes an existing one as `resume` says. The entity and
-	// the project are made when they do not exist yet.
-	// Errors: ALREADY_EXISTS (name taken, resume NEVER), NOT_FOUND (resume
-	// MUST), INVALID_ARGUMENT INVALID_FIELD.
+	// the project are made when they do not exist yet, unless it is MUST.
+	//
+	// Resuming sets the run running. Texts and tags of the request that are not
+	// empty replace those of the run, the entries of its maps are added to the
+	// run's, and exit code and finish time are cleared. A policy that is added
+	// later may start a new attempt of the run instead; calls that name no attempt
+	// then mean the latest.
+	//
+	// Errors: ALREADY_EXISTS (the name is taken and `resume` is NEVER, or belonged
+	// to a run that was deleted), NOT_FOUND (resume MUST: there is no such run, or
+	// it was deleted), INVALID_ARGUMENT INVALID_FIELD.
 	CreateRun(context.Context, *CreateRunRequest) (*CreateRunResponse, error)
 	// One run. Errors: NOT_FOUND.
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
-	// The runs of a project, in pages.
+	// The runs of an entity or of one of its projects, in pages.
 	ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error)
 	// Changes the fields of a run that `update_mask` names, and single keys of its
-	// maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
-	// INVALID_MASK.
+	// maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED
+	// ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
 	UpdateRun(context.Context, *UpdateRunRequest) (*UpdateRunResponse, error)
 	// Removes a run with its metrics. Versions it made stay; lineage keeps a
 	// tombstone. Errors: NOT_FOUND.
@@ -204,18 +223,21 @@ type RunServiceServer interface {
 	// Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
 	// another writer reports FINISHED, unless it was resumed since; a run that
 	// only fell silent may still finish. The summary is merged in any case; ending a
-	// run again with the same state changes nothing else.
-	// Errors: NOT_FOUND.
+	// run again with the same state changes nothing else. Errors: NOT_FOUND,
+	// INVALID_ARGUMENT INVALID_FIELD (a state that does not go with the exit code).
 	FinishRun(context.Context, *FinishRunRequest) (*FinishRunResponse, error)
 	// Says that a run is alive. A running run that is silent for five minutes
-	// counts as crashed. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
+	// counts as crashed. A heartbeat sets a run that was silent running again, but
+	// not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
 	HeartbeatRun(context.Context, *HeartbeatRunRequest) (*HeartbeatRunResponse, error)
 	// Stores a batch of metric rows. A batch is stored once for each (run,
-	// writer, sequence): sending it again after a lost reply changes nothing.
+	// writer, sequence): sending it again after a lost reply changes nothing. As
+	// a heartbeat does, it sets a run that was silent running again.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
 	LogMetrics(context.Context, *LogMetricsRequest) (*LogMetricsResponse, error)
-	// The metric rows of a run, batch after batch, ordered by the first step of
-	// each batch. Errors: NOT_FOUND.
+	// The metric rows of a run. Steps do not descend within a message. How rows are
+	// grouped into messages is not promised, nor the order between messages whose
+	// steps overlap. Errors: NOT_FOUND.
 	ScanMetricHistory(*ScanMetricHistoryRequest, grpc.ServerStreamingServer[ScanMetricHistoryResponse]) error
 	mustEmbedUnimplementedRunServiceServer()
 }

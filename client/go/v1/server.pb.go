@@ -58,7 +58,7 @@ func (*GetServerInfoRequest) Descriptor() ([]byte, []int) {
 	return file_modelyard_v1_server_proto_rawDescGZIP(), []int{0}
 }
 
-// Limits of a server. Sizes are in bytes.
+// Limits of a server. Sizes are in bytes. 0: not stated.
 type ServerLimits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of a message, in both directions.

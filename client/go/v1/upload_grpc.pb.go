@@ -39,7 +39,10 @@ const (
 // another way are stored as well, but share nothing.
 type UploadServiceClient interface {
 	// Opens an upload. It holds the chunks that were reported as present to it,
-	// until it is committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
+	// until it is committed or expires. A principal has at most 10,000 open uploads;
+	// a further one ends the one that was idle longest, for an hour at least.
+	// Errors: RESOURCE_EXHAUSTED QUOTA_EXCEEDED (all of them were used within the
+	// last hour).
 	CreateUpload(ctx context.Context, in *CreateUploadRequest, opts ...grpc.CallOption) (*CreateUploadResponse, error)
 	// Returns which of the chunks have to be sent. The others are held for the
 	// upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an unknown id).
@@ -118,7 +121,10 @@ func (c *uploadServiceClient) DeleteUpload(ctx context.Context, in *DeleteUpload
 // another way are stored as well, but share nothing.
 type UploadServiceServer interface {
 	// Opens an upload. It holds the chunks that were reported as present to it,
-	// until it is committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
+	// until it is committed or expires. A principal has at most 10,000 open uploads;
+	// a further one ends the one that was idle longest, for an hour at least.
+	// Errors: RESOURCE_EXHAUSTED QUOTA_EXCEEDED (all of them were used within the
+	// last hour).
 	CreateUpload(context.Context, *CreateUploadRequest) (*CreateUploadResponse, error)
 	// Returns which of the chunks have to be sent. The others are held for the
 	// upload. Errors: FAILED_PRECONDITION UPLOAD_EXPIRED (also for an unknown id).

@@ -247,7 +247,7 @@ func (x *ValueList) GetValues() []*AnyValue {
 // A map of values.
 type ValueMap struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The entries. Default: empty.
+	// The entries; keys have at most 1,024 bytes. Default: empty.
 	Entries       map[string]*AnyValue `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

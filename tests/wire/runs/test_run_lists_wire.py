@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from modelyard.contract.values import RUN_STATES
-from modelyard.v1 import event_pb2
+from modelyard.v1 import event_pb2, model_artifact_pb2
 from modelyard.v1 import run_pb2 as pb
 from modelyard_server.domain import events as event_rules
 from modelyard_server.rpc.wire.convert import python_to_value
@@ -113,6 +113,8 @@ def test_a_run_that_fell_silent_counts_as_crashed_until_it_speaks(live_server_fa
     assert stubs.runs.GetRun(pb.GetRunRequest(id=run.id)).run.state == pb.RUN_STATE_CRASHED
     assert listed(stubs, "p", filter='state = "crashed"') == ["r"]
     assert listed(stubs, "p", filter='state = "running"') == []
+    (node,) = stubs.artifacts.GetLineage(model_artifact_pb2.GetLineageRequest(run_id=run.id)).runs
+    assert node.state == pb.RUN_STATE_CRASHED
     stubs.runs.HeartbeatRun(pb.HeartbeatRunRequest(id=run.id))
     assert stubs.runs.GetRun(pb.GetRunRequest(id=run.id)).run.state == pb.RUN_STATE_RUNNING
 

@@ -194,7 +194,7 @@ class UploadExpired(CommError):
 
 
 class ChunksMissing(CommError):
-    """The manifest has chunks that the upload does not hold."""
+    """The manifest has chunks that the upload does not hold, or files that the entity does not have."""
 
     code = 9
     reason = "CHUNKS_MISSING"
@@ -298,7 +298,7 @@ class TypeMismatch(CommError, ValueError):
 
 
 class VersionLinked(CommError):
-    """A version cannot be deleted while it is linked; the message names the links."""
+    """A linked version is not deleted and does not expire; the error names the links."""
 
     code = 9
     reason = "VERSION_LINKED"

@@ -30,8 +30,8 @@ class AliasUpdate(_message.Message):
     REMOVE_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
     alias: _builtins.str
-    """The alias: 1 to 128 characters, no `/`, `:` or control character, not `v`
-    and digits.
+    """The alias: 1 to 128 characters, no `/`, `:`, `%` or control character, no
+    space at either end, not `.`, `..`, or `v` and digits.
     """
     version: _builtins.str
     """The version to set it on: `vN`."""

@@ -65,7 +65,9 @@ class AliasServiceServicer(object):
         """Sets and removes aliases of one artifact or one registered model, all or
         none. An alias points at one version; setting it on another moves it.
         Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
-        that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
+        that the caller expects), RESOURCE_EXHAUSTED QUOTA_EXCEEDED (1,000 aliases of
+        a version, 5,000 of an artifact or registered model), INVALID_ARGUMENT
+        INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

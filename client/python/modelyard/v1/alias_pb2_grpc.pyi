@@ -43,7 +43,9 @@ class AliasServiceStub:
     """Sets and removes aliases of one artifact or one registered model, all or
     none. An alias points at one version; setting it on another moves it.
     Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
-    that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
+    that the caller expects), RESOURCE_EXHAUSTED QUOTA_EXCEEDED (1,000 aliases of
+    a version, 5,000 of an artifact or registered model), INVALID_ARGUMENT
+    INVALID_FIELD.
     """
     ListAliasChanges: _grpc.UnaryUnaryMultiCallable[_alias_pb2.ListAliasChangesRequest, _alias_pb2.ListAliasChangesResponse]
     """The changes of aliases of an artifact or registered model: who moved which
@@ -66,7 +68,9 @@ class AliasServiceAsyncStub(AliasServiceStub):
     """Sets and removes aliases of one artifact or one registered model, all or
     none. An alias points at one version; setting it on another moves it.
     Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
-    that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
+    that the caller expects), RESOURCE_EXHAUSTED QUOTA_EXCEEDED (1,000 aliases of
+    a version, 5,000 of an artifact or registered model), INVALID_ARGUMENT
+    INVALID_FIELD.
     """
     ListAliasChanges: _aio.UnaryUnaryMultiCallable[_alias_pb2.ListAliasChangesRequest, _alias_pb2.ListAliasChangesResponse]  # type: ignore[assignment]
     """The changes of aliases of an artifact or registered model: who moved which
@@ -92,7 +96,9 @@ class AliasServiceServicer(metaclass=_abc_1.ABCMeta):
         """Sets and removes aliases of one artifact or one registered model, all or
         none. An alias points at one version; setting it on another moves it.
         Errors: NOT_FOUND, ABORTED ALIAS_CHANGED (it does not point at the version
-        that the caller expects), INVALID_ARGUMENT INVALID_FIELD.
+        that the caller expects), RESOURCE_EXHAUSTED QUOTA_EXCEEDED (1,000 aliases of
+        a version, 5,000 of an artifact or registered model), INVALID_ARGUMENT
+        INVALID_FIELD.
         """
 
     @_abc_1.abstractmethod

@@ -30,7 +30,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ALREADY_EXISTS. The name is taken."""
     CHUNKS_MISSING: _ErrorReason.ValueType  # 3
     """FAILED_PRECONDITION. The manifest has chunks that the upload does not
-    hold.
+    hold, or files that the entity does not have.
     """
     CHUNK_CORRUPT: _ErrorReason.ValueType  # 4
     """DATA_LOSS. Stored bytes are lost or do not match their digest. Log the
@@ -123,8 +123,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     VERSION_HAS_ALIASES: _ErrorReason.ValueType  # 31
     """FAILED_PRECONDITION. A version cannot be deleted while it has aliases."""
     VERSION_LINKED: _ErrorReason.ValueType  # 32
-    """FAILED_PRECONDITION. A version cannot be deleted while it is linked; the
-    message names the links.
+    """FAILED_PRECONDITION. A linked version is not deleted and does not expire;
+    the error names the links.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -142,7 +142,7 @@ ALREADY_EXISTS: ErrorReason.ValueType  # 2
 """ALREADY_EXISTS. The name is taken."""
 CHUNKS_MISSING: ErrorReason.ValueType  # 3
 """FAILED_PRECONDITION. The manifest has chunks that the upload does not
-hold.
+hold, or files that the entity does not have.
 """
 CHUNK_CORRUPT: ErrorReason.ValueType  # 4
 """DATA_LOSS. Stored bytes are lost or do not match their digest. Log the
@@ -235,7 +235,7 @@ which chunks are missing.
 VERSION_HAS_ALIASES: ErrorReason.ValueType  # 31
 """FAILED_PRECONDITION. A version cannot be deleted while it has aliases."""
 VERSION_LINKED: ErrorReason.ValueType  # 32
-"""FAILED_PRECONDITION. A version cannot be deleted while it is linked; the
-message names the links.
+"""FAILED_PRECONDITION. A linked version is not deleted and does not expire;
+the error names the links.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

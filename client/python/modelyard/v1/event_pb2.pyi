@@ -138,7 +138,7 @@ class Event(_message.Message):
     linked: _builtins.str
     """The other side of a link, as a full reference `entity/project/name:vN`:
     the source for an event in the registry, the link for one in the source's
-    project.
+    project. Empty: the caller may not read it.
     """
     run_id: _builtins.str
     """Id of the run: the producer of a version, or the run that changed."""
@@ -341,7 +341,7 @@ class WatchEventsResponse(_message.Message):
     POSITIONS_FIELD_NUMBER: _builtins.int
     last_sequence: _builtins.int
     """With a project: the last sequence examined; continue after it when the stream
-    breaks. 0 while the project does not exist.
+    breaks. Unset while the project does not exist.
     """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:

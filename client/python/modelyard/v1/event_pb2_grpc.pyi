@@ -46,8 +46,9 @@ class EventServiceStub:
     nothing and sees nothing twice, also on another server. A watch of a
     project that does not exist yet waits for it. Errors: NOT_FOUND (an entity
     that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
-    that the project has not reached), UNAVAILABLE SERVER_STOPPING when the
-    server drains: connect again, RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+    that the project has not reached) or INVALID_FILTER, UNAVAILABLE
+    SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
+    TOO_MANY_STREAMS.
     """
 
 @_typing.type_check_only
@@ -68,8 +69,9 @@ class EventServiceAsyncStub(EventServiceStub):
     nothing and sees nothing twice, also on another server. A watch of a
     project that does not exist yet waits for it. Errors: NOT_FOUND (an entity
     that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
-    that the project has not reached), UNAVAILABLE SERVER_STOPPING when the
-    server drains: connect again, RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+    that the project has not reached) or INVALID_FILTER, UNAVAILABLE
+    SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
+    TOO_MANY_STREAMS.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -99,8 +101,9 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         nothing and sees nothing twice, also on another server. A watch of a
         project that does not exist yet waits for it. Errors: NOT_FOUND (an entity
         that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
-        that the project has not reached), UNAVAILABLE SERVER_STOPPING when the
-        server drains: connect again, RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+        that the project has not reached) or INVALID_FILTER, UNAVAILABLE
+        SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
+        TOO_MANY_STREAMS.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

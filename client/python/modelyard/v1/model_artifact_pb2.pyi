@@ -36,7 +36,7 @@ class _VersionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VersionS
     VERSION_STATE_COMMITTED: _VersionState.ValueType  # 1
     """Committed and whole."""
     VERSION_STATE_DELETED: _VersionState.ValueType  # 2
-    """Deleted: only lineage still shows it."""
+    """Deleted. No reply has it now: lineage says `deleted`, other calls NOT_FOUND."""
 
 class VersionState(_VersionState, metaclass=_VersionStateEnumTypeWrapper):
     """Whether a version can be used."""
@@ -46,7 +46,7 @@ VERSION_STATE_UNSPECIFIED: VersionState.ValueType  # 0
 VERSION_STATE_COMMITTED: VersionState.ValueType  # 1
 """Committed and whole."""
 VERSION_STATE_DELETED: VersionState.ValueType  # 2
-"""Deleted: only lineage still shows it."""
+"""Deleted. No reply has it now: lineage says `deleted`, other calls NOT_FOUND."""
 Global___VersionState: _TypeAlias = VersionState  # noqa: Y015
 
 class _LineageDirection:
@@ -317,11 +317,13 @@ class ModelArtifactVersion(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it expires and is deleted. Unset: never."""
+        """When it expires and is deleted. Unset: never. Linking the version clears it."""
 
     @_builtins.property
     def linked_to(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkedTo]:
-        """Registered models that link it, in order of their name."""
+        """Registered models that link it, in order of their name; those that the caller
+        may read.
+        """
 
     def __init__(
         self,
@@ -1276,8 +1278,8 @@ class VersionHeader(_message.Message):
     type: _builtins.str
     """Type of the artifact. Default: the type the name has, else `model`."""
     description: _builtins.str
-    """Free text. With content equal to a live version: replaces its description
-    when not empty.
+    """Free text, at most 64 KiB. With content equal to a live version: replaces its
+    description when not empty.
     """
     run_id: _builtins.str
     """Global id of the run that made it. Default: none."""
@@ -1296,11 +1298,11 @@ class VersionHeader(_message.Message):
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Added to the version's tags."""
+        """Added to the version's tags, of which there are at most 100."""
 
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Aliases to set, besides `latest`, which is always set."""
+        """Aliases to set, at most 100, besides `latest`, which is always set."""
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:

@@ -158,15 +158,18 @@ class ModelArtifactServiceServicer(object):
     """
 
     def CreateModelArtifact(self, request, context):
-        """Makes an artifact without versions. Committing to a name makes it too.
-        Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
+        """Makes an artifact without versions. Committing to a name makes it too. The
+        registries, `model-registry` and `wandb-registry-*`, hold no artifacts.
+        Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
+        deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModelArtifactTypes(self, request, context):
-        """The types of a project's artifacts, with how many artifacts each has.
+        """The types of the artifacts of an entity or of one of its projects, with how
+        many artifacts each has.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,7 +183,7 @@ class ModelArtifactServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListModelArtifacts(self, request, context):
-        """The artifacts of a project, in pages.
+        """The artifacts of an entity or of one of its projects, in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,7 +232,8 @@ class ModelArtifactServiceServicer(object):
     def UpdateModelArtifactVersion(self, request, context):
         """Changes the fields that `update_mask` names, and single keys of the metadata.
         Content never changes.
-        Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
+        Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, FAILED_PRECONDITION VERSION_LINKED
+        (an expire_time for a linked version), INVALID_ARGUMENT INVALID_MASK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -257,8 +261,10 @@ class ModelArtifactServiceServicer(object):
         upload. The first message is the header, the others are the manifest.
         Content equal to a live version of the name makes no new version: that
         version is returned and gets the aliases.
-        Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
-        TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
+        Errors: NOT_FOUND (the run, or the base version), FAILED_PRECONDITION
+        UPLOAD_EXPIRED, CHUNKS_MISSING or TYPE_MISMATCH, RESOURCE_EXHAUSTED
+        QUOTA_EXCEEDED (the version is too large, or has too many aliases),
+        INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -280,7 +286,8 @@ class ModelArtifactServiceServicer(object):
     def UploadModelArtifact(self, request_iterator, context):
         """The simple upload, one call: a header, then for each file its path and
         its bytes in any number of messages. Nothing is visible before the end.
-        Errors: as CommitModelArtifact. A failed upload needs no cleanup.
+        Errors: as CommitModelArtifact, and RESOURCE_EXHAUSTED DISK_FULL. A failed
+        upload needs no cleanup.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,15 +43,19 @@ class ModelArtifactServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelArtifactServiceAsyncStub: ...
     CreateModelArtifact: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.CreateModelArtifactRequest, _model_artifact_pb2.CreateModelArtifactResponse]
-    """Makes an artifact without versions. Committing to a name makes it too.
-    Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
+    """Makes an artifact without versions. Committing to a name makes it too. The
+    registries, `model-registry` and `wandb-registry-*`, hold no artifacts.
+    Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
+    deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
     """
     ListModelArtifactTypes: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactTypesRequest, _model_artifact_pb2.ListModelArtifactTypesResponse]
-    """The types of a project's artifacts, with how many artifacts each has."""
+    """The types of the artifacts of an entity or of one of its projects, with how
+    many artifacts each has.
+    """
     GetModelArtifact: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.GetModelArtifactRequest, _model_artifact_pb2.GetModelArtifactResponse]
     """One artifact. Errors: NOT_FOUND."""
     ListModelArtifacts: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactsRequest, _model_artifact_pb2.ListModelArtifactsResponse]
-    """The artifacts of a project, in pages."""
+    """The artifacts of an entity or of one of its projects, in pages."""
     UpdateModelArtifact: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.UpdateModelArtifactRequest, _model_artifact_pb2.UpdateModelArtifactResponse]
     """Changes the fields that `update_mask` names.
     Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
@@ -74,7 +78,8 @@ class ModelArtifactServiceStub:
     UpdateModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.UpdateModelArtifactVersionRequest, _model_artifact_pb2.UpdateModelArtifactVersionResponse]
     """Changes the fields that `update_mask` names, and single keys of the metadata.
     Content never changes.
-    Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
+    Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, FAILED_PRECONDITION VERSION_LINKED
+    (an expire_time for a linked version), INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.DeleteModelArtifactVersionRequest, _model_artifact_pb2.DeleteModelArtifactVersionResponse]
     """Deletes a version at once. The space of its bytes may be reclaimed later.
@@ -90,8 +95,10 @@ class ModelArtifactServiceStub:
     upload. The first message is the header, the others are the manifest.
     Content equal to a live version of the name makes no new version: that
     version is returned and gets the aliases.
-    Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
-    TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
+    Errors: NOT_FOUND (the run, or the base version), FAILED_PRECONDITION
+    UPLOAD_EXPIRED, CHUNKS_MISSING or TYPE_MISMATCH, RESOURCE_EXHAUSTED
+    QUOTA_EXCEEDED (the version is too large, or has too many aliases),
+    INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
     """
     CommitEqualContent: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.CommitEqualContentRequest, _model_artifact_pb2.CommitEqualContentResponse]
     """Makes a version of content that is stored already, without an upload. A
@@ -105,7 +112,8 @@ class ModelArtifactServiceStub:
     UploadModelArtifact: _grpc.StreamUnaryMultiCallable[_model_artifact_pb2.UploadModelArtifactRequest, _model_artifact_pb2.UploadModelArtifactResponse]
     """The simple upload, one call: a header, then for each file its path and
     its bytes in any number of messages. Nothing is visible before the end.
-    Errors: as CommitModelArtifact. A failed upload needs no cleanup.
+    Errors: as CommitModelArtifact, and RESOURCE_EXHAUSTED DISK_FULL. A failed
+    upload needs no cleanup.
     """
     DownloadFile: _grpc.UnaryStreamMultiCallable[_model_artifact_pb2.DownloadFileRequest, _model_artifact_pb2.DownloadFileResponse]
     """The bytes of one file, in messages of at most 1 MiB. The first names the
@@ -148,15 +156,19 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateModelArtifact: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.CreateModelArtifactRequest, _model_artifact_pb2.CreateModelArtifactResponse]  # type: ignore[assignment]
-    """Makes an artifact without versions. Committing to a name makes it too.
-    Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
+    """Makes an artifact without versions. Committing to a name makes it too. The
+    registries, `model-registry` and `wandb-registry-*`, hold no artifacts.
+    Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
+    deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
     """
     ListModelArtifactTypes: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactTypesRequest, _model_artifact_pb2.ListModelArtifactTypesResponse]  # type: ignore[assignment]
-    """The types of a project's artifacts, with how many artifacts each has."""
+    """The types of the artifacts of an entity or of one of its projects, with how
+    many artifacts each has.
+    """
     GetModelArtifact: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.GetModelArtifactRequest, _model_artifact_pb2.GetModelArtifactResponse]  # type: ignore[assignment]
     """One artifact. Errors: NOT_FOUND."""
     ListModelArtifacts: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactsRequest, _model_artifact_pb2.ListModelArtifactsResponse]  # type: ignore[assignment]
-    """The artifacts of a project, in pages."""
+    """The artifacts of an entity or of one of its projects, in pages."""
     UpdateModelArtifact: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.UpdateModelArtifactRequest, _model_artifact_pb2.UpdateModelArtifactResponse]  # type: ignore[assignment]
     """Changes the fields that `update_mask` names.
     Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
@@ -179,7 +191,8 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     UpdateModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.UpdateModelArtifactVersionRequest, _model_artifact_pb2.UpdateModelArtifactVersionResponse]  # type: ignore[assignment]
     """Changes the fields that `update_mask` names, and single keys of the metadata.
     Content never changes.
-    Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
+    Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, FAILED_PRECONDITION VERSION_LINKED
+    (an expire_time for a linked version), INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.DeleteModelArtifactVersionRequest, _model_artifact_pb2.DeleteModelArtifactVersionResponse]  # type: ignore[assignment]
     """Deletes a version at once. The space of its bytes may be reclaimed later.
@@ -195,8 +208,10 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     upload. The first message is the header, the others are the manifest.
     Content equal to a live version of the name makes no new version: that
     version is returned and gets the aliases.
-    Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
-    TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
+    Errors: NOT_FOUND (the run, or the base version), FAILED_PRECONDITION
+    UPLOAD_EXPIRED, CHUNKS_MISSING or TYPE_MISMATCH, RESOURCE_EXHAUSTED
+    QUOTA_EXCEEDED (the version is too large, or has too many aliases),
+    INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
     """
     CommitEqualContent: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.CommitEqualContentRequest, _model_artifact_pb2.CommitEqualContentResponse]  # type: ignore[assignment]
     """Makes a version of content that is stored already, without an upload. A
@@ -210,7 +225,8 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     UploadModelArtifact: _aio.StreamUnaryMultiCallable[_model_artifact_pb2.UploadModelArtifactRequest, _model_artifact_pb2.UploadModelArtifactResponse]  # type: ignore[assignment]
     """The simple upload, one call: a header, then for each file its path and
     its bytes in any number of messages. Nothing is visible before the end.
-    Errors: as CommitModelArtifact. A failed upload needs no cleanup.
+    Errors: as CommitModelArtifact, and RESOURCE_EXHAUSTED DISK_FULL. A failed
+    upload needs no cleanup.
     """
     DownloadFile: _aio.UnaryStreamMultiCallable[_model_artifact_pb2.DownloadFileRequest, _model_artifact_pb2.DownloadFileResponse]  # type: ignore[assignment]
     """The bytes of one file, in messages of at most 1 MiB. The first names the
@@ -256,8 +272,10 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_artifact_pb2.CreateModelArtifactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_artifact_pb2.CreateModelArtifactResponse, _abc.Awaitable[_model_artifact_pb2.CreateModelArtifactResponse]]:
-        """Makes an artifact without versions. Committing to a name makes it too.
-        Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
+        """Makes an artifact without versions. Committing to a name makes it too. The
+        registries, `model-registry` and `wandb-registry-*`, hold no artifacts.
+        Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
+        deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
         """
 
     @_abc_1.abstractmethod
@@ -266,7 +284,9 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_artifact_pb2.ListModelArtifactTypesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_artifact_pb2.ListModelArtifactTypesResponse, _abc.Awaitable[_model_artifact_pb2.ListModelArtifactTypesResponse]]:
-        """The types of a project's artifacts, with how many artifacts each has."""
+        """The types of the artifacts of an entity or of one of its projects, with how
+        many artifacts each has.
+        """
 
     @_abc_1.abstractmethod
     def GetModelArtifact(
@@ -282,7 +302,7 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_artifact_pb2.ListModelArtifactsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_artifact_pb2.ListModelArtifactsResponse, _abc.Awaitable[_model_artifact_pb2.ListModelArtifactsResponse]]:
-        """The artifacts of a project, in pages."""
+        """The artifacts of an entity or of one of its projects, in pages."""
 
     @_abc_1.abstractmethod
     def UpdateModelArtifact(
@@ -341,7 +361,8 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_model_artifact_pb2.UpdateModelArtifactVersionResponse, _abc.Awaitable[_model_artifact_pb2.UpdateModelArtifactVersionResponse]]:
         """Changes the fields that `update_mask` names, and single keys of the metadata.
         Content never changes.
-        Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
+        Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, FAILED_PRECONDITION VERSION_LINKED
+        (an expire_time for a linked version), INVALID_ARGUMENT INVALID_MASK.
         """
 
     @_abc_1.abstractmethod
@@ -375,8 +396,10 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         upload. The first message is the header, the others are the manifest.
         Content equal to a live version of the name makes no new version: that
         version is returned and gets the aliases.
-        Errors: FAILED_PRECONDITION UPLOAD_EXPIRED, CHUNKS_MISSING or
-        TYPE_MISMATCH, INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
+        Errors: NOT_FOUND (the run, or the base version), FAILED_PRECONDITION
+        UPLOAD_EXPIRED, CHUNKS_MISSING or TYPE_MISMATCH, RESOURCE_EXHAUSTED
+        QUOTA_EXCEEDED (the version is too large, or has too many aliases),
+        INVALID_ARGUMENT INVALID_FIELD or REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -402,7 +425,8 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_model_artifact_pb2.UploadModelArtifactResponse, _abc.Awaitable[_model_artifact_pb2.UploadModelArtifactResponse]]:
         """The simple upload, one call: a header, then for each file its path and
         its bytes in any number of messages. Nothing is visible before the end.
-        Errors: as CommitModelArtifact. A failed upload needs no cleanup.
+        Errors: as CommitModelArtifact, and RESOURCE_EXHAUSTED DISK_FULL. A failed
+        upload needs no cleanup.
         """
 
     @_abc_1.abstractmethod

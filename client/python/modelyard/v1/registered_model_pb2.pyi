@@ -125,7 +125,9 @@ class RegisteredModelVersion(_message.Message):
     number: _builtins.int
     """Its own number: 0, 1, 2, … Shown as `v0`, `v1`, … Never reused."""
     source_ref: _builtins.str
-    """Full reference of the source: `entity/project/name:vN`."""
+    """Full reference of the source: `entity/project/name:vN`. Empty: the caller may
+    not read it.
+    """
     created_by: _builtins.str
     """Who linked it."""
     @_builtins.property
@@ -134,7 +136,9 @@ class RegisteredModelVersion(_message.Message):
 
     @_builtins.property
     def source(self) -> _model_artifact_pb2.ModelArtifactVersion:
-        """The version it links, with its description, metadata and tags."""
+        """The version it links, with its description, metadata and tags. Unset: the
+        caller may not read it.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -560,7 +564,9 @@ class LinkModelArtifactVersionRequest(_message.Message):
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Aliases to set on the link, besides `latest`, which is always set."""
+        """Aliases to set on the link, at most 100, besides `latest`, which is always
+        set.
+        """
 
     def __init__(
         self,

@@ -116,7 +116,8 @@ class RegisteredModelServiceServicer(object):
 
     def CreateRegisteredModel(self, request, context):
         """Makes a registered model without versions. Linking to a name makes it too.
-        Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
+        Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
+        deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,8 +156,11 @@ class RegisteredModelServiceServicer(object):
 
     def LinkModelArtifactVersion(self, request, context):
         """Links a version. A registered model that `target_ref` names is made when it
-        does not exist. A version that is linked already keeps its number and gets the aliases.
-        Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
+        does not exist. A version that is linked already keeps its number and gets
+        the aliases. A version that is linked does not expire: linking clears its expire_time.
+        Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH, RESOURCE_EXHAUSTED
+        QUOTA_EXCEEDED (1,000 links of a version; 1,000 aliases of a link, 5,000 of
+        a registered model).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,8 @@ class RegisteredModelServiceStub:
     """The registries of an entity: the projects that hold registered models."""
     CreateRegisteredModel: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.CreateRegisteredModelRequest, _registered_model_pb2.CreateRegisteredModelResponse]
     """Makes a registered model without versions. Linking to a name makes it too.
-    Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
+    Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
+    deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
     """
     GetRegisteredModel: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.GetRegisteredModelRequest, _registered_model_pb2.GetRegisteredModelResponse]
     """One registered model. Errors: NOT_FOUND."""
@@ -63,8 +64,11 @@ class RegisteredModelServiceStub:
     """
     LinkModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.LinkModelArtifactVersionRequest, _registered_model_pb2.LinkModelArtifactVersionResponse]
     """Links a version. A registered model that `target_ref` names is made when it
-    does not exist. A version that is linked already keeps its number and gets the aliases.
-    Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
+    does not exist. A version that is linked already keeps its number and gets
+    the aliases. A version that is linked does not expire: linking clears its expire_time.
+    Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH, RESOURCE_EXHAUSTED
+    QUOTA_EXCEEDED (1,000 links of a version; 1,000 aliases of a link, 5,000 of
+    a registered model).
     """
     GetRegisteredModelVersion: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.GetRegisteredModelVersionRequest, _registered_model_pb2.GetRegisteredModelVersionResponse]
     """One version of a registered model: a link. Errors: NOT_FOUND."""
@@ -93,7 +97,8 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     """The registries of an entity: the projects that hold registered models."""
     CreateRegisteredModel: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.CreateRegisteredModelRequest, _registered_model_pb2.CreateRegisteredModelResponse]  # type: ignore[assignment]
     """Makes a registered model without versions. Linking to a name makes it too.
-    Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
+    Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
+    deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
     """
     GetRegisteredModel: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.GetRegisteredModelRequest, _registered_model_pb2.GetRegisteredModelResponse]  # type: ignore[assignment]
     """One registered model. Errors: NOT_FOUND."""
@@ -110,8 +115,11 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     """
     LinkModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.LinkModelArtifactVersionRequest, _registered_model_pb2.LinkModelArtifactVersionResponse]  # type: ignore[assignment]
     """Links a version. A registered model that `target_ref` names is made when it
-    does not exist. A version that is linked already keeps its number and gets the aliases.
-    Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
+    does not exist. A version that is linked already keeps its number and gets
+    the aliases. A version that is linked does not expire: linking clears its expire_time.
+    Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH, RESOURCE_EXHAUSTED
+    QUOTA_EXCEEDED (1,000 links of a version; 1,000 aliases of a link, 5,000 of
+    a registered model).
     """
     GetRegisteredModelVersion: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.GetRegisteredModelVersionRequest, _registered_model_pb2.GetRegisteredModelVersionResponse]  # type: ignore[assignment]
     """One version of a registered model: a link. Errors: NOT_FOUND."""
@@ -149,7 +157,8 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registered_model_pb2.CreateRegisteredModelResponse, _abc.Awaitable[_registered_model_pb2.CreateRegisteredModelResponse]]:
         """Makes a registered model without versions. Linking to a name makes it too.
-        Errors: ALREADY_EXISTS, INVALID_ARGUMENT INVALID_FIELD.
+        Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
+        deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
         """
 
     @_abc_1.abstractmethod
@@ -196,8 +205,11 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registered_model_pb2.LinkModelArtifactVersionResponse, _abc.Awaitable[_registered_model_pb2.LinkModelArtifactVersionResponse]]:
         """Links a version. A registered model that `target_ref` names is made when it
-        does not exist. A version that is linked already keeps its number and gets the aliases.
-        Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH.
+        does not exist. A version that is linked already keeps its number and gets
+        the aliases. A version that is linked does not expire: linking clears its expire_time.
+        Errors: NOT_FOUND, FAILED_PRECONDITION TYPE_MISMATCH, RESOURCE_EXHAUSTED
+        QUOTA_EXCEEDED (1,000 links of a version; 1,000 aliases of a link, 5,000 of
+        a registered model).
         """
 
     @_abc_1.abstractmethod

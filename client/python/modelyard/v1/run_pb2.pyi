@@ -241,11 +241,15 @@ class Run(_message.Message):
     """
     @_builtins.property
     def config(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
-        """Inputs of the run: hyperparameters, data set names."""
+        """Inputs of the run: hyperparameters, data set names. At most 1 MiB, as JSON
+        and on the wire.
+        """
 
     @_builtins.property
     def summary(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
-        """Results: the last value of each metric unless the client says otherwise."""
+        """Results: the last value of each metric unless the client says otherwise. At
+        most 1 MiB, as JSON and on the wire.
+        """
 
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -269,7 +273,9 @@ class Run(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
-        """Facts about where it ran: host, python, command line, git commit."""
+        """Facts about where it ran: host, python, command line, git commit. At most
+        1 MiB, as JSON and on the wire.
+        """
 
     def __init__(
         self,
@@ -762,7 +768,7 @@ Global___HeartbeatRunResponse: _TypeAlias = HeartbeatRunResponse  # noqa: Y015
 
 @_typing.final
 class MetricBatch(_message.Message):
-    """A block of metric rows, stored as sent. It has columns instead of rows, so that
+    """A block of metric rows. It has columns instead of rows, so that
     a batch is little larger than its numbers.
     """
 
@@ -893,7 +899,7 @@ class LogMetricsRequest(_message.Message):
     """Default: LAST."""
     @_builtins.property
     def batch(self) -> Global___MetricBatch:
-        """The rows: at most 100,000 rows and 3 MiB."""
+        """The rows: 1 to 100,000 rows and at most 3 MiB."""
 
     @_builtins.property
     def summary(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
@@ -986,7 +992,7 @@ class ScanMetricHistoryResponse(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def batch(self) -> Global___MetricBatch:
-        """The requested rows of one stored batch."""
+        """The next of the requested rows."""
 
     def __init__(
         self,

@@ -90,9 +90,17 @@ class RunServiceServicer(object):
 
     def CreateRun(self, request, context):
         """Makes a run, or resumes an existing one as `resume` says. The entity and
-        the project are made when they do not exist yet.
-        Errors: ALREADY_EXISTS (name taken, resume NEVER), NOT_FOUND (resume
-        MUST), INVALID_ARGUMENT INVALID_FIELD.
+        the project are made when they do not exist yet, unless it is MUST.
+
+        Resuming sets the run running. Texts and tags of the request that are not
+        empty replace those of the run, the entries of its maps are added to the
+        run's, and exit code and finish time are cleared. A policy that is added
+        later may start a new attempt of the run instead; calls that name no attempt
+        then mean the latest.
+
+        Errors: ALREADY_EXISTS (the name is taken and `resume` is NEVER, or belonged
+        to a run that was deleted), NOT_FOUND (resume MUST: there is no such run, or
+        it was deleted), INVALID_ARGUMENT INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +114,7 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """The runs of a project, in pages.
+        """The runs of an entity or of one of its projects, in pages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,8 +122,8 @@ class RunServiceServicer(object):
 
     def UpdateRun(self, request, context):
         """Changes the fields of a run that `update_mask` names, and single keys of its
-        maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
-        INVALID_MASK.
+        maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED
+        ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,8 +141,8 @@ class RunServiceServicer(object):
         """Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
         another writer reports FINISHED, unless it was resumed since; a run that
         only fell silent may still finish. The summary is merged in any case; ending a
-        run again with the same state changes nothing else.
-        Errors: NOT_FOUND.
+        run again with the same state changes nothing else. Errors: NOT_FOUND,
+        INVALID_ARGUMENT INVALID_FIELD (a state that does not go with the exit code).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,7 +150,8 @@ class RunServiceServicer(object):
 
     def HeartbeatRun(self, request, context):
         """Says that a run is alive. A running run that is silent for five minutes
-        counts as crashed. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
+        counts as crashed. A heartbeat sets a run that was silent running again, but
+        not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,7 +159,8 @@ class RunServiceServicer(object):
 
     def LogMetrics(self, request, context):
         """Stores a batch of metric rows. A batch is stored once for each (run,
-        writer, sequence): sending it again after a lost reply changes nothing.
+        writer, sequence): sending it again after a lost reply changes nothing. As
+        a heartbeat does, it sets a run that was silent running again.
         Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -158,8 +168,9 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ScanMetricHistory(self, request, context):
-        """The metric rows of a run, batch after batch, ordered by the first step of
-        each batch. Errors: NOT_FOUND.
+        """The metric rows of a run. Steps do not descend within a message. How rows are
+        grouped into messages is not promised, nor the order between messages whose
+        steps overlap. Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

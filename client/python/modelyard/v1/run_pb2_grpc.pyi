@@ -37,18 +37,26 @@ class RunServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RunServiceAsyncStub: ...
     CreateRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.CreateRunRequest, _run_pb2.CreateRunResponse]
     """Makes a run, or resumes an existing one as `resume` says. The entity and
-    the project are made when they do not exist yet.
-    Errors: ALREADY_EXISTS (name taken, resume NEVER), NOT_FOUND (resume
-    MUST), INVALID_ARGUMENT INVALID_FIELD.
+    the project are made when they do not exist yet, unless it is MUST.
+
+    Resuming sets the run running. Texts and tags of the request that are not
+    empty replace those of the run, the entries of its maps are added to the
+    run's, and exit code and finish time are cleared. A policy that is added
+    later may start a new attempt of the run instead; calls that name no attempt
+    then mean the latest.
+
+    Errors: ALREADY_EXISTS (the name is taken and `resume` is NEVER, or belonged
+    to a run that was deleted), NOT_FOUND (resume MUST: there is no such run, or
+    it was deleted), INVALID_ARGUMENT INVALID_FIELD.
     """
     GetRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.GetRunRequest, _run_pb2.GetRunResponse]
     """One run. Errors: NOT_FOUND."""
     ListRuns: _grpc.UnaryUnaryMultiCallable[_run_pb2.ListRunsRequest, _run_pb2.ListRunsResponse]
-    """The runs of a project, in pages."""
+    """The runs of an entity or of one of its projects, in pages."""
     UpdateRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.UpdateRunRequest, _run_pb2.UpdateRunResponse]
     """Changes the fields of a run that `update_mask` names, and single keys of its
-    maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
-    INVALID_MASK.
+    maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED
+    ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.DeleteRunRequest, _run_pb2.DeleteRunResponse]
     """Removes a run with its metrics. Versions it made stay; lineage keeps a
@@ -58,21 +66,24 @@ class RunServiceStub:
     """Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
     another writer reports FINISHED, unless it was resumed since; a run that
     only fell silent may still finish. The summary is merged in any case; ending a
-    run again with the same state changes nothing else.
-    Errors: NOT_FOUND.
+    run again with the same state changes nothing else. Errors: NOT_FOUND,
+    INVALID_ARGUMENT INVALID_FIELD (a state that does not go with the exit code).
     """
     HeartbeatRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.HeartbeatRunRequest, _run_pb2.HeartbeatRunResponse]
     """Says that a run is alive. A running run that is silent for five minutes
-    counts as crashed. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
+    counts as crashed. A heartbeat sets a run that was silent running again, but
+    not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
     """
     LogMetrics: _grpc.UnaryUnaryMultiCallable[_run_pb2.LogMetricsRequest, _run_pb2.LogMetricsResponse]
     """Stores a batch of metric rows. A batch is stored once for each (run,
-    writer, sequence): sending it again after a lost reply changes nothing.
+    writer, sequence): sending it again after a lost reply changes nothing. As
+    a heartbeat does, it sets a run that was silent running again.
     Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
     """
     ScanMetricHistory: _grpc.UnaryStreamMultiCallable[_run_pb2.ScanMetricHistoryRequest, _run_pb2.ScanMetricHistoryResponse]
-    """The metric rows of a run, batch after batch, ordered by the first step of
-    each batch. Errors: NOT_FOUND.
+    """The metric rows of a run. Steps do not descend within a message. How rows are
+    grouped into messages is not promised, nor the order between messages whose
+    steps overlap. Errors: NOT_FOUND.
     """
 
 @_typing.type_check_only
@@ -84,18 +95,26 @@ class RunServiceAsyncStub(RunServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateRun: _aio.UnaryUnaryMultiCallable[_run_pb2.CreateRunRequest, _run_pb2.CreateRunResponse]  # type: ignore[assignment]
     """Makes a run, or resumes an existing one as `resume` says. The entity and
-    the project are made when they do not exist yet.
-    Errors: ALREADY_EXISTS (name taken, resume NEVER), NOT_FOUND (resume
-    MUST), INVALID_ARGUMENT INVALID_FIELD.
+    the project are made when they do not exist yet, unless it is MUST.
+
+    Resuming sets the run running. Texts and tags of the request that are not
+    empty replace those of the run, the entries of its maps are added to the
+    run's, and exit code and finish time are cleared. A policy that is added
+    later may start a new attempt of the run instead; calls that name no attempt
+    then mean the latest.
+
+    Errors: ALREADY_EXISTS (the name is taken and `resume` is NEVER, or belonged
+    to a run that was deleted), NOT_FOUND (resume MUST: there is no such run, or
+    it was deleted), INVALID_ARGUMENT INVALID_FIELD.
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_run_pb2.GetRunRequest, _run_pb2.GetRunResponse]  # type: ignore[assignment]
     """One run. Errors: NOT_FOUND."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_run_pb2.ListRunsRequest, _run_pb2.ListRunsResponse]  # type: ignore[assignment]
-    """The runs of a project, in pages."""
+    """The runs of an entity or of one of its projects, in pages."""
     UpdateRun: _aio.UnaryUnaryMultiCallable[_run_pb2.UpdateRunRequest, _run_pb2.UpdateRunResponse]  # type: ignore[assignment]
     """Changes the fields of a run that `update_mask` names, and single keys of its
-    maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
-    INVALID_MASK.
+    maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED
+    ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
     """
     DeleteRun: _aio.UnaryUnaryMultiCallable[_run_pb2.DeleteRunRequest, _run_pb2.DeleteRunResponse]  # type: ignore[assignment]
     """Removes a run with its metrics. Versions it made stay; lineage keeps a
@@ -105,21 +124,24 @@ class RunServiceAsyncStub(RunServiceStub):
     """Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
     another writer reports FINISHED, unless it was resumed since; a run that
     only fell silent may still finish. The summary is merged in any case; ending a
-    run again with the same state changes nothing else.
-    Errors: NOT_FOUND.
+    run again with the same state changes nothing else. Errors: NOT_FOUND,
+    INVALID_ARGUMENT INVALID_FIELD (a state that does not go with the exit code).
     """
     HeartbeatRun: _aio.UnaryUnaryMultiCallable[_run_pb2.HeartbeatRunRequest, _run_pb2.HeartbeatRunResponse]  # type: ignore[assignment]
     """Says that a run is alive. A running run that is silent for five minutes
-    counts as crashed. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
+    counts as crashed. A heartbeat sets a run that was silent running again, but
+    not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
     """
     LogMetrics: _aio.UnaryUnaryMultiCallable[_run_pb2.LogMetricsRequest, _run_pb2.LogMetricsResponse]  # type: ignore[assignment]
     """Stores a batch of metric rows. A batch is stored once for each (run,
-    writer, sequence): sending it again after a lost reply changes nothing.
+    writer, sequence): sending it again after a lost reply changes nothing. As
+    a heartbeat does, it sets a run that was silent running again.
     Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
     """
     ScanMetricHistory: _aio.UnaryStreamMultiCallable[_run_pb2.ScanMetricHistoryRequest, _run_pb2.ScanMetricHistoryResponse]  # type: ignore[assignment]
-    """The metric rows of a run, batch after batch, ordered by the first step of
-    each batch. Errors: NOT_FOUND.
+    """The metric rows of a run. Steps do not descend within a message. How rows are
+    grouped into messages is not promised, nor the order between messages whose
+    steps overlap. Errors: NOT_FOUND.
     """
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -134,9 +156,17 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.CreateRunResponse, _abc.Awaitable[_run_pb2.CreateRunResponse]]:
         """Makes a run, or resumes an existing one as `resume` says. The entity and
-        the project are made when they do not exist yet.
-        Errors: ALREADY_EXISTS (name taken, resume NEVER), NOT_FOUND (resume
-        MUST), INVALID_ARGUMENT INVALID_FIELD.
+        the project are made when they do not exist yet, unless it is MUST.
+
+        Resuming sets the run running. Texts and tags of the request that are not
+        empty replace those of the run, the entries of its maps are added to the
+        run's, and exit code and finish time are cleared. A policy that is added
+        later may start a new attempt of the run instead; calls that name no attempt
+        then mean the latest.
+
+        Errors: ALREADY_EXISTS (the name is taken and `resume` is NEVER, or belonged
+        to a run that was deleted), NOT_FOUND (resume MUST: there is no such run, or
+        it was deleted), INVALID_ARGUMENT INVALID_FIELD.
         """
 
     @_abc_1.abstractmethod
@@ -153,7 +183,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_pb2.ListRunsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.ListRunsResponse, _abc.Awaitable[_run_pb2.ListRunsResponse]]:
-        """The runs of a project, in pages."""
+        """The runs of an entity or of one of its projects, in pages."""
 
     @_abc_1.abstractmethod
     def UpdateRun(
@@ -162,8 +192,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.UpdateRunResponse, _abc.Awaitable[_run_pb2.UpdateRunResponse]]:
         """Changes the fields of a run that `update_mask` names, and single keys of its
-        maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED ETAG_MISMATCH, INVALID_ARGUMENT
-        INVALID_MASK.
+        maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED
+        ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
         """
 
     @_abc_1.abstractmethod
@@ -185,8 +215,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
         another writer reports FINISHED, unless it was resumed since; a run that
         only fell silent may still finish. The summary is merged in any case; ending a
-        run again with the same state changes nothing else.
-        Errors: NOT_FOUND.
+        run again with the same state changes nothing else. Errors: NOT_FOUND,
+        INVALID_ARGUMENT INVALID_FIELD (a state that does not go with the exit code).
         """
 
     @_abc_1.abstractmethod
@@ -196,7 +226,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.HeartbeatRunResponse, _abc.Awaitable[_run_pb2.HeartbeatRunResponse]]:
         """Says that a run is alive. A running run that is silent for five minutes
-        counts as crashed. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
+        counts as crashed. A heartbeat sets a run that was silent running again, but
+        not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
         """
 
     @_abc_1.abstractmethod
@@ -206,7 +237,8 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.LogMetricsResponse, _abc.Awaitable[_run_pb2.LogMetricsResponse]]:
         """Stores a batch of metric rows. A batch is stored once for each (run,
-        writer, sequence): sending it again after a lost reply changes nothing.
+        writer, sequence): sending it again after a lost reply changes nothing. As
+        a heartbeat does, it sets a run that was silent running again.
         Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
         """
 
@@ -216,8 +248,9 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_pb2.ScanMetricHistoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_run_pb2.ScanMetricHistoryResponse], _abc.AsyncIterator[_run_pb2.ScanMetricHistoryResponse]]:
-        """The metric rows of a run, batch after batch, ordered by the first step of
-        each batch. Errors: NOT_FOUND.
+        """The metric rows of a run. Steps do not descend within a message. How rows are
+        grouped into messages is not promised, nor the order between messages whose
+        steps overlap. Errors: NOT_FOUND.
         """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

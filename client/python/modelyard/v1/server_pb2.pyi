@@ -37,7 +37,7 @@ Global___GetServerInfoRequest: _TypeAlias = GetServerInfoRequest  # noqa: Y015
 
 @_typing.final
 class ServerLimits(_message.Message):
-    """Limits of a server. Sizes are in bytes."""
+    """Limits of a server. Sizes are in bytes. 0: not stated."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -77,7 +77,10 @@ class UploadServiceServicer(object):
 
     def CreateUpload(self, request, context):
         """Opens an upload. It holds the chunks that were reported as present to it,
-        until it is committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
+        until it is committed or expires. A principal has at most 10,000 open uploads;
+        a further one ends the one that was idle longest, for an hour at least.
+        Errors: RESOURCE_EXHAUSTED QUOTA_EXCEEDED (all of them were used within the
+        last hour).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

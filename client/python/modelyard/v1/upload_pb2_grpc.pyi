@@ -43,7 +43,10 @@ class UploadServiceStub:
     def __new__(cls, channel: _aio.Channel) -> UploadServiceAsyncStub: ...
     CreateUpload: _grpc.UnaryUnaryMultiCallable[_upload_pb2.CreateUploadRequest, _upload_pb2.CreateUploadResponse]
     """Opens an upload. It holds the chunks that were reported as present to it,
-    until it is committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
+    until it is committed or expires. A principal has at most 10,000 open uploads;
+    a further one ends the one that was idle longest, for an hour at least.
+    Errors: RESOURCE_EXHAUSTED QUOTA_EXCEEDED (all of them were used within the
+    last hour).
     """
     FindMissingChunks: _grpc.UnaryUnaryMultiCallable[_upload_pb2.FindMissingChunksRequest, _upload_pb2.FindMissingChunksResponse]
     """Returns which of the chunks have to be sent. The others are held for the
@@ -74,7 +77,10 @@ class UploadServiceAsyncStub(UploadServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateUpload: _aio.UnaryUnaryMultiCallable[_upload_pb2.CreateUploadRequest, _upload_pb2.CreateUploadResponse]  # type: ignore[assignment]
     """Opens an upload. It holds the chunks that were reported as present to it,
-    until it is committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
+    until it is committed or expires. A principal has at most 10,000 open uploads;
+    a further one ends the one that was idle longest, for an hour at least.
+    Errors: RESOURCE_EXHAUSTED QUOTA_EXCEEDED (all of them were used within the
+    last hour).
     """
     FindMissingChunks: _aio.UnaryUnaryMultiCallable[_upload_pb2.FindMissingChunksRequest, _upload_pb2.FindMissingChunksResponse]  # type: ignore[assignment]
     """Returns which of the chunks have to be sent. The others are held for the
@@ -108,7 +114,10 @@ class UploadServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_upload_pb2.CreateUploadResponse, _abc.Awaitable[_upload_pb2.CreateUploadResponse]]:
         """Opens an upload. It holds the chunks that were reported as present to it,
-        until it is committed or expires. Errors: RESOURCE_EXHAUSTED (too many open uploads).
+        until it is committed or expires. A principal has at most 10,000 open uploads;
+        a further one ends the one that was idle longest, for an hour at least.
+        Errors: RESOURCE_EXHAUSTED QUOTA_EXCEEDED (all of them were used within the
+        last hour).
         """
 
     @_abc_1.abstractmethod

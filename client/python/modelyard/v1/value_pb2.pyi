@@ -130,7 +130,7 @@ class ValueMap(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def entries(self) -> _containers.MessageMap[_builtins.str, Global___AnyValue]:
-        """The entries. Default: empty."""
+        """The entries; keys have at most 1,024 bytes. Default: empty."""
 
     def __init__(
         self,

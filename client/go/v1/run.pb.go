@@ -1295,7 +1295,8 @@ type MetricBatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The step of each row: 0 to 2^53, not descending.
 	Steps []int64 `protobuf:"varint,1,rep,packed,name=steps,proto3" json:"steps,omitempty"`
-	// When each row was logged, seconds since 1970 (UTC). As many as steps.
+	// When each row was logged, seconds since 1970 (UTC): finite, not negative. As
+	// many as steps.
 	Timestamps []float64 `protobuf:"fixed64,2,rep,packed,name=timestamps,proto3" json:"timestamps,omitempty"`
 	// One column for each metric.
 	Columns       []*MetricColumn `protobuf:"bytes,3,rep,name=columns,proto3" json:"columns,omitempty"`
@@ -1357,7 +1358,8 @@ func (x *MetricBatch) GetColumns() []*MetricColumn {
 // The points of one metric in a batch.
 type MetricColumn struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the metric, at most 1024 bytes; nested names are joined by `.`.
+	// Name of the metric, at most 1024 bytes; nested names are joined by `.`. Names
+	// that begin with `_` are reserved.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// Indexes of the rows that have a point, ascending. Default: every row.
 	Rows []uint32 `protobuf:"varint,2,rep,packed,name=rows,proto3" json:"rows,omitempty"`

@@ -70,6 +70,17 @@ def test_a_bad_metric_loses_nothing_but_itself(
     assert "40 values of the run were dropped" in said
 
 
+def test_points_with_reserved_names_are_dropped(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = modelyard.init()
+    run.log({"_step": 7, "_mine": {"a": 1}, "good": 1, "a": {"_b": 2}})
+    run.finish()
+    assert list(_rows(run)) == [{"good": 1, "a._b": 2}]
+    assert _stored(run).summary["_step"] == 0
+    said = capsys.readouterr().err
+    assert "'_step'" in said
+    assert "'_mine.a'" in said
+
+
 @pytest.mark.parametrize("why", BAD_POINTS)
 def test_a_bad_entry_of_config_or_summary_loses_nothing_but_itself(
     work: Path, why: str, capsys: pytest.CaptureFixture[str]

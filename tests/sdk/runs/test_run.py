@@ -292,6 +292,15 @@ def test_foreign_numbers_become_numbers(disabled: Run) -> None:
     assert disabled.summary["path"] == "a/b"
 
 
+def test_a_step_metric_that_every_row_has_is_not_carried_along(embedded: Path) -> None:
+    run = modelyard.init(project="runs")
+    run.define_metric("loss", step_metric="_step")
+    run.log({"loss": 3})
+    run.log({"loss": 2})
+    run.finish()
+    assert _rows(run) == [{"_step": 0, "loss": 3}, {"_step": 1, "loss": 2}]
+
+
 def test_a_defined_step_metric_is_carried_along(embedded: Path) -> None:
     run = modelyard.init(project="runs")
     run.define_metric("epoch")

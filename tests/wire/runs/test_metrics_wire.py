@@ -132,12 +132,28 @@ def test_a_scan_goes_through_more_batches_than_one_read_takes(stubs: Stubs) -> N
     assert [found.steps[0] for found in scan(stubs, run)] == list(range(230))
 
 
+def at(*times: float) -> pb.MetricBatch:
+    """A batch of rows with these times."""
+    column = pb.MetricColumn(key="a", ints=[1] * len(times))
+    return pb.MetricBatch(steps=range(len(times)), timestamps=times, columns=[column])
+
+
+def test_any_time_since_1970_is_taken(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    log(stubs, run, 1, at(0.0, 1.7e308, 1.7e308))
+    assert list(scan(stubs, run)[0].timestamps) == [0.0, 1.7e308, 1.7e308]
+
+
 BAD_BATCHES: dict[str, tuple[pb.MetricBatch, str]] = {
     "no steps": (pb.MetricBatch(), "batch.steps"),
     "a negative step": (batch([-1], a=[1]), "batch.steps[0]"),
     "a step beyond 2^53": (batch([0, 2**53 + 1], a=[1, 1]), "batch.steps[1]"),
     "steps that descend": (batch([0, 2, 1], a=[1, 1, 1]), "batch.steps[2]"),
     "missing timestamps": (pb.MetricBatch(steps=[1]), "batch.timestamps"),
+    "a time that is no number": (at(1.0, math.nan), "batch.timestamps[1]"),
+    "a time without end": (at(math.inf), "batch.timestamps[0]"),
+    "a time before 1970": (at(1.0, 1.0, -0.5), "batch.timestamps[2]"),
+    "a reserved key": (batch([0], a=[1], _step=[1]), "batch.columns[1].key"),
     "an empty key": (batch([0], **{"": [1]}), "batch.columns[0].key"),
     "a long key": (batch([0], **{"k" * 1025: [1]}), "batch.columns[0].key"),
     "a control character": (batch([0], **{"a\x00": [1]}), "batch.columns[0].key"),

@@ -103,8 +103,13 @@ def check_entry_name(name: str) -> str | None:
 
 
 def check_metric_name(name: str) -> str | None:
-    """Describes what is wrong with the name of a metric: as `check_entry_name`, no control characters."""
+    """Describes what is wrong with the name of a metric.
+
+    As `check_entry_name`; no control characters, no `_` in front.
+    """
     problem = check_entry_name(name)
+    if problem is None and name.startswith("_"):
+        return "begins with _, which is reserved for `_step`, `_timestamp`, `_runtime` and others to come"
     if problem is None and not name.isprintable():
         control = next((char for char in name if char < " " or char == "\x7f"), None)
         return f"holds the control character U+{ord(control):04X}" if control else None

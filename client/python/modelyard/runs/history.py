@@ -197,6 +197,8 @@ class History:
         for key in list(row):
             definition = self._definition(key)
             if definition and definition.step_metric and definition.step_sync:
+                if definition.step_metric.startswith("_"):
+                    continue  # `_step` and others like it are in every row already
                 last = self._summary.get(definition.step_metric)
                 if definition.step_metric not in row and last is not None and not isinstance(last, dict):
                     row[definition.step_metric] = last

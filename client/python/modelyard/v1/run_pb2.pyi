@@ -783,7 +783,9 @@ class MetricBatch(_message.Message):
 
     @_builtins.property
     def timestamps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """When each row was logged, seconds since 1970 (UTC). As many as steps."""
+        """When each row was logged, seconds since 1970 (UTC): finite, not negative. As
+        many as steps.
+        """
 
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricColumn]:
@@ -816,7 +818,9 @@ class MetricColumn(_message.Message):
     INTS_FIELD_NUMBER: _builtins.int
     VALUES_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """Name of the metric, at most 1024 bytes; nested names are joined by `.`."""
+    """Name of the metric, at most 1024 bytes; nested names are joined by `.`. Names
+    that begin with `_` are reserved.
+    """
     @_builtins.property
     def rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Indexes of the rows that have a point, ascending. Default: every row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -82,6 +83,7 @@ def _check_rows(batch: pb.MetricBatch, steps: list[int]) -> None:
         raise errors.InvalidField.of(
             "batch.timestamps", f"has {len(batch.timestamps)} entries for {len(steps)} steps"
         )
+    _check_timestamps(batch.timestamps)
     previous = 0
     # Sorted and in range at both ends is all that is asked; the place of an error is looked for only then.
     if steps[0] >= 0 and steps[-1] < STEP_END and steps == sorted(steps):
@@ -94,6 +96,18 @@ def _check_rows(batch: pb.MetricBatch, steps: list[int]) -> None:
                 f"batch.steps[{index}]", f"is {step}, after {previous}: steps must not descend"
             )
         previous = step
+
+
+def _check_timestamps(timestamps: Sequence[float]) -> None:
+    # A sum that is finite has no term that is not; the place of an error is looked for only then.
+    if math.isfinite(sum(timestamps)) and min(timestamps) >= 0:
+        return
+    for index, time in enumerate(timestamps):
+        if not 0 <= time < math.inf:
+            raise errors.InvalidField.of(
+                f"batch.timestamps[{index}]",
+                f"is {time}; expected seconds since 1970, finite and not negative",
+            )
 
 
 def _check_key(key: str, field: str) -> None:

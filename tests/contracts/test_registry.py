@@ -68,7 +68,7 @@ class TestRegistry:
             assert caught.value.violations[0][0] == "header.project"
 
     def test_a_deleted_artifact_comes_back_empty_and_counts_on(self, registry: Registry) -> None:
-        registry.log("bert", "a")
+        registry.log("bert", "a", names=["best"])
         registry.log("bert", "b")
         row = registry.collection("bert")
         with pytest.raises(errors.VersionHasAliases):
@@ -79,6 +79,13 @@ class TestRegistry:
         assert registry.log("bert", "a").number == 2
         with pytest.raises(errors.NotFound):
             registry.number("bert:v0")
+
+    def test_an_artifact_with_latest_alone_is_deleted(self, registry: Registry) -> None:
+        registry.log("bert", "a")
+        row = registry.collection("bert")
+        registry.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), force=False))
+        with pytest.raises(errors.NotFound):
+            registry.collection("bert")
 
     def test_create_refuses_a_name_that_is_taken(self, registry: Registry) -> None:
         wanted = {"entity": ENTITY, "project": "p", "name": "bert", "description": "d", "tags": ["a b"]}
@@ -207,11 +214,19 @@ class TestRegistry:
     def test_a_deleted_registered_model_counts_on_and_leaves_the_versions(self, registry: Registry) -> None:
         registry.log("bert", "a")
         registry.link("bert", "Churn", ["production"])
-        registry.write(
-            lambda s, p: deletes.delete_model(
-                s, p, resolve.collection(s, p, "model", ref=f"{ENTITY}/{MODEL}")
-            )
-        )
+
+        def delete(session: Session, principal: Principal, *, force: bool) -> None:
+            model = resolve.collection(session, principal, "model", ref=f"{ENTITY}/{MODEL}")
+            deletes.delete_model(session, principal, model, force=force)
+
+        for refused in (
+            lambda: registry.write(delete, force=False),
+            lambda: registry.unlink(f"{MODEL}:v0", force=False),
+        ):
+            with pytest.raises(errors.VersionHasAliases, match="the aliases production;"):
+                refused()
+        assert registry.number(f"{MODEL}:production") == 0
+        registry.write(delete, force=True)
         with pytest.raises(errors.NotFound):
             registry.number(f"{MODEL}:production")
         assert registry.number("bert") == 0

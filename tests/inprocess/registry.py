@@ -89,11 +89,12 @@ class Registry:
 
         self.write(run)
 
-    def unlink(self, ref: str) -> None:
+    def unlink(self, ref: str, *, force: bool = True) -> None:
         """Removes a link."""
 
         def run(session: Session, principal: Principal) -> None:
-            deletes.delete_link(session, principal, resolve.link(session, principal, ref=full(ref)).link)
+            link = resolve.link(session, principal, ref=full(ref)).link
+            deletes.delete_link(session, principal, link, force=force)
 
         self.write(run)
 

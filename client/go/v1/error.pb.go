@@ -108,7 +108,8 @@ const (
 	// FAILED_PRECONDITION. The upload ended or expired. Create a new one and ask
 	// which chunks are missing.
 	ErrorReason_UPLOAD_EXPIRED ErrorReason = 30
-	// FAILED_PRECONDITION. A version cannot be deleted while it has aliases.
+	// FAILED_PRECONDITION. A version, a link, or what holds them cannot be deleted
+	// while it has aliases.
 	ErrorReason_VERSION_HAS_ALIASES ErrorReason = 31
 	// FAILED_PRECONDITION. A linked version is not deleted and does not expire;
 	// the error names the links.

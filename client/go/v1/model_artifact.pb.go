@@ -1440,8 +1440,8 @@ type DeleteModelArtifactRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id of the artifact.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Delete although versions hold aliases or are linked; aliases and links are
-	// removed too. Default: refuse.
+	// Delete although versions have other aliases than `latest` or are linked;
+	// aliases and links are removed too. Default: refuse.
 	Force bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
 	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`

@@ -989,8 +989,11 @@ type DeleteRegisteredModelRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id of the registered model.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Delete although links have other aliases than `latest`; aliases are removed
+	// too. Default: refuse.
+	Force bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
-	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1030,6 +1033,13 @@ func (x *DeleteRegisteredModelRequest) GetId() string {
 		return x.Id
 	}
 	return ""
+}
+
+func (x *DeleteRegisteredModelRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
 }
 
 func (x *DeleteRegisteredModelRequest) GetRequestId() string {
@@ -1627,8 +1637,11 @@ type DeleteRegisteredModelVersionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id of the link.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Delete although the link has other aliases than `latest`; aliases are
+	// removed too. Default: refuse.
+	Force bool `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
-	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1668,6 +1681,13 @@ func (x *DeleteRegisteredModelVersionRequest) GetId() string {
 		return x.Id
 	}
 	return ""
+}
+
+func (x *DeleteRegisteredModelVersionRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
 }
 
 func (x *DeleteRegisteredModelVersionRequest) GetRequestId() string {
@@ -1797,11 +1817,12 @@ const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x03 \x01(\tR\trequestId\"i\n" +
 	"\x1dUpdateRegisteredModelResponse\x12H\n" +
-	"\x10registered_model\x18\x01 \x01(\v2\x1d.modelyard.v1.RegisteredModelR\x0fregisteredModel\"M\n" +
+	"\x10registered_model\x18\x01 \x01(\v2\x1d.modelyard.v1.RegisteredModelR\x0fregisteredModel\"c\n" +
 	"\x1cDeleteRegisteredModelRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x02 \x01(\tR\trequestId\"\x1f\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\"\x1f\n" +
 	"\x1dDeleteRegisteredModelResponse\"\xd6\x01\n" +
 	"\x1fLinkModelArtifactVersionRequest\x12\x10\n" +
 	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
@@ -1839,11 +1860,12 @@ const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"\bselector\"\x8f\x01\n" +
 	"#ListRegisteredModelVersionsResponse\x12@\n" +
 	"\bversions\x18\x01 \x03(\v2$.modelyard.v1.RegisteredModelVersionR\bversions\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"T\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"j\n" +
 	"#DeleteRegisteredModelVersionRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x02 \x01(\tR\trequestId\"&\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\"&\n" +
 	"$DeleteRegisteredModelVersionResponse2\xc3\t\n" +
 	"\x16RegisteredModelService\x12`\n" +
 	"\x0eListRegistries\x12#.modelyard.v1.ListRegistriesRequest\x1a$.modelyard.v1.ListRegistriesResponse\"\x03\x90\x02\x01\x12p\n" +

@@ -60,7 +60,8 @@ type RegisteredModelServiceClient interface {
 	// INVALID_ARGUMENT INVALID_MASK.
 	UpdateRegisteredModel(ctx context.Context, in *UpdateRegisteredModelRequest, opts ...grpc.CallOption) (*UpdateRegisteredModelResponse, error)
 	// Deletes a registered model with its links; the linked versions stay. Its
-	// numbers are never used again. Errors: NOT_FOUND.
+	// numbers are never used again. Errors: NOT_FOUND, FAILED_PRECONDITION
+	// VERSION_HAS_ALIASES unless `force`.
 	DeleteRegisteredModel(ctx context.Context, in *DeleteRegisteredModelRequest, opts ...grpc.CallOption) (*DeleteRegisteredModelResponse, error)
 	// Links a version. A registered model that `target_ref` names is made when it
 	// does not exist. A version that is linked already keeps its number and gets
@@ -74,7 +75,8 @@ type RegisteredModelServiceClient interface {
 	// The links of a registered model, newest first, in pages; without a
 	// registered model those of a registry or of a whole entity.
 	ListRegisteredModelVersions(ctx context.Context, in *ListRegisteredModelVersionsRequest, opts ...grpc.CallOption) (*ListRegisteredModelVersionsResponse, error)
-	// Removes a link; the linked version stays. Errors: NOT_FOUND.
+	// Removes a link; the linked version stays. Errors: NOT_FOUND,
+	// FAILED_PRECONDITION VERSION_HAS_ALIASES unless `force`.
 	DeleteRegisteredModelVersion(ctx context.Context, in *DeleteRegisteredModelVersionRequest, opts ...grpc.CallOption) (*DeleteRegisteredModelVersionResponse, error)
 }
 
@@ -215,7 +217,8 @@ type RegisteredModelServiceServer interface {
 	// INVALID_ARGUMENT INVALID_MASK.
 	UpdateRegisteredModel(context.Context, *UpdateRegisteredModelRequest) (*UpdateRegisteredModelResponse, error)
 	// Deletes a registered model with its links; the linked versions stay. Its
-	// numbers are never used again. Errors: NOT_FOUND.
+	// numbers are never used again. Errors: NOT_FOUND, FAILED_PRECONDITION
+	// VERSION_HAS_ALIASES unless `force`.
 	DeleteRegisteredModel(context.Context, *DeleteRegisteredModelRequest) (*DeleteRegisteredModelResponse, error)
 	// Links a version. A registered model that `target_ref` names is made when it
 	// does not exist. A version that is linked already keeps its number and gets
@@ -229,7 +232,8 @@ type RegisteredModelServiceServer interface {
 	// The links of a registered model, newest first, in pages; without a
 	// registered model those of a registry or of a whole entity.
 	ListRegisteredModelVersions(context.Context, *ListRegisteredModelVersionsRequest) (*ListRegisteredModelVersionsResponse, error)
-	// Removes a link; the linked version stays. Errors: NOT_FOUND.
+	// Removes a link; the linked version stays. Errors: NOT_FOUND,
+	// FAILED_PRECONDITION VERSION_HAS_ALIASES unless `force`.
 	DeleteRegisteredModelVersion(context.Context, *DeleteRegisteredModelVersionRequest) (*DeleteRegisteredModelVersionResponse, error)
 	mustEmbedUnimplementedRegisteredModelServiceServer()
 }

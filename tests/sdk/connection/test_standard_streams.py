@@ -194,7 +194,7 @@ def test_commands_work_with_closed_streams(logged: str) -> None:
     for arguments, code in (
         (("ls", logged), 0),
         (("log", "a.txt", "--name", "n", "--project", logged), 0),
-        (("artifact", "rm", f"{logged}/n"), 1),  # it has aliases
+        (("artifact", "rm", f"{logged}/n:v0"), 1),  # it has aliases
         (("show", f"{logged}/nothing"), 3),
         (("nonsense",), 2),
         (("--help",), 0),

@@ -217,7 +217,7 @@ def _models(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
         "UpdateRegisteredModel": [
             [{"registered_model": {**by_id, "description": "x"}, "update_mask": "description"}]
         ],
-        "DeleteRegisteredModel": [[by_id]],
+        "DeleteRegisteredModel": [[{**by_id, "force": True}]],
         "LinkModelArtifactVersion": [
             [{"id": at["version"], "target_ref": at["model_ref"]}],
             [{"ref": at["artifact_ref"], "target_ref": at["model_ref"]}],
@@ -225,7 +225,7 @@ def _models(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
         ],
         "GetRegisteredModelVersion": [[link], [ref]],
         "ListRegisteredModelVersions": [[by_id], [ref], [registry], [{"entity": ENTITY}]],
-        "DeleteRegisteredModelVersion": [[link]],
+        "DeleteRegisteredModelVersion": [[{**link, "force": True}]],
     }
 
 

@@ -305,7 +305,7 @@ class VersionLinked(CommError):
 
 
 class VersionHasAliases(CommError):
-    """A version cannot be deleted while it has aliases."""
+    """A version, a link, or what holds them cannot be deleted while it has aliases."""
 
     code = 9
     reason = "VERSION_HAS_ALIASES"

@@ -100,8 +100,8 @@ def delete_artifact(connection: Connection, artifact_id: str, *, delete_aliases:
 
 
 def delete_model(connection: Connection, model_id: str) -> None:
-    """Deletes a registered model with its links. Errors: NotFound."""
-    connection.registry.DeleteRegisteredModel(model_pb.DeleteRegisteredModelRequest(id=model_id))
+    """Deletes a registered model with its links and their aliases. Errors: NotFound."""
+    connection.registry.DeleteRegisteredModel(model_pb.DeleteRegisteredModelRequest(id=model_id, force=True))
 
 
 def types(connection: Connection, entity: str, project: str) -> dict[str, int]:

@@ -80,8 +80,9 @@ def link(connection: Connection, version_id: str, target: str, aliases: Sequence
 
 
 def unlink(connection: Connection, link_id: str) -> None:
-    """Removes a link; the version stays."""
-    connection.registry.DeleteRegisteredModelVersion(model_pb.DeleteRegisteredModelVersionRequest(id=link_id))
+    """Removes a link with its aliases; the version stays."""
+    request = model_pb.DeleteRegisteredModelVersionRequest(id=link_id, force=True)
+    connection.registry.DeleteRegisteredModelVersion(request)
 
 
 def move_aliases(

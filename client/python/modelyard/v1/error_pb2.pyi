@@ -121,7 +121,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     which chunks are missing.
     """
     VERSION_HAS_ALIASES: _ErrorReason.ValueType  # 31
-    """FAILED_PRECONDITION. A version cannot be deleted while it has aliases."""
+    """FAILED_PRECONDITION. A version, a link, or what holds them cannot be deleted
+    while it has aliases.
+    """
     VERSION_LINKED: _ErrorReason.ValueType  # 32
     """FAILED_PRECONDITION. A linked version is not deleted and does not expire;
     the error names the links.
@@ -233,7 +235,9 @@ UPLOAD_EXPIRED: ErrorReason.ValueType  # 30
 which chunks are missing.
 """
 VERSION_HAS_ALIASES: ErrorReason.ValueType  # 31
-"""FAILED_PRECONDITION. A version cannot be deleted while it has aliases."""
+"""FAILED_PRECONDITION. A version, a link, or what holds them cannot be deleted
+while it has aliases.
+"""
 VERSION_LINKED: ErrorReason.ValueType  # 32
 """FAILED_PRECONDITION. A linked version is not deleted and does not expire;
 the error names the links.

@@ -768,8 +768,8 @@ class DeleteModelArtifactRequest(_message.Message):
     id: _builtins.str
     """Global id of the artifact."""
     force: _builtins.bool
-    """Delete although versions hold aliases or are linked; aliases and links are
-    removed too. Default: refuse.
+    """Delete although versions have other aliases than `latest` or are linked;
+    aliases and links are removed too. Default: refuse.
     """
     request_id: _builtins.str
     """Key for safe retries, at most 128 characters. Default: none."""

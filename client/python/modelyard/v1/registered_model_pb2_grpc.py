@@ -148,7 +148,8 @@ class RegisteredModelServiceServicer(object):
 
     def DeleteRegisteredModel(self, request, context):
         """Deletes a registered model with its links; the linked versions stay. Its
-        numbers are never used again. Errors: NOT_FOUND.
+        numbers are never used again. Errors: NOT_FOUND, FAILED_PRECONDITION
+        VERSION_HAS_ALIASES unless `force`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,7 +183,8 @@ class RegisteredModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteRegisteredModelVersion(self, request, context):
-        """Removes a link; the linked version stays. Errors: NOT_FOUND.
+        """Removes a link; the linked version stays. Errors: NOT_FOUND,
+        FAILED_PRECONDITION VERSION_HAS_ALIASES unless `force`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,7 +60,8 @@ class RegisteredModelServiceStub:
     """
     DeleteRegisteredModel: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.DeleteRegisteredModelRequest, _registered_model_pb2.DeleteRegisteredModelResponse]
     """Deletes a registered model with its links; the linked versions stay. Its
-    numbers are never used again. Errors: NOT_FOUND.
+    numbers are never used again. Errors: NOT_FOUND, FAILED_PRECONDITION
+    VERSION_HAS_ALIASES unless `force`.
     """
     LinkModelArtifactVersion: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.LinkModelArtifactVersionRequest, _registered_model_pb2.LinkModelArtifactVersionResponse]
     """Links a version. A registered model that `target_ref` names is made when it
@@ -77,7 +78,9 @@ class RegisteredModelServiceStub:
     registered model those of a registry or of a whole entity.
     """
     DeleteRegisteredModelVersion: _grpc.UnaryUnaryMultiCallable[_registered_model_pb2.DeleteRegisteredModelVersionRequest, _registered_model_pb2.DeleteRegisteredModelVersionResponse]
-    """Removes a link; the linked version stays. Errors: NOT_FOUND."""
+    """Removes a link; the linked version stays. Errors: NOT_FOUND,
+    FAILED_PRECONDITION VERSION_HAS_ALIASES unless `force`.
+    """
 
 @_typing.type_check_only
 class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
@@ -111,7 +114,8 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     """
     DeleteRegisteredModel: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.DeleteRegisteredModelRequest, _registered_model_pb2.DeleteRegisteredModelResponse]  # type: ignore[assignment]
     """Deletes a registered model with its links; the linked versions stay. Its
-    numbers are never used again. Errors: NOT_FOUND.
+    numbers are never used again. Errors: NOT_FOUND, FAILED_PRECONDITION
+    VERSION_HAS_ALIASES unless `force`.
     """
     LinkModelArtifactVersion: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.LinkModelArtifactVersionRequest, _registered_model_pb2.LinkModelArtifactVersionResponse]  # type: ignore[assignment]
     """Links a version. A registered model that `target_ref` names is made when it
@@ -128,7 +132,9 @@ class RegisteredModelServiceAsyncStub(RegisteredModelServiceStub):
     registered model those of a registry or of a whole entity.
     """
     DeleteRegisteredModelVersion: _aio.UnaryUnaryMultiCallable[_registered_model_pb2.DeleteRegisteredModelVersionRequest, _registered_model_pb2.DeleteRegisteredModelVersionResponse]  # type: ignore[assignment]
-    """Removes a link; the linked version stays. Errors: NOT_FOUND."""
+    """Removes a link; the linked version stays. Errors: NOT_FOUND,
+    FAILED_PRECONDITION VERSION_HAS_ALIASES unless `force`.
+    """
 
 class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Registered models: named collections of links to versions, with numbers and
@@ -195,7 +201,8 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_registered_model_pb2.DeleteRegisteredModelResponse, _abc.Awaitable[_registered_model_pb2.DeleteRegisteredModelResponse]]:
         """Deletes a registered model with its links; the linked versions stay. Its
-        numbers are never used again. Errors: NOT_FOUND.
+        numbers are never used again. Errors: NOT_FOUND, FAILED_PRECONDITION
+        VERSION_HAS_ALIASES unless `force`.
         """
 
     @_abc_1.abstractmethod
@@ -236,6 +243,8 @@ class RegisteredModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registered_model_pb2.DeleteRegisteredModelVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_registered_model_pb2.DeleteRegisteredModelVersionResponse, _abc.Awaitable[_registered_model_pb2.DeleteRegisteredModelVersionResponse]]:
-        """Removes a link; the linked version stays. Errors: NOT_FOUND."""
+        """Removes a link; the linked version stays. Errors: NOT_FOUND,
+        FAILED_PRECONDITION VERSION_HAS_ALIASES unless `force`.
+        """
 
 def add_RegisteredModelServiceServicer_to_server(servicer: RegisteredModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session
 
-from modelyard.contract import errors
+from modelyard.contract import errors, refs
 from modelyard_server.db import attributes, bounded
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import (
@@ -53,7 +53,7 @@ def delete_version(session: Session, principal: Principal, found: ArtifactVersio
 
 
 def delete_artifact(session: Session, principal: Principal, artifact: Collection, *, force: bool) -> None:
-    """Deletes an artifact and its versions; otherwise as `delete_version`."""
+    """Deletes an artifact and its versions; otherwise as `delete_version`. `latest` does not count."""
     collections.lock(session, artifact.id)
     rows = session.scalars(
         select(ArtifactVersion).where(
@@ -63,16 +63,22 @@ def delete_artifact(session: Session, principal: Principal, artifact: Collection
     links = _lock_links(session, [row.id for row in rows])
     if not force:
         _refuse_linked(session, principal, links)
-        _refuse_aliased(session, Alias.collection_id == artifact.id)
+        _refuse_aliased(session, Alias.collection_id == artifact.id, Alias.alias != refs.LATEST)
     _delete_links(session, principal, links)
     aliases.clear(session, principal, artifact)
     _make_tombstones(session, rows)
     collections.mark_deleted(session, principal, artifact)
 
 
-def delete_model(session: Session, principal: Principal, model: Collection) -> None:
-    """Deletes a registered model with its links; the linked versions stay. Raises NotFound."""
+def delete_model(session: Session, principal: Principal, model: Collection, *, force: bool) -> None:
+    """Deletes a registered model with its links; the linked versions stay.
+
+    Without `force` its links must have no aliases but `latest`. Raises
+    VersionHasAliases, NotFound.
+    """
     collections.lock(session, model.id)
+    if not force:
+        _refuse_aliased(session, Alias.collection_id == model.id, Alias.alias != refs.LATEST)
     links = session.scalars(
         select(Link).where(Link.collection_id == model.id, Link.deleted_at.is_(None)).order_by(Link.number)
     ).all()
@@ -81,12 +87,17 @@ def delete_model(session: Session, principal: Principal, model: Collection) -> N
     collections.mark_deleted(session, principal, model)
 
 
-def delete_link(session: Session, principal: Principal, found: Link) -> None:
-    """Deletes a link that was resolved; `latest` moves to the newest link that is left. Raises NotFound."""
+def delete_link(session: Session, principal: Principal, found: Link, *, force: bool) -> None:
+    """Deletes a link that was resolved; `latest` moves to the newest link that is left.
+
+    Without `force` it must have no aliases but `latest`. Raises VersionHasAliases, NotFound.
+    """
     collections.lock(session, found.collection_id)
     link = session.get(Link, found.id, populate_existing=True)
     if link is None or link.deleted_at is not None:
         raise owners.not_found("registered model version", found.id)
+    if not force:
+        _refuse_aliased(session, Alias.link_id == link.id, Alias.alias != refs.LATEST)
     _delete_links(session, principal, [link])
 
 
@@ -218,8 +229,8 @@ def _refuse_linked(session: Session, principal: Principal, links: Sequence[Link]
     raise errors.VersionLinked(f"linked to {linked_to}; unlink first", metadata={"links": shown})
 
 
-def _refuse_aliased(session: Session, condition: ColumnElement[bool]) -> None:
-    found = select(Alias.alias).where(condition).order_by(Alias.alias).limit(_NAMED)
+def _refuse_aliased(session: Session, *conditions: ColumnElement[bool]) -> None:
+    found = select(Alias.alias).where(*conditions).order_by(Alias.alias).limit(_NAMED)
     names = ", ".join(session.scalars(found))
     if names:
         raise errors.VersionHasAliases(

@@ -107,7 +107,7 @@ class RegisteredModelServicer:
     ) -> pb.DeleteRegisteredModelResponse:
         id_ = arguments.required("id", request.id)
         row = resolve.collection(call.session, call.principal, "model", id_=id_, action=Action.DELETE)
-        deletes.delete_model(call.session, call.principal, row)
+        deletes.delete_model(call.session, call.principal, row, force=request.force)
         return pb.DeleteRegisteredModelResponse()
 
     def LinkModelArtifactVersion(
@@ -161,7 +161,7 @@ class RegisteredModelServicer:
     ) -> pb.DeleteRegisteredModelVersionResponse:
         id_ = arguments.required("id", request.id)
         found = resolve.link(call.session, call.principal, id_=id_, action=Action.DELETE)
-        deletes.delete_link(call.session, call.principal, found.link)
+        deletes.delete_link(call.session, call.principal, found.link, force=request.force)
         return pb.DeleteRegisteredModelVersionResponse()
 
 

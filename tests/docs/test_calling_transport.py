@@ -292,10 +292,7 @@ def test_a_message_above_four_mebibytes_is_refused_without_details(live_server: 
 def test_metadata_of_a_call_has_its_limit_too(live_server: LiveServer) -> None:
     with calling(live_server.address) as stubs:
         ask = stubs.registry.ListRegisteredModels
-        assert (
-            list(ask(ListRegisteredModelsRequest(), metadata=[("x-note", "a" * 7000)]).registered_models)
-            == []
-        )
+        ask(ListRegisteredModelsRequest(), metadata=[("x-note", "a" * 7000)])
         with pytest.raises(grpc.RpcError) as caught:
             ask(ListRegisteredModelsRequest(), metadata=[("x-note", "a" * 40_000)])
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -530,7 +530,8 @@ type WatchEventsRequest struct {
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
 	// Without a project: the positions of earlier replies, to continue after a
 	// break. If any is listed, projects that are not begin after 0, also without
-	// after_sequence. At most 10,000.
+	// after_sequence. A client that got none yet, since the entity had no project,
+	// continues with after_sequence 0. At most 10,000.
 	AfterPositions []*ProjectPosition `protobuf:"bytes,5,rep,name=after_positions,json=afterPositions,proto3" json:"after_positions,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache

@@ -273,10 +273,10 @@ def test_a_step_that_is_not_known_is_unset_and_step_0_is_not(stubs: Stubs, proje
 @pytest.mark.parametrize(
     ("offset", "length", "field"),
     [
-        (-1, None, "ranges[0].offset"),
-        (11, None, "ranges[0].offset"),
-        (11, 0, "ranges[0].offset"),
-        (5, -1, "ranges[0].length"),
+        (-1, None, "offset"),
+        (11, None, "offset"),
+        (11, 0, "offset"),
+        (5, -1, "length"),
     ],
 )
 def test_a_range_outside_the_file_is_refused(
@@ -285,6 +285,12 @@ def test_a_range_outside_the_file_is_refused(
     version = fast_upload.log(stubs, project, "m", {"w": [b"0123456789"]}).version
     with refused("INVALID_FIELD", field):
         fast_upload.read(stubs, version.id, "w", offset, length)
+    request = pb.DownloadFilesRequest(
+        version_id=version.id,
+        ranges=[pb.FileRange(path="w"), pb.FileRange(path="w", offset=offset, length=length)],
+    )
+    with refused("INVALID_FIELD", f"ranges[1].{field}"):
+        list(stubs.artifacts.DownloadFiles(request))
 
 
 def test_the_digests_on_the_wire_follow_the_published_rule(stubs: Stubs, project: str) -> None:

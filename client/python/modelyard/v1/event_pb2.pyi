@@ -308,7 +308,8 @@ class WatchEventsRequest(_message.Message):
     def after_positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProjectPosition]:
         """Without a project: the positions of earlier replies, to continue after a
         break. If any is listed, projects that are not begin after 0, also without
-        after_sequence. At most 10,000.
+        after_sequence. A client that got none yet, since the entity had no project,
+        continues with after_sequence 0. At most 10,000.
         """
 
     def __init__(

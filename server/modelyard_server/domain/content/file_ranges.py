@@ -56,10 +56,23 @@ class ChunkRange(NamedTuple):
         return pack_key(self.entity_id, self.pack_id)
 
 
+def file(session: Session, version_id: str, part: Range) -> FileInfo:
+    """The file of a request that has one range, in fields of its own. Raises NotFound, InvalidField."""
+    found = _find(session, version_id, [part]).get(part.path)
+    return _check("", part, found)
+
+
 def files(session: Session, version_id: str, ranges: Sequence[Range]) -> dict[str, FileInfo]:
-    """The files that the ranges name. Raises NotFound, InvalidField."""
+    """The files that `ranges` of a request name, by path. Raises NotFound, InvalidField."""
     if len(ranges) > RANGES_PER_CALL:
         raise errors.InvalidField.of("ranges", f"at most {RANGES_PER_CALL:,}")
+    found = _find(session, version_id, ranges)
+    for index, part in enumerate(ranges):
+        _check(f"ranges[{index}].", part, found.get(part.path))
+    return found
+
+
+def _find(session: Session, version_id: str, ranges: Sequence[Range]) -> dict[str, FileInfo]:
     found: dict[str, FileInfo] = {}
     for batch in batches(sorted({part.path for part in ranges})):
         rows = session.execute(
@@ -72,8 +85,6 @@ def files(session: Session, version_id: str, ranges: Sequence[Range]) -> dict[st
         found |= {
             path.decode(): FileInfo(id_, size, digest, sha256) for path, id_, size, digest, sha256 in rows
         }
-    for index, part in enumerate(ranges):
-        _check(f"ranges[{index}]", part, found.get(part.path))
     return found
 
 
@@ -132,15 +143,16 @@ def relocate(session: Session, lost: Sequence[ChunkRange]) -> list[ChunkRange]:
     return moved
 
 
-def _check(where: str, part: Range, info: FileInfo | None) -> None:
+def _check(prefix: str, part: Range, info: FileInfo | None) -> FileInfo:
     if info is None:
         raise owners.not_found("file", part.path)
     if not 0 <= part.offset <= info.size:
-        raise errors.InvalidField.of(f"{where}.offset", f"is {part.offset}; the file has {info.size} bytes")
+        raise errors.InvalidField.of(f"{prefix}offset", f"is {part.offset}; the file has {info.size} bytes")
     if part.length is not None and part.length < 0:
         raise errors.InvalidField.of(
-            f"{where}.length", f"is {part.length}; leave it unset to read to the end"
+            f"{prefix}length", f"is {part.length}; leave it unset to read to the end"
         )
+    return info
 
 
 def _rows(

@@ -64,16 +64,15 @@ class DownloadMethods:
     ) -> AsyncIterator[Any]:  # encoded messages
         self._download_streams.enter(call.principal)
         arguments.selector(request)
-        wanted = [_range(request)]
+        wanted = _range(request)
 
-        def look_up(session: Session) -> tuple[str, dict[str, FileInfo]]:
+        def look_up(session: Session) -> tuple[str, FileInfo]:
             version = resolve.version(
                 session, call.principal, id_=request.id, ref=request.ref, action=Action.DOWNLOAD
             ).version
-            return version.id, file_ranges.files(session, version.id, wanted)
+            return version.id, file_ranges.file(session, version.id, wanted)
 
-        version_id, files = await call.read(look_up)
-        info = files[request.path]
+        version_id, info = await call.read(look_up)
         yield pb.DownloadFileResponse(
             version_id=version_id,
             size_bytes=info.size,
@@ -82,7 +81,7 @@ class DownloadMethods:
         )
         # Clients that use plain stubs do not verify chunks, so this method does.
         field = pb.DownloadFileResponse.DATA_FIELD_NUMBER
-        async for message in self._send(call, files, wanted, field, verify=True):
+        async for message in self._send(call, {wanted.path: info}, [wanted], field, verify=True):
             yield message
 
     async def DownloadFiles(self, request: pb.DownloadFilesRequest, call: StreamCall) -> AsyncIterator[Any]:

@@ -55,7 +55,7 @@ def test_config_and_summary_change_their_kind(registry: Registry, column: str) -
 
     run = registry.write(make)
     for kind in KINDS:
-        registry.write(runs.update, run.id, RunChanges({}, {(column, "n"): (kind,)}))
+        registry.write(runs.update, run.id, RunChanges({}, {column: {"n": (kind,)}}))
         assert _read(registry, Run, run.id, column) == repr({"n": kind})
 
 

@@ -168,7 +168,7 @@ def test_a_pack_that_the_store_took_only_a_part_of_is_not_kept(
 
     run_writer(test)
     assert list(pack_store.list()) == []
-    assert ledger.writing == ledger.packs == {}
+    assert (ledger.writing, ledger.packs) == (set(), {})
 
 
 def test_a_cancelled_stream_leaves_no_open_pack(run_writer: RunWriter, pack_store: FaultyStore) -> None:

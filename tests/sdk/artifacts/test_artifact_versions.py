@@ -183,6 +183,17 @@ def test_an_alias_may_be_assigned_whole_and_is_checked_at_once(run: Run) -> None
     assert Api().artifact("data:v0").aliases == []
 
 
+def test_a_change_deep_in_the_metadata_is_saved(run: Run) -> None:
+    made = draft("data", {"a": "1"})
+    made.metadata = {"eval": {"acc": 0.5, "folds": [1]}, "other": 1}
+    logged = run.log_artifact(made)
+    logged.metadata["eval"]["acc"] = 0.9
+    logged.metadata["eval"]["folds"].append(2)
+    logged.save()
+    assert logged.metadata["eval"] == {"acc": 0.9, "folds": [1, 2]}
+    assert Api().artifact("data").metadata == {"eval": {"acc": 0.9, "folds": [1, 2]}, "other": 1}
+
+
 def test_a_ttl_is_kept_changed_and_cleared_by_linking(run: Run) -> None:
     artifact = draft("data", {"a": "1"}, kind="model")
     artifact.ttl = datetime.timedelta(days=30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -64,7 +65,7 @@ class LoggedVersion(ABC):
             return VersionFields(aliases=aliases)
         return VersionFields(
             description=version.description or None,
-            metadata=dict(version.metadata),
+            metadata=copy.deepcopy(version.metadata),  # so that `save` sees changes at every level
             aliases=aliases,
             tags=NameList(version.tags, check=refs.check_tag),
             ttl=version.expire_time - version.create_time if version.expire_time else None,

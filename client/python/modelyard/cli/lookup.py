@@ -47,5 +47,5 @@ def resolver_of(workspace: Workspace) -> Resolver:
 def _find_run(resolver: Resolver, text: str) -> records.RunRecord | None:
     try:
         return resolver.run(text)
-    except (errors.NotFound, errors.InvalidField):  # a name that cannot be a run's is no run
+    except (errors.NotFound, ValueError):  # a name that cannot be a run's is no run
         return None

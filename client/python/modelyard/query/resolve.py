@@ -107,4 +107,6 @@ class Resolver:
 
 def _specificity(refusal: errors.NotFound) -> tuple[int, bool]:
     """Orders refusals by how far the lookup came, then by whether they suggest a similar name."""
-    return _PARTS.index(refusal.metadata.get("missing", "")), refusal.metadata.get("why", "").endswith("?")
+    missing = refusal.metadata.get("missing", "")
+    known = _PARTS.index(missing) if missing in _PARTS else 0  # servers may come to name other parts
+    return known, refusal.metadata.get("why", "").endswith("?")

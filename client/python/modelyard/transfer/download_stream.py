@@ -235,7 +235,7 @@ class Fetcher:
             )
             for data in reading:
                 receiver.feed(data)
-        except (shared_disk_download.NotReadable, errors.CommError):
+        except (shared_disk_download.NotReadable, errors.CommError, errors.ReplyInvalid):
             if self._call is not None:
                 self._call.cancel()
         rest = receiver.rest()

@@ -107,6 +107,9 @@ class Pipeline:
                 raise errors.NotAllowed("this server does not allow calls of this method")
             self._limit.enter()
             return Caller(await self._authenticator.principal(metadata), metadata)
+        except errors.CommError as error:
+            refused(name, metadata, error)
+            raise
         except Exception as failure:
             raise refused(name, metadata, failure) from failure
 

@@ -64,7 +64,7 @@ class ForkedPython(subprocess.Popen[Any]):
             self._child_created = True
         finally:
             os.close(status)
-            self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+            self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]  # which the class's stubs leave out
 
     def _internal_poll(self, *_: Any, **__: Any) -> int | None:
         if self.returncode is None and self._waitpid_lock.acquire(False):  # type: ignore[attr-defined]

@@ -43,6 +43,7 @@ from modelyard_server.rpc.services.artifacts import ModelArtifactServicer
 from modelyard_server.rpc.services.event_wakeups import EventSignals
 from modelyard_server.rpc.services.events import EventServicer
 from modelyard_server.rpc.services.local import LocalServicer
+from modelyard_server.rpc.services.metrics import MetricServicer
 from modelyard_server.rpc.services.models import RegisteredModelServicer
 from modelyard_server.rpc.services.runs import RunServicer
 from modelyard_server.rpc.services.server import ServerServicer
@@ -127,7 +128,8 @@ def build(
     disk = store if isinstance(store, DiskStore) else None
     offered = [name for name in registration.NAMES if disk is not None or name != registration.LOCAL]
     services = registration.by_name(
-        runs=RunServicer(streams.scan),
+        runs=RunServicer(),
+        metrics=MetricServicer(streams.scan),
         events=EventServicer(EventSignals(transactions, active_calls), streams.watch),
         artifacts=ModelArtifactServicer(
             writer, packs, executors.hashing, executors.store, streams, memory, limits

@@ -20,7 +20,7 @@ from typing import Any
 from modelyard.configuration import addresses
 from modelyard.rpc.connection import Connection
 from modelyard.transfer import transfer
-from modelyard.v1 import model_artifact_pb2, registered_model_pb2, run_pb2
+from modelyard.v1 import metric_pb2, model_artifact_pb2, registered_model_pb2, run_pb2
 from tests.faults.operation_log import Ledger, Operation, content
 
 LARGEST = 3_000_000
@@ -123,10 +123,12 @@ class Client:
         wanted = {"run": self._run, "sequence": sequence}
 
         def send() -> Mapping[str, Any]:
-            batch = run_pb2.MetricBatch(steps=[sequence], timestamps=[time.time()])
-            batch.columns.append(run_pb2.MetricColumn(key="n", ints=[sequence]))
-            request = run_pb2.LogMetricsRequest(run_id=self._run, writer="w", sequence=sequence, batch=batch)
-            self._connection.runs.LogMetrics(request)
+            batch = metric_pb2.MetricBatch(steps=[sequence], timestamps=[time.time()])
+            batch.columns.append(metric_pb2.MetricColumn(key="n", ints=[sequence]))
+            request = metric_pb2.LogMetricsRequest(
+                run_id=self._run, writer="w", sequence=sequence, batch=batch
+            )
+            self._connection.metrics.LogMetrics(request)
             return {}
 
         self._do("rows", wanted, send)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import itertools
 import json
 import os
+import pkgutil
 import re
 import signal
 import subprocess
@@ -22,28 +24,32 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2_grpc
 from grpc_status import rpc_status
 
+from modelyard import v1
 from modelyard.local.v1 import local_pb2, local_pb2_grpc
 from modelyard.v1 import (
-    alias_pb2,
     alias_pb2_grpc,
-    event_pb2,
     event_pb2_grpc,
-    model_artifact_pb2,
+    metric_pb2_grpc,
     model_artifact_pb2_grpc,
-    registered_model_pb2,
     registered_model_pb2_grpc,
-    run_pb2,
     run_pb2_grpc,
-    server_pb2,
     server_pb2_grpc,
-    upload_pb2,
     upload_pb2_grpc,
 )
 from tests.parts.fork_server import run_python, start_python
 from tests.parts.postgres import new_database
 from tests.parts.s3 import CREDENTIALS, S3Server
 
-PROMISED = (alias_pb2, event_pb2, model_artifact_pb2, registered_model_pb2, run_pb2, server_pb2, upload_pb2)
+
+def _with_services() -> Iterator[Any]:
+    for module in pkgutil.iter_modules(v1.__path__, f"{v1.__name__}."):
+        if module.name.endswith("_pb2"):
+            loaded = importlib.import_module(module.name)
+            if loaded.DESCRIPTOR.services_by_name:
+                yield loaded
+
+
+PROMISED: tuple[Any, ...] = tuple(_with_services())
 """Modules of the services that callers in any language may depend on."""
 MODULES = (*PROMISED, local_pb2)
 """The generated modules that have services."""
@@ -68,6 +74,7 @@ class Stubs:
 
     channel: grpc.Channel
     runs: Any
+    metrics: Any
     events: Any
     artifacts: Any
     registry: Any
@@ -247,6 +254,7 @@ def stubs_on(channel: grpc.Channel, token: str = "") -> Stubs:
     return Stubs(
         channel,
         run_pb2_grpc.RunServiceStub(channel),
+        metric_pb2_grpc.MetricServiceStub(channel),
         event_pb2_grpc.EventServiceStub(channel),
         model_artifact_pb2_grpc.ModelArtifactServiceStub(channel),
         registered_model_pb2_grpc.RegisteredModelServiceStub(channel),

@@ -145,60 +145,6 @@ func (ResumePolicy) EnumDescriptor() ([]byte, []int) {
 	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{1}
 }
 
-// What LogMetrics does to the run's summary.
-type SummaryMode int32
-
-const (
-	// Same as LAST.
-	SummaryMode_SUMMARY_MODE_UNSPECIFIED SummaryMode = 0
-	// The last point of each column becomes the summary's value of its key; then
-	// the entries of `summary` are set.
-	SummaryMode_SUMMARY_MODE_LAST SummaryMode = 1
-	// Only the entries of `summary` are set.
-	SummaryMode_SUMMARY_MODE_GIVEN SummaryMode = 2
-)
-
-// Enum value maps for SummaryMode.
-var (
-	SummaryMode_name = map[int32]string{
-		0: "SUMMARY_MODE_UNSPECIFIED",
-		1: "SUMMARY_MODE_LAST",
-		2: "SUMMARY_MODE_GIVEN",
-	}
-	SummaryMode_value = map[string]int32{
-		"SUMMARY_MODE_UNSPECIFIED": 0,
-		"SUMMARY_MODE_LAST":        1,
-		"SUMMARY_MODE_GIVEN":       2,
-	}
-)
-
-func (x SummaryMode) Enum() *SummaryMode {
-	p := new(SummaryMode)
-	*p = x
-	return p
-}
-
-func (x SummaryMode) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (SummaryMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_modelyard_v1_run_proto_enumTypes[2].Descriptor()
-}
-
-func (SummaryMode) Type() protoreflect.EnumType {
-	return &file_modelyard_v1_run_proto_enumTypes[2]
-}
-
-func (x SummaryMode) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use SummaryMode.Descriptor instead.
-func (SummaryMode) EnumDescriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{2}
-}
-
 // One execution of training code.
 type Run struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1289,414 +1235,6 @@ func (x *HeartbeatRunResponse) GetStopRequested() bool {
 	return false
 }
 
-// A block of metric rows. It has columns instead of rows, so that
-// a batch is little larger than its numbers.
-type MetricBatch struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The step of each row: 0 to 2^53, not descending.
-	Steps []int64 `protobuf:"varint,1,rep,packed,name=steps,proto3" json:"steps,omitempty"`
-	// When each row was logged, seconds since 1970 (UTC): finite, not negative. As
-	// many as steps.
-	Timestamps []float64 `protobuf:"fixed64,2,rep,packed,name=timestamps,proto3" json:"timestamps,omitempty"`
-	// One column for each metric.
-	Columns       []*MetricColumn `protobuf:"bytes,3,rep,name=columns,proto3" json:"columns,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *MetricBatch) Reset() {
-	*x = MetricBatch{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[15]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *MetricBatch) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*MetricBatch) ProtoMessage() {}
-
-func (x *MetricBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[15]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use MetricBatch.ProtoReflect.Descriptor instead.
-func (*MetricBatch) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{15}
-}
-
-func (x *MetricBatch) GetSteps() []int64 {
-	if x != nil {
-		return x.Steps
-	}
-	return nil
-}
-
-func (x *MetricBatch) GetTimestamps() []float64 {
-	if x != nil {
-		return x.Timestamps
-	}
-	return nil
-}
-
-func (x *MetricBatch) GetColumns() []*MetricColumn {
-	if x != nil {
-		return x.Columns
-	}
-	return nil
-}
-
-// The points of one metric in a batch.
-type MetricColumn struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the metric, at most 1024 bytes; nested names are joined by `.`. Names
-	// that begin with `_` are reserved.
-	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// Indexes of the rows that have a point, ascending. Default: every row.
-	Rows []uint32 `protobuf:"varint,2,rep,packed,name=rows,proto3" json:"rows,omitempty"`
-	// The points, when all are floating-point numbers; NaN and infinities are kept.
-	Doubles []float64 `protobuf:"fixed64,3,rep,packed,name=doubles,proto3" json:"doubles,omitempty"`
-	// The points, when all are whole numbers.
-	Ints []int64 `protobuf:"zigzag64,4,rep,packed,name=ints,proto3" json:"ints,omitempty"`
-	// The points, when they are of mixed or other kinds. Exactly one of doubles,
-	// ints and values is used, with as many points as rows.
-	Values        []*AnyValue `protobuf:"bytes,5,rep,name=values,proto3" json:"values,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *MetricColumn) Reset() {
-	*x = MetricColumn{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[16]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *MetricColumn) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*MetricColumn) ProtoMessage() {}
-
-func (x *MetricColumn) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[16]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use MetricColumn.ProtoReflect.Descriptor instead.
-func (*MetricColumn) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{16}
-}
-
-func (x *MetricColumn) GetKey() string {
-	if x != nil {
-		return x.Key
-	}
-	return ""
-}
-
-func (x *MetricColumn) GetRows() []uint32 {
-	if x != nil {
-		return x.Rows
-	}
-	return nil
-}
-
-func (x *MetricColumn) GetDoubles() []float64 {
-	if x != nil {
-		return x.Doubles
-	}
-	return nil
-}
-
-func (x *MetricColumn) GetInts() []int64 {
-	if x != nil {
-		return x.Ints
-	}
-	return nil
-}
-
-func (x *MetricColumn) GetValues() []*AnyValue {
-	if x != nil {
-		return x.Values
-	}
-	return nil
-}
-
-// Request of LogMetrics.
-type LogMetricsRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of the run.
-	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	// Identifies one of the run's writers, at most 64 characters. A client
-	// generates it when it starts.
-	Writer string `protobuf:"bytes,2,opt,name=writer,proto3" json:"writer,omitempty"`
-	// Number of this batch of this writer: 1, 2, 3, …; 0 is refused. Each is
-	// stored once.
-	Sequence int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// The rows: 1 to 100,000 rows and at most 3 MiB.
-	Batch *MetricBatch `protobuf:"bytes,4,opt,name=batch,proto3" json:"batch,omitempty"`
-	// Default: LAST.
-	SummaryMode SummaryMode `protobuf:"varint,5,opt,name=summary_mode,json=summaryMode,proto3,enum=modelyard.v1.SummaryMode" json:"summary_mode,omitempty"`
-	// Entries to set in the summary in the same step. Default: none.
-	Summary       map[string]*AnyValue `protobuf:"bytes,6,rep,name=summary,proto3" json:"summary,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *LogMetricsRequest) Reset() {
-	*x = LogMetricsRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[17]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *LogMetricsRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*LogMetricsRequest) ProtoMessage() {}
-
-func (x *LogMetricsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[17]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use LogMetricsRequest.ProtoReflect.Descriptor instead.
-func (*LogMetricsRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{17}
-}
-
-func (x *LogMetricsRequest) GetRunId() string {
-	if x != nil {
-		return x.RunId
-	}
-	return ""
-}
-
-func (x *LogMetricsRequest) GetWriter() string {
-	if x != nil {
-		return x.Writer
-	}
-	return ""
-}
-
-func (x *LogMetricsRequest) GetSequence() int64 {
-	if x != nil {
-		return x.Sequence
-	}
-	return 0
-}
-
-func (x *LogMetricsRequest) GetBatch() *MetricBatch {
-	if x != nil {
-		return x.Batch
-	}
-	return nil
-}
-
-func (x *LogMetricsRequest) GetSummaryMode() SummaryMode {
-	if x != nil {
-		return x.SummaryMode
-	}
-	return SummaryMode_SUMMARY_MODE_UNSPECIFIED
-}
-
-func (x *LogMetricsRequest) GetSummary() map[string]*AnyValue {
-	if x != nil {
-		return x.Summary
-	}
-	return nil
-}
-
-// Reply of LogMetrics.
-type LogMetricsResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// True when this (writer, sequence) was stored before.
-	Duplicate     bool `protobuf:"varint,1,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *LogMetricsResponse) Reset() {
-	*x = LogMetricsResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[18]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *LogMetricsResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*LogMetricsResponse) ProtoMessage() {}
-
-func (x *LogMetricsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[18]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use LogMetricsResponse.ProtoReflect.Descriptor instead.
-func (*LogMetricsResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{18}
-}
-
-func (x *LogMetricsResponse) GetDuplicate() bool {
-	if x != nil {
-		return x.Duplicate
-	}
-	return false
-}
-
-// Request of ScanMetricHistory.
-type ScanMetricHistoryRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Global id of the run.
-	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	// Only these metrics. Default: all.
-	Keys []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
-	// First step, inclusive. Default: 0.
-	MinStep int64 `protobuf:"varint,3,opt,name=min_step,json=minStep,proto3" json:"min_step,omitempty"`
-	// First step that is not returned. Default: no end.
-	EndStep       *int64 `protobuf:"varint,4,opt,name=end_step,json=endStep,proto3,oneof" json:"end_step,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ScanMetricHistoryRequest) Reset() {
-	*x = ScanMetricHistoryRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[19]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ScanMetricHistoryRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ScanMetricHistoryRequest) ProtoMessage() {}
-
-func (x *ScanMetricHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[19]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ScanMetricHistoryRequest.ProtoReflect.Descriptor instead.
-func (*ScanMetricHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{19}
-}
-
-func (x *ScanMetricHistoryRequest) GetRunId() string {
-	if x != nil {
-		return x.RunId
-	}
-	return ""
-}
-
-func (x *ScanMetricHistoryRequest) GetKeys() []string {
-	if x != nil {
-		return x.Keys
-	}
-	return nil
-}
-
-func (x *ScanMetricHistoryRequest) GetMinStep() int64 {
-	if x != nil {
-		return x.MinStep
-	}
-	return 0
-}
-
-func (x *ScanMetricHistoryRequest) GetEndStep() int64 {
-	if x != nil && x.EndStep != nil {
-		return *x.EndStep
-	}
-	return 0
-}
-
-// Part of the reply of ScanMetricHistory.
-type ScanMetricHistoryResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The next of the requested rows.
-	Batch         *MetricBatch `protobuf:"bytes,1,opt,name=batch,proto3" json:"batch,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ScanMetricHistoryResponse) Reset() {
-	*x = ScanMetricHistoryResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[20]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ScanMetricHistoryResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ScanMetricHistoryResponse) ProtoMessage() {}
-
-func (x *ScanMetricHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[20]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ScanMetricHistoryResponse.ProtoReflect.Descriptor instead.
-func (*ScanMetricHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{20}
-}
-
-func (x *ScanMetricHistoryResponse) GetBatch() *MetricBatch {
-	if x != nil {
-		return x.Batch
-	}
-	return nil
-}
-
 var File_modelyard_v1_run_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_run_proto_rawDesc = "" +
@@ -1802,39 +1340,7 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x13HeartbeatRunRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"=\n" +
 	"\x14HeartbeatRunResponse\x12%\n" +
-	"\x0estop_requested\x18\x01 \x01(\bR\rstopRequested\"y\n" +
-	"\vMetricBatch\x12\x14\n" +
-	"\x05steps\x18\x01 \x03(\x03R\x05steps\x12\x1e\n" +
-	"\n" +
-	"timestamps\x18\x02 \x03(\x01R\n" +
-	"timestamps\x124\n" +
-	"\acolumns\x18\x03 \x03(\v2\x1a.modelyard.v1.MetricColumnR\acolumns\"\x92\x01\n" +
-	"\fMetricColumn\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
-	"\x04rows\x18\x02 \x03(\rR\x04rows\x12\x18\n" +
-	"\adoubles\x18\x03 \x03(\x01R\adoubles\x12\x12\n" +
-	"\x04ints\x18\x04 \x03(\x12R\x04ints\x12.\n" +
-	"\x06values\x18\x05 \x03(\v2\x16.modelyard.v1.AnyValueR\x06values\"\xe9\x02\n" +
-	"\x11LogMetricsRequest\x12\x15\n" +
-	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
-	"\x06writer\x18\x02 \x01(\tR\x06writer\x12\x1a\n" +
-	"\bsequence\x18\x03 \x01(\x03R\bsequence\x12/\n" +
-	"\x05batch\x18\x04 \x01(\v2\x19.modelyard.v1.MetricBatchR\x05batch\x12<\n" +
-	"\fsummary_mode\x18\x05 \x01(\x0e2\x19.modelyard.v1.SummaryModeR\vsummaryMode\x12F\n" +
-	"\asummary\x18\x06 \x03(\v2,.modelyard.v1.LogMetricsRequest.SummaryEntryR\asummary\x1aR\n" +
-	"\fSummaryEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\"2\n" +
-	"\x12LogMetricsResponse\x12\x1c\n" +
-	"\tduplicate\x18\x01 \x01(\bR\tduplicate\"\x8d\x01\n" +
-	"\x18ScanMetricHistoryRequest\x12\x15\n" +
-	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
-	"\x04keys\x18\x02 \x03(\tR\x04keys\x12\x19\n" +
-	"\bmin_step\x18\x03 \x01(\x03R\aminStep\x12\x1e\n" +
-	"\bend_step\x18\x04 \x01(\x03H\x00R\aendStep\x88\x01\x01B\v\n" +
-	"\t_end_step\"L\n" +
-	"\x19ScanMetricHistoryResponse\x12/\n" +
-	"\x05batch\x18\x01 \x01(\v2\x19.modelyard.v1.MetricBatchR\x05batch*\x97\x01\n" +
+	"\x0estop_requested\x18\x01 \x01(\bR\rstopRequested*\x97\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n" +
@@ -1846,11 +1352,7 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x19RESUME_POLICY_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13RESUME_POLICY_NEVER\x10\x01\x12\x17\n" +
 	"\x13RESUME_POLICY_ALLOW\x10\x02\x12\x16\n" +
-	"\x12RESUME_POLICY_MUST\x10\x03*Z\n" +
-	"\vSummaryMode\x12\x1c\n" +
-	"\x18SUMMARY_MODE_UNSPECIFIED\x10\x00\x12\x15\n" +
-	"\x11SUMMARY_MODE_LAST\x10\x01\x12\x16\n" +
-	"\x12SUMMARY_MODE_GIVEN\x10\x022\xfd\x05\n" +
+	"\x12RESUME_POLICY_MUST\x10\x032\xba\x04\n" +
 	"\n" +
 	"RunService\x12L\n" +
 	"\tCreateRun\x12\x1e.modelyard.v1.CreateRunRequest\x1a\x1f.modelyard.v1.CreateRunResponse\x12H\n" +
@@ -1859,10 +1361,7 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\tUpdateRun\x12\x1e.modelyard.v1.UpdateRunRequest\x1a\x1f.modelyard.v1.UpdateRunResponse\x12L\n" +
 	"\tDeleteRun\x12\x1e.modelyard.v1.DeleteRunRequest\x1a\x1f.modelyard.v1.DeleteRunResponse\x12L\n" +
 	"\tFinishRun\x12\x1e.modelyard.v1.FinishRunRequest\x1a\x1f.modelyard.v1.FinishRunResponse\x12Z\n" +
-	"\fHeartbeatRun\x12!.modelyard.v1.HeartbeatRunRequest\x1a\".modelyard.v1.HeartbeatRunResponse\"\x03\x90\x02\x02\x12T\n" +
-	"\n" +
-	"LogMetrics\x12\x1f.modelyard.v1.LogMetricsRequest\x1a .modelyard.v1.LogMetricsResponse\"\x03\x90\x02\x02\x12k\n" +
-	"\x11ScanMetricHistory\x12&.modelyard.v1.ScanMetricHistoryRequest\x1a'.modelyard.v1.ScanMetricHistoryResponse\"\x03\x90\x02\x010\x01Bh\n" +
+	"\fHeartbeatRun\x12!.modelyard.v1.HeartbeatRunRequest\x1a\".modelyard.v1.HeartbeatRunResponse\"\x03\x90\x02\x02Bh\n" +
 	"\fmodelyard.v1B\bRunProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
@@ -1877,96 +1376,77 @@ func file_modelyard_v1_run_proto_rawDescGZIP() []byte {
 	return file_modelyard_v1_run_proto_rawDescData
 }
 
-var file_modelyard_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_modelyard_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_modelyard_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_modelyard_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_modelyard_v1_run_proto_goTypes = []any{
-	(RunState)(0),                     // 0: modelyard.v1.RunState
-	(ResumePolicy)(0),                 // 1: modelyard.v1.ResumePolicy
-	(SummaryMode)(0),                  // 2: modelyard.v1.SummaryMode
-	(*Run)(nil),                       // 3: modelyard.v1.Run
-	(*CreateRunRequest)(nil),          // 4: modelyard.v1.CreateRunRequest
-	(*CreateRunResponse)(nil),         // 5: modelyard.v1.CreateRunResponse
-	(*GetRunRequest)(nil),             // 6: modelyard.v1.GetRunRequest
-	(*GetRunResponse)(nil),            // 7: modelyard.v1.GetRunResponse
-	(*ListRunsRequest)(nil),           // 8: modelyard.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),          // 9: modelyard.v1.ListRunsResponse
-	(*UpdateRunRequest)(nil),          // 10: modelyard.v1.UpdateRunRequest
-	(*UpdateRunResponse)(nil),         // 11: modelyard.v1.UpdateRunResponse
-	(*DeleteRunRequest)(nil),          // 12: modelyard.v1.DeleteRunRequest
-	(*DeleteRunResponse)(nil),         // 13: modelyard.v1.DeleteRunResponse
-	(*FinishRunRequest)(nil),          // 14: modelyard.v1.FinishRunRequest
-	(*FinishRunResponse)(nil),         // 15: modelyard.v1.FinishRunResponse
-	(*HeartbeatRunRequest)(nil),       // 16: modelyard.v1.HeartbeatRunRequest
-	(*HeartbeatRunResponse)(nil),      // 17: modelyard.v1.HeartbeatRunResponse
-	(*MetricBatch)(nil),               // 18: modelyard.v1.MetricBatch
-	(*MetricColumn)(nil),              // 19: modelyard.v1.MetricColumn
-	(*LogMetricsRequest)(nil),         // 20: modelyard.v1.LogMetricsRequest
-	(*LogMetricsResponse)(nil),        // 21: modelyard.v1.LogMetricsResponse
-	(*ScanMetricHistoryRequest)(nil),  // 22: modelyard.v1.ScanMetricHistoryRequest
-	(*ScanMetricHistoryResponse)(nil), // 23: modelyard.v1.ScanMetricHistoryResponse
-	nil,                               // 24: modelyard.v1.Run.ConfigEntry
-	nil,                               // 25: modelyard.v1.Run.SummaryEntry
-	nil,                               // 26: modelyard.v1.Run.MetadataEntry
-	nil,                               // 27: modelyard.v1.FinishRunRequest.SummaryEntry
-	nil,                               // 28: modelyard.v1.LogMetricsRequest.SummaryEntry
-	(*timestamppb.Timestamp)(nil),     // 29: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),     // 30: google.protobuf.FieldMask
-	(*AnyValue)(nil),                  // 31: modelyard.v1.AnyValue
+	(RunState)(0),                 // 0: modelyard.v1.RunState
+	(ResumePolicy)(0),             // 1: modelyard.v1.ResumePolicy
+	(*Run)(nil),                   // 2: modelyard.v1.Run
+	(*CreateRunRequest)(nil),      // 3: modelyard.v1.CreateRunRequest
+	(*CreateRunResponse)(nil),     // 4: modelyard.v1.CreateRunResponse
+	(*GetRunRequest)(nil),         // 5: modelyard.v1.GetRunRequest
+	(*GetRunResponse)(nil),        // 6: modelyard.v1.GetRunResponse
+	(*ListRunsRequest)(nil),       // 7: modelyard.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),      // 8: modelyard.v1.ListRunsResponse
+	(*UpdateRunRequest)(nil),      // 9: modelyard.v1.UpdateRunRequest
+	(*UpdateRunResponse)(nil),     // 10: modelyard.v1.UpdateRunResponse
+	(*DeleteRunRequest)(nil),      // 11: modelyard.v1.DeleteRunRequest
+	(*DeleteRunResponse)(nil),     // 12: modelyard.v1.DeleteRunResponse
+	(*FinishRunRequest)(nil),      // 13: modelyard.v1.FinishRunRequest
+	(*FinishRunResponse)(nil),     // 14: modelyard.v1.FinishRunResponse
+	(*HeartbeatRunRequest)(nil),   // 15: modelyard.v1.HeartbeatRunRequest
+	(*HeartbeatRunResponse)(nil),  // 16: modelyard.v1.HeartbeatRunResponse
+	nil,                           // 17: modelyard.v1.Run.ConfigEntry
+	nil,                           // 18: modelyard.v1.Run.SummaryEntry
+	nil,                           // 19: modelyard.v1.Run.MetadataEntry
+	nil,                           // 20: modelyard.v1.FinishRunRequest.SummaryEntry
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil), // 22: google.protobuf.FieldMask
+	(*AnyValue)(nil),              // 23: modelyard.v1.AnyValue
 }
 var file_modelyard_v1_run_proto_depIdxs = []int32{
 	0,  // 0: modelyard.v1.Run.state:type_name -> modelyard.v1.RunState
-	24, // 1: modelyard.v1.Run.config:type_name -> modelyard.v1.Run.ConfigEntry
-	25, // 2: modelyard.v1.Run.summary:type_name -> modelyard.v1.Run.SummaryEntry
-	29, // 3: modelyard.v1.Run.create_time:type_name -> google.protobuf.Timestamp
-	29, // 4: modelyard.v1.Run.update_time:type_name -> google.protobuf.Timestamp
-	29, // 5: modelyard.v1.Run.heartbeat_time:type_name -> google.protobuf.Timestamp
-	29, // 6: modelyard.v1.Run.finish_time:type_name -> google.protobuf.Timestamp
-	26, // 7: modelyard.v1.Run.metadata:type_name -> modelyard.v1.Run.MetadataEntry
-	3,  // 8: modelyard.v1.CreateRunRequest.run:type_name -> modelyard.v1.Run
+	17, // 1: modelyard.v1.Run.config:type_name -> modelyard.v1.Run.ConfigEntry
+	18, // 2: modelyard.v1.Run.summary:type_name -> modelyard.v1.Run.SummaryEntry
+	21, // 3: modelyard.v1.Run.create_time:type_name -> google.protobuf.Timestamp
+	21, // 4: modelyard.v1.Run.update_time:type_name -> google.protobuf.Timestamp
+	21, // 5: modelyard.v1.Run.heartbeat_time:type_name -> google.protobuf.Timestamp
+	21, // 6: modelyard.v1.Run.finish_time:type_name -> google.protobuf.Timestamp
+	19, // 7: modelyard.v1.Run.metadata:type_name -> modelyard.v1.Run.MetadataEntry
+	2,  // 8: modelyard.v1.CreateRunRequest.run:type_name -> modelyard.v1.Run
 	1,  // 9: modelyard.v1.CreateRunRequest.resume:type_name -> modelyard.v1.ResumePolicy
-	3,  // 10: modelyard.v1.CreateRunResponse.run:type_name -> modelyard.v1.Run
-	3,  // 11: modelyard.v1.GetRunResponse.run:type_name -> modelyard.v1.Run
-	3,  // 12: modelyard.v1.ListRunsResponse.runs:type_name -> modelyard.v1.Run
-	3,  // 13: modelyard.v1.UpdateRunRequest.run:type_name -> modelyard.v1.Run
-	30, // 14: modelyard.v1.UpdateRunRequest.update_mask:type_name -> google.protobuf.FieldMask
-	3,  // 15: modelyard.v1.UpdateRunResponse.run:type_name -> modelyard.v1.Run
+	2,  // 10: modelyard.v1.CreateRunResponse.run:type_name -> modelyard.v1.Run
+	2,  // 11: modelyard.v1.GetRunResponse.run:type_name -> modelyard.v1.Run
+	2,  // 12: modelyard.v1.ListRunsResponse.runs:type_name -> modelyard.v1.Run
+	2,  // 13: modelyard.v1.UpdateRunRequest.run:type_name -> modelyard.v1.Run
+	22, // 14: modelyard.v1.UpdateRunRequest.update_mask:type_name -> google.protobuf.FieldMask
+	2,  // 15: modelyard.v1.UpdateRunResponse.run:type_name -> modelyard.v1.Run
 	0,  // 16: modelyard.v1.FinishRunRequest.state:type_name -> modelyard.v1.RunState
-	27, // 17: modelyard.v1.FinishRunRequest.summary:type_name -> modelyard.v1.FinishRunRequest.SummaryEntry
-	3,  // 18: modelyard.v1.FinishRunResponse.run:type_name -> modelyard.v1.Run
-	19, // 19: modelyard.v1.MetricBatch.columns:type_name -> modelyard.v1.MetricColumn
-	31, // 20: modelyard.v1.MetricColumn.values:type_name -> modelyard.v1.AnyValue
-	18, // 21: modelyard.v1.LogMetricsRequest.batch:type_name -> modelyard.v1.MetricBatch
-	2,  // 22: modelyard.v1.LogMetricsRequest.summary_mode:type_name -> modelyard.v1.SummaryMode
-	28, // 23: modelyard.v1.LogMetricsRequest.summary:type_name -> modelyard.v1.LogMetricsRequest.SummaryEntry
-	18, // 24: modelyard.v1.ScanMetricHistoryResponse.batch:type_name -> modelyard.v1.MetricBatch
-	31, // 25: modelyard.v1.Run.ConfigEntry.value:type_name -> modelyard.v1.AnyValue
-	31, // 26: modelyard.v1.Run.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
-	31, // 27: modelyard.v1.Run.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
-	31, // 28: modelyard.v1.FinishRunRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
-	31, // 29: modelyard.v1.LogMetricsRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
-	4,  // 30: modelyard.v1.RunService.CreateRun:input_type -> modelyard.v1.CreateRunRequest
-	6,  // 31: modelyard.v1.RunService.GetRun:input_type -> modelyard.v1.GetRunRequest
-	8,  // 32: modelyard.v1.RunService.ListRuns:input_type -> modelyard.v1.ListRunsRequest
-	10, // 33: modelyard.v1.RunService.UpdateRun:input_type -> modelyard.v1.UpdateRunRequest
-	12, // 34: modelyard.v1.RunService.DeleteRun:input_type -> modelyard.v1.DeleteRunRequest
-	14, // 35: modelyard.v1.RunService.FinishRun:input_type -> modelyard.v1.FinishRunRequest
-	16, // 36: modelyard.v1.RunService.HeartbeatRun:input_type -> modelyard.v1.HeartbeatRunRequest
-	20, // 37: modelyard.v1.RunService.LogMetrics:input_type -> modelyard.v1.LogMetricsRequest
-	22, // 38: modelyard.v1.RunService.ScanMetricHistory:input_type -> modelyard.v1.ScanMetricHistoryRequest
-	5,  // 39: modelyard.v1.RunService.CreateRun:output_type -> modelyard.v1.CreateRunResponse
-	7,  // 40: modelyard.v1.RunService.GetRun:output_type -> modelyard.v1.GetRunResponse
-	9,  // 41: modelyard.v1.RunService.ListRuns:output_type -> modelyard.v1.ListRunsResponse
-	11, // 42: modelyard.v1.RunService.UpdateRun:output_type -> modelyard.v1.UpdateRunResponse
-	13, // 43: modelyard.v1.RunService.DeleteRun:output_type -> modelyard.v1.DeleteRunResponse
-	15, // 44: modelyard.v1.RunService.FinishRun:output_type -> modelyard.v1.FinishRunResponse
-	17, // 45: modelyard.v1.RunService.HeartbeatRun:output_type -> modelyard.v1.HeartbeatRunResponse
-	21, // 46: modelyard.v1.RunService.LogMetrics:output_type -> modelyard.v1.LogMetricsResponse
-	23, // 47: modelyard.v1.RunService.ScanMetricHistory:output_type -> modelyard.v1.ScanMetricHistoryResponse
-	39, // [39:48] is the sub-list for method output_type
-	30, // [30:39] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	20, // 17: modelyard.v1.FinishRunRequest.summary:type_name -> modelyard.v1.FinishRunRequest.SummaryEntry
+	2,  // 18: modelyard.v1.FinishRunResponse.run:type_name -> modelyard.v1.Run
+	23, // 19: modelyard.v1.Run.ConfigEntry.value:type_name -> modelyard.v1.AnyValue
+	23, // 20: modelyard.v1.Run.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
+	23, // 21: modelyard.v1.Run.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
+	23, // 22: modelyard.v1.FinishRunRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
+	3,  // 23: modelyard.v1.RunService.CreateRun:input_type -> modelyard.v1.CreateRunRequest
+	5,  // 24: modelyard.v1.RunService.GetRun:input_type -> modelyard.v1.GetRunRequest
+	7,  // 25: modelyard.v1.RunService.ListRuns:input_type -> modelyard.v1.ListRunsRequest
+	9,  // 26: modelyard.v1.RunService.UpdateRun:input_type -> modelyard.v1.UpdateRunRequest
+	11, // 27: modelyard.v1.RunService.DeleteRun:input_type -> modelyard.v1.DeleteRunRequest
+	13, // 28: modelyard.v1.RunService.FinishRun:input_type -> modelyard.v1.FinishRunRequest
+	15, // 29: modelyard.v1.RunService.HeartbeatRun:input_type -> modelyard.v1.HeartbeatRunRequest
+	4,  // 30: modelyard.v1.RunService.CreateRun:output_type -> modelyard.v1.CreateRunResponse
+	6,  // 31: modelyard.v1.RunService.GetRun:output_type -> modelyard.v1.GetRunResponse
+	8,  // 32: modelyard.v1.RunService.ListRuns:output_type -> modelyard.v1.ListRunsResponse
+	10, // 33: modelyard.v1.RunService.UpdateRun:output_type -> modelyard.v1.UpdateRunResponse
+	12, // 34: modelyard.v1.RunService.DeleteRun:output_type -> modelyard.v1.DeleteRunResponse
+	14, // 35: modelyard.v1.RunService.FinishRun:output_type -> modelyard.v1.FinishRunResponse
+	16, // 36: modelyard.v1.RunService.HeartbeatRun:output_type -> modelyard.v1.HeartbeatRunResponse
+	30, // [30:37] is the sub-list for method output_type
+	23, // [23:30] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_run_proto_init() }
@@ -1981,14 +1461,13 @@ func file_modelyard_v1_run_proto_init() {
 		(*GetRunRequest_Ref)(nil),
 	}
 	file_modelyard_v1_run_proto_msgTypes[11].OneofWrappers = []any{}
-	file_modelyard_v1_run_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modelyard_v1_run_proto_rawDesc), len(file_modelyard_v1_run_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   26,
+			NumEnums:      2,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,23 +19,21 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RunService_CreateRun_FullMethodName         = "/modelyard.v1.RunService/CreateRun"
-	RunService_GetRun_FullMethodName            = "/modelyard.v1.RunService/GetRun"
-	RunService_ListRuns_FullMethodName          = "/modelyard.v1.RunService/ListRuns"
-	RunService_UpdateRun_FullMethodName         = "/modelyard.v1.RunService/UpdateRun"
-	RunService_DeleteRun_FullMethodName         = "/modelyard.v1.RunService/DeleteRun"
-	RunService_FinishRun_FullMethodName         = "/modelyard.v1.RunService/FinishRun"
-	RunService_HeartbeatRun_FullMethodName      = "/modelyard.v1.RunService/HeartbeatRun"
-	RunService_LogMetrics_FullMethodName        = "/modelyard.v1.RunService/LogMetrics"
-	RunService_ScanMetricHistory_FullMethodName = "/modelyard.v1.RunService/ScanMetricHistory"
+	RunService_CreateRun_FullMethodName    = "/modelyard.v1.RunService/CreateRun"
+	RunService_GetRun_FullMethodName       = "/modelyard.v1.RunService/GetRun"
+	RunService_ListRuns_FullMethodName     = "/modelyard.v1.RunService/ListRuns"
+	RunService_UpdateRun_FullMethodName    = "/modelyard.v1.RunService/UpdateRun"
+	RunService_DeleteRun_FullMethodName    = "/modelyard.v1.RunService/DeleteRun"
+	RunService_FinishRun_FullMethodName    = "/modelyard.v1.RunService/FinishRun"
+	RunService_HeartbeatRun_FullMethodName = "/modelyard.v1.RunService/HeartbeatRun"
 )
 
 // RunServiceClient is the client API for RunService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Runs: one execution of training code each, with its config, its metrics and
-// the versions it made or used.
+// Runs: one execution of training code each, with its config, its results and
+// the versions it made or used. Its metrics are logged to MetricService.
 type RunServiceClient interface {
 	// Makes a run, or resumes an existing one as `resume` says. The entity and
 	// the project are made when they do not exist yet, unless it is MUST.
@@ -71,15 +69,6 @@ type RunServiceClient interface {
 	// counts as crashed. A heartbeat sets a run that was silent running again, but
 	// not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
 	HeartbeatRun(ctx context.Context, in *HeartbeatRunRequest, opts ...grpc.CallOption) (*HeartbeatRunResponse, error)
-	// Stores a batch of metric rows. A batch is stored once for each (run,
-	// writer, sequence): sending it again after a lost reply changes nothing. As
-	// a heartbeat does, it sets a run that was silent running again.
-	// Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
-	LogMetrics(ctx context.Context, in *LogMetricsRequest, opts ...grpc.CallOption) (*LogMetricsResponse, error)
-	// The metric rows of a run. Steps do not descend within a message. How rows are
-	// grouped into messages is not promised, nor the order between messages whose
-	// steps overlap. Errors: NOT_FOUND.
-	ScanMetricHistory(ctx context.Context, in *ScanMetricHistoryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScanMetricHistoryResponse], error)
 }
 
 type runServiceClient struct {
@@ -160,41 +149,12 @@ func (c *runServiceClient) HeartbeatRun(ctx context.Context, in *HeartbeatRunReq
 	return out, nil
 }
 
-func (c *runServiceClient) LogMetrics(ctx context.Context, in *LogMetricsRequest, opts ...grpc.CallOption) (*LogMetricsResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(LogMetricsResponse)
-	err := c.cc.Invoke(ctx, RunService_LogMetrics_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *runServiceClient) ScanMetricHistory(ctx context.Context, in *ScanMetricHistoryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScanMetricHistoryResponse], error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &RunService_ServiceDesc.Streams[0], RunService_ScanMetricHistory_FullMethodName, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	x := &grpc.GenericClientStream[ScanMetricHistoryRequest, ScanMetricHistoryResponse]{ClientStream: stream}
-	if err := x.ClientStream.SendMsg(in); err != nil {
-		return nil, err
-	}
-	if err := x.ClientStream.CloseSend(); err != nil {
-		return nil, err
-	}
-	return x, nil
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type RunService_ScanMetricHistoryClient = grpc.ServerStreamingClient[ScanMetricHistoryResponse]
-
 // RunServiceServer is the server API for RunService service.
 // All implementations must embed UnimplementedRunServiceServer
 // for forward compatibility.
 //
-// Runs: one execution of training code each, with its config, its metrics and
-// the versions it made or used.
+// Runs: one execution of training code each, with its config, its results and
+// the versions it made or used. Its metrics are logged to MetricService.
 type RunServiceServer interface {
 	// Makes a run, or resumes an existing one as `resume` says. The entity and
 	// the project are made when they do not exist yet, unless it is MUST.
@@ -230,15 +190,6 @@ type RunServiceServer interface {
 	// counts as crashed. A heartbeat sets a run that was silent running again, but
 	// not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
 	HeartbeatRun(context.Context, *HeartbeatRunRequest) (*HeartbeatRunResponse, error)
-	// Stores a batch of metric rows. A batch is stored once for each (run,
-	// writer, sequence): sending it again after a lost reply changes nothing. As
-	// a heartbeat does, it sets a run that was silent running again.
-	// Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
-	LogMetrics(context.Context, *LogMetricsRequest) (*LogMetricsResponse, error)
-	// The metric rows of a run. Steps do not descend within a message. How rows are
-	// grouped into messages is not promised, nor the order between messages whose
-	// steps overlap. Errors: NOT_FOUND.
-	ScanMetricHistory(*ScanMetricHistoryRequest, grpc.ServerStreamingServer[ScanMetricHistoryResponse]) error
 	mustEmbedUnimplementedRunServiceServer()
 }
 
@@ -269,12 +220,6 @@ func (UnimplementedRunServiceServer) FinishRun(context.Context, *FinishRunReques
 }
 func (UnimplementedRunServiceServer) HeartbeatRun(context.Context, *HeartbeatRunRequest) (*HeartbeatRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method HeartbeatRun not implemented")
-}
-func (UnimplementedRunServiceServer) LogMetrics(context.Context, *LogMetricsRequest) (*LogMetricsResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method LogMetrics not implemented")
-}
-func (UnimplementedRunServiceServer) ScanMetricHistory(*ScanMetricHistoryRequest, grpc.ServerStreamingServer[ScanMetricHistoryResponse]) error {
-	return status.Error(codes.Unimplemented, "method ScanMetricHistory not implemented")
 }
 func (UnimplementedRunServiceServer) mustEmbedUnimplementedRunServiceServer() {}
 func (UnimplementedRunServiceServer) testEmbeddedByValue()                    {}
@@ -423,35 +368,6 @@ func _RunService_HeartbeatRun_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
-func _RunService_LogMetrics_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(LogMetricsRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(RunServiceServer).LogMetrics(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: RunService_LogMetrics_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(RunServiceServer).LogMetrics(ctx, req.(*LogMetricsRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _RunService_ScanMetricHistory_Handler(srv interface{}, stream grpc.ServerStream) error {
-	m := new(ScanMetricHistoryRequest)
-	if err := stream.RecvMsg(m); err != nil {
-		return err
-	}
-	return srv.(RunServiceServer).ScanMetricHistory(m, &grpc.GenericServerStream[ScanMetricHistoryRequest, ScanMetricHistoryResponse]{ServerStream: stream})
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type RunService_ScanMetricHistoryServer = grpc.ServerStreamingServer[ScanMetricHistoryResponse]
-
 // RunService_ServiceDesc is the grpc.ServiceDesc for RunService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -487,17 +403,7 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "HeartbeatRun",
 			Handler:    _RunService_HeartbeatRun_Handler,
 		},
-		{
-			MethodName: "LogMetrics",
-			Handler:    _RunService_LogMetrics_Handler,
-		},
 	},
-	Streams: []grpc.StreamDesc{
-		{
-			StreamName:    "ScanMetricHistory",
-			Handler:       _RunService_ScanMetricHistory_Handler,
-			ServerStreams: true,
-		},
-	},
+	Streams:  []grpc.StreamDesc{},
 	Metadata: "modelyard/v1/run.proto",
 }

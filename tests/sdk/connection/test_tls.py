@@ -16,7 +16,7 @@ import modelyard
 from modelyard import errors
 from modelyard.configuration import addresses, settings
 from modelyard.rpc import connection, unreachable
-from modelyard.v1 import run_pb2
+from modelyard.v1 import metric_pb2, run_pb2
 from tests.parts.certificates import certificate, certificate_for_localhost
 from tests.parts.embedded import isolate
 from tests.parts.processes import free_port, require, running
@@ -70,7 +70,7 @@ def test_a_certificate_that_is_not_trusted_is_said_at_once_with_its_reason(serve
 def test_a_transfer_over_an_untrusted_connection_ends_at_once(server: LiveServer) -> None:
     link = connection.connect(settings.Settings(url=secure(server)))
     with pytest.raises(errors.TLSFailed, match="not trusted"):
-        list(link.runs.ScanMetricHistory(run_pb2.ScanMetricHistoryRequest()))
+        list(link.metrics.ScanMetricHistory(metric_pb2.ScanMetricHistoryRequest()))
 
 
 def test_a_private_authority_is_trusted_by_a_setting(

@@ -14,6 +14,7 @@ import modelyard
 from modelyard import errors
 from modelyard.api import PublicRun
 from modelyard.runs.metric_columns import halves
+from modelyard.v1 import metric_pb2
 from modelyard.v1 import run_pb2 as pb
 
 BAD_POINTS: dict[str, tuple[str, Any]] = {
@@ -250,31 +251,31 @@ def test_a_command_line_that_cannot_be_stored_does_not_stop_init(
 
 
 def test_a_batch_is_halved_without_a_change_of_its_rows() -> None:
-    batch = pb.MetricBatch(
+    batch = metric_pb2.MetricBatch(
         steps=[1, 2, 3, 4, 5],
         timestamps=[0.1, 0.2, 0.3, 0.4, 0.5],
         columns=[
-            pb.MetricColumn(key="all", doubles=[1, 2, 3, 4, 5]),
-            pb.MetricColumn(key="some", rows=[0, 3, 4], ints=[1, 4, 5]),
-            pb.MetricColumn(key="first", rows=[1], ints=[2]),
+            metric_pb2.MetricColumn(key="all", doubles=[1, 2, 3, 4, 5]),
+            metric_pb2.MetricColumn(key="some", rows=[0, 3, 4], ints=[1, 4, 5]),
+            metric_pb2.MetricColumn(key="first", rows=[1], ints=[2]),
         ],
     )
     first, second = halves(batch)
-    assert first == pb.MetricBatch(
+    assert first == metric_pb2.MetricBatch(
         steps=[1, 2],
         timestamps=[0.1, 0.2],
         columns=[
-            pb.MetricColumn(key="all", doubles=[1, 2]),
-            pb.MetricColumn(key="some", rows=[0], ints=[1]),
-            pb.MetricColumn(key="first", rows=[1], ints=[2]),
+            metric_pb2.MetricColumn(key="all", doubles=[1, 2]),
+            metric_pb2.MetricColumn(key="some", rows=[0], ints=[1]),
+            metric_pb2.MetricColumn(key="first", rows=[1], ints=[2]),
         ],
     )
-    assert second == pb.MetricBatch(
+    assert second == metric_pb2.MetricBatch(
         steps=[3, 4, 5],
         timestamps=[0.3, 0.4, 0.5],
         columns=[
-            pb.MetricColumn(key="all", doubles=[3, 4, 5]),
-            pb.MetricColumn(key="some", rows=[1, 2], ints=[4, 5]),
+            metric_pb2.MetricColumn(key="all", doubles=[3, 4, 5]),
+            metric_pb2.MetricColumn(key="some", rows=[1, 2], ints=[4, 5]),
         ],
     )
 

@@ -23,6 +23,7 @@ from tests.parts.server import Factory, LiveServer, new_project, production_plac
 
 SERVICES = {
     "modelyard.v1.RunService",
+    "modelyard.v1.MetricService",
     "modelyard.v1.EventService",
     "modelyard.v1.ModelArtifactService",
     "modelyard.v1.RegisteredModelService",

@@ -14,18 +14,14 @@ from google.protobuf.json_format import ParseDict
 from google.protobuf.message_factory import GetMessageClass
 
 import modelyard_server
-from modelyard.local.v1 import local_pb2
 from modelyard.v1 import (
-    alias_pb2,
-    event_pb2,
     model_artifact_pb2,
     registered_model_pb2,
     run_pb2,
-    server_pb2,
     upload_pb2,
 )
 from modelyard_server.rpc.dispatch.methods import METHODS
-from tests.parts.server import LiveServer, Stubs, new_project, reason, run_server_command
+from tests.parts.server import MODULES, LiveServer, Stubs, new_project, reason, run_server_command
 
 ENTITY = "acme"
 REFUSALS = {"NOT_FOUND", "NOT_ALLOWED", "UPLOAD_EXPIRED"}
@@ -34,19 +30,9 @@ Request = Mapping[str, Any]
 
 POINT = {"steps": [0], "timestamps": [1], "columns": [{"key": "loss", "doubles": [0.5]}]}
 
-_MODULES = (
-    alias_pb2,
-    run_pb2,
-    event_pb2,
-    model_artifact_pb2,
-    registered_model_pb2,
-    upload_pb2,
-    server_pb2,
-    local_pb2,
-)
 CLOSED: dict[str, MethodDescriptor] = {
     f"/{service.full_name}/{method.name}": method
-    for module in _MODULES
+    for module in MODULES
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
@@ -143,9 +129,16 @@ def scene(owner: Stubs) -> dict[str, str]:
 def requests_of(path: str, at: Mapping[str, str]) -> list[list[Request]]:
     """Calls of a method about what a scene holds, by id and by ref, each with its requests."""
     service, method = path.split(".")[-1].split("/")
-    return {"RunService": _runs, "EventService": _events, "ModelArtifactService": _artifacts,
-            "RegisteredModelService": _models, "AliasService": _aliases, "UploadService": _uploads,
-            "LocalService": _local}[service](at)[method]  # fmt: skip
+    return {
+        "RunService": _runs,
+        "MetricService": _metrics,
+        "EventService": _events,
+        "ModelArtifactService": _artifacts,
+        "RegisteredModelService": _models,
+        "AliasService": _aliases,
+        "UploadService": _uploads,
+        "LocalService": _local,
+    }[service](at)[method]
 
 
 def _place(at: Mapping[str, str]) -> Request:
@@ -162,6 +155,11 @@ def _runs(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
         "DeleteRun": [[by_id]],
         "FinishRun": [[by_id]],
         "HeartbeatRun": [[by_id]],
+    }
+
+
+def _metrics(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
+    return {
         "LogMetrics": [[{"run_id": at["run"], "writer": "w", "sequence": 1, "batch": POINT}]],
         "ScanMetricHistory": [[{"run_id": at["run"]}]],
     }

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
+from modelyard.v1 import metric_pb2
 from modelyard.v1 import run_pb2 as pb
 from tests.clients.commands import refused
 from tests.parts.embedded import isolate
@@ -78,7 +79,7 @@ def test_without_a_key_nothing_but_health_answers(server: LiveServer) -> None:
 
 def test_without_a_key_streams_do_not_answer_either(server: LiveServer) -> None:
     with pytest.raises(grpc.RpcError) as failure:
-        list(server.stubs("").runs.ScanMetricHistory(pb.ScanMetricHistoryRequest()))
+        list(server.stubs("").metrics.ScanMetricHistory(metric_pb2.ScanMetricHistoryRequest()))
     assert reason(failure) == (grpc.StatusCode.UNAUTHENTICATED, "KEY_MISSING")
 
 
@@ -124,7 +125,7 @@ def test_a_key_stays_in_its_entity(server: LiveServer) -> None:
         lambda: stubs.runs.GetRun(pb.GetRunRequest(ref=f"acme2/p/{run.name}")),
         lambda: stubs.runs.ListRuns(pb.ListRunsRequest(entity="acme2")),
         lambda: stubs.runs.DeleteRun(pb.DeleteRunRequest(id=run.id)),
-        lambda: list(stubs.runs.ScanMetricHistory(pb.ScanMetricHistoryRequest(run_id=run.id))),
+        lambda: list(stubs.metrics.ScanMetricHistory(metric_pb2.ScanMetricHistoryRequest(run_id=run.id))),
     ):
         with pytest.raises(grpc.RpcError) as reading:
             request()

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from sqlalchemy.orm import Session
 
 from modelyard import errors
-from modelyard.v1 import run_pb2
+from modelyard.v1 import metric_pb2
 from modelyard.v1.model_artifact_pb2 import GetModelArtifactVersionRequest
 from modelyard_server.domain.access import keys
 from modelyard_server.process.storage import open_database
@@ -34,7 +34,7 @@ BODIES_AT_ONCE = 3
 UNARY = "/modelyard.v1.ModelArtifactService/GetModelArtifactVersion"
 COLLECTING = "/modelyard.v1.ModelArtifactService/CommitModelArtifact"
 STREAMING = "/modelyard.v1.UploadService/UploadChunks"
-REPLIES = "/modelyard.v1.RunService/ScanMetricHistory"
+REPLIES = "/modelyard.v1.MetricService/ScanMetricHistory"
 CALLS = (UNARY, COLLECTING, STREAMING, REPLIES)
 DECODING = 15
 """Seconds that a large request takes to decode where that is to be seen."""
@@ -122,7 +122,7 @@ def test_a_small_request_does_not_wait_until_a_large_one_is_decoded(live_server_
     slow = {"MODELYARD_FAILPOINTS": f"decoding.large=sleep({DECODING})@1"}
     owner = live_server_factory(env=slow).start().stubs()
     log(owner, "q")
-    large = owner.runs.LogMetrics.future(run_pb2.LogMetricsRequest(run_id="x" * 200_000), timeout=60)
+    large = owner.metrics.LogMetrics.future(metric_pb2.LogMetricsRequest(run_id="x" * 200_000), timeout=60)
     for _ in range(5):
         owner.artifacts.GetModelArtifactVersion(
             GetModelArtifactVersionRequest(ref="q/bert:latest"), timeout=60

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from modelyard.v1 import alias_pb2, run_pb2
+from modelyard.v1 import alias_pb2, metric_pb2, run_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import registered_model_pb2 as registry_pb
 from tests.clients import fast_upload
@@ -123,10 +123,10 @@ def test_what_updates_do_not_change_keeps_the_etag(stubs: Stubs) -> None:
 
 def test_metrics_keep_the_etag_of_a_run_and_its_config_does_not(stubs: Stubs) -> None:
     run = make_run(stubs)
-    column = run_pb2.MetricColumn(key="loss", doubles=[0.5])
-    batch = run_pb2.MetricBatch(steps=[0], timestamps=[1.0], columns=[column])
-    request = run_pb2.LogMetricsRequest(run_id=run.id, writer="w", sequence=1, batch=batch)
-    stubs.runs.LogMetrics(request)
+    column = metric_pb2.MetricColumn(key="loss", doubles=[0.5])
+    batch = metric_pb2.MetricBatch(steps=[0], timestamps=[1.0], columns=[column])
+    request = metric_pb2.LogMetricsRequest(run_id=run.id, writer="w", sequence=1, batch=batch)
+    stubs.metrics.LogMetrics(request)
     run.config["lr"].double_value = 0.1
     changed = update_run(stubs, run, config_keys=["lr"])
     assert changed.summary["loss"].double_value == 0.5

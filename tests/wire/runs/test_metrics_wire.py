@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+from modelyard.v1 import metric_pb2
 from modelyard.v1 import run_pb2 as pb
 from modelyard_server.rpc.wire.convert import python_to_value, values_to_python
 from tests.parts.server import LiveServer, Stubs, fields, new_project, reason
@@ -29,23 +30,25 @@ def get(stubs: Stubs, run: pb.Run) -> pb.Run:
     return found
 
 
-def batch(steps: list[int], **columns: list[Any]) -> pb.MetricBatch:
+def batch(steps: list[int], **columns: list[Any]) -> metric_pb2.MetricBatch:
     """A batch with every point of each column."""
-    made = pb.MetricBatch(steps=steps, timestamps=[1000.0 + step for step in steps])
+    made = metric_pb2.MetricBatch(steps=steps, timestamps=[1000.0 + step for step in steps])
     for key, points in columns.items():
         kind = "ints" if all(isinstance(point, int) for point in points) else "doubles"
-        made.columns.append(pb.MetricColumn(key=key, **{kind: points}))
+        made.columns.append(metric_pb2.MetricColumn(key=key, **{kind: points}))
     return made
 
 
-def log(stubs: Stubs, run: pb.Run, sequence: int, rows: pb.MetricBatch, **more: Any) -> pb.LogMetricsResponse:
-    request = pb.LogMetricsRequest(run_id=run.id, writer="w", sequence=sequence, batch=rows, **more)
-    reply: pb.LogMetricsResponse = stubs.runs.LogMetrics(request)
+def log(
+    stubs: Stubs, run: pb.Run, sequence: int, rows: metric_pb2.MetricBatch, **more: Any
+) -> metric_pb2.LogMetricsResponse:
+    request = metric_pb2.LogMetricsRequest(run_id=run.id, writer="w", sequence=sequence, batch=rows, **more)
+    reply: metric_pb2.LogMetricsResponse = stubs.metrics.LogMetrics(request)
     return reply
 
 
-def scan(stubs: Stubs, run: pb.Run, **request: Any) -> list[pb.MetricBatch]:
-    replies = stubs.runs.ScanMetricHistory(pb.ScanMetricHistoryRequest(run_id=run.id, **request))
+def scan(stubs: Stubs, run: pb.Run, **request: Any) -> list[metric_pb2.MetricBatch]:
+    replies = stubs.metrics.ScanMetricHistory(metric_pb2.ScanMetricHistoryRequest(run_id=run.id, **request))
     return [reply.batch for reply in replies]
 
 
@@ -59,8 +62,8 @@ def test_metrics_come_back_as_they_were_sent_in_the_order_of_steps(stubs: Stubs)
         batch([5, 6], loss=[0.5, math.nan]),
         batch([0, 0, 3], loss=[9.0, 8.0, math.inf], n=[1, 2, 3]),
     )
-    mixed = pb.MetricBatch(steps=[4], timestamps=[1.0])
-    mixed.columns.append(pb.MetricColumn(key="text", values=[python_to_value("x")]))
+    mixed = metric_pb2.MetricBatch(steps=[4], timestamps=[1.0])
+    mixed.columns.append(metric_pb2.MetricColumn(key="text", values=[python_to_value("x")]))
     for sequence, rows in enumerate((late, early, mixed), start=1):
         assert not log(stubs, run, sequence, rows).duplicate
     assert [found.SerializeToString() for found in scan(stubs, run)] == [
@@ -90,7 +93,7 @@ def test_the_last_points_enter_the_summary(stubs: Stubs) -> None:
     run = make(stubs, project=new_project(), summary={"kept": python_to_value("x")})
     log(stubs, run, 1, batch([0, 1], a=[0.5, 0.25], n=[1, 2]), summary={"given": python_to_value([1])})
     assert summary(stubs, run) == {"kept": "x", "a": 0.25, "n": 2, "given": [1]}
-    given = pb.SUMMARY_MODE_GIVEN
+    given = metric_pb2.SUMMARY_MODE_GIVEN
     log(stubs, run, 2, batch([2], a=[9.0]), summary_mode=given, summary={"best": python_to_value(0.1)})
     assert summary(stubs, run) == {"kept": "x", "a": 0.25, "n": 2, "given": [1], "best": 0.1}
 
@@ -113,7 +116,7 @@ def test_a_finished_run_takes_no_rows_until_it_is_resumed(stubs: Stubs) -> None:
 def test_a_scan_takes_the_metrics_and_steps_it_was_asked_for(stubs: Stubs) -> None:
     run = make(stubs, project=new_project())
     rows = batch([0, 1, 2, 3], a=[0.0, 1.0, 2.0, 3.0])
-    rows.columns.append(pb.MetricColumn(key="b", rows=[1, 3], ints=[10, 30]))
+    rows.columns.append(metric_pb2.MetricColumn(key="b", rows=[1, 3], ints=[10, 30]))
     log(stubs, run, 1, rows)
     log(stubs, run, 2, batch([4], c=[1]))
     only_b = scan(stubs, run, keys=["b"])
@@ -132,10 +135,10 @@ def test_a_scan_goes_through_more_batches_than_one_read_takes(stubs: Stubs) -> N
     assert [found.steps[0] for found in scan(stubs, run)] == list(range(230))
 
 
-def at(*times: float) -> pb.MetricBatch:
+def at(*times: float) -> metric_pb2.MetricBatch:
     """A batch of rows with these times."""
-    column = pb.MetricColumn(key="a", ints=[1] * len(times))
-    return pb.MetricBatch(steps=range(len(times)), timestamps=times, columns=[column])
+    column = metric_pb2.MetricColumn(key="a", ints=[1] * len(times))
+    return metric_pb2.MetricBatch(steps=range(len(times)), timestamps=times, columns=[column])
 
 
 def test_any_time_since_1970_is_taken(stubs: Stubs) -> None:
@@ -144,12 +147,12 @@ def test_any_time_since_1970_is_taken(stubs: Stubs) -> None:
     assert list(scan(stubs, run)[0].timestamps) == [0.0, 1.7e308, 1.7e308]
 
 
-BAD_BATCHES: dict[str, tuple[pb.MetricBatch, str]] = {
-    "no steps": (pb.MetricBatch(), "batch.steps"),
+BAD_BATCHES: dict[str, tuple[metric_pb2.MetricBatch, str]] = {
+    "no steps": (metric_pb2.MetricBatch(), "batch.steps"),
     "a negative step": (batch([-1], a=[1]), "batch.steps[0]"),
     "a step beyond 2^53": (batch([0, 2**53 + 1], a=[1, 1]), "batch.steps[1]"),
     "steps that descend": (batch([0, 2, 1], a=[1, 1, 1]), "batch.steps[2]"),
-    "missing timestamps": (pb.MetricBatch(steps=[1]), "batch.timestamps"),
+    "missing timestamps": (metric_pb2.MetricBatch(steps=[1]), "batch.timestamps"),
     "a time that is no number": (at(1.0, math.nan), "batch.timestamps[1]"),
     "a time without end": (at(math.inf), "batch.timestamps[0]"),
     "a time before 1970": (at(1.0, 1.0, -0.5), "batch.timestamps[2]"),
@@ -160,11 +163,15 @@ BAD_BATCHES: dict[str, tuple[pb.MetricBatch, str]] = {
     "too few points": (batch([0, 1], a=[1]), "batch.columns[0].ints"),
     "no points": (batch([0], a=[]), "batch.columns[0]"),
     "a row that is not there": (
-        pb.MetricBatch(steps=[0], timestamps=[0], columns=[pb.MetricColumn(key="a", rows=[1], ints=[1])]),
+        metric_pb2.MetricBatch(
+            steps=[0], timestamps=[0], columns=[metric_pb2.MetricColumn(key="a", rows=[1], ints=[1])]
+        ),
         "batch.columns[0].rows",
     ),
     "the same metric twice": (
-        pb.MetricBatch(steps=[0], timestamps=[0], columns=[pb.MetricColumn(key="a", ints=[1])] * 2),
+        metric_pb2.MetricBatch(
+            steps=[0], timestamps=[0], columns=[metric_pb2.MetricColumn(key="a", ints=[1])] * 2
+        ),
         "batch.columns[1].key",
     ),
     "too many rows": (batch([0] * 100_001, a=[1] * 100_001), "batch.steps"),
@@ -188,7 +195,9 @@ def test_a_bad_batch_is_refused_and_the_field_named(stubs: Stubs, name: str) -> 
 )
 def test_a_bad_writer_is_refused(stubs: Stubs, writer: str, sequence: int, field: str) -> None:
     run = make(stubs, project=new_project())
-    request = pb.LogMetricsRequest(run_id=run.id, writer=writer, sequence=sequence, batch=batch([0], a=[1]))
+    request = metric_pb2.LogMetricsRequest(
+        run_id=run.id, writer=writer, sequence=sequence, batch=batch([0], a=[1])
+    )
     with pytest.raises(grpc.RpcError) as failure:
-        stubs.runs.LogMetrics(request)
+        stubs.metrics.LogMetrics(request)
     assert fields(failure) == [field]

@@ -12,8 +12,8 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from modelyard.v1 import metric_pb2, value_pb2
 from modelyard.v1 import run_pb2 as pb
-from modelyard.v1 import value_pb2
 from modelyard_server.rpc.wire.convert import python_to_value, python_to_values, values_to_python
 from tests.parts.server import LiveServer, Stubs, fields, new_project, reason
 
@@ -228,15 +228,17 @@ def test_null_is_a_kind_and_a_value_without_a_kind_is_refused(stubs: Stubs) -> N
 def test_a_deleted_run_is_gone_and_its_id_stays_taken(stubs: Stubs) -> None:
     project = new_project()
     run = make(stubs, project=project, name="r")
-    rows = pb.MetricBatch(steps=[0], timestamps=[0.0], columns=[pb.MetricColumn(key="a", ints=[1])])
-    logging = pb.LogMetricsRequest(run_id=run.id, writer="w", sequence=1, batch=rows)
-    stubs.runs.LogMetrics(logging)
+    rows = metric_pb2.MetricBatch(
+        steps=[0], timestamps=[0.0], columns=[metric_pb2.MetricColumn(key="a", ints=[1])]
+    )
+    logging = metric_pb2.LogMetricsRequest(run_id=run.id, writer="w", sequence=1, batch=rows)
+    stubs.metrics.LogMetrics(logging)
     stubs.runs.DeleteRun(pb.DeleteRunRequest(id=run.id))
     calls: list[Callable[[], object]] = [
         lambda: get(stubs, run),
         lambda: stubs.runs.DeleteRun(pb.DeleteRunRequest(id=run.id)),
-        lambda: list(stubs.runs.ScanMetricHistory(pb.ScanMetricHistoryRequest(run_id=run.id))),
-        lambda: stubs.runs.LogMetrics(logging),
+        lambda: list(stubs.metrics.ScanMetricHistory(metric_pb2.ScanMetricHistoryRequest(run_id=run.id))),
+        lambda: stubs.metrics.LogMetrics(logging),
     ]
     for call in calls:
         with pytest.raises(grpc.RpcError) as failure:

@@ -27,6 +27,7 @@ from modelyard.rpc.calls import Calls, translate
 from modelyard.v1 import (
     alias_pb2_grpc,
     event_pb2_grpc,
+    metric_pb2_grpc,
     model_artifact_pb2_grpc,
     registered_model_pb2_grpc,
     run_pb2_grpc,
@@ -48,7 +49,7 @@ _OPTIONS: tuple[tuple[str, Any], ...] = (
 
 
 class Connection:
-    """Stubs of every service of one server: `runs artifacts registry aliases uploads events server local`.
+    """Stubs of every service of one server, by short names such as `runs` and `artifacts`.
 
     Safe for threads, and for forked processes: each opens its own channel.
     Calls raise the classes of `modelyard.errors`; unary ones are repeated for up
@@ -74,6 +75,7 @@ class Connection:
         self.shares_disk = shares_disk and embedded_folder is not None
         self._calls = calls = Calls(self)
         self.runs = run_pb2_grpc.RunServiceStub(calls)
+        self.metrics = metric_pb2_grpc.MetricServiceStub(calls)
         self.artifacts = model_artifact_pb2_grpc.ModelArtifactServiceStub(calls)
         self.registry = registered_model_pb2_grpc.RegisteredModelServiceStub(calls)
         self.aliases = alias_pb2_grpc.AliasServiceStub(calls)

@@ -9,7 +9,7 @@ from modelyard.contract import errors
 from modelyard.rpc import messages
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.retry import Retrier
-from modelyard.v1 import run_pb2 as pb
+from modelyard.v1 import metric_pb2 as pb
 
 
 def rows(
@@ -32,7 +32,7 @@ def _batches(connection: Connection, request: pb.ScanMetricHistoryRequest) -> It
     while True:
         channel = connection.channel
         try:
-            for reply in connection.runs.ScanMetricHistory(request):
+            for reply in connection.metrics.ScanMetricHistory(request):
                 yield reply.batch
             return
         except errors.TooManyStreams as error:  # raised before the first batch only

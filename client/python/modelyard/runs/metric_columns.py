@@ -9,7 +9,7 @@ from typing import Any
 from modelyard.contract.limits import METRIC_BATCH_BYTES
 from modelyard.rpc.messages import value_message
 from modelyard.runs.history import Row
-from modelyard.v1 import run_pb2 as pb
+from modelyard.v1 import metric_pb2 as pb
 
 BATCH_ROWS = 10_000
 BATCH_BYTES = 1 << 20

@@ -18,6 +18,7 @@ from modelyard.rpc.connection import Connection
 from modelyard.rpc.messages import value_map
 from modelyard.runs import metric_columns
 from modelyard.runs.history import History, Row
+from modelyard.v1 import metric_pb2
 from modelyard.v1 import run_pb2 as pb
 
 TURN_SECONDS = 1.0
@@ -53,7 +54,7 @@ class Sender(threading.Thread):
         self._fields = fields
         self._writer = uuid.uuid4().hex
         self._sequence = 0
-        self._unsent: deque[pb.LogMetricsRequest] = deque()
+        self._unsent: deque[metric_pb2.LogMetricsRequest] = deque()
         self._dirty: set[str] = set()
         self._refused: set[str] = set()
         self._failures = 0
@@ -136,24 +137,24 @@ class Sender(threading.Thread):
                 self._dirty.update(f"summary.{key}" for key in summary)
         self._sample_curves(taken.rows)
 
-    def _request(self, batch: pb.MetricBatch) -> pb.LogMetricsRequest:
+    def _request(self, batch: metric_pb2.MetricBatch) -> metric_pb2.LogMetricsRequest:
         self._sequence += 1
-        return pb.LogMetricsRequest(
+        return metric_pb2.LogMetricsRequest(
             run_id=self._run_id,
             writer=self._writer,
             sequence=self._sequence,
             batch=batch,
-            summary_mode=pb.SUMMARY_MODE_GIVEN,
+            summary_mode=metric_pb2.SUMMARY_MODE_GIVEN,
         )
 
-    def _add_summary(self, request: pb.LogMetricsRequest, summary: Mapping[str, Any]) -> None:
+    def _add_summary(self, request: metric_pb2.LogMetricsRequest, summary: Mapping[str, Any]) -> None:
         try:
             for key, message in value_map(summary).items():
                 request.summary[key].CopyFrom(message)
         except Exception:  # an entry cannot be converted; `_send_fields` finds which
             self._summary_apart(request, summary)
 
-    def _summary_apart(self, request: pb.LogMetricsRequest, keys: Iterable[str]) -> None:
+    def _summary_apart(self, request: metric_pb2.LogMetricsRequest, keys: Iterable[str]) -> None:
         """Removes the summary from a request of rows; its entries are sent as fields."""
         with self._history.lock:
             self._dirty.update(f"summary.{key}" for key in keys)
@@ -163,7 +164,7 @@ class Sender(threading.Thread):
         while self._unsent:
             request = self._unsent[0]
             try:
-                self._connection.runs.LogMetrics(request)
+                self._connection.metrics.LogMetrics(request)
             except Exception as error:
                 if not self._is_refusal(error):
                     raise
@@ -181,7 +182,9 @@ class Sender(threading.Thread):
             return error.code == errors.InvalidField.code or isinstance(error, errors.QuotaExceeded)
         return self._failures >= _OWN_FAILURES
 
-    def _divided(self, request: pb.LogMetricsRequest, error: Exception) -> list[pb.LogMetricsRequest]:
+    def _divided(
+        self, request: metric_pb2.LogMetricsRequest, error: Exception
+    ) -> list[metric_pb2.LogMetricsRequest]:
         """The requests to send instead of one that was refused."""
         if request.summary:
             self._summary_apart(request, list(request.summary))

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class RunServiceStub(object):
-    """Runs: one execution of training code each, with its config, its metrics and
-    the versions it made or used.
+    """Runs: one execution of training code each, with its config, its results and
+    the versions it made or used. Its metrics are logged to MetricService.
     """
 
     def __init__(self, channel):
@@ -71,21 +71,11 @@ class RunServiceStub(object):
                 request_serializer=modelyard_dot_v1_dot_run__pb2.HeartbeatRunRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_run__pb2.HeartbeatRunResponse.FromString,
                 _registered_method=True)
-        self.LogMetrics = channel.unary_unary(
-                '/modelyard.v1.RunService/LogMetrics',
-                request_serializer=modelyard_dot_v1_dot_run__pb2.LogMetricsRequest.SerializeToString,
-                response_deserializer=modelyard_dot_v1_dot_run__pb2.LogMetricsResponse.FromString,
-                _registered_method=True)
-        self.ScanMetricHistory = channel.unary_stream(
-                '/modelyard.v1.RunService/ScanMetricHistory',
-                request_serializer=modelyard_dot_v1_dot_run__pb2.ScanMetricHistoryRequest.SerializeToString,
-                response_deserializer=modelyard_dot_v1_dot_run__pb2.ScanMetricHistoryResponse.FromString,
-                _registered_method=True)
 
 
 class RunServiceServicer(object):
-    """Runs: one execution of training code each, with its config, its metrics and
-    the versions it made or used.
+    """Runs: one execution of training code each, with its config, its results and
+    the versions it made or used. Its metrics are logged to MetricService.
     """
 
     def CreateRun(self, request, context):
@@ -157,25 +147,6 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def LogMetrics(self, request, context):
-        """Stores a batch of metric rows. A batch is stored once for each (run,
-        writer, sequence): sending it again after a lost reply changes nothing. As
-        a heartbeat does, it sets a run that was silent running again.
-        Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def ScanMetricHistory(self, request, context):
-        """The metric rows of a run. Steps do not descend within a message. How rows are
-        grouped into messages is not promised, nor the order between messages whose
-        steps overlap. Errors: NOT_FOUND.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
 
 def add_RunServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -214,16 +185,6 @@ def add_RunServiceServicer_to_server(servicer, server):
                     request_deserializer=modelyard_dot_v1_dot_run__pb2.HeartbeatRunRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_run__pb2.HeartbeatRunResponse.SerializeToString,
             ),
-            'LogMetrics': grpc.unary_unary_rpc_method_handler(
-                    servicer.LogMetrics,
-                    request_deserializer=modelyard_dot_v1_dot_run__pb2.LogMetricsRequest.FromString,
-                    response_serializer=modelyard_dot_v1_dot_run__pb2.LogMetricsResponse.SerializeToString,
-            ),
-            'ScanMetricHistory': grpc.unary_stream_rpc_method_handler(
-                    servicer.ScanMetricHistory,
-                    request_deserializer=modelyard_dot_v1_dot_run__pb2.ScanMetricHistoryRequest.FromString,
-                    response_serializer=modelyard_dot_v1_dot_run__pb2.ScanMetricHistoryResponse.SerializeToString,
-            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'modelyard.v1.RunService', rpc_method_handlers)
@@ -233,8 +194,8 @@ def add_RunServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RunService(object):
-    """Runs: one execution of training code each, with its config, its metrics and
-    the versions it made or used.
+    """Runs: one execution of training code each, with its config, its results and
+    the versions it made or used. Its metrics are logged to MetricService.
     """
 
     @staticmethod
@@ -416,60 +377,6 @@ class RunService(object):
             '/modelyard.v1.RunService/HeartbeatRun',
             modelyard_dot_v1_dot_run__pb2.HeartbeatRunRequest.SerializeToString,
             modelyard_dot_v1_dot_run__pb2.HeartbeatRunResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def LogMetrics(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/modelyard.v1.RunService/LogMetrics',
-            modelyard_dot_v1_dot_run__pb2.LogMetricsRequest.SerializeToString,
-            modelyard_dot_v1_dot_run__pb2.LogMetricsResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ScanMetricHistory(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/modelyard.v1.RunService/ScanMetricHistory',
-            modelyard_dot_v1_dot_run__pb2.ScanMetricHistoryRequest.SerializeToString,
-            modelyard_dot_v1_dot_run__pb2.ScanMetricHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RunServiceStub:
-    """Runs: one execution of training code each, with its config, its metrics and
-    the versions it made or used.
+    """Runs: one execution of training code each, with its config, its results and
+    the versions it made or used. Its metrics are logged to MetricService.
     """
 
     @_typing.overload
@@ -74,22 +74,11 @@ class RunServiceStub:
     counts as crashed. A heartbeat sets a run that was silent running again, but
     not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
     """
-    LogMetrics: _grpc.UnaryUnaryMultiCallable[_run_pb2.LogMetricsRequest, _run_pb2.LogMetricsResponse]
-    """Stores a batch of metric rows. A batch is stored once for each (run,
-    writer, sequence): sending it again after a lost reply changes nothing. As
-    a heartbeat does, it sets a run that was silent running again.
-    Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
-    """
-    ScanMetricHistory: _grpc.UnaryStreamMultiCallable[_run_pb2.ScanMetricHistoryRequest, _run_pb2.ScanMetricHistoryResponse]
-    """The metric rows of a run. Steps do not descend within a message. How rows are
-    grouped into messages is not promised, nor the order between messages whose
-    steps overlap. Errors: NOT_FOUND.
-    """
 
 @_typing.type_check_only
 class RunServiceAsyncStub(RunServiceStub):
-    """Runs: one execution of training code each, with its config, its metrics and
-    the versions it made or used.
+    """Runs: one execution of training code each, with its config, its results and
+    the versions it made or used. Its metrics are logged to MetricService.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -132,21 +121,10 @@ class RunServiceAsyncStub(RunServiceStub):
     counts as crashed. A heartbeat sets a run that was silent running again, but
     not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
     """
-    LogMetrics: _aio.UnaryUnaryMultiCallable[_run_pb2.LogMetricsRequest, _run_pb2.LogMetricsResponse]  # type: ignore[assignment]
-    """Stores a batch of metric rows. A batch is stored once for each (run,
-    writer, sequence): sending it again after a lost reply changes nothing. As
-    a heartbeat does, it sets a run that was silent running again.
-    Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
-    """
-    ScanMetricHistory: _aio.UnaryStreamMultiCallable[_run_pb2.ScanMetricHistoryRequest, _run_pb2.ScanMetricHistoryResponse]  # type: ignore[assignment]
-    """The metric rows of a run. Steps do not descend within a message. How rows are
-    grouped into messages is not promised, nor the order between messages whose
-    steps overlap. Errors: NOT_FOUND.
-    """
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Runs: one execution of training code each, with its config, its metrics and
-    the versions it made or used.
+    """Runs: one execution of training code each, with its config, its results and
+    the versions it made or used. Its metrics are logged to MetricService.
     """
 
     @_abc_1.abstractmethod
@@ -228,29 +206,6 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Says that a run is alive. A running run that is silent for five minutes
         counts as crashed. A heartbeat sets a run that was silent running again, but
         not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
-        """
-
-    @_abc_1.abstractmethod
-    def LogMetrics(
-        self,
-        request: _run_pb2.LogMetricsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_run_pb2.LogMetricsResponse, _abc.Awaitable[_run_pb2.LogMetricsResponse]]:
-        """Stores a batch of metric rows. A batch is stored once for each (run,
-        writer, sequence): sending it again after a lost reply changes nothing. As
-        a heartbeat does, it sets a run that was silent running again.
-        Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
-        """
-
-    @_abc_1.abstractmethod
-    def ScanMetricHistory(
-        self,
-        request: _run_pb2.ScanMetricHistoryRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_run_pb2.ScanMetricHistoryResponse], _abc.AsyncIterator[_run_pb2.ScanMetricHistoryResponse]]:
-        """The metric rows of a run. Steps do not descend within a message. How rows are
-        grouped into messages is not promised, nor the order between messages whose
-        steps overlap. Errors: NOT_FOUND.
         """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -40,9 +40,8 @@ METHODS: dict[str, Method] = {
         DeleteRun=_WRITE,
         FinishRun=_WRITE,
         HeartbeatRun=_WRITE,
-        LogMetrics=_WRITE,
-        ScanMetricHistory=_READ,
     ),
+    **_service("modelyard.v1.MetricService", LogMetrics=_WRITE, ScanMetricHistory=_READ),
     **_service("modelyard.v1.ServerService", GetServerInfo=_READ, GetCaller=_READ),
     **_service("modelyard.v1.EventService", ListEvents=_READ, WatchEvents=_READ),
     **_service(

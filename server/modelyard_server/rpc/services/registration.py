@@ -6,6 +6,7 @@ from modelyard.local.v1 import local_pb2
 from modelyard.v1 import (
     alias_pb2,
     event_pb2,
+    metric_pb2,
     model_artifact_pb2,
     registered_model_pb2,
     run_pb2,
@@ -16,6 +17,7 @@ from modelyard_server.rpc.services.aliases import AliasServicer
 from modelyard_server.rpc.services.artifacts import ModelArtifactServicer
 from modelyard_server.rpc.services.events import EventServicer
 from modelyard_server.rpc.services.local import LocalServicer
+from modelyard_server.rpc.services.metrics import MetricServicer
 from modelyard_server.rpc.services.models import RegisteredModelServicer
 from modelyard_server.rpc.services.runs import RunServicer
 from modelyard_server.rpc.services.server import ServerServicer
@@ -25,6 +27,7 @@ NAMES: tuple[str, ...] = tuple(
     service.full_name
     for module in (
         run_pb2,
+        metric_pb2,
         event_pb2,
         model_artifact_pb2,
         registered_model_pb2,
@@ -42,6 +45,7 @@ LOCAL = "modelyard.local.v1.LocalService"
 def by_name(
     *,
     runs: RunServicer,
+    metrics: MetricServicer,
     events: EventServicer,
     artifacts: ModelArtifactServicer,
     registry: RegisteredModelServicer,
@@ -53,6 +57,7 @@ def by_name(
     """Returns the servicers by the full names of their services."""
     return {
         "modelyard.v1.RunService": runs,
+        "modelyard.v1.MetricService": metrics,
         "modelyard.v1.EventService": events,
         "modelyard.v1.ModelArtifactService": artifacts,
         "modelyard.v1.RegisteredModelService": registry,

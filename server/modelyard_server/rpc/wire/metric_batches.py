@@ -9,7 +9,7 @@ from typing import Any
 
 from modelyard.contract import errors, values
 from modelyard.contract.limits import MAX_STEP, METRIC_BATCH_BYTES, METRIC_BATCH_ROWS
-from modelyard.v1 import run_pb2 as pb
+from modelyard.v1 import metric_pb2 as pb
 from modelyard.v1 import value_pb2
 from modelyard_server.domain.runs.metrics import Batch
 from modelyard_server.rpc.wire import convert

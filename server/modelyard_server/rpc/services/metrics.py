@@ -1,0 +1,87 @@
+"""MetricService: metrics of runs."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors
+from modelyard.v1 import metric_pb2 as pb
+from modelyard_server.domain.runs import metrics, runs
+from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
+from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
+from modelyard_server.rpc.wire import convert, metric_batches
+
+SCAN_BYTES = 4 << 20
+"""Bytes of batches that a scan reads at a time."""
+
+
+class MetricServicer:
+    """MetricService; the rules are in `domain/runs`."""
+
+    def __init__(self, scans: StreamLimit) -> None:
+        self._scans = scans
+
+    @prepared_by(lambda _, request: metric_batches.parse(request))
+    def LogMetrics(self, request: pb.LogMetricsRequest, call: Call) -> pb.LogMetricsResponse:
+        if request.summary_mode not in pb.SummaryMode.values():
+            raise errors.InvalidField.of(
+                "summary_mode", f"{request.summary_mode} is not a mode this server knows"
+            )
+        stored = metrics.log(
+            call.session,
+            call.principal,
+            request.run_id,
+            call.prepared,
+            summarize=request.summary_mode != pb.SUMMARY_MODE_GIVEN,
+            summary=convert.values_to_json(request.summary, "summary"),
+        )
+        return pb.LogMetricsResponse(duplicate=not stored)
+
+    async def ScanMetricHistory(
+        self, request: pb.ScanMetricHistoryRequest, call: StreamCall
+    ) -> AsyncIterator[Any]:  # encoded messages
+        _check_scan(request)
+        self._scans.enter(call.principal)
+        view = await call.read(
+            lambda session: runs.find(session, call.principal, request.run_id, name="run_id")
+        )
+        position: metrics.Position | None = metrics.START
+        while position is not None:
+            look = functools.partial(_scan, request=request, run_id=view.run.id, position=position)
+            messages, position = await call.read(look)
+            for message in messages:
+                yield message
+
+
+def _scan(
+    session: Session, request: pb.ScanMetricHistoryRequest, run_id: str, position: metrics.Position
+) -> tuple[list[bytes], metrics.Position | None]:
+    """The next encoded replies of a scan, and the position after them; None at the end.
+
+    It runs on the database's thread, since selecting rows of large batches takes long.
+    """
+    keys, min_step, end_step = (
+        set(request.keys),
+        request.min_step,
+        request.end_step if request.HasField("end_step") else None,
+    )
+    found = metrics.batches_after(
+        session, run_id, position, min_step=min_step, end_step=end_step, most_bytes=SCAN_BYTES
+    )
+    messages = []
+    for _, payload in found:
+        batch = metric_batches.select(pb.MetricBatch.FromString(payload), keys, min_step, end_step)
+        if batch is not None:
+            messages.append(pb.ScanMetricHistoryResponse(batch=batch).SerializeToString())
+    return messages, found[-1][0] if found else None
+
+
+def _check_scan(request: pb.ScanMetricHistoryRequest) -> None:
+    if request.min_step < 0:
+        raise errors.InvalidField.of("min_step", f"is {request.min_step}; a step is 0 to 2^53")
+    if request.end_step < 0:
+        raise errors.InvalidField.of("end_step", f"is {request.end_step}; leave it unset for no end")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import inspect
 import os
 import subprocess
@@ -105,12 +106,14 @@ def test_every_member_of_an_entry_is_accepted(run: Run, member: str) -> None:
 
 def test_what_it_returns_looks_like_a_version(run: Run) -> None:
     draft = Artifact("m", "model", metadata={"acc": 0.9})
+    draft.ttl = datetime.timedelta(days=3)
     logged = run.log_artifact(draft, aliases=["best"])
     assert logged is draft
     assert logged.wait() is draft
     assert (logged.name, logged.version, logged.state, logged.is_draft) == ("m:v0", "v0", "COMMITTED", False)
     assert logged.aliases == ["best", "latest"]
     assert (logged.entity, logged.project, logged.metadata) == ("e", "p", {"acc": 0.9})
+    assert logged.ttl == datetime.timedelta(days=3)
     logged.aliases.append("other")
     logged.metadata["acc"] = 1.0
     logged.save()

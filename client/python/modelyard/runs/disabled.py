@@ -255,14 +255,17 @@ class DisabledArtifact(Artifact):
 
 def accepted(artifact: Artifact, run: records.RunRecord, aliases: Any = None, tags: Any = None) -> Artifact:
     """Makes a draft, the object itself, a DisabledArtifact, as if a run had logged it."""
-    names = [*artifact.aliases, *_texts(aliases)]
+    made = _version(
+        artifact.name, artifact.type, run.entity, run.project, [*artifact.aliases, *_texts(aliases)]
+    )
     version = replace(
-        _version(artifact.name, artifact.type, run.entity, run.project, names),
+        made,
         description=artifact.description or "",
         metadata=artifact.metadata,
         tags=tuple(dict.fromkeys([*artifact.tags, *_texts(tags)])),
         size_bytes=artifact.size,
         file_count=artifact.file_count,
+        expire_time=made.create_time + artifact.ttl if artifact.ttl else None,
     )
     draft = artifact._draft("log_artifact")
     artifact.__class__ = DisabledArtifact

@@ -33,6 +33,7 @@ def test_that_very_object_becomes_the_logged_version(run: Run, embedded: Path) -
     logged = run.log_artifact(artifact, aliases=["best"], tags=["raw"])
     assert logged is artifact
     assert logged.wait() is artifact
+    assert logged.wait(timeout=0) is artifact
     assert artifact.name == "data:v0"
     assert artifact.version == artifact.source_version == "v0"
     assert artifact.qualified_name == f"local/{run.project}/data:v0"

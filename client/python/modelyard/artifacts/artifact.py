@@ -447,7 +447,10 @@ class Artifact:
         self._logged("verify").verify(root)
 
     def wait(self, timeout: float | None = None) -> Artifact:
-        """Returns itself at once: the call that logged it returned after the commit."""
+        """Returns itself at once: the call that logged it returned after the commit.
+
+        So `timeout` (seconds) never passes and `errors.WaitTimeoutError` is not raised.
+        """
         self._logged("wait")
         return self
 

@@ -23,6 +23,10 @@ class ConfigError(Error):
     """A configuration value that may not be changed, or cannot be read."""
 
 
+class WaitTimeoutError(Error):
+    """The time that `Artifact.wait` was given has passed. It is not raised: a logged version is committed."""
+
+
 class ArtifactStatusError(AttributeError):
     """A member that the artifact does not have in its present state."""
 

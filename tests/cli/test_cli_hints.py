@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import modelyard
 from modelyard import errors
+from modelyard.configuration.settings import current
+from modelyard.rpc.connection import connect
 from tests.clients.commands import json_of, refused, run_command
+from tests.sdk.artifacts.test_log_unchanged import CountedStub
 
 
 @pytest.fixture
@@ -67,6 +71,15 @@ def test_aliases_are_listed_with_the_version_each_stands_on(logged: Path) -> Non
 def test_aliases_of_a_version_are_not_those_of_its_name(logged: Path) -> None:
     done = run_command("alias", "ls", "hints/reader:best")
     assert (done.returncode, "names a version" in done.stderr) == (2, True)
+
+
+def test_removing_aliases_lists_the_versions_once(logged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_command("alias", "set", "hints/reader:v0", "one", "two", "three")
+    link, calls = connect(current()), Counter[str]()
+    monkeypatch.setattr(link, "artifacts", CountedStub(link.artifacts, calls))
+    done = run_command("alias", "rm", "hints/reader", "one", "two", "three")
+    assert done.returncode == 0, done.stderr
+    assert calls["ListModelArtifactVersions"] == 1
 
 
 def test_wrong_usage_says_what_is_right(logged: Path) -> None:

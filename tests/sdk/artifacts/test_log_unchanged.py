@@ -34,9 +34,9 @@ class Counted:
     def __init__(self, inner: Connection) -> None:
         self._inner = inner
         self.calls: Counter[str] = Counter()
-        self.artifacts: Any = _Stub(inner.artifacts, self.calls)
-        self.uploads: Any = _Stub(inner.uploads, self.calls)
-        self.local: Any = _Stub(inner.local, self.calls)
+        self.artifacts: Any = CountedStub(inner.artifacts, self.calls)
+        self.uploads: Any = CountedStub(inner.uploads, self.calls)
+        self.local: Any = CountedStub(inner.local, self.calls)
         self.shares_disk = inner.shares_disk
 
     @property
@@ -50,7 +50,9 @@ class Counted:
         return self._inner.may_have_moved(error)
 
 
-class _Stub:
+class CountedStub:
+    """A stub that counts the calls made through it, by method."""
+
     def __init__(self, stub: Any, calls: Counter[str]) -> None:
         self._stub = stub
         self._calls = calls

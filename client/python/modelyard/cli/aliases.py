@@ -84,7 +84,8 @@ def remove_aliases(ref: str, aliases: tuple[str, ...], json: bool) -> None:
     else:
         found = open_collection(workspace, ref)
         collection = found.qualified_name
-        if unknown := [name for name in aliases if name not in found.aliases]:
+        known = found.aliases  # read once: each time it lists all versions
+        if unknown := [name for name in aliases if name not in known]:
             names = ", ".join(unknown)
             raise errors.NotFound(f"{collection} has no alias {names}; `modelyard alias ls` lists them")
     moved = version_calls.move_aliases(workspace.connection, collection, moves, expected=expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path, PurePath, PureWindowsPath
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import modelyard
 from modelyard import Artifact, errors
 from modelyard.runs.run import Run
+from tests.clients.waiting import until
 
 
 @pytest.fixture
@@ -201,6 +203,32 @@ def test_a_used_path_is_compared_by_content_when_it_is_linked(run: Run, embedded
     added = run.link_model(used, f"Compared {run.id}")
     assert added is not None
     assert added.source_name == f"run-{run.id}-w-v0:v1"
+
+
+def test_files_that_nobody_touched_since_they_were_used_are_linked_without_being_read(
+    run: Run, embedded: Path
+) -> None:
+    size = 16 << 20
+    (embedded / "large.bin").write_bytes(os.urandom(size))
+    run.log_model(embedded / "large.bin", name="large")
+    changed = Path(run.use_model("large")).stat().st_ctime_ns
+    until(lambda: time.time_ns() - changed > 50_000_000)  # a write from now on changes the file's times
+    place = run.use_model("large")
+    before = bytes_read()
+    linked = run.link_model(place, f"Unread {run.id}")
+    assert linked is not None
+    assert linked.source_name == "large:v0"
+    assert bytes_read() - before < size // 2
+    os.utime(place)
+    before = bytes_read()
+    run.link_model(place, f"Unread {run.id}")
+    assert bytes_read() - before >= size
+
+
+def bytes_read() -> int:
+    """Bytes that this process has read from files and sockets so far."""
+    counters = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
+    return int(counters["rchar"])
 
 
 def test_a_registered_model_has_no_path_in_its_name(run: Run, embedded: Path) -> None:

@@ -319,6 +319,16 @@ def test_a_folder_index_knows_files_that_nobody_touched(tmp_path: Path) -> None:
     assert not again.has(entry, path.stat())
 
 
+def test_a_folder_index_says_nothing_of_a_file_that_was_just_written(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    entry, index, found = entry_of("file", b"content"), FolderIndex(None), path.stat()
+    assert not index.has_since(entry, found, found.st_ctime_ns + 3_000_000_000)
+    index.note(entry, found)
+    assert index.has_since(entry, found, found.st_ctime_ns + 3_000_000_000)
+    assert not index.has_since(entry, found, found.st_ctime_ns + 1)
+
+
 def test_a_damaged_record_is_an_empty_one(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text("{")
     (tmp_path / "file").write_bytes(b"x")

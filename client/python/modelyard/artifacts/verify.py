@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from modelyard.artifacts.entries import has_content
+from modelyard.cache.folder_index import FolderIndex
 from modelyard.rpc import records
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.manifest import whole_manifest
@@ -30,25 +32,29 @@ def verify(connection: Connection, version: records.Version, root: Path) -> None
             _verify_file(entry, root / entry.path, version.ref)
 
 
-def is_unchanged(entries: Sequence[FileEntry], root: Path, path: Path, time_ns: int) -> bool:
+def is_unchanged(
+    entries: Sequence[FileEntry], root: Path, path: Path, time_ns: int, index: FolderIndex
+) -> bool:
     """Whether `path`, a file or folder below `root`, has all entries as they were downloaded.
 
-    Files are compared by content; what came from a reference, by size and by
-    not being written to after `time_ns`.
+    Files that are as `index` has them are not read; others are compared by content.
+    What came from a reference is compared by size and by not being written to after
+    `time_ns`, when the download had ended.
     """
     known = {entry.path for entry in entries}
     try:
         if path.is_dir() and not known.issuperset(_paths_below(path, root)):
             return False
-        return all(_is_as_downloaded(entry, root / entry.path, time_ns) for entry in entries)
+        return all(_is_as_downloaded(entry, root / entry.path, time_ns, index) for entry in entries)
     except (OSError, ValueError):  # a file that cannot be read is not as it was downloaded
         return False
 
 
-def _is_as_downloaded(entry: FileEntry, path: Path, time_ns: int) -> bool:
-    if not entry.uri:
-        return path.is_file() and has_content(path, entry)
+def _is_as_downloaded(entry: FileEntry, path: Path, time_ns: int, index: FolderIndex) -> bool:
     status = path.stat()
+    if not entry.uri:
+        is_known = index.has_since(entry, status, time_ns)
+        return stat.S_ISREG(status.st_mode) and (is_known or has_content(path, entry))
     return status.st_mtime_ns <= time_ns and entry.size in {None, status.st_size}
 
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
 from modelyard.cache.storage import best_effort, write_bytes
+from modelyard.cache.upload_index import COARSE_NS, FINE_NS
 from modelyard.rpc.records import FileEntry
+
+_COARSE_CLOCK = 5
+"""CLOCK_REALTIME_COARSE of Linux, which files get their times from; the time module has no name for it."""
+_STEP_NS = round(time.clock_getres(_COARSE_CLOCK) * 1e9) if sys.platform == "linux" else FINE_NS
+"""Resolution of the times of files where it is finer than a millisecond."""
 
 
 class FolderIndex:
@@ -28,6 +36,15 @@ class FolderIndex:
     def has(self, entry: FileEntry, found: os.stat_result) -> bool:
         """Whether the file is unchanged since it was recorded with the entry's content."""
         return self._files.get(entry.path) == _identity(entry, found)
+
+    def has_since(self, entry: FileEntry, found: os.stat_result, time_ns: int) -> bool:
+        """As `has`; False also where a write after `time_ns` need not have changed the file's times.
+
+        Times have a resolution, and two writes within it leave the same times: those of a
+        file that was changed just before `time_ns` say nothing.
+        """
+        step = _STEP_NS if found.st_ctime_ns % 1_000_000 else COARSE_NS
+        return found.st_ctime_ns + step < time_ns and self.has(entry, found)
 
     def note(self, entry: FileEntry, found: os.stat_result) -> None:
         """Records a file whose content was verified. Safe for threads."""

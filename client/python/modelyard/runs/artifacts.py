@@ -31,7 +31,7 @@ NO_PATH_IN_NAME = (
 
 
 class _Used(NamedTuple):
-    """A version that `use_model` downloaded below `root`, and the time (ns since 1970)."""
+    """A version that `use_model` downloaded below `root`, and when (ns since 1970)."""
 
     version: records.Version
     root: Path
@@ -272,8 +272,10 @@ class RunArtifacts:
         used = self._used.get(local)
         if used is None:
             return None
-        entries = transfer.entries(self._connection, used.version, cache=self._workspace.cache)
-        if not verify.is_unchanged(entries, used.root, local, used.time_ns):
+        cache = self._workspace.cache
+        entries = transfer.entries(self._connection, used.version, cache=cache)
+        index = cache.folder_index(used.root)
+        if not verify.is_unchanged(entries, used.root, local, used.time_ns, index):
             return None
         return self._workspace.artifact(used.version)
 

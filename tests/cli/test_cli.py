@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+import modelyard
 from modelyard.cli.output import fit
-from tests.clients.commands import COMMAND
+from tests.clients.commands import COMMAND, json_of
 from tests.parts.fork_server import run_python
 
 
@@ -65,6 +66,22 @@ def test_link_then_show_both_sides(logged: Path) -> None:
     text = _run("show", "Net Model:staging").stdout
     assert "Source version  local/cli/net:v0" in text
     assert "Linked to" in text
+
+
+def test_show_says_whether_a_name_has_more_versions_than_it_prints(logged: Path) -> None:
+    shown = json_of("show", "cli/net")
+    assert (len(shown["versions"]), shown["more"]) == (1, False)
+    with modelyard.init(project="cli") as run:
+        for number in range(50):
+            (logged / "many.bin").write_text(str(number))
+            run.log_model(logged / "many.bin", name="many")
+        shown = json_of("show", "cli/many")
+        assert (len(shown["versions"]), shown["more"]) == (50, False)
+        (logged / "many.bin").write_text("one more")
+        run.log_model(logged / "many.bin", name="many")
+    shown = json_of("show", "cli/many")
+    assert (len(shown["versions"]), shown["more"], shown["version_count"]) == (50, True, 51)
+    assert len(json_of("ls", "cli/many", "--limit", "100")["versions"]) == 51
 
 
 def test_ls_lists_projects_and_versions(logged: Path) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 from modelyard.artifacts.artifact import Artifact
 from modelyard.cli.lookup import Thing
 from modelyard.cli.output import HIDDEN, local_time, print_fields, print_table
+from modelyard.cli.tables import some
 from modelyard.contract import errors
 from modelyard.contract.streams import echo
 from modelyard.host.terminal import human_bytes, plural
@@ -22,13 +22,17 @@ VERSIONS_SHOWN = 50
 
 
 def to_json(connection: Connection, thing: Thing) -> dict[str, Any]:
-    """As JSON, with its kind; a version with its files, a collection with its newest versions."""
+    """As JSON, with its kind; a version with its files, a collection with its newest versions.
+
+    `more` says whether a collection has more than these 50 versions, as in `modelyard ls`.
+    """
     content: dict[str, Any] = {"kind": _kind(thing), **records.as_json(thing)}
     if isinstance(thing, records.Collection):
         versions: Iterator[records.Link | records.Version] = list_calls.versions(connection, thing.id)
         if thing.registered:
             versions = list_calls.links(connection, thing.id)
-        content["versions"] = [records.as_json(item) for item in islice(versions, VERSIONS_SHOWN)]
+        shown, content["more"] = some(versions, VERSIONS_SHOWN)
+        content["versions"] = [records.as_json(item) for item in shown]
     elif isinstance(thing, records.Version | records.Link):
         version = thing if isinstance(thing, records.Version) else thing.source
         content["files"] = [

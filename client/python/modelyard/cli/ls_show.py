@@ -60,7 +60,11 @@ def ls(what: str | None, limit: int, json: bool) -> None:
 @click.argument("ref")
 @as_json
 def show(ref: str, json: bool) -> None:
-    """Show a version, an artifact, a registered model, or a run (entity/project/run_id)."""
+    """Show a version, an artifact, a registered model, or a run (entity/project/run_id).
+
+    Of an artifact or registered model the newest 50 versions; `modelyard ls` with --limit lists more.
+    With --json, `more` says whether there are any.
+    """
     workspace = Workspace(current())
     thing = open_thing(workspace, ref)
     if json:

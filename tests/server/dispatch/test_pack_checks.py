@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from modelyard.contract import errors
 from modelyard.v1 import model_artifact_pb2, upload_pb2
+from modelyard_server.db.tables import Pack
 from modelyard_server.packs import PackStore
 from modelyard_server.rpc.dispatch.executors import STORE_THREADS
 from modelyard_server.rpc.dispatch.transactions import MOST_PACK_CHECKS
@@ -84,7 +86,7 @@ def test_calls_that_check_packs_leave_store_threads_for_downloads(tmp_path: Path
             ids = [await create_upload(server) for _ in chunks]
             for upload_id, chunk in zip(ids, chunks, strict=True):
                 await server.replies("UploadService/UploadChunks", messages(upload_id, chunk))
-            server.packs.forget(_confirmed(server))
+            server.packs.forget(pack_ids(server))
             held = [wrapper.store.hold("stat", wrapper.store.calls["stat"] + 1 + n) for n in range(CALLS)]
             asking = [
                 asyncio.create_task(find_missing(server, upload_id, chunk))
@@ -106,8 +108,9 @@ def test_calls_that_check_packs_leave_store_threads_for_downloads(tmp_path: Path
     asyncio.run(scenario())
 
 
-def _confirmed(server: InProcess) -> list[str]:
-    return list(server.packs._confirmed)
+def pack_ids(server: InProcess) -> list[str]:
+    """The ids of the packs that the database records."""
+    return server.database.read(lambda session: list(session.scalars(select(Pack.id))))
 
 
 def test_rights_are_checked_before_a_question_for_missing_chunks_waits(tmp_path: Path) -> None:

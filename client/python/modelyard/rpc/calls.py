@@ -6,6 +6,7 @@ for the present channel at each attempt, so a stub survives a restart of the ser
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 import uuid
@@ -25,6 +26,14 @@ WARN_SECONDS = 2.0
 """How long a unary call is repeated before a warning says so."""
 _NOT_CONNECTED = "failed to connect to all addresses"
 """Prefix of gRPC's message for a call without a connection."""
+_CANCELLED_HERE = ("Locally cancelled", "Channel closed", "Cancelled upon garbage collection")
+"""Prefixes of gRPC's messages for calls that this process has cancelled."""
+_STREAM_ENDED = re.compile(r"RST_STREAM with error code [028]\b|^Stream removed$")
+"""gRPC's messages for streams that the other side gave up: NO_ERROR, INTERNAL_ERROR or CANCEL in HTTP/2.
+
+The other codes say that this side broke the protocol, as to a server that is not gRPC's; a new attempt
+would end in the same way.
+"""
 
 _BY_STATUS: dict[grpc.StatusCode, type[errors.CommError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidField,
@@ -233,11 +242,29 @@ def translate(failure: grpc.RpcError, server: str) -> errors.CommError:
     detailed = _from_details(failure, message)
     if detailed is not None:
         return detailed
+    if _was_ended_by_the_other_side(status, message):
+        return errors.ServerStopping(
+            f"the modelyard server at {server}, or a balancer before it, ended the call without an answer "
+            f"({status.name}: {message})"
+        )
     if status is grpc.StatusCode.UNAVAILABLE:
         message = f"the modelyard server at {server} cannot be reached ({message})"
     if status is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = f"the modelyard server at {server} did not answer in time; the call may have taken effect"
     return _BY_STATUS.get(status, errors.CommError)(message)
+
+
+def _was_ended_by_the_other_side(status: grpc.StatusCode, told: str) -> bool:
+    """Whether a call without an ErrorInfo was given up by a server that stops, or by a balancer.
+
+    gRPC's server does this, with CANCELLED, to calls that have arrived but that it has not begun to
+    serve when it stops.
+    """
+    if status is grpc.StatusCode.CANCELLED:
+        return not told.startswith(_CANCELLED_HERE)
+    if status in {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}:
+        return _STREAM_ENDED.search(told) is not None
+    return False
 
 
 def _from_details(failure: grpc.RpcError, message: str) -> errors.CommError | None:

@@ -27,15 +27,22 @@ def rows(
 
 
 def _batches(connection: Connection, request: pb.ScanMetricHistoryRequest) -> Iterator[pb.MetricBatch]:
-    """The batches of a scan, which is retried while the server has no place for its stream."""
+    """The batches of a scan, which is repeated until its first batch has come.
+
+    Later it cannot continue where it broke: how rows are grouped into batches is not promised.
+    """
     retrier = Retrier(connection)
+    begun = False
     while True:
         channel = connection.channel
         try:
             for reply in connection.metrics.ScanMetricHistory(request):
+                begun = True
                 yield reply.batch
             return
-        except errors.TooManyStreams as error:  # raised before the first batch only
+        except errors.CommError as error:
+            if begun:
+                raise
             retrier.wait(error, channel)
 
 

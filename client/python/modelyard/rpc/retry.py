@@ -6,8 +6,23 @@ factor between 0.5 and 1, so that clients that lost one server do not all come
 back at once. The error is raised `GIVE_UP_SECONDS` after the first failure
 without progress; of a unary call, which has no progress, after its start.
 
-Unary calls (`calls`), scans, uploads, downloads, references and watches all
-wait by these rules.
+What is repeated, by what rule:
+
+| what | which errors | for how long |
+|---|---|---|
+| a unary call (`calls`) | `asks_for_retry` | 60 s from its start |
+| a part of an upload or download, a commit | `is_retryable` | 60 s without progress |
+| the SHA-256 of files (`manifest.sha256sums`) | `is_retryable` | 60 s from the first failure |
+| a scan of metrics (`metric_scan`) | `is_retryable`, until its first batch | 60 s from the first failure |
+| a watch of events (`registry.events`) | `asks_for_retry` | until it is closed |
+| fetching a reference (`transfer.reference_fetcher`) | ConnectionError, TimeoutError | three retries |
+| a change of a record (`on_latest`) | EtagMismatch | ten attempts, without pauses |
+| where files lie on this machine (`transfer.shared_disk_download`) | none: they are downloaded instead | |
+
+A unary call does not repeat a missed deadline, which was a minute already, and a
+watch has none. The embedded server may have been replaced by one with a new token:
+then all but the last three are also repeated after an AuthenticationError, a unary
+call once.
 """
 
 from __future__ import annotations
@@ -35,15 +50,16 @@ def asks_for_retry(error: errors.CommError) -> bool:
 def is_retryable(error: Exception) -> bool:
     """Whether a call that may be repeated at no risk, such as a part of a transfer, may succeed later.
 
-    Besides errors that ask for a retry, these are missed deadlines and
-    connections that were cut.
+    Besides errors that ask for a retry, to which `calls` makes connections that were
+    cut and streams that were given up, these are missed deadlines and other statuses
+    of a transport.
     """
     if not isinstance(error, errors.CommError):
         return False
     if asks_for_retry(error) or isinstance(error, errors.DeadlineExceeded):
         return True
     # The server always sends one of the published reasons, and with INTERNAL an incident: a bare
-    # status comes from the transport, when a connection is cut.
+    # status comes from what lies between. A transfer has reached its server before, so it is no wrong one.
     bare_internal = isinstance(error, errors.InternalError) and "incident" not in error.metadata
     return type(error) is errors.CommError or bare_internal
 

@@ -19,9 +19,16 @@ ASK_SECONDS = 2.0
 """Seconds to probe one address."""
 _MOST_ADDRESSES = 4
 _REFUSED = "Connection refused"
+_NO_HTTP2 = "missing selected ALPN property"
 _CLOSED = ("Socket closed", "Connection reset", "Broken pipe", "Unwrap failed")
 _UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED:? ?([^:]*)")
 _ALERT = re.compile(r"ALERT_([A-Z_]+)", re.IGNORECASE)
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""What a client of HTTP/2 sends first: the preface, and an empty frame of settings."""
+_FRAME_HEAD = 9
+_SETTINGS = 4
+_PASSING = re.compile(r"HTTP/1\.[01] (429|502|503|504)\b")
+"""How a balancer without a server answers."""
 
 OpenChannel = Callable[[Endpoint, Sequence[tuple[str, Any]]], grpc.Channel]
 
@@ -29,8 +36,9 @@ OpenChannel = Callable[[Endpoint, Sequence[tuple[str, Any]]], grpc.Channel]
 def explain(endpoint: Endpoint, told: str, open_channel: OpenChannel) -> errors.CommError:
     """The error of a call that reached no server; `told` is gRPC's description.
 
-    TLSFailed if retrying cannot help, else ServerStopping. gRPC describes the last
-    address that it tried: if that one only refused, the others are probed too.
+    TLSFailed, or Unimplemented where no gRPC server answers, if retrying cannot help;
+    else ServerStopping. gRPC describes the last address that it tried: if that one only
+    refused, the others are probed too.
     """
     texts = [told]
     if _REFUSED in told:
@@ -44,6 +52,9 @@ def choose(endpoint: Endpoint, texts: Sequence[str]) -> errors.CommError:
         reason = _final(endpoint, text)
         if reason:
             return errors.TLSFailed(f"the modelyard server at {endpoint} cannot be used: {reason}")
+        reason = _other_protocol(endpoint, text)
+        if reason:
+            return errors.Unimplemented(f"no gRPC server is at {endpoint}: {reason}. Check host and port")
     text = next((text for text in texts if _REFUSED not in text), texts[0])
     return errors.ServerStopping(f"the modelyard server at {endpoint} cannot be reached ({text})")
 
@@ -86,6 +97,25 @@ def _after_closing(endpoint: Endpoint) -> str:
     except (OSError, ValueError):
         return ""
     return "" if endpoint.tls else "it speaks TLS: use grpcs:// or https://"
+
+
+def _other_protocol(endpoint: Endpoint, text: str) -> str:
+    """What else the server speaks; empty if that is not known or may be temporary."""
+    if endpoint.tls:
+        return "it speaks TLS without HTTP/2" if _NO_HTTP2 in text else ""
+    if _REFUSED in text:
+        return ""
+    try:
+        port = int(endpoint.target.rpartition(":")[2])
+        with socket.create_connection((endpoint.host, port), timeout=ASK_SECONDS) as plain:
+            plain.sendall(_HELLO)
+            told = plain.recv(64)
+    except (OSError, ValueError):
+        return ""
+    if len(told) < _FRAME_HEAD or told[3] == _SETTINGS:
+        return ""
+    shown = told.decode(errors="replace").splitlines()[0]
+    return "" if _PASSING.match(shown) else f"it answers with {shown!r}"
 
 
 def _of_alert(name: str) -> str:

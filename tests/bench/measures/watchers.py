@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import grpc
 
@@ -68,11 +69,12 @@ async def _p99(address: str, watchers: int, writes: int) -> float:
         await asyncio.gather(*(ready.wait() for ready in signals))
         for number in range(writes):
             # It comes, and with the next write it goes: one event each.
-            alias, version = f"bench-{number // 2}", "" if number % 2 else "v0"
-            update = alias_pb2.AliasUpdate(alias=alias, version=version)
+            alias, added = f"bench-{number // 2}", number % 2 == 0
+            change: dict[str, Any] = {"version": "v0"} if added else {"remove": True}
+            update = alias_pb2.AliasUpdate(alias=alias, **change)
             request = alias_pb2.UpdateAliasesRequest(ref=f"{_PROJECT}/{_NAME}", updates=[update])
             await AliasServiceStub(channel).UpdateAliases(request)
-            written[alias, bool(version)] = perf_counter()
+            written[alias, added] = perf_counter()
             await asyncio.sleep(PAUSE)
         await asyncio.gather(*watching)
     return statistics.quantiles(arrived, n=100)[98] * 1000

@@ -7,7 +7,7 @@ the counter of a project is the last row that a transaction may lock.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -16,9 +16,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract.values import RUN_STATES
 from modelyard_server.db.engine import now
-from modelyard_server.db.tables import Entity, Event, Project
-from modelyard_server.db.upserts import batches
-from modelyard_server.domain.access.authorize import Action, Resource, authorize
+from modelyard_server.db.tables import Event, Project
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.search import filters
 from modelyard_server.domain.search.filter_fields import Comparison, Field, Json, Text, Time, Word
@@ -100,24 +98,8 @@ def check_filter(session: Session, filter_: str) -> None:
     filters.condition(session, filter_, _FIELDS)
 
 
-def projects_of(session: Session, principal: Principal, entity: str) -> Sequence[Project]:
-    """The projects of an entity that the caller may read, by name; none if there is no such entity."""
-    query = select(Project).join(Entity, Entity.id == Project.entity_id).where(Entity.name == entity)
-    found = session.scalars(query.order_by(Project.name))
-    return [row for row in found if authorize(session, principal, Action.READ, Resource(entity, row.name))]
-
-
-def last_sequences(session: Session, project_ids: Collection[int]) -> dict[int, int]:
-    """The number of each project's last event; 0 before the first."""
-    found: dict[int, int] = {}
-    for batch in batches(sorted(project_ids)):
-        rows = session.execute(select(Project.id, Project.event_seq).where(Project.id.in_(batch)))
-        found |= dict(rows.all())
-    return found
-
-
 def after(
-    session: Session, project: Project, sequence: int, limit: int, filter_: str = "", *, span: int = 0
+    session: Session, project_id: int, sequence: int, limit: int, filter_: str = "", *, span: int = 0
 ) -> EventSlice:
     """At most `limit` events of a project after a sequence number, oldest first.
 
@@ -125,10 +107,10 @@ def after(
     InvalidFilter.
     """
     # The end first: events committed between the two statements are left for the next call.
-    last = session.execute(select(Project.event_seq).where(Project.id == project.id)).scalar_one()
+    last = session.execute(select(Project.event_seq).where(Project.id == project_id)).scalar_one()
     end = min(last, sequence + span) if span else last
     condition = filters.condition(session, filter_, _FIELDS)
-    query = select(Event).where(Event.project_id == project.id, Event.seq > sequence, Event.seq <= end)
+    query = select(Event).where(Event.project_id == project_id, Event.seq > sequence, Event.seq <= end)
     if condition is not None:
         query = query.where(condition)
     found = session.scalars(query.order_by(Event.seq).limit(limit + 1)).all()

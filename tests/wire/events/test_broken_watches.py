@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from sqlalchemy import Engine, event
 
 from modelyard.v1 import event_pb2 as pb
 from modelyard_server.db.engine import Database
@@ -122,6 +123,33 @@ def test_replicas_tell_what_the_other_one_wrote_in_order(
     assert consumer.breaks >= 1
 
 
+def test_a_watch_of_an_entity_tells_what_another_replica_wrote(
+    request: pytest.FixtureRequest, live_server_factory: Factory
+) -> None:
+    place, env = production_place(request)
+    one = live_server_factory(place=place, env=env).start()
+    other = live_server_factory(place=place, env=env).start()
+    log(one.stubs(), "p")
+    with watching(other.stubs(), "", after_sequence=None) as watch:
+        watch.next()
+        for project in ("p", "later"):
+            last = len(listed(one.stubs(), project)) if project == "p" else 0
+            log(one.stubs(), project, "other")  # nothing in its own process wakes the watcher
+            wanted = listed(one.stubs(), project)[last:]
+            seen: list[pb.Event] = []
+            while len(seen) < len(wanted):
+                seen += watch.next().events
+            assert seen == wanted
+        # Both replicas write, so that the watcher reads some projects at once and all of them later.
+        for number in range(10):
+            for server in (one, other):
+                touch(server.stubs(), "p", f"{number}-{server.port}")
+        seen = []
+        while len(seen) < 20:
+            seen += watch.next().events
+        assert seen == listed(one.stubs(), "p")[-20:]
+
+
 def test_an_open_watch_keeps_an_embedded_server(live_server_factory: Factory) -> None:
     server = live_server_factory("--embedded", "--idle-seconds", "1").start()
     stubs = server.stubs()
@@ -199,6 +227,26 @@ def test_a_quiet_watch_of_an_entity_says_how_far_it_has_looked(tmp_path: Path) -
     told = [[(each.project, each.last_sequence) for each in reply.positions] for reply in replies]
     assert told == [[("p", 0)], [("p", 3)], []]
     assert not any(reply.events for reply in replies)
+
+
+def test_a_watch_that_waits_for_a_project_asks_for_nothing_else(tmp_path: Path) -> None:
+    asked: set[str] = set()
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM project" in statement:
+            asked.add(statement)
+
+    with sqlite_database(tmp_path) as database:
+        for number in range(3):
+            Registry(database).log("bert", "a", project=f"later-{number}")
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            request = pb.WatchEventsRequest(entity=ENTITY, project="later")
+            replies = asyncio.run(_watch_quietly(database, request))
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+    assert not any(reply.events or reply.HasField("last_sequence") for reply in replies)
+    assert len(asked) == 1, asked  # and none that looks for similar names
 
 
 async def _watch_quietly(database: Database, request: pb.WatchEventsRequest) -> list[pb.WatchEventsResponse]:

@@ -1,8 +1,9 @@
-"""Many watches of one project: its events are read and encoded once, and each watch sees exactly its own."""
+"""Many watches of one project or entity: its events are read once, and each watch sees exactly its own."""
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Sequence
 
 import grpc
@@ -40,6 +41,44 @@ def test_events_are_read_once_however_many_watch(live_server_factory: Factory) -
                 assert len(watch.until(last + number + 1)) == 1
         # Beside one for each event there are five a second that look for those of other servers.
         assert _reads(scrape(address)) - before < WATCHERS * EVENTS / 2
+
+
+def test_events_of_an_entity_are_read_once_however_many_watch(live_server_factory: Factory) -> None:
+    server = live_server_factory("--metrics-port", "0").start()
+    stubs, (address,) = server.stubs(), addresses(server)
+    log(stubs, "p")
+    last = len(listed(stubs, "p"))
+    with contextlib.ExitStack() as stack:
+        watches = [stack.enter_context(watching(stubs, "", after_sequence=None)) for _ in range(WATCHERS)]
+        for watch in watches:
+            watch.next()
+        before = _reads(scrape(address))
+        for number in range(EVENTS):
+            touch(stubs, "p", f"a{number}")
+            for watch in watches:
+                assert [event.sequence for event in watch.next().events] == [last + number + 1]
+        # For each event one finds it and one reads it; two a second look for those of other servers.
+        assert _reads(scrape(address)) - before < WATCHERS * EVENTS / 4
+
+
+def test_events_of_other_entities_wake_no_watch(live_server_factory: Factory) -> None:
+    server = live_server_factory("--metrics-port", "0").start()
+    stubs, (address,) = server.stubs(), addresses(server)
+    log(stubs, "p")
+    with contextlib.ExitStack() as stack:
+        watches = [
+            stack.enter_context(watching(stubs, project, after_sequence=None, entity="others"))
+            for project in ("", "later")
+        ]
+        for watch in watches:
+            watch.next()
+        touch(stubs, "p", "the first")
+        before, begun = _reads(scrape(address)), time.monotonic()
+        for number in range(200):
+            touch(stubs, "p", f"a{number}")
+        seconds = time.monotonic() - begun
+        # Each looks twice a second for what other servers wrote; woken, it would look up to 20 times.
+        assert _reads(scrape(address)) - before < 2 * 2 * (seconds + 1) + 2
 
 
 def _come_and_go(stubs: Stubs, project: str) -> None:

@@ -1,8 +1,8 @@
-"""Signals that a project may have new events.
+"""Signals that a project, or some project of an entity, may have new events.
 
-A signal carries no events: the feed that waits for it reads the table. Writes
-of this process set it at once; those of other replicas are found by polling,
-with one small query for all watched projects.
+A signal carries no events: whoever waits for it reads the table. Writes of this
+process set it at once. Those of other replicas are found by polling, with one
+small query for all watched projects; whoever waits for an entity polls by itself.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
-from modelyard_server.domain import events
+from modelyard_server.domain import event_heads
 from modelyard_server.rpc.dispatch.admission import ActiveCalls
 from modelyard_server.rpc.dispatch.transactions import Transactions
 
@@ -26,18 +26,43 @@ POLL_SECONDS = 0.2
 log = logging.getLogger(__name__)
 
 
+class EntitySignal:
+    """A signal that projects of an entity may have new events. Use it on the event loop."""
+
+    def __init__(self) -> None:
+        self._set = asyncio.Event()
+        self._projects: set[int] = set()
+
+    def notify(self, project_ids: Collection[int] = ()) -> None:
+        """Ends the wait, for projects that this process wrote to, or for none."""
+        self._projects.update(project_ids)
+        self._set.set()
+
+    async def wait(self, seconds: float) -> set[int]:
+        """Waits for a signal, or some seconds. Returns the projects written to since the last wait."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._set.wait()
+        self._set.clear()
+        projects, self._projects = self._projects, set()
+        return projects
+
+
 class EventSignals:
-    """The signals of a process, by project. Use it on the event loop."""
+    """The signals of a process, by project and by entity. Use it on the event loop."""
 
     def __init__(self, transactions: Transactions, active_calls: ActiveCalls) -> None:
         self._transactions = transactions
         self._active_calls = active_calls
         self._signals: dict[int, set[asyncio.Event]] = {}
-        self._any: set[asyncio.Event] = set()
+        self._entities: dict[str, set[EntitySignal]] = {}
+        self._entity_of: dict[int, str] = {}  # while an entity is watched, of projects written to
+        self._unplaced: set[int] = set()
+        self._placing: asyncio.Task[None] | None = None
         self._last: dict[int, int] = {}
         self._poller: asyncio.Task[None] | None = None
         transactions.on_events(self._wake)
-        active_calls.on_stop(lambda: self._wake([0, *self._signals]))
+        active_calls.on_stop(self._stop)
 
     @contextlib.contextmanager
     def project(self, project_id: int) -> Iterator[asyncio.Event]:
@@ -54,17 +79,23 @@ class EventSignals:
         finally:
             self._forget(project_id, signal)
 
-    async def any_project(self, seconds: float) -> None:
-        """Returns after an event that this process wrote, when the server stops, or after some seconds."""
-        signal = asyncio.Event()
-        self._any.add(signal)
+    @contextlib.contextmanager
+    def entity(self, name: str) -> Iterator[EntitySignal]:
+        """Yields a signal that is set by events that this process wrote, and when the server stops.
+
+        Events of other entities do not set it. The entity need not exist.
+        """
+        signal = EntitySignal()
+        self._entities.setdefault(name, set()).add(signal)
         try:
-            async with asyncio.timeout(seconds):
-                await signal.wait()
-        except TimeoutError:
-            pass
+            yield signal
         finally:
-            self._any.remove(signal)
+            signals = self._entities[name]
+            signals.remove(signal)
+            if not signals:
+                del self._entities[name]
+            if not self._entities:
+                self._entity_of.clear()
 
     def read(self, rule: Callable[[Session], T]) -> Awaitable[T]:
         """Runs the rule in a reading transaction."""
@@ -80,10 +111,44 @@ class EventSignals:
         if self.stopping:
             raise errors.ServerStopping("the server is stopping; watch again from the last sequence")
 
-    def _wake(self, project_ids: Iterable[int]) -> None:
+    def _wake(self, project_ids: Collection[int]) -> None:
         for project_id in project_ids:
-            for signal in (*self._signals.get(project_id, ()), *self._any):
+            for signal in self._signals.get(project_id, ()):
                 signal.set()
+        if self._entities:
+            self._wake_entities(project_ids)
+
+    def _wake_entities(self, project_ids: Collection[int]) -> None:
+        unplaced = {project_id for project_id in project_ids if project_id not in self._entity_of}
+        for project_id in project_ids:
+            for signal in self._entities.get(self._entity_of.get(project_id, ""), ()):
+                signal.notify([project_id])
+        if unplaced:
+            self._unplaced |= unplaced
+            if self._placing is None:
+                self._placing = asyncio.create_task(self._place())
+
+    async def _place(self) -> None:
+        """Finds the entities of projects that were written to for the first time, and sets their signals."""
+        try:
+            while self._unplaced:
+                projects, self._unplaced = self._unplaced, set()
+                found = await self.read(functools.partial(event_heads.entities, project_ids=projects))
+                self._entity_of |= found
+                self._wake_entities(found)
+        except Exception as error:
+            # Whoever waits for an entity also polls, so the events are only delayed.
+            log.warning("finding the entities of new events failed, they are delayed: %s", error)
+        finally:
+            self._placing = None
+
+    def _stop(self) -> None:
+        for signals in self._signals.values():
+            for signal in signals:
+                signal.set()
+        for waiting in self._entities.values():
+            for entity in waiting:
+                entity.notify()
 
     def _forget(self, project_id: int, signal: asyncio.Event) -> None:
         signals = self._signals[project_id]
@@ -98,7 +163,7 @@ class EventSignals:
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            look = functools.partial(events.last_sequences, project_ids=list(self._signals))
+            look = functools.partial(event_heads.last_sequences, project_ids=list(self._signals))
             try:
                 last = await self._transactions.read(look)
             except errors.CommError as error:
@@ -107,5 +172,5 @@ class EventSignals:
             except Exception:
                 log.exception("polling for events failed; trying again")
                 continue
-            self._wake(project for project, sequence in last.items() if self._last.get(project) != sequence)
+            self._wake([project for project, sequence in last.items() if self._last.get(project) != sequence])
             self._last = {project: sequence for project, sequence in last.items() if project in self._signals}

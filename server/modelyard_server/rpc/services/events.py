@@ -12,13 +12,15 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
 from modelyard.v1 import event_pb2 as pb
-from modelyard_server.domain import events, fields
+from modelyard_server.domain import event_heads, events, fields
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.authorize import Action, Resource, authorize, reach
+from modelyard_server.domain.access.owner_not_found import project_not_found
 from modelyard_server.domain.search import paging
 from modelyard_server.rpc.dispatch.call import Call, StreamCall
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 from modelyard_server.rpc.services import entity_watch
+from modelyard_server.rpc.services.entity_feeds import LEAST_PAUSE, LOOK_SECONDS, EntityFeeds
 from modelyard_server.rpc.services.event_feeds import Feed, Feeds
 from modelyard_server.rpc.services.event_wakeups import EventSignals
 from modelyard_server.rpc.wire import arguments, event_pages
@@ -36,6 +38,7 @@ class EventServicer:
     ) -> None:
         self._signals = signals
         self._feeds = Feeds(signals)
+        self._entity_feeds = EntityFeeds(signals)
         self._streams = streams
         self._idle_seconds = idle_seconds
 
@@ -50,7 +53,7 @@ class EventServicer:
         start = request.after_sequence
         if request.page_token:
             start = paging.decode(request.page_token, binding, [paging.KEY])[0]
-        found = events.after(call.session, project, start, size, request.filter)
+        found = events.after(call.session, project.id, start, size, request.filter)
         seen = reach(call.principal)
         return pb.ListEventsResponse(
             events=[event_pages.message(event, entity, project.name, seen) for event in found.events],
@@ -65,7 +68,7 @@ class EventServicer:
         if request.project:
             replies = self._watch_project(request, call)
         else:
-            replies = entity_watch.follow(request, call, self._signals, self._idle_seconds)
+            replies = entity_watch.follow(request, call, self._entity_feeds, self._idle_seconds)
         async with contextlib.aclosing(replies):
             async for reply in replies:
                 yield reply
@@ -74,20 +77,17 @@ class EventServicer:
         clock = asyncio.get_running_loop().time
         # The first reply is sent at once, so that the client knows that the watch has begun.
         sent_at = float("-inf")
-        waited = False
-        while True:
-            look = functools.partial(_source, call=call, request=request, waited=waited)
-            found = await call.read(look)
-            if found is not None:
-                break
-            waited = True
-            self._signals.require_serving()
-            if clock() - sent_at >= self._idle_seconds:
-                await call.recheck()
-                sent_at = clock()
-                yield pb.WatchEventsResponse().SerializeToString()
-            await asyncio.sleep(entity_watch.LEAST_PAUSE)
-            await self._signals.any_project(entity_watch.LOOK_SECONDS)
+        look = functools.partial(_source, call=call, request=request)
+        with self._signals.entity(request.entity or call.principal.entity) as signal:
+            while (found := await call.read(look)) is None:
+                look = functools.partial(_source, call=call, request=request, waited=True)
+                self._signals.require_serving()
+                if clock() - sent_at >= self._idle_seconds:
+                    await call.recheck()
+                    sent_at = clock()
+                    yield pb.WatchEventsResponse().SerializeToString()
+                await asyncio.sleep(LEAST_PAUSE)
+                await signal.wait(LOOK_SECONDS)
         watch = self._watch(*found, call=call, sent_at=sent_at)
         async with contextlib.aclosing(watch):
             async for message in watch:
@@ -120,7 +120,7 @@ class EventServicer:
 
 
 def _source(
-    session: Session, *, call: StreamCall, request: pb.WatchEventsRequest, waited: bool
+    session: Session, *, call: StreamCall, request: pb.WatchEventsRequest, waited: bool = False
 ) -> tuple[Source, int] | None:
     """What is watched, and the sequence number after which the watch begins; None: there is no project yet.
 
@@ -131,21 +131,17 @@ def _source(
     if request.after_sequence < 0:
         raise errors.InvalidField.of("after_sequence", "is negative; 0 means from the first event")
     from_now = not request.HasField("after_sequence") and not waited
-    start, last = request.after_sequence, 0
-    try:
-        project = owners.find_project(session, call.principal, request.entity, request.project)
-        last = project.event_seq
-    except errors.NotFound:
-        wanted = Resource(request.entity or call.principal.entity, request.project)
-        if not authorize(session, call.principal, Action.READ, wanted):
-            raise
+    entity = request.entity or call.principal.entity
+    if not authorize(session, call.principal, Action.READ, Resource(entity, request.project)):
+        raise project_not_found(session, call.principal, entity, request.project)
+    project = event_heads.named(session, entity, request.project)
+    if project is None:
         fields.check("project", refs.check_owner, request.project, "project")
         events.check_filter(session, request.filter)
-        project = None
+    start, last = request.after_sequence, project.last if project else 0
     if start > last:
         # Such a watch would miss the next events, which get lower numbers.
         raise errors.InvalidField.of("after_sequence", f"is {start}; the last event of the project is {last}")
     if project is None:
         return None
-    entity = owners.entity_of(session, project).name
     return Source(project, entity, request.filter, reach(call.principal)), last if from_now else start

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from modelyard.v1 import event_pb2 as pb
 from modelyard.v1 import run_pb2
-from modelyard_server.db.tables import Event, Project
+from modelyard_server.db.tables import Event
 from modelyard_server.domain import events
+from modelyard_server.domain.event_heads import Head
 from modelyard_server.rpc.wire import convert
 
 PAGE = 200
@@ -25,7 +26,7 @@ class Source(NamedTuple):
     `reach` is the entities that the watcher may read in; None for all.
     """
 
-    project: Project
+    project: Head
     entity: str
     filter: str
     reach: frozenset[str] | None
@@ -58,7 +59,7 @@ class Page(NamedTuple):
 
 def read(session: Session, source: Source, after: int) -> Page:
     """Reads the page after a sequence number. Raises InvalidFilter."""
-    found = events.after(session, source.project, after, PAGE, source.filter, span=SPAN)
+    found = events.after(session, source.project.id, after, PAGE, source.filter, span=SPAN)
     shown = [Encoded(event.seq, _encoded(event, source)) for event in found.events]
     return Page(shown, found.position, found.more)
 

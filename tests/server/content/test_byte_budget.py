@@ -1,4 +1,4 @@
-"""The byte budget that uploads share: first come, first served, and no byte is lost."""
+"""The byte budget that uploads share: first come, first served, and every byte is returned."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_budget_is_given_first_come_first_served() -> None:
     asyncio.run(test())
 
 
-def test_a_waiter_that_gives_up_lets_those_behind_go_on() -> None:
+def test_a_cancelled_waiter_does_not_block_those_behind_it() -> None:
     async def test() -> None:
         budget = ByteBudget(10)
         await budget.acquire(8)

@@ -1,4 +1,4 @@
-"""How a download reads packs: those that take turns are asked once each, and packs may move meanwhile."""
+"""How a download reads packs: each is requested once, and packs may move meanwhile."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def read(store: PackStore, pieces: list[ChunkRange], *, verify: bool) -> bytes:
     cut=st.integers(0, 899),
     verify=st.booleans(),
 )
-def test_what_is_read_is_what_was_wanted_however_the_packs_take_turns(
+def test_chunks_in_any_order_of_packs_are_read_correctly(
     tmp_path_factory: pytest.TempPathFactory,
     chunks: list[tuple[int, int]],
     skipped: int,
@@ -85,7 +85,7 @@ def test_what_is_read_is_what_was_wanted_however_the_packs_take_turns(
     assert read(store, pieces, verify=verify) == wanted_of(store, pieces)
 
 
-def test_packs_that_take_turns_are_asked_once_each(tmp_path: Path) -> None:
+def test_each_pack_is_requested_once(tmp_path: Path) -> None:
     store = store_from_url(str(tmp_path))
     pieces = shelved(store, 2, [(number % 2, 700_000) for number in range(40)])
     runs = {part.range for block in blocks(pieces, verify=False) for part in block}
@@ -119,7 +119,7 @@ def test_packs_may_move_while_a_file_is_read(live_server_factory: Factory, verif
         files = pb.DownloadFilesRequest(version_id=version.id, ranges=ranges)
         replies = stubs.artifacts.DownloadFiles(files, timeout=60)
     begin = next(replies).data + next(replies).data
-    # The server has made its plan, and waits for us to take what it has sent.
+    # The server has planned its reads and waits until the client reads what it has sent.
     assert move_all_packs(server) > 1
     assert begin + b"".join(reply.data for reply in replies) == b"".join(chunks)
 

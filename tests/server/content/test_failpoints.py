@@ -19,7 +19,7 @@ from modelyard_server import failpoints
         "commit.before=error(NOPE)",
     ],
 )
-def test_settings_of_failpoints_that_make_no_sense_are_refused(settings: str) -> None:
+def test_invalid_settings_of_failpoints_are_refused(settings: str) -> None:
     with pytest.raises(ValueError, match="MODELYARD_FAILPOINTS"):
         failpoints.arm_from({"MODELYARD_FAILPOINTS": settings})
 

@@ -51,14 +51,14 @@ def test_each_caller_gets_its_own_result_or_error(lane: LookupThread) -> None:
         assert repr(answer) == (f"LookupError({number})" if number % 7 == 0 else str(number))
 
 
-def test_an_answer_is_not_kept_back_until_a_batch_is_full(lane: LookupThread) -> None:
+def test_a_result_does_not_wait_until_a_batch_is_full(lane: LookupThread) -> None:
     async def ask() -> tuple[int, int]:
         return await lane.run(lambda: 1), await lane.run(lambda: 2)
 
     assert _within(ask) == (1, 2)
 
 
-def test_answers_do_not_wait_for_more_than_a_batch_behind_them(lane: LookupThread) -> None:
+def test_a_result_waits_for_at_most_one_batch(lane: LookupThread) -> None:
     answered = threading.Event()
 
     async def ask() -> bool:
@@ -71,7 +71,7 @@ def test_answers_do_not_wait_for_more_than_a_batch_behind_them(lane: LookupThrea
     assert _within(ask)
 
 
-def test_work_that_nobody_waits_for_any_more_never_begins(lane: LookupThread) -> None:
+def test_cancelled_work_is_not_started(lane: LookupThread) -> None:
     began: list[str] = []
     go = threading.Event()
 
@@ -90,7 +90,7 @@ def test_work_that_nobody_waits_for_any_more_never_begins(lane: LookupThread) ->
     assert began == ["kept"]
 
 
-def test_a_short_read_waits_for_no_long_one(tmp_path: Path) -> None:
+def test_a_short_read_does_not_wait_for_a_long_one(tmp_path: Path) -> None:
     with sqlite_database(tmp_path) as database:
         executors = Executors(is_sqlite=True)
         transactions = Transactions(database, executors)

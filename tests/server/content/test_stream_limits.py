@@ -35,7 +35,7 @@ from tests.parts.server import Factory, LiveServer, Stubs, create_key, new_proje
 
 @pytest.fixture
 def idle(keyed_server: LiveServer) -> Iterator[IdleStreams]:
-    """Of a principal of its own."""
+    """Idle streams of a principal of their own."""
     found = IdleStreams(keyed_server, create_key(keyed_server, f"idle-{new_project()}"))
     yield found
     found.leave()
@@ -43,7 +43,7 @@ def idle(keyed_server: LiveServer) -> Iterator[IdleStreams]:
 
 @pytest.fixture
 def other(keyed_server: LiveServer) -> Stubs:
-    """Somebody else."""
+    """Stubs of another principal."""
     return keyed_server.stubs(create_key(keyed_server, f"other-{new_project()}"))
 
 
@@ -79,7 +79,7 @@ def test_idle_watches_of_one_key_leave_room_for_the_watches_of_others(
     assert next(other.events.WatchEvents(event_pb2.WatchEventsRequest(project=project))).last_sequence > 0
 
 
-def test_who_has_more_than_their_share_is_told_how_long_to_wait(idle: IdleStreams, other: Stubs) -> None:
+def test_a_refusal_of_a_stream_beyond_a_share_has_a_retry_delay(idle: IdleStreams, other: Stubs) -> None:
     project = new_project()
     other.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project=project)))
     idle.watch(256, project)
@@ -104,7 +104,7 @@ def test_an_upload_that_sends_nothing_ends_with_an_error_to_retry(short_stall: L
     idle.leave()
 
 
-def test_every_call_that_waits_for_its_client_ends_so(short_stall: LiveServer) -> None:
+def test_every_call_that_waits_for_its_client_has_a_time_limit(short_stall: LiveServer) -> None:
     over = threading.Event()
 
     def silence() -> Iterator[Any]:
@@ -129,7 +129,7 @@ def test_a_download_that_nobody_reads_ends_with_an_error_to_retry(short_stall: L
     idle.leave()
 
 
-def test_a_watch_of_a_quiet_project_goes_on(short_stall: LiveServer) -> None:
+def test_a_watch_of_a_quiet_project_continues(short_stall: LiveServer) -> None:
     stubs, project = short_stall.stubs(), new_project()
     stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project=project)))
     watch = stubs.events.WatchEvents(event_pb2.WatchEventsRequest(project=project))
@@ -145,7 +145,7 @@ def connection_to(server: LiveServer) -> Connection:
     return Connection(lambda: endpoint)
 
 
-def test_uploads_of_the_sdk_wait_for_places(live_server_factory: Factory, tmp_path: Path) -> None:
+def test_uploads_of_the_sdk_wait_for_free_streams(live_server_factory: Factory, tmp_path: Path) -> None:
     server = live_server_factory("--upload-streams", "1", "--download-streams", "1").start()
     connection = connection_to(server)
 
@@ -163,7 +163,7 @@ def test_uploads_of_the_sdk_wait_for_places(live_server_factory: Factory, tmp_pa
     connection.close()
 
 
-def test_shares_leave_places_however_many_principals_take_theirs() -> None:
+def test_streams_stay_free_however_many_principals_use_their_shares() -> None:
     async def take() -> list[int]:
         shares, over = StreamLimit(64, 75), asyncio.Event()
 
@@ -188,9 +188,7 @@ def test_shares_leave_places_however_many_principals_take_theirs() -> None:
     assert asyncio.run(take()) == [48, 12, 3, 1, 64]
 
 
-def test_the_sdk_goes_on_with_an_upload_that_had_nothing_to_send_for_long(
-    short_stall: LiveServer, tmp_path: Path
-) -> None:
+def test_the_sdk_continues_an_upload_after_a_long_pause(short_stall: LiveServer, tmp_path: Path) -> None:
     connection = connection_to(short_stall)
     upload_id = connection.uploads.CreateUpload(upload_pb2.CreateUploadRequest(project="p")).upload_id
     queue, retrier = SendQueue(), Retrier(connection, give_up=0.5)

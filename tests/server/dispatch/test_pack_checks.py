@@ -1,4 +1,4 @@
-"""Calls that have the store asked for packs, and what they may keep others from."""
+"""Calls that check packs in the store do not block other calls."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def pack_ids(server: InProcess) -> list[str]:
 
 
 def test_rights_are_checked_before_a_question_for_missing_chunks_waits(tmp_path: Path) -> None:
-    """The upload's broken stream is still being stored: its owner waits for that, a stranger for nothing."""
+    """The owner waits while the broken stream is stored; other principals are refused at once."""
     wrapper = Wrapper()
 
     async def scenario() -> None:

@@ -74,7 +74,7 @@ async def upload_chunks(server: InProcess, chunks: list[bytes]) -> str:
     return upload_id
 
 
-def test_the_whole_job_from_a_run_to_the_bytes_of_a_registered_model(tmp_path: Path) -> None:
+def test_the_main_job_from_a_run_to_the_bytes_of_a_registered_model(tmp_path: Path) -> None:
     async def scenario(server: InProcess) -> None:
         made = (await server.call("RunService/CreateRun", create_run())).run
         chunks = fast_upload.random_chunks(3)
@@ -196,7 +196,7 @@ def test_callers_without_a_good_key_are_refused_before_their_request_is_read(tmp
     run(tmp_path, scenario)
 
 
-def test_a_method_outside_the_table_of_rights_is_open_to_nobody(
+def test_a_method_that_is_not_in_the_table_of_rights_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(methods.METHODS, "/modelyard.v1.RunService/GetRun")
@@ -208,7 +208,7 @@ def test_a_method_outside_the_table_of_rights_is_open_to_nobody(
     run(tmp_path, scenario)
 
 
-def test_nobody_sees_or_changes_what_lies_in_an_entity_of_others(tmp_path: Path) -> None:
+def test_entities_of_others_cannot_be_read_or_changed(tmp_path: Path) -> None:
     async def scenario(server: InProcess) -> None:
         owner, stranger = server.of_new_key("ann", ENTITY), server.of_new_key("bob", "other")
         made = (await owner.call("RunService/CreateRun", create_run(request_id="one"))).run
@@ -236,7 +236,7 @@ async def begun_watch(server: InProcess) -> Replies:
 def test_a_cancelled_stream_gives_back_what_it_held(tmp_path: Path) -> None:
     async def scenario(server: InProcess) -> None:
         await server.call("RunService/CreateRun", create_run())
-        for _ in range(3):  # each needs the one place there is
+        for _ in range(3):  # each needs the only free stream
             watch = await begun_watch(server)
             assert server.core.active_calls.count == 1
             watch.task.cancel()
@@ -282,7 +282,7 @@ def test_a_commit_whose_caller_is_cancelled_takes_effect_whole(tmp_path: Path) -
     run(tmp_path, scenario)
 
 
-def test_a_deadline_is_a_timeout_around_the_call(tmp_path: Path) -> None:
+def test_a_deadline_around_a_call_raises_timeout_error(tmp_path: Path) -> None:
     failpoints.arm("commit.inside=sleep(0.5)")
 
     async def scenario(server: InProcess) -> None:
@@ -294,7 +294,7 @@ def test_a_deadline_is_a_timeout_around_the_call(tmp_path: Path) -> None:
 
 
 async def silence(*first: upload_pb2.UploadChunksRequest) -> AsyncIterator[upload_pb2.UploadChunksRequest]:
-    """The messages, and then nothing for good."""
+    """The messages, and then no end."""
     for message in first:
         yield message
     await asyncio.Event().wait()

@@ -50,7 +50,7 @@ def test_at_debug_every_call_has_one_line(live_server_factory: Factory) -> None:
         assert 0 < line["duration_ms"] < 30_000
 
 
-def test_at_info_calls_that_go_well_and_fast_have_none(live_server_factory: Factory) -> None:
+def test_at_info_fast_successful_calls_have_no_line(live_server_factory: Factory) -> None:
     server = live_server_factory().start()
     make_run(server, "quiet")
     assert of(server, CREATE_RUN) == []
@@ -105,7 +105,7 @@ def test_lines_of_an_unforeseen_error_lead_from_the_incident_to_the_traceback(
     assert refused["request_id"] == line["request_id"]
 
 
-def test_the_caller_of_an_unknown_key_is_nobody(live_server_factory: Factory) -> None:
+def test_a_line_of_a_call_with_an_unknown_key_names_no_principal(live_server_factory: Factory) -> None:
     server = live_server_factory("--embedded").start()
     with pytest.raises(grpc.RpcError):
         server.stubs("some-token").registry.ListRegisteredModels(
@@ -128,11 +128,11 @@ def test_the_caller_of_an_unknown_key_is_nobody(live_server_factory: Factory) ->
         ),
     ],
 )
-def test_what_looks_like_a_secret_is_cut_from_lines(text: str, shown: str) -> None:
+def test_secrets_are_redacted_in_lines(text: str, shown: str) -> None:
     assert logs.redacted(text) == shown
 
 
-def test_an_error_that_ends_the_process_is_a_line_too() -> None:
+def test_an_error_that_ends_the_process_is_logged() -> None:
     script = "from modelyard_server.observability import logs; logs.configure('info')\n"
     script += "raise RuntimeError('cannot connect to postgresql://user:hunter22@host/db')"
     ended = subprocess.run(

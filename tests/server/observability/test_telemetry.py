@@ -54,7 +54,7 @@ def scrape(address: str) -> Samples:
 
 
 def until(address: str, holds: Callable[[Samples], bool]) -> Samples:
-    """The samples, once they are as they should be: gauges follow what they show with a delay."""
+    """The samples, once they are as they should be: gauges are updated with a delay."""
     deadline = time.monotonic() + 20
     while not holds(samples := scrape(address)):
         assert time.monotonic() < deadline, samples
@@ -105,7 +105,7 @@ def test_an_upload_and_a_download_are_counted_to_the_byte(measured: LiveServer) 
     assert found["process_resident_memory_bytes", ()] > 1 << 20
 
 
-def test_a_cut_by_the_server_is_counted_like_any_upload(measured: LiveServer) -> None:
+def test_an_upload_that_the_server_cuts_is_counted_like_others(measured: LiveServer) -> None:
     stubs = measured.stubs()
     project = new_project()
     data = os.urandom(100_000)  # below the least size of a cut: one chunk
@@ -147,7 +147,7 @@ def test_a_call_whose_deadline_passed_is_counted_as_cancelled(live_server_factor
     until(addresses(server)[0], lambda samples: samples.get(late) == 1)
 
 
-def test_pools_tell_how_long_work_waits_for_a_thread(measured: LiveServer) -> None:
+def test_pools_report_how_long_work_waits_for_a_thread(measured: LiveServer) -> None:
     make_run(measured)
     found = scrape(addresses(measured)[0])
     on_sqlite = ("modelyard_pool_threads", ("database-writes",)) in found
@@ -161,7 +161,7 @@ def test_pools_tell_how_long_work_waits_for_a_thread(measured: LiveServer) -> No
     assert found["modelyard_transaction_seconds_count", ("write",)] >= 1
 
 
-def test_streams_that_are_open_and_uploads_in_memory_show(measured: LiveServer) -> None:
+def test_open_streams_and_uploads_in_memory_are_reported(measured: LiveServer) -> None:
     stubs = measured.stubs()
     address = addresses(measured)[0]
     project = new_project()
@@ -269,7 +269,7 @@ def _until_it_answers(address: str) -> None:
             return
 
 
-def test_any_free_port_is_for_one_process_only(tmp_path: Path) -> None:
+def test_metrics_port_0_is_refused_with_several_workers(tmp_path: Path) -> None:
     place = ("--database", "postgresql://nobody@127.0.0.1:9/none", "--store", str(tmp_path))
     refused = run_server_command("start", *place, "--workers", "2", "--metrics-port", "0")
     assert refused.returncode == 1
@@ -317,14 +317,14 @@ def test_without_the_options_neither_library_is_imported(live_server_factory: Fa
     assert not addresses(server)
 
 
-def test_the_embedded_server_leaves_the_variables_of_clusters_alone(live_server_factory: Factory) -> None:
+def test_the_embedded_server_ignores_the_standard_variables(live_server_factory: Factory) -> None:
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "PYTHONPROFILEIMPORTTIME": "1"}
     server = live_server_factory("--embedded", env=variables).start()
     make_run(server)
     assert "opentelemetry" not in server.log.read_text()
 
 
-def test_variables_that_cannot_be_followed_are_a_warning(live_server_factory: Factory) -> None:
+def test_unsupported_standard_variables_are_a_warning(live_server_factory: Factory) -> None:
     variables = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",

@@ -74,7 +74,7 @@ def test_the_steps_of_an_upload_and_a_download_are_below_their_calls(
     assert upload.trace != download.trace
 
 
-def test_calls_at_once_never_mix_their_traces(live_server_factory: Factory, collector: Collector) -> None:
+def test_concurrent_calls_have_separate_traces(live_server_factory: Factory, collector: Collector) -> None:
     stubs = traced(live_server_factory, collector).stubs()
     traces = [f"{number:032x}" for number in range(1, 25)]
     calls = [
@@ -153,7 +153,7 @@ def test_spans_that_wait_are_sent_when_the_server_stops(
     ]
 
 
-def test_a_collector_that_is_away_holds_up_nobody(live_server_factory: Factory) -> None:
+def test_an_unreachable_collector_delays_no_call(live_server_factory: Factory) -> None:
     server = live_server_factory("--otel-endpoint", "http://127.0.0.1:9", env=QUICK).start()
     for _ in range(20):
         server.stubs().registry.ListRegisteredModels(registered_model_pb2.ListRegisteredModelsRequest())
@@ -161,7 +161,7 @@ def test_a_collector_that_is_away_holds_up_nobody(live_server_factory: Factory) 
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1:4317", "http://user:hunter22@127.0.0.1:4317", "ftp://host"])
-def test_an_endpoint_of_another_form_is_refused_without_being_repeated(endpoint: str, tmp_path: Path) -> None:
+def test_a_malformed_endpoint_is_refused_without_printing_it(endpoint: str, tmp_path: Path) -> None:
     refused = run_server_command("start", "--data", str(tmp_path), "--otel-endpoint", endpoint)
     assert refused.returncode == 1
     assert "--otel-endpoint takes http://host:port" in refused.stderr

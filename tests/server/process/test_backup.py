@@ -23,7 +23,7 @@ Logged = dict[str, tuple[str, bytes]]
 
 
 class Writing:
-    """Somebody who logs one version after the other."""
+    """A client that logs one version after the other."""
 
     def __init__(self, stubs: Stubs) -> None:
         self._stubs = stubs
@@ -44,7 +44,7 @@ class Writing:
 
 @contextmanager
 def writing(server: LiveServer) -> Iterator[Writing]:
-    """Versions are logged all the while."""
+    """Logs versions until the block ends."""
     writer = Writing(server.stubs())
     thread = threading.Thread(target=writer.run)
     thread.start()

@@ -60,7 +60,7 @@ for number, digest in enumerate(sys.argv[1:]):
 
 @dataclasses.dataclass
 class Cluster:
-    """Everything of the composition, running."""
+    """The running composition."""
 
     composition: Composition
     servers: list[LiveServer]
@@ -82,7 +82,7 @@ class Cluster:
 
     @contextmanager
     def will_say(self, line: str) -> Iterator[None]:
-        """Afterwards the balancer has said something once more than before."""
+        """Waits until the balancer has logged the text once more than before the block."""
         before = self.balancer_log.read_text().count(line)
         yield
         wait_until(lambda: self.balancer_log.read_text().count(line) > before)
@@ -184,14 +184,14 @@ def running_balancer(program: Path, composition: Composition, folder: Path) -> A
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: path.name)
-def test_an_image_runs_as_nobody_special_and_is_checked(dockerfile: Path) -> None:
+def test_the_image_runs_as_an_unprivileged_user_with_a_health_check(dockerfile: Path) -> None:
     image = last_stage(dockerfile)
     assert image["USER"] not in ("root", "0")
     assert isinstance(image["ENTRYPOINT"], list)
     assert isinstance(image["HEALTHCHECK"], list)
 
 
-def test_what_the_image_is_built_from_is_there_and_in_the_context() -> None:
+def test_every_path_the_image_copies_exists_and_is_in_its_context() -> None:
     ignored = (DOCKER / "Dockerfile.dockerignore").read_text().splitlines()
     kept = {line[1:] for line in ignored if line.startswith("!")}
     copied = [
@@ -206,7 +206,7 @@ def test_what_the_image_is_built_from_is_there_and_in_the_context() -> None:
     assert 'packages = ["client/python/modelyard", "server/modelyard_server"]' in built_of
 
 
-def test_every_service_waits_for_services_that_are_there() -> None:
+def test_every_service_depends_on_services_that_are_defined() -> None:
     composition = Composition(VARIABLES, {})
     for name, service in composition.services.items():
         assert set(service.get("depends_on", {})) < set(composition.services), name
@@ -226,7 +226,7 @@ def test_the_balancers_configuration_is_valid() -> None:
     assert "WARNING" not in done.stderr
 
 
-def test_the_balancer_checks_health_by_a_call_of_grpc() -> None:
+def test_the_balancer_checks_health_by_a_grpc_call() -> None:
     """The bytes of the check are those that the standard's health call takes on the wire."""
     sent = "".join(re.findall(r"send-binary (\w+)", (DOCKER / "haproxy.cfg").read_text()))
     wire = bytes.fromhex(sent)
@@ -256,11 +256,11 @@ def test_the_images_health_check_asks_a_server(live_server: LiveServer) -> None:
     assert subprocess.run(command, env=env, capture_output=True, timeout=30, check=False).returncode == 1
 
 
-def test_setting_up_again_changes_nothing(cluster: Cluster) -> None:
+def test_a_second_setup_changes_nothing(cluster: Cluster) -> None:
     set_up(cluster.composition)
 
 
-def test_a_model_goes_through_the_balancer_and_back(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_model_is_logged_and_downloaded_through_the_balancer(cluster: Cluster, tmp_path: Path) -> None:
     training, service = tmp_path / "training", tmp_path / "service"
     training.mkdir()
     service.mkdir()
@@ -271,7 +271,7 @@ def test_a_model_goes_through_the_balancer_and_back(cluster: Cluster, tmp_path: 
     assert Path(used.stdout.strip()).read_bytes() == (training / "model.bin").read_bytes()
 
 
-def test_without_the_key_nobody_gets_in(cluster: Cluster, tmp_path: Path) -> None:
+def test_calls_without_the_key_are_refused(cluster: Cluster, tmp_path: Path) -> None:
     stranger = dataclasses.replace(cluster, env=cluster.env | {"MODELYARD_API_KEY": KEY[:-1] + "0"})
     done = stranger.client(USE, tmp_path)
     assert done.returncode == 1

@@ -39,7 +39,7 @@ def port_of(url: str) -> int:
 
 
 class Late:
-    """A way to a port that is closed until `open` is called."""
+    """A proxy to a port that refuses connections until `open` is called."""
 
     def __init__(self, target: int) -> None:
         self.port = free_port()
@@ -47,7 +47,7 @@ class Late:
         self._proxy: TcpProxy | None = None
 
     def open(self) -> None:
-        """From now on it is there."""
+        """Accepts connections from now on."""
         self._proxy = TcpProxy(self._target, self.port)
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class Late:
 
 @pytest.fixture
 def late(place: tuple[str, str]) -> Iterator[dict[str, Late]]:
-    """Closed ways to the database and to the store."""
+    """Closed proxies to the database and to the store."""
     ways = {"database": Late(port_of(place[0])), "store": Late(port_of(place[1]))}
     yield ways
     for way in ways.values():
@@ -96,7 +96,7 @@ def health(server: LiveServer) -> int:
 
 
 @pytest.mark.parametrize("what", ["database", "store"])
-def test_a_server_waits_for_what_is_away_and_then_serves(
+def test_a_server_waits_for_its_database_or_store_and_then_serves(
     live_server_factory: Factory, place: tuple[str, str], late: dict[str, Late], what: str
 ) -> None:
     server = live_server_factory(place=options_through(place, late, what), env=CREDENTIALS)
@@ -115,7 +115,7 @@ def test_a_server_waits_for_what_is_away_and_then_serves(
     assert fast_upload.read(stubs, version.id, "w") == chunks[0]
 
 
-def test_workers_wait_too(
+def test_workers_wait_for_the_database_or_store(
     live_server_factory: Factory, place: tuple[str, str], late: dict[str, Late]
 ) -> None:
     server = live_server_factory(
@@ -199,7 +199,7 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 
 
 def fill(folder: Path) -> None:
-    """Leaves no room."""
+    """Fills the file system."""
     with (folder / "filling").open("ab", buffering=0) as file, contextlib.suppress(OSError):
         for size in (1 << 16, 1 << 12, 1):
             with contextlib.suppress(OSError):

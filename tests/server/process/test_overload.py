@@ -57,7 +57,7 @@ def limited(soft: int, hard: int) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def silent_connections(port: int, count: int) -> Iterator[list[socket.socket]]:
-    """Connections that say nothing."""
+    """Connections that send nothing."""
     with contextlib.ExitStack() as stack:
         yield [
             stack.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", port), 30)))
@@ -83,7 +83,7 @@ def open_descriptors(server: LiveServer) -> int:
 
 
 @pytest.mark.parametrize("kind", ["sqlite+disk", "postgresql+s3"])
-def test_silent_connections_take_nobodys_reads_and_writes(
+def test_silent_connections_do_not_block_other_clients(
     request: pytest.FixtureRequest, live_server_factory: Factory, kind: str
 ) -> None:
     place, env = production_place(request) if kind == "postgresql+s3" else (None, None)
@@ -105,7 +105,9 @@ def test_silent_connections_take_nobodys_reads_and_writes(
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_a_connection_that_says_nothing_ends(live_server_factory: Factory, tmp_path: Path, tls: bool) -> None:
+def test_a_connection_that_sends_nothing_is_closed(
+    live_server_factory: Factory, tmp_path: Path, tls: bool
+) -> None:
     options: tuple[str, ...] = ()
     if tls:
         certificate, key = certificate_for_localhost(tmp_path)
@@ -115,7 +117,7 @@ def test_a_connection_that_says_nothing_ends(live_server_factory: Factory, tmp_p
         assert all(ends(connection) for connection in silent)
 
 
-def test_a_connection_that_begins_http2_and_stops_ends(live_server_factory: Factory) -> None:
+def test_a_connection_that_sends_only_an_http2_preface_is_closed(live_server_factory: Factory) -> None:
     server = live_server_factory().start()
     with silent_connections(server.port, 3) as silent:
         for connection in silent:
@@ -123,7 +125,7 @@ def test_a_connection_that_begins_http2_and_stops_ends(live_server_factory: Fact
         assert all(ends(connection) for connection in silent)
 
 
-def test_a_server_takes_as_many_descriptors_as_it_is_allowed(live_server_factory: Factory) -> None:
+def test_a_server_raises_its_descriptor_limit_to_the_hard_limit(live_server_factory: Factory) -> None:
     server = live_server_factory()
     server.wrapper = limited(200, 1_000)
     server.start()
@@ -132,7 +134,7 @@ def test_a_server_takes_as_many_descriptors_as_it_is_allowed(live_server_factory
     assert line.split()[3:5] == ["1000", "1000"]
 
 
-def test_silent_connections_to_the_metrics_port_end(live_server_factory: Factory) -> None:
+def test_silent_connections_to_the_metrics_port_are_closed(live_server_factory: Factory) -> None:
     server = live_server_factory("--metrics-port", "0").start()
     line = next(line for line in server.log.read_text().splitlines() if "metrics http" in line)
     url = line.split()[-1]
@@ -184,9 +186,7 @@ def server(live_server_factory: Factory) -> LiveServer:
 
 
 @pytest.mark.parametrize("connections", [1, CONNECTIONS])
-def test_calls_beyond_what_a_server_holds_are_refused_with_a_reason(
-    server: LiveServer, connections: int
-) -> None:
+def test_calls_beyond_the_limit_are_refused_with_a_reason(server: LiveServer, connections: int) -> None:
     log(server.stubs(), "p")
     found = asyncio.run(_at_once(server.address, connections, CALLS))
     assert set(found) <= {"OK", "RATE_LIMITED, retry"}, found
@@ -194,8 +194,8 @@ def test_calls_beyond_what_a_server_holds_are_refused_with_a_reason(
     assert sum(found.values()) == CALLS
 
 
-def test_health_answers_a_server_that_is_full(server: LiveServer) -> None:
-    """A balancer would take it out, and the others would get its calls."""
+def test_a_full_server_still_answers_health_checks(server: LiveServer) -> None:
+    """Otherwise a balancer would move its calls to the other servers."""
     log(server.stubs(), "p")
     stubs = server.stubs()
     stop = threading.Event()

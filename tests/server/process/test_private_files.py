@@ -101,12 +101,12 @@ def open_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     stop_embedded(folder)
 
 
-def test_the_embedded_server_closes_its_folder_to_others(open_folder: Path) -> None:
+def test_the_embedded_server_makes_its_folder_private(open_folder: Path) -> None:
     modelyard.init(project="p").finish()
     assert mode_of(open_folder) == 0o700
 
 
-def test_the_embedded_server_locks_nobody_out_of_a_folder_with_other_files(open_folder: Path) -> None:
+def test_the_embedded_server_keeps_the_mode_of_a_folder_with_other_files(open_folder: Path) -> None:
     (open_folder / "results of the team.csv").touch(0o644)
     modelyard.init(project="p").finish()
     assert mode_of(open_folder) == 0o755

@@ -80,7 +80,7 @@ CREATE TRIGGER fail BEFORE INSERT ON run FOR EACH ROW EXECUTE FUNCTION fail();
 """
 
 
-def test_a_server_that_fails_in_every_way_keeps_its_secrets(
+def test_errors_logs_metrics_and_spans_hold_no_secret(
     request: pytest.FixtureRequest, live_server_factory: Factory, collector: Collector
 ) -> None:
     import psycopg
@@ -142,7 +142,7 @@ def _drop(request: pytest.FixtureRequest, database: str) -> None:
         connection.execute(f'DROP DATABASE "{database.rpartition("/")[2]}" WITH (FORCE)')
 
 
-def test_a_server_whose_store_refuses_it_keeps_its_secrets(
+def test_errors_of_the_store_hold_no_secret(
     request: pytest.FixtureRequest, live_server_factory: Factory, minio_server: S3Server
 ) -> None:
     place, _ = production_place(request)
@@ -211,7 +211,7 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(
     "password", ["s3cret@w0rd", "s3cret@w0rd@m0re", "s3cret/w0rd@m0re", "s3cret?w0rd@m0re"]
 )
 @pytest.mark.parametrize("command", [("start",), ("doctor",), ("key", "ls")])
-def test_a_database_password_that_is_not_escaped_is_refused_without_any_part_of_it(
+def test_an_unescaped_database_password_is_refused_without_printing_it(
     database: str, password: str, command: tuple[str, ...], tmp_path: Path
 ) -> None:
     variables = {"MODELYARD_SERVER_DATABASE": database.format(password)}
@@ -222,14 +222,14 @@ def test_a_database_password_that_is_not_escaped_is_refused_without_any_part_of_
     assert "%40" in output
 
 
-def test_an_address_with_a_password_in_it_is_refused_without_it() -> None:
+def test_an_address_with_a_password_is_refused_without_printing_it() -> None:
     for address in ("grpc://me:s3cret@host:1", "https://me:s3@cret@host", "s3cret@host:1"):
         with pytest.raises(ValueError, match="MODELYARD_API_KEY") as refused:
             addresses.parse(address)
         assert spilled(str(refused.value), "s3cret", "cret") == []
 
 
-def test_credentials_in_a_store_url_are_refused_without_being_repeated(tmp_path: Path) -> None:
+def test_credentials_in_a_store_url_are_refused_without_printing_them(tmp_path: Path) -> None:
     store = f"s3://{ACCESS_KEY}:{STORE_SECRET}@bucket?endpoint=http://127.0.0.1:9"
     for command in ("start", "doctor"):
         done = run_server_command(command, "--data", str(tmp_path), "--store", store)
@@ -237,7 +237,7 @@ def test_credentials_in_a_store_url_are_refused_without_being_repeated(tmp_path:
         assert spilled(done.stdout + done.stderr, STORE_SECRET) == []
 
 
-def test_the_token_of_a_folder_is_in_server_json_alone(live_server_factory: Factory) -> None:
+def test_the_token_of_a_folder_is_in_server_json_only(live_server_factory: Factory) -> None:
     server = live_server_factory("--embedded", "--log-level", "debug").start()
     token = server.token
     assert not list(complaints(server.stubs()))

@@ -59,7 +59,7 @@ def test_the_list_of_revisions_is_that_of_the_scripts() -> None:
     assert tuple(reversed(scripts)) == migrations.REVISIONS
 
 
-def test_a_schema_from_a_later_release_runs_if_it_says_so(database: Database) -> None:
+def test_a_later_schema_is_accepted_if_it_admits_this_release(database: Database) -> None:
     migrations.upgrade(database)
     with database.engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -78,13 +78,13 @@ def test_every_foreign_key_is_indexed() -> None:
             assert key.parent.name in indexed, f"{table.name}.{key.parent.name}"
 
 
-def test_migrate_says_what_it_did(tmp_path: Path) -> None:
+def test_migrate_prints_what_it_did(tmp_path: Path) -> None:
     place = ("--data", str(tmp_path))
     assert f"now {migrations.HEAD}" in run_server_command("migrate", *place).stdout
     assert "nothing to do" in run_server_command("migrate", *place).stdout
 
 
-def test_migrate_waits_for_no_server_that_runs(live_server_factory: Factory) -> None:
+def test_migrate_does_not_wait_for_running_servers(live_server_factory: Factory) -> None:
     server = live_server_factory().start()
     refused = run_server_command("migrate", *server.place)
     assert refused.returncode == 1
@@ -146,7 +146,7 @@ def test_doctor_names_each_problem_and_what_to_do(tmp_path: Path) -> None:
     assert [re.split(r"\s+|:", line)[1] for line in problems] == ["database", "store"]
 
 
-def test_doctor_takes_what_is_new_for_no_problem_and_makes_nothing(tmp_path: Path) -> None:
+def test_doctor_finds_no_problem_in_an_unused_place_and_creates_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "data"
     for states in (["ok", "new"], ["ok", "ok", "new"]):
         done = run_server_command("doctor", "--data", str(folder))
@@ -162,7 +162,7 @@ def test_doctor_takes_what_is_new_for_no_problem_and_makes_nothing(tmp_path: Pat
     assert (done.returncode, "\nnew " in done.stdout) == (0, False)
 
 
-def test_doctor_takes_an_empty_database_for_new(postgres_database: str, tmp_path: Path) -> None:
+def test_doctor_treats_an_empty_database_as_new(postgres_database: str, tmp_path: Path) -> None:
     done = run_server_command(
         "doctor", "--database", postgres_database, "--store", f"file://{tmp_path}/store"
     )
@@ -178,7 +178,7 @@ def test_doctor_says_where_a_folder_cannot_be_made(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_a_database_that_was_lost_is_not_new(live_server_factory: Factory) -> None:
+def test_doctor_reports_a_store_whose_database_was_lost(live_server_factory: Factory) -> None:
     server = live_server_factory().start()
     server.stubs().artifacts.UploadModelArtifact(upload("lost"))
     server.stop()
@@ -189,7 +189,7 @@ def test_a_database_that_was_lost_is_not_new(live_server_factory: Factory) -> No
     assert "problem  store's id: the store holds the bytes of another database" in done.stdout
 
 
-def test_doctor_shows_no_password(tmp_path: Path) -> None:
+def test_doctor_prints_no_password(tmp_path: Path) -> None:
     done = run_server_command(
         "doctor", "--database", "postgresql://me:secret@127.0.0.1:9/x", "--store", str(tmp_path / "store")
     )
@@ -203,7 +203,7 @@ def upload(project: str) -> Iterator[model_artifact_pb2.UploadModelArtifactReque
     yield model_artifact_pb2.UploadModelArtifactRequest(data=b"x" * 1000)
 
 
-def test_what_nobody_foresaw_is_internal_and_only_the_log_knows_more(live_server_factory: Factory) -> None:
+def test_an_unexpected_error_is_internal_with_details_in_the_log_only(live_server_factory: Factory) -> None:
     server = live_server_factory(env={"MODELYARD_FAILPOINTS": "commit.before=error"}).start()
     with pytest.raises(grpc.RpcError) as failure:
         server.stubs().artifacts.UploadModelArtifact(upload(new_project()))
@@ -217,7 +217,7 @@ def test_what_nobody_foresaw_is_internal_and_only_the_log_knows_more(live_server
     assert "Traceback" in line
 
 
-def test_a_deadline_never_tears_a_transaction(live_server_factory: Factory) -> None:
+def test_a_transaction_completes_although_its_deadline_passes(live_server_factory: Factory) -> None:
     server = live_server_factory(env={"MODELYARD_FAILPOINTS": "commit.inside=sleep(1.5)"}).start()
     stubs, project = server.stubs(), new_project()
     with pytest.raises(grpc.RpcError) as failure:

@@ -54,12 +54,12 @@ def test_grpcurl_lists_every_service(live_server: LiveServer) -> None:
     assert set(listed.stdout.split()) >= SERVICES
 
 
-def test_it_prints_its_address_and_place(live_server_factory: Factory) -> None:
+def test_a_server_prints_its_address_and_data_folder(live_server_factory: Factory) -> None:
     server = live_server_factory(interpreted=True).start()
     assert f"modelyard serves grpc://127.0.0.1:{server.port} (data: {server.data})" in server.log.read_text()
 
 
-def test_server_json_is_for_the_owner_alone_and_goes_at_a_clean_stop(live_server_factory: Factory) -> None:
+def test_server_json_is_private_and_removed_at_a_clean_stop(live_server_factory: Factory) -> None:
     server = live_server_factory().start()
     path = server.data / "server.json"
     content = json.loads(path.read_text())
@@ -71,7 +71,7 @@ def test_server_json_is_for_the_owner_alone_and_goes_at_a_clean_stop(live_server
     assert not path.exists()
 
 
-def test_what_was_written_is_there_after_kill_and_restart(live_server_factory: Factory) -> None:
+def test_writes_survive_a_kill_and_restart(live_server_factory: Factory) -> None:
     server = live_server_factory(interpreted=True).start()
     made = make_run(server)
     server.kill()
@@ -79,7 +79,7 @@ def test_what_was_written_is_there_after_kill_and_restart(live_server_factory: F
     assert server.stubs().runs.GetRun(run_pb2.GetRunRequest(id=made.id)).run == made
 
 
-def test_an_embedded_server_takes_its_token_only(live_server_factory: Factory) -> None:
+def test_an_embedded_server_accepts_its_token_only(live_server_factory: Factory) -> None:
     server = live_server_factory("--embedded").start()
     assert make_run(server).created_by == "local"
     with pytest.raises(grpc.RpcError) as without:
@@ -90,14 +90,14 @@ def test_an_embedded_server_takes_its_token_only(live_server_factory: Factory) -
     assert wrong.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_an_embedded_server_leaves_when_nobody_calls(live_server_factory: Factory) -> None:
+def test_an_embedded_server_ends_when_it_is_idle(live_server_factory: Factory) -> None:
     server = live_server_factory("--embedded", "--idle-seconds", "1").start()
     assert make_run(server).id
     assert server.wait(10) == 0
     assert not (server.data / "server.json").exists()
 
 
-def test_an_embedded_server_stays_while_a_stream_is_open(live_server_factory: Factory) -> None:
+def test_an_embedded_server_runs_while_a_stream_is_open(live_server_factory: Factory) -> None:
     server = live_server_factory("--embedded", "--idle-seconds", "0.5").start()
     done = threading.Event()
     stream = server.stubs().uploads.UploadChunks(_nothing_until(done), timeout=20)
@@ -122,7 +122,7 @@ def test_a_second_server_over_the_folder_names_the_first(live_server_factory: Fa
     assert "--data" in second.stderr
 
 
-def test_other_machines_are_let_in_only_with_a_key(live_server_factory: Factory, tmp_path: Path) -> None:
+def test_listening_on_all_addresses_needs_a_key(live_server_factory: Factory, tmp_path: Path) -> None:
     data = ("--data", str(tmp_path / "data"))
     refused = run_server_command("start", *data, "--host", "0.0.0.0", "--port", "0")
     assert refused.returncode == 1
@@ -136,12 +136,12 @@ def test_other_machines_are_let_in_only_with_a_key(live_server_factory: Factory,
     assert make_run(server, token=made.stdout.strip()).created_by == "ada"
 
 
-def test_no_auth_lets_everybody_in(live_server_factory: Factory) -> None:
+def test_no_auth_accepts_calls_without_a_key(live_server_factory: Factory) -> None:
     server = live_server_factory("--host", "0.0.0.0", "--no-auth").start()
     assert make_run(server, token="").created_by == "local"
 
 
-def test_a_port_that_is_taken_is_a_sentence(live_server: LiveServer, tmp_path: Path) -> None:
+def test_a_port_in_use_is_an_error_with_a_reason(live_server: LiveServer, tmp_path: Path) -> None:
     again = run_server_command("start", "--data", str(tmp_path / "data"), "--port", str(live_server.port))
     assert again.returncode == 1
     assert f"Error: cannot listen on {live_server.address}" in again.stderr
@@ -185,7 +185,7 @@ def test_sigterm_drains_the_calls_that_run(live_server_factory: Factory) -> None
     assert server.wait(10) == 0
 
 
-def test_a_second_signal_ends_it_at_once(live_server_factory: Factory) -> None:
+def test_a_second_signal_ends_a_server_at_once(live_server_factory: Factory) -> None:
     server = live_server_factory(interpreted=True).start()
     done = threading.Event()
     stream = server.stubs().uploads.UploadChunks(_nothing_until(done), timeout=20)
@@ -199,7 +199,7 @@ def test_a_second_signal_ends_it_at_once(live_server_factory: Factory) -> None:
     assert stream.code() == grpc.StatusCode.UNAVAILABLE
 
 
-def test_tls(live_server_factory: Factory, tmp_path: Path) -> None:
+def test_a_server_serves_over_tls(live_server_factory: Factory, tmp_path: Path) -> None:
     certificate, key = certificate_for_localhost(tmp_path)
     server = live_server_factory("--tls-cert", str(certificate), "--tls-key", str(key)).start()
     assert server.url.startswith("grpcs://")

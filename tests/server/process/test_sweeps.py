@@ -1,4 +1,4 @@
-"""The sweep on both databases: silent runs, old requests, more than one batch, and what others hold."""
+"""The sweep on both databases: silent runs, old requests, more than one batch, and locked rows."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_run_that_is_silent_for_five_minutes_has_crashed(registry: Registry) -
 
 
 @pytest.mark.parametrize("sign", ["heartbeat", "finish", "resume"])
-def test_a_run_that_was_only_cut_off_comes_back(registry: Registry, sign: str) -> None:
+def test_a_run_marked_as_crashed_runs_again_when_it_sends_again(registry: Registry, sign: str) -> None:
     run_id = run_of(registry, 6)
     sweep(registry.database)
     assert stored(registry, run_id) == ("crashed", False)
@@ -81,7 +81,7 @@ def test_a_run_that_was_only_cut_off_comes_back(registry: Registry, sign: str) -
         assert stored(registry, run_id) == ("running", False)
 
 
-def test_a_run_that_said_it_crashed_stays_so(registry: Registry) -> None:
+def test_a_run_that_was_finished_as_crashed_stays_crashed(registry: Registry) -> None:
     run_id = run_of(registry)
     registry.write(runs.finish, run_id, exit_code=1, state="crashed", summary={})
     with pytest.raises(errors.RunFinished):
@@ -101,7 +101,7 @@ def test_deleted_runs_do_not_crash(registry: Registry) -> None:
     assert stored(registry, run_id)[0] == "running"
 
 
-def test_requests_are_forgotten_after_seven_days(registry: Registry) -> None:
+def test_stored_replies_are_deleted_after_seven_days(registry: Registry) -> None:
     def ask(session: Session, name: str) -> None:
         requests.begin(session, LOCAL, "/Method", name, bytes(32))
         requests.finish(session, LOCAL, "/Method", name, name.encode())
@@ -149,7 +149,7 @@ def _live(registry: Registry, name: str) -> list[int]:
     )
 
 
-def test_more_than_a_batch_goes_in_one_sweep(registry: Registry) -> None:
+def test_one_sweep_handles_more_than_one_batch(registry: Registry) -> None:
     count = deletes.SWEEP_BATCH * 2 + 1
     for number in range(count):
         registry.log("bert", str(number))
@@ -160,7 +160,7 @@ def test_more_than_a_batch_goes_in_one_sweep(registry: Registry) -> None:
     assert registry.number("bert") == count - 1
 
 
-def test_latest_goes_past_versions_whose_time_is_over(registry: Registry) -> None:
+def test_latest_skips_expired_versions(registry: Registry) -> None:
     for text in "abc":
         registry.log("bert", text)
     _expire(registry, 1)
@@ -168,7 +168,7 @@ def test_latest_goes_past_versions_whose_time_is_over(registry: Registry) -> Non
     assert registry.number("bert") == 0
 
 
-def test_content_whose_time_is_over_is_logged_anew(registry: Registry) -> None:
+def test_expired_content_is_logged_as_a_new_version(registry: Registry) -> None:
     registry.log("bert", "a")
     _expire(registry, 0)
     assert registry.log("bert", "a").number == 1
@@ -184,7 +184,7 @@ def test_a_linked_version_is_never_swept(registry: Registry) -> None:
     assert not registry.events("p", "unlinked")
 
 
-def test_a_sweep_goes_around_what_somebody_holds(postgresql_registry: Registry) -> None:
+def test_a_sweep_skips_locked_rows(postgresql_registry: Registry) -> None:
     registry, database = postgresql_registry, postgresql_registry.database
     for name in ("held", "free"):
         registry.log(name, "a")
@@ -203,7 +203,7 @@ def test_a_sweep_goes_around_what_somebody_holds(postgresql_registry: Registry) 
     assert _live(registry, "held") == [1]
 
 
-def test_events_of_a_sweep_are_counted_like_all_others(registry: Registry) -> None:
+def test_events_of_a_sweep_are_numbered_like_all_others(registry: Registry) -> None:
     registry.log("bert", "a")
     run_of(registry, 6)
     _expire(registry, 0)
@@ -214,12 +214,12 @@ def test_events_of_a_sweep_are_counted_like_all_others(registry: Registry) -> No
         registry.number("bert")
 
 
-def test_nobody_gets_a_key_in_the_name_of_the_server(registry: Registry) -> None:
+def test_a_key_cannot_have_the_name_of_the_server(registry: Registry) -> None:
     with pytest.raises(errors.InvalidField, match="name"):
         registry.database.write(lambda session: keys.create(session, "modelyard", ENTITY))
 
 
-def test_tags_are_told_once_wherever_they_come_and_go(registry: Registry) -> None:
+def test_each_change_of_tags_makes_one_event(registry: Registry) -> None:
     def told() -> list[tuple[str, str, str, str]]:
         found = [*registry.events("p", "tag_added", "tag_removed")]
         return [

@@ -1,4 +1,4 @@
-"""Filters say the same on both databases, and errors point at the place."""
+"""Filters mean the same on both databases, and errors point at the place."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         ("metadata.AND = 1", []),
     ],
 )
-def test_a_filter_finds(database: Database, text: str, found: list[int]) -> None:
+def test_a_filter_finds_the_rows_it_describes(database: Database, text: str, found: list[int]) -> None:
     assert search(database, text) == found
 
 
@@ -220,7 +220,7 @@ def test_any_text_is_a_filter_or_an_invalid_one(database: Database, text: str) -
 
 @settings(max_examples=50, deadline=None)
 @given(value=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20))
-def test_a_text_in_quotes_is_only_itself(database: Database, value: str) -> None:
+def test_a_quoted_text_matches_only_itself(database: Database, value: str) -> None:
     quoted = value.replace("\\", "\\\\").replace('"', '\\"')
     expected = [i for i, name in enumerate(("bert", "BERT large", "t5 100%", "o'brien")) if name == value]
     assert search(database, f'name = "{quoted}"') == expected

@@ -1,4 +1,4 @@
-"""A search finds what a look at every version finds, whichever way it takes, in pages of any size."""
+"""A search finds what a scan of all versions finds, by every query plan and in pages of any size."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ PLACES: list[dict[str, str]] = [
     size=st.sampled_from([3, 100, 1000]),
     who=st.sampled_from([LOCAL, INSIDER]),
 )
-def test_a_search_finds_what_a_look_at_every_version_finds(
+def test_a_search_finds_what_a_scan_of_all_versions_finds(
     catalog: Catalog, question: Question, order_by: str, place: dict[str, str], size: int, who: Principal
 ) -> None:
     if order_by == "" and "name" in place:
@@ -255,7 +255,7 @@ def test_a_search_finds_what_a_look_at_every_version_finds(
 
 
 @pytest.mark.parametrize("path", [("few",), (ODD_KEY,), ("many", "k1")])
-def test_each_comparison_alone_finds_the_same(catalog: Catalog, path: tuple[str, ...]) -> None:
+def test_each_comparison_alone_finds_what_a_scan_finds(catalog: Catalog, path: tuple[str, ...]) -> None:
     for value in SCALARS:
         for operator in operators(value):
             text = f"metadata.{'.'.join(quoted(part) for part in path)} {operator} {literal(value)}"

@@ -1,4 +1,4 @@
-"""The index of attributes says at any time what the rows say, and a migration fills it for rows of before."""
+"""The index of attributes always matches the rows, and a migration fills it for existing rows."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_the_index_follows_every_writer(empty_database: Database) -> None:
     )
 
 
-def test_a_migration_indexes_the_rows_of_before(empty_database: Database) -> None:
+def test_a_migration_indexes_existing_rows(empty_database: Database) -> None:
     migrations.upgrade(empty_database)
     registry = Registry(empty_database)
     run = registry.write(runs.create, RunSpec(ENTITY, "p", config={"lr": 0.1}, tags=["t"]), "never")[0].run
@@ -191,13 +191,13 @@ def test_a_migration_indexes_the_rows_of_before(empty_database: Database) -> Non
     registry.read(lambda session, _: owners_are_right(session))
 
 
-def test_a_map_with_too_many_values_has_its_mark_alone() -> None:
+def test_a_map_with_too_many_values_is_indexed_as_too_large_only() -> None:
     fits = {f"k{number}": number for number in range(LEAF_LIMIT)}
     assert len(rows_of("metadata", fits)) == LEAF_LIMIT
     assert rows_of("metadata", fits | {"one": {"more": True}}) == {("metadata", 0): (None, "")}
 
 
-def test_keys_are_told_apart_and_too_long_ones_left_out() -> None:
+def test_keys_are_distinguished_and_too_long_ones_left_out() -> None:
     rows = rows_of(
         "metadata", {"a.b": 1, "a": {"b": 2, "c": True}, "c\\b": 3, "c": False, "k" * KEY_LIMIT: 4}
     )

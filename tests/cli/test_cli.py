@@ -43,7 +43,7 @@ def test_log_makes_a_version_and_no_run(logged: Path) -> None:
     assert _json("ls", "cli")["runs"] == []
 
 
-def test_use_prints_where_it_is(logged: Path) -> None:
+def test_use_prints_the_path_of_the_download(logged: Path) -> None:
     done = _run("use", "cli/net:best")
     place = Path(done.stdout.strip())
     assert place == logged / "artifacts" / "net:v0"
@@ -127,7 +127,7 @@ def test_exit_codes(embedded: Path, arguments: list[str], code: int) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_an_unreachable_address_is_one_line(embedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_address_is_a_one_line_error(embedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELYARD_URL", "ftp://nowhere")
     done = _run("ls")
     assert done.returncode == 1
@@ -150,7 +150,7 @@ def test_help_and_version() -> None:
     assert "start" in _run("server", "--help").stdout
 
 
-def test_tables_fit() -> None:
+def test_column_widths_fit_the_terminal() -> None:
     assert fit([10, 5], 80) == [10, 5]
     assert sum(fit([100, 50, 8], 60)) == 56
     assert min(fit([100, 100, 100], 10)) == 6

@@ -106,7 +106,7 @@ def test_a_terminal_is_asked_before_a_delete(run: Run) -> None:
     assert (code, "?" in shown) == (0, False)
 
 
-def test_colours_and_widths_are_for_terminals(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colours_and_widths_are_used_on_terminals_only(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     code, shown = on_terminal("artifact", "ls", str(run.project), columns=60)
     assert code == 0
     assert "\x1b[1m" in shown
@@ -179,7 +179,7 @@ def test_search_finds_every_kind(run: Run) -> None:
     assert "Nothing found" in run_command("search", 'name = "nothing"', *where).stderr
 
 
-def test_watch_prints_events_and_goes_on_where_it_ended(run: Run) -> None:
+def test_watch_prints_events_and_continues_after_the_last_one(run: Run) -> None:
     run.finish()
     project = str(run.project)
     lines = run_command("watch", project, "--no-follow").stdout.splitlines()
@@ -190,7 +190,7 @@ def test_watch_prints_events_and_goes_on_where_it_ended(run: Run) -> None:
     assert "project" in refused(3, "watch", f"{project}-not", "--no-follow")
 
 
-def test_watch_waits_for_what_comes_until_it_is_stopped(run: Run) -> None:
+def test_watch_prints_new_events_until_it_is_stopped(run: Run) -> None:
     process = start_python(
         *COMMAND,
         "watch",
@@ -220,7 +220,7 @@ def test_watch_waits_for_what_comes_until_it_is_stopped(run: Run) -> None:
     assert "from event 1 on; Ctrl-C ends it\n" in said
 
 
-def test_a_watch_says_when_it_watches(run: Run) -> None:
+def test_a_watch_reports_when_it_has_begun(run: Run) -> None:
     process = start_python(
         *COMMAND,
         "watch",

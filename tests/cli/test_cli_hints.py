@@ -44,7 +44,7 @@ def logged(embedded: Path) -> Path:
         (("use", "nonsense-of-all"), "(without a project, uncategorized and model-registry are searched)"),
     ],
 )
-def test_a_name_that_means_nothing_is_explained(
+def test_an_unknown_name_is_explained_with_suggestions(
     logged: Path, arguments: tuple[str, ...], sentence: str
 ) -> None:
     assert sentence in refused(3, *arguments)
@@ -82,7 +82,7 @@ def test_removing_aliases_lists_the_versions_once(logged: Path, monkeypatch: pyt
     assert calls["ListModelArtifactVersions"] == 1
 
 
-def test_wrong_usage_says_what_is_right(logged: Path) -> None:
+def test_wrong_usage_is_answered_with_the_right_form(logged: Path) -> None:
     done = run_command("login", "my_key")
     assert (done.returncode, "give --host too" in done.stderr) == (2, True)
     assert "write it after the name, NAME:v0 ALIAS" in refused(1, "alias", "set", "Hinted:prod", "v0")
@@ -92,12 +92,12 @@ def test_a_version_that_is_linked_says_how_to_unlink_it(logged: Path) -> None:
     assert "`modelyard model rm MODEL:vN` unlinks it" in refused(1, "artifact", "rm", "hints/reader:v0")
 
 
-def test_tables_of_several_kinds_are_apart(logged: Path) -> None:
+def test_tables_of_several_kinds_are_printed_separately(logged: Path) -> None:
     head = [line.split("  ")[0] for line in run_command("ls").stdout.split("\n\n")]
     assert head == ["ARTIFACT", "REGISTERED MODEL"]
 
 
-def test_a_script_is_told_what_is_like_the_name(logged: Path) -> None:
+def test_errors_of_the_sdk_suggest_close_names(logged: Path) -> None:
     run = modelyard.init(project="hints")
     with pytest.raises(errors.NotFound, match="did you mean 'best'") as caught:
         run.use_model("reader:bset")

@@ -64,7 +64,7 @@ def test_a_model_with_many_versions_says_what_lists_the_rest(name: str, run: Run
     assert len(json_of(*shlex.split(command)[1:])["versions"]) == 21
 
 
-def test_history_says_who_moved_what_when(name: str, run: Run) -> None:
+def test_history_lists_who_moved_which_alias_and_when(name: str, run: Run) -> None:
     json_of("link", f"{run.project}/net:v1", name)
     json_of("alias", "set", f"{name}:v0", "production")
     between = datetime.datetime.now(datetime.UTC).isoformat()
@@ -91,7 +91,7 @@ def test_links_and_models_are_deleted_and_sources_stay(name: str, run: Run) -> N
     assert json_of("show", f"{run.project}/net:v1")["linked_to"] == []
 
 
-def test_a_card_comes_from_one_place(run: Run) -> None:
+def test_description_and_card_cannot_both_be_given(run: Run) -> None:
     done = run_command("model", "create", f"Twice {run.id}", "--description", "a", "--card", "-")
     assert done.returncode == 2
     assert "not both" in done.stderr

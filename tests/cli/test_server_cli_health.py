@@ -15,7 +15,7 @@ def test_a_server_that_serves_is_healthy(live_server: LiveServer) -> None:
     assert (done.returncode, done.stdout) == (0, f"{live_server.address} is SERVING\n")
 
 
-def test_no_server_is_a_sentence(tmp_path: Path) -> None:
+def test_an_unreachable_server_is_reported_as_an_error(tmp_path: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     done = run_server_command("health", "--address", address, "--timeout", "1")
     assert done.returncode == 1
@@ -30,7 +30,7 @@ def test_a_server_that_hangs_is_not_healthy(live_server_factory: Factory) -> Non
     assert "DEADLINE_EXCEEDED" in done.stderr
 
 
-def test_a_key_is_not_needed(live_server_factory: Factory, tmp_path: Path) -> None:
+def test_the_health_check_needs_no_key(live_server_factory: Factory, tmp_path: Path) -> None:
     data = ("--data", str(tmp_path / "data"))
     assert run_server_command("key", "create", "ada", *data).returncode == 0
     server = live_server_factory("--host", "0.0.0.0", place=data).start()

@@ -66,7 +66,7 @@ def test_a_folder_has_no_bucket_to_make(tmp_path: Path) -> None:
     assert "s3://" in refused.stderr
 
 
-def test_a_bucket_of_a_store_that_is_down_is_a_sentence(tmp_path: Path) -> None:
+def test_a_bucket_of_an_unreachable_store_is_reported_as_an_error(tmp_path: Path) -> None:
     store = "s3://bucket?endpoint=http://127.0.0.1:9"
     refused = run_server_command(
         "migrate",
@@ -108,7 +108,7 @@ def test_if_absent_leaves_the_same_key_as_it_is(tmp_path: Path) -> None:
     assert "exists already" in refused.stderr
 
 
-def test_a_key_of_somebody_else_or_a_revoked_one_is_not_taken_for_ours(tmp_path: Path) -> None:
+def test_if_absent_refuses_a_key_of_another_owner_or_a_revoked_one(tmp_path: Path) -> None:
     place = ("--data", str(tmp_path))
     made = run_server_command("key", "create", "ada", *place, "--key", KEY)
     bob = run_server_command("key", "create", "bob", *place, "--key", KEY, "--if-absent")

@@ -185,17 +185,17 @@ class PackStoreContract:
             store.stat(key)
 
     @pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, 0), (0, -1)])
-    def test_a_range_that_is_none_is_refused(self, store: PackStore, offset: int, length: int) -> None:
+    def test_an_invalid_range_is_refused(self, store: PackStore, offset: int, length: int) -> None:
         with pytest.raises(ValueError, match="range"):
             store.read(new_key(), offset, length)
 
     @pytest.mark.parametrize("key", ["", "store-id", "packs/7", "packs/7/../x", "packs//x", "/packs/7/x"])
-    def test_a_key_that_is_none_is_refused(self, store: PackStore, key: str) -> None:
+    def test_an_invalid_key_is_refused(self, store: PackStore, key: str) -> None:
         for call in (store.delete, store.stat, lambda key: store.read(key, 0, 1)):
             with pytest.raises(ValueError, match="key"):
                 call(key)
 
-    def test_stat_tells_size_and_time(self, store: PackStore) -> None:
+    def test_stat_returns_size_and_time(self, store: PackStore) -> None:
         key = new_key()
         before = store.check().clock
         put(store, key, b"12345")
@@ -224,7 +224,7 @@ class PackStoreContract:
         assert list(store.list("packs/3/")) == []
 
     @pytest.mark.parametrize("prefix", ["", "packs", "packs/1", "tmp/", "packs/../"])
-    def test_list_takes_no_other_prefix(self, store: PackStore, prefix: str) -> None:
+    def test_list_refuses_other_prefixes(self, store: PackStore, prefix: str) -> None:
         with pytest.raises(ValueError, match="neither"):
             store.list(prefix)
 
@@ -263,7 +263,7 @@ class PackStoreContract:
             assert all(pool.map(there_and_back, bodies))
         assert [found.key for found in store.list()] == sorted(bodies)
 
-    def test_a_store_that_cannot_be_asked_never_answers_absent(self, unreachable: list[PackStore]) -> None:
+    def test_an_unreachable_store_never_reports_a_pack_as_absent(self, unreachable: list[PackStore]) -> None:
         for store in unreachable:
             for call in every_call(store):
                 with pytest.raises(errors.StoreUnavailable):
@@ -303,7 +303,7 @@ class ThroughFaults(PackStoreContract):
         with pytest.raises(PackTruncated):
             store.read(key, 2, 3)
 
-    def test_a_fault_that_is_never_hit_fails_its_test(self, url: str) -> None:
+    def test_an_injected_fault_that_is_not_hit_fails_its_test(self, url: str) -> None:
         faulty = FaultyStore(store_from_url(url))
         faulty.fail("put", nth=3)
         with pytest.raises(AssertionError, match="put 3"):

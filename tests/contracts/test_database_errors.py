@@ -39,9 +39,7 @@ def foreign_key(session: Session) -> None:
 
 
 @pytest.mark.parametrize("defect", [not_null, check, foreign_key])
-def test_what_no_other_transaction_caused_is_not_tried_again_and_not_blamed_on_others(
-    database: Database, defect: object
-) -> None:
+def test_errors_that_no_other_transaction_caused_are_not_retried(database: Database, defect: object) -> None:
     tries = 0
 
     def rule(session: Session) -> None:
@@ -58,7 +56,7 @@ def test_what_no_other_transaction_caused_is_not_tried_again_and_not_blamed_on_o
     assert SECRET not in told
 
 
-def test_a_row_that_another_made_first_is_found_by_running_again(database: Database) -> None:
+def test_a_conflicting_insert_is_retried_and_finds_the_row(database: Database) -> None:
     tries = 0
 
     def rule(session: Session) -> str:
@@ -72,7 +70,7 @@ def test_a_row_that_another_made_first_is_found_by_running_again(database: Datab
     assert tries == 2
 
 
-def test_a_row_that_went_while_another_referred_to_it_is_looked_for_again(database: Database) -> None:
+def test_a_reference_to_a_deleted_row_is_retried(database: Database) -> None:
     tries = 0
 
     def rule(session: Session) -> None:
@@ -106,7 +104,9 @@ def forbid_runs_of(server: LiveServer, project: str) -> None:
         connection_.execute(f"ALTER TABLE project ADD CONSTRAINT ck_says_no CHECK (name <> '{project}')")
 
 
-def test_a_defect_is_an_incident_with_its_cause_in_the_log_alone(any_live_server: LiveServer) -> None:
+def test_a_broken_constraint_is_an_incident_with_its_cause_in_the_log_only(
+    any_live_server: LiveServer,
+) -> None:
     forbid_runs_of(any_live_server, "unlucky")
     with pytest.raises(grpc.RpcError) as failure:
         any_live_server.stubs().runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project="unlucky")))

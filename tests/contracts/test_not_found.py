@@ -49,7 +49,7 @@ class TestNotFound:
         registry.write(lambda s, p: deletes.delete_artifact(s, p, s.merge(row), force=True))
         assert _why(registry, ref) == (part, sentence)
 
-    def test_of_many_names_close_ones_are_shown_and_never_more_than_three(self, registry: Registry) -> None:
+    def test_at_most_three_close_names_are_suggested(self, registry: Registry) -> None:
         for number in range(6):
             registry.log(f"model-{number}", "a")
         part, sentence = _why(registry, "model-x")
@@ -60,14 +60,14 @@ class TestNotFound:
             "there is no artifact or registered model 'zebra' in acme/p",
         )
 
-    def test_a_close_name_is_found_among_more_than_are_looked_at(self, registry: Registry) -> None:
+    def test_a_close_name_is_found_among_very_many_names(self, registry: Registry) -> None:
         for number in range(NEIGHBOURS + 20):
             registry.log(f"a{number:03}", "a")
         registry.log("reader-large", "a")
         registry.log("zz", "a")
         assert "did you mean 'reader-large'?" in _why(registry, "reader-larg")[1]
 
-    def test_names_that_do_not_fit_are_looked_at_and_not_shown(self, registry: Registry) -> None:
+    def test_names_of_the_other_kind_are_considered_and_not_suggested(self, registry: Registry) -> None:
         registry.log("m", "a")
         for number in range(NEIGHBOURS):
             registry.link("m", f"p/Net {number:03}")
@@ -78,7 +78,7 @@ class TestNotFound:
         # `m` is the only artifact, but too far behind all the registered models to be known as that.
         assert caught.value.metadata["why"] == "there is no model artifact 'Net' in acme/p"
 
-    def test_of_many_deleted_versions_the_newest_are_looked_at(self, registry: Registry) -> None:
+    def test_the_newest_of_many_deleted_versions_are_considered(self, registry: Registry) -> None:
         registry.log("bert", "kept")
         for number in range(NEIGHBOURS - 1):
             registry.log("bert", str(number))
@@ -88,7 +88,7 @@ class TestNotFound:
         registry.delete(f"bert:v{NEIGHBOURS}", force=True)
         assert _why(registry, "bert:v77")[1] == "the newest versions of 'bert' were deleted or have expired"
 
-    def test_a_collection_of_the_other_kind_says_what_it_is(self, registry: Registry) -> None:
+    def test_a_ref_to_the_other_kind_of_collection_is_explained(self, registry: Registry) -> None:
         registry.log("bert", "a")
         registry.link("bert", "model-registry/Churn")
         with pytest.raises(errors.NotFound, match="'bert' in acme/p is a model artifact"):
@@ -100,7 +100,7 @@ class TestNotFound:
         with pytest.raises(errors.NotFound, match="'Churn' has no alias 'prod'; there is 'latest'"):
             registry.read(resolve.link, ref="acme/model-registry/Churn:prod")
 
-    def test_a_version_past_its_time_says_so(self, registry: Registry) -> None:
+    def test_an_expired_version_is_reported_as_expired(self, registry: Registry) -> None:
         version = registry.log("bert", "a")
         registry.write(
             lambda s, p: versions.update(s, p, s.merge(version), expires_at=LATER, set_expiry=True)
@@ -112,7 +112,7 @@ class TestNotFound:
         )
         assert _why(registry, "bert:v0") == ("version", "v0 of 'bert' was deleted or has expired")
 
-    def test_nothing_is_told_about_entities_of_others(self, registry: Registry) -> None:
+    def test_errors_reveal_nothing_about_entities_of_others(self, registry: Registry) -> None:
         registry.log("bert", "a")
         registry.link("bert", "evil/model-registry/Churn")
         eve = Registry(registry.database, somebody("eve", "evil"))
@@ -129,7 +129,7 @@ class TestNotFound:
             eve.read(owners.find_project, ENTITY, "p")
         assert caught.value.metadata["missing"] == "entity"
 
-    def test_a_caller_whose_entity_is_not_made_yet_learns_no_names(self, registry: Registry) -> None:
+    def test_a_caller_without_an_existing_entity_is_shown_no_names(self, registry: Registry) -> None:
         registry.log("bert", "a")
         new = Registry(registry.database, somebody("ann", "acm"))
         assert _why(new, "acm/p/bert") == ("entity", "nothing was logged to acm yet")

@@ -139,7 +139,7 @@ class TestMinio(OnMinio, PackStoreContract):
             assert proxy.accepted > before
             reader.close()
 
-    def test_wrong_credentials_are_no_answer(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_wrong_credentials_are_an_error(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
         with pytest.raises(errors.StoreUnavailable, match="SignatureDoesNotMatch"):
             store_from_url(url).read(new_key(), 0, 1)

@@ -143,7 +143,7 @@ def test_an_upload_whose_owner_is_not_certain_ends(older: Older) -> None:
     assert [older.held(older.owner(token), upload) for token in ("first", "other")] == [None, None]
 
 
-def test_stored_replies_stay_with_the_one_who_got_them(older: Older) -> None:
+def test_stored_replies_stay_with_their_principal(older: Older) -> None:
     older.key("narrow", "ci", "a")
     older.key("wide", "ops", "a", all_entities=True)
     older.key("wide, narrowed", "ops", "a")

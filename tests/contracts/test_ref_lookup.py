@@ -58,7 +58,7 @@ class TestRefLookup:
     @pytest.mark.parametrize(
         "ref", [f"{ENTITY}/p/bert", f"{ENTITY}/p/bert:v0", f"{NET}:staging", f"{NET}:v0"]
     )
-    def test_a_ref_shows_what_the_id_and_a_list_show(self, registry: Registry, ref: str) -> None:
+    def test_a_ref_an_id_and_a_list_give_the_same_version(self, registry: Registry, ref: str) -> None:
         version = _widely_linked(registry)
         view, through = registry.read(resolve.version, ref=ref, alone=True)
         assert _facts(view) == _facts(_by_id(registry, version.id))
@@ -68,7 +68,7 @@ class TestRefLookup:
             assert _facts(registry.read(resolve.version, **named).view) == _facts(view)
 
     @pytest.mark.parametrize("ref", [NET, f"{NET}:staging", f"{NET}:v0"])
-    def test_a_link_shows_what_a_list_of_links_shows(self, registry: Registry, ref: str) -> None:
+    def test_a_ref_and_a_list_give_the_same_link(self, registry: Registry, ref: str) -> None:
         version = _widely_linked(registry)
         view = registry.read(resolve.link, ref=ref, alone=True)
         assert registry.read(resolve.link, id_=view.link.id) == view
@@ -123,7 +123,7 @@ class TestRefLookup:
             found.append(sum(one is not None for one in batch))
         assert found[0] > found[1] > found[2] == 0
 
-    def test_what_was_unlinked_is_not_shown(self, registry: Registry) -> None:
+    def test_unlinked_versions_are_not_shown(self, registry: Registry) -> None:
         registry.log("bert", "a")
         registry.log("bert", "b")
         registry.link("bert:v0", NET)
@@ -140,15 +140,13 @@ class TestRefLookup:
 
         registry.write(change)
 
-    def test_what_the_database_refuses_is_not_taken_for_absence(self, registry: Registry) -> None:
+    def test_an_error_of_the_database_is_not_reported_as_not_found(self, registry: Registry) -> None:
         registry.log("bert", "a")
         registry.write(lambda session, _: session.execute(text("ALTER TABLE link RENAME TO gone")))
         with pytest.raises(DBAPIError, match="link"):
             registry.read(resolve.version, ref=f"{ENTITY}/p/bert", alone=True)
 
-    def test_nobody_waits_for_rows_of_an_entity_they_cannot_enter(
-        self, postgresql_registry: Registry
-    ) -> None:
+    def test_rows_of_entities_of_others_are_not_locked(self, postgresql_registry: Registry) -> None:
         registry = postgresql_registry
         registry.log("bert", "a")
         row = registry.collection("bert")

@@ -50,7 +50,7 @@ class TestRegistry:
             registry.read(resolve.version, ref=ref)
         assert caught.value.violations[0][0] == "ref"
 
-    def test_a_name_keeps_its_type_for_ever(self, registry: Registry) -> None:
+    def test_a_name_keeps_its_type(self, registry: Registry) -> None:
         registry.log("corpus", "a", type="dataset")
         assert registry.collection("corpus").type == "dataset"
         registry.log("corpus", "b")
@@ -61,7 +61,7 @@ class TestRegistry:
         with pytest.raises(errors.TypeMismatch):
             registry.log("corpus", "d", type="model")
 
-    def test_a_registry_holds_no_artifacts(self, registry: Registry) -> None:
+    def test_artifacts_cannot_be_logged_to_a_registry(self, registry: Registry) -> None:
         for project in ("model-registry", "wandb-registry-vision"):
             with pytest.raises(errors.InvalidField) as caught:
                 registry.log("bert", "a", project=project)
@@ -96,7 +96,7 @@ class TestRegistry:
         with pytest.raises(errors.AlreadyExists):
             registry.write(registered_models.create, type_="model", **wanted)
 
-    def test_deleting_needs_a_word_while_aliases_or_links_stand(self, registry: Registry) -> None:
+    def test_deleting_a_version_with_aliases_or_links_needs_force(self, registry: Registry) -> None:
         registry.log("bert", "a")
         with pytest.raises(errors.VersionHasAliases) as aliased:
             registry.delete("bert:v0")

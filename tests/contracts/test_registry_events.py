@@ -94,7 +94,7 @@ class TestAroundTheRegistry:
         assert (linked["collection"], linked["version"]) == ("Churn", "v0")
         assert linked["linked"] == f"{ENTITY}/p/bert:v0"
 
-    def test_strangers_see_nothing(self, registry: Registry) -> None:
+    def test_principals_of_other_entities_find_nothing(self, registry: Registry) -> None:
         version = registry.log("bert", "a")
         link = registry.link("bert", "Churn")
         stranger = Registry(registry.database, somebody("eve", "evil"))
@@ -284,7 +284,7 @@ class TestAroundTheRegistry:
             with pytest.raises(errors.NotFound):
                 registry.number(MODEL)
 
-    def test_edges_of_a_run_that_was_never_there(self, registry: Registry) -> None:
+    def test_using_a_version_by_an_unknown_run_is_refused(self, registry: Registry) -> None:
         version = registry.log("bert", "a")
         with pytest.raises(errors.NotFound):
             registry.write(lambda s, p: lineage.use(s, p, new_id(), version, ""))

@@ -31,7 +31,7 @@ TAGS = st.lists(st.sampled_from(["raw", "good"]), max_size=2, unique=True)
 class CollectionState:
     """A name: what each number holds, where aliases stand, and what comes next.
 
-    `timed` numbers have a time to live; it is over for those that are `past`.
+    `timed` numbers have a time to live; those in `past` have expired.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A change between 1, 1.0 and True is stored, though Python takes them for equal."""
+"""A change between 1, 1.0 and True is stored, although Python compares them as equal."""
 
 from __future__ import annotations
 

@@ -286,7 +286,7 @@ def test_a_method_refuses_a_key_of_another_entity_and_takes_one_of_the_own(
             assert outcome(owner, path.replace("DeleteUpload", "FindMissingChunks"), *requests) == "found"
         else:
             assert refused in REFUSALS, requests
-    # The same requests are good: it is the key that was refused.
+    # The same requests succeed with another key, so the key was refused and not the request.
     assert outcome(owner, path, *calls[0]) not in REFUSALS | {"empty", "INVALID_FIELD"}
 
 

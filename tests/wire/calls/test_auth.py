@@ -1,4 +1,4 @@
-"""API keys: who needs one, what it opens, and when it stops."""
+"""API keys: who needs one, what it permits, and when it is no longer accepted."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_without_a_key_streams_do_not_answer_either(server: LiveServer) -> None:
     assert reason(failure) == (grpc.StatusCode.UNAUTHENTICATED, "KEY_MISSING")
 
 
-def test_the_command_line_says_once_how_to_keep_a_key(
+def test_the_command_line_prints_once_how_to_store_a_key(
     server: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     isolate(monkeypatch, tmp_path)
@@ -102,18 +102,18 @@ def test_an_unknown_key_is_refused(server: LiveServer, token: str) -> None:
 
 
 @pytest.mark.parametrize("header", ["Basic abc", "Bearer", "Bearer  "])
-def test_a_header_that_is_no_bearer_token_is_refused(server: LiveServer, header: str) -> None:
+def test_a_header_without_a_bearer_token_is_refused(server: LiveServer, header: str) -> None:
     with pytest.raises(grpc.RpcError) as failure:
         server.stubs("").runs.ListRuns(pb.ListRunsRequest(), metadata=(("authorization", header),))
     assert reason(failure) == (grpc.StatusCode.UNAUTHENTICATED, "KEY_INVALID")
 
 
-def test_a_key_names_its_owner_and_its_entity_is_the_default(server: LiveServer) -> None:
+def test_a_key_determines_its_owner_and_the_default_entity(server: LiveServer) -> None:
     run = create(server, key(server, "create", "ada", "--entity", "acme"), project="p")
     assert (run.created_by, run.entity) == ("ada", "acme")
 
 
-def test_a_key_stays_in_its_entity(server: LiveServer) -> None:
+def test_a_key_cannot_be_used_in_other_entities(server: LiveServer) -> None:
     acme, other = (key(server, "create", "eve", "--entity", entity) for entity in ("acme2", "other2"))
     run = create(server, acme, project="p")
     with pytest.raises(grpc.RpcError) as writing:
@@ -129,11 +129,11 @@ def test_a_key_stays_in_its_entity(server: LiveServer) -> None:
     ):
         with pytest.raises(grpc.RpcError) as reading:
             request()
-        # The same as for what does not exist: nobody learns what others have.
+        # The same as for what does not exist: names of other entities are not revealed.
         assert reason(reading) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
 
 
-def test_all_entities_opens_every_entity(server: LiveServer) -> None:
+def test_a_key_for_all_entities_may_enter_every_entity(server: LiveServer) -> None:
     token = key(server, "create", "root", "--all-entities")
     assert create(server, token, entity="acme3", project="p").entity == "acme3"
 
@@ -166,12 +166,12 @@ def test_a_first_key_closes_a_server_that_runs_without(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [("create", "a/b"), ("create", "a", "--entity", ".."), ("revoke", "17")]
 )
-def test_bad_names_and_ids_are_sentences(server: LiveServer, arguments: tuple[str, ...]) -> None:
+def test_invalid_names_and_ids_are_reported_as_errors(server: LiveServer, arguments: tuple[str, ...]) -> None:
     done = run_server_command("key", *arguments, *server.place)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ")
 
 
-def test_revoking_a_key_that_is_not_there_is_a_sentence(server: LiveServer) -> None:
+def test_revoking_an_unknown_key_is_reported_as_an_error(server: LiveServer) -> None:
     done = run_server_command("key", "revoke", "01890000-0000-7000-8000-000000000000", *server.place)
     assert (done.returncode, "was not found" in done.stderr) == (1, True)

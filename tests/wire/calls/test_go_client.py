@@ -54,7 +54,7 @@ def _run(
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=given)
 
 
-def test_it_uploads_a_folder_resolves_downloads_and_watches(
+def test_the_go_client_uploads_resolves_downloads_and_watches(
     client: Path, any_live_server: LiveServer, folder: Path, tmp_path: Path
 ) -> None:
     name, target = new_project(), tmp_path / "back"
@@ -71,7 +71,7 @@ def test_it_uploads_a_folder_resolves_downloads_and_watches(
     assert (version.number, version.file_count) == (1, 3)
 
 
-def test_it_says_why_a_server_refuses(
+def test_the_go_client_prints_why_a_call_was_refused(
     client: Path, live_server: LiveServer, folder: Path, tmp_path: Path
 ) -> None:
     done = _run(
@@ -82,7 +82,7 @@ def test_it_says_why_a_server_refuses(
     assert "header.name" in done.stderr or "no/name" in done.stderr
 
 
-def test_it_says_so_when_no_server_is_there(client: Path, folder: Path, tmp_path: Path) -> None:
+def test_the_go_client_reports_an_unreachable_server(client: Path, folder: Path, tmp_path: Path) -> None:
     with socket.socket() as listener:  # bound and not listening: connections are refused
         listener.bind(("127.0.0.1", 0))
         url = f"grpc://127.0.0.1:{listener.getsockname()[1]}"
@@ -91,7 +91,7 @@ def test_it_says_so_when_no_server_is_there(client: Path, folder: Path, tmp_path
     assert "Unavailable" in done.stderr
 
 
-def test_it_sends_its_key_over_tls(
+def test_the_go_client_sends_its_key_over_tls(
     client: Path, live_server_factory: Factory, folder: Path, tmp_path: Path
 ) -> None:
     certificate, private = certificate_for_localhost(tmp_path)
@@ -121,13 +121,13 @@ def _go_name(field: str) -> str:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_its_stubs_are_those_of_the_protos(file: FileDescriptor) -> None:
+def test_the_go_stubs_match_the_protos(file: FileDescriptor) -> None:
     name = Path(file.name).stem
     stubs = "".join(path.read_text() for path in STUBS.glob(f"{name}*.pb.go"))
     assert [text for text in _declared(file) if text not in stubs] == []
 
 
-def test_its_stubs_are_imported_from_a_checkout_alone(tmp_path: Path) -> None:
+def test_the_go_stubs_can_be_imported_from_a_checkout(tmp_path: Path) -> None:
     go = require(shutil.which("go"), "Go")
     needs = (SOURCE / "go.mod").read_text().removeprefix("module modelyard\n")
     (tmp_path / "go.mod").write_text(
@@ -146,6 +146,6 @@ def test_its_stubs_are_imported_from_a_checkout_alone(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "NOT_FOUND\n")
 
 
-def test_it_loads_the_service_config_of_the_protos() -> None:
+def test_the_go_client_loads_the_service_config() -> None:
     published = json.loads((ROOT / "proto" / "service-config.json").read_text())
     assert json.loads((STUBS / "service-config.json").read_text()) == published

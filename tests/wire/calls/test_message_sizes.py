@@ -89,7 +89,7 @@ def fill(repeated: Any, field: FieldDescriptor) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name.removeprefix("modelyard.v1."))
-def test_no_request_however_large_or_odd_is_something_unforeseen(
+def test_no_large_or_malformed_request_is_an_internal_error(
     method: MethodDescriptor, live_server: LiveServer
 ) -> None:
     stubs, project = live_server.stubs(), new_project()

@@ -122,7 +122,7 @@ def test_a_repeated_request_shows_a_narrower_key_no_links_in_other_entities(serv
     assert not narrow.artifacts.UseModelArtifactVersion(use).version.linked_to
 
 
-def test_a_key_named_local_is_not_the_keyless_caller_nor_the_folders_owner(tmp_path: Path) -> None:
+def test_a_key_named_local_is_neither_the_keyless_caller_nor_the_folders_owner(tmp_path: Path) -> None:
     live = LiveServer(tmp_path)
     try:
         live.start()

@@ -22,7 +22,7 @@ def info(server: LiveServer, token: str | None = None) -> Any:
     return server.stubs(token).server.GetServerInfo(pb.GetServerInfoRequest())
 
 
-def test_a_server_says_how_it_cuts_and_which_services_it_has(any_live_server: LiveServer) -> None:
+def test_server_info_has_the_chunking_and_the_services(any_live_server: LiveServer) -> None:
     found = info(any_live_server)
     assert found.version == __version__
     promised = {
@@ -36,7 +36,7 @@ def test_a_server_says_how_it_cuts_and_which_services_it_has(any_live_server: Li
     assert said["algorithm"] == "FAST_CDC_2020"
 
 
-def test_it_says_the_same_to_every_caller(live_server: LiveServer) -> None:
+def test_server_info_is_the_same_for_every_caller(live_server: LiveServer) -> None:
     assert info(live_server) == info(live_server, "")
 
 
@@ -54,7 +54,7 @@ def test_the_limits_are_those_that_the_server_keeps(live_server_factory: Factory
         )
 
 
-def test_a_caller_learns_who_they_are(live_server_factory: Factory) -> None:
+def test_get_caller_returns_the_caller(live_server_factory: Factory) -> None:
     server = live_server_factory()
     made = run_server_command("key", "create", "alice", "--entity", "team", *server.place)
     server.start()
@@ -68,7 +68,7 @@ def test_a_caller_learns_who_they_are(live_server_factory: Factory) -> None:
         server.stubs("").server.GetCaller(pb.GetCallerRequest())
 
 
-def test_the_sdk_and_the_shell_show_it(embedded: Path) -> None:
+def test_the_sdk_and_the_command_line_show_server_info(embedded: Path) -> None:
     found = modelyard.Api().server_info()
     assert (found.version, found.principal) == (__version__, "local")
     said = json_of("info")

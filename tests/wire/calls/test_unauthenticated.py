@@ -88,9 +88,7 @@ def test_a_caller_without_a_key_is_refused_before_it_has_sent_anything(
     assert reason(failure) == (grpc.StatusCode.UNAUTHENTICATED, "KEY_MISSING")
 
 
-def test_large_requests_without_a_key_take_no_decoder_from_those_with_one(
-    server: LiveServer, owner: Stubs
-) -> None:
+def test_large_requests_without_a_key_do_not_delay_those_with_a_key(server: LiveServer, owner: Stubs) -> None:
     log(owner, "p")
     stop = threading.Event()
     refusals: list[str] = []
@@ -118,7 +116,7 @@ def test_large_requests_without_a_key_take_no_decoder_from_those_with_one(
 
 
 def test_a_small_request_does_not_wait_until_a_large_one_is_decoded(live_server_factory: Factory) -> None:
-    """The large one is decoded on a thread: were it the event loop's, nothing would be answered."""
+    """The large one is decoded on a thread; on the event loop it would block all other calls."""
     slow = {"MODELYARD_FAILPOINTS": f"decoding.large=sleep({DECODING})@1"}
     owner = live_server_factory(env=slow).start().stubs()
     log(owner, "q")
@@ -133,7 +131,7 @@ def test_a_small_request_does_not_wait_until_a_large_one_is_decoded(live_server_
 
 @pytest.mark.parametrize("size", [1_000, 1_000_000])
 @pytest.mark.parametrize("method", CALLS)
-def test_what_cannot_be_decoded_is_the_callers_fault(
+def test_undecodable_requests_are_refused_as_invalid(
     owner: Stubs, server: LiveServer, method: str, size: int
 ) -> None:
     with refused("INVALID_FIELD"):
@@ -168,7 +166,7 @@ class HeldReads(Transactions):
         return await super().read(rule, short=short)
 
 
-def test_made_up_keys_keep_no_real_one_out(tmp_path: Path) -> None:
+def test_a_flood_of_invalid_keys_does_not_lock_out_a_valid_one(tmp_path: Path) -> None:
     database = open_database(parse_location(tmp_path, None, None))
     executors = Executors(is_sqlite=True)
     real = database.write(lambda session: keys.create(session, "somebody", "acme"))[1]

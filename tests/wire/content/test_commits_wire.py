@@ -101,7 +101,7 @@ def test_equal_content_is_the_version_that_has_it(stubs: Stubs, project: str) ->
     ]
 
 
-def test_equal_content_said_again_changes_nothing(stubs: Stubs, project: str) -> None:
+def test_repeating_equal_content_changes_nothing(stubs: Stubs, project: str) -> None:
     version = log(stubs, project, {"w": random_chunks(1)}, description="d", tags=["t"])
     before = events(stubs, project)
     assert again(stubs, project, version.digest) == version
@@ -136,7 +136,7 @@ def test_content_of_another_name_or_project_is_not_found(stubs: Stubs, project: 
     assert [artifact.name for artifact in listed.model_artifacts] == ["bert"]
 
 
-def test_equal_content_takes_the_time_of_the_last_that_logged_it(stubs: Stubs, project: str) -> None:
+def test_equal_content_takes_the_expiry_of_the_last_log(stubs: Stubs, project: str) -> None:
     hour = Duration(seconds=3600)
     version = log(stubs, project, {"w": random_chunks(1)}, ttl=hour)
     assert again(stubs, project, version.digest, ttl=hour).expire_time.seconds >= version.expire_time.seconds
@@ -270,7 +270,9 @@ BASE_REFUSALS: dict[str, tuple[Files, dict[str, Any], str, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", BASE_REFUSALS)
-def test_a_bad_base_names_its_field_and_leaves_nothing(stubs: Stubs, project: str, case: str) -> None:
+def test_a_bad_base_is_refused_by_its_field_and_changes_nothing(
+    stubs: Stubs, project: str, case: str
+) -> None:
     files, header, reason, named = BASE_REFUSALS[case]
     base = log(stubs, project, {"a": random_chunks(1), "d/e": random_chunks(1)})
     before = events(stubs, project)
@@ -315,7 +317,7 @@ def test_a_large_base_is_built_on(stubs: Stubs, project: str) -> None:
     assert version.file_count == 2501
 
 
-def test_a_base_that_is_deleted_meanwhile_counts_or_is_not_found(stubs: Stubs, project: str) -> None:
+def test_a_base_that_is_deleted_concurrently_is_used_or_not_found(stubs: Stubs, project: str) -> None:
     with ThreadPoolExecutor(2) as pool:
         for number in range(8):
             chunks = random_chunks(1)

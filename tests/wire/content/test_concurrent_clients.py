@@ -76,7 +76,7 @@ def _check_events(stubs: Stubs, project: str) -> None:
     assert len(set(versions)) == len(versions) == CLIENTS * MODELS
 
 
-def test_many_clients_and_one_that_stalls_block_nobody(
+def test_a_stalled_client_blocks_no_other(
     any_live_server: LiveServer, project: str, clients: ConcurrentClients
 ) -> None:
     stubs = any_live_server.stubs()
@@ -102,7 +102,7 @@ def test_many_clients_and_one_that_stalls_block_nobody(
         resolver.result(60)
         assert upload.result(60) == 2
     assert len(made) == CLIENTS * MODELS
-    assert answered[0] >= CLIENTS  # it went on all the while: a blocked one would have answered once or not
+    assert answered[0] >= CLIENTS  # a blocked client would have got one answer or none
     header = pb.VersionHeader(project=project, name="slow")
     entry = fast_upload.entry("w", chunks)
     slow = fast_upload.commit(stubs, stalled.upload_id, header, [entry]).version
@@ -110,7 +110,7 @@ def test_many_clients_and_one_that_stalls_block_nobody(
 
 
 class _Stalled:
-    """An upload stream that rests after its first chunk, until it may go on."""
+    """An upload stream that pauses after its first chunk until it is released."""
 
     def __init__(self, stubs: Stubs, project: str, chunks: list[bytes]) -> None:
         self._stubs = stubs

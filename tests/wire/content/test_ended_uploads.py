@@ -84,7 +84,7 @@ def test_an_upload_that_holds_nothing_ends_after_an_idle_hour(registry: Registry
     registry.read(uploads.find, full_one)
 
 
-def test_much_that_goes_at_once_goes_in_portions(registry: Registry) -> None:
+def test_the_chunks_of_a_large_deleted_upload_are_released_in_portions(registry: Registry) -> None:
     large = upload_of(registry, 2 * ROWS + 10)
     registry.write(uploads.delete, large)
     with pytest.raises(errors.UploadExpired):
@@ -96,7 +96,7 @@ def test_much_that_goes_at_once_goes_in_portions(registry: Registry) -> None:
     assert held_by(registry, large) == 0
 
 
-def test_the_entries_of_a_large_deleted_version_go_in_portions(registry: Registry) -> None:
+def test_the_entries_of_a_large_deleted_version_are_deleted_in_portions(registry: Registry) -> None:
     manifest = Manifest()
     for number in range(ROWS + 10):
         manifest.add_reference(f"r{number}", "test://content", "", None)
@@ -122,7 +122,7 @@ def test_the_entries_of_a_large_deleted_version_go_in_portions(registry: Registr
     assert [*counts, registry.read(entries)] == [ROWS + 10, 10, 0]
 
 
-def test_the_index_entries_of_a_large_deleted_artifact_go_in_portions(registry: Registry) -> None:
+def test_the_index_entries_of_a_large_deleted_artifact_are_deleted_in_portions(registry: Registry) -> None:
     versions = ROWS // 100 + 2
     for number in range(versions):
         registry.log("wide", str(number), metadata={f"k{key}": number for key in range(100)})
@@ -141,7 +141,7 @@ def test_the_index_entries_of_a_large_deleted_artifact_go_in_portions(registry: 
     assert all(before - after <= ROWS for before, after in itertools.pairwise(counts))
 
 
-def test_a_key_with_too_many_uploads_goes_on_by_ending_the_one_that_was_idle_for_longest(
+def test_an_upload_beyond_the_limit_of_a_key_ends_its_longest_idle_one(
     registry: Registry,
 ) -> None:
     first, second = upload_of(registry, 1), upload_of(registry, 1)

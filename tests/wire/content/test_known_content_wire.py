@@ -145,14 +145,14 @@ def test_an_upload_for_what_is_missing_is_opened_at_once(stubs: Stubs, project: 
     assert found.version.number == 0
 
 
-def test_files_of_another_entity_are_not_there(stubs: Stubs, project: str) -> None:
+def test_files_of_another_entity_are_not_found(stubs: Stubs, project: str) -> None:
     chunks = random_chunks(1)
     log(stubs, project, {"w": chunks})
     with refused("CHUNKS_MISSING"):
         commit(stubs, project, [entry("w", chunks)], entity=f"e-{uuid.uuid4().hex[:8]}")
 
 
-def test_references_come_along(stubs: Stubs, project: str) -> None:
+def test_known_content_may_have_references(stubs: Stubs, project: str) -> None:
     chunks = random_chunks(1)
     log(stubs, project, {"w": chunks})
     far = pb.ManifestEntry(path="far", size_bytes=7, reference_uri="s3://bucket/key", reference_tag="e")
@@ -162,7 +162,7 @@ def test_references_come_along(stubs: Stubs, project: str) -> None:
     assert list(stubs.artifacts.ListModelArtifactFiles(listing).entries) == [far]
 
 
-def test_many_that_make_the_same_version_at_once_end_with_one(stubs: Stubs, project: str) -> None:
+def test_concurrent_commits_of_known_content_make_one_version(stubs: Stubs, project: str) -> None:
     chunks = random_chunks(1)
     log(stubs, project, {"w": chunks})
     with ThreadPoolExecutor(8) as threads:

@@ -1,4 +1,4 @@
-"""Manifests without end and manifests that are merely large: refused early, or stored while others go on."""
+"""Endless manifests are refused early; large ones are stored while other calls continue."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ SIZES = [0, 1, 131_071, 131_072, 131_073, 2 * MIB, 2 * MIB + 1, 16 * MIB, 16 * M
 
 
 def named(path: Path, **wrong: Any) -> pb.LocalFile:
-    """The file as it is, but for what is said wrongly of it."""
+    """The file's true description, with the fields in `wrong` replaced."""
     found = path.stat()
     state = {"size_bytes": found.st_size, "modified_ns": found.st_mtime_ns, "inode": found.st_ino}
     return pb.LocalFile(path=os.fsencode(path), **{**state, **wrong})
@@ -107,7 +107,7 @@ def test_a_file_in_another_state_is_not_taken(live_server: LiveServer, tmp_path:
 
 
 @pytest.mark.parametrize("what", ["missing", "folder", "pipe", "loop"])
-def test_what_is_no_readable_file_is_not_taken(live_server: LiveServer, tmp_path: Path, what: str) -> None:
+def test_an_unreadable_file_is_not_taken(live_server: LiveServer, tmp_path: Path, what: str) -> None:
     stubs = live_server.stubs()
     path = tmp_path / what
     if what == "folder":
@@ -149,7 +149,7 @@ def locate(stubs: Stubs, version_id: str, *ranges: tuple[str, int, int | None]) 
     return found
 
 
-def test_the_bytes_lie_where_the_server_says(live_server_factory: Factory, tmp_path: Path) -> None:
+def test_chunks_lie_at_the_reported_places(live_server_factory: Factory, tmp_path: Path) -> None:
     server = live_server_factory().start()
     stubs = server.stubs()
     data = {"a": stream("located a", 5 * MIB + 3), "b": stream("located b", 700)}
@@ -168,7 +168,7 @@ def test_the_bytes_lie_where_the_server_says(live_server_factory: Factory, tmp_p
         locate(stubs, version.id, ("b", 701, 0))
 
 
-def test_only_who_holds_the_folders_token_is_answered(
+def test_local_calls_need_the_folders_token(
     any_live_server: LiveServer, live_server_factory: Factory
 ) -> None:
     """Also where no key is asked for: another user of the machine must not read files through the server."""
@@ -182,7 +182,7 @@ def test_only_who_holds_the_folders_token_is_answered(
         take(open_server.stubs(""), "0" * 32, [])
 
 
-def test_a_server_whose_store_is_elsewhere_takes_no_names(
+def test_a_server_with_an_s3_store_takes_no_local_files(
     live_server_factory: Factory, request: pytest.FixtureRequest
 ) -> None:
     from tests.parts.s3 import CREDENTIALS
@@ -193,7 +193,7 @@ def test_a_server_whose_store_is_elsewhere_takes_no_names(
         take(server.stubs(), "0" * 32, [])
 
 
-def test_what_the_server_cannot_read_is_sent(data_folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_the_server_cannot_read_is_sent(data_folder: Path, tmp_path: Path) -> None:
     """The name means another file to the server: its own descriptor of that number, or none."""
     link = connection_to(data_folder)
     data = stream("sent after all", 3 * MIB)
@@ -209,7 +209,7 @@ def test_what_the_server_cannot_read_is_sent(data_folder: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
-def test_damage_in_a_pack_is_never_handed_out(
+def test_damaged_bytes_of_a_pack_are_never_returned(
     live_server_factory: Factory, tmp_path: Path, damage: str
 ) -> None:
     server = live_server_factory().start()
@@ -232,7 +232,7 @@ def test_damage_in_a_pack_is_never_handed_out(
     link.close()
 
 
-def test_a_call_that_is_given_up_leaves_nothing_open(live_server: LiveServer, tmp_path: Path) -> None:
+def test_a_cancelled_call_leaves_no_file_open(live_server: LiveServer, tmp_path: Path) -> None:
     stubs = live_server.stubs()
     (tmp_path / "large").write_bytes(os.urandom(64 * MIB))
     request = pb.TakeFilesRequest(upload_id=create(stubs), files=[named(tmp_path / "large")])

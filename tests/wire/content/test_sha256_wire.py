@@ -48,7 +48,7 @@ def listed(stubs: Stubs, version_id: str) -> dict[str, str]:
 
 
 def at_download(stubs: Stubs, version_id: str, path: str) -> str:
-    """What the first message of a download says."""
+    """The SHA-256 in the first message of a download."""
     call = stubs.artifacts.DownloadFile(pb.DownloadFileRequest(id=version_id, path=path), timeout=60)
     said = next(call).sha256
     call.cancel()
@@ -99,7 +99,7 @@ def test_a_fast_upload_of_one_chunk_is_known_and_others_are_made_when_asked(stub
     assert at_download(stubs, version.id, "three") == expected["three"]
 
 
-def test_content_that_is_known_already_learns_from_a_simple_upload(stubs: Stubs) -> None:
+def test_a_simple_upload_adds_sha256_to_stored_content(stubs: Stubs) -> None:
     project, data = new_project(), os.urandom(LARGE)
     first = fast_upload.log(stubs, project, "bert", {"w": fast_upload.cut(data)}).version
     assert listed(stubs, first.id) == {"w": ""}
@@ -109,7 +109,7 @@ def test_content_that_is_known_already_learns_from_a_simple_upload(stubs: Stubs)
     assert listed(stubs, first.id) == sums({"w": data})
 
 
-def test_references_have_none(stubs: Stubs) -> None:
+def test_references_have_no_sha256(stubs: Stubs) -> None:
     project, chunks = new_project(), random_chunks(1)
     upload = fast_upload.create(stubs, project=project)
     fast_upload.send(stubs, upload, chunks)
@@ -126,7 +126,7 @@ def test_references_have_none(stubs: Stubs) -> None:
     assert {file.path: file.sha256 for file in reply.files} == made(stubs, version.id)
 
 
-def test_a_sum_that_is_not_the_file_s_is_refused(stubs: Stubs) -> None:
+def test_a_wrong_sha256_is_refused(stubs: Stubs) -> None:
     project, chunks = new_project(), random_chunks(1)
     upload = fast_upload.create(stubs, project=project)
     fast_upload.send(stubs, upload, chunks)
@@ -137,7 +137,7 @@ def test_a_sum_that_is_not_the_file_s_is_refused(stubs: Stubs) -> None:
     assert fast_upload.commit(stubs, upload, header, [right]).created
 
 
-def test_a_sum_that_nobody_checked_is_not_given_out(stubs: Stubs) -> None:
+def test_an_unverified_sha256_is_not_returned(stubs: Stubs) -> None:
     project, chunks = new_project(), random_chunks(2)
     upload = fast_upload.create(stubs, project=project)
     fast_upload.send(stubs, upload, chunks)
@@ -149,14 +149,14 @@ def test_a_sum_that_nobody_checked_is_not_given_out(stubs: Stubs) -> None:
     assert made(stubs, version.id) == sums({"a": b"".join(chunks)})
 
 
-def test_nothing_is_hashed_of_what_is_not_there(stubs: Stubs) -> None:
+def test_hashing_an_unknown_version_is_refused(stubs: Stubs) -> None:
     with refused("NOT_FOUND"):
         made(stubs, new_id())
     with refused("INVALID_FIELD"):
         made(stubs, "not an id")
 
 
-def test_older_rows_get_what_is_known_without_reading(tmp_path: Path, postgres_url: str) -> None:
+def test_a_migration_adds_sha256_where_it_is_known(tmp_path: Path, postgres_url: str) -> None:
     for url in (f"sqlite:///{tmp_path / 'old.db'}", postgres_url):
         database = Database(url)
         earlier_schemas.make(database, "0004")

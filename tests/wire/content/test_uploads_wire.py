@@ -94,7 +94,7 @@ def test_equal_content_is_the_same_version_and_takes_the_aliases(stubs: Stubs, p
     assert _versions(stubs, project, "bert") == [0, 1]
 
 
-def test_a_lost_reply_is_repeated_not_done_twice(stubs: Stubs, project: str) -> None:
+def test_a_repeated_commit_gets_the_first_reply(stubs: Stubs, project: str) -> None:
     request_id, chunks = uuid.uuid4().hex, random_chunks(1)
     replies = [
         fast_upload.log(stubs, project, "bert", {"w": chunks}, request_id=request_id) for _ in range(2)

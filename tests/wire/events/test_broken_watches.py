@@ -52,7 +52,7 @@ class Consumer:
     def _consume(self) -> None:
         last = 0
         while not self._over.is_set():
-            # Each time another replica, as behind a balancer.
+            # A different replica each time, as behind a balancer.
             server = self.servers[self.breaks % len(self.servers)]
             stubs = server.stubs()
             try:
@@ -100,7 +100,7 @@ def test_a_watch_ends_at_once_when_the_server_drains(live_server_factory: Factor
         assert server.wait(seconds=15) == 0  # and not after the 30 s that calls have to end
 
 
-def test_replicas_tell_what_the_other_one_wrote_in_order(
+def test_watches_deliver_events_of_other_replicas_in_order(
     request: pytest.FixtureRequest, live_server_factory: Factory
 ) -> None:
     place, env = production_place(request)
@@ -210,7 +210,7 @@ def _eventually(happens: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_a_quiet_watch_says_now_and_then_that_it_lives(tmp_path: Path) -> None:
+def test_a_quiet_watch_sends_keepalive_messages(tmp_path: Path) -> None:
     with sqlite_database(tmp_path) as database:
         Registry(database).log("bert", "a")
         request = pb.WatchEventsRequest(entity=ENTITY, project="p", after_sequence=0)
@@ -219,7 +219,7 @@ def test_a_quiet_watch_says_now_and_then_that_it_lives(tmp_path: Path) -> None:
     assert {reply.last_sequence for reply in replies} == {3}
 
 
-def test_a_quiet_watch_of_an_entity_says_how_far_it_has_looked(tmp_path: Path) -> None:
+def test_a_quiet_watch_of_an_entity_sends_its_positions(tmp_path: Path) -> None:
     with sqlite_database(tmp_path) as database:
         Registry(database).log("bert", "a")
         request = pb.WatchEventsRequest(entity=ENTITY, after_sequence=0, filter='alias = "nobody"')

@@ -135,7 +135,7 @@ def test_watches_that_are_slow_late_or_filtered_see_the_same_as_one_that_keeps_u
 
 
 @pytest.mark.parametrize("starts", [(0, None, 2)])
-def test_watches_that_begin_at_different_places_go_on_together(
+def test_watches_from_different_sequences_share_later_reads(
     any_live_server: LiveServer, starts: Sequence[int | None]
 ) -> None:
     stubs, project = any_live_server.stubs(), new_project()

@@ -20,7 +20,7 @@ def stubs(any_live_server: LiveServer) -> Stubs:
     return any_live_server.stubs()
 
 
-def test_a_watch_tells_what_was_and_then_each_event_as_it_comes(stubs: Stubs) -> None:
+def test_a_watch_sends_past_events_and_then_new_ones(stubs: Stubs) -> None:
     project = new_project()
     log(stubs, project)
     before = listed(stubs, project)
@@ -31,7 +31,7 @@ def test_a_watch_tells_what_was_and_then_each_event_as_it_comes(stubs: Stubs) ->
         assert watch.until(len(before) + 2) == listed(stubs, project)[len(before) :]
 
 
-def test_a_watch_from_a_sequence_leaves_out_what_was_seen(stubs: Stubs) -> None:
+def test_a_watch_from_a_sequence_leaves_out_earlier_events(stubs: Stubs) -> None:
     project = new_project()
     log(stubs, project)
     events = listed(stubs, project)
@@ -39,7 +39,7 @@ def test_a_watch_from_a_sequence_leaves_out_what_was_seen(stubs: Stubs) -> None:
         assert watch.until(len(events)) == events[2:]
 
 
-def test_a_watch_from_now_on_says_at_once_where_it_stands(stubs: Stubs) -> None:
+def test_a_watch_from_now_on_sends_its_position_at_once(stubs: Stubs) -> None:
     project = new_project()
     log(stubs, project)
     last = len(listed(stubs, project))
@@ -92,7 +92,7 @@ def test_many_watchers_see_the_same_while_many_write(stubs: Stubs) -> None:
             assert watch.until(len(everything)) == everything
 
 
-def test_projects_are_watched_apart(stubs: Stubs) -> None:
+def test_a_watch_delivers_only_events_of_its_project(stubs: Stubs) -> None:
     one, other = new_project(), new_project()
     log(stubs, one)
     log(stubs, other)
@@ -131,7 +131,7 @@ def test_a_bad_watch_is_refused_at_once(stubs: Stubs, case: str) -> None:
         list(stubs.events.WatchEvents(pb.WatchEventsRequest(**({"project": project} | fields)), timeout=20))
 
 
-def test_deletes_and_links_are_told_on_both_sides(stubs: Stubs) -> None:
+def test_deletes_and_links_make_events_on_both_sides(stubs: Stubs) -> None:
     project = new_project()
     log(stubs, project)
     registry = f"wandb-registry-{project}"

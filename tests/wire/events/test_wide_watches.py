@@ -43,7 +43,7 @@ def test_a_project_that_does_not_exist_yet_is_waited_for(stubs: Stubs, start: in
         assert watch.until(len(everything)) == everything
 
 
-def test_the_first_project_of_a_key_is_waited_for_and_no_other_entity_is(
+def test_a_watch_waits_for_the_first_project_of_its_own_entity_only(
     keyed: tuple[LiveServer, str],
 ) -> None:
     server, key = keyed
@@ -180,7 +180,7 @@ def test_a_watch_of_an_entity_ends_when_the_server_drains(live_server_factory: A
             list(each)
 
 
-def test_events_of_another_entity_are_not_told(stubs: Stubs) -> None:
+def test_events_of_another_entity_are_not_delivered(stubs: Stubs) -> None:
     entity, other = entity_with(stubs, "a"), entity_with(stubs, "a")
     call = stubs.events.WatchEvents(pb.WatchEventsRequest(entity=entity), timeout=60)
     next(call)

@@ -77,7 +77,7 @@ def after(change: alias_pb2.AliasChange, microseconds: int = 0) -> Timestamp:
     return at
 
 
-def test_the_history_says_from_where_to_where_and_by_whom(stubs: Stubs, model: str) -> None:
+def test_the_history_has_both_versions_and_the_principal(stubs: Stubs, model: str) -> None:
     for version in ("v0", "v2", "v2", "", "v1"):
         move(stubs, model, "production", version)
     found = history(stubs, model, alias="production")
@@ -92,7 +92,7 @@ def test_the_history_says_from_where_to_where_and_by_whom(stubs: Stubs, model: s
     assert all(abs(change.create_time.ToSeconds() - time.time()) < 600 for change in found)
 
 
-def test_the_history_of_an_artifact_is_asked_by_id_too(stubs: Stubs) -> None:
+def test_the_history_of_an_artifact_can_be_requested_by_id(stubs: Stubs) -> None:
     project = new_project()
     made = [fast_upload.log(stubs, project, "bert", {"w": random_chunks(1, 300)}) for _ in range(2)]
     request = alias_pb2.ListAliasChangesRequest(id=made[0].version.model_artifact_id)
@@ -100,7 +100,7 @@ def test_the_history_of_an_artifact_is_asked_by_id_too(stubs: Stubs) -> None:
     assert steps(found) == [("latest", "v0", "v1"), ("latest", "", "v0")]
 
 
-def test_it_comes_in_pages_while_aliases_move(stubs: Stubs, model: str) -> None:
+def test_the_history_comes_in_pages_while_aliases_move(stubs: Stubs, model: str) -> None:
     for number in range(7):
         move(stubs, model, "staging", f"v{number % 3}")
     first = stubs.aliases.ListAliasChanges(alias_pb2.ListAliasChangesRequest(ref=model, page_size=4))
@@ -162,7 +162,7 @@ def test_a_thousand_moves_at_once_make_one_history_without_a_gap(stubs: Stubs, m
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(lambda number: move(stubs, model, "production", targets[number % 4]), range(MOVES)))
     found = history(stubs, model, alias="production")[::-1]
-    # Threads that take turns repeat each other now and then; most moves are moves.
+    # Concurrent threads sometimes set the same version twice in a row, which is no move.
     assert MOVES // 4 < len(found) <= MOVES
     assert found[0].previous_version == ""
     for before, change in itertools.pairwise(found):
@@ -188,14 +188,14 @@ REFUSALS: dict[str, tuple[dict[str, Any], str, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_a_bad_question_names_its_field(stubs: Stubs, model: str, case: str) -> None:
+def test_an_invalid_request_names_its_field(stubs: Stubs, model: str, case: str) -> None:
     fields, reason, named = REFUSALS[case]
     given = {key: model if value == "MODEL" else value for key, value in fields.items()}
     with refused(reason, *named):
         stubs.aliases.ListAliasChanges(alias_pb2.ListAliasChangesRequest(**given))
 
 
-def test_a_token_belongs_to_its_question(stubs: Stubs, model: str) -> None:
+def test_a_page_token_belongs_to_its_query(stubs: Stubs, model: str) -> None:
     token = stubs.aliases.ListAliasChanges(alias_pb2.ListAliasChangesRequest(ref=model, page_size=1))
     assert token.next_page_token
     with refused("INVALID_PAGE_TOKEN", "page_token"):

@@ -35,7 +35,7 @@ def _together(count: int, act: Callable[[int], T]) -> Sequence[T]:
         return list(pool.map(wait_and_act, range(count)))
 
 
-def test_two_that_log_the_same_content_at_once_end_with_one_version(stubs: Stubs) -> None:
+def test_the_same_content_logged_twice_at_once_makes_one_version(stubs: Stubs) -> None:
     project, chunks = new_project(), random_chunks(6)
     replies = _together(2, lambda _: fast_upload.log(stubs, project, "bert", {"w": chunks}))
     assert {reply.version.number for reply in replies} == {0}
@@ -43,7 +43,7 @@ def test_two_that_log_the_same_content_at_once_end_with_one_version(stubs: Stubs
     assert fast_upload.read(stubs, replies[0].version.id, "w") == b"".join(chunks)
 
 
-def test_fifty_that_log_different_content_to_one_name_get_fifty_numbers(stubs: Stubs) -> None:
+def test_fifty_concurrent_logs_of_one_name_get_fifty_numbers(stubs: Stubs) -> None:
     project = new_project()
     contents = [random_chunks(1, 2000) for _ in range(50)]
     replies = _together(50, lambda number: fast_upload.log(stubs, project, "bert", {"w": contents[number]}))
@@ -64,7 +64,7 @@ def test_events_of_a_project_have_no_gap_however_many_write(stubs: Stubs) -> Non
     assert len(created) == 16
 
 
-def test_an_alias_moved_by_many_stands_on_one_version(stubs: Stubs) -> None:
+def test_an_alias_moved_concurrently_is_on_one_version(stubs: Stubs) -> None:
     project = new_project()
     _together(
         12, lambda _: fast_upload.log(stubs, project, "bert", {"w": random_chunks(1, 500)}, aliases=["best"])

@@ -72,7 +72,7 @@ THINGS: dict[str, tuple[Callable[[Stubs], Any], Callable[..., Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", THINGS)
-def test_the_second_of_two_writers_is_told_that_the_thing_changed(stubs: Stubs, kind: str) -> None:
+def test_the_second_of_two_writers_gets_etag_mismatch(stubs: Stubs, kind: str) -> None:
     make, update, field = THINGS[kind]
     first = make(stubs)
     second = type(first)()

@@ -49,7 +49,7 @@ def test_a_listing_goes_on_past_a_link_whose_source_is_hidden(model: str) -> Non
     assert hash(link) == hash(the_link(model))
 
 
-def test_a_filter_of_events_cannot_probe_what_is_linked(model: str) -> None:
+def test_a_filter_of_events_cannot_find_hidden_sources(model: str) -> None:
     registry, name = model.split("/")[1:]
     (linked,) = modelyard.Api().events(registry, filter=f'type = "linked" AND collection = "{name}"')
     assert linked.linked == ""
@@ -74,7 +74,7 @@ def test_every_way_to_the_link_shows_it(model: str) -> None:
     assert found.latest.collection == found
 
 
-def test_what_only_the_source_has_is_refused_with_the_reason(model: str) -> None:
+def test_fields_of_a_hidden_source_are_refused_with_the_reason(model: str) -> None:
     link = the_link(model)
     for member in ("id", "digest", "size", "file_count", "source_name", "created_at", "manifest"):
         with pytest.raises(errors.NotAllowed, match="does not reach"):
@@ -127,7 +127,7 @@ def test_events_of_the_link_are_listed(model: str) -> None:
     assert (linked.version, linked.linked) == ("v0", "")
 
 
-def test_the_other_side_is_told_of_the_link_without_its_name(
+def test_events_at_the_source_do_not_name_the_link(
     any_keyed_server: LiveServer, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version_id = next(

@@ -70,7 +70,7 @@ def get(
         ["name", "name desc", "size desc, name", "size, name desc", "size desc,name desc", ""]
     ),
 )
-def test_pages_laid_end_to_end_are_the_whole_list(
+def test_all_pages_together_are_the_whole_list(
     database: Database, rows: list[tuple[str, int]], size: int, order_by: str
 ) -> None:
     database.write(lambda s: fill(s, rows))
@@ -94,7 +94,7 @@ def test_pages_laid_end_to_end_are_the_whole_list(
                 break
 
 
-def test_rows_that_come_and_go_shift_nothing(database: Database) -> None:
+def test_inserted_and_deleted_rows_do_not_shift_pages(database: Database) -> None:
     database.write(lambda s: fill(s, [(name, 0) for name in "bdfh"]))
     first, token = get(database, "name", 2)
     database.write(
@@ -115,7 +115,7 @@ def test_a_select_of_several_columns_gives_tuples(database: Database) -> None:
     assert page == [("b", 2)]
 
 
-def test_the_size_may_change_and_nothing_else(database: Database) -> None:
+def test_only_the_page_size_may_change_between_pages(database: Database) -> None:
     database.write(lambda s: fill(s, [(name, 0) for name in "abcd"]))
     _, token = get(database, "name", 1)
     assert [row.name for row in get(database, "name", 2, token)[0]] == ["b", "c"]
@@ -154,7 +154,7 @@ VALUES: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
 
 
 @given(data=st.data(), kinds=st.lists(st.sampled_from(sorted(VALUES)), min_size=1, max_size=4))
-def test_a_token_brings_back_its_values(data: st.DataObject, kinds: list[str]) -> None:
+def test_a_token_decodes_to_its_values(data: st.DataObject, kinds: list[str]) -> None:
     position = [data.draw(VALUES[kind][1]) for kind in kinds]
     columns: list[Any] = [column(kind, VALUES[kind][0]) for kind in kinds]
     assert paging.decode(paging.encode(("q", 1), position), ("q", "1"), columns) == position

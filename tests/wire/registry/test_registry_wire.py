@@ -87,7 +87,7 @@ def test_an_artifact_is_made_changed_listed_and_deleted(stubs: Stubs, project: s
     assert not stubs.artifacts.ListModelArtifacts(asked).model_artifacts
 
 
-def test_metadata_keeps_its_kinds_and_takes_no_infinity(stubs: Stubs, project: str) -> None:
+def test_metadata_keeps_its_kinds_and_refuses_infinity(stubs: Stubs, project: str) -> None:
     version = log(stubs, project)
     version.metadata["n"].int_value = (1 << 62) + 1
     version.metadata["nan"].double_value = float("nan")
@@ -155,7 +155,7 @@ def test_files_come_in_pages_with_their_chunks(stubs: Stubs, project: str) -> No
     assert by_ref.version_id == version.id
 
 
-def test_lineage_over_the_wire(stubs: Stubs, project: str) -> None:
+def test_lineage_has_the_runs_and_versions_of_both_sides(stubs: Stubs, project: str) -> None:
     run = stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project=project, name="r1"))).run
     version = log(stubs, project)
     request = pb.UseModelArtifactVersionRequest(run_id=run.id, ref=f"{project}/bert", use_as="base")

@@ -171,7 +171,7 @@ def test_a_bad_search_names_its_field(
         assert refusal.metadata["position"] == str(position)
 
 
-def test_a_token_belongs_to_its_question(stubs: Stubs) -> None:
+def test_a_page_token_belongs_to_its_query(stubs: Stubs) -> None:
     project = new_project()
     for number in range(3):
         log(stubs, "m", str(number), project=project, metadata={"acc": number})
@@ -187,7 +187,7 @@ def test_a_token_belongs_to_its_question(stubs: Stubs) -> None:
                 search(stubs, page_token=reply.next_page_token, **{**asked, **changed})
 
 
-def test_a_caller_who_wrote_nothing_yet_sees_empty_lists(live_server_factory: Factory) -> None:
+def test_a_caller_without_an_existing_entity_gets_empty_lists(live_server_factory: Factory) -> None:
     server = live_server_factory("--no-auth").start()
     stubs = server.stubs()
     assert search(stubs) == []
@@ -259,7 +259,7 @@ def test_a_page_larger_than_the_limit_is_the_largest_there_is(stubs: Stubs) -> N
     assert len(search(stubs, project=project, page_size=2_000_000_000)) == 1
 
 
-def test_many_are_got_at_once_in_the_order_asked(stubs: Stubs) -> None:
+def test_a_batch_of_versions_comes_in_the_requested_order(stubs: Stubs) -> None:
     project = new_project()
     first = log(stubs, "bert", "1", project=project)
     second = log(stubs, "bert", "2", project=project, aliases=["best"])
@@ -290,7 +290,7 @@ def test_many_are_got_at_once_in_the_order_asked(stubs: Stubs) -> None:
     assert reply.results[2].version == alone.version
 
 
-def test_a_thousand_are_got_at_once_and_no_more(stubs: Stubs) -> None:
+def test_a_batch_has_at_most_a_thousand_versions(stubs: Stubs) -> None:
     project = new_project()
     version = log(stubs, "bert", "1", project=project)
     request = pb.GetModelArtifactVersionRequest(ref=f"{project}/bert:v0")
@@ -310,7 +310,7 @@ def test_a_thousand_are_got_at_once_and_no_more(stubs: Stubs) -> None:
         ({}, "requests[1]"),
     ],
 )
-def test_a_bad_entry_of_many_is_named(stubs: Stubs, request_: dict[str, str], field: str) -> None:
+def test_an_invalid_entry_of_a_batch_is_named(stubs: Stubs, request_: dict[str, str], field: str) -> None:
     requests = [pb.GetModelArtifactVersionRequest(ref="a"), pb.GetModelArtifactVersionRequest(**request_)]
     with refused("INVALID_FIELD", field):
         stubs.artifacts.BatchGetModelArtifactVersions(

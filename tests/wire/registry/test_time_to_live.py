@@ -1,4 +1,4 @@
-"""Versions with a time to live: hidden once it is over, deleted by any replica, once."""
+"""Versions with a time to live: hidden once they have expired, deleted once, by any replica."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ PAST: dict[str, Callable[[Stubs, pb.ModelArtifactVersion], object]] = {
 }
 
 
-def test_a_version_past_its_time_is_gone_before_any_sweep(unswept: Stubs, project: str) -> None:
+def test_an_expired_version_is_hidden_before_any_sweep(unswept: Stubs, project: str) -> None:
     kept, chunks = log(unswept, project), random_chunks(1, 500)
     version = log(unswept, project, chunks, ttl=SECOND, aliases=["best"])
     assert resolve(unswept, ref=f"{project}/bert:best") == version
@@ -161,14 +161,14 @@ def test_a_version_past_its_time_is_gone_before_any_sweep(unswept: Stubs, projec
     assert log(unswept, project, chunks).number == 2
 
 
-def test_lineage_shows_a_tombstone_of_it(unswept: Stubs, project: str) -> None:
+def test_lineage_shows_an_expired_version_as_deleted(unswept: Stubs, project: str) -> None:
     version = log(unswept, project, ttl=SECOND)
     time.sleep(1.2)
     graph = unswept.artifacts.GetLineage(pb.GetLineageRequest(id=version.id, depth=1))
     assert [(node.id, node.deleted) for node in graph.versions] == [(version.id, True)]
 
 
-def test_the_sweep_deletes_it_in_the_name_of_the_server(swept: Stubs, project: str) -> None:
+def test_a_sweep_deletes_expired_versions_as_the_server(swept: Stubs, project: str) -> None:
     log(swept, project)
     log(swept, project, ttl=SECOND, aliases=["best"])
     before = len(events(swept, project))
@@ -183,7 +183,7 @@ def test_the_sweep_deletes_it_in_the_name_of_the_server(swept: Stubs, project: s
     assert resolve(swept, ref=f"{project}/bert").number == 0
 
 
-def test_many_go_together_each_once_whoever_sweeps(swept: Stubs, project: str) -> None:
+def test_concurrent_sweeps_delete_each_version_once(swept: Stubs, project: str) -> None:
     kept = log(swept, project)
     for _ in range(12):
         log(swept, project, ttl=Duration(seconds=2))
@@ -208,7 +208,7 @@ def test_the_last_version_takes_latest_with_it(swept: Stubs, project: str) -> No
         resolve(swept, id=version.id)
 
 
-def test_a_time_may_be_set_moved_and_taken_away_later(swept: Stubs, project: str) -> None:
+def test_an_expiry_can_be_set_moved_and_cleared(swept: Stubs, project: str) -> None:
     def expire(version: pb.ModelArtifactVersion, seconds: float | None) -> pb.ModelArtifactVersion:
         changed = pb.ModelArtifactVersion(id=version.id)
         if seconds is not None:
@@ -229,7 +229,7 @@ def test_a_time_may_be_set_moved_and_taken_away_later(swept: Stubs, project: str
     assert [resolve(swept, id=one.id).number for one in (later, kept)] == [1, 2]
 
 
-def test_linking_a_version_keeps_it(swept: Stubs, project: str) -> None:
+def test_linking_a_version_clears_its_expiry(swept: Stubs, project: str) -> None:
     version = log(swept, project, ttl=SECOND)
     link(swept, version, f"{project}-r/Churn")
     assert not resolve(swept, id=version.id).HasField("expire_time")
@@ -247,7 +247,7 @@ def test_linking_a_version_keeps_it(swept: Stubs, project: str) -> None:
         swept.artifacts.UpdateModelArtifactVersion(update)
 
 
-def test_the_same_content_without_a_time_keeps_it(swept: Stubs, project: str) -> None:
+def test_logging_again_without_a_ttl_clears_the_expiry(swept: Stubs, project: str) -> None:
     chunks = random_chunks(1, 500)
     version = log(swept, project, chunks, ttl=Duration(seconds=2))
     assert log(swept, project, chunks).id == version.id

@@ -103,7 +103,9 @@ def test_without_a_project_all_of_the_entity_are_listed(stubs: Stubs) -> None:
     assert sorted(run.project for run in reply.runs) == ["a", "b"]
 
 
-def test_a_run_that_fell_silent_counts_as_crashed_until_it_speaks(live_server_factory: Factory) -> None:
+def test_a_run_without_heartbeats_counts_as_crashed_until_it_sends_again(
+    live_server_factory: Factory,
+) -> None:
     server = live_server_factory().start()
     stubs = server.stubs()
     run = make(stubs, project="p", name="r")
@@ -143,7 +145,7 @@ def test_state_changes_are_events_numbered_without_gaps(stubs: Stubs) -> None:
     assert abs(reply.events[0].create_time.ToSeconds() - time.time()) < 600
 
 
-def test_events_are_read_on_from_the_last_sequence(stubs: Stubs) -> None:
+def test_events_continue_after_a_sequence(stubs: Stubs) -> None:
     project = new_project()
     runs = [make(stubs, project=project) for _ in range(5)]
     for run in runs:
@@ -214,7 +216,7 @@ def test_the_states_of_runs_are_in_the_order_of_the_proto() -> None:
     assert [pb.RunState.Value(name) for name in names] == list(range(1, len(pb.RunState.items())))
 
 
-def test_filtered_events_say_how_far_they_looked(stubs: Stubs) -> None:
+def test_a_page_of_filtered_events_has_the_last_sequence_read(stubs: Stubs) -> None:
     project = new_project()
     runs = [make(stubs, project=project) for _ in range(3)]
     only = events(stubs, project, filter=f'run_id = "{runs[1].id}" AND type = "run_state"')
@@ -224,7 +226,7 @@ def test_filtered_events_say_how_far_they_looked(stubs: Stubs) -> None:
     assert (list(none.events), none.last_sequence) == ([], 3)
 
 
-def test_events_of_a_project_that_is_not_there(stubs: Stubs) -> None:
+def test_events_of_an_unknown_project_are_not_found(stubs: Stubs) -> None:
     with pytest.raises(grpc.RpcError) as failure:
         events(stubs, new_project())
     assert reason(failure) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")

@@ -46,7 +46,7 @@ def test_a_run_is_made_and_found_by_both_of_its_ids(stubs: Stubs) -> None:
     assert not made.HasField("last_step")
 
 
-def test_everything_said_about_a_run_comes_back(stubs: Stubs) -> None:
+def test_a_run_is_returned_as_it_was_created(stubs: Stubs) -> None:
     values = {"lr": 1e-3, "n": 2**62, "nan": math.inf, "deep": {"$": [1, None, True, {"x": "ü"}]}, "s": "x"}
     config = python_to_values(values)
     made = make(
@@ -75,7 +75,7 @@ def test_runs_made_at_once_are_counted_without_gaps(stubs: Stubs) -> None:
     assert sorted(int(run.display_name.split("-")[-1]) for run in made) == list(range(1, 17))
 
 
-def test_a_run_id_is_taken_once(stubs: Stubs) -> None:
+def test_a_run_id_cannot_be_used_twice(stubs: Stubs) -> None:
     project = new_project()
     make(stubs, project=project, name="r")
     with pytest.raises(grpc.RpcError) as failure:
@@ -84,7 +84,7 @@ def test_a_run_id_is_taken_once(stubs: Stubs) -> None:
     assert make(stubs, project=new_project(), name="r").name == "r"
 
 
-def test_a_run_is_resumed_with_what_is_new_laid_over_it(stubs: Stubs) -> None:
+def test_resuming_a_run_merges_the_new_config(stubs: Stubs) -> None:
     project = new_project()
     first = make(stubs, project=project, name="r", config={"a": python_to_value(1), "b": python_to_value(2)})
     stubs.runs.FinishRun(pb.FinishRunRequest(id=first.id, exit_code=3))
@@ -100,13 +100,13 @@ def test_a_run_is_resumed_with_what_is_new_laid_over_it(stubs: Stubs) -> None:
     assert values_to_python(reply.run.config, "config") == {"a": 1, "b": 3}
 
 
-def test_resume_must_needs_a_run(stubs: Stubs) -> None:
+def test_resume_must_needs_an_existing_run(stubs: Stubs) -> None:
     with pytest.raises(grpc.RpcError) as failure:
         make(stubs, pb.RESUME_POLICY_MUST, project=new_project(), name="r")
     assert reason(failure) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
 
 
-def test_a_run_ends_by_its_exit_code_or_as_told(stubs: Stubs) -> None:
+def test_a_run_ends_with_the_state_of_its_exit_code_or_the_given_one(stubs: Stubs) -> None:
     project = new_project()
     for exit_code, state, expected in (
         (0, pb.RUN_STATE_UNSPECIFIED, pb.RUN_STATE_FINISHED),
@@ -159,7 +159,7 @@ def test_a_failure_of_another_writer_replaces_finished(stubs: Stubs) -> None:
     assert (ended.state, ended.exit_code) == (pb.RUN_STATE_FAILED, 2)
 
 
-def test_a_running_state_is_no_way_to_end(stubs: Stubs) -> None:
+def test_a_run_cannot_be_finished_as_running(stubs: Stubs) -> None:
     run = make(stubs, project=new_project())
     with pytest.raises(grpc.RpcError) as failure:
         stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id, state=pb.RUN_STATE_RUNNING))
@@ -225,7 +225,7 @@ def test_null_is_a_kind_and_a_value_without_a_kind_is_refused(stubs: Stubs) -> N
         assert fields(failure) == [f"run.config.x{place}"]
 
 
-def test_a_deleted_run_is_gone_and_its_id_stays_taken(stubs: Stubs) -> None:
+def test_a_deleted_run_is_not_found_and_its_id_stays_in_use(stubs: Stubs) -> None:
     project = new_project()
     run = make(stubs, project=project, name="r")
     rows = metric_pb2.MetricBatch(
@@ -297,7 +297,7 @@ def test_a_bad_run_is_refused_and_the_field_named(stubs: Stubs, name: str) -> No
 
 
 @pytest.mark.parametrize("run_id", ["", "x", "0" * 33])
-def test_an_id_that_is_none_is_refused(stubs: Stubs, run_id: str) -> None:
+def test_an_invalid_id_is_refused(stubs: Stubs, run_id: str) -> None:
     with pytest.raises(grpc.RpcError) as failure:
         stubs.runs.DeleteRun(pb.DeleteRunRequest(id=run_id))
     assert fields(failure) == ["id"]

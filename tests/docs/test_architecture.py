@@ -43,7 +43,7 @@ def _modules() -> dict[str, set[str]]:
     return found
 
 
-def test_the_map_names_every_module() -> None:
+def test_the_tables_of_architecture_name_every_module() -> None:
     assert _tables((ROOT / "ARCHITECTURE.md").read_text()) == _modules()
 
 

@@ -162,7 +162,7 @@ def test_a_call_to_a_server_that_is_killed_and_started_again_succeeds(live_serve
         assert len(_runs(stubs, project + "-a")) == len(_runs(stubs, project + "-b")) == 1
 
 
-def test_a_shorter_deadline_of_the_caller_wins_and_has_no_reason(live_server_factory: Factory) -> None:
+def test_a_shorter_deadline_of_the_caller_applies_and_has_no_reason(live_server_factory: Factory) -> None:
     server = live_server_factory().start()
     with calling(server.address) as stubs:
         project = _existing(stubs)
@@ -182,7 +182,7 @@ def _upload(stubs: Stubs, project: str, data: bytes, request_id: str, **options:
     return stubs.artifacts.UploadModelArtifact(iter(messages), **options)
 
 
-def test_a_write_past_its_deadline_is_finished_and_its_repetition_learns_of_it(
+def test_a_write_past_its_deadline_completes_and_a_repetition_gets_its_reply(
     request: pytest.FixtureRequest, live_server_factory: Factory
 ) -> None:
     place, env = production_place(request)
@@ -240,7 +240,7 @@ def test_a_download_that_was_cut_goes_on_at_its_offset(any_live_server: LiveServ
     assert bytes(got) == b"".join(chunks)
 
 
-def test_an_alias_moved_by_someone_else_is_not_tried_again(live_server: LiveServer) -> None:
+def test_a_conflicting_move_of_an_alias_is_not_retried(live_server: LiveServer) -> None:
     project, request_id = new_project(), uuid.uuid4().hex
     with calling(live_server.address) as stubs:
         fast_upload.log(stubs, project, "bert", {"w": random_chunks(1, 100)})
@@ -254,7 +254,7 @@ def test_an_alias_moved_by_someone_else_is_not_tried_again(live_server: LiveServ
     assert len(lines_about(live_server, request_id)) == 1
 
 
-def test_a_database_that_is_away_is_asked_five_times_and_back_it_answers(
+def test_a_call_to_an_unavailable_database_is_tried_five_times(
     request: pytest.FixtureRequest, live_server_factory: Factory
 ) -> None:
     place, env = production_place(request)

@@ -56,7 +56,7 @@ def test_a_page_token_belongs_to_its_query(live_server: LiveServer) -> None:
             _page(stubs, project, page_size=1, page_token=token, filter='name != "b"')
 
 
-def test_a_page_of_large_rows_is_shorter_and_leads_to_the_rest(live_server: LiveServer) -> None:
+def test_a_page_of_large_rows_is_shorter_and_has_a_next_page(live_server: LiveServer) -> None:
     project, token = new_project(), ""
     found: list[int] = []
     with calling(live_server.address) as stubs:

@@ -83,7 +83,7 @@ def test_the_example_calls_over_tls_with_its_key(tls_server: tuple[LiveServer, s
     assert key not in server.log.read_text()
 
 
-def test_a_server_with_tls_takes_nothing_else(tls_server: tuple[LiveServer, str]) -> None:
+def test_a_server_with_tls_refuses_plain_connections(tls_server: tuple[LiveServer, str]) -> None:
     server, key = tls_server
     plain = grpc.insecure_channel(server.address)
     strangers = grpc.secure_channel(server.address, grpc.ssl_channel_credentials())
@@ -171,7 +171,7 @@ def test_calls_go_to_all_servers_of_a_list_and_to_those_that_are_left(live_serve
         assert _spread(servers, request_id) == [0, 10]
 
 
-def test_a_name_is_asked_for_its_addresses(live_server: LiveServer) -> None:
+def test_the_addresses_of_a_name_are_resolved(live_server: LiveServer) -> None:
     with calling(f"dns:///localhost:{live_server.port}") as stubs:
         _ask(stubs, uuid.uuid4().hex)
 
@@ -191,7 +191,7 @@ def test_a_write_repeated_at_another_server_gets_the_reply_of_the_first(
         assert len(stubs.runs.ListRuns(run_pb2.ListRunsRequest(project=run.project)).runs) == 1
 
 
-def test_a_server_that_drains_says_so_to_balancers_and_watchers(live_server_factory: Factory) -> None:
+def test_a_draining_server_reports_it_to_balancers_and_watchers(live_server_factory: Factory) -> None:
     server = live_server_factory().start()
     with calling(server.address) as stubs:
         project = new_project()
@@ -213,7 +213,7 @@ def _watch(stubs: Stubs, project: str, **fields: Any) -> Any:
     return stubs.events.WatchEvents(event_pb2.WatchEventsRequest(project=project, **fields))
 
 
-def test_streams_beyond_the_limit_are_told_when_to_try_again(live_server_factory: Factory) -> None:
+def test_streams_beyond_the_limit_are_refused_with_a_retry_delay(live_server_factory: Factory) -> None:
     server, project = live_server_factory().start(), new_project()
     fast_upload.log(server.stubs(), project, "bert", {"w": random_chunks(1, 100)})
     with calling(server.address) as stubs:
@@ -308,10 +308,10 @@ STREAMS = [
 
 
 @pytest.mark.parametrize(("service", "method"), STREAMS, ids=lambda given: getattr(given, "name", ""))
-def test_a_stream_to_an_address_without_a_server_fails_and_says_so(
+def test_a_stream_to_an_address_without_a_server_is_unavailable(
     service: str, method: MethodDescriptor
 ) -> None:
-    """Well before the time that it is given here: it has no deadline of its own."""
+    """Well before the timeout given here, since the stream has no deadline of its own."""
     path = f"/{service}/{method.name}"
     with grpc.insecure_channel(f"127.0.0.1:{free_port()}", options=OPTIONS) as channel:
         if method.client_streaming and method.server_streaming:

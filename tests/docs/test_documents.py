@@ -101,7 +101,7 @@ _REASONS = {
 """The values of ErrorReason, and what their comments say."""
 
 
-def test_the_reasons_in_the_protos_are_those_in_the_code() -> None:
+def test_the_reasons_in_the_protos_match_the_code() -> None:
     expected = {}
     for reason, kind in errors.BY_REASON.items():
         if reason not in errors.CLIENT_REASONS:
@@ -121,7 +121,7 @@ def _rows_of_errors() -> list[str]:
     return rows
 
 
-def test_the_table_of_errors_is_the_one_in_the_code() -> None:
+def test_the_table_of_errors_matches_the_code() -> None:
     assert "\n".join(_rows_of_errors()) in (ROOT / "docs" / "errors.md").read_text()
 
 
@@ -130,12 +130,12 @@ def _row_of_metric(metric: telemetry.Metric) -> str:
     return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |"
 
 
-def test_the_table_of_metrics_is_the_one_in_the_code() -> None:
+def test_the_table_of_metrics_matches_the_code() -> None:
     rows = "\n".join(_row_of_metric(metric) for metric in telemetry.METRICS)
     assert f"|---|---|---|---|\n{rows}\n\n" in (ROOT / "docs" / "operations.md").read_text()
 
 
-def test_every_option_of_start_is_told_by_its_help_and_its_variable() -> None:
+def test_help_lists_every_option_of_start_with_its_variable() -> None:
     help_ = run_server_command("start", "--help").stdout
     for option in start.params:
         assert isinstance(option, click.Option)
@@ -149,6 +149,6 @@ def test_every_setting_is_in_the_readme(suffix: str) -> None:
 
 
 @pytest.mark.parametrize("document", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")), ids=str)
-def test_links_between_documents_lead_somewhere(document: Path) -> None:
+def test_links_between_documents_lead_to_files_that_exist(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
         assert "://" in target or (document.parent / target).exists(), target

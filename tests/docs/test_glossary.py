@@ -27,7 +27,7 @@ def test_every_term_is_there_once() -> None:
 
 
 @pytest.mark.parametrize("term", sorted(TERMS))
-def test_every_term_leads_to_a_place_that_exists(term: str) -> None:
+def test_links_of_every_term_exist(term: str) -> None:
     see = SEE.search(TERMS[term])
     assert see is not None, TERMS[term]
     place = (GLOSSARY.parent / see["path"]).resolve()

@@ -49,7 +49,7 @@ def test_every_module_of_both_packages_is_in_the_wheel(names: set[str]) -> None:
         assert {name for name in modules if "__pycache__" not in name} <= names
 
 
-def test_types_migrations_and_the_licence_are_in_the_wheel(names: set[str]) -> None:
+def test_the_wheel_has_types_migrations_and_the_licence(names: set[str]) -> None:
     assert "modelyard/py.typed" in names
     assert "modelyard/v1/upload_pb2.pyi" in names
     assert any(name.startswith("modelyard_server/db/migrations/versions/0001") for name in names)
@@ -63,7 +63,7 @@ def test_nothing_else_is_in_the_wheel(names: set[str]) -> None:
     assert kinds <= {".py", ".pyi", ".typed", ".mako"}
 
 
-def test_the_sdk_asks_for_nothing_that_only_the_server_needs(wheel: Path) -> None:
+def test_the_sdk_requires_no_package_of_the_server(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as content:
         (metadata,) = (name for name in content.namelist() if name.endswith(".dist-info/METADATA"))
         required = email.message_from_bytes(content.read(metadata)).get_all("Requires-Dist", [])

@@ -55,7 +55,7 @@ def test_what_a_commit_broke_is_still_refused_after_the_next_one(checkout: Path)
     assert _check(checkout, AGAINST="HEAD").returncode == 0
 
 
-def test_what_is_not_on_main_yet_may_change_again(checkout: Path) -> None:
+def test_changes_that_are_not_on_main_yet_may_change_again(checkout: Path) -> None:
     _git(checkout, "update-ref", "refs/remotes/origin/main", "HEAD")
     _change(checkout, FIELD, f"{FIELD}\n  // Unused.\n  string added = 99;")
     _commit(checkout, "first thought")
@@ -64,7 +64,7 @@ def test_what_is_not_on_main_yet_may_change_again(checkout: Path) -> None:
     assert _check(checkout, AGAINST="HEAD").returncode == 1
 
 
-def test_nothing_is_promised_before_the_file_that_says_so(checkout: Path) -> None:
+def test_nothing_is_promised_before_the_file_promised_exists(checkout: Path) -> None:
     (checkout / "proto" / "PROMISED").unlink()
     _git(checkout, "add", "--all")
     _git(checkout, *AUTHOR, "commit", "--quiet", "--amend", "-m", "first thought")
@@ -79,7 +79,7 @@ def test_nothing_is_promised_before_the_file_that_says_so(checkout: Path) -> Non
     assert _check(checkout).returncode == 1
 
 
-def test_the_promise_outlives_the_file(checkout: Path) -> None:
+def test_the_promise_holds_after_the_file_is_deleted(checkout: Path) -> None:
     (checkout / "proto" / "PROMISED").unlink()
     _change(checkout, FIELD, "  int64 after = 3;")
     _commit(checkout, "broken")

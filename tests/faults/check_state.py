@@ -1,4 +1,4 @@
-"""Compares a server's state with what its clients recorded: the list of broken promises."""
+"""Compares a server's state with the operation logs of its clients, and lists broken promises."""
 
 from __future__ import annotations
 

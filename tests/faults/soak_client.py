@@ -32,7 +32,7 @@ SHARED = "shared"
 
 @dataclass(frozen=True)
 class Assignment:
-    """Where a client works, and the file it writes down what it did in."""
+    """The project of a client, and the file of its operation log."""
 
     address: str
     token: str

@@ -71,19 +71,19 @@ def test_a_clock_two_days_ahead_for_a_while_ends_no_version_no_upload_and_no_run
 
 
 def has_swept(server: LiveServer) -> bool:
-    """Whether the server knows the time by a sweep."""
+    """Whether a sweep has stored its time."""
     with closing(sqlite3.connect(server.data / "modelyard.db")) as database:
         return bool(database.execute("SELECT count(*) FROM sweep_time").fetchone()[0])
 
 
 def rounds(server: LiveServer, said: str) -> None:
-    """Waits until a sweep has noticed, and leaves time for further ones."""
+    """Waits until a sweep has logged the jump, and then a second for further sweeps."""
     until(lambda: said in server.log.read_text())
     time.sleep(1)
 
 
 class Process:
-    """A server's sweeps, by clocks that the test turns; `known` is what lies in the database."""
+    """A server's sweeps, by clocks that the test sets; `known` is what lies in the database."""
 
     def __init__(self, clock: int, known: Known | None = None) -> None:
         self.clock, self.monotonic = clock, 0
@@ -92,7 +92,7 @@ class Process:
         self._sweeps.before_start = known.trusted if known else 0
 
     def sweep(self, after: int = ROUND, leap: int = 0) -> Times:
-        """The times of a sweep so much later, by a clock that leapt meanwhile."""
+        """The times of a sweep so much later, by a clock that jumped meanwhile."""
         self.monotonic += after
         self.clock += after + leap
         moment = Moment(self.clock, self.monotonic)
@@ -100,7 +100,7 @@ class Process:
         return self._sweeps.note(self.known, moment)
 
 
-def test_a_sweep_goes_by_the_clock_as_long_as_it_runs_evenly() -> None:
+def test_a_sweep_uses_the_clock_while_it_runs_evenly() -> None:
     process = Process(START)
     assert [process.sweep(leap=SECOND).now - START for _ in range(3)] == [
         (ROUND + SECOND) * number for number in (1, 2, 3)
@@ -108,7 +108,7 @@ def test_a_sweep_goes_by_the_clock_as_long_as_it_runs_evenly() -> None:
 
 
 @pytest.mark.parametrize("leap", [2 * DAY, -2 * DAY, LEAP + SECOND])
-def test_after_a_leap_nothing_ends_before_the_clock_agrees_again(leap: int) -> None:
+def test_nothing_expires_after_a_clock_jump_until_the_clock_is_trusted(leap: int) -> None:
     process = Process(START)
     trusted = process.sweep().now
     for _ in range(3):
@@ -118,7 +118,7 @@ def test_after_a_leap_nothing_ends_before_the_clock_agrees_again(leap: int) -> N
         trusted = process.clock
 
 
-def test_a_clock_that_runs_on_for_an_hour_after_its_leap_is_believed() -> None:
+def test_a_clock_is_trusted_again_an_hour_after_its_jump() -> None:
     process = Process(START)
     trusted = process.sweep().now
     process.sweep(leap=3 * DAY)
@@ -141,7 +141,7 @@ def test_an_embedded_server_that_never_runs_for_an_hour_sweeps_the_next_day() ->
     assert second.sweep().now == second.clock
 
 
-def test_a_clock_that_was_set_right_while_the_server_was_off_is_believed_at_once() -> None:
+def test_a_clock_that_was_corrected_while_the_server_was_off_is_trusted() -> None:
     leapt = Process(START)
     leapt.sweep()
     leapt.sweep(leap=2 * DAY)
@@ -149,7 +149,7 @@ def test_a_clock_that_was_set_right_while_the_server_was_off_is_believed_at_once
     assert again.sweep().now == again.clock
 
 
-def test_a_restart_of_a_minute_is_no_leap() -> None:
+def test_a_restart_that_takes_a_minute_is_no_clock_jump() -> None:
     process = Process(START + ROUND, Known(START))
     assert process.sweep(SECOND).now == process.clock
 

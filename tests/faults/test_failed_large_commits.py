@@ -1,4 +1,4 @@
-"""What a large commit that failed leaves: nothing visible, nothing in the way, and nothing that stays."""
+"""A large commit that failed leaves nothing visible, can be repeated, and its rows are swept."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def _die_at(server: LiveServer, failpoint: str, act: Callable[[Stubs], object]) 
 
 
 @pytest.mark.parametrize(("kind", "failpoint"), CASES)
-def test_a_server_killed_anywhere_loses_nothing_and_shows_no_half(
+def test_a_server_killed_at_any_failpoint_loses_nothing_and_shows_no_partial_version(
     request: pytest.FixtureRequest, live_server_factory: Factory, kind: str, failpoint: str
 ) -> None:
     server = _server(kind, request, live_server_factory)
@@ -133,7 +133,7 @@ def test_a_simple_upload_survives_a_kill_after_its_commit(live_server_factory: F
     assert fast_upload.read(server.stubs(), reply.version.id, "w") == data
 
 
-def test_a_pack_that_rots_is_reported_and_mended_by_the_next_upload(live_server_factory: Factory) -> None:
+def test_a_damaged_pack_is_reported_and_repaired_by_the_next_upload(live_server_factory: Factory) -> None:
     server = live_server_factory().start()
     stubs, chunks = server.stubs(), random_chunks(3)
     version = fast_upload.log(stubs, "p", "bert", {"w": chunks}).version

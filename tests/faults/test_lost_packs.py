@@ -108,7 +108,7 @@ def test_content_whose_pack_is_gone_is_whole_again_when_it_is_logged_again(
         assert fast_upload.read(stubs, each.id, "w") == b"".join(chunks)
 
 
-def test_of_a_pack_that_is_too_short_only_what_is_behind_its_end_is_sent_again(
+def test_only_chunks_beyond_the_end_of_a_truncated_pack_are_sent_again(
     any_live_server: LiveServer, stored: StoredPacks
 ) -> None:
     stubs, project, chunks = any_live_server.stubs(), new_project(), fast_upload.random_chunks(3)
@@ -121,7 +121,7 @@ def test_of_a_pack_that_is_too_short_only_what_is_behind_its_end_is_sent_again(
 
 
 @pytest.mark.parametrize("how", ["gone", "short"])
-def test_a_download_of_lost_bytes_says_what_to_do_and_the_next_upload_does_it(
+def test_a_download_of_lost_bytes_asks_for_an_upload_which_repairs_it(
     any_live_server: LiveServer, stored: StoredPacks, how: str
 ) -> None:
     stubs, project, chunks = any_live_server.stubs(), new_project(), fast_upload.random_chunks(3)
@@ -139,7 +139,7 @@ def test_a_download_of_lost_bytes_says_what_to_do_and_the_next_upload_does_it(
     assert fast_upload.read(stubs, version.id, "w") == b"".join(chunks)
 
 
-def test_equal_content_is_no_version_while_its_pack_is_gone(
+def test_equal_content_is_not_found_while_its_pack_is_missing(
     any_live_server: LiveServer, stored: StoredPacks
 ) -> None:
     stubs, project, chunks = any_live_server.stubs(), new_project(), fast_upload.random_chunks(2)
@@ -163,7 +163,7 @@ def test_equal_content_is_no_version_while_its_pack_is_gone(
     assert commit("model").version.id == version.id
 
 
-def test_nothing_is_built_on_a_base_version_whose_pack_is_gone(
+def test_a_base_version_whose_pack_is_missing_is_refused(
     any_live_server: LiveServer, stored: StoredPacks
 ) -> None:
     stubs, project, chunks = any_live_server.stubs(), new_project(), fast_upload.random_chunks(2)
@@ -178,7 +178,9 @@ def test_nothing_is_built_on_a_base_version_whose_pack_is_gone(
     assert fast_upload.read(stubs, built.version.id, "w") == b"".join(chunks)
 
 
-def test_what_is_sent_unasked_replaces_what_is_gone(any_live_server: LiveServer, stored: StoredPacks) -> None:
+def test_chunks_sent_without_a_question_replace_missing_ones(
+    any_live_server: LiveServer, stored: StoredPacks
+) -> None:
     stubs, project, chunks = any_live_server.stubs(), new_project(), fast_upload.random_chunks(2)
     version, key = logged(stubs, stored, project, "model", chunks)
     stored.remove(key)
@@ -208,7 +210,7 @@ def test_files_that_were_logged_before_are_sent_again_by_the_sdk(
 
 @pytest.mark.parametrize("shares_disk", [False, True], ids=["bytes", "names"])
 @pytest.mark.parametrize("cached", [False, True], ids=["read-anew", "unchanged"])
-def test_of_a_large_file_only_the_lost_part_is_sent_again(
+def test_only_the_lost_part_of_a_large_file_is_sent_again(
     live_server_factory: Factory, tmp_path: Path, cached: bool, shares_disk: bool
 ) -> None:
     server = live_server_factory().start()
@@ -297,7 +299,7 @@ def test_a_store_that_refuses_loses_nothing(
     assert "count as missing" not in server.log.read_text()
 
 
-def test_a_pack_is_looked_at_once(pack_store: FaultyStore) -> None:
+def test_each_pack_is_checked_once(pack_store: FaultyStore) -> None:
     store_id = pack_store.claim("ours")
     packs = [PackSize(str(uuid.uuid4()), 7, 4) for _ in range(3)]
     for pack in packs:

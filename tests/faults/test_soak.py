@@ -1,7 +1,7 @@
 """Servers, clients, stores and databases are killed at random moments while clients work.
 
 Nothing that was acknowledged is lost, nothing is half-visible, and no call of
-the SDK fails. `MODELYARD_SOAK_KILLS=300` makes it as long as one likes.
+the SDK fails. `MODELYARD_SOAK_KILLS=300` makes it longer.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Kills = Mapping[str, Callable[[], None]]
 
 
 class Clients:
-    """The processes of the clients, each with its ledger."""
+    """The processes of the clients, each with its operation log."""
 
     def __init__(self, server: LiveServer, key: str, project: str, folder: Path) -> None:
         self._server = server

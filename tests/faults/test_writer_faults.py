@@ -190,7 +190,7 @@ def test_a_cancelled_stream_leaves_no_open_pack(run_writer: RunWriter, pack_stor
     run_writer(test)
 
 
-def test_a_reader_of_acknowledgements_that_breaks_off_ends_the_sender(
+def test_a_client_that_stops_reading_acknowledgements_ends_the_upload(
     run_writer: RunWriter, pack_store: FaultyStore
 ) -> None:
     async def falling_silent() -> AsyncIterator[Message]:
@@ -210,7 +210,7 @@ def test_a_reader_of_acknowledgements_that_breaks_off_ends_the_sender(
     assert pack_store.calls["put"] >= 1
 
 
-def test_a_pack_being_sealed_outlives_its_stream(
+def test_a_pack_that_is_being_sealed_is_stored_after_its_stream_ends(
     run_writer: RunWriter, pack_store: FaultyStore, ledger: Ledger
 ) -> None:
     release = pack_store.hold("put", 1)
@@ -236,7 +236,7 @@ def test_a_pack_being_sealed_outlives_its_stream(
         ("writer.after_publish", 1, 1),
     ],
 )
-def test_failpoints_stand_between_the_steps(
+def test_failpoints_are_hit_between_the_steps(
     run_writer: RunWriter,
     pack_store: FaultyStore,
     ledger: Ledger,

@@ -117,7 +117,7 @@ def test_a_wrong_argument_leaves_nothing_logged(embedded: Path) -> None:
     assert not Api().artifact_collection_exists("kinds-left/m", "model")
 
 
-def test_kinds_that_are_right_still_pass(embedded: Path) -> None:
+def test_arguments_of_the_right_kind_are_accepted(embedded: Path) -> None:
     (embedded / "a.txt").write_text("a")
     with modelyard.init(project="kinds-right", tags=("a", "b"), reinit=True) as run:
         run.tags = iter(["x"])
@@ -152,7 +152,7 @@ with modelyard.init(project="optimised") as run:
 """
 
 
-def test_checks_hold_when_python_leaves_assertions_out(embedded: Path) -> None:
+def test_arguments_are_checked_under_python_o(embedded: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-O", "-c", OPTIMISED], capture_output=True, text=True, timeout=120, check=False
     )
@@ -169,7 +169,7 @@ def test_no_input_is_checked_by_a_statement_that_can_be_left_out() -> None:
             assert not (isinstance(node, ast.Assert) and node.msg), (path, node.lineno)
 
 
-def test_what_is_set_on_a_run_that_was_found_is_looked_at_before_it_is_sent(embedded: Path) -> None:
+def test_values_set_on_a_found_run_are_checked_before_they_are_sent(embedded: Path) -> None:
     with modelyard.init(project="kinds-found") as run:
         pass
     for field, value in (("name", 5), ("notes", None), ("tags", [3])):

@@ -26,7 +26,7 @@ def _file(path: Path, text: str = "content") -> Path:
     return path
 
 
-def test_that_very_object_becomes_the_logged_version(run: Run, embedded: Path) -> None:
+def test_the_drafted_object_becomes_the_logged_version(run: Run, embedded: Path) -> None:
     artifact = Artifact("data", "dataset", description="why", metadata={"rows": 3, "share": float("nan")})
     artifact.add_file(str(_file(embedded / "a.csv")))
     with artifact.new_file("notes/b.txt") as file:
@@ -143,7 +143,7 @@ def test_an_empty_folder_is_a_version(run: Run, embedded: Path) -> None:
     assert list(place.iterdir()) == []
 
 
-def test_an_unknown_name_is_both_errors(run: Run) -> None:
+def test_an_unknown_name_raises_not_found_and_value_error(run: Run) -> None:
     with pytest.raises(errors.CommError, match="nothing-here"):
         run.use_model("nothing-here")
     with pytest.raises(ValueError, match="nothing-here"):
@@ -286,7 +286,7 @@ def test_delete_and_unlink(run: Run, embedded: Path) -> None:
     assert not modelyard.Api().artifact_exists(f"{run.project}/a:v0")
 
 
-def test_a_used_version_costs_nothing_twice(run: Run, embedded: Path) -> None:
+def test_using_a_version_twice_downloads_it_once(run: Run, embedded: Path) -> None:
     run.log_model(_file(embedded / "w.bin", "w" * 1000), name="w")
     place = Path(run.use_model("w"))
     before = place.stat().st_mtime_ns

@@ -134,7 +134,7 @@ def test_what_the_server_refuses_for_an_argument_is_a_value_error_too(run: Run) 
         Api().artifact("nowhere/nothing:v9")
 
 
-def test_after_finish_and_before_init_calls_say_so(run: Run) -> None:
+def test_calls_after_finish_or_without_init_raise_errors(run: Run) -> None:
     run.finish()
     with pytest.raises(errors.UsageError, match="finished"):
         run.log_artifact("a.txt")

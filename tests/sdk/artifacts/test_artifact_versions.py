@@ -35,7 +35,7 @@ def contents(artifact: Artifact, root: Path) -> dict[str, str]:
     }
 
 
-def test_a_new_draft_keeps_what_is_not_touched(run: Run, work: Path) -> None:
+def test_a_new_draft_keeps_unchanged_files(run: Run, work: Path) -> None:
     first = draft("data", {"a.txt": "a", "sub/b.txt": "b", "sub/c.txt": "c"})
     first.metadata["rows"] = 3
     run.log_artifact(first)
@@ -334,7 +334,7 @@ def test_equal_content_replaces_description_and_metadata_when_given(run: Run) ->
     assert (found.version, found.description, found.metadata) == ("v0", "second", {"n": 2})
 
 
-def test_a_use_may_set_aliases(run: Run) -> None:
+def test_use_artifact_may_set_aliases(run: Run) -> None:
     run.log_artifact(draft("data", {"a": "1"}))
     run.use_artifact("data:v0", aliases="used")
     assert Api().artifact("data:used").version == "v0"

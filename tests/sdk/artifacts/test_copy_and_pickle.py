@@ -36,7 +36,7 @@ def run(work: Path) -> Run:
 
 
 def in_another_process(question: Callable[..., Any], *things: Any) -> Any:
-    """The answer of a worker that knows nothing but its environment and what was pickled for it."""
+    """The reply of a worker process that has only its environment and what was pickled for it."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(question, things)
 
@@ -201,7 +201,7 @@ def test_a_key_is_in_no_pickle_and_the_worker_takes_its_own(
         in_another_process(_runs_of, api)
 
 
-def test_a_key_for_one_server_goes_to_no_other(
+def test_a_key_for_one_server_is_sent_to_no_other(
     keyed: tuple[LiveServer, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, key = keyed

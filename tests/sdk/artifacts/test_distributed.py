@@ -47,7 +47,7 @@ def test_several_writers_make_one_version(run: Run, work: Path) -> None:
     assert maker.id == run.id
 
 
-def test_the_group_brings_writers_together(run: Run, work: Path) -> None:
+def test_upsert_without_a_distributed_id_uses_the_group(run: Run, work: Path) -> None:
     (work / "part").mkdir()
     (work / "part" / "a.txt").write_text("a")
     run.upsert_artifact("part", name="grouped", type="dataset")
@@ -58,7 +58,7 @@ def test_the_group_brings_writers_together(run: Run, work: Path) -> None:
     assert sorted(second.manifest.entries) == ["b.txt"]
 
 
-def test_writers_need_something_that_brings_them_together(work: Path) -> None:
+def test_writers_need_a_group_or_a_distributed_id(work: Path) -> None:
     with modelyard.init() as alone:
         with pytest.raises(TypeError, match="distributed_id"):
             alone.upsert_artifact(draft("data", {"a": "1"}))

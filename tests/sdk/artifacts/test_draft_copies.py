@@ -96,7 +96,7 @@ def test_a_process_that_only_logs_or_downloads_removes_it_too(
     assert copies(tmp_path / "cache/drafts") == []
 
 
-def test_the_end_of_a_forked_child_leaves_its_parents_copies(
+def test_the_end_of_a_forked_child_keeps_its_parents_copies(
     start_copier: StartCopier, embedded: Path
 ) -> None:
     script = COPY.replace(
@@ -111,7 +111,7 @@ def test_the_end_of_a_forked_child_leaves_its_parents_copies(
     assert done.stdout == "copied\nweights\n"
 
 
-def test_copies_of_a_draft_go_with_it(embedded: Path, tmp_path: Path) -> None:
+def test_copies_of_a_draft_are_removed_with_it(embedded: Path, tmp_path: Path) -> None:
     (embedded / "model.bin").write_bytes(b"weights")
     artifact = Artifact("draft", "model")
     entry = artifact.add_file("model.bin")

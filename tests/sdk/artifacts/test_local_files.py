@@ -71,7 +71,7 @@ def test_links_to_folders_are_followed(run: Run, folder: Path, tmp_path: Path, w
 
 
 @pytest.mark.parametrize("way", sorted(set(WAYS) - {"upsert_artifact"}))
-def test_a_link_that_leads_back_ends_and_loses_no_file(run: Run, folder: Path, way: str) -> None:
+def test_a_cyclic_link_ends_and_loses_no_file(run: Run, folder: Path, way: str) -> None:
     (folder / "deep" / "up").symlink_to("..")
     (folder / "self").symlink_to(".")
     WAYS[way](run, "model")
@@ -211,7 +211,7 @@ def test_code_in_a_folder_that_cannot_be_read_is_left_out_with_a_warning_unless_
     (folder / "deep").chmod(0o700)
 
 
-def test_the_command_names_what_is_in_the_way(folder: Path) -> None:
+def test_the_command_names_the_unreadable_path(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     done = run_command("log", "model", "--name", "m", "--project", "walked")
     assert done.returncode == 1

@@ -75,7 +75,7 @@ class Folder:
         settle()
 
     def log(self, name: str) -> tuple[Any, bool]:
-        """Logs all files; `calls` and `meter` then tell what it took."""
+        """Logs all files; `calls` and `meter` then hold what it took."""
         counted, self.meter = Counted(self._connection), Meter()
         found = transfer.upload(counted, new_version(name), self.files, progress=self.meter, cache=self.cache)
         self.calls = counted.calls
@@ -155,7 +155,7 @@ def test_only_the_file_that_changed_is_read(connection: Connection, tmp_path: Pa
     assert contents_of(tmp_path / "out") == CONTENTS | {"deep/7": b"changed"}
 
 
-def test_a_change_that_hides_behind_size_and_time_is_noticed(connection: Connection, tmp_path: Path) -> None:
+def test_a_change_that_keeps_size_and_time_is_detected(connection: Connection, tmp_path: Path) -> None:
     folder = Folder(connection, tmp_path, {"model": b"before"})
     first, _ = folder.log("hidden")
     before = os.stat(folder.place / "model")
@@ -225,7 +225,7 @@ def test_bytes_that_the_server_misses_are_read_and_sent(connection: Connection, 
     assert contents_of(tmp_path / "out") == contents_of(folder.place)
 
 
-def test_what_is_remembered_wrongly_is_never_sent(connection: Connection, tmp_path: Path) -> None:
+def test_wrong_entries_of_the_index_are_never_sent(connection: Connection, tmp_path: Path) -> None:
     folder = Folder(connection, tmp_path, {"model": b"what is there"})
     source = Source.of(folder.files[0])
     source.chunks = [Chunk(chunk_digest(b"something else"), source.size)]
@@ -237,7 +237,7 @@ def test_what_is_remembered_wrongly_is_never_sent(connection: Connection, tmp_pa
     assert folder.calls == {"CommitEqualContent": 1}
 
 
-def test_many_files_that_are_remembered_wrongly_are_an_error_that_says_to_log_again(
+def test_many_wrong_entries_of_the_index_raise_an_error_to_log_again(
     connection: Connection, tmp_path: Path
 ) -> None:
     contents = {f"part-{number}": stream(f"wrong {number}", MIB) for number in range(3)}
@@ -256,7 +256,7 @@ def test_many_files_that_are_remembered_wrongly_are_an_error_that_says_to_log_ag
 
 
 @pytest.mark.parametrize("damage", [b"", b"no database at all" * 1000])
-def test_a_damaged_memory_only_costs_reading(connection: Connection, tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_index_only_costs_reading(connection: Connection, tmp_path: Path, damage: bytes) -> None:
     folder = Folder(connection, tmp_path, CONTENTS)
     first, _ = folder.log("damaged")
     (folder.cache.folder / "logged.sqlite").write_bytes(damage)
@@ -266,7 +266,7 @@ def test_a_damaged_memory_only_costs_reading(connection: Connection, tmp_path: P
     assert folder.calls == {"CommitEqualContent": 1}
 
 
-def test_one_flipped_bit_in_the_memory_is_noticed(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_the_index_is_detected(tmp_path: Path) -> None:
     path = tmp_path / "model"
     path.write_bytes(b"content")
     settle()
@@ -282,7 +282,7 @@ def test_one_flipped_bit_in_the_memory_is_noticed(tmp_path: Path) -> None:
     assert not later.recalled
 
 
-def test_the_memory_is_bounded_and_the_oldest_go_first(tmp_path: Path) -> None:
+def test_the_index_is_bounded_and_drops_the_oldest_first(tmp_path: Path) -> None:
     known = UploadIndex(tmp_path / "known", max_bytes=1 << 20)
     rounds = []
     for number in range(8):
@@ -301,7 +301,7 @@ def test_the_memory_is_bounded_and_the_oldest_go_first(tmp_path: Path) -> None:
     assert not any(source.recalled for source in oldest)
 
 
-def test_a_file_that_is_there_twice_is_known_twice(connection: Connection, tmp_path: Path) -> None:
+def test_a_file_that_is_present_twice_is_known_twice(connection: Connection, tmp_path: Path) -> None:
     folder = Folder(connection, tmp_path, {"one": b"the same file"})
     folder.files.append(LocalFile("two", folder.files[0].source))
     folder.log("twice")
@@ -353,7 +353,7 @@ for path in sorted(Path(sys.argv[2]).iterdir()):
 """
 
 
-def test_several_processes_share_one_memory(tmp_path: Path) -> None:
+def test_several_processes_share_one_index(tmp_path: Path) -> None:
     folders = [tmp_path / str(number) for number in range(4)]
     files = [file for folder in folders for file in files_in(folder, {f"{name}": b"x" for name in range(40)})]
     settle()

@@ -25,7 +25,7 @@ def test_it_is_a_list_that_knows_what_changed() -> None:
     assert (labels.added, labels.removed) == (["new"], [])
 
 
-def test_every_way_in_is_checked_and_nothing_is_in_twice() -> None:
+def test_every_added_name_is_checked_and_kept_once() -> None:
     labels = _labels("a")
     labels.extend(["b", "a"])
     labels += ["c", "c"]
@@ -54,7 +54,7 @@ def test_a_copy_is_a_plain_list() -> None:
         assert type(made) is list
 
 
-def test_a_text_is_one_name_and_not_its_letters() -> None:
+def test_a_string_is_one_name() -> None:
     labels = _labels("a")
     labels.extend("best")
     assert labels == ["a", "best"]

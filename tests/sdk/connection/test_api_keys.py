@@ -1,4 +1,4 @@
-"""API keys: where they may come from, and who else can read them."""
+"""API keys: where they may come from, and warnings where others can read them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_key_from_a_mounted_secret_works_with_its_line_break(
 
 
 @pytest.mark.parametrize("around", AROUND)
-def test_login_keeps_a_key_without_what_is_around_it(server: LiveServer, around: str) -> None:
+def test_login_strips_space_around_a_key(server: LiveServer, around: str) -> None:
     assert modelyard.login(key=server.token + around, host=server.url)
     assert credentials.load() == credentials.Credentials(server.url, server.token)
     path = credentials.config_file()
@@ -63,7 +63,7 @@ def test_login_keeps_a_key_without_what_is_around_it(server: LiveServer, around:
     assert settings.current().api_key == server.token
 
 
-def test_a_key_of_nothing_but_space_is_no_key(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blank_key_is_no_key(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELYARD_API_KEY", " \n")
     assert settings.current().api_key is None
 

@@ -1,4 +1,4 @@
-"""How the SDK finds its server, keeps to it, and says what is wrong."""
+"""How the SDK finds its server, stays connected to it, and reports errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tests.parts.server import Factory
         ("grpc://example.org", "example.org:7600", False),
     ],
 )
-def test_addresses_say_what_is_plain(address: str, target: str, tls: bool) -> None:
+def test_addresses_determine_whether_tls_is_used(address: str, target: str, tls: bool) -> None:
     found = addresses.parse(address)
     assert (found.target, found.tls) == (target, tls)
 
@@ -46,7 +46,7 @@ def test_addresses_say_what_is_plain(address: str, target: str, tls: bool) -> No
 @pytest.mark.parametrize(
     "address", ["", "ftp://x:1", "grpc://", "grpc://x:99999", "grpc://u@x:1", "http://x/path", "a b:1"]
 )
-def test_addresses_that_are_none(address: str) -> None:
+def test_invalid_addresses_are_refused(address: str) -> None:
     with pytest.raises(ValueError, match=r"address|host|[Pp]ort"):
         addresses.parse(address)
 
@@ -101,7 +101,7 @@ def test_a_server_that_went_away_is_started_again(
         stop_embedded(folder)
 
 
-def test_a_file_of_a_dead_server_misleads_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_a_dead_server_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = _empty_folder(tmp_path, monkeypatch)
     folder.mkdir()
     with socket.socket() as taken:
@@ -115,7 +115,7 @@ def test_a_file_of_a_dead_server_misleads_nobody(tmp_path: Path, monkeypatch: py
             stop_embedded(folder)
 
 
-def test_a_server_whose_folder_was_deleted_spares_its_successor(
+def test_a_server_whose_folder_was_deleted_leaves_its_successors_files(
     live_server_factory: Factory,
 ) -> None:
     first = live_server_factory("--embedded").start()
@@ -233,7 +233,7 @@ def test_forked_workers_use_models(embedded: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_login_keeps_what_the_server_takes(
+def test_login_stores_a_key_that_the_server_accepts(
     embedded: Path, embedded_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert modelyard.login()  # embedded: nothing to do

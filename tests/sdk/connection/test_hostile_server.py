@@ -1,6 +1,6 @@
 """What a broken or hostile server can do to a user's files, and to what other servers send: nothing.
 
-Every path that a server lies about leads into the folder of the test, whatever
+Every false path leads into the folder of the test, whatever
 the code makes of it: a fault that comes back must not reach this machine's files.
 """
 
@@ -154,7 +154,7 @@ LIES: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("lie", LIES)
 @pytest.mark.parametrize("prefix", ["", "model"])
-def test_a_manifest_that_cannot_be_is_refused_whole(
+def test_an_impossible_manifest_is_refused_whole(
     hostile: HostileServer, link: Connection, tmp_path: Path, lie: str, prefix: str
 ) -> None:
     hostile.entries = LIES[lie]
@@ -178,7 +178,7 @@ def test_sizes_that_do_not_add_up_are_refused(
         transfer.download(link, version, tmp_path / "out", progress=Meter())
 
 
-def test_one_server_cannot_change_what_another_ones_download_returns(
+def test_one_server_cannot_change_downloads_of_another(
     hostile: HostileServer, link: Connection, good: Connection, tmp_path: Path
 ) -> None:
     version: Any = send(good, "poisoned", tmp_path / "in", {"model.bin": GOOD})
@@ -200,7 +200,7 @@ def test_one_server_cannot_change_what_another_ones_download_returns(
         assert contents_of(tmp_path / root) == {"model.bin": GOOD}
 
 
-def test_a_kept_manifest_of_other_content_is_not_believed(good: Connection, tmp_path: Path) -> None:
+def test_a_cached_manifest_with_another_digest_is_not_used(good: Connection, tmp_path: Path) -> None:
     version: Any = send(good, "kept", tmp_path / "in", {"model.bin": GOOD})
     other: Any = send(good, "kept", tmp_path / "in", {"model.bin": EVIL})
     cache = Cache(tmp_path / "cache")
@@ -211,7 +211,7 @@ def test_a_kept_manifest_of_other_content_is_not_believed(good: Connection, tmp_
     assert contents_of(tmp_path / "out") == {"model.bin": GOOD}
 
 
-def test_a_server_that_misnames_what_was_logged_never_has_old_content_logged_elsewhere(
+def test_a_false_reply_to_a_log_never_relinks_old_content(
     hostile: HostileServer, link: Connection, good: Connection, tmp_path: Path
 ) -> None:
     old, _ = transfer.upload(
@@ -230,7 +230,9 @@ def test_a_server_that_misnames_what_was_logged_never_has_old_content_logged_els
 
 
 @pytest.mark.timeout(60)
-def test_a_pipe_named_as_the_place_of_bytes_stops_no_download(hostile: HostileServer, tmp_path: Path) -> None:
+def test_a_pipe_as_the_place_of_bytes_does_not_block_a_download(
+    hostile: HostileServer, tmp_path: Path
+) -> None:
     os.mkfifo(tmp_path / "pipe")
     hostile.place = os.fsencode(tmp_path / "pipe")
     shared = Connection(lambda: addresses.parse(hostile.url, ""), embedded_folder=tmp_path)

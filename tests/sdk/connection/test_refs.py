@@ -66,12 +66,12 @@ NOT_REFERENCES = [
 
 
 @pytest.mark.parametrize("text", NOT_REFERENCES)
-def test_what_is_no_reference(text: str) -> None:
+def test_invalid_refs_are_refused(text: str) -> None:
     assert refused(refs.parse, text)
 
 
 @given(alias=st.text(max_size=140))
-def test_an_alias_never_reads_as_a_version_or_a_path(alias: str) -> None:
+def test_an_alias_is_never_parsed_as_a_version_or_a_path(alias: str) -> None:
     if not refused(refs.check_alias, alias):
         assert refs.version_number(alias) is None
         assert refs.parse(f"name:{alias}").alias == alias
@@ -79,7 +79,7 @@ def test_an_alias_never_reads_as_a_version_or_a_path(alias: str) -> None:
 
 
 @given(number=st.integers(0, 10**18 - 1))
-def test_version_numbers(number: int) -> None:
+def test_only_canonical_version_numbers_are_parsed(number: int) -> None:
     assert refs.version_number(f"v{number}") == number
     assert refs.version_number(f"v0{number}") is None
     assert refused(refs.check_alias, f"v{number}")
@@ -103,12 +103,12 @@ def test_a_relative_path_is_kept(parts: list[str]) -> None:
     bad=st.sampled_from(["", ".", "..", "a\0", "a\n", "\u202e", "\x7f"]),
     at=st.integers(0, 4),
 )
-def test_a_path_that_climbs_or_hides_is_refused(parts: list[str], bad: str, at: int) -> None:
+def test_a_path_that_leaves_its_folder_is_refused(parts: list[str], bad: str, at: int) -> None:
     parts.insert(min(at, len(parts)), bad)
     assert refused(refs.check_manifest_path, "/".join(parts))
 
 
-def test_limits_of_paths() -> None:
+def test_paths_beyond_the_limits_are_refused() -> None:
     assert refs.check_manifest_path("x" * 1024)
     assert refused(refs.check_manifest_path, "x" * 1025)
     assert refused(refs.check_manifest_path, "é" * 513)
@@ -172,7 +172,7 @@ def test_values_come_back_from_the_wire(entries: dict[str, Any]) -> None:
     assert same(json.loads(json.dumps(again)), normal)
 
 
-def test_values_that_cannot_be_kept() -> None:
+def test_unsupported_values_are_refused() -> None:
     deep: Any = 1
     for _ in range(22):
         deep = [deep]

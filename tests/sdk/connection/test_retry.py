@@ -25,7 +25,7 @@ def test_pauses_double_up_to_the_longest() -> None:
         assert whole / 2 <= pause <= whole
 
 
-def test_progress_begins_the_pauses_anew() -> None:
+def test_progress_resets_the_pauses() -> None:
     backoff = Backoff()
     pauses(backoff, 8)
     backoff.reset()
@@ -36,7 +36,7 @@ def test_the_delay_that_a_server_asks_for_is_kept() -> None:
     assert all(10 <= pause <= 20 for pause in pauses(Backoff(), 3, least=20.0))
 
 
-def test_nobody_sleeps_for_longer_than_the_time_to_give_up() -> None:
+def test_no_pause_is_longer_than_the_time_to_give_up() -> None:
     assert Backoff(give_up=60.0).next(3600.0) is None
 
 
@@ -84,7 +84,7 @@ def server() -> Iterator[Finder]:
         (ValueError("bug"), False),
     ],
 )
-def test_only_what_may_pass_is_waited_for(server: Finder, error: Exception, transient: bool) -> None:
+def test_only_temporary_errors_are_retried(server: Finder, error: Exception, transient: bool) -> None:
     assert is_retryable(error) is transient
     if not transient:
         with pytest.raises(type(error)):

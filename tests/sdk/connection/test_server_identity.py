@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def log_something() -> None:
-    """What a training script does; it must work whoever else listens."""
+    """What a training script does; it must work whatever else listens on the port."""
     with modelyard.init(project="p") as run:
         run.log({"loss": 1})
 
@@ -47,7 +47,7 @@ def claim(folder: Path, **content: object) -> None:
     path.chmod(0o600)
 
 
-def test_who_takes_the_port_of_a_killed_server_never_sees_its_token(
+def test_a_process_on_the_port_of_a_killed_server_never_gets_its_token(
     live_server_factory: Factory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     server = live_server_factory().start()
@@ -64,7 +64,7 @@ def test_who_takes_the_port_of_a_killed_server_never_sees_its_token(
         stop_embedded(server.data)
 
 
-def test_who_takes_the_port_in_a_file_of_an_older_server_never_sees_its_token(folder: Path) -> None:
+def test_a_process_on_the_port_of_an_older_server_never_gets_its_token(folder: Path) -> None:
     with recording_server() as other:
         claim(folder, address=f"grpc://{other.address}")
         log_something()
@@ -72,7 +72,7 @@ def test_who_takes_the_port_in_a_file_of_an_older_server_never_sees_its_token(fo
 
 
 @pytest.mark.parametrize("place", ["open to everybody", "behind a link", "of another user"])
-def test_a_socket_that_others_can_have_made_is_not_called(
+def test_a_socket_that_other_users_may_have_made_is_not_used(
     folder: Path, place: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     there = tmp_path_factory.mktemp("s")
@@ -108,7 +108,7 @@ def test_an_embedded_server_listens_on_a_socket_of_its_owner_and_on_no_port(fold
 
 
 @pytest.mark.parametrize("name", ["with space", "per%cent", "ümlaut", "a,b", "q?x#y", "long" * 30])
-def test_a_folder_of_any_name_has_a_private_socket_that_goes_with_its_server(
+def test_a_folder_of_any_name_has_a_private_socket_until_its_server_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     isolate(monkeypatch, tmp_path)

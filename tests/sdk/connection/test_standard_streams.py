@@ -59,7 +59,7 @@ def without_reader() -> IO[bytes]:
     return os.fdopen(theirs, "wb")
 
 
-def test_nothing_is_printed_past_the_one_place_that_can() -> None:
+def test_all_output_goes_through_one_module() -> None:
     root = Path(modelyard.__file__).parent
     for path in [*root.rglob("*.py"), *(root.parents[2] / "server").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -77,7 +77,7 @@ def test_a_run_with_closed_streams_finishes(embedded: Path) -> None:
     assert Api().artifact("closed/m").version == "v0"
 
 
-def test_a_run_whose_output_nobody_reads_finishes(embedded: Path) -> None:
+def test_a_run_with_a_closed_pipe_finishes(embedded: Path) -> None:
     with without_reader() as pipe:
         assert run_script(project="unread", stdout=pipe, stderr=pipe).returncode == 0
     assert run_of("unread").state == "finished"
@@ -86,7 +86,9 @@ def test_a_run_whose_output_nobody_reads_finishes(embedded: Path) -> None:
 @pytest.mark.parametrize(
     "environment", [{"PYTHONIOENCODING": "latin-1"}, {"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C"}]
 )
-def test_a_run_on_a_narrow_stream_says_what_it_can(embedded: Path, environment: dict[str, str]) -> None:
+def test_a_run_replaces_characters_that_a_stream_cannot_encode(
+    embedded: Path, environment: dict[str, str]
+) -> None:
     project = f"narrow-{len(os.listdir(embedded.parent))}-{next(iter(environment.values()))}"
     done = run_script(project=project, env=environment)
     assert done.returncode == 0, done.stderr
@@ -97,7 +99,7 @@ def test_a_run_on_a_narrow_stream_says_what_it_can(embedded: Path, environment: 
 
 
 class Odd:
-    """A stream of somebody's own, with little of what one has."""
+    """A user's own stream, which has few of the methods of a file."""
 
     encoding = "none of all"
 
@@ -169,13 +171,13 @@ def run_cli(
 @pytest.mark.parametrize(
     "arguments", [("ls", "PROJECT"), ("ls", "PROJECT", "--json"), ("--help",), ("show", "PROJECT/m:v0")]
 )
-def test_a_closed_pipe_ends_a_command_as_it_ends_other_tools(logged: str, arguments: tuple[str, ...]) -> None:
+def test_a_closed_pipe_ends_a_command_like_other_tools(logged: str, arguments: tuple[str, ...]) -> None:
     with without_reader() as pipe:
         done = run_cli(*(word.replace("PROJECT", logged) for word in arguments), stdout=pipe)
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-def test_a_command_behind_which_head_stops_reading_is_quiet(logged: str) -> None:
+def test_a_command_piped_into_head_prints_no_error(logged: str) -> None:
     line = " ".join(f"'{word}'" for word in [sys.executable, *COMMAND, "ls", logged])
     done = subprocess.run(
         ["sh", "-c", f"{line} | head -n 1"], capture_output=True, text=True, timeout=120, check=False
@@ -205,7 +207,7 @@ def test_commands_work_with_closed_streams(logged: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
-def test_names_that_cannot_be_printed_are_shown_as_far_as_they_can(logged: str, encoding: str) -> None:
+def test_characters_that_cannot_be_encoded_are_replaced_in_names(logged: str, encoding: str) -> None:
     shown = run_cli("ls", logged, env={"PYTHONIOENCODING": encoding})
     assert shown.returncode == 0, shown.stderr
     assert b"uft ?? ?" in shown.stdout
@@ -224,7 +226,7 @@ def test_output_that_a_full_disk_does_not_take_is_an_error(logged: str) -> None:
 # The server.
 
 
-def test_a_server_whose_output_nobody_reads_serves(live_server_factory: Factory, tmp_path: Path) -> None:
+def test_a_server_with_a_closed_pipe_serves(live_server_factory: Factory, tmp_path: Path) -> None:
     for number, before in enumerate(((), CLOSED)):
         data = str(tmp_path / f"data{number}")
         port = tmp_path / f"port{number}"
@@ -234,7 +236,7 @@ def test_a_server_whose_output_nobody_reads_serves(live_server_factory: Factory,
                  "--idle-seconds", "3", "--log-level", "debug"],
                 stdout=pipe, stderr=pipe, stdin=subprocess.DEVNULL,
             )  # fmt: skip
-        # An embedded server leaves by itself, with 0, once it has served for its idle time.
+        # An embedded server ends with 0 after its idle time.
         assert server.wait(120) == 0, port
         assert Path(data, "modelyard.db").exists()
 

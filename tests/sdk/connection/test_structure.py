@@ -33,7 +33,7 @@ def _stops() -> list[Callable[..., Any]]:
     return found
 
 
-def test_from_log_model_to_the_wire_each_stop_calls_the_next() -> None:
+def test_each_step_from_log_model_to_the_wire_calls_the_next() -> None:
     stops = _stops()
     assert 2 <= len(stops) <= STOPS_LIMIT
     assert stops[0].__qualname__ == "Run.log_model"

@@ -1,4 +1,4 @@
-"""TLS: whom the SDK trusts, what it shows, and how soon everybody hears what is wrong."""
+"""TLS: which certificates the SDK trusts and presents, and how soon errors are reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.parts.server import Factory, LiveServer, environment, run_server_comm
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The server's certificate, which nobody trusts by himself, and its key."""
+    """The server's certificate, which is not trusted by default, and its key."""
     return certificate_for_localhost(tmp_path_factory.mktemp("tls"))
 
 
@@ -48,7 +48,7 @@ def no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ask(url: str, **given: str) -> None:
-    """One call; NotFound is an answer, since the project is nobody's."""
+    """One call; NotFound is an answer, since there is no such project."""
     link = connection.connect(settings.current({"url": url, **given}))
     with contextlib.suppress(errors.NotFound):
         link.runs.ListRuns(run_pb2.ListRunsRequest(project="nobody"), timeout=20)
@@ -58,7 +58,7 @@ def secure(server: LiveServer, host: str = "localhost") -> str:
     return f"grpcs://{host}:{server.port}"
 
 
-def test_a_certificate_that_is_not_trusted_is_said_at_once_with_its_reason(server: LiveServer) -> None:
+def test_an_untrusted_certificate_is_reported_at_once_with_its_reason(server: LiveServer) -> None:
     with pytest.raises(errors.TLSFailed, match=r"not trusted: self.signed certificate.*MODELYARD_CA_CERTS"):
         ask(secure(server))
     with pytest.raises(errors.TLSFailed, match="not trusted"):
@@ -84,14 +84,16 @@ def test_a_private_authority_is_trusted_by_a_setting(
     ask(secure(server))
 
 
-def test_a_certificate_of_another_name_is_said_at_once(live_server_factory: Factory, tmp_path: Path) -> None:
+def test_a_certificate_of_another_name_is_reported_at_once(
+    live_server_factory: Factory, tmp_path: Path
+) -> None:
     other, key = certificate(tmp_path, "other", names="DNS:other.example")
     server = live_server_factory("--tls-cert", str(other), "--tls-key", str(key)).start()
     with pytest.raises(errors.TLSFailed, match="certificate is not for localhost"):
         ask(secure(server), ca_certs=str(other))
 
 
-def test_an_expired_certificate_is_said_at_once_by_client_server_and_doctor(
+def test_an_expired_certificate_is_reported_at_once_by_client_server_and_doctor(
     live_server_factory: Factory, tmp_path: Path
 ) -> None:
     old, key = certificate(tmp_path, "old", days=-1)
@@ -111,7 +113,7 @@ def test_a_certificate_that_ends_soon_is_a_warning(live_server_factory: Factory,
     assert "expires in" in server.log.read_text()
 
 
-def test_one_side_without_tls_is_said_at_once(server: LiveServer, live_server: LiveServer) -> None:
+def test_tls_on_one_side_only_is_reported_at_once(server: LiveServer, live_server: LiveServer) -> None:
     with pytest.raises(errors.TLSFailed, match="it speaks TLS: use grpcs://"):
         ask(f"grpc://localhost:{server.port}")
     with pytest.raises(errors.TLSFailed, match="does not speak TLS: use grpc://"):
@@ -119,7 +121,7 @@ def test_one_side_without_tls_is_said_at_once(server: LiveServer, live_server: L
 
 
 @pytest.mark.parametrize("case", ["mismatch", "password", "swapped", "absent"])
-def test_a_certificate_and_key_that_cannot_serve_are_said_at_start_and_by_doctor(
+def test_an_unusable_certificate_or_key_is_reported_at_start_and_by_doctor(
     shown: tuple[Path, Path], tmp_path: Path, case: str
 ) -> None:
     locked = certificate(tmp_path, "locked", password="four")
@@ -196,7 +198,7 @@ def test_files_of_settings_that_cannot_be_used_are_named(
         ask(secure(server), **{name: str(tmp_path / file) for name, file in given.items()})
 
 
-def test_of_several_addresses_the_one_that_did_more_than_refuse_gives_the_reason(
+def test_the_most_informative_failure_of_several_addresses_is_reported(
     server: LiveServer, live_server: LiveServer
 ) -> None:
     """The last that gRPC tried refused: a certificate, or another end, of the others says more."""
@@ -209,7 +211,7 @@ def test_of_several_addresses_the_one_that_did_more_than_refuse_gives_the_reason
     assert "Connection refused" in str(unreachable.choose(endpoint, [refused]))
 
 
-def test_a_server_that_is_not_there_yet_is_still_waited_for(tmp_path: Path) -> None:
+def test_a_server_that_is_not_up_yet_is_waited_for(tmp_path: Path) -> None:
     port = free_port()
     script = f"import modelyard; modelyard.init(project='p', settings={{'url': 'grpc://localhost:{port}'}}).finish()"
     waiting = subprocess.Popen(

@@ -46,7 +46,7 @@ def test_versions_come_newest_first_in_pages(run: Run) -> None:
         Api().artifacts("model", "nothing")
 
 
-def test_what_exists_is_told_from_what_does_not(run: Run) -> None:
+def test_existing_and_missing_things_are_distinguished(run: Run) -> None:
     run.log_artifact(draft("data", {"a": "1"}))
     api = Api()
     assert api.artifact_exists("data")
@@ -173,7 +173,7 @@ def test_a_history_is_sampled_evenly(run: Run) -> None:
     assert found.history(keys=["nothing"], pandas=False) == []
 
 
-def test_a_registered_model_lives_and_dies(run: Run) -> None:
+def test_a_registered_model_is_created_changed_and_deleted(run: Run) -> None:
     api, registry = Api(), f"wandb-registry-{run.id}"
     model = api.create_registered_model(f"{registry}/Churn", "# Churn\nWho leaves?", tags=["tabular"])
     with pytest.raises(errors.AlreadyExists):
@@ -209,7 +209,7 @@ def test_a_registered_model_lives_and_dies(run: Run) -> None:
     assert revived.version == "v2"
 
 
-def test_history_tells_who_moved_which_alias_when(run: Run) -> None:
+def test_history_lists_who_moved_which_alias_and_when(run: Run) -> None:
     model = Api().create_registered_model(f"History {run.id}")
     for text in ("1", "2"):
         model.link(run.log_artifact(draft("m", {"x": text}, kind="model")))

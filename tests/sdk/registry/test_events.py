@@ -67,7 +67,7 @@ def test_a_follower_sees_each_event_once_across_a_restart(place: Callable[[], No
     assert not follower.is_alive()
 
 
-def test_a_second_follower_goes_on_where_the_first_ended(place: Callable[[], None]) -> None:
+def test_a_second_follower_continues_where_the_first_ended(place: Callable[[], None]) -> None:
     with modelyard.init() as run:
         run.log_artifact(draft("data", {"x": "1"}))
     with Api().events("watched", follow=True) as first:
@@ -77,7 +77,7 @@ def test_a_second_follower_goes_on_where_the_first_ended(place: Callable[[], Non
     assert [event.sequence for event in [*begun, *rest]] == [1, 2, 3, 4]
 
 
-def test_a_whole_entity_is_followed_and_goes_on_where_it_ended(place: Callable[[], None]) -> None:
+def test_a_follower_of_an_entity_continues_where_it_ended(place: Callable[[], None]) -> None:
     with modelyard.init() as run:
         run.log_artifact(draft("data", {"x": "1"}))
     before = list(Api().events("watched"))
@@ -114,7 +114,7 @@ def test_only_a_followed_entity_needs_no_project(place: Callable[[], None]) -> N
         Api().events("watched", after={"watched": 1}, follow=True)
 
 
-def test_from_now_on_means_what_comes_after(place: Callable[[], None]) -> None:
+def test_following_from_now_on_yields_only_later_events(place: Callable[[], None]) -> None:
     with modelyard.init() as run:
         run.log_artifact(draft("data", {"x": "1"}))
         with Api().events("watched", after=None, follow=True, filter='type = "alias_added"') as events:

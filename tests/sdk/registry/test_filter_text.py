@@ -41,7 +41,7 @@ from modelyard.query.conditions import OF_LINKS, OF_RUNS, as_filter, as_order, b
         ),
     ],
 )
-def test_a_filter_says_the_same_in_text(given: Any, text: str) -> None:
+def test_a_filter_is_translated_to_text(given: Any, text: str) -> None:
     assert as_filter(given) == text
 
 
@@ -56,7 +56,7 @@ def test_a_filter_says_the_same_in_text(given: Any, text: str) -> None:
         {"a": {"$in": []}},
     ],
 )
-def test_what_a_filter_cannot_say_is_refused(given: Any) -> None:
+def test_an_unsupported_filter_is_refused(given: Any) -> None:
     with pytest.raises(ValueError, match=r"filter|patterns|needs"):
         as_filter(given)
 
@@ -83,7 +83,7 @@ def test_a_link_has_tags_and_metadata_of_its_version() -> None:
         ("-summary_metrics.acc", "summary.acc desc"),
     ],
 )
-def test_an_order_says_the_same_in_text(given: str | None, text: str) -> None:
+def test_an_order_is_translated_to_text(given: str | None, text: str) -> None:
     assert as_order(given) == text
 
 

@@ -136,7 +136,7 @@ def test_a_batch_that_is_refused_loses_only_its_bad_row(
     for step in range(1000):
         run.log({"good": step, **({"rare": step} if step % 10 == 0 else {})})
         if step == 613:
-            # Past every check, as a value would be that only a newer server refuses.
+            # Bypasses the checks of the client, as a value that only a newer server refuses.
             run._history._row["good"] = [[[[[]]]]] * 2
             for _ in range(22):
                 run._history._row["good"] = [run._history._row["good"]]
@@ -221,7 +221,7 @@ def test_metadata_that_cannot_be_stored_is_refused_where_it_is_given(work: Path)
             stored.update()
 
 
-def test_a_step_that_is_no_whole_number_is_said_and_loses_no_row(
+def test_a_step_that_is_no_whole_number_is_reported_and_loses_no_row(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = modelyard.init()
@@ -280,7 +280,7 @@ def test_a_batch_is_halved_without_a_change_of_its_rows() -> None:
     )
 
 
-def test_calls_that_make_no_sense_are_still_errors(work: Path) -> None:
+def test_wrong_calls_are_still_errors(work: Path) -> None:
     run = modelyard.init()
     with pytest.raises(TypeError):
         run.log({1: 2})  # type: ignore[dict-item]  # that is the point

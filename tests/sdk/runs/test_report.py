@@ -21,7 +21,7 @@ def test_nested_values_are_named_as_metrics_are() -> None:
     assert [line.split() for line in lines[1:3]] == [["val.acc", "0.5"], ["val.loss", "0.25"]]
 
 
-def test_what_is_cut_off_shows_it() -> None:
+def test_truncated_lists_are_marked() -> None:
     text = short_text({f"metric_{number}": number for number in range(20)})
     assert (len(text), text[-1]) == (40, "…")
 

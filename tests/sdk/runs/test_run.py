@@ -175,7 +175,7 @@ def test_a_script_that_ends_without_finish(embedded: Path, end: str, state: str)
     assert f"modelyard show {done.stdout.strip()}" in done.stderr
 
 
-def test_a_forked_process_leaves_the_run_alone(embedded: Path) -> None:
+def test_a_forked_process_does_not_change_the_run(embedded: Path) -> None:
     run = modelyard.init(project="runs")
     run.log({"a": 1})
     child = os.fork()
@@ -189,7 +189,7 @@ def test_a_forked_process_leaves_the_run_alone(embedded: Path) -> None:
     assert [row["a"] for row in _rows(run)] == [1, 3]
 
 
-def test_resume_goes_on_at_the_next_step(embedded: Path) -> None:
+def test_resume_continues_at_the_next_step(embedded: Path) -> None:
     run = modelyard.init(project="runs", config={"a": 1})
     run.log({"x": 1})
     run.finish()
@@ -222,12 +222,12 @@ def test_rewinding_is_refused(option: str) -> None:
         modelyard.init(mode="disabled", **{option: "run?_step=3"})  # type: ignore[arg-type]  # a str for a str
 
 
-def test_offline_is_refused_with_a_way_out() -> None:
+def test_offline_is_refused_with_an_alternative() -> None:
     with pytest.raises(errors.UsageError, match="embedded"):
         modelyard.init(mode="offline")
 
 
-def test_disabled_takes_every_call(disabled: Run, tmp_path: Path) -> None:
+def test_a_disabled_run_accepts_every_call(disabled: Run, tmp_path: Path) -> None:
     artifact = modelyard.Artifact("a", "dataset")
     disabled.log({"a": 1})
     assert disabled.log_artifact(artifact) is artifact
@@ -280,7 +280,7 @@ def test_variables_of_both_names_are_read(tmp_path: Path, monkeypatch: pytest.Mo
         assert (run.entity, run.project, run.tags) == ("ours", "theirs", ("a", "b"))
 
 
-def test_foreign_numbers_become_numbers(disabled: Run) -> None:
+def test_numbers_of_other_libraries_become_numbers(disabled: Run) -> None:
     class Scalar:
         shape = ()
 

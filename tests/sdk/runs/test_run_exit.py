@@ -180,7 +180,7 @@ assert signal.getsignal(signal.SIGTERM).__name__ == "<lambda>"
 """
 
 
-def test_a_handler_that_was_there_is_called_and_the_run_may_go_on(embedded: Path) -> None:
+def test_an_earlier_handler_is_called_and_the_run_may_continue(embedded: Path) -> None:
     process, path = _started(HANDLER_BEFORE + START + GOES_ON)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=SECONDS)
@@ -255,9 +255,7 @@ def test_a_signal_that_was_ignored_stays_ignored(embedded: Path) -> None:
     assert (process.returncode, _stored(path).state) == (0, "finished")
 
 
-def test_a_server_that_is_away_does_not_hold_up_a_signal(
-    live_server_factory: Factory, tmp_path: Path
-) -> None:
+def test_an_unreachable_server_does_not_delay_a_signal(live_server_factory: Factory, tmp_path: Path) -> None:
     server = live_server_factory().start()
     environment = {**os.environ, "MODELYARD_URL": server.url, "MODELYARD_API_KEY": server.token}
     script = START + "run._tracking.flush()\nprint('sent', flush=True)\nimport time\ntime.sleep(600)"

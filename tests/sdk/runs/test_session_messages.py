@@ -11,7 +11,9 @@ from modelyard import errors
 from tests.clients.commands import refused, run_command
 
 
-def test_a_second_init_says_what_it_does_not_do(embedded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_init_warns_about_ignored_arguments(
+    embedded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = modelyard.init(project="one", config={"a": 1})
     assert modelyard.init(project="two", config={"b": 2}, name="second") is first
     said = capsys.readouterr().err
@@ -19,7 +21,7 @@ def test_a_second_init_says_what_it_does_not_do(embedded: Path, capsys: pytest.C
     assert "project, name, config had no effect" in said
 
 
-def test_a_second_init_without_wishes_says_nothing(
+def test_a_second_init_without_arguments_prints_nothing(
     embedded: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     modelyard.init(project="one")
@@ -28,7 +30,7 @@ def test_a_second_init_without_wishes_says_nothing(
     assert capsys.readouterr().err == ""
 
 
-def test_a_slip_in_an_argument_of_init_is_pointed_out(
+def test_a_misspelled_argument_of_init_is_reported(
     embedded: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     modelyard.init(projct="one", anonymous="allow")
@@ -37,13 +39,13 @@ def test_a_slip_in_an_argument_of_init_is_pointed_out(
     assert "anonymous accepted and ignored" in said
 
 
-def test_a_bare_name_that_is_not_found_says_how_registered_models_are_named(embedded: Path) -> None:
+def test_a_missing_bare_name_explains_names_of_registered_models(embedded: Path) -> None:
     run = modelyard.init(project="one")
     with pytest.raises(errors.NotFound, match="named model-registry/Reader:staging"):
         run.use_model("Reader:staging")
 
 
-def test_what_is_not_in_this_release_says_so() -> None:
+def test_features_outside_this_release_raise_an_error_that_says_so() -> None:
     with pytest.raises(AttributeError, match="Image is not part of this release"):
         modelyard.Image  # noqa: B018 - reading it is the call
     assert not hasattr(modelyard, "nonsense")

@@ -147,7 +147,7 @@ def test_identical_files_are_fetched_once(connection: Connection, tmp_path: Path
     assert (tmp_path / "out/copy-2").read_bytes() == data
 
 
-def test_a_file_changed_behind_its_time_is_repaired(connection: Connection, tmp_path: Path) -> None:
+def test_a_file_that_changed_with_the_same_time_is_repaired(connection: Connection, tmp_path: Path) -> None:
     version: Any = send(connection, "repaired", tmp_path / "in", CONTENTS)
     cache = Cache(tmp_path / "cache")
     transfer.download(connection, version, tmp_path / "out", cache=cache)
@@ -172,7 +172,7 @@ def test_writing_into_a_download_never_changes_another_one(connection: Connectio
     assert contents_of(tmp_path / "three") == CONTENTS
 
 
-def test_of_kept_versions_the_least_recently_used_go(tmp_path: Path) -> None:
+def test_the_least_recently_used_cached_versions_are_removed(tmp_path: Path) -> None:
     kept = Cache(tmp_path).version_index()
     manifests = [[FileEntry("far", None, uri=f"ssh://host/{number}")] for number in range(MAX_FILES + 3)]
     digests = [version_digest(entry.digested() for entry in entries).hex() for entries in manifests]

@@ -29,7 +29,7 @@ def test_a_message_that_is_cut_off_is_not_mistaken_for_a_whole_one(data: bytes, 
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_at_all_are_read_beyond_their_end(message: bytes) -> None:
+def test_reading_never_goes_beyond_the_end_of_the_bytes(message: bytes) -> None:
     begin, start = framing.find_bytes(message, framing.UPLOAD_DATA, framing.UPLOAD_HEAD)
     assert 0 <= begin <= start <= len(message)
 

@@ -1,4 +1,4 @@
-"""A disk of the user's that is full: refused before the first byte, or told in one error, and left clean."""
+"""A full disk of the user is reported before the first byte, or later by one error and no partial files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_version_larger_than_the_disk_is_refused_before_its_first_byte(
     assert str(pickle.loads(pickle.dumps(found))) == str(found)  # noqa: S301  # its own
 
 
-def test_the_command_line_says_it_in_one_line(embedded: Path, disk_factory: DiskFactory) -> None:
+def test_the_command_line_reports_a_full_disk_in_one_line(embedded: Path, disk_factory: DiskFactory) -> None:
     run = modelyard.init(project="full-disk")
     (embedded / "model.bin").write_bytes(os.urandom(3 * MIB))
     run.log_model(embedded / "model.bin", name="large")
@@ -110,7 +110,7 @@ def test_references_that_do_not_fit_are_refused_before_any_file_is_fetched(
     assert list(disk.path.iterdir()) == []
 
 
-def test_files_that_are_kept_for_no_room_stay_with_their_run(
+def test_saving_a_file_that_does_not_fit_leaves_no_part_of_it(
     embedded: Path, disk_factory: DiskFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = disk_factory("small", 2 * MIB)

@@ -179,7 +179,7 @@ class TestWeb:
         with pytest.raises(errors.ReferenceChanged, match="7,000 bytes then, 7,001 now"):
             logged.download(tmp_path / "other")
 
-    def test_a_body_that_is_cut_and_a_server_that_stumbles_are_asked_again(
+    def test_truncated_bodies_and_server_errors_are_retried(
         self, run: Run, site: Site, tmp_path: Path
     ) -> None:
         page = site.put("/model", SOME, ETag='"1"')
@@ -222,7 +222,7 @@ class TestSchemes:
         with pytest.raises(ValueError, match="a reference has a scheme"):
             Artifact("none", "model").add_reference(uri)
 
-    def test_other_schemes_need_a_name(self) -> None:
+    def test_references_of_other_schemes_need_a_name(self) -> None:
         artifact = Artifact("other", "model")
         with pytest.raises(ValueError, match="name= is needed"):
             artifact.add_reference("ssh://host/path")

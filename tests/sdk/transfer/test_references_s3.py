@@ -160,13 +160,15 @@ def test_without_checksum_the_store_is_not_asked(bucket: Bucket, tmp_path: Path)
     assert downloaded(logged.download(tmp_path / "out")) == {"later": b"came later"}
 
 
-def test_a_wrong_key_is_said_so(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_key_is_reported_with_the_error_of_the_store(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     with pytest.raises(errors.Error, match=r"s3://.*/x/: the store says \w+"):
         Artifact("denied", "model").add_reference(f"s3://{bucket.name}/x/")
 
 
-def test_a_stranger_is_told_where_keys_are_read_from(
+def test_refused_access_to_a_google_bucket_explains_its_keys(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODELYARD_GS_ENDPOINT", bucket.endpoint)

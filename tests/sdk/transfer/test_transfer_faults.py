@@ -1,4 +1,4 @@
-"""Transfers that are broken in every way they have to survive: by the server, the user, the clock."""
+"""Transfers that are interrupted by the server, the user or the clock, and complete."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytest.importorskip("modelyard_server", reason="the server extra is not installe
 
 
 class Interruption(Exception):
-    """Stands for whatever ends a process in the middle."""
+    """Raised where a process would end in the middle."""
 
 
 def interrupt() -> None:
@@ -79,7 +79,7 @@ def test_a_file_that_changes_meanwhile_makes_no_version(connection: Connection, 
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
-def test_a_server_that_dies_during_an_upload_is_waited_for(tmp_path: Path, how: signal.Signals) -> None:
+def test_an_upload_waits_for_a_server_that_is_killed(tmp_path: Path, how: signal.Signals) -> None:
     folder = tmp_path / "data"
     connection = connection_to(folder)
     contents = {"big": stream("survives", 120 * MIB)}
@@ -94,7 +94,7 @@ def test_a_server_that_dies_during_an_upload_is_waited_for(tmp_path: Path, how: 
         connection.close()
 
 
-def test_a_server_that_dies_during_a_download_is_waited_for(tmp_path: Path) -> None:
+def test_a_download_waits_for_a_server_that_is_killed(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     connection = connection_to(folder)
     contents = {"big": stream("survives", 120 * MIB), "small": b"small"}

@@ -44,7 +44,7 @@ CONTENTS = {
 }
 
 
-def test_files_come_back_as_they_went(connection: Connection, tmp_path: Path) -> None:
+def test_files_are_downloaded_as_they_were_uploaded(connection: Connection, tmp_path: Path) -> None:
     version = send(connection, "all", tmp_path / "in", CONTENTS)
     transfer.download(connection, version, tmp_path / "out")
     assert contents_of(tmp_path / "out") == CONTENTS
@@ -79,7 +79,7 @@ def test_the_same_request_id_gives_the_same_version(connection: Connection, tmp_
     assert (second.id, second.number, created) == (first.id, first.number, True)
 
 
-def test_what_the_draft_says_is_kept(connection: Connection, tmp_path: Path) -> None:
+def test_fields_of_the_draft_are_stored(connection: Connection, tmp_path: Path) -> None:
     said = NewVersion(
         "local",
         "transfers",
@@ -99,7 +99,9 @@ def test_what_the_draft_says_is_kept(connection: Connection, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("contents", [{}, {"empty": b""}], ids=["no file", "an empty file"])
-def test_nothing_is_content_too(connection: Connection, tmp_path: Path, contents: dict[str, bytes]) -> None:
+def test_a_version_may_have_no_files(
+    connection: Connection, tmp_path: Path, contents: dict[str, bytes]
+) -> None:
     version = send(connection, f"nothing-{len(contents)}", tmp_path / "in", contents)
     transfer.download(connection, version, tmp_path / "out")
     assert contents_of(tmp_path / "out") == contents

@@ -15,13 +15,13 @@ from modelyard.transfer.threads import Stopped, ThreadGroup
 
 
 class Terminal(io.StringIO):
-    """Text that says it goes to a terminal."""
+    """A text stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
-def test_a_bar_says_what_was_already_there(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bar_counts_what_was_already_there(capsys: pytest.CaptureFixture[str]) -> None:
     bar = Bar(show_after=0.0)
     bar.start("upload", 1000)
     bar.advance(120, 120)
@@ -47,7 +47,7 @@ def test_a_bar_starts_anew_when_the_upload_does(capsys: pytest.CaptureFixture[st
     assert "20%" not in shown
 
 
-def test_nothing_is_shown_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_bar_is_shown_outside_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert progress.automatic() is SILENT
 
 

@@ -61,7 +61,7 @@ def test_every_file_ends_in_the_chunks_of_the_standard(tmp_path: Path, window: i
         assert source.chunks == chunking.cut(source.file.source.read_bytes())
 
 
-def test_pieces_lie_apart_and_fill_the_window(tmp_path: Path) -> None:
+def test_pieces_do_not_overlap_and_fill_the_window(tmp_path: Path) -> None:
     windows: list[list[tuple[int, int]]] = []
 
     def emit(window: ReadBuffer) -> None:
@@ -75,7 +75,7 @@ def test_pieces_lie_apart_and_fill_the_window(tmp_path: Path) -> None:
         assert ends[-1] <= 2 * MIB
 
 
-def test_a_pool_lends_no_more_buffers_than_it_has() -> None:
+def test_a_pool_hands_out_no_more_buffers_than_it_has() -> None:
     pool = BufferPool(1024, 2)
     first, second = pool.take(), pool.take()
     pool.hold(first, 1)

@@ -88,9 +88,7 @@ class FlippingProxy(TcpProxy):
             return
 
 
-def test_a_bit_that_flips_on_the_way_costs_one_more_sending(
-    live_server_factory: Factory, tmp_path: Path
-) -> None:
+def test_a_chunk_damaged_in_transit_is_sent_again(live_server_factory: Factory, tmp_path: Path) -> None:
     server = live_server_factory("--no-auth").start()
     marker = stream("marker", 32)
     contents = {"model": b"".join(stream(f"part {number}", 5_000) + marker for number in range(200))}
@@ -126,7 +124,7 @@ def test_a_server_that_is_back_at_its_address_with_another_token_is_found(
     link.close()
 
 
-def test_a_key_that_is_wrong_for_good_is_said_at_once(live_server_factory: Factory, tmp_path: Path) -> None:
+def test_an_invalid_key_is_reported_at_once(live_server_factory: Factory, tmp_path: Path) -> None:
     server = live_server_factory("--embedded").start()
     wrong = Connection(lambda: Endpoint(server.address, tls=False, token="wrong"))
     with pytest.raises(errors.KeyInvalid):

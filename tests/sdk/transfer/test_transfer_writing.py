@@ -252,7 +252,7 @@ def open_files(below: Path) -> int:
 
 
 @pytest.mark.parametrize("harm", ["written to", "cut short", "made longer"])
-def test_a_user_who_writes_into_a_file_never_harms_another_folder(tmp_path: Path, harm: str) -> None:
+def test_writing_into_a_file_never_changes_another_folder(tmp_path: Path, harm: str) -> None:
     data = stream("cached", 350_000)
     entry = entry_of("file", data)
     cache = Cache(tmp_path / "cache")
@@ -329,13 +329,13 @@ def test_a_folder_index_says_nothing_of_a_file_that_was_just_written(tmp_path: P
     assert not index.has_since(entry, found, found.st_ctime_ns + 1)
 
 
-def test_a_damaged_record_is_an_empty_one(tmp_path: Path) -> None:
+def test_a_damaged_folder_index_is_treated_as_empty(tmp_path: Path) -> None:
     (tmp_path / "record.json").write_text("{")
     (tmp_path / "file").write_bytes(b"x")
     assert not FolderIndex(tmp_path / "record.json").has(entry_of("file", b"x"), (tmp_path / "file").stat())
 
 
-def test_a_cache_that_cannot_be_made_is_told_once_and_done_without(
+def test_a_cache_that_cannot_be_created_is_reported_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_bytes(b"")

@@ -49,7 +49,7 @@ def unusable(disk_factory: DiskFactory, how: str) -> Disk:
 
 
 @pytest.mark.parametrize("how", ["read-only", "full"])
-def test_everything_works_with_a_cache_that_takes_nothing_and_says_so_once(
+def test_everything_works_with_an_unwritable_cache_and_one_warning(
     embedded: Path,
     disk_factory: DiskFactory,
     how: str,
@@ -89,7 +89,7 @@ def test_what_a_read_only_cache_holds_is_still_used(
     assert (counted.calls, meter.moved) == ({}, 0)
 
 
-def test_a_read_only_memory_that_is_wrong_stops_no_logging(
+def test_a_wrong_read_only_index_does_not_prevent_logging(
     connection: Connection, tmp_path: Path, disk_factory: DiskFactory
 ) -> None:
     disk = disk_factory("cache", MIB)

@@ -45,7 +45,7 @@ def json_of(*arguments: str) -> Any:
 
 
 def refused(code: int, *arguments: str) -> str:
-    """The one line it says when it fails with an exit code."""
+    """The one line it prints when it fails with an exit code."""
     done = run_command(*arguments)
     assert done.returncode == code, (done.stdout, done.stderr)
     assert done.stdout == ""

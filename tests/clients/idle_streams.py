@@ -1,4 +1,4 @@
-"""Callers who open many streams and then do nothing."""
+"""Clients that open many streams and then do nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class IdleStreams:
         self._lock = threading.Lock()
 
     def upload(self, count: int) -> None:
-        """Upload streams that say nothing."""
+        """Opens upload streams that send nothing."""
         for _ in range(count):
             self.calls.append(self.stubs.uploads.UploadChunks(self._silence()))
 
@@ -46,7 +46,7 @@ class IdleStreams:
             self.calls.append(self.stubs.artifacts.UploadModelArtifact.future(self._part(project, size)))
 
     def download(self, count: int, version_id: str) -> None:
-        """Downloads of which nobody reads more than the beginning."""
+        """Opens downloads and reads only their beginning."""
         request = pb.DownloadFileRequest(id=version_id, path="w")
         self._begin(count, lambda: self.stubs.artifacts.DownloadFile(request))
 

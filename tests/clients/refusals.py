@@ -1,4 +1,4 @@
-"""What a refused call says: its status, its reason, and the fields it names."""
+"""The status of a refused call: its code, its reason, and the fields it names."""
 
 from __future__ import annotations
 

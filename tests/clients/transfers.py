@@ -53,7 +53,7 @@ def connection(data_folder: Path, way: str) -> Iterator[Connection]:
 
 
 class Meter:
-    """What a transfer said it did; after `at` bytes, `then` is called once."""
+    """Records the progress of a transfer; after `at` bytes, `then` is called once."""
 
     def __init__(self, at: int = 0, then: Callable[[], None] | None = None) -> None:
         self.total = self.done = self.already = 0

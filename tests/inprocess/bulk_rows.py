@@ -33,7 +33,7 @@ def store(database: Database, kind: Any, rows: Iterable[Row]) -> None:
 
 
 def analyze(database: Database) -> None:
-    """What the database's own maintenance does sooner or later."""
+    """Vacuums and updates the planner's statistics, as autovacuum does in time."""
     if not database.is_sqlite:
         with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM ANALYZE")

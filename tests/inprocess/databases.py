@@ -105,7 +105,7 @@ class _Emptied:
         with opened(url) as database:
             Base.metadata.create_all(database.engine)
         self.connection = psycopg.connect(url, autocommit=True)
-        # Rows go in any order: no trigger looks at foreign keys. Whoever still holds a row is not waited for.
+        # Rows are deleted in any order, without checks of foreign keys; locks are waited for at most 2 s.
         self.connection.execute("SET session_replication_role = replica; SET lock_timeout = '2s'")
         self._schema = self._read_schema()
 

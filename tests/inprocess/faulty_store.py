@@ -1,4 +1,4 @@
-"""Stores that fail when told to: a wrapper around a real one."""
+"""A wrapper around a real store that fails on request."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class FaultyStore(PackStore):
         self._set("read", nth, _Fault(change=lambda data: bytes([data[0] ^ 1]) + data[1:]))
 
     def assert_hit(self) -> None:
-        """Fails for a fault that no call met: its test would have tested nothing."""
+        """Fails if a fault was not hit: its test would have tested nothing."""
         idle = [f"{operation} {nth}" for (operation, nth), fault in self._faults.items() if not fault.was_hit]
         assert not idle, f"these faults were never hit: {', '.join(idle)}"
 

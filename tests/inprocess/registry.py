@@ -26,7 +26,7 @@ from modelyard_server.domain.registry.aliases import Change
 T = TypeVar("T")
 ENTITY = "acme"
 LATER = 1 << 60
-"""A time, in microseconds since 1970, that no test lives to see."""
+"""A time in the far future, in microseconds since 1970."""
 
 
 class Registry:

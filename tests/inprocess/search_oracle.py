@@ -1,4 +1,4 @@
-"""A database full of versions, and the same in plain Python, where every question has a naive answer."""
+"""A database of many versions, and a model of it in plain Python that answers every query by a scan."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def facts(chance: random.Random, number: int) -> Row:
 
 
 def fill(database: Database) -> Catalog:
-    """Most versions are in `acme/p`, some in `acme/q`; `other/p` holds what nobody asks for."""
+    """Most versions are in `acme/p`, some in `acme/q`; `other/p` is never searched."""
     chance = random.Random(7)
 
     def places(session: Session) -> dict[str, tuple[int, int]]:

@@ -38,11 +38,11 @@ class Disk:
             os.posix_fallocate(file.fileno(), file.tell(), max(1, self.free - leave))
 
     def empty(self) -> None:
-        """Takes back what `fill` did."""
+        """Removes what `fill` wrote."""
         (self.path / "filling").unlink()
 
     def make_read_only(self) -> None:
-        """Nothing on it can be changed any more."""
+        """Makes it read-only."""
         subprocess.run(["mount", "-o", "remount,ro", self.path], check=True, capture_output=True)
 
     def unmount(self) -> None:

@@ -57,7 +57,7 @@ def embedded(embedded_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def isolate(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """No setting of the machine reaches the test: neither variables nor what `login` kept."""
+    """Hides the settings of the machine from the test: variables, and what `login` stored."""
     for name in list(os.environ):
         if name.startswith(("MODELYARD_", "WANDB_")):
             monkeypatch.delenv(name)

@@ -23,7 +23,7 @@ PROJECT = "hostile"
 
 
 def file_entry(path: str, data: bytes, **changes: Any) -> pb.ManifestEntry:
-    """An entry of one chunk with these bytes; `changes` are what it lies about."""
+    """An entry of one chunk with these bytes; `changes` override its fields."""
     chunk = chunking.Chunk(chunking.chunk_digest(data), len(data))
     entry = pb.ManifestEntry(
         path=path,

@@ -113,7 +113,7 @@ def new_database(url: str, name: str = "") -> str:
 
 @pytest.fixture
 def postgres_database(postgres_url: str) -> Iterator[str]:
-    """The URL of a new database without a schema, dropped after the test with whoever is still connected."""
+    """The URL of a new database without a schema, dropped after the test, with its connections."""
     import psycopg
 
     url = new_database(postgres_url)

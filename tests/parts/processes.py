@@ -1,4 +1,4 @@
-"""Starting a part's server, waiting until it answers, and ending it whatever happens."""
+"""Starts a part's server, waits until it answers, and always ends it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ for capability in ({_CAP_DAC_OVERRIDE}, {_CAP_DAC_READ_SEARCH}):
 os.execvp(sys.argv[1], sys.argv[1:])
 """
 MODES_HOLD = (sys.executable, "-I", "-S", "-c", _DROP_CAPABILITIES)
-"""In front of a command: what its user's modes forbid is forbidden to root, too."""
+"""Prefix of a command that makes file modes apply to root, too."""
 
 
 class NotReady(Exception):
@@ -188,7 +188,7 @@ def _stop(process: subprocess.Popen[bytes], stop_signal: signal.Signals) -> None
 
 
 def die_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
-    """A test run that is killed leaves no servers behind (where the kernel can see to it)."""
+    """A `preexec_fn` that ends the process when the test run is killed. Linux only; None elsewhere."""
     if sys.platform != "linux":
         return None
     library = ctypes.CDLL(None, use_errno=True)

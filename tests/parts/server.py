@@ -149,7 +149,10 @@ class LiveServer:
         return self
 
     def spawn(self) -> int:
-        """Starts it and does not wait; where in the log this start begins. From a thread that stays."""
+        """Starts it without waiting; returns the offset of this start in the log.
+
+        The calling thread must live as long as the server, which is killed at the end of that thread.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:
@@ -197,7 +200,7 @@ class LiveServer:
         return self._process.wait(seconds)
 
     def close(self) -> None:
-        """Ends it whatever state it is in."""
+        """Ends it in any state."""
         for channel in self._channels:
             channel.close()
         if self._process is not None and self._process.poll() is None:

@@ -1,4 +1,4 @@
-"""A TCP proxy that drops replies, stalls or cuts connections when a test says so."""
+"""A TCP proxy that drops replies, stalls or cuts connections on request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class TcpProxy:
         self.lose_replies = False
         """What the server sends is read and thrown away."""
         self.silent = False
-        """Nothing passes either way, and nothing is closed: as when a cable was pulled."""
+        """Nothing passes either way, and nothing is closed, as when a cable is pulled."""
         self.cut_after: Callable[[], int] | None = None
         """How many bytes of its client a new connection passes on before it is cut; None: as many as come."""
         self.bytes_per_second: float | None = None
@@ -64,7 +64,7 @@ class TcpProxy:
             self.accepted += 1
             try:
                 server = socket.create_connection(("127.0.0.1", self.target))
-            except OSError:  # the server is down; so is this way to it
+            except OSError:  # the server is down: the proxy refuses connections, too
                 _end(client)
                 continue
             self._open += [client, server]

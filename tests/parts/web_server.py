@@ -1,4 +1,4 @@
-"""A web server whose replies tests decide: `site.put("/a", b"…", ETag='"1"')`."""
+"""A web server with replies that tests set: `site.put("/a", b"…", ETag='"1"')`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             page.cut = page.cut if status != page.status else 0
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: the requests are in `site.asked`."""
+        """Logs nothing: the requests are in `site.asked`."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A program under a kernel that has no file locks, as some network file systems are without them.
+"""Runs a program without file locks, as on some network file systems.
 
 `python -m tests.parts.without_locks SCRIPT` runs a script in which flock(2)
 and the locks of fcntl(2) fail with ENOLCK. The filter (seccomp) stays for the

@@ -67,7 +67,7 @@ class Children:
         self.selector.register(descriptor, selectors.EVENT_READ)
 
     def report(self, descriptor: int) -> None:
-        """Tells the exit status of a child that has ended."""
+        """Sends the exit status of a child that has ended."""
         pid, status = self._status.pop(descriptor)
         _, code = os.waitpid(pid, 0)
         self.selector.unregister(descriptor)

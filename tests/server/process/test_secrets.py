@@ -7,7 +7,6 @@ go wrong as it can, and looks for them in everything that came out.
 from __future__ import annotations
 
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,9 +21,10 @@ from modelyard.v1 import registered_model_pb2, run_pb2
 from modelyard_server.settings import without_secrets
 from tests.clients import fast_upload
 from tests.parts.collector import Collector
-from tests.parts.fork_server import run_python
+from tests.parts.fork_server import run_python, start_python
 from tests.parts.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.parts.server import (
+    SERVER,
     Factory,
     LiveServer,
     Stubs,
@@ -33,7 +33,6 @@ from tests.parts.server import (
     production_place,
     run_server_command,
 )
-from tests.parts.server import command as server_command
 
 PASSWORD = "pw-Tr0ub4dor/7@3"
 WRONG_KEY = "my_" + "WrongKeyWrongKeyWrongKeyWrongKeyWrongKey"
@@ -116,8 +115,7 @@ def test_errors_logs_metrics_and_spans_hold_no_secret(
     _drop(request, place[1])
     said += complaints(server.stubs(key))
     assert sum("DATABASE_UNAVAILABLE" in text for text in said) >= 2
-    time.sleep(0.5)  # the last spans are on their way
-    server.stop()
+    server.stop()  # which sends the last spans
     said += [server.log.read_text(), repr(collector.spans)]
 
     assert "division by zero" in server.log.read_text()
@@ -160,10 +158,14 @@ def output_of(*command: str, env: Mapping[str, str] | None = None) -> str:
     """What a server's command prints until it fails, or waits for its database or store."""
     if command[0] == "migrate":
         command = (*command, "--wait-seconds", "0")
-    process = subprocess.Popen(
-        server_command(*command),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment(env),
-    )  # fmt: skip
+    process = start_python(
+        *SERVER,
+        *command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(env),
+    )
     assert process.stdout is not None
     printed, waits = "", False
     for line in process.stdout:
@@ -249,7 +251,12 @@ def test_the_token_of_a_folder_is_in_server_json_only(live_server_factory: Facto
         assert spilled(text, token, TOKEN) == []
 
 
-SCRIPT = "import sys, modelyard; modelyard.Api().artifact(sys.argv[1])"
+SCRIPT = """
+import sys, modelyard
+from modelyard.rpc import retry
+retry.GIVE_UP_SECONDS = 1.0
+modelyard.Api().artifact(sys.argv[1])
+"""
 
 
 def test_the_sdk_names_the_server_without_the_key(live_server_factory: Factory, tmp_path: Path) -> None:

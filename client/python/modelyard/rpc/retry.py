@@ -71,8 +71,8 @@ class StreamEndedEarly(errors.ServerStopping):
 class Backoff:
     """The pauses between attempts at one thing. Not safe for threads.
 
-    It ends `give_up` seconds after `start`, or without that after the first failure, and after
-    `retries` failures if that is given.
+    It ends `give_up` seconds (by default `GIVE_UP_SECONDS`) after `start`, or without that after the
+    first failure, and after `retries` failures if that is given.
     """
 
     def __init__(
@@ -80,10 +80,11 @@ class Backoff:
         *,
         first: float = FIRST_PAUSE,
         longest: float = LONGEST_PAUSE,
-        give_up: float = GIVE_UP_SECONDS,
+        give_up: float | None = None,
         retries: int | None = None,
     ) -> None:
-        self._first, self._longest, self._give_up, self._retries = first, longest, give_up, retries
+        self._first, self._longest, self._retries = first, longest, retries
+        self._give_up = GIVE_UP_SECONDS if give_up is None else give_up
         self._failures = 0
         self._since: float | None = None
 
@@ -134,7 +135,7 @@ class Reconnectable(Protocol):
 class Retrier:
     """The retries of one transfer, shared by its threads: progress of one counts for all."""
 
-    def __init__(self, connection: Reconnectable, *, give_up: float = GIVE_UP_SECONDS) -> None:
+    def __init__(self, connection: Reconnectable, *, give_up: float | None = None) -> None:
         self._connection = connection
         self._lock = threading.Lock()
         self._stopped = threading.Event()

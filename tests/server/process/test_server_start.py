@@ -11,12 +11,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
 from modelyard.v1 import registered_model_pb2, run_pb2, upload_pb2
+from tests.clients import fast_upload
 from tests.parts.certificates import certificate_for_localhost
 from tests.parts.processes import built
 from tests.parts.server import Factory, LiveServer, new_project, production_place, run_server_command
@@ -100,18 +102,28 @@ def test_an_embedded_server_ends_when_it_is_idle(live_server_factory: Factory) -
 def test_an_embedded_server_runs_while_a_stream_is_open(live_server_factory: Factory) -> None:
     server = live_server_factory("--embedded", "--idle-seconds", "0.5").start()
     done = threading.Event()
-    stream = server.stubs().uploads.UploadChunks(_nothing_until(done), timeout=20)
-    time.sleep(1.5)
+    stream = _open_upload(server, done)
+    time.sleep(1)
     assert server.exit_code is None
     done.set()
     assert list(stream) == []
     assert server.wait(10) == 0
 
 
-def _nothing_until(done: threading.Event) -> Iterator[upload_pb2.UploadChunksRequest]:
-    """The requests of a stream that stays open."""
-    done.wait(15)
-    yield from ()
+def _open_upload(server: LiveServer, done: threading.Event) -> Any:
+    """A stream of which the server has acknowledged a chunk; open until `done` is set."""
+    stubs, (data,) = server.stubs(), fast_upload.random_chunks(1, 1000)
+    upload_id = fast_upload.create(stubs)
+
+    def messages() -> Iterator[upload_pb2.UploadChunksRequest]:
+        yield upload_pb2.UploadChunksRequest(
+            upload_id=upload_id, chunks=[fast_upload.message_chunk(data)], data=data
+        )
+        done.wait(15)
+
+    stream = stubs.uploads.UploadChunks(messages(), timeout=20)
+    assert next(stream).durable_chunks == 1
+    return stream
 
 
 def test_a_second_server_over_the_folder_names_the_first(live_server_factory: Factory) -> None:
@@ -169,10 +181,9 @@ def test_sigterm_drains_the_calls_that_run(live_server_factory: Factory) -> None
     server = live_server_factory(interpreted=True).start()
     stubs = server.stubs()
     done = threading.Event()
-    stream = stubs.uploads.UploadChunks(_nothing_until(done), timeout=20)
+    stream = _open_upload(server, done)
     health = stubs.health.Watch(health_pb2.HealthCheckRequest())
     assert next(health).status == health_pb2.HealthCheckResponse.SERVING
-    time.sleep(0.5)
     server.send(signal.SIGTERM)
     assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
     with pytest.raises(grpc.RpcError) as refused:
@@ -188,10 +199,11 @@ def test_sigterm_drains_the_calls_that_run(live_server_factory: Factory) -> None
 def test_a_second_signal_ends_a_server_at_once(live_server_factory: Factory) -> None:
     server = live_server_factory(interpreted=True).start()
     done = threading.Event()
-    stream = server.stubs().uploads.UploadChunks(_nothing_until(done), timeout=20)
-    time.sleep(0.5)
+    stream = _open_upload(server, done)
+    health = server.stubs().health.Watch(health_pb2.HealthCheckRequest())
+    assert next(health).status == health_pb2.HealthCheckResponse.SERVING
     server.send(signal.SIGINT)
-    time.sleep(0.5)
+    assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
     assert server.exit_code is None
     server.send(signal.SIGINT)
     assert server.wait(5) == 1

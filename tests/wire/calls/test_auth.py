@@ -55,7 +55,7 @@ def first_failure(server: LiveServer, token: str, seconds: float = 10.0) -> grpc
             create(server, token, project="p")
         except grpc.RpcError as failure:
             return failure.code()
-        time.sleep(0.5)
+        time.sleep(0.05)
     raise AssertionError(f"calls still work after {seconds} s")
 
 

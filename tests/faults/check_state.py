@@ -11,14 +11,14 @@ import grpc
 from modelyard.v1 import event_pb2, registered_model_pb2, run_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
 from tests.clients import fast_upload
-from tests.faults.operation_log import Ledger, Operation, content
+from tests.faults.operation_log import Operation, OperationLog, content
 from tests.faults.soak_client import REGISTERED
 from tests.parts.server import Stubs
 
 PAGE = 1000
 
 
-def violations(stubs: Stubs, project: str, ledgers: Sequence[Ledger]) -> list[str]:
+def violations(stubs: Stubs, project: str, ledgers: Sequence[OperationLog]) -> list[str]:
     """A sentence for each broken promise; empty when all were kept."""
     operations = [one for ledger in ledgers for one in ledger.operations]
     versions = list(_versions(stubs, project))

@@ -26,7 +26,7 @@ class Operation:
 
 
 @dataclass
-class Ledger:
+class OperationLog:
     """The operations of one client, over all its processes."""
 
     path: Path
@@ -34,7 +34,7 @@ class Ledger:
     violations: list[str] = field(default_factory=list)
 
     @classmethod
-    def read(cls, path: Path) -> Ledger:
+    def read(cls, path: Path) -> OperationLog:
         """All that was written so far; empty where there is no file yet."""
         ledger = cls(path)
         begun: dict[int, Operation] = {}

@@ -21,7 +21,7 @@ from modelyard.configuration import addresses
 from modelyard.rpc.connection import Connection
 from modelyard.transfer import transfer
 from modelyard.v1 import metric_pb2, model_artifact_pb2, registered_model_pb2, run_pb2
-from tests.faults.operation_log import Ledger, Operation, content
+from tests.faults.operation_log import Operation, OperationLog, content
 
 LARGEST = 3_000_000
 """Bytes of a file; the smallest has 1."""
@@ -49,7 +49,7 @@ class Client:
         self._connection = Connection(lambda: endpoint)
         self._given = given
         self._folder = folder
-        self._ledger = Ledger.read(Path(given.ledger))
+        self._ledger = OperationLog.read(Path(given.ledger))
         self._random = random.Random()
         self._sequence = 0
         self._run = self._connection.runs.CreateRun(

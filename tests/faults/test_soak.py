@@ -22,7 +22,7 @@ import psycopg
 import pytest
 
 from tests.faults.check_state import violations
-from tests.faults.operation_log import Ledger
+from tests.faults.operation_log import OperationLog
 from tests.faults.soak_client import Assignment
 from tests.parts.fork_server import start_python
 from tests.parts.postgres import postgres_part, url_of
@@ -54,11 +54,11 @@ class Clients:
         self._end(number)
         self._processes[number] = self._start(number)
 
-    def end(self) -> list[Ledger]:
+    def end(self) -> list[OperationLog]:
         """Ends them all; what they wrote down."""
         for number in range(CLIENTS):
             self._end(number)
-        return [Ledger.read(path) for path in self._paths]
+        return [OperationLog.read(path) for path in self._paths]
 
     def printed(self) -> str:
         """What they printed last."""

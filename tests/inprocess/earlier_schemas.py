@@ -31,7 +31,7 @@ SINCE_NULLABLE = {"run": {"exit_code"}}
 """Columns that had 0 where they are unset now."""
 
 
-def take_back(database: Database, revision: str) -> None:
+def downgrade(database: Database, revision: str) -> None:
     """Gives a database of today an earlier schema, with those columns of its rows that were there then.
 
     Tables with a column that is not there any more must be empty, but for those of `SINCE_REMOVED`.

@@ -36,7 +36,7 @@ def _program() -> bytes:
     return b"".join(struct.pack("HBBI", *step) for step in steps)
 
 
-def take_locks_away() -> None:
+def disable_locks() -> None:
     """From this process and all that it starts."""
     code = ctypes.create_string_buffer(_program())
     filter_ = struct.pack("HxxxxxxP", len(_program()) // 8, ctypes.addressof(code))
@@ -48,5 +48,5 @@ def take_locks_away() -> None:
 
 
 if __name__ == "__main__":
-    take_locks_away()
+    disable_locks()
     runpy.run_path(sys.argv[1], run_name="__main__")

@@ -25,7 +25,7 @@ from tests.parts.server import Factory, LiveServer, new_project
 MIB = 1 << 20
 
 
-def shelved(store: PackStore, packs: int, chunks: list[tuple[int, int]]) -> list[ChunkRange]:
+def store_chunks(store: PackStore, packs: int, chunks: list[tuple[int, int]]) -> list[ChunkRange]:
     """Chunks of (pack, size), put into packs in that order, as pieces that want all of each."""
     ids = [str(uuid.uuid4()) for _ in range(packs)]
     bodies = [b""] * packs
@@ -77,7 +77,7 @@ def test_chunks_in_any_order_of_packs_are_read_correctly(
     verify: bool,
 ) -> None:
     store = store_from_url(str(tmp_path_factory.mktemp("store")))
-    pieces = shelved(store, 7, chunks)
+    pieces = store_chunks(store, 7, chunks)
     first = pieces[0]
     pieces[0] = first._replace(skip=skipped % first.size, length=first.size - skipped % first.size)
     last = pieces[-1]
@@ -87,14 +87,14 @@ def test_chunks_in_any_order_of_packs_are_read_correctly(
 
 def test_each_pack_is_requested_once(tmp_path: Path) -> None:
     store = store_from_url(str(tmp_path))
-    pieces = shelved(store, 2, [(number % 2, 700_000) for number in range(40)])
+    pieces = store_chunks(store, 2, [(number % 2, 700_000) for number in range(40)])
     runs = {part.range for block in blocks(pieces, verify=False) for part in block}
     assert len(runs) == 2
 
 
 def test_a_chunk_that_does_not_match_is_found(tmp_path: Path) -> None:
     store = store_from_url(str(tmp_path))
-    pieces = shelved(store, 1, [(0, 1000), (0, 1000), (0, 1000)])
+    pieces = store_chunks(store, 1, [(0, 1000), (0, 1000), (0, 1000)])
     path = tmp_path / pieces[0].key
     body = bytearray(path.read_bytes())
     body[1500] ^= 1

@@ -81,7 +81,7 @@ class Cluster:
         return environment(self.env | own | {"PYTHONWARNINGS": "error", "MODELYARD_SILENT": "true"})
 
     @contextmanager
-    def will_say(self, line: str) -> Iterator[None]:
+    def logs_again(self, line: str) -> Iterator[None]:
         """Waits until the balancer has logged the text once more than before the block."""
         before = self.balancer_log.read_text().count(line)
         yield
@@ -280,9 +280,9 @@ def test_calls_without_the_key_are_refused(cluster: Cluster, tmp_path: Path) -> 
 
 def test_a_server_that_hangs_leaves_the_rotation(cluster: Cluster, tmp_path: Path) -> None:
     server = cluster.servers[0]
-    with cluster.will_say("servers/one is UP"):
+    with cluster.logs_again("servers/one is UP"):
         try:
-            with cluster.will_say("servers/one is DOWN"):
+            with cluster.logs_again("servers/one is DOWN"):
                 server.send(signal.SIGSTOP)
             done = cluster.client(LOG, tmp_path)
         finally:
@@ -308,10 +308,10 @@ def test_a_rolling_restart_fails_no_upload(cluster: Cluster, tmp_path: Path) -> 
     ):  # fmt: skip
         one_more()
         for server, name in zip(cluster.servers, ("one", "two"), strict=True):
-            with cluster.will_say(f"servers/{name} is DOWN"):
+            with cluster.logs_again(f"servers/{name} is DOWN"):
                 assert server.stop() == 0
             one_more()
-            with cluster.will_say(f"servers/{name} is UP"):
+            with cluster.logs_again(f"servers/{name} is UP"):
                 server.start()
             one_more()
         (tmp_path / "enough").touch()

@@ -38,7 +38,7 @@ def port_of(url: str) -> int:
     return int(url.partition("127.0.0.1:")[2].partition("/")[0].partition("&")[0])
 
 
-class Late:
+class ClosedProxy:
     """A proxy to a port that refuses connections until `open` is called."""
 
     def __init__(self, target: int) -> None:
@@ -56,15 +56,15 @@ class Late:
 
 
 @pytest.fixture
-def late(place: tuple[str, str]) -> Iterator[dict[str, Late]]:
+def late(place: tuple[str, str]) -> Iterator[dict[str, ClosedProxy]]:
     """Closed proxies to the database and to the store."""
-    ways = {"database": Late(port_of(place[0])), "store": Late(port_of(place[1]))}
+    ways = {"database": ClosedProxy(port_of(place[0])), "store": ClosedProxy(port_of(place[1]))}
     yield ways
-    for way in ways.values():
-        way.close()
+    for each in ways.values():
+        each.close()
 
 
-def options_through(place: tuple[str, str], late: dict[str, Late], *closed: str) -> tuple[str, ...]:
+def options_through(place: tuple[str, str], late: dict[str, ClosedProxy], *closed: str) -> tuple[str, ...]:
     urls = dict(zip(("database", "store"), place, strict=True))
     for name in closed:
         urls[name] = urls[name].replace(str(port_of(urls[name])), str(late[name].port))
@@ -97,7 +97,7 @@ def health(server: LiveServer) -> int:
 
 @pytest.mark.parametrize("what", ["database", "store"])
 def test_a_server_waits_for_its_database_or_store_and_then_serves(
-    live_server_factory: Factory, place: tuple[str, str], late: dict[str, Late], what: str
+    live_server_factory: Factory, place: tuple[str, str], late: dict[str, ClosedProxy], what: str
 ) -> None:
     server = live_server_factory(place=options_through(place, late, what), env=CREDENTIALS)
     with starting(server):
@@ -116,7 +116,7 @@ def test_a_server_waits_for_its_database_or_store_and_then_serves(
 
 
 def test_workers_wait_for_the_database_or_store(
-    live_server_factory: Factory, place: tuple[str, str], late: dict[str, Late]
+    live_server_factory: Factory, place: tuple[str, str], late: dict[str, ClosedProxy]
 ) -> None:
     server = live_server_factory(
         "--workers", "2", place=options_through(place, late, "database"), env=CREDENTIALS
@@ -130,7 +130,7 @@ def test_workers_wait_for_the_database_or_store(
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_sigterm_ends_the_wait_at_once(
-    live_server_factory: Factory, place: tuple[str, str], late: dict[str, Late], workers: str
+    live_server_factory: Factory, place: tuple[str, str], late: dict[str, ClosedProxy], workers: str
 ) -> None:
     server = live_server_factory(
         "--workers", workers, place=options_through(place, late, "store"), env=CREDENTIALS
@@ -141,7 +141,7 @@ def test_sigterm_ends_the_wait_at_once(
     assert server.wait(20) == 0
 
 
-def test_migrate_waits_for_the_database(place: tuple[str, str], late: dict[str, Late]) -> None:
+def test_migrate_waits_for_the_database(place: tuple[str, str], late: dict[str, ClosedProxy]) -> None:
     opening = threading.Timer(2, late["database"].open)
     opening.start()
     done = run_server_command("migrate", *options_through(place, late, "database"), env=CREDENTIALS)

@@ -46,17 +46,17 @@ def with_password(database: str) -> str:
     return database.replace("modelyard@", f"modelyard:{quote(PASSWORD, safe='')}@")
 
 
-def spilled(text: str, *secrets: str) -> list[str]:
+def leaked(text: str, *secrets: str) -> list[str]:
     """The secrets, also as they stand in URLs, that are in a text."""
     return [secret for secret in secrets if secret in text or quote(secret, safe="") in text]
 
 
-def told(failure: grpc.RpcError) -> str:
+def text_of(failure: grpc.RpcError) -> str:
     """Everything that a refused call says."""
     return f"{failure.details()} {failure.trailing_metadata()} {failure.debug_error_string()}"
 
 
-def complaints(stubs: Stubs) -> Iterator[str]:
+def failure_texts(stubs: Stubs) -> Iterator[str]:
     """What is said by calls that cannot succeed once the database or the store is away."""
     calls: list[tuple[Any, Any]] = [
         (stubs.registry.ListRegisteredModels, registered_model_pb2.ListRegisteredModelsRequest()),
@@ -66,11 +66,11 @@ def complaints(stubs: Stubs) -> Iterator[str]:
         try:
             call(request, timeout=30)
         except grpc.RpcError as failure:
-            yield told(failure)
+            yield text_of(failure)
     try:
         fast_upload.log(stubs, new_project(), "bert", {"a": fast_upload.random_chunks(1)}, type="model")
     except grpc.RpcError as failure:
-        yield told(failure)
+        yield text_of(failure)
 
 
 FAILS = """
@@ -101,19 +101,19 @@ def test_errors_logs_metrics_and_spans_hold_no_secret(
     ).start()
     said = []
 
-    assert not list(complaints(server.stubs(key)))
-    said += complaints(server.stubs(WRONG_KEY))
-    said += complaints(server.stubs(f"{TOKEN} and more"))
+    assert not list(failure_texts(server.stubs(key)))
+    said += failure_texts(server.stubs(WRONG_KEY))
+    said += failure_texts(server.stubs(f"{TOKEN} and more"))
     with psycopg.connect(place[1], autocommit=True) as connection:
         connection.execute(FAILS)
     run = run_pb2.Run(project=new_project(), notes=CONFIG_SECRET, tags=[CONFIG_SECRET])
     with pytest.raises(grpc.RpcError) as caught:
         server.stubs(key).runs.CreateRun(run_pb2.CreateRunRequest(run=run))
     assert caught.value.code() is grpc.StatusCode.INTERNAL
-    said.append(told(caught.value))
+    said.append(text_of(caught.value))
     said.append(_metrics(server))
     _drop(request, place[1])
-    said += complaints(server.stubs(key))
+    said += failure_texts(server.stubs(key))
     assert sum("DATABASE_UNAVAILABLE" in text for text in said) >= 2
     server.stop()  # which sends the last spans
     said += [server.log.read_text(), repr(collector.spans)]
@@ -121,10 +121,10 @@ def test_errors_logs_metrics_and_spans_hold_no_secret(
     assert "division by zero" in server.log.read_text()
     secrets = (key, WRONG_KEY, TOKEN, PASSWORD, SECRET_KEY, HEADER_SECRET, CONFIG_SECRET)
     for text in said:
-        assert spilled(text, *secrets) == []
+        assert leaked(text, *secrets) == []
     # The test sees what arrives: the collector was sent its key, and that alone.
     assert ("x-key", HEADER_SECRET) in collector.metadata
-    assert spilled(repr(collector.metadata), key, PASSWORD, SECRET_KEY) == []
+    assert leaked(repr(collector.metadata), key, PASSWORD, SECRET_KEY) == []
 
 
 def _metrics(server: LiveServer) -> str:
@@ -151,7 +151,7 @@ def test_errors_of_the_store_hold_no_secret(
         for command in ("start", "doctor"):
             output = output_of(command, *database, "--store", store, env=wrong)
             assert "store" in output
-            assert spilled(output, STORE_SECRET, PASSWORD) == []
+            assert leaked(output, STORE_SECRET, PASSWORD) == []
 
 
 def output_of(*command: str, env: Mapping[str, str] | None = None) -> str:
@@ -196,7 +196,7 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(
 ) -> None:
     url = database.format(password=quote(PASSWORD, safe=""), raw=PASSWORD)
     output = output_of(*command, "--database", url, "--store", str(tmp_path / "store"))
-    assert spilled(output, PASSWORD) == []
+    assert leaked(output, PASSWORD) == []
     assert "Traceback" not in output
     assert "traceback" not in output
 
@@ -220,7 +220,7 @@ def test_an_unescaped_database_password_is_refused_without_printing_it(
     done = run_server_command(*command, "--store", str(tmp_path / "store"), env=variables)
     output = done.stdout + done.stderr
     assert done.returncode == 1
-    assert spilled(output, "s3cret", "w0rd", "m0re") == []
+    assert leaked(output, "s3cret", "w0rd", "m0re") == []
     assert "%40" in output
 
 
@@ -228,7 +228,7 @@ def test_an_address_with_a_password_is_refused_without_printing_it() -> None:
     for address in ("grpc://me:s3cret@host:1", "https://me:s3@cret@host", "s3cret@host:1"):
         with pytest.raises(ValueError, match="MODELYARD_API_KEY") as refused:
             addresses.parse(address)
-        assert spilled(str(refused.value), "s3cret", "cret") == []
+        assert leaked(str(refused.value), "s3cret", "cret") == []
 
 
 def test_credentials_in_a_store_url_are_refused_without_printing_them(tmp_path: Path) -> None:
@@ -236,19 +236,19 @@ def test_credentials_in_a_store_url_are_refused_without_printing_them(tmp_path: 
     for command in ("start", "doctor"):
         done = run_server_command(command, "--data", str(tmp_path), "--store", store)
         assert done.returncode == 1
-        assert spilled(done.stdout + done.stderr, STORE_SECRET) == []
+        assert leaked(done.stdout + done.stderr, STORE_SECRET) == []
 
 
 def test_the_token_of_a_folder_is_in_server_json_only(live_server_factory: Factory) -> None:
     server = live_server_factory("--embedded", "--log-level", "debug").start()
     token = server.token
-    assert not list(complaints(server.stubs()))
-    said = list(complaints(server.stubs(TOKEN)))
+    assert not list(failure_texts(server.stubs()))
+    said = list(failure_texts(server.stubs(TOKEN)))
     assert len(said) == 3
     server.stop()
     said.append(server.log.read_text())
     for text in said:
-        assert spilled(text, token, TOKEN) == []
+        assert leaked(text, token, TOKEN) == []
 
 
 SCRIPT = """
@@ -266,7 +266,7 @@ def test_the_sdk_names_the_server_without_the_key(live_server_factory: Factory, 
         variables = environment() | {"MODELYARD_URL": url, "MODELYARD_API_KEY": WRONG_KEY}
         done = run_python("-c", SCRIPT, "p/m:v0", env=variables, cwd=tmp_path)
         assert done.returncode == 1
-        assert spilled(done.stdout + done.stderr, WRONG_KEY) == []
+        assert leaked(done.stdout + done.stderr, WRONG_KEY) == []
 
 
 @pytest.mark.parametrize(

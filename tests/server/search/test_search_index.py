@@ -143,7 +143,7 @@ class Writers(RuleBasedStateMachine):
             self.registry.write(change)
 
     @invariant()
-    def the_index_says_what_the_rows_say(self) -> None:
+    def the_index_matches_the_rows(self) -> None:
         def check(session: Session, _: Any) -> None:
             assert indexed(session) == expected(session)
             owners_are_right(session)
@@ -184,7 +184,7 @@ def test_a_migration_indexes_existing_rows(empty_database: Database) -> None:
     registry.delete("bert:v1", force=True)
     registry.link("bert:best", "model-registry/Churn")
     before = registry.read(lambda session, _: indexed(session))
-    earlier_schemas.take_back(empty_database, "0001")
+    earlier_schemas.downgrade(empty_database, "0001")
     assert migrations.upgrade(empty_database)
     assert before
     assert registry.read(lambda session, _: indexed(session)) == before

@@ -81,7 +81,7 @@ def test_events_of_other_entities_wake_no_watch(live_server_factory: Factory) ->
         assert _reads(scrape(address)) - before < 2 * 2 * (seconds + 1) + 2
 
 
-def _come_and_go(stubs: Stubs, project: str) -> None:
+def _toggle_aliases(stubs: Stubs, project: str) -> None:
     for change in ({"version": "v0"}, {"remove": True}):
         updates = [alias_pb2.AliasUpdate(alias=f"a{number}", **change) for number in range(BATCH)]
         request = alias_pb2.UpdateAliasesRequest(ref=f"{project}/bert", updates=updates)
@@ -118,7 +118,7 @@ def test_watches_that_are_slow_late_or_filtered_see_the_same_as_one_that_keeps_u
         seen_slowly = list(next(slow).events)
         late: list[tuple[int, Watch]] = []
         for number in range(ROUNDS):
-            _come_and_go(stubs, project)
+            _toggle_aliases(stubs, project)
             if number % 20 == 10:
                 start = len(before) + number * BATCH  # in the middle of what there is
                 late.append((start, watch(after_sequence=start)))

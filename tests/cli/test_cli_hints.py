@@ -1,4 +1,4 @@
-"""What a person at a shell is told about names that mean nothing, and what they are shown otherwise."""
+"""The command line's errors for unknown names, and its lists of aliases and kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads below the wire: the folder that nothing leaves, checked chunks, and the cache."""
+"""Downloads without a server: paths stay in the folder, chunks are checked, files are cached."""
 
 from __future__ import annotations
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import JSON, Connection, Table, insert
+from sqlalchemy import JSON, Connection, Table, insert, select
 
 from modelyard_server.db.attributes import Attribute, rows_of
 from modelyard_server.db.engine import Database
 from modelyard_server.db.ids import new_id
+from modelyard_server.db.tables import Entity, Event, Project
 
 BATCH = 5000
 MADE = 1_700_000_000_000_000
@@ -153,6 +154,17 @@ def alias_row(collection: Row, owners: tuple[int, int], alias: str, version_id: 
     """An alias on a version of an artifact."""
     place = {"entity_id": owners[0], "project_id": owners[1], "version_id": version_id, "link_id": None}
     return {"collection_id": collection["id"], "alias": alias, **place, "updated_at": MADE}
+
+
+def store_projects(database: Database, entity: str, names: Sequence[str]) -> None:
+    """A new entity with projects of which each has one event."""
+    store(database, Entity, [{"name": entity, "created_at": MADE}])
+    owner = database.read(lambda session: session.scalars(select(Entity.id).filter_by(name=entity)).one())
+    rows = [{"entity_id": owner, "name": name, "created_by": "bulk", "created_at": MADE} for name in names]
+    store(database, Project, [{**row, "event_seq": 1, "run_count": 0} for row in rows])
+    made = database.read(lambda session: session.scalars(select(Project.id).filter_by(entity_id=owner)).all())
+    event = {"seq": 1, "type": "run_state", "time": MADE, "principal": "bulk", "details": {}}
+    store(database, Event, [{**event, "project_id": project} for project in made])
 
 
 def _copy(connection: Connection, table: Table, batch: Sequence[Row]) -> None:

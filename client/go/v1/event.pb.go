@@ -528,10 +528,12 @@ type WatchEventsRequest struct {
 	AfterSequence *int64 `protobuf:"varint,3,opt,name=after_sequence,json=afterSequence,proto3,oneof" json:"after_sequence,omitempty"`
 	// As in ListEvents. Default: all.
 	Filter string `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
-	// Without a project: the positions of earlier replies, to continue after a
-	// break. If any is listed, projects that are not begin after 0, also without
-	// after_sequence. A client that got none yet, since the entity had no project,
-	// continues with after_sequence 0. At most 10,000.
+	// Without a project: the latest position of each project, to continue after a
+	// break once positions_complete was set. If any is listed, projects that are
+	// not begin after 0, also without after_sequence. A client that got none yet,
+	// since the entity had no event, continues with after_sequence 0. All fit in
+	// a request of 4 MiB: an entity with more, from 28,000 projects with the
+	// longest names and 110,000 with names of 20 characters, is refused.
 	AfterPositions []*ProjectPosition `protobuf:"bytes,5,rep,name=after_positions,json=afterPositions,proto3" json:"after_positions,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -612,11 +614,18 @@ type WatchEventsResponse struct {
 	// With a project: the last sequence examined; continue after it when the stream
 	// breaks. Unset while the project does not exist.
 	LastSequence *int64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3,oneof" json:"last_sequence,omitempty"`
-	// Without a project: the positions that changed. The first messages have those
-	// of all projects; keep the latest of each.
-	Positions     []*ProjectPosition `protobuf:"bytes,3,rep,name=positions,proto3" json:"positions,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Without a project: the positions that changed; keep the latest of each. The
+	// first messages of a watch from now on have those of all projects that have
+	// events, and no events. In other watches, projects begin where the request
+	// says.
+	Positions []*ProjectPosition `protobuf:"bytes,3,rep,name=positions,proto3" json:"positions,omitempty"`
+	// Without a project: the watch has begun, and every position after which it
+	// began has been sent. Set in the last of the first messages and in all later
+	// ones. A client whose stream breaks before sends the same request again, and
+	// forgets the positions of these messages.
+	PositionsComplete bool `protobuf:"varint,4,opt,name=positions_complete,json=positionsComplete,proto3" json:"positions_complete,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *WatchEventsResponse) Reset() {
@@ -670,6 +679,13 @@ func (x *WatchEventsResponse) GetPositions() []*ProjectPosition {
 	return nil
 }
 
+func (x *WatchEventsResponse) GetPositionsComplete() bool {
+	if x != nil {
+		return x.PositionsComplete
+	}
+	return false
+}
+
 var File_modelyard_v1_event_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_event_proto_rawDesc = "" +
@@ -718,11 +734,12 @@ const file_modelyard_v1_event_proto_rawDesc = "" +
 	"\x0eafter_sequence\x18\x03 \x01(\x03H\x00R\rafterSequence\x88\x01\x01\x12\x16\n" +
 	"\x06filter\x18\x04 \x01(\tR\x06filter\x12F\n" +
 	"\x0fafter_positions\x18\x05 \x03(\v2\x1d.modelyard.v1.ProjectPositionR\x0eafterPositionsB\x11\n" +
-	"\x0f_after_sequence\"\xbb\x01\n" +
+	"\x0f_after_sequence\"\xea\x01\n" +
 	"\x13WatchEventsResponse\x12+\n" +
 	"\x06events\x18\x01 \x03(\v2\x13.modelyard.v1.EventR\x06events\x12(\n" +
 	"\rlast_sequence\x18\x02 \x01(\x03H\x00R\flastSequence\x88\x01\x01\x12;\n" +
-	"\tpositions\x18\x03 \x03(\v2\x1d.modelyard.v1.ProjectPositionR\tpositionsB\x10\n" +
+	"\tpositions\x18\x03 \x03(\v2\x1d.modelyard.v1.ProjectPositionR\tpositions\x12-\n" +
+	"\x12positions_complete\x18\x04 \x01(\bR\x11positionsCompleteB\x10\n" +
 	"\x0e_last_sequence*\xaa\x03\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n" +

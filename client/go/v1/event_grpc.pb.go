@@ -41,7 +41,8 @@ type EventServiceClient interface {
 	// that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
 	// that the project has not reached) or INVALID_FILTER, UNAVAILABLE
 	// SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
-	// TOO_MANY_STREAMS.
+	// TOO_MANY_STREAMS or QUOTA_EXCEEDED (an entity with so many projects that a
+	// request cannot list their positions: watch them one by one).
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
 }
 
@@ -100,7 +101,8 @@ type EventServiceServer interface {
 	// that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
 	// that the project has not reached) or INVALID_FILTER, UNAVAILABLE
 	// SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
-	// TOO_MANY_STREAMS.
+	// TOO_MANY_STREAMS or QUOTA_EXCEEDED (an entity with so many projects that a
+	// request cannot list their positions: watch them one by one).
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
 	mustEmbedUnimplementedEventServiceServer()
 }

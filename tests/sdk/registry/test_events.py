@@ -12,8 +12,10 @@ import pytest
 import modelyard
 from modelyard import Api
 from modelyard.registry.events import Event
+from tests.inprocess.bulk_rows import store_projects
+from tests.inprocess.databases import opened
 from tests.parts.embedded import isolate
-from tests.parts.server import Factory, run_server_command
+from tests.parts.server import Factory, create_key, run_server_command
 from tests.sdk.artifacts.test_artifact_versions import draft
 
 WAIT = 60
@@ -91,6 +93,35 @@ def test_a_follower_of_an_entity_continues_where_it_ended(place: Callable[[], No
         rest = [next(second) for _ in expected]
     assert begun == before[:-1]
     assert sorted(rest, key=lambda event: (event.project != "watched", event.sequence)) == expected
+
+
+def test_a_follower_of_an_entity_whose_server_dies_at_the_start_sees_nothing_of_the_past(
+    live_server_factory: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = live_server_factory(env={"MODELYARD_FAILPOINTS": "watch.before_positions=kill@3"})
+    key = create_key(server, "watcher", "--all-entities")
+    with opened(f"sqlite:///{server.data / 'modelyard.db'}") as database:
+        store_projects(database, "wide", [f"p{number}" for number in range(4_500)])
+    server.start()
+    isolate(monkeypatch, tmp_path)
+    monkeypatch.setenv("MODELYARD_URL", server.url)
+    monkeypatch.setenv("MODELYARD_API_KEY", key)
+    with Api().events("wide/", after=None, follow=True) as events:
+        started: Queue[int] = Queue()
+        events.on_start = started.put
+        found: Queue[Event] = Queue()
+        follower = threading.Thread(target=lambda: found.put(next(events)))
+        follower.start()
+        server.wait()  # two of five messages with positions have been sent
+        assert events.positions is None
+        server.env.clear()
+        server.start()
+        assert started.get(timeout=WAIT) == 0
+        assert events.positions == {f"p{number}": 1 for number in range(4_500)}
+        modelyard.init(entity="wide", project="p4321").finish()
+        event = found.get(timeout=WAIT)
+        follower.join(WAIT)
+    assert (event.project, event.sequence) == ("p4321", 2)
 
 
 def test_a_follower_waits_for_the_project(place: Callable[[], None]) -> None:

@@ -225,7 +225,8 @@ def test_a_quiet_watch_of_an_entity_sends_its_positions(tmp_path: Path) -> None:
         request = pb.WatchEventsRequest(entity=ENTITY, after_sequence=0, filter='alias = "nobody"')
         replies = asyncio.run(_watch_quietly(database, request))
     told = [[(each.project, each.last_sequence) for each in reply.positions] for reply in replies]
-    assert told == [[("p", 0)], [("p", 3)], []]
+    assert told == [[], [("p", 3)], []]
+    assert all(reply.positions_complete for reply in replies)
     assert not any(reply.events for reply in replies)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,9 @@ from modelyard.v1 import event_pb2 as pb
 from modelyard.v1 import registered_model_pb2, run_pb2
 from tests.clients.refusals import refused
 from tests.clients.watch import listed, log, watching
-from tests.parts.server import LiveServer, Stubs, new_project, run_server_command
+from tests.inprocess.bulk_rows import store_projects
+from tests.inprocess.databases import opened
+from tests.parts.server import Factory, LiveServer, Stubs, new_project, run_server_command
 
 Seen = list[tuple[str, int]]
 
@@ -166,6 +168,60 @@ def test_a_bad_wide_watch_is_refused_at_once(stubs: Stubs, case: str) -> None:
     entity = entity_with(stubs, "a")
     with refused(reason, named):
         next(stubs.events.WatchEvents(pb.WatchEventsRequest(entity=entity, **fields), timeout=20))
+
+
+def server_of_many(factory: Factory, names: Sequence[str]) -> LiveServer:
+    """A server with an entity `wide` of these projects, each with one event."""
+    server = factory()
+    assert run_server_command("migrate", *server.place).returncode == 0
+    with opened(f"sqlite:///{server.data / 'modelyard.db'}") as database:
+        store_projects(database, "wide", names)
+    return server.start()
+
+
+def long_names(count: int) -> list[str]:
+    return [f"{number:0128d}" for number in range(count)]
+
+
+def test_a_watch_of_as_many_projects_as_a_request_can_list_goes_on_after_a_break(
+    live_server_factory: Factory,
+) -> None:
+    names = long_names(28_600)
+    stubs = server_of_many(live_server_factory, names).stubs()
+    call = stubs.events.WatchEvents(pb.WatchEventsRequest(entity="wide"), timeout=60)
+    positions: dict[str, int] = {}
+    for reply in call:
+        assert not reply.events
+        positions |= {each.project: each.last_sequence for each in reply.positions}
+        assert reply.positions_complete == (len(positions) == len(names))
+        if reply.positions_complete:
+            break
+    call.cancel()
+    assert positions == dict.fromkeys(names, 1)
+    for project in (names[7], "new"):
+        write(stubs, "wide", project)
+    request = pb.WatchEventsRequest(
+        entity="wide",
+        after_positions=[pb.ProjectPosition(project=name, last_sequence=1) for name in positions],
+    )
+    call = stubs.events.WatchEvents(request, timeout=60)
+    seen: Seen = []
+    for reply in call:
+        assert reply.positions_complete
+        assert len(reply.positions) <= 1  # the client has the others
+        seen += [(event.project, event.sequence) for event in reply.events]
+        if len(seen) == 4:
+            break
+    call.cancel()
+    assert sorted(seen) == [(names[7], 2), (names[7], 3), ("new", 1), ("new", 2)]
+
+
+def test_an_entity_of_more_projects_than_a_request_can_list_is_refused(live_server_factory: Factory) -> None:
+    stubs = server_of_many(live_server_factory, long_names(28_700)).stubs()
+    for start in (None, 0):
+        request = pb.WatchEventsRequest(entity="wide", after_sequence=start)
+        with refused("QUOTA_EXCEEDED", "project"):
+            next(stubs.events.WatchEvents(request, timeout=60))
 
 
 def test_a_watch_of_an_entity_ends_when_the_server_drains(live_server_factory: Any) -> None:

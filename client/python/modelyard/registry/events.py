@@ -63,8 +63,8 @@ class Events(Iterator[Event]):
     """Events after a sequence number, oldest first.
 
     `last_sequence` is the number of the last event that was seen: pass it as `after`
-    to continue without gaps and repetitions; for a whole entity pass `positions`. It
-    is None until the server has said where a watch from now on begins. With
+    to continue without gaps and repetitions; for a whole entity pass `positions`. Both
+    are None until the server has said where a watch from now on begins. With
     `follow` the iteration waits for new events and reconnects when the connection
     was lost; `close`, also from another thread, ends it.
     """
@@ -79,10 +79,11 @@ class Events(Iterator[Event]):
         follow: bool = False,
         condition: str = "",
     ) -> None:
-        self.positions: dict[str, int] = dict(after) if isinstance(after, Mapping) else {}
-        """Of a whole entity: by project the last sequence, for `after`."""
+        given = dict(after) if isinstance(after, Mapping) else {}
         start = 0 if isinstance(after, Mapping) else after
-        _check_start(start, self.positions, project, follow)
+        _check_start(start, given, project, follow)
+        self.positions: dict[str, int] | None = given if project or start is not None else None
+        """Of a whole entity: by project the last sequence, for `after`."""
         self.last_sequence = start
         self.on_start: Callable[[int], None] | None = None
         """With `follow`, called once when the watch has begun, with the sequence number it begins after."""
@@ -147,32 +148,44 @@ class Events(Iterator[Event]):
             filter=self._condition,
             after_sequence=self.last_sequence,
             after_positions=[
-                pb.ProjectPosition(project=name, last_sequence=last) for name, last in self.positions.items()
+                pb.ProjectPosition(project=name, last_sequence=last)
+                for name, last in (self.positions or {}).items()
             ],
         )
         self._call = self._connection.events.WatchEvents(request)
         if self._closed.is_set():  # closed before this call existed and could be cancelled
             self._call.cancel()
         try:
-            for reply in self._call:
-                self._started(reply)
-                for message in reply.events:
-                    if self._project:
-                        self.last_sequence = message.sequence
-                    else:
-                        self.positions[message.project] = message.sequence
-                    yield event(message)
-                # The number may be larger than that of the last event sent: the filter dropped some.
-                self.last_sequence = reply.last_sequence
-                self.positions |= {each.project: each.last_sequence for each in reply.positions}
+            yield from self._of_project() if self._project else self._of_entity()
         finally:
             self._call.cancel()
 
-    def _started(self, reply: pb.WatchEventsResponse) -> None:
+    def _of_project(self) -> Iterator[Event]:
+        for reply in self._call:
+            first = reply.events[0].sequence - 1 if reply.events else reply.last_sequence
+            self._started(first if self.last_sequence is None else self.last_sequence)
+            for message in reply.events:
+                self.last_sequence = message.sequence
+                yield event(message)
+            # The number may be larger than that of the last event sent: the filter dropped some.
+            self.last_sequence = reply.last_sequence
+
+    def _of_entity(self) -> Iterator[Event]:
+        # Of a watch from now on, part of the positions would be a wrong start: the other projects' past.
+        positions = dict(self.positions or {})
+        for reply in self._call:
+            for message in reply.events:
+                positions[message.project] = message.sequence
+                yield event(message)
+            positions |= {each.project: each.last_sequence for each in reply.positions}
+            if reply.positions_complete and self.positions is not positions:
+                self.positions, self.last_sequence = positions, 0
+                self._started(0)
+
+    def _started(self, sequence: int) -> None:
         started, self.on_start = self.on_start, None
         if started is not None:
-            first = reply.events[0].sequence - 1 if reply.events else reply.last_sequence
-            started(first if self.last_sequence is None else self.last_sequence)
+            started(sequence)
 
     def _reconnect(self) -> None:
         try:

@@ -306,10 +306,12 @@ class WatchEventsRequest(_message.Message):
     """As in ListEvents. Default: all."""
     @_builtins.property
     def after_positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProjectPosition]:
-        """Without a project: the positions of earlier replies, to continue after a
-        break. If any is listed, projects that are not begin after 0, also without
-        after_sequence. A client that got none yet, since the entity had no project,
-        continues with after_sequence 0. At most 10,000.
+        """Without a project: the latest position of each project, to continue after a
+        break once positions_complete was set. If any is listed, projects that are
+        not begin after 0, also without after_sequence. A client that got none yet,
+        since the entity had no event, continues with after_sequence 0. All fit in
+        a request of 4 MiB: an entity with more, from 28,000 projects with the
+        longest names and 110,000 with names of 20 characters, is refused.
         """
 
     def __init__(
@@ -340,9 +342,16 @@ class WatchEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     POSITIONS_FIELD_NUMBER: _builtins.int
+    POSITIONS_COMPLETE_FIELD_NUMBER: _builtins.int
     last_sequence: _builtins.int
     """With a project: the last sequence examined; continue after it when the stream
     breaks. Unset while the project does not exist.
+    """
+    positions_complete: _builtins.bool
+    """Without a project: the watch has begun, and every position after which it
+    began has been sent. Set in the last of the first messages and in all later
+    ones. A client whose stream breaks before sends the same request again, and
+    forgets the positions of these messages.
     """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
@@ -353,8 +362,10 @@ class WatchEventsResponse(_message.Message):
 
     @_builtins.property
     def positions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProjectPosition]:
-        """Without a project: the positions that changed. The first messages have those
-        of all projects; keep the latest of each.
+        """Without a project: the positions that changed; keep the latest of each. The
+        first messages of a watch from now on have those of all projects that have
+        events, and no events. In other watches, projects begin where the request
+        says.
         """
 
     def __init__(
@@ -363,10 +374,11 @@ class WatchEventsResponse(_message.Message):
         events: _abc.Iterable[Global___Event] | None = ...,
         last_sequence: _builtins.int | None = ...,
         positions: _abc.Iterable[Global___ProjectPosition] | None = ...,
+        positions_complete: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_last_sequence", b"_last_sequence", "last_sequence", b"last_sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_sequence", b"_last_sequence", "events", b"events", "last_sequence", b"last_sequence", "positions", b"positions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_sequence", b"_last_sequence", "events", b"events", "last_sequence", b"last_sequence", "positions", b"positions", "positions_complete", b"positions_complete"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__last_sequence: _TypeAlias = _typing.Literal["last_sequence"]  # noqa: Y015
     _WhichOneofArgType__last_sequence: _TypeAlias = _typing.Literal["_last_sequence", b"_last_sequence"]  # noqa: Y015

@@ -70,7 +70,8 @@ class EventServiceServicer(object):
         that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
         that the project has not reached) or INVALID_FILTER, UNAVAILABLE
         SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
-        TOO_MANY_STREAMS.
+        TOO_MANY_STREAMS or QUOTA_EXCEEDED (an entity with so many projects that a
+        request cannot list their positions: watch them one by one).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,7 +48,8 @@ class EventServiceStub:
     that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
     that the project has not reached) or INVALID_FILTER, UNAVAILABLE
     SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
-    TOO_MANY_STREAMS.
+    TOO_MANY_STREAMS or QUOTA_EXCEEDED (an entity with so many projects that a
+    request cannot list their positions: watch them one by one).
     """
 
 @_typing.type_check_only
@@ -71,7 +72,8 @@ class EventServiceAsyncStub(EventServiceStub):
     that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
     that the project has not reached) or INVALID_FILTER, UNAVAILABLE
     SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
-    TOO_MANY_STREAMS.
+    TOO_MANY_STREAMS or QUOTA_EXCEEDED (an entity with so many projects that a
+    request cannot list their positions: watch them one by one).
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -103,7 +105,8 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         that the caller may not enter), INVALID_ARGUMENT INVALID_FIELD (a sequence
         that the project has not reached) or INVALID_FILTER, UNAVAILABLE
         SERVER_STOPPING when the server drains: connect again, RESOURCE_EXHAUSTED
-        TOO_MANY_STREAMS.
+        TOO_MANY_STREAMS or QUOTA_EXCEEDED (an entity with so many projects that a
+        request cannot list their positions: watch them one by one).
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from sqlalchemy.orm import Session
 
-from modelyard.contract import errors
+from modelyard.contract import errors, limits
 from modelyard.v1 import event_pb2 as pb
+from modelyard_server import failpoints
 from modelyard_server.domain import event_heads, events
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.authorize import Action, Resource, authorize, reach
@@ -24,15 +25,18 @@ from modelyard_server.rpc.dispatch.call import StreamCall
 from modelyard_server.rpc.services.entity_feeds import EntityFeeds
 from modelyard_server.rpc.wire.event_pages import Source
 
-POSITION_LIMIT = 10_000
+POSITIONS_BYTES = limits.MESSAGE_BYTES - (64 << 10)
+"""Of the positions in a request, which has a filter too."""
+POSITION_BYTES = 16
+"""Of a position, beside the name of its project."""
 POSITIONS_A_MESSAGE = 1_000
 
 
 class _Start(NamedTuple):
-    """The projects, and by their id the number after which each is watched."""
+    """The number after which each project is watched, by its id, and those that the client cannot know."""
 
-    projects: Sequence[Head]
     positions: dict[int, int]
+    unknown: dict[str, int]
 
 
 async def follow(
@@ -42,8 +46,9 @@ async def follow(
     clock = asyncio.get_running_loop().time
     entity, seen = request.entity or call.principal.entity, reach(call.principal)
     start = functools.partial(_start, request=request, principal=call.principal, entity=entity)
-    projects, positions = await call.read(start)
-    for message in _with_positions({project.name: positions[project.id] for project in projects}):
+    positions, unknown = await call.read(start)
+    for message in _with_positions(unknown, begins=True):
+        failpoints.hit("watch.before_positions")
         yield message
     sent_at = clock()
     unsent: dict[str, int] = {}
@@ -84,16 +89,27 @@ async def _behind(
 def _start(session: Session, *, request: pb.WatchEventsRequest, principal: Principal, entity: str) -> _Start:
     if request.after_sequence:
         raise errors.InvalidField.of("after_sequence", "is 0 or unset without a project")
-    if len(request.after_positions) > POSITION_LIMIT:
-        raise errors.InvalidField.of("after_positions", f"are more than {POSITION_LIMIT:,}")
     events.check_filter(session, request.filter)
     if not authorize(session, principal, Action.READ, Resource(entity)):
         raise owners.not_found("entity", entity)
     projects = event_heads.readable(session, principal, entity, event_heads.of_entity(session, entity))
-    from_now = not request.HasField("after_sequence") and not request.after_positions
+    _check_size(entity, projects)
     given = _given(request, {project.name: project.last for project in projects})
-    positions = {project.id: project.last if from_now else given.get(project.name, 0) for project in projects}
-    return _Start(projects, positions)
+    if request.HasField("after_sequence") or request.after_positions:
+        return _Start({project.id: given.get(project.name, 0) for project in projects}, {})
+    now = {project.id: project.last for project in projects}
+    return _Start(now, {project.name: project.last for project in projects if project.last})
+
+
+def _check_size(entity: str, projects: Sequence[Head]) -> None:
+    """Raises QuotaExceeded if a request to continue, with the position of each project, may be too large."""
+    sizes = [len(project.name.encode()) + POSITION_BYTES for project in projects if project.last]
+    if sum(sizes) > POSITIONS_BYTES:
+        raise errors.QuotaExceeded.of(
+            "project",
+            f"is required: {entity} has {len(sizes):,} projects with events, more than a request to continue "
+            "can list; watch them one by one, each from its last sequence",
+        )
 
 
 def _given(request: pb.WatchEventsRequest, last: Mapping[str, int]) -> dict[str, int]:
@@ -110,9 +126,17 @@ def _given(request: pb.WatchEventsRequest, last: Mapping[str, int]) -> dict[str,
     return given
 
 
-def _with_positions(positions: Mapping[str, int]) -> list[bytes]:
-    """Messages with these positions and no events; at least one, which shows that the server is there."""
+def _with_positions(positions: Mapping[str, int], *, begins: bool = False) -> list[bytes]:
+    """Messages with these positions and no events; at least one, which shows that the server is there.
+
+    When the watch `begins`, only the last of them says that the client has all positions.
+    """
     places = [pb.ProjectPosition(project=name, last_sequence=last) for name, last in positions.items()]
     starts = range(0, len(places) or 1, POSITIONS_A_MESSAGE)
     parts = [places[start : start + POSITIONS_A_MESSAGE] for start in starts]
-    return [pb.WatchEventsResponse(positions=part).SerializeToString() for part in parts]
+    return [
+        pb.WatchEventsResponse(
+            positions=part, positions_complete=not begins or part is parts[-1]
+        ).SerializeToString()
+        for part in parts
+    ]

@@ -233,15 +233,22 @@ type LogMetricsRequest struct {
 	// Identifies one of the run's writers, at most 64 characters. A client
 	// generates it when it starts.
 	Writer string `protobuf:"bytes,2,opt,name=writer,proto3" json:"writer,omitempty"`
-	// Number of this batch of this writer: 1, 2, 3, …; 0 is refused. Each is
-	// stored once.
+	// Identifies this batch among those of the writer: 1 or more, ascending. Each
+	// is stored once. Batches numbered 1, 2, 3, … will do. With the number of the
+	// batch's first row, counted by the writer from 1, a writer that does not know
+	// what arrived can go on: it sends again from any earlier batch on, and skips
+	// the `row_count` rows of each reply.
 	Sequence int64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The rows: 1 to 100,000 rows and at most 3 MiB.
 	Batch *MetricBatch `protobuf:"bytes,4,opt,name=batch,proto3" json:"batch,omitempty"`
 	// Default: LAST.
 	SummaryMode SummaryMode `protobuf:"varint,5,opt,name=summary_mode,json=summaryMode,proto3,enum=modelyard.v1.SummaryMode" json:"summary_mode,omitempty"`
 	// Entries to set in the summary in the same step. Default: none.
-	Summary       map[string]*AnyValue `protobuf:"bytes,6,rep,name=summary,proto3" json:"summary,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Summary map[string]*AnyValue `protobuf:"bytes,6,rep,name=summary,proto3" json:"summary,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// True for rows that were logged earlier and could not be sent then: they are
+	// stored also when the run has ended, and are no heartbeat. They change the
+	// summary only if no later step was logged. Default: false.
+	Late          bool `protobuf:"varint,9,opt,name=late,proto3" json:"late,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -318,11 +325,21 @@ func (x *LogMetricsRequest) GetSummary() map[string]*AnyValue {
 	return nil
 }
 
+func (x *LogMetricsRequest) GetLate() bool {
+	if x != nil {
+		return x.Late
+	}
+	return false
+}
+
 // Reply of LogMetrics.
 type LogMetricsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// True when this (writer, sequence) was stored before.
-	Duplicate     bool `protobuf:"varint,1,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	Duplicate bool `protobuf:"varint,1,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	// How many rows are stored under this (writer, sequence): those of the request,
+	// or of the one that was stored before.
+	RowCount      int64 `protobuf:"varint,2,opt,name=row_count,json=rowCount,proto3" json:"row_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -362,6 +379,13 @@ func (x *LogMetricsResponse) GetDuplicate() bool {
 		return x.Duplicate
 	}
 	return false
+}
+
+func (x *LogMetricsResponse) GetRowCount() int64 {
+	if x != nil {
+		return x.RowCount
+	}
+	return 0
 }
 
 // Request of ScanMetricHistory.
@@ -499,19 +523,21 @@ const file_modelyard_v1_metric_proto_rawDesc = "" +
 	"\x04rows\x18\x02 \x03(\rR\x04rows\x12\x18\n" +
 	"\adoubles\x18\x03 \x03(\x01R\adoubles\x12\x12\n" +
 	"\x04ints\x18\x04 \x03(\x12R\x04ints\x12.\n" +
-	"\x06values\x18\x05 \x03(\v2\x16.modelyard.v1.AnyValueR\x06values\"\xe9\x02\n" +
+	"\x06values\x18\x05 \x03(\v2\x16.modelyard.v1.AnyValueR\x06values\"\xfd\x02\n" +
 	"\x11LogMetricsRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
 	"\x06writer\x18\x02 \x01(\tR\x06writer\x12\x1a\n" +
 	"\bsequence\x18\x03 \x01(\x03R\bsequence\x12/\n" +
 	"\x05batch\x18\x04 \x01(\v2\x19.modelyard.v1.MetricBatchR\x05batch\x12<\n" +
 	"\fsummary_mode\x18\x05 \x01(\x0e2\x19.modelyard.v1.SummaryModeR\vsummaryMode\x12F\n" +
-	"\asummary\x18\x06 \x03(\v2,.modelyard.v1.LogMetricsRequest.SummaryEntryR\asummary\x1aR\n" +
+	"\asummary\x18\x06 \x03(\v2,.modelyard.v1.LogMetricsRequest.SummaryEntryR\asummary\x12\x12\n" +
+	"\x04late\x18\t \x01(\bR\x04late\x1aR\n" +
 	"\fSummaryEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\"2\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\"O\n" +
 	"\x12LogMetricsResponse\x12\x1c\n" +
-	"\tduplicate\x18\x01 \x01(\bR\tduplicate\"\x8d\x01\n" +
+	"\tduplicate\x18\x01 \x01(\bR\tduplicate\x12\x1b\n" +
+	"\trow_count\x18\x02 \x01(\x03R\browCount\"\x8d\x01\n" +
 	"\x18ScanMetricHistoryRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04keys\x18\x02 \x03(\tR\x04keys\x12\x19\n" +

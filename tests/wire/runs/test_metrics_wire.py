@@ -72,6 +72,41 @@ def test_metrics_come_back_as_they_were_sent_in_the_order_of_steps(stubs: Stubs)
     assert get(stubs, run).last_step == 6
 
 
+def test_a_writer_that_does_not_know_what_arrived_skips_what_is_stored(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    rows = list(range(30))
+    for first, end in ((0, 7), (7, 8), (8, 20)):
+        reply = log(stubs, run, first + 1, batch(rows[first:end], a=rows[first:end]))
+        assert (reply.duplicate, reply.row_count) == (False, end - first)
+    cursor, sizes = 0, []
+    while cursor < len(rows):
+        part = rows[cursor : cursor + 10]
+        reply = log(stubs, run, cursor + 1, batch(part, a=part))
+        sizes.append((reply.duplicate, reply.row_count))
+        cursor += reply.row_count
+    assert sizes == [(True, 7), (True, 1), (True, 12), (False, 10)]
+    assert [step for found in scan(stubs, run) for step in found.steps] == rows
+
+
+def test_late_rows_are_stored_after_the_end_and_change_no_newer_summary(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    log(stubs, run, 1, batch([5], a=[5.5]))
+    stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id, exit_code=1))
+    ended = get(stubs, run)
+    with pytest.raises(grpc.RpcError) as refused:
+        log(stubs, run, 2, batch([6], a=[6.5]))
+    assert reason(refused) == (grpc.StatusCode.FAILED_PRECONDITION, "RUN_FINISHED")
+    assert log(stubs, run, 2, batch([4], a=[4.5], b=[4]), late=True).row_count == 1
+    assert summary(stubs, run) == {"a": 5.5}
+    log(stubs, run, 3, batch([6], a=[6.5]), late=True, summary_mode=metric_pb2.SUMMARY_MODE_LAST)
+    after = get(stubs, run)
+    assert summary(stubs, run) == {"a": 6.5}
+    assert (after.state, after.exit_code, after.heartbeat_time) == (
+        pb.RUN_STATE_FAILED, 1, ended.heartbeat_time,
+    )  # fmt: skip
+    assert [step for found in scan(stubs, run) for step in found.steps] == [4, 5, 6]
+
+
 def test_a_batch_is_stored_once(stubs: Stubs) -> None:
     run = make(stubs, project=new_project())
     assert not log(stubs, run, 7, batch([0], a=[1])).duplicate

@@ -171,6 +171,7 @@ class LogMetricsRequest(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     SUMMARY_MODE_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Global id of the run."""
     writer: _builtins.str
@@ -178,11 +179,19 @@ class LogMetricsRequest(_message.Message):
     generates it when it starts.
     """
     sequence: _builtins.int
-    """Number of this batch of this writer: 1, 2, 3, …; 0 is refused. Each is
-    stored once.
+    """Identifies this batch among those of the writer: 1 or more, ascending. Each
+    is stored once. Batches numbered 1, 2, 3, … will do. With the number of the
+    batch's first row, counted by the writer from 1, a writer that does not know
+    what arrived can go on: it sends again from any earlier batch on, and skips
+    the `row_count` rows of each reply.
     """
     summary_mode: Global___SummaryMode.ValueType
     """Default: LAST."""
+    late: _builtins.bool
+    """True for rows that were logged earlier and could not be sent then: they are
+    stored also when the run has ended, and are no heartbeat. They change the
+    summary only if no later step was logged. Default: false.
+    """
     @_builtins.property
     def batch(self) -> Global___MetricBatch:
         """The rows: 1 to 100,000 rows and at most 3 MiB."""
@@ -200,10 +209,11 @@ class LogMetricsRequest(_message.Message):
         batch: Global___MetricBatch | None = ...,
         summary_mode: Global___SummaryMode.ValueType = ...,
         summary: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
+        late: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "run_id", b"run_id", "sequence", b"sequence", "summary", b"summary", "summary_mode", b"summary_mode", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "late", b"late", "run_id", b"run_id", "sequence", b"sequence", "summary", b"summary", "summary_mode", b"summary_mode", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -216,16 +226,22 @@ class LogMetricsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DUPLICATE_FIELD_NUMBER: _builtins.int
+    ROW_COUNT_FIELD_NUMBER: _builtins.int
     duplicate: _builtins.bool
     """True when this (writer, sequence) was stored before."""
+    row_count: _builtins.int
+    """How many rows are stored under this (writer, sequence): those of the request,
+    or of the one that was stored before.
+    """
     def __init__(
         self,
         *,
         duplicate: _builtins.bool = ...,
+        row_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate", b"duplicate"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate", b"duplicate", "row_count", b"row_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -49,6 +49,13 @@ class Position(NamedTuple):
 START = Position(-1, 0)
 
 
+class Stored(NamedTuple):
+    """How many rows are stored under a (writer, sequence), and whether they were before."""
+
+    row_count: int
+    duplicate: bool
+
+
 def log(
     session: Session,
     principal: Principal,
@@ -57,17 +64,22 @@ def log(
     *,
     summarize: bool,
     summary: Mapping[str, Any],
-) -> bool:
-    """Stores a batch; returns False, and changes nothing, if this (writer, sequence) is stored already.
+    late: bool = False,
+) -> Stored:
+    """Stores a batch, unless this (writer, sequence) is stored already.
 
     With `summarize` its last points are set in the summary, before the entries of
-    `summary`. Raises NotFound, RunFinished, InvalidField.
+    `summary`. A `late` batch is stored in a run that ended too, is no heartbeat, and
+    changes the summary only if the run has no later step. Raises NotFound, RunFinished,
+    InvalidField.
     """
     _check(batch)
     run = runs.find(session, principal, run_id, action=Action.WRITE, name="run_id", lock=True).run
-    if _is_stored(session, run.id, batch):
-        return False
-    runs.require_running(session, principal, run)
+    stored = _stored_rows(session, run.id, batch)
+    if stored is not None:
+        return Stored(stored, duplicate=True)
+    if not late:
+        runs.require_running(session, principal, run)
     time = now(session)
     row = {
         "run_id": run.id,
@@ -80,10 +92,14 @@ def log(
         "created_at": time,
     }
     session.execute(insert(session, MetricBatch).values(row))
+    is_newest = batch.last_step >= run.last_step
     run.last_step = max(run.last_step, batch.last_step)
-    run.heartbeat_at = run.updated_at = time
-    runs.merge_summary(run, {**batch.last_values, **summary} if summarize else summary)
-    return True
+    run.updated_at = time
+    if not late:
+        run.heartbeat_at = time
+    if is_newest or not late:
+        runs.merge_summary(run, {**batch.last_values, **summary} if summarize else summary)
+    return Stored(batch.row_count, duplicate=False)
 
 
 def batches_after(
@@ -127,13 +143,14 @@ def _fitting(sizes: Sequence[tuple[int, int]], most_bytes: int) -> Iterator[int]
         yield id_
 
 
-def _is_stored(session: Session, run_id: str, batch: Batch) -> bool:
-    same = select(MetricBatch.id).where(
+def _stored_rows(session: Session, run_id: str, batch: Batch) -> int | None:
+    """The number of rows that are stored under this (writer, sequence); None if there are none."""
+    same = select(MetricBatch.row_count).where(
         MetricBatch.run_id == run_id,
         MetricBatch.writer == batch.writer,
         MetricBatch.sequence == batch.sequence,
     )
-    return session.scalar(same) is not None
+    return session.scalar(same)
 
 
 def _check(batch: Batch) -> None:

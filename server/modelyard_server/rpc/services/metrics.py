@@ -38,8 +38,9 @@ class MetricServicer:
             call.prepared,
             summarize=request.summary_mode != pb.SUMMARY_MODE_GIVEN,
             summary=convert.values_to_json(request.summary, "summary"),
+            late=request.late,
         )
-        return pb.LogMetricsResponse(duplicate=not stored)
+        return pb.LogMetricsResponse(duplicate=stored.duplicate, row_count=stored.row_count)
 
     async def ScanMetricHistory(
         self, request: pb.ScanMetricHistoryRequest, call: StreamCall

@@ -54,10 +54,7 @@ def page(
 
     Raises NotFound, InvalidFilter, InvalidField, InvalidPageToken.
     """
-    if model is None:
-        scope = list_scope.of_names(session, principal, entity, project)
-    else:
-        scope = list_scope.of_collection(session, principal, model)
+    scope = list_scope.of_list(session, principal, model, entity, project)
     found = filters.parse(session, filter_, fields(scope))
     default = "create_time desc" if model is None else "number desc"
     keys = paging.split(order_by, ORDERS, default=default)

@@ -60,10 +60,7 @@ def page(
 
     Raises NotFound, InvalidFilter, InvalidField, InvalidPageToken.
     """
-    if collection is None:
-        scope = list_scope.of_names(session, principal, entity, project)
-    else:
-        scope = list_scope.of_collection(session, principal, collection)
+    scope = list_scope.of_list(session, principal, collection, entity, project)
     found = filters.parse(session, filter_, fields(scope))
     default = "create_time desc" if collection is None else "number desc"
     keys = paging.split(order_by, ORDERS, default=default, maps=["metadata"])

@@ -61,6 +61,17 @@ class Scope(NamedTuple):
         return Attribute.entity_id.in_(select(Entity.id) if self.readable is None else self.readable)
 
 
+def of_list(
+    session: Session, principal: Principal, collection: Collection | None, entity: str, project: str
+) -> Scope:
+    """The scope of a list of what is in a collection, else a project, else an entity. Raises NotFound."""
+    if collection is None:
+        return of_names(session, principal, entity, project)
+    of_project = select(Entity.id, Entity.name).join(Project).where(Project.id == collection.project_id)
+    entity_id, name = session.execute(of_project).one()
+    return Scope(entity_id, collection.project_id, _readable(session, principal, name, entity_id))
+
+
 def of_names(session: Session, principal: Principal, entity: str, project: str) -> Scope:
     """A project, or a whole entity if none is given. Raises NotFound.
 
@@ -76,13 +87,6 @@ def of_names(session: Session, principal: Principal, entity: str, project: str) 
             raise
         entity_id = NOWHERE
     return Scope(entity_id, None, _readable(session, principal, entity, entity_id))
-
-
-def of_collection(session: Session, principal: Principal, row: Collection) -> Scope:
-    """The scope of the project that a collection is in."""
-    of_project = select(Entity.id, Entity.name).join(Project).where(Project.id == row.project_id)
-    entity_id, entity = session.execute(of_project).one()
-    return Scope(entity_id, row.project_id, _readable(session, principal, entity, entity_id))
 
 
 def _readable(session: Session, principal: Principal, entity: str, entity_id: int) -> list[int] | None:

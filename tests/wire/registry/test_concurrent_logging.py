@@ -8,11 +8,14 @@ from threading import Barrier
 from typing import TypeVar
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelyard.v1 import event_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
+from modelyard.v1 import registered_model_pb2 as registry_pb
 from tests.clients import fast_upload
 from tests.clients.fast_upload import random_chunks
+from tests.clients.refusals import refused
 from tests.parts.server import LiveServer, Stubs, new_project
 
 T = TypeVar("T")
@@ -62,6 +65,70 @@ def test_events_of_a_project_have_no_gap_however_many_write(stubs: Stubs) -> Non
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     created = [event for event in events if event.type == event_pb2.EVENT_TYPE_VERSION_CREATED]
     assert len(created) == 16
+
+
+def test_links_by_id_and_by_ref_and_deletes_of_one_artifact_wait_in_one_order(
+    any_live_server: LiveServer, stubs: Stubs
+) -> None:
+    """Deadlocks are resolved by running a transaction again, which the server logs."""
+    project = new_project()
+    target = f"{project}-registry/Net"
+    made = [fast_upload.log(stubs, project, "bert", {"w": random_chunks(1, 500)}).version for _ in range(13)]
+    linked = [
+        stubs.registry.LinkModelArtifactVersion(
+            registry_pb.LinkModelArtifactVersionRequest(id=version.id, target_ref=target)
+        ).version
+        for version in made
+    ]
+    kept, *doomed = made
+    by_id = registry_pb.LinkModelArtifactVersionRequest(id=kept.id, target_id=linked[0].registered_model_id)
+    by_ref = registry_pb.LinkModelArtifactVersionRequest(id=kept.id, target_ref=target)
+    begin = any_live_server.log.stat().st_size
+
+    def act(number: int) -> None:
+        if number < len(doomed):
+            stubs.artifacts.DeleteModelArtifactVersion(
+                pb.DeleteModelArtifactVersionRequest(id=doomed[number].id, force=True)
+            )
+        else:
+            for _ in range(5):
+                reply = stubs.registry.LinkModelArtifactVersion(by_id if number % 2 else by_ref)
+                assert (reply.version.id, reply.created) == (linked[0].id, False)
+
+    _together(36, act)
+    assert b"runs again" not in any_live_server.log.read_bytes()[begin:]
+    listed = stubs.registry.ListRegisteredModelVersions(
+        registry_pb.ListRegisteredModelVersionsRequest(ref=target)
+    )
+    assert [version.id for version in listed.versions] == [linked[0].id]
+
+
+def test_registered_models_that_take_each_others_name_are_refused_without_a_deadlock(
+    any_live_server: LiveServer, stubs: Stubs
+) -> None:
+    project = new_project()
+    models = [
+        stubs.registry.CreateRegisteredModel(
+            registry_pb.CreateRegisteredModelRequest(
+                registered_model=registry_pb.RegisteredModel(project=project, name=name, type="model")
+            )
+        ).registered_model
+        for name in ("one", "two")
+    ]
+    begin = any_live_server.log.stat().st_size
+
+    def act(number: int) -> None:
+        mine, other = models[number % 2], models[1 - number % 2]
+        for _ in range(5):
+            wanted = registry_pb.RegisteredModel(id=mine.id, name=other.name)
+            request = registry_pb.UpdateRegisteredModelRequest(
+                registered_model=wanted, update_mask=FieldMask(paths=["name"])
+            )
+            with refused("ALREADY_EXISTS"):
+                stubs.registry.UpdateRegisteredModel(request)
+
+    _together(24, act)
+    assert b"runs again" not in any_live_server.log.read_bytes()[begin:]
 
 
 def test_an_alias_moved_concurrently_is_on_one_version(stubs: Stubs) -> None:

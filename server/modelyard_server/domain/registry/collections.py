@@ -28,12 +28,9 @@ DEFAULT_TYPE = "model"
 DEFAULT_PROJECTS: Mapping[str, str] = {"artifact": refs.DEFAULT_PROJECT, "model": refs.REGISTRY_PROJECT}
 
 # Built once: building a statement takes longer than running it.
-_BY_NAME = (
-    select(Collection)
-    .where(Collection.project_id == bindparam("project"), Collection.name == bindparam("name"))
-    .with_for_update()
-    .execution_options(populate_existing=True)
-)
+_OWN_NAME = (Collection.project_id == bindparam("project"), Collection.name == bindparam("name"))
+_TAKEN = select(Collection.id).where(*_OWN_NAME)
+_BY_NAME = select(Collection).where(*_OWN_NAME).with_for_update().execution_options(populate_existing=True)
 _C: Any = Collection.__table__
 _COUNT = (
     _C.update()
@@ -254,6 +251,7 @@ def record_tags(
 
 def _rename(session: Session, row: Collection, name: str, field: str) -> None:
     fields.check(field, refs.check_model_name, name)
-    if lock_name(session, row.project_id, name) is not None:
+    # Not locked: two that take each other's name would deadlock. The schema keeps names unique.
+    if session.scalar(_TAKEN, {"project": row.project_id, "name": name}) is not None:
         raise errors.AlreadyExists(f"the name {name!r} is taken in this project", metadata={"name": name})
     row.name = name

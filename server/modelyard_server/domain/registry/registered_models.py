@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from modelyard.contract import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
-from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Project
+from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link
 from modelyard_server.db.upserts import batches
 from modelyard_server.domain import etags, events, fields
 from modelyard_server.domain.access import owners
@@ -78,31 +78,29 @@ def create(
 
 
 def link(
-    session: Session, principal: Principal, found: ArtifactVersion, target: str, names: Sequence[str]
+    session: Session,
+    principal: Principal,
+    found: ArtifactVersion,
+    target: str | Collection,
+    names: Sequence[str],
 ) -> tuple[Link, bool]:
     """Links a version into a registered model; returns the link, and whether it is new.
 
-    The link gets the aliases and `latest`. The registered model is created if needed.
-    Linking clears the expiry of the version. Raises TypeMismatch, NotAllowed,
-    InvalidField.
+    `target` is a ref, whose registered model is created if needed, or a registered model
+    that was resolved without a lock. The link gets the aliases and `latest`. Linking clears
+    the expiry of the version. Raises TypeMismatch, NotAllowed, NotFound, InvalidField.
     """
     names = aliases.check_names("aliases", names)
-    parsed = fields.check("target_ref", refs.parse, target)
-    if parsed.alias:
-        raise errors.InvalidField.of(
-            "target_ref", f"{target!r} names a version; the number of a link is assigned by the server"
-        )
+    wanted = _parse_target(target) if isinstance(target, str) else target
+    # Deletes lock the artifact first and then the registered model, so links do too.
     source, version = _hold_source(session, found)
     home = full_name_of(session, source)
-    entity = parsed.entity or home.entity
-    place = owners.ensure_project(session, principal, entity, parsed.project or refs.REGISTRY_PROJECT)
-    model = _open_model(session, principal, place, parsed.name, source.type)
+    model, there = _lock_target(session, principal, wanted, home)
     row: Link | None = session.scalar(_LINK, {"model": model.id, "version": version.id})
     created = row is None
     time = _after_last_call(session, model)
     if row is None:
         _check_links(session, version)
-        there = FullName(entity, place.name, model.name, model.type, place.id, model.id)
         row = _new_link(session, principal, model, version, home, there)
     row.linked_at = time
     if version.expires_at is not None:
@@ -151,17 +149,32 @@ def _hold_source(session: Session, found: ArtifactVersion) -> tuple[Collection, 
     return source, versions.reload(session, found)
 
 
-def _open_model(
-    session: Session, principal: Principal, project: Project, name: str, type_: str
-) -> Collection:
-    """The registered model to link into, locked; created or revived if needed."""
-    row = collections.lock_name(session, project.id, name)
+def _parse_target(target: str) -> refs.Ref:
+    parsed = fields.check("target_ref", refs.parse, target)
+    if parsed.alias:
+        raise errors.InvalidField.of(
+            "target_ref", f"{target!r} names a version; the number of a link is assigned by the server"
+        )
+    return parsed
+
+
+def _lock_target(
+    session: Session, principal: Principal, target: refs.Ref | Collection, source: FullName
+) -> tuple[Collection, FullName]:
+    """The registered model to link into, locked; one that a ref names is created or revived if needed."""
+    if isinstance(target, Collection):
+        model = collections.lock(session, target.id)
+        collections.check_kind(model, "model", source.type)
+        return model, full_name_of(session, model)
+    entity = target.entity or source.entity
+    place = owners.ensure_project(session, principal, entity, target.project or refs.REGISTRY_PROJECT)
+    row = collections.lock_name(session, place.id, target.name)
     if row is None:
-        row = collections.new(session, principal, project, "model", name, type_)
-    collections.check_kind(row, "model", type_)
+        row = collections.new(session, principal, place, "model", target.name, source.type)
+    collections.check_kind(row, "model", source.type)
     if row.deleted_at is not None:
         collections.revive(session, principal, row)
-    return row
+    return row, FullName(entity, place.name, row.name, row.type, place.id, row.id)
 
 
 def _new_link(

@@ -13,7 +13,6 @@ from modelyard_server.domain.registry import (
     registered_models,
     resolve,
 )
-from modelyard_server.domain.registry.full_names import full_name_of
 from modelyard_server.rpc.dispatch.call import Call
 from modelyard_server.rpc.wire import arguments, pages
 from modelyard_server.rpc.wire.convert_artifacts import link_message, model_message
@@ -165,21 +164,13 @@ class RegisteredModelServicer:
         return pb.DeleteRegisteredModelVersionResponse()
 
 
-def _target(call: Call, request: pb.LinkModelArtifactVersionRequest) -> str:
-    """The ref of the registered model to link into. One found by id is locked, so that it keeps its name."""
+def _target(call: Call, request: pb.LinkModelArtifactVersionRequest) -> str | Collection:
+    """The ref of the registered model to link into, or the one with the id, which is not locked yet."""
     if request.target_ref:
         return request.target_ref
-    row = resolve.collection(
-        call.session,
-        call.principal,
-        "model",
-        id_=request.target_id,
-        field="target_id",
-        action=Action.WRITE,
-        lock=True,
+    return resolve.collection(
+        call.session, call.principal, "model", id_=request.target_id, field="target_id", action=Action.WRITE
     )
-    home = full_name_of(call.session, row)
-    return f"{home.entity}/{home.project}/{home.name}"
 
 
 def _shown(call: Call, row: Collection) -> pb.RegisteredModel:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import Table, and_, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
@@ -16,6 +16,11 @@ from modelyard_server.db.tables import File, FileChunk, Pack, VersionFile
 from modelyard_server.db.upserts import batches
 from modelyard_server.domain.access import owners
 from modelyard_server.packs.store import pack_key
+
+_F = cast(Table, File.__table__)
+_REMEMBER = (
+    _F.update().where(_F.c.id == bindparam("of"), _F.c.sha256.is_(None)).values(sha256=bindparam("sum"))
+)
 
 
 class Range(NamedTuple):
@@ -105,9 +110,13 @@ def files_after(
     return [(path.decode(), FileInfo(id_, size, digest, sha256)) for path, id_, size, digest, sha256 in rows]
 
 
-def remember_sha256(session: Session, file_id: int, sha256: bytes) -> None:
-    """Stores the SHA-256 of a file's plain bytes, unless it is known."""
-    session.execute(update(File).where(File.id == file_id, File.sha256.is_(None)).values(sha256=sha256))
+def remember_sha256s(session: Session, sums: Sequence[tuple[int, bytes]]) -> None:
+    """Stores the SHA-256 of the plain bytes of files, by their ids, unless it is known.
+
+    The files come in the order of their digests, in which they are locked.
+    """
+    if sums:
+        session.execute(_REMEMBER, [{"of": file_id, "sum": sha256} for file_id, sha256 in sums])
 
 
 def pieces(session: Session, files: dict[str, FileInfo], ranges: Sequence[Range]) -> list[ChunkRange]:

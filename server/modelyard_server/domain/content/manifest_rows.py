@@ -24,7 +24,7 @@ from modelyard_server.domain.registry import resolve, versions
 
 # Built once: building a statement takes longer than running it.
 _FILES = (
-    select(File.digest, File.id, File.size)
+    select(File.digest, File.id, File.size, File.sha256.is_(None))
     .where(
         File.entity_id == bindparam("entity"),
         File.digest.in_(bindparam("digests", expanding=True)),
@@ -66,12 +66,16 @@ def store_files(session: Session, upload: Upload, files: Iterable[ManifestFile])
     while part := list(islice(chunk_rows, _CHUNKS_AT_ONCE)):
         session.execute(ADD_CHUNKS, part)
     known = dict(new)
+    learned: list[tuple[int, bytes]] = []
     for digests in batches([digest for digest in ordered if digest not in new]):
-        found = session.execute(_FILES, {"entity": upload.entity_id, "digests": digests})
-        known |= {digest: file_id for digest, file_id, _ in found}
-    for digest, file in distinct.items():
-        if file.whole_sha256 is not None and digest in known and digest not in new:
-            file_ranges.remember_sha256(session, known[digest], file.whole_sha256)
+        for digest, file_id, _, lacks_sha256 in session.execute(
+            _FILES, {"entity": upload.entity_id, "digests": digests}
+        ):
+            known[digest] = file_id
+            whole = distinct[digest].whole_sha256
+            if lacks_sha256 and whole is not None:
+                learned.append((file_id, whole))
+    file_ranges.remember_sha256s(session, learned)
     if len(known) != len(distinct):  # a file was deleted between the two statements
         raise errors.RetryTransaction("a file with this content was just deleted; repeat the call")
     return known
@@ -97,7 +101,7 @@ def find_files(session: Session, entity_id: int, manifest: Manifest) -> dict[byt
     sizes: dict[bytes, int] = {}
     wanted = sorted({kept.digest for kept in manifest.kept.values()})
     for digests in batches(wanted):
-        for digest, file_id, size in session.execute(_FILES, {"entity": entity_id, "digests": digests}):
+        for digest, file_id, size, _ in session.execute(_FILES, {"entity": entity_id, "digests": digests}):
             found[digest], sizes[digest] = file_id, size
     if len(found) < len(wanted):
         return None

@@ -35,7 +35,7 @@ Entry: TypeAlias = ManifestFile | KeptFile | ManifestReference
 
 _F, _S, _V = (cast(Table, row.__table__) for row in (File, StagedEntry, VersionFile))
 _FILE = (
-    select(_F.c.id, _F.c.next_chunk)
+    select(_F.c.id, _F.c.next_chunk, _F.c.sha256.is_(None))
     .where(_F.c.entity_id == bindparam("entity"), _F.c.digest == bindparam("digest"))
     .with_for_update(key_share=True)
 )
@@ -142,9 +142,9 @@ def _advance(session: Session, upload: Upload, file: ManifestFile) -> int | None
         row = manifest_rows.file_row(upload, file) | {"next_chunk": 0}
         upserts.insert_missing(session, File, [row])
         found = session.execute(_FILE, named).one()
-    elif file.whole_sha256 is not None:
-        file_ranges.remember_sha256(session, found[0], file.whole_sha256)
-    file_id, first = found
+    file_id, first, lacks_sha256 = found
+    if lacks_sha256 and file.whole_sha256 is not None:
+        file_ranges.remember_sha256s(session, [(file_id, file.whole_sha256)])
     if first is None:
         _require_whole(session, file_id)
         return int(file_id)

@@ -30,7 +30,7 @@ from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.dispatch.call import Call
 from modelyard_server.rpc.dispatch.stream_limits import MemoryBudgets, StreamLimits
 from modelyard_server.rpc.services.commits import CommitMethods
-from modelyard_server.rpc.services.downloads import DownloadMethods
+from modelyard_server.rpc.services.downloads import HASHING_SECONDS, DownloadMethods
 from modelyard_server.rpc.wire import arguments, pages
 from modelyard_server.rpc.wire.convert import values_to_python
 from modelyard_server.rpc.wire.convert_artifacts import artifact_message, linked_to_message, version_message
@@ -292,9 +292,11 @@ class ModelArtifactServicer(CommitMethods, DownloadMethods, ModelArtifactMethods
         streams: StreamLimits,
         memory: MemoryBudgets,
         limits: Limits,
+        *,
+        hashing_seconds: float = HASHING_SECONDS,
     ) -> None:
         CommitMethods.__init__(self, writer, hashing, streams, memory.windows, limits)
-        DownloadMethods.__init__(self, packs, reading, streams.download, memory.read_ahead)
+        DownloadMethods.__init__(self, packs, reading, streams.download, memory.read_ahead, hashing_seconds)
 
 
 def _shown(call: Call, row: Any) -> pb.ModelArtifact:

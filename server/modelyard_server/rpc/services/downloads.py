@@ -37,7 +37,7 @@ PLAN_BYTES = 2 << 30
 PLAN_RANGES = 500
 HASHES_A_MESSAGE = 500
 HASHING_SECONDS = 20.0
-"""Between two replies while a large file is read."""
+"""The most seconds between two replies while a large file is hashed."""
 
 
 class _Block(NamedTuple):
@@ -51,13 +51,19 @@ class DownloadMethods:
     """The methods of ModelArtifactService that send bytes."""
 
     def __init__(
-        self, packs: ConfirmedPacks, pool: Executor, streams: StreamLimit, read_ahead: ByteBudget
+        self,
+        packs: ConfirmedPacks,
+        pool: Executor,
+        streams: StreamLimit,
+        read_ahead: ByteBudget,
+        hashing_seconds: float = HASHING_SECONDS,
     ) -> None:
         self._packs = packs
         self._store = packs.store
         self._reading = pool
         self._download_streams = streams
         self._read_ahead = read_ahead
+        self._hashing_seconds = hashing_seconds
 
     async def DownloadFile(
         self, request: pb.DownloadFileRequest, call: StreamCall
@@ -105,21 +111,22 @@ class DownloadMethods:
         )
         while found := await call.read(functools.partial(look_up, path=path)):
             hashes: list[pb.FileHash] = []
+            # Equal files of one page are hashed once; later pages read what was stored.
+            hashed: dict[int, bytes] = {}
             for path, info in found:
-                if info.sha256 is None:
+                sha256 = info.sha256 or hashed.get(info.id)
+                if sha256 is None:
                     hashing = asyncio.create_task(self._hash(call, path, info))
                     try:
                         # Known hashes are sent first, then empty replies, since balancers end idle streams.
                         while True:
                             yield pb.HashModelArtifactFilesResponse(files=hashes)
                             hashes = []
-                            if (await asyncio.wait([hashing], timeout=HASHING_SECONDS))[0]:
+                            if (await asyncio.wait([hashing], timeout=self._hashing_seconds))[0]:
                                 break
-                        sha256 = await hashing
+                        sha256 = hashed[info.id] = await hashing
                     finally:
                         await _abandon([hashing])
-                else:
-                    sha256 = info.sha256
                 hashes.append(pb.FileHash(path=path, sha256=sha256.hex()))
             yield pb.HashModelArtifactFilesResponse(files=hashes)
 
@@ -127,17 +134,18 @@ class DownloadMethods:
         """The SHA-256 of a file, made of its stored bytes and remembered."""
         loop = asyncio.get_running_loop()
         whole = hashlib.sha256()
-        field = pb.DownloadFilesResponse.DATA_FIELD_NUMBER
+        field = framing.DOWNLOAD_DATA
         wanted = [Range(path)]
         async with contextlib.aclosing(
             self._send(call, {path: info}, wanted, field, verify=True)
         ) as messages:
             async for message in messages:
-                data = pb.DownloadFilesResponse.FromString(message).data
+                data = memoryview(message)[framing.find_bytes(message, field)[1] :]
                 await loop.run_in_executor(self._reading, whole.update, data)
+        learned = [(info.id, whole.digest())]
         # A server whose disk is full goes on reading.
         with contextlib.suppress(errors.DiskFull):
-            await call.write(lambda session: file_ranges.remember_sha256(session, info.id, whole.digest()))
+            await call.write(lambda session: file_ranges.remember_sha256s(session, learned))
         return whole.digest()
 
     async def _send(

@@ -62,8 +62,9 @@ type RunServiceClient interface {
 	// Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
 	// another writer reports FINISHED, unless it was resumed since; a run that
 	// only fell silent may still finish. The summary is merged in any case; ending a
-	// run again with the same state changes nothing else. Errors: NOT_FOUND,
-	// INVALID_ARGUMENT INVALID_FIELD (a state that does not go with the exit code).
+	// run again with the same state changes nothing else: exit_code and finish_time
+	// stay those of the first time. Errors: NOT_FOUND, INVALID_ARGUMENT
+	// INVALID_FIELD (a state that does not go with the exit code).
 	FinishRun(ctx context.Context, in *FinishRunRequest, opts ...grpc.CallOption) (*FinishRunResponse, error)
 	// Says that a run is alive. A running run that is silent for five minutes
 	// counts as crashed. A heartbeat sets a run that was silent running again, but
@@ -183,8 +184,9 @@ type RunServiceServer interface {
 	// Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
 	// another writer reports FINISHED, unless it was resumed since; a run that
 	// only fell silent may still finish. The summary is merged in any case; ending a
-	// run again with the same state changes nothing else. Errors: NOT_FOUND,
-	// INVALID_ARGUMENT INVALID_FIELD (a state that does not go with the exit code).
+	// run again with the same state changes nothing else: exit_code and finish_time
+	// stay those of the first time. Errors: NOT_FOUND, INVALID_ARGUMENT
+	// INVALID_FIELD (a state that does not go with the exit code).
 	FinishRun(context.Context, *FinishRunRequest) (*FinishRunResponse, error)
 	// Says that a run is alive. A running run that is silent for five minutes
 	// counts as crashed. A heartbeat sets a run that was silent running again, but

@@ -152,6 +152,27 @@ def test_a_writer_that_finishes_does_not_hide_that_another_failed(
     assert stubs.runs.FinishRun(late).run.state == pb.RUN_STATE_FINISHED
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"exit_code": 1}, {"exit_code": 2}),
+        ({"state": pb.RUN_STATE_KILLED}, {"state": pb.RUN_STATE_KILLED, "exit_code": 137}),
+        ({"state": pb.RUN_STATE_CRASHED, "exit_code": 1}, {"state": pb.RUN_STATE_CRASHED}),
+    ],
+)
+def test_a_run_that_ends_again_with_the_same_state_keeps_its_first_exit_code_and_time(
+    stubs: Stubs, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    run = make(stubs, project=new_project())
+    ended = stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id, **first)).run
+    late = pb.FinishRunRequest(id=run.id, summary={"late": python_to_value(1)}, **second)
+    again = stubs.runs.FinishRun(late).run
+    assert values_to_python(again.summary, "summary") == {"late": 1}
+    again.ClearField("summary")
+    again.update_time.CopyFrom(ended.update_time)
+    assert again == ended
+
+
 def test_a_failure_of_another_writer_replaces_finished(stubs: Stubs) -> None:
     run = make(stubs, project=new_project())
     stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id))

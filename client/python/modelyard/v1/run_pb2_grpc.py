@@ -131,8 +131,9 @@ class RunServiceServicer(object):
         """Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
         another writer reports FINISHED, unless it was resumed since; a run that
         only fell silent may still finish. The summary is merged in any case; ending a
-        run again with the same state changes nothing else. Errors: NOT_FOUND,
-        INVALID_ARGUMENT INVALID_FIELD (a state that does not go with the exit code).
+        run again with the same state changes nothing else: exit_code and finish_time
+        stay those of the first time. Errors: NOT_FOUND, INVALID_ARGUMENT
+        INVALID_FIELD (a state that does not go with the exit code).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

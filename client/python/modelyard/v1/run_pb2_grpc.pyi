@@ -66,8 +66,9 @@ class RunServiceStub:
     """Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
     another writer reports FINISHED, unless it was resumed since; a run that
     only fell silent may still finish. The summary is merged in any case; ending a
-    run again with the same state changes nothing else. Errors: NOT_FOUND,
-    INVALID_ARGUMENT INVALID_FIELD (a state that does not go with the exit code).
+    run again with the same state changes nothing else: exit_code and finish_time
+    stay those of the first time. Errors: NOT_FOUND, INVALID_ARGUMENT
+    INVALID_FIELD (a state that does not go with the exit code).
     """
     HeartbeatRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.HeartbeatRunRequest, _run_pb2.HeartbeatRunResponse]
     """Says that a run is alive. A running run that is silent for five minutes
@@ -113,8 +114,9 @@ class RunServiceAsyncStub(RunServiceStub):
     """Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
     another writer reports FINISHED, unless it was resumed since; a run that
     only fell silent may still finish. The summary is merged in any case; ending a
-    run again with the same state changes nothing else. Errors: NOT_FOUND,
-    INVALID_ARGUMENT INVALID_FIELD (a state that does not go with the exit code).
+    run again with the same state changes nothing else: exit_code and finish_time
+    stay those of the first time. Errors: NOT_FOUND, INVALID_ARGUMENT
+    INVALID_FIELD (a state that does not go with the exit code).
     """
     HeartbeatRun: _aio.UnaryUnaryMultiCallable[_run_pb2.HeartbeatRunRequest, _run_pb2.HeartbeatRunResponse]  # type: ignore[assignment]
     """Says that a run is alive. A running run that is silent for five minutes
@@ -193,8 +195,9 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends a run. A run that ended as FAILED, KILLED or CRASHED stays so when
         another writer reports FINISHED, unless it was resumed since; a run that
         only fell silent may still finish. The summary is merged in any case; ending a
-        run again with the same state changes nothing else. Errors: NOT_FOUND,
-        INVALID_ARGUMENT INVALID_FIELD (a state that does not go with the exit code).
+        run again with the same state changes nothing else: exit_code and finish_time
+        stay those of the first time. Errors: NOT_FOUND, INVALID_ARGUMENT
+        INVALID_FIELD (a state that does not go with the exit code).
         """
 
     @_abc_1.abstractmethod

@@ -184,8 +184,8 @@ def finish(
 ) -> RunView:
     """Finishes a run and sets entries of its summary. An empty `state` follows from the exit code.
 
-    A run that ended otherwise stays so when another writer says that it finished.
-    Raises NotFound, InvalidField.
+    A run that ended otherwise stays so when another writer says that it finished. One that
+    ended with the same state keeps its exit code and its time of ending. Raises NotFound, InvalidField.
     """
     by_code = FAILED if exit_code else FINISHED
     state = state or by_code

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import ArtifactVersion, Collection, Run
+
+R = TypeVar("R")
 
 
 def of_collection(row: Collection) -> str:
@@ -38,9 +42,12 @@ def of_run(row: Run) -> str:
     return _digest(row.display_name, row.notes, row.tags, row.group, row.job_type, row.config, row.metadata_)
 
 
-def check(field: str, expected: str, present: str) -> None:
-    """Raises EtagMismatch unless the caller expects this etag, or none."""
-    if expected and expected != present:
+def check(field: str, expected: str, of: Callable[[R], str], row: R) -> None:
+    """Raises EtagMismatch unless the caller expects the etag that the row has, or none.
+
+    An etag is made only if one is expected.
+    """
+    if expected and expected != (present := of(row)):
         raise errors.EtagMismatch(
             f"{field}: the object was changed since this etag was read; read it again, and repeat the update",
             violations=[(field, "is not the present one")],

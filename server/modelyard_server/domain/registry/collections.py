@@ -183,7 +183,7 @@ def change(
 
     Raises EtagMismatch, AlreadyExists for a name that is taken, InvalidField.
     """
-    etags.check(f"{prefix}etag", etag, etags.of_collection(row))
+    etags.check(f"{prefix}etag", etag, etags.of_collection, row)
     changed = False
     if description is not None and description != row.description:
         row.description, changed = fields.check_description(f"{prefix}description", description), True

@@ -184,7 +184,7 @@ def update(
     Raises EtagMismatch, VersionLinked, NotFound, InvalidField.
     """
     artifact, version = lock(session, found)
-    etags.check("version.etag", etag, etags.of_version(version))
+    etags.check("version.etag", etag, etags.of_version, version)
     place = {"version": f"v{version.number}", "version_id": version.id}
     before = (version.description, version.metadata_, version.expires_at)
     if description is not None:

@@ -153,7 +153,7 @@ def update(session: Session, principal: Principal, run_id: str, changes: RunChan
     _check_columns(changes.columns)
     view = find(session, principal, run_id, action=Action.WRITE, name="run.id", lock=True)
     run = view.run
-    etags.check("run.etag", changes.etag, etags.of_run(run))
+    etags.check("run.etag", changes.etag, etags.of_run, run)
     for column, value in changes.columns.items():
         setattr(run, column, value)
     for column, entries in changes.entries.items():

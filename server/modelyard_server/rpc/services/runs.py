@@ -7,6 +7,7 @@ from typing import Any
 
 from modelyard.contract import errors
 from modelyard.v1 import run_pb2 as pb
+from modelyard_server.db.tables import Run
 from modelyard_server.domain import etags
 from modelyard_server.domain.runs import run_lists, runs
 from modelyard_server.domain.runs.runs import RunChanges, RunSpec, RunView
@@ -50,6 +51,8 @@ class RunServicer:
         return pb.GetRunResponse(run=_message(view))
 
     def ListRuns(self, request: pb.ListRunsRequest, call: Call) -> pb.ListRunsResponse:
+        rows: dict[str, Run] = {}
+
         def page(size: int) -> tuple[list[pb.Run], str]:
             views, token = run_lists.page(
                 call.session,
@@ -61,9 +64,13 @@ class RunServicer:
                 page_size=size,
                 page_token=request.page_token,
             )
-            return [_message(view) for view in views], token
+            rows.update((view.run.id, view.run) for view in views)
+            return [_without_etag(view) for view in views], token
 
         found, token = pages.fitting(page, request.page_size)
+        # An etag is a digest of config and metadata: only what is sent gets one.
+        for message in found:
+            message.etag = etags.of_run(rows[message.id])
         return pb.ListRunsResponse(runs=found, next_page_token=token)
 
     def UpdateRun(self, request: pb.UpdateRunRequest, call: Call) -> pb.UpdateRunResponse:
@@ -135,6 +142,12 @@ def _entry(entries: Mapping[str, Any], key: str, name: str) -> list[Any]:
 
 
 def _message(view: RunView) -> pb.Run:
+    message = _without_etag(view)
+    message.etag = etags.of_run(view.run)
+    return message
+
+
+def _without_etag(view: RunView) -> pb.Run:
     run = view.run
     return pb.Run(
         id=run.id,
@@ -157,5 +170,4 @@ def _message(view: RunView) -> pb.Run:
         exit_code=run.exit_code,
         last_step=None if run.last_step < 0 else run.last_step,
         metadata=convert.json_to_values(run.metadata_),
-        etag=etags.of_run(run),
     )

@@ -118,6 +118,11 @@ def rows_of(prefix: str, value: Any) -> Rows:
     }
 
 
+def count(row: Base) -> int:
+    """How many entries a row has."""
+    return sum(len(rows_of(prefix, getattr(row, column))) for column, prefix in _INDEXED[type(row)].items())
+
+
 def prepare(session: Session, *_: object) -> None:
     """Before a flush: sets the owners of new rows, and records what changes in the index."""
     for row in session.new:

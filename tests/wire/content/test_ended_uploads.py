@@ -122,10 +122,14 @@ def test_the_entries_of_a_large_deleted_version_are_deleted_in_portions(registry
     assert [*counts, registry.read(entries)] == [ROWS + 10, 10, 0]
 
 
-def test_the_index_entries_of_a_large_deleted_artifact_are_deleted_in_portions(registry: Registry) -> None:
-    versions = ROWS // 100 + 2
+@pytest.mark.parametrize(("keys", "nested"), [(100, False), (1_000, True)])
+def test_the_index_entries_of_a_large_deleted_artifact_are_deleted_in_portions(
+    registry: Registry, keys: int, nested: bool
+) -> None:
+    versions = ROWS // keys + 2
     for number in range(versions):
-        registry.log("wide", str(number), metadata={f"k{key}": number for key in range(100)})
+        leaves = {f"k{key}": number for key in range(keys)}
+        registry.log("wide", str(number), metadata={"all": leaves} if nested else leaves)
 
     def entries(session: Session, _: Principal) -> int | None:
         return session.scalar(select(func.count()).select_from(Attribute))
@@ -136,7 +140,7 @@ def test_the_index_entries_of_a_large_deleted_artifact_are_deleted_in_portions(r
     while registry.database.write(deletes.remove_contents) == deletes.SWEEP_BATCH:
         counts.append(registry.read(entries))
     counts.append(registry.read(entries))
-    assert counts[0] == versions * 100
+    assert counts[0] == versions * keys
     assert counts[-1] == 0
     assert all(before - after <= ROWS for before, after in itertools.pairwise(counts))
 

@@ -14,8 +14,11 @@ import pytest
 from modelyard import errors
 from modelyard.cache.content import Cache
 from modelyard.configuration.addresses import Endpoint
+from modelyard.contract.chunking import Chunk, chunk_digest, cut
 from modelyard.rpc.connection import Connection
 from modelyard.transfer import transfer
+from modelyard.transfer.file_reader import Source
+from modelyard.v1 import upload_pb2
 from tests.clients.transfers import (
     Meter,
     connection,
@@ -28,7 +31,7 @@ from tests.clients.transfers import (
 )
 from tests.parts.server import Factory, run_server_command
 from tests.parts.tcp_proxy import TcpProxy
-from tests.sdk.artifacts.test_log_unchanged import Counted
+from tests.sdk.artifacts.test_log_unchanged import Counted, settle
 from tests.sdk.transfer.test_chunking import MIB, stream
 
 __all__ = ["connection", "data_folder", "way"]
@@ -64,6 +67,45 @@ def test_chunks_that_are_missing_at_the_commit_are_asked_about_again(
     version, created = transfer.upload(unpinning, new_version("unpinned"), files, progress=Meter())
     assert created
     assert unpinning.commits == 2
+    transfer.download(connection, version, tmp_path / "out")
+    assert contents_of(tmp_path / "out") == contents
+
+
+class Ending(Counted):
+    """A connection whose upload is deleted just before the first commit."""
+
+    def __init__(self, inner: Connection) -> None:
+        super().__init__(inner)
+        self.artifacts = self
+        self.commits = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner.artifacts, name)
+
+    def CommitModelArtifact(self, messages: Any) -> Any:  # noqa: N802 - the stub's name
+        messages = list(messages)
+        self.commits += 1
+        if self.commits == 1:
+            ended = upload_pb2.DeleteUploadRequest(upload_id=messages[0].upload_id)
+            self._inner.uploads.DeleteUpload(ended)
+        return self._inner.artifacts.CommitModelArtifact(iter(messages))
+
+
+def test_wrong_entries_of_the_index_do_not_count_as_expired_uploads(
+    connection: Connection, tmp_path: Path
+) -> None:
+    contents = {f"part-{number}": stream(f"ending {number}", MIB) for number in range(3)}
+    files, cache = files_in(tmp_path / "in", contents), Cache(tmp_path / "cache")
+    settle()
+    wrong = [Source.of(file) for file in files[:2]]
+    for source in wrong:
+        right = cut(source.file.source.read_bytes())
+        source.chunks = [Chunk(chunk_digest(chunk.digest), chunk.size) for chunk in right]
+    cache.upload_index().remember(wrong)
+    ending = Ending(connection)
+    version, created = transfer.upload(ending, new_version("ending"), files, progress=Meter(), cache=cache)
+    assert created
+    assert ending.commits == 2
     transfer.download(connection, version, tmp_path / "out")
     assert contents_of(tmp_path / "out") == contents
 

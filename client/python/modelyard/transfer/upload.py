@@ -50,8 +50,10 @@ STREAMS = 2
 WORKERS = 2
 ONE_STREAM_BYTES = 16 << 20
 """Content up to this size is sent in one stream: it fits one pack, and a second stream would make another."""
-UPLOADS = 3
-"""Number of uploads that are tried when one expires, or the index has wrong chunks of a file."""
+EXPIRED_UPLOADS = 3
+"""Number of uploads that may expire; the last one is an error."""
+WRONG_ENTRIES = 3
+"""Number of files of which the index may have wrong chunks; the last one is an error."""
 ROUNDS = 3
 """Number of commits of one upload; between them chunks are sent that the server lost meanwhile."""
 CHUNKS_PER_QUESTION = 5_000
@@ -68,7 +70,8 @@ def run(
     known: UploadIndex | None = None,
 ) -> tuple[pb.ModelArtifactVersion, bool]:
     """See `transfer.upload`. An expired upload is created again; chunks that were sent are found present."""
-    for attempt in range(UPLOADS):
+    expired = wrong_entries = 0
+    while True:
         sources = [Source.of(file) for file in files]
         upload_id = ""
         if known is not None:
@@ -83,12 +86,14 @@ def run(
         try:
             version, created = upload.run()
         except errors.UploadExpired:
-            if attempt == UPLOADS - 1:
+            expired += 1
+            if expired == EXPIRED_UPLOADS:
                 raise
         except _StaleIndexEntry as wrong:
             assert known is not None
             known.forget([wrong.source])
-            if attempt == UPLOADS - 1:
+            wrong_entries += 1
+            if wrong_entries == WRONG_ENTRIES:
                 raise errors.Error(_STALE.format(path=wrong.source.file.source)) from None
         else:
             if known is not None:
@@ -96,7 +101,6 @@ def run(
                 if not header.base_version_id:
                     known.remember_digest(sources, references, upload.digest)
             return version, created
-    raise AssertionError("unreachable")
 
 
 _STALE = (

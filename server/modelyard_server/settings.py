@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
+from modelyard.contract.limits import VERSION_ENTRIES
 from modelyard.contract.transport import DEFAULT_PORT, is_loopback
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ DOWNLOAD_STREAMS = 128
 WATCH_STREAMS = 256
 STREAM_SHARE = 75
 STALL_SECONDS = 120.0
-MAX_VERSION_FILES = 500_000
+MAX_VERSION_FILES = VERSION_ENTRIES
 MAX_VERSION_CHUNKS = 32_000_000
 MAX_VERSION_GIB = 16 * 1024
 SERVES = "modelyard serves"

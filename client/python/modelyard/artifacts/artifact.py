@@ -357,7 +357,7 @@ class Artifact:
         (default: at the top). Of each the tag (ETag, or SHA-256 of a file) and size are recorded,
         unless `checksum=False`: then only the URI. Other schemes need `name`.
         Errors: ValueError without a scheme, for more than `max_objects`
-        (default: 200,000), for a path that is taken; ReferenceMissing, Error.
+        (default: 500,000), for a path that is taken; ReferenceMissing, Error.
         """
         draft = self._draft("add_reference")
         return draft.add_references(references.expand(uri, _entry_path(name), checksum, max_objects))

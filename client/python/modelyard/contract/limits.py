@@ -24,6 +24,8 @@ KEY_BYTES = 1_024
 INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
 MAX_STEP = 1 << 53
 """The largest step of a row: above it not every whole number is a float of its own."""
+VERSION_ENTRIES = 500_000
+"""Entries of a version, unless its server is set to another number."""
 METADATA_KEYS = 100
 """Keys at the top of a version's metadata."""
 

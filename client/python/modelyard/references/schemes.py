@@ -9,12 +9,10 @@ from __future__ import annotations
 import re
 
 from modelyard.contract import errors, refs
-from modelyard.contract.limits import URI_LENGTH, URI_TAG_LENGTH
+from modelyard.contract.limits import URI_LENGTH, URI_TAG_LENGTH, VERSION_ENTRIES
 from modelyard.references.store import Store, Target
 from modelyard.rpc.records import FileEntry
 
-MAX_OBJECTS = 200_000
-"""The default of `max_objects`: as many objects as a version may have."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://.")
 
 
@@ -28,7 +26,7 @@ def expand(
         raise ValueError(f"{uri!r}: modelyard does not support {scheme}://, so name= is needed")
     if store is None or not checksum:
         return [_entry(name or _name(store, uri), Target("", uri, None, ""))]
-    limit = MAX_OBJECTS if max_objects is None else max_objects
+    limit = VERSION_ENTRIES if max_objects is None else max_objects
     if limit < 1:
         raise ValueError(f"max_objects is {max_objects}, and must be at least 1")
     prefix = name.rstrip("/") + "/" if name else ""

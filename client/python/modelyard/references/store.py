@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from modelyard.contract import errors
+from modelyard.contract.limits import VERSION_ENTRIES
 
 
 class Target(NamedTuple):
@@ -54,8 +55,9 @@ def limited(targets: Iterable[Target], limit: int, uri: str) -> Iterator[Target]
     for count, target in enumerate(targets):
         if count == limit:
             raise ValueError(
-                f"{uri!r} stands for more than {limit:,} objects: nothing was added. "
-                "max_objects= raises the limit"
+                f"{uri!r} stands for more than {limit:,} objects: nothing was added. Make several artifacts "
+                "of it, or pass a higher max_objects=; a version has at most as many entries as its server "
+                f"allows, by default {VERSION_ENTRIES:,} (--max-version-files)"
             )
         yield target
 

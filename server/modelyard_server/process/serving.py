@@ -82,6 +82,7 @@ async def serve(
             advertisement.withdraw()
         active_calls.stop()
         await healthy.drain()
+        await active_calls.quiet()
         await server.stop(settings.drain_seconds)
         if socket is not None:
             sockets.remove(socket)

@@ -9,7 +9,9 @@ import stat
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,19 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from modelyard.v1 import registered_model_pb2, run_pb2, upload_pb2
+from modelyard.v1 import registered_model_pb2, run_pb2, server_pb2, upload_pb2
 from tests.clients import fast_upload
+from tests.clients.waiting import until
 from tests.parts.certificates import certificate_for_localhost
 from tests.parts.processes import built
-from tests.parts.server import Factory, LiveServer, new_project, production_place, run_server_command
+from tests.parts.server import (
+    Factory,
+    LiveServer,
+    Stubs,
+    new_project,
+    production_place,
+    run_server_command,
+)
 
 SERVICES = {
     "modelyard.v1.RunService",
@@ -194,6 +204,34 @@ def test_sigterm_drains_the_calls_that_run(live_server_factory: Factory) -> None
     done.set()
     assert list(stream) == []
     assert server.wait(10) == 0
+
+
+def test_calls_end_with_their_reply_or_as_unavailable_when_a_busy_server_stops(
+    live_server_factory: Factory,
+) -> None:
+    server = live_server_factory().start()
+    found: Counter[str] = Counter()
+    over = threading.Event()
+
+    def call(stubs: Stubs) -> None:
+        """Calls without a pause; after a refusal it waits as long as most refusals ask for."""
+        while not over.is_set():
+            try:
+                stubs.server.GetServerInfo(server_pb2.GetServerInfoRequest(), timeout=20)
+                found["OK"] += 1
+            except grpc.RpcError as refusal:
+                found[refusal.code().name] += 1
+                over.wait(0.5)
+
+    with ThreadPoolExecutor(16) as pool:
+        calling = [pool.submit(call, server.stubs()) for _ in range(16)]
+        until(lambda: found["OK"] > 500)
+        server.send(signal.SIGTERM)
+        assert server.wait(20) == 0
+        over.set()
+    for each in calling:
+        each.result()
+    assert set(found) == {"OK", "UNAVAILABLE"}
 
 
 def test_a_second_signal_ends_a_server_at_once(live_server_factory: Factory) -> None:

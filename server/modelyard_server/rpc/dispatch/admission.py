@@ -8,6 +8,7 @@ they are refused with a reason that clients retry on.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,10 @@ from modelyard.contract import errors
 
 MOST_CALLS = 2_000
 """Calls at once, counted from their metadata to their status. Calls without a key are refused quickly."""
+QUIET_SECONDS = 0.1
+"""How long no call may have arrived before a server that stops closes its connections."""
+QUIET_WAIT_SECONDS = 2.0
+"""The longest that it waits for that."""
 MOST_OPEN_CALLS = 500
 """The same for health and reflection, which need no key."""
 
@@ -53,6 +58,7 @@ class ActiveCalls:
         self.count = 0
         self.stopping = False
         self._idle_since = time.monotonic()
+        self._last_arrival = -math.inf
         self._on_stop: list[Callable[[], None]] = []
 
     def on_stop(self, callback: Callable[[], None]) -> None:
@@ -65,8 +71,20 @@ class ActiveCalls:
         for callback in self._on_stop:
             callback()
 
+    async def quiet(self) -> None:
+        """Returns once no call has arrived for 0.1 s, or after 2 s.
+
+        When gRPC stops, it ends calls that have arrived and that it has not handed over yet with
+        a bare CANCELLED, of which plain clients do not know that it may be repeated. Those that
+        arrive before are refused with a reason, and their clients wait before they call again.
+        """
+        end = time.monotonic() + QUIET_WAIT_SECONDS
+        while (now := time.monotonic()) < min(end, self._last_arrival + QUIET_SECONDS):
+            await asyncio.sleep(min(end, self._last_arrival + QUIET_SECONDS) - now)
+
     def require_serving(self) -> None:
-        """Raises ServerStopping after `stop`."""
+        """Notes that a call arrives. Raises ServerStopping after `stop`."""
+        self._last_arrival = time.monotonic()
         if self.stopping:
             raise errors.ServerStopping("the server is stopping; repeat the call")
 

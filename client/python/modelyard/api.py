@@ -10,6 +10,7 @@ from modelyard.artifacts import cached_use
 from modelyard.artifacts.artifact import Artifact
 from modelyard.configuration.settings import current
 from modelyard.contract import errors, refs
+from modelyard.host import notebook
 from modelyard.query.conditions import OF_RUNS, Condition, as_filter, as_order, both
 from modelyard.query.listing import Listing, page_size
 from modelyard.registry.artifact_type import ArtifactType
@@ -38,6 +39,19 @@ class Api:
         api_key: str | None = None,
     ) -> None:
         self.settings = current({**(overrides or {}), **({"api_key": api_key} if api_key else {})})
+
+    def __repr__(self) -> str:
+        return f"<Api of {self._place}>"
+
+    def _repr_html_(self) -> str:
+        """As notebooks show it."""
+        rows = {"Entity": self.default_entity, "Project": self.settings.project}
+        return notebook.card(f"modelyard {self._place}", rows, command="modelyard ls")
+
+    @property
+    def _place(self) -> str:
+        """The address of the server, or the data folder of the embedded one."""
+        return self.settings.url or f"data in {self.settings.data_root}"
 
     @property
     def default_entity(self) -> str | None:

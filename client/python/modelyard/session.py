@@ -1,6 +1,7 @@
-"""`init`, `finish`, and the module-level functions that use the active run of this process.
+"""`init`, `finish`, and the module-level functions that use the module's run.
 
-The active run is kept in `artifacts.active_run`, since artifacts use it too.
+The active runs of a process are kept in `artifacts.active_run`, since artifacts use them
+too. One of them is the module's; those made with `reinit="create_new"` are not.
 """
 
 from __future__ import annotations
@@ -12,53 +13,59 @@ import inspect
 import os
 import random
 import string
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from modelyard.arguments import checked
 from modelyard.artifacts import active_run
-from modelyard.configuration.settings import Settings, of_run
+from modelyard.configuration.settings import Settings, from_environment, of_run
 from modelyard.contract import errors, refs
-from modelyard.host import terminal
+from modelyard.conversion import config_sources
+from modelyard.host import notebook, terminal
 from modelyard.host.process_end import Ending
 from modelyard.rpc.records import RunRecord
-from modelyard.runs import config as run_config
+from modelyard.runs.config import Config
 from modelyard.runs.run import Run
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _ID_LETTERS = string.ascii_lowercase + string.digits
-_MODES = {"online", "disabled"}
+_MODES = {"online", "disabled", "shared"}
 _RESUME = {"allow", "must", "never", "auto"}
+_REINIT = {"default", "return_previous", "finish_previous", "create_new"}
 
 
 _observers: list[Callable[[Run | None], None]] = []
 
 
 def active() -> Run | None:
-    """The run that `init` made and that is not finished; None without one and in a forked process."""
+    """The module's run, if it is not finished; None without one and in a forked process."""
     run = active_run.active()
     return run if isinstance(run, Run) else None
 
 
-_ending = Ending(active)
+def active_runs() -> list[Run]:
+    """Every run that is not finished, oldest first."""
+    return [run for run in active_run.active_runs() if isinstance(run, Run)]
+
+
+_ending = Ending(active_runs)
 
 
 def observe(observer: Callable[[Run | None], None]) -> None:
-    """Calls `observer` with the new active run, or None, whenever it changes."""
+    """Calls `observer` with the module's run, or None, whenever it changes."""
     _observers.append(observer)
 
 
 def require_run(call: str) -> Run:
-    """The active run. Error when `init` was not called."""
+    """The module's run. Error when `init` was not called."""
     run = active_run.require(call)
     assert isinstance(run, Run)
     return run
 
 
 def of_active_run(method: Callable[Concatenate[Run, _P], _R]) -> Callable[_P, _R]:
-    """A function that calls a method of the active run; Error when there is none."""
+    """A function that calls a method of the module's run; Error when there is none."""
 
     @functools.wraps(method)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -110,37 +117,50 @@ def init(
     fork_from: str | None = None,
     **ignored: Any,
 ) -> Run:
-    """Starts a run and makes it the active one; with one active already, returns that one.
+    """Starts a run and makes it the module's; with one active already, returns that one.
 
     `entity` and `project` are created at their first use; defaults: the key's
     entity (embedded: `local`) and `uncategorized`. `config` is a dict, a
-    Namespace or the path of a YAML file. A number as `id`, `name`, `notes`,
-    `group` or `job_type` is converted to text. `mode` is `online` or `disabled`.
-    `resume` (`allow`, `must`, `never`) says what to do when `id` exists.
-    `reinit=True` finishes the active run first. Without a server configured,
-    the embedded one is found or started. Errors: CommError, ValueError, ConfigError.
+    Namespace, a dataclass or the path of a YAML file; `config-defaults.yaml` in the
+    working directory has the values of keys that it lacks. A number as `id`, `name`,
+    `notes`, `group` or `job_type` is converted to text. `mode` is `online`, `shared`
+    (joins the run `id` if it exists) or `disabled`.
+
+    `resume` (`allow`, `must`, `never`) says what to do when `id` exists. `reinit` says
+    what to do with active runs: `return_previous` (default), `finish_previous` or True
+    (default in notebooks), `create_new`, which leaves them and the module's run alone.
+    Without a server configured, the embedded one is found or started. Errors:
+    CommError, ValueError, ConfigError.
     """
     _refuse_rewinding(resume_from, fork_from)
     _report_ignored(ignored)
     arguments = Settings(
         entity=entity, project=project, dir=dir, run_id=id, run_name=name, run_notes=notes,
-        run_tags=tags, run_group=group, job_type=job_type, mode=mode, resume=resume,
+        run_tags=tags, run_group=group, job_type=job_type, mode=mode, resume=resume, reinit=reinit,
     )  # fmt: skip
-    before = active()
-    if before is not None:
-        if not _replaces(reinit):
-            _warn_unused(before, arguments, config)
-            return before
-        before.finish()
-    merged = of_run(arguments.over(_given(settings)))
+    given = arguments.over(_given(settings))
+    rule = _reinit(given.over(from_environment()).reinit)
+    if rule == "return_previous" and active_runs():
+        before = active_runs()[-1]
+        _warn_unused(before, arguments, config)
+        return before
+    if rule == "finish_previous":
+        for before in reversed(active_runs()):
+            before.finish()
+    merged = of_run(given)
     _print_notices(merged)
-    entries = run_config.select(run_config.read(config), config_include_keys, config_exclude_keys)
-    return _start(merged, run_config.Config(entries, allow_val_change=bool(allow_val_change)))
+    entries = config_sources.select(config_sources.read(config), config_include_keys, config_exclude_keys)
+    defaults = config_sources.read_defaults()
+    run = _start(merged, Config(entries, allow_val_change=_may_change(allow_val_change)))
+    run.config.setdefaults(defaults)
+    _activate(run, current=rule != "create_new")
+    run._begin()
+    return run
 
 
 @checked
 def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
-    """Finishes the active run, if there is one."""
+    """Finishes the module's run, if there is one."""
     run = active()
     if run is not None:
         run.finish(exit_code, quiet)
@@ -158,15 +178,21 @@ def _refuse_rewinding(resume_from: str | None, fork_from: str | None) -> None:
         )
 
 
-def _replaces(reinit: bool | str | None) -> bool:
-    if reinit in {"create_new"}:
+def _reinit(asked: str | None) -> str:
+    """What to do with active runs: `return_previous`, `finish_previous` or `create_new`."""
+    if asked not in {None, *_REINIT}:
         raise errors.UsageError(
-            "several active runs in one process are not supported; reinit=True ends the one before"
+            f"reinit must be a bool or one of {', '.join(sorted(_REINIT))}, not {asked!r}"
         )
-    if isinstance(reinit, str):
-        return reinit == "finish_previous"
-    # In a notebook, running the cell again starts a new run.
-    return bool(reinit) or (reinit is None and "ipykernel" in sys.modules)
+    if asked in {None, "default"}:
+        # In a notebook, running the cell again starts a new run.
+        return "finish_previous" if notebook.is_active() else "return_previous"
+    return str(asked)
+
+
+def _may_change(allow_val_change: bool | None) -> bool:
+    """Whether keys of the config may be set again; the cells of a notebook are run again and again."""
+    return notebook.is_active() if allow_val_change is None else allow_val_change
 
 
 def _report_ignored(names: Mapping[str, Any]) -> None:
@@ -185,7 +211,7 @@ def _report_ignored(names: Mapping[str, Any]) -> None:
 
 def _warn_unused(run: Run, arguments: Settings, config: Any) -> None:
     """Warns that a second `init` returns the active run and ignores the other arguments."""
-    asked = [name.removeprefix("run_") for name, value in arguments if value is not None]
+    asked = [name.removeprefix("run_") for name, value in arguments if value is not None and name != "reinit"]
     if config is not None:
         asked.append("config")
     if asked:
@@ -207,8 +233,8 @@ def _print_notices(settings: Settings) -> None:
         terminal.termlog(f"settings {', '.join(settings.ignored)} accepted and ignored", repeat=False)
 
 
-def _start(settings: Settings, config: run_config.Config) -> Run:
-    mode = {"dryrun": "offline", "run": "online", "shared": "online"}.get(settings.mode or "", settings.mode)
+def _start(settings: Settings, config: Config) -> Run:
+    mode = {"dryrun": "offline", "run": "online"}.get(settings.mode or "", settings.mode)
     resume = settings.resume
     if mode == "offline":
         raise errors.UsageError(
@@ -216,7 +242,7 @@ def _start(settings: Settings, config: run_config.Config) -> Run:
             'the embedded one keeps everything on this machine; mode="disabled" keeps nothing'
         )
     if mode is not None and mode not in _MODES:
-        raise errors.UsageError(f"mode must be 'online' or 'disabled', not {mode!r}")
+        raise errors.UsageError(f"mode must be 'online', 'shared' or 'disabled', not {mode!r}")
     if resume is not None and resume not in _RESUME:
         raise errors.UsageError(f"resume must be 'allow', 'must', 'never' or 'auto', not {resume!r}")
     if resume == "must" and not settings.run_id:
@@ -229,11 +255,10 @@ def _start(settings: Settings, config: run_config.Config) -> Run:
         refs.check_run_id(settings.run_id)
     run = _disabled(settings, config) if mode == "disabled" else _online(settings, config)
     _ending.install()
-    _activate(run)
     return run
 
 
-def _online(settings: Settings, config: run_config.Config) -> Run:
+def _online(settings: Settings, config: Config) -> Run:
     from modelyard.runs import tracking
     from modelyard.workspace import Workspace
 
@@ -243,20 +268,25 @@ def _online(settings: Settings, config: run_config.Config) -> Run:
         settings=settings,
         config=config,
         run_id=settings.run_id or _new_id(),
-        resume=settings.resume,
+        resume=settings.resume or ("allow" if settings.mode == "shared" else None),
     )
     started = record.create_time.timestamp() if resumed else None
-    if resumed:
-        config = run_config.Config({**record.config, **config}, allow_val_change=config._allow)
-    terminal.termlog(f"{'Resumed' if resumed else 'Started'} run {record.display_name} ({record.path})")
-    terminal.termlog(f"It goes to {tracking.describe_server(workspace.connection)}")
-    link = tracking.Tracking(workspace)
+    config.adopt(record.config)
+    began = f"{'Resumed' if resumed else 'Started'} run {record.display_name}"
+    server = tracking.describe_server(workspace.connection)
+    notebook.say(
+        [f"{began} ({record.path})", f"It goes to {server}"],
+        notebook.card(
+            began, {"Path": record.path, "Goes to": server}, command=f"modelyard show {record.path}"
+        ),
+    )
+    link = tracking.Tracking(workspace, ends_run=not (resumed and settings.mode == "shared"))
     return Run(
         record, settings, config, tracking=link, resumed=resumed, started=started, on_finish=_deactivate
     )
 
 
-def _disabled(settings: Settings, config: run_config.Config) -> Run:
+def _disabled(settings: Settings, config: Config) -> Run:
     from modelyard.runs.disabled import DisabledRun
 
     now = datetime.datetime.now(datetime.UTC)
@@ -275,14 +305,22 @@ def _new_id() -> str:
     return "".join(random.SystemRandom().choices(_ID_LETTERS, k=8))
 
 
-def _activate(run: Run | None) -> None:
-    active_run.activate(run)
+def _activate(run: Run, *, current: bool) -> None:
+    active_run.activate(run, current=current)
+    if current:
+        _report(run)
+
+
+def _report(run: Run | None) -> None:
+    """Tells the observers of the module's run."""
     for observer in _observers:
         observer(run)
 
 
 def _deactivate(run: Run) -> contextlib.AbstractContextManager[None]:
-    """Called when a run ends: there is no active run then. The context spans the end of the run."""
-    if active() is run:
-        _activate(None)
+    """Called when a run ends: it is not active any more. The context spans the end of the run."""
+    was_current = active() is run
+    active_run.deactivate(run)
+    if was_current:
+        _report(None)
     return _ending.finishing()

@@ -45,6 +45,7 @@ def hostile(embedded: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hostile
     with HostileServer() as server:
         monkeypatch.setenv("MODELYARD_URL", server.url)
         monkeypatch.setenv("MODELYARD_ENTITY", "local")
+        monkeypatch.setenv("MODELYARD_X_DISABLE_META", "true")  # it writes files and updates the run
         yield server
         modelyard.finish()
 

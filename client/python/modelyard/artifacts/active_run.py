@@ -1,6 +1,6 @@
-"""Keeps the active run of this process, which `session` sets.
+"""Keeps the active runs of this process, which `session` sets; one of them is the module's `run`.
 
-Artifacts use it: it logs drafts, and its settings name the cache.
+Artifacts use that one: it logs drafts, and its settings name the cache.
 """
 
 from __future__ import annotations
@@ -23,19 +23,38 @@ class ActiveRun(Protocol):
         """Logs a draft; that very object becomes the logged version."""
 
 
-_active: ActiveRun | None = None
+_current: ActiveRun | None = None
+_runs: list[ActiveRun] = []
 _pid = 0
 
 
-def activate(run: ActiveRun | None) -> None:
-    """Makes a run the active one of this process; None: there is no active run."""
-    global _active, _pid
-    _active, _pid = run, os.getpid()
+def activate(run: ActiveRun, *, current: bool) -> None:
+    """Adds a run to the active ones; with `current` it becomes the module's."""
+    global _current, _pid, _runs
+    if _pid != os.getpid():
+        _current, _runs, _pid = None, [], os.getpid()
+    _runs.append(run)
+    if current:
+        _current = run
+
+
+def deactivate(run: ActiveRun) -> None:
+    """Removes a run from the active ones."""
+    global _current
+    if run in active_runs():
+        _runs.remove(run)
+    if active() is run:
+        _current = None
+
+
+def active_runs() -> list[ActiveRun]:
+    """The runs that are not finished, oldest first; none in a forked process."""
+    return list(_runs) if _pid == os.getpid() else []
 
 
 def active() -> ActiveRun | None:
-    """The run that `init` made and that is not finished; None in a forked process."""
-    return _active if _pid == os.getpid() else None
+    """The module's run, if it is not finished; None in a forked process."""
+    return _current if _pid == os.getpid() else None
 
 
 def require(call: str) -> ActiveRun:

@@ -20,6 +20,7 @@ from modelyard.artifacts.fields import VersionFields, checked_metadata
 from modelyard.artifacts.logged import LoggedVersion
 from modelyard.artifacts.name_lists import NameList
 from modelyard.contract import errors, refs
+from modelyard.host import notebook, terminal
 from modelyard.host.local_files import check_readable, files_below, is_folder
 from modelyard.references import schemes as references
 from modelyard.rpc import records
@@ -100,6 +101,26 @@ class Artifact:
 
     def __repr__(self) -> str:
         return f"<Artifact {self._name} (draft)>" if self.is_draft else f"<Artifact {self.qualified_name}>"
+
+    def _repr_html_(self) -> str:
+        """As notebooks show it."""
+        title = f"{self._type or 'Artifact'} {self.name}"
+        if isinstance(self._content, Draft):
+            size = terminal.human_bytes(self.size)
+            return notebook.card(title, {"State": "draft", "Files": self.file_count, "Size": size})
+        rows: dict[str, Any] = {"Path": self.qualified_name, "Aliases": ", ".join(self.aliases)}
+        version = self._content.version
+        if version is not None:
+            rows |= {
+                "Source version": version.ref if self.is_link else "",
+                "Description": self.description,
+                "Tags": ", ".join(self.tags),
+                "Files": version.file_count,
+                "Size": terminal.human_bytes(version.size_bytes),
+                "Logged": self.created_at,
+                "Digest": version.digest,
+            }
+        return notebook.card(title, rows, command=self.url)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Artifact) or isinstance(self._content, Draft):

@@ -9,7 +9,7 @@ from typing import Any
 
 from modelyard.artifacts.name_lists import NameList, packed, unpacked
 from modelyard.contract import refs, values
-from modelyard.rpc.plain_values import fit
+from modelyard.conversion.plain_values import fit
 
 METADATA_KEYS = 100
 

@@ -23,6 +23,7 @@ FIELDS: Mapping[str, str] = {
     "run_tags": "TAGS",
     "mode": "MODE",
     "resume": "RESUME",
+    "reinit": "REINIT",
     "dir": "DIR",
     "cache_dir": "CACHE_DIR",
     "artifact_dir": "ARTIFACT_DIR",
@@ -31,10 +32,28 @@ FIELDS: Mapping[str, str] = {
     "ca_certs": "CA_CERTS",
     "client_cert": "CLIENT_CERT",
     "client_key": "CLIENT_KEY",
+    "disable_git": "DISABLE_GIT",
+    "disable_code": "DISABLE_CODE",
+    "x_disable_meta": "X_DISABLE_META",
+    "x_disable_machine_info": "X_DISABLE_MACHINE_INFO",
+    "x_save_requirements": "X_SAVE_REQUIREMENTS",
 }
 """Every setting and the end of its variable's name: `project` is set by MODELYARD_PROJECT."""
 
-_SAME = {"base_url": "url", "root_dir": "dir", "wandb_dir": "dir"}
+_SAME = {"base_url": "url", "root_dir": "dir", "wandb_dir": "dir", "_disable_meta": "x_disable_meta"}
+_TRUTHS = {
+    "silent", "disable_git", "disable_code", "x_disable_meta", "x_disable_machine_info", "x_save_requirements"
+}  # fmt: skip
+_TRUTH = {
+    "true": True,
+    "1": True,
+    "yes": True,
+    "on": True,
+    "false": False,
+    "0": False,
+    "no": False,
+    "off": False,
+}
 _NEVER_BORROWED = {"url", "api_key", "ca_certs", "client_cert", "client_key"}
 
 
@@ -58,6 +77,7 @@ class Settings:
     run_tags: tuple[str, ...] | None
     mode: str | None
     resume: str | None
+    reinit: str | None
     dir: str | None
     cache_dir: str | None
     artifact_dir: str | None
@@ -66,6 +86,11 @@ class Settings:
     ca_certs: str | None
     client_cert: str | None
     client_key: str | None
+    disable_git: bool | None
+    disable_code: bool | None
+    x_disable_meta: bool | None
+    x_disable_machine_info: bool | None
+    x_save_requirements: bool | None
 
     def __init__(self, **values: Any) -> None:
         self.ignored: tuple[str, ...] = ()
@@ -187,8 +212,8 @@ def _parsed(field: str, value: Any) -> Any:
         return credentials.stripped_key(str(value))
     if field == "url":
         return str(value).strip()
-    if field == "silent":
-        return value if isinstance(value, bool) else str(value).lower() in {"1", "true", "yes", "on"}
+    if field in _TRUTHS:
+        return _TRUTH.get(str(value).lower(), False)
     if field == "run_tags":
         parts = value.split(",") if isinstance(value, str) else list(value)
         if wrong := [part for part in parts if not isinstance(part, str)]:
@@ -196,6 +221,8 @@ def _parsed(field: str, value: Any) -> Any:
         return tuple(part.strip() for part in parts if part.strip())
     if field == "resume" and isinstance(value, bool):
         return "auto" if value else None
+    if field == "reinit" and str(value).lower() in _TRUTH:
+        return "finish_previous" if _TRUTH[str(value).lower()] else "return_previous"
     if isinstance(value, numbers.Real):
         return str(value)  # scripts pass numbers as names and groups
     if not isinstance(value, str | os.PathLike):

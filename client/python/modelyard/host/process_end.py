@@ -1,7 +1,7 @@
-"""Ends the active run when the process ends or gets a signal.
+"""Ends the active runs when the process ends or gets a signal.
 
 A signal that ends the process would lose the rows of the last second and leave the
-run `running`. The handler sends them, for a few seconds at most, marks the run as
+runs `running`. The handler sends them, for a few seconds at most, marks the runs as
 killed, and then lets the signal take its effect.
 """
 
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any, Protocol
 
-from modelyard.contract import errors
 from modelyard.host import exit_status, terminal
 
 SIGNAL_SECONDS = 5.0
@@ -45,9 +45,9 @@ class Ended(Protocol):
 
 
 class Ending:
-    """Ends the active run when the process ends. There is one instance in a process."""
+    """Ends the active runs when the process ends. There is one instance in a process."""
 
-    def __init__(self, active: Callable[[], Ended | None]) -> None:
+    def __init__(self, active: Callable[[], Sequence[Ended]]) -> None:
         self._active = active
         self._installed = False
         self._previous: dict[int, Any] = {}
@@ -108,26 +108,23 @@ class Ending:
             yield
         finally:
             self._finishing -= 1
-            if not self._finishing and self._active() is None:
+            if not self._finishing and not self._active():
                 self.release()
 
     def _at_exit(self) -> None:
         code = exit_status.at_exit()
-        run = self._active()
-        if run is None:
-            return
-        try:
-            run.finish(exit_code=code)
-        except errors.Error as error:
-            terminal.termerror(f"run {run.path} could not be finished: {error}")
+        for run in reversed(self._active()):
+            try:
+                run.finish(exit_code=code)
+            except Exception as error:  # the other runs must end all the same
+                terminal.termerror(f"run {run.path} could not be finished: {error}")
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         previous = (self._original if number in self._calling else self._previous)[number]
-        run = self._active()
+        runs = self._active()
         if callable(previous):
             # It decides whether the process ends; if so, nothing can be sent later.
-            if run is not None and not run._is_being_logged_to():
-                _within(SIGNAL_SECONDS, run._send_now)
+            _within(SIGNAL_SECONDS, [run._send_now for run in runs if not run._is_being_logged_to()])
             self._calling.add(number)
             try:
                 previous(number, frame)
@@ -137,25 +134,30 @@ class Ending:
         if self._deadline is None:
             self._deadline = time.monotonic() + SIGNAL_SECONDS
         left = self._deadline - time.monotonic()
-        if left > 0 and (self._finishing or (run is not None and run._is_being_logged_to())):
+        if left > 0 and (self._finishing or any(run._is_being_logged_to() for run in runs)):
             # The interrupted code holds a lock that this needs: let it continue, and raise the signal again.
             again = threading.Timer(_BUSY_SECONDS, os.kill, (os.getpid(), number))
             again.daemon = True
             again.start()
             return
-        if run is not None and left > 0:
-            _within(left, lambda: run._kill(128 + number))
+        if left > 0:
+            _within(left, [functools.partial(run._kill, 128 + number) for run in runs])
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
 
-def _within(seconds: float, work: Callable[[], None]) -> None:
-    """Runs the work in a thread and waits for a limited time; errors must not delay the signal."""
+def _within(seconds: float, works: Iterable[Callable[[], None]]) -> None:
+    """Runs each in a thread and waits for a limited time; errors must not delay the signal."""
 
-    def guarded() -> None:
+    def guarded(work: Callable[[], None]) -> None:
         with contextlib.suppress(Exception):
             work()
 
-    thread = threading.Thread(target=guarded, name="modelyard-ending", daemon=True)
-    thread.start()
-    thread.join(seconds)
+    threads = [
+        threading.Thread(target=guarded, args=(work,), name="modelyard-ending", daemon=True) for work in works
+    ]
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))

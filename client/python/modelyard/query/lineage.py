@@ -87,6 +87,10 @@ class Lineage:
     def __str__(self) -> str:
         return _as_tree(self)
 
+    def _repr_html_(self) -> str:
+        """As notebooks show it."""
+        return f"<pre>{html.escape(str(self))}</pre>"
+
     def to_dot(self) -> str:
         """The graph in the language of Graphviz."""
         return _as_dot(self)

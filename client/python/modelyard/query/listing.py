@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from html import escape
 from itertools import islice
 from typing import Any, Generic, TypeVar, overload
 
@@ -10,6 +11,9 @@ from modelyard.contract.limits import PAGE_ITEMS
 
 T = TypeVar("T")
 S = TypeVar("S")
+
+_SHOWN = 10
+"""Items that a notebook shows."""
 
 
 def page_size(size: int) -> int:
@@ -72,6 +76,11 @@ class Listing(Generic[T]):
     def __bool__(self) -> bool:
         return self._load(1)
 
+    def _repr_html_(self) -> str:
+        """As notebooks show it: its first items."""
+        shown = [_html(item) for item in self[:_SHOWN]]
+        return "".join(shown) + ("…" if self._load(_SHOWN + 1) else "") or "nothing found"
+
     def __repr__(self) -> str:
         first = ", ".join(map(repr, self[:3]))
         return f"[{first}, …]" if self._load(4) else f"[{first}]"
@@ -80,3 +89,9 @@ class Listing(Generic[T]):
         """Fetches up to `count` items; whether there are that many."""
         self._found.extend(islice(self._items, max(0, count - len(self._found))))
         return len(self._found) >= count
+
+
+def _html(item: Any) -> str:
+    """An item as a notebook shows it."""
+    own = getattr(item, "_repr_html_", None)
+    return str(own()) if callable(own) else f"<div>{escape(repr(item))}</div>"

@@ -11,6 +11,7 @@ from modelyard.artifacts import artifact as artifacts
 from modelyard.artifacts.artifact import Artifact
 from modelyard.artifacts.name_lists import NameList, packed, unpacked
 from modelyard.contract import errors, refs
+from modelyard.host import notebook
 from modelyard.query.conditions import OF_LINKS, Condition, as_filter, as_order
 from modelyard.query.listing import Listing, page_size
 from modelyard.query.resolve import Resolver
@@ -178,6 +179,17 @@ class ArtifactCollection:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._record.ref} ({self._record.type})>"
+
+    def _repr_html_(self) -> str:
+        """As notebooks show it."""
+        record = self._record
+        rows = {
+            "Type": record.type,
+            "Versions": record.version_count,
+            "Tags": ", ".join(record.tags),
+            "Description": record.description,
+        }
+        return notebook.card(record.ref, rows, command=f"modelyard show {record.ref}")
 
 
 @checked_calls()

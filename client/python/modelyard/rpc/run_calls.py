@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from modelyard.conversion.plain_values import fit
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.messages import value_message
-from modelyard.rpc.plain_values import fit
 from modelyard.v1 import run_pb2 as pb
 
 REMOVED = object()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from modelyard.contract.errors import ConfigError
+from modelyard.artifacts.artifact import Artifact
+from modelyard.contract.errors import ConfigError, UsageError
+from modelyard.contract.limits import VALUE_ITEMS
 from modelyard.contract.values import identical
-from modelyard.rpc.plain_values import fit_entry
+from modelyard.conversion.config_sources import read
+from modelyard.conversion.plain_values import fit_entry
+from modelyard.conversion.sizes import size_of
+from modelyard.host import terminal
 
+ALL_BYTES = 2 << 20
+"""Of all entries on the wire. The server's limit leaves summary and metadata a MiB besides."""
+FIRST_BYTES, FIRST_ENTRY_BYTES = 256 << 10, 64 << 10
+"""Of the entries that are sent when the run is made; the others follow, so that none can hinder `init`."""
 _SHOWN = 200
 """Number of characters of a value in an error message."""
 
@@ -18,27 +25,70 @@ _SHOWN = 200
 class Config(Mapping[str, Any]):
     """Items and attributes: `config["lr"]`, `config.lr`.
 
-    Changing a key that is set raises ConfigError unless `allow_val_change`.
-    An entry that cannot be stored stays in this process, with a warning.
+    Changing a key that is set raises ConfigError unless `allow_val_change`, and
+    UsageError once the run is finished. An entry that cannot be stored, and one for which
+    the others leave no room, stays in this process, with a warning that names it.
+    An Artifact as an entry is used by the run, and its reference is stored.
     """
 
     _items: dict[str, Any]
-    _unfit: set[str]
+    _stored: _Stored
+    _sent: set[str]
+    _locked: dict[str, str]
     _changed: Callable[[str], None]
+    _use: Callable[[Artifact], Artifact] | None
     _allow: bool
+    _closed: str
 
     def __init__(self, items: Mapping[str, Any], *, allow_val_change: bool = False) -> None:
-        # Not by our own __setattr__, which sets keys.
-        object.__setattr__(self, "_items", {})
-        object.__setattr__(self, "_unfit", set())
-        object.__setattr__(self, "_changed", lambda key: None)
-        object.__setattr__(self, "_allow", allow_val_change)
+        state = {
+            "_items": {},
+            "_stored": _Stored(),
+            "_sent": set(),  # keys that went to the server when the run was made
+            "_locked": {},
+            "_changed": lambda key: None,
+            "_use": None,
+            "_allow": allow_val_change,
+            "_closed": "",
+        }
+        for name, value in state.items():  # not by our own __setattr__, which sets keys
+            object.__setattr__(self, name, value)
         for key, item in items.items():
             self._set(key, item, True)
 
-    def on_change(self, changed: Callable[[str], None]) -> None:
-        """Calls `changed` with each key that is set from now on."""
+    def first_entries(self) -> dict[str, Any]:
+        """The entries to send when the run is made: the smaller ones, up to 256 KiB."""
+        left = FIRST_BYTES
+        for key, size in self._stored.sizes.items():
+            if size <= min(left, FIRST_ENTRY_BYTES):
+                left -= size
+                self._sent.add(key)
+        return {key: item for key, item in self._stored.entries.items() if key in self._sent}
+
+    def adopt(self, entries: Mapping[str, Any]) -> None:
+        """Adds the entries that the run has on the server, where a key is not set here."""
+        for key, item in entries.items():
+            if key not in self._items:
+                self._items[key] = item
+                self._stored.keep(key, item)
+                self._sent.add(key)
+
+    def attach(self, changed: Callable[[str], None], use: Callable[[Artifact], Artifact]) -> None:
+        """Calls `changed` with each key to send: those not sent when the run was made, and later changes.
+
+        `use` records the use of an artifact that is an entry.
+        """
         object.__setattr__(self, "_changed", changed)
+        object.__setattr__(self, "_use", use)
+        for key, item in list(self._items.items()):
+            if isinstance(item, Artifact):
+                self._keep(key, item, True)
+            elif key in self._stored.entries and key not in self._sent:
+                changed(key)
+
+    def close(self, run: str) -> None:
+        """Raises UsageError for every change from now on: the run of this name is finished."""
+        object.__setattr__(self, "_closed", run)
 
     def __getitem__(self, key: str) -> Any:
         return self._items[key]
@@ -71,10 +121,20 @@ class Config(Mapping[str, Any]):
         self[name] = value
 
     def update(self, values: Any, allow_val_change: bool | None = None) -> None:
-        """Sets the entries of a dict, a Namespace, or a YAML file."""
+        """Sets the entries of a dict, a Namespace, a dataclass, or a YAML file."""
         allow = self._allow if allow_val_change is None else allow_val_change
         for key, value in read(values).items():
             self._set(key, value, allow)
+
+    def update_locked(self, d: Any, user: str | None = None, _allow_val_change: bool | None = None) -> None:
+        """Sets entries and locks their keys: later changes by others are ignored with a warning.
+
+        The warning names `user`, who may change the entries.
+        """
+        allow = self._allow if _allow_val_change is None else _allow_val_change
+        for key, value in read(d).items():
+            self._set(key, value, allow, user or "")
+            self._locked.setdefault(key, user or "")
 
     def setdefaults(self, values: Any) -> None:
         """Sets the entries whose key is not set yet."""
@@ -82,31 +142,116 @@ class Config(Mapping[str, Any]):
             if key not in self._items:
                 self._set(key, value, False)
 
+    def persist(self) -> None:
+        """Sends every entry again."""
+        self._check_open()
+        for key in list(self._stored.entries):
+            self._changed(key)
+
     def as_dict(self) -> dict[str, Any]:
         """A copy."""
         return dict(self._items)
 
     def stored(self) -> dict[str, Any]:
-        """A copy of those entries that can be stored."""
-        return {key: item for key, item in self._items.items() if key not in self._unfit}
+        """A copy of those entries that are stored, as they are stored."""
+        return dict(self._stored.entries)
 
-    def _set(self, key: str, value: Any, allow: bool) -> None:
+    def _set(self, key: str, value: Any, allow: bool, user: str | None = None) -> None:
+        self._check_open()
         key = str(key)
-        new, fits = fit_entry("config", key, value)
+        if self._locked.get(key, user) != user:
+            owner = f" by {self._locked[key]}" if self._locked[key] else ""
+            terminal.termwarn(f"config {key!r} is locked{owner}: the change is ignored")
+            return
+        if isinstance(value, Artifact):
+            new, fits = value, True
+        else:
+            _refuse_artifacts(value, key)
+            new, fits = fit_entry("config", key, value)
         if key in self._items:
-            old = self._items[key]
-            stored = fits and key not in self._unfit
-            if old is new or (identical(old, new) if stored else _equal(old, new)):
+            if self._is_same(key, new, fits):
                 return
             if not allow:
                 raise ConfigError(
-                    f'Attempted to change value of key "{key}" from {_short(old)} to {_short(new)}\n'
+                    f'Attempted to change value of key "{key}" from {_short(self._items[key])} '
+                    f"to {_short(new)}\n"
                     "If you really want to do this, pass allow_val_change=True to config.update()"
                 )
+        self._keep(key, new, fits)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError(f"run {self._closed} is finished: its config cannot be changed")
+
+    def _is_same(self, key: str, new: Any, fits: bool) -> bool:
+        old = self._items[key]
+        if old is new:
+            return True
+        return identical(old, new) if fits and key in self._stored.entries else _equal(old, new)
+
+    def _keep(self, key: str, new: Any, fits: bool) -> None:
         self._items[key] = new
-        (self._unfit.discard if fits else self._unfit.add)(key)
-        if fits:
+        was_stored = self._stored.drop(key)
+        if isinstance(new, Artifact):
+            if self._use is None:  # of a run that is not made yet: `attach` stores it
+                return
+            new = _reference(self._use(new))
+        if (fits and self._stored.keep(key, new)) or was_stored:
             self._changed(key)
+
+
+class _Stored:
+    """The entries that are sent, with their sizes in bytes on the wire."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Any] = {}
+        self.sizes: dict[str, int] = {}
+        self._used = 0
+
+    def keep(self, key: str, value: Any) -> bool:
+        """Adds an entry, if there is room; else a warning names it."""
+        size = size_of({key: value})
+        if self._used + size > ALL_BYTES:
+            terminal.warn_once(
+                f"config {key}",
+                f"config {key[:100]!r} is kept in this process only: it takes {terminal.human_bytes(size)} "
+                f"and the other entries {terminal.human_bytes(self._used)}, which is more than "
+                f"{terminal.human_bytes(ALL_BYTES)} together",
+            )
+            return False
+        self.entries[key], self.sizes[key] = value, size
+        self._used += size
+        return True
+
+    def drop(self, key: str) -> bool:
+        """Removes an entry; whether there was one."""
+        self._used -= self.sizes.pop(key, 0)
+        return self.entries.pop(key, self) is not self
+
+
+def _reference(used: Artifact) -> dict[str, Any]:
+    """What is stored of an artifact."""
+    return {
+        "_type": "artifactVersion",
+        "_version": "v0",
+        "id": used.id,
+        "version": used.source_version,
+        "sequenceName": used.source_name.partition(":")[0],
+        "usedAs": used.use_as,
+    }
+
+
+def _refuse_artifacts(value: Any, key: str) -> None:
+    """ValueError for an artifact inside of another value."""
+    seen: set[int] = set()
+    pending = [value]
+    while pending and len(seen) < VALUE_ITEMS:
+        item = pending.pop()
+        if isinstance(item, Artifact):
+            raise ValueError(f"config {key!r}: an Artifact can only be an entry itself, not a part of one")
+        if isinstance(item, dict | list | tuple) and id(item) not in seen:
+            seen.add(id(item))
+            pending.extend(item.values() if isinstance(item, dict) else item)
 
 
 def _equal(old: Any, new: Any) -> bool:
@@ -124,40 +269,3 @@ def _short(value: Any) -> str:
 
 def _detached(items: Mapping[str, Any], allow_val_change: bool) -> Config:
     return Config(items, allow_val_change=allow_val_change)
-
-
-def read(source: Any) -> dict[str, Any]:
-    """The entries of a dict, a Namespace, or the YAML file at a path; ConfigError for anything else."""
-    if source is None:
-        return {}
-    if isinstance(source, Mapping):
-        return {str(key): value for key, value in source.items()}
-    if isinstance(source, str | os.PathLike):
-        return _read_yaml(Path(source))
-    if hasattr(source, "__dict__") and not callable(source):
-        return dict(vars(source))
-    raise ConfigError(
-        f"config must be a dict, a Namespace or the path of a YAML file, not {type(source).__name__}"
-    )
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml  # imported when first needed: `import modelyard` stays fast
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read the config {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"the config {path} must hold a map, not {type(content).__name__}")
-    entries = {str(key): value for key, value in content.items() if key != "wandb_version"}
-    # The long form has `key: {value: …, desc: …}` for each key.
-    if entries and all(isinstance(item, dict) and "value" in item for item in entries.values()):
-        return {key: item["value"] for key, item in entries.items()}
-    return entries
-
-
-def select(entries: Mapping[str, Any], include: Any = None, exclude: Any = None) -> dict[str, Any]:
-    """The entries whose key is in `include` (default: all) and not in `exclude`."""
-    kept = set(entries if include is None else include) - set(exclude or ())
-    return {key: value for key, value in entries.items() if key in kept}

@@ -1,33 +1,127 @@
-"""The environment of a run, stored as its metadata: host, Python, command line, git commit."""
+"""The environment of a run, stored as its metadata: host, Python, command line, git, packages.
+
+What takes no time is known when the run is made; the rest is found by a thread and
+follows, so that neither a huge repository nor a disk that hangs slows `init`.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from modelyard.rpc.plain_values import fit_entry
+from modelyard.configuration.settings import Settings
+from modelyard.conversion.plain_values import fit_entry
+from modelyard.host import git, machine, packages
 
+DIFF_FILE, PACKAGES_FILE = "diff.patch", "requirements.txt"
+"""In the folder of the run's files."""
+FINISH_SECONDS = 2.0
+"""How long the end of a run waits for what is not found yet."""
 _ARGUMENT_CHARACTERS = 64 << 10
 
 
-def stored() -> dict[str, Any]:
-    """Host, operating system, Python, command line and git commit, without what cannot be stored."""
+def at_once(settings: Settings) -> dict[str, Any]:
+    """Host, operating system, Python and command line, without what cannot be stored."""
+    if settings.x_disable_meta:
+        return {}
     found: dict[str, Any] = {
-        "host": _readable(platform.node()),
-        "os": platform.platform(terse=True),
         "python": platform.python_version(),
         "executable": _readable(sys.executable),
         "program": _readable(sys.argv[0]) if sys.argv else "",
         "args": _arguments(sys.argv[1:]),
-        "cpu_count": os.cpu_count(),
-        "git_commit": _git_commit(Path.cwd()),
     }
-    fitted = {name: fit_entry("metadata", name, value) for name, value in found.items() if value != ""}
+    if not settings.x_disable_machine_info:
+        found |= {
+            "host": _readable(platform.node()),
+            "os": platform.platform(terse=True),
+            "cpu_count": os.cpu_count(),
+            "usable_cpu_count": machine.cpu_count(),
+            "memory_bytes": machine.memory_bytes(),
+        }
+    return _stored(found)
+
+
+class Search(threading.Thread):
+    """Finds the rest of the environment, and passes each part to `found` as a key of the metadata.
+
+    No error ends more than its own part, and none is shown.
+    """
+
+    def __init__(
+        self, settings: Settings, files: Callable[[], str], found: Callable[[str, Any], None]
+    ) -> None:
+        super().__init__(name="modelyard-environment", daemon=True)
+        self._settings = settings
+        self._files = files
+        self._found = found
+        self._given_up = False
+
+    def run(self) -> None:
+        """Finds one part after the other."""
+        settings = self._settings
+        if settings.x_disable_meta:
+            return
+        if not settings.x_disable_machine_info:
+            self._part("gpus", machine.gpu_models)
+        if settings.x_save_requirements is not False:
+            self._part("package_count", self._packages)
+        if not settings.disable_git:
+            folder = Path.cwd()
+            self._part("git", lambda: self._head(folder))
+            self._part("git", lambda: self._repository(folder))
+
+    def finish(self) -> None:
+        """Waits at most 2 s; what is found later is dropped."""
+        self.join(FINISH_SECONDS)
+        if self.is_alive():
+            self._given_up = True
+            git.stop()
+
+    def _part(self, key: str, find: Callable[[], Any]) -> None:
+        try:
+            stored = _stored({key: find()})
+        except Exception:  # the environment is never worth an error in training
+            return
+        for name, value in stored.items():
+            if not self._given_up:
+                self._found(name, value)
+
+    def _packages(self) -> int | None:
+        lines = packages.installed()
+        Path(self._files(), PACKAGES_FILE).write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        return len(lines)
+
+    def _head(self, folder: Path) -> dict[str, Any] | None:
+        """What is found without a git command, which may hang."""
+        commit, branch = git.head(folder)
+        return _known({"commit": commit, "branch": branch}) if commit else None
+
+    def _repository(self, folder: Path) -> dict[str, Any] | None:
+        found = self._head(folder)
+        if found is None:
+            return None
+        found["remote"] = git.remote(folder)
+        if not self._settings.disable_code and not self._given_up:
+            changes = git.diff(folder)
+            if changes:
+                Path(self._files(), DIFF_FILE).write_bytes(changes)
+            found["dirty"] = None if changes is None else bool(changes)
+        return _known(found)
+
+
+def _stored(found: dict[str, Any]) -> dict[str, Any]:
+    """The entries that are known and can be stored."""
+    fitted = {name: fit_entry("metadata", name, value) for name, value in _known(found).items()}
     return {name: value for name, (value, fits) in fitted.items() if fits}
+
+
+def _known(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if value not in ("", None, [])}
 
 
 def _arguments(arguments: Sequence[str]) -> list[str]:
@@ -45,21 +139,3 @@ def _arguments(arguments: Sequence[str]) -> list[str]:
 def _readable(text: str) -> str:
     # Bytes of the command line that are not UTF-8 become surrogates, which Protobuf refuses.
     return text.encode("utf-8", "replace").decode()
-
-
-def _git_commit(folder: Path) -> str:
-    """The commit that is checked out in a folder or its parents, read without git; '' without one."""
-    for parent in (folder, *folder.parents):
-        git = parent / ".git"
-        try:
-            head = (git / "HEAD").read_text(encoding="ascii").strip()
-            if not head.startswith("ref: "):
-                return head
-            name = head.removeprefix("ref: ")
-            if (git / name).is_file():
-                return (git / name).read_text(encoding="ascii").strip()
-            packed = (git / "packed-refs").read_text(encoding="ascii").splitlines()
-            return next((line.split()[0] for line in packed if line.endswith(f" {name}")), "")
-        except (OSError, ValueError):
-            continue
-    return ""

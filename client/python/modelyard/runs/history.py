@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from modelyard.contract import limits, values
+from modelyard.conversion.arrays import Rule, is_histogram
+from modelyard.conversion.plain_values import Unfit, fit
 from modelyard.host import forking, terminal
-from modelyard.rpc.plain_values import Unfit, fit
 from modelyard.runs.summary import Definition, Summary
 
 WAKE_ROWS = 10_000
@@ -49,23 +50,39 @@ class History:
         self._row: dict[str, Any] = {}
         self._names: set[str] = set()  # names that were checked
         self._paths: dict[str, tuple[str, ...]] = {}  # of the nested points of this row
+        self._statistics: dict[str, Any] = {}  # what the summary has instead of the histograms of this row
         self._rows: list[Row] = []
         self._summary = summary
         self._start_time = start_time
         self._definitions: list[Definition] = []
         self._defined: dict[str, Definition | None] = {}
+        self._step_metrics: set[str] = set()
+        self._carried: dict[str, Any] = {}  # last values of step metrics
 
     @property
     def step(self) -> int:
         """The step of the next row."""
         return self._step
 
-    def define(self, definition: Definition) -> None:
-        """Applies a definition to rows from now on; a later one for the same name replaces it."""
+    def define(self, definition: Definition, *, overwrite: bool = True) -> Definition:
+        """Applies a definition to rows from now on, and returns it.
+
+        Without `overwrite`, what it does not say is as in the one before of the same name.
+        """
         with self.lock:
+            for one in self._definitions:
+                if one.name == definition.name and not overwrite:
+                    definition = definition.after(one)
             self._definitions = [one for one in self._definitions if one.name != definition.name]
             self._definitions.append(definition)
             self._defined.clear()
+            self._step_metrics = {one.carried for one in self._definitions if one.carried}
+        return definition
+
+    def is_hidden(self, key: str) -> bool:
+        """Whether the definition of a metric hides it."""
+        definition = self._definition(key) if self._definitions else None
+        return bool(definition and definition.hidden)
 
     def log(self, data: Mapping[str, Any], step: Any = None, commit: bool | None = None) -> None:
         """Adds points to the row of `step`, and ends the row when `commit`; see `Run.log`.
@@ -129,21 +146,21 @@ class History:
                 return
             path, inner, around = pending.pop()
             name = ".".join(path)
-            try:
-                point = fit(inner, name)
-            except Unfit as error:
-                point = (
-                    {} if id(inner) in around else _entries(inner)
-                )  # perhaps only some entries cannot be stored
-                if not point:
+            point: Any = {} if id(inner) in around or is_histogram(inner) else _entries(inner)
+            if not point:
+                try:
+                    point = fit(inner, name, Rule.HISTOGRAM)
+                except Unfit as error:
                     self._drop(name, str(error))
-            if isinstance(point, dict):
+            if isinstance(point, dict) and not is_histogram(point):
                 around |= {id(inner)}
                 pending += [((*path, part), item, around) for part, item in point.items()]
             elif self._may_be_named(name):
                 self._row[name] = point
                 if len(path) > 1:
                     self._paths[name] = path
+                if is_histogram(point):
+                    self._statistics[name] = fit(inner, name, Rule.STATISTICS)
         if pending:
             self._drop(key, f"it has more than {limits.VALUE_ITEMS} entries")
 
@@ -171,11 +188,15 @@ class History:
         now = time.time()
         if self._definitions:
             self._follow_step_metrics(row)
+            self._carried.update((key, row[key]) for key in self._step_metrics if key in row)
+        last = row
+        if self._statistics:
+            last = row | {key: found for key, found in self._statistics.items() if is_histogram(row.get(key))}
         if self._definitions or self._paths:
-            for key, value in row.items():
+            for key, value in last.items():
                 self._summary.observe_defined(key, self._paths.get(key, (key,)), value, self._definition(key))
         else:
-            self._summary.observe(row)
+            self._summary.observe(last)
         built_in = {"_step": self._step, "_timestamp": now, "_runtime": now - self._start_time}
         self._summary.observe(built_in)
         self._rows.append(Row(self._step, now, row))
@@ -184,6 +205,8 @@ class History:
         self._step += 1
         if self._paths:
             self._paths = {}
+        if self._statistics:
+            self._statistics = {}
 
     def _definition(self, key: str) -> Definition | None:
         if key not in self._defined:
@@ -196,12 +219,12 @@ class History:
         """Adds the last value of a metric's step metric to rows that lack it."""
         for key in list(row):
             definition = self._definition(key)
-            if definition and definition.step_metric and definition.step_sync:
-                if definition.step_metric.startswith("_"):
-                    continue  # `_step` and others like it are in every row already
-                last = self._summary.get(definition.step_metric)
-                if definition.step_metric not in row and last is not None and not isinstance(last, dict):
-                    row[definition.step_metric] = last
+            carried = definition.carried if definition else None
+            if carried is None or carried in row or carried.startswith("_"):
+                continue  # `_step` and others like it are in every row already
+            last = self._carried.get(carried, self._summary.last_of(carried))
+            if last is not None:
+                row[carried] = last
 
 
 def _whole(step: Any) -> int | None:

@@ -16,6 +16,7 @@ from modelyard.query.lineage import Lineage
 from modelyard.query.listing import Listing
 from modelyard.rpc import metric_scan, retry, run_calls
 from modelyard.rpc.records import RunRecord
+from modelyard.runs.report import run_card
 
 
 @checked_calls()
@@ -151,3 +152,9 @@ class PublicRun:
 
     def __repr__(self) -> str:
         return f"<Run {self._record.path} ({self.state})>"
+
+    def _repr_html_(self) -> str:
+        """As notebooks show it."""
+        return run_card(
+            f"Run {self.name}", self._record.path, self.state, self.config, self.summary, self.url
+        )

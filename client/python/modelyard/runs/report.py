@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from modelyard.host import notebook
 from modelyard.host.terminal import plural, sparkline
 
 _SHOWN = 20
@@ -22,17 +23,58 @@ def closing_lines(
 ) -> Iterator[str]:
     """The lines that `finish` prints. `counts` are of new items; `unchanged` versions existed already."""
     drawn = {key: sparkline(points) for key, points in sorted(curves.items()) if len(points) > 1}
-    last = {
-        key: short_text(value) for key, value in sorted(flattened(summary).items()) if not key.startswith("_")
-    }
+    last = _texts(summary)
     width = max(map(len, [*list(drawn)[:_SHOWN], *list(last)[:_SHOWN]]), default=0)
     yield from _block("Run history:", drawn, width)
     yield from _block("Run summary:", last, width)
     if exit_code:
         yield f"Run {name} failed with exit code {exit_code}."
     yield f"View run {name}: modelyard show {path}"
+    yield f"Synced {_synced(counts, unchanged)}"
+
+
+def closing_card(
+    name: str,
+    path: str,
+    curves: Mapping[str, Sequence[float]],
+    summary: Mapping[str, Any],
+    counts: Sequence[tuple[int, str]],
+    exit_code: int = 0,
+    unchanged: int = 0,
+) -> str:
+    """What notebooks show instead of `closing_lines`."""
+    title = f"Run {name} " + (f"failed with exit code {exit_code}" if exit_code else "is finished")
+    drawn = {key: sparkline(points) for key, points in sorted(curves.items()) if len(points) > 1}
+    shown = _texts(summary)
+    rows = {key: f"{drawn.get(key, '')} {text}".strip() for key, text in list(shown.items())[:_SHOWN]}
+    if len(shown) > _SHOWN:
+        rows["…"] = f"and {len(shown) - _SHOWN} more"
+    rows["Synced"] = _synced(counts, unchanged)
+    return notebook.card(title, rows, command=f"modelyard show {path}")
+
+
+def run_card(
+    title: str, path: str, state: str, config: Mapping[str, Any], summary: Mapping[str, Any], command: str
+) -> str:
+    """A run as notebooks show it."""
+    rows = {"Path": path, "State": state}
+    for name, entries in (("Config", config), ("Summary", summary)):
+        texts = _texts(entries)
+        more = ", …" if len(texts) > _SHOWN else ""
+        rows[name] = ", ".join(f"{key} = {text}" for key, text in list(texts.items())[:_SHOWN]) + more
+    return notebook.card(title, rows, command=command)
+
+
+def _texts(entries: Mapping[str, Any]) -> dict[str, str]:
+    """Entries as short texts, by name, without built-in ones."""
+    return {
+        key: short_text(value) for key, value in sorted(flattened(entries).items()) if not key.startswith("_")
+    }
+
+
+def _synced(counts: Sequence[tuple[int, str]], unchanged: int) -> str:
     rest = f"; {plural(unchanged, 'version')} unchanged" if unchanged else ""
-    yield "Synced " + ", ".join(plural(count, noun) for count, noun in counts) + rest
+    return ", ".join(plural(count, noun) for count, noun in counts) + rest
 
 
 def flattened(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -21,7 +21,8 @@ from modelyard.host import disk_space, exit_status, terminal
 from modelyard.runs.code_files import code_files, is_python, is_set_aside
 from modelyard.runs.config import Config
 from modelyard.runs.history import History
-from modelyard.runs.summary import Definition, Summary, kinds_of
+from modelyard.runs.report import run_card
+from modelyard.runs.summary import Definition, Summary, goal_of, kinds_of
 
 if TYPE_CHECKING:
     from modelyard.query.lineage import Lineage
@@ -69,16 +70,21 @@ class Run:
         self._pid = os.getpid()
         self._on_finish = on_finish
         self._name, self._notes, self._tags = record.display_name, record.notes, tuple(record.tags)
+        self._metadata: dict[str, Any] = {}
         self._summary = Summary(record.summary)
         self.start_time = started or time.time()
         next_step = 0 if record.last_step is None else record.last_step + 1
         self._history = History(next_step, self._summary, self.start_time)
         if tracking is not None:
             tracking.start(record, self._history, self._fields)
-            config.on_change(lambda key: tracking.changed(f"config.{key}"))
 
     def __repr__(self) -> str:
         return f"<Run {self.path} ({self.name})>"
+
+    def _repr_html_(self) -> str:
+        """As notebooks show it."""
+        state = "finished" if self._finished else "disabled" if self.disabled else "running"
+        return run_card(f"Run {self.name}", self.path, state, self._config, self._summary, self.url)
 
     def __enter__(self) -> Run:
         return self
@@ -189,18 +195,20 @@ class Run:
     ) -> Definition:
         """Defines what the summary keeps of a metric, or of all with a prefix (`val.*`).
 
-        `summary` is one or more of min, max, mean, best, first, last, copy, none.
-        `step_metric` is added to rows that lack it, unless `step_sync=False`.
+        `summary` is one or more of min, max, mean, best (by `goal`: minimize or
+        maximize), first, last, copy, none. The last value of `step_metric` is added to
+        rows that lack it, unless `step_sync=False`. `hidden` metrics have no curve in
+        the closing lines. What a later call for the same name does not say
+        stays as it was, unless `overwrite`.
         """
         self._check_active("define_metric")
         if not isinstance(name, str) or not name or "*" in name[:-1]:
             raise errors.Error(f"define_metric: the name is text, with '*' at its end only, not {name!r}")
         if isinstance(step_metric, Definition):
             step_metric = step_metric.name
-        sync = step_metric is not None if step_sync is None else step_sync
-        definition = Definition(name, step_metric, sync, kinds_of(summary), goal or "minimize")
-        self._history.define(definition)
-        return definition
+        kinds = kinds_of(summary)
+        definition = Definition(name, step_metric, step_sync, kinds, goal_of(goal), hidden)
+        return self._history.define(definition, overwrite=bool(overwrite))
 
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """Sends the remaining rows and ends the run: `finished`, or `failed` with an exit code other than 0.
@@ -220,8 +228,23 @@ class Run:
         self._finished = True
         with self._on_finish(self):
             self._history.commit()
+            self._config.close(self.path)
+            self._summary.close(self.path)
             if self._tracking is not None:
                 self._tracking.finish(self._name, self._summary, exit_code, quiet=quiet, killed=killed)
+
+    def _begin(self) -> None:
+        """Sends what did not go with the run's creation: the environment, and large entries of the config.
+
+        Artifacts in the config are used.
+        """
+        if self._tracking is not None:
+            self._tracking.find_environment(self._settings, lambda: self.dir, self._set_metadata)
+        self._config.attach(lambda key: self._changed(f"config.{key}"), self.use_artifact)
+
+    def _set_metadata(self, key: str, value: Any) -> None:
+        self._metadata[key] = value
+        self._changed(f"metadata.{key}", ending=True)
 
     def _send_now(self) -> None:
         """Sends the rows that are complete."""
@@ -413,15 +436,16 @@ class Run:
             raise errors.UsageError(f"a disabled run sends nothing: {call}() needs a server")
         return self._tracking
 
-    def _changed(self, field: str) -> None:
-        if self._tracking is not None and not self._finished:
+    def _changed(self, field: str, *, ending: bool = False) -> None:
+        if self._tracking is not None and (ending or not self._finished):
             self._tracking.changed(field)
 
     def _fields(self, names: set[str]) -> dict[str, Any]:
         """The current values of these fields, without those that are not set."""
         every: dict[str, Any] = {"display_name": self._name, "notes": self._notes, "tags": self._tags}
-        every |= {f"config.{key}": value for key, value in self._config.items()}
+        every |= {f"config.{key}": value for key, value in self._config.stored().items()}
         every |= {f"summary.{key}": value for key, value in self._summary.items()}
+        every |= {f"metadata.{key}": value for key, value in self._metadata.items()}
         return {name: every[name] for name in names if name in every}
 
 

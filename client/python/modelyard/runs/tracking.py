@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from modelyard.artifacts.artifact import Workspace
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors
-from modelyard.host import terminal
+from modelyard.host import notebook, terminal
 from modelyard.query import lineage_calls
 from modelyard.query.lineage import Lineage
 from modelyard.rpc import messages, records
@@ -18,7 +18,7 @@ from modelyard.runs import environment
 from modelyard.runs.artifacts import RunArtifacts
 from modelyard.runs.config import Config
 from modelyard.runs.history import History
-from modelyard.runs.report import closing_lines
+from modelyard.runs.report import closing_card, closing_lines
 from modelyard.runs.sender import Fields, Sender
 from modelyard.v1 import run_pb2 as pb
 
@@ -37,8 +37,11 @@ class Tracking:
     artifacts: RunArtifacts
     _sender: Sender
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, *, ends_run: bool = True) -> None:
+        """`ends_run`: False where another process made the run and ends it."""
         self._workspace = workspace
+        self._ends_run = ends_run
+        self._search: environment.Search | None = None
         self.connection = workspace.connection
 
     def start(self, record: records.RunRecord, history: History, fields: Fields) -> None:
@@ -48,6 +51,13 @@ class Tracking:
         self.artifacts = RunArtifacts(self._workspace, record, history)
         self._sender = Sender(self.connection, record.id, history, fields)
         self._sender.start()
+
+    def find_environment(
+        self, settings: Settings, files: Callable[[], str], found: Callable[[str, Any], None]
+    ) -> None:
+        """Starts the search for what of the environment takes time to find."""
+        self._search = environment.Search(settings, files, found)
+        self._search.start()
 
     def changed(self, field: str) -> None:
         """Marks a field of the run to be sent."""
@@ -65,14 +75,11 @@ class Tracking:
         self, name: str, summary: Mapping[str, Any], exit_code: int, *, quiet: bool, killed: bool = False
     ) -> None:
         """Sends the rest, ends the run and prints a report. CommError when the server cannot be reached."""
+        if self._search and not killed:
+            self._search.finish()
         self._sender.stop()
-        try:
-            state = pb.RUN_STATE_KILLED if killed else pb.RUN_STATE_UNSPECIFIED
-            self.connection.runs.FinishRun(
-                pb.FinishRunRequest(id=self._record.id, exit_code=exit_code, state=state)
-            )
-        except errors.NotFound:
-            terminal.termwarn(f"run {self._record.path} was deleted while it ran")
+        if self._ends_run:
+            self._end_run(exit_code, killed)
         self._say_dropped()
         if not quiet:
             counts = [
@@ -80,10 +87,20 @@ class Tracking:
                 (self.artifacts.logged, "artifact version"),
                 (self.artifacts.linked, "link"),
             ]
-            curves, unchanged = self._sender.curves, self.artifacts.unchanged
-            path = self._record.path
-            for line in closing_lines(name, path, curves, summary, counts, exit_code, unchanged):
-                terminal.termlog(line)
+            curves = {
+                key: curve for key, curve in self._sender.curves.items() if not self._history.is_hidden(key)
+            }
+            unchanged = self.artifacts.unchanged
+            facts = (name, self._record.path, curves, summary, counts, exit_code, unchanged)
+            notebook.say(closing_lines(*facts), closing_card(*facts))
+
+    def _end_run(self, exit_code: int, killed: bool) -> None:
+        state = pb.RUN_STATE_KILLED if killed else pb.RUN_STATE_UNSPECIFIED
+        request = pb.FinishRunRequest(id=self._record.id, exit_code=exit_code, state=state)
+        try:
+            self.connection.runs.FinishRun(request)
+        except errors.NotFound:
+            terminal.termwarn(f"run {self._record.path} was deleted while it ran")
 
     def _say_dropped(self) -> None:
         for count, noun in (
@@ -113,8 +130,8 @@ def create(
         tags=settings.run_tags or (),
         group=settings.run_group or "",
         job_type=settings.job_type or "",
-        config=value_map(config.stored()),
-        metadata=value_map(environment.stored()),
+        config=value_map(config.first_entries()),
+        metadata=value_map(environment.at_once(settings)),
     )
     try:
         reply = connection.runs.CreateRun(pb.CreateRunRequest(run=run, resume=_POLICIES[resume]))

@@ -5,16 +5,21 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+import types
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any
 
 from modelyard.contract import limits, values
+from modelyard.conversion import arrays
+from modelyard.conversion.arrays import Rule
 from modelyard.host import terminal
 
 LIST_LIMIT = 1_000
-"""Arrays with more elements are stored as a description of their type and shape."""
+"""Arrays of config and metadata with more elements are stored as a description of their type and shape."""
 
 _EASY: frozenset[type] = frozenset({float, bool, str, type(None)})
 _ITEM_KINDS = _EASY | {int}
@@ -24,14 +29,14 @@ class Unfit(ValueError):
     """A value cannot be stored; the message says which and why."""
 
 
-def fit(value: Any, name: str) -> Any:
+def fit(value: Any, name: str, rule: Rule = Rule.LIST) -> Any:
     """A value of config, summary, metadata or a metric as it is stored: plain, and checked by `values`.
 
-    Errors and warnings call it `name`. Errors: Unfit, also where code of the value
-    itself fails.
+    `rule` says what arrays become. Errors and warnings call the value `name`. Errors:
+    Unfit, also where code of the value itself fails.
     """
     try:
-        found = plain(value, name)
+        found = plain(value, name, rule)
     except Unfit:
         raise
     except Exception as error:
@@ -53,7 +58,8 @@ def fit_entry(part: str, key: str, value: Any) -> tuple[Any, bool]:
         problem = f"the key {problem}"
     else:
         try:
-            return fit(value, f"{part}.{key}"), True
+            rule = Rule.STATISTICS if part == "summary" else Rule.LIST
+            return fit(value, f"{part}.{key}", rule), True
         except Unfit as error:
             problem = str(error)
     terminal.warn_once(
@@ -62,25 +68,27 @@ def fit_entry(part: str, key: str, value: Any) -> tuple[Any, bool]:
     return value, False
 
 
-def plain(value: Any, name: str) -> Any:
+def plain(value: Any, name: str, rule: Rule = Rule.LIST) -> Any:
     """A value without foreign objects; its limits are not checked, see `fit`.
 
-    Numbers of numpy and 0-d tensors become numbers, short arrays lists, dates
-    ISO text, whole numbers beyond 64 bits their decimal text; any other object
-    becomes its text. One warning names what became text.
+    Numbers of numpy and 0-d tensors become numbers, short arrays lists, other
+    arrays what `rule` says, namespaces and dataclasses maps, bytes text, dates ISO
+    text, functions and classes their full name, whole numbers beyond 64 bits their
+    decimal text; any other object becomes its text. One warning names what became text.
     """
     kind = type(value)
     if kind in _EASY:
         return value
     if kind is int:
         return value if limits.INT_MIN <= value <= limits.INT_MAX else _digits(value, name)
-    return _Walk().plain(value, name, 0)
+    return _Walk(rule).plain(value, name, 0)
 
 
 class _Walk:
     """The traversal of one value: the current path, and the number of items so far."""
 
-    def __init__(self) -> None:
+    def __init__(self, rule: Rule) -> None:
+        self._rule = rule
         self._open: set[int] = set()
         self._seen = 0
 
@@ -101,17 +109,19 @@ class _Walk:
         return self._foreign(value, name, depth)
 
     @contextmanager
-    def _inside(self, value: Any, name: str) -> Iterator[None]:
-        if id(value) in self._open:
+    def _inside(self, items: Collection[Any], name: str, holder: Any = None) -> Iterator[None]:
+        """Counts the items of a list or map, and refuses one that contains itself; `holder` has the items."""
+        identity = id(items if holder is None else holder)
+        if identity in self._open:
             raise Unfit(f"{name}: contains itself")
-        self._seen += len(value)
+        self._seen += len(items)
         if self._seen > limits.VALUE_ITEMS:
             raise Unfit(f"{name}: has more than {limits.VALUE_ITEMS} items")
-        self._open.add(id(value))
+        self._open.add(identity)
         try:
             yield
         finally:
-            self._open.discard(id(value))
+            self._open.discard(identity)
 
     def _foreign(self, value: Any, name: str, depth: int) -> Any:
         if isinstance(value, enum.Enum):
@@ -123,22 +133,34 @@ class _Walk:
             return value.isoformat()
         if isinstance(value, os.PathLike):
             return os.fsdecode(value)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-            return self.plain(fields, name, depth + 1)
-        shape = getattr(value, "shape", None)
-        if isinstance(shape, Iterable) and not callable(shape):
-            return self._array(value, tuple(shape), name, depth)
+        if isinstance(value, bytes | bytearray | memoryview):
+            return bytes(value).decode("utf-8", "backslashreplace")
+        if isinstance(value, Sequence | Set):  # ranges, deques, lists of configuration libraries
+            with self._inside(value, name):
+                return [self.plain(item, name, depth + 1) for item in value]
+        fields = _fields(value)
+        if fields is not None:
+            with self._inside(fields, name, value):
+                return {key: self.plain(item, f"{name}.{key}", depth + 1) for key, item in fields.items()}
+        shape = arrays.shape_of(value)
+        if shape is not None:
+            return self._array(value, shape, name, depth)
+        if callable(value) and isinstance(getattr(value, "__qualname__", None), str):
+            return f"{value.__module__}.{value.__qualname__}"
         if callable(getattr(value, "item", None)):
             return _item(value, name)
         return _text(value, name, "is stored as text")
 
-    def _array(self, value: Any, shape: tuple[Any, ...], name: str, depth: int) -> Any:
-        count = 1
-        for length in shape:
-            count *= int(length)
+    def _array(self, value: Any, shape: tuple[int, ...], name: str, depth: int) -> Any:
+        count = math.prod(shape)
         if count == 1:
             return _item(value, name)
+        if count > arrays.FEW_ELEMENTS and self._rule is not Rule.LIST:
+            numbers = arrays.numbers_in(value)
+            if numbers is not None:
+                if self._rule is Rule.HISTOGRAM:
+                    return arrays.histogram(numbers)
+                return arrays.statistics(numbers, arrays.kind_of(value))
         if count <= LIST_LIMIT and callable(getattr(value, "tolist", None)):
             return self.plain(value.tolist(), name, depth + 1)
         terminal.warn_once(
@@ -148,12 +170,27 @@ class _Walk:
         return f"{type(value).__name__} of shape {shape}"
 
 
+def _fields(value: Any) -> dict[str, Any] | None:
+    """The entries of a namespace, a dataclass or a slice; None for other values."""
+    parsed = getattr(sys.modules.get("argparse"), "Namespace", types.SimpleNamespace)
+    if isinstance(value, types.SimpleNamespace | parsed):
+        return {str(key): item for key, item in vars(value).items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, slice):
+        return {"slice_start": value.start, "slice_step": value.step, "slice_stop": value.stop}
+    return None
+
+
 def _item(value: Any, name: str) -> Any:
     try:
         inner = value.item()
     except (TypeError, ValueError, RuntimeError):
         return _text(value, name, "is stored as text")
-    return plain(inner, name) if type(inner) in _ITEM_KINDS else str(inner)
+    if type(inner) in _ITEM_KINDS:
+        return plain(inner, name)
+    # Numbers such as bfloat16 that are no float of Python.
+    return float(inner) if callable(getattr(inner, "__float__", None)) else str(inner)
 
 
 def _text(value: Any, name: str, why: str) -> str:

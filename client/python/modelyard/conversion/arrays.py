@@ -1,0 +1,142 @@
+"""What is stored of arrays and tensors: lists of few elements, histograms or statistics of many.
+
+NumPy is not a dependency; it is imported where an array of it, or a tensor, is given.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from typing import Any
+
+HISTOGRAM = "histogram"
+"""The `_type` of a histogram among the values of a row."""
+FEW_ELEMENTS = 32
+"""Arrays of metrics with more elements are stored as a histogram."""
+BINS = 32
+"""Of such a histogram."""
+_PERCENTILES = (10, 25, 75, 90)
+
+
+class Rule(enum.Enum):
+    """What is stored of an array of many elements."""
+
+    LIST = 1
+    """A list, of config and metadata."""
+    HISTOGRAM = 2
+    """A histogram of its elements, of metrics."""
+    STATISTICS = 3
+    """Minimum, maximum, mean and the like, of the summary."""
+
+
+def shape_of(value: Any) -> tuple[int, ...] | None:
+    """The shape of an array or a tensor; None for other values."""
+    shape = getattr(value, "shape", None)
+    if not isinstance(shape, Iterable) or callable(shape):
+        return None
+    try:
+        return tuple(int(length) for length in shape)
+    except (TypeError, ValueError):
+        return None
+
+
+def is_histogram(value: Any) -> bool:
+    """Whether a value is a histogram as it is stored."""
+    return isinstance(value, dict) and value.get("_type") == HISTOGRAM
+
+
+def numbers_in(value: Any) -> Any:
+    """The elements of an array or a tensor as a flat NumPy array of float64, without masked ones.
+
+    None for arrays of other elements (text, dates, complex numbers), for tables,
+    and where NumPy is not installed.
+    """
+    if hasattr(value, "columns"):
+        return None
+    try:
+        import numpy as np
+    except ImportError:
+        return None
+    for move in ("detach", "cpu"):  # a tensor that has a gradient or lies on a device
+        if callable(getattr(value, move, None)):
+            value = getattr(value, move)()
+    if isinstance(value, np.ma.MaskedArray):
+        value = value.compressed()
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError):
+        # Torch has kinds of numbers that NumPy has not, such as bfloat16, and tensors that are not dense.
+        array = _converted(value, np)
+    if array is None or array.dtype.kind not in "biufV" or array.dtype.names:
+        return None
+    try:
+        return array.astype(np.float64).ravel()
+    except (TypeError, ValueError):
+        return None
+
+
+def _converted(tensor: Any, np: Any) -> Any:
+    for change in ("to_dense", "double"):
+        try:
+            tensor = getattr(tensor, change)()
+            return np.asarray(tensor)
+        except (AttributeError, TypeError, ValueError, RuntimeError):
+            continue
+    return None
+
+
+def histogram(numbers: Any, bins: int = BINS) -> dict[str, Any]:
+    """The histogram of finite numbers: `bins` counts, and the bins + 1 borders between them.
+
+    `numbers` are those of `numbers_in`. NaN and infinities are in no bin.
+    """
+    import numpy as np
+
+    finite = numbers[np.isfinite(numbers)]
+    # The difference of two very large numbers would overflow.
+    scale = 4.0 if finite.size and np.abs(finite).max() > np.finfo(np.float64).max / 4 else 1.0
+    finite = finite / scale
+    counts, borders = np.histogram(finite, bins, _range(finite, bins, np))
+    return {"_type": HISTOGRAM, "bins": (borders * scale).tolist(), "values": counts.tolist()}
+
+
+def _range(finite: Any, bins: int, np: Any) -> tuple[float, float]:
+    """From the smallest to the largest number; wider where that cannot be divided into so many bins."""
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    least = 2 * bins * float(np.spacing(max(abs(low), abs(high))))
+    return (low - least, high + least) if high - low < least else (low, high)
+
+
+def statistics(numbers: Any, kind: str) -> dict[str, Any]:
+    """What the summary has of an array: of its finite numbers, besides `size`, the number of all.
+
+    `nonfinite` is the number of NaN and infinities, where there are any.
+    """
+    import numpy as np
+
+    finite = numbers[np.isfinite(numbers)]
+    found: dict[str, Any] = {"_type": kind, "size": int(numbers.size)}
+    if finite.size < numbers.size:
+        found["nonfinite"] = int(numbers.size - finite.size)
+    if finite.size:
+        with np.errstate(all="ignore"):  # large numbers overflow to infinity
+            found |= {
+                "min": float(finite.min()),
+                "max": float(finite.max()),
+                "mean": float(finite.mean()),
+                "var": float(finite.var()),
+            }
+            percentiles = np.percentile(finite, _PERCENTILES)
+        found |= {f"{percent}%": float(of) for percent, of in zip(_PERCENTILES, percentiles, strict=True)}
+    return found
+
+
+def kind_of(value: Any) -> str:
+    """The name of an array's type, such as `numpy.ndarray` or `torch.Tensor`."""
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    return "torch.Tensor" if package == "torch" else f"{package}.{kind.__name__}"

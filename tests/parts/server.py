@@ -205,9 +205,10 @@ class LiveServer:
             channel.close()
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGCONT)
-            self._process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(5)
+            for _ in range(2):  # the second one does not wait for calls that run
+                self.send(signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(1)
             self._process.kill()
             self._process.wait()
 

@@ -82,7 +82,7 @@ XDIST := -n $(WORKERS) --dist loadgroup
 test: setup ## Run all tests, by two workers
 	$(BIN)/python -m pytest $(XDIST) $(PYTEST_ARGS)
 
-test-quick: setup ## Run what needs no other part than Python, in a minute and a half: for the working loop
+test-quick: setup ## Run the main job and the rules with Python only, in under a minute and a half: for the working loop
 	MODELYARD_TEST_PARTS=none $(BIN)/python -m pytest $(XDIST) -m quick -r fE $(PYTEST_ARGS)
 
 test-lowest: setup ## Run the SDK once on the lowest grpcio and protobuf it declares

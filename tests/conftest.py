@@ -20,7 +20,7 @@ from tests.parts.server import (
     production_server,
 )
 from tests.required import pytest_make_collect_report, pytest_runtest_makereport
-from tests.selection import pytest_collection_modifyitems
+from tests.selection import pytest_collection_modifyitems, pytest_ignore_collect
 
 __all__ = [
     "any_keyed_server",
@@ -44,6 +44,7 @@ __all__ = [
     "postgresql_registry",
     "production_server",
     "pytest_collection_modifyitems",
+    "pytest_ignore_collect",
     "pytest_make_collect_report",
     "pytest_runtest_makereport",
     "pytest_sessionstart",

@@ -1,4 +1,4 @@
-"""`MODELYARD_TEST_PARTS=required`: what cannot run has failed."""
+"""Which tests run: skips are failures where parts are required, and selected paths exist."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import selection
 from tests.parts.server import environment
 
 ROOT = Path(__file__).parents[2]
@@ -52,3 +53,8 @@ def test_a_skip_stays_a_skip_where_parts_are_optional(tmp_path: Path) -> None:
     done = run(tmp_path)
     assert done.returncode == 0, done.stdout
     assert re.search(r"= 4 skipped, 1 xfailed in ", done.stdout), done.stdout
+
+
+def test_the_paths_of_the_selection_exist() -> None:
+    for start in (*selection.MEASURING, *selection.QUICK):
+        assert list(ROOT.glob(f"{start}*")), start

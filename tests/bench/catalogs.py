@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from modelyard_server.db.engine import Database
-from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Run
+from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import LOCAL
 from tests.inprocess import bulk_rows
@@ -72,7 +72,7 @@ def _portion(
             artifacts.append(bulk_rows.collection_row(place[1], number, "artifact", name))
         if number % VERSIONS_A_RUN == 0:
             runs.append(_run(chance, place, number))
-            index += bulk_rows.indexed(runs[-1], place, {"config": "run.config", "summary": "run.summary"})
+            index += bulk_rows.indexed(runs[-1], place, bulk_rows.RUN_MAPS)
         tags = [tag for tag, share in TAGS.items() if chance.random() < share]
         row = bulk_rows.version_row(artifacts[-1], place, number, _facts(chance), tags, runs[-1]["id"])
         index += bulk_rows.indexed(row, place, {"metadata_": "metadata", "tags": "tags"})
@@ -81,7 +81,8 @@ def _portion(
         if number % VERSIONS_AN_ARTIFACT == VERSIONS_AN_ARTIFACT - 1:
             aliases.append(bulk_rows.alias_row(artifacts[-1], place, "latest", row["id"]))
         made.append(row)
-    for kind, rows in ((Run, runs), (Collection, artifacts), (ArtifactVersion, made), (Alias, aliases)):
+    bulk_rows.store_runs(database, runs)
+    for kind, rows in ((Collection, artifacts), (ArtifactVersion, made), (Alias, aliases)):
         bulk_rows.store(database, kind, rows)
     bulk_rows.store_index(database, index)
     return (row["id"] for row in made)
@@ -98,7 +99,7 @@ def _facts(chance: random.Random) -> Row:
 
 def _run(chance: random.Random, place: Owners, number: int) -> Row:
     config: dict[str, Any] = {"lr": chance.choice([0.1, 0.01, 0.001]), "batch": 2 ** chance.randint(3, 9)}
-    return bulk_rows.run_row(place[1], number, config, {"acc": chance.random(), "loss": chance.random()})
+    return bulk_rows.run_row(place, number, config, {"acc": chance.random(), "loss": chance.random()})
 
 
 def _models(

@@ -13,6 +13,7 @@ from modelyard_server.db.tables import ArtifactVersion, Run
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.registry import resolve, versions
 from modelyard_server.domain.runs import runs
+from modelyard_server.domain.runs.run_maps import Change
 from modelyard_server.domain.runs.runs import RunChanges, RunSpec
 from tests.inprocess.registry import ENTITY, Registry
 
@@ -50,13 +51,15 @@ def test_metadata_of_content_that_is_logged_again_changes_its_kind(registry: Reg
 @pytest.mark.parametrize("column", ["config", "summary"])
 def test_config_and_summary_change_their_kind(registry: Registry, column: str) -> None:
     def make(session: Session, principal: Principal) -> Run:
-        spec = RunSpec(ENTITY, "p", **{column: {"n": 1}})  # type: ignore[arg-type]  # one of two maps
+        spec = RunSpec(ENTITY, "p", maps={column: {"n": 1}})
         return runs.create(session, principal, spec, "never")[0].run
 
     run = registry.write(make)
     for kind in KINDS:
-        registry.write(runs.update, run.id, RunChanges({}, {column: {"n": (kind,)}}))
-        assert _read(registry, Run, run.id, column) == repr({"n": kind})
+        registry.write(runs.update, run.id, RunChanges(maps={column: Change({"n": kind})}))
+        view = registry.read(runs.find, run.id)
+        (found,) = registry.read(lambda session, _: runs.with_maps(session, [view]))  # noqa: B023 - called at once
+        assert repr(found.maps[column]) == repr({"n": kind})
 
 
 def test_values_are_identical_in_kind_at_every_level() -> None:

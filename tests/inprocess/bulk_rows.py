@@ -12,11 +12,14 @@ from sqlalchemy import JSON, Connection, Table, insert, select
 from modelyard_server.db.attributes import Attribute, rows_of
 from modelyard_server.db.engine import Database
 from modelyard_server.db.ids import new_id
-from modelyard_server.db.tables import Entity, Event, Project
+from modelyard_server.db.tables import Entity, Event, Project, Run, RunMap
 
 BATCH = 5000
 MADE = 1_700_000_000_000_000
 """The time of the first row; each later one is a second later."""
+
+RUN_MAPS = {"config": "run.config", "summary": "run.summary"}
+"""Maps of runs, with the prefixes of their keys in the index."""
 
 Row = dict[str, Any]
 
@@ -62,20 +65,36 @@ def store_index(database: Database, rows: Iterable[Row]) -> None:
     store(database, Attribute, rows)
 
 
-def run_row(project_id: int, number: int, config: Row, summary: Row) -> Row:
-    """A finished run."""
+def store_runs(database: Database, runs: Iterable[Row]) -> None:
+    """Inserts runs of `run_row`; `config` and `summary` are rows of their own."""
+    waiting = iter(runs)
+    while batch := list(islice(waiting, BATCH)):
+        store(database, Run, [{key: row[key] for key in row if key not in RUN_MAPS} for row in batch])
+        store(database, RunMap, [piece for row in batch for piece in _pieces(row)])
+
+
+def _pieces(run: Row) -> Iterable[Row]:
+    for part in RUN_MAPS:
+        if run[part]:
+            size = len(json.dumps(run[part]))
+            place = {"run_id": run["id"], "attempt": 1, "part": part, "piece": 0}
+            yield {**place, "size": size, "entries": run[part]}
+
+
+def run_row(owners: tuple[int, int], number: int, config: Row, summary: Row, tags: Sequence[str] = ()) -> Row:
+    """A finished run, with its maps."""
     time = MADE + number * 1_000_000
     return {
         "id": new_id(),
-        "project_id": project_id,
+        "entity_id": owners[0],
+        "project_id": owners[1],
         "run_id": f"run{number}",
         "display_name": f"calm-river-{number}",
         "state": "finished",
         "config": config,
         "summary": summary,
-        "metadata_": {},
         "notes": "",
-        "tags": [],
+        "tags": list(tags),
         "group": "",
         "job_type": "",
         "created_by": "bulk",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Column, MetaData, Table, Text, insert, select, text
+from sqlalchemy import JSON, Column, MetaData, Table, Text, insert, select, text
 
 from modelyard_server.db import migrations
 from modelyard_server.db.engine import Database
@@ -31,10 +32,15 @@ SINCE_NULLABLE = {"run": {"exit_code"}}
 """Columns that had 0 where they are unset now."""
 
 
+MAPS_OF_RUNS = {"config": "config", "summary": "summary", "facts": "metadata"}
+"""Columns that the run's row had, and the parts that they are in `run_map`."""
+
+
 def downgrade(database: Database, revision: str) -> None:
     """Gives a database of today an earlier schema, with those columns of its rows that were there then.
 
-    Tables with a column that is not there any more must be empty, but for those of `SINCE_REMOVED`.
+    Tables with a column that is not there any more must be empty, but for those of
+    `SINCE_REMOVED` and `MAPS_OF_RUNS`.
     """
     tables = Base.metadata.sorted_tables
     with database.engine.begin() as connection:
@@ -51,6 +57,7 @@ def downgrade(database: Database, revision: str) -> None:
                 name: value for name, value in SINCE_REMOVED.get(table.name, {}).items() if name in names
             }
             keys = {each.name: each.key for each in table.columns}
+            maps = _maps_of_runs(rows) if table.name == "run" and "facts" in names else {}
             unset = dict.fromkeys(names & SINCE_NULLABLE.get(table.name, set()), 0)
             kept = [
                 {
@@ -59,15 +66,31 @@ def downgrade(database: Database, revision: str) -> None:
                     if name in names
                 }
                 | removed
+                | maps.get(row.get("id"), {})
                 for row in rows[table]
             ]
             if kept and names and table.name != "schema_info":  # which the schema came with
-                connection.execute(insert(_with_texts(table, removed)), kept)
+                connection.execute(insert(_with_more(table, removed, MAPS_OF_RUNS if maps else ())), kept)
 
 
-def _with_texts(table: Table, names: Iterable[str]) -> Table:
-    """The table with more columns, of text."""
+def _maps_of_runs(rows: Mapping[Table, list[dict[str, Any]]]) -> dict[Any, dict[str, Any]]:
+    """The maps that each run's row had."""
+    found: dict[Any, dict[str, Any]] = {}
+    for table, own in rows.items():
+        if table.name == "run":
+            found = {row["id"]: {name: {} for name in MAPS_OF_RUNS} for row in own}
+    for table, own in rows.items():
+        for row in own if table.name == "run_map" else ():
+            (column,) = (name for name, part in MAPS_OF_RUNS.items() if part == row["part"])
+            found[row["run_id"]][column].update(row["entries"])
+    return found
+
+
+def _with_more(table: Table, texts: Iterable[str], documents: Iterable[str]) -> Table:
+    """The table with more columns, of text and of JSON."""
     wider = table.to_metadata(MetaData())
-    for name in names:
+    for name in texts:
         wider.append_column(Column(name, Text()))
+    for name in documents:
+        wider.append_column(Column(name, JSON()))
     return wider

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from modelyard.contract import values
 from modelyard_server.db.attributes import LEAF_LIMIT, TEXT_LIMIT
 from modelyard_server.db.engine import Database
-from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Run
+from modelyard_server.db.tables import Alias, ArtifactVersion, Collection
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import LOCAL
 from modelyard_server.domain.search import candidates
@@ -113,8 +113,8 @@ def fill(database: Database) -> Catalog:
         )
     ]
     for path, run in runs:
-        index += bulk_rows.indexed(run, where[path], {"config": "run.config", "summary": "run.summary"})
-    bulk_rows.store(database, Run, [run for _, run in runs])
+        index += bulk_rows.indexed(run, where[path], bulk_rows.RUN_MAPS)
+    bulk_rows.store_runs(database, [run for _, run in runs])
     bulk_rows.store(database, Collection, collections.values())
     bulk_rows.store(database, ArtifactVersion, [one.row for one in made])
     bulk_rows.store(
@@ -142,7 +142,7 @@ def _run(
     path = chance.choices(paths, [8, 1, 1])[0]
     config = {"lr": scalar(chance), "opt": chance.choice(["adam", "sgd"])}
     summary = {"acc": chance.random(), "end": scalar(chance)}
-    return path, bulk_rows.run_row(where[path][1], number, config, summary)
+    return path, bulk_rows.run_row(where[path], number, config, summary)
 
 
 def _version(

@@ -245,6 +245,9 @@ type LogMetricsRequest struct {
 	SummaryMode SummaryMode `protobuf:"varint,5,opt,name=summary_mode,json=summaryMode,proto3,enum=modelyard.v1.SummaryMode" json:"summary_mode,omitempty"`
 	// Entries to set in the summary in the same step. Default: none.
 	Summary map[string]*AnyValue `protobuf:"bytes,6,rep,name=summary,proto3" json:"summary,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The attempt that the rows belong to, from 1. Rows of an earlier one than the
+	// latest are stored with that one. Default: the latest.
+	Attempt *int32 `protobuf:"varint,8,opt,name=attempt,proto3,oneof" json:"attempt,omitempty"`
 	// True for rows that were logged earlier and could not be sent then: they are
 	// stored also when the run has ended, and are no heartbeat. They change the
 	// summary only if no later step was logged. Default: false.
@@ -325,6 +328,13 @@ func (x *LogMetricsRequest) GetSummary() map[string]*AnyValue {
 	return nil
 }
 
+func (x *LogMetricsRequest) GetAttempt() int32 {
+	if x != nil && x.Attempt != nil {
+		return *x.Attempt
+	}
+	return 0
+}
+
 func (x *LogMetricsRequest) GetLate() bool {
 	if x != nil {
 		return x.Late
@@ -398,7 +408,9 @@ type ScanMetricHistoryRequest struct {
 	// First step, inclusive. Default: 0.
 	MinStep int64 `protobuf:"varint,3,opt,name=min_step,json=minStep,proto3" json:"min_step,omitempty"`
 	// First step that is not returned. Default: no end.
-	EndStep       *int64 `protobuf:"varint,4,opt,name=end_step,json=endStep,proto3,oneof" json:"end_step,omitempty"`
+	EndStep *int64 `protobuf:"varint,4,opt,name=end_step,json=endStep,proto3,oneof" json:"end_step,omitempty"`
+	// The attempt, from 1. Default: the latest.
+	Attempt       *int32 `protobuf:"varint,6,opt,name=attempt,proto3,oneof" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -457,6 +469,13 @@ func (x *ScanMetricHistoryRequest) GetMinStep() int64 {
 func (x *ScanMetricHistoryRequest) GetEndStep() int64 {
 	if x != nil && x.EndStep != nil {
 		return *x.EndStep
+	}
+	return 0
+}
+
+func (x *ScanMetricHistoryRequest) GetAttempt() int32 {
+	if x != nil && x.Attempt != nil {
+		return *x.Attempt
 	}
 	return 0
 }
@@ -523,27 +542,33 @@ const file_modelyard_v1_metric_proto_rawDesc = "" +
 	"\x04rows\x18\x02 \x03(\rR\x04rows\x12\x18\n" +
 	"\adoubles\x18\x03 \x03(\x01R\adoubles\x12\x12\n" +
 	"\x04ints\x18\x04 \x03(\x12R\x04ints\x12.\n" +
-	"\x06values\x18\x05 \x03(\v2\x16.modelyard.v1.AnyValueR\x06values\"\xfd\x02\n" +
+	"\x06values\x18\x05 \x03(\v2\x16.modelyard.v1.AnyValueR\x06values\"\xa8\x03\n" +
 	"\x11LogMetricsRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
 	"\x06writer\x18\x02 \x01(\tR\x06writer\x12\x1a\n" +
 	"\bsequence\x18\x03 \x01(\x03R\bsequence\x12/\n" +
 	"\x05batch\x18\x04 \x01(\v2\x19.modelyard.v1.MetricBatchR\x05batch\x12<\n" +
 	"\fsummary_mode\x18\x05 \x01(\x0e2\x19.modelyard.v1.SummaryModeR\vsummaryMode\x12F\n" +
-	"\asummary\x18\x06 \x03(\v2,.modelyard.v1.LogMetricsRequest.SummaryEntryR\asummary\x12\x12\n" +
+	"\asummary\x18\x06 \x03(\v2,.modelyard.v1.LogMetricsRequest.SummaryEntryR\asummary\x12\x1d\n" +
+	"\aattempt\x18\b \x01(\x05H\x00R\aattempt\x88\x01\x01\x12\x12\n" +
 	"\x04late\x18\t \x01(\bR\x04late\x1aR\n" +
 	"\fSummaryEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\"O\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01B\n" +
+	"\n" +
+	"\b_attempt\"O\n" +
 	"\x12LogMetricsResponse\x12\x1c\n" +
 	"\tduplicate\x18\x01 \x01(\bR\tduplicate\x12\x1b\n" +
-	"\trow_count\x18\x02 \x01(\x03R\browCount\"\x8d\x01\n" +
+	"\trow_count\x18\x02 \x01(\x03R\browCount\"\xb8\x01\n" +
 	"\x18ScanMetricHistoryRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04keys\x18\x02 \x03(\tR\x04keys\x12\x19\n" +
 	"\bmin_step\x18\x03 \x01(\x03R\aminStep\x12\x1e\n" +
-	"\bend_step\x18\x04 \x01(\x03H\x00R\aendStep\x88\x01\x01B\v\n" +
-	"\t_end_step\"L\n" +
+	"\bend_step\x18\x04 \x01(\x03H\x00R\aendStep\x88\x01\x01\x12\x1d\n" +
+	"\aattempt\x18\x06 \x01(\x05H\x01R\aattempt\x88\x01\x01B\v\n" +
+	"\t_end_stepB\n" +
+	"\n" +
+	"\b_attempt\"L\n" +
 	"\x19ScanMetricHistoryResponse\x12/\n" +
 	"\x05batch\x18\x01 \x01(\v2\x19.modelyard.v1.MetricBatchR\x05batch*Z\n" +
 	"\vSummaryMode\x12\x1c\n" +
@@ -606,6 +631,7 @@ func file_modelyard_v1_metric_proto_init() {
 		return
 	}
 	file_modelyard_v1_value_proto_init()
+	file_modelyard_v1_metric_proto_msgTypes[2].OneofWrappers = []any{}
 	file_modelyard_v1_metric_proto_msgTypes[4].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

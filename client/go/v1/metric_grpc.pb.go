@@ -30,7 +30,7 @@ const (
 // Metrics of runs: rows of points, each with a step and a time.
 type MetricServiceClient interface {
 	// Stores a batch of metric rows. A batch is stored once for each (run,
-	// writer, sequence): sending it again after a lost reply changes nothing. As
+	// attempt, writer, sequence): sending it again after a lost reply changes nothing. As
 	// a heartbeat does, it sets a run that was silent running again.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
 	LogMetrics(ctx context.Context, in *LogMetricsRequest, opts ...grpc.CallOption) (*LogMetricsResponse, error)
@@ -84,7 +84,7 @@ type MetricService_ScanMetricHistoryClient = grpc.ServerStreamingClient[ScanMetr
 // Metrics of runs: rows of points, each with a step and a time.
 type MetricServiceServer interface {
 	// Stores a batch of metric rows. A batch is stored once for each (run,
-	// writer, sequence): sending it again after a lost reply changes nothing. As
+	// attempt, writer, sequence): sending it again after a lost reply changes nothing. As
 	// a heartbeat does, it sets a run that was silent running again.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
 	LogMetrics(context.Context, *LogMetricsRequest) (*LogMetricsResponse, error)

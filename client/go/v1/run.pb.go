@@ -100,6 +100,8 @@ const (
 	ResumePolicy_RESUME_POLICY_ALLOW ResumePolicy = 2
 	// It must exist.
 	ResumePolicy_RESUME_POLICY_MUST ResumePolicy = 3
+	// Begin a new attempt of it if it exists, else make it.
+	ResumePolicy_RESUME_POLICY_NEW_ATTEMPT ResumePolicy = 4
 )
 
 // Enum value maps for ResumePolicy.
@@ -109,12 +111,14 @@ var (
 		1: "RESUME_POLICY_NEVER",
 		2: "RESUME_POLICY_ALLOW",
 		3: "RESUME_POLICY_MUST",
+		4: "RESUME_POLICY_NEW_ATTEMPT",
 	}
 	ResumePolicy_value = map[string]int32{
 		"RESUME_POLICY_UNSPECIFIED": 0,
 		"RESUME_POLICY_NEVER":       1,
 		"RESUME_POLICY_ALLOW":       2,
 		"RESUME_POLICY_MUST":        3,
+		"RESUME_POLICY_NEW_ATTEMPT": 4,
 	}
 )
 
@@ -162,11 +166,11 @@ type Run struct {
 	DisplayName string `protobuf:"bytes,5,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// Its state. Output only: FinishRun and heartbeats change it.
 	State RunState `protobuf:"varint,6,opt,name=state,proto3,enum=modelyard.v1.RunState" json:"state,omitempty"`
-	// Inputs of the run: hyperparameters, data set names. At most 1 MiB, as JSON
-	// and on the wire.
+	// Inputs of the run: hyperparameters, data set names. On the wire a value is at
+	// most 2 MiB; config, summary and metadata together are at most 3 MiB.
 	Config map[string]*AnyValue `protobuf:"bytes,7,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Results: the last value of each metric unless the client says otherwise. At
-	// most 1 MiB, as JSON and on the wire.
+	// Results: the last value of each metric unless the client says otherwise. See
+	// config for its limits.
 	Summary map[string]*AnyValue `protobuf:"bytes,8,rep,name=summary,proto3" json:"summary,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Free text, at most 64 KiB.
 	Notes string `protobuf:"bytes,9,opt,name=notes,proto3" json:"notes,omitempty"`
@@ -191,13 +195,16 @@ type Run struct {
 	ExitCode *int32 `protobuf:"varint,18,opt,name=exit_code,json=exitCode,proto3,oneof" json:"exit_code,omitempty"`
 	// The largest step logged. Unset before the first row. Output only.
 	LastStep *int64 `protobuf:"varint,19,opt,name=last_step,json=lastStep,proto3,oneof" json:"last_step,omitempty"`
-	// Facts about where it ran: host, python, command line, git commit. At most
-	// 1 MiB, as JSON and on the wire.
+	// Facts about where it ran: host, python, command line, git commit. See config
+	// for its limits.
 	Metadata map[string]*AnyValue `protobuf:"bytes,20,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Changes with display_name, notes, tags, group, job_type, config and metadata,
 	// not with metrics and the summary. UpdateRun compares it if it is set;
 	// otherwise output only.
-	Etag          string `protobuf:"bytes,21,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,21,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Number of the attempt that this describes: 1, 2, 3, …; the latest unless an
+	// earlier one was asked for. Output only.
+	Attempt       int32 `protobuf:"varint,22,opt,name=attempt,proto3" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -379,6 +386,13 @@ func (x *Run) GetEtag() string {
 	return ""
 }
 
+func (x *Run) GetAttempt() int32 {
+	if x != nil {
+		return x.Attempt
+	}
+	return 0
+}
+
 // Request of CreateRun.
 type CreateRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -387,7 +401,9 @@ type CreateRunRequest struct {
 	// What to do when run.name exists. Default: NEVER.
 	Resume ResumePolicy `protobuf:"varint,2,opt,name=resume,proto3,enum=modelyard.v1.ResumePolicy" json:"resume,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
-	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The fields of the run in the reply, as in ListRunsRequest. Default: all.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,4,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -441,6 +457,13 @@ func (x *CreateRunRequest) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *CreateRunRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
 }
 
 // Reply of CreateRun.
@@ -507,7 +530,9 @@ type GetRunRequest struct {
 	//
 	//	*GetRunRequest_Id
 	//	*GetRunRequest_Ref
-	Selector      isGetRunRequest_Selector `protobuf_oneof:"selector"`
+	Selector isGetRunRequest_Selector `protobuf_oneof:"selector"`
+	// The attempt, from 1. Default: the latest.
+	Attempt       *int32 `protobuf:"varint,3,opt,name=attempt,proto3,oneof" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -565,6 +590,13 @@ func (x *GetRunRequest) GetRef() string {
 		}
 	}
 	return ""
+}
+
+func (x *GetRunRequest) GetAttempt() int32 {
+	if x != nil && x.Attempt != nil {
+		return *x.Attempt
+	}
+	return 0
 }
 
 type isGetRunRequest_Selector interface {
@@ -648,8 +680,16 @@ type ListRunsRequest struct {
 	// update_time, tags, config.KEY, summary.KEY. Default: all.
 	Filter string `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
 	// `create_time desc` (default), or create_time, update_time, display_name,
-	// name, each with an optional `desc`.
-	OrderBy       string `protobuf:"bytes,6,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	// name, state, config.KEY or summary.KEY, each with an optional `desc`. By a
+	// key: numbers before texts, runs without the key last in either direction, as
+	// are runs whose config, or summary, has more than 1,000 numbers and texts.
+	OrderBy string `protobuf:"bytes,6,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	// The fields of the runs that are returned besides id, name, entity and project:
+	// names of fields of Run, `config.KEY`, `summary.KEY`, `metadata.KEY`.
+	// Default: all.
+	ReadMask *fieldmaskpb.FieldMask `protobuf:"bytes,7,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
+	// True to count the runs that match. Default: false.
+	CountTotal    bool `protobuf:"varint,8,opt,name=count_total,json=countTotal,proto3" json:"count_total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -726,6 +766,20 @@ func (x *ListRunsRequest) GetOrderBy() string {
 	return ""
 }
 
+func (x *ListRunsRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
+func (x *ListRunsRequest) GetCountTotal() bool {
+	if x != nil {
+		return x.CountTotal
+	}
+	return false
+}
+
 // Reply of ListRuns.
 type ListRunsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -733,6 +787,8 @@ type ListRunsResponse struct {
 	Runs []*Run `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
 	// Empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// How many runs match, on all pages. Set if `count_total` is.
+	TotalSize     *int64 `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3,oneof" json:"total_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -781,6 +837,13 @@ func (x *ListRunsResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListRunsResponse) GetTotalSize() int64 {
+	if x != nil && x.TotalSize != nil {
+		return *x.TotalSize
+	}
+	return 0
+}
+
 // Request of UpdateRun.
 type UpdateRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -798,7 +861,9 @@ type UpdateRunRequest struct {
 	// Single keys of run.summary, in the same way.
 	SummaryKeys []string `protobuf:"bytes,5,rep,name=summary_keys,json=summaryKeys,proto3" json:"summary_keys,omitempty"`
 	// Single keys of run.metadata, in the same way.
-	MetadataKeys  []string `protobuf:"bytes,6,rep,name=metadata_keys,json=metadataKeys,proto3" json:"metadata_keys,omitempty"`
+	MetadataKeys []string `protobuf:"bytes,6,rep,name=metadata_keys,json=metadataKeys,proto3" json:"metadata_keys,omitempty"`
+	// The fields of the run in the reply, as in ListRunsRequest. Default: all.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,7,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -871,6 +936,13 @@ func (x *UpdateRunRequest) GetSummaryKeys() []string {
 func (x *UpdateRunRequest) GetMetadataKeys() []string {
 	if x != nil {
 		return x.MetadataKeys
+	}
+	return nil
+}
+
+func (x *UpdateRunRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
 	}
 	return nil
 }
@@ -1027,7 +1099,12 @@ type FinishRunRequest struct {
 	// Entries to set in the summary in the same step. Default: none.
 	Summary map[string]*AnyValue `protobuf:"bytes,4,rep,name=summary,proto3" json:"summary,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Key for safe retries, at most 128 characters. Default: none.
-	RequestId     string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The attempt that ends, from 1. Ending an earlier one than the latest changes
+	// what is kept of that one. Default: the latest.
+	Attempt *int32 `protobuf:"varint,6,opt,name=attempt,proto3,oneof" json:"attempt,omitempty"`
+	// The fields of the run in the reply, as in ListRunsRequest. Default: all.
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,7,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1097,6 +1174,20 @@ func (x *FinishRunRequest) GetRequestId() string {
 	return ""
 }
 
+func (x *FinishRunRequest) GetAttempt() int32 {
+	if x != nil && x.Attempt != nil {
+		return *x.Attempt
+	}
+	return 0
+}
+
+func (x *FinishRunRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
 // Reply of FinishRun.
 type FinishRunResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1147,7 +1238,10 @@ func (x *FinishRunResponse) GetRun() *Run {
 type HeartbeatRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Global id of the run.
-	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The attempt that is alive, from 1; an earlier one than the latest has ended.
+	// Default: the latest.
+	Attempt       *int32 `protobuf:"varint,2,opt,name=attempt,proto3,oneof" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1187,6 +1281,13 @@ func (x *HeartbeatRunRequest) GetId() string {
 		return x.Id
 	}
 	return ""
+}
+
+func (x *HeartbeatRunRequest) GetAttempt() int32 {
+	if x != nil && x.Attempt != nil {
+		return *x.Attempt
+	}
+	return 0
 }
 
 // Reply of HeartbeatRun.
@@ -1235,11 +1336,130 @@ func (x *HeartbeatRunResponse) GetStopRequested() bool {
 	return false
 }
 
+// Request of ListRunAttempts.
+type ListRunAttemptsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Global id of the run.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// At most 1,000; more counts as 1,000. Default (0): 50.
+	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the previous reply; bound to the other fields.
+	PageToken     string `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRunAttemptsRequest) Reset() {
+	*x = ListRunAttemptsRequest{}
+	mi := &file_modelyard_v1_run_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRunAttemptsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRunAttemptsRequest) ProtoMessage() {}
+
+func (x *ListRunAttemptsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_run_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRunAttemptsRequest.ProtoReflect.Descriptor instead.
+func (*ListRunAttemptsRequest) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListRunAttemptsRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ListRunAttemptsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListRunAttemptsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Reply of ListRunAttempts.
+type ListRunAttemptsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most page_size attempts, latest first.
+	Runs []*Run `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRunAttemptsResponse) Reset() {
+	*x = ListRunAttemptsResponse{}
+	mi := &file_modelyard_v1_run_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRunAttemptsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRunAttemptsResponse) ProtoMessage() {}
+
+func (x *ListRunAttemptsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_run_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRunAttemptsResponse.ProtoReflect.Descriptor instead.
+func (*ListRunAttemptsResponse) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListRunAttemptsResponse) GetRuns() []*Run {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *ListRunAttemptsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_modelyard_v1_run_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\xbe\b\n" +
+	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\xd8\b\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -1266,7 +1486,8 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\texit_code\x18\x12 \x01(\x05H\x00R\bexitCode\x88\x01\x01\x12 \n" +
 	"\tlast_step\x18\x13 \x01(\x03H\x01R\blastStep\x88\x01\x01\x12;\n" +
 	"\bmetadata\x18\x14 \x03(\v2\x1f.modelyard.v1.Run.MetadataEntryR\bmetadata\x12\x12\n" +
-	"\x04etag\x18\x15 \x01(\tR\x04etag\x1aQ\n" +
+	"\x04etag\x18\x15 \x01(\tR\x04etag\x12\x18\n" +
+	"\aattempt\x18\x16 \x01(\x05R\aattempt\x1aQ\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
 	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\x1aR\n" +
@@ -1279,22 +1500,26 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"_exit_codeB\f\n" +
 	"\n" +
-	"_last_step\"\x8a\x01\n" +
+	"_last_step\"\xc3\x01\n" +
 	"\x10CreateRunRequest\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\x122\n" +
 	"\x06resume\x18\x02 \x01(\x0e2\x1a.modelyard.v1.ResumePolicyR\x06resume\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tR\trequestId\"R\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x127\n" +
+	"\tread_mask\x18\x04 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"R\n" +
 	"\x11CreateRunResponse\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\x12\x18\n" +
-	"\aresumed\x18\x02 \x01(\bR\aresumed\"A\n" +
+	"\aresumed\x18\x02 \x01(\bR\aresumed\"l\n" +
 	"\rGetRunRequest\x12\x10\n" +
 	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
-	"\x03ref\x18\x02 \x01(\tH\x00R\x03refB\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x12\x1d\n" +
+	"\aattempt\x18\x03 \x01(\x05H\x01R\aattempt\x88\x01\x01B\n" +
 	"\n" +
-	"\bselector\"5\n" +
+	"\bselectorB\n" +
+	"\n" +
+	"\b_attempt\"5\n" +
 	"\x0eGetRunResponse\x12#\n" +
-	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\"\xb2\x01\n" +
+	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\"\x8c\x02\n" +
 	"\x0fListRunsRequest\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x1b\n" +
@@ -1302,10 +1527,16 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x16\n" +
 	"\x06filter\x18\x05 \x01(\tR\x06filter\x12\x19\n" +
-	"\border_by\x18\x06 \x01(\tR\aorderBy\"a\n" +
+	"\border_by\x18\x06 \x01(\tR\aorderBy\x127\n" +
+	"\tread_mask\x18\a \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\x12\x1f\n" +
+	"\vcount_total\x18\b \x01(\bR\n" +
+	"countTotal\"\x94\x01\n" +
 	"\x10ListRunsResponse\x12%\n" +
 	"\x04runs\x18\x01 \x03(\v2\x11.modelyard.v1.RunR\x04runs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xfc\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\"\n" +
+	"\n" +
+	"total_size\x18\x03 \x01(\x03H\x00R\ttotalSize\x88\x01\x01B\r\n" +
+	"\v_total_size\"\xb5\x02\n" +
 	"\x10UpdateRunRequest\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\x12;\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
@@ -1315,44 +1546,61 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\vconfig_keys\x18\x04 \x03(\tR\n" +
 	"configKeys\x12!\n" +
 	"\fsummary_keys\x18\x05 \x03(\tR\vsummaryKeys\x12#\n" +
-	"\rmetadata_keys\x18\x06 \x03(\tR\fmetadataKeys\"8\n" +
+	"\rmetadata_keys\x18\x06 \x03(\tR\fmetadataKeys\x127\n" +
+	"\tread_mask\x18\a \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"8\n" +
 	"\x11UpdateRunResponse\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\"A\n" +
 	"\x10DeleteRunRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x02 \x01(\tR\trequestId\"\x13\n" +
-	"\x11DeleteRunResponse\"\xba\x02\n" +
+	"\x11DeleteRunResponse\"\x9e\x03\n" +
 	"\x10FinishRunRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12 \n" +
 	"\texit_code\x18\x02 \x01(\x05H\x00R\bexitCode\x88\x01\x01\x12,\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x16.modelyard.v1.RunStateR\x05state\x12E\n" +
 	"\asummary\x18\x04 \x03(\v2+.modelyard.v1.FinishRunRequest.SummaryEntryR\asummary\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\x1aR\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12\x1d\n" +
+	"\aattempt\x18\x06 \x01(\x05H\x01R\aattempt\x88\x01\x01\x127\n" +
+	"\tread_mask\x18\a \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\x1aR\n" +
 	"\fSummaryEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
 	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01B\f\n" +
 	"\n" +
-	"_exit_code\"8\n" +
+	"_exit_codeB\n" +
+	"\n" +
+	"\b_attempt\"8\n" +
 	"\x11FinishRunResponse\x12#\n" +
-	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\"%\n" +
+	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\"P\n" +
 	"\x13HeartbeatRunRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"=\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
+	"\aattempt\x18\x02 \x01(\x05H\x00R\aattempt\x88\x01\x01B\n" +
+	"\n" +
+	"\b_attempt\"=\n" +
 	"\x14HeartbeatRunResponse\x12%\n" +
-	"\x0estop_requested\x18\x01 \x01(\bR\rstopRequested*\x97\x01\n" +
+	"\x0estop_requested\x18\x01 \x01(\bR\rstopRequested\"d\n" +
+	"\x16ListRunAttemptsRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\"h\n" +
+	"\x17ListRunAttemptsResponse\x12%\n" +
+	"\x04runs\x18\x01 \x03(\v2\x11.modelyard.v1.RunR\x04runs\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\x97\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n" +
 	"\x12RUN_STATE_FINISHED\x10\x02\x12\x14\n" +
 	"\x10RUN_STATE_FAILED\x10\x03\x12\x15\n" +
 	"\x11RUN_STATE_CRASHED\x10\x04\x12\x14\n" +
-	"\x10RUN_STATE_KILLED\x10\x05*w\n" +
+	"\x10RUN_STATE_KILLED\x10\x05*\x96\x01\n" +
 	"\fResumePolicy\x12\x1d\n" +
 	"\x19RESUME_POLICY_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13RESUME_POLICY_NEVER\x10\x01\x12\x17\n" +
 	"\x13RESUME_POLICY_ALLOW\x10\x02\x12\x16\n" +
-	"\x12RESUME_POLICY_MUST\x10\x032\xba\x04\n" +
+	"\x12RESUME_POLICY_MUST\x10\x03\x12\x1d\n" +
+	"\x19RESUME_POLICY_NEW_ATTEMPT\x10\x042\x9f\x05\n" +
 	"\n" +
 	"RunService\x12L\n" +
 	"\tCreateRun\x12\x1e.modelyard.v1.CreateRunRequest\x1a\x1f.modelyard.v1.CreateRunResponse\x12H\n" +
@@ -1361,7 +1609,8 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\tUpdateRun\x12\x1e.modelyard.v1.UpdateRunRequest\x1a\x1f.modelyard.v1.UpdateRunResponse\x12L\n" +
 	"\tDeleteRun\x12\x1e.modelyard.v1.DeleteRunRequest\x1a\x1f.modelyard.v1.DeleteRunResponse\x12L\n" +
 	"\tFinishRun\x12\x1e.modelyard.v1.FinishRunRequest\x1a\x1f.modelyard.v1.FinishRunResponse\x12Z\n" +
-	"\fHeartbeatRun\x12!.modelyard.v1.HeartbeatRunRequest\x1a\".modelyard.v1.HeartbeatRunResponse\"\x03\x90\x02\x02Bh\n" +
+	"\fHeartbeatRun\x12!.modelyard.v1.HeartbeatRunRequest\x1a\".modelyard.v1.HeartbeatRunResponse\"\x03\x90\x02\x02\x12c\n" +
+	"\x0fListRunAttempts\x12$.modelyard.v1.ListRunAttemptsRequest\x1a%.modelyard.v1.ListRunAttemptsResponse\"\x03\x90\x02\x01Bh\n" +
 	"\fmodelyard.v1B\bRunProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
@@ -1377,76 +1626,85 @@ func file_modelyard_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_modelyard_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_modelyard_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_modelyard_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_modelyard_v1_run_proto_goTypes = []any{
-	(RunState)(0),                 // 0: modelyard.v1.RunState
-	(ResumePolicy)(0),             // 1: modelyard.v1.ResumePolicy
-	(*Run)(nil),                   // 2: modelyard.v1.Run
-	(*CreateRunRequest)(nil),      // 3: modelyard.v1.CreateRunRequest
-	(*CreateRunResponse)(nil),     // 4: modelyard.v1.CreateRunResponse
-	(*GetRunRequest)(nil),         // 5: modelyard.v1.GetRunRequest
-	(*GetRunResponse)(nil),        // 6: modelyard.v1.GetRunResponse
-	(*ListRunsRequest)(nil),       // 7: modelyard.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),      // 8: modelyard.v1.ListRunsResponse
-	(*UpdateRunRequest)(nil),      // 9: modelyard.v1.UpdateRunRequest
-	(*UpdateRunResponse)(nil),     // 10: modelyard.v1.UpdateRunResponse
-	(*DeleteRunRequest)(nil),      // 11: modelyard.v1.DeleteRunRequest
-	(*DeleteRunResponse)(nil),     // 12: modelyard.v1.DeleteRunResponse
-	(*FinishRunRequest)(nil),      // 13: modelyard.v1.FinishRunRequest
-	(*FinishRunResponse)(nil),     // 14: modelyard.v1.FinishRunResponse
-	(*HeartbeatRunRequest)(nil),   // 15: modelyard.v1.HeartbeatRunRequest
-	(*HeartbeatRunResponse)(nil),  // 16: modelyard.v1.HeartbeatRunResponse
-	nil,                           // 17: modelyard.v1.Run.ConfigEntry
-	nil,                           // 18: modelyard.v1.Run.SummaryEntry
-	nil,                           // 19: modelyard.v1.Run.MetadataEntry
-	nil,                           // 20: modelyard.v1.FinishRunRequest.SummaryEntry
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil), // 22: google.protobuf.FieldMask
-	(*AnyValue)(nil),              // 23: modelyard.v1.AnyValue
+	(RunState)(0),                   // 0: modelyard.v1.RunState
+	(ResumePolicy)(0),               // 1: modelyard.v1.ResumePolicy
+	(*Run)(nil),                     // 2: modelyard.v1.Run
+	(*CreateRunRequest)(nil),        // 3: modelyard.v1.CreateRunRequest
+	(*CreateRunResponse)(nil),       // 4: modelyard.v1.CreateRunResponse
+	(*GetRunRequest)(nil),           // 5: modelyard.v1.GetRunRequest
+	(*GetRunResponse)(nil),          // 6: modelyard.v1.GetRunResponse
+	(*ListRunsRequest)(nil),         // 7: modelyard.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),        // 8: modelyard.v1.ListRunsResponse
+	(*UpdateRunRequest)(nil),        // 9: modelyard.v1.UpdateRunRequest
+	(*UpdateRunResponse)(nil),       // 10: modelyard.v1.UpdateRunResponse
+	(*DeleteRunRequest)(nil),        // 11: modelyard.v1.DeleteRunRequest
+	(*DeleteRunResponse)(nil),       // 12: modelyard.v1.DeleteRunResponse
+	(*FinishRunRequest)(nil),        // 13: modelyard.v1.FinishRunRequest
+	(*FinishRunResponse)(nil),       // 14: modelyard.v1.FinishRunResponse
+	(*HeartbeatRunRequest)(nil),     // 15: modelyard.v1.HeartbeatRunRequest
+	(*HeartbeatRunResponse)(nil),    // 16: modelyard.v1.HeartbeatRunResponse
+	(*ListRunAttemptsRequest)(nil),  // 17: modelyard.v1.ListRunAttemptsRequest
+	(*ListRunAttemptsResponse)(nil), // 18: modelyard.v1.ListRunAttemptsResponse
+	nil,                             // 19: modelyard.v1.Run.ConfigEntry
+	nil,                             // 20: modelyard.v1.Run.SummaryEntry
+	nil,                             // 21: modelyard.v1.Run.MetadataEntry
+	nil,                             // 22: modelyard.v1.FinishRunRequest.SummaryEntry
+	(*timestamppb.Timestamp)(nil),   // 23: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),   // 24: google.protobuf.FieldMask
+	(*AnyValue)(nil),                // 25: modelyard.v1.AnyValue
 }
 var file_modelyard_v1_run_proto_depIdxs = []int32{
 	0,  // 0: modelyard.v1.Run.state:type_name -> modelyard.v1.RunState
-	17, // 1: modelyard.v1.Run.config:type_name -> modelyard.v1.Run.ConfigEntry
-	18, // 2: modelyard.v1.Run.summary:type_name -> modelyard.v1.Run.SummaryEntry
-	21, // 3: modelyard.v1.Run.create_time:type_name -> google.protobuf.Timestamp
-	21, // 4: modelyard.v1.Run.update_time:type_name -> google.protobuf.Timestamp
-	21, // 5: modelyard.v1.Run.heartbeat_time:type_name -> google.protobuf.Timestamp
-	21, // 6: modelyard.v1.Run.finish_time:type_name -> google.protobuf.Timestamp
-	19, // 7: modelyard.v1.Run.metadata:type_name -> modelyard.v1.Run.MetadataEntry
+	19, // 1: modelyard.v1.Run.config:type_name -> modelyard.v1.Run.ConfigEntry
+	20, // 2: modelyard.v1.Run.summary:type_name -> modelyard.v1.Run.SummaryEntry
+	23, // 3: modelyard.v1.Run.create_time:type_name -> google.protobuf.Timestamp
+	23, // 4: modelyard.v1.Run.update_time:type_name -> google.protobuf.Timestamp
+	23, // 5: modelyard.v1.Run.heartbeat_time:type_name -> google.protobuf.Timestamp
+	23, // 6: modelyard.v1.Run.finish_time:type_name -> google.protobuf.Timestamp
+	21, // 7: modelyard.v1.Run.metadata:type_name -> modelyard.v1.Run.MetadataEntry
 	2,  // 8: modelyard.v1.CreateRunRequest.run:type_name -> modelyard.v1.Run
 	1,  // 9: modelyard.v1.CreateRunRequest.resume:type_name -> modelyard.v1.ResumePolicy
-	2,  // 10: modelyard.v1.CreateRunResponse.run:type_name -> modelyard.v1.Run
-	2,  // 11: modelyard.v1.GetRunResponse.run:type_name -> modelyard.v1.Run
-	2,  // 12: modelyard.v1.ListRunsResponse.runs:type_name -> modelyard.v1.Run
-	2,  // 13: modelyard.v1.UpdateRunRequest.run:type_name -> modelyard.v1.Run
-	22, // 14: modelyard.v1.UpdateRunRequest.update_mask:type_name -> google.protobuf.FieldMask
-	2,  // 15: modelyard.v1.UpdateRunResponse.run:type_name -> modelyard.v1.Run
-	0,  // 16: modelyard.v1.FinishRunRequest.state:type_name -> modelyard.v1.RunState
-	20, // 17: modelyard.v1.FinishRunRequest.summary:type_name -> modelyard.v1.FinishRunRequest.SummaryEntry
-	2,  // 18: modelyard.v1.FinishRunResponse.run:type_name -> modelyard.v1.Run
-	23, // 19: modelyard.v1.Run.ConfigEntry.value:type_name -> modelyard.v1.AnyValue
-	23, // 20: modelyard.v1.Run.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
-	23, // 21: modelyard.v1.Run.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
-	23, // 22: modelyard.v1.FinishRunRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
-	3,  // 23: modelyard.v1.RunService.CreateRun:input_type -> modelyard.v1.CreateRunRequest
-	5,  // 24: modelyard.v1.RunService.GetRun:input_type -> modelyard.v1.GetRunRequest
-	7,  // 25: modelyard.v1.RunService.ListRuns:input_type -> modelyard.v1.ListRunsRequest
-	9,  // 26: modelyard.v1.RunService.UpdateRun:input_type -> modelyard.v1.UpdateRunRequest
-	11, // 27: modelyard.v1.RunService.DeleteRun:input_type -> modelyard.v1.DeleteRunRequest
-	13, // 28: modelyard.v1.RunService.FinishRun:input_type -> modelyard.v1.FinishRunRequest
-	15, // 29: modelyard.v1.RunService.HeartbeatRun:input_type -> modelyard.v1.HeartbeatRunRequest
-	4,  // 30: modelyard.v1.RunService.CreateRun:output_type -> modelyard.v1.CreateRunResponse
-	6,  // 31: modelyard.v1.RunService.GetRun:output_type -> modelyard.v1.GetRunResponse
-	8,  // 32: modelyard.v1.RunService.ListRuns:output_type -> modelyard.v1.ListRunsResponse
-	10, // 33: modelyard.v1.RunService.UpdateRun:output_type -> modelyard.v1.UpdateRunResponse
-	12, // 34: modelyard.v1.RunService.DeleteRun:output_type -> modelyard.v1.DeleteRunResponse
-	14, // 35: modelyard.v1.RunService.FinishRun:output_type -> modelyard.v1.FinishRunResponse
-	16, // 36: modelyard.v1.RunService.HeartbeatRun:output_type -> modelyard.v1.HeartbeatRunResponse
-	30, // [30:37] is the sub-list for method output_type
-	23, // [23:30] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	24, // 10: modelyard.v1.CreateRunRequest.read_mask:type_name -> google.protobuf.FieldMask
+	2,  // 11: modelyard.v1.CreateRunResponse.run:type_name -> modelyard.v1.Run
+	2,  // 12: modelyard.v1.GetRunResponse.run:type_name -> modelyard.v1.Run
+	24, // 13: modelyard.v1.ListRunsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	2,  // 14: modelyard.v1.ListRunsResponse.runs:type_name -> modelyard.v1.Run
+	2,  // 15: modelyard.v1.UpdateRunRequest.run:type_name -> modelyard.v1.Run
+	24, // 16: modelyard.v1.UpdateRunRequest.update_mask:type_name -> google.protobuf.FieldMask
+	24, // 17: modelyard.v1.UpdateRunRequest.read_mask:type_name -> google.protobuf.FieldMask
+	2,  // 18: modelyard.v1.UpdateRunResponse.run:type_name -> modelyard.v1.Run
+	0,  // 19: modelyard.v1.FinishRunRequest.state:type_name -> modelyard.v1.RunState
+	22, // 20: modelyard.v1.FinishRunRequest.summary:type_name -> modelyard.v1.FinishRunRequest.SummaryEntry
+	24, // 21: modelyard.v1.FinishRunRequest.read_mask:type_name -> google.protobuf.FieldMask
+	2,  // 22: modelyard.v1.FinishRunResponse.run:type_name -> modelyard.v1.Run
+	2,  // 23: modelyard.v1.ListRunAttemptsResponse.runs:type_name -> modelyard.v1.Run
+	25, // 24: modelyard.v1.Run.ConfigEntry.value:type_name -> modelyard.v1.AnyValue
+	25, // 25: modelyard.v1.Run.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
+	25, // 26: modelyard.v1.Run.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
+	25, // 27: modelyard.v1.FinishRunRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
+	3,  // 28: modelyard.v1.RunService.CreateRun:input_type -> modelyard.v1.CreateRunRequest
+	5,  // 29: modelyard.v1.RunService.GetRun:input_type -> modelyard.v1.GetRunRequest
+	7,  // 30: modelyard.v1.RunService.ListRuns:input_type -> modelyard.v1.ListRunsRequest
+	9,  // 31: modelyard.v1.RunService.UpdateRun:input_type -> modelyard.v1.UpdateRunRequest
+	11, // 32: modelyard.v1.RunService.DeleteRun:input_type -> modelyard.v1.DeleteRunRequest
+	13, // 33: modelyard.v1.RunService.FinishRun:input_type -> modelyard.v1.FinishRunRequest
+	15, // 34: modelyard.v1.RunService.HeartbeatRun:input_type -> modelyard.v1.HeartbeatRunRequest
+	17, // 35: modelyard.v1.RunService.ListRunAttempts:input_type -> modelyard.v1.ListRunAttemptsRequest
+	4,  // 36: modelyard.v1.RunService.CreateRun:output_type -> modelyard.v1.CreateRunResponse
+	6,  // 37: modelyard.v1.RunService.GetRun:output_type -> modelyard.v1.GetRunResponse
+	8,  // 38: modelyard.v1.RunService.ListRuns:output_type -> modelyard.v1.ListRunsResponse
+	10, // 39: modelyard.v1.RunService.UpdateRun:output_type -> modelyard.v1.UpdateRunResponse
+	12, // 40: modelyard.v1.RunService.DeleteRun:output_type -> modelyard.v1.DeleteRunResponse
+	14, // 41: modelyard.v1.RunService.FinishRun:output_type -> modelyard.v1.FinishRunResponse
+	16, // 42: modelyard.v1.RunService.HeartbeatRun:output_type -> modelyard.v1.HeartbeatRunResponse
+	18, // 43: modelyard.v1.RunService.ListRunAttempts:output_type -> modelyard.v1.ListRunAttemptsResponse
+	36, // [36:44] is the sub-list for method output_type
+	28, // [28:36] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_run_proto_init() }
@@ -1460,14 +1718,16 @@ func file_modelyard_v1_run_proto_init() {
 		(*GetRunRequest_Id)(nil),
 		(*GetRunRequest_Ref)(nil),
 	}
+	file_modelyard_v1_run_proto_msgTypes[6].OneofWrappers = []any{}
 	file_modelyard_v1_run_proto_msgTypes[11].OneofWrappers = []any{}
+	file_modelyard_v1_run_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modelyard_v1_run_proto_rawDesc), len(file_modelyard_v1_run_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,13 +19,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RunService_CreateRun_FullMethodName    = "/modelyard.v1.RunService/CreateRun"
-	RunService_GetRun_FullMethodName       = "/modelyard.v1.RunService/GetRun"
-	RunService_ListRuns_FullMethodName     = "/modelyard.v1.RunService/ListRuns"
-	RunService_UpdateRun_FullMethodName    = "/modelyard.v1.RunService/UpdateRun"
-	RunService_DeleteRun_FullMethodName    = "/modelyard.v1.RunService/DeleteRun"
-	RunService_FinishRun_FullMethodName    = "/modelyard.v1.RunService/FinishRun"
-	RunService_HeartbeatRun_FullMethodName = "/modelyard.v1.RunService/HeartbeatRun"
+	RunService_CreateRun_FullMethodName       = "/modelyard.v1.RunService/CreateRun"
+	RunService_GetRun_FullMethodName          = "/modelyard.v1.RunService/GetRun"
+	RunService_ListRuns_FullMethodName        = "/modelyard.v1.RunService/ListRuns"
+	RunService_UpdateRun_FullMethodName       = "/modelyard.v1.RunService/UpdateRun"
+	RunService_DeleteRun_FullMethodName       = "/modelyard.v1.RunService/DeleteRun"
+	RunService_FinishRun_FullMethodName       = "/modelyard.v1.RunService/FinishRun"
+	RunService_HeartbeatRun_FullMethodName    = "/modelyard.v1.RunService/HeartbeatRun"
+	RunService_ListRunAttempts_FullMethodName = "/modelyard.v1.RunService/ListRunAttempts"
 )
 
 // RunServiceClient is the client API for RunService service.
@@ -40,15 +41,19 @@ type RunServiceClient interface {
 	//
 	// Resuming sets the run running. Texts and tags of the request that are not
 	// empty replace those of the run, the entries of its maps are added to the
-	// run's, and exit code and finish time are cleared. A policy that is added
-	// later may start a new attempt of the run instead; calls that name no attempt
-	// then mean the latest.
+	// run's, and exit code and finish time are cleared.
+	//
+	// NEW_ATTEMPT begins the run anew under its name and id: config, summary,
+	// metadata, state, times, rows, console and files of the run are then those of
+	// the new attempt. What the attempt before had stays readable under its
+	// number; if that attempt was running, it ends as CRASHED. Notes, tags, group
+	// and job type stay where the request has none.
 	//
 	// Errors: ALREADY_EXISTS (the name is taken and `resume` is NEVER, or belonged
 	// to a run that was deleted), NOT_FOUND (resume MUST: there is no such run, or
 	// it was deleted), INVALID_ARGUMENT INVALID_FIELD.
 	CreateRun(ctx context.Context, in *CreateRunRequest, opts ...grpc.CallOption) (*CreateRunResponse, error)
-	// One run. Errors: NOT_FOUND.
+	// One run. Errors: NOT_FOUND (also for an attempt that it does not have).
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
 	// The runs of an entity or of one of its projects, in pages.
 	ListRuns(ctx context.Context, in *ListRunsRequest, opts ...grpc.CallOption) (*ListRunsResponse, error)
@@ -70,6 +75,9 @@ type RunServiceClient interface {
 	// counts as crashed. A heartbeat sets a run that was silent running again, but
 	// not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
 	HeartbeatRun(ctx context.Context, in *HeartbeatRunRequest, opts ...grpc.CallOption) (*HeartbeatRunResponse, error)
+	// The attempts of a run, latest first, as they were when the next one began.
+	// Errors: NOT_FOUND.
+	ListRunAttempts(ctx context.Context, in *ListRunAttemptsRequest, opts ...grpc.CallOption) (*ListRunAttemptsResponse, error)
 }
 
 type runServiceClient struct {
@@ -150,6 +158,16 @@ func (c *runServiceClient) HeartbeatRun(ctx context.Context, in *HeartbeatRunReq
 	return out, nil
 }
 
+func (c *runServiceClient) ListRunAttempts(ctx context.Context, in *ListRunAttemptsRequest, opts ...grpc.CallOption) (*ListRunAttemptsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRunAttemptsResponse)
+	err := c.cc.Invoke(ctx, RunService_ListRunAttempts_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RunServiceServer is the server API for RunService service.
 // All implementations must embed UnimplementedRunServiceServer
 // for forward compatibility.
@@ -162,15 +180,19 @@ type RunServiceServer interface {
 	//
 	// Resuming sets the run running. Texts and tags of the request that are not
 	// empty replace those of the run, the entries of its maps are added to the
-	// run's, and exit code and finish time are cleared. A policy that is added
-	// later may start a new attempt of the run instead; calls that name no attempt
-	// then mean the latest.
+	// run's, and exit code and finish time are cleared.
+	//
+	// NEW_ATTEMPT begins the run anew under its name and id: config, summary,
+	// metadata, state, times, rows, console and files of the run are then those of
+	// the new attempt. What the attempt before had stays readable under its
+	// number; if that attempt was running, it ends as CRASHED. Notes, tags, group
+	// and job type stay where the request has none.
 	//
 	// Errors: ALREADY_EXISTS (the name is taken and `resume` is NEVER, or belonged
 	// to a run that was deleted), NOT_FOUND (resume MUST: there is no such run, or
 	// it was deleted), INVALID_ARGUMENT INVALID_FIELD.
 	CreateRun(context.Context, *CreateRunRequest) (*CreateRunResponse, error)
-	// One run. Errors: NOT_FOUND.
+	// One run. Errors: NOT_FOUND (also for an attempt that it does not have).
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
 	// The runs of an entity or of one of its projects, in pages.
 	ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error)
@@ -192,6 +214,9 @@ type RunServiceServer interface {
 	// counts as crashed. A heartbeat sets a run that was silent running again, but
 	// not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
 	HeartbeatRun(context.Context, *HeartbeatRunRequest) (*HeartbeatRunResponse, error)
+	// The attempts of a run, latest first, as they were when the next one began.
+	// Errors: NOT_FOUND.
+	ListRunAttempts(context.Context, *ListRunAttemptsRequest) (*ListRunAttemptsResponse, error)
 	mustEmbedUnimplementedRunServiceServer()
 }
 
@@ -222,6 +247,9 @@ func (UnimplementedRunServiceServer) FinishRun(context.Context, *FinishRunReques
 }
 func (UnimplementedRunServiceServer) HeartbeatRun(context.Context, *HeartbeatRunRequest) (*HeartbeatRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method HeartbeatRun not implemented")
+}
+func (UnimplementedRunServiceServer) ListRunAttempts(context.Context, *ListRunAttemptsRequest) (*ListRunAttemptsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRunAttempts not implemented")
 }
 func (UnimplementedRunServiceServer) mustEmbedUnimplementedRunServiceServer() {}
 func (UnimplementedRunServiceServer) testEmbeddedByValue()                    {}
@@ -370,6 +398,24 @@ func _RunService_HeartbeatRun_Handler(srv interface{}, ctx context.Context, dec 
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RunService_ListRunAttempts_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRunAttemptsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).ListRunAttempts(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_ListRunAttempts_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).ListRunAttempts(ctx, req.(*ListRunAttemptsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RunService_ServiceDesc is the grpc.ServiceDesc for RunService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -404,6 +450,10 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "HeartbeatRun",
 			Handler:    _RunService_HeartbeatRun_Handler,
+		},
+		{
+			MethodName: "ListRunAttempts",
+			Handler:    _RunService_ListRunAttempts_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

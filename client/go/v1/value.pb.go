@@ -23,7 +23,7 @@ const (
 
 // One value of a config, a summary, a metadata map or a metric. Unlike
 // google.protobuf.Struct it keeps 64-bit integers, NaN and infinities.
-// Limits: 20 levels deep, 50,000 items in all; the messages that hold it stay
+// Limits: 20 levels deep, 200,000 items in all; the messages that hold it stay
 // under 4 MiB.
 type AnyValue struct {
 	state protoimpl.MessageState `protogen:"open.v1"`

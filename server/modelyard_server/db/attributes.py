@@ -3,11 +3,13 @@
 Filters and orders over those would read every JSON column without it. A number
 is kept as a double and a text by its beginning; where that does not decide, the
 JSON does. Every session keeps the index true to the rows it writes, in their own
-transaction; other statements do not pass here, and call `add` and `remove`.
+transaction; other statements do not pass here, and call `add` and `remove`. The
+maps of runs are rows of their own, whose writer calls `replace` and `merge`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
@@ -88,10 +90,12 @@ class Attribute(Base):
 
 _INDEXED: Mapping[type[Base], Mapping[str, str]] = {
     ArtifactVersion: {"metadata_": METADATA, "tags": TAGS},
-    Run: {"config": RUN_CONFIG, "summary": RUN_SUMMARY, "tags": RUN_TAGS},
+    Run: {"tags": RUN_TAGS},
     Collection: {"tags": COLLECTION_TAGS},
 }
 _PENDING = "pending attributes"
+_FIRST_PART = re.compile(r"(?:[^.\\]|\\[.\\])*")
+"""The first part of an escaped path, without the mark of a boolean."""
 
 
 def key_of(prefix: str, path: Sequence[str]) -> str:
@@ -108,13 +112,13 @@ def rows_of(prefix: str, value: Any) -> Rows:
     """The rows of a column: a map in its JSON form, or a list of tags."""
     if isinstance(value, list):
         return {(prefix, index): (None, tag[:TEXT_LIMIT]) for index, tag in enumerate(value)}
-    leaves = list(islice(_leaves(prefix, value), LEAF_LIMIT + 1))
+    indexed = (leaf for leaf in _leaves(prefix, value) if len(leaf[0]) <= KEY_LIMIT)
+    leaves = list(islice(indexed, LEAF_LIMIT + 1))
     if len(leaves) > LEAF_LIMIT:
         return {(prefix, 0): (None, "")}
     return {
         (key, 0): (None, leaf[:TEXT_LIMIT]) if isinstance(leaf, str) else (float(leaf), None)
         for key, leaf in leaves
-        if len(key) <= KEY_LIMIT
     }
 
 
@@ -142,11 +146,33 @@ def prepare(session: Session, *_: object) -> None:
 def store(session: Session, *_: object) -> None:
     """After a flush: writes the recorded changes. Runs every few milliseconds while a run logs."""
     for row, prefix, known, after in session.info.pop(_PENDING, ()):
-        before = _stored(session, row.id, prefix) if known is None else known
-        changed = {key: value for key, value in after.items() if before.get(key) != value}
-        _each(session, _REMOVE, row, dict.fromkeys(before.keys() - after.keys(), (None, None)))
-        _change(session, row, {key: changed[key] for key in changed.keys() & before.keys()})
-        _add(session, row, {key: changed[key] for key in changed.keys() - before.keys()})
+        replace(session, row, prefix, known, after)
+
+
+def replace(session: Session, row: Any, prefix: str, known: Rows | None, after: Rows) -> None:
+    """Changes the entries of a column to `after`. `known` is what they are; None if that has to be read."""
+    before = _stored(session, row.id, prefix) if known is None else known
+    changed = {key: value for key, value in after.items() if before.get(key) != value}
+    _each(session, _REMOVE, row, dict.fromkeys(before.keys() - after.keys(), (None, None)))
+    _change(session, row, {key: changed[key] for key in changed.keys() & before.keys()})
+    _add(session, row, {key: changed[key] for key in changed.keys() - before.keys()})
+
+
+def merge(session: Session, row: Any, prefix: str, entries: Mapping[str, Any]) -> None:
+    """Changes the entries of a map for these keys of it; the others stay."""
+    mark = select(Attribute.key).where(
+        Attribute.subject_id == row.id, Attribute.key == prefix, Attribute.item == 0
+    )
+    if session.scalar(mark) is not None:
+        return  # too many to be indexed
+    stored = _stored(session, row.id, prefix)
+    names = {key_of("", [name])[1:] for name in entries}
+    begin = len(prefix) + 1
+    before = {at: kept for at, kept in stored.items() if _first_part(at[0], begin) in names}
+    after = rows_of(prefix, entries)
+    if (prefix, 0) in after or len(stored) - len(before) + len(after) > LEAF_LIMIT:
+        before, after = stored, {(prefix, 0): (None, "")}
+    replace(session, row, prefix, before, after)
 
 
 def add(session: Session, row: Base) -> None:
@@ -164,6 +190,11 @@ def remove(session: Session, subject_ids: Sequence[str]) -> None:
 def remove_some(session: Session, subject_id: str, limit: int) -> int:
     """Removes at most `limit` entries of a row, and returns their number."""
     return bounded.delete_some(session, Attribute, Attribute.subject_id == subject_id, limit=limit)
+
+
+def _first_part(key: str, begin: int) -> str:
+    found = _FIRST_PART.match(key, begin)
+    return found[0] if found else ""
 
 
 def _leaves(key: str, value: Mapping[str, Any]) -> Iterator[tuple[str, str | float]]:
@@ -234,7 +265,7 @@ def _owners(session: Session, row: Any) -> tuple[int, int]:
             new for new in session.new if isinstance(new, Collection) and new.id == row.collection_id
         )
         return _owners(session, collection)
-    if isinstance(row, ArtifactVersion):
+    if isinstance(row, ArtifactVersion | Run):
         return row.entity_id, row.project_id
     return session.get_one(Project, row.project_id).entity_id, row.project_id
 

@@ -24,8 +24,19 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard_server.db.caller_tables import ApiKey, PrincipalRow, Request
 from modelyard_server.db.declarative import LIVE, Base, BigKey, Id, listed
+from modelyard_server.db.run_tables import RunAttempt, RunFields, RunMap, RunRemoval
 
-__all__ = ["ApiKey", "Base", "Id", "PrincipalRow", "Request"]  # as well as the rows below
+__all__ = [
+    "ApiKey",
+    "Base",
+    "Id",
+    "PrincipalRow",
+    "Request",
+    "RunAttempt",
+    "RunFields",
+    "RunMap",
+    "RunRemoval",
+]  # as well as the rows below
 
 
 class StoreMeta(Base):
@@ -77,35 +88,25 @@ class Project(Base):
     created_at: Mapped[int] = mapped_column(BigInteger)
 
 
-class Run(Base):
-    """One execution of training code. A deleted run stays as a tombstone of lineage."""
+class Run(RunFields, Base):
+    """One execution of training code, in its latest attempt. A deleted one is a tombstone of lineage."""
 
     __tablename__ = "run"
     __table_args__ = (
         UniqueConstraint("project_id", "run_id"),
-        Index("ix_run_project_created", "project_id", "created_at", "id"),
         Index("ix_run_heartbeat", "state", "heartbeat_at"),
+        *listed("run"),
+        *(
+            Index(f"ix_run_{scope}_state", f"{scope}_id", "state", "created_at", "id", **LIVE)
+            for scope in ("project", "entity")
+        ),
     )
     id: Mapped[str] = mapped_column(Id, primary_key=True)
+    # As of the project, for lists of an entity in the order of time.
+    entity_id: Mapped[int] = mapped_column(BigInteger, server_default="0")
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
     run_id: Mapped[str] = mapped_column(String(128))
-    display_name: Mapped[str] = mapped_column(String(128))
-    state: Mapped[str] = mapped_column(String(16))
-    config: Mapped[dict[str, Any]]
-    summary: Mapped[dict[str, Any]]
-    # `metadata` on the wire, a name that SQLAlchemy reserves.
-    metadata_: Mapped[dict[str, Any]] = mapped_column("facts", key="metadata_")
-    notes: Mapped[str] = mapped_column(Text)
-    tags: Mapped[list[str]]
-    group: Mapped[str] = mapped_column(String(128))
-    job_type: Mapped[str] = mapped_column(String(128))
-    created_by: Mapped[str] = mapped_column(String(128))
-    created_at: Mapped[int] = mapped_column(BigInteger)
-    updated_at: Mapped[int] = mapped_column(BigInteger)
-    heartbeat_at: Mapped[int] = mapped_column(BigInteger)
-    finished_at: Mapped[int | None] = mapped_column(BigInteger)
-    exit_code: Mapped[int | None] = mapped_column(Integer)
-    last_step: Mapped[int] = mapped_column(BigInteger, default=-1)
+    attempt: Mapped[int] = mapped_column(Integer, server_default="1")
     deleted_at: Mapped[int | None] = mapped_column(BigInteger)
 
 
@@ -114,11 +115,12 @@ class MetricBatch(Base):
 
     __tablename__ = "metric_batch"
     __table_args__ = (
-        UniqueConstraint("run_id", "writer", "sequence"),
-        Index("ix_metric_batch_steps", "run_id", "first_step", "id"),
+        UniqueConstraint("run_id", "attempt", "writer", "sequence"),
+        Index("ix_metric_batch_steps", "run_id", "attempt", "first_step", "id"),
     )
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("run.id"))
+    attempt: Mapped[int] = mapped_column(Integer, server_default="1")
     writer: Mapped[str] = mapped_column(String(64))
     sequence: Mapped[int] = mapped_column(BigInteger)
     first_step: Mapped[int] = mapped_column(BigInteger)

@@ -74,16 +74,51 @@ def check_metadata(field: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def wire_bytes(value: Any) -> int:
-    """A lower bound of the size of a value as a message, from its JSON form."""
+    """The size of a value as a message, from its JSON form."""
     if isinstance(value, str):
-        return 6 + len(value.encode())
+        return _field_bytes(len(value) if value.isascii() else len(value.encode()))
     if isinstance(value, Mapping):
-        return 8 + sum(10 + len(key.encode()) + wire_bytes(item) for key, item in value.items())
+        inner = value.get("$") if len(value) == 1 else None
+        if isinstance(inner, str):
+            return _DOUBLE_BYTES
+        return _field_bytes(wire_bytes_of_map(value if inner is None else inner[0]))
     if isinstance(value, list | tuple):
-        return 8 + sum(2 + wire_bytes(item) for item in value)
+        return _field_bytes(_items_bytes(value))
     if isinstance(value, bool) or value is None:
         return 2
-    return 9 if isinstance(value, float) else 1 + (value.bit_length() if value >= 0 else 64) // 7 + 1
+    return _DOUBLE_BYTES if isinstance(value, float) else 1 + _varint_bytes(value)
+
+
+def wire_bytes_of_map(entries: Mapping[str, Any]) -> int:
+    """The size of a map of values as a field of a message, from its JSON form."""
+    return sum(wire_bytes_of_entry(key, wire_bytes(item)) for key, item in entries.items())
+
+
+def wire_bytes_of_entry(key: str, size: int) -> int:
+    """The size of an entry of a map of values, whose value has `size` bytes."""
+    length = len(key) if key.isascii() else len(key.encode())
+    return _field_bytes(_field_bytes(length) + _field_bytes(size))
+
+
+_DOUBLE_BYTES = 9
+
+
+def _items_bytes(items: Sequence[Any]) -> int:
+    kinds = set(map(type, items))
+    if kinds == {float}:
+        return len(items) * (2 + _DOUBLE_BYTES)
+    if kinds == {int} and 0 <= min(items) <= max(items) < 128:
+        return 4 * len(items)
+    return sum(_field_bytes(wire_bytes(item)) for item in items)
+
+
+def _field_bytes(length: int) -> int:
+    """The size of a field of so many bytes, with its number and its length."""
+    return 1 + _varint_bytes(length) + length
+
+
+def _varint_bytes(number: int) -> int:
+    return 10 if number < 0 else (max(number.bit_length(), 1) + 6) // 7
 
 
 def _without_nan(value: Any) -> Any:

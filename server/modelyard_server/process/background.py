@@ -23,7 +23,7 @@ from modelyard_server.db.engine import set_now
 from modelyard_server.domain import requests
 from modelyard_server.domain.content import uploads
 from modelyard_server.domain.registry import deletes
-from modelyard_server.domain.runs import runs
+from modelyard_server.domain.runs import removals, runs
 from modelyard_server.domain.sweep_clock import SweepClock, Times
 from modelyard_server.rpc.dispatch.transactions import Transactions
 
@@ -60,6 +60,7 @@ async def sweep(transactions: Transactions, times: Times | None = None) -> None:
         (functools.partial(runs.mark_silent_crashed, before=silent_before), runs.SWEEP_BATCH),
         (uploads.delete_ended, uploads.SWEEP_BATCH),
         (deletes.remove_contents, deletes.SWEEP_BATCH),
+        (removals.remove_waiting, removals.SWEEP_BATCH),
     ]
     for artifact_id in await transactions.read(_as_of(times, deletes.artifacts_with_expired)):
         past_time = functools.partial(deletes.delete_expired, artifact_id=artifact_id)

@@ -14,7 +14,7 @@ import pytest
 
 import modelyard_server
 from modelyard_server.db.attributes import Attribute
-from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Run
+from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Run, RunAttempt, RunMap
 
 WRITERS = {
     ArtifactVersion: "domain/registry/versions.py",
@@ -22,6 +22,8 @@ WRITERS = {
     Alias: "domain/registry/aliases.py",
     Collection: "domain/registry/collections.py",
     Run: "domain/runs/runs.py",
+    RunMap: "domain/runs/run_maps.py",
+    RunAttempt: "domain/runs/attempts.py",
     Attribute: "db/attributes.py",
 }
 TABLES: dict[str, type[Any]] = {table.__tablename__: table for table in WRITERS}

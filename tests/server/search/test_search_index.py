@@ -18,8 +18,9 @@ from modelyard_server.db.engine import Database
 from modelyard_server.db.tables import Alias, ArtifactVersion, Base, Collection, Link, Project, Run
 from modelyard_server.domain import events
 from modelyard_server.domain.registry import collections, resolve, versions
-from modelyard_server.domain.runs import metrics, runs
+from modelyard_server.domain.runs import metrics, run_maps, runs
 from modelyard_server.domain.runs.metrics import Batch
+from modelyard_server.domain.runs.run_maps import Attempt, Change
 from modelyard_server.domain.runs.runs import RunChanges, RunSpec
 from tests.inprocess import earlier_schemas
 from tests.inprocess.databases import sqlite_database
@@ -56,10 +57,12 @@ def expected(session: Session) -> dict[str, Rows]:
     found: dict[str, Rows] = {}
     for version in session.scalars(select(ArtifactVersion).where(ArtifactVersion.deleted_at.is_(None))):
         found[version.id] = rows_of("metadata", version.metadata_) | rows_of("tags", version.tags)
-    for run in session.scalars(select(Run)):
+    for run in session.scalars(select(Run).where(Run.deleted_at.is_(None))):
+        latest = Attempt(run.id, run.attempt)
+        maps = run_maps.read(session, [latest])[latest]
         found[run.id] = {
-            **rows_of("run.config", run.config),
-            **rows_of("run.summary", run.summary),
+            **rows_of("run.config", maps["config"]),
+            **rows_of("run.summary", maps["summary"]),
             **rows_of("run.tags", run.tags),
         }
     for row in session.scalars(select(Collection)):
@@ -90,21 +93,48 @@ class Writers(RuleBasedStateMachine):
 
     @rule(config=MAPS, tags=TAGS)
     def make_run(self, config: dict[str, Any], tags: list[str]) -> None:
-        spec = RunSpec(ENTITY, "p", config=config, tags=tags)
+        spec = RunSpec(ENTITY, "p", maps={"config": config}, tags=tags)
         self.runs.append(self.registry.write(runs.create, spec, "never")[0].run.id)
 
     @rule(summary=MAPS, config=MAPS, tags=TAGS)
     def change_run(self, summary: dict[str, Any], config: dict[str, Any], tags: list[str]) -> None:
         if self.runs:
-            changes = RunChanges({"config": config, "summary": summary, "tags": tags})
-            self.registry.write(runs.update, self.runs[-1], changes)
+            maps = {"config": Change(config, whole=True), "summary": Change(summary, whole=True)}
+            self.registry.write(runs.update, self.runs[-1], RunChanges({"tags": tags}, maps))
 
-    @rule(values=MAPS)
-    def log_metrics(self, values: dict[str, Any]) -> None:
+    @rule(
+        summary=MAPS, part=st.sampled_from(["config", "summary"]), removed=st.sampled_from(["a", "big", "?"])
+    )
+    def change_keys(self, summary: dict[str, Any], part: str, removed: str) -> None:
+        if self.runs:
+            change = Change(summary, [removed] if removed not in summary else [])
+            self.registry.write(runs.update, self.runs[-1], RunChanges(maps={part: change}))
+
+    @rule(part=st.sampled_from(["config", "summary"]), count=st.sampled_from([1, 300, 700]))
+    def grow(self, part: str, count: int) -> None:
+        """Makes a map so large that changes are stored apart, and at times too large for the index."""
         if self.runs:
             Writers.count += 1
+            large = {f"{Writers.count % 3}": {f"k{number}": "x" * 60 for number in range(count)}}
+            self.registry.write(runs.update, self.runs[-1], RunChanges(maps={part: Change(large)}))
+
+    @rule(maps=st.fixed_dictionaries({"config": MAPS, "summary": MAPS}), tags=TAGS)
+    def begin_attempt(self, maps: dict[str, Any], tags: list[str]) -> None:
+        if self.runs:
+            name = self.registry.read(runs.find, self.runs[-1]).run.run_id
+            self.registry.write(
+                runs.create, RunSpec(ENTITY, "p", name, maps=maps, tags=tags), runs.NEW_ATTEMPT
+            )
+
+    @rule(values=MAPS, earlier=st.booleans())
+    def log_metrics(self, values: dict[str, Any], earlier: bool) -> None:
+        if self.runs:
+            Writers.count += 1
+            attempt = 1 if earlier else None
             batch = Batch("w", Writers.count, b"x", 0, 0, 1, values)
-            self.registry.write(metrics.log, self.runs[-1], batch, summarize=True, summary={})
+            self.registry.write(
+                metrics.log, self.runs[-1], batch, summarize=True, summary={}, attempt=attempt
+            )
 
     @rule()
     def remove_run(self) -> None:
@@ -171,14 +201,16 @@ def test_the_index_follows_every_writer(empty_database: Database) -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
     run_state_machine_as_test(
-        Machine, settings=settings(max_examples=6, stateful_step_count=15, deadline=None)
+        Machine, settings=settings(max_examples=6, stateful_step_count=20, deadline=None)
     )
 
 
 def test_a_migration_indexes_existing_rows(empty_database: Database) -> None:
     migrations.upgrade(empty_database)
     registry = Registry(empty_database)
-    run = registry.write(runs.create, RunSpec(ENTITY, "p", config={"lr": 0.1}, tags=["t"]), "never")[0].run
+    run = registry.write(
+        runs.create, RunSpec(ENTITY, "p", maps={"config": {"lr": 0.1}}, tags=["t"]), "never"
+    )[0].run
     registry.log("bert", "a", metadata={"acc": 0.9, "on": True}, tags=["x"], names=["best"], run_id=run.id)
     registry.log("bert", "b", metadata={"acc": "high"})
     registry.delete("bert:v1", force=True)
@@ -208,7 +240,7 @@ def test_a_run_that_logs_writes_only_what_changes(tmp_path_factory: pytest.TempP
     with sqlite_database(tmp_path_factory.mktemp("changes")) as database:
         registry = Registry(database)
         kept = {f"k{number}": number for number in range(50)}
-        run = registry.write(runs.create, RunSpec(ENTITY, "p", summary=kept), "never")[0].run
+        run = registry.write(runs.create, RunSpec(ENTITY, "p", maps={"summary": kept}), "never")[0].run
 
         def changes(session: Session, _: Any) -> int:
             return int(session.execute(select(func.total_changes())).scalar_one())
@@ -220,4 +252,4 @@ def test_a_run_that_logs_writes_only_what_changes(tmp_path_factory: pytest.TempP
             session.flush()
             return changes(session, principal) - before
 
-        assert registry.write(log) <= 3  # the batch, the run, and one entry
+        assert registry.write(log) <= 4  # the batch, the run, its summary, and one entry

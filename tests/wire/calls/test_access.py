@@ -155,6 +155,7 @@ def _runs(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
         "DeleteRun": [[by_id]],
         "FinishRun": [[by_id]],
         "HeartbeatRun": [[by_id]],
+        "ListRunAttempts": [[by_id]],
     }
 
 

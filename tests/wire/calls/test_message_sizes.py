@@ -24,7 +24,7 @@ from modelyard_server.domain.registry.aliases import Change
 from modelyard_server.rpc.services.artifacts import lineage_message
 from tests.clients import fast_upload
 from tests.clients.refusals import refused
-from tests.inprocess.bulk_rows import run_row
+from tests.inprocess.bulk_rows import RUN_MAPS, run_row
 from tests.inprocess.registry import ENTITY, Registry, full
 from tests.parts.server import MODULES, LiveServer, new_project
 
@@ -219,8 +219,9 @@ def test_a_lineage_too_wide_for_a_message_is_cut_and_says_so(registry: Registry)
 
     def use(session: Session, principal: Principal) -> None:
         project = owners.find_project(session, principal, ENTITY, "p")
-        rows = [run_row(project.id, number, {}, {}) for number in range(6_000)]
-        insert_missing(session, Run, rows)
+        owner = project.entity_id, project.id
+        rows = [run_row(owner, number, {}, {}) for number in range(6_000)]
+        insert_missing(session, Run, [{k: row[k] for k in row if k not in RUN_MAPS} for row in rows])
         edge = {"version_id": version.id, "relation": "input", "use_as": "ü" * 128, "created_at": 0}
         insert_missing(session, Lineage, [{**edge, "run_id": row["id"]} for row in rows])
 
@@ -240,12 +241,17 @@ def test_a_run_of_which_every_part_is_full_can_still_be_read(any_live_server: Li
 
     run = run_pb2.Run(project=project, config=numbers(90_000), notes="x" * 65_000)
     made = stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=run)).run
-    for part in ("summary", "metadata"):
-        changed = run_pb2.Run(id=made.id, **{part: numbers(90_000)})
-        request = run_pb2.UpdateRunRequest(run=changed)
+
+    def replace(part: str, count: int) -> None:
+        request = run_pb2.UpdateRunRequest(run=run_pb2.Run(id=made.id, **{part: numbers(count)}))
         request.update_mask.paths.append(part)
         stubs.runs.UpdateRun(request)
-    assert stubs.runs.GetRun(run_pb2.GetRunRequest(id=made.id)).ByteSize() > 2 << 20
-    with refused("INVALID_FIELD", "run.config"):
-        too_much = run_pb2.Run(project=project, config=numbers(120_000))
-        stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=too_much))
+
+    replace("summary", 90_000)
+    replace("metadata", 100_000)
+    assert stubs.runs.GetRun(run_pb2.GetRunRequest(id=made.id)).ByteSize() > (3 << 20) - 100_000
+    with refused("INVALID_FIELD", "run.metadata.z") as refusal:
+        replace("metadata", 110_000)
+    assert (refusal.metadata["part"], refusal.metadata["key"]) == ("metadata", "z")
+    replace("config", 30_000)
+    replace("metadata", 110_000)

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelyard.contract.values import RUN_STATES
 from modelyard.v1 import event_pb2, model_artifact_pb2
@@ -93,6 +94,67 @@ def test_pages_stay_below_the_limit_of_a_message(stubs: Stubs) -> None:
         if not token:
             break
     assert seen == [f"r{number}" for number in reversed(range(6))]
+
+
+def test_a_read_mask_leaves_out_what_it_does_not_name(stubs: Stubs) -> None:
+    project = new_project()
+    values = {"lr": python_to_value(0.1), "a.b": python_to_value("x"), "text": python_to_value("x" * 900_000)}
+    for number in range(8):
+        make(stubs, project=project, name=f"r{number}", config=values, summary=values, tags=["t"], notes="n")
+
+    def read(*paths: str) -> list[pb.Run]:
+        mask = FieldMask(paths=paths)
+        return list(stubs.runs.ListRuns(pb.ListRunsRequest(project=project, read_mask=mask)).runs)
+
+    runs = read("state", "tags")
+    assert len(runs) == 8, "a page is not cut for what it does not show"
+    for run in runs:
+        names = {field.name for field, _ in run.ListFields()}
+        assert names == {"id", "name", "entity", "project", "state", "tags"}
+    for run in read("config.lr", "config.a.b", "config.none"):
+        assert dict(run.config) == {key: values[key] for key in ("lr", "a.b")}
+        assert not run.summary
+    (whole, *_) = read("summary.lr", "summary")
+    assert dict(whole.summary) == values
+    for wrong in ("nope", "config.", "notes.x", "state,tags", ""):
+        with refused("INVALID_MASK", "read_mask"):
+            read(wrong)
+
+
+def test_a_total_counts_all_pages(stubs: Stubs) -> None:
+    project = new_project()
+    for number in range(5):
+        make(stubs, project=project, tags=["odd"] if number % 2 else [])
+    assert not stubs.runs.ListRuns(pb.ListRunsRequest(project=project)).HasField("total_size")
+    for filter_, total in (("", 5), ('tags : "odd"', 2), ('tags : "none"', 0)):
+        request = pb.ListRunsRequest(project=project, page_size=1, filter=filter_, count_total=True)
+        reply = stubs.runs.ListRuns(request)
+        assert (reply.HasField("total_size"), reply.total_size) == (True, total)
+        if total:
+            request.page_token = reply.next_page_token
+            assert stubs.runs.ListRuns(request).total_size == total
+
+
+def test_orders_by_a_key_put_runs_without_it_last(stubs: Stubs) -> None:
+    project = new_project()
+    for name, value in {"a": 2, "b": "text", "c": None, "d": 0.5, "e": "Text"}.items():
+        summary = {} if value is None else {"x": python_to_value(value)}
+        make(stubs, project=project, name=name, summary=summary)
+    assert listed(stubs, project, order_by="summary.x") == list("daebc")
+    assert listed(stubs, project, order_by="summary.x desc") == list("adbec")
+    assert listed(stubs, project, order_by="config.x desc") == list("edcba")
+    for wrong in ("summary.x, name", "summary", "metadata.x", "tags"):
+        with refused("INVALID_FIELD", "order_by"):
+            listed(stubs, project, order_by=wrong)
+
+
+def test_runs_are_ordered_by_the_state_that_is_shown(stubs: Stubs) -> None:
+    project = new_project()
+    runs = [make(stubs, project=project, name=name) for name in "abcd"]
+    finish(stubs, runs[2])
+    finish(stubs, runs[0], exit_code=1)
+    assert listed(stubs, project, order_by="state") == list("acbd")
+    assert listed(stubs, project, order_by="state desc") == list("dbca")
 
 
 def test_without_a_project_all_of_the_entity_are_listed(stubs: Stubs) -> None:

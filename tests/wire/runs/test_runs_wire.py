@@ -295,10 +295,15 @@ BAD_RUNS: dict[str, tuple[dict[str, Any], str]] = {
     "a config too deep": ({"config": {"a": nested(21)}}, "run.config.a" + "[0]" * 20),
     "a config with NUL": ({"config": {"a": python_to_value({"b": "\x00"})}}, "run.config.a.b"),
     "a text too large": ({"config": {"a": python_to_value("x" * (1 << 20))}}, "run.config.a"),
-    "a list too long": ({"config": {"a": python_to_value([1] * 50_001)}}, "run.config.a"),
+    "a list too long": ({"config": {"a": python_to_value([1] * 200_001)}}, "run.config.a"),
+    "a value too large": ({"config": {"a": 1, "b": [1.5] * 191_000, "c": 2}}, "run.config.b"),
     "a config too large": (
-        {"config": {key: python_to_value("x" * 250_000) for key in "abcde"}},
-        "run.config",
+        {"config": {"a": 1, **dict.fromkeys("bcd", "x" * 850000), "e": "x" * 900_000}},
+        "run.config.e",
+    ),
+    "maps too large together": (
+        {"config": {"a": ["x" * 900_000] * 2}, "metadata": {"b": ["x" * 700_000] * 2}},
+        "run.config.a",
     ),
     "a summary key too long": ({"summary": {"k" * 1025: python_to_value(1)}}, "run.summary"),
 }
@@ -308,6 +313,12 @@ BAD_RUNS: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_bad_run_is_refused_and_the_field_named(stubs: Stubs, name: str) -> None:
     run, field = BAD_RUNS[name]
     project = new_project()
+    maps = {part: run[part] for part in run.keys() & {"config", "metadata"}}
+    run = run | {
+        part: {key: value if isinstance(value, value_pb2.AnyValue) else python_to_value(value)
+               for key, value in entries.items()}
+        for part, entries in maps.items()
+    }  # fmt: skip
     with pytest.raises(grpc.RpcError) as failure:
         make(stubs, **({"project": project} | run))
     assert reason(failure) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")

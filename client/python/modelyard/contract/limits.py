@@ -15,7 +15,7 @@ URI_LENGTH, URI_TAG_LENGTH = 2_048, 512
 
 VALUE_DEPTH = 20
 """Levels of lists and maps in a value."""
-VALUE_ITEMS = 50_000
+VALUE_ITEMS = 200_000
 """Elements of lists and entries of maps in a value, at all levels."""
 TEXT_BYTES = 1_000_000
 """Of a text in a value, in UTF-8."""
@@ -28,6 +28,10 @@ VERSION_ENTRIES = 500_000
 """Entries of a version, unless its server is set to another number."""
 METADATA_KEYS = 100
 """Keys at the top of a version's metadata."""
+RUN_VALUE_BYTES = 2 << 20
+"""Of a value in the config, the summary or the metadata of a run, on the wire."""
+RUN_MAPS_BYTES = 3 << 20
+"""Of config, summary and metadata of a run together, on the wire."""
 
 DIGEST_BYTES = 32
 """Of every digest: SHA-256."""

@@ -11,7 +11,7 @@ is given, by the server where one arrives.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from modelyard.contract.limits import INT_MAX, INT_MIN, KEY_BYTES, TEXT_BYTES, VALUE_DEPTH, VALUE_ITEMS
@@ -32,7 +32,7 @@ def to_json(value: Any) -> Any:
         plain = {key: to_json(item) for key, item in value.items()}
         return {"$": [plain]} if "$" in plain else plain
     if isinstance(value, list | tuple):
-        return [to_json(item) for item in value]
+        return list(value) if _is_plain(value) else [to_json(item) for item in value]
     return value
 
 
@@ -46,7 +46,7 @@ def from_json(value: Any) -> Any:
             return {key: from_json(item) for key, item in inner[0].items()}
         return {key: from_json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [from_json(item) for item in value]
+        return list(value) if _is_plain(value) else [from_json(item) for item in value]
     return value
 
 
@@ -64,7 +64,7 @@ def identical(one: Any, other: Any) -> bool:
 def check(value: Any, field: str, *, depth: int = VALUE_DEPTH, finite: bool = False) -> str | None:
     """Describes what is wrong with a value, as `field: why`; None for a valid one.
 
-    Refused: lists and maps nested deeper than `depth` levels, more than 50,000
+    Refused: lists and maps nested deeper than `depth` levels, more than 200,000
     items, texts of more than 1,000,000 bytes or with NUL or half of a surrogate pair,
     whole numbers beyond 64 bits, keys that `check_key` refuses, other kinds,
     and, with `finite`, infinities.
@@ -126,6 +126,8 @@ def _find_problem(value: Any, depth: int, finite: bool, left: list[int]) -> tupl
             return "", f"has more than {VALUE_ITEMS} items"
         if isinstance(value, Mapping):
             return _find_in_map(value, depth, finite, left)
+        if _is_plain(value, INT_MIN, INT_MAX):
+            return None  # a long list of numbers takes no time
         for index, item in enumerate(value):
             problem = _find_problem(item, depth - 1, finite, left)
             if problem:
@@ -133,6 +135,14 @@ def _find_problem(value: Any, depth: int, finite: bool, left: list[int]) -> tupl
         return None
     problem_of_leaf = _check_leaf(value, finite=finite)
     return ("", problem_of_leaf) if problem_of_leaf else None
+
+
+def _is_plain(items: Sequence[Any], least: float = -math.inf, most: float = math.inf) -> bool:
+    """Whether all are finite floats, or all whole numbers from `least` to `most`: their own JSON form."""
+    kinds = set(map(type, items))
+    if kinds == {float}:
+        return math.isfinite(sum(items)) or all(map(math.isfinite, items))
+    return kinds == {int} and least <= min(items) and max(items) <= most
 
 
 def _find_in_map(

@@ -171,6 +171,7 @@ class LogMetricsRequest(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     SUMMARY_MODE_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     LATE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Global id of the run."""
@@ -187,6 +188,10 @@ class LogMetricsRequest(_message.Message):
     """
     summary_mode: Global___SummaryMode.ValueType
     """Default: LAST."""
+    attempt: _builtins.int
+    """The attempt that the rows belong to, from 1. Rows of an earlier one than the
+    latest are stored with that one. Default: the latest.
+    """
     late: _builtins.bool
     """True for rows that were logged earlier and could not be sent then: they are
     stored also when the run has ended, and are no heartbeat. They change the
@@ -209,13 +214,16 @@ class LogMetricsRequest(_message.Message):
         batch: Global___MetricBatch | None = ...,
         summary_mode: Global___SummaryMode.ValueType = ...,
         summary: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
+        attempt: _builtins.int | None = ...,
         late: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "batch", b"batch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "late", b"late", "run_id", b"run_id", "sequence", b"sequence", "summary", b"summary", "summary_mode", b"summary_mode", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "batch", b"batch", "late", b"late", "run_id", b"run_id", "sequence", b"sequence", "summary", b"summary", "summary_mode", b"summary_mode", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
+    _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attempt) -> _WhichOneofReturnType__attempt | None: ...
 
 Global___LogMetricsRequest: _TypeAlias = LogMetricsRequest  # noqa: Y015
 
@@ -257,12 +265,15 @@ class ScanMetricHistoryRequest(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     MIN_STEP_FIELD_NUMBER: _builtins.int
     END_STEP_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Global id of the run."""
     min_step: _builtins.int
     """First step, inclusive. Default: 0."""
     end_step: _builtins.int
     """First step that is not returned. Default: no end."""
+    attempt: _builtins.int
+    """The attempt, from 1. Default: the latest."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only these metrics. Default: all."""
@@ -274,13 +285,19 @@ class ScanMetricHistoryRequest(_message.Message):
         keys: _abc.Iterable[_builtins.str] | None = ...,
         min_step: _builtins.int = ...,
         end_step: _builtins.int | None = ...,
+        attempt: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_end_step", b"_end_step", "end_step", b"end_step"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_end_step", b"_end_step", "attempt", b"attempt", "end_step", b"end_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_step", b"_end_step", "end_step", b"end_step", "keys", b"keys", "min_step", b"min_step", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_end_step", b"_end_step", "attempt", b"attempt", "end_step", b"end_step", "keys", b"keys", "min_step", b"min_step", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
+    _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
     _WhichOneofReturnType__end_step: _TypeAlias = _typing.Literal["end_step"]  # noqa: Y015
     _WhichOneofArgType__end_step: _TypeAlias = _typing.Literal["_end_step", b"_end_step"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attempt) -> _WhichOneofReturnType__attempt | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__end_step) -> _WhichOneofReturnType__end_step | None: ...
 
 Global___ScanMetricHistoryRequest: _TypeAlias = ScanMetricHistoryRequest  # noqa: Y015

@@ -53,7 +53,7 @@ class MetricServiceServicer(object):
 
     def LogMetrics(self, request, context):
         """Stores a batch of metric rows. A batch is stored once for each (run,
-        writer, sequence): sending it again after a lost reply changes nothing. As
+        attempt, writer, sequence): sending it again after a lost reply changes nothing. As
         a heartbeat does, it sets a run that was silent running again.
         Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
         """

@@ -35,7 +35,7 @@ class MetricServiceStub:
     def __new__(cls, channel: _aio.Channel) -> MetricServiceAsyncStub: ...
     LogMetrics: _grpc.UnaryUnaryMultiCallable[_metric_pb2.LogMetricsRequest, _metric_pb2.LogMetricsResponse]
     """Stores a batch of metric rows. A batch is stored once for each (run,
-    writer, sequence): sending it again after a lost reply changes nothing. As
+    attempt, writer, sequence): sending it again after a lost reply changes nothing. As
     a heartbeat does, it sets a run that was silent running again.
     Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
     """
@@ -52,7 +52,7 @@ class MetricServiceAsyncStub(MetricServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     LogMetrics: _aio.UnaryUnaryMultiCallable[_metric_pb2.LogMetricsRequest, _metric_pb2.LogMetricsResponse]  # type: ignore[assignment]
     """Stores a batch of metric rows. A batch is stored once for each (run,
-    writer, sequence): sending it again after a lost reply changes nothing. As
+    attempt, writer, sequence): sending it again after a lost reply changes nothing. As
     a heartbeat does, it sets a run that was silent running again.
     Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
     """
@@ -72,7 +72,7 @@ class MetricServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_metric_pb2.LogMetricsResponse, _abc.Awaitable[_metric_pb2.LogMetricsResponse]]:
         """Stores a batch of metric rows. A batch is stored once for each (run,
-        writer, sequence): sending it again after a lost reply changes nothing. As
+        attempt, writer, sequence): sending it again after a lost reply changes nothing. As
         a heartbeat does, it sets a run that was silent running again.
         Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
         """

@@ -72,6 +72,8 @@ class _ResumePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResumePo
     """Resume it if it exists, else make it."""
     RESUME_POLICY_MUST: _ResumePolicy.ValueType  # 3
     """It must exist."""
+    RESUME_POLICY_NEW_ATTEMPT: _ResumePolicy.ValueType  # 4
+    """Begin a new attempt of it if it exists, else make it."""
 
 class ResumePolicy(_ResumePolicy, metaclass=_ResumePolicyEnumTypeWrapper):
     """What CreateRun does when the name exists."""
@@ -84,6 +86,8 @@ RESUME_POLICY_ALLOW: ResumePolicy.ValueType  # 2
 """Resume it if it exists, else make it."""
 RESUME_POLICY_MUST: ResumePolicy.ValueType  # 3
 """It must exist."""
+RESUME_POLICY_NEW_ATTEMPT: ResumePolicy.ValueType  # 4
+"""Begin a new attempt of it if it exists, else make it."""
 Global___ResumePolicy: _TypeAlias = ResumePolicy  # noqa: Y015
 
 @_typing.final
@@ -176,6 +180,7 @@ class Run(_message.Message):
     LAST_STEP_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global and immutable (UUIDv7). Output only."""
     name: _builtins.str
@@ -211,16 +216,20 @@ class Run(_message.Message):
     not with metrics and the summary. UpdateRun compares it if it is set;
     otherwise output only.
     """
+    attempt: _builtins.int
+    """Number of the attempt that this describes: 1, 2, 3, …; the latest unless an
+    earlier one was asked for. Output only.
+    """
     @_builtins.property
     def config(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
-        """Inputs of the run: hyperparameters, data set names. At most 1 MiB, as JSON
-        and on the wire.
+        """Inputs of the run: hyperparameters, data set names. On the wire a value is at
+        most 2 MiB; config, summary and metadata together are at most 3 MiB.
         """
 
     @_builtins.property
     def summary(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
-        """Results: the last value of each metric unless the client says otherwise. At
-        most 1 MiB, as JSON and on the wire.
+        """Results: the last value of each metric unless the client says otherwise. See
+        config for its limits.
         """
 
     @_builtins.property
@@ -245,8 +254,8 @@ class Run(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
-        """Facts about where it ran: host, python, command line, git commit. At most
-        1 MiB, as JSON and on the wire.
+        """Facts about where it ran: host, python, command line, git commit. See config
+        for its limits.
         """
 
     def __init__(
@@ -273,10 +282,11 @@ class Run(_message.Message):
         last_step: _builtins.int | None = ...,
         metadata: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
         etag: _builtins.str = ...,
+        attempt: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_last_step", b"_last_step", "create_time", b"create_time", "exit_code", b"exit_code", "finish_time", b"finish_time", "heartbeat_time", b"heartbeat_time", "last_step", b"last_step", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_last_step", b"_last_step", "config", b"config", "create_time", b"create_time", "created_by", b"created_by", "display_name", b"display_name", "entity", b"entity", "etag", b"etag", "exit_code", b"exit_code", "finish_time", b"finish_time", "group", b"group", "heartbeat_time", b"heartbeat_time", "id", b"id", "job_type", b"job_type", "last_step", b"last_step", "metadata", b"metadata", "name", b"name", "notes", b"notes", "project", b"project", "state", b"state", "summary", b"summary", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_last_step", b"_last_step", "attempt", b"attempt", "config", b"config", "create_time", b"create_time", "created_by", b"created_by", "display_name", b"display_name", "entity", b"entity", "etag", b"etag", "exit_code", b"exit_code", "finish_time", b"finish_time", "group", b"group", "heartbeat_time", b"heartbeat_time", "id", b"id", "job_type", b"job_type", "last_step", b"last_step", "metadata", b"metadata", "name", b"name", "notes", b"notes", "project", b"project", "state", b"state", "summary", b"summary", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
@@ -298,6 +308,7 @@ class CreateRunRequest(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     RESUME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     resume: Global___ResumePolicy.ValueType
     """What to do when run.name exists. Default: NEVER."""
     request_id: _builtins.str
@@ -306,16 +317,21 @@ class CreateRunRequest(_message.Message):
     def run(self) -> Global___Run:
         """The run to make; output-only fields are ignored."""
 
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """The fields of the run in the reply, as in ListRunsRequest. Default: all."""
+
     def __init__(
         self,
         *,
         run: Global___Run | None = ...,
         resume: Global___ResumePolicy.ValueType = ...,
         request_id: _builtins.str = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask", "run", b"run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "resume", b"resume", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask", "request_id", b"request_id", "resume", b"resume", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -357,24 +373,33 @@ class GetRunRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     REF_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global id of the run."""
     ref: _builtins.str
     """`[[entity/]project/]name`. Without an entity it is the entity of the
     caller's key, without a project `uncategorized`.
     """
+    attempt: _builtins.int
+    """The attempt, from 1. Default: the latest."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
         ref: _builtins.str = ...,
+        attempt: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
+    _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
     _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
     _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attempt) -> _WhichOneofReturnType__attempt | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
 
 Global___GetRunRequest: _TypeAlias = GetRunRequest  # noqa: Y015
@@ -415,6 +440,8 @@ class ListRunsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
+    COUNT_TOTAL_FIELD_NUMBER: _builtins.int
     entity: _builtins.str
     """Default: the entity of the caller's key."""
     project: _builtins.str
@@ -430,8 +457,19 @@ class ListRunsRequest(_message.Message):
     """
     order_by: _builtins.str
     """`create_time desc` (default), or create_time, update_time, display_name,
-    name, each with an optional `desc`.
+    name, state, config.KEY or summary.KEY, each with an optional `desc`. By a
+    key: numbers before texts, runs without the key last in either direction, as
+    are runs whose config, or summary, has more than 1,000 numbers and texts.
     """
+    count_total: _builtins.bool
+    """True to count the runs that match. Default: false."""
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """The fields of the runs that are returned besides id, name, entity and project:
+        names of fields of Run, `config.KEY`, `summary.KEY`, `metadata.KEY`.
+        Default: all.
+        """
+
     def __init__(
         self,
         *,
@@ -441,10 +479,12 @@ class ListRunsRequest(_message.Message):
         page_token: _builtins.str = ...,
         filter: _builtins.str = ...,
         order_by: _builtins.str = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
+        count_total: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "project", b"project"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count_total", b"count_total", "entity", b"entity", "filter", b"filter", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "project", b"project", "read_mask", b"read_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -458,8 +498,11 @@ class ListRunsResponse(_message.Message):
 
     RUNS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Empty on the last page."""
+    total_size: _builtins.int
+    """How many runs match, on all pages. Set if `count_total` is."""
     @_builtins.property
     def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Run]:
         """At most page_size runs."""
@@ -469,12 +512,15 @@ class ListRunsResponse(_message.Message):
         *,
         runs: _abc.Iterable[Global___Run] | None = ...,
         next_page_token: _builtins.str = ...,
+        total_size: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "total_size", b"total_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_total_size", b"_total_size", "next_page_token", b"next_page_token", "runs", b"runs", "total_size", b"total_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__total_size: _TypeAlias = _typing.Literal["total_size"]  # noqa: Y015
+    _WhichOneofArgType__total_size: _TypeAlias = _typing.Literal["_total_size", b"_total_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__total_size) -> _WhichOneofReturnType__total_size | None: ...
 
 Global___ListRunsResponse: _TypeAlias = ListRunsResponse  # noqa: Y015
 
@@ -490,6 +536,7 @@ class UpdateRunRequest(_message.Message):
     CONFIG_KEYS_FIELD_NUMBER: _builtins.int
     SUMMARY_KEYS_FIELD_NUMBER: _builtins.int
     METADATA_KEYS_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Key for safe retries, at most 128 characters. Default: none."""
     @_builtins.property
@@ -518,6 +565,10 @@ class UpdateRunRequest(_message.Message):
     def metadata_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Single keys of run.metadata, in the same way."""
 
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """The fields of the run in the reply, as in ListRunsRequest. Default: all."""
+
     def __init__(
         self,
         *,
@@ -527,10 +578,11 @@ class UpdateRunRequest(_message.Message):
         config_keys: _abc.Iterable[_builtins.str] | None = ...,
         summary_keys: _abc.Iterable[_builtins.str] | None = ...,
         metadata_keys: _abc.Iterable[_builtins.str] | None = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask", "run", b"run", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_keys", b"config_keys", "metadata_keys", b"metadata_keys", "request_id", b"request_id", "run", b"run", "summary_keys", b"summary_keys", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_keys", b"config_keys", "metadata_keys", b"metadata_keys", "read_mask", b"read_mask", "request_id", b"request_id", "run", b"run", "summary_keys", b"summary_keys", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -635,6 +687,8 @@ class FinishRunRequest(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    READ_MASK_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global id of the run."""
     exit_code: _builtins.int
@@ -647,9 +701,17 @@ class FinishRunRequest(_message.Message):
     """
     request_id: _builtins.str
     """Key for safe retries, at most 128 characters. Default: none."""
+    attempt: _builtins.int
+    """The attempt that ends, from 1. Ending an earlier one than the latest changes
+    what is kept of that one. Default: the latest.
+    """
     @_builtins.property
     def summary(self) -> _containers.MessageMap[_builtins.str, _value_pb2.AnyValue]:
         """Entries to set in the summary in the same step. Default: none."""
+
+    @_builtins.property
+    def read_mask(self) -> _field_mask_pb2.FieldMask:
+        """The fields of the run in the reply, as in ListRunsRequest. Default: all."""
 
     def __init__(
         self,
@@ -659,13 +721,20 @@ class FinishRunRequest(_message.Message):
         state: Global___RunState.ValueType = ...,
         summary: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
         request_id: _builtins.str = ...,
+        attempt: _builtins.int | None = ...,
+        read_mask: _field_mask_pb2.FieldMask | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_exit_code", b"_exit_code", "attempt", b"attempt", "exit_code", b"exit_code", "read_mask", b"read_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "id", b"id", "request_id", b"request_id", "state", b"state", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_exit_code", b"_exit_code", "attempt", b"attempt", "exit_code", b"exit_code", "id", b"id", "read_mask", b"read_mask", "request_id", b"request_id", "state", b"state", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
+    _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attempt) -> _WhichOneofReturnType__attempt | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
 
 Global___FinishRunRequest: _TypeAlias = FinishRunRequest  # noqa: Y015
@@ -701,18 +770,26 @@ class HeartbeatRunRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global id of the run."""
+    attempt: _builtins.int
+    """The attempt that is alive, from 1; an earlier one than the latest has ended.
+    Default: the latest.
+    """
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
+        attempt: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
+    _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attempt) -> _WhichOneofReturnType__attempt | None: ...
 
 Global___HeartbeatRunRequest: _TypeAlias = HeartbeatRunRequest  # noqa: Y015
 
@@ -737,3 +814,61 @@ class HeartbeatRunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeartbeatRunResponse: _TypeAlias = HeartbeatRunResponse  # noqa: Y015
+
+@_typing.final
+class ListRunAttemptsRequest(_message.Message):
+    """Request of ListRunAttempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Global id of the run."""
+    page_size: _builtins.int
+    """At most 1,000; more counts as 1,000. Default (0): 50."""
+    page_token: _builtins.str
+    """From the previous reply; bound to the other fields."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRunAttemptsRequest: _TypeAlias = ListRunAttemptsRequest  # noqa: Y015
+
+@_typing.final
+class ListRunAttemptsResponse(_message.Message):
+    """Reply of ListRunAttempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Run]:
+        """At most page_size attempts, latest first."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___Run] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRunAttemptsResponse: _TypeAlias = ListRunAttemptsResponse  # noqa: Y015

@@ -71,6 +71,11 @@ class RunServiceStub(object):
                 request_serializer=modelyard_dot_v1_dot_run__pb2.HeartbeatRunRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_run__pb2.HeartbeatRunResponse.FromString,
                 _registered_method=True)
+        self.ListRunAttempts = channel.unary_unary(
+                '/modelyard.v1.RunService/ListRunAttempts',
+                request_serializer=modelyard_dot_v1_dot_run__pb2.ListRunAttemptsRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_run__pb2.ListRunAttemptsResponse.FromString,
+                _registered_method=True)
 
 
 class RunServiceServicer(object):
@@ -84,9 +89,13 @@ class RunServiceServicer(object):
 
         Resuming sets the run running. Texts and tags of the request that are not
         empty replace those of the run, the entries of its maps are added to the
-        run's, and exit code and finish time are cleared. A policy that is added
-        later may start a new attempt of the run instead; calls that name no attempt
-        then mean the latest.
+        run's, and exit code and finish time are cleared.
+
+        NEW_ATTEMPT begins the run anew under its name and id: config, summary,
+        metadata, state, times, rows, console and files of the run are then those of
+        the new attempt. What the attempt before had stays readable under its
+        number; if that attempt was running, it ends as CRASHED. Notes, tags, group
+        and job type stay where the request has none.
 
         Errors: ALREADY_EXISTS (the name is taken and `resume` is NEVER, or belonged
         to a run that was deleted), NOT_FOUND (resume MUST: there is no such run, or
@@ -97,7 +106,7 @@ class RunServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetRun(self, request, context):
-        """One run. Errors: NOT_FOUND.
+        """One run. Errors: NOT_FOUND (also for an attempt that it does not have).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,6 +157,14 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRunAttempts(self, request, context):
+        """The attempts of a run, latest first, as they were when the next one began.
+        Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RunServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -185,6 +202,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.HeartbeatRun,
                     request_deserializer=modelyard_dot_v1_dot_run__pb2.HeartbeatRunRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_run__pb2.HeartbeatRunResponse.SerializeToString,
+            ),
+            'ListRunAttempts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRunAttempts,
+                    request_deserializer=modelyard_dot_v1_dot_run__pb2.ListRunAttemptsRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_run__pb2.ListRunAttemptsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -378,6 +400,33 @@ class RunService(object):
             '/modelyard.v1.RunService/HeartbeatRun',
             modelyard_dot_v1_dot_run__pb2.HeartbeatRunRequest.SerializeToString,
             modelyard_dot_v1_dot_run__pb2.HeartbeatRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRunAttempts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.RunService/ListRunAttempts',
+            modelyard_dot_v1_dot_run__pb2.ListRunAttemptsRequest.SerializeToString,
+            modelyard_dot_v1_dot_run__pb2.ListRunAttemptsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,16 +41,20 @@ class RunServiceStub:
 
     Resuming sets the run running. Texts and tags of the request that are not
     empty replace those of the run, the entries of its maps are added to the
-    run's, and exit code and finish time are cleared. A policy that is added
-    later may start a new attempt of the run instead; calls that name no attempt
-    then mean the latest.
+    run's, and exit code and finish time are cleared.
+
+    NEW_ATTEMPT begins the run anew under its name and id: config, summary,
+    metadata, state, times, rows, console and files of the run are then those of
+    the new attempt. What the attempt before had stays readable under its
+    number; if that attempt was running, it ends as CRASHED. Notes, tags, group
+    and job type stay where the request has none.
 
     Errors: ALREADY_EXISTS (the name is taken and `resume` is NEVER, or belonged
     to a run that was deleted), NOT_FOUND (resume MUST: there is no such run, or
     it was deleted), INVALID_ARGUMENT INVALID_FIELD.
     """
     GetRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.GetRunRequest, _run_pb2.GetRunResponse]
-    """One run. Errors: NOT_FOUND."""
+    """One run. Errors: NOT_FOUND (also for an attempt that it does not have)."""
     ListRuns: _grpc.UnaryUnaryMultiCallable[_run_pb2.ListRunsRequest, _run_pb2.ListRunsResponse]
     """The runs of an entity or of one of its projects, in pages."""
     UpdateRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.UpdateRunRequest, _run_pb2.UpdateRunResponse]
@@ -75,6 +79,10 @@ class RunServiceStub:
     counts as crashed. A heartbeat sets a run that was silent running again, but
     not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
     """
+    ListRunAttempts: _grpc.UnaryUnaryMultiCallable[_run_pb2.ListRunAttemptsRequest, _run_pb2.ListRunAttemptsResponse]
+    """The attempts of a run, latest first, as they were when the next one began.
+    Errors: NOT_FOUND.
+    """
 
 @_typing.type_check_only
 class RunServiceAsyncStub(RunServiceStub):
@@ -89,16 +97,20 @@ class RunServiceAsyncStub(RunServiceStub):
 
     Resuming sets the run running. Texts and tags of the request that are not
     empty replace those of the run, the entries of its maps are added to the
-    run's, and exit code and finish time are cleared. A policy that is added
-    later may start a new attempt of the run instead; calls that name no attempt
-    then mean the latest.
+    run's, and exit code and finish time are cleared.
+
+    NEW_ATTEMPT begins the run anew under its name and id: config, summary,
+    metadata, state, times, rows, console and files of the run are then those of
+    the new attempt. What the attempt before had stays readable under its
+    number; if that attempt was running, it ends as CRASHED. Notes, tags, group
+    and job type stay where the request has none.
 
     Errors: ALREADY_EXISTS (the name is taken and `resume` is NEVER, or belonged
     to a run that was deleted), NOT_FOUND (resume MUST: there is no such run, or
     it was deleted), INVALID_ARGUMENT INVALID_FIELD.
     """
     GetRun: _aio.UnaryUnaryMultiCallable[_run_pb2.GetRunRequest, _run_pb2.GetRunResponse]  # type: ignore[assignment]
-    """One run. Errors: NOT_FOUND."""
+    """One run. Errors: NOT_FOUND (also for an attempt that it does not have)."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_run_pb2.ListRunsRequest, _run_pb2.ListRunsResponse]  # type: ignore[assignment]
     """The runs of an entity or of one of its projects, in pages."""
     UpdateRun: _aio.UnaryUnaryMultiCallable[_run_pb2.UpdateRunRequest, _run_pb2.UpdateRunResponse]  # type: ignore[assignment]
@@ -123,6 +135,10 @@ class RunServiceAsyncStub(RunServiceStub):
     counts as crashed. A heartbeat sets a run that was silent running again, but
     not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
     """
+    ListRunAttempts: _aio.UnaryUnaryMultiCallable[_run_pb2.ListRunAttemptsRequest, _run_pb2.ListRunAttemptsResponse]  # type: ignore[assignment]
+    """The attempts of a run, latest first, as they were when the next one began.
+    Errors: NOT_FOUND.
+    """
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs: one execution of training code each, with its config, its results and
@@ -140,9 +156,13 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Resuming sets the run running. Texts and tags of the request that are not
         empty replace those of the run, the entries of its maps are added to the
-        run's, and exit code and finish time are cleared. A policy that is added
-        later may start a new attempt of the run instead; calls that name no attempt
-        then mean the latest.
+        run's, and exit code and finish time are cleared.
+
+        NEW_ATTEMPT begins the run anew under its name and id: config, summary,
+        metadata, state, times, rows, console and files of the run are then those of
+        the new attempt. What the attempt before had stays readable under its
+        number; if that attempt was running, it ends as CRASHED. Notes, tags, group
+        and job type stay where the request has none.
 
         Errors: ALREADY_EXISTS (the name is taken and `resume` is NEVER, or belonged
         to a run that was deleted), NOT_FOUND (resume MUST: there is no such run, or
@@ -155,7 +175,7 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _run_pb2.GetRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.GetRunResponse, _abc.Awaitable[_run_pb2.GetRunResponse]]:
-        """One run. Errors: NOT_FOUND."""
+        """One run. Errors: NOT_FOUND (also for an attempt that it does not have)."""
 
     @_abc_1.abstractmethod
     def ListRuns(
@@ -209,6 +229,16 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         """Says that a run is alive. A running run that is silent for five minutes
         counts as crashed. A heartbeat sets a run that was silent running again, but
         not one that ended. Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListRunAttempts(
+        self,
+        request: _run_pb2.ListRunAttemptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_pb2.ListRunAttemptsResponse, _abc.Awaitable[_run_pb2.ListRunAttemptsResponse]]:
+        """The attempts of a run, latest first, as they were when the next one began.
+        Errors: NOT_FOUND.
         """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class AnyValue(_message.Message):
     """One value of a config, a summary, a metadata map or a metric. Unlike
     google.protobuf.Struct it keeps 64-bit integers, NaN and infinities.
-    Limits: 20 levels deep, 50,000 items in all; the messages that hold it stay
+    Limits: 20 levels deep, 200,000 items in all; the messages that hold it stay
     under 4 MiB.
     """
 

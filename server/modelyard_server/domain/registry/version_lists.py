@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, exists, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy.orm import Session
 
-from modelyard.contract import errors
 from modelyard_server.db import attributes
 from modelyard_server.db.attributes import Attribute
 from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Project, Run
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.registry import versions
-from modelyard_server.domain.search import candidates, filters, list_scope, paging
+from modelyard_server.domain.runs.map_filters import MapOfRun
+from modelyard_server.domain.runs.run_maps import CONFIG, SUMMARY
+from modelyard_server.domain.search import candidates, filters, key_orders, list_scope, paging
 from modelyard_server.domain.search.candidates import MapIndex, NameIndex, TagIndex
 from modelyard_server.domain.search.filter_fields import (
     Digest,
@@ -76,8 +77,16 @@ def page(
     if collection is not None:
         inside = _V.collection_id == collection.id
     if any(key.path for key in keys):
-        walked = None if small or few else scope
-        chain = _by_metadata(keys, query, inside, walked, collection)
+        chain = key_orders.chain(
+            keys,
+            attributes.METADATA,
+            query,
+            subject=_ID,
+            created=_V.created_at.expression,
+            inside=inside,
+            walked=None if small or few else scope,
+            always_inside=collection is not None,
+        )
     else:
         chain = [_by_columns(keys, query.where(inside))]
     return paging.page_of_segments(
@@ -128,8 +137,8 @@ def _run_fields(scope: Scope) -> dict[str, Field]:
     return {
         "name": Indexed(Of(Text(Run.run_id), of_run), NameIndex(_RUN, runs, Run.run_id.expression)),
         "display_name": Of(Text(Run.display_name), of_run),
-        "config": Indexed(Of(Json(Run.config), of_run), by_map(attributes.RUN_CONFIG)),
-        "summary": Indexed(Of(Json(Run.summary), of_run), by_map(attributes.RUN_SUMMARY)),
+        "config": Indexed(Of(MapOfRun(CONFIG), of_run), by_map(attributes.RUN_CONFIG)),
+        "summary": Indexed(Of(MapOfRun(SUMMARY), of_run), by_map(attributes.RUN_SUMMARY)),
     }
 
 
@@ -154,43 +163,3 @@ def _by_columns(keys: list[OrderKey], query: Select[Any]) -> Segment:
         query = query.join(Collection, Collection.id == _V.collection_id)
     terms = [Term(ORDERS[key.name], key.descending) for key in keys]
     return Segment(query, OrderBy((*terms, Term(_ID, terms[0].descending))))
-
-
-def _by_metadata(
-    keys: list[OrderKey],
-    query: Select[Any],
-    inside: ColumnElement[bool],
-    walked: Scope | None,
-    collection: Collection | None,
-) -> list[Segment]:
-    """First the versions whose value is a number, then texts by their first characters, then the rest.
-
-    With `walked` the entries of the index are read in its order; without, the entry of
-    each version is looked up.
-    """
-    key = attributes.key_of(attributes.METADATA, keys[0].path)
-    if len(keys) > 1 or len(key) > attributes.KEY_LIMIT:
-        raise errors.InvalidField.of(
-            "order_by", f"a key of metadata stands alone and has at most {attributes.KEY_LIMIT} characters"
-        )
-    descending = keys[0].descending
-    at = aliased(Attribute)
-    own = (at.subject_id == _V.id) & (at.key == key) & (at.item == 0)
-    valued = query.join(at, own)
-    if walked is None:
-        valued = valued.where(inside)
-    else:
-        # Only for the entry, not also for its version: so the database can begin only with the entries.
-        valued = valued.where(walked.holds(at))
-        if collection is not None:
-            valued = valued.where(inside)
-    chain = [
-        Segment(
-            valued.where(column.is_not(None)),
-            OrderBy((Term(column.expression, descending), Term(at.subject_id.expression, descending))),
-        )
-        for column in (at.number, at.text)
-    ]
-    rest = query.where(inside, ~exists().where(own))
-    created = Term(_V.created_at.expression, descending)
-    return [*chain, Segment(rest, OrderBy((created, Term(_ID, descending))))]

@@ -17,6 +17,7 @@ from modelyard_server.domain import fields
 from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.runs import runs
+from modelyard_server.domain.runs.run_maps import Attempt
 
 WRITER_LIMIT = 64
 BATCHES_LOOKED_AT = 200
@@ -65,24 +66,29 @@ def log(
     summarize: bool,
     summary: Mapping[str, Any],
     late: bool = False,
+    attempt: int | None = None,
 ) -> Stored:
     """Stores a batch, unless this (writer, sequence) is stored already.
 
     With `summarize` its last points are set in the summary, before the entries of
     `summary`. A `late` batch is stored in a run that ended too, is no heartbeat, and
-    changes the summary only if the run has no later step. Raises NotFound, RunFinished,
+    changes the summary only if the run has no later step. `attempt` is the latest by
+    default; rows of an earlier one are stored with that. Raises NotFound, RunFinished,
     InvalidField.
     """
     _check(batch)
-    run = runs.find(session, principal, run_id, action=Action.WRITE, name="run_id", lock=True).run
-    stored = _stored_rows(session, run.id, batch)
+    view = runs.find(
+        session, principal, run_id, action=Action.WRITE, name="run_id", lock=True, attempt=attempt
+    )
+    stored = _stored_rows(session, view.attempt, batch)
     if stored is not None:
         return Stored(stored, duplicate=True)
     if not late:
-        runs.require_running(session, principal, run)
+        runs.require_running(session, principal, view)
     time = now(session)
     row = {
-        "run_id": run.id,
+        "run_id": view.run.id,
+        "attempt": view.attempt.number,
         "writer": batch.writer,
         "sequence": batch.sequence,
         "first_step": batch.first_step,
@@ -92,32 +98,34 @@ def log(
         "created_at": time,
     }
     session.execute(insert(session, MetricBatch).values(row))
+    run = view.row
     is_newest = batch.last_step >= run.last_step
     run.last_step = max(run.last_step, batch.last_step)
     run.updated_at = time
     if not late:
         run.heartbeat_at = time
     if is_newest or not late:
-        runs.merge_summary(run, {**batch.last_values, **summary} if summarize else summary)
+        runs.set_summary(session, view, {**batch.last_values, **summary} if summarize else summary)
     return Stored(batch.row_count, duplicate=False)
 
 
 def batches_after(
     session: Session,
-    run_id: str,
+    attempt: Attempt,
     position: Position,
     *,
     min_step: int,
     end_step: int | None,
     most_bytes: int,
 ) -> list[tuple[Position, bytes]]:
-    """The next batches of a run that overlap `min_step <= step < end_step`, by first step.
+    """The next batches of an attempt that overlap `min_step <= step < end_step`, by first step.
 
     As many as fit into `most_bytes`, but at least one; none at the end of the scan.
     """
     place = tuple_(MetricBatch.first_step, MetricBatch.id)
     looked = select(MetricBatch.id, func.length(MetricBatch.payload)).where(
-        MetricBatch.run_id == run_id,
+        MetricBatch.run_id == attempt.run_id,
+        MetricBatch.attempt == attempt.number,
         place > tuple_(position.first_step, position.id),
         MetricBatch.last_step >= min_step,
     )
@@ -143,10 +151,11 @@ def _fitting(sizes: Sequence[tuple[int, int]], most_bytes: int) -> Iterator[int]
         yield id_
 
 
-def _stored_rows(session: Session, run_id: str, batch: Batch) -> int | None:
+def _stored_rows(session: Session, attempt: Attempt, batch: Batch) -> int | None:
     """The number of rows that are stored under this (writer, sequence); None if there are none."""
     same = select(MetricBatch.row_count).where(
-        MetricBatch.run_id == run_id,
+        MetricBatch.run_id == attempt.run_id,
+        MetricBatch.attempt == attempt.number,
         MetricBatch.writer == batch.writer,
         MetricBatch.sequence == batch.sequence,
     )

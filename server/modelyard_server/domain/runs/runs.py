@@ -1,18 +1,19 @@
-"""Runs: created, resumed, changed, finished.
+"""Runs: created, resumed, begun anew, changed, finished.
 
 A run without a heartbeat for five minutes is read as crashed. Its row says
 `running` until the sweep updates it, so that watches see the change. A heartbeat or
 a row of metrics makes it running again.
+
+A run's row is that of its latest attempt. A process of an earlier attempt that does
+not know of the next one still changes what is kept of its own.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete as sql_delete
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -21,20 +22,21 @@ from modelyard.contract.limits import NAME_LENGTH
 from modelyard.contract.values import RUN_STATES
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
-from modelyard_server.db.tables import Entity, MetricBatch, Project, Run
+from modelyard_server.db.tables import Entity, Project, Run, RunAttempt
 from modelyard_server.domain import etags, events, fields
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.authorize import Action, Resource, authorize
 from modelyard_server.domain.access.principals import SERVER, Principal
-from modelyard_server.domain.runs import run_names
+from modelyard_server.domain.runs import attempts, removals, run_maps, run_names
+from modelyard_server.domain.runs.run_maps import PARTS, SUMMARY, Attempt, Change, Maps
 
 SILENT_AFTER = 5 * 60 * 1_000_000
 """Microseconds without a heartbeat after which a running run is shown as crashed."""
-MAP_BYTES = 1 << 20
-"""The most bytes of config, summary and metadata each, as JSON and on the wire: a run must fit a message."""
 SWEEP_BATCH = 100
 
 RUNNING, FINISHED, FAILED, CRASHED, KILLED = RUN_STATES
+NEW_ATTEMPT = "new attempt"
+"""The way to resume that begins the run anew."""
 
 
 @dataclass(frozen=True)
@@ -49,36 +51,46 @@ class RunSpec:
     group: str = ""
     job_type: str = ""
     tags: Sequence[str] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
-    summary: Mapping[str, Any] = field(default_factory=dict)
-    metadata_: Mapping[str, Any] = field(default_factory=dict)
+    maps: Maps = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RunChanges:
-    """Changes of a run: new values by column, and new entries of maps by column, then by key.
+    """Changes of a run: new values by column, and changes of its maps by part."""
 
-    An entry is a list with its new value, or an empty one to remove it.
-    """
-
-    columns: Mapping[str, Any]
-    entries: Mapping[str, Mapping[str, Sequence[Any]]] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    maps: Mapping[str, Change] = field(default_factory=dict)
     etag: str = ""
 
 
 class RunView(NamedTuple):
-    """A run with its names and its current state, as replies have it."""
+    """A run with its names and its current state, as replies have it, in one of its attempts."""
 
     run: Run
     entity: str
     project: str
     state: str
+    earlier: RunAttempt | None = None
+    """The attempt, if it is not the latest."""
+    maps: Maps = run_maps.EMPTY
+    """Filled by `with_maps`."""
+
+    @property
+    def row(self) -> Run | RunAttempt:
+        """The row with the fields of the attempt."""
+        return self.earlier or self.run
+
+    @property
+    def attempt(self) -> Attempt:
+        """Which attempt this is."""
+        return Attempt(self.run.id, self.row.attempt)
 
 
 def create(session: Session, principal: Principal, spec: RunSpec, resume: str) -> tuple[RunView, bool]:
-    """The run, and whether it existed already. `resume` is `never`, `allow` or `must`.
+    """The run, and whether it existed and was resumed.
 
-    Raises AlreadyExists, NotFound (`must`), InvalidField, NotAllowed.
+    `resume` is `never`, `allow`, `must` or `new attempt`. Raises AlreadyExists, NotFound
+    (`must`), InvalidField, NotAllowed.
     """
     _check_spec(spec)
     if resume == "must":
@@ -99,6 +111,9 @@ def create(session: Session, principal: Principal, spec: RunSpec, resume: str) -
         raise errors.AlreadyExists(
             f"run {spec.run_id!r} {why}", metadata={"resource_type": "run", "ref": found.id}
         )
+    if resume == NEW_ATTEMPT:
+        _begin_attempt(session, principal, found, spec)
+        return describe(session, found), False
     _resume(session, principal, found, spec)
     return describe(session, found), True
 
@@ -111,24 +126,28 @@ def find(
     action: Action = Action.READ,
     name: str = "id",
     lock: bool = False,
+    attempt: int | None = None,
 ) -> RunView:
-    """A run by its global id, which came in the field `name`. Raises NotFound, InvalidField."""
+    """A run by its global id, which came in the field `name`; by default its latest attempt.
+
+    Raises NotFound, InvalidField.
+    """
     query = _SHOWN.where(Run.id == fields.parse_id(name, run_id), Run.deleted_at.is_(None))
     row = session.execute(query.with_for_update(of=Run) if lock else query).one_or_none()
     if row is None or not authorize(session, principal, action, Resource(row[1], row[2])):
         raise owners.not_found("run", run_id)
-    return _view(session, *row)
+    return _view(session, *row, attempt=attempt)
 
 
-def find_by_ref(session: Session, principal: Principal, ref: str) -> RunView:
-    """A run by `[[entity/]project/]run_id`. Raises NotFound, InvalidField."""
+def find_by_ref(session: Session, principal: Principal, ref: str, attempt: int | None = None) -> RunView:
+    """A run by `[[entity/]project/]run_id`, by default its latest attempt. Raises NotFound, InvalidField."""
     wanted = fields.check("ref", refs.parse_run, ref)
     owner = owners.find_project(session, principal, wanted.entity, wanted.project)
     query = _SHOWN.where(Run.project_id == owner.id, Run.run_id == wanted.name, Run.deleted_at.is_(None))
     row = session.execute(query).one_or_none()
     if row is None:
         raise owners.not_found("run", str(wanted.within(principal.entity, owner.name)))
-    return _view(session, *row)
+    return _view(session, *row, attempt=attempt)
 
 
 def describe(session: Session, run: Run) -> RunView:
@@ -137,9 +156,15 @@ def describe(session: Session, run: Run) -> RunView:
     return _view(session, run, owners.entity_of(session, project).name, project.name)
 
 
-def state_of(session: Session, run: Run) -> str:
-    """The run's current state: a running one without heartbeats has crashed."""
-    return state_at(now(session), run.state, run.heartbeat_at)
+def with_maps(session: Session, views: Sequence[RunView], parts: Collection[str] = PARTS) -> list[RunView]:
+    """The views with these of their maps."""
+    found = run_maps.read(session, [view.attempt for view in views], parts) if parts else {}
+    return [view._replace(maps={**run_maps.EMPTY, **found.get(view.attempt, {})}) for view in views]
+
+
+def state_of(session: Session, row: Run | RunAttempt) -> str:
+    """The current state: a running one without heartbeats has crashed."""
+    return state_at(now(session), row.state, row.heartbeat_at)
 
 
 def state_at(time: int, stored: str, heartbeat_at: int) -> str:
@@ -156,21 +181,20 @@ def update(session: Session, principal: Principal, run_id: str, changes: RunChan
     etags.check("run.etag", changes.etag, etags.of_run, run)
     for column, value in changes.columns.items():
         setattr(run, column, value)
-    for column, entries in changes.entries.items():
-        rest = {name: value for name, value in getattr(run, column).items() if name not in entries}
-        setattr(run, column, rest | {key: entry[0] for key, entry in entries.items() if entry})
-    for column in ("config", "summary", "metadata_"):
-        check_map(f"run.{_wire_name(column)}", getattr(run, column))
+    run_maps.change(session, run, changes.maps, field="run.")
+    if changes.columns or changes.maps.keys() - {SUMMARY}:
+        run.edits += 1
     run.updated_at = now(session)
     return view
 
 
 def delete(session: Session, principal: Principal, run_id: str) -> None:
-    """Deletes a run and its metrics; its row stays as a tombstone for lineage. Raises NotFound."""
+    """Deletes a run with all its attempts; its row stays as a tombstone for lineage. Raises NotFound."""
     run = find(session, principal, run_id, action=Action.DELETE, lock=True).run
-    session.execute(sql_delete(MetricBatch).where(MetricBatch.run_id == run.id))
-    run.config, run.summary, run.metadata_, run.tags, run.notes = {}, {}, {}, [], ""
+    run.tags, run.notes = [], ""
     run.deleted_at = run.updated_at = now(session)
+    session.flush()
+    removals.remove(session, run.id)
 
 
 def finish(
@@ -181,6 +205,7 @@ def finish(
     exit_code: int | None,
     state: str,
     summary: Mapping[str, Any],
+    attempt: int | None = None,
 ) -> RunView:
     """Finishes a run and sets entries of its summary. An empty `state` follows from the exit code.
 
@@ -191,26 +216,32 @@ def finish(
     state = state or by_code
     if state not in {by_code, KILLED, CRASHED}:
         raise errors.InvalidField.of("state", f"{state} does not go with exit code {exit_code or 0}")
-    view = find(session, principal, run_id, action=Action.WRITE, lock=True)
-    run = view.run
+    view = find(session, principal, run_id, action=Action.WRITE, lock=True, attempt=attempt)
+    row = view.row
     if summary:
-        merge_summary(run, summary)
-        run.updated_at = now(session)
+        set_summary(session, view, summary)
+        row.updated_at = now(session)
     # A run that the sweep marked as crashed has no `finished_at`, and may still finish.
-    if run.finished_at is None or state not in {run.state, FINISHED}:
+    if row.finished_at is None or state not in {row.state, FINISHED}:
         if exit_code is None and state == FINISHED:
             exit_code = 0
-        run.state, run.exit_code = state, exit_code
-        run.finished_at = run.updated_at = now(session)
-        _record_state(session, principal, run)
-    return view._replace(state=run.state)
+        row.state, row.exit_code = state, exit_code
+        row.finished_at = row.updated_at = now(session)
+        if view.earlier is None:
+            _record_state(session, principal, view.run)
+    return view._replace(state=row.state)
 
 
-def heartbeat(session: Session, principal: Principal, run_id: str) -> None:
+def heartbeat(session: Session, principal: Principal, run_id: str, attempt: int | None = None) -> None:
     """Records a heartbeat. Raises NotFound, RunFinished."""
-    run = find(session, principal, run_id, action=Action.WRITE, lock=True).run
-    require_running(session, principal, run)
-    run.heartbeat_at = now(session)
+    view = find(session, principal, run_id, action=Action.WRITE, lock=True, attempt=attempt)
+    require_running(session, principal, view)
+    if view.earlier is not None:
+        raise errors.RunFinished(
+            f"attempt {attempt} of run {view.run.run_id!r} has ended; attempt {view.run.attempt} has begun",
+            metadata={"run_id": view.run.id},
+        )
+    view.run.heartbeat_at = now(session)
 
 
 def mark_silent_crashed(session: Session, before: int | None = None) -> int:
@@ -231,32 +262,25 @@ def mark_silent_crashed(session: Session, before: int | None = None) -> int:
     return len(found)
 
 
-def require_running(session: Session, principal: Principal, run: Run) -> None:
-    """Raises RunFinished for a finished run; a silent one becomes running again."""
-    if run.state == CRASHED and run.finished_at is None:
-        run.state = RUNNING
-        _record_state(session, principal, run)
-    if run.state != RUNNING:
+def require_running(session: Session, principal: Principal, view: RunView) -> None:
+    """Raises RunFinished for an attempt that was ended by a call; a silent run becomes running again."""
+    row = view.row
+    silent = row.state == CRASHED and row.finished_at is None
+    if silent and view.earlier is not None:
+        return  # the next attempt ended it, which its process may not know
+    if silent:
+        row.state = RUNNING
+        _record_state(session, principal, view.run)
+    if row.state != RUNNING:
         raise errors.RunFinished(
-            f"run {run.run_id!r} has ended ({run.state}); resume it to go on", metadata={"run_id": run.id}
+            f"run {view.run.run_id!r} has ended ({row.state}); resume it to go on",
+            metadata={"run_id": view.run.id},
         )
 
 
-def merge_summary(run: Run, entries: Mapping[str, Any]) -> None:
-    """Sets entries of the summary. Raises InvalidField if it becomes too large."""
-    if entries:
-        run.summary = {**run.summary, **entries}
-        check_map("summary", run.summary)
-
-
-def check_map(name: str, entries: Mapping[str, Any]) -> None:
-    """At most 1 MiB, as JSON and on the wire. Raises InvalidField."""
-    size = len(json.dumps(entries, ensure_ascii=False).encode())
-    if size > MAP_BYTES:
-        raise errors.InvalidField.of(name, f"is longer than {MAP_BYTES} bytes of JSON")
-    # On the wire a number may need three times the space (`1.0, ` has 11 bytes), so long lists are refused.
-    if 3 * size > MAP_BYTES and fields.wire_bytes(entries) > MAP_BYTES:
-        raise errors.InvalidField.of(name, f"is longer than {MAP_BYTES} bytes on the wire")
+def set_summary(session: Session, view: RunView, entries: Mapping[str, Any]) -> None:
+    """Sets entries of an attempt's summary. Raises InvalidField if it becomes too large."""
+    run_maps.change(session, view.run, {SUMMARY: Change(entries)}, attempt=view.attempt.number)
 
 
 _SHOWN = (
@@ -264,8 +288,9 @@ _SHOWN = (
 )  # built once, so that SQLAlchemy compiles it once
 
 
-def _view(session: Session, run: Run, entity: str, project: str) -> RunView:
-    return RunView(run, entity, project, state_of(session, run))
+def _view(session: Session, run: Run, entity: str, project: str, attempt: int | None = None) -> RunView:
+    earlier = attempts.find(session, run, attempt)
+    return RunView(run, entity, project, state_of(session, earlier or run), earlier)
 
 
 def _insert(session: Session, principal: Principal, project: Project, spec: RunSpec) -> Run:
@@ -276,13 +301,13 @@ def _insert(session: Session, principal: Principal, project: Project, spec: RunS
     time = now(session)
     run = Run(
         id=new_id(),
+        entity_id=project.entity_id,
         project_id=project.id,
         run_id=spec.run_id or run_names.short_id(),
+        attempt=1,
+        edits=0,
         display_name=spec.display_name or run_names.display_name(project.run_count),
         state=RUNNING,
-        config=dict(spec.config),
-        summary=dict(spec.summary),
-        metadata_=dict(spec.metadata_),
         notes=spec.notes,
         tags=_unique(spec.tags),
         group=spec.group,
@@ -295,25 +320,48 @@ def _insert(session: Session, principal: Principal, project: Project, spec: RunS
     )
     session.add(run)
     session.flush()  # of two concurrent transactions with one run_id, the second is retried and finds the row
+    run_maps.change(session, run, _added(spec), field="run.")
     _record_state(session, principal, run)
     return run
 
 
 def _resume(session: Session, principal: Principal, run: Run, spec: RunSpec) -> None:
     """Resumes the run and sets the fields of the spec."""
+    _set_given(run, spec)
+    run_maps.change(session, run, _added(spec), field="run.")
+    run.edits += 1
+    run.updated_at = run.heartbeat_at = now(session)
+    if run.state != RUNNING:
+        run.state, run.exit_code, run.finished_at = RUNNING, None, None
+        _record_state(session, principal, run)
+
+
+def _begin_attempt(session: Session, principal: Principal, run: Run, spec: RunSpec) -> None:
+    """Keeps what the run is as an earlier attempt, and begins the next one with the fields of the spec."""
+    attempts.keep(session, run, CRASHED if run.state == RUNNING else run.state)
+    _set_given(run, spec)
+    run.attempt += 1
+    run.edits += 1
+    run.created_by = principal.name
+    run.created_at = run.updated_at = run.heartbeat_at = now(session)
+    run.state, run.exit_code, run.finished_at, run.last_step = RUNNING, None, None, -1
+    session.flush()
+    run_maps.clear_index(session, run)
+    run_maps.change(session, run, _added(spec), field="run.")
+    _record_state(session, principal, run)
+
+
+def _set_given(run: Run, spec: RunSpec) -> None:
+    """Sets texts and tags that the spec has."""
     for column in ("display_name", "notes", "group", "job_type"):
         if getattr(spec, column):
             setattr(run, column, getattr(spec, column))
     if spec.tags:
         run.tags = _unique(spec.tags)
-    for column in ("config", "summary", "metadata_"):
-        merged = {**getattr(run, column), **getattr(spec, column)}
-        check_map(f"run.{_wire_name(column)}", merged)
-        setattr(run, column, merged)
-    run.updated_at = run.heartbeat_at = now(session)
-    if run.state != RUNNING:
-        run.state, run.exit_code, run.finished_at = RUNNING, None, None
-        _record_state(session, principal, run)
+
+
+def _added(spec: RunSpec) -> dict[str, Change]:
+    return {part: Change(entries) for part, entries in spec.maps.items()}
 
 
 def _record_state(session: Session, principal: Principal, run: Run) -> None:
@@ -328,7 +376,7 @@ def _check_spec(spec: RunSpec) -> None:
 
 def _check_columns(columns: Mapping[str, Any]) -> None:
     for column, value in columns.items():
-        _CHECKED[column](f"run.{_wire_name(column)}", value)
+        _CHECKED[column](f"run.{column}", value)
 
 
 def _check_label(name: str, text: str) -> None:
@@ -350,14 +398,7 @@ _CHECKED: dict[str, Callable[[str, Any], object]] = {
     "job_type": _check_label,
     "notes": fields.check_description,
     "tags": _check_tags,
-    "config": check_map,
-    "summary": check_map,
-    "metadata_": check_map,
 }
-
-
-def _wire_name(column: str) -> str:
-    return "metadata" if column == "metadata_" else column
 
 
 def _unique(tags: Sequence[str]) -> list[str]:

@@ -166,12 +166,20 @@ class Word:
     has_keys: ClassVar[bool] = False
 
     def condition(self, comparison: Comparison) -> ColumnElement[bool]:
+        equal = self.equals(self.word(comparison))
+        return equal if comparison.operator == "=" else not_(equal)
+
+    def word(self, comparison: Comparison) -> str:
+        """The word of a comparison, as stored. Raises ValueError."""
         text = _expect_text(comparison.value)
         word = text.removeprefix(self.prefix).lower()
         if word not in self.words:
             raise ValueError(f"{text[:100]!r} is not one of {', '.join(self.words)}")
-        equal = func.coalesce(self.column == literal(word, String()), false())
-        return equal if comparison.operator == "=" else not_(equal)
+        return word
+
+    def equals(self, word: str) -> ColumnElement[bool]:
+        """The condition that the row has this word."""
+        return func.coalesce(self.column == literal(word, String()), false())
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ METHODS: dict[str, Method] = {
         DeleteRun=_WRITE,
         FinishRun=_WRITE,
         HeartbeatRun=_WRITE,
+        ListRunAttempts=_READ,
     ),
     **_service("modelyard.v1.MetricService", LogMetrics=_WRITE, ScanMetricHistory=_READ),
     **_service("modelyard.v1.ServerService", GetServerInfo=_READ, GetCaller=_READ),

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 from modelyard.contract import errors
 from modelyard.v1 import metric_pb2 as pb
 from modelyard_server.domain.runs import metrics, runs
+from modelyard_server.domain.runs.run_maps import Attempt
 from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
-from modelyard_server.rpc.wire import convert, metric_batches
+from modelyard_server.rpc.wire import arguments, convert, metric_batches
 
 SCAN_BYTES = 4 << 20
 """Bytes of batches that a scan reads at a time."""
@@ -39,6 +40,7 @@ class MetricServicer:
             summarize=request.summary_mode != pb.SUMMARY_MODE_GIVEN,
             summary=convert.values_to_json(request.summary, "summary"),
             late=request.late,
+            attempt=arguments.optional(request, "attempt"),
         )
         return pb.LogMetricsResponse(duplicate=stored.duplicate, row_count=stored.row_count)
 
@@ -48,18 +50,24 @@ class MetricServicer:
         _check_scan(request)
         self._scans.enter(call.principal)
         view = await call.read(
-            lambda session: runs.find(session, call.principal, request.run_id, name="run_id")
+            lambda session: runs.find(
+                session,
+                call.principal,
+                request.run_id,
+                name="run_id",
+                attempt=arguments.optional(request, "attempt"),
+            )
         )
         position: metrics.Position | None = metrics.START
         while position is not None:
-            look = functools.partial(_scan, request=request, run_id=view.run.id, position=position)
+            look = functools.partial(_scan, request=request, attempt=view.attempt, position=position)
             messages, position = await call.read(look)
             for message in messages:
                 yield message
 
 
 def _scan(
-    session: Session, request: pb.ScanMetricHistoryRequest, run_id: str, position: metrics.Position
+    session: Session, request: pb.ScanMetricHistoryRequest, attempt: Attempt, position: metrics.Position
 ) -> tuple[list[bytes], metrics.Position | None]:
     """The next encoded replies of a scan, and the position after them; None at the end.
 
@@ -71,7 +79,7 @@ def _scan(
         request.end_step if request.HasField("end_step") else None,
     )
     found = metrics.batches_after(
-        session, run_id, position, min_step=min_step, end_step=end_step, most_bytes=SCAN_BYTES
+        session, attempt, position, min_step=min_step, end_step=end_step, most_bytes=SCAN_BYTES
     )
     messages = []
     for _, payload in found:

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelyard.contract import errors
 from modelyard.v1 import run_pb2 as pb
-from modelyard_server.db.tables import Run
-from modelyard_server.domain import etags
 from modelyard_server.domain.runs import run_lists, runs
+from modelyard_server.domain.runs.run_lists import Shown
+from modelyard_server.domain.runs.run_maps import PARTS, Change
 from modelyard_server.domain.runs.runs import RunChanges, RunSpec, RunView
 from modelyard_server.rpc.dispatch.call import Call
-from modelyard_server.rpc.wire import arguments, convert, pages
+from modelyard_server.rpc.wire import arguments, convert, pages, run_messages
 
-_STATES = {
-    runs.RUNNING: pb.RUN_STATE_RUNNING,
-    runs.FINISHED: pb.RUN_STATE_FINISHED,
-    runs.FAILED: pb.RUN_STATE_FAILED,
-    runs.CRASHED: pb.RUN_STATE_CRASHED,
-    runs.KILLED: pb.RUN_STATE_KILLED,
+_STATE_NAMES = {
+    pb.RUN_STATE_UNSPECIFIED: "",
+    **{state: name for name, state in run_messages.STATES.items()},
 }
-_STATE_NAMES = {pb.RUN_STATE_UNSPECIFIED: "", **{state: name for name, state in _STATES.items()}}
 _RESUME = {
     pb.RESUME_POLICY_UNSPECIFIED: "never",
     pb.RESUME_POLICY_NEVER: "never",
     pb.RESUME_POLICY_ALLOW: "allow",
     pb.RESUME_POLICY_MUST: "must",
+    pb.RESUME_POLICY_NEW_ATTEMPT: runs.NEW_ATTEMPT,
 }
-_MAPS = {"config": "config", "summary": "summary", "metadata": "metadata_"}
 _TEXTS = ("display_name", "notes", "group", "job_type")
 
 
@@ -40,21 +37,23 @@ class RunServicer:
         if resume is None:
             raise errors.InvalidField.of("resume", f"{request.resume} is not a policy this server knows")
         view, resumed = runs.create(call.session, call.principal, _spec(request.run), resume)
-        return pb.CreateRunResponse(run=_message(view), resumed=resumed)
+        return pb.CreateRunResponse(run=_filled(call, view, request.read_mask), resumed=resumed)
 
     def GetRun(self, request: pb.GetRunRequest, call: Call) -> pb.GetRunResponse:
         arguments.selector(request)
+        attempt = arguments.optional(request, "attempt")
         if request.id:
-            view = runs.find(call.session, call.principal, request.id)
+            view = runs.find(call.session, call.principal, request.id, attempt=attempt)
         else:
-            view = runs.find_by_ref(call.session, call.principal, request.ref)
-        return pb.GetRunResponse(run=_message(view))
+            view = runs.find_by_ref(call.session, call.principal, request.ref, attempt)
+        return pb.GetRunResponse(run=_filled(call, view))
 
     def ListRuns(self, request: pb.ListRunsRequest, call: Call) -> pb.ListRunsResponse:
-        rows: dict[str, Run] = {}
+        mask = run_messages.Mask.parse(request.read_mask)
+        totals: list[int | None] = []
 
         def page(size: int) -> tuple[list[pb.Run], str]:
-            views, token = run_lists.page(
+            found = run_lists.page(
                 call.session,
                 call.principal,
                 request.entity,
@@ -63,19 +62,17 @@ class RunServicer:
                 order_by=request.order_by,
                 page_size=size,
                 page_token=request.page_token,
+                shown=Shown(pages.PAGE_BYTES, mask.parts, total=request.count_total and not totals),
             )
-            rows.update((view.run.id, view.run) for view in views)
-            return [_without_etag(view) for view in views], token
+            totals.append(found.total)
+            return [run_messages.message(view, mask) for view in found.views], found.token
 
         found, token = pages.fitting(page, request.page_size)
-        # An etag is a digest of config and metadata: only what is sent gets one.
-        for message in found:
-            message.etag = etags.of_run(rows[message.id])
-        return pb.ListRunsResponse(runs=found, next_page_token=token)
+        return pb.ListRunsResponse(runs=found, next_page_token=token, total_size=totals[0])
 
     def UpdateRun(self, request: pb.UpdateRunRequest, call: Call) -> pb.UpdateRunResponse:
         view = runs.update(call.session, call.principal, request.run.id, _changes(request))
-        return pb.UpdateRunResponse(run=_message(view))
+        return pb.UpdateRunResponse(run=_filled(call, view, request.read_mask))
 
     def DeleteRun(self, request: pb.DeleteRunRequest, call: Call) -> pb.DeleteRunResponse:
         runs.delete(call.session, call.principal, request.id)
@@ -92,82 +89,66 @@ class RunServicer:
             exit_code=request.exit_code if request.HasField("exit_code") else None,
             state=state,
             summary=convert.values_to_json(request.summary, "summary"),
+            attempt=arguments.optional(request, "attempt"),
         )
-        return pb.FinishRunResponse(run=_message(view))
+        return pb.FinishRunResponse(run=_filled(call, view, request.read_mask))
 
     def HeartbeatRun(self, request: pb.HeartbeatRunRequest, call: Call) -> pb.HeartbeatRunResponse:
-        runs.heartbeat(call.session, call.principal, request.id)
+        attempt = arguments.optional(request, "attempt")
+        runs.heartbeat(call.session, call.principal, request.id, attempt)
         return pb.HeartbeatRunResponse()
+
+    def ListRunAttempts(self, request: pb.ListRunAttemptsRequest, call: Call) -> pb.ListRunAttemptsResponse:
+        def page(size: int) -> tuple[list[pb.Run], str]:
+            views, token = run_lists.attempts_page(
+                call.session,
+                call.principal,
+                request.id,
+                page_size=size,
+                page_token=request.page_token,
+                shown=Shown(pages.PAGE_BYTES),
+            )
+            return [run_messages.message(view) for view in views], token
+
+        found, token = pages.fitting(page, request.page_size)
+        return pb.ListRunAttemptsResponse(runs=found, next_page_token=token)
 
 
 def _spec(run: pb.Run) -> RunSpec:
-    maps: dict[str, Any] = {
-        column: convert.values_to_json(getattr(run, name), f"run.{name}") for name, column in _MAPS.items()
-    }
     return RunSpec(
         entity=run.entity,
         project=run.project,
         run_id=run.name,
         tags=tuple(run.tags),
         **{name: getattr(run, name) for name in _TEXTS},
-        **maps,
+        maps={part: convert.values_to_json(getattr(run, part), f"run.{part}") for part in PARTS},
     )
 
 
 def _changes(request: pb.UpdateRunRequest) -> RunChanges:
     columns: dict[str, Any] = {}
-    entries: dict[str, dict[str, list[Any]]] = {}
-    keys = {name: getattr(request, f"{name}_keys") for name in _MAPS}
+    maps: dict[str, Change] = {}
+    keys = {part: getattr(request, f"{part}_keys") for part in PARTS}
     mask = arguments.masked(
-        request.update_mask, (*_TEXTS, "tags", *_MAPS), optional=any(map(len, keys.values()))
+        request.update_mask, (*_TEXTS, "tags", *PARTS), optional=any(map(len, keys.values()))
     )
-    for name, column in _MAPS.items():
-        if single := arguments.single_keys(f"{name}_keys", keys[name], mask):
-            given = getattr(request.run, name)
-            entries[column] = {key: _entry(given, key, name) for key in single}
-    for path in mask:
-        if path == "tags":
-            columns[path] = list(dict.fromkeys(request.run.tags))
-        elif path in _MAPS:
-            columns[_MAPS[path]] = convert.values_to_json(getattr(request.run, path), f"run.{path}")
-        else:
-            columns[path] = getattr(request.run, path)
-    return RunChanges(columns, entries, request.run.etag)
+    for part in PARTS:
+        given = getattr(request.run, part)
+        single = arguments.single_keys(f"{part}_keys", keys[part], mask)
+        if part in mask:
+            maps[part] = Change(convert.values_to_json(given, f"run.{part}"), whole=True)
+        elif single:
+            entries = {key: given[key] for key in single if key in given}
+            removed = [key for key in single if key not in given]
+            maps[part] = Change(convert.values_to_json(entries, f"run.{part}"), removed)
+    for path in mask - set(PARTS):
+        columns[path] = (
+            list(dict.fromkeys(request.run.tags)) if path == "tags" else getattr(request.run, path)
+        )
+    return RunChanges(columns, maps, request.run.etag)
 
 
-def _entry(entries: Mapping[str, Any], key: str, name: str) -> list[Any]:
-    if key not in entries:
-        return []
-    return list(convert.values_to_json({key: entries[key]}, f"run.{name}").values())
-
-
-def _message(view: RunView) -> pb.Run:
-    message = _without_etag(view)
-    message.etag = etags.of_run(view.run)
-    return message
-
-
-def _without_etag(view: RunView) -> pb.Run:
-    run = view.run
-    return pb.Run(
-        id=run.id,
-        name=run.run_id,
-        entity=view.entity,
-        project=view.project,
-        display_name=run.display_name,
-        state=_STATES[view.state],
-        config=convert.json_to_values(run.config),
-        summary=convert.json_to_values(run.summary),
-        notes=run.notes,
-        tags=run.tags,
-        group=run.group,
-        job_type=run.job_type,
-        created_by=run.created_by,
-        create_time=convert.timestamp(run.created_at),
-        update_time=convert.timestamp(run.updated_at),
-        heartbeat_time=convert.timestamp(run.heartbeat_at),
-        finish_time=convert.timestamp(run.finished_at),
-        exit_code=run.exit_code,
-        last_step=None if run.last_step < 0 else run.last_step,
-        metadata=convert.json_to_values(run.metadata_),
-    )
+def _filled(call: Call, view: RunView, read_mask: FieldMask | None = None) -> pb.Run:
+    mask = run_messages.Mask.parse(read_mask) if read_mask is not None else run_messages.ALL
+    (filled,) = runs.with_maps(call.session, [view], mask.parts)
+    return run_messages.message(filled, mask)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
@@ -16,15 +16,26 @@ def masked(mask: FieldMask, allowed: Collection[str], *, optional: bool = False)
 
     Raises InvalidMask for fields that cannot be updated, and for an empty mask unless it is `optional`.
     """
-    paths = set(mask.paths)
-    wrong = sorted(paths - set(allowed))
-    if wrong or not (paths or optional):
-        why = f"{wrong[0][:100]!r} cannot be updated" if wrong else "names no field"
-        known = ", ".join(sorted(allowed))
+    check_paths("update_mask", mask.paths, allowed, allowed, optional=optional)
+    return set(mask.paths)
+
+
+def check_paths(
+    field: str, paths: Iterable[str], allowed: Collection[str], shown: Iterable[str], *, optional: bool = True
+) -> None:
+    """Raises InvalidMask for paths that are not `allowed`, and for none at all unless it is `optional`.
+
+    `shown` is what the error says is known.
+    """
+    given = set(paths)
+    wrong = sorted(given - set(allowed))
+    if wrong or not (given or optional):
+        verb = "updated" if field == "update_mask" else "read"
+        why = f"{wrong[0][:100]!r} cannot be {verb}" if wrong else "names no field"
+        known = ", ".join(sorted(shown))
         raise errors.InvalidMask(
-            f"update_mask: {why}; known: {known}", violations=[("update_mask", f"{why}; known: {known}")]
+            f"{field}: {why}; known: {known}", violations=[(field, f"{why}; known: {known}")]
         )
-    return paths
 
 
 def single_keys(field: str, keys: Collection[str], mask: Collection[str]) -> list[str]:
@@ -67,6 +78,12 @@ def required(field: str, text: str) -> str:
     if not text:
         raise errors.InvalidField.of(field, "is required")
     return text
+
+
+def optional(request: Message, field: str) -> int | None:
+    """The number in an optional field; None where it is not set."""
+    found: int | None = getattr(request, field) if request.HasField(field) else None
+    return found
 
 
 def microseconds(field: str, time: Timestamp) -> int:

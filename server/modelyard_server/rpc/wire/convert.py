@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import struct
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -68,7 +70,7 @@ def python_to_value(value: Any) -> pb.AnyValue:
         case Mapping():
             return pb.AnyValue(map_value=pb.ValueMap(entries=python_to_values(value)))
         case list() | tuple():
-            return pb.AnyValue(list_value=pb.ValueList(values=[python_to_value(item) for item in value]))
+            return pb.AnyValue(list_value=_value_list(value))
     raise TypeError(f"{type(value).__name__} cannot be a value")
 
 
@@ -88,7 +90,7 @@ def _plain(value: pb.AnyValue) -> Any:
     if kind is None:
         raise _NoKindError
     if kind == "list_value":
-        return [_plain(item) for item in value.list_value.values]
+        return _plain_list(list(value.list_value.values))
     if kind == "map_value":
         return {key: _plain(item) for key, item in value.map_value.entries.items()}
     if kind == "null_value":
@@ -96,6 +98,27 @@ def _plain(value: pb.AnyValue) -> Any:
             raise _NoKindError
         return None
     return getattr(value, kind)
+
+
+def _plain_list(items: list[pb.AnyValue]) -> list[Any]:
+    kinds = {item.WhichOneof("kind") for item in items}
+    if kinds == {"double_value"}:
+        return [item.double_value for item in items]
+    if kinds == {"string_value"}:
+        return [item.string_value for item in items]
+    return [_plain(item) for item in items]
+
+
+def _value_list(items: Sequence[Any]) -> pb.ValueList:
+    if set(map(type, items)) == {float}:
+        # Encoded here: making a message of each number takes six times as long.
+        return pb.ValueList.FromString(b"".join(map(_DOUBLE.pack, itertools.repeat(_DOUBLE_HEAD), items)))
+    return pb.ValueList(values=[python_to_value(item) for item in items])
+
+
+_DOUBLE = struct.Struct("<3sd")
+_DOUBLE_HEAD = b"\x0a\x09\x19"
+"""Of an element of a ValueList with a double: field 1 of 9 bytes, which are field 3."""
 
 
 def _find_no_kind(value: pb.AnyValue) -> tuple[str, str] | None:

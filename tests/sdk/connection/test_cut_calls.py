@@ -11,11 +11,15 @@ from contextlib import contextmanager, suppress
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
 
 from modelyard import errors
 from modelyard.configuration import addresses
+from modelyard.contract.transport import ERROR_DOMAIN
 from modelyard.rpc import metric_scan
 from modelyard.rpc.connection import Connection
+from modelyard.rpc.retry import Retrier
 from modelyard.v1 import event_pb2, server_pb2
 from tests.clients.waiting import until
 from tests.parts.resetting_server import ResettingServer
@@ -162,3 +166,37 @@ def test_a_server_of_another_service_is_said_at_once() -> None:
             ask(connection)
     finally:
         server.stop(0).wait()
+
+
+@contextmanager
+def refusing(reason: str) -> Iterator[str]:
+    """The address of a server that refuses each call with FAILED_PRECONDITION and a reason."""
+
+    def refuse(_: bytes, context: grpc.ServicerContext) -> bytes:
+        status = status_pb2.Status(code=9, message="the model is under review")
+        status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain=ERROR_DOMAIN))
+        context.abort_with_status(rpc_status.to_status(status))
+        raise AssertionError("abort raises")
+
+    class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
+        def service(self, _: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+            return grpc.unary_unary_rpc_method_handler(refuse)
+
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Handlers()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait()
+
+
+def test_a_refusal_for_a_reason_of_a_newer_server_is_final_and_shows_the_reason() -> None:
+    with (
+        refusing("UNDER_REVIEW") as address,
+        connected(address) as connection,
+        fails_at_once(),
+        pytest.raises(errors.CommError, match="the model is under review") as refusal,
+    ):
+        Retrier(connection).run(lambda: ask(connection))
+    assert refusal.value.metadata["reason"] == "UNDER_REVIEW"

@@ -225,10 +225,12 @@ def test_calls_end_with_their_reply_or_as_unavailable_when_a_busy_server_stops(
 
     with ThreadPoolExecutor(16) as pool:
         calling = [pool.submit(call, server.stubs()) for _ in range(16)]
-        until(lambda: found["OK"] > 500)
-        server.send(signal.SIGTERM)
-        assert server.wait(20) == 0
-        over.set()
+        try:
+            until(lambda: found["OK"] > 500)
+            server.send(signal.SIGTERM)
+            assert server.wait(20) == 0
+        finally:
+            over.set()
     for each in calling:
         each.result()
     assert set(found) == {"OK", "UNAVAILABLE"}

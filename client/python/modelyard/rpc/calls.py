@@ -291,6 +291,10 @@ def _from_details(failure: grpc.RpcError, message: str) -> errors.CommError | No
             delay = retry.retry_delay.ToTimedelta().total_seconds()
     if info.domain != ERROR_DOMAIN:
         return None
-    kind = errors.BY_REASON.get(info.reason) or _BY_STATUS.get(failure.code(), errors.CommError)
+    kind = errors.BY_REASON.get(info.reason)
+    metadata = dict(info.metadata)
+    if kind is None:  # of a newer server
+        kind = _BY_STATUS.get(failure.code(), errors.CommError)
+        metadata["reason"] = info.reason
     violations = [(violation.field, violation.description) for violation in request.field_violations]
-    return kind(status.message or message, violations=violations, metadata=info.metadata, retry_delay=delay)
+    return kind(status.message or message, violations=violations, metadata=metadata, retry_delay=delay)

@@ -60,8 +60,8 @@ def is_retryable(error: Exception) -> bool:
         return True
     # The server always sends one of the published reasons, and with INTERNAL an incident: a bare
     # status comes from what lies between. A transfer has reached its server before, so it is no wrong one.
-    bare_internal = isinstance(error, errors.InternalError) and "incident" not in error.metadata
-    return type(error) is errors.CommError or bare_internal
+    # A refusal for a reason that this release does not know has that reason in its metadata.
+    return not error.metadata and (type(error) is errors.CommError or isinstance(error, errors.InternalError))
 
 
 class StreamEndedEarly(errors.ServerStopping):

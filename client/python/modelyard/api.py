@@ -45,8 +45,8 @@ class Api:
 
     def _repr_html_(self) -> str:
         """As notebooks show it."""
-        rows = {"Entity": self.default_entity, "Project": self.settings.project}
-        return notebook.card(f"modelyard {self._place}", rows, command="modelyard ls")
+        rows = {"Server": self._place, "Entity": self.default_entity, "Project": self.settings.project}
+        return notebook.card("modelyard", rows, command="modelyard ls")
 
     @property
     def _place(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from modelyard.v1 import event_pb2, registered_model_pb2, run_pb2
+from modelyard.v1 import event_pb2, metric_pb2, registered_model_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
 from tests.clients import fast_upload
 from tests.faults.operation_log import Operation, OperationLog, content
@@ -133,7 +133,7 @@ def _rows(stubs: Stubs, operations: Sequence[Operation]) -> Iterator[str]:
         if one.kind == "rows":
             runs.setdefault(one.wanted["run"], {})[one.wanted["sequence"]] = one.outcome
     for run, sent in runs.items():
-        replies = stubs.runs.ScanMetricHistory(run_pb2.ScanMetricHistoryRequest(run_id=run))
+        replies = stubs.metrics.ScanMetricHistory(metric_pb2.ScanMetricHistoryRequest(run_id=run))
         stored = Counter(step for reply in replies for step in reply.batch.steps)
         for sequence, outcome in sent.items():
             if stored[sequence] > 1 or (outcome is not None and stored[sequence] != 1):

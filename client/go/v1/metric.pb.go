@@ -21,6 +21,61 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Which rows of a run are meant.
+type MetricStream int32
+
+const (
+	// Same as HISTORY.
+	MetricStream_METRIC_STREAM_UNSPECIFIED MetricStream = 0
+	// What the training code logged.
+	MetricStream_METRIC_STREAM_HISTORY MetricStream = 1
+	// What the client measured of the machine while the run went on: processor,
+	// memory, GPU, network. Changes neither the summary nor `last_step`, so
+	// entries of `summary` are refused with them.
+	MetricStream_METRIC_STREAM_SYSTEM MetricStream = 2
+)
+
+// Enum value maps for MetricStream.
+var (
+	MetricStream_name = map[int32]string{
+		0: "METRIC_STREAM_UNSPECIFIED",
+		1: "METRIC_STREAM_HISTORY",
+		2: "METRIC_STREAM_SYSTEM",
+	}
+	MetricStream_value = map[string]int32{
+		"METRIC_STREAM_UNSPECIFIED": 0,
+		"METRIC_STREAM_HISTORY":     1,
+		"METRIC_STREAM_SYSTEM":      2,
+	}
+)
+
+func (x MetricStream) Enum() *MetricStream {
+	p := new(MetricStream)
+	*p = x
+	return p
+}
+
+func (x MetricStream) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MetricStream) Descriptor() protoreflect.EnumDescriptor {
+	return file_modelyard_v1_metric_proto_enumTypes[0].Descriptor()
+}
+
+func (MetricStream) Type() protoreflect.EnumType {
+	return &file_modelyard_v1_metric_proto_enumTypes[0]
+}
+
+func (x MetricStream) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MetricStream.Descriptor instead.
+func (MetricStream) EnumDescriptor() ([]byte, []int) {
+	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{0}
+}
+
 // What LogMetrics does to the run's summary.
 type SummaryMode int32
 
@@ -59,11 +114,11 @@ func (x SummaryMode) String() string {
 }
 
 func (SummaryMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_modelyard_v1_metric_proto_enumTypes[0].Descriptor()
+	return file_modelyard_v1_metric_proto_enumTypes[1].Descriptor()
 }
 
 func (SummaryMode) Type() protoreflect.EnumType {
-	return &file_modelyard_v1_metric_proto_enumTypes[0]
+	return &file_modelyard_v1_metric_proto_enumTypes[1]
 }
 
 func (x SummaryMode) Number() protoreflect.EnumNumber {
@@ -72,7 +127,7 @@ func (x SummaryMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SummaryMode.Descriptor instead.
 func (SummaryMode) EnumDescriptor() ([]byte, []int) {
-	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{0}
+	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{1}
 }
 
 // A block of metric rows. It has columns instead of rows, so that
@@ -245,6 +300,8 @@ type LogMetricsRequest struct {
 	SummaryMode SummaryMode `protobuf:"varint,5,opt,name=summary_mode,json=summaryMode,proto3,enum=modelyard.v1.SummaryMode" json:"summary_mode,omitempty"`
 	// Entries to set in the summary in the same step. Default: none.
 	Summary map[string]*AnyValue `protobuf:"bytes,6,rep,name=summary,proto3" json:"summary,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Which rows these are. Default: HISTORY.
+	Stream MetricStream `protobuf:"varint,7,opt,name=stream,proto3,enum=modelyard.v1.MetricStream" json:"stream,omitempty"`
 	// The attempt that the rows belong to, from 1. Rows of an earlier one than the
 	// latest are stored with that one. Default: the latest.
 	Attempt *int32 `protobuf:"varint,8,opt,name=attempt,proto3,oneof" json:"attempt,omitempty"`
@@ -328,6 +385,13 @@ func (x *LogMetricsRequest) GetSummary() map[string]*AnyValue {
 	return nil
 }
 
+func (x *LogMetricsRequest) GetStream() MetricStream {
+	if x != nil {
+		return x.Stream
+	}
+	return MetricStream_METRIC_STREAM_UNSPECIFIED
+}
+
 func (x *LogMetricsRequest) GetAttempt() int32 {
 	if x != nil && x.Attempt != nil {
 		return *x.Attempt
@@ -398,6 +462,107 @@ func (x *LogMetricsResponse) GetRowCount() int64 {
 	return 0
 }
 
+// Message of LogMetricBatches.
+type LogMetricBatchesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next batch.
+	Batch         *LogMetricsRequest `protobuf:"bytes,1,opt,name=batch,proto3" json:"batch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogMetricBatchesRequest) Reset() {
+	*x = LogMetricBatchesRequest{}
+	mi := &file_modelyard_v1_metric_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogMetricBatchesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogMetricBatchesRequest) ProtoMessage() {}
+
+func (x *LogMetricBatchesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_metric_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogMetricBatchesRequest.ProtoReflect.Descriptor instead.
+func (*LogMetricBatchesRequest) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *LogMetricBatchesRequest) GetBatch() *LogMetricsRequest {
+	if x != nil {
+		return x.Batch
+	}
+	return nil
+}
+
+// Reply of LogMetricBatches.
+type LogMetricBatchesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many batches were stored by this call.
+	StoredCount int64 `protobuf:"varint,1,opt,name=stored_count,json=storedCount,proto3" json:"stored_count,omitempty"`
+	// How many had been stored before.
+	DuplicateCount int64 `protobuf:"varint,2,opt,name=duplicate_count,json=duplicateCount,proto3" json:"duplicate_count,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *LogMetricBatchesResponse) Reset() {
+	*x = LogMetricBatchesResponse{}
+	mi := &file_modelyard_v1_metric_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogMetricBatchesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogMetricBatchesResponse) ProtoMessage() {}
+
+func (x *LogMetricBatchesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_metric_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogMetricBatchesResponse.ProtoReflect.Descriptor instead.
+func (*LogMetricBatchesResponse) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *LogMetricBatchesResponse) GetStoredCount() int64 {
+	if x != nil {
+		return x.StoredCount
+	}
+	return 0
+}
+
+func (x *LogMetricBatchesResponse) GetDuplicateCount() int64 {
+	if x != nil {
+		return x.DuplicateCount
+	}
+	return 0
+}
+
 // Request of ScanMetricHistory.
 type ScanMetricHistoryRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -409,6 +574,8 @@ type ScanMetricHistoryRequest struct {
 	MinStep int64 `protobuf:"varint,3,opt,name=min_step,json=minStep,proto3" json:"min_step,omitempty"`
 	// First step that is not returned. Default: no end.
 	EndStep *int64 `protobuf:"varint,4,opt,name=end_step,json=endStep,proto3,oneof" json:"end_step,omitempty"`
+	// Which rows. Default: HISTORY.
+	Stream MetricStream `protobuf:"varint,5,opt,name=stream,proto3,enum=modelyard.v1.MetricStream" json:"stream,omitempty"`
 	// The attempt, from 1. Default: the latest.
 	Attempt       *int32 `protobuf:"varint,6,opt,name=attempt,proto3,oneof" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -417,7 +584,7 @@ type ScanMetricHistoryRequest struct {
 
 func (x *ScanMetricHistoryRequest) Reset() {
 	*x = ScanMetricHistoryRequest{}
-	mi := &file_modelyard_v1_metric_proto_msgTypes[4]
+	mi := &file_modelyard_v1_metric_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -429,7 +596,7 @@ func (x *ScanMetricHistoryRequest) String() string {
 func (*ScanMetricHistoryRequest) ProtoMessage() {}
 
 func (x *ScanMetricHistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_metric_proto_msgTypes[4]
+	mi := &file_modelyard_v1_metric_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -442,7 +609,7 @@ func (x *ScanMetricHistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanMetricHistoryRequest.ProtoReflect.Descriptor instead.
 func (*ScanMetricHistoryRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{4}
+	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ScanMetricHistoryRequest) GetRunId() string {
@@ -473,6 +640,13 @@ func (x *ScanMetricHistoryRequest) GetEndStep() int64 {
 	return 0
 }
 
+func (x *ScanMetricHistoryRequest) GetStream() MetricStream {
+	if x != nil {
+		return x.Stream
+	}
+	return MetricStream_METRIC_STREAM_UNSPECIFIED
+}
+
 func (x *ScanMetricHistoryRequest) GetAttempt() int32 {
 	if x != nil && x.Attempt != nil {
 		return *x.Attempt
@@ -491,7 +665,7 @@ type ScanMetricHistoryResponse struct {
 
 func (x *ScanMetricHistoryResponse) Reset() {
 	*x = ScanMetricHistoryResponse{}
-	mi := &file_modelyard_v1_metric_proto_msgTypes[5]
+	mi := &file_modelyard_v1_metric_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -503,7 +677,7 @@ func (x *ScanMetricHistoryResponse) String() string {
 func (*ScanMetricHistoryResponse) ProtoMessage() {}
 
 func (x *ScanMetricHistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_metric_proto_msgTypes[5]
+	mi := &file_modelyard_v1_metric_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -516,7 +690,7 @@ func (x *ScanMetricHistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScanMetricHistoryResponse.ProtoReflect.Descriptor instead.
 func (*ScanMetricHistoryResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{5}
+	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ScanMetricHistoryResponse) GetBatch() *MetricBatch {
@@ -542,14 +716,15 @@ const file_modelyard_v1_metric_proto_rawDesc = "" +
 	"\x04rows\x18\x02 \x03(\rR\x04rows\x12\x18\n" +
 	"\adoubles\x18\x03 \x03(\x01R\adoubles\x12\x12\n" +
 	"\x04ints\x18\x04 \x03(\x12R\x04ints\x12.\n" +
-	"\x06values\x18\x05 \x03(\v2\x16.modelyard.v1.AnyValueR\x06values\"\xa8\x03\n" +
+	"\x06values\x18\x05 \x03(\v2\x16.modelyard.v1.AnyValueR\x06values\"\xdc\x03\n" +
 	"\x11LogMetricsRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
 	"\x06writer\x18\x02 \x01(\tR\x06writer\x12\x1a\n" +
 	"\bsequence\x18\x03 \x01(\x03R\bsequence\x12/\n" +
 	"\x05batch\x18\x04 \x01(\v2\x19.modelyard.v1.MetricBatchR\x05batch\x12<\n" +
 	"\fsummary_mode\x18\x05 \x01(\x0e2\x19.modelyard.v1.SummaryModeR\vsummaryMode\x12F\n" +
-	"\asummary\x18\x06 \x03(\v2,.modelyard.v1.LogMetricsRequest.SummaryEntryR\asummary\x12\x1d\n" +
+	"\asummary\x18\x06 \x03(\v2,.modelyard.v1.LogMetricsRequest.SummaryEntryR\asummary\x122\n" +
+	"\x06stream\x18\a \x01(\x0e2\x1a.modelyard.v1.MetricStreamR\x06stream\x12\x1d\n" +
 	"\aattempt\x18\b \x01(\x05H\x00R\aattempt\x88\x01\x01\x12\x12\n" +
 	"\x04late\x18\t \x01(\bR\x04late\x1aR\n" +
 	"\fSummaryEntry\x12\x10\n" +
@@ -559,25 +734,36 @@ const file_modelyard_v1_metric_proto_rawDesc = "" +
 	"\b_attempt\"O\n" +
 	"\x12LogMetricsResponse\x12\x1c\n" +
 	"\tduplicate\x18\x01 \x01(\bR\tduplicate\x12\x1b\n" +
-	"\trow_count\x18\x02 \x01(\x03R\browCount\"\xb8\x01\n" +
+	"\trow_count\x18\x02 \x01(\x03R\browCount\"P\n" +
+	"\x17LogMetricBatchesRequest\x125\n" +
+	"\x05batch\x18\x01 \x01(\v2\x1f.modelyard.v1.LogMetricsRequestR\x05batch\"f\n" +
+	"\x18LogMetricBatchesResponse\x12!\n" +
+	"\fstored_count\x18\x01 \x01(\x03R\vstoredCount\x12'\n" +
+	"\x0fduplicate_count\x18\x02 \x01(\x03R\x0eduplicateCount\"\xec\x01\n" +
 	"\x18ScanMetricHistoryRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
 	"\x04keys\x18\x02 \x03(\tR\x04keys\x12\x19\n" +
 	"\bmin_step\x18\x03 \x01(\x03R\aminStep\x12\x1e\n" +
-	"\bend_step\x18\x04 \x01(\x03H\x00R\aendStep\x88\x01\x01\x12\x1d\n" +
+	"\bend_step\x18\x04 \x01(\x03H\x00R\aendStep\x88\x01\x01\x122\n" +
+	"\x06stream\x18\x05 \x01(\x0e2\x1a.modelyard.v1.MetricStreamR\x06stream\x12\x1d\n" +
 	"\aattempt\x18\x06 \x01(\x05H\x01R\aattempt\x88\x01\x01B\v\n" +
 	"\t_end_stepB\n" +
 	"\n" +
 	"\b_attempt\"L\n" +
 	"\x19ScanMetricHistoryResponse\x12/\n" +
-	"\x05batch\x18\x01 \x01(\v2\x19.modelyard.v1.MetricBatchR\x05batch*Z\n" +
+	"\x05batch\x18\x01 \x01(\v2\x19.modelyard.v1.MetricBatchR\x05batch*b\n" +
+	"\fMetricStream\x12\x1d\n" +
+	"\x19METRIC_STREAM_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15METRIC_STREAM_HISTORY\x10\x01\x12\x18\n" +
+	"\x14METRIC_STREAM_SYSTEM\x10\x02*Z\n" +
 	"\vSummaryMode\x12\x1c\n" +
 	"\x18SUMMARY_MODE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11SUMMARY_MODE_LAST\x10\x01\x12\x16\n" +
-	"\x12SUMMARY_MODE_GIVEN\x10\x022\xd2\x01\n" +
+	"\x12SUMMARY_MODE_GIVEN\x10\x022\xbc\x02\n" +
 	"\rMetricService\x12T\n" +
 	"\n" +
-	"LogMetrics\x12\x1f.modelyard.v1.LogMetricsRequest\x1a .modelyard.v1.LogMetricsResponse\"\x03\x90\x02\x02\x12k\n" +
+	"LogMetrics\x12\x1f.modelyard.v1.LogMetricsRequest\x1a .modelyard.v1.LogMetricsResponse\"\x03\x90\x02\x02\x12h\n" +
+	"\x10LogMetricBatches\x12%.modelyard.v1.LogMetricBatchesRequest\x1a&.modelyard.v1.LogMetricBatchesResponse\"\x03\x90\x02\x02(\x01\x12k\n" +
 	"\x11ScanMetricHistory\x12&.modelyard.v1.ScanMetricHistoryRequest\x1a'.modelyard.v1.ScanMetricHistoryResponse\"\x03\x90\x02\x010\x01Bk\n" +
 	"\fmodelyard.v1B\vMetricProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
@@ -593,36 +779,44 @@ func file_modelyard_v1_metric_proto_rawDescGZIP() []byte {
 	return file_modelyard_v1_metric_proto_rawDescData
 }
 
-var file_modelyard_v1_metric_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_modelyard_v1_metric_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_modelyard_v1_metric_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_modelyard_v1_metric_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_modelyard_v1_metric_proto_goTypes = []any{
-	(SummaryMode)(0),                  // 0: modelyard.v1.SummaryMode
-	(*MetricBatch)(nil),               // 1: modelyard.v1.MetricBatch
-	(*MetricColumn)(nil),              // 2: modelyard.v1.MetricColumn
-	(*LogMetricsRequest)(nil),         // 3: modelyard.v1.LogMetricsRequest
-	(*LogMetricsResponse)(nil),        // 4: modelyard.v1.LogMetricsResponse
-	(*ScanMetricHistoryRequest)(nil),  // 5: modelyard.v1.ScanMetricHistoryRequest
-	(*ScanMetricHistoryResponse)(nil), // 6: modelyard.v1.ScanMetricHistoryResponse
-	nil,                               // 7: modelyard.v1.LogMetricsRequest.SummaryEntry
-	(*AnyValue)(nil),                  // 8: modelyard.v1.AnyValue
+	(MetricStream)(0),                 // 0: modelyard.v1.MetricStream
+	(SummaryMode)(0),                  // 1: modelyard.v1.SummaryMode
+	(*MetricBatch)(nil),               // 2: modelyard.v1.MetricBatch
+	(*MetricColumn)(nil),              // 3: modelyard.v1.MetricColumn
+	(*LogMetricsRequest)(nil),         // 4: modelyard.v1.LogMetricsRequest
+	(*LogMetricsResponse)(nil),        // 5: modelyard.v1.LogMetricsResponse
+	(*LogMetricBatchesRequest)(nil),   // 6: modelyard.v1.LogMetricBatchesRequest
+	(*LogMetricBatchesResponse)(nil),  // 7: modelyard.v1.LogMetricBatchesResponse
+	(*ScanMetricHistoryRequest)(nil),  // 8: modelyard.v1.ScanMetricHistoryRequest
+	(*ScanMetricHistoryResponse)(nil), // 9: modelyard.v1.ScanMetricHistoryResponse
+	nil,                               // 10: modelyard.v1.LogMetricsRequest.SummaryEntry
+	(*AnyValue)(nil),                  // 11: modelyard.v1.AnyValue
 }
 var file_modelyard_v1_metric_proto_depIdxs = []int32{
-	2, // 0: modelyard.v1.MetricBatch.columns:type_name -> modelyard.v1.MetricColumn
-	8, // 1: modelyard.v1.MetricColumn.values:type_name -> modelyard.v1.AnyValue
-	1, // 2: modelyard.v1.LogMetricsRequest.batch:type_name -> modelyard.v1.MetricBatch
-	0, // 3: modelyard.v1.LogMetricsRequest.summary_mode:type_name -> modelyard.v1.SummaryMode
-	7, // 4: modelyard.v1.LogMetricsRequest.summary:type_name -> modelyard.v1.LogMetricsRequest.SummaryEntry
-	1, // 5: modelyard.v1.ScanMetricHistoryResponse.batch:type_name -> modelyard.v1.MetricBatch
-	8, // 6: modelyard.v1.LogMetricsRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
-	3, // 7: modelyard.v1.MetricService.LogMetrics:input_type -> modelyard.v1.LogMetricsRequest
-	5, // 8: modelyard.v1.MetricService.ScanMetricHistory:input_type -> modelyard.v1.ScanMetricHistoryRequest
-	4, // 9: modelyard.v1.MetricService.LogMetrics:output_type -> modelyard.v1.LogMetricsResponse
-	6, // 10: modelyard.v1.MetricService.ScanMetricHistory:output_type -> modelyard.v1.ScanMetricHistoryResponse
-	9, // [9:11] is the sub-list for method output_type
-	7, // [7:9] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	3,  // 0: modelyard.v1.MetricBatch.columns:type_name -> modelyard.v1.MetricColumn
+	11, // 1: modelyard.v1.MetricColumn.values:type_name -> modelyard.v1.AnyValue
+	2,  // 2: modelyard.v1.LogMetricsRequest.batch:type_name -> modelyard.v1.MetricBatch
+	1,  // 3: modelyard.v1.LogMetricsRequest.summary_mode:type_name -> modelyard.v1.SummaryMode
+	10, // 4: modelyard.v1.LogMetricsRequest.summary:type_name -> modelyard.v1.LogMetricsRequest.SummaryEntry
+	0,  // 5: modelyard.v1.LogMetricsRequest.stream:type_name -> modelyard.v1.MetricStream
+	4,  // 6: modelyard.v1.LogMetricBatchesRequest.batch:type_name -> modelyard.v1.LogMetricsRequest
+	0,  // 7: modelyard.v1.ScanMetricHistoryRequest.stream:type_name -> modelyard.v1.MetricStream
+	2,  // 8: modelyard.v1.ScanMetricHistoryResponse.batch:type_name -> modelyard.v1.MetricBatch
+	11, // 9: modelyard.v1.LogMetricsRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
+	4,  // 10: modelyard.v1.MetricService.LogMetrics:input_type -> modelyard.v1.LogMetricsRequest
+	6,  // 11: modelyard.v1.MetricService.LogMetricBatches:input_type -> modelyard.v1.LogMetricBatchesRequest
+	8,  // 12: modelyard.v1.MetricService.ScanMetricHistory:input_type -> modelyard.v1.ScanMetricHistoryRequest
+	5,  // 13: modelyard.v1.MetricService.LogMetrics:output_type -> modelyard.v1.LogMetricsResponse
+	7,  // 14: modelyard.v1.MetricService.LogMetricBatches:output_type -> modelyard.v1.LogMetricBatchesResponse
+	9,  // 15: modelyard.v1.MetricService.ScanMetricHistory:output_type -> modelyard.v1.ScanMetricHistoryResponse
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_metric_proto_init() }
@@ -632,14 +826,14 @@ func file_modelyard_v1_metric_proto_init() {
 	}
 	file_modelyard_v1_value_proto_init()
 	file_modelyard_v1_metric_proto_msgTypes[2].OneofWrappers = []any{}
-	file_modelyard_v1_metric_proto_msgTypes[4].OneofWrappers = []any{}
+	file_modelyard_v1_metric_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modelyard_v1_metric_proto_rawDesc), len(file_modelyard_v1_metric_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   7,
+			NumEnums:      2,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	MetricService_LogMetrics_FullMethodName        = "/modelyard.v1.MetricService/LogMetrics"
+	MetricService_LogMetricBatches_FullMethodName  = "/modelyard.v1.MetricService/LogMetricBatches"
 	MetricService_ScanMetricHistory_FullMethodName = "/modelyard.v1.MetricService/ScanMetricHistory"
 )
 
@@ -34,6 +35,11 @@ type MetricServiceClient interface {
 	// a heartbeat does, it sets a run that was silent running again.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
 	LogMetrics(ctx context.Context, in *LogMetricsRequest, opts ...grpc.CallOption) (*LogMetricsResponse, error)
+	// Stores many batches, of one run or several, in the order of the stream, each
+	// as LogMetrics does. The first that is refused ends the stream with its error,
+	// which names `requests[N]`, counted from 0; those before it are stored. After a
+	// break, send the stream again. Errors: those of LogMetrics.
+	LogMetricBatches(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[LogMetricBatchesRequest, LogMetricBatchesResponse], error)
 	// The metric rows of a run. Steps do not descend within a message. How rows are
 	// grouped into messages is not promised, nor the order between messages whose
 	// steps overlap. Errors: NOT_FOUND.
@@ -58,9 +64,22 @@ func (c *metricServiceClient) LogMetrics(ctx context.Context, in *LogMetricsRequ
 	return out, nil
 }
 
+func (c *metricServiceClient) LogMetricBatches(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[LogMetricBatchesRequest, LogMetricBatchesResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &MetricService_ServiceDesc.Streams[0], MetricService_LogMetricBatches_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[LogMetricBatchesRequest, LogMetricBatchesResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MetricService_LogMetricBatchesClient = grpc.ClientStreamingClient[LogMetricBatchesRequest, LogMetricBatchesResponse]
+
 func (c *metricServiceClient) ScanMetricHistory(ctx context.Context, in *ScanMetricHistoryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScanMetricHistoryResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &MetricService_ServiceDesc.Streams[0], MetricService_ScanMetricHistory_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &MetricService_ServiceDesc.Streams[1], MetricService_ScanMetricHistory_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +107,11 @@ type MetricServiceServer interface {
 	// a heartbeat does, it sets a run that was silent running again.
 	// Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
 	LogMetrics(context.Context, *LogMetricsRequest) (*LogMetricsResponse, error)
+	// Stores many batches, of one run or several, in the order of the stream, each
+	// as LogMetrics does. The first that is refused ends the stream with its error,
+	// which names `requests[N]`, counted from 0; those before it are stored. After a
+	// break, send the stream again. Errors: those of LogMetrics.
+	LogMetricBatches(grpc.ClientStreamingServer[LogMetricBatchesRequest, LogMetricBatchesResponse]) error
 	// The metric rows of a run. Steps do not descend within a message. How rows are
 	// grouped into messages is not promised, nor the order between messages whose
 	// steps overlap. Errors: NOT_FOUND.
@@ -104,6 +128,9 @@ type UnimplementedMetricServiceServer struct{}
 
 func (UnimplementedMetricServiceServer) LogMetrics(context.Context, *LogMetricsRequest) (*LogMetricsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method LogMetrics not implemented")
+}
+func (UnimplementedMetricServiceServer) LogMetricBatches(grpc.ClientStreamingServer[LogMetricBatchesRequest, LogMetricBatchesResponse]) error {
+	return status.Error(codes.Unimplemented, "method LogMetricBatches not implemented")
 }
 func (UnimplementedMetricServiceServer) ScanMetricHistory(*ScanMetricHistoryRequest, grpc.ServerStreamingServer[ScanMetricHistoryResponse]) error {
 	return status.Error(codes.Unimplemented, "method ScanMetricHistory not implemented")
@@ -147,6 +174,13 @@ func _MetricService_LogMetrics_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MetricService_LogMetricBatches_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(MetricServiceServer).LogMetricBatches(&grpc.GenericServerStream[LogMetricBatchesRequest, LogMetricBatchesResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MetricService_LogMetricBatchesServer = grpc.ClientStreamingServer[LogMetricBatchesRequest, LogMetricBatchesResponse]
+
 func _MetricService_ScanMetricHistory_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(ScanMetricHistoryRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -171,6 +205,11 @@ var MetricService_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "LogMetricBatches",
+			Handler:       _MetricService_LogMetricBatches_Handler,
+			ClientStreams: true,
+		},
 		{
 			StreamName:    "ScanMetricHistory",
 			Handler:       _MetricService_ScanMetricHistory_Handler,

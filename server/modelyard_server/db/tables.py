@@ -116,11 +116,13 @@ class MetricBatch(Base):
     __tablename__ = "metric_batch"
     __table_args__ = (
         UniqueConstraint("run_id", "attempt", "writer", "sequence"),
-        Index("ix_metric_batch_steps", "run_id", "attempt", "first_step", "id"),
+        Index("ix_metric_batch_steps", "run_id", "attempt", "stream", "first_step", "id"),
     )
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("run.id"))
     attempt: Mapped[int] = mapped_column(Integer, server_default="1")
+    # A `MetricStream`: 1 for history, 2 for system.
+    stream: Mapped[int] = mapped_column(Integer, server_default="1")
     writer: Mapped[str] = mapped_column(String(64))
     sequence: Mapped[int] = mapped_column(BigInteger)
     first_step: Mapped[int] = mapped_column(BigInteger)

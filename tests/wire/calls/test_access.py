@@ -162,6 +162,9 @@ def _runs(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
 def _metrics(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
     return {
         "LogMetrics": [[{"run_id": at["run"], "writer": "w", "sequence": 1, "batch": POINT}]],
+        "LogMetricBatches": [
+            [{"batch": {"run_id": at["run"], "writer": "w", "sequence": 2, "batch": POINT}}]
+        ],
         "ScanMetricHistory": [[{"run_id": at["run"]}]],
     }
 

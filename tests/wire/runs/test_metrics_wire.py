@@ -148,6 +148,96 @@ def test_a_finished_run_takes_no_rows_until_it_is_resumed(stubs: Stubs) -> None:
     assert not log(stubs, run, 1, batch([0], a=[1])).duplicate
 
 
+SYSTEM = metric_pb2.METRIC_STREAM_SYSTEM
+
+
+def test_system_rows_change_neither_the_summary_nor_the_last_step(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    log(stubs, run, 1, batch([3], loss=[0.5]))
+    log(stubs, run, 2, batch([9], cpu=[80.0]), stream=SYSTEM)
+    assert summary(stubs, run) == {"loss": 0.5}
+    assert get(stubs, run).last_step == 3
+    assert [found.columns[0].key for found in scan(stubs, run)] == ["loss"]
+    assert [found.columns[0].key for found in scan(stubs, run, stream=SYSTEM)] == ["cpu"]
+    with pytest.raises(grpc.RpcError) as failure:
+        log(stubs, run, 3, batch([9], cpu=[1.0]), stream=SYSTEM, summary={"cpu": python_to_value(1.0)})
+    assert fields(failure) == ["summary"]
+
+
+def test_a_stream_that_does_not_exist_is_refused(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    for call in (
+        lambda: log(stubs, run, 1, batch([0], a=[1]), stream=7),
+        lambda: scan(stubs, run, stream=7),
+    ):
+        with pytest.raises(grpc.RpcError) as failure:
+            call()
+        assert fields(failure) == ["stream"]
+
+
+def test_late_rows_of_an_ended_run_are_stored_and_leave_it_ended(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    log(stubs, run, 1, batch([5], loss=[0.5]))
+    ended = stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id)).run
+    assert log(stubs, run, 2, batch([3, 4], loss=[0.9, 0.8]), late=True).row_count == 2
+    found = get(stubs, run)
+    assert (found.state, found.heartbeat_time) == (ended.state, ended.heartbeat_time)
+    assert found.last_step == 5
+    assert summary(stubs, run) == {"loss": 0.5}
+    assert [list(rows.steps) for rows in scan(stubs, run)] == [[3, 4], [5]]
+
+
+def test_late_rows_that_are_the_newest_change_the_summary(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    log(stubs, run, 1, batch([5], loss=[0.5]))
+    stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id))
+    log(stubs, run, 2, batch([5], n=[1]), late=True, summary={"best": python_to_value(0.1)})
+    log(stubs, run, 3, batch([6, 7], loss=[0.4, 0.3]), late=True)
+    assert summary(stubs, run) == {"loss": 0.3, "n": 1, "best": 0.1}
+    assert get(stubs, run).last_step == 7
+
+
+def test_late_rows_are_no_heartbeat(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    before = get(stubs, run).heartbeat_time
+    log(stubs, run, 1, batch([0], a=[1]), late=True)
+    assert get(stubs, run).heartbeat_time == before
+    log(stubs, run, 2, batch([0], a=[1]))
+    assert get(stubs, run).heartbeat_time.ToNanoseconds() > before.ToNanoseconds()
+
+
+def requests(run: pb.Run, *batches: tuple[int, metric_pb2.MetricBatch]) -> Any:
+    """The messages of a stream of batches."""
+    for sequence, rows in batches:
+        request = metric_pb2.LogMetricsRequest(run_id=run.id, writer="w", sequence=sequence, batch=rows)
+        yield metric_pb2.LogMetricBatchesRequest(batch=request)
+
+
+def test_a_stream_of_batches_stores_each_once(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    log(stubs, run, 2, batch([1], a=[1]))
+    sent = [(sequence, batch([sequence - 1], a=[sequence])) for sequence in range(1, 6)]
+    reply = stubs.metrics.LogMetricBatches(requests(run, *sent))
+    assert (reply.stored_count, reply.duplicate_count) == (4, 1)
+    assert [list(found.steps) for found in scan(stubs, run)] == [[0], [1], [2], [3], [4]]
+    assert summary(stubs, run) == {"a": 5}
+
+
+def test_a_stream_of_batches_ends_at_the_first_that_is_refused(stubs: Stubs) -> None:
+    run = make(stubs, project=new_project())
+    sent = [(1, batch([0], a=[1])), (2, batch([1], a=[1])), (3, batch([-1], a=[1])), (4, batch([3], a=[1]))]
+    with pytest.raises(grpc.RpcError) as failure:
+        stubs.metrics.LogMetricBatches(requests(run, *sent))
+    assert reason(failure) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert fields(failure) == ["requests[2].batch.steps[0]"]
+    assert [list(found.steps) for found in scan(stubs, run)] == [[0], [1]]
+    stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id))
+    with pytest.raises(grpc.RpcError) as failure:
+        stubs.metrics.LogMetricBatches(requests(run, (1, batch([0], a=[1])), (5, batch([5], a=[1]))))
+    assert reason(failure) == (grpc.StatusCode.FAILED_PRECONDITION, "RUN_FINISHED")
+    assert "requests[1]" in str(failure.value)
+
+
 def test_a_scan_takes_the_metrics_and_steps_it_was_asked_for(stubs: Stubs) -> None:
     run = make(stubs, project=new_project())
     rows = batch([0, 1, 2, 3], a=[0.0, 1.0, 2.0, 3.0])

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from modelyard.v1 import value_pb2 as modelyard_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19modelyard/v1/metric.proto\x12\x0cmodelyard.v1\x1a\x18modelyard/v1/value.proto\"]\n\x0bMetricBatch\x12\r\n\x05steps\x18\x01 \x03(\x03\x12\x12\n\ntimestamps\x18\x02 \x03(\x01\x12+\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x1a.modelyard.v1.MetricColumn\"p\n\x0cMetricColumn\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x03(\r\x12\x0f\n\x07\x64oubles\x18\x03 \x03(\x01\x12\x0c\n\x04ints\x18\x04 \x03(\x12\x12&\n\x06values\x18\x05 \x03(\x0b\x32\x16.modelyard.v1.AnyValue\"\xd7\x02\n\x11LogMetricsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06writer\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12(\n\x05\x62\x61tch\x18\x04 \x01(\x0b\x32\x19.modelyard.v1.MetricBatch\x12/\n\x0csummary_mode\x18\x05 \x01(\x0e\x32\x19.modelyard.v1.SummaryMode\x12=\n\x07summary\x18\x06 \x03(\x0b\x32,.modelyard.v1.LogMetricsRequest.SummaryEntry\x12\x14\n\x07\x61ttempt\x18\x08 \x01(\x05H\x00\x88\x01\x01\x12\x0c\n\x04late\x18\t \x01(\x08\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x42\n\n\x08_attempt\":\n\x12LogMetricsResponse\x12\x11\n\tduplicate\x18\x01 \x01(\x08\x12\x11\n\trow_count\x18\x02 \x01(\x03\"\x90\x01\n\x18ScanMetricHistoryRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x10\n\x08min_step\x18\x03 \x01(\x03\x12\x15\n\x08\x65nd_step\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x07\x61ttempt\x18\x06 \x01(\x05H\x01\x88\x01\x01\x42\x0b\n\t_end_stepB\n\n\x08_attempt\"E\n\x19ScanMetricHistoryResponse\x12(\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x19.modelyard.v1.MetricBatch*Z\n\x0bSummaryMode\x12\x1c\n\x18SUMMARY_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11SUMMARY_MODE_LAST\x10\x01\x12\x16\n\x12SUMMARY_MODE_GIVEN\x10\x02\x32\xd2\x01\n\rMetricService\x12T\n\nLogMetrics\x12\x1f.modelyard.v1.LogMetricsRequest\x1a .modelyard.v1.LogMetricsResponse\"\x03\x90\x02\x02\x12k\n\x11ScanMetricHistory\x12&.modelyard.v1.ScanMetricHistoryRequest\x1a\'.modelyard.v1.ScanMetricHistoryResponse\"\x03\x90\x02\x01\x30\x01\x42k\n\x0cmodelyard.v1B\x0bMetricProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\x0cModelyard.V1\xca\x02\x0cModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19modelyard/v1/metric.proto\x12\x0cmodelyard.v1\x1a\x18modelyard/v1/value.proto\"]\n\x0bMetricBatch\x12\r\n\x05steps\x18\x01 \x03(\x03\x12\x12\n\ntimestamps\x18\x02 \x03(\x01\x12+\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x1a.modelyard.v1.MetricColumn\"p\n\x0cMetricColumn\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x03(\r\x12\x0f\n\x07\x64oubles\x18\x03 \x03(\x01\x12\x0c\n\x04ints\x18\x04 \x03(\x12\x12&\n\x06values\x18\x05 \x03(\x0b\x32\x16.modelyard.v1.AnyValue\"\x83\x03\n\x11LogMetricsRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06writer\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12(\n\x05\x62\x61tch\x18\x04 \x01(\x0b\x32\x19.modelyard.v1.MetricBatch\x12/\n\x0csummary_mode\x18\x05 \x01(\x0e\x32\x19.modelyard.v1.SummaryMode\x12=\n\x07summary\x18\x06 \x03(\x0b\x32,.modelyard.v1.LogMetricsRequest.SummaryEntry\x12*\n\x06stream\x18\x07 \x01(\x0e\x32\x1a.modelyard.v1.MetricStream\x12\x14\n\x07\x61ttempt\x18\x08 \x01(\x05H\x00\x88\x01\x01\x12\x0c\n\x04late\x18\t \x01(\x08\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x42\n\n\x08_attempt\":\n\x12LogMetricsResponse\x12\x11\n\tduplicate\x18\x01 \x01(\x08\x12\x11\n\trow_count\x18\x02 \x01(\x03\"I\n\x17LogMetricBatchesRequest\x12.\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x1f.modelyard.v1.LogMetricsRequest\"I\n\x18LogMetricBatchesResponse\x12\x14\n\x0cstored_count\x18\x01 \x01(\x03\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x03\"\xbc\x01\n\x18ScanMetricHistoryRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x10\n\x08min_step\x18\x03 \x01(\x03\x12\x15\n\x08\x65nd_step\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12*\n\x06stream\x18\x05 \x01(\x0e\x32\x1a.modelyard.v1.MetricStream\x12\x14\n\x07\x61ttempt\x18\x06 \x01(\x05H\x01\x88\x01\x01\x42\x0b\n\t_end_stepB\n\n\x08_attempt\"E\n\x19ScanMetricHistoryResponse\x12(\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x19.modelyard.v1.MetricBatch*b\n\x0cMetricStream\x12\x1d\n\x19METRIC_STREAM_UNSPECIFIED\x10\x00\x12\x19\n\x15METRIC_STREAM_HISTORY\x10\x01\x12\x18\n\x14METRIC_STREAM_SYSTEM\x10\x02*Z\n\x0bSummaryMode\x12\x1c\n\x18SUMMARY_MODE_UNSPECIFIED\x10\x00\x12\x15\n\x11SUMMARY_MODE_LAST\x10\x01\x12\x16\n\x12SUMMARY_MODE_GIVEN\x10\x02\x32\xbc\x02\n\rMetricService\x12T\n\nLogMetrics\x12\x1f.modelyard.v1.LogMetricsRequest\x1a .modelyard.v1.LogMetricsResponse\"\x03\x90\x02\x02\x12h\n\x10LogMetricBatches\x12%.modelyard.v1.LogMetricBatchesRequest\x1a&.modelyard.v1.LogMetricBatchesResponse\"\x03\x90\x02\x02(\x01\x12k\n\x11ScanMetricHistory\x12&.modelyard.v1.ScanMetricHistoryRequest\x1a\'.modelyard.v1.ScanMetricHistoryResponse\"\x03\x90\x02\x01\x30\x01\x42k\n\x0cmodelyard.v1B\x0bMetricProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\x0cModelyard.V1\xca\x02\x0cModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,24 +37,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOGMETRICSREQUEST_SUMMARYENTRY']._serialized_options = b'8\001'
   _globals['_METRICSERVICE'].methods_by_name['LogMetrics']._loaded_options = None
   _globals['_METRICSERVICE'].methods_by_name['LogMetrics']._serialized_options = b'\220\002\002'
+  _globals['_METRICSERVICE'].methods_by_name['LogMetricBatches']._loaded_options = None
+  _globals['_METRICSERVICE'].methods_by_name['LogMetricBatches']._serialized_options = b'\220\002\002'
   _globals['_METRICSERVICE'].methods_by_name['ScanMetricHistory']._loaded_options = None
   _globals['_METRICSERVICE'].methods_by_name['ScanMetricHistory']._serialized_options = b'\220\002\001'
-  _globals['_SUMMARYMODE']._serialized_start=902
-  _globals['_SUMMARYMODE']._serialized_end=992
+  _globals['_METRICSTREAM']._serialized_start=1140
+  _globals['_METRICSTREAM']._serialized_end=1238
+  _globals['_SUMMARYMODE']._serialized_start=1240
+  _globals['_SUMMARYMODE']._serialized_end=1330
   _globals['_METRICBATCH']._serialized_start=69
   _globals['_METRICBATCH']._serialized_end=162
   _globals['_METRICCOLUMN']._serialized_start=164
   _globals['_METRICCOLUMN']._serialized_end=276
   _globals['_LOGMETRICSREQUEST']._serialized_start=279
-  _globals['_LOGMETRICSREQUEST']._serialized_end=622
-  _globals['_LOGMETRICSREQUEST_SUMMARYENTRY']._serialized_start=540
-  _globals['_LOGMETRICSREQUEST_SUMMARYENTRY']._serialized_end=610
-  _globals['_LOGMETRICSRESPONSE']._serialized_start=624
-  _globals['_LOGMETRICSRESPONSE']._serialized_end=682
-  _globals['_SCANMETRICHISTORYREQUEST']._serialized_start=685
-  _globals['_SCANMETRICHISTORYREQUEST']._serialized_end=829
-  _globals['_SCANMETRICHISTORYRESPONSE']._serialized_start=831
-  _globals['_SCANMETRICHISTORYRESPONSE']._serialized_end=900
-  _globals['_METRICSERVICE']._serialized_start=995
-  _globals['_METRICSERVICE']._serialized_end=1205
+  _globals['_LOGMETRICSREQUEST']._serialized_end=666
+  _globals['_LOGMETRICSREQUEST_SUMMARYENTRY']._serialized_start=584
+  _globals['_LOGMETRICSREQUEST_SUMMARYENTRY']._serialized_end=654
+  _globals['_LOGMETRICSRESPONSE']._serialized_start=668
+  _globals['_LOGMETRICSRESPONSE']._serialized_end=726
+  _globals['_LOGMETRICBATCHESREQUEST']._serialized_start=728
+  _globals['_LOGMETRICBATCHESREQUEST']._serialized_end=801
+  _globals['_LOGMETRICBATCHESRESPONSE']._serialized_start=803
+  _globals['_LOGMETRICBATCHESRESPONSE']._serialized_end=876
+  _globals['_SCANMETRICHISTORYREQUEST']._serialized_start=879
+  _globals['_SCANMETRICHISTORYREQUEST']._serialized_end=1067
+  _globals['_SCANMETRICHISTORYRESPONSE']._serialized_start=1069
+  _globals['_SCANMETRICHISTORYRESPONSE']._serialized_end=1138
+  _globals['_METRICSERVICE']._serialized_start=1333
+  _globals['_METRICSERVICE']._serialized_end=1649
 # @@protoc_insertion_point(module_scope)

@@ -20,6 +20,36 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _MetricStream:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MetricStreamEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetricStream.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METRIC_STREAM_UNSPECIFIED: _MetricStream.ValueType  # 0
+    """Same as HISTORY."""
+    METRIC_STREAM_HISTORY: _MetricStream.ValueType  # 1
+    """What the training code logged."""
+    METRIC_STREAM_SYSTEM: _MetricStream.ValueType  # 2
+    """What the client measured of the machine while the run went on: processor,
+    memory, GPU, network. Changes neither the summary nor `last_step`, so
+    entries of `summary` are refused with them.
+    """
+
+class MetricStream(_MetricStream, metaclass=_MetricStreamEnumTypeWrapper):
+    """Which rows of a run are meant."""
+
+METRIC_STREAM_UNSPECIFIED: MetricStream.ValueType  # 0
+"""Same as HISTORY."""
+METRIC_STREAM_HISTORY: MetricStream.ValueType  # 1
+"""What the training code logged."""
+METRIC_STREAM_SYSTEM: MetricStream.ValueType  # 2
+"""What the client measured of the machine while the run went on: processor,
+memory, GPU, network. Changes neither the summary nor `last_step`, so
+entries of `summary` are refused with them.
+"""
+Global___MetricStream: _TypeAlias = MetricStream  # noqa: Y015
+
 class _SummaryMode:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -171,6 +201,7 @@ class LogMetricsRequest(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     SUMMARY_MODE_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     LATE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
@@ -188,6 +219,8 @@ class LogMetricsRequest(_message.Message):
     """
     summary_mode: Global___SummaryMode.ValueType
     """Default: LAST."""
+    stream: Global___MetricStream.ValueType
+    """Which rows these are. Default: HISTORY."""
     attempt: _builtins.int
     """The attempt that the rows belong to, from 1. Rows of an earlier one than the
     latest are stored with that one. Default: the latest.
@@ -214,12 +247,13 @@ class LogMetricsRequest(_message.Message):
         batch: Global___MetricBatch | None = ...,
         summary_mode: Global___SummaryMode.ValueType = ...,
         summary: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
+        stream: Global___MetricStream.ValueType = ...,
         attempt: _builtins.int | None = ...,
         late: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "batch", b"batch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "batch", b"batch", "late", b"late", "run_id", b"run_id", "sequence", b"sequence", "summary", b"summary", "summary_mode", b"summary_mode", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "batch", b"batch", "late", b"late", "run_id", b"run_id", "sequence", b"sequence", "stream", b"stream", "summary", b"summary", "summary_mode", b"summary_mode", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
     _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
@@ -256,6 +290,56 @@ class LogMetricsResponse(_message.Message):
 Global___LogMetricsResponse: _TypeAlias = LogMetricsResponse  # noqa: Y015
 
 @_typing.final
+class LogMetricBatchesRequest(_message.Message):
+    """Message of LogMetricBatches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def batch(self) -> Global___LogMetricsRequest:
+        """The next batch."""
+
+    def __init__(
+        self,
+        *,
+        batch: Global___LogMetricsRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogMetricBatchesRequest: _TypeAlias = LogMetricBatchesRequest  # noqa: Y015
+
+@_typing.final
+class LogMetricBatchesResponse(_message.Message):
+    """Reply of LogMetricBatches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORED_COUNT_FIELD_NUMBER: _builtins.int
+    DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
+    stored_count: _builtins.int
+    """How many batches were stored by this call."""
+    duplicate_count: _builtins.int
+    """How many had been stored before."""
+    def __init__(
+        self,
+        *,
+        stored_count: _builtins.int = ...,
+        duplicate_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate_count", b"duplicate_count", "stored_count", b"stored_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogMetricBatchesResponse: _TypeAlias = LogMetricBatchesResponse  # noqa: Y015
+
+@_typing.final
 class ScanMetricHistoryRequest(_message.Message):
     """Request of ScanMetricHistory."""
 
@@ -265,6 +349,7 @@ class ScanMetricHistoryRequest(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     MIN_STEP_FIELD_NUMBER: _builtins.int
     END_STEP_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Global id of the run."""
@@ -272,6 +357,8 @@ class ScanMetricHistoryRequest(_message.Message):
     """First step, inclusive. Default: 0."""
     end_step: _builtins.int
     """First step that is not returned. Default: no end."""
+    stream: Global___MetricStream.ValueType
+    """Which rows. Default: HISTORY."""
     attempt: _builtins.int
     """The attempt, from 1. Default: the latest."""
     @_builtins.property
@@ -285,11 +372,12 @@ class ScanMetricHistoryRequest(_message.Message):
         keys: _abc.Iterable[_builtins.str] | None = ...,
         min_step: _builtins.int = ...,
         end_step: _builtins.int | None = ...,
+        stream: Global___MetricStream.ValueType = ...,
         attempt: _builtins.int | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_end_step", b"_end_step", "attempt", b"attempt", "end_step", b"end_step"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_end_step", b"_end_step", "attempt", b"attempt", "end_step", b"end_step", "keys", b"keys", "min_step", b"min_step", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_end_step", b"_end_step", "attempt", b"attempt", "end_step", b"end_step", "keys", b"keys", "min_step", b"min_step", "run_id", b"run_id", "stream", b"stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
     _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015

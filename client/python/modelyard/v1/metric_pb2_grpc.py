@@ -40,6 +40,11 @@ class MetricServiceStub(object):
                 request_serializer=modelyard_dot_v1_dot_metric__pb2.LogMetricsRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_metric__pb2.LogMetricsResponse.FromString,
                 _registered_method=True)
+        self.LogMetricBatches = channel.stream_unary(
+                '/modelyard.v1.MetricService/LogMetricBatches',
+                request_serializer=modelyard_dot_v1_dot_metric__pb2.LogMetricBatchesRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_metric__pb2.LogMetricBatchesResponse.FromString,
+                _registered_method=True)
         self.ScanMetricHistory = channel.unary_stream(
                 '/modelyard.v1.MetricService/ScanMetricHistory',
                 request_serializer=modelyard_dot_v1_dot_metric__pb2.ScanMetricHistoryRequest.SerializeToString,
@@ -61,6 +66,16 @@ class MetricServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LogMetricBatches(self, request_iterator, context):
+        """Stores many batches, of one run or several, in the order of the stream, each
+        as LogMetrics does. The first that is refused ends the stream with its error,
+        which names `requests[N]`, counted from 0; those before it are stored. After a
+        break, send the stream again. Errors: those of LogMetrics.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ScanMetricHistory(self, request, context):
         """The metric rows of a run. Steps do not descend within a message. How rows are
         grouped into messages is not promised, nor the order between messages whose
@@ -77,6 +92,11 @@ def add_MetricServiceServicer_to_server(servicer, server):
                     servicer.LogMetrics,
                     request_deserializer=modelyard_dot_v1_dot_metric__pb2.LogMetricsRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_metric__pb2.LogMetricsResponse.SerializeToString,
+            ),
+            'LogMetricBatches': grpc.stream_unary_rpc_method_handler(
+                    servicer.LogMetricBatches,
+                    request_deserializer=modelyard_dot_v1_dot_metric__pb2.LogMetricBatchesRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_metric__pb2.LogMetricBatchesResponse.SerializeToString,
             ),
             'ScanMetricHistory': grpc.unary_stream_rpc_method_handler(
                     servicer.ScanMetricHistory,
@@ -112,6 +132,33 @@ class MetricService(object):
             '/modelyard.v1.MetricService/LogMetrics',
             modelyard_dot_v1_dot_metric__pb2.LogMetricsRequest.SerializeToString,
             modelyard_dot_v1_dot_metric__pb2.LogMetricsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LogMetricBatches(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/modelyard.v1.MetricService/LogMetricBatches',
+            modelyard_dot_v1_dot_metric__pb2.LogMetricBatchesRequest.SerializeToString,
+            modelyard_dot_v1_dot_metric__pb2.LogMetricBatchesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,12 @@ class MetricServiceStub:
     a heartbeat does, it sets a run that was silent running again.
     Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
     """
+    LogMetricBatches: _grpc.StreamUnaryMultiCallable[_metric_pb2.LogMetricBatchesRequest, _metric_pb2.LogMetricBatchesResponse]
+    """Stores many batches, of one run or several, in the order of the stream, each
+    as LogMetrics does. The first that is refused ends the stream with its error,
+    which names `requests[N]`, counted from 0; those before it are stored. After a
+    break, send the stream again. Errors: those of LogMetrics.
+    """
     ScanMetricHistory: _grpc.UnaryStreamMultiCallable[_metric_pb2.ScanMetricHistoryRequest, _metric_pb2.ScanMetricHistoryResponse]
     """The metric rows of a run. Steps do not descend within a message. How rows are
     grouped into messages is not promised, nor the order between messages whose
@@ -55,6 +61,12 @@ class MetricServiceAsyncStub(MetricServiceStub):
     attempt, writer, sequence): sending it again after a lost reply changes nothing. As
     a heartbeat does, it sets a run that was silent running again.
     Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
+    """
+    LogMetricBatches: _aio.StreamUnaryMultiCallable[_metric_pb2.LogMetricBatchesRequest, _metric_pb2.LogMetricBatchesResponse]  # type: ignore[assignment]
+    """Stores many batches, of one run or several, in the order of the stream, each
+    as LogMetrics does. The first that is refused ends the stream with its error,
+    which names `requests[N]`, counted from 0; those before it are stored. After a
+    break, send the stream again. Errors: those of LogMetrics.
     """
     ScanMetricHistory: _aio.UnaryStreamMultiCallable[_metric_pb2.ScanMetricHistoryRequest, _metric_pb2.ScanMetricHistoryResponse]  # type: ignore[assignment]
     """The metric rows of a run. Steps do not descend within a message. How rows are
@@ -75,6 +87,18 @@ class MetricServiceServicer(metaclass=_abc_1.ABCMeta):
         attempt, writer, sequence): sending it again after a lost reply changes nothing. As
         a heartbeat does, it sets a run that was silent running again.
         Errors: NOT_FOUND, FAILED_PRECONDITION RUN_FINISHED, INVALID_ARGUMENT.
+        """
+
+    @_abc_1.abstractmethod
+    def LogMetricBatches(
+        self,
+        request_iterator: _MaybeAsyncIterator[_metric_pb2.LogMetricBatchesRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_metric_pb2.LogMetricBatchesResponse, _abc.Awaitable[_metric_pb2.LogMetricBatchesResponse]]:
+        """Stores many batches, of one run or several, in the order of the stream, each
+        as LogMetrics does. The first that is refused ends the stream with its error,
+        which names `requests[N]`, counted from 0; those before it are stored. After a
+        break, send the stream again. Errors: those of LogMetrics.
         """
 
     @_abc_1.abstractmethod

@@ -20,6 +20,8 @@ from modelyard_server.domain.runs import runs
 from modelyard_server.domain.runs.run_maps import Attempt
 
 WRITER_LIMIT = 64
+HISTORY, SYSTEM = 1, 2
+"""The streams of a run: what its code logged, and what its client measured of the machine."""
 BATCHES_LOOKED_AT = 200
 
 
@@ -38,6 +40,7 @@ class Batch:
     last_step: int
     row_count: int
     last_values: Mapping[str, Any]
+    stream: int = HISTORY
 
 
 class Position(NamedTuple):
@@ -73,10 +76,12 @@ def log(
     With `summarize` its last points are set in the summary, before the entries of
     `summary`. A `late` batch is stored in a run that ended too, is no heartbeat, and
     changes the summary only if the run has no later step. `attempt` is the latest by
-    default; rows of an earlier one are stored with that. Raises NotFound, RunFinished,
-    InvalidField.
+    default; rows of an earlier one are stored with that. Rows of the stream SYSTEM change
+    neither the summary nor the last step. Raises NotFound, RunFinished, InvalidField.
     """
     _check(batch)
+    if batch.stream == SYSTEM and summary:
+        raise errors.InvalidField.of("summary", "is not changed by the stream SYSTEM; log it as HISTORY")
     view = runs.find(
         session, principal, run_id, action=Action.WRITE, name="run_id", lock=True, attempt=attempt
     )
@@ -86,9 +91,24 @@ def log(
     if not late:
         runs.require_running(session, principal, view)
     time = now(session)
+    _insert(session, view.attempt, batch, time)
+    run = view.row
+    run.updated_at = time
+    if not late:
+        run.heartbeat_at = time
+    if batch.stream == HISTORY:
+        is_newest = batch.last_step >= run.last_step
+        run.last_step = max(run.last_step, batch.last_step)
+        if is_newest or not late:
+            runs.set_summary(session, view, {**batch.last_values, **summary} if summarize else summary)
+    return Stored(batch.row_count, duplicate=False)
+
+
+def _insert(session: Session, attempt: Attempt, batch: Batch, time: int) -> None:
     row = {
-        "run_id": view.run.id,
-        "attempt": view.attempt.number,
+        "run_id": attempt.run_id,
+        "attempt": attempt.number,
+        "stream": batch.stream,
         "writer": batch.writer,
         "sequence": batch.sequence,
         "first_step": batch.first_step,
@@ -98,15 +118,6 @@ def log(
         "created_at": time,
     }
     session.execute(insert(session, MetricBatch).values(row))
-    run = view.row
-    is_newest = batch.last_step >= run.last_step
-    run.last_step = max(run.last_step, batch.last_step)
-    run.updated_at = time
-    if not late:
-        run.heartbeat_at = time
-    if is_newest or not late:
-        runs.set_summary(session, view, {**batch.last_values, **summary} if summarize else summary)
-    return Stored(batch.row_count, duplicate=False)
 
 
 def batches_after(
@@ -114,11 +125,12 @@ def batches_after(
     attempt: Attempt,
     position: Position,
     *,
+    stream: int,
     min_step: int,
     end_step: int | None,
     most_bytes: int,
 ) -> list[tuple[Position, bytes]]:
-    """The next batches of an attempt that overlap `min_step <= step < end_step`, by first step.
+    """The next batches of an attempt's stream that overlap `min_step <= step < end_step`, by first step.
 
     As many as fit into `most_bytes`, but at least one; none at the end of the scan.
     """
@@ -126,6 +138,7 @@ def batches_after(
     looked = select(MetricBatch.id, func.length(MetricBatch.payload)).where(
         MetricBatch.run_id == attempt.run_id,
         MetricBatch.attempt == attempt.number,
+        MetricBatch.stream == stream,
         place > tuple_(position.first_step, position.id),
         MetricBatch.last_step >= min_step,
     )

@@ -42,7 +42,12 @@ METHODS: dict[str, Method] = {
         HeartbeatRun=_WRITE,
         ListRunAttempts=_READ,
     ),
-    **_service("modelyard.v1.MetricService", LogMetrics=_WRITE, ScanMetricHistory=_READ),
+    **_service(
+        "modelyard.v1.MetricService",
+        LogMetrics=_WRITE,
+        LogMetricBatches=_WRITE,
+        ScanMetricHistory=_READ,
+    ),
     **_service("modelyard.v1.ServerService", GetServerInfo=_READ, GetCaller=_READ),
     **_service("modelyard.v1.EventService", ListEvents=_READ, WatchEvents=_READ),
     **_service(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
 from modelyard.v1 import metric_pb2 as pb
+from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.runs import metrics, runs
 from modelyard_server.domain.runs.run_maps import Attempt
 from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
@@ -23,32 +25,36 @@ SCAN_BYTES = 4 << 20
 class MetricServicer:
     """MetricService; the rules are in `domain/runs`."""
 
-    def __init__(self, scans: StreamLimit) -> None:
-        self._scans = scans
+    def __init__(self, streams: StreamLimit) -> None:
+        self._streams = streams
 
     @prepared_by(lambda _, request: metric_batches.parse(request))
     def LogMetrics(self, request: pb.LogMetricsRequest, call: Call) -> pb.LogMetricsResponse:
-        if request.summary_mode not in pb.SummaryMode.values():
-            raise errors.InvalidField.of(
-                "summary_mode", f"{request.summary_mode} is not a mode this server knows"
-            )
-        stored = metrics.log(
-            call.session,
-            call.principal,
-            request.run_id,
-            call.prepared,
-            summarize=request.summary_mode != pb.SUMMARY_MODE_GIVEN,
-            summary=convert.values_to_json(request.summary, "summary"),
-            late=request.late,
-            attempt=arguments.optional(request, "attempt"),
-        )
+        stored = _log(call.session, call.principal, request, call.prepared)
         return pb.LogMetricsResponse(duplicate=stored.duplicate, row_count=stored.row_count)
+
+    async def LogMetricBatches(
+        self, requests: AsyncIterator[pb.LogMetricBatchesRequest], call: StreamCall
+    ) -> pb.LogMetricBatchesResponse:
+        self._streams.enter(call.principal)
+        reply = pb.LogMetricBatchesResponse()
+        async for message in requests:
+            try:
+                batch = await asyncio.to_thread(metric_batches.parse, message.batch)
+                log = functools.partial(_log, principal=call.principal, request=message.batch, batch=batch)
+                stored = await call.write(log)
+            except errors.CommError as error:
+                index = reply.stored_count + reply.duplicate_count
+                raise _within(f"requests[{index}]", error) from None
+            reply.duplicate_count += stored.duplicate
+            reply.stored_count += not stored.duplicate
+        return reply
 
     async def ScanMetricHistory(
         self, request: pb.ScanMetricHistoryRequest, call: StreamCall
     ) -> AsyncIterator[Any]:  # encoded messages
         _check_scan(request)
-        self._scans.enter(call.principal)
+        self._streams.enter(call.principal)
         view = await call.read(
             lambda session: runs.find(
                 session,
@@ -66,6 +72,32 @@ class MetricServicer:
                 yield message
 
 
+def _log(
+    session: Session, principal: Principal, request: pb.LogMetricsRequest, batch: metrics.Batch
+) -> metrics.Stored:
+    if request.summary_mode not in pb.SummaryMode.values():
+        raise errors.InvalidField.of(
+            "summary_mode", f"{request.summary_mode} is not a mode this server knows"
+        )
+    return metrics.log(
+        session,
+        principal,
+        request.run_id,
+        batch,
+        summarize=request.summary_mode != pb.SUMMARY_MODE_GIVEN,
+        summary=convert.values_to_json(request.summary, "summary"),
+        late=request.late,
+        attempt=arguments.optional(request, "attempt"),
+    )
+
+
+def _within(place: str, error: errors.CommError) -> errors.CommError:
+    """The error, with its message and fields placed in the stream."""
+    error.message = f"{place}: {error.message}"
+    error.violations = tuple((f"{place}.{field}", text) for field, text in error.violations)
+    return error
+
+
 def _scan(
     session: Session, request: pb.ScanMetricHistoryRequest, attempt: Attempt, position: metrics.Position
 ) -> tuple[list[bytes], metrics.Position | None]:
@@ -79,7 +111,13 @@ def _scan(
         request.end_step if request.HasField("end_step") else None,
     )
     found = metrics.batches_after(
-        session, attempt, position, min_step=min_step, end_step=end_step, most_bytes=SCAN_BYTES
+        session,
+        attempt,
+        position,
+        stream=metric_batches.stream(request.stream),
+        min_step=min_step,
+        end_step=end_step,
+        most_bytes=SCAN_BYTES,
     )
     messages = []
     for _, payload in found:
@@ -90,6 +128,7 @@ def _scan(
 
 
 def _check_scan(request: pb.ScanMetricHistoryRequest) -> None:
+    metric_batches.stream(request.stream)
     if request.min_step < 0:
         raise errors.InvalidField.of("min_step", f"is {request.min_step}; a step is 0 to 2^53")
     if request.end_step < 0:

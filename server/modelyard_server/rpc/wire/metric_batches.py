@@ -40,7 +40,15 @@ def parse(request: pb.LogMetricsRequest) -> Batch:
         last_step=steps[-1],
         row_count=len(steps),
         last_values=last,
+        stream=stream(request.stream),
     )
+
+
+def stream(asked: int) -> int:
+    """The number of a stream in the database. Raises InvalidField for one that is not known."""
+    if asked not in pb.MetricStream.values():
+        raise errors.InvalidField.of("stream", f"{asked} is not a stream this server knows")
+    return asked or pb.METRIC_STREAM_HISTORY
 
 
 def select(

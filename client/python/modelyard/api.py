@@ -11,7 +11,8 @@ from modelyard.artifacts.artifact import Artifact
 from modelyard.configuration.settings import current
 from modelyard.contract import errors, refs
 from modelyard.host import notebook
-from modelyard.query.conditions import OF_RUNS, Condition, as_filter, as_order, both
+from modelyard.query import run_search
+from modelyard.query.conditions import Condition, as_filter, as_order, both
 from modelyard.query.listing import Listing, page_size
 from modelyard.registry.artifact_type import ArtifactType
 from modelyard.registry.collection import ArtifactCollection, RegisteredModel
@@ -233,16 +234,22 @@ class Api:
         self,
         path: str | None = None,
         filters: Condition = None,
-        order: str | None = None,
+        order: str | None = "+created_at",
         per_page: int = 50,
+        include_sweeps: bool = True,
+        lazy: bool = True,
     ) -> Listing[PublicRun]:
-        """The runs of `[entity/]project`, newest first unless `order` says otherwise."""
+        """The runs of `[entity/]project`, oldest first unless `order` says otherwise.
+
+        `filters` may have all operators that scripts for W&B use (docs/searching.md): what
+        the server cannot express, such as `$regex`, is checked here. `include_sweeps` and
+        `lazy` are accepted. Errors: ValueError for unknown fields and operators.
+        """
         entity, project = self._project_of(path, default=self.settings.project or "")
         workspace, size = self._workspace, page_size(per_page)
-        found = list_calls.runs(
-            workspace.connection, entity, project, as_filter(filters, OF_RUNS), as_order(order), size
-        )
-        return Listing(workspace.run(record) for record in found)
+        found = run_search.find(workspace.connection, entity, project, filters, order, size)
+        listing: Listing[PublicRun] = Listing(map(workspace.run, found), lambda: sum(1 for _ in listing))
+        return listing
 
     def server_info(self) -> records.ServerInfo:
         """The server's release, limits and services, and whom it takes the caller for."""

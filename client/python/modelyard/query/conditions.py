@@ -13,23 +13,15 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from modelyard.query import condition_tree as tree
+
 Condition = str | Mapping[str, Any] | None
 
-_OPERATORS = {
-    "$eq": "=",
-    "$ne": "!=",
-    "$gt": ">",
-    "$gte": ">=",
-    "$lt": "<",
-    "$lte": "<=",
-    "$contains": ":",
-}
 _FIELDS = {
     "created_at": "create_time",
     "createdAt": "create_time",
     "updated_at": "update_time",
     "updatedAt": "update_time",
-    "heartbeatAt": "update_time",
     "displayName": "display_name",
     "name": "name",
     "jobType": "job_type",
@@ -38,8 +30,6 @@ _FIELDS = {
     "alias": "aliases",
     "summary_metrics": "summary",
 }
-OF_RUNS: Mapping[str, str] = {"run_id": "name"}
-"""Further names of fields in filters of runs."""
 OF_LINKS: Mapping[str, str] = {
     "tag": "source.tags",
     "tags": "source.tags",
@@ -47,16 +37,43 @@ OF_LINKS: Mapping[str, str] = {
     "metadata": "source.metadata",
 }
 """Further names in filters of links, whose tags, type and metadata are the source version's."""
-_LISTS = {"tags", "aliases", "source.tags"}
+_TIMES = {"create_time", "update_time"}
 _WORD = re.compile(r"[\w/-]+")
 _PLAIN_PATTERN = re.compile(r"[\w\s/:@-]*")
+
+
+class NoFilterText(ValueError):
+    """The server's language has no expression for this."""
 
 
 def as_filter(condition: Condition, names: Mapping[str, str] | None = None) -> str:
     """The server's filter; `names` are further names of its fields. ValueError for what it cannot express."""
     if condition is None or isinstance(condition, str):
         return condition or ""
-    return _all(condition, {**_FIELDS, **(names or {})})
+    return filter_text(parse(condition, names))
+
+
+def parse(condition: Mapping[str, Any], names: Mapping[str, str] | None = None) -> tree.Every:
+    """A filter of nested dicts as a tree. ValueError for operators that do not exist."""
+    return tree.parse(condition, {**_FIELDS, **(names or {})})
+
+
+def filter_text(node: tree.Node) -> str:
+    """A tree as text. NoFilterText for what the server cannot express."""
+    if isinstance(node, tree.Comparison):
+        return _comparison(node)
+    if isinstance(node, tree.Not):
+        inner = filter_text(node.part)
+        alone = isinstance(node.part, tree.Comparison | tree.Not)
+        return f"NOT {inner}" if alone else f"NOT ({inner})"
+    word = " AND " if isinstance(node, tree.Every) else " OR "
+    return word.join(_part(part) for part in node.parts)
+
+
+def _part(node: tree.Node) -> str:
+    """A part of AND or OR, in parentheses where it has AND or OR itself."""
+    text = filter_text(node)
+    return f"({text})" if isinstance(node, tree.Every | tree.Some) and len(node.parts) > 1 else text
 
 
 def both(*conditions: str) -> str:
@@ -67,14 +84,23 @@ def both(*conditions: str) -> str:
 
 def as_order(order: str | None) -> str:
     """The server's order: `-created_at` becomes `create_time desc`; the server's own form stays as it is."""
-    if not order:
-        return ""
-    field, _, direction = order.strip().partition(" ")
-    sign = field[0] if field[0] in "+-" else ""
-    name = _field(field.removeprefix(sign), _FIELDS)
-    if sign == "-":
-        return f"{name} desc"
-    return f"{name} {direction}".strip()
+    single = order_field(order or "")
+    if single is None:
+        return (order or "").strip()
+    field, descending = single
+    return field_text(field) + (" desc" if descending else "")
+
+
+def order_field(order: str, names: Mapping[str, str] | None = None) -> tuple[tuple[str, ...], bool] | None:
+    """The field of an order and whether it descends; None for several fields, quoted keys or no order."""
+    text = order.strip()
+    if text[:1] in {"+", "-"}:
+        name, descending = text[1:], text[0] == "-"
+    elif not text or "," in text or '"' in text:
+        return None
+    else:
+        name, descending = text.removesuffix(" desc").removesuffix(" asc"), text.endswith(" desc")
+    return tree.field_of(name.strip(), {**_FIELDS, **(names or {})}), descending
 
 
 def quoted(text: str) -> str:
@@ -83,65 +109,47 @@ def quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _all(condition: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    parts = []
-    for key, value in condition.items():
-        if key in {"$and", "$or", "$nor"}:
-            word = " AND " if key == "$and" else " OR "
-            inner = word.join(f"({_all(each, names)})" for each in value)
-            parts.append(f"NOT ({inner})" if key == "$nor" else f"({inner})")
-        elif key == "$not":
-            parts.append(f"NOT ({_all(value, names)})")
-        elif key.startswith("$"):
-            raise ValueError(f"a filter has no {key}")
-        else:
-            parts.append(_compare(_field(key, names), value))
-    return " AND ".join(parts)
+def _comparison(node: tree.Comparison) -> str:
+    name = field_text(node.field)
+    if node.operand is tree.ANY:
+        return f"{name} : *"
+    if node.operator == "~":
+        return _pattern(name, node.operand)
+    value = node.operand
+    if node.field[0] in _TIMES and isinstance(value, str | datetime.date):
+        value = as_time(name, value)
+    return f"{name} {node.operator} {_value(value)}"
 
 
-def _compare(field: str, value: Any) -> str:
-    if not isinstance(value, Mapping):
-        return f"{field} {':' if field in _LISTS else '='} {_value(value)}"
-    return " AND ".join(_operation(field, operator, operand) for operator, operand in value.items())
-
-
-def _operation(field: str, operator: str, operand: Any) -> str:
-    if operator in {"$in", "$nin"}:
-        inner = " OR ".join(_compare(field, each) for each in operand)
-        if not inner:
-            raise ValueError(f"{field}: {operator} needs something to choose from")
-        return f"NOT ({inner})" if operator == "$nin" else f"({inner})"
-    if operator == "$not":
-        return f"NOT ({_compare(field, operand)})"
-    if operator == "$exists":
-        return f"{field} : *" if operand else f"NOT {field} : *"
-    if operator == "$regex":
-        return _pattern(field, operand)
-    if operator not in _OPERATORS:
-        raise ValueError(f"{field}: a filter has no {operator}; known: {', '.join(sorted(_OPERATORS))}")
-    if field in _LISTS and operator in {"$eq", "$ne"}:
-        return f"{'NOT ' if operator == '$ne' else ''}{field} : {_value(operand)}"
-    return f"{field} {_OPERATORS[operator]} {_value(operand)}"
-
-
-def _pattern(field: str, pattern: str) -> str:
-    core = pattern.removeprefix(".*").removesuffix(".*")
-    if pattern.startswith("^") and pattern.endswith("$") and _PLAIN_PATTERN.fullmatch(pattern[1:-1]):
-        return f"{field} = {_value(pattern[1:-1])}"
+def _pattern(name: str, pattern: re.Pattern[str]) -> str:
+    text = pattern.pattern
+    core = text.removeprefix(".*").removesuffix(".*")
+    if pattern.flags & ~re.UNICODE:
+        core = "["
+    if core.startswith("^") and core.endswith("$") and _PLAIN_PATTERN.fullmatch(core[1:-1]):
+        return f"{name} = {_value(core[1:-1])}"
     if not _PLAIN_PATTERN.fullmatch(core):
-        raise ValueError(
-            f"{field}: {pattern!r}: patterns find a plain text; use '^text$', 'text' or '.*text.*'"
+        raise NoFilterText(
+            f"{name}: {text!r}: patterns find a plain text; use '^text$', 'text' or '.*text.*'"
         )
-    return f"{field} : {_value(core)}"
+    return f"{name} : {_value(core)}"
 
 
-def _field(name: str, names: Mapping[str, str]) -> str:
-    first, *keys = name.split(".")
-    if first == "config" and keys[-1:] == ["value"] and len(keys) > 1:
-        keys = keys[:-1]
-    return ".".join(
-        [names.get(first, first), *(key if _WORD.fullmatch(key) else quoted(key) for key in keys)]
-    )
+def as_time(name: str, value: str | datetime.date) -> datetime.datetime:
+    """A time as scripts give it: a datetime, a date, or ISO text, in UTC where it names no zone."""
+    if isinstance(value, datetime.datetime):
+        return value.astimezone(datetime.UTC)
+    try:
+        time = datetime.datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ValueError(f"{name}: {value!r} is no time; write it as 2026-01-31T12:00:00Z") from None
+    return time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
+
+
+def field_text(field: tuple[str, ...]) -> str:
+    """A field with its keys, as filters and orders name it."""
+    first, *keys = field
+    return ".".join([first, *(key if _WORD.fullmatch(key) else quoted(key) for key in keys)])
 
 
 def _value(value: Any) -> str:
@@ -151,4 +159,4 @@ def _value(value: Any) -> str:
         return quoted(value)
     if isinstance(value, bool | int | float) and math.isfinite(value):
         return json.dumps(value)
-    raise ValueError(f"a filter cannot compare with {value!r}")
+    raise NoFilterText(f"a filter cannot compare with {value!r}")

@@ -1,0 +1,159 @@
+"""Runs found by the filters and orders that scripts for W&B use, on both databases."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from typing import Any
+
+import pytest
+
+import modelyard
+from modelyard import Api
+from modelyard.query import conditions, run_matching
+from modelyard.query.run_conditions import OF_RUNS, run_filter, run_order
+
+RUNS: list[dict[str, Any]] = [
+    {"name": "resnet-18", "tags": ["fast", "old"], "group": "a",
+     "config": {"lr": 0.1, "opt": "sgd"}, "loss": 0.5},
+    {"name": "ResNet-50", "tags": ["old"], "group": "a", "config": {"lr": 0.01, "opt": "adam"}, "loss": 0.25},
+    {"name": "vit-b", "group": "b", "job_type": "eval",
+     "config": {"lr": 0.001, "layers": [1, 2]}, "loss": 0.125},
+    {"name": "vit-ä_l", "notes": "try again", "config": {"lr": "auto", "deep": {"x": True}}},
+]  # fmt: skip
+
+
+@pytest.fixture
+def names(work: Any) -> list[str]:
+    """The display names of the runs that exist, oldest first."""
+    for entry in RUNS:
+        fields = {key: value for key, value in entry.items() if key != "loss"}
+        with modelyard.init(**fields) as run:
+            if "loss" in entry:
+                run.log({"loss": entry["loss"], "val": {"acc": 1 - entry["loss"]}})
+    return [entry["name"] for entry in RUNS]
+
+
+def _indexes(names: list[str], filters: Any, **more: Any) -> list[int]:
+    return [names.index(run.name) for run in Api().runs(filters=filters, **more)]
+
+
+YESTERDAY = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+FILTERS: list[tuple[Any, list[int]]] = [
+    ({}, [0, 1, 2, 3]),
+    ({"display_name": {"$regex": "^resnet.*"}}, [0]),
+    ({"display_name": {"$regex": "^resnet-\\d+$", "$options": "i"}}, [0, 1]),
+    ({"display_name": {"$regex": re.compile("x")}}, []),
+    ({"displayName": {"$regex": "(18|b)$"}}, [0, 2]),
+    ({"display_name": {"$regex": "^vit-b$"}}, [2]),
+    ({"display_name": {"$not": {"$regex": "vit"}}}, [0, 1]),
+    ({"config.lr": 0.1}, [0]),
+    ({"config.lr.value": {"$lt": 0.1}}, [1, 2]),
+    ({"config.lr": {"$ne": 0.1}}, [1, 2, 3]),
+    ({"config.lr": "auto"}, [3]),
+    ({"config.layers": [1, 2]}, [2]),
+    ({"config.deep.x": True}, [3]),
+    ({"config.opt": None}, [2, 3]),
+    ({"config.opt": {"$ne": None}}, [0, 1]),
+    ({"config.opt": {"$exists": False}}, [2, 3]),
+    ({"config.opt": {"$in": ["sgd", "adam"]}}, [0, 1]),
+    ({"config.opt": {"$regex": "a.*m"}}, [1]),
+    ({"config.opt": {"$nin": ["sgd"]}}, [1, 2, 3]),
+    ({"summary_metrics.loss": {"$lt": 0.5, "$gte": 0.25}}, [1]),
+    ({"summary_metrics.val.acc": {"$gt": 0.8}}, [2]),
+    ({"tags": "old"}, [0, 1]),
+    ({"tags": {"$in": ["fast", "x"]}}, [0]),
+    ({"tags": {"$nin": ["fast"]}}, [1, 2, 3]),
+    ({"tags": {"$all": ["fast", "old"]}}, [0]),
+    ({"tags": ["old"]}, [1]),
+    ({"tags": {"$regex": "^f"}}, [0]),
+    ({"tags": {"$exists": False}}, [2, 3]),
+    ({"tags": {"$ne": "old"}}, [2, 3]),
+    ({"group": "a", "$or": [{"config.opt": "sgd"}, {"config.opt": {"$regex": "A"}}]}, [0]),
+    ({"$nor": [{"group": "a"}, {"jobType": "eval"}]}, [3]),
+    ({"group": None}, [3]),
+    ({"state": {"$in": ["finished", "crashed"]}, "$and": [{"group": {"$ne": "b"}}, {"config.lr": 0.1}]}, [0]),
+    ({"state": {"$regex": "^fin"}}, [0, 1, 2, 3]),
+    ({"state": "running"}, []),
+    ({"notes": {"$regex": "again"}}, [3]),
+    ({"metadata.python": {"$exists": True}, "group": "b"}, [2]),
+    ({"created_at": {"$gt": YESTERDAY.isoformat()}}, [0, 1, 2, 3]),
+    ({"createdAt": {"$lt": str(YESTERDAY.date())}}, []),
+    ({"heartbeat_at": {"$gt": YESTERDAY}}, [0, 1, 2, 3]),
+    ({"name": {"$in": [f"no-run-{number}" for number in range(1000)]}}, []),
+    ({"name": {"$nin": [f"no-run-{number}" for number in range(1000)]}, "group": "b"}, [2]),
+    ({"username": {"$exists": True}}, [0, 1, 2, 3]),
+    ('config.lr < 0.1 AND tags : "old"', [1]),
+]  # fmt: skip
+
+
+def test_every_filter_finds_the_same_runs_at_the_server_and_here(names: list[str]) -> None:
+    everything = [run._record for run in Api().runs()]
+    for filters, expected in FILTERS:
+        assert _indexes(names, filters) == expected, filters
+        if isinstance(filters, dict):
+            tree = conditions.parse(filters, OF_RUNS)
+            here = [index for index, run in enumerate(everything) if run_matching.matches(tree, run)]
+            assert here == expected, filters
+
+
+def test_what_the_server_can_express_is_left_to_it() -> None:
+    assert run_filter({"config.lr": {"$lt": 1}, "state": "finished"}).checks == ()
+    assert run_filter({"display_name": {"$regex": "^foo.*b+r"}}).text == 'display_name : "foo"'
+    assert run_filter({"display_name": {"$regex": "a?b{0,2}c*"}}).text == ""
+    assert run_filter({"display_name": {"$regex": "(?i)foo"}}).text == ""
+
+
+@pytest.mark.parametrize(
+    ("filters", "why"),
+    [
+        ({"lr": 0.1}, "no field 'lr'"),
+        ({"sweep": "x"}, "no field 'sweep'"),
+        ({"config": {"lr": 1}}, "no \\$|has no lr|config"),
+        ({"config": 1}, "needs a key"),
+        ({"state": "finised"}, "is not one of running"),
+        ({"state.x": "running"}, "has no keys"),
+        ({"display_name": 5}, "is a text"),
+        ({"display_name": {"$regex": "("}}, "no pattern"),
+        ({"display_name": {"$regex": "a", "$options": "q"}}, "options"),
+        ({"created_at": {"$gt": "yesterday"}}, "no time"),
+        ({"config.lr": {"$near": 1}}, "no \\$near"),
+        ({"$where": "1"}, "no \\$where"),
+    ],
+)
+def test_an_unknown_filter_is_explained_before_anything_is_sent(filters: Any, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        run_filter(filters)
+
+
+def test_an_unknown_order_is_explained() -> None:
+    with pytest.raises(ValueError, match="no field 'loss'"):
+        run_order("+loss")
+
+
+ORDERS: list[tuple[str | None, list[int]]] = [
+    (None, [0, 1, 2, 3]),
+    ("+created_at", [0, 1, 2, 3]),
+    ("-created_at", [3, 2, 1, 0]),
+    ("create_time desc", [3, 2, 1, 0]),
+    ("+summary_metrics.loss", [2, 1, 0, 3]),
+    ("-summary_metrics.loss", [0, 1, 2, 3]),
+    ("+config.lr.value", [2, 1, 0, 3]),
+    ("-config.lr", [0, 1, 2, 3]),
+    ("-heartbeat_at", [3, 2, 1, 0]),
+    ("summary_metrics.val.acc desc", [2, 1, 0, 3]),
+]
+
+
+def test_runs_come_in_the_order_that_is_asked_for(names: list[str]) -> None:
+    for order, expected in ORDERS:
+        assert _indexes(names, None, order=order, per_page=2) == expected, order
+
+
+def test_runs_are_a_list(names: list[str]) -> None:
+    runs = Api().runs(per_page=3, include_sweeps=False)
+    assert len(runs) == 4
+    assert (runs[0].name, runs[-1].name) == (names[0], names[3])
+    assert [run.name for run in runs[1:3]] == names[1:3]
+    assert len(Api().runs(filters={"group": "a"})) == 2
+    assert len(Api().runs(filters={"group": "c"})) == 0

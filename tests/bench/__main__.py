@@ -20,6 +20,7 @@ from tests.bench.measures import (
     metric_points,
     peak_memory,
     resolve_alias,
+    run_pages,
     search,
     second_version,
     small_files,
@@ -44,6 +45,7 @@ BENCHES = (
     peak_memory.BENCH,
     concurrent_clients.BENCH,
     search.BENCH,
+    run_pages.BENCH,
     watchers.BENCH,
 )
 

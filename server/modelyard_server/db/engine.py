@@ -164,7 +164,7 @@ def _translate_sqlite(error: DBAPIError) -> Exception:
 def _postgresql_engine(url: URL, *, pool_size: int) -> Engine:
     if url.get_driver_name() != "psycopg":
         url = url.set(drivername="postgresql+psycopg")
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=2,
@@ -175,6 +175,14 @@ def _postgresql_engine(url: URL, *, pool_size: int) -> Engine:
         hide_parameters=True,
         connect_args={"connect_timeout": 5, "application_name": "modelyard"},
     )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        # Compiling a statement takes a hundred times longer than running any of ours.
+        connection.execute("SET jit = off")
+        connection.commit()
+
+    return engine
 
 
 def _sqlite_engine(url: URL, *, pool_size: int, begin: str, alone: bool = False) -> Engine:

@@ -104,16 +104,16 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
     say(f"{count:,} versions")
     peers = _peers(folder / "mlflow", count, rounds)
     data = folder / "pages" / "data"
-    with _sqlite(data) as database:
+    with on_sqlite(data) as database:
         names = catalogs.fill(database, count, count // 20)
         yield from _pages("SQLite", database, names, peers, rounds)
     yield Row(PAGES["SQLite", WIRE], _over_the_wire(data.parent, rounds), peers[QUESTIONS[0].what])
-    yield from _growth("SQLite", place, rounds, lambda size: _sqlite(folder / f"growth-{size}"))
-    with _cluster() as url:
-        with _postgresql(url) as database:
+    yield from _growth("SQLite", place, rounds, lambda size: on_sqlite(folder / f"growth-{size}"))
+    with cluster() as url:
+        with on_postgresql(url) as database:
             names = catalogs.fill(database, count, count // 20)
             yield from _pages("PostgreSQL", database, names, peers, rounds)
-        yield from _growth("PostgreSQL", place, rounds, lambda size: _postgresql(url))
+        yield from _growth("PostgreSQL", place, rounds, lambda size: on_postgresql(url))
 
 
 def _pages(
@@ -121,7 +121,7 @@ def _pages(
 ) -> Iterator[Row]:
     for question in QUESTIONS:
         asked = question.filter.replace("{artifact}", names.artifact)
-        samples = _samples(rounds, _search(database, asked, question.order_by))
+        samples = milliseconds(rounds, _search(database, asked, question.order_by))
         yield Row(PAGES[kind, question.what], samples, peers[question.what])
 
     def models(session: Session) -> object:
@@ -137,7 +137,7 @@ def _pages(
             page_token="",
         )
 
-    yield Row(PAGES[kind, MODELS], _samples(rounds, lambda: database.read(models)), peers[MODELS])
+    yield Row(PAGES[kind, MODELS], milliseconds(rounds, lambda: database.read(models)), peers[MODELS])
 
 
 def _search(database: Database, filter_: str, order_by: str) -> Ask:
@@ -164,9 +164,9 @@ def _growth(
         with opened(size) as database:
             names = catalogs.fill(database, size, size // 20)
             taken[size] = {
-                "list": _samples(rounds, _search(database, "", "create_time desc")),
-                "search": _samples(rounds, _search(database, "metadata.acc > 0.9", "create_time desc")),
-                "resolve": _samples(10 * rounds, _resolve(database, names.alias)),
+                "list": milliseconds(rounds, _search(database, "", "create_time desc")),
+                "search": milliseconds(rounds, _search(database, "metadata.acc > 0.9", "create_time desc")),
+                "resolve": milliseconds(10 * rounds, _resolve(database, names.alias)),
             }
     for what in ("list", "search", "resolve"):
         yield Row(GROWTH[kind, what], taken[sizes[1]][what], taken[sizes[0]][what])
@@ -176,7 +176,7 @@ def _resolve(database: Database, ref: str) -> Ask:
     return lambda: database.read(lambda session: resolve.version(session, LOCAL, ref=ref, alone=True))
 
 
-def _samples(rounds: int, ask: Ask) -> list[float]:
+def milliseconds(rounds: int, ask: Ask) -> list[float]:
     """Milliseconds of each call; the first, which warms up, is not counted."""
     taken = []
     for _ in range(rounds + 1):
@@ -190,7 +190,7 @@ def _over_the_wire(folder: Path, rounds: int) -> list[float]:
     with sides.modelyard_server(folder) as side, grpc.insecure_channel(side.address) as channel:
         stub = model_artifact_pb2_grpc.ModelArtifactServiceStub(channel)
         request = pb.ListModelArtifactVersionsRequest(page_size=50)
-        return _samples(rounds, lambda: stub.ListModelArtifactVersions(request))
+        return milliseconds(rounds, lambda: stub.ListModelArtifactVersions(request))
 
 
 def _peers(folder: Path, count: int, rounds: int) -> dict[str, list[float]]:
@@ -206,9 +206,9 @@ def _peers(folder: Path, count: int, rounds: int) -> dict[str, list[float]]:
         for what, question in asked.items():
             if question not in found:
                 ask = functools.partial(_http, side.address, *question)
-                once = _samples(1, ask)
+                once = milliseconds(1, ask)
                 # One answer is enough where each takes seconds.
-                found[question] = once if once[0] > _SLOW else _samples(rounds, ask)
+                found[question] = once if once[0] > _SLOW else milliseconds(rounds, ask)
                 say(f"MLflow, {what}: {statistics.median(found[question]):,.0f} ms")
     return {what: found[question] for what, question in asked.items()}
 
@@ -230,7 +230,7 @@ def _http(address: str, kind: str, filter_: str) -> bytes:
 
 
 @contextlib.contextmanager
-def _sqlite(folder: Path) -> Iterator[Database]:
+def on_sqlite(folder: Path) -> Iterator[Database]:
     folder.mkdir(parents=True)
     with contextlib.closing(
         Database(f"sqlite:///{folder / 'modelyard.db'}", finish=events.flush)
@@ -240,7 +240,7 @@ def _sqlite(folder: Path) -> Iterator[Database]:
 
 
 @contextlib.contextmanager
-def _postgresql(url: str) -> Iterator[Database]:
+def on_postgresql(url: str) -> Iterator[Database]:
     import psycopg
 
     name = f"bench_{time.monotonic_ns()}"
@@ -253,7 +253,7 @@ def _postgresql(url: str) -> Iterator[Database]:
 
 
 @contextlib.contextmanager
-def _cluster() -> Iterator[str]:
+def cluster() -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         try:
             url = stack.enter_context(postgres_cluster())

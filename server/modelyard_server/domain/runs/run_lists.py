@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.orm import Session
 
 from modelyard.contract.values import RUN_STATES
@@ -80,14 +80,11 @@ def page(
     silent_before = now(session) - runs.SILENT_AFTER
     found = filters.parse(session, filter_, _fields(scope, silent_before))
     few = candidates.smallest_set(session, found, _ID)
-    matching = [
-        Run.deleted_at.is_(None),
-        *([found.condition] if found else []),
-        *([few.condition] if few else []),
-    ]
+    condition = found.condition if found else true()
+    live = [Run.deleted_at.is_(None), *([few.condition] if few else [])]
     inside = scope.holds(Run, by_index=few is None)
     keys = _order_keys(order_by)
-    segments = _segments(keys, matching, inside, silent_before, walked=None if few else scope)
+    segments = _segments(keys, [*live, condition], inside, silent_before, walked=None if few else scope)
 
     def some(size: int) -> tuple[list[RunView], str]:
         rows, token = paging.page_of_segments(
@@ -100,7 +97,14 @@ def page(
         return _named(session, rows), token
 
     views, token = _filled(session, some, paging.check_size(page_size), shown)
-    return RunPage(views, token, _count(session, matching, inside, found, few) if shown.total else None)
+    if not shown.total:
+        return RunPage(views, token, None)
+    if few is None:
+        fields = _fields(scope, silent_before, sets=True, marks=_has_marks(session, scope))
+        by_sets = filters.condition(session, filter_, fields)
+        condition = condition if by_sets is None else by_sets
+    counted = select(func.count()).select_from(Run).where(*live, condition, inside)
+    return RunPage(views, token, session.scalar(counted))
 
 
 def _order_keys(order_by: str) -> list[OrderKey]:
@@ -146,18 +150,10 @@ def _named(session: Session, rows: Sequence[Run]) -> list[RunView]:
     return [RunView(row, *names[row.project_id], runs.state_of(session, row)) for row in rows]
 
 
-def _count(
-    session: Session,
-    matching: Sequence[ColumnElement[bool]],
-    inside: ColumnElement[bool],
-    found: filters.Filter | None,
-    few: candidates.FewRows | None,
-) -> int:
-    query = select(func.count()).select_from(Run).where(*matching, inside)
-    if found is not None and few is None:
-        # The sets by the index first: what is left of the rows is looked at one by one.
-        query = query.where(*(each.column.in_(each.ids) for each in found.candidates))
-    return session.scalar(query) or 0
+def _has_marks(session: Session, scope: Scope) -> bool:
+    """Whether some config or summary in the scope is too large for the index."""
+    found = candidates.marked(scope.holds(Attribute), *_PREFIXES.values())
+    return session.scalar(found.limit(1)) is not None
 
 
 def attempts_page(
@@ -195,7 +191,8 @@ def _filled(
     return runs.with_maps(session, views, shown.parts), token
 
 
-def _fields(scope: Scope, silent_before: int) -> filters.Fields:
+def _fields(scope: Scope, silent_before: int, *, sets: bool = False, marks: bool = True) -> filters.Fields:
+    """The fields of the filter; `sets` and `marks` as in `MapIndex`."""
     inside = scope.holds(Attribute)
     named = select(Run.id).where(scope.holds_project(Run.project_id))  # the index of names is by project
     return {
@@ -207,8 +204,9 @@ def _fields(scope: Scope, silent_before: int) -> filters.Fields:
         "created_by": Text(Run.created_by),
         "create_time": Time(Run.created_at),
         "update_time": Time(Run.updated_at),
-        "tags": Indexed(TagList(Run.tags), TagIndex(attributes.RUN_TAGS, _ID, inside)),
+        "tags": Indexed(TagList(Run.tags), TagIndex(attributes.RUN_TAGS, _ID, inside, sets=sets)),
         **{
-            part: Indexed(MapOfRun(part), MapIndex(prefix, _ID, inside)) for part, prefix in _PREFIXES.items()
+            part: Indexed(MapOfRun(part), MapIndex(prefix, _ID, inside, sets=sets, marks=marks))
+            for part, prefix in _PREFIXES.items()
         },
     }

@@ -25,7 +25,8 @@ def in_state(word: str, silent_before: int) -> ColumnElement[bool]:
     if word == RUNNING:
         return and_(stored, Run.heartbeat_at >= silent_before)
     if word == CRASHED:
-        return or_(stored, and_(Run.state == RUNNING, Run.heartbeat_at < silent_before))
+        # Both words first: an index serves them, and the rest is looked at.
+        return and_(Run.state.in_([CRASHED, RUNNING]), or_(stored, Run.heartbeat_at < silent_before))
     return stored
 
 

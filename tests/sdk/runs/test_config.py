@@ -7,9 +7,11 @@ import copy
 import dataclasses
 import functools
 import json
+import math
 import pickle
 import types
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +227,24 @@ def test_locked_entries_are_changed_by_their_owner_only(
     assert capsys.readouterr().err.count("config 'lr' is locked by search") == 2
     disabled.config.update_locked({"lr": 6}, "search", _allow_val_change=True)
     assert disabled.config.lr == 6
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ([0.5] * 9, [0.5] * 9, True),
+        ([math.nan, 1.0], [math.nan, 1.0], True),
+        ([math.nan, 1.0], [-math.nan, 1.0], True),
+        ([0.0], [-0.0], False),
+        ([1.0], [1], False),
+        ([1.0, 2.0], [1.0, 3.0], False),
+        ([1, "a"], (1, "a"), True),
+    ],
+)
+def test_setting_an_equal_list_again_is_no_change(disabled: Run, one: Any, other: Any, same: bool) -> None:
+    disabled.config["x"] = one
+    with nullcontext() if same else pytest.raises(errors.ConfigError):
+        disabled.config["x"] = other
 
 
 def test_reading_a_config_works_as_with_a_dict(disabled: Run) -> None:

@@ -11,6 +11,7 @@ is given, by the server where one arrives.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -55,10 +56,19 @@ def identical(one: Any, other: Any) -> bool:
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(identical(item, other[key]) for key, item in one.items())
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(identical, one, other))
+        if len(one) != len(other):
+            return False
+        return _same_numbers(one, other) or all(map(identical, one, other))
     if isinstance(one, float) and isinstance(other, float):
         return repr(one) == repr(other)  # NaN equals NaN here, and 0.0 differs from -0.0
     return type(one) is type(other) and bool(one == other)
+
+
+def _same_numbers(one: Sequence[Any], other: Sequence[Any]) -> bool:
+    """Whether two lists hold floats only, with equal bytes; long lists are compared fast so."""
+    if not set(map(type, one)) == set(map(type, other)) == {float}:
+        return False
+    return array("d", one).tobytes() == array("d", other).tobytes()
 
 
 def check(value: Any, field: str, *, depth: int = VALUE_DEPTH, finite: bool = False) -> str | None:

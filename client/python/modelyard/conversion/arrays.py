@@ -9,6 +9,8 @@ import enum
 from collections.abc import Iterable
 from typing import Any
 
+from modelyard.contract.limits import INT_MAX, INT_MIN
+
 HISTOGRAM = "histogram"
 """The `_type` of a histogram among the values of a row."""
 FEW_ELEMENTS = 32
@@ -38,6 +40,23 @@ def shape_of(value: Any) -> tuple[int, ...] | None:
         return tuple(int(length) for length in shape)
     except (TypeError, ValueError):
         return None
+
+
+def number_in(value: Any) -> float | int | None:
+    """The number that an array or a tensor without dimensions holds; None for other values.
+
+    Losses and accuracies are logged as such in every step, so this is fast.
+    """
+    shape = getattr(value, "shape", None)
+    if not isinstance(shape, tuple) or shape:
+        return None
+    try:
+        number = value.item()
+    except Exception:  # it may be anything that has a shape
+        return None
+    if type(number) is float or type(number) is bool:
+        return number
+    return number if type(number) is int and INT_MIN <= number <= INT_MAX else None
 
 
 def is_histogram(value: Any) -> bool:

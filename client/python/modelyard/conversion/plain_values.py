@@ -35,6 +35,9 @@ def fit(value: Any, name: str, rule: Rule = Rule.LIST) -> Any:
     `rule` says what arrays become. Errors and warnings call the value `name`. Errors:
     Unfit, also where code of the value itself fails.
     """
+    number = arrays.number_in(value)
+    if number is not None:
+        return number
     try:
         found = plain(value, name, rule)
     except Unfit:

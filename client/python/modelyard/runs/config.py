@@ -7,17 +7,18 @@ from typing import Any
 
 from modelyard.artifacts.artifact import Artifact
 from modelyard.contract.errors import ConfigError, UsageError
-from modelyard.contract.limits import VALUE_ITEMS
+from modelyard.contract.limits import RUN_MAPS_BYTES, VALUE_ITEMS
 from modelyard.contract.values import identical
 from modelyard.conversion.config_sources import read
 from modelyard.conversion.plain_values import fit_entry
 from modelyard.conversion.sizes import size_of
 from modelyard.host import terminal
 
-ALL_BYTES = 2 << 20
-"""Of all entries on the wire. The server's limit leaves summary and metadata a MiB besides."""
+ALL_BYTES = RUN_MAPS_BYTES - (1 << 20)
+"""Of all entries on the wire; the rest is for summary and metadata."""
 FIRST_BYTES, FIRST_ENTRY_BYTES = 256 << 10, 64 << 10
 """Of the entries that are sent when the run is made; the others follow, so that none can hinder `init`."""
+_LEAVES = frozenset({int, float, str, bool, type(None)})
 _SHOWN = 200
 """Number of characters of a value in an error message."""
 
@@ -251,7 +252,8 @@ def _refuse_artifacts(value: Any, key: str) -> None:
             raise ValueError(f"config {key!r}: an Artifact can only be an entry itself, not a part of one")
         if isinstance(item, dict | list | tuple) and id(item) not in seen:
             seen.add(id(item))
-            pending.extend(item.values() if isinstance(item, dict) else item)
+            inner = item.values() if isinstance(item, dict) else item
+            pending.extend([part for part in inner if type(part) not in _LEAVES])
 
 
 def _equal(old: Any, new: Any) -> bool:

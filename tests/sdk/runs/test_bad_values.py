@@ -24,7 +24,7 @@ BAD_POINTS: dict[str, tuple[str, Any]] = {
     "half of a surrogate pair in its name": ("a\ud800", 1.0),
     "a NUL in its value": ("bad", "x\0y"),
     "half of a surrogate pair in its value": ("bad", "x\udc80"),
-    "a list of 200,000 elements": ("bad", list(range(200_000))),
+    "a list of 200,001 elements": ("bad", list(range(200_001))),
     "a text of a mebibyte": ("bad", "x" * (1 << 20)),
     "a list that holds itself": ("bad", []),
     "a value that cannot be read": ("bad", None),
@@ -107,15 +107,13 @@ def test_a_bad_entry_of_config_or_summary_loses_nothing_but_itself(
 
 def test_a_summary_that_grows_too_large_loses_no_rows(work: Path) -> None:
     run = modelyard.init()
-    parts = {f"part{index}": "x" * 250_000 for index in range(6)}
-    for step in range(3):
-        run.log({"good": step, **parts})
+    for step in range(14):
+        run.log({"good": step, f"part{step}": "x" * 250_000})
     run.finish()
-    assert [row["good"] for row in _rows(run)] == [0, 1, 2]
-    assert all(row.keys() == {"good", *parts} for row in _rows(run))
+    assert [row.keys() for row in _rows(run)] == [{"good", f"part{step}"} for step in range(14)]
     kept = [key for key in _stored(run).summary if key.startswith("part")]
-    assert len(kept) == 4, "as many as a summary has room for"
-    assert _stored(run).summary["good"] == 2
+    assert 8 <= len(kept) <= 12, "as many as a summary has room for"
+    assert _stored(run).summary["good"] == 13
 
 
 def test_a_field_that_the_server_refuses_does_not_lose_the_others(work: Path) -> None:
@@ -211,7 +209,7 @@ def test_whole_numbers_keep_every_digit_wherever_they_are_given(
 
 
 def test_metadata_that_cannot_be_stored_is_refused_where_it_is_given(work: Path) -> None:
-    for value in ("x\0y", "x\ud800", ["y"] * 60_000, Broken()):
+    for value in ("x\0y", "x\ud800", ["y"] * 200_001, Broken()):
         with pytest.raises(ValueError, match=r"^metadata\.bad"):
             modelyard.Artifact("a", "model", metadata={"good": 1, "bad": value})
     with modelyard.init() as run:
@@ -291,8 +289,8 @@ def test_wrong_calls_are_still_errors(work: Path) -> None:
 
 def test_an_entry_that_cannot_be_stored_may_be_set_again_to_an_equal_one(work: Path) -> None:
     with modelyard.init() as run:
-        run.config.update({"big": list(range(60_000))})
-        run.config.update({"big": list(range(60_000))})
+        run.config.update({"big": list(range(200_001))})
+        run.config.update({"big": list(range(200_001))})
         with pytest.raises(errors.ConfigError) as changed:
-            run.config.update({"big": list(range(60_001))})
+            run.config.update({"big": list(range(200_002))})
         assert len(str(changed.value)) < 1_000

@@ -115,6 +115,8 @@ def init(
     settings: Settings | Mapping[str, Any] | None = None,
     resume_from: str | None = None,
     fork_from: str | None = None,
+    sync_tensorboard: bool | None = None,
+    tensorboard: bool | None = None,
     **ignored: Any,
 ) -> Run:
     """Starts a run and makes it the module's; with one active already, returns that one.
@@ -129,7 +131,8 @@ def init(
     `resume` (`allow`, `must`, `never`) says what to do when `id` exists. `reinit` says
     what to do with active runs: `return_previous` (default), `finish_previous` or True
     (default in notebooks), `create_new`, which leaves them and the module's run alone.
-    Without a server configured, the embedded one is found or started. Errors:
+    `sync_tensorboard` (or `tensorboard`) logs the scalars that the process writes for
+    TensorBoard. Without a server configured, the embedded one is found or started. Errors:
     CommError, ValueError, ConfigError.
     """
     _refuse_rewinding(resume_from, fork_from)
@@ -137,6 +140,7 @@ def init(
     arguments = Settings(
         entity=entity, project=project, dir=dir, run_id=id, run_name=name, run_notes=notes,
         run_tags=tags, run_group=group, job_type=job_type, mode=mode, resume=resume, reinit=reinit,
+        sync_tensorboard=tensorboard if sync_tensorboard is None else sync_tensorboard,
     )  # fmt: skip
     given = arguments.over(_given(settings))
     rule = _reinit(given.over(from_environment()).reinit)

@@ -37,12 +37,14 @@ FIELDS: Mapping[str, str] = {
     "x_disable_meta": "X_DISABLE_META",
     "x_disable_machine_info": "X_DISABLE_MACHINE_INFO",
     "x_save_requirements": "X_SAVE_REQUIREMENTS",
+    "sync_tensorboard": "SYNC_TENSORBOARD",
 }
 """Every setting and the end of its variable's name: `project` is set by MODELYARD_PROJECT."""
 
 _SAME = {"base_url": "url", "root_dir": "dir", "wandb_dir": "dir", "_disable_meta": "x_disable_meta"}
 _TRUTHS = {
-    "silent", "disable_git", "disable_code", "x_disable_meta", "x_disable_machine_info", "x_save_requirements"
+    "silent", "disable_git", "disable_code", "x_disable_meta", "x_disable_machine_info",
+    "x_save_requirements", "sync_tensorboard",
 }  # fmt: skip
 _TRUTH = {
     "true": True,
@@ -91,6 +93,7 @@ class Settings:
     x_disable_meta: bool | None
     x_disable_machine_info: bool | None
     x_save_requirements: bool | None
+    sync_tensorboard: bool | None
 
     def __init__(self, **values: Any) -> None:
         self.ignored: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from modelyard.arguments import checked_calls
 from modelyard.artifacts.artifact import Artifact
 from modelyard.artifacts.draft import content_at
+from modelyard.capture.tensorboard import TensorBoardFollower
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors, refs
 from modelyard.host import disk_space, exit_status, terminal
@@ -71,6 +72,7 @@ class Run:
         self._on_finish = on_finish
         self._name, self._notes, self._tags = record.display_name, record.notes, tuple(record.tags)
         self._metadata: dict[str, Any] = {}
+        self._tensorboard = TensorBoardFollower(self._log_row) if settings.sync_tensorboard else None
         self._summary = Summary(record.summary)
         self.start_time = started or time.time()
         next_step = 0 if record.last_step is None else record.last_step + 1
@@ -181,6 +183,13 @@ class Run:
                 "run.log in a forked process is ignored: log from the process that called init", repeat=False
             )
             return
+        if step is not None and self._tensorboard is not None:
+            terminal.warn_once(
+                "step beside tensorboard",
+                "with sync_tensorboard the steps of rows count up, and run.log's step is ignored: "
+                "log it as a metric",
+            )
+            step = None
         self._history.log(data, step, commit)
 
     def define_metric(
@@ -227,6 +236,8 @@ class Run:
             return
         self._finished = True
         with self._on_finish(self):
+            if self._tensorboard is not None:
+                self._tensorboard.stop()
             self._history.commit()
             self._config.close(self.path)
             self._summary.close(self.path)
@@ -240,7 +251,14 @@ class Run:
         """
         if self._tracking is not None:
             self._tracking.find_environment(self._settings, lambda: self.dir, self._set_metadata)
+            if self._tensorboard is not None:
+                self._tensorboard.start()
         self._config.attach(lambda key: self._changed(f"config.{key}"), self.use_artifact)
+
+    def _log_row(self, points: Mapping[str, float]) -> None:
+        """Logs a row that is complete."""
+        if os.getpid() == self._pid:
+            self._history.log(points, None, True)
 
     def _set_metadata(self, key: str, value: Any) -> None:
         self._metadata[key] = value
@@ -248,6 +266,8 @@ class Run:
 
     def _send_now(self) -> None:
         """Sends the rows that are complete."""
+        if self._tensorboard is not None:
+            self._tensorboard.flush()
         if self._tracking is not None:
             self._tracking.flush()
 

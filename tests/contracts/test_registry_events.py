@@ -10,9 +10,8 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from modelyard import errors
-from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
-from modelyard_server.db.tables import Chunk, File, FileChunk, Lineage, Pack, Run, VersionFile
+from modelyard_server.db.tables import Chunk, File, FileChunk, Lineage, Pack, VersionFile
 from modelyard_server.domain import lineage
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.principals import Principal
@@ -25,34 +24,16 @@ from modelyard_server.domain.registry import (
     versions,
 )
 from modelyard_server.domain.registry.aliases import Change
+from modelyard_server.domain.runs import runs
+from modelyard_server.domain.runs.runs import RunSpec
 from tests.inprocess.registry import ENTITY, Registry, somebody
 
 MODEL = "model-registry/Churn"
 
 
 def run_row(session: Session, principal: Principal, run_id: str) -> str:
-    project = owners.ensure_project(session, principal, ENTITY, "p")
-    time = now(session)
-    row = Run(
-        id=new_id(),
-        project_id=project.id,
-        run_id=run_id,
-        display_name=run_id,
-        state="running",
-        config={},
-        summary={},
-        metadata_={},
-        notes="",
-        tags=[],
-        group="",
-        job_type="",
-        created_by=principal.name,
-        created_at=time,
-        updated_at=time,
-        heartbeat_at=time,
-    )
-    session.add(row)
-    return row.id
+    spec = RunSpec(entity=ENTITY, project="p", run_id=run_id, display_name=run_id)
+    return runs.create(session, principal, spec, "never")[0].run.id
 
 
 def huge_file(session: Session, principal: Principal, version_id: str, count: int) -> None:

@@ -40,7 +40,6 @@ from modelyard_server.rpc.dispatch.transactions import Transactions
 from modelyard_server.rpc.services import registration
 from modelyard_server.rpc.services.aliases import AliasServicer
 from modelyard_server.rpc.services.artifacts import ModelArtifactServicer
-from modelyard_server.rpc.services.event_wakeups import EventSignals
 from modelyard_server.rpc.services.events import EventServicer
 from modelyard_server.rpc.services.local import LocalServicer
 from modelyard_server.rpc.services.metrics import MetricServicer
@@ -48,6 +47,7 @@ from modelyard_server.rpc.services.models import RegisteredModelServicer
 from modelyard_server.rpc.services.runs import RunServicer
 from modelyard_server.rpc.services.server import ServerServicer
 from modelyard_server.rpc.services.uploads import UploadServicer
+from modelyard_server.rpc.services.watching.event_wakeups import EventSignals
 from modelyard_server.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ from modelyard_server.rpc.dispatch.executors import Executors
 from modelyard_server.rpc.dispatch.pipeline import Pipeline
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 from modelyard_server.rpc.dispatch.transactions import Transactions
-from modelyard_server.rpc.services.event_wakeups import EventSignals
 from modelyard_server.rpc.services.events import EventServicer
+from modelyard_server.rpc.services.watching.event_wakeups import EventSignals
 from tests.clients.refusals import refused
 from tests.clients.watch import WAIT_SECONDS, listed, log, touch, watching
 from tests.inprocess.databases import sqlite_database

@@ -19,10 +19,10 @@ from modelyard_server.domain.access.owner_not_found import project_not_found
 from modelyard_server.domain.search import paging
 from modelyard_server.rpc.dispatch.call import Call, StreamCall
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
-from modelyard_server.rpc.services import entity_watch
-from modelyard_server.rpc.services.entity_feeds import LEAST_PAUSE, LOOK_SECONDS, EntityFeeds
-from modelyard_server.rpc.services.event_feeds import Feed, Feeds
-from modelyard_server.rpc.services.event_wakeups import EventSignals
+from modelyard_server.rpc.services.watching import entity_watch
+from modelyard_server.rpc.services.watching.entity_feeds import LEAST_PAUSE, LOOK_SECONDS, EntityFeeds
+from modelyard_server.rpc.services.watching.event_feeds import Feed, Feeds
+from modelyard_server.rpc.services.watching.event_wakeups import EventSignals
 from modelyard_server.rpc.wire import arguments, event_pages
 from modelyard_server.rpc.wire.event_pages import Source
 

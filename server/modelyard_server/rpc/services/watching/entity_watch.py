@@ -22,7 +22,7 @@ from modelyard_server.domain.access.authorize import Action, Resource, authorize
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.event_heads import Head
 from modelyard_server.rpc.dispatch.call import StreamCall
-from modelyard_server.rpc.services.entity_feeds import EntityFeeds
+from modelyard_server.rpc.services.watching.entity_feeds import EntityFeeds
 from modelyard_server.rpc.wire.event_pages import Source
 
 POSITIONS_BYTES = limits.MESSAGE_BYTES - (64 << 10)

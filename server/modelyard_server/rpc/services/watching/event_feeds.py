@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import dropwhile, islice
 
-from modelyard_server.rpc.services.event_wakeups import EventSignals
+from modelyard_server.rpc.services.watching.event_wakeups import EventSignals
 from modelyard_server.rpc.wire import event_pages
 from modelyard_server.rpc.wire.event_pages import Encoded, Page, Source
 

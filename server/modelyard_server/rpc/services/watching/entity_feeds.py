@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from modelyard_server.domain import event_heads
 from modelyard_server.domain.event_heads import Head
-from modelyard_server.rpc.services.event_wakeups import EventSignals
+from modelyard_server.rpc.services.watching.event_wakeups import EventSignals
 from modelyard_server.rpc.wire import event_pages
 from modelyard_server.rpc.wire.event_pages import Page, Source
 

@@ -1,0 +1,1 @@
+"""What watches share: feeds of what is new, and the signals that there may be some."""

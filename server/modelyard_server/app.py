@@ -44,6 +44,7 @@ from modelyard_server.rpc.services.events import EventServicer
 from modelyard_server.rpc.services.local import LocalServicer
 from modelyard_server.rpc.services.metrics import MetricServicer
 from modelyard_server.rpc.services.models import RegisteredModelServicer
+from modelyard_server.rpc.services.run_console import RunConsoleServicer
 from modelyard_server.rpc.services.runs import RunServicer
 from modelyard_server.rpc.services.server import ServerServicer
 from modelyard_server.rpc.services.uploads import UploadServicer
@@ -130,6 +131,7 @@ def build(
     services = registration.by_name(
         runs=RunServicer(),
         metrics=MetricServicer(streams.scan),
+        console=RunConsoleServicer(),
         events=EventServicer(EventSignals(transactions, active_calls), streams.watch),
         artifacts=ModelArtifactServicer(
             writer, packs, executors.hashing, executors.store, streams, memory, limits

@@ -15,7 +15,8 @@ from modelyard.contract.limits import RUN_VALUE_BYTES
 from modelyard.v1 import run_pb2
 from modelyard_server.db.tables import Base, Run, RunMap
 from modelyard_server.domain import fields
-from modelyard_server.domain.runs import metrics, removals, run_lists, run_maps, runs
+from modelyard_server.domain.runs import console, metrics, removals, run_lists, run_maps, runs
+from modelyard_server.domain.runs.console_segments import Line
 from modelyard_server.domain.runs.metrics import Batch
 from modelyard_server.domain.runs.run_maps import Attempt, Change
 from modelyard_server.domain.runs.runs import RunChanges, RunSpec
@@ -166,6 +167,8 @@ def test_a_deleted_run_gives_back_every_row_but_its_tombstone(registry: Registry
         for number in range(removals.LARGE_ROWS):
             batch = Batch("w", number + 1, b"x", number, number, 1, {"loss": number})
             registry.write(metrics.log, run.id, batch, summarize=True, summary={})
+        lines = [Line(number, 0, 0, "x", "", 0, 0) for number in range(1, 1_000)]
+        registry.write(console.log, run.id, console.Batch("w", 1, lines))
         if attempt < 2:
             make(registry, runs.NEW_ATTEMPT, run_id="r", maps={"summary": {"a": 1}})
     registry.write(runs.delete, run.id)

@@ -104,7 +104,7 @@ def test_writes_without_a_request_id_are_those_the_page_names() -> None:
         and not method.name.startswith(reading)
         and "request_id" not in method.input_type.fields_by_name
     }
-    assert without == {"LogMetrics", "HeartbeatRun", "FindMissingChunks", "DeleteUpload"}
+    assert without == {"LogMetrics", "LogConsoleLines", "HeartbeatRun", "FindMissingChunks", "DeleteUpload"}
     assert all(f"`{name}`" in PAGE.read_text() for name in without)
 
 

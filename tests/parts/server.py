@@ -32,6 +32,7 @@ from modelyard.v1 import (
     metric_pb2_grpc,
     model_artifact_pb2_grpc,
     registered_model_pb2_grpc,
+    run_console_pb2_grpc,
     run_pb2_grpc,
     server_pb2_grpc,
     upload_pb2_grpc,
@@ -75,6 +76,7 @@ class Stubs:
     channel: grpc.Channel
     runs: Any
     metrics: Any
+    console: Any
     events: Any
     artifacts: Any
     registry: Any
@@ -259,6 +261,7 @@ def stubs_on(channel: grpc.Channel, token: str = "") -> Stubs:
         channel,
         run_pb2_grpc.RunServiceStub(channel),
         metric_pb2_grpc.MetricServiceStub(channel),
+        run_console_pb2_grpc.RunConsoleServiceStub(channel),
         event_pb2_grpc.EventServiceStub(channel),
         model_artifact_pb2_grpc.ModelArtifactServiceStub(channel),
         registered_model_pb2_grpc.RegisteredModelServiceStub(channel),

@@ -24,11 +24,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard_server.db.caller_tables import ApiKey, PrincipalRow, Request
 from modelyard_server.db.declarative import LIVE, Base, BigKey, Id, listed
+from modelyard_server.db.output_tables import ConsoleSegment, ConsoleWriter
 from modelyard_server.db.run_tables import RunAttempt, RunFields, RunMap, RunRemoval
 
 __all__ = [
     "ApiKey",
     "Base",
+    "ConsoleSegment",
+    "ConsoleWriter",
     "Id",
     "PrincipalRow",
     "Request",

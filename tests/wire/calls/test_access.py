@@ -132,6 +132,7 @@ def requests_of(path: str, at: Mapping[str, str]) -> list[list[Request]]:
     return {
         "RunService": _runs,
         "MetricService": _metrics,
+        "RunConsoleService": _console,
         "EventService": _events,
         "ModelArtifactService": _artifacts,
         "RegisteredModelService": _models,
@@ -166,6 +167,14 @@ def _metrics(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
             [{"batch": {"run_id": at["run"], "writer": "w", "sequence": 2, "batch": POINT}}]
         ],
         "ScanMetricHistory": [[{"run_id": at["run"]}]],
+    }
+
+
+def _console(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
+    line = {"number": 1, "write_time": "2026-01-01T00:00:00Z", "text": "x"}
+    return {
+        "LogConsoleLines": [[{"run_id": at["run"], "writer": "w", "sequence": 1, "lines": [line]}]],
+        "ListConsoleLines": [[{"run_id": at["run"]}]],
     }
 
 

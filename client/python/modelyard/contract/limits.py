@@ -46,6 +46,10 @@ PLAIN_UPLOAD_DATA_BYTES = 2 << 20
 """Of `UploadModelArtifactRequest.data`."""
 METRIC_BATCH_BYTES, METRIC_BATCH_ROWS = 3 << 20, 100_000
 """Of one MetricBatch."""
+CONSOLE_BATCH_BYTES, CONSOLE_BATCH_LINES = 3 << 20, 10_000
+"""Of one LogConsoleLinesRequest."""
+CONSOLE_LINE_BYTES = 16 << 10
+"""Of the text of a line of a console."""
 
 PAGE_ITEMS = 1_000
 """Of a page of a listing, and of a batch of versions that are asked for by id."""

@@ -1,4 +1,4 @@
-"""What deleted runs give back: metrics, maps, attempts and entries of the search index."""
+"""What deleted runs give back: metrics, maps, console, attempts and entries of the search index."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from modelyard_server.db import attributes, bounded
 from modelyard_server.db.tables import MetricBatch, RunRemoval
-from modelyard_server.domain.runs import attempts, run_maps
+from modelyard_server.domain.runs import attempts, console_segments, run_maps
 
 SWEEP_BATCH = 50
 LARGE_ROWS = 100
@@ -49,6 +49,8 @@ def _remove_batches(session: Session, run_id: str, limit: int) -> int:
 _OWNED: Sequence[tuple[Callable[[Session, str, int], int], int]] = (
     (_remove_batches, LARGE_ROWS),
     (run_maps.remove_some, LARGE_ROWS),
+    (console_segments.remove_some, LARGE_ROWS),
+    (console_segments.remove_writers, bounded.ROWS),
     (attempts.remove_some, bounded.ROWS),
     (attributes.remove_some, bounded.ROWS),
 )

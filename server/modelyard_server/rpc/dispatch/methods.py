@@ -48,6 +48,7 @@ METHODS: dict[str, Method] = {
         LogMetricBatches=_WRITE,
         ScanMetricHistory=_READ,
     ),
+    **_service("modelyard.v1.RunConsoleService", LogConsoleLines=_WRITE, ListConsoleLines=_READ),
     **_service("modelyard.v1.ServerService", GetServerInfo=_READ, GetCaller=_READ),
     **_service("modelyard.v1.EventService", ListEvents=_READ, WatchEvents=_READ),
     **_service(

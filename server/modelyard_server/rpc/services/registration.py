@@ -9,6 +9,7 @@ from modelyard.v1 import (
     metric_pb2,
     model_artifact_pb2,
     registered_model_pb2,
+    run_console_pb2,
     run_pb2,
     server_pb2,
     upload_pb2,
@@ -19,6 +20,7 @@ from modelyard_server.rpc.services.events import EventServicer
 from modelyard_server.rpc.services.local import LocalServicer
 from modelyard_server.rpc.services.metrics import MetricServicer
 from modelyard_server.rpc.services.models import RegisteredModelServicer
+from modelyard_server.rpc.services.run_console import RunConsoleServicer
 from modelyard_server.rpc.services.runs import RunServicer
 from modelyard_server.rpc.services.server import ServerServicer
 from modelyard_server.rpc.services.uploads import UploadServicer
@@ -28,6 +30,7 @@ NAMES: tuple[str, ...] = tuple(
     for module in (
         run_pb2,
         metric_pb2,
+        run_console_pb2,
         event_pb2,
         model_artifact_pb2,
         registered_model_pb2,
@@ -46,6 +49,7 @@ def by_name(
     *,
     runs: RunServicer,
     metrics: MetricServicer,
+    console: RunConsoleServicer,
     events: EventServicer,
     artifacts: ModelArtifactServicer,
     registry: RegisteredModelServicer,
@@ -58,6 +62,7 @@ def by_name(
     return {
         "modelyard.v1.RunService": runs,
         "modelyard.v1.MetricService": metrics,
+        "modelyard.v1.RunConsoleService": console,
         "modelyard.v1.EventService": events,
         "modelyard.v1.ModelArtifactService": artifacts,
         "modelyard.v1.RegisteredModelService": registry,

@@ -30,7 +30,7 @@ from modelyard.runs.run import Run
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _ID_LETTERS = string.ascii_lowercase + string.digits
-_MODES = {"online", "disabled", "shared"}
+_MODES = {"online", "offline", "disabled", "shared"}
 _RESUME = {"allow", "must", "never", "auto"}
 _REINIT = {"default", "return_previous", "finish_previous", "create_new"}
 
@@ -126,7 +126,8 @@ def init(
     Namespace, a dataclass or the path of a YAML file; `config-defaults.yaml` in the
     working directory has the values of keys that it lacks. A number as `id`, `name`,
     `notes`, `group` or `job_type` is converted to text. `mode` is `online`, `shared`
-    (joins the run `id` if it exists) or `disabled`.
+    (joins the run `id` if it exists), `offline` (kept in a folder for `modelyard sync`)
+    or `disabled`.
 
     `resume` (`allow`, `must`, `never`) says what to do when `id` exists. `reinit` says
     what to do with active runs: `return_previous` (default), `finish_previous` or True
@@ -240,13 +241,8 @@ def _print_notices(settings: Settings) -> None:
 def _start(settings: Settings, config: Config) -> Run:
     mode = {"dryrun": "offline", "run": "online"}.get(settings.mode or "", settings.mode)
     resume = settings.resume
-    if mode == "offline":
-        raise errors.UsageError(
-            'mode="offline" is not supported in this release: without a server configured, '
-            'the embedded one keeps everything on this machine; mode="disabled" keeps nothing'
-        )
     if mode is not None and mode not in _MODES:
-        raise errors.UsageError(f"mode must be 'online', 'shared' or 'disabled', not {mode!r}")
+        raise errors.UsageError(f"mode must be 'online', 'offline', 'shared' or 'disabled', not {mode!r}")
     if resume is not None and resume not in _RESUME:
         raise errors.UsageError(f"resume must be 'allow', 'must', 'never' or 'auto', not {resume!r}")
     if resume == "must" and not settings.run_id:
@@ -257,22 +253,26 @@ def _start(settings: Settings, config: Config) -> Run:
         )
     if settings.run_id:
         refs.check_run_id(settings.run_id)
-    run = _disabled(settings, config) if mode == "disabled" else _online(settings, config)
+    start = {"disabled": _disabled, "offline": _offline}.get(mode or "", _online)
+    run = start(settings, config)
     _ending.install()
     return run
 
 
 def _online(settings: Settings, config: Config) -> Run:
     from modelyard.runs import tracking
+    from modelyard.runs.summary_replay import ReplayedSummary
+    from modelyard.spool.folders import RunFolder
+    from modelyard.sync import left_behind
     from modelyard.workspace import Workspace
 
     workspace = Workspace(settings)
+    run_id = settings.run_id or _new_id()
+    resume = settings.resume or ("allow" if settings.mode == "shared" else None)
+    if settings.run_id and settings.resume in {"allow", "auto", "must"}:
+        left_behind.send_before_resuming(settings, workspace.connection, run_id, ReplayedSummary)
     record, resumed = tracking.create(
-        workspace.connection,
-        settings=settings,
-        config=config,
-        run_id=settings.run_id or _new_id(),
-        resume=settings.resume or ("allow" if settings.mode == "shared" else None),
+        workspace.connection, settings=settings, config=config, run_id=run_id, resume=resume
     )
     started = record.create_time.timestamp() if resumed else None
     config.adopt(record.config)
@@ -284,24 +284,50 @@ def _online(settings: Settings, config: Config) -> Run:
             began, {"Path": record.path, "Goes to": server}, command=f"modelyard show {record.path}"
         ),
     )
-    link = tracking.Tracking(workspace, ends_run=not (resumed and settings.mode == "shared"))
+    link = tracking.Tracking(
+        workspace,
+        RunFolder.make(settings.local_root, run_id),
+        ends_run=not (resumed and settings.mode == "shared"),
+    )
     return Run(
         record, settings, config, tracking=link, resumed=resumed, started=started, on_finish=_deactivate
     )
 
 
+def _offline(settings: Settings, config: Config) -> Run:
+    from modelyard.runs import environment, tracking
+    from modelyard.runs.offline import OfflineTracking
+    from modelyard.spool.folders import RunFolder
+    from modelyard.sync import run_info
+    from modelyard.workspace import Workspace
+
+    record = _record_without_server(settings, "offline")
+    policy = tracking.policy_name(settings.resume)
+    info = run_info.of_offline(
+        settings, record.run_id, policy, config.first_entries(), environment.at_once(settings)
+    )
+    folder = RunFolder.make(settings.local_root, record.run_id, offline=True)
+    terminal.termlog(f"Started run {record.run_id} offline; it is kept in {folder.path}")
+    link = OfflineTracking(Workspace(settings), folder, info)
+    return Run(record, settings, config, tracking=link, on_finish=_deactivate)
+
+
 def _disabled(settings: Settings, config: Config) -> Run:
     from modelyard.runs.disabled import DisabledRun
 
+    return DisabledRun(_record_without_server(settings, "disabled"), settings, config, _deactivate)
+
+
+def _record_without_server(settings: Settings, name: str) -> RunRecord:
+    """A run that no server has; `name` is shown where the settings have none."""
     now = datetime.datetime.now(datetime.UTC)
-    record = RunRecord(
+    return RunRecord(
         id="", run_id=settings.run_id or _new_id(), entity=settings.entity or refs.DEFAULT_ENTITY,
-        project=settings.project or refs.DEFAULT_PROJECT, display_name=settings.run_name or "disabled",
+        project=settings.project or refs.DEFAULT_PROJECT, display_name=settings.run_name or name,
         state="running", config={}, summary={}, notes=settings.run_notes or "", tags=settings.run_tags or (),
         group=settings.run_group or "", job_type=settings.job_type or "", created_by="", create_time=now,
         heartbeat_time=None, finish_time=None, exit_code=None, last_step=None, metadata={},
     )  # fmt: skip
-    return DisabledRun(record, settings, config, _deactivate)
 
 
 def _new_id() -> str:

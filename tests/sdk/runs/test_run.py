@@ -175,18 +175,27 @@ def test_a_script_that_ends_without_finish(embedded: Path, end: str, state: str)
     assert f"modelyard show {done.stdout.strip()}" in done.stderr
 
 
-def test_a_forked_process_does_not_change_the_run(embedded: Path) -> None:
+def test_a_forked_process_logs_to_the_run_and_does_not_end_it(embedded: Path) -> None:
     run = modelyard.init(project="runs")
     run.log({"a": 1})
+    run.log({"open": 1}, commit=False)
     child = os.fork()
     if child == 0:
         run.log({"a": 2})
+        run.config["from"] = "child"
+        run.log({"a": 3}, step=7)
         run.finish()
         os._exit(0 if modelyard.session.active() is None else 1)  # type: ignore[attr-defined]  # no public name
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    run.log({"a": 3})
+    run.log({"a": 4})
     run.finish()
-    assert [row["a"] for row in _rows(run)] == [1, 3]
+    assert sorted(_rows(run), key=lambda row: str(row["a"])) == [
+        {"_step": 0, "a": 1},
+        {"_step": 1, "a": 2},
+        {"_step": 7, "a": 3},
+        {"_step": 1, "a": 4, "open": 1},
+    ]
+    assert (_stored(run).state, _stored(run).config["from"]) == ("finished", "child")
 
 
 def test_resume_continues_at_the_next_step(embedded: Path) -> None:
@@ -220,11 +229,6 @@ def test_a_second_init_returns_the_active_run(disabled: Run) -> None:
 def test_rewinding_is_refused(option: str) -> None:
     with pytest.raises(errors.UsageError):
         modelyard.init(mode="disabled", **{option: "run?_step=3"})  # type: ignore[arg-type]  # a str for a str
-
-
-def test_offline_is_refused_with_an_alternative() -> None:
-    with pytest.raises(errors.UsageError, match="embedded"):
-        modelyard.init(mode="offline")
 
 
 def test_a_disabled_run_accepts_every_call(disabled: Run, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ _MODULES = {
     "model": "models",
     "search": "search",
     "show": "ls_show",
+    "sync": "sync",
     "tag": "aliases",
     "use": "log_use_link",
     "watch": "watch",

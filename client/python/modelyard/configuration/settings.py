@@ -29,6 +29,7 @@ FIELDS: Mapping[str, str] = {
     "artifact_dir": "ARTIFACT_DIR",
     "data_dir": "DATA_DIR",
     "silent": "SILENT",
+    "finish_timeout": "FINISH_TIMEOUT",
     "ca_certs": "CA_CERTS",
     "client_cert": "CLIENT_CERT",
     "client_key": "CLIENT_KEY",
@@ -56,6 +57,7 @@ _TRUTH = {
     "no": False,
     "off": False,
 }
+FINISH_SECONDS = 60.0
 _NEVER_BORROWED = {"url", "api_key", "ca_certs", "client_cert", "client_key"}
 
 
@@ -85,6 +87,7 @@ class Settings:
     artifact_dir: str | None
     data_dir: str | None
     silent: bool | None
+    finish_timeout: float | None
     ca_certs: str | None
     client_cert: str | None
     client_key: str | None
@@ -139,6 +142,16 @@ class Settings:
         merged.borrowed = self.borrowed or other.borrowed
         merged.travelled = self.travelled
         return merged
+
+    @property
+    def finish_seconds(self) -> float:
+        """How long `finish` tries to reach a server: `finish_timeout`, else a minute."""
+        return FINISH_SECONDS if self.finish_timeout is None else self.finish_timeout
+
+    @property
+    def local_root(self) -> Path:
+        """Where the local folders of runs are made: `dir`, else the working folder. Absolute."""
+        return Path(self.dir or ".").expanduser().absolute()
 
     @property
     def artifact_root(self) -> Path:
@@ -217,6 +230,8 @@ def _parsed(field: str, value: Any) -> Any:
         return str(value).strip()
     if field in _TRUTHS:
         return _TRUTH.get(str(value).lower(), False)
+    if field == "finish_timeout":
+        return _seconds(field, value)
     if field == "run_tags":
         parts = value.split(",") if isinstance(value, str) else list(value)
         if wrong := [part for part in parts if not isinstance(part, str)]:
@@ -231,3 +246,13 @@ def _parsed(field: str, value: Any) -> Any:
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"settings: {field} must be a str, not {type(value).__name__}")
     return os.fspath(value)
+
+
+def _seconds(field: str, value: Any) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not seconds >= 0:
+        raise ValueError(f"settings: {field} is a number of seconds, 0 or more, not {value!r}")
+    return seconds

@@ -42,8 +42,16 @@ class Forked(Protocol):
         """In the child: resets the object to its initial state."""
 
 
+class Inherited(Protocol):
+    """An object with state that a child must not share, and without connections."""
+
+    def forget_parent(self) -> None:
+        """In the child: resets what is the parent's."""
+
+
 _holders: weakref.WeakSet[Forked] = weakref.WeakSet()
 _locks: weakref.WeakSet[threading.Lock] = weakref.WeakSet()
+_states: weakref.WeakSet[Inherited] = weakref.WeakSet()
 _guarded = False
 
 
@@ -166,6 +174,11 @@ def watch(holder: Forked) -> None:
     _holders.add(holder)
 
 
+def inherit(state: Inherited) -> None:
+    """Registers an object for resets in children, by a weak reference. It works before `guard`, too."""
+    _states.add(state)
+
+
 def guard() -> None:
     """Makes forks wait for calls from now on; to be called after the first channel was opened.
 
@@ -193,10 +206,12 @@ def _in_child() -> None:
         holder.forget_parent()
 
 
-def _free_locks() -> None:
+def _reset_child() -> None:
     for held in list(_locks):
         held._at_fork_reinit()  # type: ignore[attr-defined]  # as the standard library does with its own
+    for state in list(_states):
+        state.forget_parent()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_free_locks)
+    os.register_at_fork(after_in_child=_reset_child)

@@ -148,6 +148,7 @@ def run(message: Any) -> RunRecord:
         last_step=message.last_step if message.HasField("last_step") else None,
         metadata=values(message.metadata),
         etag=message.etag,
+        attempt=message.attempt or 1,
     )
     return validation.check_run(found)
 

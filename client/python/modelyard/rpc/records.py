@@ -10,6 +10,9 @@ from typing import Any
 from modelyard.contract.chunking import Chunk, Entry
 from modelyard.contract.values import to_json
 
+REMOVED: Any = object()
+"""The new value of a key that is to be removed."""
+
 
 @dataclass(frozen=True)
 class Version:
@@ -125,6 +128,7 @@ class RunRecord:
     last_step: int | None
     metadata: dict[str, Any]
     etag: str = ""
+    attempt: int = 1
 
     @property
     def path(self) -> str:

@@ -9,10 +9,8 @@ from modelyard.conversion.plain_values import fit
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.messages import value_message
+from modelyard.rpc.records import REMOVED
 from modelyard.v1 import run_pb2 as pb
-
-REMOVED = object()
-"""In `update_run`: the key is to be removed."""
 
 
 def run_by_ref(connection: Connection, ref: str) -> records.RunRecord:

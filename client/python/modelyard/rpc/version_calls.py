@@ -67,15 +67,23 @@ def link_by_ref(connection: Connection, ref: str) -> records.Link:
     return messages.link(connection.registry.GetRegisteredModelVersion(request).version)
 
 
-def use(connection: Connection, run_id: str, version_id: str, use_as: str = "") -> records.Version:
+def use(
+    connection: Connection, run_id: str, version_id: str, use_as: str = "", *, request_id: str = ""
+) -> records.Version:
     """Records that a run used a version. Errors: NotFound."""
-    request = artifact_pb.UseModelArtifactVersionRequest(run_id=run_id, id=version_id, use_as=use_as)
+    request = artifact_pb.UseModelArtifactVersionRequest(
+        run_id=run_id, id=version_id, use_as=use_as, request_id=request_id
+    )
     return messages.version(connection.artifacts.UseModelArtifactVersion(request).version)
 
 
-def link(connection: Connection, version_id: str, target: str, aliases: Sequence[str]) -> records.Link:
+def link(
+    connection: Connection, version_id: str, target: str, aliases: Sequence[str], *, request_id: str = ""
+) -> records.Link:
     """Links a version into the registered model `target` (`entity/project/name`), made when needed."""
-    request = model_pb.LinkModelArtifactVersionRequest(id=version_id, target_ref=target, aliases=aliases)
+    request = model_pb.LinkModelArtifactVersionRequest(
+        id=version_id, target_ref=target, aliases=aliases, request_id=request_id
+    )
     return messages.link(connection.registry.LinkModelArtifactVersion(request).version)
 
 

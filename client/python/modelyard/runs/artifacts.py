@@ -112,7 +112,7 @@ class RunArtifacts:
         name = refs.check_artifact_name(name) if name else self._default_name(path)
         known = collection_calls.find_artifact(self._connection, self._resolver.full(name))
         type_name = known.type if known else "model"
-        _require(
+        require(
             "model" in type_name,
             f"{name!r} holds artifacts of type {type_name!r}: log_model needs a type that contains 'model'",
         )
@@ -145,30 +145,40 @@ class RunArtifacts:
         """Records that the run uses a model, downloads it and returns its path."""
         kept = cached_use.find_unreachable(self._workspace, self._resolver.full(name))
         version, link = (kept, None) if kept else self._resolver.version(name)
-        _require(
+        require(
             "model" in version.type,
             f"{(link or version).ref} is of type {version.type!r}: use_model needs a type that contains "
             "'model'; use_artifact takes any",
         )
-        settings = self._workspace.settings
-        root = settings.artifact_root / f"{version.name}:v{version.number}"
-        if kept is None:
-            version_calls.use(self._connection, self._run.id, version.id)
-            entries = transfer.download(self._connection, version, root, cache=self._workspace.cache)
-            cached_use.keep(settings, version, link)
-        else:
+        if kept is not None:
             terminal.termwarn(
                 f"the server cannot be reached: {kept.ref} comes from the local cache; no use is recorded"
             )
-            entries = cached_use.download(settings, kept, root)
+            return self._download_cached(kept)
+        root = self._root_of(version)
+        version_calls.use(self._connection, self._run.id, version.id)
+        entries = transfer.download(self._connection, version, root, cache=self._workspace.cache)
+        cached_use.keep(self._workspace.settings, version, link)
+        return self._used_at(version, root, entries)
+
+    def _download_cached(self, version: records.Version) -> str:
+        """Copies a version's files from the cache; returns the path. RuntimeError when some are missing."""
+        root = self._root_of(version)
+        return self._used_at(version, root, cached_use.download(self._workspace.settings, version, root))
+
+    def _root_of(self, version: records.Version) -> Path:
+        return self._workspace.settings.artifact_root / f"{version.name}:v{version.number}"
+
+    def _used_at(self, version: records.Version, root: Path, entries: Sequence[records.FileEntry]) -> str:
+        """The path of a version that was downloaded to `root`: of its only file or folder, else the root."""
         tops = {entry.path.split("/", 1)[0] for entry in entries}
         path = root / tops.pop() if len(tops) == 1 else root
         self._used[path] = _Used(version, root, time.time_ns())
         return str(path)
 
-    def link_model(self, path: Any, model: str, name: str | None, aliases: Aliases) -> Artifact:
+    def link_model(self, path: Any, model: str, name: str | None, aliases: Aliases) -> Artifact | None:
         """Links the version of a path; logs it first unless `use_model` returned it and it is unchanged."""
-        _require("/" not in model, NO_PATH_IN_NAME)
+        require("/" not in model, NO_PATH_IN_NAME)
         refs.check_model_name(model)
         names = refs.alias_list(aliases)  # checked first: with a wrong alias nothing is logged
         artifact = (None if name else self._as_used(path)) or self.log_model(path, name, None)
@@ -280,7 +290,7 @@ class RunArtifacts:
         return self._workspace.artifact(used.version)
 
 
-def _require(holds: bool, sentence: str) -> None:
+def require(holds: bool, sentence: str) -> None:
     """Raises AssertionError as W&B does; `python -O` would skip an `assert` statement."""
     if not holds:
         raise AssertionError(sentence)

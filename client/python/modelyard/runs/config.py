@@ -153,6 +153,10 @@ class Config(Mapping[str, Any]):
         """A copy."""
         return dict(self._items)
 
+    def stored_value(self, key: str, default: Any) -> Any:
+        """An entry as it is stored; the default for one that is not."""
+        return self._stored.entries.get(key, default)
+
     def stored(self) -> dict[str, Any]:
         """A copy of those entries that are stored, as they are stored."""
         return dict(self._stored.entries)

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,9 @@ class DisabledRun(Run):
         on_finish: Callable[[Run], AbstractContextManager[None]],
     ) -> None:
         super().__init__(record, settings, config, tracking=None, on_finish=on_finish)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DisabledRun, (self._record, self._settings, self._config, _nothing_around)
 
     @property
     def dir(self) -> str:
@@ -282,6 +285,10 @@ def _version(name: str, type: str, entity: str, project: str, aliases: Any) -> r
         created_by="", create_time=now, update_time=now, expire_time=None, producer_run_id="",
         history_step=None, linked_to=(),
     )  # fmt: skip
+
+
+def _nothing_around(run: Run) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 def _unchecked(name: str) -> str:

@@ -1,63 +1,54 @@
-"""The rows of a run until the sender takes them. `log` is called in every training step and must be fast."""
+"""The rows of a run, on their way to its spool. `log` is called in every training step and must be fast."""
 
 from __future__ import annotations
 
-import threading
+import dataclasses
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from modelyard.contract import limits, values
 from modelyard.conversion.arrays import Rule, is_histogram
 from modelyard.conversion.plain_values import Unfit, fit
 from modelyard.host import forking, terminal
+from modelyard.runs.definitions import Definitions
 from modelyard.runs.summary import Definition, Summary
+from modelyard.runs.summary_replay import built_in
+from modelyard.spool.writer import SpoolWriter
 
-WAKE_ROWS = 10_000
-"""Number of waiting rows at which the sender is woken before its next turn."""
-FULL_ROWS = 2_000_000
-"""Number of waiting rows at which each `log` waits a moment, to bound memory."""
-_FULL_PAUSE_SECONDS = 0.05
 _SMALL = limits.INT_MAX
 _ALWAYS_FIT = frozenset({float, bool, type(None)})
 
 
-class Row(NamedTuple):
-    """A row: its step, when it was logged (seconds since 1970) and its points."""
-
-    step: int
-    timestamp: float
-    points: dict[str, Any]
-
-
-class Taken(NamedTuple):
-    """Rows and changes of the summary for the sender; `removed` are summary keys."""
-
-    rows: list[Row]
-    summary: dict[str, Any]
-    removed: list[str]
-
-
 class History:
-    """Rows of one writer; its steps never go down. Safe for threads."""
+    """Rows of one writer; its steps never go down. Safe for threads.
 
-    def __init__(self, first_step: int, summary: Summary, start_time: float) -> None:
-        self.lock = forking.lock()
-        self.wake = threading.Event()
+    Rows go to the spool at once, those that are not complete too: a killed process
+    loses nothing. Without a spool they change the summary only.
+    """
+
+    def __init__(
+        self, first_step: int, summary: Summary, start_time: float, spool: SpoolWriter | None = None
+    ) -> None:
+        self.lock = spool.lock if spool else forking.lock()
         self.rows_logged = 0
         self.points_dropped = 0
         self._step = first_step
         self._row: dict[str, Any] = {}
+        self._row_time = 0.0  # when the last points of this row were logged
         self._names: set[str] = set()  # names that were checked
         self._paths: dict[str, tuple[str, ...]] = {}  # of the nested points of this row
         self._statistics: dict[str, Any] = {}  # what the summary has instead of the histograms of this row
-        self._rows: list[Row] = []
+        self._carried: dict[str, Any] = {}  # last values of step metrics
         self._summary = summary
         self._start_time = start_time
-        self._definitions: list[Definition] = []
-        self._defined: dict[str, Definition | None] = {}
-        self._step_metrics: set[str] = set()
-        self._carried: dict[str, Any] = {}  # last values of step metrics
+        self._spool = spool
+        self._definitions = Definitions()
+        forking.inherit(self)
+
+    def forget_parent(self) -> None:
+        """In a forked child: the row that is being collected is the parent's."""
+        self._row, self._paths, self._statistics = {}, {}, {}
 
     @property
     def step(self) -> int:
@@ -70,18 +61,14 @@ class History:
         Without `overwrite`, what it does not say is as in the one before of the same name.
         """
         with self.lock:
-            for one in self._definitions:
-                if one.name == definition.name and not overwrite:
-                    definition = definition.after(one)
-            self._definitions = [one for one in self._definitions if one.name != definition.name]
-            self._definitions.append(definition)
-            self._defined.clear()
-            self._step_metrics = {one.carried for one in self._definitions if one.carried}
+            definition = self._definitions.add(definition, overwrite=overwrite)
+        if self._spool is not None:
+            self._spool.define(definition.name, dataclasses.asdict(definition))
         return definition
 
     def is_hidden(self, key: str) -> bool:
         """Whether the definition of a metric hides it."""
-        definition = self._definition(key) if self._definitions else None
+        definition = self._definitions.of(key) if self._definitions else None
         return bool(definition and definition.hidden)
 
     def log(self, data: Mapping[str, Any], step: Any = None, commit: bool | None = None) -> None:
@@ -94,31 +81,24 @@ class History:
         with self.lock:
             if step is not None and not self._go_to(step):
                 return
-            row, names = self._row, self._names
+            names, row = self._names, dict[str, Any]()
             for key, value in data.items():
                 kind = type(value)
                 if key in names and (kind in _ALWAYS_FIT or (kind is int and -_SMALL <= value <= _SMALL)):
                     row[key] = value
                 else:
-                    self._add(key, value)
+                    self._add(row, key, value)
+            if row:
+                self._row_time = time.time()
             if commit or (commit is None and step is None):
-                self._commit()
-            waiting = len(self._rows)
-        if waiting >= WAKE_ROWS:
-            self.wake.set()
-            if waiting >= FULL_ROWS:
-                time.sleep(_FULL_PAUSE_SECONDS)
+                self._commit(row)
+            elif row:
+                self._collect(row, is_open=True)
 
     def commit(self) -> None:
         """Ends the row that is collected, if any."""
         with self.lock:
-            self._commit()
-
-    def take(self) -> Taken:
-        """The rows and changes of the summary since the last time."""
-        with self.lock:
-            rows, self._rows = self._rows, []
-            return Taken(rows, *self._summary.take_changed())
+            self._commit({})
 
     def _go_to(self, step: int) -> bool:
         if step < self._step:
@@ -134,12 +114,12 @@ class History:
             )
             return False
         if step > self._step:
-            self._commit()
+            self._commit({}, marked=False)
             self._step = step
         return True
 
-    def _add(self, key: str, value: Any) -> None:
-        """Adds a point; the entries of a map become points of their own, with names joined by `.`."""
+    def _add(self, row: dict[str, Any], key: str, value: Any) -> None:
+        """Adds a point to a row; entries of a map become points of their own, with names joined by `.`."""
         pending: list[tuple[tuple[str, ...], Any, frozenset[int]]] = [((key,), value, frozenset())]
         for _ in range(limits.VALUE_ITEMS):
             if not pending:
@@ -156,7 +136,7 @@ class History:
                 around |= {id(inner)}
                 pending += [((*path, part), item, around) for part, item in point.items()]
             elif self._may_be_named(name):
-                self._row[name] = point
+                row[name] = point
                 if len(path) > 1:
                     self._paths[name] = path
                 if is_histogram(point):
@@ -181,25 +161,35 @@ class History:
             f"values of the metric {name[:100]!r} cannot be stored and are dropped: {problem}",
         )
 
-    def _commit(self) -> None:
-        row = self._row
-        if not row:
-            return
-        now = time.time()
-        if self._definitions:
-            self._follow_step_metrics(row)
-            self._carried.update((key, row[key]) for key in self._step_metrics if key in row)
-        last = row
-        if self._statistics:
-            last = row | {key: found for key, found in self._statistics.items() if is_histogram(row.get(key))}
-        if self._definitions or self._paths:
-            for key, value in last.items():
-                self._summary.observe_defined(key, self._paths.get(key, (key,)), value, self._definition(key))
+    def _collect(self, points: dict[str, Any], *, is_open: bool) -> None:
+        """Adds points to the present row, and writes them to the spool."""
+        if self._spool is not None:
+            paths = {key: path for key, path in self._paths.items() if key in points} if self._paths else {}
+            statistics = self._statistics_of(points) if self._statistics else {}
+            try:
+                self._spool.row(self._step, self._row_time, points, paths, statistics, is_open=is_open)
+            except Exception as error:  # whatever the reason, training goes on
+                self._drop(", ".join(points), f"{type(error).__name__}: {error}")
+                return
+        if self._row:
+            self._row.update(points)
         else:
-            self._summary.observe(last)
-        built_in = {"_step": self._step, "_timestamp": now, "_runtime": now - self._start_time}
-        self._summary.observe(built_in)
-        self._rows.append(Row(self._step, now, row))
+            self._row = points
+
+    def _commit(self, more: dict[str, Any], *, marked: bool = True) -> None:
+        """Ends the present row, with further points. Unmarked where one of a larger step follows at once."""
+        if not (self._row or more):
+            return
+        if self._definitions:
+            self._add_step_metrics(more)
+        if more:
+            self._collect(more, is_open=False)
+        elif self._spool is not None:
+            self._spool.end_row(marked=marked)
+        row = self._row
+        last = {**row, **self._statistics_of(row)} if self._statistics else row
+        self._definitions.observe(self._summary, last, self._paths)
+        self._summary.observe(built_in(self._step, self._row_time, self._start_time))
         self.rows_logged += 1
         self._row = {}
         self._step += 1
@@ -208,23 +198,23 @@ class History:
         if self._statistics:
             self._statistics = {}
 
-    def _definition(self, key: str) -> Definition | None:
-        if key not in self._defined:
-            exact = [one for one in self._definitions if one.covers(key) and not one.name.endswith("*")]
-            prefixed = [one for one in self._definitions if one.covers(key) and one.name.endswith("*")]
-            self._defined[key] = next(iter(exact + sorted(prefixed, key=lambda one: -len(one.name))), None)
-        return self._defined[key]
+    def _statistics_of(self, points: Mapping[str, Any]) -> dict[str, Any]:
+        """What the summary has instead of the histograms among these points."""
+        return {key: found for key, found in self._statistics.items() if is_histogram(points.get(key))}
 
-    def _follow_step_metrics(self, row: dict[str, Any]) -> None:
+    def _add_step_metrics(self, more: dict[str, Any]) -> None:
         """Adds the last value of a metric's step metric to rows that lack it."""
-        for key in list(row):
-            definition = self._definition(key)
+        for key in [*self._row, *more]:
+            definition = self._definitions.of(key)
             carried = definition.carried if definition else None
-            if carried is None or carried in row or carried.startswith("_"):
+            if carried is None or carried in self._row or carried in more or carried.startswith("_"):
                 continue  # `_step` and others like it are in every row already
             last = self._carried.get(carried, self._summary.last_of(carried))
             if last is not None:
-                row[carried] = last
+                more[carried] = last
+        for key in self._definitions.step_metrics:
+            if key in more or key in self._row:
+                self._carried[key] = more.get(key, self._row.get(key))
 
 
 def _whole(step: Any) -> int | None:

@@ -15,7 +15,7 @@ from modelyard.query import lineage_calls
 from modelyard.query.lineage import Lineage
 from modelyard.query.listing import Listing
 from modelyard.rpc import metric_scan, retry, run_calls
-from modelyard.rpc.records import RunRecord
+from modelyard.rpc.records import REMOVED, RunRecord
 from modelyard.runs.report import run_card
 
 
@@ -78,7 +78,7 @@ class PublicRun:
             stored = getattr(self._record, field)
             for key in {**stored, **entries}:
                 if key not in entries or key not in stored or not identical(entries[key], stored[key]):
-                    changed[f"{field}.{key}"] = entries.get(key, run_calls.REMOVED)
+                    changed[f"{field}.{key}"] = entries.get(key, REMOVED)
         if not changed:
             return
         connection, before = self._workspace.connection, self._record

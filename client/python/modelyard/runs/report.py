@@ -20,8 +20,13 @@ def closing_lines(
     counts: Sequence[tuple[int, str]],
     exit_code: int = 0,
     unchanged: int = 0,
+    *,
+    kept: bool = False,
 ) -> Iterator[str]:
-    """The lines that `finish` prints. `counts` are of new items; `unchanged` versions existed already."""
+    """The lines that `finish` prints. `counts` are of new items; `unchanged` versions existed already.
+
+    `kept`: the run is in a folder, and no server has it yet.
+    """
     drawn = {key: sparkline(points) for key, points in sorted(curves.items()) if len(points) > 1}
     last = _texts(summary)
     width = max(map(len, [*list(drawn)[:_SHOWN], *list(last)[:_SHOWN]]), default=0)
@@ -29,8 +34,9 @@ def closing_lines(
     yield from _block("Run summary:", last, width)
     if exit_code:
         yield f"Run {name} failed with exit code {exit_code}."
-    yield f"View run {name}: modelyard show {path}"
-    yield f"Synced {_synced(counts, unchanged)}"
+    if not kept:
+        yield f"View run {name}: modelyard show {path}"
+    yield f"{'Kept' if kept else 'Synced'} {_synced(counts, unchanged)}"
 
 
 def closing_card(

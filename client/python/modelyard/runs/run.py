@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from modelyard.capture.tensorboard import TensorBoardFollower
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors, refs
 from modelyard.host import disk_space, exit_status, terminal
+from modelyard.rpc.records import REMOVED
 from modelyard.runs.code_files import code_files, is_python, is_set_aside
 from modelyard.runs.config import Config
 from modelyard.runs.history import History
@@ -28,6 +30,7 @@ from modelyard.runs.summary import Definition, Summary, goal_of, kinds_of
 if TYPE_CHECKING:
     from modelyard.query.lineage import Lineage
     from modelyard.rpc.records import RunRecord
+    from modelyard.runs.offline import OfflineTracking
     from modelyard.runs.tracking import Tracking
 
 Aliases = Sequence[str] | str | None
@@ -48,7 +51,9 @@ class AlertLevel(enum.Enum):
 class Run:
     """Made by `modelyard.init()`. Ends with `finish()`, its `with` block, or the program.
 
-    With `mode="disabled"` every call is accepted and nothing leaves the process.
+    With `mode="disabled"` every call is accepted and nothing leaves the process. Pickled
+    for another process of this machine, such as a spawned worker, it logs to the same
+    run there.
     """
 
     def __init__(
@@ -57,7 +62,7 @@ class Run:
         settings: Settings,
         config: Config,
         *,
-        tracking: Tracking | None,
+        tracking: Tracking | OfflineTracking | None,
         resumed: bool = False,
         started: float | None = None,
         on_finish: Callable[[Run], AbstractContextManager[None]] = lambda run: nullcontext(),
@@ -71,14 +76,17 @@ class Run:
         self._pid = os.getpid()
         self._on_finish = on_finish
         self._name, self._notes, self._tags = record.display_name, record.notes, tuple(record.tags)
-        self._metadata: dict[str, Any] = {}
         self._tensorboard = TensorBoardFollower(self._log_row) if settings.sync_tensorboard else None
         self._summary = Summary(record.summary)
         self.start_time = started or time.time()
-        next_step = 0 if record.last_step is None else record.last_step + 1
-        self._history = History(next_step, self._summary, self.start_time)
+        # Each process that shares a run counts its own steps.
+        starts_anew = record.last_step is None or settings.mode == "shared"
+        next_step = 0 if starts_anew else (record.last_step or 0) + 1
+        spool = tracking.spool if tracking else None
+        self._history = History(next_step, self._summary, self.start_time, spool)
         if tracking is not None:
-            tracking.start(record, self._history, self._fields)
+            tracking.start(record, self._history, self.start_time)
+            self._summary.on_change(self._summary_changed)
 
     def __repr__(self) -> str:
         return f"<Run {self.path} ({self.name})>"
@@ -87,6 +95,19 @@ class Run:
         """As notebooks show it."""
         state = "finished" if self._finished else "disabled" if self.disabled else "running"
         return run_card(f"Run {self.name}", self.path, state, self._config, self._summary, self.url)
+
+    def __copy__(self) -> Run:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Run:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # In another process of this machine it logs to the same run, which goes on here.
+        return _attached, (
+            self._tracking, self._record, self._settings, self._config.stored(), dict(self._summary),
+            self.step, self.start_time,
+        )  # fmt: skip
 
     def __enter__(self) -> Run:
         return self
@@ -108,9 +129,13 @@ class Run:
     resumed = property(lambda self: self._resumed, doc="Whether it continues an existing run.")
     disabled = property(lambda self: self._tracking is None, doc="Whether nothing leaves the process.")
     offline = property(
-        lambda self: False, doc="Always False: runs are not written to a folder to be sent later."
+        lambda self: not self.disabled and not self._record.id,
+        doc="Whether it is kept in a folder, to be sent later.",
     )
-    mode = property(lambda self: "disabled" if self.disabled else "online", doc="`online` or `disabled`.")
+    mode = property(
+        lambda self: "disabled" if self.disabled else "offline" if self.offline else "online",
+        doc="`online`, `offline` or `disabled`.",
+    )
     path = property(lambda self: f"{self.entity}/{self.project}/{self.id}", doc="`entity/project/run_id`.")
     url = property(lambda self: f"modelyard show {self.path}", doc="The command that shows it.")
 
@@ -122,7 +147,7 @@ class Run:
     @name.setter
     def name(self, name: str) -> None:
         self._name = name
-        self._changed("display_name")
+        self._changed("display_name", name)
 
     @property
     def notes(self) -> str:
@@ -132,7 +157,7 @@ class Run:
     @notes.setter
     def notes(self, notes: str) -> None:
         self._notes = notes
-        self._changed("notes")
+        self._changed("notes", notes)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -142,16 +167,12 @@ class Run:
     @tags.setter
     def tags(self, tags: Iterable[str]) -> None:
         self._tags = (tags,) if isinstance(tags, str) else tuple(dict.fromkeys(tags))
-        self._changed("tags")
+        self._changed("tags", self._tags)
 
     @property
     def dir(self) -> str:
         """A folder for files: `<dir>/modelyard/run-YYYYMMDD_HHMMSS-<id>/files`, made when it is asked for."""
-        moment = time.strftime("%Y%m%d_%H%M%S", time.localtime(self.start_time))
-        root = Path(self._settings.dir or ".").expanduser().absolute()
-        folder = root / "modelyard" / f"run-{moment}-{self.id}" / "files"
-        folder.mkdir(parents=True, exist_ok=True)
-        return str(folder)
+        return str(self._tracked("dir", ended=True).folder.files)
 
     def log(
         self,
@@ -160,7 +181,9 @@ class Run:
         commit: bool | None = None,
         sync: bool | None = None,
     ) -> None:
-        """Logs metrics, as one row of the run's history. Returns at once; a thread sends the rows.
+        """Logs metrics, as one row of the run's history. Returns at once.
+
+        The row is written to a local file, and a thread sends it from there.
 
         Without `step` the step counts up and the row ends with the call, unless
         `commit=False` collects into the next row. With `step` the row stays open
@@ -178,11 +201,6 @@ class Run:
         for key in data:
             if not isinstance(key, str):
                 raise TypeError(f"the keys of a logged dict are str, not {type(key).__name__}")
-        if os.getpid() != self._pid:
-            terminal.termwarn(
-                "run.log in a forked process is ignored: log from the process that called init", repeat=False
-            )
-            return
         if step is not None and self._tensorboard is not None:
             terminal.warn_once(
                 "step beside tensorboard",
@@ -222,8 +240,9 @@ class Run:
     def finish(self, exit_code: int | None = None, quiet: bool | None = None) -> None:
         """Sends the remaining rows and ends the run: `finished`, or `failed` with an exit code other than 0.
 
-        Calling it again changes nothing. CommError when the server could not be
-        reached for a minute.
+        Calling it again changes nothing. Where the server cannot be reached for
+        `MODELYARD_FINISH_TIMEOUT` seconds, it says what is left, and `modelyard sync`
+        sends that later. In a forked child it ends the child's row alone.
         """
         self._end(exit_code or 0, quiet=bool(quiet))
 
@@ -232,7 +251,10 @@ class Run:
         self._end(exit_code, killed=True)
 
     def _end(self, exit_code: int, *, quiet: bool = False, killed: bool = False) -> None:
-        if self._finished or os.getpid() != self._pid:
+        if self._finished:
+            return
+        if os.getpid() != self._pid:  # a forked child: the run goes on in its parent, which sends all rows
+            self._history.commit()
             return
         self._finished = True
         with self._on_finish(self):
@@ -253,7 +275,13 @@ class Run:
             self._tracking.find_environment(self._settings, lambda: self.dir, self._set_metadata)
             if self._tensorboard is not None:
                 self._tensorboard.start()
-        self._config.attach(lambda key: self._changed(f"config.{key}"), self.use_artifact)
+        self._attach_config()
+
+    def _attach_config(self) -> None:
+        def changed(key: str) -> None:
+            self._changed(f"config.{key}", self._config.stored_value(key, REMOVED))
+
+        self._config.attach(changed, self.use_artifact)
 
     def _log_row(self, points: Mapping[str, float]) -> None:
         """Logs a row that is complete."""
@@ -261,8 +289,7 @@ class Run:
             self._history.log(points, None, True)
 
     def _set_metadata(self, key: str, value: Any) -> None:
-        self._metadata[key] = value
-        self._changed(f"metadata.{key}", ending=True)
+        self._changed(f"metadata.{key}", value, ending=True)
 
     def _send_now(self) -> None:
         """Sends the rows that are complete."""
@@ -450,23 +477,37 @@ class Run:
         if self._finished:
             raise errors.UsageError(f"run {self.path} is finished: {call}() needs a new modelyard.init()")
 
-    def _tracked(self, call: str) -> Tracking:
-        self._check_active(call)
+    def _tracked(self, call: str, *, ended: bool = False) -> Tracking | OfflineTracking:
+        if not ended:
+            self._check_active(call)
         if self._tracking is None:
             raise errors.UsageError(f"a disabled run sends nothing: {call}() needs a server")
         return self._tracking
 
-    def _changed(self, field: str, *, ending: bool = False) -> None:
+    def _changed(self, field: str, value: Any, *, ending: bool = False) -> None:
         if self._tracking is not None and (ending or not self._finished):
-            self._tracking.changed(field)
+            self._tracking.changed(field, value)
 
-    def _fields(self, names: set[str]) -> dict[str, Any]:
-        """The current values of these fields, without those that are not set."""
-        every: dict[str, Any] = {"display_name": self._name, "notes": self._notes, "tags": self._tags}
-        every |= {f"config.{key}": value for key, value in self._config.stored().items()}
-        every |= {f"summary.{key}": value for key, value in self._summary.items()}
-        every |= {f"metadata.{key}": value for key, value in self._metadata.items()}
-        return {name: every[name] for name in names if name in every}
+    def _summary_changed(self, key: str) -> None:
+        self._changed(f"summary.{key}", self._summary.get(key, REMOVED))
+
+
+def _attached(
+    tracking: Tracking | OfflineTracking,
+    record: RunRecord,
+    settings: Settings,
+    entries: dict[str, Any],
+    summary: dict[str, Any],
+    step: int,
+    start_time: float,
+) -> Run:
+    """A pickled run in the process that reads it."""
+    config = Config({})
+    config.adopt(entries)
+    record = replace(record, summary=summary, last_step=step - 1 if step else None)
+    run = Run(record, settings, config, tracking=tracking, started=start_time)
+    run._attach_config()
+    return run
 
 
 def _as_draft(

@@ -84,6 +84,7 @@ class Summary(MutableMapping[str, Any]):
     changed: dict[str, None]
     _results: dict[str, _Results]
     _closed: str
+    _set_by_user: Callable[[str], None]
 
     def __init__(self, items: Mapping[str, Any] | None = None) -> None:
         # Not by our own __setattr__, which sets entries.
@@ -91,10 +92,15 @@ class Summary(MutableMapping[str, Any]):
         object.__setattr__(self, "changed", {})
         object.__setattr__(self, "_results", {})
         object.__setattr__(self, "_closed", "")
+        object.__setattr__(self, "_set_by_user", lambda key: None)
 
     def close(self, run: str) -> None:
         """Raises UsageError for every change from now on: the run of this name is finished."""
         object.__setattr__(self, "_closed", run)
+
+    def on_change(self, changed: Callable[[str], None]) -> None:
+        """Calls `changed` with each key that the program sets or removes, but not with those of rows."""
+        object.__setattr__(self, "_set_by_user", changed)
 
     def __getitem__(self, key: str) -> Any:
         return self._shown(self._items[key], key)
@@ -104,11 +110,13 @@ class Summary(MutableMapping[str, Any]):
         self._items[str(key)], fits = fit_entry("summary", str(key), value)
         if fits:
             self.changed[str(key)] = None
+            self._set_by_user(str(key))
 
     def __delitem__(self, key: str) -> None:
         self._check_open()
         del self._items[key]
         self.changed[key] = None
+        self._set_by_user(key)
 
     def __iter__(self) -> Iterator[str]:
         return iter(dict(self._items))
@@ -179,6 +187,16 @@ class Summary(MutableMapping[str, Any]):
         """The last value of a metric; None where the summary has only results such as its minimum."""
         value = self._items.get(key, _nested(self._items, tuple(key.split("."))))
         return value.get("last") if isinstance(value, dict) else value
+
+    def results(self) -> dict[str, Any]:
+        """Minima and the like so far, of the metrics that have definitions."""
+        return {key: dict(vars(results)) for key, results in self._results.items()}
+
+    def go_on_from(self, results: Mapping[str, Any]) -> None:
+        """Goes on from what `results` returned."""
+        for key, kept in results.items():
+            self._results[key] = _Results(None)
+            vars(self._results[key]).update(kept)
 
     def take_changed(self) -> tuple[dict[str, Any], list[str]]:
         """Entries that changed since the last time, and keys that were removed."""

@@ -1,8 +1,9 @@
-"""Makes a run on the server, sends its rows and artifacts, and ends it."""
+"""Makes a run on the server, has what it logs sent, and ends it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from modelyard.artifacts.artifact import Workspace
@@ -14,13 +15,24 @@ from modelyard.query.lineage import Lineage
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.messages import value_map
+from modelyard.rpc.records import REMOVED
 from modelyard.runs import environment
 from modelyard.runs.artifacts import RunArtifacts
 from modelyard.runs.config import Config
 from modelyard.runs.history import History
 from modelyard.runs.report import closing_card, closing_lines
-from modelyard.runs.sender import Fields, Sender
+from modelyard.runs.summary_replay import ReplayedSummary
+from modelyard.spool import records as spool_records
+from modelyard.spool.folders import RunFolder
+from modelyard.spool.writer import SpoolWriter
+from modelyard.sync import run_info
+from modelyard.sync.destination import Destination
+from modelyard.sync.drain import Drain
+from modelyard.sync.sender import Sender
 from modelyard.v1 import run_pb2 as pb
+
+FIRST_REPORT_SECONDS, REPORT_SECONDS = 2.0, 10.0
+"""When `finish` says what it waits for, and how often then."""
 
 _POLICIES = {
     None: pb.RESUME_POLICY_NEVER,
@@ -31,26 +43,24 @@ _POLICIES = {
 }
 
 
-class Tracking:
-    """The connection, the sender and the artifacts of one run."""
+class Recording:
+    """What a run says, on its way into the files of its folder.
 
-    artifacts: RunArtifacts
-    _sender: Sender
+    Pickled, it is attached to the folder in another process: what that one records
+    is sent by the process that made the run.
+    """
 
-    def __init__(self, workspace: Workspace, *, ends_run: bool = True) -> None:
-        """`ends_run`: False where another process made the run and ends it."""
+    _history: History
+
+    def __init__(self, workspace: Workspace, folder: RunFolder, *, attached: bool = False) -> None:
+        self.folder = folder
+        self.spool = SpoolWriter(folder.spool)
         self._workspace = workspace
-        self._ends_run = ends_run
+        self._attached = attached
         self._search: environment.Search | None = None
-        self.connection = workspace.connection
 
-    def start(self, record: records.RunRecord, history: History, fields: Fields) -> None:
-        """Starts the sender."""
-        self._record = record
-        self._history = history
-        self.artifacts = RunArtifacts(self._workspace, record, history)
-        self._sender = Sender(self.connection, record.id, history, fields)
-        self._sender.start()
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _attached, (type(self), self._workspace, self.folder.path)
 
     def find_environment(
         self, settings: Settings, files: Callable[[], str], found: Callable[[str, Any], None]
@@ -59,13 +69,72 @@ class Tracking:
         self._search = environment.Search(settings, files, found)
         self._search.start()
 
-    def changed(self, field: str) -> None:
-        """Marks a field of the run to be sent."""
-        self._sender.changed(field)
+    def changed(self, field: str, value: Any) -> None:
+        """Records the new value of a field of the run: `config.lr`, `summary.best`, `notes`, …
+
+        The value REMOVED says that the field was removed.
+        """
+        part, _, key = field.partition(".")
+        kind, name = (spool_records.SUMMARY, key) if part == "summary" else (spool_records.FIELDS, field)
+        change = {"set": {}, "removed": [name]} if value is REMOVED else {"set": {name: value}, "removed": []}
+        try:
+            self.spool.change(kind, change)
+        except Exception as error:  # whatever the reason, training goes on
+            terminal.warn_once(f"field {field}", f"{field} cannot be stored: {error}")
+
+    def _record_end(self, exit_code: int, *, killed: bool, ends_run: bool = True) -> None:
+        if self._search and not killed:
+            self._search.finish()
+        if ends_run:
+            self.spool.change(spool_records.FINISH, {"exit_code": exit_code, "killed": killed})
+
+    def _report_dropped(self, rows: int) -> None:
+        for count, noun in (
+            (rows + self.spool.rows_dropped, "row"),
+            (self._history.points_dropped, "value"),
+        ):
+            if count:
+                verb = "was" if count == 1 else "were"
+                terminal.termwarn(f"{terminal.plural(count, noun)} of the run {verb} dropped, see above")
+
+
+class Tracking(Recording):
+    """The connection, the spool and the artifacts of a run on a server."""
+
+    artifacts: RunArtifacts
+    _sender: Sender
+    _drain: Drain
+
+    def __init__(
+        self, workspace: Workspace, folder: RunFolder, *, attached: bool = False, ends_run: bool = True
+    ) -> None:
+        """`ends_run`: False where another process made the run and ends it."""
+        super().__init__(workspace, folder, attached=attached)
+        self._ends_run = ends_run
+        self.connection = workspace.connection
+        self._reports = 0
+
+    def start(self, record: records.RunRecord, history: History, start_time: float) -> None:
+        """Starts the sender, unless another process has it."""
+        self._record = record
+        self._history = history
+        self.artifacts = RunArtifacts(self._workspace, record, history)
+        if self._attached:
+            return
+        settings = self._workspace.settings
+        self.folder.keep_info(run_info.of_online(settings, record, start_time, ends_run=self._ends_run))
+        shared = settings.mode == "shared"
+        destination = Destination(record.id, record.attempt)
+        summary = ReplayedSummary(record.summary, start_time)
+        self._drain = Drain(self.connection, destination, self.folder, summary, own=self.spool)
+        lock = self.folder.lock_if_possible()
+        self._sender = Sender(self.connection, destination, self._drain, lock=lock, shared=shared)
+        self._sender.start()
 
     def flush(self) -> None:
-        """Sends the waiting rows now."""
-        self._sender.flush()
+        """Sends what waits now, unless another process does."""
+        if not self._attached:
+            self._sender.flush()
 
     def lineage(self, depth: int, direction: str) -> Lineage:
         """The versions and runs around the run."""
@@ -74,42 +143,50 @@ class Tracking:
     def finish(
         self, name: str, summary: Mapping[str, Any], exit_code: int, *, quiet: bool, killed: bool = False
     ) -> None:
-        """Sends the rest, ends the run and prints a report. CommError when the server cannot be reached."""
-        if self._search and not killed:
-            self._search.finish()
-        self._sender.stop()
-        if self._ends_run:
-            self._end_run(exit_code, killed)
-        self._say_dropped()
+        """Sends the rest, ends the run and prints a report.
+
+        Where the server cannot be reached, it says what is left and how to send it. Of a
+        run that another process made, it ends nothing.
+        """
+        if self._attached:
+            self.spool.close()
+            return
+        self._record_end(exit_code, killed=killed, ends_run=self._ends_run)
+        seconds = self._workspace.settings.finish_seconds
+        is_sent = self._sender.finish(seconds, self._report_progress)
+        self._report_dropped(self._drain.rows_dropped)
+        if is_sent:
+            self.spool.close()
+            self.folder.remove_spools()
         if not quiet:
-            counts = [
-                (self._sender.rows_sent, "metric row"),
-                (self.artifacts.logged, "artifact version"),
-                (self.artifacts.linked, "link"),
-            ]
-            curves = {
-                key: curve for key, curve in self._sender.curves.items() if not self._history.is_hidden(key)
-            }
-            unchanged = self.artifacts.unchanged
-            facts = (name, self._record.path, curves, summary, counts, exit_code, unchanged)
-            notebook.say(closing_lines(*facts), closing_card(*facts))
+            self._report_end(name, summary, exit_code)
+        if not is_sent:
+            self._report_unsent()
 
-    def _end_run(self, exit_code: int, killed: bool) -> None:
-        state = pb.RUN_STATE_KILLED if killed else pb.RUN_STATE_UNSPECIFIED
-        request = pb.FinishRunRequest(id=self._record.id, exit_code=exit_code, state=state)
-        try:
-            self.connection.runs.FinishRun(request)
-        except errors.NotFound:
-            terminal.termwarn(f"run {self._record.path} was deleted while it ran")
+    def _report_end(self, name: str, summary: Mapping[str, Any], exit_code: int) -> None:
+        counts = [
+            (self._drain.rows_sent, "metric row"),
+            (self.artifacts.logged, "artifact version"),
+            (self.artifacts.linked, "link"),
+        ]
+        curves = {
+            key: curve for key, curve in self._drain.curves.points.items() if not self._history.is_hidden(key)
+        }
+        facts = (name, self._record.path, curves, summary, counts, exit_code, self.artifacts.unchanged)
+        notebook.say(closing_lines(*facts), closing_card(*facts))
 
-    def _say_dropped(self) -> None:
-        for count, noun in (
-            (self._sender.rows_dropped, "row"),
-            (self._history.points_dropped, "value"),
-        ):
-            if count:
-                verb = "was" if count == 1 else "were"
-                terminal.termwarn(f"{terminal.plural(count, noun)} of the run {verb} dropped, see above")
+    def _report_progress(self, seconds: float) -> None:
+        if seconds > FIRST_REPORT_SECONDS + self._reports * REPORT_SECONDS:
+            self._reports += 1
+            terminal.termlog(f"Sending what is left: {terminal.plural(self._drain.unsent_rows(), 'row')}")
+
+    def _report_unsent(self) -> None:
+        error = self._sender.last_error
+        rows = terminal.plural(self._drain.unsent_rows(), "row")
+        terminal.termwarn(
+            f"{rows} and the end of run {self._record.path} are not sent{f': {error}' if error else ''}. "
+            f"They are kept; this sends them: modelyard sync {self.folder.path}"
+        )
 
 
 def create(
@@ -140,6 +217,21 @@ def create(
             f'{error}; resume="allow" goes on with it, another id makes a new run'
         ) from error
     return messages.run(reply.run), reply.resumed
+
+
+def _attached(kind: type[Recording], workspace: Workspace, folder: Path) -> Recording:
+    if not folder.exists():
+        terminal.termwarn(
+            f"the run's folder {folder} is not on this machine: what this process logs to it is not sent. "
+            "init(id=…, mode='shared') joins a run from elsewhere",
+            repeat=False,
+        )
+    return kind(workspace, RunFolder(folder), attached=True)
+
+
+def policy_name(resume: str | None) -> str:
+    """The name of the ResumePolicy of an argument of `init`."""
+    return str(pb.ResumePolicy.Name(_POLICIES[resume]))
 
 
 def describe_server(connection: Connection) -> str:

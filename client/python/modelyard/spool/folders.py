@@ -1,0 +1,177 @@
+"""The local folder of a run: its files, its spools, and what `modelyard sync` has to know.
+
+<dir>/modelyard/run-YYYYMMDD_HHMMSS-<id>/     offline: offline-run-…
+    run.json      which run this is, and on which server
+    files/        `run.dir`
+    lock          held by the process that sends the spools
+    sent.json     how far they are sent
+    spool/        see `writer`
+    artifacts/    see `staging`
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from modelyard.host import file_locks, terminal
+from modelyard.host.file_locks import FileLock
+from modelyard.spool.json_files import read_json, replace_json
+from modelyard.spool.reader import Position
+from modelyard.spool.writer import ALIVE
+
+ONLINE, OFFLINE = "run-", "offline-run-"
+_INFO, _LOCK, _SENT, _SPOOL, _FILES, _STAGES = (
+    "run.json", "lock", "sent.json", "spool", "files", "artifacts"
+)  # fmt: skip
+_NAMES = 1_000
+
+
+class RunFolder:
+    """The folder of one run in one process tree."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @classmethod
+    def make(cls, root: Path, run_id: str, *, offline: bool = False) -> RunFolder:
+        """A new folder below `<root>/modelyard`; below the one for temporary files where that fails."""
+        moment = time.strftime("%Y%m%d_%H%M%S")
+        name = f"{OFFLINE if offline else ONLINE}{moment}-{run_id}"
+        try:
+            return cls(_new_folder(root / "modelyard", name))
+        except OSError as error:
+            other = Path(tempfile.gettempdir()) / f"modelyard-{os.getuid() if hasattr(os, 'getuid') else ''}"
+            terminal.termwarn(
+                f"cannot make a folder in {root}: {error.strerror or error}. The run's is made in {other}; "
+                "set MODELYARD_DIR to choose another",
+                repeat=False,
+            )
+        with suppress(OSError):
+            return cls(_new_folder(other, name))
+        return cls(other / name)  # the writer then keeps everything in memory
+
+    @property
+    def spool(self) -> Path:
+        """Where the writers of the run have their folders."""
+        return self.path / _SPOOL
+
+    @property
+    def files(self) -> Path:
+        """The folder for files of the user; made when it is asked for."""
+        folder = self.path / _FILES
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @property
+    def stages(self) -> Path:
+        """The folder for copies of files that are sent later."""
+        return self.path / _STAGES
+
+    def spools(self) -> list[Path]:
+        """The folders of the writers, oldest first."""
+        with suppress(FileNotFoundError):
+            found = [Path(entry.path) for entry in os.scandir(self.spool) if entry.is_dir()]
+            return sorted(found, key=lambda path: path.stat().st_ctime_ns)
+        return []
+
+    def lock(self) -> FileLock | None:
+        """The right to send the spools; None while another process has it. Errors: OSError."""
+        return FileLock.take(self.path / _LOCK)
+
+    def lock_if_possible(self) -> FileLock | None:
+        """As `lock`, without errors: a folder that cannot be written holds nothing to send."""
+        try:
+            return self.lock()
+        except OSError:
+            return None
+
+    def is_logged_to(self) -> bool:
+        """Whether a process that writes to one of the spools lives."""
+        return any(is_written(spool) for spool in self.spools())
+
+    @property
+    def last_written(self) -> float:
+        """When a process last wrote or sent something, seconds since 1970; 0 where nothing was."""
+        files = [self.path / _SENT, *self.spool.glob("*/*.spool")]
+        return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Which run this is; empty where nothing says so."""
+        return read_json(self.path / _INFO)
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether all of a run that was offline is on a server."""
+        return bool(self.info.get("sent"))
+
+    def keep_info(self, info: Mapping[str, Any]) -> None:
+        """Records which run this is. A disk that takes nothing is no error."""
+        with suppress(OSError):
+            replace_json(self.path / _INFO, info)
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        """What `keep_sent` recorded."""
+        return read_json(self.path / _SENT)
+
+    def keep_sent(self, positions: Mapping[str, Position], summary: Mapping[str, Any]) -> None:
+        """Records up to where each writer's records are sent, and the state of the summary there.
+
+        After a crash everything behind is sent again, which stores nothing twice. So
+        there is no fsync, and a disk that takes nothing is no error.
+        """
+        with suppress(OSError):
+            replace_json(self.path / _SENT, {"positions": dict(positions), "summary": dict(summary)})
+
+    def remove_spools(self) -> None:
+        """Removes the spools, and the folder if it holds nothing else."""
+        import shutil  # imported when first needed: `import modelyard` stays fast
+
+        for spool in self.spools():
+            if not is_written(spool):
+                shutil.rmtree(spool, ignore_errors=True)
+        with suppress(OSError):
+            self.spool.rmdir()
+            for name in (_SENT, _INFO, _LOCK):
+                (self.path / name).unlink(missing_ok=True)
+            (self.path / _FILES).rmdir()
+        with suppress(OSError):
+            self.path.rmdir()
+
+
+def is_written(spool: Path) -> bool:
+    """Whether the process that writes to a spool lives."""
+    return file_locks.is_held(spool / ALIVE)
+
+
+def unsent(root: Path, run_id: str) -> list[RunFolder]:
+    """The folders below `<root>/modelyard` of a run that have spools, oldest first."""
+    return [folder for folder in below(root) if folder.info.get("name") == run_id]
+
+
+def below(path: Path) -> list[RunFolder]:
+    """The folders of runs with spools: the path itself, in it, or in its `modelyard`; oldest first."""
+    found = [path, *path.glob(f"*{ONLINE}*"), *path.glob(f"modelyard/*{ONLINE}*")]
+    kept = [one for one in found if (one / _SPOOL).is_dir() and (one / _INFO).is_file()]
+    return [RunFolder(one) for one in sorted(kept, key=lambda one: one.name.removeprefix("offline-"))]
+
+
+def _new_folder(root: Path, name: str) -> Path:
+    """A folder that did not exist; processes of one job may ask for the same name at once."""
+    root.mkdir(parents=True, exist_ok=True)
+    for number in range(_NAMES):
+        path = root / (f"{name}-{number + 1}" if number else name)
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+            return path
+    raise FileExistsError(f"{_NAMES} folders of the name {name}")

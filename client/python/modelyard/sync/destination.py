@@ -1,0 +1,25 @@
+"""Where rows and fields of a run go, and which refusals are for good."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelyard.contract import errors
+
+
+@dataclass
+class Destination:
+    """An attempt of a run: the run's global id, the attempt's number, whether what is sent is late."""
+
+    run_id: str
+    attempt: int
+    late: bool = False
+    is_superseded: bool = False
+    """Whether a later attempt has begun: fields of the run are that one's."""
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether sending the same again would be refused again."""
+    return isinstance(error, errors.CommError) and (
+        error.code == errors.InvalidField.code or isinstance(error, errors.QuotaExceeded)
+    )

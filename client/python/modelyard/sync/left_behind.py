@@ -1,0 +1,149 @@
+"""Sends what a process left in the folder of its run: offline, killed, or without its server at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelyard.configuration.settings import Settings
+from modelyard.contract import errors
+from modelyard.host import terminal
+from modelyard.rpc import messages, records
+from modelyard.rpc.connection import Connection
+from modelyard.spool import folders
+from modelyard.spool import records as spool_records
+from modelyard.spool.folders import RunFolder
+from modelyard.sync import run_info
+from modelyard.sync.artifact_calls import ArtifactCalls
+from modelyard.sync.destination import Destination
+from modelyard.sync.drain import Drain
+from modelyard.sync.summary import SummaryReplay
+from modelyard.v1 import run_pb2 as pb
+
+SILENT_SECONDS = 60.0
+"""How much later than the last record a heartbeat shows that another process goes on with the run."""
+
+Summaries = Callable[[Mapping[str, Any], float, Mapping[str, Any]], SummaryReplay]
+"""Makes a summary from its entries on the server, the start of the run, and a state."""
+
+
+class InUse(errors.Error):
+    """A process that lives sends the folder's contents itself."""
+
+
+@dataclass
+class Sent:
+    """What was sent from a folder."""
+
+    path: str
+    """Of the run: `entity/project/run_id`."""
+    rows: int
+    rows_dropped: int
+    calls: int
+    """About artifacts: logged, linked and used versions."""
+    calls_refused: int
+    state: str
+    """The run's state then; `deleted` if it does not exist any more."""
+
+
+def send(folder: RunFolder, summaries: Summaries) -> Sent:
+    """Sends a folder's spools to the server that its run is on, and removes them.
+
+    A run that nobody ended becomes `crashed`. Interrupted, it goes on where it was;
+    nothing is stored twice. The folder of a run that was offline stays as it is, and
+    `run.json` says that it is sent. Errors: InUse, Error, OSError.
+    """
+    info = folder.info
+    if info.get("format") != run_info.FORMAT:
+        raise errors.Error(f"{folder.path}: run.json is damaged, or of another release of modelyard")
+    return _send_alone(run_info.connection(info), folder, summaries, ends=True)
+
+
+def send_before_resuming(
+    settings: Settings, connection: Connection, run_id: str, summaries: Summaries
+) -> None:
+    """Sends what is left of a run that is about to be resumed, so that its steps go on after the last row.
+
+    Errors become warnings: `modelyard sync` sends the rest later.
+    """
+    for folder in folders.unsent(settings.local_root, run_id):
+        if not run_info.is_on_server_of(settings, folder.info):
+            continue
+        try:
+            sent = _send_alone(connection, folder, summaries, ends=False)
+        except InUse:
+            continue
+        except (errors.CommError, OSError) as error:
+            terminal.termwarn(f"{error}. This sends what {folder.path} holds: modelyard sync {folder.path}")
+        else:
+            rows = terminal.plural(sent.rows, "row")
+            terminal.termlog(f"Sent {rows} that an earlier process of the run had left")
+
+
+def _send_alone(connection: Connection, folder: RunFolder, summaries: Summaries, *, ends: bool) -> Sent:
+    lock = folder.lock()
+    if lock is None:
+        raise InUse(f"{folder.path} is in use: its own process sends what it holds")
+    try:
+        return _send(connection, folder, summaries, ends)
+    finally:
+        lock.release()
+
+
+def _send(connection: Connection, folder: RunFolder, summaries: Summaries, ends: bool) -> Sent:
+    info = folder.info
+    was_offline = "run" in info
+    if not info["id"]:
+        info = run_info.create(connection, info)
+        folder.keep_info(info)
+    path = f"{info['entity']}/{info['project']}/{info['name']}"
+    try:
+        latest = _run(connection, info["id"])
+        run = latest if latest.attempt == info["attempt"] else _run(connection, info["id"], info["attempt"])
+    except errors.NotFound:
+        folder.remove_spools()
+        return Sent(path, 0, 0, 0, 0, "deleted")
+    destination = Destination(run.id, run.attempt, late=True, is_superseded=latest.attempt > run.attempt)
+    last_written = folder.last_written
+    calls = ArtifactCalls(connection, run, folder)
+    drain = Drain(
+        connection,
+        destination,
+        folder,
+        summaries(run.summary, info["started"], folder.sent.get("summary", {})),
+        actions={spool_records.ARTIFACT: calls.repeat},
+        keeps_sent=was_offline,
+    )
+    drain.turn(final=True)
+    drain.fields.retry_refused()
+    drain.turn(final=True)
+    if not folder.is_logged_to():
+        if drain.finish is not None:
+            drain.end_run()
+        elif ends and info["ends_run"] and run.finish_time is None and not _goes_on(run, last_written):
+            _end_as_crashed(connection, destination)
+        if was_offline:
+            folder.keep_info({**info, "sent": True})
+        else:
+            folder.remove_spools()
+    state = _run(connection, run.id, run.attempt).state
+    return Sent(path, drain.rows_sent, drain.rows_dropped, calls.done, calls.refused, state)
+
+
+def _run(connection: Connection, run_id: str, attempt: int | None = None) -> records.RunRecord:
+    """An attempt of a run, by default the latest. Errors: NotFound."""
+    return messages.run(connection.runs.GetRun(pb.GetRunRequest(id=run_id, attempt=attempt)).run)
+
+
+def _end_as_crashed(connection: Connection, destination: Destination) -> None:
+    connection.runs.FinishRun(
+        pb.FinishRunRequest(id=destination.run_id, attempt=destination.attempt, state=pb.RUN_STATE_CRASHED)
+    )
+
+
+def _goes_on(run: records.RunRecord, last_written: float) -> bool:
+    """Whether another process has resumed the run since the last record of this one."""
+    if run.heartbeat_time is None:
+        return False
+    return run.heartbeat_time.timestamp() > last_written + SILENT_SECONDS

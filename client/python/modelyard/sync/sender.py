@@ -1,0 +1,153 @@
+"""The thread that sends what a run logs. Training never waits for it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from modelyard.contract import errors
+from modelyard.host import forking, terminal
+from modelyard.host.file_locks import FileLock
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.retry import is_retryable
+from modelyard.sync.destination import Destination
+from modelyard.sync.drain import Drain
+from modelyard.v1 import run_pb2 as pb
+
+TURN_SECONDS = 1.0
+HEARTBEAT_SECONDS = 15.0
+_LOOK_SECONDS = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+class Sender(threading.Thread):
+    """Drains the spools of a run about once a second, and says that the run is alive.
+
+    While the server cannot be reached, records stay in their files, with one
+    warning. No error ends the thread. `lock` is the right to send, which it gives up
+    when it ends. A `shared` run goes on after another writer has ended it.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        destination: Destination,
+        drain: Drain,
+        *,
+        lock: FileLock | None = None,
+        shared: bool = False,
+    ) -> None:
+        super().__init__(name="modelyard-sender", daemon=True)
+        self.last_error: errors.CommError | None = None
+        self._connection = connection
+        self._destination = destination
+        self._drain = drain
+        self._lock = lock
+        self._shared = shared
+        self._last_call = time.monotonic()
+        self._wake = threading.Event()
+        self._finishing = False
+        self._abandoned = False
+        self._finished = threading.Event()
+        self._refused = False
+        self._turn = forking.lock()
+        self._pid = os.getpid()
+
+    def run(self) -> None:
+        """Sends until the run ended and everything is sent, or `finish` gave up."""
+        while not (self._finished.is_set() or self._abandoned):
+            self._wake.wait(TURN_SECONDS)
+            self._wake.clear()
+            self.flush()
+        self._finished.set()
+        if self._lock is not None:
+            self._lock.release()
+
+    def finish(self, seconds: float, waiting: Callable[[float], None]) -> bool:
+        """Sends the rest and returns whether all is sent.
+
+        It gives up after `seconds` without progress, and at once when the server refuses
+        what it will refuse again, such as a key.
+
+        `waiting` is called about ten times a second with how long it has waited.
+        """
+        self._finishing = True
+        began = since = time.monotonic()
+        progress = self._drain.progress
+        self._wake.set()
+        while not self._finished.wait(_LOOK_SECONDS) and self.is_alive():
+            now = time.monotonic()
+            if progress != self._drain.progress:
+                progress, since = self._drain.progress, now
+            if now - since > seconds or self._refused:
+                self._abandoned = True
+                self._wake.set()
+                return False
+            waiting(now - began)
+        return self._finished.is_set() and not self._abandoned
+
+    def flush(self) -> None:
+        """Sends everything logged so far. Raises nothing; the error is in `last_error`, with a warning."""
+        if os.getpid() != self._pid:
+            return  # a forked child only writes; its parent sends
+        with self._turn:
+            finishing = self._finishing  # before it reads: what is logged later is in a later turn
+            try:
+                self._take_turn(finishing)
+            except (errors.RunFinished, errors.NotFound) as error:
+                self._drop_all(error)
+            except errors.CommError as error:
+                self._keep_for_retry(error)
+            except Exception as error:  # a defect of this code must not end the thread
+                _log.info("the sender of run %s failed", self._destination.run_id, exc_info=True)
+                self._keep_for_retry(
+                    errors.CommError(f"rows cannot be sent: {type(error).__name__}: {error}")
+                )
+            else:
+                self.last_error = None
+                if finishing:
+                    self._finished.set()
+
+    def _take_turn(self, finishing: bool) -> None:
+        try:
+            self._send(finishing)
+        except errors.RunFinished:
+            if not self._shared or self._destination.late:
+                raise
+            self._destination.late = True
+            self._send(finishing)
+
+    def _send(self, finishing: bool) -> None:
+        progress = self._drain.progress
+        if finishing:
+            self._drain.fields.retry_refused()
+        self._drain.turn(final=finishing)
+        if finishing:
+            self._drain.end_run()
+        elif self._drain.progress != progress:
+            self._last_call = time.monotonic()
+        elif time.monotonic() - self._last_call >= HEARTBEAT_SECONDS and not self._destination.late:
+            run_id, attempt = self._destination.run_id, self._destination.attempt
+            self._connection.runs.HeartbeatRun(pb.HeartbeatRunRequest(id=run_id, attempt=attempt))
+            self._last_call = time.monotonic()
+
+    def _keep_for_retry(self, error: errors.CommError) -> None:
+        if self.last_error is None and not self._finishing:
+            terminal.termwarn(
+                f"{error}. What the run logs is kept and sent when the server can be reached", repeat=False
+            )
+        self._refused = self._finishing and not is_retryable(error)
+        self.last_error = error
+
+    def _drop_all(self, error: errors.RunFinished | errors.NotFound) -> None:
+        how = "ended" if isinstance(error, errors.RunFinished) else "deleted"
+        terminal.termwarn(
+            f"the run was {how} from outside, what it logs now is dropped: {error}", repeat=False
+        )
+        self._drain.drop_all()
+        if self._finishing:
+            self._finished.set()

@@ -1,0 +1,1 @@
+"""The spool: files to which runs write what they log."""

@@ -49,6 +49,7 @@ from modelyard_server.rpc.services.runs import RunServicer
 from modelyard_server.rpc.services.server import ServerServicer
 from modelyard_server.rpc.services.uploads import UploadServicer
 from modelyard_server.rpc.services.watching.event_wakeups import EventSignals
+from modelyard_server.rpc.services.watching.run_feeds import RunFeeds
 from modelyard_server.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -129,7 +130,7 @@ def build(
     disk = store if isinstance(store, DiskStore) else None
     offered = [name for name in registration.NAMES if disk is not None or name != registration.LOCAL]
     services = registration.by_name(
-        runs=RunServicer(),
+        runs=RunServicer(RunFeeds(transactions, active_calls), streams.watch),
         metrics=MetricServicer(streams.scan),
         console=RunConsoleServicer(),
         events=EventServicer(EventSignals(transactions, active_calls), streams.watch),

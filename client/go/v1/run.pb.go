@@ -1455,11 +1455,262 @@ func (x *ListRunAttemptsResponse) GetNextPageToken() string {
 	return ""
 }
 
+// A run that a watch follows.
+type WatchedRun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Global id of the run.
+	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Rows from this step on. Default: 0.
+	MinStep int64 `protobuf:"varint,2,opt,name=min_step,json=minStep,proto3" json:"min_step,omitempty"`
+	// `position` of the last message of this run, to continue after a break.
+	// Default: from `min_step`.
+	Position      string `protobuf:"bytes,3,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchedRun) Reset() {
+	*x = WatchedRun{}
+	mi := &file_modelyard_v1_run_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchedRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchedRun) ProtoMessage() {}
+
+func (x *WatchedRun) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_run_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchedRun.ProtoReflect.Descriptor instead.
+func (*WatchedRun) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *WatchedRun) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *WatchedRun) GetMinStep() int64 {
+	if x != nil {
+		return x.MinStep
+	}
+	return 0
+}
+
+func (x *WatchedRun) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+// Request of WatchRuns.
+type WatchRunsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The runs, 1 to 100, each once.
+	Runs []*WatchedRun `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	// Only rows of these metrics, at most 1,000. Default: all.
+	Keys []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	// True to send rows of HISTORY. Default: false.
+	History bool `protobuf:"varint,3,opt,name=history,proto3" json:"history,omitempty"`
+	// True to send rows of SYSTEM. Default: false.
+	System bool `protobuf:"varint,4,opt,name=system,proto3" json:"system,omitempty"`
+	// True to send lines of the console. Default: false.
+	Console       bool `protobuf:"varint,5,opt,name=console,proto3" json:"console,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRunsRequest) Reset() {
+	*x = WatchRunsRequest{}
+	mi := &file_modelyard_v1_run_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRunsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRunsRequest) ProtoMessage() {}
+
+func (x *WatchRunsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_run_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRunsRequest.ProtoReflect.Descriptor instead.
+func (*WatchRunsRequest) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *WatchRunsRequest) GetRuns() []*WatchedRun {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *WatchRunsRequest) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *WatchRunsRequest) GetHistory() bool {
+	if x != nil {
+		return x.History
+	}
+	return false
+}
+
+func (x *WatchRunsRequest) GetSystem() bool {
+	if x != nil {
+		return x.System
+	}
+	return false
+}
+
+func (x *WatchRunsRequest) GetConsole() bool {
+	if x != nil {
+		return x.Console
+	}
+	return false
+}
+
+// Message of WatchRuns: what happened in one run, or nothing for 20 seconds (then
+// without run_id).
+type WatchRunsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Global id of the run.
+	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Where to continue this run after a break.
+	Position string `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	// The run, if its state, summary, config, names or attempt changed; also in its
+	// first message. Rows that follow belong to its attempt. A summary that changes
+	// all the time is sent once a second, a large one less often.
+	Run *Run `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
+	// New rows of HISTORY. A batch that arrived late may have lower steps than those
+	// before it.
+	History []*MetricBatch `protobuf:"bytes,4,rep,name=history,proto3" json:"history,omitempty"`
+	// New rows of SYSTEM.
+	System []*MetricBatch `protobuf:"bytes,5,rep,name=system,proto3" json:"system,omitempty"`
+	// New lines of the console, and lines that were replaced.
+	Console []*ConsoleLine `protobuf:"bytes,6,rep,name=console,proto3" json:"console,omitempty"`
+	// True if the run was deleted; it has no further messages.
+	Deleted       bool `protobuf:"varint,7,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRunsResponse) Reset() {
+	*x = WatchRunsResponse{}
+	mi := &file_modelyard_v1_run_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRunsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRunsResponse) ProtoMessage() {}
+
+func (x *WatchRunsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_run_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRunsResponse.ProtoReflect.Descriptor instead.
+func (*WatchRunsResponse) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *WatchRunsResponse) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *WatchRunsResponse) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+func (x *WatchRunsResponse) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *WatchRunsResponse) GetHistory() []*MetricBatch {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+func (x *WatchRunsResponse) GetSystem() []*MetricBatch {
+	if x != nil {
+		return x.System
+	}
+	return nil
+}
+
+func (x *WatchRunsResponse) GetConsole() []*ConsoleLine {
+	if x != nil {
+		return x.Console
+	}
+	return nil
+}
+
+func (x *WatchRunsResponse) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
 var File_modelyard_v1_run_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\xd8\b\n" +
+	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19modelyard/v1/metric.proto\x1a\x1emodelyard/v1/run_console.proto\x1a\x18modelyard/v1/value.proto\"\xd8\b\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -1587,7 +1838,26 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"h\n" +
 	"\x17ListRunAttemptsResponse\x12%\n" +
 	"\x04runs\x18\x01 \x03(\v2\x11.modelyard.v1.RunR\x04runs\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken*\x97\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"Z\n" +
+	"\n" +
+	"WatchedRun\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x19\n" +
+	"\bmin_step\x18\x02 \x01(\x03R\aminStep\x12\x1a\n" +
+	"\bposition\x18\x03 \x01(\tR\bposition\"\xa0\x01\n" +
+	"\x10WatchRunsRequest\x12,\n" +
+	"\x04runs\x18\x01 \x03(\v2\x18.modelyard.v1.WatchedRunR\x04runs\x12\x12\n" +
+	"\x04keys\x18\x02 \x03(\tR\x04keys\x12\x18\n" +
+	"\ahistory\x18\x03 \x01(\bR\ahistory\x12\x16\n" +
+	"\x06system\x18\x04 \x01(\bR\x06system\x12\x18\n" +
+	"\aconsole\x18\x05 \x01(\bR\aconsole\"\xa2\x02\n" +
+	"\x11WatchRunsResponse\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\tR\bposition\x12#\n" +
+	"\x03run\x18\x03 \x01(\v2\x11.modelyard.v1.RunR\x03run\x123\n" +
+	"\ahistory\x18\x04 \x03(\v2\x19.modelyard.v1.MetricBatchR\ahistory\x121\n" +
+	"\x06system\x18\x05 \x03(\v2\x19.modelyard.v1.MetricBatchR\x06system\x123\n" +
+	"\aconsole\x18\x06 \x03(\v2\x19.modelyard.v1.ConsoleLineR\aconsole\x12\x18\n" +
+	"\adeleted\x18\a \x01(\bR\adeleted*\x97\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n" +
@@ -1600,7 +1870,7 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x13RESUME_POLICY_NEVER\x10\x01\x12\x17\n" +
 	"\x13RESUME_POLICY_ALLOW\x10\x02\x12\x16\n" +
 	"\x12RESUME_POLICY_MUST\x10\x03\x12\x1d\n" +
-	"\x19RESUME_POLICY_NEW_ATTEMPT\x10\x042\x9f\x05\n" +
+	"\x19RESUME_POLICY_NEW_ATTEMPT\x10\x042\xf4\x05\n" +
 	"\n" +
 	"RunService\x12L\n" +
 	"\tCreateRun\x12\x1e.modelyard.v1.CreateRunRequest\x1a\x1f.modelyard.v1.CreateRunResponse\x12H\n" +
@@ -1610,7 +1880,8 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\tDeleteRun\x12\x1e.modelyard.v1.DeleteRunRequest\x1a\x1f.modelyard.v1.DeleteRunResponse\x12L\n" +
 	"\tFinishRun\x12\x1e.modelyard.v1.FinishRunRequest\x1a\x1f.modelyard.v1.FinishRunResponse\x12Z\n" +
 	"\fHeartbeatRun\x12!.modelyard.v1.HeartbeatRunRequest\x1a\".modelyard.v1.HeartbeatRunResponse\"\x03\x90\x02\x02\x12c\n" +
-	"\x0fListRunAttempts\x12$.modelyard.v1.ListRunAttemptsRequest\x1a%.modelyard.v1.ListRunAttemptsResponse\"\x03\x90\x02\x01Bh\n" +
+	"\x0fListRunAttempts\x12$.modelyard.v1.ListRunAttemptsRequest\x1a%.modelyard.v1.ListRunAttemptsResponse\"\x03\x90\x02\x01\x12S\n" +
+	"\tWatchRuns\x12\x1e.modelyard.v1.WatchRunsRequest\x1a\x1f.modelyard.v1.WatchRunsResponse\"\x03\x90\x02\x010\x01Bh\n" +
 	"\fmodelyard.v1B\bRunProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
@@ -1626,7 +1897,7 @@ func file_modelyard_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_modelyard_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_modelyard_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_modelyard_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_modelyard_v1_run_proto_goTypes = []any{
 	(RunState)(0),                   // 0: modelyard.v1.RunState
 	(ResumePolicy)(0),               // 1: modelyard.v1.ResumePolicy
@@ -1647,64 +1918,76 @@ var file_modelyard_v1_run_proto_goTypes = []any{
 	(*HeartbeatRunResponse)(nil),    // 16: modelyard.v1.HeartbeatRunResponse
 	(*ListRunAttemptsRequest)(nil),  // 17: modelyard.v1.ListRunAttemptsRequest
 	(*ListRunAttemptsResponse)(nil), // 18: modelyard.v1.ListRunAttemptsResponse
-	nil,                             // 19: modelyard.v1.Run.ConfigEntry
-	nil,                             // 20: modelyard.v1.Run.SummaryEntry
-	nil,                             // 21: modelyard.v1.Run.MetadataEntry
-	nil,                             // 22: modelyard.v1.FinishRunRequest.SummaryEntry
-	(*timestamppb.Timestamp)(nil),   // 23: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),   // 24: google.protobuf.FieldMask
-	(*AnyValue)(nil),                // 25: modelyard.v1.AnyValue
+	(*WatchedRun)(nil),              // 19: modelyard.v1.WatchedRun
+	(*WatchRunsRequest)(nil),        // 20: modelyard.v1.WatchRunsRequest
+	(*WatchRunsResponse)(nil),       // 21: modelyard.v1.WatchRunsResponse
+	nil,                             // 22: modelyard.v1.Run.ConfigEntry
+	nil,                             // 23: modelyard.v1.Run.SummaryEntry
+	nil,                             // 24: modelyard.v1.Run.MetadataEntry
+	nil,                             // 25: modelyard.v1.FinishRunRequest.SummaryEntry
+	(*timestamppb.Timestamp)(nil),   // 26: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),   // 27: google.protobuf.FieldMask
+	(*MetricBatch)(nil),             // 28: modelyard.v1.MetricBatch
+	(*ConsoleLine)(nil),             // 29: modelyard.v1.ConsoleLine
+	(*AnyValue)(nil),                // 30: modelyard.v1.AnyValue
 }
 var file_modelyard_v1_run_proto_depIdxs = []int32{
 	0,  // 0: modelyard.v1.Run.state:type_name -> modelyard.v1.RunState
-	19, // 1: modelyard.v1.Run.config:type_name -> modelyard.v1.Run.ConfigEntry
-	20, // 2: modelyard.v1.Run.summary:type_name -> modelyard.v1.Run.SummaryEntry
-	23, // 3: modelyard.v1.Run.create_time:type_name -> google.protobuf.Timestamp
-	23, // 4: modelyard.v1.Run.update_time:type_name -> google.protobuf.Timestamp
-	23, // 5: modelyard.v1.Run.heartbeat_time:type_name -> google.protobuf.Timestamp
-	23, // 6: modelyard.v1.Run.finish_time:type_name -> google.protobuf.Timestamp
-	21, // 7: modelyard.v1.Run.metadata:type_name -> modelyard.v1.Run.MetadataEntry
+	22, // 1: modelyard.v1.Run.config:type_name -> modelyard.v1.Run.ConfigEntry
+	23, // 2: modelyard.v1.Run.summary:type_name -> modelyard.v1.Run.SummaryEntry
+	26, // 3: modelyard.v1.Run.create_time:type_name -> google.protobuf.Timestamp
+	26, // 4: modelyard.v1.Run.update_time:type_name -> google.protobuf.Timestamp
+	26, // 5: modelyard.v1.Run.heartbeat_time:type_name -> google.protobuf.Timestamp
+	26, // 6: modelyard.v1.Run.finish_time:type_name -> google.protobuf.Timestamp
+	24, // 7: modelyard.v1.Run.metadata:type_name -> modelyard.v1.Run.MetadataEntry
 	2,  // 8: modelyard.v1.CreateRunRequest.run:type_name -> modelyard.v1.Run
 	1,  // 9: modelyard.v1.CreateRunRequest.resume:type_name -> modelyard.v1.ResumePolicy
-	24, // 10: modelyard.v1.CreateRunRequest.read_mask:type_name -> google.protobuf.FieldMask
+	27, // 10: modelyard.v1.CreateRunRequest.read_mask:type_name -> google.protobuf.FieldMask
 	2,  // 11: modelyard.v1.CreateRunResponse.run:type_name -> modelyard.v1.Run
 	2,  // 12: modelyard.v1.GetRunResponse.run:type_name -> modelyard.v1.Run
-	24, // 13: modelyard.v1.ListRunsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	27, // 13: modelyard.v1.ListRunsRequest.read_mask:type_name -> google.protobuf.FieldMask
 	2,  // 14: modelyard.v1.ListRunsResponse.runs:type_name -> modelyard.v1.Run
 	2,  // 15: modelyard.v1.UpdateRunRequest.run:type_name -> modelyard.v1.Run
-	24, // 16: modelyard.v1.UpdateRunRequest.update_mask:type_name -> google.protobuf.FieldMask
-	24, // 17: modelyard.v1.UpdateRunRequest.read_mask:type_name -> google.protobuf.FieldMask
+	27, // 16: modelyard.v1.UpdateRunRequest.update_mask:type_name -> google.protobuf.FieldMask
+	27, // 17: modelyard.v1.UpdateRunRequest.read_mask:type_name -> google.protobuf.FieldMask
 	2,  // 18: modelyard.v1.UpdateRunResponse.run:type_name -> modelyard.v1.Run
 	0,  // 19: modelyard.v1.FinishRunRequest.state:type_name -> modelyard.v1.RunState
-	22, // 20: modelyard.v1.FinishRunRequest.summary:type_name -> modelyard.v1.FinishRunRequest.SummaryEntry
-	24, // 21: modelyard.v1.FinishRunRequest.read_mask:type_name -> google.protobuf.FieldMask
+	25, // 20: modelyard.v1.FinishRunRequest.summary:type_name -> modelyard.v1.FinishRunRequest.SummaryEntry
+	27, // 21: modelyard.v1.FinishRunRequest.read_mask:type_name -> google.protobuf.FieldMask
 	2,  // 22: modelyard.v1.FinishRunResponse.run:type_name -> modelyard.v1.Run
 	2,  // 23: modelyard.v1.ListRunAttemptsResponse.runs:type_name -> modelyard.v1.Run
-	25, // 24: modelyard.v1.Run.ConfigEntry.value:type_name -> modelyard.v1.AnyValue
-	25, // 25: modelyard.v1.Run.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
-	25, // 26: modelyard.v1.Run.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
-	25, // 27: modelyard.v1.FinishRunRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
-	3,  // 28: modelyard.v1.RunService.CreateRun:input_type -> modelyard.v1.CreateRunRequest
-	5,  // 29: modelyard.v1.RunService.GetRun:input_type -> modelyard.v1.GetRunRequest
-	7,  // 30: modelyard.v1.RunService.ListRuns:input_type -> modelyard.v1.ListRunsRequest
-	9,  // 31: modelyard.v1.RunService.UpdateRun:input_type -> modelyard.v1.UpdateRunRequest
-	11, // 32: modelyard.v1.RunService.DeleteRun:input_type -> modelyard.v1.DeleteRunRequest
-	13, // 33: modelyard.v1.RunService.FinishRun:input_type -> modelyard.v1.FinishRunRequest
-	15, // 34: modelyard.v1.RunService.HeartbeatRun:input_type -> modelyard.v1.HeartbeatRunRequest
-	17, // 35: modelyard.v1.RunService.ListRunAttempts:input_type -> modelyard.v1.ListRunAttemptsRequest
-	4,  // 36: modelyard.v1.RunService.CreateRun:output_type -> modelyard.v1.CreateRunResponse
-	6,  // 37: modelyard.v1.RunService.GetRun:output_type -> modelyard.v1.GetRunResponse
-	8,  // 38: modelyard.v1.RunService.ListRuns:output_type -> modelyard.v1.ListRunsResponse
-	10, // 39: modelyard.v1.RunService.UpdateRun:output_type -> modelyard.v1.UpdateRunResponse
-	12, // 40: modelyard.v1.RunService.DeleteRun:output_type -> modelyard.v1.DeleteRunResponse
-	14, // 41: modelyard.v1.RunService.FinishRun:output_type -> modelyard.v1.FinishRunResponse
-	16, // 42: modelyard.v1.RunService.HeartbeatRun:output_type -> modelyard.v1.HeartbeatRunResponse
-	18, // 43: modelyard.v1.RunService.ListRunAttempts:output_type -> modelyard.v1.ListRunAttemptsResponse
-	36, // [36:44] is the sub-list for method output_type
-	28, // [28:36] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	19, // 24: modelyard.v1.WatchRunsRequest.runs:type_name -> modelyard.v1.WatchedRun
+	2,  // 25: modelyard.v1.WatchRunsResponse.run:type_name -> modelyard.v1.Run
+	28, // 26: modelyard.v1.WatchRunsResponse.history:type_name -> modelyard.v1.MetricBatch
+	28, // 27: modelyard.v1.WatchRunsResponse.system:type_name -> modelyard.v1.MetricBatch
+	29, // 28: modelyard.v1.WatchRunsResponse.console:type_name -> modelyard.v1.ConsoleLine
+	30, // 29: modelyard.v1.Run.ConfigEntry.value:type_name -> modelyard.v1.AnyValue
+	30, // 30: modelyard.v1.Run.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
+	30, // 31: modelyard.v1.Run.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
+	30, // 32: modelyard.v1.FinishRunRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
+	3,  // 33: modelyard.v1.RunService.CreateRun:input_type -> modelyard.v1.CreateRunRequest
+	5,  // 34: modelyard.v1.RunService.GetRun:input_type -> modelyard.v1.GetRunRequest
+	7,  // 35: modelyard.v1.RunService.ListRuns:input_type -> modelyard.v1.ListRunsRequest
+	9,  // 36: modelyard.v1.RunService.UpdateRun:input_type -> modelyard.v1.UpdateRunRequest
+	11, // 37: modelyard.v1.RunService.DeleteRun:input_type -> modelyard.v1.DeleteRunRequest
+	13, // 38: modelyard.v1.RunService.FinishRun:input_type -> modelyard.v1.FinishRunRequest
+	15, // 39: modelyard.v1.RunService.HeartbeatRun:input_type -> modelyard.v1.HeartbeatRunRequest
+	17, // 40: modelyard.v1.RunService.ListRunAttempts:input_type -> modelyard.v1.ListRunAttemptsRequest
+	20, // 41: modelyard.v1.RunService.WatchRuns:input_type -> modelyard.v1.WatchRunsRequest
+	4,  // 42: modelyard.v1.RunService.CreateRun:output_type -> modelyard.v1.CreateRunResponse
+	6,  // 43: modelyard.v1.RunService.GetRun:output_type -> modelyard.v1.GetRunResponse
+	8,  // 44: modelyard.v1.RunService.ListRuns:output_type -> modelyard.v1.ListRunsResponse
+	10, // 45: modelyard.v1.RunService.UpdateRun:output_type -> modelyard.v1.UpdateRunResponse
+	12, // 46: modelyard.v1.RunService.DeleteRun:output_type -> modelyard.v1.DeleteRunResponse
+	14, // 47: modelyard.v1.RunService.FinishRun:output_type -> modelyard.v1.FinishRunResponse
+	16, // 48: modelyard.v1.RunService.HeartbeatRun:output_type -> modelyard.v1.HeartbeatRunResponse
+	18, // 49: modelyard.v1.RunService.ListRunAttempts:output_type -> modelyard.v1.ListRunAttemptsResponse
+	21, // 50: modelyard.v1.RunService.WatchRuns:output_type -> modelyard.v1.WatchRunsResponse
+	42, // [42:51] is the sub-list for method output_type
+	33, // [33:42] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_run_proto_init() }
@@ -1712,6 +1995,8 @@ func file_modelyard_v1_run_proto_init() {
 	if File_modelyard_v1_run_proto != nil {
 		return
 	}
+	file_modelyard_v1_metric_proto_init()
+	file_modelyard_v1_run_console_proto_init()
 	file_modelyard_v1_value_proto_init()
 	file_modelyard_v1_run_proto_msgTypes[0].OneofWrappers = []any{}
 	file_modelyard_v1_run_proto_msgTypes[3].OneofWrappers = []any{
@@ -1727,7 +2012,7 @@ func file_modelyard_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modelyard_v1_run_proto_rawDesc), len(file_modelyard_v1_run_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -27,6 +27,7 @@ const (
 	RunService_FinishRun_FullMethodName       = "/modelyard.v1.RunService/FinishRun"
 	RunService_HeartbeatRun_FullMethodName    = "/modelyard.v1.RunService/HeartbeatRun"
 	RunService_ListRunAttempts_FullMethodName = "/modelyard.v1.RunService/ListRunAttempts"
+	RunService_WatchRuns_FullMethodName       = "/modelyard.v1.RunService/WatchRuns"
 )
 
 // RunServiceClient is the client API for RunService service.
@@ -78,6 +79,14 @@ type RunServiceClient interface {
 	// The attempts of a run, latest first, as they were when the next one began.
 	// Errors: NOT_FOUND.
 	ListRunAttempts(ctx context.Context, in *ListRunAttemptsRequest, opts ...grpc.CallOption) (*ListRunAttemptsResponse, error)
+	// Follows runs: first the rows that exist from the asked step on and the lines
+	// that are kept, then what happens, as it happens. A message may hold several
+	// changes of one run. The stream goes on until the caller ends it; after a break
+	// it continues with the last `position` of each run and repeats no row and no
+	// line. A run that is deleted gets a last message with `deleted`.
+	// Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FIELD,
+	// RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+	WatchRuns(ctx context.Context, in *WatchRunsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunsResponse], error)
 }
 
 type runServiceClient struct {
@@ -168,6 +177,25 @@ func (c *runServiceClient) ListRunAttempts(ctx context.Context, in *ListRunAttem
 	return out, nil
 }
 
+func (c *runServiceClient) WatchRuns(ctx context.Context, in *WatchRunsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchRunsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RunService_ServiceDesc.Streams[0], RunService_WatchRuns_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRunsRequest, WatchRunsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunService_WatchRunsClient = grpc.ServerStreamingClient[WatchRunsResponse]
+
 // RunServiceServer is the server API for RunService service.
 // All implementations must embed UnimplementedRunServiceServer
 // for forward compatibility.
@@ -217,6 +245,14 @@ type RunServiceServer interface {
 	// The attempts of a run, latest first, as they were when the next one began.
 	// Errors: NOT_FOUND.
 	ListRunAttempts(context.Context, *ListRunAttemptsRequest) (*ListRunAttemptsResponse, error)
+	// Follows runs: first the rows that exist from the asked step on and the lines
+	// that are kept, then what happens, as it happens. A message may hold several
+	// changes of one run. The stream goes on until the caller ends it; after a break
+	// it continues with the last `position` of each run and repeats no row and no
+	// line. A run that is deleted gets a last message with `deleted`.
+	// Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FIELD,
+	// RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+	WatchRuns(*WatchRunsRequest, grpc.ServerStreamingServer[WatchRunsResponse]) error
 	mustEmbedUnimplementedRunServiceServer()
 }
 
@@ -250,6 +286,9 @@ func (UnimplementedRunServiceServer) HeartbeatRun(context.Context, *HeartbeatRun
 }
 func (UnimplementedRunServiceServer) ListRunAttempts(context.Context, *ListRunAttemptsRequest) (*ListRunAttemptsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListRunAttempts not implemented")
+}
+func (UnimplementedRunServiceServer) WatchRuns(*WatchRunsRequest, grpc.ServerStreamingServer[WatchRunsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchRuns not implemented")
 }
 func (UnimplementedRunServiceServer) mustEmbedUnimplementedRunServiceServer() {}
 func (UnimplementedRunServiceServer) testEmbeddedByValue()                    {}
@@ -416,6 +455,17 @@ func _RunService_ListRunAttempts_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RunService_WatchRuns_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRunsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RunServiceServer).WatchRuns(m, &grpc.GenericServerStream[WatchRunsRequest, WatchRunsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunService_WatchRunsServer = grpc.ServerStreamingServer[WatchRunsResponse]
+
 // RunService_ServiceDesc is the grpc.ServiceDesc for RunService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -456,6 +506,12 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _RunService_ListRunAttempts_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "WatchRuns",
+			Handler:       _RunService_WatchRuns_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "modelyard/v1/run.proto",
 }

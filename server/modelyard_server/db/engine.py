@@ -134,6 +134,14 @@ def now(session: Session) -> int:
     return int(known)
 
 
+def one_snapshot(session: Session) -> None:
+    """Makes all statements of a reading transaction see one state. Call it before the first of them."""
+    if session.info.get("snapshot") or session.get_bind().dialect.name == "sqlite":
+        return  # a transaction of SQLite always does
+    session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+    session.info["snapshot"] = True
+
+
 def set_now(session: Session, time: int) -> None:
     """Sets the time of the transaction, for work that must not use the clock."""
     session.info["now"] = time

@@ -19,6 +19,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    event,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -110,7 +111,14 @@ class Run(RunFields, Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("project.id"))
     run_id: Mapped[str] = mapped_column(String(128))
     attempt: Mapped[int] = mapped_column(Integer, server_default="1")
+    # Counts the transactions that wrote this row, so that watches see that there was one.
+    changes: Mapped[int] = mapped_column(BigInteger, server_default="0")
     deleted_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
+@event.listens_for(Run, "before_update")
+def _count_change(_mapper: Any, _connection: Any, run: Any) -> None:
+    run.changes = Run.changes + 1  # in SQL: the row may have been read before it was locked
 
 
 class MetricBatch(Base):
@@ -120,6 +128,7 @@ class MetricBatch(Base):
     __table_args__ = (
         UniqueConstraint("run_id", "attempt", "writer", "sequence"),
         Index("ix_metric_batch_steps", "run_id", "attempt", "stream", "first_step", "id"),
+        Index("ix_metric_batch_arrival", "run_id", "attempt", "stream", "id"),
     )
     id: Mapped[int] = mapped_column(BigKey, primary_key=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("run.id"))

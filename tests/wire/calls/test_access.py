@@ -156,6 +156,7 @@ def _runs(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
         "DeleteRun": [[by_id]],
         "FinishRun": [[by_id]],
         "HeartbeatRun": [[by_id]],
+        "WatchRuns": [[{"runs": [{"run_id": at["run"]}]}]],
         "ListRunAttempts": [[by_id]],
     }
 

@@ -24,10 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from modelyard.v1 import metric_pb2 as modelyard_dot_v1_dot_metric__pb2
+from modelyard.v1 import run_console_pb2 as modelyard_dot_v1_dot_run__console__pb2
 from modelyard.v1 import value_pb2 as modelyard_dot_v1_dot_value__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16modelyard/v1/run.proto\x12\x0cmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/value.proto\"\xec\x06\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12%\n\x05state\x18\x06 \x01(\x0e\x32\x16.modelyard.v1.RunState\x12-\n\x06\x63onfig\x18\x07 \x03(\x0b\x32\x1d.modelyard.v1.Run.ConfigEntry\x12/\n\x07summary\x18\x08 \x03(\x0b\x32\x1e.modelyard.v1.Run.SummaryEntry\x12\r\n\x05notes\x18\t \x01(\t\x12\x0c\n\x04tags\x18\n \x03(\t\x12\r\n\x05group\x18\x0b \x01(\t\x12\x10\n\x08job_type\x18\x0c \x01(\t\x12\x12\n\ncreated_by\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\texit_code\x18\x12 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tlast_step\x18\x13 \x01(\x03H\x01\x88\x01\x01\x12\x31\n\x08metadata\x18\x14 \x03(\x0b\x32\x1f.modelyard.v1.Run.MetadataEntry\x12\x0c\n\x04\x65tag\x18\x15 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x16 \x01(\x05\x1a\x45\n\x0b\x43onfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x42\x0c\n\n_exit_codeB\x0c\n\n_last_step\"\xa1\x01\n\x10\x43reateRunRequest\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12*\n\x06resume\x18\x02 \x01(\x0e\x32\x1a.modelyard.v1.ResumePolicy\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"D\n\x11\x43reateRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12\x0f\n\x07resumed\x18\x02 \x01(\x08\"Z\n\rGetRunRequest\x12\x0c\n\x02id\x18\x01 \x01(\tH\x00\x12\r\n\x03ref\x18\x02 \x01(\tH\x00\x12\x14\n\x07\x61ttempt\x18\x03 \x01(\x05H\x01\x88\x01\x01\x42\n\n\x08selectorB\n\n\x08_attempt\"0\n\x0eGetRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"\xbf\x01\n\x0fListRunsRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\x12\x10\n\x08order_by\x18\x06 \x01(\t\x12-\n\tread_mask\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x13\n\x0b\x63ount_total\x18\x08 \x01(\x08\"t\n\x10ListRunsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.modelyard.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x17\n\ntotal_size\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_total_size\"\xe8\x01\n\x10UpdateRunRequest\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0b\x63onfig_keys\x18\x04 \x03(\t\x12\x14\n\x0csummary_keys\x18\x05 \x03(\t\x12\x15\n\rmetadata_keys\x18\x06 \x03(\t\x12-\n\tread_mask\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"3\n\x11UpdateRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"2\n\x10\x44\x65leteRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x13\n\x11\x44\x65leteRunResponse\"\xd6\x02\n\x10\x46inishRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\texit_code\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.modelyard.v1.RunState\x12<\n\x07summary\x18\x04 \x03(\x0b\x32+.modelyard.v1.FinishRunRequest.SummaryEntry\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x14\n\x07\x61ttempt\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12-\n\tread_mask\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x42\x0c\n\n_exit_codeB\n\n\x08_attempt\"3\n\x11\x46inishRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"C\n\x13HeartbeatRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x07\x61ttempt\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\n\n\x08_attempt\".\n\x14HeartbeatRunResponse\x12\x16\n\x0estop_requested\x18\x01 \x01(\x08\"K\n\x16ListRunAttemptsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x17ListRunAttemptsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.modelyard.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*\x97\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n\x12RUN_STATE_FINISHED\x10\x02\x12\x14\n\x10RUN_STATE_FAILED\x10\x03\x12\x15\n\x11RUN_STATE_CRASHED\x10\x04\x12\x14\n\x10RUN_STATE_KILLED\x10\x05*\x96\x01\n\x0cResumePolicy\x12\x1d\n\x19RESUME_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13RESUME_POLICY_NEVER\x10\x01\x12\x17\n\x13RESUME_POLICY_ALLOW\x10\x02\x12\x16\n\x12RESUME_POLICY_MUST\x10\x03\x12\x1d\n\x19RESUME_POLICY_NEW_ATTEMPT\x10\x04\x32\x9f\x05\n\nRunService\x12L\n\tCreateRun\x12\x1e.modelyard.v1.CreateRunRequest\x1a\x1f.modelyard.v1.CreateRunResponse\x12H\n\x06GetRun\x12\x1b.modelyard.v1.GetRunRequest\x1a\x1c.modelyard.v1.GetRunResponse\"\x03\x90\x02\x01\x12N\n\x08ListRuns\x12\x1d.modelyard.v1.ListRunsRequest\x1a\x1e.modelyard.v1.ListRunsResponse\"\x03\x90\x02\x01\x12L\n\tUpdateRun\x12\x1e.modelyard.v1.UpdateRunRequest\x1a\x1f.modelyard.v1.UpdateRunResponse\x12L\n\tDeleteRun\x12\x1e.modelyard.v1.DeleteRunRequest\x1a\x1f.modelyard.v1.DeleteRunResponse\x12L\n\tFinishRun\x12\x1e.modelyard.v1.FinishRunRequest\x1a\x1f.modelyard.v1.FinishRunResponse\x12Z\n\x0cHeartbeatRun\x12!.modelyard.v1.HeartbeatRunRequest\x1a\".modelyard.v1.HeartbeatRunResponse\"\x03\x90\x02\x02\x12\x63\n\x0fListRunAttempts\x12$.modelyard.v1.ListRunAttemptsRequest\x1a%.modelyard.v1.ListRunAttemptsResponse\"\x03\x90\x02\x01\x42h\n\x0cmodelyard.v1B\x08RunProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\x0cModelyard.V1\xca\x02\x0cModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16modelyard/v1/run.proto\x12\x0cmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19modelyard/v1/metric.proto\x1a\x1emodelyard/v1/run_console.proto\x1a\x18modelyard/v1/value.proto\"\xec\x06\n\x03Run\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12%\n\x05state\x18\x06 \x01(\x0e\x32\x16.modelyard.v1.RunState\x12-\n\x06\x63onfig\x18\x07 \x03(\x0b\x32\x1d.modelyard.v1.Run.ConfigEntry\x12/\n\x07summary\x18\x08 \x03(\x0b\x32\x1e.modelyard.v1.Run.SummaryEntry\x12\r\n\x05notes\x18\t \x01(\t\x12\x0c\n\x04tags\x18\n \x03(\t\x12\r\n\x05group\x18\x0b \x01(\t\x12\x10\n\x08job_type\x18\x0c \x01(\t\x12\x12\n\ncreated_by\x18\r \x01(\t\x12/\n\x0b\x63reate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x32\n\x0eheartbeat_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\texit_code\x18\x12 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tlast_step\x18\x13 \x01(\x03H\x01\x88\x01\x01\x12\x31\n\x08metadata\x18\x14 \x03(\x0b\x32\x1f.modelyard.v1.Run.MetadataEntry\x12\x0c\n\x04\x65tag\x18\x15 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x16 \x01(\x05\x1a\x45\n\x0b\x43onfigEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x1aG\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x42\x0c\n\n_exit_codeB\x0c\n\n_last_step\"\xa1\x01\n\x10\x43reateRunRequest\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12*\n\x06resume\x18\x02 \x01(\x0e\x32\x1a.modelyard.v1.ResumePolicy\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12-\n\tread_mask\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"D\n\x11\x43reateRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12\x0f\n\x07resumed\x18\x02 \x01(\x08\"Z\n\rGetRunRequest\x12\x0c\n\x02id\x18\x01 \x01(\tH\x00\x12\r\n\x03ref\x18\x02 \x01(\tH\x00\x12\x14\n\x07\x61ttempt\x18\x03 \x01(\x05H\x01\x88\x01\x01\x42\n\n\x08selectorB\n\n\x08_attempt\"0\n\x0eGetRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"\xbf\x01\n\x0fListRunsRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\x12\x10\n\x08order_by\x18\x06 \x01(\t\x12-\n\tread_mask\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x13\n\x0b\x63ount_total\x18\x08 \x01(\x08\"t\n\x10ListRunsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.modelyard.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x17\n\ntotal_size\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\r\n\x0b_total_size\"\xe8\x01\n\x10UpdateRunRequest\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0b\x63onfig_keys\x18\x04 \x03(\t\x12\x14\n\x0csummary_keys\x18\x05 \x03(\t\x12\x15\n\rmetadata_keys\x18\x06 \x03(\t\x12-\n\tread_mask\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"3\n\x11UpdateRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"2\n\x10\x44\x65leteRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"\x13\n\x11\x44\x65leteRunResponse\"\xd6\x02\n\x10\x46inishRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x16\n\texit_code\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12%\n\x05state\x18\x03 \x01(\x0e\x32\x16.modelyard.v1.RunState\x12<\n\x07summary\x18\x04 \x03(\x0b\x32+.modelyard.v1.FinishRunRequest.SummaryEntry\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x14\n\x07\x61ttempt\x18\x06 \x01(\x05H\x01\x88\x01\x01\x12-\n\tread_mask\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x1a\x46\n\x0cSummaryEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.modelyard.v1.AnyValue:\x02\x38\x01\x42\x0c\n\n_exit_codeB\n\n\x08_attempt\"3\n\x11\x46inishRunResponse\x12\x1e\n\x03run\x18\x01 \x01(\x0b\x32\x11.modelyard.v1.Run\"C\n\x13HeartbeatRunRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x07\x61ttempt\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\n\n\x08_attempt\".\n\x14HeartbeatRunResponse\x12\x16\n\x0estop_requested\x18\x01 \x01(\x08\"K\n\x16ListRunAttemptsRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"S\n\x17ListRunAttemptsResponse\x12\x1f\n\x04runs\x18\x01 \x03(\x0b\x32\x11.modelyard.v1.Run\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"@\n\nWatchedRun\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08min_step\x18\x02 \x01(\x03\x12\x10\n\x08position\x18\x03 \x01(\t\"z\n\x10WatchRunsRequest\x12&\n\x04runs\x18\x01 \x03(\x0b\x32\x18.modelyard.v1.WatchedRun\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x0f\n\x07history\x18\x03 \x01(\x08\x12\x0e\n\x06system\x18\x04 \x01(\x08\x12\x0f\n\x07\x63onsole\x18\x05 \x01(\x08\"\xe9\x01\n\x11WatchRunsResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\t\x12\x1e\n\x03run\x18\x03 \x01(\x0b\x32\x11.modelyard.v1.Run\x12*\n\x07history\x18\x04 \x03(\x0b\x32\x19.modelyard.v1.MetricBatch\x12)\n\x06system\x18\x05 \x03(\x0b\x32\x19.modelyard.v1.MetricBatch\x12*\n\x07\x63onsole\x18\x06 \x03(\x0b\x32\x19.modelyard.v1.ConsoleLine\x12\x0f\n\x07\x64\x65leted\x18\x07 \x01(\x08*\x97\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11RUN_STATE_RUNNING\x10\x01\x12\x16\n\x12RUN_STATE_FINISHED\x10\x02\x12\x14\n\x10RUN_STATE_FAILED\x10\x03\x12\x15\n\x11RUN_STATE_CRASHED\x10\x04\x12\x14\n\x10RUN_STATE_KILLED\x10\x05*\x96\x01\n\x0cResumePolicy\x12\x1d\n\x19RESUME_POLICY_UNSPECIFIED\x10\x00\x12\x17\n\x13RESUME_POLICY_NEVER\x10\x01\x12\x17\n\x13RESUME_POLICY_ALLOW\x10\x02\x12\x16\n\x12RESUME_POLICY_MUST\x10\x03\x12\x1d\n\x19RESUME_POLICY_NEW_ATTEMPT\x10\x04\x32\xf4\x05\n\nRunService\x12L\n\tCreateRun\x12\x1e.modelyard.v1.CreateRunRequest\x1a\x1f.modelyard.v1.CreateRunResponse\x12H\n\x06GetRun\x12\x1b.modelyard.v1.GetRunRequest\x1a\x1c.modelyard.v1.GetRunResponse\"\x03\x90\x02\x01\x12N\n\x08ListRuns\x12\x1d.modelyard.v1.ListRunsRequest\x1a\x1e.modelyard.v1.ListRunsResponse\"\x03\x90\x02\x01\x12L\n\tUpdateRun\x12\x1e.modelyard.v1.UpdateRunRequest\x1a\x1f.modelyard.v1.UpdateRunResponse\x12L\n\tDeleteRun\x12\x1e.modelyard.v1.DeleteRunRequest\x1a\x1f.modelyard.v1.DeleteRunResponse\x12L\n\tFinishRun\x12\x1e.modelyard.v1.FinishRunRequest\x1a\x1f.modelyard.v1.FinishRunResponse\x12Z\n\x0cHeartbeatRun\x12!.modelyard.v1.HeartbeatRunRequest\x1a\".modelyard.v1.HeartbeatRunResponse\"\x03\x90\x02\x02\x12\x63\n\x0fListRunAttempts\x12$.modelyard.v1.ListRunAttemptsRequest\x1a%.modelyard.v1.ListRunAttemptsResponse\"\x03\x90\x02\x01\x12S\n\tWatchRuns\x12\x1e.modelyard.v1.WatchRunsRequest\x1a\x1f.modelyard.v1.WatchRunsResponse\"\x03\x90\x02\x01\x30\x01\x42h\n\x0cmodelyard.v1B\x08RunProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\x0cModelyard.V1\xca\x02\x0cModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,52 +53,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNSERVICE'].methods_by_name['HeartbeatRun']._serialized_options = b'\220\002\002'
   _globals['_RUNSERVICE'].methods_by_name['ListRunAttempts']._loaded_options = None
   _globals['_RUNSERVICE'].methods_by_name['ListRunAttempts']._serialized_options = b'\220\002\001'
-  _globals['_RUNSTATE']._serialized_start=2739
-  _globals['_RUNSTATE']._serialized_end=2890
-  _globals['_RESUMEPOLICY']._serialized_start=2893
-  _globals['_RESUMEPOLICY']._serialized_end=3043
-  _globals['_RUN']._serialized_start=134
-  _globals['_RUN']._serialized_end=1010
-  _globals['_RUN_CONFIGENTRY']._serialized_start=768
-  _globals['_RUN_CONFIGENTRY']._serialized_end=837
-  _globals['_RUN_SUMMARYENTRY']._serialized_start=839
-  _globals['_RUN_SUMMARYENTRY']._serialized_end=909
-  _globals['_RUN_METADATAENTRY']._serialized_start=911
-  _globals['_RUN_METADATAENTRY']._serialized_end=982
-  _globals['_CREATERUNREQUEST']._serialized_start=1013
-  _globals['_CREATERUNREQUEST']._serialized_end=1174
-  _globals['_CREATERUNRESPONSE']._serialized_start=1176
-  _globals['_CREATERUNRESPONSE']._serialized_end=1244
-  _globals['_GETRUNREQUEST']._serialized_start=1246
-  _globals['_GETRUNREQUEST']._serialized_end=1336
-  _globals['_GETRUNRESPONSE']._serialized_start=1338
-  _globals['_GETRUNRESPONSE']._serialized_end=1386
-  _globals['_LISTRUNSREQUEST']._serialized_start=1389
-  _globals['_LISTRUNSREQUEST']._serialized_end=1580
-  _globals['_LISTRUNSRESPONSE']._serialized_start=1582
-  _globals['_LISTRUNSRESPONSE']._serialized_end=1698
-  _globals['_UPDATERUNREQUEST']._serialized_start=1701
-  _globals['_UPDATERUNREQUEST']._serialized_end=1933
-  _globals['_UPDATERUNRESPONSE']._serialized_start=1935
-  _globals['_UPDATERUNRESPONSE']._serialized_end=1986
-  _globals['_DELETERUNREQUEST']._serialized_start=1988
-  _globals['_DELETERUNREQUEST']._serialized_end=2038
-  _globals['_DELETERUNRESPONSE']._serialized_start=2040
-  _globals['_DELETERUNRESPONSE']._serialized_end=2059
-  _globals['_FINISHRUNREQUEST']._serialized_start=2062
-  _globals['_FINISHRUNREQUEST']._serialized_end=2404
-  _globals['_FINISHRUNREQUEST_SUMMARYENTRY']._serialized_start=839
-  _globals['_FINISHRUNREQUEST_SUMMARYENTRY']._serialized_end=909
-  _globals['_FINISHRUNRESPONSE']._serialized_start=2406
-  _globals['_FINISHRUNRESPONSE']._serialized_end=2457
-  _globals['_HEARTBEATRUNREQUEST']._serialized_start=2459
-  _globals['_HEARTBEATRUNREQUEST']._serialized_end=2526
-  _globals['_HEARTBEATRUNRESPONSE']._serialized_start=2528
-  _globals['_HEARTBEATRUNRESPONSE']._serialized_end=2574
-  _globals['_LISTRUNATTEMPTSREQUEST']._serialized_start=2576
-  _globals['_LISTRUNATTEMPTSREQUEST']._serialized_end=2651
-  _globals['_LISTRUNATTEMPTSRESPONSE']._serialized_start=2653
-  _globals['_LISTRUNATTEMPTSRESPONSE']._serialized_end=2736
-  _globals['_RUNSERVICE']._serialized_start=3046
-  _globals['_RUNSERVICE']._serialized_end=3717
+  _globals['_RUNSERVICE'].methods_by_name['WatchRuns']._loaded_options = None
+  _globals['_RUNSERVICE'].methods_by_name['WatchRuns']._serialized_options = b'\220\002\001'
+  _globals['_RUNSTATE']._serialized_start=3224
+  _globals['_RUNSTATE']._serialized_end=3375
+  _globals['_RESUMEPOLICY']._serialized_start=3378
+  _globals['_RESUMEPOLICY']._serialized_end=3528
+  _globals['_RUN']._serialized_start=193
+  _globals['_RUN']._serialized_end=1069
+  _globals['_RUN_CONFIGENTRY']._serialized_start=827
+  _globals['_RUN_CONFIGENTRY']._serialized_end=896
+  _globals['_RUN_SUMMARYENTRY']._serialized_start=898
+  _globals['_RUN_SUMMARYENTRY']._serialized_end=968
+  _globals['_RUN_METADATAENTRY']._serialized_start=970
+  _globals['_RUN_METADATAENTRY']._serialized_end=1041
+  _globals['_CREATERUNREQUEST']._serialized_start=1072
+  _globals['_CREATERUNREQUEST']._serialized_end=1233
+  _globals['_CREATERUNRESPONSE']._serialized_start=1235
+  _globals['_CREATERUNRESPONSE']._serialized_end=1303
+  _globals['_GETRUNREQUEST']._serialized_start=1305
+  _globals['_GETRUNREQUEST']._serialized_end=1395
+  _globals['_GETRUNRESPONSE']._serialized_start=1397
+  _globals['_GETRUNRESPONSE']._serialized_end=1445
+  _globals['_LISTRUNSREQUEST']._serialized_start=1448
+  _globals['_LISTRUNSREQUEST']._serialized_end=1639
+  _globals['_LISTRUNSRESPONSE']._serialized_start=1641
+  _globals['_LISTRUNSRESPONSE']._serialized_end=1757
+  _globals['_UPDATERUNREQUEST']._serialized_start=1760
+  _globals['_UPDATERUNREQUEST']._serialized_end=1992
+  _globals['_UPDATERUNRESPONSE']._serialized_start=1994
+  _globals['_UPDATERUNRESPONSE']._serialized_end=2045
+  _globals['_DELETERUNREQUEST']._serialized_start=2047
+  _globals['_DELETERUNREQUEST']._serialized_end=2097
+  _globals['_DELETERUNRESPONSE']._serialized_start=2099
+  _globals['_DELETERUNRESPONSE']._serialized_end=2118
+  _globals['_FINISHRUNREQUEST']._serialized_start=2121
+  _globals['_FINISHRUNREQUEST']._serialized_end=2463
+  _globals['_FINISHRUNREQUEST_SUMMARYENTRY']._serialized_start=898
+  _globals['_FINISHRUNREQUEST_SUMMARYENTRY']._serialized_end=968
+  _globals['_FINISHRUNRESPONSE']._serialized_start=2465
+  _globals['_FINISHRUNRESPONSE']._serialized_end=2516
+  _globals['_HEARTBEATRUNREQUEST']._serialized_start=2518
+  _globals['_HEARTBEATRUNREQUEST']._serialized_end=2585
+  _globals['_HEARTBEATRUNRESPONSE']._serialized_start=2587
+  _globals['_HEARTBEATRUNRESPONSE']._serialized_end=2633
+  _globals['_LISTRUNATTEMPTSREQUEST']._serialized_start=2635
+  _globals['_LISTRUNATTEMPTSREQUEST']._serialized_end=2710
+  _globals['_LISTRUNATTEMPTSRESPONSE']._serialized_start=2712
+  _globals['_LISTRUNATTEMPTSRESPONSE']._serialized_end=2795
+  _globals['_WATCHEDRUN']._serialized_start=2797
+  _globals['_WATCHEDRUN']._serialized_end=2861
+  _globals['_WATCHRUNSREQUEST']._serialized_start=2863
+  _globals['_WATCHRUNSREQUEST']._serialized_end=2985
+  _globals['_WATCHRUNSRESPONSE']._serialized_start=2988
+  _globals['_WATCHRUNSRESPONSE']._serialized_end=3221
+  _globals['_RUNSERVICE']._serialized_start=3531
+  _globals['_RUNSERVICE']._serialized_end=4287
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,8 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from modelyard.v1 import metric_pb2 as _metric_pb2
+from modelyard.v1 import run_console_pb2 as _run_console_pb2
 from modelyard.v1 import value_pb2 as _value_pb2
 import builtins as _builtins
 import sys
@@ -872,3 +874,138 @@ class ListRunAttemptsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListRunAttemptsResponse: _TypeAlias = ListRunAttemptsResponse  # noqa: Y015
+
+@_typing.final
+class WatchedRun(_message.Message):
+    """A run that a watch follows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    MIN_STEP_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Global id of the run."""
+    min_step: _builtins.int
+    """Rows from this step on. Default: 0."""
+    position: _builtins.str
+    """`position` of the last message of this run, to continue after a break.
+    Default: from `min_step`.
+    """
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        min_step: _builtins.int = ...,
+        position: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["min_step", b"min_step", "position", b"position", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchedRun: _TypeAlias = WatchedRun  # noqa: Y015
+
+@_typing.final
+class WatchRunsRequest(_message.Message):
+    """Request of WatchRuns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    CONSOLE_FIELD_NUMBER: _builtins.int
+    history: _builtins.bool
+    """True to send rows of HISTORY. Default: false."""
+    system: _builtins.bool
+    """True to send rows of SYSTEM. Default: false."""
+    console: _builtins.bool
+    """True to send lines of the console. Default: false."""
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___WatchedRun]:
+        """The runs, 1 to 100, each once."""
+
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only rows of these metrics, at most 1,000. Default: all."""
+
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___WatchedRun] | None = ...,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
+        history: _builtins.bool = ...,
+        system: _builtins.bool = ...,
+        console: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "history", b"history", "keys", b"keys", "runs", b"runs", "system", b"system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRunsRequest: _TypeAlias = WatchRunsRequest  # noqa: Y015
+
+@_typing.final
+class WatchRunsResponse(_message.Message):
+    """Message of WatchRuns: what happened in one run, or nothing for 20 seconds (then
+    without run_id).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    SYSTEM_FIELD_NUMBER: _builtins.int
+    CONSOLE_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Global id of the run."""
+    position: _builtins.str
+    """Where to continue this run after a break."""
+    deleted: _builtins.bool
+    """True if the run was deleted; it has no further messages."""
+    @_builtins.property
+    def run(self) -> Global___Run:
+        """The run, if its state, summary, config, names or attempt changed; also in its
+        first message. Rows that follow belong to its attempt. A summary that changes
+        all the time is sent once a second, a large one less often.
+        """
+
+    @_builtins.property
+    def history(self) -> _containers.RepeatedCompositeFieldContainer[_metric_pb2.MetricBatch]:
+        """New rows of HISTORY. A batch that arrived late may have lower steps than those
+        before it.
+        """
+
+    @_builtins.property
+    def system(self) -> _containers.RepeatedCompositeFieldContainer[_metric_pb2.MetricBatch]:
+        """New rows of SYSTEM."""
+
+    @_builtins.property
+    def console(self) -> _containers.RepeatedCompositeFieldContainer[_run_console_pb2.ConsoleLine]:
+        """New lines of the console, and lines that were replaced."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        position: _builtins.str = ...,
+        run: Global___Run | None = ...,
+        history: _abc.Iterable[_metric_pb2.MetricBatch] | None = ...,
+        system: _abc.Iterable[_metric_pb2.MetricBatch] | None = ...,
+        console: _abc.Iterable[_run_console_pb2.ConsoleLine] | None = ...,
+        deleted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["console", b"console", "deleted", b"deleted", "history", b"history", "position", b"position", "run", b"run", "run_id", b"run_id", "system", b"system"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRunsResponse: _TypeAlias = WatchRunsResponse  # noqa: Y015

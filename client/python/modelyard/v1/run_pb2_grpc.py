@@ -76,6 +76,11 @@ class RunServiceStub(object):
                 request_serializer=modelyard_dot_v1_dot_run__pb2.ListRunAttemptsRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_run__pb2.ListRunAttemptsResponse.FromString,
                 _registered_method=True)
+        self.WatchRuns = channel.unary_stream(
+                '/modelyard.v1.RunService/WatchRuns',
+                request_serializer=modelyard_dot_v1_dot_run__pb2.WatchRunsRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_run__pb2.WatchRunsResponse.FromString,
+                _registered_method=True)
 
 
 class RunServiceServicer(object):
@@ -165,6 +170,19 @@ class RunServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchRuns(self, request, context):
+        """Follows runs: first the rows that exist from the asked step on and the lines
+        that are kept, then what happens, as it happens. A message may hold several
+        changes of one run. The stream goes on until the caller ends it; after a break
+        it continues with the last `position` of each run and repeats no row and no
+        line. A run that is deleted gets a last message with `deleted`.
+        Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FIELD,
+        RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RunServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -207,6 +225,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.ListRunAttempts,
                     request_deserializer=modelyard_dot_v1_dot_run__pb2.ListRunAttemptsRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_run__pb2.ListRunAttemptsResponse.SerializeToString,
+            ),
+            'WatchRuns': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRuns,
+                    request_deserializer=modelyard_dot_v1_dot_run__pb2.WatchRunsRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_run__pb2.WatchRunsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -427,6 +450,33 @@ class RunService(object):
             '/modelyard.v1.RunService/ListRunAttempts',
             modelyard_dot_v1_dot_run__pb2.ListRunAttemptsRequest.SerializeToString,
             modelyard_dot_v1_dot_run__pb2.ListRunAttemptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRuns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/modelyard.v1.RunService/WatchRuns',
+            modelyard_dot_v1_dot_run__pb2.WatchRunsRequest.SerializeToString,
+            modelyard_dot_v1_dot_run__pb2.WatchRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

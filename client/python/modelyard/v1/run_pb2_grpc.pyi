@@ -83,6 +83,15 @@ class RunServiceStub:
     """The attempts of a run, latest first, as they were when the next one began.
     Errors: NOT_FOUND.
     """
+    WatchRuns: _grpc.UnaryStreamMultiCallable[_run_pb2.WatchRunsRequest, _run_pb2.WatchRunsResponse]
+    """Follows runs: first the rows that exist from the asked step on and the lines
+    that are kept, then what happens, as it happens. A message may hold several
+    changes of one run. The stream goes on until the caller ends it; after a break
+    it continues with the last `position` of each run and repeats no row and no
+    line. A run that is deleted gets a last message with `deleted`.
+    Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FIELD,
+    RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
+    """
 
 @_typing.type_check_only
 class RunServiceAsyncStub(RunServiceStub):
@@ -138,6 +147,15 @@ class RunServiceAsyncStub(RunServiceStub):
     ListRunAttempts: _aio.UnaryUnaryMultiCallable[_run_pb2.ListRunAttemptsRequest, _run_pb2.ListRunAttemptsResponse]  # type: ignore[assignment]
     """The attempts of a run, latest first, as they were when the next one began.
     Errors: NOT_FOUND.
+    """
+    WatchRuns: _aio.UnaryStreamMultiCallable[_run_pb2.WatchRunsRequest, _run_pb2.WatchRunsResponse]  # type: ignore[assignment]
+    """Follows runs: first the rows that exist from the asked step on and the lines
+    that are kept, then what happens, as it happens. A message may hold several
+    changes of one run. The stream goes on until the caller ends it; after a break
+    it continues with the last `position` of each run and repeats no row and no
+    line. A run that is deleted gets a last message with `deleted`.
+    Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FIELD,
+    RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
     """
 
 class RunServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -239,6 +257,21 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_run_pb2.ListRunAttemptsResponse, _abc.Awaitable[_run_pb2.ListRunAttemptsResponse]]:
         """The attempts of a run, latest first, as they were when the next one began.
         Errors: NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchRuns(
+        self,
+        request: _run_pb2.WatchRunsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_run_pb2.WatchRunsResponse], _abc.AsyncIterator[_run_pb2.WatchRunsResponse]]:
+        """Follows runs: first the rows that exist from the asked step on and the lines
+        that are kept, then what happens, as it happens. A message may hold several
+        changes of one run. The stream goes on until the caller ends it; after a break
+        it continues with the last `position` of each run and repeats no row and no
+        line. A run that is deleted gets a last message with `deleted`.
+        Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FIELD,
+        RESOURCE_EXHAUSTED TOO_MANY_STREAMS.
         """
 
 def add_RunServiceServicer_to_server(servicer: RunServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

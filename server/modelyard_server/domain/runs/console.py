@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
-from modelyard_server.db.engine import now
+from modelyard_server.db.engine import now, one_snapshot
 from modelyard_server.db.output_tables import ConsoleSegment, ConsoleWriter
 from modelyard_server.domain import fields
 from modelyard_server.domain.access.authorize import Action
@@ -87,6 +87,7 @@ def log(
     if not late:
         runs.require_running(session, principal, view)
         view.row.heartbeat_at = now(session)
+    view.run.changes += 1
     revision = last_revision(session, at.run_id) + 1
     if writer is None:
         writer = ConsoleWriter(run_id=at.run_id, attempt=at.number, writer=batch.writer)
@@ -122,6 +123,7 @@ def page(
 
     Raises NotFound, InvalidField, InvalidPageToken.
     """
+    one_snapshot(session)
     fields.check("text", refs.check_text, wanted.text, limit=SEARCH_BYTES)
     at = runs.find(session, principal, run_id, name="run_id", attempt=attempt).attempt
     size = paging.check_size(page_size, default=DEFAULT_PAGE)
@@ -133,8 +135,10 @@ def page(
     return kept, paging.encode(binding, kept[-1][:3]) if len(found) > size else ""
 
 
-def changed(session: Session, at: Attempt, revision: int, most_bytes: int) -> tuple[list[PlacedLine], int]:
-    """Lines of later revisions in the order of those, and the last revision that they are complete for.
+def changed(
+    session: Session, at: Attempt, revision: int, most_bytes: int
+) -> tuple[list[PlacedLine], int, bool]:
+    """Lines of later revisions in the order of those, the last one, and whether there are more.
 
     About as many as fit into `most_bytes`; those of one revision are not parted.
     """
@@ -152,11 +156,11 @@ def changed(session: Session, at: Attempt, revision: int, most_bytes: int) -> tu
         part = list(group)
         more = sum(len(line.line.text) + 64 for line in part)
         if found and size + more > most_bytes:
-            break
+            return found, revision, True
         found += part
         size += more
         revision = number
-    return found, revision
+    return found, revision, False
 
 
 def _is_stored(sequences: Sequence[int], sequence: int) -> bool:

@@ -41,6 +41,7 @@ METHODS: dict[str, Method] = {
         FinishRun=_WRITE,
         HeartbeatRun=_WRITE,
         ListRunAttempts=_READ,
+        WatchRuns=_READ,
     ),
     **_service(
         "modelyard.v1.MetricService",

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
 from modelyard_server.db.engine import Database
+from modelyard_server.db.tables import Run
 from modelyard_server.domain import events
 from modelyard_server.domain.content import confirmation, damage
 from modelyard_server.packs.confirmed import ConfirmedPacks, PackLoss, PacksUnconfirmed
@@ -45,6 +46,7 @@ class Transactions:
         self._packs = packs
         self._pack_checks = asyncio.Semaphore(MOST_PACK_CHECKS)
         self._on_events: list[Callable[[set[int]], None]] = []
+        self._on_runs: list[Callable[[set[str]], None]] = []
 
     def on_events(self, callback: Callable[[set[int]], None]) -> None:
         """Registers a callback for committed writes that made events; it gets the ids of their projects.
@@ -52,6 +54,13 @@ class Transactions:
         It is called on the event loop.
         """
         self._on_events.append(callback)
+
+    def on_runs(self, callback: Callable[[set[str]], None]) -> None:
+        """Registers a callback for committed writes that may have changed runs; it gets their ids.
+
+        It is called on the event loop.
+        """
+        self._on_runs.append(callback)
 
     async def read(self, rule: Callable[[Session], T], *, short: bool = False) -> T:
         """Returns the rule's result from a reading transaction.
@@ -101,16 +110,21 @@ class Transactions:
 
     async def _write(self, rule: Callable[[Session], T]) -> T:
         projects: set[int] = set()
+        runs: set[str] = set()
 
         def collecting(session: Session) -> T:
             result = rule(session)
             projects.update(events.changed_projects(session))
+            runs.update(row.id for row in session.identity_map.values() if isinstance(row, Run))
             return result
 
         result = await _run_to_end(self._executors.writes, lambda: self.database.write(collecting))
         if projects:
             for callback in self._on_events:
                 callback(projects)
+        if runs:
+            for tell in self._on_runs:
+                tell(runs)
         return result
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -12,7 +14,10 @@ from modelyard_server.domain.runs import run_lists, runs
 from modelyard_server.domain.runs.run_lists import Shown
 from modelyard_server.domain.runs.run_maps import PARTS, Change
 from modelyard_server.domain.runs.runs import RunChanges, RunSpec, RunView
-from modelyard_server.rpc.dispatch.call import Call
+from modelyard_server.rpc.dispatch.call import Call, StreamCall
+from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
+from modelyard_server.rpc.services.watching import run_watch
+from modelyard_server.rpc.services.watching.run_feeds import RunFeeds
 from modelyard_server.rpc.wire import arguments, convert, pages, run_messages
 
 _STATE_NAMES = {
@@ -29,8 +34,25 @@ _RESUME = {
 _TEXTS = ("display_name", "notes", "group", "job_type")
 
 
+IDLE_SECONDS = 20.0
+
+
 class RunServicer:
     """RunService; the rules are in `domain/runs`."""
+
+    def __init__(self, feeds: RunFeeds, watches: StreamLimit, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._feeds = feeds
+        self._watches = watches
+        self._idle_seconds = idle_seconds
+
+    async def WatchRuns(
+        self, request: pb.WatchRunsRequest, call: StreamCall
+    ) -> AsyncIterator[Any]:  # encoded messages
+        self._watches.enter(call.principal)
+        replies = run_watch.follow(request, call, self._feeds, self._idle_seconds)
+        async with contextlib.aclosing(replies):
+            async for reply in replies:
+                yield reply
 
     def CreateRun(self, request: pb.CreateRunRequest, call: Call) -> pb.CreateRunResponse:
         resume = _RESUME.get(request.resume)

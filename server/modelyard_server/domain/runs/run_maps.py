@@ -25,6 +25,8 @@ from modelyard_server.domain import fields
 CONFIG, SUMMARY, METADATA = PARTS = ("config", "summary", "metadata")
 WHOLE_BYTES = 16 << 10
 """A map of at most so many bytes is one piece."""
+SHORT_BYTES = 4 << 10
+"""A map of at most so many bytes has fewer scalars than `attributes.LEAF_LIMIT`; each has some bytes."""
 PIECES = 32
 """The most pieces of a map."""
 
@@ -165,7 +167,9 @@ def _of(attempts: Sequence[Attempt]) -> ColumnElement[bool]:
 def _pieces(session: Session, at: Attempt, wanted: Collection[str]) -> dict[str, list[_Piece]]:
     """The pieces of each part; the entries of small ones that will be changed."""
     found: dict[str, list[_Piece]] = {part: [] for part in PARTS}
-    rows = session.execute(_PIECES, {"of": at.run_id, "number": at.number, "wanted": sorted(wanted)})
+    rows = session.connection().execute(
+        _PIECES, {"of": at.run_id, "number": at.number, "wanted": sorted(wanted)}
+    )
     for part, *piece in rows:
         found[part].append(_Piece(*piece))
     return found
@@ -190,10 +194,13 @@ def _write(
     stored = pieces[part]
     if _is_appended(stored, made, size):
         piece = _Piece(stored[-1].number + 1, size, None)
-        session.execute(_ADD, _row(at, part, piece, made.entries))
+        session.connection().execute(_ADD, _row(at, part, piece, made.entries))
         stored.append(piece)
         if prefix:
             attributes.merge(session, run, prefix, made.entries)
+        return
+    if not made.whole and not made.removed and _is_short(stored, size):
+        pieces[part] = [_change_short(session, run, at, part, made.entries, stored[0], prefix)]
         return
     known = not made.whole or sum(piece.size for piece in stored) <= WHOLE_BYTES
     before = _entries(session, at, part, stored) if known else {}
@@ -213,19 +220,57 @@ def _is_appended(stored: Sequence[_Piece], made: Change, size: int) -> bool:
     return first + size > WHOLE_BYTES and later + size <= max(first, WHOLE_BYTES)
 
 
+def _is_short(stored: Sequence[_Piece], size: int) -> bool:
+    return len(stored) == 1 and stored[0].size + size <= SHORT_BYTES
+
+
+def _change_short(
+    session: Session,
+    run: Run,
+    at: Attempt,
+    part: str,
+    entries: Mapping[str, Any],
+    piece: _Piece,
+    prefix: str | None,
+) -> _Piece:
+    """Changes a map that fits the index, entry by entry: this happens with each batch of metrics."""
+    before = piece.entries or {}
+    new = {
+        key: value
+        for key, value in entries.items()
+        if key not in before or not values.identical(before[key], value)
+    }
+    if not new:
+        return piece
+    old = {key: before[key] for key in new if key in before}
+    size = piece.size + fields.wire_bytes_of_map(new) - fields.wire_bytes_of_map(old)
+    changed = _Piece(0, size, {**before, **new})
+    _replace(session, at, part, changed)
+    if prefix:
+        attributes.replace(
+            session, run, prefix, attributes.rows_of(prefix, old), attributes.rows_of(prefix, new)
+        )
+    return changed
+
+
+def _replace(session: Session, at: Attempt, part: str, piece: _Piece) -> None:
+    values_ = {"new_entries": piece.entries, "new_size": piece.size}
+    own = {"of": at.run_id, "number": at.number, "named": part}
+    session.connection().execute(_CHANGE, {**own, **values_})
+
+
 def _store(
     session: Session, at: Attempt, part: str, entries: dict[str, Any], pieces: dict[str, list[_Piece]]
 ) -> None:
     """Stores a map as one piece."""
     stored = pieces[part]
     if len(stored) > 1:
-        session.execute(_REMOVE_LATER, {"of": at.run_id, "number": at.number, "named": part})
+        session.connection().execute(_REMOVE_LATER, {"of": at.run_id, "number": at.number, "named": part})
     piece = _Piece(0, fields.wire_bytes_of_map(entries), entries)
     if not stored:
-        session.execute(_ADD, _row(at, part, piece, entries))
+        session.connection().execute(_ADD, _row(at, part, piece, entries))
     elif stored[0].entries is None or not values.identical(stored[0].entries, entries):
-        new = {"new_entries": entries, "new_size": piece.size}
-        session.execute(_CHANGE, {"of": at.run_id, "number": at.number, "named": part, **new})
+        _replace(session, at, part, piece)
     pieces[part] = [piece]
 
 

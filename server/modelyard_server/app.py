@@ -30,6 +30,7 @@ from modelyard_server.process import (
     startup_retry,
     storage,
 )
+from modelyard_server.process.metric_packing import MetricPacking
 from modelyard_server.rpc.dispatch.admission import ActiveCalls
 from modelyard_server.rpc.dispatch.auth import Authenticator, FolderTokenAuthenticator
 from modelyard_server.rpc.dispatch.executors import Executors
@@ -97,10 +98,12 @@ async def _serve(
     server = serving.make_server(settings, GrpcAdapter(core.pipeline))
     await asyncio.get_running_loop().run_in_executor(executors.store, packs.store.clean)
     sweeping = asyncio.create_task(background.sweep_forever(core.transactions, settings.sweep_seconds))
+    packing = asyncio.create_task(core.packing.run_forever())
     try:
         await serving.serve(server, settings, core.active_calls, advertisement)
     finally:
         sweeping.cancel()
+        packing.cancel()
     await core.writer.drain()
 
 
@@ -112,6 +115,7 @@ class Core:
     transactions: Transactions
     active_calls: ActiveCalls
     writer: PackWriter
+    packing: MetricPacking
 
 
 def build(
@@ -127,12 +131,13 @@ def build(
     )
     memory = MemoryBudgets()
     limits = Limits(settings.max_version_files, settings.max_version_chunks, settings.max_version_gib << 30)
+    packing = MetricPacking(transactions)
     disk = store if isinstance(store, DiskStore) else None
     offered = [name for name in registration.NAMES if disk is not None or name != registration.LOCAL]
     services = registration.by_name(
         runs=RunServicer(RunFeeds(transactions, active_calls), streams.watch),
-        metrics=MetricServicer(streams.scan),
         console=RunConsoleServicer(),
+        metrics=MetricServicer(streams.scan, packing.wake),
         events=EventServicer(EventSignals(transactions, active_calls), streams.watch),
         artifacts=ModelArtifactServicer(
             writer, packs, executors.hashing, executors.store, streams, memory, limits
@@ -159,7 +164,7 @@ def build(
         stall_seconds=settings.stall_seconds,
     )
     watch_gauges(active_calls, writer, streams.by_kind())
-    return Core(pipeline, transactions, active_calls, writer)
+    return Core(pipeline, transactions, active_calls, writer, packing)
 
 
 def make_writer(store: PackStore, database: Database, executors: Executors) -> PackWriter:

@@ -18,6 +18,7 @@ from tests.bench.measures import (
     concurrent_clients,
     log_and_use,
     metric_points,
+    metric_samples,
     peak_memory,
     resolve_alias,
     run_pages,
@@ -47,6 +48,7 @@ BENCHES = (
     search.BENCH,
     run_pages.BENCH,
     watchers.BENCH,
+    metric_samples.BENCH,
 )
 
 

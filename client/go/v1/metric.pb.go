@@ -130,6 +130,59 @@ func (SummaryMode) EnumDescriptor() ([]byte, []int) {
 	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{1}
 }
 
+// What the points of a metric are.
+type MetricKind int32
+
+const (
+	// Not known.
+	MetricKind_METRIC_KIND_UNSPECIFIED MetricKind = 0
+	// Numbers, all of them; they can be sampled.
+	MetricKind_METRIC_KIND_NUMBER MetricKind = 1
+	// Other values, or mixed ones.
+	MetricKind_METRIC_KIND_OTHER MetricKind = 2
+)
+
+// Enum value maps for MetricKind.
+var (
+	MetricKind_name = map[int32]string{
+		0: "METRIC_KIND_UNSPECIFIED",
+		1: "METRIC_KIND_NUMBER",
+		2: "METRIC_KIND_OTHER",
+	}
+	MetricKind_value = map[string]int32{
+		"METRIC_KIND_UNSPECIFIED": 0,
+		"METRIC_KIND_NUMBER":      1,
+		"METRIC_KIND_OTHER":       2,
+	}
+)
+
+func (x MetricKind) Enum() *MetricKind {
+	p := new(MetricKind)
+	*p = x
+	return p
+}
+
+func (x MetricKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MetricKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_modelyard_v1_metric_proto_enumTypes[2].Descriptor()
+}
+
+func (MetricKind) Type() protoreflect.EnumType {
+	return &file_modelyard_v1_metric_proto_enumTypes[2]
+}
+
+func (x MetricKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MetricKind.Descriptor instead.
+func (MetricKind) EnumDescriptor() ([]byte, []int) {
+	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{2}
+}
+
 // A block of metric rows. It has columns instead of rows, so that
 // a batch is little larger than its numbers.
 type MetricBatch struct {
@@ -700,6 +753,521 @@ func (x *ScanMetricHistoryResponse) GetBatch() *MetricBatch {
 	return nil
 }
 
+// A metric of a run.
+type MetricKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// What its points are.
+	Kind MetricKind `protobuf:"varint,2,opt,name=kind,proto3,enum=modelyard.v1.MetricKind" json:"kind,omitempty"`
+	// How many points it has.
+	PointCount int64 `protobuf:"varint,3,opt,name=point_count,json=pointCount,proto3" json:"point_count,omitempty"`
+	// The step of its first point.
+	FirstStep int64 `protobuf:"varint,4,opt,name=first_step,json=firstStep,proto3" json:"first_step,omitempty"`
+	// The step of its last point.
+	LastStep      int64 `protobuf:"varint,5,opt,name=last_step,json=lastStep,proto3" json:"last_step,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetricKey) Reset() {
+	*x = MetricKey{}
+	mi := &file_modelyard_v1_metric_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetricKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetricKey) ProtoMessage() {}
+
+func (x *MetricKey) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_metric_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetricKey.ProtoReflect.Descriptor instead.
+func (*MetricKey) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *MetricKey) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *MetricKey) GetKind() MetricKind {
+	if x != nil {
+		return x.Kind
+	}
+	return MetricKind_METRIC_KIND_UNSPECIFIED
+}
+
+func (x *MetricKey) GetPointCount() int64 {
+	if x != nil {
+		return x.PointCount
+	}
+	return 0
+}
+
+func (x *MetricKey) GetFirstStep() int64 {
+	if x != nil {
+		return x.FirstStep
+	}
+	return 0
+}
+
+func (x *MetricKey) GetLastStep() int64 {
+	if x != nil {
+		return x.LastStep
+	}
+	return 0
+}
+
+// Request of ListMetricKeys.
+type ListMetricKeysRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Global id of the run.
+	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Only metrics whose name contains this, upper and lower case alike. Default: all.
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// Which rows. Default: HISTORY.
+	Stream MetricStream `protobuf:"varint,3,opt,name=stream,proto3,enum=modelyard.v1.MetricStream" json:"stream,omitempty"`
+	// The attempt, from 1. Default: the latest.
+	Attempt *int32 `protobuf:"varint,4,opt,name=attempt,proto3,oneof" json:"attempt,omitempty"`
+	// At most 10,000; more counts as 10,000. Default (0): 1,000.
+	PageSize int32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the previous reply; bound to the other fields.
+	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMetricKeysRequest) Reset() {
+	*x = ListMetricKeysRequest{}
+	mi := &file_modelyard_v1_metric_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMetricKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMetricKeysRequest) ProtoMessage() {}
+
+func (x *ListMetricKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_metric_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMetricKeysRequest.ProtoReflect.Descriptor instead.
+func (*ListMetricKeysRequest) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListMetricKeysRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *ListMetricKeysRequest) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *ListMetricKeysRequest) GetStream() MetricStream {
+	if x != nil {
+		return x.Stream
+	}
+	return MetricStream_METRIC_STREAM_UNSPECIFIED
+}
+
+func (x *ListMetricKeysRequest) GetAttempt() int32 {
+	if x != nil && x.Attempt != nil {
+		return *x.Attempt
+	}
+	return 0
+}
+
+func (x *ListMetricKeysRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListMetricKeysRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// Reply of ListMetricKeys.
+type ListMetricKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most page_size metrics, by the bytes of their names.
+	Keys []*MetricKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMetricKeysResponse) Reset() {
+	*x = ListMetricKeysResponse{}
+	mi := &file_modelyard_v1_metric_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMetricKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMetricKeysResponse) ProtoMessage() {}
+
+func (x *ListMetricKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_metric_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMetricKeysResponse.ProtoReflect.Descriptor instead.
+func (*ListMetricKeysResponse) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListMetricKeysResponse) GetKeys() []*MetricKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *ListMetricKeysResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Request of SampleMetrics.
+type SampleMetricsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Global ids of the runs, 1 to 100, each once. Their latest attempts are meant
+	// unless `attempt` is set.
+	RunIds []string `protobuf:"bytes,1,rep,name=run_ids,json=runIds,proto3" json:"run_ids,omitempty"`
+	// Names of the metrics, 1 to 1,000, each once.
+	Keys []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	// What x is: `_step`, `_timestamp` (seconds since 1970), `_runtime` (seconds
+	// since the attempt began), or the name of a metric, of which only rows with a
+	// finite number count. Default: `_step`; of SYSTEM rows `_timestamp`.
+	XAxis string `protobuf:"bytes,3,opt,name=x_axis,json=xAxis,proto3" json:"x_axis,omitempty"`
+	// The least x, inclusive. Default: the least of each series' points.
+	MinX *float64 `protobuf:"fixed64,4,opt,name=min_x,json=minX,proto3,oneof" json:"min_x,omitempty"`
+	// The x before which points count. Default: no end, and the last bucket ends
+	// with the largest x of each series' points.
+	EndX *float64 `protobuf:"fixed64,5,opt,name=end_x,json=endX,proto3,oneof" json:"end_x,omitempty"`
+	// Number of buckets of each series: 1 to 10,000; runs × keys × buckets is at most
+	// 10,000,000. Default (0): 1,000.
+	BucketCount int32 `protobuf:"varint,6,opt,name=bucket_count,json=bucketCount,proto3" json:"bucket_count,omitempty"`
+	// Which rows. Default: HISTORY.
+	Stream MetricStream `protobuf:"varint,7,opt,name=stream,proto3,enum=modelyard.v1.MetricStream" json:"stream,omitempty"`
+	// The attempt, from 1, if one run is asked for. Default: the latest.
+	Attempt       *int32 `protobuf:"varint,8,opt,name=attempt,proto3,oneof" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SampleMetricsRequest) Reset() {
+	*x = SampleMetricsRequest{}
+	mi := &file_modelyard_v1_metric_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SampleMetricsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SampleMetricsRequest) ProtoMessage() {}
+
+func (x *SampleMetricsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_metric_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SampleMetricsRequest.ProtoReflect.Descriptor instead.
+func (*SampleMetricsRequest) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SampleMetricsRequest) GetRunIds() []string {
+	if x != nil {
+		return x.RunIds
+	}
+	return nil
+}
+
+func (x *SampleMetricsRequest) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *SampleMetricsRequest) GetXAxis() string {
+	if x != nil {
+		return x.XAxis
+	}
+	return ""
+}
+
+func (x *SampleMetricsRequest) GetMinX() float64 {
+	if x != nil && x.MinX != nil {
+		return *x.MinX
+	}
+	return 0
+}
+
+func (x *SampleMetricsRequest) GetEndX() float64 {
+	if x != nil && x.EndX != nil {
+		return *x.EndX
+	}
+	return 0
+}
+
+func (x *SampleMetricsRequest) GetBucketCount() int32 {
+	if x != nil {
+		return x.BucketCount
+	}
+	return 0
+}
+
+func (x *SampleMetricsRequest) GetStream() MetricStream {
+	if x != nil {
+		return x.Stream
+	}
+	return MetricStream_METRIC_STREAM_UNSPECIFIED
+}
+
+func (x *SampleMetricsRequest) GetAttempt() int32 {
+	if x != nil && x.Attempt != nil {
+		return *x.Attempt
+	}
+	return 0
+}
+
+// One metric of one run, reduced to buckets. The lists have one element for each
+// bucket that has points, in ascending order of x.
+type SampleMetricsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Global id of the run.
+	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Name of the metric.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// x where the first bucket begins.
+	StartX float64 `protobuf:"fixed64,3,opt,name=start_x,json=startX,proto3" json:"start_x,omitempty"`
+	// Width of a bucket; 0 if all points have the same x.
+	BucketWidth float64 `protobuf:"fixed64,4,opt,name=bucket_width,json=bucketWidth,proto3" json:"bucket_width,omitempty"`
+	// How many points the buckets stand for.
+	PointCount int64 `protobuf:"varint,5,opt,name=point_count,json=pointCount,proto3" json:"point_count,omitempty"`
+	// Index of each bucket, from 0.
+	Buckets []uint32 `protobuf:"varint,6,rep,packed,name=buckets,proto3" json:"buckets,omitempty"`
+	// How many points of each bucket are finite numbers.
+	Counts []uint32 `protobuf:"varint,7,rep,packed,name=counts,proto3" json:"counts,omitempty"`
+	// How many points of each bucket are NaN or infinite.
+	NonfiniteCounts []uint32 `protobuf:"varint,8,rep,packed,name=nonfinite_counts,json=nonfiniteCounts,proto3" json:"nonfinite_counts,omitempty"`
+	// The least finite value of each bucket; NaN if it has none, as in those below.
+	Mins []float64 `protobuf:"fixed64,9,rep,packed,name=mins,proto3" json:"mins,omitempty"`
+	// The largest finite value.
+	Maxes []float64 `protobuf:"fixed64,10,rep,packed,name=maxes,proto3" json:"maxes,omitempty"`
+	// The first finite value.
+	Firsts []float64 `protobuf:"fixed64,11,rep,packed,name=firsts,proto3" json:"firsts,omitempty"`
+	// The last finite value.
+	Lasts []float64 `protobuf:"fixed64,12,rep,packed,name=lasts,proto3" json:"lasts,omitempty"`
+	// The sum of the finite values.
+	Sums []float64 `protobuf:"fixed64,13,rep,packed,name=sums,proto3" json:"sums,omitempty"`
+	// x of the first point of each bucket.
+	FirstXs []float64 `protobuf:"fixed64,14,rep,packed,name=first_xs,json=firstXs,proto3" json:"first_xs,omitempty"`
+	// x of the last point of each bucket.
+	LastXs        []float64 `protobuf:"fixed64,15,rep,packed,name=last_xs,json=lastXs,proto3" json:"last_xs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SampleMetricsResponse) Reset() {
+	*x = SampleMetricsResponse{}
+	mi := &file_modelyard_v1_metric_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SampleMetricsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SampleMetricsResponse) ProtoMessage() {}
+
+func (x *SampleMetricsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_metric_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SampleMetricsResponse.ProtoReflect.Descriptor instead.
+func (*SampleMetricsResponse) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_metric_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *SampleMetricsResponse) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *SampleMetricsResponse) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SampleMetricsResponse) GetStartX() float64 {
+	if x != nil {
+		return x.StartX
+	}
+	return 0
+}
+
+func (x *SampleMetricsResponse) GetBucketWidth() float64 {
+	if x != nil {
+		return x.BucketWidth
+	}
+	return 0
+}
+
+func (x *SampleMetricsResponse) GetPointCount() int64 {
+	if x != nil {
+		return x.PointCount
+	}
+	return 0
+}
+
+func (x *SampleMetricsResponse) GetBuckets() []uint32 {
+	if x != nil {
+		return x.Buckets
+	}
+	return nil
+}
+
+func (x *SampleMetricsResponse) GetCounts() []uint32 {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+func (x *SampleMetricsResponse) GetNonfiniteCounts() []uint32 {
+	if x != nil {
+		return x.NonfiniteCounts
+	}
+	return nil
+}
+
+func (x *SampleMetricsResponse) GetMins() []float64 {
+	if x != nil {
+		return x.Mins
+	}
+	return nil
+}
+
+func (x *SampleMetricsResponse) GetMaxes() []float64 {
+	if x != nil {
+		return x.Maxes
+	}
+	return nil
+}
+
+func (x *SampleMetricsResponse) GetFirsts() []float64 {
+	if x != nil {
+		return x.Firsts
+	}
+	return nil
+}
+
+func (x *SampleMetricsResponse) GetLasts() []float64 {
+	if x != nil {
+		return x.Lasts
+	}
+	return nil
+}
+
+func (x *SampleMetricsResponse) GetSums() []float64 {
+	if x != nil {
+		return x.Sums
+	}
+	return nil
+}
+
+func (x *SampleMetricsResponse) GetFirstXs() []float64 {
+	if x != nil {
+		return x.FirstXs
+	}
+	return nil
+}
+
+func (x *SampleMetricsResponse) GetLastXs() []float64 {
+	if x != nil {
+		return x.LastXs
+	}
+	return nil
+}
+
 var File_modelyard_v1_metric_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_metric_proto_rawDesc = "" +
@@ -751,7 +1319,59 @@ const file_modelyard_v1_metric_proto_rawDesc = "" +
 	"\n" +
 	"\b_attempt\"L\n" +
 	"\x19ScanMetricHistoryResponse\x12/\n" +
-	"\x05batch\x18\x01 \x01(\v2\x19.modelyard.v1.MetricBatchR\x05batch*b\n" +
+	"\x05batch\x18\x01 \x01(\v2\x19.modelyard.v1.MetricBatchR\x05batch\"\xa8\x01\n" +
+	"\tMetricKey\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x18.modelyard.v1.MetricKindR\x04kind\x12\x1f\n" +
+	"\vpoint_count\x18\x03 \x01(\x03R\n" +
+	"pointCount\x12\x1d\n" +
+	"\n" +
+	"first_step\x18\x04 \x01(\x03R\tfirstStep\x12\x1b\n" +
+	"\tlast_step\x18\x05 \x01(\x03R\blastStep\"\xdd\x01\n" +
+	"\x15ListMetricKeysRequest\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x122\n" +
+	"\x06stream\x18\x03 \x01(\x0e2\x1a.modelyard.v1.MetricStreamR\x06stream\x12\x1d\n" +
+	"\aattempt\x18\x04 \x01(\x05H\x00R\aattempt\x88\x01\x01\x12\x1b\n" +
+	"\tpage_size\x18\x05 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x06 \x01(\tR\tpageTokenB\n" +
+	"\n" +
+	"\b_attempt\"m\n" +
+	"\x16ListMetricKeysResponse\x12+\n" +
+	"\x04keys\x18\x01 \x03(\v2\x17.modelyard.v1.MetricKeyR\x04keys\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa4\x02\n" +
+	"\x14SampleMetricsRequest\x12\x17\n" +
+	"\arun_ids\x18\x01 \x03(\tR\x06runIds\x12\x12\n" +
+	"\x04keys\x18\x02 \x03(\tR\x04keys\x12\x15\n" +
+	"\x06x_axis\x18\x03 \x01(\tR\x05xAxis\x12\x18\n" +
+	"\x05min_x\x18\x04 \x01(\x01H\x00R\x04minX\x88\x01\x01\x12\x18\n" +
+	"\x05end_x\x18\x05 \x01(\x01H\x01R\x04endX\x88\x01\x01\x12!\n" +
+	"\fbucket_count\x18\x06 \x01(\x05R\vbucketCount\x122\n" +
+	"\x06stream\x18\a \x01(\x0e2\x1a.modelyard.v1.MetricStreamR\x06stream\x12\x1d\n" +
+	"\aattempt\x18\b \x01(\x05H\x02R\aattempt\x88\x01\x01B\b\n" +
+	"\x06_min_xB\b\n" +
+	"\x06_end_xB\n" +
+	"\n" +
+	"\b_attempt\"\x9a\x03\n" +
+	"\x15SampleMetricsResponse\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n" +
+	"\astart_x\x18\x03 \x01(\x01R\x06startX\x12!\n" +
+	"\fbucket_width\x18\x04 \x01(\x01R\vbucketWidth\x12\x1f\n" +
+	"\vpoint_count\x18\x05 \x01(\x03R\n" +
+	"pointCount\x12\x18\n" +
+	"\abuckets\x18\x06 \x03(\rR\abuckets\x12\x16\n" +
+	"\x06counts\x18\a \x03(\rR\x06counts\x12)\n" +
+	"\x10nonfinite_counts\x18\b \x03(\rR\x0fnonfiniteCounts\x12\x12\n" +
+	"\x04mins\x18\t \x03(\x01R\x04mins\x12\x14\n" +
+	"\x05maxes\x18\n" +
+	" \x03(\x01R\x05maxes\x12\x16\n" +
+	"\x06firsts\x18\v \x03(\x01R\x06firsts\x12\x14\n" +
+	"\x05lasts\x18\f \x03(\x01R\x05lasts\x12\x12\n" +
+	"\x04sums\x18\r \x03(\x01R\x04sums\x12\x19\n" +
+	"\bfirst_xs\x18\x0e \x03(\x01R\afirstXs\x12\x17\n" +
+	"\alast_xs\x18\x0f \x03(\x01R\x06lastXs*b\n" +
 	"\fMetricStream\x12\x1d\n" +
 	"\x19METRIC_STREAM_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15METRIC_STREAM_HISTORY\x10\x01\x12\x18\n" +
@@ -759,12 +1379,19 @@ const file_modelyard_v1_metric_proto_rawDesc = "" +
 	"\vSummaryMode\x12\x1c\n" +
 	"\x18SUMMARY_MODE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11SUMMARY_MODE_LAST\x10\x01\x12\x16\n" +
-	"\x12SUMMARY_MODE_GIVEN\x10\x022\xbc\x02\n" +
+	"\x12SUMMARY_MODE_GIVEN\x10\x02*X\n" +
+	"\n" +
+	"MetricKind\x12\x1b\n" +
+	"\x17METRIC_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12METRIC_KIND_NUMBER\x10\x01\x12\x15\n" +
+	"\x11METRIC_KIND_OTHER\x10\x022\xff\x03\n" +
 	"\rMetricService\x12T\n" +
 	"\n" +
 	"LogMetrics\x12\x1f.modelyard.v1.LogMetricsRequest\x1a .modelyard.v1.LogMetricsResponse\"\x03\x90\x02\x02\x12h\n" +
 	"\x10LogMetricBatches\x12%.modelyard.v1.LogMetricBatchesRequest\x1a&.modelyard.v1.LogMetricBatchesResponse\"\x03\x90\x02\x02(\x01\x12k\n" +
-	"\x11ScanMetricHistory\x12&.modelyard.v1.ScanMetricHistoryRequest\x1a'.modelyard.v1.ScanMetricHistoryResponse\"\x03\x90\x02\x010\x01Bk\n" +
+	"\x11ScanMetricHistory\x12&.modelyard.v1.ScanMetricHistoryRequest\x1a'.modelyard.v1.ScanMetricHistoryResponse\"\x03\x90\x02\x010\x01\x12`\n" +
+	"\x0eListMetricKeys\x12#.modelyard.v1.ListMetricKeysRequest\x1a$.modelyard.v1.ListMetricKeysResponse\"\x03\x90\x02\x01\x12_\n" +
+	"\rSampleMetrics\x12\".modelyard.v1.SampleMetricsRequest\x1a#.modelyard.v1.SampleMetricsResponse\"\x03\x90\x02\x010\x01Bk\n" +
 	"\fmodelyard.v1B\vMetricProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
 var (
@@ -779,44 +1406,58 @@ func file_modelyard_v1_metric_proto_rawDescGZIP() []byte {
 	return file_modelyard_v1_metric_proto_rawDescData
 }
 
-var file_modelyard_v1_metric_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_modelyard_v1_metric_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_modelyard_v1_metric_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_modelyard_v1_metric_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_modelyard_v1_metric_proto_goTypes = []any{
 	(MetricStream)(0),                 // 0: modelyard.v1.MetricStream
 	(SummaryMode)(0),                  // 1: modelyard.v1.SummaryMode
-	(*MetricBatch)(nil),               // 2: modelyard.v1.MetricBatch
-	(*MetricColumn)(nil),              // 3: modelyard.v1.MetricColumn
-	(*LogMetricsRequest)(nil),         // 4: modelyard.v1.LogMetricsRequest
-	(*LogMetricsResponse)(nil),        // 5: modelyard.v1.LogMetricsResponse
-	(*LogMetricBatchesRequest)(nil),   // 6: modelyard.v1.LogMetricBatchesRequest
-	(*LogMetricBatchesResponse)(nil),  // 7: modelyard.v1.LogMetricBatchesResponse
-	(*ScanMetricHistoryRequest)(nil),  // 8: modelyard.v1.ScanMetricHistoryRequest
-	(*ScanMetricHistoryResponse)(nil), // 9: modelyard.v1.ScanMetricHistoryResponse
-	nil,                               // 10: modelyard.v1.LogMetricsRequest.SummaryEntry
-	(*AnyValue)(nil),                  // 11: modelyard.v1.AnyValue
+	(MetricKind)(0),                   // 2: modelyard.v1.MetricKind
+	(*MetricBatch)(nil),               // 3: modelyard.v1.MetricBatch
+	(*MetricColumn)(nil),              // 4: modelyard.v1.MetricColumn
+	(*LogMetricsRequest)(nil),         // 5: modelyard.v1.LogMetricsRequest
+	(*LogMetricsResponse)(nil),        // 6: modelyard.v1.LogMetricsResponse
+	(*LogMetricBatchesRequest)(nil),   // 7: modelyard.v1.LogMetricBatchesRequest
+	(*LogMetricBatchesResponse)(nil),  // 8: modelyard.v1.LogMetricBatchesResponse
+	(*ScanMetricHistoryRequest)(nil),  // 9: modelyard.v1.ScanMetricHistoryRequest
+	(*ScanMetricHistoryResponse)(nil), // 10: modelyard.v1.ScanMetricHistoryResponse
+	(*MetricKey)(nil),                 // 11: modelyard.v1.MetricKey
+	(*ListMetricKeysRequest)(nil),     // 12: modelyard.v1.ListMetricKeysRequest
+	(*ListMetricKeysResponse)(nil),    // 13: modelyard.v1.ListMetricKeysResponse
+	(*SampleMetricsRequest)(nil),      // 14: modelyard.v1.SampleMetricsRequest
+	(*SampleMetricsResponse)(nil),     // 15: modelyard.v1.SampleMetricsResponse
+	nil,                               // 16: modelyard.v1.LogMetricsRequest.SummaryEntry
+	(*AnyValue)(nil),                  // 17: modelyard.v1.AnyValue
 }
 var file_modelyard_v1_metric_proto_depIdxs = []int32{
-	3,  // 0: modelyard.v1.MetricBatch.columns:type_name -> modelyard.v1.MetricColumn
-	11, // 1: modelyard.v1.MetricColumn.values:type_name -> modelyard.v1.AnyValue
-	2,  // 2: modelyard.v1.LogMetricsRequest.batch:type_name -> modelyard.v1.MetricBatch
+	4,  // 0: modelyard.v1.MetricBatch.columns:type_name -> modelyard.v1.MetricColumn
+	17, // 1: modelyard.v1.MetricColumn.values:type_name -> modelyard.v1.AnyValue
+	3,  // 2: modelyard.v1.LogMetricsRequest.batch:type_name -> modelyard.v1.MetricBatch
 	1,  // 3: modelyard.v1.LogMetricsRequest.summary_mode:type_name -> modelyard.v1.SummaryMode
-	10, // 4: modelyard.v1.LogMetricsRequest.summary:type_name -> modelyard.v1.LogMetricsRequest.SummaryEntry
+	16, // 4: modelyard.v1.LogMetricsRequest.summary:type_name -> modelyard.v1.LogMetricsRequest.SummaryEntry
 	0,  // 5: modelyard.v1.LogMetricsRequest.stream:type_name -> modelyard.v1.MetricStream
-	4,  // 6: modelyard.v1.LogMetricBatchesRequest.batch:type_name -> modelyard.v1.LogMetricsRequest
+	5,  // 6: modelyard.v1.LogMetricBatchesRequest.batch:type_name -> modelyard.v1.LogMetricsRequest
 	0,  // 7: modelyard.v1.ScanMetricHistoryRequest.stream:type_name -> modelyard.v1.MetricStream
-	2,  // 8: modelyard.v1.ScanMetricHistoryResponse.batch:type_name -> modelyard.v1.MetricBatch
-	11, // 9: modelyard.v1.LogMetricsRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
-	4,  // 10: modelyard.v1.MetricService.LogMetrics:input_type -> modelyard.v1.LogMetricsRequest
-	6,  // 11: modelyard.v1.MetricService.LogMetricBatches:input_type -> modelyard.v1.LogMetricBatchesRequest
-	8,  // 12: modelyard.v1.MetricService.ScanMetricHistory:input_type -> modelyard.v1.ScanMetricHistoryRequest
-	5,  // 13: modelyard.v1.MetricService.LogMetrics:output_type -> modelyard.v1.LogMetricsResponse
-	7,  // 14: modelyard.v1.MetricService.LogMetricBatches:output_type -> modelyard.v1.LogMetricBatchesResponse
-	9,  // 15: modelyard.v1.MetricService.ScanMetricHistory:output_type -> modelyard.v1.ScanMetricHistoryResponse
-	13, // [13:16] is the sub-list for method output_type
-	10, // [10:13] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	3,  // 8: modelyard.v1.ScanMetricHistoryResponse.batch:type_name -> modelyard.v1.MetricBatch
+	2,  // 9: modelyard.v1.MetricKey.kind:type_name -> modelyard.v1.MetricKind
+	0,  // 10: modelyard.v1.ListMetricKeysRequest.stream:type_name -> modelyard.v1.MetricStream
+	11, // 11: modelyard.v1.ListMetricKeysResponse.keys:type_name -> modelyard.v1.MetricKey
+	0,  // 12: modelyard.v1.SampleMetricsRequest.stream:type_name -> modelyard.v1.MetricStream
+	17, // 13: modelyard.v1.LogMetricsRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
+	5,  // 14: modelyard.v1.MetricService.LogMetrics:input_type -> modelyard.v1.LogMetricsRequest
+	7,  // 15: modelyard.v1.MetricService.LogMetricBatches:input_type -> modelyard.v1.LogMetricBatchesRequest
+	9,  // 16: modelyard.v1.MetricService.ScanMetricHistory:input_type -> modelyard.v1.ScanMetricHistoryRequest
+	12, // 17: modelyard.v1.MetricService.ListMetricKeys:input_type -> modelyard.v1.ListMetricKeysRequest
+	14, // 18: modelyard.v1.MetricService.SampleMetrics:input_type -> modelyard.v1.SampleMetricsRequest
+	6,  // 19: modelyard.v1.MetricService.LogMetrics:output_type -> modelyard.v1.LogMetricsResponse
+	8,  // 20: modelyard.v1.MetricService.LogMetricBatches:output_type -> modelyard.v1.LogMetricBatchesResponse
+	10, // 21: modelyard.v1.MetricService.ScanMetricHistory:output_type -> modelyard.v1.ScanMetricHistoryResponse
+	13, // 22: modelyard.v1.MetricService.ListMetricKeys:output_type -> modelyard.v1.ListMetricKeysResponse
+	15, // 23: modelyard.v1.MetricService.SampleMetrics:output_type -> modelyard.v1.SampleMetricsResponse
+	19, // [19:24] is the sub-list for method output_type
+	14, // [14:19] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_metric_proto_init() }
@@ -827,13 +1468,15 @@ func file_modelyard_v1_metric_proto_init() {
 	file_modelyard_v1_value_proto_init()
 	file_modelyard_v1_metric_proto_msgTypes[2].OneofWrappers = []any{}
 	file_modelyard_v1_metric_proto_msgTypes[6].OneofWrappers = []any{}
+	file_modelyard_v1_metric_proto_msgTypes[9].OneofWrappers = []any{}
+	file_modelyard_v1_metric_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modelyard_v1_metric_proto_rawDesc), len(file_modelyard_v1_metric_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   9,
+			NumEnums:      3,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,6 +22,8 @@ const (
 	MetricService_LogMetrics_FullMethodName        = "/modelyard.v1.MetricService/LogMetrics"
 	MetricService_LogMetricBatches_FullMethodName  = "/modelyard.v1.MetricService/LogMetricBatches"
 	MetricService_ScanMetricHistory_FullMethodName = "/modelyard.v1.MetricService/ScanMetricHistory"
+	MetricService_ListMetricKeys_FullMethodName    = "/modelyard.v1.MetricService/ListMetricKeys"
+	MetricService_SampleMetrics_FullMethodName     = "/modelyard.v1.MetricService/SampleMetrics"
 )
 
 // MetricServiceClient is the client API for MetricService service.
@@ -44,6 +46,15 @@ type MetricServiceClient interface {
 	// grouped into messages is not promised, nor the order between messages whose
 	// steps overlap. Errors: NOT_FOUND.
 	ScanMetricHistory(ctx context.Context, in *ScanMetricHistoryRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ScanMetricHistoryResponse], error)
+	// The metrics that a run has points of, by key, in pages. Errors: NOT_FOUND.
+	ListMetricKeys(ctx context.Context, in *ListMetricKeysRequest, opts ...grpc.CallOption) (*ListMetricKeysResponse, error)
+	// Metrics of runs reduced to buckets of equal width on the x axis, for charts:
+	// of every bucket the least and the largest value, the first and the last, so
+	// that no extreme is lost. Points that are no numbers are left out. One message
+	// for each run and key that has points in the range, in the order of run_ids
+	// and, within a run, of keys. Over another metric as x, a series may have at
+	// most 4,000,000 points. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FIELD.
+	SampleMetrics(ctx context.Context, in *SampleMetricsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SampleMetricsResponse], error)
 }
 
 type metricServiceClient struct {
@@ -96,6 +107,35 @@ func (c *metricServiceClient) ScanMetricHistory(ctx context.Context, in *ScanMet
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MetricService_ScanMetricHistoryClient = grpc.ServerStreamingClient[ScanMetricHistoryResponse]
 
+func (c *metricServiceClient) ListMetricKeys(ctx context.Context, in *ListMetricKeysRequest, opts ...grpc.CallOption) (*ListMetricKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListMetricKeysResponse)
+	err := c.cc.Invoke(ctx, MetricService_ListMetricKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *metricServiceClient) SampleMetrics(ctx context.Context, in *SampleMetricsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SampleMetricsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &MetricService_ServiceDesc.Streams[2], MetricService_SampleMetrics_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SampleMetricsRequest, SampleMetricsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MetricService_SampleMetricsClient = grpc.ServerStreamingClient[SampleMetricsResponse]
+
 // MetricServiceServer is the server API for MetricService service.
 // All implementations must embed UnimplementedMetricServiceServer
 // for forward compatibility.
@@ -116,6 +156,15 @@ type MetricServiceServer interface {
 	// grouped into messages is not promised, nor the order between messages whose
 	// steps overlap. Errors: NOT_FOUND.
 	ScanMetricHistory(*ScanMetricHistoryRequest, grpc.ServerStreamingServer[ScanMetricHistoryResponse]) error
+	// The metrics that a run has points of, by key, in pages. Errors: NOT_FOUND.
+	ListMetricKeys(context.Context, *ListMetricKeysRequest) (*ListMetricKeysResponse, error)
+	// Metrics of runs reduced to buckets of equal width on the x axis, for charts:
+	// of every bucket the least and the largest value, the first and the last, so
+	// that no extreme is lost. Points that are no numbers are left out. One message
+	// for each run and key that has points in the range, in the order of run_ids
+	// and, within a run, of keys. Over another metric as x, a series may have at
+	// most 4,000,000 points. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FIELD.
+	SampleMetrics(*SampleMetricsRequest, grpc.ServerStreamingServer[SampleMetricsResponse]) error
 	mustEmbedUnimplementedMetricServiceServer()
 }
 
@@ -134,6 +183,12 @@ func (UnimplementedMetricServiceServer) LogMetricBatches(grpc.ClientStreamingSer
 }
 func (UnimplementedMetricServiceServer) ScanMetricHistory(*ScanMetricHistoryRequest, grpc.ServerStreamingServer[ScanMetricHistoryResponse]) error {
 	return status.Error(codes.Unimplemented, "method ScanMetricHistory not implemented")
+}
+func (UnimplementedMetricServiceServer) ListMetricKeys(context.Context, *ListMetricKeysRequest) (*ListMetricKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListMetricKeys not implemented")
+}
+func (UnimplementedMetricServiceServer) SampleMetrics(*SampleMetricsRequest, grpc.ServerStreamingServer[SampleMetricsResponse]) error {
+	return status.Error(codes.Unimplemented, "method SampleMetrics not implemented")
 }
 func (UnimplementedMetricServiceServer) mustEmbedUnimplementedMetricServiceServer() {}
 func (UnimplementedMetricServiceServer) testEmbeddedByValue()                       {}
@@ -192,6 +247,35 @@ func _MetricService_ScanMetricHistory_Handler(srv interface{}, stream grpc.Serve
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MetricService_ScanMetricHistoryServer = grpc.ServerStreamingServer[ScanMetricHistoryResponse]
 
+func _MetricService_ListMetricKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListMetricKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetricServiceServer).ListMetricKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MetricService_ListMetricKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetricServiceServer).ListMetricKeys(ctx, req.(*ListMetricKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MetricService_SampleMetrics_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(SampleMetricsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(MetricServiceServer).SampleMetrics(m, &grpc.GenericServerStream[SampleMetricsRequest, SampleMetricsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MetricService_SampleMetricsServer = grpc.ServerStreamingServer[SampleMetricsResponse]
+
 // MetricService_ServiceDesc is the grpc.ServiceDesc for MetricService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -203,6 +287,10 @@ var MetricService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "LogMetrics",
 			Handler:    _MetricService_LogMetrics_Handler,
 		},
+		{
+			MethodName: "ListMetricKeys",
+			Handler:    _MetricService_ListMetricKeys_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -213,6 +301,11 @@ var MetricService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ScanMetricHistory",
 			Handler:       _MetricService_ScanMetricHistory_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "SampleMetrics",
+			Handler:       _MetricService_SampleMetrics_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -29,6 +29,11 @@ from modelyard_server.observability import telemetry
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
+BINARY_RESULTS = {"binary_results": True}
+"""Execution options of a SELECT of many bytes: PostgreSQL sends them as they are, not as text.
+
+Numbers and text may be selected with them; other types are not converted.
+"""
 ATTEMPTS = 5
 BUSY_SECONDS = 60
 
@@ -189,6 +194,13 @@ def _postgresql_engine(url: URL, *, pool_size: int) -> Engine:
         # Compiling a statement takes a hundred times longer than running any of ours.
         connection.execute("SET jit = off")
         connection.commit()
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _choose_format(
+        _connection: Any, cursor: Any, _statement: str, _parameters: Any, context: Any, _many: bool
+    ) -> None:
+        if context is not None and context.execution_options.get("binary_results"):
+            cursor.format = 1  # psycopg.pq.Format.BINARY; psycopg is imported only where it is used
 
     return engine
 

@@ -25,15 +25,29 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard_server.db.caller_tables import ApiKey, PrincipalRow, Request
 from modelyard_server.db.declarative import LIVE, Base, BigKey, Id, listed
+from modelyard_server.db.metric_tables import (
+    PACK_WEIGHT,
+    MetricBatch,
+    MetricBlock,
+    MetricKey,
+    MetricLog,
+    MetricSegment,
+)
 from modelyard_server.db.output_tables import ConsoleSegment, ConsoleWriter
 from modelyard_server.db.run_tables import RunAttempt, RunFields, RunMap, RunRemoval
 
 __all__ = [
+    "PACK_WEIGHT",
     "ApiKey",
     "Base",
     "ConsoleSegment",
     "ConsoleWriter",
     "Id",
+    "MetricBatch",
+    "MetricBlock",
+    "MetricKey",
+    "MetricLog",
+    "MetricSegment",
     "PrincipalRow",
     "Request",
     "RunAttempt",
@@ -119,29 +133,6 @@ class Run(RunFields, Base):
 @event.listens_for(Run, "before_update")
 def _count_change(_mapper: Any, _connection: Any, run: Any) -> None:
     run.changes = Run.changes + 1  # in SQL: the row may have been read before it was locked
-
-
-class MetricBatch(Base):
-    """Rows of metrics as they were sent: one row a batch, never a row a point."""
-
-    __tablename__ = "metric_batch"
-    __table_args__ = (
-        UniqueConstraint("run_id", "attempt", "writer", "sequence"),
-        Index("ix_metric_batch_steps", "run_id", "attempt", "stream", "first_step", "id"),
-        Index("ix_metric_batch_arrival", "run_id", "attempt", "stream", "id"),
-    )
-    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
-    run_id: Mapped[str] = mapped_column(ForeignKey("run.id"))
-    attempt: Mapped[int] = mapped_column(Integer, server_default="1")
-    # A `MetricStream`: 1 for history, 2 for system.
-    stream: Mapped[int] = mapped_column(Integer, server_default="1")
-    writer: Mapped[str] = mapped_column(String(64))
-    sequence: Mapped[int] = mapped_column(BigInteger)
-    first_step: Mapped[int] = mapped_column(BigInteger)
-    last_step: Mapped[int] = mapped_column(BigInteger)
-    row_count: Mapped[int] = mapped_column(Integer)
-    payload: Mapped[bytes]
-    created_at: Mapped[int] = mapped_column(BigInteger)
 
 
 class Collection(Base):

@@ -25,6 +25,7 @@ from modelyard_server.domain.content import uploads
 from modelyard_server.domain.registry import deletes
 from modelyard_server.domain.runs import removals, runs
 from modelyard_server.domain.sweep_clock import SweepClock, Times
+from modelyard_server.process.metric_packing import pack_due
 from modelyard_server.rpc.dispatch.transactions import Transactions
 
 T = TypeVar("T")
@@ -72,6 +73,10 @@ async def sweep(transactions: Transactions, times: Times | None = None) -> None:
                 pass
         except Exception as error:  # go on: one failing artifact must not keep the others from being swept
             failures.append(error)
+    try:
+        await pack_due(transactions)
+    except Exception as error:
+        failures.append(error)
     if failures:
         raise failures[0]
 

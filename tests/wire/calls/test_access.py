@@ -168,6 +168,8 @@ def _metrics(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
             [{"batch": {"run_id": at["run"], "writer": "w", "sequence": 2, "batch": POINT}}]
         ],
         "ScanMetricHistory": [[{"run_id": at["run"]}]],
+        "ListMetricKeys": [[{"run_id": at["run"]}]],
+        "SampleMetrics": [[{"run_ids": [at["run"]], "keys": ["loss"]}]],
     }
 
 

@@ -78,6 +78,30 @@ SUMMARY_MODE_GIVEN: SummaryMode.ValueType  # 2
 """Only the entries of `summary` are set."""
 Global___SummaryMode: _TypeAlias = SummaryMode  # noqa: Y015
 
+class _MetricKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MetricKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetricKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METRIC_KIND_UNSPECIFIED: _MetricKind.ValueType  # 0
+    """Not known."""
+    METRIC_KIND_NUMBER: _MetricKind.ValueType  # 1
+    """Numbers, all of them; they can be sampled."""
+    METRIC_KIND_OTHER: _MetricKind.ValueType  # 2
+    """Other values, or mixed ones."""
+
+class MetricKind(_MetricKind, metaclass=_MetricKindEnumTypeWrapper):
+    """What the points of a metric are."""
+
+METRIC_KIND_UNSPECIFIED: MetricKind.ValueType  # 0
+"""Not known."""
+METRIC_KIND_NUMBER: MetricKind.ValueType  # 1
+"""Numbers, all of them; they can be sampled."""
+METRIC_KIND_OTHER: MetricKind.ValueType  # 2
+"""Other values, or mixed ones."""
+Global___MetricKind: _TypeAlias = MetricKind  # noqa: Y015
+
 @_typing.final
 class MetricBatch(_message.Message):
     """A block of metric rows. It has columns instead of rows, so that
@@ -413,3 +437,287 @@ class ScanMetricHistoryResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ScanMetricHistoryResponse: _TypeAlias = ScanMetricHistoryResponse  # noqa: Y015
+
+@_typing.final
+class MetricKey(_message.Message):
+    """A metric of a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    POINT_COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_STEP_FIELD_NUMBER: _builtins.int
+    LAST_STEP_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Its name."""
+    kind: Global___MetricKind.ValueType
+    """What its points are."""
+    point_count: _builtins.int
+    """How many points it has."""
+    first_step: _builtins.int
+    """The step of its first point."""
+    last_step: _builtins.int
+    """The step of its last point."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        kind: Global___MetricKind.ValueType = ...,
+        point_count: _builtins.int = ...,
+        first_step: _builtins.int = ...,
+        last_step: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_step", b"first_step", "key", b"key", "kind", b"kind", "last_step", b"last_step", "point_count", b"point_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetricKey: _TypeAlias = MetricKey  # noqa: Y015
+
+@_typing.final
+class ListMetricKeysRequest(_message.Message):
+    """Request of ListMetricKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Global id of the run."""
+    text: _builtins.str
+    """Only metrics whose name contains this, upper and lower case alike. Default: all."""
+    stream: Global___MetricStream.ValueType
+    """Which rows. Default: HISTORY."""
+    attempt: _builtins.int
+    """The attempt, from 1. Default: the latest."""
+    page_size: _builtins.int
+    """At most 10,000; more counts as 10,000. Default (0): 1,000."""
+    page_token: _builtins.str
+    """From the previous reply; bound to the other fields."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        text: _builtins.str = ...,
+        stream: Global___MetricStream.ValueType = ...,
+        attempt: _builtins.int | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "stream", b"stream", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
+    _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attempt) -> _WhichOneofReturnType__attempt | None: ...
+
+Global___ListMetricKeysRequest: _TypeAlias = ListMetricKeysRequest  # noqa: Y015
+
+@_typing.final
+class ListMetricKeysResponse(_message.Message):
+    """Reply of ListMetricKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricKey]:
+        """At most page_size metrics, by the bytes of their names."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___MetricKey] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMetricKeysResponse: _TypeAlias = ListMetricKeysResponse  # noqa: Y015
+
+@_typing.final
+class SampleMetricsRequest(_message.Message):
+    """Request of SampleMetrics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_IDS_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    X_AXIS_FIELD_NUMBER: _builtins.int
+    MIN_X_FIELD_NUMBER: _builtins.int
+    END_X_FIELD_NUMBER: _builtins.int
+    BUCKET_COUNT_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    x_axis: _builtins.str
+    """What x is: `_step`, `_timestamp` (seconds since 1970), `_runtime` (seconds
+    since the attempt began), or the name of a metric, of which only rows with a
+    finite number count. Default: `_step`; of SYSTEM rows `_timestamp`.
+    """
+    min_x: _builtins.float
+    """The least x, inclusive. Default: the least of each series' points."""
+    end_x: _builtins.float
+    """The x before which points count. Default: no end, and the last bucket ends
+    with the largest x of each series' points.
+    """
+    bucket_count: _builtins.int
+    """Number of buckets of each series: 1 to 10,000; runs × keys × buckets is at most
+    10,000,000. Default (0): 1,000.
+    """
+    stream: Global___MetricStream.ValueType
+    """Which rows. Default: HISTORY."""
+    attempt: _builtins.int
+    """The attempt, from 1, if one run is asked for. Default: the latest."""
+    @_builtins.property
+    def run_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Global ids of the runs, 1 to 100, each once. Their latest attempts are meant
+        unless `attempt` is set.
+        """
+
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the metrics, 1 to 1,000, each once."""
+
+    def __init__(
+        self,
+        *,
+        run_ids: _abc.Iterable[_builtins.str] | None = ...,
+        keys: _abc.Iterable[_builtins.str] | None = ...,
+        x_axis: _builtins.str = ...,
+        min_x: _builtins.float | None = ...,
+        end_x: _builtins.float | None = ...,
+        bucket_count: _builtins.int = ...,
+        stream: Global___MetricStream.ValueType = ...,
+        attempt: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_end_x", b"_end_x", "_min_x", b"_min_x", "attempt", b"attempt", "end_x", b"end_x", "min_x", b"min_x"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "_end_x", b"_end_x", "_min_x", b"_min_x", "attempt", b"attempt", "bucket_count", b"bucket_count", "end_x", b"end_x", "keys", b"keys", "min_x", b"min_x", "run_ids", b"run_ids", "stream", b"stream", "x_axis", b"x_axis"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
+    _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
+    _WhichOneofReturnType__end_x: _TypeAlias = _typing.Literal["end_x"]  # noqa: Y015
+    _WhichOneofArgType__end_x: _TypeAlias = _typing.Literal["_end_x", b"_end_x"]  # noqa: Y015
+    _WhichOneofReturnType__min_x: _TypeAlias = _typing.Literal["min_x"]  # noqa: Y015
+    _WhichOneofArgType__min_x: _TypeAlias = _typing.Literal["_min_x", b"_min_x"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attempt) -> _WhichOneofReturnType__attempt | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__end_x) -> _WhichOneofReturnType__end_x | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_x) -> _WhichOneofReturnType__min_x | None: ...
+
+Global___SampleMetricsRequest: _TypeAlias = SampleMetricsRequest  # noqa: Y015
+
+@_typing.final
+class SampleMetricsResponse(_message.Message):
+    """One metric of one run, reduced to buckets. The lists have one element for each
+    bucket that has points, in ascending order of x.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    START_X_FIELD_NUMBER: _builtins.int
+    BUCKET_WIDTH_FIELD_NUMBER: _builtins.int
+    POINT_COUNT_FIELD_NUMBER: _builtins.int
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    NONFINITE_COUNTS_FIELD_NUMBER: _builtins.int
+    MINS_FIELD_NUMBER: _builtins.int
+    MAXES_FIELD_NUMBER: _builtins.int
+    FIRSTS_FIELD_NUMBER: _builtins.int
+    LASTS_FIELD_NUMBER: _builtins.int
+    SUMS_FIELD_NUMBER: _builtins.int
+    FIRST_XS_FIELD_NUMBER: _builtins.int
+    LAST_XS_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Global id of the run."""
+    key: _builtins.str
+    """Name of the metric."""
+    start_x: _builtins.float
+    """x where the first bucket begins."""
+    bucket_width: _builtins.float
+    """Width of a bucket; 0 if all points have the same x."""
+    point_count: _builtins.int
+    """How many points the buckets stand for."""
+    @_builtins.property
+    def buckets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Index of each bucket, from 0."""
+
+    @_builtins.property
+    def counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many points of each bucket are finite numbers."""
+
+    @_builtins.property
+    def nonfinite_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many points of each bucket are NaN or infinite."""
+
+    @_builtins.property
+    def mins(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The least finite value of each bucket; NaN if it has none, as in those below."""
+
+    @_builtins.property
+    def maxes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The largest finite value."""
+
+    @_builtins.property
+    def firsts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The first finite value."""
+
+    @_builtins.property
+    def lasts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The last finite value."""
+
+    @_builtins.property
+    def sums(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The sum of the finite values."""
+
+    @_builtins.property
+    def first_xs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """x of the first point of each bucket."""
+
+    @_builtins.property
+    def last_xs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """x of the last point of each bucket."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        key: _builtins.str = ...,
+        start_x: _builtins.float = ...,
+        bucket_width: _builtins.float = ...,
+        point_count: _builtins.int = ...,
+        buckets: _abc.Iterable[_builtins.int] | None = ...,
+        counts: _abc.Iterable[_builtins.int] | None = ...,
+        nonfinite_counts: _abc.Iterable[_builtins.int] | None = ...,
+        mins: _abc.Iterable[_builtins.float] | None = ...,
+        maxes: _abc.Iterable[_builtins.float] | None = ...,
+        firsts: _abc.Iterable[_builtins.float] | None = ...,
+        lasts: _abc.Iterable[_builtins.float] | None = ...,
+        sums: _abc.Iterable[_builtins.float] | None = ...,
+        first_xs: _abc.Iterable[_builtins.float] | None = ...,
+        last_xs: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket_width", b"bucket_width", "buckets", b"buckets", "counts", b"counts", "first_xs", b"first_xs", "firsts", b"firsts", "key", b"key", "last_xs", b"last_xs", "lasts", b"lasts", "maxes", b"maxes", "mins", b"mins", "nonfinite_counts", b"nonfinite_counts", "point_count", b"point_count", "run_id", b"run_id", "start_x", b"start_x", "sums", b"sums"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SampleMetricsResponse: _TypeAlias = SampleMetricsResponse  # noqa: Y015

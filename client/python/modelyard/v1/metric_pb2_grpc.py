@@ -50,6 +50,16 @@ class MetricServiceStub(object):
                 request_serializer=modelyard_dot_v1_dot_metric__pb2.ScanMetricHistoryRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_metric__pb2.ScanMetricHistoryResponse.FromString,
                 _registered_method=True)
+        self.ListMetricKeys = channel.unary_unary(
+                '/modelyard.v1.MetricService/ListMetricKeys',
+                request_serializer=modelyard_dot_v1_dot_metric__pb2.ListMetricKeysRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_metric__pb2.ListMetricKeysResponse.FromString,
+                _registered_method=True)
+        self.SampleMetrics = channel.unary_stream(
+                '/modelyard.v1.MetricService/SampleMetrics',
+                request_serializer=modelyard_dot_v1_dot_metric__pb2.SampleMetricsRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_metric__pb2.SampleMetricsResponse.FromString,
+                _registered_method=True)
 
 
 class MetricServiceServicer(object):
@@ -85,6 +95,25 @@ class MetricServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListMetricKeys(self, request, context):
+        """The metrics that a run has points of, by key, in pages. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SampleMetrics(self, request, context):
+        """Metrics of runs reduced to buckets of equal width on the x axis, for charts:
+        of every bucket the least and the largest value, the first and the last, so
+        that no extreme is lost. Points that are no numbers are left out. One message
+        for each run and key that has points in the range, in the order of run_ids
+        and, within a run, of keys. Over another metric as x, a series may have at
+        most 4,000,000 points. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FIELD.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MetricServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -102,6 +131,16 @@ def add_MetricServiceServicer_to_server(servicer, server):
                     servicer.ScanMetricHistory,
                     request_deserializer=modelyard_dot_v1_dot_metric__pb2.ScanMetricHistoryRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_metric__pb2.ScanMetricHistoryResponse.SerializeToString,
+            ),
+            'ListMetricKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMetricKeys,
+                    request_deserializer=modelyard_dot_v1_dot_metric__pb2.ListMetricKeysRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_metric__pb2.ListMetricKeysResponse.SerializeToString,
+            ),
+            'SampleMetrics': grpc.unary_stream_rpc_method_handler(
+                    servicer.SampleMetrics,
+                    request_deserializer=modelyard_dot_v1_dot_metric__pb2.SampleMetricsRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_metric__pb2.SampleMetricsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -186,6 +225,60 @@ class MetricService(object):
             '/modelyard.v1.MetricService/ScanMetricHistory',
             modelyard_dot_v1_dot_metric__pb2.ScanMetricHistoryRequest.SerializeToString,
             modelyard_dot_v1_dot_metric__pb2.ScanMetricHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMetricKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.MetricService/ListMetricKeys',
+            modelyard_dot_v1_dot_metric__pb2.ListMetricKeysRequest.SerializeToString,
+            modelyard_dot_v1_dot_metric__pb2.ListMetricKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SampleMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/modelyard.v1.MetricService/SampleMetrics',
+            modelyard_dot_v1_dot_metric__pb2.SampleMetricsRequest.SerializeToString,
+            modelyard_dot_v1_dot_metric__pb2.SampleMetricsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,16 @@ class MetricServiceStub:
     grouped into messages is not promised, nor the order between messages whose
     steps overlap. Errors: NOT_FOUND.
     """
+    ListMetricKeys: _grpc.UnaryUnaryMultiCallable[_metric_pb2.ListMetricKeysRequest, _metric_pb2.ListMetricKeysResponse]
+    """The metrics that a run has points of, by key, in pages. Errors: NOT_FOUND."""
+    SampleMetrics: _grpc.UnaryStreamMultiCallable[_metric_pb2.SampleMetricsRequest, _metric_pb2.SampleMetricsResponse]
+    """Metrics of runs reduced to buckets of equal width on the x axis, for charts:
+    of every bucket the least and the largest value, the first and the last, so
+    that no extreme is lost. Points that are no numbers are left out. One message
+    for each run and key that has points in the range, in the order of run_ids
+    and, within a run, of keys. Over another metric as x, a series may have at
+    most 4,000,000 points. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FIELD.
+    """
 
 @_typing.type_check_only
 class MetricServiceAsyncStub(MetricServiceStub):
@@ -72,6 +82,16 @@ class MetricServiceAsyncStub(MetricServiceStub):
     """The metric rows of a run. Steps do not descend within a message. How rows are
     grouped into messages is not promised, nor the order between messages whose
     steps overlap. Errors: NOT_FOUND.
+    """
+    ListMetricKeys: _aio.UnaryUnaryMultiCallable[_metric_pb2.ListMetricKeysRequest, _metric_pb2.ListMetricKeysResponse]  # type: ignore[assignment]
+    """The metrics that a run has points of, by key, in pages. Errors: NOT_FOUND."""
+    SampleMetrics: _aio.UnaryStreamMultiCallable[_metric_pb2.SampleMetricsRequest, _metric_pb2.SampleMetricsResponse]  # type: ignore[assignment]
+    """Metrics of runs reduced to buckets of equal width on the x axis, for charts:
+    of every bucket the least and the largest value, the first and the last, so
+    that no extreme is lost. Points that are no numbers are left out. One message
+    for each run and key that has points in the range, in the order of run_ids
+    and, within a run, of keys. Over another metric as x, a series may have at
+    most 4,000,000 points. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FIELD.
     """
 
 class MetricServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -110,6 +130,28 @@ class MetricServiceServicer(metaclass=_abc_1.ABCMeta):
         """The metric rows of a run. Steps do not descend within a message. How rows are
         grouped into messages is not promised, nor the order between messages whose
         steps overlap. Errors: NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ListMetricKeys(
+        self,
+        request: _metric_pb2.ListMetricKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_metric_pb2.ListMetricKeysResponse, _abc.Awaitable[_metric_pb2.ListMetricKeysResponse]]:
+        """The metrics that a run has points of, by key, in pages. Errors: NOT_FOUND."""
+
+    @_abc_1.abstractmethod
+    def SampleMetrics(
+        self,
+        request: _metric_pb2.SampleMetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_metric_pb2.SampleMetricsResponse], _abc.AsyncIterator[_metric_pb2.SampleMetricsResponse]]:
+        """Metrics of runs reduced to buckets of equal width on the x axis, for charts:
+        of every bucket the least and the largest value, the first and the last, so
+        that no extreme is lost. Points that are no numbers are left out. One message
+        for each run and key that has points in the range, in the order of run_ids
+        and, within a run, of keys. Over another metric as x, a series may have at
+        most 4,000,000 points. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FIELD.
         """
 
 def add_MetricServiceServicer_to_server(servicer: MetricServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
-from modelyard_server.db.engine import now
-from modelyard_server.db.tables import MetricBatch
-from modelyard_server.db.upserts import insert
+from modelyard_server.db.engine import BINARY_RESULTS, now
+from modelyard_server.db.tables import PACK_WEIGHT, MetricBatch, MetricLog
 from modelyard_server.domain import fields
 from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.access.principals import Principal
@@ -41,6 +40,48 @@ class Batch:
     row_count: int
     last_values: Mapping[str, Any]
     stream: int = HISTORY
+    weight: int = 0
+
+
+class Column(NamedTuple):
+    """A metric in a batch: the rows that have a number (None: all), and the numbers.
+
+    The last three count other values too: how many points there are, and the first and the last row of one.
+    """
+
+    key: str
+    rows: Sequence[int] | None
+    numbers: Sequence[float]
+    point_count: int
+    first_row: int
+    last_row: int
+
+
+class Rows(NamedTuple):
+    """The rows of a batch, decoded."""
+
+    steps: Sequence[int]
+    times: Sequence[float]
+    columns: Sequence[Column]
+
+    @property
+    def weight(self) -> int:
+        """What the batch weighs in its log."""
+        return weight(len(self.steps), len(self.columns), self.point_count)
+
+    @property
+    def point_count(self) -> int:
+        """The points of all metrics."""
+        return sum(column.point_count for column in self.columns)
+
+
+Decode = Callable[[bytes, Collection[str] | None], Rows]
+"""Decodes the payload of a batch: the points of these metrics, without metrics of all."""
+
+
+def weight(rows: int, columns: int, points: int) -> int:
+    """What a batch weighs while it waits: about the microseconds that reading one of its metrics takes."""
+    return 15 + rows + columns // 16 + points // 64
 
 
 class Position(NamedTuple):
@@ -54,10 +95,14 @@ START = Position(-1, 0)
 
 
 class Stored(NamedTuple):
-    """How many rows are stored under a (writer, sequence), and whether they were before."""
+    """How many rows are stored under a (writer, sequence), and whether they were before.
+
+    `is_due`: so many batches wait now that they should be packed.
+    """
 
     row_count: int
     duplicate: bool
+    is_due: bool = False
 
 
 def log(
@@ -91,7 +136,9 @@ def log(
     if not late:
         runs.require_running(session, principal, view)
     time = now(session)
-    _insert(session, view.attempt, batch, time)
+    connection = session.connection()
+    _insert(connection, view.attempt, batch, time)
+    waiting = _weigh(connection, view.attempt, batch)
     run = view.row
     run.updated_at = time
     if not late:
@@ -101,10 +148,10 @@ def log(
         run.last_step = max(run.last_step, batch.last_step)
         if is_newest or not late:
             runs.set_summary(session, view, {**batch.last_values, **summary} if summarize else summary)
-    return Stored(batch.row_count, duplicate=False)
+    return Stored(batch.row_count, duplicate=False, is_due=waiting >= PACK_WEIGHT)
 
 
-def _insert(session: Session, attempt: Attempt, batch: Batch, time: int) -> None:
+def _insert(connection: Connection, attempt: Attempt, batch: Batch, time: int) -> None:
     row = {
         "run_id": attempt.run_id,
         "attempt": attempt.number,
@@ -117,7 +164,18 @@ def _insert(session: Session, attempt: Attempt, batch: Batch, time: int) -> None
         "payload": batch.payload,
         "created_at": time,
     }
-    session.execute(insert(session, MetricBatch).values(row))
+    connection.execute(_INSERT, row)
+
+
+def _weigh(connection: Connection, attempt: Attempt, batch: Batch) -> int:
+    """Adds the batch to its log; returns what waits there now. The caller holds the lock of the run."""
+    own = {"own_run": attempt.run_id, "own_attempt": attempt.number, "own_stream": batch.stream}
+    waiting = connection.execute(_WEIGH, {**own, "more": batch.weight}).scalar_one_or_none()
+    if waiting is None:
+        new = {"run_id": attempt.run_id, "attempt": attempt.number, "stream": batch.stream}
+        connection.execute(_BEGIN_LOG, {**new, "packed_id": 0, "waiting": batch.weight})
+        return batch.weight
+    return int(waiting)
 
 
 def batches_after(
@@ -150,7 +208,8 @@ def batches_after(
     found = session.execute(
         select(MetricBatch.first_step, MetricBatch.id, MetricBatch.payload)
         .where(MetricBatch.id.in_(wanted))
-        .order_by(*order)
+        .order_by(*order),
+        execution_options=BINARY_RESULTS,
     )
     return [(Position(first_step, id_), payload) for first_step, id_, payload in found]
 
@@ -166,13 +225,14 @@ def _fitting(sizes: Sequence[tuple[int, int]], most_bytes: int) -> Iterator[int]
 
 def _stored_rows(session: Session, attempt: Attempt, batch: Batch) -> int | None:
     """The number of rows that are stored under this (writer, sequence); None if there are none."""
-    same = select(MetricBatch.row_count).where(
-        MetricBatch.run_id == attempt.run_id,
-        MetricBatch.attempt == attempt.number,
-        MetricBatch.writer == batch.writer,
-        MetricBatch.sequence == batch.sequence,
-    )
-    return session.scalar(same)
+    key = {
+        "own_run": attempt.run_id,
+        "own_attempt": attempt.number,
+        "writer": batch.writer,
+        "sequence": batch.sequence,
+    }
+    found: int | None = session.connection().execute(_SAME, key).scalar()
+    return found
 
 
 def _check(batch: Batch) -> None:
@@ -181,3 +241,26 @@ def _check(batch: Batch) -> None:
     fields.check("writer", refs.check_text, batch.writer, limit=WRITER_LIMIT)
     if batch.sequence < 1:
         raise errors.InvalidField.of("sequence", f"is {batch.sequence}; a writer counts its batches from 1")
+
+
+# The statements of each batch: without the ORM, and built once, so that SQLAlchemy compiles them once.
+_BATCHES: Any = MetricBatch.__table__
+_LOGS: Any = MetricLog.__table__
+_SAME = select(_BATCHES.c.row_count).where(
+    _BATCHES.c.run_id == bindparam("own_run"),
+    _BATCHES.c.attempt == bindparam("own_attempt"),
+    _BATCHES.c.writer == bindparam("writer"),
+    _BATCHES.c.sequence == bindparam("sequence"),
+)
+_INSERT = insert(_BATCHES).inline()
+_WEIGH = (
+    update(_LOGS)
+    .where(
+        _LOGS.c.run_id == bindparam("own_run"),
+        _LOGS.c.attempt == bindparam("own_attempt"),
+        _LOGS.c.stream == bindparam("own_stream"),
+    )
+    .values(waiting=_LOGS.c.waiting + bindparam("more"))
+    .returning(_LOGS.c.waiting)
+)
+_BEGIN_LOG = insert(_LOGS).inline()

@@ -48,6 +48,8 @@ METHODS: dict[str, Method] = {
         LogMetrics=_WRITE,
         LogMetricBatches=_WRITE,
         ScanMetricHistory=_READ,
+        ListMetricKeys=_READ,
+        SampleMetrics=_READ,
     ),
     **_service("modelyard.v1.RunConsoleService", LogConsoleLines=_WRITE, ListConsoleLines=_READ),
     **_service("modelyard.v1.ServerService", GetServerInfo=_READ, GetCaller=_READ),

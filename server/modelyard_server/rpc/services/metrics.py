@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
 from modelyard.v1 import metric_pb2 as pb
+from modelyard_server.db.engine import one_snapshot
+from modelyard_server.db.upserts import batches
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.runs import metrics, runs
 from modelyard_server.domain.runs.run_maps import Attempt
+from modelyard_server.domain.series import logs
 from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
-from modelyard_server.rpc.wire import arguments, convert, metric_batches
+from modelyard_server.rpc.wire import arguments, convert, metric_batches, metric_samples, pages
 
 SCAN_BYTES = 4 << 20
 """Bytes of batches that a scan reads at a time."""
@@ -25,12 +28,15 @@ SCAN_BYTES = 4 << 20
 class MetricServicer:
     """MetricService; the rules are in `domain/runs`."""
 
-    def __init__(self, streams: StreamLimit) -> None:
+    def __init__(self, streams: StreamLimit, wake_packing: Callable[[], None]) -> None:
         self._streams = streams
+        self._wake_packing = wake_packing
 
     @prepared_by(lambda _, request: metric_batches.parse(request))
     def LogMetrics(self, request: pb.LogMetricsRequest, call: Call) -> pb.LogMetricsResponse:
         stored = _log(call.session, call.principal, request, call.prepared)
+        if stored.is_due:
+            self._wake_packing()
         return pb.LogMetricsResponse(duplicate=stored.duplicate, row_count=stored.row_count)
 
     async def LogMetricBatches(
@@ -46,9 +52,34 @@ class MetricServicer:
             except errors.CommError as error:
                 index = reply.stored_count + reply.duplicate_count
                 raise _within(f"requests[{index}]", error) from None
+            if stored.is_due:
+                self._wake_packing()
             reply.duplicate_count += stored.duplicate
             reply.stored_count += not stored.duplicate
         return reply
+
+    def ListMetricKeys(self, request: pb.ListMetricKeysRequest, call: Call) -> pb.ListMetricKeysResponse:
+        stream, attempt = metric_batches.stream(request.stream), arguments.optional(request, "attempt")
+        one_snapshot(call.session)
+        view = runs.find(call.session, call.principal, request.run_id, name="run_id", attempt=attempt)
+        log = logs.find(call.session, view.attempt, stream)
+        found, token = pages.fitting(
+            lambda size: metric_samples.key_page(call.session, log, request, size), request.page_size
+        )
+        return pb.ListMetricKeysResponse(keys=found, next_page_token=token)
+
+    async def SampleMetrics(
+        self, request: pb.SampleMetricsRequest, call: StreamCall
+    ) -> AsyncIterator[Any]:  # encoded messages
+        wanted = metric_samples.parse(request)
+        self._streams.enter(call.principal)
+        for run_id in request.run_ids:
+            for keys in batches(request.keys, wanted.keys_at_once):
+                look = functools.partial(
+                    _samples, principal=call.principal, run_id=run_id, keys=keys, wanted=wanted
+                )
+                for message in await call.read(look):
+                    yield message
 
     async def ScanMetricHistory(
         self, request: pb.ScanMetricHistoryRequest, call: StreamCall
@@ -89,6 +120,27 @@ def _log(
         late=request.late,
         attempt=arguments.optional(request, "attempt"),
     )
+
+
+def _samples(
+    session: Session,
+    principal: Principal,
+    run_id: str,
+    keys: Sequence[str],
+    wanted: metric_samples.Wanted,
+) -> list[bytes]:
+    """The encoded samples of some metrics of a run."""
+    # NumPy is loaded by the first sample.
+    from modelyard_server.domain.series import sampling
+
+    one_snapshot(session)
+    view = runs.find(session, principal, run_id, name="run_ids", attempt=wanted.attempt)
+    log = logs.find(session, view.attempt, wanted.stream)
+    query = wanted.query._replace(started=view.row.created_at / 1e6)
+    return [
+        metric_samples.message(view.run.id, key, sample).SerializeToString()
+        for key, sample in sampling.sample(session, log, keys, query, metric_batches.decode)
+    ]
 
 
 def _within(place: str, error: errors.CommError) -> errors.CommError:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from modelyard.contract import errors, values
 from modelyard.contract.limits import MAX_STEP, METRIC_BATCH_BYTES, METRIC_BATCH_ROWS
 from modelyard.v1 import metric_pb2 as pb
 from modelyard.v1 import value_pb2
-from modelyard_server.domain.runs.metrics import Batch
+from modelyard_server.domain.runs.metrics import Batch, Column, Rows, weight
+from modelyard_server.domain.series.keys import KeyRow
 from modelyard_server.rpc.wire import convert
 
 STEP_END = MAX_STEP + 1
+_NUMBERS = {"int_value", "double_value"}
 
 
 def parse(request: pb.LogMetricsRequest) -> Batch:
@@ -26,12 +28,14 @@ def parse(request: pb.LogMetricsRequest) -> Batch:
     steps = list(batch.steps)
     _check_rows(batch, steps)
     last = {}
+    points = 0
     for index, column in enumerate(batch.columns):
         field = f"batch.columns[{index}]"
         _check_key(column.key, field)
         if column.key in last:
             raise errors.InvalidField.of(f"{field}.key", f"{column.key!r} has a column already")
         last[column.key] = _last_point(column, len(steps), field)
+        points += len(column.rows) or len(steps)
     return Batch(
         writer=request.writer,
         sequence=request.sequence,
@@ -40,6 +44,7 @@ def parse(request: pb.LogMetricsRequest) -> Batch:
         last_step=steps[-1],
         row_count=len(steps),
         last_values=last,
+        weight=weight(len(steps), len(last), points),
         stream=stream(request.stream),
     )
 
@@ -49,6 +54,46 @@ def stream(asked: int) -> int:
     if asked not in pb.MetricStream.values():
         raise errors.InvalidField.of("stream", f"{asked} is not a stream this server knows")
     return asked or pb.METRIC_STREAM_HISTORY
+
+
+def decode(payload: bytes, keys: Collection[str] | None) -> Rows:
+    """The rows of a stored batch, with the numbers of these metrics; without metrics, of all."""
+    batch = pb.MetricBatch.FromString(payload)
+    columns = [_decoded(column) for column in batch.columns if keys is None or column.key in keys]
+    return Rows(list(batch.steps), list(batch.timestamps), columns)
+
+
+def count_keys(payload: bytes) -> Iterator[KeyRow]:
+    """The metrics of a stored batch."""
+    batch = pb.MetricBatch.FromString(payload)
+    steps = list(batch.steps)
+    for column in batch.columns:
+        numbers = count = len(column.doubles) or len(column.ints)
+        if not count:
+            count = len(column.values)
+            numbers = sum(value.WhichOneof("kind") in _NUMBERS for value in column.values)
+        rows = column.rows
+        first, last = (rows[0], rows[-1]) if rows else (0, -1)
+        yield KeyRow(column.key, count, numbers, steps[first], steps[last])
+
+
+def _decoded(column: pb.MetricColumn) -> Column:
+    rows = list(column.rows) or None
+    numbers: Sequence[float] = list(column.doubles) or list(column.ints)
+    if not numbers:
+        return _decoded_values(column, rows or range(len(column.values)))
+    ends = (rows[0], rows[-1]) if rows else (0, len(numbers) - 1)
+    return Column(column.key, rows, numbers, len(numbers), *ends)
+
+
+def _decoded_values(column: pb.MetricColumn, rows: Sequence[int]) -> Column:
+    found = [
+        (row, value.int_value if value.HasField("int_value") else value.double_value)
+        for row, value in zip(rows, column.values, strict=True)
+        if value.WhichOneof("kind") in _NUMBERS
+    ]
+    own, numbers = [row for row, _ in found], [number for _, number in found]
+    return Column(column.key, own, numbers, len(rows), rows[0], rows[-1])
 
 
 def select(

@@ -211,6 +211,40 @@ def test_a_server_that_restarts_while_a_run_logs_gets_every_row(away: LiveServer
     assert _stored(run.path).state == "finished"
 
 
+MANY = """
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+run.log({f"metric_{key}": 0.5 for key in range(10)})
+run._tracking.flush()
+print("sent", flush=True)
+sys.stdin.readline()
+before = resident()
+for step in range(300_000):
+    run.log({f"metric_{key}": step + 0.5 for key in range(10)})
+print((resident() - before) >> 20, flush=True)
+os._exit(0)
+"""
+
+
+def test_memory_does_not_grow_while_the_server_is_gone(away: LiveServer) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", START + MANY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        path = process.stdout.readline().strip()
+        assert process.stdout.readline() == "sent\n"
+        away.kill()
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        grown = int(process.stdout.readline())
+    assert grown < 20, "MiB; the rows have 30 MiB"
+    away.start()
+    (sent,) = _sync()
+    assert sent["rows"] == 300_000
+    assert _stored(path).lastHistoryStep == 300_000
+
+
 def test_a_server_that_is_gone_slows_neither_training_nor_its_end(
     away: LiveServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import random
@@ -22,6 +23,7 @@ from modelyard.spool.reader import BEGIN, Position, SpoolReader
 from modelyard.spool.records import Record
 from modelyard.spool.rows import Row
 from modelyard.spool.writer import SpoolWriter
+from modelyard.sync.curves import Curves
 from tests.parts.disks import DiskFactory, disk_factory
 
 __all__ = ["disk_factory"]
@@ -319,3 +321,28 @@ def test_a_killed_process_has_written_every_row_that_it_logged(tmp_path: Path) -
         steps = [row["a"] for row in points(spool)]
         assert steps == list(range(len(steps)))
         assert len(steps) in {logged, logged + 1}
+
+
+def test_a_spool_that_was_closed_takes_nothing_more(tmp_path: Path) -> None:
+    writer = SpoolWriter(tmp_path)
+    write(writer, 0, {"a": 1})
+    writer.close()
+    writer.change(records.FIELDS, {"set": {"config.lr": 1}, "removed": []})
+    assert points(writer.folder) == [{"a": 1}]
+    assert [folder.name for folder in tmp_path.iterdir()] == [writer.writer]
+
+
+def test_curves_are_even_samples_however_rows_arrive() -> None:
+    whole, parts = Curves(), Curves()
+    rows = [Row(step, 1.0, ("a", "text"), (float(step), "x")) for step in range(5_000)]
+    whole.add(rows)
+    generator, at = random.Random(2), 0
+    while at < len(rows):
+        size = generator.randrange(1, 700)
+        parts.add(rows[at : at + size])
+        at += size
+    assert whole.points == parts.points
+    curve = whole.points["a"]
+    assert 100 <= len(curve) < 200
+    assert {after - before for before, after in itertools.pairwise(curve)} == {32.0}
+    assert curve[0] == 0.0

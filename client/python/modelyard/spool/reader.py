@@ -18,6 +18,7 @@ from modelyard.spool.writer import segment_name
 CHUNK_BYTES = 1 << 20
 """The most bytes that are read at a time, unless one record is longer."""
 _ROWS = frozenset({records.ROW, records.OPEN_ROW, records.PLAIN_ROW, records.OPEN_PLAIN_ROW})
+_WHOLE = frozenset({records.ROW, records.PLAIN_ROW})
 _OPEN = frozenset({records.OPEN_ROW, records.OPEN_PLAIN_ROW})
 
 
@@ -138,7 +139,10 @@ class SpoolReader:
             if end_at is not None and began + end > end_at:
                 break
             try:
-                self._take(body)
+                if self._open is None and body[0] in _WHOLE:  # nearly all records
+                    self._add_row(self._decoder.decode(body))
+                else:
+                    self._take(body)
             except (KeyError, TypeError, ValueError, struct.error):
                 return False  # of a newer release, or damaged: the next segment is read
             self._at = began + end
@@ -182,8 +186,11 @@ class SpoolReader:
 
     def _complete_open(self) -> None:
         if self._open is not None:
-            if self._first_row is None:
-                self._first_row = self._row
-            self._items.append(self._open)
+            self._add_row(self._open)
             self._open = None
-            self._row += 1
+
+    def _add_row(self, row: Row) -> None:
+        if self._first_row is None:
+            self._first_row = self._row
+        self._items.append(row)
+        self._row += 1

@@ -61,6 +61,7 @@ class SpoolWriter:
         self._memory: dict[int, bytearray] = {}
         self._alive: FileLock | None = None
         self._next_try = 0.0
+        self._is_closed = False
 
     def forget_parent(self) -> None:
         """In a forked child: leaves the parent's files alone."""
@@ -110,6 +111,8 @@ class SpoolWriter:
         """Appends a record that is no row. Errors: TypeError, ValueError, RecursionError."""
         data = records.json_record(kind, content)
         with self.lock:
+            if self._is_closed:
+                return
             if not self._segment or (self._size >= SEGMENT_BYTES and self._open_step is None):
                 self._begin()
             if self._put(data) == _MOVED:
@@ -137,16 +140,17 @@ class SpoolWriter:
                     del self._memory[sent]
 
     def close(self) -> None:
-        """Ends this spool; a further record starts another one."""
+        """Ends this spool: what is appended later is dropped."""
         with self.lock:
+            self._is_closed = True
             self._close_file()
             if self._alive is not None:
                 self._alive.release()
-            self._reset()
+            self._memory.clear()
 
     def _put(self, data: bytes) -> int:
         if self._file is None:
-            return self._put_in_memory(data)
+            return _DROPPED if self._is_closed else self._put_in_memory(data)
         try:
             self._append(self._file, data)
         except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from modelyard.spool.rows import Row
 
@@ -19,18 +20,20 @@ class Curves:
 
     def add(self, rows: Sequence[Row]) -> None:
         """Takes rows."""
-        for row in rows:
-            for key, point in zip(row.keys, row.values, strict=True):
-                if type(point) is float or type(point) is int:
-                    self._add(key, point)
+        for keys, alike in groupby(rows, key=lambda row: row.keys):
+            columns = zip(*(row.values for row in alike), strict=True)
+            for key, column in zip(keys, columns, strict=True):
+                self._add(key, column)
 
-    def _add(self, key: str, point: float) -> None:
-        seen = self._seen[key] = self._seen.get(key, -1) + 1
-        stride = self._strides.get(key, 1)
-        if seen % stride:
+    def _add(self, key: str, column: Sequence[object]) -> None:
+        numbers = [point for point in column if type(point) is float or type(point) is int]
+        seen, stride = self._seen.get(key, 0), self._strides.get(key, 1)
+        self._seen[key] = seen + len(numbers)
+        if not numbers:
             return
         curve = self.points.setdefault(key, [])
-        curve.append(float(point))
-        if len(curve) >= _POINTS:
+        curve.extend(map(float, numbers[-seen % stride :: stride]))
+        while len(curve) >= _POINTS:
             del curve[1::2]
-            self._strides[key] = stride * 2
+            stride *= 2
+        self._strides[key] = stride

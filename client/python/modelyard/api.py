@@ -11,6 +11,7 @@ from modelyard.artifacts.artifact import Artifact
 from modelyard.configuration.settings import current
 from modelyard.contract import errors, refs
 from modelyard.host import notebook
+from modelyard.public_runs.public_run import PublicRun
 from modelyard.query import run_search
 from modelyard.query.conditions import Condition, as_filter, as_order, both
 from modelyard.query.listing import Listing, page_size
@@ -20,7 +21,6 @@ from modelyard.registry.events import Events
 from modelyard.registry.registry import Collections, Registries, Registry, create_model, tagged
 from modelyard.rpc import collection_calls, list_calls, records
 from modelyard.rpc.login import server_info
-from modelyard.runs.public_run import PublicRun
 from modelyard.workspace import Workspace
 
 
@@ -246,9 +246,15 @@ class Api:
         `lazy` are accepted. Errors: ValueError for unknown fields and operators.
         """
         entity, project = self._project_of(path, default=self.settings.project or "")
-        workspace, size = self._workspace, page_size(per_page)
-        found = run_search.find(workspace.connection, entity, project, filters, order, size)
-        listing: Listing[PublicRun] = Listing(map(workspace.run, found), lambda: sum(1 for _ in listing))
+        workspace = self._workspace
+        connection = workspace.connection
+        found = run_search.find(connection, entity, project, filters, order, page_size(per_page))
+
+        def count() -> int:
+            known = run_search.count(connection, entity, project, filters)
+            return sum(1 for _ in listing) if known is None else known
+
+        listing: Listing[PublicRun] = Listing(map(workspace.run, found), count)
         return listing
 
     def server_info(self) -> records.ServerInfo:

@@ -10,13 +10,13 @@ from modelyard.artifacts.server_version import ServerVersion
 from modelyard.cache.content import Cache
 from modelyard.configuration.settings import Settings
 from modelyard.contract import refs
+from modelyard.public_runs.public_run import PublicRun
 from modelyard.query.resolve import Resolver
 from modelyard.registry.artifact_type import ArtifactType
 from modelyard.registry.collection import ArtifactCollection, RegisteredModel
 from modelyard.registry.registry import Registry
 from modelyard.rpc import records
 from modelyard.rpc.connection import Connection, connect
-from modelyard.runs.public_run import PublicRun
 
 
 class Workspace:

@@ -15,10 +15,10 @@ import pytest
 import modelyard
 from modelyard import Api, Artifact, Settings
 from modelyard.artifacts.entries import ArtifactEntry
+from modelyard.public_runs.public_run import PublicRun
 from modelyard.registry.artifact_type import ArtifactType
 from modelyard.registry.collection import ArtifactCollection, RegisteredModel
 from modelyard.registry.registry import Collections, Registries, Registry
-from modelyard.runs.public_run import PublicRun
 from modelyard.runs.run import Run
 
 CLASSES = (

@@ -161,18 +161,6 @@ def test_a_run_is_changed_after_it_ended(run: Run) -> None:
     assert again.summary["acc"] == 0.5
 
 
-def test_a_history_is_sampled_evenly(run: Run) -> None:
-    for step in range(100):
-        run.log({"acc": step / 100})
-    run.finish()
-    found = Api().run(run.path)
-    rows = found.history(samples=5, pandas=False)
-    assert [row["_step"] for row in rows] == [0, 24, 49, 74, 99]
-    assert len(found.history(pandas=False)) == 100
-    assert len(found.history(keys=["acc"])) == 100
-    assert found.history(keys=["nothing"], pandas=False) == []
-
-
 def test_a_registered_model_is_created_changed_and_deleted(run: Run) -> None:
     api, registry = Api(), f"wandb-registry-{run.id}"
     model = api.create_registered_model(f"{registry}/Churn", "# Churn\nWho leaves?", tags=["tabular"])

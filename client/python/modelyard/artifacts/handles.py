@@ -2,7 +2,7 @@
 
 Handles are the objects that users hold: artifacts, collections, runs,
 registries. The classes are `registry.collection.ArtifactCollection`,
-`runs.public_run.PublicRun` and `workspace.Workspace`, which import this folder;
+`public_runs.public_run.PublicRun` and `workspace.Workspace`, which import this folder;
 these protocols let artifacts return them without importing them back.
 """
 
@@ -66,13 +66,16 @@ class CollectionHandle(Protocol):
 
 
 class RunHandle(Protocol):
-    """A run as the server has it; see `runs.public_run`."""
+    """A run as the server has it; see `public_runs.public_run`."""
 
     name: str
     notes: str
     tags: list[str]
     config: dict[str, Any]
-    summary: dict[str, Any]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Its results."""
 
     @property
     def id(self) -> str:

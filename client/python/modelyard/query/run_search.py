@@ -31,6 +31,12 @@ def find(
     return _found(connection, (entity, project), run_filter(condition), run_order(order), page_size)
 
 
+def count(connection: Connection, entity: str, project: str, condition: Condition) -> int | None:
+    """How many runs `find` finds; None if only fetching them all can tell."""
+    wanted = run_filter(condition)
+    return None if wanted.checks else list_calls.count_runs(connection, entity, project, wanted.text)
+
+
 def _found(
     connection: Connection, where: tuple[str, str], wanted: RunFilter, order: RunOrder, page_size: int
 ) -> Iterator[records.RunRecord]:

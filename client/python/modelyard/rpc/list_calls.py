@@ -114,6 +114,23 @@ def runs(
         yield from map(messages.run, page.runs)
 
 
+def count_runs(connection: Connection, entity: str, project: str, condition: str = "") -> int | None:
+    """How many runs match; None if the server does not count them."""
+    request = run_pb.ListRunsRequest(
+        entity=entity, project=project, page_size=1, filter=condition, count_total=True
+    )
+    request.read_mask.paths.append("state")
+    reply = connection.runs.ListRuns(request)
+    return reply.total_size if reply.HasField("total_size") else None
+
+
+def run_attempts(connection: Connection, run_id: str) -> Iterator[records.RunRecord]:
+    """The attempts of a run, latest first."""
+    request = run_pb.ListRunAttemptsRequest(id=run_id, page_size=PAGE_SIZE)
+    for page in pages(connection.runs.ListRunAttempts, request):
+        yield from map(messages.run, page.runs)
+
+
 def pages(call: Any, request: Any) -> Iterator[Any]:
     """The replies of a listing, until the last page."""
     while True:

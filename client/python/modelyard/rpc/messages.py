@@ -149,6 +149,7 @@ def run(message: Any) -> RunRecord:
         metadata=values(message.metadata),
         etag=message.etag,
         attempt=message.attempt or 1,
+        update_time=_time_or_none(message, "update_time"),
     )
     return validation.check_run(found)
 

@@ -129,6 +129,7 @@ class RunRecord:
     metadata: dict[str, Any]
     etag: str = ""
     attempt: int = 1
+    update_time: datetime.datetime | None = None
 
     @property
     def path(self) -> str:

@@ -18,9 +18,14 @@ def run_by_ref(connection: Connection, ref: str) -> records.RunRecord:
     return messages.run(connection.runs.GetRun(pb.GetRunRequest(ref=ref)).run)
 
 
-def run_by_id(connection: Connection, run_id: str) -> records.RunRecord:
-    """A run by its global id. Errors: NotFound."""
-    return messages.run(connection.runs.GetRun(pb.GetRunRequest(id=run_id)).run)
+def run_by_id(connection: Connection, run_id: str, attempt: int | None = None) -> records.RunRecord:
+    """A run by its global id; with `attempt` as that attempt was. Errors: NotFound."""
+    return messages.run(connection.runs.GetRun(pb.GetRunRequest(id=run_id, attempt=attempt)).run)
+
+
+def delete_run(connection: Connection, run_id: str) -> None:
+    """Deletes a run by its global id. Errors: NotFound."""
+    connection.runs.DeleteRun(pb.DeleteRunRequest(id=run_id))
 
 
 def update_run(

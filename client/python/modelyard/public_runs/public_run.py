@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import copy
 import datetime
-import importlib.util
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from modelyard.arguments import checked_calls, require
 from modelyard.artifacts.artifact import Artifact, Workspace
+from modelyard.contract import errors
 from modelyard.contract.values import identical
+from modelyard.host import notebook
+from modelyard.public_runs import history
+from modelyard.public_runs.summary import PublicSummary
 from modelyard.query import lineage_calls
 from modelyard.query.lineage import Lineage
 from modelyard.query.listing import Listing
-from modelyard.rpc import metric_scan, retry, run_calls
+from modelyard.rpc import list_calls, metric_scan, retry, run_calls
 from modelyard.rpc.records import REMOVED, RunRecord
 from modelyard.runs.report import run_card
+
+_POLL_SECONDS = 2.0
 
 
 @checked_calls()
 class PublicRun:
     """A run as the server has it. Name, notes, tags, config and summary may be changed, then `update()`."""
 
-    def __init__(self, workspace: Workspace, record: RunRecord) -> None:
+    def __init__(self, workspace: Workspace, record: RunRecord, *, fixed_attempt: bool = False) -> None:
         self._workspace = workspace
+        self._fixed_attempt = fixed_attempt
         self._set_record(record)
 
     def _set_record(self, record: RunRecord) -> None:
@@ -37,7 +44,7 @@ class PublicRun:
         """Tags."""
         self.config = copy.deepcopy(record.config)
         """Its inputs."""
-        self.summary = copy.deepcopy(record.summary)
+        self.summary = PublicSummary(copy.deepcopy(record.summary), self.update)
         """Its results."""
 
     id = property(lambda self: self._record.run_id, doc="Short id, unique in the project.")
@@ -48,6 +55,8 @@ class PublicRun:
     job_type = property(lambda self: self._record.job_type, doc="Its role in the group.")
     user = property(lambda self: self._record.created_by, doc="Who made it.")
     metadata = property(lambda self: dict(self._record.metadata), doc="Where it ran.")
+    attempt = property(lambda self: self._record.attempt, doc="Number of the attempt, from 1.")
+    exit_code = property(lambda self: self._record.exit_code, doc="Exit code; None if nobody reported one.")
     path = property(lambda self: self._record.path.split("/"), doc="`[entity, project, run_id]`.")
     url = property(lambda self: f"modelyard show {self._record.path}", doc="The command that shows it.")
     lastHistoryStep = property(  # noqa: N815  # as users know it
@@ -66,8 +75,53 @@ class PublicRun:
         moment: datetime.datetime | None = self._record.heartbeat_time
         return moment.isoformat() if moment else None
 
+    @property
+    def summary_metrics(self) -> dict[str, Any]:
+        """Its results, as a dict of their own."""
+        return copy.deepcopy(dict(self.summary))
+
+    @property
+    def system_metrics(self) -> dict[str, Any]:
+        """The newest value of each metric of its machine."""
+        return history.latest(self._workspace.connection, self._source(system=True))
+
+    def load(self, force: bool = True) -> PublicRun:
+        """Reads it again; changes that were not sent are lost. Errors: NotFound."""
+        attempt = self._record.attempt if self._fixed_attempt else None
+        self._set_record(run_calls.run_by_id(self._workspace.connection, self._record.id, attempt))
+        return self
+
+    refresh = load
+
+    def attempts(self) -> list[PublicRun]:
+        """Its attempts, the newest first: one more for each time it was begun anew under its id.
+
+        Each has the config, results and rows of its own; only the newest can be changed.
+        """
+        try:
+            found = list(list_calls.run_attempts(self._workspace.connection, self._record.id))
+        except errors.Unimplemented:  # a server before there were attempts
+            found = [self._record]
+        cls = type(self)
+        return [cls(self._workspace, each, fixed_attempt=number > 0) for number, each in enumerate(found)]
+
+    def wait_until_finished(self) -> None:
+        """Returns when it has ended, or when it fell silent for five minutes. Errors: NotFound."""
+        while self.load().state == "running":
+            time.sleep(_POLL_SECONDS)
+
+    def delete(self, delete_artifacts: bool = False) -> None:
+        """Deletes it with its rows; the versions it made stay, unless `delete_artifacts`."""
+        if delete_artifacts:
+            for artifact in self.logged_artifacts():
+                artifact.delete(delete_aliases=True)
+        run_calls.delete_run(self._workspace.connection, self._record.id)
+
     def update(self) -> None:
-        """Sends the changes made here; changes by others stay. Errors: NotFound, ValueError."""
+        """Sends the changes made here; changes by others stay.
+
+        Errors: NotFound, ValueError, UsageError for an earlier attempt.
+        """
         for field, kind in (("name", "str"), ("notes", "str"), ("tags", "Sequence[str]")):
             require("update", field, kind, getattr(self, field))
         fields = {"display_name": self.name, "notes": self.notes, "tags": tuple(self.tags)}
@@ -81,6 +135,10 @@ class PublicRun:
                     changed[f"{field}.{key}"] = entries.get(key, REMOVED)
         if not changed:
             return
+        if self._fixed_attempt:
+            raise errors.UsageError(
+                f"attempt {self.attempt} of {self._record.path} is an earlier one: it is kept as it was"
+            )
         connection, before = self._workspace.connection, self._record
 
         def send(stored: RunRecord) -> RunRecord:
@@ -97,33 +155,39 @@ class PublicRun:
         keys: list[str] | None = None,
         x_axis: str = "_step",
         pandas: bool = True,
+        stream: str = "default",
     ) -> Any:
-        """At most `samples` of its rows, evenly spaced, ordered by `x_axis`.
+        """Its rows, ordered by `x_axis`: all, or if there are more, `samples` that show its course.
 
-        A DataFrame where pandas is installed, else (or with `pandas=False`) a list of dicts.
+        Those are spaced evenly, and have the least and largest values of each metric in its
+        part of the run: a peak of one row is not lost. With `keys`, only rows that have all
+        of them. `stream="system"`: the metrics of the machine. A DataFrame where pandas is
+        installed, else (or with `pandas=False`) a list of dicts.
         """
-        rows = sorted(
-            (row for row in self.scan_history(keys) if x_axis in row), key=lambda row: float(row[x_axis])
-        )
-        if len(rows) > samples:
-            last = max(1, samples - 1)
-            rows = [rows[index * (len(rows) - 1) // last] for index in range(samples)]
-        if pandas and importlib.util.find_spec("pandas"):
-            return importlib.import_module("pandas").DataFrame(rows)
-        return rows
+        if stream not in {"default", "system"}:
+            raise ValueError(f"stream is default or system, not {stream!r}")
+        source = self._source(system=stream == "system")
+        rows = history.sampled(self._workspace.connection, source, samples, keys, x_axis)
+        return history.as_frame(rows, pandas)
 
     def scan_history(
         self,
         keys: list[str] | None = None,
         page_size: int = 1000,
-        min_step: int = 0,
+        min_step: int | None = None,
         max_step: int | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Its rows, with `_step`, `_timestamp` and `_runtime`; with `keys` only those with any of them."""
-        started = self._record.create_time.timestamp()
-        return metric_scan.rows(
-            self._workspace.connection, self._record.id, started, keys or (), min_step, max_step
-        )
+        """Its rows from `min_step` on, those from `max_step` on excluded, as they arrive.
+
+        With `keys` only rows that have all of them, and only these keys; else each row has
+        `_step`, `_timestamp` and `_runtime` too.
+        """
+        connection = self._workspace.connection
+        return metric_scan.rows(connection, self._source(), keys or (), min_step or 0, max_step)
+
+    def _source(self, *, system: bool = False) -> metric_scan.Source:
+        record = self._record
+        return metric_scan.Source(record.id, record.create_time.timestamp(), record.attempt, system)
 
     def logged_artifacts(self, per_page: int = 100) -> Listing[Artifact]:
         """The versions it made, without deleted ones, ordered by ref."""
@@ -152,6 +216,15 @@ class PublicRun:
 
     def __repr__(self) -> str:
         return f"<Run {self._record.path} ({self.state})>"
+
+    def display(self, height: int = 420, hidden: bool = False) -> bool:
+        """Shows it: in a notebook below the cell, elsewhere a line on stderr. Whether in a notebook."""
+        notebook.say([f"Run {self.name}: {self.url}"], self._repr_html_())
+        return notebook.is_active()
+
+    def to_html(self, height: int = 420, hidden: bool = False) -> str:
+        """As notebooks show it."""
+        return self._repr_html_()
 
     def _repr_html_(self) -> str:
         """As notebooks show it."""

@@ -1,0 +1,1 @@
+"""Runs as `Api` finds them: their rows, files, console and attempts."""

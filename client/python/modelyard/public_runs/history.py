@@ -1,0 +1,60 @@
+"""The rows of a run for scripts: all of them, or a sample that shows its course."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+from modelyard.public_runs.sampling import sample
+from modelyard.rpc import metric_scan
+from modelyard.rpc.connection import Connection
+from modelyard.rpc.metric_scan import AUTOMATIC, Source
+
+Row = dict[str, Any]
+
+
+def sampled(
+    connection: Connection, source: Source, samples: int, keys: Sequence[str] | None, x_axis: str
+) -> list[Row]:
+    """At most `samples` rows, in the order of `x_axis`; see `sampling`.
+
+    With `keys`, rows that have all of them, with `x_axis` and these. ValueError for less than one sample.
+    """
+    if samples < 1:
+        raise ValueError(f"samples is at least 1, not {samples}")
+    wanted = list(dict.fromkeys([x_axis, *keys])) if keys else []
+    found = sample(
+        metric_scan.batches(connection, source, wanted),
+        samples,
+        by_time=source.system or x_axis == "_timestamp",
+    )
+    rows = [
+        row for row in found if _position(row, x_axis) is not None and (keys or row.keys() - {*AUTOMATIC})
+    ]
+    return sorted(rows, key=lambda row: (_position(row, x_axis), row.get("_timestamp", 0)))
+
+
+def as_frame(rows: list[Row], pandas: bool) -> Any:
+    """A DataFrame where pandas is wanted and installed; else the rows."""
+    if pandas and importlib.util.find_spec("pandas"):
+        return importlib.import_module("pandas").DataFrame(rows)
+    return rows
+
+
+def latest(connection: Connection, source: Source) -> Row:
+    """The newest value of each metric."""
+    found: dict[str, tuple[float, Any]] = {}
+    for batch in metric_scan.batches(connection, source):
+        for key, column in batch.columns.items():
+            if column.rows:
+                time = batch.times[column.rows[-1]]
+                if key not in found or time >= found[key][0]:
+                    found[key] = (time, column.points[-1])
+    return {key: value for key, (_, value) in sorted(found.items())}
+
+
+def _position(row: Row, x_axis: str) -> float | None:
+    value = row.get(x_axis)
+    return float(value) if isinstance(value, int | float) and value == value else None

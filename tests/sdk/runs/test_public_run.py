@@ -1,0 +1,132 @@
+"""A run as `Api` finds it, on both databases: rows, attempts, changes and its end."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import modelyard
+from modelyard import Api, errors
+from modelyard.public_runs.public_run import PublicRun
+from modelyard.runs.run import Run
+from modelyard.v1 import run_pb2 as pb
+from tests.clients.waiting import until
+
+
+@pytest.fixture
+def run(work: Path) -> Run:
+    """A run in a project of its own."""
+    return modelyard.init()
+
+
+def _steps(rows: list[dict[str, Any]]) -> list[int]:
+    return [row["_step"] for row in rows]
+
+
+def test_a_history_has_all_rows_or_a_sample_with_the_extremes(run: Run) -> None:
+    for step in range(300):
+        run.log({"acc": step / 300, "spike": float(step == 123)})
+    run.finish()
+    found = Api().run(run.path)
+    assert _steps(found.history(pandas=False)) == list(range(300))
+    rows = found.history(samples=20, pandas=False)
+    assert 5 <= len(rows) <= 20
+    assert _steps(rows) == sorted(_steps(rows))
+    assert {0, 123, 299} <= set(_steps(rows))
+    assert set(rows[0]) == {"_step", "_timestamp", "_runtime", "acc", "spike"}
+    assert found.history(keys=["acc"], pandas=False)[1] == {"_step": 1, "acc": 1 / 300}
+    assert found.history(keys=["nothing"], pandas=False) == []
+    by_metric = found.history(keys=["spike"], x_axis="acc", pandas=False)
+    assert by_metric[-1] == {"acc": 299 / 300, "spike": 0.0}
+    with pytest.raises(ValueError, match="samples is at least 1"):
+        found.history(samples=0)
+
+
+def test_rows_have_all_the_keys_that_are_asked_for(run: Run) -> None:
+    run.log({"a": 1})
+    run.log({"a": 2, "b": "two"})
+    run.log({"b": "three"})
+    run.finish()
+    found = Api().run(run.path)
+    assert list(found.scan_history(keys=["a", "b"])) == [{"a": 2, "b": "two"}]
+    assert list(found.scan_history(keys=["b", "_step"])) == [
+        {"b": "two", "_step": 1},
+        {"b": "three", "_step": 2},
+    ]
+    assert _steps(list(found.scan_history(min_step=1, max_step=2))) == [1]
+
+
+def test_earlier_attempts_stay_readable(run: Run) -> None:
+    run.config["lr"] = 0.1
+    run.log({"loss": 1.0})
+    run.finish()
+    anew = pb.Run(name=run.id, entity="local", project=run.project)
+    request = pb.CreateRunRequest(run=anew, resume=pb.RESUME_POLICY_NEW_ATTEMPT)
+    Api()._workspace.connection.runs.CreateRun(request)
+    again = modelyard.init(id=run.id, resume="must", config={"lr": 0.2})
+    again.log({"loss": 0.5})
+    again.log({"loss": 0.25})
+    again.finish()
+    found = Api().run(run.path)
+    assert (found.attempt, found.config["lr"], found.summary["loss"]) == (2, 0.2, 0.25)
+    newest, first = found.attempts()
+    assert (newest.attempt, first.attempt) == (2, 1)
+    assert (first.config["lr"], first.summary["loss"]) == (0.1, 1.0)
+    assert [row["loss"] for row in first.scan_history()] == [1.0]
+    assert [row["loss"] for row in newest.history(pandas=False)] == [0.5, 0.25]
+    assert (first.load().attempt, newest.load().attempt) == (1, 2)
+    first.config["lr"] = 3
+    with pytest.raises(errors.UsageError, match="earlier"):
+        first.update()
+
+
+def test_a_summary_is_sent_when_it_is_updated(run: Run) -> None:
+    run.log({"acc": 0.5})
+    run.finish()
+    found = Api().run(run.path)
+    found.summary["best"] = 0.75
+    found.summary.update()
+    found.summary.update({"more": 1, "acc": 0.1}, overwrite=False)
+    stored = Api().run(run.path)
+    assert stored.summary["best"] == 0.75
+    assert (stored.summary["more"], stored.summary["acc"]) == (1, 0.5)
+    assert stored.summary._json_dict == dict(stored.summary) == stored.summary_metrics
+
+
+def test_waiting_ends_with_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelyard.public_runs.public_run._POLL_SECONDS", 0.02)
+    found = Api().run(run.path)
+    waiting = threading.Thread(target=found.wait_until_finished)
+    waiting.start()
+    reads = found._record
+    until(lambda: found._record is not reads)
+    assert waiting.is_alive()
+    run.finish(exit_code=3)
+    waiting.join(30)
+    assert not waiting.is_alive()
+    assert (found.state, found.exit_code) == ("failed", 3)
+
+
+def test_a_run_is_deleted_and_its_versions_stay_unless_they_go_too(run: Run, work: Path) -> None:
+    (work / "w.bin").write_text("1")
+    run.log_model(work / "w.bin", name="kept")
+    run.finish()
+    other = modelyard.init()
+    (work / "w.bin").write_text("2")
+    other.log_model(work / "w.bin", name="gone")
+    other.finish()
+    for each, name, stays in ((run, "kept", True), (other, "gone", False)):
+        Api().run(each.path).delete(delete_artifacts=not stays)
+        with pytest.raises(errors.NotFound):
+            Api().run(each.path)
+        assert Api().artifact_exists(name) is stays
+
+
+def test_a_run_shows_itself_outside_of_notebooks(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    found: PublicRun = Api().run(run.path)
+    assert found.display() is False
+    assert f"modelyard show {'/'.join(found.path)}" in capsys.readouterr().err
+    assert run.id in found.to_html()

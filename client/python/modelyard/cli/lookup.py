@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modelyard.artifacts.artifact import Artifact
 from modelyard.contract import errors, refs
+from modelyard.public_runs.public_run import PublicRun
 from modelyard.query.resolve import Resolver
 from modelyard.registry.collection import ArtifactCollection
 from modelyard.rpc import records, version_calls
@@ -25,6 +26,19 @@ def open_artifact(workspace: Workspace, text: str) -> Artifact:
 def open_collection(workspace: Workspace, text: str) -> ArtifactCollection:
     """The artifact or registered model of a name, looked up as versions are; an alias after it is ignored."""
     return workspace.collection(resolver_of(workspace).collection(text))
+
+
+def open_run(workspace: Workspace, text: str, attempt: int | None = None) -> PublicRun:
+    """The run `[[entity/]project/]run_id`, or an earlier attempt of it. Errors: NotFound."""
+    found = workspace.run(workspace.resolver().run(text))
+    if attempt in {None, found.attempt}:
+        return found
+    for each in found.attempts():
+        if each.attempt == attempt:
+            return each
+    raise errors.NotFound(
+        f"run {'/'.join(found.path)} has no attempt {attempt}; its latest is {found.attempt}"
+    )
 
 
 def open_thing(workspace: Workspace, text: str) -> Thing:

@@ -107,8 +107,10 @@ def batches(
     keys: Sequence[str] = (),
     min_step: int = 0,
     end_step: int | None = None,
+    *,
+    any_key: bool = False,
 ) -> Iterator[Batch]:
-    """The batches of a run's rows; `keys` as for `Batch`."""
+    """The batches of a run's rows; `keys` as for `Batch`. With `any_key`, rows need one of the keys only."""
     request = pb.ScanMetricHistoryRequest(
         run_id=source.run_id,
         keys=[key for key in keys if key not in AUTOMATIC],
@@ -119,7 +121,7 @@ def batches(
     if source.attempt:
         request.attempt = source.attempt
     for message in _messages(connection, request):
-        yield Batch(message, source.started, keys)
+        yield Batch(message, source.started, () if any_key else keys)
 
 
 def _messages(connection: Connection, request: pb.ScanMetricHistoryRequest) -> Iterator[pb.MetricBatch]:

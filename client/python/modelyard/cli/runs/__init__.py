@@ -1,0 +1,1 @@
+"""The commands about runs: `modelyard run …` and `modelyard history`."""

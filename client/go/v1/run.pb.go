@@ -863,7 +863,10 @@ type UpdateRunRequest struct {
 	// Single keys of run.metadata, in the same way.
 	MetadataKeys []string `protobuf:"bytes,6,rep,name=metadata_keys,json=metadataKeys,proto3" json:"metadata_keys,omitempty"`
 	// The fields of the run in the reply, as in ListRunsRequest. Default: all.
-	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,7,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
+	ReadMask *fieldmaskpb.FieldMask `protobuf:"bytes,7,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
+	// The attempt, from 1. Changing an earlier one than the latest changes what is
+	// kept of that one. Default: the latest.
+	Attempt       *int32 `protobuf:"varint,8,opt,name=attempt,proto3,oneof" json:"attempt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -945,6 +948,13 @@ func (x *UpdateRunRequest) GetReadMask() *fieldmaskpb.FieldMask {
 		return x.ReadMask
 	}
 	return nil
+}
+
+func (x *UpdateRunRequest) GetAttempt() int32 {
+	if x != nil && x.Attempt != nil {
+		return *x.Attempt
+	}
+	return 0
 }
 
 // Reply of UpdateRun.
@@ -1787,7 +1797,7 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\"\n" +
 	"\n" +
 	"total_size\x18\x03 \x01(\x03H\x00R\ttotalSize\x88\x01\x01B\r\n" +
-	"\v_total_size\"\xb5\x02\n" +
+	"\v_total_size\"\xe0\x02\n" +
 	"\x10UpdateRunRequest\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\x12;\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
@@ -1798,7 +1808,10 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"configKeys\x12!\n" +
 	"\fsummary_keys\x18\x05 \x03(\tR\vsummaryKeys\x12#\n" +
 	"\rmetadata_keys\x18\x06 \x03(\tR\fmetadataKeys\x127\n" +
-	"\tread_mask\x18\a \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"8\n" +
+	"\tread_mask\x18\a \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\x12\x1d\n" +
+	"\aattempt\x18\b \x01(\x05H\x00R\aattempt\x88\x01\x01B\n" +
+	"\n" +
+	"\b_attempt\"8\n" +
 	"\x11UpdateRunResponse\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\"A\n" +
 	"\x10DeleteRunRequest\x12\x0e\n" +
@@ -2004,6 +2017,7 @@ func file_modelyard_v1_run_proto_init() {
 		(*GetRunRequest_Ref)(nil),
 	}
 	file_modelyard_v1_run_proto_msgTypes[6].OneofWrappers = []any{}
+	file_modelyard_v1_run_proto_msgTypes[7].OneofWrappers = []any{}
 	file_modelyard_v1_run_proto_msgTypes[11].OneofWrappers = []any{}
 	file_modelyard_v1_run_proto_msgTypes[13].OneofWrappers = []any{}
 	type x struct{}

@@ -122,6 +122,25 @@ def test_a_process_of_an_earlier_attempt_changes_only_what_is_kept_of_it(stubs: 
         log(stubs, first, 3, 0.3, attempt=1, sequence=3)
 
 
+def test_updates_of_an_earlier_attempt_change_only_what_is_kept_of_it(stubs: Stubs) -> None:
+    project = new_project()
+    first = create(stubs, project, config={"lr": 0.1}, notes="old", tags=["a"]).run
+    second = create(stubs, project, config={"lr": 0.2}).run
+    changed = pb.Run(id=first.id, notes="late", tags=["b"], config=python_to_values({"lr": 0.3}))
+    request = pb.UpdateRunRequest(run=changed, attempt=1, config_keys=["lr"])
+    request.update_mask.paths.extend(["notes", "tags"])
+    stored = stubs.runs.UpdateRun(request).run
+    assert stored == get(stubs, first, 1)
+    assert (stored.attempt, stored.notes, list(stored.tags)) == (1, "late", ["b"])
+    assert values_to_python(stored.config, "config") == {"lr": 0.3}
+    assert get(stubs, second) == second
+    listing = pb.ListRunsRequest(project=project, filter='config.lr = 0.3 OR tags : "b"')
+    assert not stubs.runs.ListRuns(listing).runs
+    request.run.etag = first.etag
+    with refused("ETAG_MISMATCH"):
+        stubs.runs.UpdateRun(request)
+
+
 def test_the_same_writer_may_count_from_one_in_each_attempt(stubs: Stubs) -> None:
     project = new_project()
     first = create(stubs, project).run
@@ -209,6 +228,9 @@ def test_an_attempt_that_is_none_is_refused(stubs: Stubs, attempt: int, reason: 
         lambda: log(stubs, run, 1, 0.5, attempt),
         lambda: stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id, attempt=attempt)),
         lambda: stubs.runs.HeartbeatRun(pb.HeartbeatRunRequest(id=run.id, attempt=attempt)),
+        lambda: stubs.runs.UpdateRun(
+            pb.UpdateRunRequest(run=pb.Run(id=run.id), attempt=attempt, config_keys=["a"])
+        ),
     ]
     for call in calls:
         with refused(reason):

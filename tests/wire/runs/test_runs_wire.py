@@ -236,6 +236,35 @@ def test_single_keys_that_are_empty_or_of_a_map_in_the_mask_are_refused(stubs: S
         assert fields(failure) == [f"{name}_keys"]
 
 
+def test_a_writer_may_ask_for_less_than_the_whole_run_in_replies(stubs: Stubs) -> None:
+    config = python_to_values({"lr": 0.1, "text": "x" * 1000})
+    request = pb.CreateRunRequest(run=pb.Run(project=new_project(), config=config))
+    request.read_mask.paths.extend(["state", "config.lr"])
+    made = stubs.runs.CreateRun(request).run
+    assert (made.state, dict(made.config)) == (pb.RUN_STATE_RUNNING, {"lr": config["lr"]})
+    assert not made.created_by
+    update = pb.UpdateRunRequest(run=pb.Run(id=made.id, notes="n"), request_id="once")
+    update.update_mask.paths.append("notes")
+    update.read_mask.paths.append("attempt")
+    for _ in range(2):
+        reply = stubs.runs.UpdateRun(update).run
+        assert {field.name for field, _ in reply.ListFields()} == {
+            "id",
+            "name",
+            "entity",
+            "project",
+            "attempt",
+        }
+    finish = pb.FinishRunRequest(id=made.id)
+    finish.read_mask.paths.append("state")
+    assert stubs.runs.FinishRun(finish).run.state == pb.RUN_STATE_FINISHED
+    assert dict(get(stubs, made).config) == dict(config)
+    finish.read_mask.paths.append("nope")
+    with pytest.raises(grpc.RpcError) as failure:
+        stubs.runs.FinishRun(finish)
+    assert fields(failure) == ["read_mask"]
+
+
 def test_null_is_a_kind_and_a_value_without_a_kind_is_refused(stubs: Stubs) -> None:
     run = make(stubs, project=new_project(), config={"none": python_to_value([None])})
     assert get(stubs, run).config["none"].list_value.values[0].null_value

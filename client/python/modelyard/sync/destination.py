@@ -14,8 +14,6 @@ class Destination:
     run_id: str
     attempt: int
     late: bool = False
-    is_superseded: bool = False
-    """Whether a later attempt has begun: fields of the run are that one's."""
 
 
 def is_refusal(error: Exception) -> bool:

@@ -91,6 +91,7 @@ class Drain:
                 exit_code=self.finish["exit_code"],
                 state=state,
             )
+            request.read_mask.paths.append("state")
             self._connection.runs.FinishRun(request)
 
     def drop_all(self) -> None:

@@ -104,7 +104,7 @@ def _send(connection: Connection, folder: RunFolder, summaries: Summaries, ends:
     except errors.NotFound:
         folder.remove_spools()
         return Sent(path, 0, 0, 0, 0, "deleted")
-    destination = Destination(run.id, run.attempt, late=True, is_superseded=latest.attempt > run.attempt)
+    destination = Destination(run.id, run.attempt, late=True)
     last_written = folder.last_written
     calls = ArtifactCalls(connection, run, folder)
     drain = Drain(

@@ -68,12 +68,7 @@ class RunFields:
         self._changed, self._removed = {}, set()
 
     def send(self) -> bool:
-        """Sends all; whether there was anything. Errors: CommError, and what was not sent is kept.
-
-        Once a later attempt of the run has begun, nothing is sent: fields are that one's.
-        """
-        if self._destination.is_superseded:
-            self.clear()
+        """Sends all; whether there was anything. Errors: CommError, and what was not sent is kept."""
         names = sorted([*self._changed, *self._removed])
         groups = [names] if names else []
         while groups:
@@ -98,8 +93,10 @@ class RunFields:
         for name in names:
             if name in self._changed:
                 _set(run, name, self._changed[name])
-        stored = self._connection.runs.UpdateRun(run_calls.update_request(run, names)).run
-        self._destination.is_superseded = stored.attempt > self._destination.attempt
+        request = run_calls.update_request(run, names)
+        request.attempt = self._destination.attempt
+        request.read_mask.paths.append("attempt")  # not the config and the summary with each change
+        self._connection.runs.UpdateRun(request)
 
     def _refuse(self, name: str, error: Exception) -> None:
         if name in self._changed:

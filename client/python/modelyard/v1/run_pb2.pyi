@@ -539,8 +539,13 @@ class UpdateRunRequest(_message.Message):
     SUMMARY_KEYS_FIELD_NUMBER: _builtins.int
     METADATA_KEYS_FIELD_NUMBER: _builtins.int
     READ_MASK_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Key for safe retries, at most 128 characters. Default: none."""
+    attempt: _builtins.int
+    """The attempt, from 1. Changing an earlier one than the latest changes what is
+    kept of that one. Default: the latest.
+    """
     @_builtins.property
     def run(self) -> Global___Run:
         """The run; `id` identifies it, the masked fields are set. If it has an
@@ -581,12 +586,15 @@ class UpdateRunRequest(_message.Message):
         summary_keys: _abc.Iterable[_builtins.str] | None = ...,
         metadata_keys: _abc.Iterable[_builtins.str] | None = ...,
         read_mask: _field_mask_pb2.FieldMask | None = ...,
+        attempt: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["read_mask", b"read_mask", "run", b"run", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "read_mask", b"read_mask", "run", b"run", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["config_keys", b"config_keys", "metadata_keys", b"metadata_keys", "read_mask", b"read_mask", "request_id", b"request_id", "run", b"run", "summary_keys", b"summary_keys", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "config_keys", b"config_keys", "metadata_keys", b"metadata_keys", "read_mask", b"read_mask", "request_id", b"request_id", "run", b"run", "summary_keys", b"summary_keys", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
+    _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attempt) -> _WhichOneofReturnType__attempt | None: ...
 
 Global___UpdateRunRequest: _TypeAlias = UpdateRunRequest  # noqa: Y015
 

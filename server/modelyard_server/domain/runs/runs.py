@@ -56,11 +56,12 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class RunChanges:
-    """Changes of a run: new values by column, and changes of its maps by part."""
+    """Changes of a run: new values by column, and changes of its maps by part; of the latest attempt."""
 
     columns: Mapping[str, Any] = field(default_factory=dict)
     maps: Mapping[str, Change] = field(default_factory=dict)
     etag: str = ""
+    attempt: int | None = None
 
 
 class RunView(NamedTuple):
@@ -176,15 +177,17 @@ def state_at(time: int, stored: str, heartbeat_at: int) -> str:
 def update(session: Session, principal: Principal, run_id: str, changes: RunChanges) -> RunView:
     """Changes a run; finished runs may change too. Raises NotFound, EtagMismatch, InvalidField."""
     _check_columns(changes.columns)
-    view = find(session, principal, run_id, action=Action.WRITE, name="run.id", lock=True)
-    run = view.run
-    etags.check("run.etag", changes.etag, etags.of_run, run)
+    view = find(
+        session, principal, run_id, action=Action.WRITE, name="run.id", lock=True, attempt=changes.attempt
+    )
+    row = view.row
+    etags.check("run.etag", changes.etag, etags.of_run, row)
     for column, value in changes.columns.items():
-        setattr(run, column, value)
-    run_maps.change(session, run, changes.maps, field="run.")
+        setattr(row, column, value)
+    run_maps.change(session, view.run, changes.maps, attempt=row.attempt, field="run.")
     if changes.columns or changes.maps.keys() - {SUMMARY}:
-        run.edits += 1
-    run.updated_at = now(session)
+        row.edits += 1
+    row.updated_at = now(session)
     return view
 
 

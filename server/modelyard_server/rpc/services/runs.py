@@ -167,7 +167,7 @@ def _changes(request: pb.UpdateRunRequest) -> RunChanges:
         columns[path] = (
             list(dict.fromkeys(request.run.tags)) if path == "tags" else getattr(request.run, path)
         )
-    return RunChanges(columns, maps, request.run.etag)
+    return RunChanges(columns, maps, request.run.etag, arguments.optional(request, "attempt"))
 
 
 def _filled(call: Call, view: RunView, read_mask: FieldMask | None = None) -> pb.Run:

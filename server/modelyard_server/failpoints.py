@@ -35,6 +35,7 @@ NAMES = (
     "commit.inside",
     "commit.after",
     "decoding.large",
+    "metrics.stored",
     "watch.before_positions",
 )
 """All failpoints. `hit` raises ValueError for other names."""

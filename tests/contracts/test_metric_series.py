@@ -7,8 +7,9 @@ import itertools
 import math
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
 from modelyard.v1 import metric_pb2 as pb
-from modelyard_server.db.engine import one_snapshot
+from modelyard_server.db import migrations
+from modelyard_server.db.engine import Database, one_snapshot
 from modelyard_server.db.tables import MetricBatch, MetricBlock, MetricKey, MetricLog, MetricSegment
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.runs import metrics, removals, runs
@@ -29,6 +31,8 @@ from modelyard_server.domain.series.keys import KeyRow
 from modelyard_server.domain.series.query import Query
 from modelyard_server.rpc.wire import metric_batches, metric_samples
 from modelyard_server.rpc.wire.convert import python_to_value
+from tests.inprocess import earlier_schemas
+from tests.inprocess.databases import opened
 from tests.inprocess.metric_oracle import MetricOracle, differences
 from tests.inprocess.registry import ENTITY, Registry
 
@@ -347,6 +351,32 @@ def test_keys_are_found_by_a_part_of_their_name_and_paged_by_bytes(registry: Reg
     assert [row.key for row in logged.key_rows()] == ordered
     assert [row.key for row in logged.key_rows(text="LOSS")] == ["b/Loss", "loss"]
     assert [row.key for row in logged.key_rows(text="ärg")] == ["Ärger"]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def migrated(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """A database that migrations made."""
+    sqlite = request.param == "sqlite"
+    url = f"sqlite:///{tmp_path / 'test.db'}" if sqlite else request.getfixturevalue("postgres_database")
+    with opened(url) as database:
+        migrations.upgrade(database)
+        yield database
+
+
+def test_batches_of_an_earlier_release_are_sampled_and_packed(migrated: Database) -> None:
+    registry = Registry(migrated)
+    logged = LoggedRun(registry)
+    logged.log([0, 1], [{"a": 1.0}, {"a": 2}])
+    logged.log(list(range(2, 6000)), [{"a": float(step)} for step in range(2, 6000)])
+    earlier_schemas.downgrade(registry.database, "0011")
+    migrations.upgrade(registry.database)
+    assert registry.database.read(due.logs) == [logged.log_row.id]
+    for _ in range(2):
+        logged.check(["a"], Query("_step", None, None, 9))
+        assert logged.key_rows() == [KeyRow("a", 6000, 6000, 0, 5999)]
+        logged.pack_all()
+    logged.store(logged.pack())
+    assert registry.database.read(due.logs) == []
 
 
 def test_the_streams_of_a_run_are_apart(registry: Registry) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from modelyard_server import failpoints
 from modelyard_server.db.engine import BINARY_RESULTS
 from modelyard_server.db.tables import (
     MetricBatch,
@@ -99,6 +100,7 @@ def store(session: Session, packed: Packed) -> bool:
     key_ids = _count_keys(session, packed.log_id, packed.keys) if packed.keys else {}
     for block in packed.blocks:
         _insert_block(session, packed.log_id, key_ids, block)
+    failpoints.hit("metrics.stored")
     return True
 
 

@@ -20,6 +20,7 @@ import modelyard
 from modelyard.cli.runs import screen
 from modelyard.cli.runs.curves import Curves
 from modelyard.runs.run import Run
+from modelyard.v1 import run_console_pb2 as console_pb
 from modelyard.v1 import run_pb2 as pb
 from tests.clients.commands import COMMAND, json_of, on_terminal, refused, run_command
 from tests.parts.fork_server import start_python
@@ -51,6 +52,22 @@ def _watching(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.kill()
         process.communicate(timeout=60)
+
+
+def _console(run: Run, sequence: int, texts: list[str], number: int = 1) -> str:
+    """Logs lines as the run's process does; returns the path of the run."""
+    found = modelyard.Api().run(run.path)
+    lines = [
+        console_pb.ConsoleLine(number=number + index, stream=console_pb.CONSOLE_STREAM_STDERR, text=text)
+        for index, text in enumerate(texts)
+    ]
+    for line in lines:
+        line.write_time.GetCurrentTime()
+    request = console_pb.LogConsoleLinesRequest(
+        run_id=found._record.id, writer="w", sequence=sequence, lines=lines
+    )
+    found._workspace.connection.consoles.LogConsoleLines(request)
+    return str(run.path)
 
 
 def test_runs_are_listed_newest_first_filtered_and_ordered(ended: str, run: Run) -> None:
@@ -153,6 +170,27 @@ def test_a_watch_prints_rows_as_they_are_logged_and_ends_with_the_run(run: Run) 
             "",
         )
         assert process.returncode == 0
+
+
+def test_the_console_of_a_run_is_printed_searched_and_watched(run: Run) -> None:
+    first = _console(run, 1, ["start", "10 %", "\x1b[31mbad\x1b[0m"])
+    assert run_command("run", "console", first).stdout == "start\n10 %\nbad\n"
+    with _watching(first) as process:
+        assert process.stdout is not None
+        shown = [process.stdout.readline() for _ in range(4)]
+        assert shown == [f"{first} (first) running\n", "| start\n", "| 10 %\n", "| \x1b[31mbad\x1b[0m\n"]
+        _console(run, 2, ["100 %"], number=2)
+        _console(run, 3, ["end"], number=4)
+        assert process.stdout.readline() == "| end\n"
+        run.finish()
+        assert process.communicate(timeout=60) == (f"{first} (first) finished\n", "")
+    assert run_command("run", "console", first, "--last", "2").stdout == "bad\nend\n"
+    assert run_command("run", "console", first, "--text", "BA").stdout == "bad\n"
+    line = json.loads(run_command("run", "console", first, "--json", "--last", "1").stdout)
+    assert (line["text"], line["stream"], line["number"]) == ("end", "stderr", 4)
+    assert (
+        json.loads(run_command("run", "watch", first, "--json").stdout.splitlines()[1])["console"] == "100 %"
+    )
 
 
 def test_a_watch_writes_json_lines_and_ends_on_an_interrupt(run: Run) -> None:

@@ -37,7 +37,7 @@ def test_a_peak_of_one_row_is_kept_and_no_more_rows_than_asked_for(count: int) -
     values = [source.random() for _ in range(20_000)]
     values[12_345], values[6_789] = 99.0, -99.0
     rows = sample(_batches(values), count)
-    assert count / 4 <= len(rows) <= count
+    assert count * 0.8 <= len(rows) <= count
     assert all(row["loss"] == values[row["_step"]] for row in rows)
     steps = sorted(row["_step"] for row in rows)
     assert steps[-1] == 19_999

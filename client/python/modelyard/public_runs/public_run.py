@@ -19,7 +19,7 @@ from modelyard.query import lineage_calls
 from modelyard.query.lineage import Lineage
 from modelyard.query.listing import Listing
 from modelyard.rpc import list_calls, metric_scan, retry, run_calls
-from modelyard.rpc.records import REMOVED, RunRecord
+from modelyard.rpc.records import REMOVED, ConsoleLine, RunRecord
 from modelyard.runs.report import run_card
 
 _POLL_SECONDS = 2.0
@@ -188,6 +188,17 @@ class PublicRun:
     def _source(self, *, system: bool = False) -> metric_scan.Source:
         record = self._record
         return metric_scan.Source(record.id, record.create_time.timestamp(), record.attempt, system)
+
+    def console_lines(self, text: str = "", last: int | None = None) -> Iterator[ConsoleLine]:
+        """What it wrote to its console, oldest first: lines that contain `text`, in upper or lower case.
+
+        Of a progress bar only the last state is kept, and of all lines the last 10,000. With
+        `last`, only so many of the end.
+        """
+        if last is not None and last < 1:
+            raise ValueError(f"last is at least 1, not {last}")
+        record = self._record
+        return list_calls.console_lines(self._workspace.connection, record.id, record.attempt, text, last)
 
     def logged_artifacts(self, per_page: int = 100) -> Listing[Artifact]:
         """The versions it made, without deleted ones, ordered by ref."""

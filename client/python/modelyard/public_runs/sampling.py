@@ -56,8 +56,8 @@ class _Spread:
                 self._best = {}
 
     def rows(self) -> Iterator[Row]:
-        """The rows that were kept."""
-        return (row for _, row in self._best.values())
+        """The rows that were kept, by their parts."""
+        return (self._best[part][1] for part in sorted(self._best))
 
 
 class _Sampler:
@@ -101,8 +101,11 @@ class _Sampler:
         chosen = [row for spreads in self._extremes.values() for spread in spreads for row in spread.rows()]
         chosen += [self._last[1]] if self._last else []
         distinct = {id(row): row for row in chosen}
-        self._even.shrink(max(0, self._count - len(distinct)))
-        return list((distinct | {id(row): row for row in self._even.rows()}).values())
+        even = [row for row in self._even.rows() if id(row) not in distinct]
+        room = self._count - len(distinct)
+        if len(even) > room:
+            even = [even[index * len(even) // room] for index in range(room)]
+        return [*distinct.values(), *even]
 
     def _keep_all(self, batch: Batch, row: Callable[[int], Callable[[], Row]]) -> None:
         if self._first is None:

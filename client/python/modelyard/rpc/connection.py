@@ -30,6 +30,7 @@ from modelyard.v1 import (
     metric_pb2_grpc,
     model_artifact_pb2_grpc,
     registered_model_pb2_grpc,
+    run_console_pb2_grpc,
     run_pb2_grpc,
     server_pb2_grpc,
     upload_pb2_grpc,
@@ -76,6 +77,7 @@ class Connection:
         self._calls = calls = Calls(self)
         self.runs = run_pb2_grpc.RunServiceStub(calls)
         self.metrics = metric_pb2_grpc.MetricServiceStub(calls)
+        self.consoles = run_console_pb2_grpc.RunConsoleServiceStub(calls)
         self.artifacts = model_artifact_pb2_grpc.ModelArtifactServiceStub(calls)
         self.registry = registered_model_pb2_grpc.RegisteredModelServiceStub(calls)
         self.aliases = alias_pb2_grpc.AliasServiceStub(calls)

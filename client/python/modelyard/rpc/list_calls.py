@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from modelyard.contract.limits import PAGE_ITEMS
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.v1 import model_artifact_pb2 as artifact_pb
 from modelyard.v1 import registered_model_pb2 as model_pb
+from modelyard.v1 import run_console_pb2 as console_pb
 from modelyard.v1 import run_pb2 as run_pb
 
 PAGE_SIZE = 200
@@ -129,6 +131,26 @@ def run_attempts(connection: Connection, run_id: str) -> Iterator[records.RunRec
     request = run_pb.ListRunAttemptsRequest(id=run_id, page_size=PAGE_SIZE)
     for page in pages(connection.runs.ListRunAttempts, request):
         yield from map(messages.run, page.runs)
+
+
+def console_lines(
+    connection: Connection, run_id: str, attempt: int, text: str = "", last: int | None = None
+) -> Iterator[records.ConsoleLine]:
+    """The lines of a run's console that contain `text`, oldest first; with `last` only so many of the end."""
+    size = PAGE_SIZE if last is None else min(last, PAGE_ITEMS)
+    request = console_pb.ListConsoleLinesRequest(
+        run_id=run_id, attempt=attempt, text=text, from_end=last is not None, page_size=size
+    )
+    if last is None:
+        for page in pages(connection.consoles.ListConsoleLines, request):
+            yield from map(messages.console_line, page.lines)
+        return
+    found: list[records.ConsoleLine] = []
+    for page in pages(connection.consoles.ListConsoleLines, request):
+        found[:0] = map(messages.console_line, page.lines)
+        if len(found) >= last:
+            break
+    yield from found[max(0, len(found) - last) :]
 
 
 def pages(call: Any, request: Any) -> Iterator[Any]:

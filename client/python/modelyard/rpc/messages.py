@@ -12,8 +12,8 @@ from typing import Any
 from modelyard.contract import errors
 from modelyard.contract.values import RUN_STATES
 from modelyard.rpc import validation
-from modelyard.rpc.records import Collection, Link, RunRecord, Version
-from modelyard.v1 import model_artifact_pb2
+from modelyard.rpc.records import Collection, ConsoleLine, Link, RunRecord, Version
+from modelyard.v1 import model_artifact_pb2, run_console_pb2
 from modelyard.v1 import value_pb2 as pb
 
 
@@ -152,6 +152,18 @@ def run(message: Any) -> RunRecord:
         update_time=_time_or_none(message, "update_time"),
     )
     return validation.check_run(found)
+
+
+def console_line(message: Any) -> ConsoleLine:
+    """Of a ConsoleLine."""
+    return ConsoleLine(
+        number=message.number,
+        time=time_of(message.write_time),
+        stream="stderr" if message.stream == run_console_pb2.CONSOLE_STREAM_STDERR else "stdout",
+        text=message.text,
+        process=message.process,
+        writer=message.writer,
+    )
 
 
 def run_state(number: int) -> str:

@@ -44,7 +44,7 @@ class Batch:
 
     def __init__(self, message: pb.MetricBatch, started: float, keys: Sequence[str] = ()) -> None:
         self._started = started
-        self._keys = frozenset(keys)
+        self._keys = tuple(dict.fromkeys(keys))
         self.steps: Sequence[int] = list(message.steps)
         self.times: Sequence[float] = list(message.timestamps)
         every = range(len(self.steps))

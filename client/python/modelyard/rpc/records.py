@@ -138,6 +138,21 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
+class ConsoleLine:
+    """A line that a run wrote; `number` counts the lines of its `writer` from 1.
+
+    `stream` is stdout or stderr; `process` says in words which process wrote it, empty for the first.
+    """
+
+    number: int
+    time: datetime.datetime
+    stream: str
+    text: str
+    process: str
+    writer: str
+
+
+@dataclass(frozen=True)
 class ServerInfo:
     """A server, and whom it takes the caller for; `limits` and `chunking` are as in `server.proto`."""
 

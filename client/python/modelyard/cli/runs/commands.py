@@ -9,7 +9,16 @@ import click
 
 from modelyard.cli import details
 from modelyard.cli.lookup import open_run
-from modelyard.cli.output import as_json, confirm, limited, print_json, print_table, without_asking
+from modelyard.cli.output import (
+    as_json,
+    coloured,
+    confirm,
+    limited,
+    print_json,
+    print_json_text,
+    print_table,
+    without_asking,
+)
 from modelyard.cli.runs.curves import Curves
 from modelyard.cli.runs.live import follow
 from modelyard.cli.tables import print_records
@@ -83,12 +92,27 @@ def show(name: str, attempt: int | None, json: bool) -> None:
 @click.option("--keys", default="", help="Only these metrics, separated by commas.")
 @click.option("--json", "json", is_flag=True, help="Print a line of JSON for each row and each state.")
 def watch(name: str, keys: str, json: bool) -> None:
-    """Follow a run until it ends, or until Ctrl-C: its state and its metrics.
+    """Follow a run until it ends, or until Ctrl-C: its state, its metrics and its console.
 
-    On a terminal the curves are redrawn in place, elsewhere there is a line for each new
-    row. The exit code is 0 whatever became of the run.
+    On a terminal the curves are redrawn in place, elsewhere there is a line for each row
+    and for each line of the console. The exit code is 0 whatever became of the run.
     """
     follow(open_run(Workspace(current()), name), split_keys(keys), json)
+
+
+@run.command()
+@click.argument("name", metavar="RUN")
+@click.option("--text", default="", help="Only lines that contain it, in upper or lower case.")
+@click.option("--last", type=click.IntRange(1), help="Only so many lines of the end.")
+@click.option("--attempt", type=click.IntRange(1), help="An earlier attempt. Default: the latest.")
+@click.option("--json", "json", is_flag=True, help="Print a line of JSON for each line.")
+def console(name: str, text: str, last: int | None, attempt: int | None, json: bool) -> None:
+    """Print what a run wrote to its console: the last 10,000 lines, progress bars in their last state."""
+    for line in open_run(Workspace(current()), name, attempt).console_lines(text, last):
+        if json:
+            print_json_text({**vars(line), "time": line.time.isoformat()})
+        else:
+            echo(_without_colours(f"{line.process + ': ' if line.process else ''}{line.text}"))
 
 
 @run.command("rm")
@@ -113,6 +137,11 @@ def remove(names: tuple[str, ...], artifacts: bool, yes: bool, json: bool) -> No
 def split_keys(text: str) -> list[str]:
     """The names in `a,b`."""
     return [key.strip() for key in text.split(",") if key.strip()]
+
+
+def _without_colours(text: str) -> str:
+    """The text as it is for a terminal that shows colours, plain for others."""
+    return text if coloured(" ", bold=True) != " " else click.unstyle(text)
 
 
 def _print_curves(found: PublicRun) -> None:

@@ -8,73 +8,100 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelyard.cli.output import coloured, print_json_text
 from modelyard.cli.runs.curves import Curves
-from modelyard.cli.runs.screen import Screen
-from modelyard.contract import errors
+from modelyard.cli.runs.screen import Screen, cut_coloured
 from modelyard.contract.streams import echo
 from modelyard.contract.values import to_json
 from modelyard.host.terminal import is_terminal
+from modelyard.public_runs.following import Following, News
 from modelyard.public_runs.public_run import PublicRun
 from modelyard.rpc.metric_scan import AUTOMATIC
-from modelyard.rpc.retry import is_retryable
+from modelyard.rpc.records import ConsoleLine, RunRecord
 from modelyard.runs.report import short_text
 
-_PAUSE_SECONDS = 1.0
 _SAMPLES = 1_000
 _COLOURS = {"running": "blue", "finished": "green", "failed": "red", "crashed": "red", "killed": "yellow"}
 _ROW_VALUES = 8
-_News = tuple[PublicRun, list[dict[str, Any]]]
-"""The run as it is, and rows that are new."""
+_LINE_WIDTH = 1_000
+_LINES_KEPT = 500
 
 
 def follow(run: PublicRun, keys: Sequence[str], json: bool) -> None:
     """Shows the run until it ends, is deleted, or Ctrl-C. Errors: those of calls."""
     in_place = is_terminal(sys.stdout) and os.environ.get("TERM", "dumb") != "dumb"
-    show: _View = _JsonLines(keys) if json else _Picture(keys) if in_place else _Lines(keys)
+    view: _View = _JsonLines(keys) if json else _Picture(keys) if in_place else _Lines(keys)
+    past, system = [], []
+    if in_place or run.state == "running":  # else all rows are printed, and the state last
+        past = run.history(samples=_SAMPLES, pandas=False)
+        system = run.history(samples=_SAMPLES, pandas=False, stream="system")
+    next_step = max((row["_step"] + 1 for row in past), default=0)
+    following = Following(run._workspace.connection, run._record, min_step=next_step)
     # Calls are made by another thread: Ctrl-C must not wait for one that hangs.
-    news: queue.SimpleQueue[_News | Exception | None] = queue.SimpleQueue()
-    stopped = threading.Event()
-    threading.Thread(target=_read, args=(run, news, stopped), daemon=True).start()
-    with contextlib.closing(show):
+    news: queue.SimpleQueue[News | Exception | None] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(following, news), daemon=True).start()
+    with contextlib.closing(following), contextlib.closing(view):
         try:
+            if past or system or run.state == "running":
+                view.update(News(run._record, past, system, []))
             while (item := news.get()) is not None:
                 if isinstance(item, Exception):
                     raise item
-                show.update(*item)
+                view.update(item)
         except KeyboardInterrupt:
-            show.close()
+            view.close()
             echo(f"Follow it again: modelyard run watch {'/'.join(run.path)}", err=True)
-        finally:
-            stopped.set()
+
+
+def _read(following: Following, news: queue.SimpleQueue[News | Exception | None]) -> None:
+    try:
+        for item in following:
+            news.put(item)
+        news.put(None)
+    except Exception as error:  # for the thread that shows
+        news.put(error)
 
 
 class _View:
-    """What a view has: `update` with new rows and the run as it is, and `close`."""
+    """What a view has: `update` with news, and `close`."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = frozenset(keys)
         self._state = ""
+        self._numbers: dict[str, int] = {}
 
-    def update(self, run: PublicRun, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Shows the rows, and the state if it changed."""
-        for row in rows:
+    def update(self, news: News) -> None:
+        """Shows new rows and lines, and the state if it changed."""
+        if news.run.state == "running":
+            self._show_state(news.run)
+        for row in news.rows:
             self.row(row)
-        if run.state != self._state:
-            self._state = run.state
-            self.state(run)
+        for line in news.lines:
+            # A line that is replaced, such as a progress bar, was shown already.
+            if line.number > self._numbers.get(line.writer, 0):
+                self._numbers[line.writer] = line.number
+                self.line(line)
+        self._show_state(news.run)
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Shows a row."""
 
-    def state(self, run: PublicRun) -> None:
+    def line(self, line: ConsoleLine) -> None:
+        """Shows a line of the console."""
+
+    def state(self, run: RunRecord) -> None:
         """Shows a new state."""
 
     def close(self) -> None:
         """Ends the view."""
+
+    def _show_state(self, run: RunRecord) -> None:
+        if run.state != self._state:
+            self._state = run.state
+            self.state(run)
 
     def _wanted(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {
@@ -93,8 +120,11 @@ class _Lines(_View):
         texts += [f"… and {len(values) - _ROW_VALUES} more"] if len(values) > _ROW_VALUES else []
         echo(f"step {row['_step']}  " + "  ".join(texts))
 
-    def state(self, run: PublicRun) -> None:
-        echo(f"{'/'.join(run.path)} ({run.name}) {_state(run)}")
+    def line(self, line: ConsoleLine) -> None:
+        echo(f"| {line.process + ': ' if line.process else ''}{cut_coloured(line.text, _LINE_WIDTH)}")
+
+    def state(self, run: RunRecord) -> None:
+        echo(f"{run.path} ({run.display_name}) {_state(run)}")
 
 
 class _JsonLines(_View):
@@ -105,76 +135,67 @@ class _JsonLines(_View):
         if values:
             print_json_text(to_json({"_step": row["_step"], "_timestamp": row["_timestamp"], **values}))
 
-    def state(self, run: PublicRun) -> None:
-        print_json_text({"run": "/".join(run.path), "state": run.state, "exit_code": run.exit_code})
+    def line(self, line: ConsoleLine) -> None:
+        plain = {"console": line.text, "stream": line.stream, "process": line.process}
+        print_json_text({**plain, "time": line.time.isoformat()})
+
+    def state(self, run: RunRecord) -> None:
+        print_json_text({"run": run.path, "state": run.state, "exit_code": run.exit_code})
 
 
 class _Picture(_View):
-    """The state and the curves, redrawn in place."""
+    """The state, the curves and the end of the console, redrawn in place."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         super().__init__(keys)
-        self._curves = Curves(keys)
+        self._curves, self._system = Curves(keys), Curves()
+        self._console: dict[tuple[str, int], str] = {}
         self._screen = Screen()
 
-    def update(self, run: PublicRun, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._curves.add(rows)
+    def update(self, news: News) -> None:
+        self._curves.add(news.rows)
+        self._system.add(news.system)
+        for line in news.lines:
+            self._console[line.writer, line.number] = (
+                f"{line.process + ': ' if line.process else ''}{line.text}"
+            )
+        while len(self._console) > _LINES_KEPT:
+            del self._console[next(iter(self._console))]
+        self._screen.draw(self._lines(news.run))
+
+    def _lines(self, run: RunRecord) -> list[str]:
+        """What there is room for: system metrics and console take a third each, or what the curves leave."""
         columns, height = self._screen.size()
-        head = [
-            f"{coloured(run.name, bold=True)}  {coloured(_state(run), _COLOURS.get(run.state))}  "
-            f"{_duration(run)}  step {max(0, run.lastHistoryStep):,}",
-            "/".join(run.path),
-        ]
-        curves = self._curves.lines(columns, max(0, height - len(head) - 1))
-        self._screen.draw([*head[: max(1, height)], *(["", *curves] if curves else [])])
+        step = f"  step {run.last_step:,}" if run.last_step is not None else ""
+        state = coloured(_state(run), _COLOURS.get(run.state))
+        lines = [f"{coloured(run.display_name, bold=True)}  {state}  {_duration(run)}{step}", run.path]
+        room = max(0, height - len(lines))
+        others = sum(map(bool, (self._console, self._system.by_key)))
+        metrics = max(room - room // 3 * others, 2)
+        parts = [self._curves.lines(columns, metrics - 1)]
+        room -= len(parts[0]) + 1
+        if self._system.by_key:
+            limit = room // 2 if self._console else room
+            parts.append(self._system.lines(columns, max(0, limit - 1)))
+            room -= len(parts[-1]) + 1
+        if self._console and room > 1:
+            parts.append(list(self._console.values())[1 - room :])
+        for part in parts:
+            lines += ["", *part] if part else []
+        return lines[:height]
 
     def close(self) -> None:
         self._screen.close()
 
 
-def _read(
-    run: PublicRun, news: queue.SimpleQueue[_News | Exception | None], stopped: threading.Event
-) -> None:
-    try:
-        for item in _changes(run, stopped):
-            news.put(item)
-        news.put(None)
-    except Exception as error:  # for the thread that shows
-        news.put(error)
+def _state(run: RunRecord) -> str:
+    return f"{run.state} (exit code {run.exit_code})" if run.exit_code else run.state
 
 
-def _changes(run: PublicRun, stopped: threading.Event) -> Iterator[_News]:
-    """The rows of the run up to now, if many a sample of them; then new ones, until it ends."""
-    attempt, next_step = 0, 0
-    while not stopped.is_set():
-        try:
-            # The state is read before the rows: when it says that the run ended, the rows are the last ones.
-            now = PublicRun(run._workspace, run.load()._record)
-            if now.attempt != attempt:
-                rows = now.history(samples=_SAMPLES, pandas=False)
-            else:
-                rows = list(now.scan_history(min_step=next_step))
-        except errors.CommError as error:
-            if not is_retryable(error):
-                raise
-        else:
-            next_step = max([next_step if now.attempt == attempt else 0, *(row["_step"] + 1 for row in rows)])
-            attempt = now.attempt
-            yield now, rows
-            if now.state != "running":
-                return
-        stopped.wait(_PAUSE_SECONDS)
-
-
-def _state(run: PublicRun) -> str:
-    return f"{run.state} (exit code {run.exit_code})" if run.exit_code else str(run.state)
-
-
-def _duration(run: PublicRun) -> str:
+def _duration(run: RunRecord) -> str:
     """How long it runs or ran: `1:02:03`."""
-    record = run._record
-    end = record.finish_time or (
-        datetime.datetime.now(datetime.UTC) if run.state == "running" else record.heartbeat_time
+    end = run.finish_time or (
+        datetime.datetime.now(datetime.UTC) if run.state == "running" else run.heartbeat_time
     )
-    seconds = max(0, int(((end or record.create_time) - record.create_time).total_seconds()))
+    seconds = max(0, int(((end or run.create_time) - run.create_time).total_seconds()))
     return str(datetime.timedelta(seconds=seconds))

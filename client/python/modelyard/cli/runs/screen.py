@@ -12,7 +12,7 @@ from modelyard.contract import streams
 
 _HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_COLOUR_OR_CHARACTER = re.compile(r"\x1b\[[0-9;]*m|.")
+_COLOUR_OR_CHARACTER = re.compile(r"\x1b\[[0-9;]*m|.", re.DOTALL)
 _RESET = "\x1b[0m"
 
 
@@ -53,17 +53,21 @@ def width_of(text: str) -> int:
 
 
 def cut_coloured(text: str, width: int) -> str:
-    """The part of a text that fits `width` columns, with `…` if it is cut; colours take none."""
-    text = "".join(character for character in text if character.isprintable() or character == "\x1b")
-    if width_of(text) <= width:
-        return text
-    shown, room = "", width - 1
-    for piece in _COLOUR_OR_CHARACTER.findall(text):
-        room -= 0 if _COLOUR.fullmatch(piece) else _columns(piece)
-        if room < 0:
-            break
-        shown += piece
-    return f"{shown}…" + (_RESET if _COLOUR.search(shown) else "")
+    """The part of a text that fits `width` columns, with `…` if it is cut.
+
+    Colours take none; control characters and other sequences are left out.
+    """
+    pieces = [piece for piece in _COLOUR_OR_CHARACTER.findall(text) if piece.isprintable() or len(piece) > 1]
+    is_coloured = any(len(piece) > 1 for piece in pieces)
+    if width_of("".join(pieces)) > width:
+        room = width - 1
+        for number, piece in enumerate(pieces):
+            room -= 0 if len(piece) > 1 else _columns(piece)
+            if room < 0:
+                pieces = [*pieces[:number], "…"]
+                break
+    end = _RESET if is_coloured and not "".join(pieces).endswith(_RESET) else ""
+    return "".join(pieces) + end
 
 
 def _columns(character: str) -> int:

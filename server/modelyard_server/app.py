@@ -46,6 +46,7 @@ from modelyard_server.rpc.services.local import LocalServicer
 from modelyard_server.rpc.services.metrics import MetricServicer
 from modelyard_server.rpc.services.models import RegisteredModelServicer
 from modelyard_server.rpc.services.run_console import RunConsoleServicer
+from modelyard_server.rpc.services.run_files import RunFileServicer
 from modelyard_server.rpc.services.runs import RunServicer
 from modelyard_server.rpc.services.server import ServerServicer
 from modelyard_server.rpc.services.uploads import UploadServicer
@@ -134,14 +135,16 @@ def build(
     packing = MetricPacking(transactions)
     disk = store if isinstance(store, DiskStore) else None
     offered = [name for name in registration.NAMES if disk is not None or name != registration.LOCAL]
+    artifacts = ModelArtifactServicer(
+        writer, packs, executors.hashing, executors.store, streams, memory, limits
+    )
     services = registration.by_name(
         runs=RunServicer(RunFeeds(transactions, active_calls), streams.watch),
         console=RunConsoleServicer(),
         metrics=MetricServicer(streams.scan, packing.wake),
         events=EventServicer(EventSignals(transactions, active_calls), streams.watch),
-        artifacts=ModelArtifactServicer(
-            writer, packs, executors.hashing, executors.store, streams, memory, limits
-        ),
+        run_files=RunFileServicer(writer, executors.hashing, artifacts, streams, memory.windows, limits),
+        artifacts=artifacts,
         registry=RegisteredModelServicer(),
         aliases=AliasServicer(),
         uploads=UploadServicer(writer, streams.upload),

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from modelyard import errors
 from modelyard.contract.limits import RUN_VALUE_BYTES
 from modelyard.v1 import run_pb2
-from modelyard_server.db.tables import Base, Run, RunMap
+from modelyard_server.db.tables import Base, File, Run, RunFile, RunMap
 from modelyard_server.domain import fields
 from modelyard_server.domain.runs import console, metrics, removals, run_lists, run_maps, runs
 from modelyard_server.domain.runs.console_segments import Line
@@ -161,6 +161,16 @@ def test_sizes_are_those_on_the_wire() -> None:
     assert fields.wire_bytes_of_map(entries) == run_pb2.Run(config=json_to_values(entries)).ByteSize()
 
 
+def add_file(session: Session, _: Any, run: Run, attempt: int) -> None:
+    """A file of a run, whose content is that of every such file."""
+    content = {"entity_id": run.entity_id, "digest": b"d" * 32}
+    file = session.scalar(select(File).filter_by(**content)) or File(**content, sha256=None, size=0)
+    session.add(file)
+    session.flush()
+    row = RunFile(run_id=run.id, attempt=attempt, path=b"f", file_id=file.id, media_type="", updated_at=0)
+    session.add(row)
+
+
 def test_a_deleted_run_gives_back_every_row_but_its_tombstone(registry: Registry) -> None:
     run = make(registry, run_id="r", maps={"config": {"lr": 0.1}, "metadata": {"host": "a"}}, tags=["t"])
     for attempt in range(3):
@@ -169,6 +179,7 @@ def test_a_deleted_run_gives_back_every_row_but_its_tombstone(registry: Registry
             registry.write(metrics.log, run.id, batch, summarize=True, summary={})
         lines = [Line(number, 0, 0, "x", "", 0, 0) for number in range(1, 1_000)]
         registry.write(console.log, run.id, console.Batch("w", 1, lines))
+        registry.write(add_file, run, attempt + 1)
         if attempt < 2:
             make(registry, runs.NEW_ATTEMPT, run_id="r", maps={"summary": {"a": 1}})
     registry.write(runs.delete, run.id)

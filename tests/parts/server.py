@@ -33,6 +33,7 @@ from modelyard.v1 import (
     model_artifact_pb2_grpc,
     registered_model_pb2_grpc,
     run_console_pb2_grpc,
+    run_file_pb2_grpc,
     run_pb2_grpc,
     server_pb2_grpc,
     upload_pb2_grpc,
@@ -77,6 +78,7 @@ class Stubs:
     runs: Any
     metrics: Any
     console: Any
+    run_files: Any
     events: Any
     artifacts: Any
     registry: Any
@@ -262,6 +264,7 @@ def stubs_on(channel: grpc.Channel, token: str = "") -> Stubs:
         run_pb2_grpc.RunServiceStub(channel),
         metric_pb2_grpc.MetricServiceStub(channel),
         run_console_pb2_grpc.RunConsoleServiceStub(channel),
+        run_file_pb2_grpc.RunFileServiceStub(channel),
         event_pb2_grpc.EventServiceStub(channel),
         model_artifact_pb2_grpc.ModelArtifactServiceStub(channel),
         registered_model_pb2_grpc.RegisteredModelServiceStub(channel),

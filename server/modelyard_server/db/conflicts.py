@@ -19,6 +19,7 @@ RACING_KEYS = {
     "fk_staged_entry_upload_id": "the upload ended while the entries of a commit were stored",
     "fk_staged_entry_file_id": "a file was deleted while an entry of a commit was stored",
     "fk_version_file_file_id": "a file was deleted while a version of it was committed",
+    "fk_run_file_file_id": "a file was deleted while it was added to a run",
 }
 """The foreign keys whose target rows may be deleted concurrently; rows of all others are kept."""
 # SQLite has one writer, which sees every commit, so no foreign key can be violated by a race.

@@ -1,8 +1,8 @@
-"""What runs put out besides metrics: lines of the console."""
+"""What runs put out besides metrics: lines of the console, files."""
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelyard_server.db.declarative import Base, BigKey
@@ -43,3 +43,15 @@ class ConsoleWriter(Base):
     sequences: Mapped[list[int]] = mapped_column(JSON)  # of its newest batches, ascending
     first_kept: Mapped[int] = mapped_column(BigInteger)  # no line with a lower number is stored again
     revision: Mapped[int] = mapped_column(BigInteger)  # of the console, at its newest batch
+
+
+class RunFile(Base):
+    """A file of a run. The foreign key keeps its content; removing it here leaves that to a collector."""
+
+    __tablename__ = "run_file"
+    run_id: Mapped[str] = mapped_column(ForeignKey("run.id"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    path: Mapped[bytes] = mapped_column(LargeBinary(1024), primary_key=True)  # UTF-8: ordered alike anywhere
+    file_id: Mapped[int] = mapped_column(ForeignKey("file.id"), index=True)
+    media_type: Mapped[str] = mapped_column(String(128))
+    updated_at: Mapped[int] = mapped_column(BigInteger)

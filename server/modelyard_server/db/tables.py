@@ -33,7 +33,7 @@ from modelyard_server.db.metric_tables import (
     MetricLog,
     MetricSegment,
 )
-from modelyard_server.db.output_tables import ConsoleSegment, ConsoleWriter
+from modelyard_server.db.output_tables import ConsoleSegment, ConsoleWriter, RunFile
 from modelyard_server.db.run_tables import RunAttempt, RunFields, RunMap, RunRemoval
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "Request",
     "RunAttempt",
     "RunFields",
+    "RunFile",
     "RunMap",
     "RunRemoval",
 ]  # as well as the rows below

@@ -17,6 +17,7 @@ import modelyard_server
 from modelyard.v1 import (
     model_artifact_pb2,
     registered_model_pb2,
+    run_file_pb2,
     run_pb2,
     upload_pb2,
 )
@@ -97,6 +98,8 @@ def scene(owner: Stubs) -> dict[str, str]:
     """A run, an artifact with a version, a registered model that links it, and an upload, by name."""
     project, place = new_project(), {"entity": ENTITY}
     run = owner.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project=project, **place))).run
+    file = run_file_pb2.UploadRunFileRequest(header=run_file_pb2.RunFileHeader(run_id=run.id, path="f"))
+    owner.run_files.UploadRunFile(iter([file]))
     header = model_artifact_pb2.VersionHeader(project=project, name="bert", **place)
     parts = [
         model_artifact_pb2.UploadModelArtifactRequest(header=header),
@@ -133,6 +136,7 @@ def requests_of(path: str, at: Mapping[str, str]) -> list[list[Request]]:
         "RunService": _runs,
         "MetricService": _metrics,
         "RunConsoleService": _console,
+        "RunFileService": _run_files,
         "EventService": _events,
         "ModelArtifactService": _artifacts,
         "RegisteredModelService": _models,
@@ -178,6 +182,18 @@ def _console(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
     return {
         "LogConsoleLines": [[{"run_id": at["run"], "writer": "w", "sequence": 1, "lines": [line]}]],
         "ListConsoleLines": [[{"run_id": at["run"]}]],
+    }
+
+
+def _run_files(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
+    of_run, file = {"run_id": at["run"]}, {"run_id": at["run"], "path": "f"}
+    empty = {"path": "empty", "size_bytes": 0}
+    return {
+        "CommitRunFiles": [[{**of_run, "upload_id": at["upload"], "entries": [empty]}]],
+        "UploadRunFile": [[{"header": {**of_run, "path": "new"}}]],
+        "ListRunFiles": [[of_run]],
+        "DownloadRunFile": [[file]],
+        "DeleteRunFiles": [[{**of_run, "paths": ["f"]}]],
     }
 
 

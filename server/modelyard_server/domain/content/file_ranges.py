@@ -64,7 +64,7 @@ class ChunkRange(NamedTuple):
 def file(session: Session, version_id: str, part: Range) -> FileInfo:
     """The file of a request that has one range, in fields of its own. Raises NotFound, InvalidField."""
     found = _find(session, version_id, [part]).get(part.path)
-    return _check("", part, found)
+    return checked("", part, found)
 
 
 def files(session: Session, version_id: str, ranges: Sequence[Range]) -> dict[str, FileInfo]:
@@ -73,7 +73,7 @@ def files(session: Session, version_id: str, ranges: Sequence[Range]) -> dict[st
         raise errors.InvalidField.of("ranges", f"at most {RANGES_PER_CALL:,}")
     found = _find(session, version_id, ranges)
     for index, part in enumerate(ranges):
-        _check(f"ranges[{index}].", part, found.get(part.path))
+        checked(f"ranges[{index}].", part, found.get(part.path))
     return found
 
 
@@ -152,7 +152,8 @@ def relocate(session: Session, lost: Sequence[ChunkRange]) -> list[ChunkRange]:
     return moved
 
 
-def _check(prefix: str, part: Range, info: FileInfo | None) -> FileInfo:
+def checked(prefix: str, part: Range, info: FileInfo | None) -> FileInfo:
+    """The file of a range, whose fields in the request begin with `prefix`. Raises NotFound, InvalidField."""
     if info is None:
         raise owners.not_found("file", part.path)
     if not 0 <= part.offset <= info.size:

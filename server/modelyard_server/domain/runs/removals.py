@@ -1,4 +1,4 @@
-"""What deleted runs give back: metrics, maps, console, attempts and entries of the search index."""
+"""What deleted runs give back: metrics, maps, console, files, attempts and entries of the search index."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from modelyard_server.db.tables import (
     MetricKey,
     MetricLog,
     MetricSegment,
+    RunFile,
     RunRemoval,
 )
 from modelyard_server.domain.runs import attempts, console_segments, run_maps
@@ -74,12 +75,17 @@ def _remove_batches(session: Session, run_id: str, limit: int) -> int:
     return bounded.delete_some(session, MetricBatch, MetricBatch.run_id == run_id, limit=limit)
 
 
+def _remove_files(session: Session, run_id: str, limit: int) -> int:
+    return bounded.delete_some(session, RunFile, RunFile.run_id == run_id, limit=limit)
+
+
 _OWNED: Sequence[tuple[Callable[[Session, str, int], int], int]] = (
     (_remove_series, SERIES_ROWS),
     (_remove_batches, LARGE_ROWS),
     (run_maps.remove_some, LARGE_ROWS),
     (console_segments.remove_some, LARGE_ROWS),
     (console_segments.remove_writers, bounded.ROWS),
+    (_remove_files, bounded.ROWS),
     (attempts.remove_some, bounded.ROWS),
     (attributes.remove_some, bounded.ROWS),
 )

@@ -52,6 +52,14 @@ METHODS: dict[str, Method] = {
         SampleMetrics=_READ,
     ),
     **_service("modelyard.v1.RunConsoleService", LogConsoleLines=_WRITE, ListConsoleLines=_READ),
+    **_service(
+        "modelyard.v1.RunFileService",
+        CommitRunFiles=_WRITE,
+        UploadRunFile=_WRITE,
+        ListRunFiles=_READ,
+        DownloadRunFile=_READ,
+        DeleteRunFiles=_WRITE,
+    ),
     **_service("modelyard.v1.ServerService", GetServerInfo=_READ, GetCaller=_READ),
     **_service("modelyard.v1.EventService", ListEvents=_READ, WatchEvents=_READ),
     **_service(

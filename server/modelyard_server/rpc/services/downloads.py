@@ -87,14 +87,14 @@ class DownloadMethods:
         )
         # Clients that use plain stubs do not verify chunks, so this method does.
         field = pb.DownloadFileResponse.DATA_FIELD_NUMBER
-        async for message in self._send(call, {wanted.path: info}, [wanted], field, verify=True):
+        async for message in self.send(call, {wanted.path: info}, [wanted], field, verify=True):
             yield message
 
     async def DownloadFiles(self, request: pb.DownloadFilesRequest, call: StreamCall) -> AsyncIterator[Any]:
         self._download_streams.enter(call.principal)
         files, wanted = await wanted_files(call, request.version_id, request.ranges)
         field = pb.DownloadFilesResponse.DATA_FIELD_NUMBER
-        async for message in self._send(call, files, wanted, field, verify=False):
+        async for message in self.send(call, files, wanted, field, verify=False):
             yield message
 
     async def HashModelArtifactFiles(
@@ -136,9 +136,7 @@ class DownloadMethods:
         whole = hashlib.sha256()
         field = framing.DOWNLOAD_DATA
         wanted = [Range(path)]
-        async with contextlib.aclosing(
-            self._send(call, {path: info}, wanted, field, verify=True)
-        ) as messages:
+        async with contextlib.aclosing(self.send(call, {path: info}, wanted, field, verify=True)) as messages:
             async for message in messages:
                 data = memoryview(message)[framing.find_bytes(message, field)[1] :]
                 await loop.run_in_executor(self._reading, whole.update, data)
@@ -148,7 +146,7 @@ class DownloadMethods:
             await call.write(lambda session: file_ranges.remember_sha256s(session, learned))
         return whole.digest()
 
-    async def _send(
+    async def send(
         self,
         call: StreamCall,
         files: dict[str, FileInfo],

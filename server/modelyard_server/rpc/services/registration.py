@@ -10,6 +10,7 @@ from modelyard.v1 import (
     model_artifact_pb2,
     registered_model_pb2,
     run_console_pb2,
+    run_file_pb2,
     run_pb2,
     server_pb2,
     upload_pb2,
@@ -21,6 +22,7 @@ from modelyard_server.rpc.services.local import LocalServicer
 from modelyard_server.rpc.services.metrics import MetricServicer
 from modelyard_server.rpc.services.models import RegisteredModelServicer
 from modelyard_server.rpc.services.run_console import RunConsoleServicer
+from modelyard_server.rpc.services.run_files import RunFileServicer
 from modelyard_server.rpc.services.runs import RunServicer
 from modelyard_server.rpc.services.server import ServerServicer
 from modelyard_server.rpc.services.uploads import UploadServicer
@@ -31,6 +33,7 @@ NAMES: tuple[str, ...] = tuple(
         run_pb2,
         metric_pb2,
         run_console_pb2,
+        run_file_pb2,
         event_pb2,
         model_artifact_pb2,
         registered_model_pb2,
@@ -50,6 +53,7 @@ def by_name(
     runs: RunServicer,
     metrics: MetricServicer,
     console: RunConsoleServicer,
+    run_files: RunFileServicer,
     events: EventServicer,
     artifacts: ModelArtifactServicer,
     registry: RegisteredModelServicer,
@@ -63,6 +67,7 @@ def by_name(
         "modelyard.v1.RunService": runs,
         "modelyard.v1.MetricService": metrics,
         "modelyard.v1.RunConsoleService": console,
+        "modelyard.v1.RunFileService": run_files,
         "modelyard.v1.EventService": events,
         "modelyard.v1.ModelArtifactService": artifacts,
         "modelyard.v1.RegisteredModelService": registry,

@@ -1,0 +1,158 @@
+"""Files of runs: entries by path whose bytes are stored as those of versions are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from modelyard.contract import errors, refs
+from modelyard.contract.limits import PATH_BYTES
+from modelyard_server.db.engine import now
+from modelyard_server.db.tables import File, RunFile
+from modelyard_server.db.upserts import batches, insert
+from modelyard_server.domain import fields
+from modelyard_server.domain.access import owners
+from modelyard_server.domain.access.authorize import Action
+from modelyard_server.domain.access.principals import Principal
+from modelyard_server.domain.content import file_ranges, manifest_rows, uploads
+from modelyard_server.domain.content.file_ranges import FileInfo, Range
+from modelyard_server.domain.content.manifests import Manifest
+from modelyard_server.domain.runs import runs
+from modelyard_server.domain.runs.run_maps import Attempt
+from modelyard_server.domain.search import paging
+
+DEFAULT_PAGE = 100
+DELETED_PATHS = 1_000
+_SHOWN = select(RunFile.path, RunFile.media_type, RunFile.updated_at, File).join(File)
+
+
+class Shown(NamedTuple):
+    """A file of a run as replies have it."""
+
+    path: str
+    media_type: str
+    updated_at: int
+    file: File
+
+
+def commit(
+    session: Session,
+    principal: Principal,
+    run_id: str,
+    upload_id: str,
+    manifest: Manifest,
+    media_types: Mapping[str, str],
+    *,
+    attempt: int | None,
+) -> Attempt:
+    """Adds the files of a manifest, or replaces those of the same paths; the upload stays open.
+
+    Raises NotFound, UploadExpired, ChunksMissing, InvalidField.
+    """
+    view = runs.find(session, principal, run_id, action=Action.WRITE, name="run_id", attempt=attempt)
+    upload = uploads.find(session, principal, upload_id, lock=True)
+    if (upload.entity_id, upload.project) != (view.run.entity_id, view.project):
+        raise errors.InvalidField.of("upload_id", "is an upload of another project than the run's")
+    file_ids = manifest_rows.store_files(session, upload, manifest.files.values())
+    # Locked after the files, as versions are; a run that was deleted meanwhile is not found.
+    at = runs.find(
+        session, principal, run_id, action=Action.WRITE, name="run_id", lock=True, attempt=attempt
+    ).attempt
+    time = now(session)
+    rows = [
+        {
+            "run_id": at.run_id,
+            "attempt": at.number,
+            "path": path.encode(),
+            "file_id": file_ids[file.digest],
+            "media_type": media_types[path],
+            "updated_at": time,
+        }
+        for path, file in sorted(manifest.files.items())
+    ]
+    adding = insert(session, RunFile)
+    replaced = {name: getattr(adding.excluded, name) for name in ("file_id", "media_type", "updated_at")}
+    session.execute(
+        adding.on_conflict_do_update(index_elements=["run_id", "attempt", "path"], set_=replaced), rows
+    )
+    return at
+
+
+def count(session: Session, at: Attempt) -> int:
+    """How many files an attempt has."""
+    return session.scalar(select(func.count()).select_from(RunFile).where(*_of(at))) or 0
+
+
+def find(session: Session, at: Attempt, path: str) -> Shown | None:
+    """The file of a path."""
+    row = session.execute(_SHOWN.where(*_of(at), RunFile.path == path.encode())).one_or_none()
+    return None if row is None else Shown(row[0].decode(), *row[1:])
+
+
+def readable(
+    session: Session, principal: Principal, run_id: str, attempt: int | None, part: Range
+) -> tuple[Shown, FileInfo]:
+    """A file whose bytes are to be read. Raises NotFound, InvalidField."""
+    at = runs.find(session, principal, run_id, action=Action.DOWNLOAD, name="run_id", attempt=attempt).attempt
+    shown = find(session, at, part.path)
+    if shown is None:
+        raise owners.not_found("file", part.path)
+    file = shown.file
+    return shown, file_ranges.checked("", part, FileInfo(file.id, file.size, file.digest, file.sha256))
+
+
+def page(
+    session: Session,
+    principal: Principal,
+    run_id: str,
+    *,
+    attempt: int | None,
+    path_prefix: str,
+    page_size: int,
+    page_token: str,
+) -> tuple[list[Shown], str]:
+    """One page of the files of a run by path, and the token of the next.
+
+    Raises NotFound, InvalidField, InvalidPageToken.
+    """
+    fields.check("path_prefix", refs.check_text, path_prefix, limit=PATH_BYTES)
+    at = runs.find(session, principal, run_id, name="run_id", attempt=attempt).attempt
+    query = _SHOWN.where(*_of(at))
+    if prefix := path_prefix.encode():
+        # No byte of UTF-8 is 0xFF, so the last one can be raised.
+        end = prefix[:-1] + bytes([prefix[-1] + 1])
+        query = query.where(RunFile.path >= prefix, RunFile.path < end)
+    rows, token = paging.page(
+        session,
+        query,
+        order=paging.OrderBy((paging.Term(RunFile.path.expression),)),
+        size=paging.check_size(page_size, default=DEFAULT_PAGE),
+        token=page_token,
+        binding=("run files", *at, path_prefix),
+    )
+    return [Shown(row[0].decode(), *row[1:]) for row in rows], token
+
+
+def remove(
+    session: Session, principal: Principal, run_id: str, paths: Sequence[str], *, attempt: int | None
+) -> int:
+    """Removes files; returns how many of the paths there were. Raises NotFound, InvalidField."""
+    if not 1 <= len(paths) <= DELETED_PATHS:
+        raise errors.InvalidField.of("paths", f"has {len(paths)} paths; expected 1 to {DELETED_PATHS:,}")
+    for index, path in enumerate(paths):
+        fields.check(f"paths[{index}]", refs.check_manifest_path, path)
+    at = runs.find(
+        session, principal, run_id, action=Action.WRITE, name="run_id", lock=True, attempt=attempt
+    ).attempt
+    removed = 0
+    for batch in batches(sorted({path.encode() for path in paths})):
+        gone = delete(RunFile).where(*_of(at), RunFile.path.in_(batch)).returning(RunFile.path)
+        removed += len(session.execute(gone).all())
+    return removed
+
+
+def _of(at: Attempt) -> tuple[Any, Any]:
+    return RunFile.run_id == at.run_id, RunFile.attempt == at.number

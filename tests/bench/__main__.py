@@ -22,6 +22,7 @@ from tests.bench.measures import (
     peak_memory,
     resolve_alias,
     run_pages,
+    run_watchers,
     search,
     second_version,
     small_files,
@@ -49,6 +50,7 @@ BENCHES = (
     run_pages.BENCH,
     watchers.BENCH,
     metric_samples.BENCH,
+    run_watchers.BENCH,
 )
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
     event,
 )
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column, object_session
 
 from modelyard_server.db.caller_tables import ApiKey, PrincipalRow, Request
 from modelyard_server.db.declarative import LIVE, Base, BigKey, Id, listed
@@ -131,9 +131,22 @@ class Run(RunFields, Base):
     deleted_at: Mapped[int | None] = mapped_column(BigInteger)
 
 
+_CHANGED = "changed runs"
+
+
 @event.listens_for(Run, "before_update")
 def _count_change(_mapper: Any, _connection: Any, run: Any) -> None:
     run.changes = Run.changes + 1  # in SQL: the row may have been read before it was locked
+    session = object_session(run)
+    assert session is not None
+    session.info.setdefault(_CHANGED, set()).add(run.id)
+
+
+def changed_runs(session: Session) -> set[str]:
+    """The ids of the runs whose rows this transaction has changed; flushes the session."""
+    session.flush()
+    changed: set[str] = session.info.get(_CHANGED, set())
+    return changed
 
 
 class Collection(Base):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import signal
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ import pytest
 from modelyard.v1 import metric_pb2
 from modelyard.v1 import run_pb2 as pb
 from modelyard_server.db.engine import Database
-from modelyard_server.domain.runs import runs
+from modelyard_server.domain.access.principals import LOCAL
+from modelyard_server.domain.runs import metrics, runs
 from modelyard_server.domain.runs.runs import RunSpec
 from modelyard_server.rpc.dispatch.admission import ActiveCalls
 from modelyard_server.rpc.dispatch.auth import Authenticator
@@ -254,6 +257,14 @@ def test_large_batches_come_in_messages_of_their_own(stubs: Stubs) -> None:
         watch.until(lambda: len(seen.steps) == 360_000 and len(seen.lines) == 179)
     assert seen.steps == [*range(360_000)]
     assert len(watch.messages) > 3
+    sent = Seen()
+    for message in watch.messages[:-1]:
+        # A break after any of them costs nothing and repeats nothing.
+        sent.add(message)
+        rest = seen.steps[len(sent.steps) :], seen.lines[len(sent.lines) :]
+        with watching(stubs, run.id, positions=[message.position], history=True, console=True) as again:
+            later = again.seen[run.id]
+            again.until(lambda: (later.steps, later.lines) == rest)  # noqa: B023
 
 
 def test_large_summaries_are_sent_less_often_than_rows(stubs: Stubs) -> None:
@@ -349,20 +360,48 @@ def test_rows_are_read_once_however_many_watch(live_server_factory: Factory) -> 
 
 
 def test_a_quiet_watch_gives_signs_of_life(tmp_path: Path) -> None:
-    with sqlite_database(tmp_path) as database:
+    async def watch(database: Database, run_id: str) -> None:
+        async with _served(database, idle_seconds=0.2, poll_seconds=60) as (_, watch):
+            replies = watch(run_id)
+            assert [(await anext(replies)).run_id for _ in range(3)] == [run_id, "", ""]
+
+    _on_a_run(tmp_path, watch)
+
+
+def test_writes_of_the_same_server_wake_a_watch_without_a_poll(tmp_path: Path) -> None:
+    async def watch(database: Database, run_id: str) -> None:
+        async with _served(database, idle_seconds=60, poll_seconds=60) as (transactions, watch):
+            replies = watch(run_id)
+            await anext(replies)
+            for sequence in range(1, 4):
+                rows = metric_pb2.MetricBatch(steps=[sequence], timestamps=[1.0]).SerializeToString()
+                batch = metrics.Batch("w", sequence, rows, sequence, sequence, 1, {"a": sequence})
+                asked: dict[str, Any] = {"summarize": True, "summary": {}}
+                await transactions.write(
+                    functools.partial(metrics.log, principal=LOCAL, run_id=run_id, batch=batch, **asked)
+                )
+                reply = await asyncio.wait_for(anext(replies), 15)
+                assert [list(rows.steps) for rows in reply.history] == [[sequence]]
+
+    _on_a_run(tmp_path, watch)
+
+
+def _on_a_run(folder: Path, scene: Callable[[Database, str], Coroutine[Any, Any, None]]) -> None:
+    with sqlite_database(folder) as database:
         run_id = Registry(database).write(runs.create, RunSpec(entity=ENTITY, project="p"), "never")[0].run.id
-        request = pb.WatchRunsRequest(runs=[pb.WatchedRun(run_id=run_id)], history=True)
-        replies = asyncio.run(_replies(database, request))
-    assert [reply.run_id for reply in replies] == [run_id, "", ""]
+        asyncio.run(scene(database, run_id))
 
 
-async def _replies(database: Database, request: pb.WatchRunsRequest) -> list[pb.WatchRunsResponse]:
-    """The first three messages of a watch in this process that sends one after 0.2 s of silence."""
+@asynccontextmanager
+async def _served(
+    database: Database, *, idle_seconds: float, poll_seconds: float
+) -> AsyncIterator[tuple[Transactions, Callable[[str], AsyncIterator[pb.WatchRunsResponse]]]]:
+    """The transactions of a server in this process, and a watch of the rows of a run."""
     executors = Executors(is_sqlite=True)
     transactions, active_calls = Transactions(database, executors), ActiveCalls()
-    servicer = RunServicer(RunFeeds(transactions, active_calls), StreamLimit(1), idle_seconds=0.2)
+    feeds = RunFeeds(transactions, active_calls, poll_seconds)
     pipeline = Pipeline(
-        {"modelyard.v1.RunService": servicer},
+        {"modelyard.v1.RunService": RunServicer(feeds, StreamLimit(1), idle_seconds)},
         transactions,
         Authenticator(transactions),
         active_calls,
@@ -370,14 +409,23 @@ async def _replies(database: Database, request: pb.WatchRunsRequest) -> list[pb.
         stall_seconds=30,
     )
     endpoint = pipeline.endpoints["/modelyard.v1.RunService/WatchRuns"]
-    arrived: asyncio.Queue[bytes] = asyncio.Queue()
     caller = await pipeline.admit(endpoint.name, ())
-    watch = asyncio.create_task(pipeline.stream(endpoint, caller, request, arrived.put))
-    replies = [pb.WatchRunsResponse.FromString(await arrived.get()) for _ in range(3)]
-    watch.cancel()
-    await asyncio.wait([watch])
-    executors.close()
-    return replies
+    arrived: asyncio.Queue[bytes] = asyncio.Queue()
+    calls = []
+
+    async def watch(run_id: str) -> AsyncIterator[pb.WatchRunsResponse]:
+        request = pb.WatchRunsRequest(runs=[pb.WatchedRun(run_id=run_id)], history=True)
+        calls.append(asyncio.create_task(pipeline.stream(endpoint, caller, request, arrived.put)))
+        while True:
+            yield pb.WatchRunsResponse.FromString(await arrived.get())
+
+    try:
+        yield transactions, watch
+    finally:
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls)
+        executors.close()
 
 
 def _reads(samples: Samples) -> float:

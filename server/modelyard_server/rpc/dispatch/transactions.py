@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
 from modelyard_server.db.engine import Database
-from modelyard_server.db.tables import Run
+from modelyard_server.db.tables import changed_runs
 from modelyard_server.domain import events
 from modelyard_server.domain.content import confirmation, damage
 from modelyard_server.packs.confirmed import ConfirmedPacks, PackLoss, PacksUnconfirmed
@@ -56,7 +56,7 @@ class Transactions:
         self._on_events.append(callback)
 
     def on_runs(self, callback: Callable[[set[str]], None]) -> None:
-        """Registers a callback for committed writes that may have changed runs; it gets their ids.
+        """Registers a callback for committed writes that changed runs; it gets their ids.
 
         It is called on the event loop.
         """
@@ -115,7 +115,7 @@ class Transactions:
         def collecting(session: Session) -> T:
             result = rule(session)
             projects.update(events.changed_projects(session))
-            runs.update(row.id for row in session.identity_map.values() if isinstance(row, Run))
+            runs.update(changed_runs(session))
             return result
 
         result = await _run_to_end(self._executors.writes, lambda: self.database.write(collecting))

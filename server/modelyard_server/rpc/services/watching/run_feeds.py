@@ -32,6 +32,8 @@ LEAST_PAUSE = 0.02
 PAUSE_FOR_EACH = 0.0002
 """The same for each watch."""
 KEPT_READINGS = 32
+INLINE_BYTES = 64 << 10
+"""Bytes of batches from which rows are selected without another thread."""
 SHOWN_SECONDS = 1.0
 """Between two readings of a run of which only config or summary changed; more for a large run."""
 SHOWN_BYTES_A_SECOND = 256 << 10
@@ -51,16 +53,21 @@ class Reading:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self._parts: dict[Selection, list[Part]] = {}
+        self._is_small = sum(len(batch.payload) for batch in page.batches) < INLINE_BYTES
+        self._parts: dict[Selection, list[Part] | asyncio.Task[list[Part]]] = {}
 
     async def parts(self, selection: Selection) -> list[Part]:
-        """The parts of the page for a selection."""
+        """The parts of the page for a selection, made once."""
         found = self._parts.get(selection)
         if found is None:
-            # On a thread, since selecting rows of large batches takes long.
-            found = await asyncio.to_thread(watch_messages.parts, self.page, selection)
+            if self._is_small:
+                found = watch_messages.parts(self.page, selection)
+            else:
+                # On a thread, since selecting rows of large batches takes long.
+                making = asyncio.to_thread(watch_messages.parts, self.page, selection)
+                found = asyncio.create_task(making)
             self._parts[selection] = found
-        return found
+        return found if isinstance(found, list) else await asyncio.shield(found)
 
 
 class _Run:
@@ -75,9 +82,12 @@ class _Run:
 class RunFeeds:
     """The watched runs of a process. Use it on the event loop."""
 
-    def __init__(self, transactions: Transactions, active_calls: ActiveCalls) -> None:
+    def __init__(
+        self, transactions: Transactions, active_calls: ActiveCalls, poll_seconds: float = POLL_SECONDS
+    ) -> None:
         self._transactions = transactions
         self._active_calls = active_calls
+        self._poll_seconds = poll_seconds
         self._runs: dict[str, _Run] = {}
         self._readings: dict[_Key, asyncio.Task[Any]] = {}
         self._hurry = asyncio.Event()
@@ -177,7 +187,7 @@ class RunFeeds:
     async def _look_forever(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS):
+                async with asyncio.timeout(self._poll_seconds):
                     await self._hurry.wait()
             self._hurry.clear()
             look = functools.partial(run_changes.heads, run_ids=list(self._runs))

@@ -361,9 +361,14 @@ def test_rows_are_read_once_however_many_watch(live_server_factory: Factory) -> 
 
 def test_a_quiet_watch_gives_signs_of_life(tmp_path: Path) -> None:
     async def watch(database: Database, run_id: str) -> None:
-        async with _served(database, idle_seconds=0.2, poll_seconds=60) as (_, watch):
+        async with _served(database, idle_seconds=0.2, poll_seconds=60) as (transactions, watch):
             replies = watch(run_id)
             assert [(await anext(replies)).run_id for _ in range(3)] == [run_id, "", ""]
+            await transactions.write(functools.partial(runs.delete, principal=LOCAL, run_id=run_id))
+            while not (reply := await anext(replies)).deleted:
+                assert not reply.run_id
+            # A watch of no run that is left goes on until its caller ends it.
+            assert [(await anext(replies)).run_id for _ in range(2)] == ["", ""]
 
     _on_a_run(tmp_path, watch)
 

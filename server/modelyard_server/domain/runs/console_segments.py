@@ -106,7 +106,9 @@ def merged(
     """
     waiting = iter(sorted(segments, key=lowest))
     held: list[PlacedLine] = []
-    while some := list(islice(waiting, READ_AT_ONCE)):
+    count = 1  # most callers want the first lines only
+    while some := list(islice(waiting, count)):
+        count = min(2 * count, READ_AT_ONCE)
         for segment, lines in zip(some, read(session, some), strict=True):
             begin = (lowest(segment),)
             ready = [line for line in held if key(line) < begin]

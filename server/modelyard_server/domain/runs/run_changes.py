@@ -26,7 +26,7 @@ from modelyard_server.domain.runs.console_segments import PlacedLine
 from modelyard_server.domain.runs.run_maps import Attempt
 from modelyard_server.domain.runs.runs import RunView
 
-PAGE_BYTES = 1 << 20
+PAGE_BYTES = 256 << 10
 """Bytes of rows, and of lines, in a page. It may have more where one batch has more."""
 BATCHES_LOOKED_AT = 200
 

@@ -50,7 +50,7 @@ async def follow(
     sent_at = clock()
     with feeds.follow(list(runs)) as news:
         while True:
-            until = min(sent_at + idle_seconds, *(run.due for run in runs.values()))
+            until = min([sent_at + idle_seconds, *(run.due for run in runs.values())])
             ahead = await news.wait(until)
             ahead += [run.run_id for run in runs.values() if run.due <= clock() and run.run_id not in ahead]
             feeds.require_serving()

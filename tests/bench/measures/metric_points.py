@@ -1,9 +1,10 @@
-"""Target 8: metric points a second, from one client and from eight."""
+"""Target 8: metric points a second, from one client and from eight, and the price of one call."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -18,6 +19,10 @@ _CLIENTS = 8
 ONE = Target("8", "points logged, 1 client", "points/s", "log_batch", Bound("times", 40), Bound("times", 100))
 EIGHT = Target(
     "8", "points logged, 8 clients", "points/s", "log_batch", Bound("times", 20), Bound("times", 50)
+)
+CALL = Target("8", "one run.log, median", "µs", "in a batch of 1,000", Bound("value", 15), Bound("value", 10))
+SLOWEST = Target(
+    "8", "run.log, 99th percentile, a busy thread", "µs", "without it", Bound("value", 50), Bound("value", 20)
 )
 
 
@@ -49,6 +54,20 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
             seconds = peer.call("points", rows=theirs, scalars=_SCALARS, clients=clients)
             return clients * theirs * _SCALARS / float(seconds)
 
+        def call(_: int, *, busy: bool, figure: str) -> float:
+            return float(own.call("log_calls", rows=ours, scalars=_SCALARS, busy=busy)[figure])
+
+        def call_of_peer(_: int) -> float:
+            """Microseconds for each row of a batch."""
+            return float(peer.call("points", rows=theirs, scalars=_SCALARS, clients=1)) / theirs * 1e6
+
+        yield compare(CALL, rounds, partial(call, busy=False, figure="median"), call_of_peer)
+        yield compare(
+            SLOWEST,
+            rounds,
+            partial(call, busy=True, figure="slowest"),
+            partial(call, busy=False, figure="slowest"),
+        )
         yield compare(ONE, rounds, lambda _: log_ours([own]), lambda _: log_peer(1))
         clients = [own, *(more() for _ in range(_CLIENTS - 1))]
         for client in clients:
@@ -56,4 +75,4 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
         yield compare(EIGHT, rounds, lambda _: log_ours(clients), lambda _: log_peer(_CLIENTS))
 
 
-BENCH = Bench("metrics", (ONE, EIGHT), measure)
+BENCH = Bench("metrics", (ONE, EIGHT, CALL, SLOWEST), measure)

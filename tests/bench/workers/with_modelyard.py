@@ -6,8 +6,10 @@ MODELYARD_URL says where the server is.
 from __future__ import annotations
 
 import os
+import threading
 import uuid
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import modelyard
@@ -53,6 +55,37 @@ def points(rows: int, scalars: int) -> float:
         run.finish()
 
     return seconds(write)
+
+
+def log_calls(rows: int, scalars: int, busy: bool) -> dict[str, float]:
+    """Microseconds that one `run.log` takes: the median, and the 99th percentile.
+
+    `busy`: beside a thread that computes all the time, as a data loader's may.
+    """
+    modelyard.finish()
+    run = modelyard.init(project=_PROJECT)
+    logged = [{f"metric_{key}": row + key * 0.1 for key in range(scalars)} for row in range(100)]
+    stopped = threading.Event()
+
+    def compute() -> None:
+        while not stopped.is_set():
+            sum(range(1_000))
+
+    thread = threading.Thread(target=compute)
+    if busy:
+        thread.start()
+    taken = []
+    for row in range(rows):
+        data = logged[row % len(logged)]
+        start = perf_counter()
+        run.log(data)
+        taken.append(perf_counter() - start)
+    stopped.set()
+    if busy:
+        thread.join()
+    run.finish()
+    taken.sort()
+    return {"median": taken[rows // 2] * 1e6, "slowest": taken[rows * 99 // 100] * 1e6}
 
 
 def make_model(folder: str, name: str, versions: int) -> None:
@@ -108,6 +141,7 @@ if __name__ == "__main__":
             "log": log,
             "use": use,
             "points": points,
+            "log_calls": log_calls,
             "make_model": make_model,
             "move_alias": move_alias,
             "make_versions": make_versions,

@@ -19,6 +19,7 @@ from modelyard.api import PublicRun
 from tests.clients.commands import COMMAND, json_of
 from tests.clients.waiting import until
 from tests.parts.embedded import isolate
+from tests.parts.fork_server import ROOT
 from tests.parts.server import Factory, LiveServer
 
 SECONDS = 120
@@ -181,6 +182,35 @@ def test_sync_does_not_end_a_run_that_was_resumed_elsewhere(work: Path, tmp_path
     other.finish()
     assert _values(path) == list(range(100))
     assert _stored(path).state == "finished"
+
+
+WITHOUT_LOCKS = """
+import os
+import modelyard
+from modelyard import cli
+run = modelyard.init()
+for step in range(100):
+    run.log({"a": step})
+assert cli.run(["sync", os.environ["MODELYARD_DIR"]]) == 0
+for step in range(100, 200):
+    run.log({"a": step})
+run.finish()
+assert cli.run(["sync", os.environ["MODELYARD_DIR"]]) == 0
+print(run.path)
+"""
+
+
+def test_a_sync_beside_a_run_harms_nothing_where_there_are_no_locks(work: Path) -> None:
+    (work / "script.py").write_text(WITHOUT_LOCKS)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.parts.without_locks", work / "script.py"],
+        cwd=ROOT, env={**os.environ, "MODELYARD_DIR": str(work)},
+        capture_output=True, text=True, timeout=SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    path = done.stdout.split()[-1]
+    assert (_values(path), _stored(path).state) == (list(range(200)), "finished")
+    assert not list(work.glob("modelyard/run-*/spool/*"))
 
 
 # A server that is away.

@@ -183,7 +183,7 @@ def test_a_forked_process_logs_to_the_run_and_does_not_end_it(embedded: Path) ->
     if child == 0:
         run.log({"a": 2})
         run.config["from"] = "child"
-        run.log({"a": 3}, step=7)
+        modelyard.log({"a": 3}, step=7)
         run.finish()
         os._exit(0 if modelyard.session.active() is None else 1)  # type: ignore[attr-defined]  # no public name
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

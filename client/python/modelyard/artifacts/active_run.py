@@ -58,8 +58,11 @@ def active() -> ActiveRun | None:
 
 
 def require(call: str) -> ActiveRun:
-    """The active run. Error when `init` was not called."""
-    run = active()
+    """The module's run; in a forked process that of its parent, until it has one of its own.
+
+    Error when `init` was not called.
+    """
+    run = _current
     if run is None:
         raise errors.Error(f"You must call modelyard.init() before modelyard.{call}()")
     return run

@@ -13,10 +13,11 @@ class FileLock:
     """An exclusive lock on a file, held until `release` or the end of this process.
 
     Forked children do not hold it. On file systems without locks every process
-    holds it.
+    gets it, and it is not `exclusive`.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, exclusive: bool) -> None:
+        self.exclusive = exclusive
         self._descriptor: int | None = descriptor
         forking.inherit(self)
 
@@ -35,8 +36,8 @@ class FileLock:
             os.close(descriptor)
             return None
         except (ImportError, OSError):
-            pass
-        return cls(descriptor)
+            return cls(descriptor, exclusive=False)
+        return cls(descriptor, exclusive=True)
 
     def release(self) -> None:
         """Gives the lock up."""
@@ -51,7 +52,7 @@ class FileLock:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock of a file; False where there is no such file."""
+    """Whether a process may hold the lock of a file; False where there is no such file."""
     if not path.exists():
         return False
     try:
@@ -61,4 +62,4 @@ def is_held(path: Path) -> bool:
     if taken is None:
         return True
     taken.release()
-    return False
+    return not taken.exclusive

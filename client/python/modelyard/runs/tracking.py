@@ -157,7 +157,7 @@ class Tracking(Recording):
         self._report_dropped(self._drain.rows_dropped)
         if is_sent:
             self.spool.close()
-            self.folder.remove_spools()
+            self.folder.remove_spools(self.spool.writer)
         if not quiet:
             self._report_end(name, summary, exit_code)
         if not is_sent:
@@ -178,7 +178,9 @@ class Tracking(Recording):
     def _report_progress(self, seconds: float) -> None:
         if seconds > FIRST_REPORT_SECONDS + self._reports * REPORT_SECONDS:
             self._reports += 1
-            terminal.termlog(f"Sending what is left: {terminal.plural(self._drain.unsent_rows(), 'row')}")
+            rows = self._drain.unsent_rows()
+            left = terminal.plural(rows, "row") if rows else "the last changes"
+            terminal.termlog(f"Sending what is left: {left}")
 
     def _report_unsent(self) -> None:
         error = self._sender.last_error

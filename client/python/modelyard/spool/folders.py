@@ -133,12 +133,15 @@ class RunFolder:
         with suppress(OSError):
             replace_json(self.path / _SENT, {"positions": dict(positions), "summary": dict(summary)})
 
-    def remove_spools(self) -> None:
-        """Removes the spools, and the folder if it holds nothing else."""
+    def remove_spools(self, own: str = "") -> None:
+        """Removes the spools, and the folder if it holds nothing else.
+
+        Those of writers that may live are left, except `own`, which was closed.
+        """
         import shutil  # imported when first needed: `import modelyard` stays fast
 
         for spool in self.spools():
-            if not is_written(spool):
+            if spool.name == own or not is_written(spool):
                 shutil.rmtree(spool, ignore_errors=True)
         with suppress(OSError):
             self.spool.rmdir()
@@ -150,7 +153,7 @@ class RunFolder:
 
 
 def is_written(spool: Path) -> bool:
-    """Whether the process that writes to a spool lives."""
+    """Whether the process that writes to a spool may live."""
     return file_locks.is_held(spool / ALIVE)
 
 

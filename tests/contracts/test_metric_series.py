@@ -121,7 +121,7 @@ class LoggedRun:
 
         def read(session: Session) -> list[KeyRow]:
             log = logs.find(session, self.attempt, self.stream)
-            return keys.page(session, log, metric_batches.count_keys, **options)[0]
+            return keys.page(session, log, metric_batches.BatchKeys, **options)[0]
 
         return self.registry.database.read(read)
 

@@ -119,7 +119,7 @@ def sampled(session: Session, run_id: str, query: Query) -> list[pb.SampleMetric
 def listed(session: Session, run_id: str) -> object:
     """What ListMetricKeys does in its transaction."""
     log = logs.find(session, Attempt(run_id, 1), HISTORY)
-    return keys.page(session, log, metric_batches.count_keys, text="", page_size=0, page_token="")
+    return keys.page(session, log, metric_batches.BatchKeys, text="", page_size=0, page_token="")
 
 
 def read_all(session: Session, run_id: str) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 from sqlalchemy import String, literal, select
 from sqlalchemy.orm import Session
 
 from modelyard_server.db.tables import MetricKey, MetricLog
+from modelyard_server.db.upserts import batches
 from modelyard_server.domain.runs.metrics import Rows
 from modelyard_server.domain.search import paging
 from modelyard_server.domain.series import logs
@@ -28,31 +29,66 @@ class KeyRow(NamedTuple):
     last_step: int
 
 
-Count = Callable[[bytes], Iterable[KeyRow]]
-"""Counts the metrics in the payload of a batch."""
+class BatchKeys(Protocol):
+    """The metrics of a batch that waits. Each is counted when it is asked for: a batch may have very many."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """Their names."""
+
+    def row(self, key: str) -> KeyRow:
+        """One of them."""
 
 
 def page(
-    session: Session, log: MetricLog, count: Count, *, text: str, page_size: int, page_token: str
+    session: Session,
+    log: MetricLog,
+    keys_of: Callable[[bytes], BatchKeys],
+    *,
+    text: str,
+    page_size: int,
+    page_token: str,
 ) -> tuple[list[KeyRow], str]:
     """A page of the metrics whose name contains the text in any case, by the bytes of names.
 
-    Raises InvalidField, InvalidPageToken.
+    `keys_of` reads the payload of a batch. Raises InvalidField, InvalidPageToken.
     """
     size = paging.check_size(page_size, default=DEFAULT_SIZE, limit=PAGE_KEYS)
     binding = ("metric keys", log.run_id, log.attempt, log.stream, text)
     after = paging.decode(page_token, binding, [_KEY])[0] if page_token else ""
+    waiting = [keys_of(payload) for payload in logs.waiting(session, log)]
+    names = set(_packed_names(session, log)).union(*(batch.names for batch in waiting))
     wanted = text.casefold()
-    found = [row for row in _all(session, log, count) if row.key > after and wanted in row.key.casefold()]
     # The order of code points is that of the bytes of UTF-8.
-    found.sort()
+    found = sorted(name for name in names if name > after and (not text or wanted in name.casefold()))
     kept = found[:size]
-    return kept, paging.encode(binding, [kept[-1].key]) if len(found) > size else ""
+    token = paging.encode(binding, [kept[-1]]) if len(found) > size else ""
+    return _rows(session, log, waiting, kept), token
 
 
-def of_rows(batches: Iterable[Rows]) -> Iterator[KeyRow]:
+def _packed_names(session: Session, log: MetricLog) -> Iterable[str]:
+    own = select(MetricKey.key).where(MetricKey.log_id == log.id)
+    return session.scalars(own) if log.packed_id else ()
+
+
+def _rows(
+    session: Session, log: MetricLog, waiting: Sequence[BatchKeys], names: Sequence[str]
+) -> list[KeyRow]:
+    """These metrics, of packed and of waiting batches."""
+    found: dict[str, KeyRow] = {}
+    columns = [getattr(MetricKey, name) for name in KeyRow._fields]
+    for some in batches(names) if log.packed_id else ():
+        own = select(*columns).where(MetricKey.log_id == log.id, MetricKey.key.in_(some))
+        add((KeyRow(*row) for row in session.execute(own)), found)
+    for batch in waiting:
+        known = batch.names
+        add((batch.row(name) for name in names if name in known), found)
+    return [found[name] for name in names]
+
+
+def of_rows(decoded: Iterable[Rows]) -> Iterator[KeyRow]:
     """The metrics of each batch."""
-    for batch in batches:
+    for batch in decoded:
         steps = batch.steps
         for key, _, numbers, point_count, first, last in batch.columns:
             yield KeyRow(key, point_count, len(numbers), steps[first], steps[last])
@@ -63,16 +99,6 @@ def add(rows: Iterable[KeyRow], counted: dict[str, KeyRow]) -> None:
     for row in rows:
         known = counted.get(row.key)
         counted[row.key] = row if known is None else _sum(known, row)
-
-
-def _all(session: Session, log: MetricLog, count: Count) -> list[KeyRow]:
-    """Every metric, of packed and of waiting batches."""
-    columns = (getattr(MetricKey, name) for name in KeyRow._fields)
-    packed = session.execute(select(*columns).where(MetricKey.log_id == log.id)) if log.packed_id else ()
-    found = {row[0]: KeyRow(*row) for row in packed}
-    for payload in logs.waiting(session, log):
-        add(count(payload), found)
-    return list(found.values())
 
 
 def _sum(one: KeyRow, other: KeyRow) -> KeyRow:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from modelyard.contract import errors, values
@@ -63,18 +63,28 @@ def decode(payload: bytes, keys: Collection[str] | None) -> Rows:
     return Rows(list(batch.steps), list(batch.timestamps), columns)
 
 
-def count_keys(payload: bytes) -> Iterator[KeyRow]:
-    """The metrics of a stored batch."""
-    batch = pb.MetricBatch.FromString(payload)
-    steps = list(batch.steps)
-    for column in batch.columns:
+class BatchKeys:
+    """The metrics of a stored batch, counted one by one."""
+
+    def __init__(self, payload: bytes) -> None:
+        batch = pb.MetricBatch.FromString(payload)
+        self._steps = batch.steps
+        self._columns = {column.key: column for column in batch.columns}
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of the metrics."""
+        return self._columns.keys()
+
+    def row(self, key: str) -> KeyRow:
+        """One of the metrics."""
+        column = self._columns[key]
         numbers = count = len(column.doubles) or len(column.ints)
         if not count:
             count = len(column.values)
             numbers = sum(value.WhichOneof("kind") in _NUMBERS for value in column.values)
-        rows = column.rows
-        first, last = (rows[0], rows[-1]) if rows else (0, -1)
-        yield KeyRow(column.key, count, numbers, steps[first], steps[last])
+        first, last = (column.rows[0], column.rows[-1]) if column.rows else (0, -1)
+        return KeyRow(key, count, numbers, self._steps[first], self._steps[last])
 
 
 def _decoded(column: pb.MetricColumn) -> Column:

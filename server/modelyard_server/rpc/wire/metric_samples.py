@@ -95,7 +95,7 @@ def key_page(
     found, token = keys.page(
         session,
         log,
-        metric_batches.count_keys,
+        metric_batches.BatchKeys,
         text=request.text,
         page_size=size,
         page_token=request.page_token,

@@ -60,7 +60,7 @@ const (
 	ErrorReason_INVALID_FIELD ErrorReason = 11
 	// INVALID_ARGUMENT. The filter is invalid; the message has the position.
 	ErrorReason_INVALID_FILTER ErrorReason = 12
-	// INVALID_ARGUMENT. The update mask names a field that cannot be changed.
+	// INVALID_ARGUMENT. A mask names a field that cannot be changed, or read.
 	ErrorReason_INVALID_MASK ErrorReason = 13
 	// INVALID_ARGUMENT. The page token does not belong to this query.
 	ErrorReason_INVALID_PAGE_TOKEN ErrorReason = 14

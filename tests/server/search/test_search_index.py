@@ -220,6 +220,9 @@ def test_a_migration_indexes_existing_rows(empty_database: Database) -> None:
     assert migrations.upgrade(empty_database)
     assert before
     assert registry.read(lambda session, _: indexed(session)) == before
+    latest = Attempt(run.id, 1)
+    maps = registry.read(lambda session, _: run_maps.read(session, [latest]))[latest]
+    assert maps == {"config": {"lr": 0.1}, "summary": {}, "metadata": {}}
     registry.read(lambda session, _: owners_are_right(session))
 
 

@@ -349,7 +349,7 @@ class InvalidFilter(CommError, ValueError):
 
 
 class InvalidMask(CommError, ValueError):
-    """The update mask names a field that cannot be changed."""
+    """A mask names a field that cannot be changed, or read."""
 
     code = 3
     reason = "INVALID_MASK"

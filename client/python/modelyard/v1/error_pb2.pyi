@@ -61,7 +61,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     INVALID_FILTER: _ErrorReason.ValueType  # 12
     """INVALID_ARGUMENT. The filter is invalid; the message has the position."""
     INVALID_MASK: _ErrorReason.ValueType  # 13
-    """INVALID_ARGUMENT. The update mask names a field that cannot be changed."""
+    """INVALID_ARGUMENT. A mask names a field that cannot be changed, or read."""
     INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 14
     """INVALID_ARGUMENT. The page token does not belong to this query."""
     KEY_INVALID: _ErrorReason.ValueType  # 15
@@ -175,7 +175,7 @@ limits; the error names the field.
 INVALID_FILTER: ErrorReason.ValueType  # 12
 """INVALID_ARGUMENT. The filter is invalid; the message has the position."""
 INVALID_MASK: ErrorReason.ValueType  # 13
-"""INVALID_ARGUMENT. The update mask names a field that cannot be changed."""
+"""INVALID_ARGUMENT. A mask names a field that cannot be changed, or read."""
 INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 14
 """INVALID_ARGUMENT. The page token does not belong to this query."""
 KEY_INVALID: ErrorReason.ValueType  # 15

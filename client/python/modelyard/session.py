@@ -129,7 +129,8 @@ def init(
     (joins the run `id` if it exists), `offline` (kept in a folder for `modelyard sync`)
     or `disabled`.
 
-    `resume` (`allow`, `must`, `never`) says what to do when `id` exists. `reinit` says
+    `resume` says what to do when `id` exists: `allow` and `must` go on with the run, `never`
+    is an error; by default a new attempt of it begins, and earlier ones stay readable. `reinit` says
     what to do with active runs: `return_previous` (default), `finish_previous` or True
     (default in notebooks), `create_new`, which leaves them and the module's run alone.
     `sync_tensorboard` (or `tensorboard`) logs the scalars that the process writes for
@@ -268,15 +269,14 @@ def _online(settings: Settings, config: Config) -> Run:
 
     workspace = Workspace(settings)
     run_id = settings.run_id or _new_id()
-    resume = settings.resume or ("allow" if settings.mode == "shared" else None)
     if settings.run_id and settings.resume in {"allow", "auto", "must"}:
         left_behind.send_before_resuming(settings, workspace.connection, run_id, ReplayedSummary)
-    record, resumed = tracking.create(
-        workspace.connection, settings=settings, config=config, run_id=run_id, resume=resume
-    )
+    record, resumed = tracking.create(workspace.connection, settings=settings, config=config, run_id=run_id)
     started = record.create_time.timestamp() if resumed else None
     config.adopt(record.config)
-    began = f"{'Resumed' if resumed else 'Started'} run {record.display_name}"
+    again = record.attempt > 1 and not resumed
+    start = "Resumed" if resumed else f"Started attempt {record.attempt} of" if again else "Started"
+    began = f"{start} run {record.display_name}"
     server = tracking.describe_server(workspace.connection)
     notebook.say(
         [f"{began} ({record.path})", f"It goes to {server}"],
@@ -302,7 +302,7 @@ def _offline(settings: Settings, config: Config) -> Run:
     from modelyard.workspace import Workspace
 
     record = _record_without_server(settings, "offline")
-    policy = tracking.policy_name(settings.resume)
+    policy = tracking.policy_name(settings)
     info = run_info.of_offline(
         settings, record.run_id, policy, config.first_entries(), environment.at_once(settings)
     )

@@ -204,7 +204,8 @@ def test_a_call_that_the_server_refuses_costs_the_others_nothing(work: Path) -> 
 def test_an_offline_id_that_is_taken_is_said(work: Path) -> None:
     with modelyard.init(id="taken-id") as run:
         pass
-    with modelyard.init(id="taken-id", mode="offline", entity=run.entity, project=run.project):
+    place = {"entity": run.entity, "project": run.project}
+    with modelyard.init(id="taken-id", mode="offline", resume="never", **place):
         pass
     assert run_command("sync").returncode == 1
     with pytest.raises(errors.UsageError, match="mode must be"):

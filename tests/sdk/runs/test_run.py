@@ -210,7 +210,7 @@ def test_resume_continues_at_the_next_step(embedded: Path) -> None:
     again.finish()
     assert [(row["_step"], row["x"]) for row in _rows(run)] == [(0, 1), (1, 2)]
     with pytest.raises(errors.AlreadyExists, match="resume"):
-        modelyard.init(project="runs", id=run.id)
+        modelyard.init(project="runs", id=run.id, resume="never")
     with pytest.raises(errors.NotFound):
         modelyard.init(project="runs", id="nosuch", resume="must")
 

@@ -147,7 +147,9 @@ class PublicRun:
                 changed["tags"] = tuple(dict.fromkeys([*kept, *self.tags]))
             return run_calls.update_run(connection, stored, changed)
 
-        self._set_record(retry.on_latest(send, before, lambda: run_calls.run_by_id(connection, before.id)))
+        self._set_record(
+            retry.on_latest(send, before, lambda: run_calls.run_by_id(connection, before.id, before.attempt))
+        )
 
     def history(
         self,

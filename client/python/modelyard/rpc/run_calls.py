@@ -45,7 +45,9 @@ def update_run(
             message.tags.extend(item)
         elif not key:
             setattr(message, field, item)
-    return messages.run(connection.runs.UpdateRun(update_request(message, changes)).run)
+    request = update_request(message, changes)
+    request.attempt = run.attempt  # a later one that has begun since stays as it is
+    return messages.run(connection.runs.UpdateRun(request).run)
 
 
 def update_request(run: pb.Run, names: Iterable[str]) -> pb.UpdateRunRequest:

@@ -35,7 +35,6 @@ FIRST_REPORT_SECONDS, REPORT_SECONDS = 2.0, 10.0
 """When `finish` says what it waits for, and how often then."""
 
 _POLICIES = {
-    None: pb.RESUME_POLICY_NEVER,
     "never": pb.RESUME_POLICY_NEVER,
     "allow": pb.RESUME_POLICY_ALLOW,
     "auto": pb.RESUME_POLICY_ALLOW,
@@ -192,14 +191,9 @@ class Tracking(Recording):
 
 
 def create(
-    connection: Connection,
-    *,
-    settings: Settings,
-    config: Config,
-    run_id: str,
-    resume: str | None,
+    connection: Connection, *, settings: Settings, config: Config, run_id: str
 ) -> tuple[records.RunRecord, bool]:
-    """Makes the run on the server, or resumes an existing one; returns it and whether it was resumed."""
+    """Makes the run, begins a new attempt of it, or resumes it; returns it and whether it was resumed."""
     run = pb.Run(
         name=run_id,
         entity=settings.entity or "",
@@ -213,10 +207,10 @@ def create(
         metadata=value_map(environment.at_once(settings)),
     )
     try:
-        reply = connection.runs.CreateRun(pb.CreateRunRequest(run=run, resume=_POLICIES[resume]))
+        reply = connection.runs.CreateRun(pb.CreateRunRequest(run=run, resume=_policy(settings)))
     except errors.AlreadyExists as error:
         raise errors.AlreadyExists(
-            f'{error}; resume="allow" goes on with it, another id makes a new run'
+            f'{error}; resume="allow" goes on with it, without resume a new attempt of it begins'
         ) from error
     return messages.run(reply.run), reply.resumed
 
@@ -231,9 +225,18 @@ def _attached(kind: type[Recording], workspace: Workspace, folder: Path) -> Reco
     return kind(workspace, RunFolder(folder), attached=True)
 
 
-def policy_name(resume: str | None) -> str:
-    """The name of the ResumePolicy of an argument of `init`."""
-    return str(pb.ResumePolicy.Name(_POLICIES[resume]))
+def _policy(settings: Settings) -> pb.ResumePolicy.ValueType:
+    """What becomes of a run that exists under the id."""
+    if settings.resume is not None:
+        return _POLICIES[settings.resume]
+    if settings.mode == "shared":
+        return pb.RESUME_POLICY_ALLOW
+    return pb.RESUME_POLICY_NEW_ATTEMPT if settings.run_id else pb.RESUME_POLICY_NEVER
+
+
+def policy_name(settings: Settings) -> str:
+    """The name of the ResumePolicy that settings ask for."""
+    return str(pb.ResumePolicy.Name(_policy(settings)))
 
 
 def describe_server(connection: Connection) -> str:

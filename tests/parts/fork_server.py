@@ -76,10 +76,7 @@ class ForkedPython(subprocess.Popen[Any]):
         return self.returncode
 
     def _try_wait(self, wait_flags: int) -> tuple[int, int]:
-        if (
-            self.returncode is None
-            and not select.select([self._status], [], [], 0 if wait_flags else None)[0]
-        ):
+        if self.returncode is None and not self._has_ended(wait=not wait_flags):
             return 0, 0
         if self.returncode is None:
             text = os.read(self._status, 32)
@@ -88,6 +85,11 @@ class ForkedPython(subprocess.Popen[Any]):
                 int(text) if text else int(signal.SIGKILL)
             )  # without an answer: the zygote was killed
         return self.pid, self._code
+
+    def _has_ended(self, *, wait: bool) -> bool:
+        asked = select.poll()  # `select.select` takes no numbers from 1,024 on
+        asked.register(self._status, select.POLLIN)
+        return bool(asked.poll(None if wait else 0))
 
 
 def run_python(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 
 import modelyard
 from modelyard import Api, errors
+from modelyard.public_runs import series
 from modelyard.public_runs.public_run import PublicRun
 from modelyard.runs.run import Run
+from modelyard.v1 import metric_pb2 as metric_pb
 from modelyard.v1 import run_pb2 as pb
 from tests.clients.waiting import until
 
@@ -130,3 +133,41 @@ def test_a_run_shows_itself_outside_of_notebooks(run: Run, capsys: pytest.Captur
     assert found.display() is False
     assert f"modelyard show {'/'.join(found.path)}" in capsys.readouterr().err
     assert run.id in found.to_html()
+
+
+def test_metrics_of_the_code_and_of_the_machine_are_told_apart(run: Run) -> None:
+    for step in range(10):
+        run.log({"loss": 1 / (step + 1), "phase": "warm"})
+    until(lambda: Api().run(run.path).lastHistoryStep == 9)
+    found = Api().run(run.path)
+    batch = metric_pb.MetricBatch(steps=[0, 1], timestamps=[2e9, 2e9 + 15])
+    batch.columns.add(key="system.probe", doubles=[50.0, 75.0])
+    request = metric_pb.LogMetricsRequest(
+        run_id=found._record.id, writer="s", sequence=1, stream=metric_pb.METRIC_STREAM_SYSTEM, batch=batch
+    )
+    found._workspace.connection.metrics.LogMetrics(request)
+    assert found.system_metrics["system.probe"] == 75.0
+    assert found.history_keys == {
+        "keys": {
+            "loss": {"count": 10, "first_step": 0, "last_step": 9},
+            "phase": {"count": 10, "first_step": 0, "last_step": 9},
+        },
+        "lastStep": 9,
+    }
+    rows = found.history(keys=["system.probe"], x_axis="_timestamp", pandas=False, stream="system")
+    assert rows[-1]["system.probe"] == 75.0
+    assert {row["loss"] for row in found.history(keys=["loss"], pandas=False)} == {
+        1 / step for step in range(1, 11)
+    }
+    with pytest.raises(ValueError, match="default or system"):
+        found.history(stream="other")
+
+
+def test_a_curve_of_a_long_run_keeps_its_peak(run: Run) -> None:
+    for step in range(3000):
+        run.log({"a": 100.0 if step == 1234 else step % 2, "b": math.nan})
+    run.finish()
+    found = Api().run(run.path)
+    (curve,) = series.curves(found._workspace.connection, found._source(), ["a", "b"], 40)
+    assert (curve.key, len(curve.points), curve.least, curve.largest, curve.last) == ("a", 40, 0, 100, 1)
+    assert curve.points[1234 * 40 // 3000] == 100

@@ -43,18 +43,6 @@ def as_frame(rows: list[Row], pandas: bool) -> Any:
     return rows
 
 
-def latest(connection: Connection, source: Source) -> Row:
-    """The newest value of each metric."""
-    found: dict[str, tuple[float, Any]] = {}
-    for batch in metric_scan.batches(connection, source):
-        for key, column in batch.columns.items():
-            if column.rows:
-                time = batch.times[column.rows[-1]]
-                if key not in found or time >= found[key][0]:
-                    found[key] = (time, column.points[-1])
-    return {key: value for key, (_, value) in sorted(found.items())}
-
-
 def _position(row: Row, x_axis: str) -> float | None:
     value = row.get(x_axis)
     return float(value) if isinstance(value, int | float) and value == value else None

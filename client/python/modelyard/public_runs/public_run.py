@@ -13,7 +13,7 @@ from modelyard.artifacts.artifact import Artifact, Workspace
 from modelyard.contract import errors
 from modelyard.contract.values import identical
 from modelyard.host import notebook
-from modelyard.public_runs import history
+from modelyard.public_runs import history, series
 from modelyard.public_runs.summary import PublicSummary
 from modelyard.query import lineage_calls
 from modelyard.query.lineage import Lineage
@@ -83,7 +83,17 @@ class PublicRun:
     @property
     def system_metrics(self) -> dict[str, Any]:
         """The newest value of each metric of its machine."""
-        return history.latest(self._workspace.connection, self._source(system=True))
+        return series.latest(self._workspace.connection, self._source(system=True))
+
+    @property
+    def history_keys(self) -> dict[str, Any]:
+        """Its metrics: `keys` has for each `count`, `first_step` and `last_step`; `lastStep` is the last."""
+        found = series.metrics(self._workspace.connection, self._source())
+        keys = {
+            each.key: {"count": each.point_count, "first_step": each.first_step, "last_step": each.last_step}
+            for each in found
+        }
+        return {"keys": keys, "lastStep": self.lastHistoryStep}
 
     def load(self, force: bool = True) -> PublicRun:
         """Reads it again; changes that were not sent are lost. Errors: NotFound."""

@@ -31,7 +31,6 @@ from modelyard.rpc import records
 from modelyard.workspace import Workspace
 
 _METRICS_SHOWN = 20
-_SAMPLES = 500
 _PAGE = 200
 
 
@@ -146,7 +145,7 @@ def _without_colours(text: str) -> str:
 
 def _print_curves(found: PublicRun) -> None:
     curves = Curves()
-    curves.add(found.history(samples=_SAMPLES, pandas=False))
+    curves.load(found, _METRICS_SHOWN)
     width = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else 100
     lines = curves.lines(width, _METRICS_SHOWN)
     if lines:

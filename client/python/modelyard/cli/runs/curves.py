@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from modelyard.host.terminal import sparkline
+from modelyard.public_runs import series
+from modelyard.public_runs.public_run import PublicRun
 from modelyard.rpc.metric_scan import AUTOMATIC
-from modelyard.runs.report import short_text
+from modelyard.runs.report import flattened, short_text
 
 _POINTS = 2_000
 _NARROWEST = 8
@@ -47,8 +49,21 @@ class Curves:
         """Adds rows, in the order of their steps."""
         for row in rows:
             for key, value in row.items():
-                if key not in AUTOMATIC and (not self._keys or key in self._keys):
+                if key not in AUTOMATIC and self._wants(key):
                     self.by_key.setdefault(key, Curve()).add(value)
+
+    def _wants(self, key: str) -> bool:
+        return not self._keys or key in self._keys
+
+    def load(self, run: PublicRun, most: int, *, system: bool = False) -> None:
+        """Takes the metrics that the run has so far; curves of the first `most` by name."""
+        connection, source = run._workspace.connection, run._source(system=system)
+        found = [each for each in series.metrics(connection, source) if self._wants(each.key)]
+        last = flattened(run.summary)
+        self.by_key = {each.key: Curve(last=last.get(each.key)) for each in found}
+        numbers = sorted(each.key for each in found if each.is_number)[:most]
+        for each in series.curves(connection, source, numbers, _WIDEST):
+            self.by_key[each.key] = Curve(each.points, each.least, each.largest, each.last)
 
     def lines(self, width: int, limit: int) -> list[str]:
         """A line for each of the first `limit` metrics, by name, and one that counts the rest."""

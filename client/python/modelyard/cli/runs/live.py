@@ -9,7 +9,7 @@ import queue
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from modelyard.cli.output import coloured, print_json_text
 from modelyard.cli.runs.curves import Curves
@@ -34,19 +34,15 @@ def follow(run: PublicRun, keys: Sequence[str], json: bool) -> None:
     """Shows the run until it ends, is deleted, or Ctrl-C. Errors: those of calls."""
     in_place = is_terminal(sys.stdout) and os.environ.get("TERM", "dumb") != "dumb"
     view: _View = _JsonLines(keys) if json else _Picture(keys) if in_place else _Lines(keys)
-    past, system = [], []
-    if in_place or run.state == "running":  # else all rows are printed, and the state last
-        past = run.history(samples=_SAMPLES, pandas=False)
-        system = run.history(samples=_SAMPLES, pandas=False, stream="system")
-    next_step = max((row["_step"] + 1 for row in past), default=0)
-    following = Following(run._workspace.connection, run._record, min_step=next_step)
+    past = view.past(run)
+    following = Following(run._workspace.connection, run._record, min_step=past.next_step)
     # Calls are made by another thread: Ctrl-C must not wait for one that hangs.
     news: queue.SimpleQueue[News | Exception | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(following, news), daemon=True).start()
     with contextlib.closing(following), contextlib.closing(view):
         try:
-            if past or system or run.state == "running":
-                view.update(News(run._record, past, system, []))
+            if past.news:
+                view.update(past.news)
             while (item := news.get()) is not None:
                 if isinstance(item, Exception):
                     raise item
@@ -63,6 +59,13 @@ def _read(following: Following, news: queue.SimpleQueue[News | Exception | None]
         news.put(None)
     except Exception as error:  # for the thread that shows
         news.put(error)
+
+
+class _Past(NamedTuple):
+    """What a view shows first, and the step from which on the rows are news."""
+
+    news: News | None
+    next_step: int
 
 
 class _View:
@@ -85,6 +88,14 @@ class _View:
                 self._numbers[line.writer] = line.number
                 self.line(line)
         self._show_state(news.run)
+
+    def past(self, run: PublicRun) -> _Past:
+        """The rows up to now, if many a sample. Of a run that ended all are news, its state the last."""
+        if run.state != "running":
+            return _Past(None, 0)
+        rows = run.history(samples=_SAMPLES, pandas=False)
+        next_step = max((row["_step"] + 1 for row in rows), default=0)
+        return _Past(News(run._record, rows, [], []), next_step)
 
     def row(self, row: Mapping[str, Any]) -> None:
         """Shows a row."""
@@ -151,6 +162,12 @@ class _Picture(_View):
         self._curves, self._system = Curves(keys), Curves()
         self._console: dict[tuple[str, int], str] = {}
         self._screen = Screen()
+
+    def past(self, run: PublicRun) -> _Past:
+        lines = self._screen.size()[1]
+        self._curves.load(run, lines)
+        self._system.load(run, lines, system=True)
+        return _Past(News(run._record, [], [], []), run.lastHistoryStep + 1)
 
     def update(self, news: News) -> None:
         self._curves.add(news.rows)

@@ -13,7 +13,8 @@ from modelyard.artifacts.artifact import Artifact, Workspace
 from modelyard.contract import errors
 from modelyard.contract.values import identical
 from modelyard.host import notebook
-from modelyard.public_runs import history, series
+from modelyard.public_runs import files, history, series
+from modelyard.public_runs.files import PublicFile
 from modelyard.public_runs.summary import PublicSummary
 from modelyard.query import lineage_calls
 from modelyard.query.lineage import Lineage
@@ -211,6 +212,22 @@ class PublicRun:
             raise ValueError(f"last is at least 1, not {last}")
         record = self._record
         return list_calls.console_lines(self._workspace.connection, record.id, record.attempt, text, last)
+
+    def files(
+        self, names: list[str] | None = None, per_page: int = 50, pattern: str | None = None
+    ) -> Listing[PublicFile]:
+        """Its files: all, those of `names`, or like a `pattern` such as `%.png`, in which % is any text."""
+        if names and pattern:
+            raise ValueError("give names or a pattern, not both")
+        found = files.found(self._workspace.connection, self._source(), names, pattern)
+        listing: Listing[PublicFile] = Listing(found, lambda: sum(1 for _ in listing))
+        return listing
+
+    def file(self, name: str) -> PublicFile:
+        """A file of it. Errors: NotFound."""
+        for found in self.files([name]):
+            return found
+        raise errors.NotFound(f"run {self._record.path} has no file {name!r}; files() lists them")
 
     def logged_artifacts(self, per_page: int = 100) -> Listing[Artifact]:
         """The versions it made, without deleted ones, ordered by ref."""

@@ -31,6 +31,7 @@ from modelyard.v1 import (
     model_artifact_pb2_grpc,
     registered_model_pb2_grpc,
     run_console_pb2_grpc,
+    run_file_pb2_grpc,
     run_pb2_grpc,
     server_pb2_grpc,
     upload_pb2_grpc,
@@ -75,6 +76,7 @@ class Connection:
         self.embedded_folder = embedded_folder
         self.shares_disk = shares_disk and embedded_folder is not None
         self._calls = calls = Calls(self)
+        self.run_files = run_file_pb2_grpc.RunFileServiceStub(calls)
         self.runs = run_pb2_grpc.RunServiceStub(calls)
         self.metrics = metric_pb2_grpc.MetricServiceStub(calls)
         self.consoles = run_console_pb2_grpc.RunConsoleServiceStub(calls)

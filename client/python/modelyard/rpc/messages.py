@@ -12,7 +12,7 @@ from typing import Any
 from modelyard.contract import errors
 from modelyard.contract.values import RUN_STATES
 from modelyard.rpc import validation
-from modelyard.rpc.records import Collection, ConsoleLine, Link, RunRecord, Version
+from modelyard.rpc.records import Collection, ConsoleLine, FileEntry, Link, RunFile, RunRecord, Version
 from modelyard.v1 import model_artifact_pb2, run_console_pb2
 from modelyard.v1 import value_pb2 as pb
 
@@ -163,6 +163,19 @@ def console_line(message: Any) -> ConsoleLine:
         text=message.text,
         process=message.process,
         writer=message.writer,
+    )
+
+
+def run_file(message: Any) -> RunFile:
+    """Of a RunFile. Errors: ReplyInvalid."""
+    validation.check_paths([FileEntry(message.path, message.size_bytes)])
+    return RunFile(
+        path=message.path,
+        size=message.size_bytes,
+        digest=validation.check_digest(message.digest, f"the digest of {message.path!r}"),
+        sha256=message.sha256,
+        media_type=message.media_type,
+        update_time=time_of(message.update_time),
     )
 
 

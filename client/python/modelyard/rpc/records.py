@@ -153,6 +153,18 @@ class ConsoleLine:
 
 
 @dataclass(frozen=True)
+class RunFile:
+    """A file of a run; `size` is in bytes, digests are hex, `sha256` is empty if it was not computed."""
+
+    path: str
+    size: int
+    digest: str
+    sha256: str
+    media_type: str
+    update_time: datetime.datetime
+
+
+@dataclass(frozen=True)
 class ServerInfo:
     """A server, and whom it takes the caller for; `limits` and `chunking` are as in `server.proto`."""
 

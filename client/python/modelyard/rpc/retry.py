@@ -14,7 +14,8 @@ What is repeated, by what rule:
 | a part of an upload or download, a commit | `is_retryable` | 60 s without progress |
 | the SHA-256 of files (`manifest.sha256sums`) | `is_retryable` | 60 s from the first failure |
 | a scan of metrics (`metric_scan`) | `is_retryable`, until its first batch | 60 s from the first failure |
-| a watch of events (`registry.events`) | `asks_for_retry` | until it is closed |
+| the download of a file of a run (`public_runs.files`) | `is_retryable` | 60 s from the first failure |
+| a watch (`registry.events`, `public_runs.following`) | `asks_for_retry` | until it is closed |
 | fetching a reference (`transfer.reference_fetcher`) | ConnectionError, TimeoutError | three retries |
 | a change of a record (`on_latest`) | EtagMismatch | ten attempts, without pauses |
 | where files lie on this machine (`transfer.shared_disk_download`) | none: they are downloaded instead | |

@@ -69,7 +69,8 @@ def test_the_sdk_requires_no_package_of_the_server(wheel: Path) -> None:
         required = email.message_from_bytes(content.read(metadata)).get_all("Requires-Dist", [])
     own = {re.split(r"[^A-Za-z0-9-]", line)[0].lower() for line in required if "extra ==" not in line}
     assert own == {
-        "click", "grpcio", "grpcio-status", "platformdirs", "protobuf", "pyfastcdc", "pyyaml", "tqdm",
+        "click", "grpcio", "grpcio-status", "platformdirs", "protobuf", "psutil", "pyfastcdc", "pyyaml",
+        "tqdm",
     }  # fmt: skip
 
 

@@ -39,13 +39,21 @@ FIELDS: Mapping[str, str] = {
     "x_disable_machine_info": "X_DISABLE_MACHINE_INFO",
     "x_save_requirements": "X_SAVE_REQUIREMENTS",
     "sync_tensorboard": "SYNC_TENSORBOARD",
+    "console": "CONSOLE",
+    "x_disable_stats": "X_DISABLE_STATS",
+    "x_stats_sampling_interval": "X_STATS_SAMPLING_INTERVAL",
+    "x_label": "X_LABEL",
 }
 """Every setting and the end of its variable's name: `project` is set by MODELYARD_PROJECT."""
 
-_SAME = {"base_url": "url", "root_dir": "dir", "wandb_dir": "dir", "_disable_meta": "x_disable_meta"}
+_SAME = {
+    "base_url": "url", "root_dir": "dir", "wandb_dir": "dir",
+    "_disable_meta": "x_disable_meta", "_disable_stats": "x_disable_stats",
+}  # fmt: skip
+_CONSOLE = {"auto", "wrap", "wrap_raw", "wrap_emu", "redirect", "off"}
 _TRUTHS = {
     "silent", "disable_git", "disable_code", "x_disable_meta", "x_disable_machine_info",
-    "x_save_requirements", "sync_tensorboard",
+    "x_save_requirements", "sync_tensorboard", "x_disable_stats",
 }  # fmt: skip
 _TRUTH = {
     "true": True,
@@ -97,6 +105,10 @@ class Settings:
     x_disable_machine_info: bool | None
     x_save_requirements: bool | None
     sync_tensorboard: bool | None
+    console: str | None
+    x_disable_stats: bool | None
+    x_stats_sampling_interval: float | None
+    x_label: str | None
 
     def __init__(self, **values: Any) -> None:
         self.ignored: tuple[str, ...] = ()
@@ -230,7 +242,9 @@ def _parsed(field: str, value: Any) -> Any:
         return str(value).strip()
     if field in _TRUTHS:
         return _TRUTH.get(str(value).lower(), False)
-    if field == "finish_timeout":
+    if field == "console" and value not in _CONSOLE:
+        raise ValueError(f"settings: console is one of {', '.join(sorted(_CONSOLE))}, not {value!r}")
+    if field in {"finish_timeout", "x_stats_sampling_interval"}:
         return _seconds(field, value)
     if field == "run_tags":
         parts = value.split(",") if isinstance(value, str) else list(value)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from modelyard.arguments import checked_calls
 from modelyard.artifacts.artifact import Artifact
 from modelyard.artifacts.draft import content_at
-from modelyard.capture.tensorboard import TensorBoardFollower
+from modelyard.capture.captures import Captures
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors, refs
 from modelyard.host import disk_space, exit_status, terminal
@@ -76,7 +76,6 @@ class Run:
         self._pid = os.getpid()
         self._on_finish = on_finish
         self._name, self._notes, self._tags = record.display_name, record.notes, tuple(record.tags)
-        self._tensorboard = TensorBoardFollower(self._log_row) if settings.sync_tensorboard else None
         self._summary = Summary(record.summary)
         self.start_time = started or time.time()
         # Each process that shares a run counts its own steps.
@@ -87,6 +86,7 @@ class Run:
         if tracking is not None:
             tracking.start(record, self._history, self.start_time)
             self._summary.on_change(self._summary_changed)
+        self._captures: Captures | None = None
 
     def __repr__(self) -> str:
         return f"<Run {self.path} ({self.name})>"
@@ -115,6 +115,8 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and self._captures is not None:
+            self._captures.add_error(error)
         self.finish(exit_code=exit_status.of_exception(error))
 
     id = property(lambda self: self._record.run_id, doc="Short id, unique in the project.")
@@ -201,7 +203,7 @@ class Run:
         for key in data:
             if not isinstance(key, str):
                 raise TypeError(f"the keys of a logged dict are str, not {type(key).__name__}")
-        if step is not None and self._tensorboard is not None:
+        if step is not None and self._settings.sync_tensorboard:
             terminal.warn_once(
                 "step beside tensorboard",
                 "with sync_tensorboard the steps of rows count up, and run.log's step is ignored: "
@@ -258,8 +260,8 @@ class Run:
             return
         self._finished = True
         with self._on_finish(self):
-            if self._tensorboard is not None:
-                self._tensorboard.stop()
+            if self._captures is not None:
+                self._captures.stop()
             self._history.commit()
             self._config.close(self.path)
             self._summary.close(self.path)
@@ -273,8 +275,14 @@ class Run:
         """
         if self._tracking is not None:
             self._tracking.find_environment(self._settings, lambda: self.dir, self._set_metadata)
-            if self._tensorboard is not None:
-                self._tensorboard.start()
+            self._captures = Captures(
+                self._settings,
+                self._tracking.spool,
+                self._tracking.folder.path,
+                self._log_row,
+                is_first=self._tracking.is_first,
+            )
+            self._captures.start()
         self._attach_config()
 
     def _attach_config(self) -> None:
@@ -293,8 +301,8 @@ class Run:
 
     def _send_now(self) -> None:
         """Sends the rows that are complete."""
-        if self._tensorboard is not None:
-            self._tensorboard.flush()
+        if self._captures is not None:
+            self._captures.flush()
         if self._tracking is not None:
             self._tracking.flush()
 

@@ -58,6 +58,11 @@ class Recording:
         self._attached = attached
         self._search: environment.Search | None = None
 
+    @property
+    def is_first(self) -> bool:
+        """Whether this process made the run, or is its only one."""
+        return not self._attached
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _attached, (type(self), self._workspace, self.folder.path)
 
@@ -112,6 +117,11 @@ class Tracking(Recording):
         self._ends_run = ends_run
         self.connection = workspace.connection
         self._reports = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process made the run, or is its only one."""
+        return self._ends_run and not self._attached
 
     def start(self, record: records.RunRecord, history: History, start_time: float) -> None:
         """Starts the sender, unless another process has it."""

@@ -37,6 +37,10 @@ DEFINITION = ord("D")
 """JSON: the arguments of `define_metric`. The definitions so far follow each HEADER."""
 ARTIFACT = ord("A")
 """JSON: a call about artifacts; see `sync.artifact_calls`."""
+SYSTEM = ord("Y")
+"""JSON: a row of the machine's metrics: `number` of the writer's, from 0, `time` and `points`."""
+CONSOLE = ord("O")
+"""JSON: `number` of the writer's record, from 1, `process`, and `lines` (number, time, stream, text)."""
 FINISH = ord("E")
 """JSON: `exit_code` and `killed` of a run that ended."""
 

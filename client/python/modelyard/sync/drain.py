@@ -17,6 +17,7 @@ from modelyard.spool.folders import RunFolder
 from modelyard.spool.reader import Chunk, Position, SpoolReader
 from modelyard.spool.rows import Row
 from modelyard.spool.writer import SpoolWriter
+from modelyard.sync.captured import CapturedSender
 from modelyard.sync.curves import Curves
 from modelyard.sync.destination import Destination
 from modelyard.sync.rows import RowSender
@@ -124,7 +125,8 @@ class Drain:
         own = self._own if self._own is not None and self._own.writer == writer else None
         position = self._positions.get(writer, Position())
         rows = RowSender(self._connection, self._destination, writer, position.row, self._drop_row)
-        return _Spool(path, position, rows, own)
+        captured = CapturedSender(self._connection, self._destination, writer)
+        return _Spool(path, position, rows, captured, own)
 
     def _send_next(self, spool: _Spool, final: bool) -> bool:
         """Sends the next part of a spool; False when there is none."""
@@ -136,6 +138,7 @@ class Drain:
             self._observe(chunk)
         if not spool.rows_are_sent:
             self._send_rows(spool, chunk)
+        spool.captured.send(chunk.items)
         for item in spool.actions_left(self._actions):
             self._send_fields()
             self._actions[item.kind](item.content)
@@ -215,10 +218,18 @@ class Drain:
 class _Spool:
     """How far one spool is read and sent."""
 
-    def __init__(self, path: Path, position: Position, rows: RowSender, own: SpoolWriter | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        position: Position,
+        rows: RowSender,
+        captured: CapturedSender,
+        own: SpoolWriter | None,
+    ) -> None:
         self.path = path
         self.position = position
         self.rows = rows
+        self.captured = captured
         self.chunk: Chunk | None = None
         """What was read and is not sent completely."""
         self.rows_are_sent = False

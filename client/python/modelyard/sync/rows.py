@@ -42,6 +42,7 @@ class RowSender:
         writer: str,
         cursor: int,
         dropped: Callable[[int, str], None],
+        stream: pb.MetricStream.ValueType = pb.METRIC_STREAM_HISTORY,
     ) -> None:
         self.cursor = cursor
         self.sent = 0
@@ -49,6 +50,7 @@ class RowSender:
         self._destination = destination
         self._writer = writer
         self._dropped = dropped
+        self._stream = stream
         self._failures = 0
 
     def send(
@@ -88,6 +90,7 @@ class RowSender:
             sequence=first + 1,
             batch=_message(rows),
             summary_mode=pb.SUMMARY_MODE_GIVEN,
+            stream=self._stream,
             attempt=self._destination.attempt,
             late=self._destination.late,
         )

@@ -245,6 +245,34 @@ def test_kinds_tell_numbers_from_other_values(stubs: Stubs, run: pb.Run) -> None
     assert list(large.maxes) == [2.0**53, 2.0**63]
 
 
+def test_each_attempt_has_samples_and_keys_of_its_own(stubs: Stubs) -> None:
+    project = new_project()
+
+    def begin() -> pb.Run:
+        wanted = pb.Run(project=project, name="r")
+        made: pb.Run = stubs.runs.CreateRun(
+            pb.CreateRunRequest(run=wanted, resume=pb.RESUME_POLICY_NEW_ATTEMPT)
+        ).run
+        return made
+
+    log(stubs, begin(), [0, 1], column("a", [1.0, 2.0]))
+    run = begin()
+    log(stubs, run, [5], column("b", [3.0]))
+    for attempt, key, points in ((1, "a", 2), (2, "b", 1), (None, "b", 1)):
+        (found,) = sample(stubs, run, keys=["a", "b"], attempt=attempt)
+        assert (found.key, found.point_count) == (key, points)
+        assert [row.key for row in keys(stubs, run, attempt=attempt).keys] == [key]
+    (started,) = sample(stubs, run, keys=["b"], x_axis="_runtime")
+    assert started.first_xs[0] == pytest.approx(15.0, abs=1.0)
+    for call in (lambda: sample(stubs, run, keys=["a"], attempt=3), lambda: keys(stubs, run, attempt=3)):
+        with pytest.raises(grpc.RpcError) as failure:
+            call()
+        assert reason(failure)[0] == grpc.StatusCode.NOT_FOUND
+    with pytest.raises(grpc.RpcError) as failure:
+        sample(stubs, run, make(stubs), keys=["a"], attempt=1)
+    assert fields(failure) == ["attempt"]
+
+
 def test_late_rows_are_in_samples_at_their_step(stubs: Stubs, run: pb.Run) -> None:
     log(stubs, run, [5, 6], column("a", [5.0, 6.0]))
     stubs.runs.FinishRun(pb.FinishRunRequest(id=run.id))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from sqlalchemy import String, literal, select
@@ -79,22 +79,31 @@ def _rows(
     columns = [getattr(MetricKey, name) for name in KeyRow._fields]
     for some in batches(names) if log.packed_id else ():
         own = select(*columns).where(MetricKey.log_id == log.id, MetricKey.key.in_(some))
-        add((KeyRow(*row) for row in session.execute(own)), found)
+        _add((KeyRow(*row) for row in session.execute(own)), found)
     for batch in waiting:
         known = batch.names
-        add((batch.row(name) for name in names if name in known), found)
+        _add((batch.row(name) for name in names if name in known), found)
     return [found[name] for name in names]
 
 
-def of_rows(decoded: Iterable[Rows]) -> Iterator[KeyRow]:
-    """The metrics of each batch."""
+def count(decoded: Iterable[Rows]) -> dict[str, KeyRow]:
+    """The metrics of batches, by their names."""
+    counted: dict[str, list[int]] = {}
     for batch in decoded:
         steps = batch.steps
-        for key, _, numbers, point_count, first, last in batch.columns:
-            yield KeyRow(key, point_count, len(numbers), steps[first], steps[last])
+        for key, _, numbers, points, first_row, last_row in batch.columns:
+            first, last = steps[first_row], steps[last_row]
+            own = counted.get(key)
+            if own is None:
+                counted[key] = [points, len(numbers), first, last]
+                continue
+            own[0] += points
+            own[1] += len(numbers)
+            own[2], own[3] = min(own[2], first), max(own[3], last)
+    return {key: KeyRow(key, *own) for key, own in counted.items()}
 
 
-def add(rows: Iterable[KeyRow], counted: dict[str, KeyRow]) -> None:
+def _add(rows: Iterable[KeyRow], counted: dict[str, KeyRow]) -> None:
     """Adds metrics to what is counted by their names."""
     for row in rows:
         known = counted.get(row.key)

@@ -66,8 +66,6 @@ def pack(session: Session, log_id: int, decode: Decode) -> Packed | None:
         return Packed(log.id, log.packed_id, log.packed_id, log.waiting, (), (), {})
     rows = _decoded(session, found, decode)
     small = _small_blocks(session, log, rows)
-    counted: dict[str, KeyRow] = {}
-    keys.add(keys.of_rows(rows), counted)
     return Packed(
         log_id=log.id,
         old_packed_id=log.packed_id,
@@ -75,7 +73,7 @@ def pack(session: Session, log_id: int, decode: Decode) -> Packed | None:
         weight=sum(batch.weight for batch in rows),
         replaced=[block.id for block in small],
         blocks=blocks.cut([*(_as_batch(session, block) for block in small), *rows]),
-        keys=counted,
+        keys=keys.count(rows),
     )
 
 

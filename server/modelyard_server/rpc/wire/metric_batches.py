@@ -89,7 +89,7 @@ class BatchKeys:
 
 def _decoded(column: pb.MetricColumn) -> Column:
     rows = list(column.rows) or None
-    numbers: Sequence[float] = list(column.doubles) or list(column.ints)
+    numbers: list[float] = list(column.doubles) or list(column.ints)
     if not numbers:
         return _decoded_values(column, rows or range(len(column.values)))
     ends = (rows[0], rows[-1]) if rows else (0, len(numbers) - 1)

@@ -95,6 +95,10 @@ ODD: dict[str, np.ndarray[Any, Any]] = {
     "the largest numbers": np.array([1.7e308, -1.7e308] * 25),
     "the smallest numbers": np.array([5e-324, 0.0] * 25),
     "whole numbers of 64 bits": np.array([2**64 - 1, 0] * 25, dtype=np.uint64),
+    "the largest numbers of 32 bits": np.array([3.4e38, -3.4e38] * 25, dtype=np.float32),
+    "nearly equal in 32 bits": np.array([2**24] * 49 + [2**24 + 2], dtype=np.float32),
+    "all equal in 32 bits": np.full(50, 1e30, dtype=np.float32),
+    "extended precision": np.linspace(-1, 1, 50, dtype=np.longdouble),
     "half precision": np.linspace(0, 60_000, 50, dtype=np.float16),
     "truths": np.array([True, False] * 25),
 }
@@ -109,6 +113,14 @@ def test_every_finite_number_is_in_a_bin(which: str) -> None:
     assert found["bins"] == sorted(found["bins"])
     assert found["bins"][0] <= float(ODD[which].min()) <= float(ODD[which].max()) <= found["bins"][-1]
     assert all(map(math.isfinite, found["bins"]))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_large_tensors_are_not_copied(kind: type) -> None:
+    weights = np.ones((100, 100), dtype=kind)
+    numbers = arrays.numbers_in(weights)
+    assert np.shares_memory(numbers, weights)
+    assert np.shares_memory(arrays._finite(numbers, np), weights)
 
 
 def test_what_is_not_finite_is_counted_and_left_out() -> None:

@@ -65,8 +65,9 @@ def is_histogram(value: Any) -> bool:
 
 
 def numbers_in(value: Any) -> Any:
-    """The elements of an array or a tensor as a flat NumPy array of float64, without masked ones.
+    """The elements of an array or a tensor as a flat NumPy array of floats, without masked ones.
 
+    They are copied only where they have to be converted: a tensor may have gigabytes.
     None for arrays of other elements (text, dates, complex numbers), for tables,
     and where NumPy is not installed.
     """
@@ -88,8 +89,10 @@ def numbers_in(value: Any) -> Any:
         array = _converted(value, np)
     if array is None or array.dtype.kind not in "biufV" or array.dtype.names:
         return None
+    small = array.dtype.itemsize <= 2  # they fit in 32 bits without loss
+    kind = array.dtype if array.dtype in (np.float32, np.float64) else np.float32 if small else np.float64
     try:
-        return array.astype(np.float64).ravel()
+        return array.astype(kind, copy=False).reshape(-1)
     except (TypeError, ValueError):
         return None
 
@@ -111,12 +114,23 @@ def histogram(numbers: Any, bins: int = BINS) -> dict[str, Any]:
     """
     import numpy as np
 
-    finite = numbers[np.isfinite(numbers)]
-    # The difference of two very large numbers would overflow.
-    scale = 4.0 if finite.size and np.abs(finite).max() > np.finfo(np.float64).max / 4 else 1.0
-    finite = finite / scale
-    counts, borders = np.histogram(finite, bins, _range(finite, bins, np))
-    return {"_type": HISTOGRAM, "bins": (borders * scale).tolist(), "values": counts.tolist()}
+    finite = _finite(numbers, np)
+    if (
+        finite.size
+        and max(abs(float(finite.min())), abs(float(finite.max()))) > np.finfo(finite.dtype).max / 4
+    ):
+        # The difference of two very large numbers would overflow.
+        counts, borders = np.histogram(finite / 4, bins, _range(finite / 4, bins, np))
+        borders = borders * 4
+    else:
+        counts, borders = np.histogram(finite, bins, _range(finite, bins, np))
+    return {"_type": HISTOGRAM, "bins": borders.tolist(), "values": counts.tolist()}
+
+
+def _finite(numbers: Any, np: Any) -> Any:
+    """The numbers without NaN and infinities; they themselves, not a copy, where there are none."""
+    mask = np.isfinite(numbers)
+    return numbers if mask.all() else numbers[mask]
 
 
 def _range(finite: Any, bins: int, np: Any) -> tuple[float, float]:
@@ -126,7 +140,7 @@ def _range(finite: Any, bins: int, np: Any) -> tuple[float, float]:
     low, high = float(finite.min()), float(finite.max())
     if low == high:
         low, high = low - 0.5, high + 0.5
-    least = 2 * bins * float(np.spacing(max(abs(low), abs(high))))
+    least = 2 * bins * float(np.spacing(finite.dtype.type(max(abs(low), abs(high)))))
     return (low - least, high + least) if high - low < least else (low, high)
 
 
@@ -137,7 +151,7 @@ def statistics(numbers: Any, kind: str) -> dict[str, Any]:
     """
     import numpy as np
 
-    finite = numbers[np.isfinite(numbers)]
+    finite = _finite(numbers, np)
     found: dict[str, Any] = {"_type": kind, "size": int(numbers.size)}
     if finite.size < numbers.size:
         found["nonfinite"] = int(numbers.size - finite.size)
@@ -146,8 +160,8 @@ def statistics(numbers: Any, kind: str) -> dict[str, Any]:
             found |= {
                 "min": float(finite.min()),
                 "max": float(finite.max()),
-                "mean": float(finite.mean()),
-                "var": float(finite.var()),
+                "mean": float(finite.mean(dtype=np.float64)),
+                "var": float(finite.var(dtype=np.float64)),
             }
             percentiles = np.percentile(finite, _PERCENTILES)
         found |= {f"{percent}%": float(of) for percent, of in zip(_PERCENTILES, percentiles, strict=True)}

@@ -16,6 +16,8 @@ import pytest
 
 import modelyard
 from modelyard.api import PublicRun
+from modelyard.v1 import metric_pb2
+from modelyard.v1 import run_pb2 as pb
 from tests.clients.commands import COMMAND, json_of
 from tests.clients.waiting import until
 from tests.parts.embedded import isolate
@@ -168,6 +170,26 @@ def test_sync_leaves_a_run_alone_that_goes_on(work: Path) -> None:
     run.log({"a": 2})
     run.finish()
     assert _values(run.path) == [1, 2]
+
+
+def test_what_is_left_of_an_earlier_attempt_goes_to_that_attempt(work: Path) -> None:
+    path = _ended(LOG_100 + "os._exit(0)")
+    name, connection = path.rpartition("/")[2], modelyard.Api()._workspace.connection
+    request = pb.CreateRunRequest(
+        run=pb.Run(name=name, project=path.split("/")[1]), resume=pb.RESUME_POLICY_NEW_ATTEMPT
+    )
+    began: pb.Run = connection.runs.CreateRun(request).run
+    assert began.attempt == 2
+    (sent,) = _sync()
+    assert (sent["rows"], sent["state"]) == (100, "crashed")
+    latest = _stored(path)
+    assert (latest.state, latest.config, latest.summary) == ("running", {}, {})
+    assert list(latest.scan_history()) == []
+    request_of_first = metric_pb2.ScanMetricHistoryRequest(run_id=began.id, attempt=1)
+    batches = [reply.batch for reply in connection.metrics.ScanMetricHistory(request_of_first)]
+    assert [step for batch in batches for step in batch.steps] == list(range(100))
+    first: pb.Run = connection.runs.GetRun(pb.GetRunRequest(id=began.id, attempt=1)).run
+    assert first.state == pb.RUN_STATE_CRASHED
 
 
 def test_sync_does_not_end_a_run_that_was_resumed_elsewhere(work: Path, tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ for epoch in range({epochs}):
         run.log({{"a": logged}})
         logged += 1
         assert pool.map(square, range(8)) == [number * number for number in range(8)]
+run._tracking.flush()
+assert len(run._tracking.folder.spools()) == 1, "those of the workers are sent and removed"
 finish()
 """
 
@@ -205,7 +207,7 @@ if __name__ == "__main__":
     run.log({"a": 2})
     run.finish()
     stored = modelyard.Api().run(run.path)
-    rows = sorted((row["_step"], row["worker"]) for row in stored.scan_history(keys=["worker"]))
+    rows = sorted((row["_step"], row["worker"]) for row in stored.scan_history(keys=["_step", "worker"]))
     assert rows == [(1, 0), (1, 1), (100, 0), (101, 1)], rows
     assert [row["a"] for row in stored.scan_history(keys=["a"])] == [1, 2]
     assert (stored.config, stored.state) == ({"worker0": 0, "worker1": 1}, "finished")
@@ -346,7 +348,7 @@ def test_processes_that_share_a_run_lose_no_row_whichever_ends_it_first(work: Pa
         process.communicate("go\n", timeout=SECONDS)
         assert process.returncode == 0
     run = modelyard.Api().run("ranks")
-    rows = [(row["rank"], row["_step"]) for row in run.scan_history(keys=["rank"])]
+    rows = [(row["rank"], row["_step"]) for row in run.scan_history(keys=["_step", "rank"])]
     assert sorted(rows) == [(rank, step) for rank in range(2) for step in range(101)]
     assert run.state == "finished"
     assert not list(work.glob("modelyard/run-*/spool"))

@@ -257,7 +257,12 @@ def test_a_signal_that_was_ignored_stays_ignored(embedded: Path) -> None:
 
 def test_an_unreachable_server_does_not_delay_a_signal(live_server_factory: Factory, tmp_path: Path) -> None:
     server = live_server_factory().start()
-    environment = {**os.environ, "MODELYARD_URL": server.url, "MODELYARD_API_KEY": server.token}
+    environment = {
+        **os.environ,
+        "MODELYARD_URL": server.url,
+        "MODELYARD_API_KEY": server.token,
+        "MODELYARD_DIR": str(tmp_path),
+    }
     script = START + "run._tracking.flush()\nprint('sent', flush=True)\nimport time\ntime.sleep(600)"
     process, _ = _started(script, env=environment)
     assert process.stdout is not None

@@ -138,11 +138,9 @@ class RunFolder:
 
         Those of writers that may live are left, except `own`, which was closed.
         """
-        import shutil  # imported when first needed: `import modelyard` stays fast
-
         for spool in self.spools():
             if spool.name == own or not is_written(spool):
-                shutil.rmtree(spool, ignore_errors=True)
+                remove_spool(spool)
         with suppress(OSError):
             self.spool.rmdir()
             for name in (_SENT, _INFO, _LOCK):
@@ -155,6 +153,25 @@ class RunFolder:
 def is_written(spool: Path) -> bool:
     """Whether the process that writes to a spool may live."""
     return file_locks.is_held(spool / ALIVE)
+
+
+def take_ended(spool: Path) -> FileLock | None:
+    """The lock of a spool whose process has ended, so that it may be removed; else None."""
+    if not (spool / ALIVE).exists():
+        return None
+    with suppress(OSError):
+        lock = FileLock.take(spool / ALIVE)
+        if lock is None or lock.exclusive:
+            return lock
+        lock.release()
+    return None
+
+
+def remove_spool(spool: Path) -> None:
+    """Removes a spool."""
+    import shutil  # imported when first needed: `import modelyard` stays fast
+
+    shutil.rmtree(spool, ignore_errors=True)
 
 
 def unsent(root: Path, run_id: str) -> list[RunFolder]:

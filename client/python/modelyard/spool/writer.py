@@ -29,6 +29,7 @@ MEMORY_BYTES = 64 << 20
 RETRY_SECONDS = 10.0
 """How long a disk that refused a write is left alone."""
 ALIVE = "alive"
+_ATTEMPTS = 10
 _DONE, _MOVED, _DROPPED = range(3)
 
 
@@ -197,8 +198,7 @@ class SpoolWriter:
             return False
         try:
             if self._alive is None:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self._alive = FileLock.take(self.folder / ALIVE)
+                self._alive = self._claimed()
             for number in sorted(self._memory):
                 self._close_file()
                 self._file = self._written(number, self._memory[number])
@@ -210,6 +210,17 @@ class SpoolWriter:
             return False
         self._memory.clear()
         return True
+
+    def _claimed(self) -> FileLock:
+        """The lock on the folder, which is made. Errors: OSError."""
+        alive = self.folder / ALIVE
+        for _ in range(_ATTEMPTS):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock.take(alive)
+            if lock is not None and alive.exists():
+                return lock
+            # A folder that nobody holds yet looks as if it was left, and the process that sends removes it.
+        raise OSError(f"{self.folder} could not be locked")
 
     def _written(self, number: int, data: bytearray) -> int:
         """The descriptor of a new segment with these bytes. Errors: OSError, and there is none then."""

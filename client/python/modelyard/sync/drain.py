@@ -66,11 +66,12 @@ class Drain:
             writer: Position(*place) for writer, place in folder.sent.get("positions", {}).items()
         }
         self._spools: dict[str, _Spool] = {}
+        self._rows_of_removed = 0
 
     @property
     def rows_sent(self) -> int:
         """Rows that were stored by this process."""
-        return sum(spool.rows.sent for spool in self._spools.values())
+        return self._rows_of_removed + sum(spool.rows.sent for spool in self._spools.values())
 
     def turn(self, *, final: bool = False) -> None:
         """Sends everything that is in the spools now. `final`: open rows of ended writers, too.
@@ -78,8 +79,11 @@ class Drain:
         Errors: CommError, and the next turn goes on where this one stopped.
         """
         for spool in self._found():
-            while self._send_next(spool, final):
-                pass
+            # A row that is open in a process that lives may still grow.
+            has_ended = final and (spool.is_own or not folders.is_written(spool.path))
+            self._send_all(spool, final=has_ended)
+            if not (spool.is_own or self._keeps_sent):
+                self._remove_ended(spool)
         self._send_fields()
 
     def end_run(self) -> None:
@@ -128,7 +132,26 @@ class Drain:
         captured = CapturedSender(self._connection, self._destination, writer)
         return _Spool(path, position, rows, captured, own)
 
-    def _send_next(self, spool: _Spool, final: bool) -> bool:
+    def _send_all(self, spool: _Spool, *, final: bool) -> None:
+        while self._send_next(spool, final=final):
+            pass
+
+    def _remove_ended(self, spool: _Spool) -> None:
+        """Removes the spool of a process that has ended, such as a worker of a pool, once it is sent."""
+        lock = folders.take_ended(spool.path)
+        if lock is None:
+            return
+        try:
+            self._send_all(spool, final=True)
+            if self.finish is None:
+                folders.remove_spool(spool.path)
+                self._rows_of_removed += spool.rows.sent
+                del self._spools[spool.path.name]
+                self._positions.pop(spool.path.name, None)
+        finally:
+            lock.release()
+
+    def _send_next(self, spool: _Spool, *, final: bool) -> bool:
         """Sends the next part of a spool; False when there is none."""
         is_new = spool.chunk is None
         chunk = spool.take(final=final)
@@ -238,6 +261,7 @@ class _Spool:
         """Entries of the summary to be sent with the present part."""
         self._discarded = 1
         self._own = own
+        self.is_own = own is not None
         memory = own.memory_segment if own else lambda number: None
         self._reader = SpoolReader(path, position, memory)
 
@@ -245,7 +269,7 @@ class _Spool:
         """What is to be sent next; the same until `done`."""
         if self.chunk is None:
             self.chunk = self._reader.read()
-            if self.chunk is None and final and (self._own or not folders.is_written(self.path)):
+            if self.chunk is None and final:
                 self.chunk = self._reader.rest()
         return self.chunk
 

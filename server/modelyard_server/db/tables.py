@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     event,
+    text,
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column, object_session
 
@@ -107,13 +108,18 @@ class Project(Base):
     created_at: Mapped[int] = mapped_column(BigInteger)
 
 
+RUNNING: dict[str, Any] = dict.fromkeys(LIVE, text("state = 'running' AND deleted_at IS NULL"))
+"""The condition of the index over running runs."""
+
+
 class Run(RunFields, Base):
     """One execution of training code, in its latest attempt. A deleted one is a tombstone of lineage."""
 
     __tablename__ = "run"
     __table_args__ = (
         UniqueConstraint("project_id", "run_id"),
-        Index("ix_run_heartbeat", "state", "heartbeat_at"),
+        # Without the time of the heartbeat: each batch of metrics changes that, and no index of a run.
+        Index("ix_run_running", "state", **RUNNING),
         *listed("run"),
         *(
             Index(f"ix_run_{scope}_state", f"{scope}_id", "state", "created_at", "id", **LIVE)

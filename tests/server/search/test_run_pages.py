@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from modelyard_server.db.engine import Database
 from modelyard_server.domain.access.principals import LOCAL
-from modelyard_server.domain.runs import run_lists
+from modelyard_server.domain.runs import run_lists, runs
 from modelyard_server.domain.runs.run_lists import RunPage, Shown
 from tests.inprocess import run_catalog
 from tests.inprocess.databases import EmptyDatabases, opened, sqlite_database
@@ -127,3 +127,8 @@ def test_a_page_takes_few_statements_and_little_work(database: Database, filter_
         )
         assert statements <= STATEMENTS + (5 if order_by == "state" else 3), order_by
         assert effort < MOST["sqlite" if database.is_sqlite else "postgresql"], order_by
+
+
+def test_the_sweep_looks_at_running_runs_alone(database: Database) -> None:
+    _, effort = work(database, runs.mark_silent_crashed)
+    assert effort < (10_000 if database.is_sqlite else 50)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
@@ -253,7 +253,7 @@ def mark_silent_crashed(session: Session, before: int | None = None) -> int:
     Their last heartbeat is earlier than `before`, by default five minutes ago.
     """
     silent = select(Run).where(
-        Run.state == RUNNING,
+        Run.state == literal_column(f"'{RUNNING}'"),  # a parameter would not match the index
         Run.heartbeat_at < (now(session) - SILENT_AFTER if before is None else before),
         Run.deleted_at.is_(None),
     )

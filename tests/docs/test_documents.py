@@ -67,6 +67,7 @@ def test_the_tour_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
         ("artifacts.md", "artifacts"),
         ("references.md", "references"),
         ("registered-models.md", "models"),
+        ("runs.md", "reading"),
         ("searching.md", "searching"),
         ("watching.md", "watching"),
     ],

@@ -81,9 +81,11 @@ def test_earlier_attempts_stay_readable(run: Run) -> None:
     assert [row["loss"] for row in first.scan_history()] == [1.0]
     assert [row["loss"] for row in newest.history(pandas=False)] == [0.5, 0.25]
     assert (first.load().attempt, newest.load().attempt) == (1, 2)
-    first.config["lr"] = 3
-    with pytest.raises(errors.UsageError, match="earlier"):
-        first.update()
+    first.config["lr"] = 0.3
+    first.update()
+    found.config["lr"] = 0.4
+    found.update()
+    assert [each.config["lr"] for each in Api().run(run.path).attempts()] == [0.4, 0.3]
 
 
 def test_a_summary_is_sent_when_it_is_updated(run: Run) -> None:

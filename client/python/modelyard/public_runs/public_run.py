@@ -107,7 +107,7 @@ class PublicRun:
     def attempts(self) -> list[PublicRun]:
         """Its attempts, the newest first: one more for each time it was begun anew under its id.
 
-        Each has the config, results and rows of its own; only the newest can be changed.
+        Each has the config, results and rows of its own.
         """
         try:
             found = list(list_calls.run_attempts(self._workspace.connection, self._record.id))
@@ -131,7 +131,7 @@ class PublicRun:
     def update(self) -> None:
         """Sends the changes made here; changes by others stay.
 
-        Errors: NotFound, ValueError, UsageError for an earlier attempt.
+        Of an earlier attempt, what is kept of that one is changed. Errors: NotFound, ValueError.
         """
         for field, kind in (("name", "str"), ("notes", "str"), ("tags", "Sequence[str]")):
             require("update", field, kind, getattr(self, field))
@@ -146,10 +146,6 @@ class PublicRun:
                     changed[f"{field}.{key}"] = entries.get(key, REMOVED)
         if not changed:
             return
-        if self._fixed_attempt:
-            raise errors.UsageError(
-                f"attempt {self.attempt} of {self._record.path} is an earlier one: it is kept as it was"
-            )
         connection, before = self._workspace.connection, self._record
 
         def send(stored: RunRecord) -> RunRecord:

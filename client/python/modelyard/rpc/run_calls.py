@@ -33,8 +33,9 @@ def update_run(
 ) -> records.RunRecord:
     """Sets `display_name`, `notes`, `tags`, `config.KEY` and `summary.KEY`; `REMOVED` removes a key.
 
-    Errors: EtagMismatch when the run is no longer as in the record, NotFound, InvalidField,
-    ValueError for a value that cannot be stored.
+    What changes is the attempt of the record, whether or not there is a later one. Errors: EtagMismatch
+    when the run is no longer as in the record, NotFound, InvalidField, ValueError for a
+    value that cannot be stored.
     """
     message = pb.Run(id=run.id, etag=run.etag)
     for name, item in changes.items():

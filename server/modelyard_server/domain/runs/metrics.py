@@ -203,7 +203,7 @@ def batches_after(
     if end_step is not None:
         looked = looked.where(MetricBatch.first_step < end_step)
     order = (MetricBatch.first_step, MetricBatch.id)
-    sizes = session.execute(looked.order_by(*order).limit(BATCHES_LOOKED_AT)).tuples()
+    sizes = session.execute(looked.order_by(*order).limit(BATCHES_LOOKED_AT))
     wanted = list(_fitting(sizes.all(), most_bytes))
     found = session.execute(
         select(MetricBatch.first_step, MetricBatch.id, MetricBatch.payload)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import modelyard
+from modelyard.host.terminal import sparkline
 from modelyard.runs.report import closing_lines, short_text
 from tests.clients.commands import run_command
 
@@ -59,3 +60,12 @@ def test_the_last_line_counts_versions_that_were_made(
         (embedded / "m.bin").write_text("c")
         another.log_model("m.bin", name="m")
     assert "1 artifact version, 0 links\n" in capsys.readouterr().err
+
+
+def test_a_curve_with_fewer_bars_than_points_keeps_its_peaks() -> None:
+    points = [0.0] * 500
+    points[123], points[321] = 9.0, -9.0
+    bars = sparkline(points, 10)
+    assert bars == "▅▅█▅▅▅▁▅▅▅"
+    assert len(sparkline([1e308, -1e308, *map(float, range(100))], 7)) == 7
+    assert sparkline([1.0, float("nan"), 2.0], 10) == "▁█"

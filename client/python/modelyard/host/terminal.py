@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 from modelyard.contract import streams
@@ -106,12 +107,19 @@ class LossyStream:
 
 
 def sparkline(points: Iterable[float], width: int = 40) -> str:
-    """At most `width` bars from the lowest to the highest of the finite points."""
+    """At most `width` bars from the lowest to the highest of the finite points.
+
+    A bar stands for several points where there are more: for the one farthest from the mean,
+    so that a peak stays visible.
+    """
     finite = [point for point in points if point - point == 0]
     if not finite:
         return ""
     if len(finite) > width:
-        finite = [finite[index * (len(finite) - 1) // (width - 1)] for index in range(width)]
+        mean = sum(point / len(finite) for point in finite)
+        ends = [index * len(finite) // width for index in range(width + 1)]
+        parts = [finite[start:end] for start, end in pairwise(ends)]
+        finite = [max(part, key=lambda point: abs(point / 2 - mean / 2)) for part in parts]
     low, high = min(finite), max(finite)
     # Halved first: the difference of two very large numbers may overflow.
     span = high / 2 - low / 2

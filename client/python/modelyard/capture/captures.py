@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from modelyard.capture.console import Console, Line
+from modelyard.capture.saved_files import SavedFiles
 from modelyard.capture.system_metrics import DEFAULT_SECONDS, SystemMetrics
 from modelyard.capture.tensorboard import TensorBoardFollower
 from modelyard.configuration.settings import Settings
@@ -47,6 +48,7 @@ class Captures:
         forking.inherit(self)
         self._console = None if settings.console == "off" else Console(self._keep, self._spool.lock.locked)
         self._tensorboard = TensorBoardFollower(log) if settings.sync_tensorboard else None
+        self.files = SavedFiles(self._add_file)
         seconds = settings.x_stats_sampling_interval or DEFAULT_SECONDS
         self._system = (
             None
@@ -73,6 +75,7 @@ class Captures:
 
     def stop(self) -> None:
         """Records what is left, and ends."""
+        self.files.stop()
         for part in (self._tensorboard, self._system, self._console):
             if part is not None:
                 part.stop()
@@ -81,6 +84,9 @@ class Captures:
         """Adds an exception that ends the run to its console: Python prints it when the run has ended."""
         if self._console is not None and not isinstance(error, SystemExit):
             self._console.add("".join(traceback.format_exception(error)))
+
+    def _add_file(self, path: str, source: str, now: bool) -> None:
+        self._spool.change(records.FILE, {"path": path, "source": source, "now": now})
 
     def _add_row(self, points: Mapping[str, float]) -> None:
         content = {"number": self._rows, "time": time.time(), "points": dict(points)}

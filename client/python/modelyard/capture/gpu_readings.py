@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from modelyard.host import forking
+
 MOST = 64
 """The most processors that are read."""
 
@@ -25,7 +27,8 @@ class GpuReadings:
     """
 
     def __init__(self) -> None:
-        self._nvml: Any = importlib.import_module("pynvml")
+        with forking.running():  # see MachineReadings
+            self._nvml: Any = importlib.import_module("pynvml")
         self._nvml.nvmlInit()
         count = min(self._nvml.nvmlDeviceGetCount(), MOST)
         self._handles = [self._nvml.nvmlDeviceGetHandleByIndex(number) for number in range(count)]

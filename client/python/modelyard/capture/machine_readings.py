@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from modelyard.host import machine
+from modelyard.host import forking, machine
 
 MB, GB = float(1 << 20), float(1 << 30)
 
@@ -25,7 +25,8 @@ class MachineReadings:
     """
 
     def __init__(self) -> None:
-        import psutil  # imported when first needed: a thread loads it
+        with forking.running():  # a child that is forked in the middle of an import could not import it
+            import psutil  # imported when first needed: a thread loads it
 
         self._psutil = psutil
         self._process = psutil.Process()
@@ -73,7 +74,8 @@ class DiskReadings:
     """
 
     def __init__(self, folder: Path) -> None:
-        import psutil  # imported when first needed: a thread loads it
+        with forking.running():  # a child that is forked in the middle of an import could not import it
+            import psutil  # imported when first needed: a thread loads it
 
         self._psutil = psutil
         self._folder = folder

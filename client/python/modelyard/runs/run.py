@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import glob
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from modelyard.arguments import checked_calls
 from modelyard.artifacts.artifact import Artifact
 from modelyard.artifacts.draft import content_at
+from modelyard.capture import saved_files
 from modelyard.capture.captures import Captures
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors, refs
-from modelyard.host import disk_space, exit_status, terminal
+from modelyard.host import exit_status, terminal
 from modelyard.rpc.records import REMOVED
 from modelyard.runs.code_files import code_files, is_python, is_set_aside
 from modelyard.runs.config import Config
@@ -451,19 +451,28 @@ class Run:
         base_path: str | os.PathLike[str] | None = None,
         policy: str = "live",
     ) -> list[str]:
-        """Copies the files that match into `run.dir`; they stay on this machine. Returns their new paths."""
+        """Sends the files that match, and keeps a link (`now`: a copy) of each in `run.dir`; returns these.
+
+        `policy` says when: `live`, now and after each change; `end`, when the run ends;
+        `now`, once. A file's path in the run is that from `base_path`; default: a relative
+        pattern keeps its folders, an absolute one the last of them. ValueError for
+        another policy and for a pattern that leaves the base path.
+        """
         self._check_active("save")
-        base = Path(base_path or os.path.dirname(os.fspath(glob_str)) or ".")
-        saved = []
-        for match in sorted(glob.glob(os.fspath(glob_str), recursive=True)):
-            if os.path.isfile(match):
-                target = Path(self.dir, os.path.relpath(match, base).replace("..", "_"))
-                target.parent.mkdir(parents=True, exist_ok=True)
-                saved.append(str(disk_space.copy(Path(match), target, "set MODELYARD_DIR")))
-        terminal.termwarn(
-            "run.save keeps files in run.dir on this machine; log_artifact sends them", repeat=False
-        )
-        return saved
+        if policy not in saved_files.POLICIES:
+            raise ValueError('save: only the policies "live", "end" and "now" are supported')
+        pattern = os.fspath(glob_str)
+        if "://" in pattern:
+            terminal.termwarn(f"save: {pattern} is not a local file; log it as an artifact's reference")
+            return []
+        base = None if base_path is None else os.fspath(base_path)
+        folder, captures = Path(self.dir), self._captures
+        found = saved_files.matches(pattern, base)
+        placed = [saved_files.place(match, folder, copied=policy == "now") for match in found]
+        for match, target in zip(found, placed, strict=True):
+            if captures is not None:
+                captures.files.add(target if policy == "now" else match.source, match.path, policy)
+        return [str(target) for target in placed]
 
     def alert(
         self, title: str, text: Any, level: AlertLevel | str | None = None, wait_duration: Any = None

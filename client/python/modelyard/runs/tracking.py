@@ -28,6 +28,7 @@ from modelyard.spool.writer import SpoolWriter
 from modelyard.sync import run_info
 from modelyard.sync.destination import Destination
 from modelyard.sync.drain import Drain
+from modelyard.sync.run_files import RunFileSender
 from modelyard.sync.sender import Sender
 from modelyard.v1 import run_pb2 as pb
 
@@ -135,7 +136,12 @@ class Tracking(Recording):
         shared = settings.mode == "shared"
         destination = Destination(record.id, record.attempt)
         summary = ReplayedSummary(record.summary, start_time)
-        self._drain = Drain(self.connection, destination, self.folder, summary, own=self.spool)
+        files = RunFileSender(self.connection, destination, with_end=False)
+        actions = {spool_records.FILE: files.send}
+        self._drain = Drain(
+            self.connection, destination, self.folder, summary, own=self.spool, actions=actions
+        )
+        files.on_progress(self._drain.advance)
         lock = self.folder.lock_if_possible()
         self._sender = Sender(self.connection, destination, self._drain, lock=lock, shared=shared)
         self._sender.start()

@@ -41,6 +41,8 @@ SYSTEM = ord("Y")
 """JSON: a row of the machine's metrics: `number` of the writer's, from 0, `time` and `points`."""
 CONSOLE = ord("O")
 """JSON: `number` of the writer's record, from 1, `process`, and `lines` (number, time, stream, text)."""
+FILE = ord("V")
+"""JSON: `path` and `source` of a file to be sent; `now` is False where the run's end is awaited."""
 FINISH = ord("E")
 """JSON: `exit_code` and `killed` of a run that ended."""
 

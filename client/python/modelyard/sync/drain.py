@@ -99,6 +99,10 @@ class Drain:
             request.read_mask.paths.append("state")
             self._connection.runs.FinishRun(request)
 
+    def advance(self) -> None:
+        """Says that a part of an action is done."""
+        self.progress += 1
+
     def drop_all(self) -> None:
         """Counts what is in the spools as dropped: the run does not exist any more, or has ended."""
         for spool in self._found():

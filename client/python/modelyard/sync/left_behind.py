@@ -18,6 +18,7 @@ from modelyard.sync import run_info
 from modelyard.sync.artifact_calls import ArtifactCalls
 from modelyard.sync.destination import Destination
 from modelyard.sync.drain import Drain
+from modelyard.sync.run_files import RunFileSender
 from modelyard.sync.summary import SummaryReplay
 from modelyard.v1 import run_pb2 as pb
 
@@ -107,12 +108,13 @@ def _send(connection: Connection, folder: RunFolder, summaries: Summaries, ends:
     destination = Destination(run.id, run.attempt, late=True)
     last_written = folder.last_written
     calls = ArtifactCalls(connection, run, folder)
+    files = RunFileSender(connection, destination, with_end=True)
     drain = Drain(
         connection,
         destination,
         folder,
         summaries(run.summary, info["started"], folder.sent.get("summary", {})),
-        actions={spool_records.ARTIFACT: calls.repeat},
+        actions={spool_records.ARTIFACT: calls.repeat, spool_records.FILE: files.send},
         keeps_sent=was_offline,
     )
     drain.turn(final=True)

@@ -110,6 +110,20 @@ def test_a_bad_entry_of_config_or_summary_loses_nothing_but_itself(
     assert f"summary {name[:100]!r} cannot be stored" in said
 
 
+def test_a_map_that_contains_itself_does_not_break_the_end_of_a_run(work: Path) -> None:
+    ring: dict[str, Any] = {"x": 1}
+    ring.update(first=ring, second={"third": ring})
+    deep: dict[str, Any] = {}
+    for _ in range(2_000):
+        deep = {"inner": deep}
+    run = modelyard.init(config={"ring": ring})
+    run.summary.update({"ring": ring, "deep": deep, "good": 1})
+    assert "good = 1" in run._repr_html_()
+    run.finish()
+    assert _stored(run).state == "finished"
+    assert _stored(run).summary["good"] == 1
+
+
 def test_a_summary_that_grows_too_large_loses_no_rows(work: Path) -> None:
     run = modelyard.init()
     for step in range(14):

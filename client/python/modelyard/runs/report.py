@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from modelyard.contract.limits import VALUE_DEPTH
 from modelyard.host import notebook
 from modelyard.host.terminal import plural, sparkline
 
@@ -83,12 +84,20 @@ def _synced(counts: Sequence[tuple[int, str]], unchanged: int) -> str:
     return ", ".join(plural(count, noun) for count, noun in counts) + rest
 
 
-def flattened(entries: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Entries, with the names of nested ones joined by `.`."""
+def flattened(
+    entries: Mapping[str, Any], prefix: str = "", around: frozenset[int] = frozenset()
+) -> dict[str, Any]:
+    """Entries, with the names of nested ones joined by `.`; a map that contains itself is its text there."""
     found: dict[str, Any] = {}
+    around |= {id(entries)}
     for key, value in entries.items():
-        nested = isinstance(value, Mapping) and value
-        found |= flattened(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+        name = f"{prefix}{key}"
+        if not isinstance(value, Mapping) or not value:
+            found[name] = value
+        elif id(value) in around or len(around) > VALUE_DEPTH:
+            found[name] = _text(value)
+        else:
+            found |= flattened(value, f"{name}.", around)
     return found
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 from typing import Any
 
 import grpc
@@ -296,6 +298,11 @@ def test_a_server_packs_what_was_logged_and_answers_the_same(live_server_factory
     server.kill()
     server.start()
     assert sample(server.stubs(), run, keys=["a"], bucket_count=7) == waiting
+
+
+def test_a_server_starts_without_loading_numpy() -> None:
+    script = "import sys, modelyard_server.app; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-P", "-c", script], timeout=60, check=False).returncode == 0
 
 
 def blocks_of(server: LiveServer) -> int:

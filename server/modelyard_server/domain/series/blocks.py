@@ -213,7 +213,9 @@ def _cut_dense(
     keys = [key for key, column in columns.items() if len(column.values) == len(steps)]
     if not keys:
         return
-    matrix = np.array([columns[key].values for key in keys], dtype=np.float64)
+    matrix = np.empty((len(keys), len(steps)))
+    for index, key in enumerate(keys):  # not at once: a million numbers would hold the interpreter too long
+        matrix[index] = columns[key].values
     if order is not None:
         matrix = matrix[:, order]
     for index, own in enumerate(segments):

@@ -33,8 +33,8 @@ from modelyard_server.domain.series.blocks import Block, Floats
 from modelyard_server.domain.series.keys import KeyRow
 
 PACK_ROWS = 16 * blocks.BLOCK_ROWS
-"""About how many rows, and points, are packed at a time: what bounds the memory."""
-PACK_POINTS = blocks.BLOCK_POINTS
+"""About how many rows, and points, are packed at a time: what bounds memory and the time of a thread."""
+PACK_POINTS = 1 << 18
 PACK_BYTES = 16 << 20
 _LOOKED_AT = 4096
 _JOINED = 16

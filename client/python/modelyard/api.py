@@ -12,6 +12,7 @@ from modelyard.configuration.settings import current
 from modelyard.contract import errors, refs
 from modelyard.host import notebook
 from modelyard.public_runs.public_run import PublicRun
+from modelyard.public_runs.runs import Runs
 from modelyard.query import run_search
 from modelyard.query.conditions import Condition, as_filter, as_order, both
 from modelyard.query.listing import Listing, page_size
@@ -226,9 +227,9 @@ class Api:
     # Runs and events.
 
     def run(self, path: str) -> PublicRun:
-        """A run: `[[entity/]project/]run_id`. Errors: NotFound."""
+        """A run: `[[entity/]project/]run_id`, or `entity/project/runs/run_id`. Errors: NotFound."""
         workspace = self._workspace
-        return workspace.run(workspace.resolver().run(path))
+        return workspace.run(workspace.resolver().run(path.strip("/ ").replace("/runs/", "/")))
 
     def runs(
         self,
@@ -238,7 +239,7 @@ class Api:
         per_page: int = 50,
         include_sweeps: bool = True,
         lazy: bool = True,
-    ) -> Listing[PublicRun]:
+    ) -> Runs:
         """The runs of `[entity/]project`, oldest first unless `order` says otherwise.
 
         `filters` may have all operators that scripts for W&B use (docs/searching.md): what
@@ -254,7 +255,7 @@ class Api:
             known = run_search.count(connection, entity, project, filters)
             return sum(1 for _ in listing) if known is None else known
 
-        listing: Listing[PublicRun] = Listing(map(workspace.run, found), count)
+        listing = Runs(map(workspace.run, found), count)
         return listing
 
     def server_info(self) -> records.ServerInfo:

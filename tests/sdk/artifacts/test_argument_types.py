@@ -15,7 +15,9 @@ import pytest
 import modelyard
 from modelyard import Api, Artifact, Settings
 from modelyard.artifacts.entries import ArtifactEntry
+from modelyard.public_runs.files import PublicFile
 from modelyard.public_runs.public_run import PublicRun
+from modelyard.public_runs.runs import Runs
 from modelyard.registry.artifact_type import ArtifactType
 from modelyard.registry.collection import ArtifactCollection, RegisteredModel
 from modelyard.registry.registry import Collections, Registries, Registry
@@ -23,11 +25,12 @@ from modelyard.runs.run import Run
 
 CLASSES = (
     Artifact, ArtifactEntry, Run, Api, ArtifactType, ArtifactCollection,
-    RegisteredModel, PublicRun, Registry, Registries, Collections,
+    RegisteredModel, PublicRun, PublicFile, Runs, Registry, Registries, Collections,
 )  # fmt: skip
 BY_HAND = {
     "Run.__init__", "Run.log", "ArtifactType.__init__", "ArtifactCollection.__init__", "PublicRun.__init__",
     "Registry.__init__", "Registries.__init__", "Collections.__init__", "ArtifactEntry.__init__",
+    "PublicFile.__init__", "Runs.__init__",
 }  # fmt: skip
 """Constructors that users do not call, and `log`, whose checks `tests/sdk/runs/test_run.py` shows."""
 FREE = {"bool", "bool | None", "Any"}

@@ -157,3 +157,9 @@ def test_runs_are_a_list(names: list[str]) -> None:
     assert [run.name for run in runs[1:3]] == names[1:3]
     assert len(Api().runs(filters={"group": "a"})) == 2
     assert len(Api().runs(filters={"group": "c"})) == 0
+    rows = Api().runs(filters={"group": "a"}).histories(keys=["loss"])
+    assert [(row["run_id"], row["loss"]) for row in rows] == [(runs[0].id, 0.5), (runs[1].id, 0.25)]
+    with pytest.raises(ValueError, match="pandas"):
+        runs.histories(format="arrow")
+    entity, project, run_id = runs[0].path
+    assert Api().run(f"/{entity}/{project}/runs/{run_id}") == runs[0]

@@ -92,6 +92,19 @@ def test_a_row_of_system_metrics_arrives_and_the_history_has_none_of_it(work: Pa
     assert not [name for name in modelyard.Api().run(run.path).summary if name.startswith("system")]
 
 
+def test_rows_of_the_code_and_of_the_machine_do_not_displace_each_other(work: Path) -> None:
+    settings = modelyard.Settings(x_stats_sampling_interval=0.1)
+    with modelyard.init(settings=settings) as run:
+        until(lambda: len(system_rows(run.path)) >= 4)
+        found = modelyard.Api().run(run.path)
+        for number in range(4):
+            run.log({"x": number})
+            until(lambda: found.load().lastHistoryStep == number)  # noqa: B023  # called before the next
+    assert [row["x"] for row in found.scan_history()] == [0, 1, 2, 3]
+    steps = [row["step"] for row in system_rows(run.path)]
+    assert steps == list(range(len(steps)))
+
+
 def test_settings_turn_both_off(work: Path) -> None:
     settings = modelyard.Settings(x_stats_sampling_interval=0.1, x_disable_stats=True, console="off")
     with modelyard.init(settings=settings) as run:

@@ -37,7 +37,9 @@ class CapturedSender:
         self._connection = connection
         self._destination = destination
         self._writer = writer
-        self._rows = RowSender(connection, destination, writer, 0, _drop_row, metric_pb2.METRIC_STREAM_SYSTEM)
+        # The server tells batches of both streams by writer and number, and these have numbers of their own.
+        system = f"{writer}-system"
+        self._rows = RowSender(connection, destination, system, 0, _drop_row, metric_pb2.METRIC_STREAM_SYSTEM)
 
     def send(self, items: Iterable[Any]) -> None:
         """Sends the records of both kinds among some. Errors: CommError that is no refusal."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
@@ -161,27 +161,66 @@ def test_forked_children_are_told_apart(work: Path) -> None:
     assert found == {("", "parent"), ("", "parent again"), ("loader 1", "from 1"), ("loader 2", "from 2")}
 
 
-def test_lines_and_rows_of_a_killed_process_are_sent_by_sync(work: Path) -> None:
-    program = """
-        import os, sys, time, modelyard
-        run = modelyard.init(id="killed", mode="offline", settings={"x_stats_sampling_interval": 0.1})
-        for number in range(5):
-            print("line", number, flush=True)
-            time.sleep(0.5)
-        print("ready", file=sys.stderr, flush=True)
-        time.sleep(600)
+def test_ranks_of_a_shared_run_are_told_apart(work: Path) -> None:
+    settings = {"x_stats_sampling_interval": 0.1}
+    first = modelyard.init(id="job", mode="shared", settings=settings)
+    print("from the first")
+    program = f"""
+        import time, modelyard
+        run = modelyard.init(id="job", mode="shared", settings={settings})
+        print("from the second")
+        time.sleep(0.5)
+        run.finish()
     """
-    process = start_python("-c", textwrap.dedent(program), stderr=subprocess.PIPE, text=True)
+    Path("rank.py").write_text(textwrap.dedent(program))
+    environment = {**os.environ, "RANK": "1"}
+    subprocess.run([sys.executable, "rank.py"], check=True, capture_output=True, timeout=60, env=environment)
+    until(lambda: len(system_rows(first.path)) >= 2)
+    first.finish()
+    ours = [line for line in lines(first.path) if line.text.startswith("from")]
+    assert {(line.process, line.text) for line in ours} == {
+        ("", "from the first"), ("rank 1", "from the second")
+    }  # fmt: skip
+    names = {name for row in system_rows(first.path) for name in row}
+    assert {"system.cpu", "system.cpu/l:rank 1"} <= names
+
+
+def test_lines_and_rows_are_stored_once_however_often_sync_sends_them(work: Path) -> None:
+    program = """
+        import sys, time, modelyard
+        run = modelyard.init(id="killed", mode="offline", settings={"x_stats_sampling_interval": 0.1})
+        for number in range(1000):
+            print("line", number, flush=True)
+            if number in (20, 40):
+                print("ready", file=sys.stderr, flush=True)
+            time.sleep(0.1)
+    """
+    process = start_python(
+        "-c", textwrap.dedent(program), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     assert process.stderr is not None
-    while "ready" not in process.stderr.readline():
-        pass
-    process.send_signal(signal.SIGKILL)
+    path = f"{os.environ['MODELYARD_ENTITY']}/{os.environ['MODELYARD_PROJECT']}/killed"
+    for _ in range(2):
+        while "ready" not in process.stderr.readline():
+            pass
+        run_command("sync")
+    process.kill()
     process.wait()
     process.stderr.close()
-    for _ in range(2):
-        run_command("sync")
-    path = f"{os.environ['MODELYARD_ENTITY']}/{os.environ['MODELYARD_PROJECT']}/killed"
-    assert [text for text in texts(path) if text.startswith("line")][:3] == ["line 0", "line 1", "line 2"]
+    run_command("sync")
+    _check_stored(path)
+    (folder,) = work.glob("modelyard/offline-run-*")
+    (folder / "sent.json").unlink()
+    info = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**info, "sent": False}))
+    run_command("sync")
+    _check_stored(path)
+
+
+def _check_stored(path: str) -> None:
     rows = system_rows(path)
-    assert len(rows) >= 5
+    assert len(rows) > 25
     assert [row["step"] for row in rows] == list(range(len(rows)))
+    found = [text for text in texts(path) if text.startswith("line")]
+    assert found == [f"line {number}" for number in range(len(found))]
+    assert len(found) > 30

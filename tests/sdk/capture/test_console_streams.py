@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.clients.waiting import until
+
 BEGIN = """
 import json, logging, os, sys, threading, time
 from modelyard.capture.console import Console
@@ -264,6 +266,33 @@ def test_forked_children_number_their_own_lines_and_repeat_none_of_the_parents(t
     assert done.of("stdout") == ["parent before", "parent after 1 child one;2 child two;"]
 
 
+def test_a_child_that_outlives_its_parent_or_writes_without_end_is_not_kept(tmp_path: Path) -> None:
+    code = """
+        parent, kept = os.getpid(), []
+        for name in ("late", "endless"):
+            if not os.fork():
+                console._keep = kept.extend
+                while name == "late" and os.getppid() == parent:
+                    time.sleep(0.01)
+                for _ in range(100 if name == "late" else 20_000):
+                    print("x" * 1000, file=sys.stderr)
+                assert "write" not in vars(sys.stderr)
+                size = sum(len(line.text) for line in kept)
+                with open(sys.argv[1] + "." + name, "w") as file:
+                    file.write(f"{size}.")
+                os._exit(0)
+    """
+    done = run(tmp_path, code, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, capture_output=False)
+    assert done.kept == []
+    sizes = {}
+    for name in ("late", "endless"):
+        result = tmp_path / f"kept.json.{name}"
+        until(lambda result=result: result.exists() and result.read_text().endswith("."))  # type: ignore[misc]
+        sizes[name] = int(result.read_text()[:-1])
+    assert sizes["late"] == 0
+    assert 0 < sizes["endless"] < 17 << 20
+
+
 def test_a_flood_costs_bounded_memory_and_the_newest_lines_are_kept(tmp_path: Path) -> None:
     code = """
         import resource
@@ -289,14 +318,14 @@ def test_a_signal_handler_that_prints_in_the_middle_of_a_print_is_no_problem(tmp
             print("signal", file=sys.stderr); heard.append(1)
             console.flush()
         signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-        while len(heard) < 200:
+        signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
+        while len(heard) < 50:
             sys.stdout.write("text\\n")
         signal.setitimer(signal.ITIMER_REAL, 0)
     """
     done = run(tmp_path, code, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, capture_output=False)
     assert set(done.of("stdout")) == {"text"}
-    assert len(done.of("stderr")) >= 200
+    assert len(done.of("stderr")) >= 50
 
 
 PYTEST = """

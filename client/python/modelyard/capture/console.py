@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import threading
 import time
 from collections import deque
@@ -21,6 +22,8 @@ WAITING_CHARACTERS = 2 << 20
 """The most text that waits for the thread; of more, the oldest is left out."""
 MOST_LINES = 10_000
 """The most lines that are passed on at once, the newest: a run keeps no more."""
+CHILD_CHARACTERS = 16 << 20
+"""The most text of a forked child. It may outlive the run, and then nobody sends what it wrote."""
 STOP_SECONDS = 5.0
 """How long `stop` waits for a thread that is passing lines on."""
 _LOCKED_SECONDS = 1.0
@@ -41,7 +44,8 @@ class Console:
     """Passes lines of stdout and stderr to `keep`, about once a second, from a thread.
 
     A write costs some microseconds more, and waits for nothing. In a forked child, which
-    has no thread, the write that ends a line passes it on; its numbers begin at 1.
+    has no thread, the write that ends a line passes it on; its numbers begin at 1. It
+    ends with its parent, or after 16 MiB.
     """
 
     def __init__(
@@ -54,10 +58,13 @@ class Console:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="modelyard-console", daemon=True)
         self._in_child = False
+        self._left = self._parent = 0
         self._begin()
         forking.inherit(self)
 
     def _begin(self) -> None:
+        self._holder = 0
+        """The thread that passes lines on."""
         self._waiting: deque[tuple[str, float, str]] = deque()
         self._characters = 0
         numbers = itertools.count(1)
@@ -81,18 +88,22 @@ class Console:
 
     def flush(self) -> None:
         """Passes on what was written so far. Raises nothing."""
-        if not self._lock.acquire(timeout=_LOCKED_SECONDS):
+        if self._holder == threading.get_ident() or not self._lock.acquire(timeout=_LOCKED_SECONDS):
             return  # called by a signal handler in the middle of this
         try:
+            self._holder = threading.get_ident()
             self._pass_on()
         except Exception:  # a defect of this code must not reach who prints
             _log.info("lines of the console were not kept", exc_info=True)
         finally:
+            self._holder = 0
             self._lock.release()
 
     def forget_parent(self) -> None:
         """In a forked child: what the parent has waiting is the parent's."""
         self._in_child = True
+        self._left = CHILD_CHARACTERS
+        self._parent = os.getppid()
         self._begin()
 
     def _heard(self, stream: str, text: str) -> None:
@@ -100,7 +111,14 @@ class Console:
         self._characters += len(text)
         if self._characters > WAITING_CHARACTERS:
             self._drop_oldest()
-        if self._in_child and "\n" in text and not self._is_busy():
+        if self._in_child:
+            self._heard_in_child(text)
+
+    def _heard_in_child(self, text: str) -> None:
+        self._left -= len(text)
+        if self._left < 0 or os.getppid() != self._parent:
+            console_streams.leave(self._heard)
+        elif "\n" in text and not self._is_busy():
             self.flush()
 
     def _drop_oldest(self) -> None:

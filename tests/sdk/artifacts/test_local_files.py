@@ -85,6 +85,18 @@ def test_a_link_to_a_folder_above_takes_what_is_beside(run: Run, folder: Path) -
     assert paths_of(run) == ["a.bin", "deep/above/beside.bin", "deep/b.bin"]
 
 
+def test_the_local_folders_of_runs_are_left_out_of_what_is_logged(run: Run, folder: Path) -> None:
+    own = folder.parent / "modelyard" / "run-of-mine"
+    own.mkdir(parents=True)
+    (own / "notes.txt").write_bytes(b"x")
+    assert Path(run.dir).is_relative_to(folder.parent / "modelyard")
+    run.log({"loss": 1})
+    run.log_model(".", "m")
+    assert [path for path in paths_of(run) if path.startswith("modelyard/")] == [
+        "modelyard/run-of-mine/notes.txt"
+    ]
+
+
 def _fifo(path: Path) -> None:
     os.mkfifo(path)
 

@@ -77,7 +77,7 @@ def test_a_stream_that_the_other_side_gives_up_says_so(code: int) -> None:
 
 def test_a_scan_of_metrics_is_repeated_until_its_first_batch() -> None:
     with ResettingServer([CANCEL, INTERNAL_ERROR]) as server, connected(server.address) as connection:
-        assert list(metric_scan.rows(connection, "id", 0.0, (), 0, None)) == []
+        assert list(metric_scan.rows(connection, metric_scan.Source("id", 0.0))) == []
         assert server.streams == 3
 
 

@@ -87,7 +87,8 @@ def test_worktrees_and_packed_references_have_a_commit(repository: Path, tmp_pat
     assert git.head(repository) == (commit, "")
 
 
-def test_a_run_records_machine_program_and_packages(work: Path) -> None:
+def test_a_run_records_machine_program_and_packages(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", "--lr", "0.1"])
     with modelyard.init() as run:
         pass
     found = _metadata(run)

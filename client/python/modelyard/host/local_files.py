@@ -1,7 +1,8 @@
 """Finds all files below a folder to log, or raises an error that names the file that cannot be logged.
 
 Symbolic links to files and folders are followed, except links to a folder above
-them.
+them. The local folders of runs are left out: they change while a run logs, and
+whoever logs the working directory does not mean them.
 """
 
 from __future__ import annotations
@@ -103,6 +104,8 @@ def _walk(
         for entry in _entries(folder, skipped):
             inner = f"{path}/{entry.name}" if path else entry.name
             kind = _kind(entry, follow)
+            if kind == "folder" and _is_of_run(entry.path):
+                continue
             if kind == "folder":
                 identity = _identity(entry.path)
                 if identity in above:
@@ -114,6 +117,16 @@ def _walk(
             else:
                 raise not_regular(entry.path)
         folders.extend(reversed(below))
+
+
+def _is_of_run(folder: str) -> bool:
+    """Whether it is the local folder of a run: `modelyard/run-…` or `modelyard/offline-run-…`."""
+    above, name = os.path.split(folder)
+    return (
+        name.removeprefix("offline-").startswith("run-")
+        and os.path.basename(above) == "modelyard"
+        and os.path.isfile(os.path.join(folder, "run.json"))
+    )
 
 
 def _entries(folder: str, skipped: Callable[[str], bool]) -> list[os.DirEntry[str]]:

@@ -353,7 +353,8 @@ type LogMetricsRequest struct {
 	SummaryMode SummaryMode `protobuf:"varint,5,opt,name=summary_mode,json=summaryMode,proto3,enum=modelyard.v1.SummaryMode" json:"summary_mode,omitempty"`
 	// Entries to set in the summary in the same step. Default: none.
 	Summary map[string]*AnyValue `protobuf:"bytes,6,rep,name=summary,proto3" json:"summary,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Which rows these are. Default: HISTORY.
+	// Which rows these are. Default: HISTORY. The batches of both streams of a
+	// writer have one sequence: a client gives each stream a writer of its own.
 	Stream MetricStream `protobuf:"varint,7,opt,name=stream,proto3,enum=modelyard.v1.MetricStream" json:"stream,omitempty"`
 	// The attempt that the rows belong to, from 1. Rows of an earlier one than the
 	// latest are stored with that one. Default: the latest.

@@ -244,7 +244,9 @@ class LogMetricsRequest(_message.Message):
     summary_mode: Global___SummaryMode.ValueType
     """Default: LAST."""
     stream: Global___MetricStream.ValueType
-    """Which rows these are. Default: HISTORY."""
+    """Which rows these are. Default: HISTORY. The batches of both streams of a
+    writer have one sequence: a client gives each stream a writer of its own.
+    """
     attempt: _builtins.int
     """The attempt that the rows belong to, from 1. Rows of an earlier one than the
     latest are stored with that one. Default: the latest.

@@ -118,14 +118,19 @@ def _started(script: str, env: Mapping[str, str] | None = None) -> tuple[subproc
     return process, process.stdout.readline().strip()
 
 
+ASLEEP = """
+import time
+while True:  # a signal just before a sleep begins is handled after it only
+    time.sleep(0.1)
+"""
 BUSY = """
 for step in range(2, 4000):
     run.log({"a": step})
 print("logged", flush=True)
 """
 KILLED = {
-    "asleep": "print('logged', flush=True)\nimport time\ntime.sleep(600)",
-    "with rows that nobody sent yet": BUSY + "import time\ntime.sleep(600)",
+    "asleep": "print('logged', flush=True)\n" + ASLEEP,
+    "with rows that nobody sent yet": BUSY + ASLEEP,
     "while it logs": BUSY + "while True:\n    run.log({'b': 1})",
     "while it waits for a thread": "print('logged', flush=True)\nthreading.Event().wait()",
 }
@@ -147,7 +152,7 @@ def test_a_signal_that_ends_a_run_loses_no_row(embedded: Path, when: str, number
 
 
 def test_a_signal_while_a_run_finishes_waits_for_its_end(embedded: Path) -> None:
-    process, path = _started(START + BUSY + "run.finish()\nprint('done')\nimport time\ntime.sleep(600)")
+    process, path = _started(START + BUSY + "run.finish()\nprint('done')\n" + ASLEEP)
     assert process.stdout is not None
     assert process.stdout.readline() == "logged\n"
     process.send_signal(signal.SIGTERM)
@@ -158,7 +163,7 @@ def test_a_signal_while_a_run_finishes_waits_for_its_end(embedded: Path) -> None
 
 
 def test_ctrl_c_fails_the_run(embedded: Path) -> None:
-    process, path = _started(START + "import time\ntime.sleep(600)")
+    process, path = _started(START + ASLEEP)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=SECONDS)
@@ -192,7 +197,7 @@ def test_an_earlier_handler_is_called_and_the_run_may_continue(embedded: Path) -
 
 def test_a_handler_that_ends_the_process_at_once_loses_no_row(embedded: Path) -> None:
     before = "import os, signal\nsignal.signal(signal.SIGTERM, lambda number, frame: os._exit(3))\n"
-    process, path = _started(before + START + BUSY + "import time\ntime.sleep(600)")
+    process, path = _started(before + START + BUSY + ASLEEP)
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGTERM)
@@ -263,7 +268,7 @@ def test_an_unreachable_server_does_not_delay_a_signal(live_server_factory: Fact
         "MODELYARD_API_KEY": server.token,
         "MODELYARD_DIR": str(tmp_path),
     }
-    script = START + "run._tracking.flush()\nprint('sent', flush=True)\nimport time\ntime.sleep(600)"
+    script = START + "run._tracking.flush()\nprint('sent', flush=True)\n" + ASLEEP
     process, _ = _started(script, env=environment)
     assert process.stdout is not None
     process.stdout.readline()

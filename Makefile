@@ -77,7 +77,7 @@ lint: setup ## Check style, types and the import rules between packages
 	$(BIN)/lint-imports
 
 WORKERS ?= 2
-XDIST := -n $(WORKERS) --dist loadgroup
+XDIST := -n $(WORKERS) --dist loadscope
 
 test: setup ## Run all tests, by two workers
 	$(BIN)/python -m pytest $(XDIST) $(PYTEST_ARGS)

@@ -20,7 +20,11 @@ from tests.parts.server import (
     production_server,
 )
 from tests.required import pytest_make_collect_report, pytest_runtest_makereport
-from tests.selection import pytest_collection_modifyitems, pytest_ignore_collect
+from tests.selection import (
+    pytest_collection_modifyitems,
+    pytest_ignore_collect,
+    pytest_xdist_make_scheduler,
+)
 
 __all__ = [
     "any_keyed_server",
@@ -48,6 +52,7 @@ __all__ = [
     "pytest_make_collect_report",
     "pytest_runtest_makereport",
     "pytest_sessionstart",
+    "pytest_xdist_make_scheduler",
     "registry",
     "run_writer",
     "versity_server",

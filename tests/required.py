@@ -14,10 +14,9 @@ Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turns skips of tests into failures, but of those for libraries that no set-up installs."""
-    report = yield
-    return report if item.get_closest_marker("optional") else _strict(report)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turns skips of tests into failures."""
+    return _strict((yield))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

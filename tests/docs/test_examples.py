@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -17,10 +16,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 EPOCHS = 8
 
 
-@pytest.mark.parametrize("trainer", ["train.py", pytest.param("train_torch.py", marks=pytest.mark.optional)])
+@pytest.mark.parametrize(
+    "trainer", ["train.py", pytest.param("train_torch.py", marks=pytest.mark.optional("torch"))]
+)
 def test_a_training_is_killed_resumed_compared_and_its_model_linked(embedded: Path, trainer: str) -> None:
-    if trainer == "train_torch.py" and not importlib.util.find_spec("torch"):
-        pytest.skip("torch is not installed: pip install torch")
     done = subprocess.run(
         [sys.executable, EXAMPLES / "resume/compare.py", "--trainer", trainer, "--epochs", str(EPOCHS)],
         env={key: value for key, value in os.environ.items() if key != "MODELYARD_SILENT"},

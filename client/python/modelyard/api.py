@@ -24,6 +24,9 @@ from modelyard.rpc import collection_calls, list_calls, records
 from modelyard.rpc.login import server_info
 from modelyard.workspace import Workspace
 
+_LONG_PATH = 4
+"""Parts of `entity/project/runs/run_id`."""
+
 
 @checked_calls()
 class Api:
@@ -229,7 +232,10 @@ class Api:
     def run(self, path: str) -> PublicRun:
         """A run: `[[entity/]project/]run_id`, or `entity/project/runs/run_id`. Errors: NotFound."""
         workspace = self._workspace
-        return workspace.run(workspace.resolver().run(path.strip("/ ").replace("/runs/", "/")))
+        parts = path.strip("/ ").split("/")
+        if len(parts) == _LONG_PATH and parts[2] == "runs":
+            del parts[2]
+        return workspace.run(workspace.resolver().run("/".join(parts)))
 
     def runs(
         self,

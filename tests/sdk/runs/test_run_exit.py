@@ -110,6 +110,10 @@ def test_a_module_that_is_run_by_its_name_ends_with_its_code(embedded: Path, tmp
     assert (done.returncode, run.state, run._record.exit_code) == (4, "failed", 4)
 
 
+HEARD = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+"""SIGHUP is not ignored, also below `nohup`."""
+
+
 def _started(script: str, env: Mapping[str, str] | None = None) -> tuple[subprocess.Popen[str], str]:
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
@@ -139,7 +143,7 @@ KILLED = {
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("when", KILLED)
 def test_a_signal_that_ends_a_run_loses_no_row(embedded: Path, when: str, number: signal.Signals) -> None:
-    process, path = _started(START + KILLED[when])
+    process, path = _started(HEARD + START + KILLED[when])
     assert process.stdout is not None
     assert process.stdout.readline() == "logged\n"
     process.send_signal(number)

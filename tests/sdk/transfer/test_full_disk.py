@@ -117,7 +117,7 @@ def test_saving_a_file_that_does_not_fit_leaves_no_part_of_it(
     run = modelyard.init(project="full-disk", dir=disk.path)
     (embedded / "large.bin").write_bytes(os.urandom(3 * MIB))
     with pytest.raises(errors.LocalDiskFull, match="MODELYARD_DIR"):
-        run.save("large.bin")
+        run.save("large.bin", policy="now")
     assert "large.bin" not in os.listdir(run.dir)
 
 

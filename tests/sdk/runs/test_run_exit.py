@@ -127,6 +127,10 @@ import time
 while True:  # a signal just before a sleep begins is handled after it only
     time.sleep(0.1)
 """
+WAITING = """
+while not threading.Event().wait(0.1):  # as above
+    pass
+"""
 BUSY = """
 for step in range(2, 4000):
     run.log({"a": step})
@@ -136,7 +140,7 @@ KILLED = {
     "asleep": "print('logged', flush=True)\n" + ASLEEP,
     "with rows that nobody sent yet": BUSY + ASLEEP,
     "while it logs": BUSY + "while True:\n    run.log({'b': 1})",
-    "while it waits for a thread": "print('logged', flush=True)\nthreading.Event().wait()",
+    "while it waits for a thread": "print('logged', flush=True)\n" + WAITING,
 }
 
 

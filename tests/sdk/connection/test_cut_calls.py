@@ -22,8 +22,8 @@ from modelyard.rpc.connection import Connection
 from modelyard.rpc.retry import Retrier
 from modelyard.v1 import event_pb2, server_pb2
 from tests.clients.waiting import until
-from tests.parts.resetting_server import ResettingServer
 from tests.parts.web_server import Site, site
+from tests.sdk.connection.resetting_server import ResettingServer
 
 __all__ = ["site"]
 

@@ -137,7 +137,7 @@ class EventSignals:
                 self._entity_of |= found
                 self._wake_entities(found)
         except Exception as error:
-            # Whoever waits for an entity also polls, so the events are only delayed.
+            # Watches of an entity also poll, so these events arrive later and are not lost.
             log.warning("finding the entities of new events failed, they are delayed: %s", error)
         finally:
             self._placing = None

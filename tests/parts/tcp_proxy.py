@@ -24,6 +24,12 @@ class TcpProxy:
         """Nothing passes either way, and nothing is closed, as when a cable is pulled."""
         self.cut_after: Callable[[], int] | None = None
         """How many bytes of its client a new connection passes on before it is cut; None: as many as come."""
+        self.cut_in_reply: int | None = None
+        """How many more bytes of replies pass, over all connections, before that connection is cut.
+
+        None: no limit; it is None again after that cut. For a cut in the middle of a reply:
+        `cut` may come when all of it is in buffers on its way.
+        """
         self.bytes_per_second: float | None = None
         """How fast a connection passes on what its client sends; None: as fast as it can."""
         self.received = 0
@@ -31,6 +37,7 @@ class TcpProxy:
         self.accepted = 0
         """Connections so far."""
         self._open: list[socket.socket] = []
+        self._counting = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -78,12 +85,24 @@ class TcpProxy:
                 if not is_reply:
                     self.received += len(data)
                 if not self.silent and not (is_reply and self.lose_replies):
+                    left = self._left_of_reply(len(data)) if is_reply else left
                     sink.sendall(data[:left])
                 left = None if left is None else left - len(data)
                 if self.bytes_per_second and not is_reply:
                     time.sleep(len(data) / self.bytes_per_second)
         _end(source)
         _end(sink)
+
+    def _left_of_reply(self, size: int) -> int | None:
+        """How many of the next `size` bytes of a reply pass before its connection is cut; None: it is not."""
+        with self._counting:
+            if self.cut_in_reply is None:
+                return None
+            if self.cut_in_reply > size:
+                self.cut_in_reply -= size
+                return None
+            left, self.cut_in_reply = self.cut_in_reply, None
+            return left
 
 
 def _end(connection: socket.socket) -> None:

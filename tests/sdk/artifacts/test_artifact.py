@@ -31,7 +31,7 @@ def test_the_drafted_object_becomes_the_logged_version(run: Run, embedded: Path)
     artifact.add_file(str(_file(embedded / "a.csv")))
     with artifact.new_file("notes/b.txt") as file:
         file.write("hello")
-    assert artifact.is_draft
+    assert artifact.is_draft()
     logged = run.log_artifact(artifact, aliases=["best"], tags=["raw"])
     assert logged is artifact
     assert logged.wait() is artifact
@@ -240,7 +240,7 @@ def test_a_draft_is_logged_before_it_is_linked(run: Run, embedded: Path) -> None
     artifact = Artifact("d", "model")
     artifact.add_dir(str(_file(embedded / "dir" / "a.txt").parent), name="under")
     linked = run.link_artifact(artifact, f"model-registry/D {run.id}", aliases="x")
-    assert not artifact.is_draft
+    assert not artifact.is_draft()
     assert linked.id == artifact.id
     assert sorted(linked.manifest.entries) == ["under/a.txt"]
     again = run.link_artifact(linked, f"D {run.id}", aliases=["y"])

@@ -40,7 +40,7 @@ def test_a_new_draft_keeps_unchanged_files(run: Run, work: Path) -> None:
     first.metadata["rows"] = 3
     run.log_artifact(first)
     second = first.new_draft()
-    assert second.is_draft
+    assert second.is_draft()
     assert sorted(second.manifest.entries) == ["a.txt", "sub/b.txt", "sub/c.txt"]
     assert second.metadata == {"rows": 3}
     second.remove("sub/c.txt")
@@ -280,9 +280,9 @@ def test_a_draft_is_logged_when_it_is_linked_or_saved(run: Run) -> None:
     artifact = draft("m", {"a": "1"}, kind="model")
     with pytest.raises(ValueError, match="target"):
         artifact.link("m:v3")
-    assert artifact.is_draft
+    assert artifact.is_draft()
     linked = artifact.link(f"From draft {run.id}")
-    assert not artifact.is_draft
+    assert not artifact.is_draft()
     assert linked.version == "v0"
     other = draft("n", {"a": "1"})
     other.save()

@@ -110,7 +110,12 @@ def test_what_it_returns_looks_like_a_version(run: Run) -> None:
     logged = run.log_artifact(draft, aliases=["best"])
     assert logged is draft
     assert logged.wait() is draft
-    assert (logged.name, logged.version, logged.state, logged.is_draft) == ("m:v0", "v0", "COMMITTED", False)
+    assert (logged.name, logged.version, logged.state, logged.is_draft()) == (
+        "m:v0",
+        "v0",
+        "COMMITTED",
+        False,
+    )
     assert logged.aliases == ["best", "latest"]
     assert (logged.entity, logged.project, logged.metadata) == ("e", "p", {"acc": 0.9})
     assert logged.ttl == datetime.timedelta(days=3)

@@ -42,7 +42,7 @@ def test_a_listing_goes_on_past_a_link_whose_source_is_hidden(model: str) -> Non
     link = the_link(model)
     assert (link.qualified_name, link.version) == (f"{model}:v0", "v0")
     assert sorted(link.aliases) == ["latest", "production"]
-    assert (link.is_link, link.is_draft, link.state) == (True, False, "COMMITTED")
+    assert (link.is_link, link.is_draft(), link.state) == (True, False, "COMMITTED")
     assert (link.description, link.metadata, list(link.tags)) == (None, {}, [])
     assert model in repr(link)
     assert link == the_link(model)

@@ -100,7 +100,7 @@ class Artifact:
         return copy.deepcopy(self)
 
     def __repr__(self) -> str:
-        return f"<Artifact {self._name} (draft)>" if self.is_draft else f"<Artifact {self.qualified_name}>"
+        return f"<Artifact {self._name} (draft)>" if self.is_draft() else f"<Artifact {self.qualified_name}>"
 
     def _repr_html_(self) -> str:
         """As notebooks show it."""
@@ -156,7 +156,6 @@ class Artifact:
 
     # What it is.
 
-    @property
     def is_draft(self) -> bool:
         """Whether it was not logged yet."""
         return isinstance(self._content, Draft)
@@ -524,7 +523,7 @@ class Artifact:
         `target_path` is `name`, `project/name` or `entity/project/name`; a bare
         name means `model-registry`. `aliases` go to the link only.
         """
-        if self.is_draft:
+        if self.is_draft():
             refs.link_target(target_path, "")  # checked first: with a wrong target nothing is logged
             self.save()
             return self.link(target_path, aliases)  # a disabled run makes it a DisabledArtifact

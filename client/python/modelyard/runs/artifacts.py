@@ -58,7 +58,7 @@ class RunArtifacts:
         self, artifact: Artifact, aliases: Aliases = None, tags: Sequence[str] | str | None = None
     ) -> Artifact:
         """Commits a draft, which becomes the logged version; adds aliases and tags to a logged one."""
-        if not artifact.is_draft:
+        if not artifact.is_draft():
             artifact.aliases.extend(refs.alias_list(aliases))
             artifact.tags.extend([tags] if isinstance(tags, str) else tags or ())
             artifact.save()
@@ -128,7 +128,7 @@ class RunArtifacts:
         """Records that the run uses a version, given as an artifact or a name."""
         if isinstance(artifact_or_name, Artifact):
             artifact = artifact_or_name
-            if artifact.is_draft:
+            if artifact.is_draft():
                 self.log(artifact)
         else:
             artifact = self._workspace.artifact(*self._resolver.version(artifact_or_name))
@@ -188,7 +188,7 @@ class RunArtifacts:
         """Links a version; a draft is logged first."""
         target = refs.link_target(target_path, self._run.entity)
         names = refs.alias_list(aliases)
-        if artifact.is_draft:
+        if artifact.is_draft():
             self.log(artifact)
         link = version_calls.link(self._connection, artifact.id, target, names)
         self.linked += 1

@@ -115,7 +115,7 @@ class DisabledRun(Run):
         self, given: Any, name: Any, type: Any = None, aliases: Any = None, tags: Any = None, **_: Any
     ) -> Artifact:
         if isinstance(given, Artifact):
-            return accepted(given, self._record, aliases, tags) if given.is_draft else given
+            return accepted(given, self._record, aliases, tags) if given.is_draft() else given
         type_name = type if isinstance(type, str) and type else "unspecified"
         artifact = Artifact(_name_of(name), type_name)
         return accepted(artifact, self._record, aliases, tags)

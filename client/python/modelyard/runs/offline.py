@@ -149,7 +149,7 @@ class OfflineArtifacts(RunArtifacts):
     ) -> Artifact:
         """A version of the local cache, named `name:vN`; its use is recorded. Else TypeError."""
         if isinstance(artifact_or_name, Artifact):
-            if artifact_or_name.is_draft:
+            if artifact_or_name.is_draft():
                 raise TypeError("use_artifact of an artifact that was not sent yet needs a server")
             artifact = artifact_or_name
         else:
@@ -187,7 +187,7 @@ class OfflineArtifacts(RunArtifacts):
         raise RuntimeError("finish_artifact needs a server, and the run is offline")
 
     def _log_draft(self, artifact: Artifact, aliases: Aliases, tags: Sequence[str] | str | None) -> None:
-        if not artifact.is_draft:
+        if not artifact.is_draft():
             raise RuntimeError(
                 f"{artifact.name} is logged: changing it needs a server, and the run is offline"
             )

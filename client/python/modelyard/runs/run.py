@@ -531,7 +531,7 @@ def _as_draft(
     artifact_or_path: Artifact | str | os.PathLike[str], name: str | None, type: str | None, aliases: Aliases
 ) -> Artifact:
     if isinstance(artifact_or_path, Artifact):
-        if not artifact_or_path.is_draft:
+        if not artifact_or_path.is_draft():
             raise errors.ArtifactFinalizedError(
                 f"{artifact_or_path.name} is logged and its content is frozen"
             )

@@ -379,6 +379,43 @@ def test_batches_of_an_earlier_release_are_sampled_and_packed(migrated: Database
     assert registry.database.read(due.logs) == []
 
 
+@pytest.mark.usefixtures("small_blocks")
+def test_tiles_without_places_of_an_earlier_release_make_the_same_samples(registry: Registry) -> None:
+    chance = random.Random(5)
+    logged = LoggedRun(registry)
+    for begin in range(0, 300, 30):
+        logged.log(*random_batch(chance, begin))
+    logged.pack_all()
+
+    def forget(session: Session, _: Principal) -> None:
+        earlier = session.scalars(select(MetricSegment).where(MetricSegment.id % 3 != 0)).all()
+        assert len(earlier) > 20
+        for segment in earlier:
+            segment.places = None
+
+    registry.write(forget)
+    for _ in range(30):
+        logged.check(KEYS, random_query(chance, 301))
+
+
+def test_a_line_through_the_points_of_a_bucket_goes_through_logged_points(registry: Registry) -> None:
+    logged = LoggedRun(registry)
+    values = [math.sin(step / 9) * step for step in range(20_000)]
+    for begin in range(0, 20_000, 5000):
+        steps = range(begin, begin + 5000)
+        logged.log(steps, [{"a": values[step]} for step in steps], [7.0 + step for step in steps])
+        logged.pack_all()
+    for axis, origin in (("_step", 0.0), ("_timestamp", 7.0)):
+        found = logged.samples(["a"], Query(axis, None, None, 3))["a"]
+        for xs, ys in (
+            (found.first_value_xs, found.firsts),
+            (found.min_xs, found.mins),
+            (found.max_xs, found.maxes),
+            (found.last_value_xs, found.lasts),
+        ):
+            assert list(ys) == [values[int(x - origin)] for x in xs]
+
+
 def test_the_streams_of_a_run_are_apart(registry: Registry) -> None:
     logged = LoggedRun(registry)
     system = LoggedRun(registry, SYSTEM)

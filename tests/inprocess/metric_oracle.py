@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,7 +90,21 @@ def _reduced(points: Sequence[tuple[float, float]], start: float, end: float, co
         "sums": [math.fsum(own) if own else nothing for own in finite.values()],
         "first_xs": [own[0][0] for own in buckets.values()],
         "last_xs": [own[-1][0] for own in buckets.values()],
+        "min_xs": [_first_x(own, min) for own in buckets.values()],
+        "max_xs": [_first_x(own, max) for own in buckets.values()],
+        "first_value_xs": [next(_finite_xs(own), nothing) for own in buckets.values()],
+        "last_value_xs": [next(_finite_xs(own[::-1]), nothing) for own in buckets.values()],
     }
+
+
+def _first_x(points: Sequence[tuple[float, float]], choose: Callable[[Iterable[float]], float]) -> float:
+    """x of the first of the least or largest finite values; NaN without any."""
+    finite = [value for _, value in points if math.isfinite(value)]
+    return next(x for x, value in points if value == choose(finite)) if finite else math.nan
+
+
+def _finite_xs(points: Sequence[tuple[float, float]]) -> Iterator[float]:
+    return (x for x, value in points if math.isfinite(value))
 
 
 def differences(found: pb.SampleMetricsResponse, expected: dict[str, Any]) -> list[str]:

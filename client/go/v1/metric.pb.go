@@ -1129,7 +1129,19 @@ type SampleMetricsResponse struct {
 	// x of the first point of each bucket.
 	FirstXs []float64 `protobuf:"fixed64,14,rep,packed,name=first_xs,json=firstXs,proto3" json:"first_xs,omitempty"`
 	// x of the last point of each bucket.
-	LastXs        []float64 `protobuf:"fixed64,15,rep,packed,name=last_xs,json=lastXs,proto3" json:"last_xs,omitempty"`
+	LastXs []float64 `protobuf:"fixed64,15,rep,packed,name=last_xs,json=lastXs,proto3" json:"last_xs,omitempty"`
+	// x of the least finite value of each bucket, of equal values the first; NaN if it
+	// has none, as in those below. The four points of a bucket are points that were
+	// logged: a line through them in the order of x shows its course. A server that does
+	// not know these four fields leaves them empty.
+	MinXs []float64 `protobuf:"fixed64,16,rep,packed,name=min_xs,json=minXs,proto3" json:"min_xs,omitempty"`
+	// x of the largest finite value, of equal values the first.
+	MaxXs []float64 `protobuf:"fixed64,17,rep,packed,name=max_xs,json=maxXs,proto3" json:"max_xs,omitempty"`
+	// x of the first finite value. It is that of the first point unless that is NaN or
+	// infinite.
+	FirstValueXs []float64 `protobuf:"fixed64,18,rep,packed,name=first_value_xs,json=firstValueXs,proto3" json:"first_value_xs,omitempty"`
+	// x of the last finite value.
+	LastValueXs   []float64 `protobuf:"fixed64,19,rep,packed,name=last_value_xs,json=lastValueXs,proto3" json:"last_value_xs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1269,6 +1281,34 @@ func (x *SampleMetricsResponse) GetLastXs() []float64 {
 	return nil
 }
 
+func (x *SampleMetricsResponse) GetMinXs() []float64 {
+	if x != nil {
+		return x.MinXs
+	}
+	return nil
+}
+
+func (x *SampleMetricsResponse) GetMaxXs() []float64 {
+	if x != nil {
+		return x.MaxXs
+	}
+	return nil
+}
+
+func (x *SampleMetricsResponse) GetFirstValueXs() []float64 {
+	if x != nil {
+		return x.FirstValueXs
+	}
+	return nil
+}
+
+func (x *SampleMetricsResponse) GetLastValueXs() []float64 {
+	if x != nil {
+		return x.LastValueXs
+	}
+	return nil
+}
+
 var File_modelyard_v1_metric_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_metric_proto_rawDesc = "" +
@@ -1354,7 +1394,7 @@ const file_modelyard_v1_metric_proto_rawDesc = "" +
 	"\x06_min_xB\b\n" +
 	"\x06_end_xB\n" +
 	"\n" +
-	"\b_attempt\"\x9a\x03\n" +
+	"\b_attempt\"\x92\x04\n" +
 	"\x15SampleMetricsResponse\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x17\n" +
@@ -1372,7 +1412,11 @@ const file_modelyard_v1_metric_proto_rawDesc = "" +
 	"\x05lasts\x18\f \x03(\x01R\x05lasts\x12\x12\n" +
 	"\x04sums\x18\r \x03(\x01R\x04sums\x12\x19\n" +
 	"\bfirst_xs\x18\x0e \x03(\x01R\afirstXs\x12\x17\n" +
-	"\alast_xs\x18\x0f \x03(\x01R\x06lastXs*b\n" +
+	"\alast_xs\x18\x0f \x03(\x01R\x06lastXs\x12\x15\n" +
+	"\x06min_xs\x18\x10 \x03(\x01R\x05minXs\x12\x15\n" +
+	"\x06max_xs\x18\x11 \x03(\x01R\x05maxXs\x12$\n" +
+	"\x0efirst_value_xs\x18\x12 \x03(\x01R\ffirstValueXs\x12\"\n" +
+	"\rlast_value_xs\x18\x13 \x03(\x01R\vlastValueXs*b\n" +
 	"\fMetricStream\x12\x1d\n" +
 	"\x19METRIC_STREAM_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15METRIC_STREAM_HISTORY\x10\x01\x12\x18\n" +

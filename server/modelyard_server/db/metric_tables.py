@@ -99,5 +99,7 @@ class MetricSegment(Base):
     key_id: Mapped[int] = mapped_column(ForeignKey("metric_key.id"))
     block_id: Mapped[int] = mapped_column(ForeignKey("metric_block.id"))
     tile: Mapped[bytes]
+    # Where the values of the tile lie; null where an earlier release stored the segment.
+    places: Mapped[bytes | None]
     rows: Mapped[bytes]
     points: Mapped[bytes]

@@ -173,3 +173,54 @@ def test_a_curve_of_a_long_run_keeps_its_peak(run: Run) -> None:
     (curve,) = series.curves(found._workspace.connection, found._source(), ["a", "b"], 40)
     assert (curve.key, len(curve.points), curve.least, curve.largest, curve.last) == ("a", 40, 0, 100, 1)
     assert curve.points[1234 * 40 // 3000] == 100
+
+
+def _log_many(run: Run, **columns: list[Any]) -> PublicRun:
+    """Logs columns of metrics by steps 0, 10, 20, …"""
+    run.finish()
+    found = Api().run(run.path)
+    count = len(next(iter(columns.values())))
+    for sequence, begin in enumerate(range(0, count, 10_000), 1):
+        steps = range(begin, begin + 10_000)
+        batch = metric_pb.MetricBatch(
+            steps=[10 * step for step in steps], timestamps=[5e9 + step for step in steps]
+        )
+        for key, points in columns.items():
+            own = points[begin : begin + 10_000]
+            whole = all(isinstance(point, int) for point in own)
+            batch.columns.add(key=key, **{"ints" if whole else "doubles": own})
+        found._workspace.connection.metrics.LogMetrics(
+            metric_pb.LogMetricsRequest(
+                run_id=found._record.id, writer="w", sequence=sequence, batch=batch, late=True
+            )
+        )
+    return found.load()
+
+
+def test_a_sample_of_one_metric_of_a_long_run_is_made_of_logged_points(run: Run) -> None:
+    wave = [math.sin(step / 500) for step in range(30_000)]
+    wave[12_345], wave[22_222] = 9.0, -9.0
+    found = _log_many(run, wave=wave, epoch=[step // 100 for step in range(30_000)])
+    rows = found.history(samples=100, keys=["wave"], pandas=False)
+    assert 40 <= len(rows) <= 100
+    assert all(row == {"_step": row["_step"], "wave": wave[row["_step"] // 10]} for row in rows)
+    assert _steps(rows) == sorted(set(_steps(rows)))
+    assert {0, 123_450, 222_220, 299_990} <= set(_steps(rows))
+    source = found._source()
+    asked = series.points(found._workspace.connection, source, "wave", "_step", 100)
+    assert asked == [(row["_step"], row["wave"]) for row in rows]
+    by_time = found.history(samples=100, keys=["wave"], x_axis="_timestamp", pandas=False)
+    assert all(row["wave"] == wave[int(row["_timestamp"] - 5e9)] for row in by_time)
+    whole = found.history(samples=100, keys=["epoch"], pandas=False)
+    assert len(whole) > 50
+    assert all(type(row["epoch"]) is int and row["epoch"] == row["_step"] // 1000 for row in whole)
+
+
+def test_a_sample_of_one_metric_does_not_hide_what_is_not_finite(run: Run) -> None:
+    diverged = [1.0 if step < 20_000 else math.nan for step in range(30_000)]
+    large = [2**60 + step for step in range(30_000)]
+    found = _log_many(run, diverged=diverged, large=large)
+    rows = found.history(samples=100, keys=["diverged"], pandas=False)
+    assert math.isnan(rows[-1]["diverged"])
+    rows = found.history(samples=100, keys=["large"], pandas=False)
+    assert all(row["large"] == 2**60 + row["_step"] // 10 for row in rows)

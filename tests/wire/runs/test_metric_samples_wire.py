@@ -77,6 +77,8 @@ def test_a_bucket_has_the_extremes_and_the_ends_of_its_points(stubs: Stubs, run:
     assert (list(found.firsts), list(found.lasts)) == ([3.0, 5.0], [2.0, 4.0])
     assert list(found.sums) == [15.0, 9.0]
     assert (list(found.first_xs), list(found.last_xs)) == ([0.0, 4.0], [3.0, 7.0])
+    assert (list(found.min_xs), list(found.max_xs)) == ([2.0, 7.0], [1.0, 5.0])
+    assert (list(found.first_value_xs), list(found.last_value_xs)) == ([0.0, 5.0], [3.0, 7.0])
 
 
 def test_a_bucket_without_finite_numbers_has_nan(stubs: Stubs, run: pb.Run) -> None:
@@ -86,6 +88,9 @@ def test_a_bucket_without_finite_numbers_has_nan(stubs: Stubs, run: pb.Run) -> N
     for name in ("mins", "maxes", "firsts", "lasts", "sums"):
         first, second = getattr(found, name)
         assert (math.isnan(first), second) == (True, 1.0)
+    for name in ("min_xs", "max_xs", "first_value_xs", "last_value_xs"):
+        first, second = getattr(found, name)
+        assert (math.isnan(first), second) == (True, 5.0)
 
 
 def test_points_of_one_x_are_one_bucket_of_width_0(stubs: Stubs, run: pb.Run) -> None:

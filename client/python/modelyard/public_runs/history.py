@@ -7,12 +7,15 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
+from modelyard.public_runs import series
 from modelyard.public_runs.sampling import sample
 from modelyard.rpc import metric_scan
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.metric_scan import AUTOMATIC, Source
 
 Row = dict[str, Any]
+_MOST_SAMPLED = 20_000
+"""More samples are taken from the rows: the server makes at most 10,000 buckets."""
 
 
 def sampled(
@@ -20,11 +23,17 @@ def sampled(
 ) -> list[Row]:
     """At most `samples` rows, in the order of `x_axis`; see `sampling`.
 
-    With `keys`, rows that have all of them, with `x_axis` and these. ValueError for less than one sample.
+    With `keys`, rows that have all of them, with `x_axis` and these; one metric with
+    very many points is sampled by the server. ValueError for less than one sample.
     """
     if samples < 1:
         raise ValueError(f"samples is at least 1, not {samples}")
     wanted = list(dict.fromkeys([x_axis, *keys])) if keys else []
+    if len(wanted) == 2 and x_axis in AUTOMATIC and 4 <= samples <= _MOST_SAMPLED:
+        points = series.points(connection, source, wanted[1], x_axis, samples)
+        if points is not None:
+            of_x = int if x_axis == "_step" else float
+            return [{x_axis: of_x(x), wanted[1]: value} for x, value in points]
     found = sample(
         metric_scan.batches(connection, source, wanted),
         samples,

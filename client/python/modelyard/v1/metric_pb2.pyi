@@ -647,6 +647,10 @@ class SampleMetricsResponse(_message.Message):
     SUMS_FIELD_NUMBER: _builtins.int
     FIRST_XS_FIELD_NUMBER: _builtins.int
     LAST_XS_FIELD_NUMBER: _builtins.int
+    MIN_XS_FIELD_NUMBER: _builtins.int
+    MAX_XS_FIELD_NUMBER: _builtins.int
+    FIRST_VALUE_XS_FIELD_NUMBER: _builtins.int
+    LAST_VALUE_XS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Global id of the run."""
     key: _builtins.str
@@ -697,6 +701,28 @@ class SampleMetricsResponse(_message.Message):
     def last_xs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """x of the last point of each bucket."""
 
+    @_builtins.property
+    def min_xs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """x of the least finite value of each bucket, of equal values the first; NaN if it
+        has none, as in those below. The four points of a bucket are points that were
+        logged: a line through them in the order of x shows its course. A server that does
+        not know these four fields leaves them empty.
+        """
+
+    @_builtins.property
+    def max_xs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """x of the largest finite value, of equal values the first."""
+
+    @_builtins.property
+    def first_value_xs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """x of the first finite value. It is that of the first point unless that is NaN or
+        infinite.
+        """
+
+    @_builtins.property
+    def last_value_xs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """x of the last finite value."""
+
     def __init__(
         self,
         *,
@@ -715,10 +741,14 @@ class SampleMetricsResponse(_message.Message):
         sums: _abc.Iterable[_builtins.float] | None = ...,
         first_xs: _abc.Iterable[_builtins.float] | None = ...,
         last_xs: _abc.Iterable[_builtins.float] | None = ...,
+        min_xs: _abc.Iterable[_builtins.float] | None = ...,
+        max_xs: _abc.Iterable[_builtins.float] | None = ...,
+        first_value_xs: _abc.Iterable[_builtins.float] | None = ...,
+        last_value_xs: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket_width", b"bucket_width", "buckets", b"buckets", "counts", b"counts", "first_xs", b"first_xs", "firsts", b"firsts", "key", b"key", "last_xs", b"last_xs", "lasts", b"lasts", "maxes", b"maxes", "mins", b"mins", "nonfinite_counts", b"nonfinite_counts", "point_count", b"point_count", "run_id", b"run_id", "start_x", b"start_x", "sums", b"sums"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bucket_width", b"bucket_width", "buckets", b"buckets", "counts", b"counts", "first_value_xs", b"first_value_xs", "first_xs", b"first_xs", "firsts", b"firsts", "key", b"key", "last_value_xs", b"last_value_xs", "last_xs", b"last_xs", "lasts", b"lasts", "max_xs", b"max_xs", "maxes", b"maxes", "min_xs", b"min_xs", "mins", b"mins", "nonfinite_counts", b"nonfinite_counts", "point_count", b"point_count", "run_id", b"run_id", "start_x", b"start_x", "sums", b"sums"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

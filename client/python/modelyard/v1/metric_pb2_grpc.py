@@ -105,7 +105,7 @@ class MetricServiceServicer(object):
     def SampleMetrics(self, request, context):
         """Metrics of runs reduced to buckets of equal width on the x axis, for charts:
         of every bucket the least and the largest value, the first and the last, so
-        that no extreme is lost. Points that are no numbers are left out. One message
+        that no extreme is lost, each with its x. Points that are no numbers are left out. One message
         for each run and key that has points in the range, in the order of run_ids
         and, within a run, of keys. Over another metric as x, a series may have at
         most 4,000,000 points. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FIELD.

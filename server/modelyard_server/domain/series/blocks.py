@@ -43,7 +43,13 @@ How many points are finite and how many are not; of the finite ones the least (e
 infinity), the largest (else -infinity), the first and the last in the order of rows
 (else NaN) and the sum; the range of steps and of times; 1 if the times do not descend.
 """
-TILE_WIDTH = 12
+PLACES = {MIN: 12, MAX: 14, FIRST: 16, LAST: 18}
+"""Where a tile has the step of each of these values, and after it the time; of equal extremes the first.
+
+They are NaN in a tile that an earlier release stored, and anything where no point is finite.
+"""
+TILE_WIDTH = 20
+_VALUES = 12
 
 
 @dataclass(frozen=True)
@@ -180,6 +186,20 @@ _EVEN = struct.Struct("<Bqq")
 _STEPS = struct.Struct("<Bq")
 
 
+def encode_tile(tile: Floats) -> tuple[bytes, bytes]:
+    """A tile in two parts: its values and their places."""
+    return encode_floats(tile[:_VALUES]), encode_floats(tile[_VALUES:])
+
+
+def decode_tiles(stored: Sequence[tuple[bytes, bytes | None]]) -> Floats:
+    """The tiles that `encode_tile` encoded; those of an earlier release have no places."""
+    data = b"".join(part for values, places in stored for part in (values, places or _NO_PLACES))
+    return decode_floats(data).reshape(-1, TILE_WIDTH)
+
+
+_NO_PLACES = np.full(TILE_WIDTH - _VALUES, np.nan).tobytes()
+
+
 def _columns(batches: Sequence[Rows]) -> dict[str, _Column]:
     columns: dict[str, _Column] = {}
     first = 0
@@ -261,16 +281,20 @@ def _tiles(matrix: Floats, steps: Ints, times: Floats) -> Floats:
     finite = np.isfinite(matrix)
     counts = finite.sum(axis=1)
     tiles[:, COUNT], tiles[:, NONFINITE] = counts, matrix.shape[1] - counts
-    tiles[:, MIN] = np.where(finite, matrix, np.inf).min(axis=1)
-    tiles[:, MAX] = np.where(finite, matrix, -np.inf).max(axis=1)
-    with np.errstate(over="ignore"):
-        tiles[:, SUM] = np.where(finite, matrix, 0.0).sum(axis=1)
+    least, largest = np.where(finite, matrix, np.inf), np.where(finite, matrix, -np.inf)
     every = np.arange(len(matrix))
     none = counts == 0
-    tiles[:, FIRST] = np.where(none, np.nan, matrix[every, finite.argmax(axis=1)])
-    tiles[:, LAST] = np.where(
-        none, np.nan, matrix[every, matrix.shape[1] - 1 - finite[:, ::-1].argmax(axis=1)]
-    )
+    ends = np.where(none[:, None], np.nan, matrix)
+    for number, values, rows in (
+        (MIN, least, least.argmin(axis=1)),
+        (MAX, largest, largest.argmax(axis=1)),
+        (FIRST, ends, finite.argmax(axis=1)),
+        (LAST, ends, matrix.shape[1] - 1 - finite[:, ::-1].argmax(axis=1)),
+    ):
+        place = PLACES[number]
+        tiles[:, number], tiles[:, place], tiles[:, place + 1] = values[every, rows], steps[rows], times[rows]
+    with np.errstate(over="ignore"):
+        tiles[:, SUM] = np.where(finite, matrix, 0.0).sum(axis=1)
     return tiles
 
 

@@ -56,6 +56,10 @@ class Pieces:
     firsts: Floats
     lasts: Floats
     sums: Floats
+    min_xs: Floats
+    max_xs: Floats
+    first_value_xs: Floats
+    last_value_xs: Floats
 
     @classmethod
     def of_sample(cls, sample: Sample) -> Pieces:
@@ -71,6 +75,10 @@ class Pieces:
             sample.firsts,
             sample.lasts,
             np.where(empty, 0.0, sample.sums),
+            sample.min_xs,
+            sample.max_xs,
+            sample.first_value_xs,
+            sample.last_value_xs,
         )
 
     @classmethod
@@ -96,6 +104,10 @@ class Sample(NamedTuple):
     sums: Floats
     first_xs: Floats
     last_xs: Floats
+    min_xs: Floats
+    max_xs: Floats
+    first_value_xs: Floats
+    last_value_xs: Floats
 
 
 def reduce(pieces: Pieces, grid: Grid) -> Sample:
@@ -107,18 +119,24 @@ def reduce(pieces: Pieces, grid: Grid) -> Sample:
     empty = counts == 0
     with np.errstate(over="ignore", invalid="ignore"):
         sums = np.add.reduceat(pieces.sums, starts)
+    least_at = _first_extremes(np.minimum, pieces.mins, starts)
+    largest_at = _first_extremes(np.maximum, pieces.maxes, starts)
     return Sample(
         grid,
         index[starts],
         counts.astype(np.int64),
         np.add.reduceat(pieces.nonfinite, starts).astype(np.int64),
-        np.where(empty, np.nan, np.minimum.reduceat(pieces.mins, starts)),
-        np.where(empty, np.nan, np.maximum.reduceat(pieces.maxes, starts)),
+        np.where(empty, np.nan, pieces.mins[least_at]),
+        np.where(empty, np.nan, pieces.maxes[largest_at]),
         np.where(empty, np.nan, pieces.firsts[first_at]),
         np.where(empty, np.nan, pieces.lasts[last_at]),
         np.where(empty, np.nan, sums),
         pieces.first_x[starts],
         np.maximum.reduceat(pieces.last_x, starts),
+        np.where(empty, np.nan, pieces.min_xs[least_at]),
+        np.where(empty, np.nan, pieces.max_xs[largest_at]),
+        np.where(empty, np.nan, pieces.first_value_xs[first_at]),
+        np.where(empty, np.nan, pieces.last_value_xs[last_at]),
     )
 
 
@@ -140,25 +158,39 @@ def reduce_points(x: Floats, values: Floats, grid: Grid, breaks: Floats | None =
     empty = counts == 0
     with np.errstate(over="ignore"):
         sums = np.add.reduceat(values if every else np.where(finite, values, 0.0), starts)
-    least, largest = (values if every else np.where(finite, values, filled) for filled in (np.inf, -np.inf))
+    least_at = _first_extremes(np.minimum, values if every else np.where(finite, values, np.inf), starts)
+    largest_at = _first_extremes(np.maximum, values if every else np.where(finite, values, -np.inf), starts)
     return Sample(
         grid,
         index[starts],
         counts,
         ends - starts - counts,
-        np.where(empty, np.nan, np.minimum.reduceat(least, starts)),
-        np.where(empty, np.nan, np.maximum.reduceat(largest, starts)),
+        np.where(empty, np.nan, values[least_at]),
+        np.where(empty, np.nan, values[largest_at]),
         np.where(empty, np.nan, values[first_at]),
         np.where(empty, np.nan, values[last_at]),
         np.where(empty, np.nan, sums),
         x[starts],
         x[ends - 1],
+        np.where(empty, np.nan, x[least_at]),
+        np.where(empty, np.nan, x[largest_at]),
+        np.where(empty, np.nan, x[first_at]),
+        np.where(empty, np.nan, x[last_at]),
     )
 
 
 def _starts(index: Ints) -> Ints:
     """Where each bucket begins."""
     return np.append(0, np.flatnonzero(index[1:] != index[:-1]) + 1)
+
+
+def _first_extremes(choose: np.ufunc, values: Floats, starts: Ints) -> Ints:
+    """Where the first of the least or of the largest values of each group is; `values` has no NaN."""
+    extremes = choose.reduceat(values, starts)
+    sizes = np.diff(starts, append=len(values))
+    places = np.flatnonzero(values == np.repeat(extremes, sizes))
+    found: Ints = places[np.searchsorted(places, starts)]
+    return found
 
 
 def _finite_ends(finite: NDArray[np.bool_], starts: Ints) -> tuple[Ints, Ints]:

@@ -29,7 +29,7 @@ from modelyard_server.db.tables import (
 from modelyard_server.db.upserts import batches, insert
 from modelyard_server.domain.runs.metrics import Decode, Rows
 from modelyard_server.domain.series import blocks, keys
-from modelyard_server.domain.series.blocks import Block, Floats
+from modelyard_server.domain.series.blocks import Block, Floats, Segment
 from modelyard_server.domain.series.keys import KeyRow
 
 PACK_ROWS = 16 * blocks.BLOCK_ROWS
@@ -224,15 +224,18 @@ def _insert_block(session: Session, log_id: int, key_ids: Mapping[str, int], blo
     block_id = session.execute(
         insert(session, MetricBlock).returning(MetricBlock.id).values(row)
     ).scalar_one()
-    segments = [
-        {
-            "key_id": key_ids[key],
-            "block_id": block_id,
-            "tile": blocks.encode_floats(segment.tile),
-            "rows": blocks.encode_rows(segment.rows),
-            "points": blocks.encode_floats(segment.values),
-        }
-        for key, segment in block.segments.items()
-    ]
+    segments = [_segment_row(key_ids[key], block_id, segment) for key, segment in block.segments.items()]
     if segments:
         session.execute(insert(session, MetricSegment), segments)
+
+
+def _segment_row(key_id: int, block_id: int, segment: Segment) -> dict[str, Any]:
+    tile, places = blocks.encode_tile(segment.tile)
+    return {
+        "key_id": key_id,
+        "block_id": block_id,
+        "tile": tile,
+        "places": places,
+        "rows": blocks.encode_rows(segment.rows),
+        "points": blocks.encode_floats(segment.values),
+    }

@@ -79,27 +79,33 @@ class _Series:
         self.metrics: Mapping[str, _Metric] = self._find(log, keys)
 
     def _find(self, log: MetricLog, keys: Collection[str]) -> dict[str, _Metric]:
-        found: dict[str, list[tuple[int, int, bytes]]] = {}
+        found: dict[str, list[tuple[int, int, tuple[bytes, bytes | None]]]] = {}
         if log.packed_id:
             for some in batches(sorted(keys)):
                 segments = self._session.execute(
-                    select(MetricKey.key, MetricSegment.id, MetricSegment.block_id, MetricSegment.tile)
+                    select(
+                        MetricKey.key,
+                        MetricSegment.id,
+                        MetricSegment.block_id,
+                        MetricSegment.tile,
+                        MetricSegment.places,
+                    )
                     .join(MetricKey, MetricSegment.key_id == MetricKey.id)
                     .where(MetricKey.log_id == log.id, MetricKey.key.in_(some))
                     .order_by(MetricKey.id, MetricSegment.block_id),
                     execution_options=BINARY_RESULTS,
                 )
-                for key, id_, block_id, tile in segments:
-                    found.setdefault(key, []).append((id_, block_id, tile))
+                for key, id_, block_id, tile, places in segments:
+                    found.setdefault(key, []).append((id_, block_id, (tile, places)))
         for number, block in enumerate(self._waiting):
             for key, own in block.segments.items():
-                found.setdefault(key, []).append((-1 - number, -1 - number, own.tile.tobytes()))
+                found.setdefault(key, []).append((-1 - number, -1 - number, blocks.encode_tile(own.tile)))
         return {
             key: _Metric(
                 key,
                 np.array([segment[0] for segment in segments], dtype=np.int64),
                 np.array([segment[1] for segment in segments], dtype=np.int64),
-                np.frombuffer(b"".join(segment[2] for segment in segments)).reshape(-1, blocks.TILE_WIDTH),
+                blocks.decode_tiles([segment[2] for segment in segments]),
             )
             for key, segments in found.items()
         }
@@ -194,10 +200,10 @@ def _over_rows(series: _Series, metric: _Metric, query: Query) -> Sample | None:
         return None
     grid = _grid(first, last, query)
     whole = inside & (grid.buckets(first) == grid.buckets(last)) & ~_partly(first, last, query)
-    whole &= _apart(first, last, inside)
+    whole &= _apart(first, last, inside) & ~np.isnan(tiles[:, blocks.PLACES[blocks.MIN]])
     if not over_steps:
         whole &= tiles[:, blocks.TIMES_ASCEND] == 1
-    tiled = _pieces_of_tiles(first[whole], last[whole], tiles[whole])
+    tiled = _pieces_of_tiles(first[whole], last[whole], tiles[whole], query)
     parts = [tiled]
     raw = inside & ~whole
     for part in _in_parts(first, last, raw, tiles[:, blocks.COUNT] + tiles[:, blocks.NONFINITE]):
@@ -315,7 +321,11 @@ def _apart(first: Floats, last: Floats, inside: NDArray[np.bool_]) -> NDArray[np
     return apart
 
 
-def _pieces_of_tiles(first: Floats, last: Floats, tiles: Floats) -> Pieces:
+def _pieces_of_tiles(first: Floats, last: Floats, tiles: Floats, query: Query) -> Pieces:
+    over_steps = query.axis == STEP
+    places = (
+        tiles[:, place] if over_steps else _x(tiles[:, place + 1], query) for place in blocks.PLACES.values()
+    )
     return Pieces(
         first,
         last,
@@ -331,6 +341,7 @@ def _pieces_of_tiles(first: Floats, last: Floats, tiles: Floats) -> Pieces:
                 blocks.SUM,
             )
         ),
+        *places,
     )
 
 

@@ -85,6 +85,10 @@ def message(run_id: str, key: str, sample: Sample) -> pb.SampleMetricsResponse:
         sums=sample.sums.tolist(),
         first_xs=sample.first_xs.tolist(),
         last_xs=sample.last_xs.tolist(),
+        min_xs=sample.min_xs.tolist(),
+        max_xs=sample.max_xs.tolist(),
+        first_value_xs=sample.first_value_xs.tolist(),
+        last_value_xs=sample.last_value_xs.tolist(),
     )
 
 

@@ -101,11 +101,28 @@ async def _serve(
     sweeping = asyncio.create_task(background.sweep_forever(core.transactions, settings.sweep_seconds))
     packing = asyncio.create_task(core.packing.run_forever())
     try:
-        await serving.serve(server, settings, core.active_calls, advertisement)
+        await serving.serve(server, settings, core.active_calls, advertisement, _web(settings, core.pipeline))
     finally:
         sweeping.cancel()
         packing.cancel()
     await core.writer.drain()
+
+
+def _web(settings: Settings, pipeline: Pipeline) -> serving.WebListener | None:
+    """The HTTP port that the settings ask for. Raises StartError."""
+    if settings.web_port is None:
+        return None
+    # Imported only where it is asked for: uvicorn takes a fifth of a second.
+    from modelyard_server.web import connect, listener, pipeline_methods
+
+    pair = (settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
+    return listener.Listener(
+        connect.connect_app(pipeline_methods.of(pipeline)),
+        settings.host,
+        settings.web_port,
+        certificate=pair,
+        reuse_port=settings.workers > 1,
+    )
 
 
 @dataclass(frozen=True)

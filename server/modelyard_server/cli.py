@@ -177,6 +177,11 @@ def server() -> None:
     help="Lowest level to log; info: refused and slow calls, debug: every call.",
 )
 @_option(
+    "--web-port",
+    type=click.IntRange(0, 65535),
+    help="HTTP/1.1 for browsers and curl, on the same --host, in JSON or Protobuf; 0: any free port.",
+)
+@_option(
     "--metrics-port",
     type=click.IntRange(0, 65535),
     help="Prometheus metrics by HTTP, also on --host; 0: any free port. Each of --workers takes the next.",

@@ -80,9 +80,10 @@ class Location:
 class Settings:
     """How a server runs.
 
-    `port` 0 means any free one. `idle_seconds` is for embedded servers only. `metrics_port` is that of
-    the first worker; each further worker uses the next one. Limits of streams apply to each worker;
-    `stream_share` is in percent, see `rpc/dispatch/stream_limits.py`.
+    `port` and `web_port` 0 mean any free one; without `web_port` nothing is served over HTTP.
+    `idle_seconds` is for embedded servers only. `metrics_port` is that of the first worker; each further
+    worker uses the next one. Limits of streams apply to each worker; `stream_share` is in percent, see
+    `rpc/dispatch/stream_limits.py`.
     """
 
     location: Location
@@ -97,6 +98,7 @@ class Settings:
     sweep_seconds: float = SWEEP_SECONDS
     log_level: str = "info"
     metrics_port: int | None = None
+    web_port: int | None = None
     otel_endpoint: str | None = None
     drain_seconds: float = DRAIN_SECONDS
     upload_streams: int = UPLOAD_STREAMS
@@ -112,6 +114,10 @@ class Settings:
     def scheme(self) -> str:
         """The scheme of the server's URL."""
         return "grpcs" if self.tls_cert else "grpc"
+
+    def web_address(self, port: int) -> str:
+        """The URL of the server's HTTP port."""
+        return f"{'https' if self.tls_cert else 'http'}://{bracketed(self.host)}:{port}"
 
     def address(self, port: int, *, host: str | None = None) -> str:
         """The URL of the server on a port; `host` replaces the one it listens on."""
@@ -137,6 +143,8 @@ class Settings:
             raise StartError("--tls-cert and --tls-key go together: give both or neither")
         if self.embedded and self.location.folder is None:
             raise StartError("--embedded serves a data folder: leave --database out")
+        if self.embedded and self.web_port is not None:
+            raise StartError("--embedded serves its folder's owner only: leave --web-port out")
         if self.embedded and not self.loopback:
             raise StartError("--embedded is for this machine only: leave --host out")
         if self.workers > 1 and self.location.database.startswith("sqlite"):
@@ -147,9 +155,10 @@ class Settings:
             )
 
 
-def serves_line(settings: Settings, address: str) -> str:
+def serves_line(settings: Settings, address: str, web_port: int | None = None) -> str:
     """The line that a server prints when it serves."""
-    return f"{SERVES} {address} ({settings.location.description})"
+    web = "" if web_port is None else f" and {settings.web_address(web_port)}"
+    return f"{SERVES} {address}{web} ({settings.location.description})"
 
 
 def bracketed(host: str) -> str:

@@ -59,7 +59,9 @@ SERVER = ("-P", "-m", "modelyard_server")
 """`modelyard server`, behind the interpreter."""
 READY_SECONDS = 30.0
 STOP_SECONDS = 45.0
-_SERVES = re.compile(r"^modelyard serves (unix:\S+|grpcs?://\S+:(\d+)) ", re.MULTILINE)
+_SERVES = re.compile(
+    r"^modelyard serves (unix:\S+|grpcs?://\S+:(\d+)) (?:and (https?://\S+) )?", re.MULTILINE
+)
 _numbers = itertools.count(1)
 
 # A test run that is killed leaves no servers behind. Not by preexec_fn, which forks this process and
@@ -115,6 +117,8 @@ class LiveServer:
         self.env = dict(env or {})
         self.port = 0
         self.url = ""
+        self.web_url = ""
+        """Of the HTTP port, if `--web-port` is among the options."""
         self._process: subprocess.Popen[bytes] | None = None
         self._channels: list[grpc.Channel] = []
 
@@ -224,7 +228,7 @@ class LiveServer:
                 log.seek(begin)
                 found = _SERVES.search(log.read().decode(errors="replace"))
             if found:
-                self.url, self.port = found[1], int(found[2] or 0)
+                self.url, self.port, self.web_url = found[1], int(found[2] or 0), found[3] or ""
                 return
             if self.exit_code is not None:
                 break

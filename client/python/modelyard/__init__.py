@@ -10,24 +10,18 @@ run.finish()
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
-from modelyard import env, util
 from modelyard.artifacts.artifact import Artifact, ArtifactTTL
-from modelyard.compatibility import agent, attach, controller, require, setup, sweep, teardown
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors
-from modelyard.contract.errors import CommError, Error, UsageError
 from modelyard.host.terminal import termerror, termlog, termwarn
-from modelyard.runs.config import Config
 from modelyard.runs.run import AlertLevel, Run
 from modelyard.session import BeforeInit, finish, init, observe, of_active_run
 from modelyard.version import __version__
 
 if TYPE_CHECKING:
-    from modelyard import apis
-    from modelyard.api import Api, restore
+    from modelyard.api import Api
     from modelyard.rpc.login import login
 
 __all__ = [
@@ -35,48 +29,30 @@ __all__ = [
     "Api",
     "Artifact",
     "ArtifactTTL",
-    "CommError",
-    "Config",
-    "Error",
     "Run",
     "Settings",
-    "UsageError",
     "__version__",
-    "agent",
     "alert",
-    "apis",
-    "attach",
     "config",
-    "controller",
     "define_metric",
-    "env",
     "errors",
     "finish",
     "init",
-    "join",
     "link_artifact",
     "link_model",
     "log",
     "log_artifact",
     "log_model",
     "login",
-    "mark_preempting",
-    "pin_config_keys",
-    "require",
-    "restore",
     "run",
     "save",
-    "setup",
     "summary",
-    "sweep",
-    "teardown",
     "termerror",
     "termlog",
     "termwarn",
     "unwatch",
     "use_artifact",
     "use_model",
-    "util",
     "watch",
 ]
 
@@ -92,9 +68,6 @@ save = of_active_run(Run.save)
 alert = of_active_run(Run.alert)
 watch = of_active_run(Run.watch)
 unwatch = of_active_run(Run.unwatch)
-mark_preempting = of_active_run(Run.mark_preempting)
-pin_config_keys = of_active_run(Run.pin_config_keys)
-join = finish
 
 # The active run under the names that scripts use.
 run: Run | None = None
@@ -117,12 +90,10 @@ _NOT_HERE = {"Audio", "Histogram", "Html", "Image", "Molecule", "Object3D", "Plo
 
 def __getattr__(name: str) -> Any:
     # On first use: their modules need gRPC, which `import modelyard` leaves out.
-    if name in {"Api", "restore"}:
-        from modelyard import api
+    if name == "Api":
+        from modelyard.api import Api
 
-        return getattr(api, name)
-    if name == "apis":
-        return importlib.import_module("modelyard.apis")
+        return Api
     if name == "login":
         from modelyard.rpc.login import login
 

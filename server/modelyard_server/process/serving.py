@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
@@ -61,8 +61,26 @@ def make_server(settings: Settings, adapter: GrpcAdapter | None) -> Any:
     return grpc.aio.server(interceptors=[adapter] if adapter else [], options=options)
 
 
+class WebListener(Protocol):
+    """A port besides gRPC's that the same calls are served on."""
+
+    @property
+    def port(self) -> int:
+        """Its number."""
+
+    async def start(self) -> None:
+        """Begins to serve."""
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Ends, after what is served or the given time."""
+
+
 async def serve(
-    server: Any, settings: Settings, active_calls: ActiveCalls, advertisement: Advertisement | None
+    server: Any,
+    settings: Settings,
+    active_calls: ActiveCalls,
+    advertisement: Advertisement | None,
+    web: WebListener | None,
 ) -> None:
     """Serves until SIGTERM, SIGINT or, embedded, the idle time; then drains. Raises StartError."""
     healthy = health.Health(server, registration.NAMES)
@@ -70,10 +88,12 @@ async def serve(
     socket = _bind_socket(server, settings, advertisement) if advertisement else None
     port = 0 if settings.embedded else bind(server, settings)
     await server.start()
+    if web is not None:
+        await web.start()
     await healthy.set(serving=True)
     stopping = on_signals()
     gc.freeze()  # objects made at the start live on: keep the garbage collector from visiting them
-    _announce(settings, port, socket, advertisement)
+    _announce(settings, port, socket, advertisement, web)
     try:
         await _until_over(stopping, settings, active_calls)
     finally:
@@ -83,7 +103,10 @@ async def serve(
         active_calls.stop()
         await healthy.drain()
         await active_calls.quiet()
-        await server.stop(settings.drain_seconds)
+        if web is not None:
+            await asyncio.gather(server.stop(settings.drain_seconds), web.stop(settings.drain_seconds))
+        else:
+            await server.stop(settings.drain_seconds)
         if socket is not None:
             sockets.remove(socket)
 
@@ -131,13 +154,17 @@ def _bind_socket(server: Any, settings: Settings, advertisement: Advertisement) 
 
 
 def _announce(
-    settings: Settings, port: int, socket: Path | None, advertisement: Advertisement | None
+    settings: Settings,
+    port: int,
+    socket: Path | None,
+    advertisement: Advertisement | None,
+    web: WebListener | None,
 ) -> None:
     address = sockets.target(socket) if socket and settings.embedded else settings.address(port)
     if advertisement is not None:
         reached = settings.address(port, host=_EVERYWHERE.get(settings.host))
         advertisement.publish(address if settings.embedded else reached, socket)
-    say(serves_line(settings, address))
+    say(serves_line(settings, address, web.port if web is not None else None))
 
 
 def on_signals() -> asyncio.Event:

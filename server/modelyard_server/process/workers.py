@@ -60,7 +60,11 @@ def supervise(settings: Settings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    with _reserved_port(settings) as port:
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(_reserved_port(settings.host, settings.port))
+        if settings.web_port is not None:
+            web_port = stack.enter_context(_reserved_port(settings.host, settings.web_port))
+            settings = replace(settings, web_port=web_port)
         workers += [_Worker(_of_worker(settings, port, number)) for number in range(settings.workers)]
         try:
             _start_all(workers, stopping)
@@ -167,7 +171,7 @@ def _start_all(workers: Sequence[_Worker], stopping: threading.Event) -> None:
         if not worker.wait_until_ready(deadline) and not stopping.is_set():
             raise StartError("a worker did not start; its log lines above say why")
     if not stopping.is_set():
-        say(serves_line(settings, settings.address(settings.port)))
+        say(serves_line(settings, settings.address(settings.port), settings.web_port))
 
 
 def _stop_all(workers: Sequence[_Worker], drain_seconds: float, signals: Sequence[int]) -> None:
@@ -184,13 +188,13 @@ def _stop_all(workers: Sequence[_Worker], drain_seconds: float, signals: Sequenc
 
 
 @contextlib.contextmanager
-def _reserved_port(settings: Settings) -> Iterator[int]:
-    """Binds the port that all workers share, without listening, so that no other process can take it."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _reserved_port(host: str, port: int) -> Iterator[int]:
+    """Binds a port that all workers share, without listening, so that no other process can take it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
-            held.bind((settings.host.strip("[]"), settings.port))
+            held.bind((host.strip("[]"), port))
         except OSError as error:
-            raise StartError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+            raise StartError(f"cannot listen on {host}:{port}: {error.strerror}") from error
         yield held.getsockname()[1]

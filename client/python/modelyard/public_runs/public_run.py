@@ -6,7 +6,7 @@ import copy
 import datetime
 import time
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import Any
 
 from modelyard.arguments import checked_calls, require
 from modelyard.artifacts.artifact import Artifact, Workspace
@@ -224,12 +224,6 @@ class PublicRun:
         for found in self.files([name]):
             return found
         raise errors.NotFound(f"run {self._record.path} has no file {name!r}; files() lists them")
-
-    def _restore(self, name: str, root: str, *, replace: bool) -> TextIO | None:
-        """A file of it, downloaded below `root` unless it is there; None when it has no such file."""
-        for found in self.files([name]):
-            return found.download(root, replace=replace, exist_ok=True)
-        return None
 
     def logged_artifacts(self, per_page: int = 100) -> Listing[Artifact]:
         """The versions it made, without deleted ones, ordered by ref."""

@@ -16,15 +16,14 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from modelyard.contract import errors, refs
+from modelyard.contract import refs
 from modelyard_server.db.engine import now, one_snapshot
 from modelyard_server.db.output_tables import ConsoleSegment, ConsoleWriter
 from modelyard_server.domain import fields
 from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.runs import console_segments, runs
+from modelyard_server.domain.runs import console_segments, runs, writers
 from modelyard_server.domain.runs.console_segments import Line, PlacedLine, Segment
-from modelyard_server.domain.runs.metrics import WRITER_LIMIT
 from modelyard_server.domain.runs.run_maps import Attempt
 from modelyard_server.domain.search import paging
 
@@ -76,7 +75,7 @@ def log(
     A `late` batch is stored in a run that ended too, and is no heartbeat. Raises
     NotFound, RunFinished, InvalidField.
     """
-    _check(batch)
+    writers.check(batch.writer, batch.sequence)
     view = runs.find(
         session, principal, run_id, action=Action.WRITE, name="run_id", lock=True, attempt=attempt
     )
@@ -251,11 +250,3 @@ def _first_place(segment: Segment) -> int:
 
 def _as_listed(line: PlacedLine) -> tuple[Any, ...]:
     return line[:3]
-
-
-def _check(batch: Batch) -> None:
-    if not batch.writer:
-        raise errors.InvalidField.of("writer", "is empty; a client chooses a random one when it starts")
-    fields.check("writer", refs.check_text, batch.writer, limit=WRITER_LIMIT)
-    if batch.sequence < 1:
-        raise errors.InvalidField.of("sequence", f"is {batch.sequence}; a writer counts its batches from 1")

@@ -9,16 +9,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from modelyard.contract import errors, refs
+from modelyard.contract import errors
 from modelyard_server.db.engine import BINARY_RESULTS, now
 from modelyard_server.db.tables import PACK_WEIGHT, MetricBatch, MetricLog
-from modelyard_server.domain import fields
 from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.runs import runs
+from modelyard_server.domain.runs import runs, writers
 from modelyard_server.domain.runs.run_maps import Attempt
 
-WRITER_LIMIT = 64
 HISTORY, SYSTEM = 1, 2
 """The streams of a run: what its code logged, and what its client measured of the machine."""
 BATCHES_LOOKED_AT = 200
@@ -124,7 +122,7 @@ def log(
     default; rows of an earlier one are stored with that. Rows of the stream SYSTEM change
     neither the summary nor the last step. Raises NotFound, RunFinished, InvalidField.
     """
-    _check(batch)
+    writers.check(batch.writer, batch.sequence)
     if batch.stream == SYSTEM and summary:
         raise errors.InvalidField.of("summary", "is not changed by the stream SYSTEM; log it as HISTORY")
     view = runs.find(
@@ -233,14 +231,6 @@ def _stored_rows(session: Session, attempt: Attempt, batch: Batch) -> int | None
     }
     found: int | None = session.connection().execute(_SAME, key).scalar()
     return found
-
-
-def _check(batch: Batch) -> None:
-    if not batch.writer:
-        raise errors.InvalidField.of("writer", "is empty; a client chooses a random one when it starts")
-    fields.check("writer", refs.check_text, batch.writer, limit=WRITER_LIMIT)
-    if batch.sequence < 1:
-        raise errors.InvalidField.of("sequence", f"is {batch.sequence}; a writer counts its batches from 1")
 
 
 # The statements of each batch: without the ORM, and built once, so that SQLAlchemy compiles them once.

@@ -13,9 +13,9 @@ from modelyard.contract import errors, refs
 from modelyard.host import notebook
 from modelyard.public_runs.public_run import PublicRun
 from modelyard.public_runs.runs import Runs
-from modelyard.query import run_search
 from modelyard.query.conditions import Condition, as_filter, as_order, both
 from modelyard.query.listing import Listing, page_size
+from modelyard.query.run_search import RunSearch
 from modelyard.registry.artifact_type import ArtifactType
 from modelyard.registry.collection import ArtifactCollection, RegisteredModel
 from modelyard.registry.events import Events
@@ -249,16 +249,19 @@ class Api:
         """The runs of `[entity/]project`, oldest first unless `order` says otherwise.
 
         `filters` may have all operators that scripts for W&B use (docs/searching.md): what
-        the server cannot express, such as `$regex`, is checked here. `include_sweeps` and
-        `lazy` are accepted. Errors: ValueError for unknown fields and operators.
+        the server cannot express, such as `$regex`, is checked here. With `lazy`, config,
+        summary and metadata are read when they are used first: once for all runs of a page,
+        and from then on with the pages. `include_sweeps` is accepted. Errors: ValueError for
+        unknown fields and operators.
         """
         entity, project = self._project_of(path, default=self.settings.project or "")
         workspace = self._workspace
-        connection = workspace.connection
-        found = run_search.find(connection, entity, project, filters, order, page_size(per_page))
+        where = (entity, project)
+        found = RunSearch(workspace.connection, where, filters, order, page_size(per_page), lazy=lazy)
 
         def count() -> int:
-            known = run_search.count(connection, entity, project, filters)
+            # `list(runs)` asks for the length too: the first page is needed anyway, and often the only one.
+            known = found.count() if listing else 0
             return sum(1 for _ in listing) if known is None else known
 
         listing = Runs(map(workspace.run, found), count)

@@ -19,6 +19,7 @@ from modelyard.rpc.connection import Connection
 from modelyard.rpc.records import FileEntry
 from modelyard.transfer import transfer
 from modelyard.transfer.file_reader import Source
+from tests.clients.counted_stub import CountedStub
 from tests.clients.transfers import Meter, connection, contents_of, data_folder, files_in, new_version, way
 from tests.parts.fork_server import start_python
 from tests.sdk.transfer.test_chunking import MIB, stream
@@ -48,18 +49,6 @@ class Counted:
 
     def may_have_moved(self, error: errors.CommError) -> bool:
         return self._inner.may_have_moved(error)
-
-
-class CountedStub:
-    """A stub that counts the calls made through it, by method."""
-
-    def __init__(self, stub: Any, calls: Counter[str]) -> None:
-        self._stub = stub
-        self._calls = calls
-
-    def __getattr__(self, name: str) -> Any:
-        self._calls[name] += 1
-        return getattr(self._stub, name)
 
 
 class Folder:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections import Counter
 from typing import Any
 
 import pytest
 
 import modelyard
 from modelyard import Api
+from modelyard.public_runs.public_run import PublicRun
 from modelyard.query import conditions, run_matching
 from modelyard.query.run_conditions import OF_RUNS, run_filter, run_order
+from modelyard.query.run_search import RunSearch
+from tests.clients.counted_stub import CountedStub
 
 RUNS: list[dict[str, Any]] = [
     {"name": "resnet-18", "tags": ["fast", "old"], "group": "a",
@@ -88,7 +92,7 @@ FILTERS: list[tuple[Any, list[int]]] = [
 
 
 def test_every_filter_finds_the_same_runs_at_the_server_and_here(names: list[str]) -> None:
-    everything = [run._record for run in Api().runs()]
+    everything = [run._record for run in Api().runs(lazy=False)]
     for filters, expected in FILTERS:
         assert _indexes(names, filters) == expected, filters
         if isinstance(filters, dict):
@@ -163,3 +167,92 @@ def test_runs_are_a_list(names: list[str]) -> None:
         runs.histories(format="arrow")
     entity, project, run_id = runs[0].path
     assert Api().run(f"/{entity}/{project}/runs/{run_id}") == runs[0]
+
+
+class _CountedRuns:
+    """A connection that counts the calls about runs made through it."""
+
+    def __init__(self, inner: Any) -> None:
+        self.calls: Counter[str] = Counter()
+        self.runs = CountedStub(inner.runs, self.calls)
+
+
+def _search(where: tuple[str, str], size: int, condition: Any = None) -> tuple[Counter[str], list[PublicRun]]:
+    """The calls, and the runs of a lazy search."""
+    workspace = Api()._workspace
+    connection: Any = _CountedRuns(workspace.connection)
+    found = RunSearch(connection, where, condition, "+created_at", size, lazy=True)
+    return connection.calls, [workspace.run(each) for each in found]
+
+
+@pytest.fixture
+def where(names: list[str]) -> tuple[str, str]:
+    """Entity and project of the runs."""
+    entity, project, _ = Api().runs()[0].path
+    return entity, project
+
+
+def test_maps_of_runs_are_read_for_a_page_at_once_when_they_are_used(where: tuple[str, str]) -> None:
+    calls, found = _search(where, 3)
+    assert calls == {"ListRuns": 2}
+    assert [run._record.config for run in found] == [{}] * 4
+    assert [run.config for run in found] == [entry["config"] for entry in RUNS]
+    assert calls == {"ListRuns": 4}
+    assert found[0].summary_metrics["loss"] == 0.5
+    assert [run.summary.get("val") for run in found[:3]] == [{"acc": 0.5}, {"acc": 0.75}, {"acc": 0.875}]
+    assert calls == {"ListRuns": 5}
+    assert found[0].metadata == Api().run("/".join(found[0].path)).metadata != {}
+
+
+def test_maps_that_were_used_come_with_the_next_pages(where: tuple[str, str]) -> None:
+    workspace = Api()._workspace
+    connection: Any = _CountedRuns(workspace.connection)
+    found = RunSearch(connection, where, None, "+created_at", 1, lazy=True)
+    assert [workspace.run(each).config for each in found] == [entry["config"] for entry in RUNS]
+    assert connection.calls == {"ListRuns": 5}
+
+
+def test_a_run_whose_map_was_left_out_is_changed_without_losing_entries(where: tuple[str, str]) -> None:
+    _, (run, *_) = _search(where, 50)
+    run.notes = "looked at"
+    run.update()
+    _, (run, *_) = _search(where, 50)
+    run.config["seed"] = 7
+    run.summary = {"loss": 0.25}
+    run.update()
+    stored = Api().run("/".join(run.path))
+    assert stored.notes == "looked at"
+    assert stored.config == {**RUNS[0]["config"], "seed": 7}
+    assert dict(stored.summary) == {"loss": 0.25}
+
+
+def test_what_the_client_checks_comes_with_the_page(where: tuple[str, str]) -> None:
+    calls, found = _search(where, 50, {"config.opt": {"$regex": "^a"}})
+    assert [run.name for run in found] == ["ResNet-50"]
+    assert found[0].config["opt"] == "adam"
+    assert calls == {"ListRuns": 1}
+
+
+def test_maps_of_runs_that_left_their_page_are_read_one_by_one(where: tuple[str, str]) -> None:
+    workspace = Api()._workspace
+    connection: Any = _CountedRuns(workspace.connection)
+    search = iter(RunSearch(connection, where, None, "-created_at", 2, lazy=True))
+    first, second = (workspace.run(next(search)) for _ in range(2))
+    with modelyard.init(project=where[1]):
+        pass
+    assert (first.config, second.config) == (RUNS[3]["config"], RUNS[2]["config"])
+    assert connection.calls == {"ListRuns": 2, "GetRun": 1}
+
+
+def test_a_list_of_few_runs_takes_one_call(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    api = Api()
+    workspace = api._workspace
+    counted: Any = _CountedRuns(workspace.connection)
+    monkeypatch.setattr(workspace, "connection", counted)
+    monkeypatch.setattr(Api, "_workspace", workspace)
+    assert [run.name for run in list(api.runs())] == names
+    assert counted.calls == {"ListRuns": 1}
+    assert len(api.runs()) == 4
+    assert counted.calls == {"ListRuns": 2}
+    assert len(list(api.runs(per_page=3))) == 4
+    assert counted.calls == {"ListRuns": 5}

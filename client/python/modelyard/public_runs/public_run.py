@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import datetime
 import time
 from collections.abc import Iterator
@@ -37,16 +38,47 @@ class PublicRun:
 
     def _set_record(self, record: RunRecord) -> None:
         self._record = record
+        self._read: set[str] = set()
         self.name = record.display_name
         """Name shown to people."""
         self.notes = record.notes
         """Free text."""
         self.tags = list(record.tags)
         """Tags."""
-        self.config = copy.deepcopy(record.config)
+        self._config: dict[str, Any] | None = None
+        self._summary: PublicSummary | None = None
+
+    def _stored(self, part: str) -> dict[str, Any]:
+        """A map as the server has it, which is read now if the list did not have it."""
+        late = self._record.late
+        if late is not None and part in late.parts and part not in self._read:
+            found: Any = {part: late(self._record, part)}
+            self._record = dataclasses.replace(self._record, **found)
+            self._read.add(part)
+        stored: dict[str, Any] = getattr(self._record, part)
+        return stored
+
+    @property
+    def config(self) -> dict[str, Any]:
         """Its inputs."""
-        self.summary = PublicSummary(copy.deepcopy(record.summary), self.update)
+        if self._config is None:
+            self._config = copy.deepcopy(self._stored("config"))
+        return self._config
+
+    @config.setter
+    def config(self, entries: dict[str, Any]) -> None:
+        self._config = entries
+
+    @property
+    def summary(self) -> PublicSummary:
         """Its results."""
+        if self._summary is None:
+            self._summary = PublicSummary(copy.deepcopy(self._stored("summary")), self.update)
+        return self._summary
+
+    @summary.setter
+    def summary(self, entries: dict[str, Any]) -> None:
+        self._summary = PublicSummary(entries, self.update)
 
     id = property(lambda self: self._record.run_id, doc="Short id, unique in the project.")
     entity = property(lambda self: self._record.entity, doc="Who owns it.")
@@ -55,7 +87,7 @@ class PublicRun:
     group = property(lambda self: self._record.group, doc="Name of the group of runs it belongs to.")
     job_type = property(lambda self: self._record.job_type, doc="Its role in the group.")
     user = property(lambda self: self._record.created_by, doc="Who made it.")
-    metadata = property(lambda self: dict(self._record.metadata), doc="Where it ran.")
+    metadata = property(lambda self: dict(self._stored("metadata")), doc="Where it ran.")
     attempt = property(lambda self: self._record.attempt, doc="Number of the attempt, from 1.")
     exit_code = property(lambda self: self._record.exit_code, doc="Exit code; None if nobody reported one.")
     path = property(lambda self: self._record.path.split("/"), doc="`[entity, project, run_id]`.")
@@ -139,8 +171,10 @@ class PublicRun:
         changed: dict[str, Any] = {
             field: now for field, now in fields.items() if now != getattr(self._record, field)
         }
-        for field, entries in (("config", self.config), ("summary", self.summary)):
-            stored = getattr(self._record, field)
+        for field, entries in (("config", self._config), ("summary", self._summary)):
+            if entries is None:  # nobody looked at it
+                continue
+            stored = self._stored(field)
             for key in {**stored, **entries}:
                 if key not in entries or key not in stored or not identical(entries[key], stored[key]):
                     changed[f"{field}.{key}"] = entries.get(key, REMOVED)

@@ -26,8 +26,8 @@ def page_size(size: int) -> int:
 class Listing(Generic[T]):
     """A list whose items are fetched when they are first needed, and once only.
 
-    A copy or a pickle fetches and holds all of them. `len` takes at most one
-    call where the server counts (`count`), else it raises TypeError.
+    A copy or a pickle fetches and holds all of them. `len` is what `count` returns;
+    without it, it raises TypeError.
     """
 
     def __init__(self, items: Iterable[T], count: Callable[[], int] | None = None) -> None:

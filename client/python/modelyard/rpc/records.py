@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from modelyard.contract.chunking import Chunk, Entry
 from modelyard.contract.values import to_json
@@ -104,6 +104,15 @@ class RegistryRecord:
     registered_model_count: int
 
 
+class LateMaps(Protocol):
+    """Reads maps of runs when they are needed; `parts` are their names."""
+
+    parts: frozenset[str]
+
+    def __call__(self, run: RunRecord, part: str) -> dict[str, Any]:
+        """One map of a run. Errors: NotFound."""
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """A run as the server has it."""
@@ -130,6 +139,8 @@ class RunRecord:
     etag: str = ""
     attempt: int = 1
     update_time: datetime.datetime | None = None
+    late: LateMaps | None = field(default=None, compare=False, repr=False)
+    """Reads the maps that it was listed without; they are empty here."""
 
     @property
     def path(self) -> str:
@@ -206,6 +217,8 @@ def as_json(record: Version | Link | Collection | RunRecord) -> dict[str, Any]:
     """A record for scripts, with its reference: times as ISO text, NaN as `contract.values` has it."""
     plain: dict[str, Any] = {"ref": record.path if isinstance(record, RunRecord) else record.ref}
     for key, item in vars(record).items():
+        if key == "late":
+            continue
         if isinstance(item, datetime.datetime):
             plain[key] = item.isoformat()
         elif isinstance(item, Version):

@@ -26,7 +26,7 @@ from modelyard.configuration.settings import current
 from modelyard.contract.streams import echo
 from modelyard.host.terminal import is_terminal, plural
 from modelyard.public_runs.public_run import PublicRun
-from modelyard.query import run_search
+from modelyard.query.run_search import RunSearch
 from modelyard.rpc import records
 from modelyard.workspace import Workspace
 
@@ -62,8 +62,8 @@ def list_runs(project: str | None, condition: str, order: str, limit: int, json:
     workspace = Workspace(current())
     owner, _, where = (project or "").strip("/").rpartition("/")
     entity = owner or workspace.settings.entity or ""
-    found = run_search.find(workspace.connection, entity, where, condition, order, min(_PAGE, limit + 1))
-    print_records("runs", found, limit, json)
+    found = RunSearch(workspace.connection, (entity, where), condition, order, min(_PAGE, limit + 1))
+    print_records("runs", iter(found), limit, json)
 
 
 @run.command()

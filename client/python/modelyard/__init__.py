@@ -10,6 +10,7 @@ run.finish()
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from modelyard.artifacts.artifact import Artifact, ArtifactTTL
@@ -21,7 +22,9 @@ from modelyard.session import BeforeInit, finish, init, observe, of_active_run
 from modelyard.version import __version__
 
 if TYPE_CHECKING:
+    from modelyard import data_types
     from modelyard.api import Api
+    from modelyard.data_types import Histogram, Html, Image, Table
     from modelyard.rpc.login import login
 
 __all__ = [
@@ -29,11 +32,16 @@ __all__ = [
     "Api",
     "Artifact",
     "ArtifactTTL",
+    "Histogram",
+    "Html",
+    "Image",
     "Run",
     "Settings",
+    "Table",
     "__version__",
     "alert",
     "config",
+    "data_types",
     "define_metric",
     "errors",
     "finish",
@@ -85,7 +93,7 @@ def _follow(active: Run | None) -> None:
 observe(_follow)
 
 
-_NOT_HERE = {"Audio", "Histogram", "Html", "Image", "Molecule", "Object3D", "Plotly", "Table", "Video"}
+_MEDIA = {"Histogram", "Html", "Image", "Table"}
 
 
 def __getattr__(name: str) -> Any:
@@ -98,11 +106,9 @@ def __getattr__(name: str) -> Any:
         from modelyard.rpc.login import login
 
         return login
-    if name in _NOT_HERE:
-        raise AttributeError(
-            f"modelyard.{name} is not part of this release: log numbers with run.log, "
-            "and pictures or tables as files of an artifact"
-        )
+    if name in _MEDIA or name == "data_types":
+        data_types = importlib.import_module("modelyard.data_types")
+        return data_types if name == "data_types" else getattr(data_types, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -64,6 +64,11 @@ def is_histogram(value: Any) -> bool:
     return isinstance(value, dict) and value.get("_type") == HISTOGRAM
 
 
+def is_typed(value: Any) -> bool:
+    """Whether a value is a map that stands for a histogram or for media, and not one of several metrics."""
+    return isinstance(value, dict) and isinstance(value.get("_type"), str)
+
+
 def numbers_in(value: Any) -> Any:
     """The elements of an array or a tensor as a flat NumPy array of floats, without masked ones.
 

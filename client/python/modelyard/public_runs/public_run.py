@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from modelyard.artifacts.artifact import Artifact, Workspace
 from modelyard.contract import errors
 from modelyard.contract.values import identical
 from modelyard.host import notebook
-from modelyard.public_runs import files, history, series
+from modelyard.public_runs import files, history, media, series
 from modelyard.public_runs.files import PublicFile
 from modelyard.public_runs.summary import PublicSummary
 from modelyard.query import lineage_calls
@@ -258,6 +259,14 @@ class PublicRun:
         for found in self.files([name]):
             return found
         raise errors.NotFound(f"run {self._record.path} has no file {name!r}; files() lists them")
+
+    def media(self, value: Any, root: str | os.PathLike[str] = ".") -> Any:
+        """The Image, Table or other media that a value of a row or of the summary stands for.
+
+        Its files are downloaded below `root`, unless they are there. `value` is a map with `_type`,
+        or a list or dict of such maps. Errors: NotFound for a file that was not sent yet.
+        """
+        return media.restored(value, root, self.file)
 
     def logged_artifacts(self, per_page: int = 100) -> Listing[Artifact]:
         """The versions it made, without deleted ones, ordered by ref."""

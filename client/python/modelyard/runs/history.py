@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelyard.contract import limits, values
-from modelyard.conversion.arrays import Rule, is_histogram
+from modelyard.conversion.arrays import Rule, is_histogram, is_typed
 from modelyard.conversion.plain_values import Unfit, fit
 from modelyard.host import forking, terminal
+from modelyard.media.run_folder import RunMedia
 from modelyard.runs.definitions import Definitions
 from modelyard.runs.summary import Definition, Summary
 from modelyard.runs.summary_replay import built_in
@@ -18,6 +19,7 @@ from modelyard.spool.writer import SpoolWriter
 
 _SMALL = limits.INT_MAX
 _ALWAYS_FIT = frozenset({float, bool, type(None)})
+_SCALARS = _ALWAYS_FIT | {int, str}
 
 
 class History:
@@ -28,7 +30,12 @@ class History:
     """
 
     def __init__(
-        self, first_step: int, summary: Summary, start_time: float, spool: SpoolWriter | None = None
+        self,
+        first_step: int,
+        summary: Summary,
+        start_time: float,
+        spool: SpoolWriter | None = None,
+        media: RunMedia | None = None,
     ) -> None:
         self.lock = spool.lock if spool else forking.lock()
         self.rows_logged = 0
@@ -43,6 +50,7 @@ class History:
         self._summary = summary
         self._start_time = start_time
         self._spool = spool
+        self._media = media or RunMedia()
         self._definitions = Definitions()
         forking.inherit(self)
 
@@ -78,6 +86,8 @@ class History:
         """
         if step is not None and type(step) is not int:
             step = _whole(step)
+        if not _SCALARS.issuperset(map(type, data.values())):
+            data = self._without_media(data, step)
         with self.lock:
             if step is not None and not self._go_to(step):
                 return
@@ -94,6 +104,19 @@ class History:
                 self._commit(row)
             elif row:
                 self._collect(row, is_open=True)
+
+    def _without_media(self, data: Mapping[str, Any], step: int | None) -> Mapping[str, Any]:
+        """The data with maps instead of media, whose files are written.
+
+        It runs without the lock, since encoding takes long: the step in names of files is
+        the one that the row has unless another thread logs a row at the same time.
+        """
+        from modelyard.media import logged
+
+        if step is not None and not self._step <= step <= limits.MAX_STEP:
+            return data  # which is dropped
+        expected = self._step if step is None else step
+        return logged.replaced(data, lambda key: self._media.row(key, expected), self._drop)
 
     def commit(self) -> None:
         """Ends the row that is collected, if any."""
@@ -126,13 +149,13 @@ class History:
                 return
             path, inner, around = pending.pop()
             name = ".".join(path)
-            point: Any = {} if id(inner) in around or is_histogram(inner) else _entries(inner)
+            point: Any = {} if id(inner) in around or is_typed(inner) else _entries(inner)
             if not point:
                 try:
                     point = fit(inner, name, Rule.HISTOGRAM)
                 except Unfit as error:
                     self._drop(name, str(error))
-            if isinstance(point, dict) and not is_histogram(point):
+            if isinstance(point, dict) and not is_typed(point):
                 around |= {id(inner)}
                 pending += [((*path, part), item, around) for part, item in point.items()]
             elif self._may_be_named(name):

@@ -87,18 +87,40 @@ def _synced(counts: Sequence[tuple[int, str]], unchanged: int) -> str:
 def flattened(
     entries: Mapping[str, Any], prefix: str = "", around: frozenset[int] = frozenset()
 ) -> dict[str, Any]:
-    """Entries, with the names of nested ones joined by `.`; a map that contains itself is its text there."""
+    """Entries, with the names of nested ones joined by `.`; a map that contains itself is its text there.
+
+    Media and histograms are one text each.
+    """
     found: dict[str, Any] = {}
     around |= {id(entries)}
     for key, value in entries.items():
         name = f"{prefix}{key}"
         if not isinstance(value, Mapping) or not value:
             found[name] = value
+        elif media := _media_text(value):
+            found[name] = media
         elif id(value) in around or len(around) > VALUE_DEPTH:
             found[name] = _text(value)
         else:
             found |= flattened(value, f"{name}.", around)
     return found
+
+
+def _media_text(stored: Mapping[str, Any]) -> str:
+    """What a map that stands for media or a histogram is; empty for other maps."""
+    kind = stored.get("_type")
+    if not isinstance(kind, str):
+        return ""
+    if "bins" in stored:
+        return f"{kind} of {len(stored['bins']) - 1} bins"
+    if "count" in stored:
+        return f"{stored['count']} {kind}"
+    if "path" not in stored:
+        return ""
+    for wide, high, of in (("width", "height", "pixels"), ("ncols", "nrows", "columns and rows")):
+        if wide in stored:
+            return f"{kind}, {stored[wide]} × {stored.get(high)} {of}"
+    return kind
 
 
 def short_text(value: Any) -> str:

@@ -20,6 +20,7 @@ from modelyard.capture.captures import Captures
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors, refs
 from modelyard.host import exit_status, terminal
+from modelyard.media.run_folder import RunMedia
 from modelyard.rpc.records import REMOVED
 from modelyard.runs.code_files import code_files, is_python, is_set_aside
 from modelyard.runs.config import Config
@@ -82,7 +83,8 @@ class Run:
         starts_anew = record.last_step is None or settings.mode == "shared"
         next_step = 0 if starts_anew else (record.last_step or 0) + 1
         spool = tracking.spool if tracking else None
-        self._history = History(next_step, self._summary, self.start_time, spool)
+        media = RunMedia(lambda: tracking.folder.files, tracking.send_file) if tracking else None
+        self._history = History(next_step, self._summary, self.start_time, spool, media)
         if tracking is not None:
             tracking.start(record, self._history, self.start_time)
             self._summary.on_change(self._summary_changed)

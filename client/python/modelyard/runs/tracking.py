@@ -87,6 +87,10 @@ class Recording:
         except Exception as error:  # whatever the reason, training goes on
             terminal.warn_once(f"field {field}", f"{field} cannot be stored: {error}")
 
+    def send_file(self, path: str, source: str) -> None:
+        """Has a file, which does not change, sent as one of the run."""
+        self.spool.change(spool_records.FILE, {"path": path, "source": source, "now": True})
+
     def _record_end(self, exit_code: int, *, killed: bool, ends_run: bool = True) -> None:
         if self._search and not killed:
             self._search.finish()

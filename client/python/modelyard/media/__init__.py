@@ -1,0 +1,1 @@
+"""Images, tables, sound, figures and the like: what runs and artifacts keep as files of their own."""

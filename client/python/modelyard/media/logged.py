@@ -1,0 +1,110 @@
+"""Media in what is logged: found, put into files, and replaced by the maps that stand for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+from modelyard.media import libraries
+from modelyard.media.content import Place
+from modelyard.media.images import pixels
+from modelyard.media.images.image import Image
+from modelyard.media.media import Media
+from modelyard.media.tables.table import Table
+
+_PLAIN = frozenset({float, int, bool, str, type(None)})
+_LEVELS = 20
+_PACKAGES = frozenset({"matplotlib", "plotly", "pandas", "PIL"})
+
+Problem = Callable[[str, str], None]
+"""Takes the key of a value that could not be stored, and why."""
+
+
+def replaced(data: Mapping[str, Any], place: Callable[[str], Place], problem: Problem) -> Mapping[str, Any]:
+    """Logged data with maps instead of media; `data` itself where there are none.
+
+    `place` returns where the files of a key go. A value that cannot be stored is left out and
+    passed to `problem`: a full disk must not end a training.
+    """
+    return _Replacing(place, problem).entries(data, "", 0)
+
+
+class _Replacing:
+    """The traversal of one row."""
+
+    def __init__(self, place: Callable[[str], Place], problem: Problem) -> None:
+        self._place = place
+        self._problem = problem
+
+    def entries(self, data: Mapping[str, Any], above: str, depth: int) -> Mapping[str, Any]:
+        """The entries of a map, whose keys are joined to those `above`."""
+        found: dict[str, Any] | None = None
+        for key, value in data.items():
+            if type(value) in _PLAIN:
+                continue
+            name = f"{above}.{key}" if above else key
+            stored = self._value(name, value, depth)
+            if stored is value:
+                continue
+            found = dict(data) if found is None else found
+            if stored is None:
+                del found[key]
+            else:
+                found[key] = stored
+        return data if found is None else found
+
+    def _value(self, name: str, value: Any, depth: int) -> Any:
+        """What a value is stored as: itself, a map, or None where it cannot be stored."""
+        if type(value) is dict:
+            return self.entries(value, name, depth + 1) if depth < _LEVELS else value
+        try:
+            if isinstance(value, list | tuple):
+                return self._items(name, value)
+            media = as_media(value)
+            return value if media is None else media.store(self._place(name))
+        except Exception as error:  # whatever the reason, training goes on
+            self._problem(name, f"{type(error).__name__}: {error}")
+            return None
+
+    def _items(self, name: str, values: list[Any] | tuple[Any, ...]) -> Any:
+        """A list with media: one map if all are of a class, else a list."""
+        if not values or not any(map(_may_be_media, set(map(type, values)))):
+            return values
+        found = [(as_media(item), item) for item in values]
+        media = [one for one, _ in found if one is not None]
+        if not media:
+            return values
+        place = self._place(name)
+        cls = type(media[0])
+        if len(media) == len(found) and all(type(one) is cls for one in media):
+            return cls.store_list(media, place)
+        return [item if one is None else one.store(place) for one, item in found]
+
+
+def as_media(value: Any) -> Media | None:
+    """A value as media: media themselves, figures, DataFrames, pictures of Pillow. None for others."""
+    if isinstance(value, Media):
+        return value
+    if not _may_be_media(type(value)):
+        return None
+    if isinstance(value, ModuleType):
+        return _current_figure(value)
+    if libraries.is_from(value, "PIL", "Image") or pixels.is_figure(value):
+        return Image(value)
+    if libraries.is_from(value, "pandas", "DataFrame"):
+        return Table(dataframe=value)
+    return None
+
+
+def _current_figure(module: ModuleType) -> Media | None:
+    """The present figure of `matplotlib.pyplot`, which scripts log as a module."""
+    if module.__name__ != "matplotlib.pyplot":
+        return None
+    return as_media(module.gcf())
+
+
+def _may_be_media(cls: type) -> bool:
+    if issubclass(cls, Media | ModuleType):
+        return True
+    return any(base.__module__.partition(".")[0] in _PACKAGES for base in cls.__mro__)

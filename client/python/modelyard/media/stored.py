@@ -1,0 +1,67 @@
+"""Which class stands behind a map with `_type`, and values with media instead of such maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from modelyard.conversion.arrays import HISTOGRAM
+from modelyard.media.histogram import Histogram
+from modelyard.media.html import Html
+from modelyard.media.images.annotations import Classes
+from modelyard.media.images.image import Image
+from modelyard.media.media import FileMedia, Media
+from modelyard.media.tables.table import Table
+
+_FILES: tuple[type[FileMedia], ...] = (Html, Image)
+CLASSES: Mapping[str, type[Media]] = {
+    **{one.type_name: one for one in _FILES},
+    HISTOGRAM: Histogram,
+    "classes": Classes,
+    "table-file": Table,
+    "incremental-table-file": Table,
+}
+"""Classes by the `_type` of maps."""
+_LISTS = {one.list_type: one for one in _FILES if one.list_type}
+_IMAGES = "images/separated"
+
+
+class StoredMedia:
+    """A source of stored values: the files of a run or an artifact, which `fetch` returns local copies of."""
+
+    def __init__(self, fetch: Callable[[str], Path]) -> None:
+        self.fetch = fetch
+
+    def restored(self, value: Any) -> Any:
+        """A value with media instead of the maps that stand for them, at all levels."""
+        if isinstance(value, list | tuple):
+            return [self.restored(item) for item in value]
+        if not isinstance(value, Mapping):
+            return value
+        kind = str(value.get("_type", ""))
+        if kind == _IMAGES:
+            return [Image.load(one, self) for one in _separated(value)]
+        if kind in _LISTS:
+            return [self.restored(one) for one in value[_LISTS[kind].list_key]]
+        if kind in CLASSES:
+            return CLASSES[kind].load(value, self)
+        return {key: self.restored(item) for key, item in value.items()}
+
+
+def _separated(value: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The maps of the pictures of a list."""
+    names = {"captions": "caption", "all_boxes": "boxes", "all_masks": "masks", "all_classes": "classes",
+             "groupings": "grouping"}  # fmt: skip
+    found: list[dict[str, Any]] = [{"path": path} for path in value["filenames"]]
+    for name, key in names.items():
+        for one, item in zip(found, value.get(name, ()), strict=False):
+            if item is not None:
+                one[key] = item
+    return found
+
+
+def is_media(value: Any) -> bool:
+    """Whether a value of a row stands for media."""
+    kind = value.get("_type") if isinstance(value, Mapping) else None
+    return kind == _IMAGES or kind in _LISTS or kind in CLASSES

@@ -1,0 +1,1 @@
+"""Tables: their columns, the kinds of their cells, and their files."""

@@ -161,6 +161,49 @@ def test_forked_children_are_told_apart(work: Path) -> None:
     assert found == {("", "parent"), ("", "parent again"), ("loader 1", "from 1"), ("loader 2", "from 2")}
 
 
+SPAWNED = """
+import multiprocessing, sys, modelyard
+def work(run, number):
+    print("from", number)
+    run.finish()
+    print("to", number, file=sys.stderr)
+if __name__ == "__main__":
+    run = modelyard.init(id="spawned", settings={"console": sys.argv[2]})
+    print("parent")
+    context = multiprocessing.get_context(sys.argv[1])
+    for number in (1, 2):
+        child = context.Process(target=work, args=(run, number), name=f"loader {number}")
+        child.start()
+        child.join()
+    with context.Pool(1) as pool:
+        pool.starmap(work, [(run, 3)] * 5, chunksize=1)
+        pool.close()
+        pool.join()
+    run.finish()
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+def test_children_that_are_given_the_run_are_told_apart_and_kept_once(work: Path, method: str) -> None:
+    Path("program.py").write_text(SPAWNED)
+    command = [sys.executable, "program.py", method, "wrap"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    path = f"{os.environ['MODELYARD_ENTITY']}/{os.environ['MODELYARD_PROJECT']}/spawned"
+    found = [(line.process, line.text) for line in lines(path) if not line.text.startswith("modelyard:")]
+    single = [("", "parent")]
+    single += [(f"loader {number}", f"{word} {number}") for number in (1, 2) for word in ("from", "to")]
+    pooled = [(process.split("Pool")[-1][:6], text) for process, text in found if text.endswith("3")]
+    assert sorted(one for one in found if not one[1].endswith("3")) == sorted(single)
+    assert sorted(pooled) == [("Worker", "from 3")] * 5 + [("Worker", "to 3")] * 5
+
+
+def test_children_of_a_run_whose_console_is_off_keep_nothing(work: Path) -> None:
+    Path("program.py").write_text(SPAWNED)
+    command = [sys.executable, "program.py", "spawn", "off"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    assert texts(f"{os.environ['MODELYARD_ENTITY']}/{os.environ['MODELYARD_PROJECT']}/spawned") == []
+
+
 def test_ranks_of_a_shared_run_are_told_apart(work: Path) -> None:
     settings = {"x_stats_sampling_interval": 0.1}
     first = modelyard.init(id="job", mode="shared", settings=settings)
@@ -173,7 +216,7 @@ def test_ranks_of_a_shared_run_are_told_apart(work: Path) -> None:
         run.finish()
     """
     Path("rank.py").write_text(textwrap.dedent(program))
-    environment = {**os.environ, "RANK": "1"}
+    environment = {**os.environ, "RANK": "1", "LOCAL_RANK": "1"}
     subprocess.run([sys.executable, "rank.py"], check=True, capture_output=True, timeout=60, env=environment)
     until(lambda: len(system_rows(first.path)) >= 2)
     first.finish()
@@ -182,7 +225,9 @@ def test_ranks_of_a_shared_run_are_told_apart(work: Path) -> None:
         ("", "from the first"), ("rank 1", "from the second")
     }  # fmt: skip
     names = {name for row in system_rows(first.path) for name in row}
-    assert {"system.cpu", "system.cpu/l:rank 1"} <= names
+    assert {"system.cpu", "system.cpu_percent", "system.disk.in", "system.cpu/l:rank 1"} <= names
+    own = {name for name in names if name.endswith("/l:rank 1")}
+    assert all(name.startswith(("system.cpu/", "system.proc.")) for name in own)  # the machine only once
 
 
 def test_lines_and_rows_are_stored_once_however_often_sync_sends_them(work: Path) -> None:

@@ -94,6 +94,27 @@ def test_a_busy_process_is_seen(tmp_path: Path) -> None:
     assert max(row["system.cpu"] for row in rows[1:]) > 10 / len(os.sched_getaffinity(0))
 
 
+def test_children_are_summed_up_under_the_same_names_however_many_there_were(tmp_path: Path) -> None:
+    code = "kept = bytearray(b'x' * (64 << 20)); print(flush=True); input()"
+    before = rows_of(2, tmp_path)[-1].get("system.proc.children.count", 0)  # servers of the tests
+    command, pipe = [sys.executable, "-c", code], subprocess.PIPE
+    children = [
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=apart)
+        for apart in (False, False, True)
+    ]
+    for child in children:
+        assert child.stdout is not None
+        child.stdout.readline()
+    rows = rows_of(2, tmp_path)
+    for child in children:
+        child.communicate(b"\n")
+    assert rows[-1]["system.proc.children.count"] == before + 2
+    assert rows[-1]["system.proc.children.memory.rssMB"] >= 128
+    assert {name for name in rows[-1] if "children" in name} == {
+        f"system.proc.children.{name}" for name in ("count", "cpu", "memory.rssMB")
+    }
+
+
 def test_what_is_written_and_received_counts_from_the_beginning(tmp_path: Path) -> None:
     rows = rows_of(3, tmp_path)
     for name in ("system.network.sent", "system.network.recv"):

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from modelyard.capture.console import Console, Line
+from modelyard.capture import run_console
+from modelyard.capture.run_console import RunConsole
 from modelyard.capture.saved_files import SavedFiles
 from modelyard.capture.system_metrics import DEFAULT_SECONDS, SystemMetrics
 from modelyard.capture.tensorboard import TensorBoardFollower
 from modelyard.configuration.settings import Settings
-from modelyard.host import forking
 from modelyard.spool import records
 from modelyard.spool.writer import SpoolWriter
-
-RECORD_CHARACTERS = 64 << 10
-"""About the most text in one record of lines."""
-_PROCESS_CHARACTERS = 128
 
 
 class Captures:
@@ -41,25 +36,19 @@ class Captures:
     ) -> None:
         """`is_first`: whether this process made the run, or is its only one."""
         self._spool = spool
-        self._label = _label(settings, is_first=is_first)
         self._rows = 0
-        self._records = 0
-        self._in_child = False
-        forking.inherit(self)
-        self._console = None if settings.console == "off" else Console(self._keep, self._spool.lock.locked)
+        label = _label(settings, is_first=is_first)
+        redirected = settings.console == "redirect"
+        self._console = None if settings.console == "off" else RunConsole(spool, label, redirected=redirected)
         self._tensorboard = TensorBoardFollower(log) if settings.sync_tensorboard else None
         self.files = SavedFiles(self._add_file)
         seconds = settings.x_stats_sampling_interval or DEFAULT_SECONDS
+        of_machine = is_first or os.environ.get("LOCAL_RANK", "0") == "0"
         self._system = (
             None
             if settings.x_disable_stats
-            else SystemMetrics(self._add_row, folder, seconds=seconds, label=self._label)
+            else SystemMetrics(self._add_row, folder, seconds=seconds, label=label, of_machine=of_machine)
         )
-
-    def forget_parent(self) -> None:
-        """In a forked child, which has a spool of its own."""
-        self._records = 0
-        self._in_child = True
 
     def start(self) -> None:
         """Records from now on."""
@@ -93,33 +82,14 @@ class Captures:
         self._spool.change(records.SYSTEM, content)
         self._rows += 1
 
-    def _keep(self, lines: Sequence[Line]) -> None:
-        for part in _parts(lines):
-            self._records += 1
-            content = {"number": self._records, "process": self._process(), "lines": part}
-            self._spool.change(records.CONSOLE, content)
 
-    def _process(self) -> str:
-        name = f"{self._label} {_child()}".strip() if self._in_child else self._label
-        return name[:_PROCESS_CHARACTERS]
+def keep_console_of_worker(settings: Settings, folder: Path) -> None:
+    """Keeps what this process writes, which was given a run with these settings by another one.
 
-
-def _child() -> str:
-    """How this process is called, which was forked from one with a run."""
-    multiprocessing = sys.modules.get("multiprocessing")
-    name = multiprocessing.current_process().name if multiprocessing else "MainProcess"
-    return f"process {os.getpid()}" if name == "MainProcess" else name
-
-
-def _parts(lines: Sequence[Line]) -> Iterator[Sequence[Line]]:
-    begin = size = 0
-    for index, line in enumerate(lines):
-        if index > begin and size + len(line.text) > RECORD_CHARACTERS:
-            yield lines[begin:index]
-            begin, size = index, 0
-        size += len(line.text)
-    if lines:
-        yield lines[begin:]
+    `folder` is that of the spools. Redirected streams are heard by that process's relay.
+    """
+    if settings.console not in {"off", "redirect"}:
+        run_console.keep_in_worker(folder, settings.x_label or "")
 
 
 def _label(settings: Settings, *, is_first: bool) -> str:

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ class Line(NamedTuple):
 class Console:
     """Passes lines of stdout and stderr to `keep`, about once a second, from a thread.
 
-    A write costs some microseconds more, and waits for nothing. In a forked child, which
+    A write costs some microseconds more, and waits for nothing. In a child, which
     has no thread, the write that ends a line passes it on; its numbers begin at 1. It
     ends with its parent, or after 16 MiB.
     """
@@ -70,10 +70,15 @@ class Console:
         numbers = itertools.count(1)
         self._screens = {name: ScreenLines(lambda: next(numbers)) for name in console_streams.NAMES}
 
-    def start(self) -> None:
-        """Keeps what is written from now on."""
-        console_streams.listen(self._heard)
+    def start(self, streams: Collection[str] = console_streams.NAMES) -> None:
+        """Keeps what is written to some streams from now on."""
+        self.listen(streams)
         self._thread.start()
+
+    def listen(self, streams: Collection[str]) -> None:
+        """Keeps what is written to further streams."""
+        if streams:
+            console_streams.listen(self._heard, streams)
 
     def stop(self) -> None:
         """Passes on what is left, and leaves the streams as they were."""
@@ -98,6 +103,11 @@ class Console:
         finally:
             self._holder = 0
             self._lock.release()
+
+    def start_in_child(self) -> None:
+        """Keeps what is written from now on, without a thread, as in a forked child."""
+        self.forget_parent()
+        self.listen(console_streams.NAMES)
 
     def forget_parent(self) -> None:
         """In a forked child: what the parent has waiting is the parent's."""

@@ -20,16 +20,15 @@ Heard = Callable[[str, str], None]
 It is called by any thread, also in the middle of itself by a signal handler: it must not lock.
 """
 
-_listeners: tuple[Heard, ...] = ()
+_listeners: dict[str, tuple[Heard, ...]] = dict.fromkeys(NAMES, ())
 _wrapped: list[_Stream] = []
 
 
-def listen(heard: Heard) -> None:
-    """Calls `heard` with everything that is written from now on, after it was written."""
-    global _listeners
-    _listeners = (*_listeners, heard)
+def listen(heard: Heard, names: Collection[str] = NAMES) -> None:
+    """Calls `heard` with everything that is written to some streams from now on, after it was written."""
     known = [one.stream for one in _wrapped]
-    for name in NAMES:
+    for name in names:
+        _listeners[name] = (*_listeners[name], heard)
         stream = getattr(sys, name)
         if stream is not None and not any(stream is one for one in known):
             with suppress(AttributeError, TypeError):  # a stream whose methods cannot be set
@@ -38,9 +37,9 @@ def listen(heard: Heard) -> None:
 
 def leave(heard: Heard) -> None:
     """Ends `listen`. With the last listener the streams get their own methods back."""
-    global _listeners
-    _listeners = tuple(one for one in _listeners if one != heard)
-    if not _listeners:
+    for name in NAMES:
+        _listeners[name] = tuple(one for one in _listeners[name] if one != heard)
+    if not any(_listeners.values()):
         _wrapped[:] = [one for one in _wrapped if not one.unwrap()]
 
 
@@ -86,7 +85,7 @@ class _Stream:
 def _heard_write(name: str, write: Callable[..., Any]) -> Any:
     def heard_write(text: Any, *more: Any) -> Any:
         result = write(text, *more)
-        for heard in _listeners:
+        for heard in _listeners[name]:
             heard(name, text)
         return result
 
@@ -102,11 +101,11 @@ def _plain(flush: Callable[[], Any]) -> Any:
 
 def _heard_bytes(name: str, write: Callable[..., Any], own: Collection[CodeType]) -> Any:
     def heard_bytes(data: Any, *more: Any) -> Any:
-        if not _listeners or sys._getframe(1).f_code in own:
+        if not _listeners[name] or sys._getframe(1).f_code in own:
             return write(data, *more)
         text = bytes(data).decode("utf-8", "replace")  # first: the caller may use the memory again
         result = write(data, *more)
-        for heard in _listeners:
+        for heard in _listeners[name]:
             heard(name, text)
         return result
 

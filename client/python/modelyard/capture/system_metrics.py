@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from modelyard.capture.gpu_readings import GpuReadings
-from modelyard.capture.machine_readings import DiskReadings, MachineReadings
+from modelyard.capture.machine_readings import DiskReadings, MachineReadings, ProcessReadings
 
 FIRST_SECONDS = 1.0
 """When the first row is taken, so that short runs have one too."""
@@ -39,21 +39,27 @@ class SystemMetrics(threading.Thread):
         *,
         seconds: float = DEFAULT_SECONDS,
         label: str = "",
+        of_machine: bool = True,
     ) -> None:
+        """`of_machine`: False where another process of the run records the machine, and this one itself."""
         super().__init__(name="modelyard-system", daemon=True)
         self._send = send
         self._folder = folder
         self._seconds = max(seconds, LEAST_SECONDS)
         self._ending = f"/l:{label}" if label else ""
+        self._of_machine = of_machine
         self._stopped = threading.Event()
 
     def run(self) -> None:
         """Takes rows until `stop`."""
-        readings = [
-            _Reading(GpuReadings),
-            _Reading(lambda: DiskReadings(self._folder)),
-            _Reading(MachineReadings),
-        ]
+        readings = [_Reading(ProcessReadings)]
+        if self._of_machine:
+            readings = [
+                _Reading(GpuReadings),
+                _Reading(lambda: DiskReadings(self._folder)),
+                _Reading(MachineReadings),
+                *readings,
+            ]
         for reading in readings:
             reading.start()
         wait = min(FIRST_SECONDS, self._seconds)

@@ -16,7 +16,7 @@ from modelyard.arguments import checked_calls
 from modelyard.artifacts.artifact import Artifact
 from modelyard.artifacts.draft import content_at
 from modelyard.capture import saved_files
-from modelyard.capture.captures import Captures
+from modelyard.capture.captures import Captures, keep_console_of_worker
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors, refs
 from modelyard.host import exit_status, terminal
@@ -526,6 +526,8 @@ def _attached(
     record = replace(record, summary=summary, last_step=step - 1 if step else None)
     run = Run(record, settings, config, tracking=tracking, started=start_time)
     run._attach_config()
+    if tracking is not None:
+        keep_console_of_worker(settings, tracking.folder.spool)
     return run
 
 

@@ -2746,15 +2746,19 @@ func (x *CommitModelArtifactResponse) GetCreated() bool {
 // Request of CommitEqualContent.
 type CommitEqualContentRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The properties of the version; `digest` is required and identifies the content.
+	// The properties of the version; `digest` identifies the content. It is required
+	// unless entries are given or an upload is opened.
 	Header *VersionHeader `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// The whole manifest, at most 10,000 entries: references, and files by their
 	// digest, without chunks. Default: none.
 	Entries []*ManifestEntry `protobuf:"bytes,3,rep,name=entries,proto3" json:"entries,omitempty"`
-	// If the entity does not have all of their files: opens an upload, as
-	// CreateUpload does. Default: refuse with CHUNKS_MISSING.
+	// If the entity does not have all of their files, and if neither entries nor
+	// header.digest are given: opens an upload, as CreateUpload does, after the
+	// header has passed the checks of CommitModelArtifact (name, type, run, base
+	// version, rights), so that no content is sent that would be refused. Default:
+	// refuse with CHUNKS_MISSING, and without header.digest with INVALID_FIELD.
 	OpenUpload    bool `protobuf:"varint,4,opt,name=open_upload,json=openUpload,proto3" json:"open_upload,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -13,17 +13,21 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from modelyard import env, util
 from modelyard.artifacts.artifact import Artifact, ArtifactTTL
+from modelyard.compatibility import agent, attach, controller, require, setup, sweep, teardown
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors
+from modelyard.contract.errors import CommError, Error, UsageError
 from modelyard.host.terminal import termerror, termlog, termwarn
+from modelyard.runs.config import Config
 from modelyard.runs.run import AlertLevel, Run
 from modelyard.session import BeforeInit, finish, init, observe, of_active_run
 from modelyard.version import __version__
 
 if TYPE_CHECKING:
-    from modelyard import data_types
-    from modelyard.api import Api
+    from modelyard import apis, data_types
+    from modelyard.api import Api, restore
     from modelyard.data_types import Histogram, Html, Image, Table
     from modelyard.rpc.login import login
 
@@ -32,35 +36,53 @@ __all__ = [
     "Api",
     "Artifact",
     "ArtifactTTL",
+    "CommError",
+    "Config",
+    "Error",
     "Histogram",
     "Html",
     "Image",
     "Run",
     "Settings",
     "Table",
+    "UsageError",
     "__version__",
+    "agent",
     "alert",
+    "apis",
+    "attach",
     "config",
+    "controller",
     "data_types",
     "define_metric",
+    "env",
     "errors",
     "finish",
     "init",
+    "join",
     "link_artifact",
     "link_model",
     "log",
     "log_artifact",
     "log_model",
     "login",
+    "mark_preempting",
+    "pin_config_keys",
+    "require",
+    "restore",
     "run",
     "save",
+    "setup",
     "summary",
+    "sweep",
+    "teardown",
     "termerror",
     "termlog",
     "termwarn",
     "unwatch",
     "use_artifact",
     "use_model",
+    "util",
     "watch",
 ]
 
@@ -76,6 +98,9 @@ save = of_active_run(Run.save)
 alert = of_active_run(Run.alert)
 watch = of_active_run(Run.watch)
 unwatch = of_active_run(Run.unwatch)
+mark_preempting = of_active_run(Run.mark_preempting)
+pin_config_keys = of_active_run(Run.pin_config_keys)
+join = finish
 
 # The active run under the names that scripts use.
 run: Run | None = None
@@ -98,10 +123,12 @@ _MEDIA = {"Histogram", "Html", "Image", "Table"}
 
 def __getattr__(name: str) -> Any:
     # On first use: their modules need gRPC, which `import modelyard` leaves out.
-    if name == "Api":
-        from modelyard.api import Api
+    if name in {"Api", "restore"}:
+        from modelyard import api
 
-        return Api
+        return getattr(api, name)
+    if name == "apis":
+        return importlib.import_module("modelyard.apis")
     if name == "login":
         from modelyard.rpc.login import login
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
-from modelyard.arguments import checked_calls
-from modelyard.artifacts import cached_use
+from modelyard.arguments import checked, checked_calls
+from modelyard.artifacts import active_run, cached_use
 from modelyard.artifacts.artifact import Artifact
 from modelyard.configuration.settings import current
 from modelyard.contract import errors, refs
@@ -22,10 +23,27 @@ from modelyard.registry.events import Events
 from modelyard.registry.registry import Collections, Registries, Registry, create_model, tagged
 from modelyard.rpc import collection_calls, list_calls, records
 from modelyard.rpc.login import server_info
+from modelyard.runs.run import Run
 from modelyard.workspace import Workspace
 
 _LONG_PATH = 4
 """Parts of `entity/project/runs/run_id`."""
+
+
+@checked
+def restore(
+    name: str, run_path: str | None = None, replace: bool = False, root: str | os.PathLike[str] | None = None
+) -> TextIO | None:
+    """Downloads a file of a run and opens it for reading; see `Run.restore`.
+
+    `run_path` is needed where no run is active; the file goes to the working folder then.
+    """
+    active = active_run.active()
+    if isinstance(active, Run):
+        return active.restore(name, run_path, replace, root)
+    if run_path is None:
+        raise ValueError("restore: run_path is needed before modelyard.init()")
+    return Api().run(run_path)._restore(name, os.fspath(root or "."), replace=replace)
 
 
 @checked_calls()

@@ -11,14 +11,13 @@ import datetime
 import functools
 import inspect
 import os
-import random
-import string
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from modelyard import util
 from modelyard.arguments import checked
 from modelyard.artifacts import active_run
-from modelyard.configuration.settings import Settings, from_environment, of_run
+from modelyard.configuration.settings import Settings, of_run, with_defaults
 from modelyard.contract import errors, refs
 from modelyard.conversion import config_sources
 from modelyard.host import notebook, terminal
@@ -29,7 +28,6 @@ from modelyard.runs.run import Run
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_ID_LETTERS = string.ascii_lowercase + string.digits
 _MODES = {"online", "offline", "disabled", "shared"}
 _RESUME = {"allow", "must", "never", "auto"}
 _REINIT = {"default", "return_previous", "finish_previous", "create_new"}
@@ -145,7 +143,7 @@ def init(
         sync_tensorboard=tensorboard if sync_tensorboard is None else sync_tensorboard,
     )  # fmt: skip
     given = arguments.over(_given(settings))
-    rule = _reinit(given.over(from_environment()).reinit)
+    rule = _reinit(with_defaults(given).reinit)
     if rule == "return_previous" and active_runs():
         before = active_runs()[-1]
         _warn_unused(before, arguments, config)
@@ -268,7 +266,7 @@ def _online(settings: Settings, config: Config) -> Run:
     from modelyard.workspace import Workspace
 
     workspace = Workspace(settings)
-    run_id = settings.run_id or _new_id()
+    run_id = settings.run_id or util.generate_id()
     if settings.run_id and settings.resume in {"allow", "auto", "must"}:
         left_behind.send_before_resuming(settings, workspace.connection, run_id, ReplayedSummary)
     record, resumed = tracking.create(workspace.connection, settings=settings, config=config, run_id=run_id)
@@ -322,17 +320,12 @@ def _record_without_server(settings: Settings, name: str) -> RunRecord:
     """A run that no server has; `name` is shown where the settings have none."""
     now = datetime.datetime.now(datetime.UTC)
     return RunRecord(
-        id="", run_id=settings.run_id or _new_id(), entity=settings.entity or refs.DEFAULT_ENTITY,
+        id="", run_id=settings.run_id or util.generate_id(), entity=settings.entity or refs.DEFAULT_ENTITY,
         project=settings.project or refs.DEFAULT_PROJECT, display_name=settings.run_name or name,
         state="running", config={}, summary={}, notes=settings.run_notes or "", tags=settings.run_tags or (),
         group=settings.run_group or "", job_type=settings.job_type or "", created_by="", create_time=now,
         heartbeat_time=None, finish_time=None, exit_code=None, last_step=None, metadata={},
     )  # fmt: skip
-
-
-def _new_id() -> str:
-    # Not `random.choices`: training code seeds that generator, and its runs would all get the same id.
-    return "".join(random.SystemRandom().choices(_ID_LETTERS, k=8))
 
 
 def _activate(run: Run, *, current: bool) -> None:

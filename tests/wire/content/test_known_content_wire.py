@@ -229,3 +229,47 @@ def test_bad_entries_are_refused_and_named(live_server: LiveServer, project: str
     with refused("INVALID_FIELD", field):
         commit(stubs, project, entries, **header)
     assert events(stubs, project) == before
+
+
+def open_upload(stubs: Stubs, **header: Any) -> str:
+    request = pb.CommitEqualContentRequest(header=pb.VersionHeader(**header), open_upload=True)
+    reply: pb.CommitEqualContentResponse = stubs.artifacts.CommitEqualContent(request)
+    assert not reply.HasField("version")
+    return reply.upload_id
+
+
+def test_a_header_is_checked_before_its_content_is_sent(stubs: Stubs, project: str) -> None:
+    base = log(stubs, project, {"w": random_chunks(1)}, type="dataset")
+    before = events(stubs, project)
+    with refused("TYPE_MISMATCH"):
+        open_upload(stubs, project=project, name="bert", type="model")
+    with refused("INVALID_FIELD"):
+        open_upload(stubs, project=project, name="a/b")
+    with refused("INVALID_FIELD"):
+        open_upload(stubs, project=project, name="bert", aliases=["v7"])
+    with refused("INVALID_FIELD"):
+        open_upload(stubs, project="model-registry", name="bert")
+    missing = "0190a8e0-0000-7000-8000-000000000000"
+    with refused("NOT_FOUND"):
+        open_upload(stubs, project=project, name="bert", run_id=missing)
+    with refused("NOT_FOUND"):
+        open_upload(stubs, project=project, name="bert", base_version_id=missing)
+    chunks = random_chunks(1)
+    upload_id = open_upload(stubs, project=project, name="bert", type="dataset", base_version_id=base.id)
+    assert events(stubs, project) == before
+    fast_upload.send(stubs, upload_id, chunks)
+    header = pb.VersionHeader(project=project, name="bert", type="dataset", base_version_id=base.id)
+    made = fast_upload.commit(stubs, upload_id, header, [fast_upload.entry("new", chunks)])
+    assert (made.created, made.version.number, made.version.file_count) == (True, 1, 2)
+
+
+def test_checking_a_header_makes_no_name(stubs: Stubs, project: str) -> None:
+    assert open_upload(stubs, project=project, name="new", type="model")
+    with refused("NOT_FOUND"):
+        stubs.artifacts.GetModelArtifact(pb.GetModelArtifactRequest(ref=f"{project}/new"))
+
+
+def test_missing_files_of_another_type_open_no_upload(stubs: Stubs, project: str) -> None:
+    log(stubs, project, {"w": random_chunks(1)}, type="dataset")
+    with refused("TYPE_MISMATCH"):
+        commit(stubs, project, [entry("w", random_chunks(1))], name="bert", type="model", open_upload=True)

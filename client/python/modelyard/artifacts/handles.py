@@ -8,7 +8,7 @@ these protocols let artifacts return them without importing them back.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 if TYPE_CHECKING:
     from modelyard.cache.content import Cache
@@ -96,6 +96,9 @@ class RunHandle(Protocol):
     @property
     def path(self) -> list[str]:
         """`[entity, project, run_id]`."""
+
+    def _restore(self, name: str, root: str, *, replace: bool) -> TextIO | None:
+        """Downloads a file of it and opens it; None when it has no such file."""
 
     def update(self) -> None:
         """Sends what was changed here."""

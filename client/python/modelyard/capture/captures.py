@@ -74,6 +74,11 @@ class Captures:
         if self._console is not None and not isinstance(error, SystemExit):
             self._console.add("".join(traceback.format_exception(error)))
 
+    def write(self, text: str) -> None:
+        """Adds text to the console of the run, as if the program had written it."""
+        if self._console is not None:
+            self._console.add(text)
+
     def _add_file(self, path: str, source: str, now: bool) -> None:
         self._spool.change(records.FILE, {"path": path, "source": source, "now": now})
 

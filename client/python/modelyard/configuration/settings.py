@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,9 @@ class Settings:
         self.borrowed: tuple[str, ...] = ()
         self.travelled = False
         """Whether they were unpickled, and so have no key."""
+        self.sync_dir: str | None = None
+        """The folder of the run that was started with them; None before."""
+        self._unknown: dict[str, Any] = {}
         for field in FIELDS:
             setattr(self, field, None)
         for name, value in values.items():
@@ -123,6 +127,24 @@ class Settings:
                 setattr(self, field, _parsed(field, value))
             else:
                 self.ignored = (*self.ignored, name)
+                self._unknown[name] = value
+
+    def __getattr__(self, name: str) -> Any:
+        # A name that modelyard does not know has no effect, but the script may read it back.
+        unknown = self.__dict__.get("_unknown", {})
+        if name not in unknown:
+            raise AttributeError(f"Settings has no {name!r}")
+        return unknown[name]
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in FIELDS and not hasattr(self, name):
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A setting; `default` where it is not set or not known."""
+        found = getattr(self, name, None)
+        return default if found is None else found
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         return ((field, getattr(self, field)) for field in FIELDS)
@@ -153,7 +175,20 @@ class Settings:
         merged.ignored = (*self.ignored, *other.ignored)
         merged.borrowed = self.borrowed or other.borrowed
         merged.travelled = self.travelled
+        merged.sync_dir = self.sync_dir or other.sync_dir
+        merged._unknown = {**other._unknown, **self._unknown}
         return merged
+
+    @property
+    def base_url(self) -> str | None:
+        """Same as `url`."""
+        return self.url
+
+    @property
+    def program_relpath(self) -> str | None:
+        """Path of the script that runs, from the working folder; None in a console or notebook."""
+        script = getattr(sys.modules.get("__main__"), "__file__", None)
+        return os.path.relpath(script) if script else None
 
     @property
     def finish_seconds(self) -> float:
@@ -206,13 +241,27 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
+_process_defaults = Settings()
+
+
+def set_process_defaults(settings: Settings) -> None:
+    """Sets what the runs and connections of this process take where an argument says nothing."""
+    global _process_defaults
+    _process_defaults = settings
+
+
+def with_defaults(given: Settings) -> Settings:
+    """`given`, then the defaults of this process, then the environment."""
+    return given.over(_process_defaults).over(from_environment())
+
+
 def current(given: Settings | Mapping[str, Any] | None = None) -> Settings:
-    """`given`, then the environment, then what `login` saved.
+    """`given`, then the defaults of this process, then the environment, then what `login` saved.
 
     A saved key is used for the address it was saved with only.
     """
     settings = given if isinstance(given, Settings) else Settings(**dict(given or {}))
-    settings = settings.over(from_environment())
+    settings = with_defaults(settings)
     kept = credentials.load()
     if settings.url is None and kept.host:
         settings.url = kept.host
@@ -229,7 +278,7 @@ def key_for(url: str) -> str:
 
 def of_run(given: Settings) -> Settings:
     """As `current`, but a disabled run does not read what `login` saved: a damaged file must not fail it."""
-    asked = given.over(from_environment())
+    asked = with_defaults(given)
     return asked if asked.mode == "disabled" else current(asked)
 
 

@@ -19,6 +19,10 @@ class UsageError(Error):
     """A call that is not possible in the present state, such as `log` after `finish`."""
 
 
+class UnsupportedError(UsageError):
+    """A feature of another tracker that modelyard does not have was asked for."""
+
+
 class ConfigError(Error):
     """A configuration value that may not be changed, or cannot be read."""
 

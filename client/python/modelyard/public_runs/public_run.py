@@ -8,7 +8,7 @@ import datetime
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TextIO
 
 from modelyard.arguments import checked_calls, require
 from modelyard.artifacts.artifact import Artifact, Workspace
@@ -267,6 +267,12 @@ class PublicRun:
         or a list or dict of such maps. Errors: NotFound for a file that was not sent yet.
         """
         return media.restored(value, root, self.file)
+
+    def _restore(self, name: str, root: str, *, replace: bool) -> TextIO | None:
+        """A file of it, downloaded below `root` unless it is there; None when it has no such file."""
+        for found in self.files([name]):
+            return found.download(root, replace=replace, exist_ok=True)
+        return None
 
     def logged_artifacts(self, per_page: int = 100) -> Listing[Artifact]:
         """The versions it made, without deleted ones, ordered by ref."""

@@ -23,6 +23,36 @@ _SHOWN = 200
 """Number of characters of a value in an error message."""
 
 
+class ConfigStatic(Mapping[str, Any]):
+    """The entries of a config as they were, by item and attribute. They cannot be changed."""
+
+    def __init__(self, entries: Mapping[str, Any]) -> None:
+        object.__setattr__(self, "_entries", dict(entries))
+
+    def __getitem__(self, key: str) -> Any:
+        entries: dict[str, Any] = self.__dict__["_entries"]
+        return entries[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.__dict__["_entries"])
+
+    def __len__(self) -> int:
+        return len(self.__dict__["_entries"])
+
+    def __getattr__(self, key: str) -> Any:
+        if key.startswith("_") or key not in self:
+            raise AttributeError(f"the config has no {key!r}")
+        return self[key]
+
+    def _refuse(self, key: str, item: Any = None) -> None:
+        raise AttributeError(f"{key}: run.config_static cannot be changed; run.config can")
+
+    __setattr__ = __setitem__ = __delattr__ = __delitem__ = _refuse
+
+    def __repr__(self) -> str:
+        return repr(self.__dict__["_entries"])
+
+
 class Config(Mapping[str, Any]):
     """Items and attributes: `config["lr"]`, `config.lr`.
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from modelyard.artifacts.artifact import Artifact
 from modelyard.artifacts.draft import Draft, DraftEntry
@@ -33,6 +33,7 @@ from modelyard.rpc import records
 from modelyard.rpc.records import FileEntry
 from modelyard.runs.config import Config
 from modelyard.runs.run import Run
+from modelyard.sync.destination import RunStatus
 
 if TYPE_CHECKING:
     from modelyard.artifacts.handles import CollectionHandle, RunHandle
@@ -105,6 +106,17 @@ class DisabledRun(Run):
         """An empty graph."""
         self._check_active("lineage")
         return Lineage(self.id, (), (), ())
+
+    def restore(
+        self, name: Any = "", run_path: Any = None, replace: Any = False, root: Any = None
+    ) -> TextIO | None:
+        """The local file of that name; None when there is none."""
+        local = Path(root or self.dir, str(name))
+        return open(local, encoding="utf-8") if local.is_file() else None
+
+    def status(self) -> RunStatus:
+        """Nothing is to be sent."""
+        return RunStatus()
 
     def save(self, *args: Any, **kwargs: Any) -> list[str]:
         """Copies nothing."""

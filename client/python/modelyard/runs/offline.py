@@ -27,6 +27,7 @@ from modelyard.spool import records as spool_records
 from modelyard.spool.folders import RunFolder
 from modelyard.spool.staging import Stage
 from modelyard.sync import artifact_calls
+from modelyard.sync.destination import RunStatus
 from modelyard.transfer import transfer
 
 _OF_THE_RUN = ("entity", "project", "type", "run_id", "base_version_id")
@@ -63,6 +64,14 @@ class OfflineTracking(Recording):
 
     def flush(self) -> None:
         """Does nothing: everything is in the folder already."""
+
+    def status(self) -> RunStatus:
+        """How many rows of this process are kept; none is sent."""
+        return RunStatus(self.spool.rows, self.spool.rows)
+
+    def restore(self, run_path: str, name: str, root: str, *, replace: bool) -> NoReturn:
+        """RuntimeError: the server has the file."""
+        raise RuntimeError("run.restore() needs a server, and the run is offline")
 
     def lineage(self, depth: int, direction: str) -> Lineage:
         """RuntimeError: the server knows it."""

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from modelyard.arguments import checked_calls
 from modelyard.artifacts.artifact import Artifact
@@ -19,11 +19,11 @@ from modelyard.capture import saved_files
 from modelyard.capture.captures import Captures, keep_console_of_worker
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors, refs
-from modelyard.host import exit_status, terminal
+from modelyard.host import exit_status, notebook, terminal
 from modelyard.media.run_folder import RunMedia
 from modelyard.rpc.records import REMOVED
 from modelyard.runs.code_files import code_files, is_python, is_set_aside
-from modelyard.runs.config import Config
+from modelyard.runs.config import Config, ConfigStatic
 from modelyard.runs.history import History
 from modelyard.runs.report import run_card
 from modelyard.runs.summary import Definition, Summary, goal_of, kinds_of
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from modelyard.rpc.records import RunRecord
     from modelyard.runs.offline import OfflineTracking
     from modelyard.runs.tracking import Tracking
+    from modelyard.sync.destination import RunStatus
 
 Aliases = Sequence[str] | str | None
 
@@ -83,9 +84,11 @@ class Run:
         starts_anew = record.last_step is None or settings.mode == "shared"
         next_step = 0 if starts_anew else (record.last_step or 0) + 1
         spool = tracking.spool if tracking else None
+        self._starting_step = next_step
         media = RunMedia(lambda: tracking.folder.files, tracking.send_file) if tracking else None
         self._history = History(next_step, self._summary, self.start_time, spool, media)
         if tracking is not None:
+            settings.sync_dir = str(tracking.folder.path)
             tracking.start(record, self._history, self.start_time)
             self._summary.on_change(self._summary_changed)
         self._captures: Captures | None = None
@@ -97,6 +100,18 @@ class Run:
         """As notebooks show it."""
         state = "finished" if self._finished else "disabled" if self.disabled else "running"
         return run_card(f"Run {self.name}", self.path, state, self._config, self._summary, self.url)
+
+    def to_html(self, height: int = 420, hidden: bool = False) -> str:
+        """As notebooks show it."""
+        return self._repr_html_()
+
+    def display(self, height: int = 420, hidden: bool = False) -> bool:
+        """Shows it: in a notebook below the cell, elsewhere a line on stderr. Whether in a notebook."""
+        notebook.say([f"Run {self.name}: {self.url}"], self._repr_html_())
+        return notebook.is_active()
+
+    def _label(self, *args: Any, **kwargs: Any) -> None:
+        """Accepted: libraries call it to say that they made the run."""
 
     def __copy__(self) -> Run:
         return self
@@ -141,6 +156,14 @@ class Run:
         doc="`online`, `offline` or `disabled`.",
     )
     path = property(lambda self: f"{self.entity}/{self.project}/{self.id}", doc="`entity/project/run_id`.")
+    project_url = property(
+        lambda self: f"modelyard ls {self.entity}/{self.project}", doc="The command that lists its project."
+    )
+    sweep_id = property(lambda self: None, doc="None: there are no sweeps.")
+    sweep_url = property(lambda self: None, doc="None: there are no sweeps.")
+    starting_step = property(lambda self: self._starting_step, doc="The step of its first row here.")
+    config_static = property(lambda self: ConfigStatic(self._config), doc="Its inputs, read-only.")
+    sync_dir = property(lambda self: self._settings.sync_dir, doc="Its local folder; None when disabled.")
     url = property(lambda self: f"modelyard show {self.path}", doc="The command that shows it.")
 
     @property
@@ -476,6 +499,43 @@ class Run:
                 captures.files.add(target if policy == "now" else match.source, match.path, policy)
         return [str(target) for target in placed]
 
+    def restore(
+        self,
+        name: str,
+        run_path: str | None = None,
+        replace: bool = False,
+        root: str | os.PathLike[str] | None = None,
+    ) -> TextIO | None:
+        """Downloads a file of a run below `root` and opens it for reading; None when there is no such file.
+
+        Default: of this run, into `dir`. `run_path` is `[[entity/]project/]run_id`. A file that is
+        there already is opened as it is, unless `replace`.
+        """
+        folder = self.dir if root is None else os.fspath(root)
+        local = Path(folder, name)
+        if local.exists() and not replace:
+            return open(local, encoding="utf-8")
+        tracking = self._tracked("restore", ended=True)
+        return tracking.restore(run_path or self.path, name, folder, replace=replace)
+
+    def status(self) -> RunStatus:
+        """How many rows this process logged, and how many of them wait to be sent."""
+        return self._tracked("status", ended=True).status()
+
+    def mark_preempting(self) -> None:
+        """Sends what was logged so far at once: the machine is about to be taken away.
+
+        The run stays `running`; resume it with `init(id=…, resume="must")`.
+        """
+        self._check_active("mark_preempting")
+        self._send_now()
+
+    def write_logs(self, text: str) -> None:
+        """Adds text to the run's console, without printing it."""
+        self._check_active("write_logs")
+        if self._captures is not None:
+            self._captures.write(text)
+
     def alert(
         self, title: str, text: Any, level: AlertLevel | str | None = None, wait_duration: Any = None
     ) -> None:
@@ -491,6 +551,10 @@ class Run:
     def unwatch(self, models: Any = None) -> None:
         """Does nothing; see `watch`."""
         self._check_active("unwatch")
+
+    def pin_config_keys(self, keys: Sequence[str] = ()) -> None:
+        """Does nothing: no list of runs has columns to pin."""
+        self._check_active("pin_config_keys")
 
     def _check_active(self, call: str) -> None:
         if self._finished:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from modelyard.artifacts.artifact import Workspace
 from modelyard.configuration.settings import Settings
@@ -12,6 +13,7 @@ from modelyard.contract import errors
 from modelyard.host import notebook, terminal
 from modelyard.query import lineage_calls
 from modelyard.query.lineage import Lineage
+from modelyard.query.resolve import Resolver
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.messages import value_map
@@ -26,7 +28,7 @@ from modelyard.spool import records as spool_records
 from modelyard.spool.folders import RunFolder
 from modelyard.spool.writer import SpoolWriter
 from modelyard.sync import run_info
-from modelyard.sync.destination import Destination
+from modelyard.sync.destination import Destination, RunStatus
 from modelyard.sync.drain import Drain
 from modelyard.sync.run_files import RunFileSender
 from modelyard.sync.sender import Sender
@@ -154,6 +156,19 @@ class Tracking(Recording):
         """Sends what waits now, unless another process does."""
         if not self._attached:
             self._sender.flush()
+
+    def status(self) -> RunStatus:
+        """How many rows of this process are sent."""
+        if self._attached:
+            return RunStatus(self.spool.rows)
+        sent = self._sender.last_sent
+        moment = None if sent is None else datetime.datetime.fromtimestamp(sent, datetime.UTC)
+        return RunStatus(self.spool.rows, self._drain.unsent_rows(), moment)
+
+    def restore(self, run_path: str, name: str, root: str, *, replace: bool) -> TextIO | None:
+        """Downloads a file of a run; see `Run.restore`."""
+        run = Resolver(self.connection, self._record.entity, self._record.project).run(run_path)
+        return self._workspace.run(run)._restore(name, root, replace=replace)
 
     def lineage(self, depth: int, direction: str) -> Lineage:
         """The versions and runs around the run."""

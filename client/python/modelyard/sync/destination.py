@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 
 from modelyard.contract import errors
@@ -21,3 +22,13 @@ def is_refusal(error: Exception) -> bool:
     return isinstance(error, errors.CommError) and (
         error.code == errors.InvalidField.code or isinstance(error, errors.QuotaExceeded)
     )
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How much of what a process logged is sent. Items are rows."""
+
+    sync_items_total: int = 0
+    sync_items_pending: int = 0
+    sync_time: datetime.datetime | None = None
+    """When all of it was sent last, UTC; None: not known."""

@@ -43,6 +43,8 @@ class Sender(threading.Thread):
     ) -> None:
         super().__init__(name="modelyard-sender", daemon=True)
         self.last_error: errors.CommError | None = None
+        self.last_sent: float | None = None
+        """When everything logged before was sent last, seconds since 1970."""
         self._connection = connection
         self._destination = destination
         self._drain = drain
@@ -108,7 +110,7 @@ class Sender(threading.Thread):
                     errors.CommError(f"rows cannot be sent: {type(error).__name__}: {error}")
                 )
             else:
-                self.last_error = None
+                self.last_error, self.last_sent = None, time.time()
                 if finishing:
                     self._finished.set()
 

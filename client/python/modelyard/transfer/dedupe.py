@@ -1,4 +1,4 @@
-"""Commits content that the server may already have, in one call.
+"""What an upload asks first: whether content that is stored already makes the version, and whether it may be.
 
 Files in the upload index need not be read for it; small content is read at once.
 """
@@ -17,6 +17,7 @@ from modelyard.rpc.manifest import NewVersion, entry_messages
 from modelyard.rpc.records import FileEntry
 from modelyard.transfer.file_reader import Source
 from modelyard.v1 import model_artifact_pb2 as pb
+from modelyard.v1 import upload_pb2
 
 REQUEST_BYTES = 3 << 20
 """Larger manifests are committed by an upload: messages are limited to 4 MiB."""
@@ -65,6 +66,26 @@ def commit(
     if reply is not None and not reply.upload_id:
         known.remember_digest(sources, references, digest)
     return reply
+
+
+def open_upload(connection: Connection, header: NewVersion) -> str:
+    """The id of an upload for a version, after the server has checked all of the header but its digest.
+
+    Errors: what a commit would refuse. An older server only checks the right to write.
+    """
+    checked = pb.CommitEqualContentRequest(header=header.message(b""), open_upload=True)
+    try:
+        upload_id: str = connection.artifacts.CommitEqualContent(checked).upload_id
+    except errors.Unimplemented:
+        pass
+    except errors.InvalidField as error:
+        if all(field != "header.digest" for field, _ in error.violations):
+            raise
+    else:
+        return upload_id
+    request = upload_pb2.CreateUploadRequest(entity=header.entity, project=header.project)
+    created: str = connection.uploads.CreateUpload(request).upload_id
+    return created
 
 
 def _ask(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,12 @@ from modelyard.host.local_files import LocalFile
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.manifest import NewVersion, manifest, whole_manifest
 from modelyard.rpc.records import FileEntry
+from modelyard.transfer import dedupe
 from modelyard.transfer import download as download_engine
 from modelyard.transfer import progress as progress_display
 from modelyard.transfer import upload as upload_engine
 from modelyard.transfer.progress import SILENT, Progress
+from modelyard.transfer.upload import Begun
 
 if TYPE_CHECKING:
     from modelyard.rpc import records
@@ -24,18 +27,39 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SILENT",
+    "Begun",
     "Cache",
     "Connection",
     "FileEntry",
     "LocalFile",
     "NewVersion",
     "Progress",
+    "begin",
     "download",
     "entries",
     "manifest",
     "upload",
     "whole_manifest",
 ]
+
+
+def begin(
+    connection: Connection,
+    header: NewVersion,
+    files: Sequence[LocalFile],
+    references: Sequence[FileEntry],
+    *,
+    request_id: str,
+    cache: Cache,
+) -> Begun:
+    """Has the server check a version before any of its content is sent, and opens an upload for it.
+
+    Content that the server has already makes the version at once. Errors: as `upload`.
+    """
+    begun = upload_engine.begin(connection, header, files, references, request_id, cache.upload_index())
+    if begun.made or begun.upload_id:
+        return begun
+    return replace(begun, upload_id=dedupe.open_upload(connection, header))
 
 
 def upload(
@@ -47,6 +71,7 @@ def upload(
     progress: Progress | None = None,
     request_id: str | None = None,
     cache: Cache | None = None,
+    copied: Begun | None = None,
 ) -> tuple[pb.ModelArtifactVersion, bool]:
     """Sends the chunks that the server lacks and commits a version of the files.
 
@@ -57,7 +82,8 @@ def upload(
     stays below 100 MiB whatever the size of the files.
 
     With a `cache`, files that have not changed since they were logged are not
-    read again unless the server misses them.
+    read again unless the server misses them. `copied` is what `begin` returned for
+    the files that these are copies of; the cache then remembers those.
 
     `progress` is notified; by default a bar is shown on a terminal, with `SILENT`
     nothing.
@@ -76,6 +102,7 @@ def upload(
             display,
             request_id or uuid.uuid4().hex,
             cache.upload_index() if cache else None,
+            copied,
         )
     finally:
         display.close()

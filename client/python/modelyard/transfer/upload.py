@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from queue import SimpleQueue
 
 from modelyard.cache.upload_index import UploadIndex
@@ -60,6 +60,36 @@ CHUNKS_PER_QUESTION = 5_000
 """Number of chunks in one FindMissingChunks."""
 
 
+@dataclass(frozen=True)
+class Begun:
+    """The beginning of an upload: the version, if stored content made it, else an open upload.
+
+    `sources` are the files as they were before. An empty `upload_id` says that the server was not asked.
+    """
+
+    sources: Sequence[Source]
+    made: tuple[pb.ModelArtifactVersion, bool] | None = None
+    upload_id: str = ""
+
+
+def begin(
+    connection: Connection,
+    header: NewVersion,
+    files: Sequence[LocalFile],
+    references: Sequence[FileEntry],
+    request_id: str,
+    known: UploadIndex | None,
+) -> Begun:
+    """Asks whether the server has the content. Without an index it is not asked. Errors: as `run`."""
+    sources = [Source.of(file) for file in files]
+    if known is None:
+        return Begun(sources)
+    equal = dedupe.commit(connection, header, sources, references, known, request_id)
+    if equal is None or equal.upload_id:
+        return Begun(sources, upload_id=equal.upload_id if equal else "")
+    return Begun(sources, (equal.version, equal.created))
+
+
 def run(
     connection: Connection,
     header: NewVersion,
@@ -68,21 +98,22 @@ def run(
     progress: Progress,
     request_id: str,
     known: UploadIndex | None = None,
+    copied: Begun | None = None,
 ) -> tuple[pb.ModelArtifactVersion, bool]:
     """See `transfer.upload`. An expired upload is created again; chunks that were sent are found present."""
     expired = wrong_entries = 0
+    upload_id = copied.upload_id if copied else ""
     while True:
-        sources = [Source.of(file) for file in files]
+        begun = begin(connection, header, files, references, request_id, None if copied else known)
+        if begun.made:
+            total = sum(source.size for source in begun.sources)
+            progress.start("upload", total)
+            progress.advance(total, total)
+            return begun.made
+        upload = Upload(
+            connection, header, begun.sources, references, progress, request_id, begun.upload_id or upload_id
+        )
         upload_id = ""
-        if known is not None:
-            equal = dedupe.commit(connection, header, sources, references, known, request_id)
-            upload_id = equal.upload_id if equal is not None else ""
-            if equal is not None and not upload_id:
-                total = sum(source.size for source in sources)
-                progress.start("upload", total)
-                progress.advance(total, total)
-                return equal.version, equal.created
-        upload = Upload(connection, header, sources, references, progress, request_id, upload_id)
         try:
             version, created = upload.run()
         except errors.UploadExpired:
@@ -97,10 +128,29 @@ def run(
                 raise errors.Error(_STALE.format(path=wrong.source.file.source)) from None
         else:
             if known is not None:
-                known.remember([source for source in sources if not source.recalled])
-                if not header.base_version_id:
-                    known.remember_digest(sources, references, upload.digest)
+                _remember(known, _originals(begun, copied), references, upload.digest, header)
             return version, created
+
+
+def _originals(begun: Begun, copied: Begun | None) -> Sequence[Source]:
+    """The files that the user logged, with their chunks: the index knows those, not copies of them."""
+    if copied is None:
+        return begun.sources
+    for original, copy in zip(copied.sources, begun.sources, strict=True):
+        original.recalled, original.chunks = False, copy.chunks
+    return copied.sources
+
+
+def _remember(
+    known: UploadIndex,
+    sources: Sequence[Source],
+    references: Sequence[FileEntry],
+    digest: bytes,
+    header: NewVersion,
+) -> None:
+    known.remember([source for source in sources if not source.recalled])
+    if not header.base_version_id:
+        known.remember_digest(sources, references, digest)
 
 
 _STALE = (
@@ -153,7 +203,7 @@ class Upload:
     def run(self) -> tuple[pb.ModelArtifactVersion, bool]:
         """The version, and whether it is new. Errors: see `transfer.upload`."""
         self._progress.start("upload", self._total)
-        self._upload_id = self._upload_id or self._create()
+        self._upload_id = self._upload_id or dedupe.open_upload(self._connection, self._header)
         to_send = self._recall()
         self._let_server_read(self._to_read())
         if self._to_read():
@@ -188,13 +238,6 @@ class Upload:
         present = total - sum(located.chunk.size for located in missing)
         self._progress.advance(present, present)
         return missing
-
-    def _create(self) -> str:
-        request = upload_pb2.CreateUploadRequest(
-            entity=self._header.entity, project=self._header.project, request_id=uuid.uuid4().hex
-        )
-        upload_id: str = self._connection.uploads.CreateUpload(request).upload_id
-        return upload_id
 
     def _send(self, feed: Callable[[SendQueue], None]) -> list[LocatedChunk]:
         """Runs streams while `feed` fills their queue; returns the chunks that they lost."""

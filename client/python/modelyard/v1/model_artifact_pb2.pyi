@@ -1427,12 +1427,17 @@ class CommitEqualContentRequest(_message.Message):
     request_id: _builtins.str
     """Key for safe retries, at most 128 characters. Default: none."""
     open_upload: _builtins.bool
-    """If the entity does not have all of their files: opens an upload, as
-    CreateUpload does. Default: refuse with CHUNKS_MISSING.
+    """If the entity does not have all of their files, and if neither entries nor
+    header.digest are given: opens an upload, as CreateUpload does, after the
+    header has passed the checks of CommitModelArtifact (name, type, run, base
+    version, rights), so that no content is sent that would be refused. Default:
+    refuse with CHUNKS_MISSING, and without header.digest with INVALID_FIELD.
     """
     @_builtins.property
     def header(self) -> Global___VersionHeader:
-        """The properties of the version; `digest` is required and identifies the content."""
+        """The properties of the version; `digest` identifies the content. It is required
+        unless entries are given or an upload is opened.
+        """
 
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ManifestEntry]:

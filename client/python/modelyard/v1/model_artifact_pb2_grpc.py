@@ -274,8 +274,9 @@ class ModelArtifactServiceServicer(object):
         """Makes a version of content that is stored already, without an upload. A
         live version of the name that has the content is returned and gets the
         aliases, as from CommitModelArtifact; otherwise, if entries are given, a
-        version is made of them. Errors: NOT_FOUND when no live version of the name
-        has header.digest and no entries are given, FAILED_PRECONDITION
+        version is made of them. With `open_upload` it is also the check before an
+        upload, of everything but the content. Errors: NOT_FOUND when no live version
+        of the name has header.digest and no entries are given, FAILED_PRECONDITION
         CHUNKS_MISSING when the entity does not have all of their files, and those
         of CommitModelArtifact.
         """

@@ -104,8 +104,9 @@ class ModelArtifactServiceStub:
     """Makes a version of content that is stored already, without an upload. A
     live version of the name that has the content is returned and gets the
     aliases, as from CommitModelArtifact; otherwise, if entries are given, a
-    version is made of them. Errors: NOT_FOUND when no live version of the name
-    has header.digest and no entries are given, FAILED_PRECONDITION
+    version is made of them. With `open_upload` it is also the check before an
+    upload, of everything but the content. Errors: NOT_FOUND when no live version
+    of the name has header.digest and no entries are given, FAILED_PRECONDITION
     CHUNKS_MISSING when the entity does not have all of their files, and those
     of CommitModelArtifact.
     """
@@ -217,8 +218,9 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     """Makes a version of content that is stored already, without an upload. A
     live version of the name that has the content is returned and gets the
     aliases, as from CommitModelArtifact; otherwise, if entries are given, a
-    version is made of them. Errors: NOT_FOUND when no live version of the name
-    has header.digest and no entries are given, FAILED_PRECONDITION
+    version is made of them. With `open_upload` it is also the check before an
+    upload, of everything but the content. Errors: NOT_FOUND when no live version
+    of the name has header.digest and no entries are given, FAILED_PRECONDITION
     CHUNKS_MISSING when the entity does not have all of their files, and those
     of CommitModelArtifact.
     """
@@ -411,8 +413,9 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a version of content that is stored already, without an upload. A
         live version of the name that has the content is returned and gets the
         aliases, as from CommitModelArtifact; otherwise, if entries are given, a
-        version is made of them. Errors: NOT_FOUND when no live version of the name
-        has header.digest and no entries are given, FAILED_PRECONDITION
+        version is made of them. With `open_upload` it is also the check before an
+        upload, of everything but the content. Errors: NOT_FOUND when no live version
+        of the name has header.digest and no entries are given, FAILED_PRECONDITION
         CHUNKS_MISSING when the entity does not have all of their files, and those
         of CommitModelArtifact.
         """

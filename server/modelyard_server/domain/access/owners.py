@@ -35,12 +35,20 @@ def find_entity(session: Session, principal: Principal, name: str) -> Entity:
 
 def find_project(session: Session, principal: Principal, entity: str, project: str) -> Project:
     """The project, by default `uncategorized` of the caller's entity. Raises NotFound."""
-    entity, project = entity or principal.entity, project or refs.DEFAULT_PROJECT
-    row: Project | None = None
-    if authorize(session, principal, Action.READ, Resource(entity, project)):
-        row = session.scalar(_PROJECT, {"entity": entity, "project": project})
+    row = project_if_any(session, principal, entity, project)
     if row is None:
-        raise project_not_found(session, principal, entity, project)
+        raise project_not_found(
+            session, principal, entity or principal.entity, project or refs.DEFAULT_PROJECT
+        )
+    return row
+
+
+def project_if_any(session: Session, principal: Principal, entity: str, project: str) -> Project | None:
+    """As `find_project`; None if there is none, also if the caller may not read it."""
+    entity, project = entity or principal.entity, project or refs.DEFAULT_PROJECT
+    if not authorize(session, principal, Action.READ, Resource(entity, project)):
+        return None
+    row: Project | None = session.scalar(_PROJECT, {"entity": entity, "project": project})
     return row
 
 

@@ -174,6 +174,19 @@ def commit_equal(session: Session, principal: Principal, spec: VersionSpec) -> V
     raise owners.not_found("version", f"{project.name}/{spec.name}@{spec.digest.hex()}")
 
 
+def check(session: Session, principal: Principal, spec: VersionSpec) -> None:
+    """Raises what a commit of the spec would raise now, whatever its content: before any of it is sent.
+
+    Raises NotFound, TypeMismatch, InvalidField, NotAllowed.
+    """
+    owners.ensure_entity(session, principal, spec.entity, project=spec.project or refs.DEFAULT_PROJECT)
+    lineage.find_producer(session, principal, spec.run_id)
+    project = owners.project_if_any(session, principal, spec.entity, spec.project)
+    artifacts.check_name(session, project, spec.project or refs.DEFAULT_PROJECT, spec.name, spec.type)
+    if spec.base_version_id:
+        manifest_rows.find_base(session, principal, spec.base_version_id, spec.entity)
+
+
 def checked(spec: VersionSpec) -> VersionSpec:
     """The spec in its stored form, after all checks that need no transaction. Raises InvalidField."""
     fields.check("header.name", refs.check_artifact_name, spec.name)

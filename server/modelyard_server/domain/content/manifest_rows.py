@@ -222,16 +222,22 @@ def row_of_reference(reference: ManifestReference) -> dict[str, Any]:
     return dict(zip(ENTRY_COLUMNS, values, strict=True))
 
 
+def find_base(session: Session, principal: Principal, version_id: str, entity: str) -> ArtifactVersion:
+    """A base version. Raises NotFound; InvalidField for another entity's."""
+    view = resolve.version(
+        session, principal, id_=version_id, field="header.base_version_id", action=Action.DOWNLOAD
+    ).view
+    owner = view.full_name.entity
+    if owner != (entity or principal.entity):
+        raise errors.InvalidField.of("header.base_version_id", f"is a version of the entity {owner!r}")
+    return view.version
+
+
 def base_entries(
     session: Session, principal: Principal, version_id: str, entity: str
 ) -> dict[str, KeptFile | ManifestReference]:
     """The entries of a base version, by path. Raises NotFound; InvalidField for another entity's."""
-    view = resolve.version(
-        session, principal, id_=version_id, field="header.base_version_id", action=Action.DOWNLOAD
-    ).view
-    version, owner = view.version, view.full_name.entity
-    if owner != (entity or principal.entity):
-        raise errors.InvalidField.of("header.base_version_id", f"is a version of the entity {owner!r}")
+    version = find_base(session, principal, version_id, entity)
     rows = session.execute(
         select(
             VersionFile.path,

@@ -40,6 +40,16 @@ def open_artifact(
     return row
 
 
+def check_name(session: Session, project: Project | None, project_name: str, name: str, type_: str) -> None:
+    """Raises what `open_artifact` would raise now. `project` is None if it does not exist yet."""
+    _check_place(project_name, name, "header.")
+    if type_:
+        fields.check_type("header.type", type_)
+    row = collections.by_name(session, project.id, name) if project is not None else None
+    if row is not None:
+        collections.check_kind(row, "artifact", type_)
+
+
 def create(
     session: Session,
     principal: Principal,

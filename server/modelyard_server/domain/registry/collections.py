@@ -30,7 +30,8 @@ DEFAULT_PROJECTS: Mapping[str, str] = {"artifact": refs.DEFAULT_PROJECT, "model"
 # Built once: building a statement takes longer than running it.
 _OWN_NAME = (Collection.project_id == bindparam("project"), Collection.name == bindparam("name"))
 _TAKEN = select(Collection.id).where(*_OWN_NAME)
-_BY_NAME = select(Collection).where(*_OWN_NAME).with_for_update().execution_options(populate_existing=True)
+_NAMED = select(Collection).where(*_OWN_NAME)
+_BY_NAME = _NAMED.with_for_update().execution_options(populate_existing=True)
 _C: Any = Collection.__table__
 _COUNT = (
     _C.update()
@@ -45,6 +46,12 @@ class CollectionView(NamedTuple):
     collection: Collection
     full_name: FullName
     version_count: int
+
+
+def by_name(session: Session, project_id: int, name: str) -> Collection | None:
+    """The row with a name, deleted or not."""
+    found: Collection | None = session.scalar(_NAMED, {"project": project_id, "name": name})
+    return found
 
 
 def lock_name(session: Session, project_id: int, name: str) -> Collection | None:

@@ -88,15 +88,17 @@ class CommitMethods:
     ) -> pb.CommitEqualContentResponse:
         known: _KnownContent = call.prepared
         spec = known.spec
-        if known.manifest is None:
+        if known.manifest is not None:
+            done = commits.commit_known(call.session, call.principal, spec, known.manifest, known.digest)
+            if done is not None:
+                version, created = done
+                return pb.CommitEqualContentResponse(version=version_message(version), created=created)
+            if not request.open_upload:
+                raise errors.ChunksMissing("not all of the files are stored; upload them")
+        elif spec.digest is not None or not request.open_upload:
             found = commits.commit_equal(call.session, call.principal, spec)
             return pb.CommitEqualContentResponse(version=version_message(found))
-        done = commits.commit_known(call.session, call.principal, spec, known.manifest, known.digest)
-        if done is not None:
-            version, created = done
-            return pb.CommitEqualContentResponse(version=version_message(version), created=created)
-        if not request.open_upload:
-            raise errors.ChunksMissing("not all of the files are stored; upload them")
+        commits.check(call.session, call.principal, spec)
         upload = uploads.create(call.session, call.principal, spec.entity, spec.project)
         return pb.CommitEqualContentResponse(upload_id=upload.id)
 

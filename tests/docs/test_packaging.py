@@ -56,6 +56,11 @@ def test_the_wheel_has_types_migrations_and_the_licence(names: set[str]) -> None
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
 
+def test_the_wheel_has_the_metadata_of_the_module_that_exec_puts_on_the_path(names: set[str]) -> None:
+    folder = {name.rpartition("/")[2] for name in names if "/stand_in/path/wandb-" in name}
+    assert folder == {"METADATA", "INSTALLER", "top_level.txt"}
+
+
 def test_nothing_else_is_in_the_wheel(names: set[str]) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
@@ -65,7 +70,7 @@ def test_nothing_else_is_in_the_wheel(names: set[str]) -> None:
 
 def test_the_sdk_requires_no_package_of_the_server(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as content:
-        (metadata,) = (name for name in content.namelist() if name.endswith(".dist-info/METADATA"))
+        (metadata,) = (name for name in content.namelist() if re.fullmatch(r"[^/]+-info/METADATA", name))
         required = email.message_from_bytes(content.read(metadata)).get_all("Requires-Dist", [])
     own = {re.split(r"[^A-Za-z0-9-]", line)[0].lower() for line in required if "extra ==" not in line}
     assert own == {

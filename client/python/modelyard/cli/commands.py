@@ -14,6 +14,7 @@ _MODULES = {
     "alias": "aliases",
     "artifact": "artifacts",
     "completion": "account",
+    "exec": "exec",
     "history": "runs.history",
     "info": "account",
     "lineage": "lineage",

@@ -7,6 +7,7 @@ import re
 import sys
 from contextlib import suppress
 
+_OWN = os.path.dirname(os.path.dirname(__file__)) + os.sep
 _INFO = re.compile(r"(.+?)-([^-]+)(?:-py[\d.]+)?\.(?:dist|egg)-info", re.IGNORECASE)
 
 
@@ -18,6 +19,8 @@ def installed() -> list[str]:
     """
     found: dict[str, str] = {}
     for folder in dict.fromkeys(sys.path):
+        if folder.startswith(_OWN):  # the metadata of the module that `modelyard exec` puts on the path
+            continue
         with suppress(OSError), os.scandir(folder or ".") as entries:
             for entry in entries:
                 match = _INFO.fullmatch(entry.name)

@@ -1,0 +1,65 @@
+"""`modelyard exec`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from modelyard.contract.streams import echo
+from modelyard.host.terminal import plural
+from modelyard.stand_in import program, script_names
+
+_NOT_FOUND = 127
+_NOT_EXECUTABLE = 126
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--check", is_flag=True, help="Say which names of W&B the scripts use that modelyard lacks.")
+@click.argument("command", metavar="-- COMMAND…", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec(command: tuple[str, ...], check: bool) -> None:
+    """Run a program in which `import wandb` gives modelyard, e.g. `modelyard exec -- python train.py`.
+
+    For programs and libraries that cannot be changed. The programs that it starts get the same;
+    nothing is installed or changed, and W&B need not be there. The exit code is the program's, 127 where
+    there is none, 126 where it cannot be run.
+
+    With --check, COMMAND is scripts, or folders of them, which are read and not run. The exit code
+    is 1 where a name is lacking.
+    """
+    if check:
+        _check([Path(path) for path in command])
+        return
+    try:
+        program.run(command)
+    except FileNotFoundError:
+        echo(f"modelyard: there is no program {command[0]}", err=True)
+        raise click.exceptions.Exit(_NOT_FOUND) from None
+    except OSError as error:
+        echo(f"modelyard: {command[0]} cannot be run: {error.strerror}", err=True)
+        raise click.exceptions.Exit(_NOT_EXECUTABLE) from None
+
+
+def _check(paths: Sequence[Path]) -> None:
+    lacking = 0
+    for path in script_names.scripts(paths):
+        try:
+            report = script_names.look_through(path)
+        except SyntaxError as error:
+            raise click.ClickException(f"{path}:{error.lineno}: {error.msg}") from None
+        except UnicodeDecodeError as error:
+            raise click.ClickException(f"{path}: {error}") from None
+        lacking += len(report.lacking)
+        _print(path, report)
+    if lacking:
+        raise click.exceptions.Exit(1)
+
+
+def _print(path: Path, report: script_names.Report) -> None:
+    for finding in report.findings:
+        state = "unknown" if finding.is_unknown else "lacking"
+        echo(f"{path}:{finding.line}: {state}: {finding.name}: {finding.reason}")
+    unknown = len(report.findings) - len(report.lacking)
+    counts = [f"{len(report.lacking)} lacking", *([f"{unknown} unknown"] if unknown else [])]
+    echo(f"{path}: {plural(len(report.names), 'name')} of wandb, {', '.join(counts)}")

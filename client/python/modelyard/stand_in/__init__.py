@@ -1,0 +1,1 @@
+"""The module `wandb` that programs under `modelyard exec` import: modelyard itself."""

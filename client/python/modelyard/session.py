@@ -11,7 +11,7 @@ import datetime
 import functools
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from modelyard import util
@@ -48,6 +48,21 @@ def active_runs() -> list[Run]:
 
 
 _ending = Ending(active_runs)
+
+
+@contextlib.contextmanager
+def _run_for_saving(
+    project: str | None, settings: Settings | Mapping[str, Any] | None
+) -> Iterator[active_run.ActiveRun]:
+    """A run of job type `auto` that says nothing unless `settings` are given."""
+    try:
+        with init(project=project, job_type="auto", settings=settings or {"silent": True}) as run:
+            yield run
+    finally:
+        terminal.silence(None)
+
+
+active_run.start_with(_run_for_saving)
 
 
 def observe(observer: Callable[[Run | None], None]) -> None:

@@ -243,7 +243,7 @@ def test_a_draft_is_logged_before_it_is_linked(run: Run, embedded: Path) -> None
     assert not artifact.is_draft()
     assert linked.id == artifact.id
     assert sorted(linked.manifest.entries) == ["under/a.txt"]
-    again = run.link_artifact(linked, f"D {run.id}", aliases=["y"])
+    again = run.link_artifact(linked, f"model-registry/D {run.id}", aliases=["y"])
     assert again.version == "v0"
     assert sorted(again.aliases) == ["latest", "x", "y"]
 

@@ -139,4 +139,4 @@ def test_calls_after_finish_or_without_init_raise_errors(run: Run) -> None:
     with pytest.raises(errors.UsageError, match="finished"):
         run.log_artifact("a.txt")
     with pytest.raises(errors.Error, match=r"You must call modelyard\.init"):
-        Artifact("a", "t").save()
+        modelyard.log_artifact(Artifact("a", "t"))

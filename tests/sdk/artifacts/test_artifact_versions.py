@@ -247,7 +247,8 @@ def test_latest_goes_to_the_newest_that_remains(run: Run) -> None:
 
 def test_deleting_a_link_leaves_its_source(run: Run) -> None:
     artifact = run.log_artifact(draft("m", {"a": "1"}, kind="model"))
-    linked = artifact.link(f"Only link {run.id}", aliases=["staging"])
+    linked = artifact.link(f"model-registry/Only link {run.id}", aliases=["staging"])
+    assert Api().artifact_exists(f"model-registry/Only link {run.id}:v0")
     linked.delete()
     assert not Api().artifact_exists(f"model-registry/Only link {run.id}:v0")
     assert Api().artifact("m:v0").linked_artifacts == []

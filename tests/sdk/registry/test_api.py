@@ -59,7 +59,7 @@ def test_existing_and_missing_things_are_distinguished(run: Run) -> None:
 
 
 def test_a_name_means_the_same_to_api_run_and_command(run: Run) -> None:
-    run.log_artifact(draft("m", {"x": "m"}, kind="model")).link("Linked")
+    run.log_artifact(draft("m", {"x": "m"}, kind="model")).link("model-registry/Linked")
     api = Api()
     for name in ("m", f"{run.project}/m:latest", "model-registry/Linked"):
         found = api.artifact(name)
@@ -255,7 +255,7 @@ def test_registries_are_listed_and_searched(run: Run) -> None:
 @pytest.mark.parametrize(
     ("target", "project"),
     [
-        ("Bare {id}", "model-registry"),
+        ("Bare {id}", "{project}"),
         ("model-registry/Named {id}", "model-registry"),
         ("local/model-registry/Full {id}", "model-registry"),
         ("wandb-registry-x{id}/Own", "wandb-registry-x{id}"),
@@ -263,11 +263,11 @@ def test_registries_are_listed_and_searched(run: Run) -> None:
     ],
 )
 def test_every_form_of_target_is_made_and_read(run: Run, target: str, project: str) -> None:
-    target, project = target.format(id=run.id), project.format(id=run.id)
+    target, project = target.format(id=run.id), project.format(id=run.id, project=run.project)
     linked = run.link_artifact(draft("m", {"x": "1"}, kind="model"), target, aliases=["a"])
     assert linked.project == project
-    assert Api().registered_model(target).latest.version == "v0"
     full = f"local/{project}/{target.rpartition('/')[2]}"
+    assert Api().registered_model(full).latest.version == "v0"
     assert Path(run.use_model(f"{full}:a")).name == "x"
 
 

@@ -6,6 +6,8 @@ Artifacts use that one: it logs drafts, and its settings name the cache.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from modelyard.configuration.settings import Settings, from_environment
@@ -66,6 +68,24 @@ def require(call: str) -> ActiveRun:
     if run is None:
         raise errors.Error(f"You must call modelyard.init() before modelyard.{call}()")
     return run
+
+
+_start: Callable[[str | None, Any], AbstractContextManager[ActiveRun]] | None = None
+
+
+def start_with(start: Callable[[str | None, Any], AbstractContextManager[ActiveRun]]) -> None:
+    """Sets what starts a run for an artifact that is saved without one: `start(project, settings)`."""
+    global _start
+    _start = start
+
+
+def for_saving(project: str | None, settings: Any) -> AbstractContextManager[ActiveRun]:
+    """The module's run, else the newest active one; without any, one for the block alone."""
+    active = _current or next(reversed(active_runs()), None)
+    if active is not None:
+        return nullcontext(active)
+    assert _start is not None
+    return _start(project, settings)
 
 
 def settings() -> Settings:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePath
-from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from modelyard.arguments import checked_calls
@@ -18,6 +17,7 @@ from modelyard.artifacts.draft import Draft, DraftEntry
 from modelyard.artifacts.entries import ArtifactEntry
 from modelyard.artifacts.fields import VersionFields, checked_metadata
 from modelyard.artifacts.logged import LoggedVersion
+from modelyard.artifacts.manifest import Manifest
 from modelyard.artifacts.name_lists import NameList
 from modelyard.contract import errors, refs
 from modelyard.host import notebook, terminal
@@ -27,6 +27,7 @@ from modelyard.rpc import records
 
 if TYPE_CHECKING:
     from modelyard.artifacts.handles import CollectionHandle, RunHandle
+    from modelyard.configuration.settings import Settings
     from modelyard.query.lineage import Lineage
 
 
@@ -63,6 +64,10 @@ class Artifact:
     A copy of a draft is a draft of its own. A pickle holds no key and no bytes:
     the process that reads it uses its own key, and finds a draft's files at their paths.
     """
+
+    distributed_id: str | None = None
+    """Which runs make the version together, where `upsert_artifact` and `finish_artifact` do not say."""
+    _is_final = False
 
     def __init__(
         self,
@@ -134,15 +139,30 @@ class Artifact:
         """The draft. ArtifactFinalizedError once it is logged."""
         if not isinstance(self._content, Draft):
             raise errors.ArtifactFinalizedError(
-                f"{call}: {self.name} is logged and its content is frozen; make a new Artifact"
+                f"'Artifact.{call}' used on logged artifact {self.name}: its content is frozen; "
+                "new_draft() starts the next version",
+                name=call,
+                obj=self,
             )
         return self._content
+
+    def _open_draft(self, call: str) -> Draft:
+        """The draft, to be changed. ArtifactFinalizedError once it is logged or final."""
+        draft = self._draft(call)
+        if self._is_final:
+            raise errors.ArtifactFinalizedError(
+                f"'Artifact.{call}' used after finalize() of {self._name}", name=call, obj=self
+            )
+        return draft
 
     def _logged(self, member: str) -> LoggedVersion:
         """The logged version. ArtifactNotLoggedError on a draft."""
         if isinstance(self._content, Draft):
             raise errors.ArtifactNotLoggedError(
-                f"'{self._name}' has no {member} before it is logged: call run.log_artifact(artifact) first"
+                f"'Artifact.{member}' used prior to logging artifact {self._name!r}: call "
+                "run.log_artifact(artifact) first; an offline run logs it when `modelyard sync` sends it",
+                name=member,
+                obj=self,
             )
         return self._content
 
@@ -164,6 +184,10 @@ class Artifact:
     def is_link(self) -> bool:
         """Whether it was reached through a registered model."""
         return isinstance(self._content, LoggedVersion) and self._content.link is not None
+
+    def finalize(self) -> None:
+        """Ends changes of the content: to add or remove files raises ArtifactFinalizedError from now on."""
+        self._is_final = True
 
     @property
     def state(self) -> str:
@@ -236,8 +260,24 @@ class Artifact:
         return f"{version.name}:v{version.number}"
 
     @property
+    def source_artifact(self) -> Artifact:
+        """The version itself: of a link its source, else this object."""
+        return Artifact._of(self._logged("source_artifact").without_link()) if self.is_link else self
+
+    @property
+    def linked_at(self) -> str | None:
+        """When the link was made that it is: ISO 8601, UTC; None for a source."""
+        link = self._logged("linked_at").link
+        return link.create_time.isoformat() if link else None
+
+    @property
+    def digest_algorithm(self) -> str:
+        """`sha256`: how `digest` is made of its content."""
+        return "sha256"
+
+    @property
     def history_step(self) -> int | None:
-        """Step of the run that made it; None when not known."""
+        """The newest step that its run had logged; None when not known, or before the first row."""
         return self._source("history_step").history_step
 
     # What may change.
@@ -302,13 +342,16 @@ class Artifact:
         else:
             self._fields.ttl = ttl
 
-    def save(self) -> None:
+    def save(self, project: str | None = None, settings: Settings | Mapping[str, Any] | None = None) -> None:
         """Sends changes of description, metadata, tags, aliases and ttl; logs a draft.
 
-        Aliases move in one step, all or none; what others changed meanwhile stays.
+        Aliases move in one step, all or none; what others changed meanwhile stays. A draft is
+        logged by the active run; without one, by a run of job type `auto` that is made for it,
+        in `project` and with `settings`.
         """
         if isinstance(self._content, Draft):
-            active_run.require("Artifact.save").log_artifact(self)
+            with active_run.for_saving(project, settings) as run:
+                run.log_artifact(self)
         else:
             self._become(self._content.save(self._fields))
 
@@ -328,7 +371,7 @@ class Artifact:
         It is copied at once, so that it may change before it is logged; with
         `policy="immutable"` it is read when it is logged. Errors: ValueError, LocalFileError.
         """
-        draft = self._draft("add_file")
+        draft = self._open_draft("add_file")
         if policy not in {"mutable", "immutable", None}:
             raise ValueError(f"policy must be 'mutable' or 'immutable', not {policy!r}")
         source = Path(local_path).expanduser()
@@ -348,7 +391,7 @@ class Artifact:
         Errors: ValueError, LocalFileError for what cannot be read or is no file;
         then nothing is added.
         """
-        draft = self._draft("add_dir")
+        draft = self._open_draft("add_dir")
         folder = Path(local_path).expanduser().absolute()
         if not is_folder(folder):
             raise ValueError(f"{os.fspath(local_path)!r} is not a folder")
@@ -362,16 +405,18 @@ class Artifact:
         self, name: str | os.PathLike[str], mode: str = "x", encoding: str | None = None
     ) -> AbstractContextManager[IO[Any]]:
         """`with artifact.new_file("notes.txt") as file: …` writes a file of the artifact."""
-        return self._draft("new_file").write(_entry_path(name) or "", mode, encoding)
+        return self._open_draft("new_file").write(_entry_path(name) or "", mode, encoding)
 
     def add_reference(
         self,
-        uri: str,
+        uri: str | ArtifactEntry | DraftEntry,
         name: str | os.PathLike[str] | None = None,
         checksum: bool = True,
         max_objects: int | None = None,
     ) -> Sequence[DraftEntry]:
         """Adds where bytes are kept, instead of the bytes: `s3://`, `gs://`, `https://`, `file://`.
+
+        An entry of another artifact is added with its content, which the server keeps once.
 
         A folder, prefix or bucket expands to all of its objects, below `name`
         (default: at the top). Of each the tag (ETag, or SHA-256 of a file) and size are recorded,
@@ -379,20 +424,39 @@ class Artifact:
         Errors: ValueError without a scheme, for more than `max_objects`
         (default: 500,000), for a path that is taken; ReferenceMissing, Error.
         """
-        draft = self._draft("add_reference")
+        draft = self._open_draft("add_reference")
+        if isinstance(uri, ArtifactEntry | DraftEntry):
+            return [draft.add_entry(uri, _entry_path(name) or uri.path)]
         return draft.add_references(references.expand(uri, _entry_path(name), checksum, max_objects))
 
     def remove(self, item: str | os.PathLike[str] | DraftEntry | ArtifactEntry) -> None:
         """Removes a file from a draft, or all below a folder. FileNotFoundError when there is none."""
         path = item.path if isinstance(item, DraftEntry | ArtifactEntry) else os.fspath(item)
-        self._draft("remove").remove(path)
+        self._open_draft("remove").remove(path)
 
     # Reading.
 
     @property
-    def manifest(self) -> SimpleNamespace:
+    def manifest(self) -> Manifest:
         """`manifest.entries` maps path → entry."""
-        return SimpleNamespace(entries=self._entries())
+        self._entries()
+        return Manifest(self._entries, self._open_draft)
+
+    def get_added_local_path_name(self, local_path: str | os.PathLike[str]) -> str | None:
+        """Where in the artifact a local file is that was added to the draft; None for another file."""
+        return self._content.path_of(local_path) if isinstance(self._content, Draft) else None
+
+    def json_encode(self) -> dict[str, Any]:
+        """What names the version in a config or summary."""
+        version = self._source("json_encode")
+        return {
+            "_type": "artifactVersion",
+            "_version": "v0",
+            "id": version.id,
+            "version": f"v{version.number}",
+            "sequenceName": version.name,
+            "usedAs": self.use_as,
+        }
 
     def _entries(self) -> Mapping[str, ArtifactEntry | DraftEntry]:
         if isinstance(self._content, Draft):
@@ -426,6 +490,7 @@ class Artifact:
         allow_missing_references: bool = False,
         skip_cache: bool | None = None,
         path_prefix: str | os.PathLike[str] | None = None,
+        multipart: bool | None = None,
     ) -> str:
         """Downloads its files into `root` and returns it, absolute.
 
@@ -434,7 +499,8 @@ class Artifact:
         `skip_cache` the cache is not used. `path_prefix` limits it to the
         paths that start with it. References are fetched from where they point:
         ReferenceChanged where something else is there by now, ReferenceMissing where
-        nothing is, unless `allow_missing_references`: then a warning.
+        nothing is, unless `allow_missing_references`: then a warning. `multipart` is
+        accepted: large files are always fetched in parts.
         """
         return self._logged("download").download(
             root,
@@ -442,6 +508,13 @@ class Artifact:
             path_prefix=os.fspath(path_prefix) if path_prefix else "",
             allow_missing_references=allow_missing_references,
         )
+
+    def checkout(self, root: str | os.PathLike[str] | None = None) -> str:
+        """As `download`, after removing the files in `root` that the version does not have.
+
+        Default: `<MODELYARD_ARTIFACT_DIR or ./artifacts>/<source name>`. Links are removed, not followed.
+        """
+        return self._logged("checkout").checkout(root)
 
     def file(self, root: str | os.PathLike[str] | None = None) -> str:
         """Downloads the only file of a version and returns its path. ValueError when there are others."""
@@ -520,8 +593,9 @@ class Artifact:
     def link(self, target_path: str, aliases: Sequence[str] | str | None = None) -> Artifact:
         """Links it into a registered model and returns the link; a draft is logged first.
 
-        `target_path` is `name`, `project/name` or `entity/project/name`; a bare
-        name means `model-registry`. `aliases` go to the link only.
+        `target_path` is `name`, `project/name` or `entity/project/name`. Without an entity it is the
+        source's; without a project that of MODELYARD_PROJECT, else `uncategorized`. Registries
+        are projects: `model-registry/name`. `aliases` go to the link only.
         """
         if self.is_draft():
             refs.link_target(target_path, "")  # checked first: with a wrong target nothing is logged

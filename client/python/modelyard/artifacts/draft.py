@@ -6,9 +6,10 @@ import contextlib
 import copy
 import filecmp
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -81,6 +82,7 @@ class Draft:
         self.base_version_id = ""
         self.removed: set[str] = set()
         self._kept: dict[str, ArtifactEntry] = {}
+        self._sources: dict[str, str] = {}  # path in the artifact of each local file that was added
         self._folders: Counter[str] = Counter()  # number of files below each folder
         self._copies = DraftCopies()
         self._origin: Draft | None = None  # keeps the copied files of the original
@@ -90,6 +92,7 @@ class Draft:
         copied = Draft()
         copied.entries, copied.removed = dict(self.entries), set(self.removed)
         copied.base_version_id, copied._kept = self.base_version_id, dict(self._kept)
+        copied._sources = dict(self._sources)
         copied._folders = Counter(self._folders)
         copied._origin = self
         return copied
@@ -155,7 +158,26 @@ class Draft:
             )
         self._check_shape(path)
         local = self._copies.copy(source) if copy else source.absolute()
+        self._sources[str(source.absolute())] = path
         return self._add_local(path, local)
+
+    def add_entry(
+        self, entry: DraftEntry | ArtifactEntry, path: str, *, overwrite: bool = False
+    ) -> DraftEntry:
+        """Adds a file or reference of another artifact, as `path`. ValueError as in `add`."""
+        reference = entry.reference if isinstance(entry, DraftEntry) else entry._reference
+        if overwrite:
+            self._forget(path)
+        if reference is not None:
+            return self.add_references([replace(reference, path=path)])[0]
+        if isinstance(entry, DraftEntry):
+            return self.add(Path(entry.local_path), path, copy=True)
+        with tempfile.TemporaryDirectory(prefix="modelyard-entry-") as folder:
+            return self.add(Path(entry.download(folder)), path, copy=True)
+
+    def path_of(self, local_path: str | os.PathLike[str]) -> str | None:
+        """Where in the artifact a local file is that was added; None for another file."""
+        return self._sources.get(str(Path(local_path).expanduser().absolute()))
 
     @contextlib.contextmanager
     def write(self, path: str, mode: str, encoding: str | None) -> Iterator[IO[Any]]:
@@ -188,6 +210,13 @@ class Draft:
             self.entries.pop(name, None)
             self._kept.pop(name, None)
             self._folders.subtract(_parents(name))
+
+    def _forget(self, path: str) -> None:
+        """Forgets what is at a path, so that another entry can take its place."""
+        if path in self.entries or path in self._kept:
+            self._folders.subtract(_parents(path))
+        self.entries.pop(path, None)
+        self._kept.pop(path, None)
 
     def _add_local(self, path: str, local: Path) -> DraftEntry:
         return self._register(DraftEntry(path, str(local), local.stat().st_size))

@@ -72,6 +72,11 @@ class ArtifactEntry:
             raise ValueError(f"{self.path!r} is a file, not a reference")
         return self._content.uri
 
+    @property
+    def _reference(self) -> FileEntry | None:
+        """The reference that it is; None for a file."""
+        return self._content if self._content.uri else None
+
     def _has_content_of(self, path: Path) -> bool:
         """Whether a local file has the content of this file."""
         return not self._content.uri and has_content(path, self._content)

@@ -9,7 +9,7 @@ from typing import Any
 
 from modelyard.artifacts.name_lists import NameList, packed, unpacked
 from modelyard.contract import refs, values
-from modelyard.conversion.plain_values import fit
+from modelyard.conversion.plain_values import fit, key_text
 
 METADATA_KEYS = 100
 
@@ -43,7 +43,7 @@ def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     if len(metadata) > METADATA_KEYS:
         raise ValueError(f"metadata has at most {METADATA_KEYS} keys at the top, not {len(metadata)}")
     clean: dict[str, Any] = _without_nan(
-        {str(key): fit(item, f"metadata.{key}") for key, item in metadata.items()}
+        {key_text(key): fit(item, f"metadata.{key_text(key)}") for key, item in metadata.items()}
     )
     problem = values.check(clean, "metadata", finite=True)
     if problem:

@@ -88,6 +88,10 @@ class LoggedVersion(ABC):
         """Downloads into `root` and returns it; see `Artifact.download`. `only` is the path of one entry."""
 
     @abstractmethod
+    def checkout(self, root: str | os.PathLike[str] | None) -> str:
+        """Makes a folder hold the files of the version and no others; see `Artifact.checkout`."""
+
+    @abstractmethod
     def sha256sums(self) -> dict[str, str]:
         """See `Artifact.sha256sums`."""
 
@@ -98,6 +102,10 @@ class LoggedVersion(ABC):
     @abstractmethod
     def collection(self) -> CollectionHandle:
         """What the link, else the version, belongs to."""
+
+    @abstractmethod
+    def without_link(self) -> LoggedVersion:
+        """The version itself, not reached through a link."""
 
     @abstractmethod
     def source_collection(self) -> CollectionHandle:

@@ -14,12 +14,13 @@ from modelyard.artifacts.entries import ArtifactEntry
 from modelyard.artifacts.fields import VersionFields, checked_metadata
 from modelyard.artifacts.handles import CollectionHandle, RunHandle, Workspace
 from modelyard.artifacts.logged import LoggedVersion
+from modelyard.configuration.settings import Settings, with_defaults
 from modelyard.contract import errors, refs
 from modelyard.contract.values import identical
 from modelyard.query import lineage_calls
 from modelyard.query.lineage import Lineage
 from modelyard.rpc import collection_calls, manifest, records, retry, run_calls, version_calls
-from modelyard.transfer import transfer
+from modelyard.transfer import target_folder, transfer
 
 
 class ServerVersion(LoggedVersion):
@@ -67,6 +68,13 @@ class ServerVersion(LoggedVersion):
         cached_use.keep(self._workspace.settings, version, self.link)
         return str(folder)
 
+    def checkout(self, root: str | os.PathLike[str] | None) -> str:
+        """Removes what the version does not have from the folder, and downloads into it."""
+        version = self.source("checkout")
+        folder = self._folder(root) if root else self._workspace.settings.artifact_root / version.name
+        target_folder.remove_others(folder, self.entries("checkout"))
+        return self.download(folder)
+
     def sha256sums(self) -> dict[str, str]:
         """The plain SHA-256 of each file by path."""
         return manifest.sha256sums(self._workspace.connection, self.source("sha256sums").id)
@@ -84,6 +92,10 @@ class ServerVersion(LoggedVersion):
     def collection(self) -> CollectionHandle:
         """The registered model of the link, else the artifact of the version."""
         return self._workspace.collection(collection_calls.of(self._workspace.connection, self.holder))
+
+    def without_link(self) -> LoggedVersion:
+        """The version itself."""
+        return ServerVersion(self._workspace, self.source("source_artifact"))
 
     def source_collection(self) -> CollectionHandle:
         """The artifact of the version itself."""
@@ -173,9 +185,10 @@ class ServerVersion(LoggedVersion):
     def link_to(self, target_path: str, aliases: Sequence[str] | str | None) -> LoggedVersion:
         """Links the version into a registered model; returns the link."""
         version = self.source("link")
-        target = refs.link_target(target_path, self._workspace.settings.entity or version.entity)
-        names = refs.alias_list(aliases)
-        return self._through(version_calls.link(self._workspace.connection, version.id, target, names))
+        project = with_defaults(Settings()).project or refs.DEFAULT_PROJECT
+        target = refs.link_target(target_path, version.entity, project)
+        connection, names = self._workspace.connection, refs.alias_list(aliases)
+        return self._through(version_calls.link_named(connection, version.id, target_path, target, names))
 
     def unlink(self) -> None:
         """Removes the link. ValueError on a source version."""

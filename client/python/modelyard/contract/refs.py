@@ -88,15 +88,15 @@ def parse_run(text: str) -> Ref:
     return Ref(entity, project, check_run_id(run_id))
 
 
-def link_target(text: str, entity: str) -> str:
-    """`entity/project/name` of a registered model; default project: `model-registry`.
+def link_target(text: str, entity: str, project: str = REGISTRY_PROJECT) -> str:
+    """`entity/project/name` of a registered model, with this entity and project where it names none.
 
     ValueError for a reference with an alias or version.
     """
     ref = parse(text)
     if ref.alias:
         raise ValueError(f"{text!r}: a target has no alias or version; pass aliases=[…]")
-    return str(ref.within(entity, REGISTRY_PROJECT))
+    return str(ref.within(entity, project))
 
 
 def alias_list(aliases: Iterable[str] | str | None) -> list[str]:
@@ -186,7 +186,7 @@ def check_tag(tag: str) -> str:
     """Words of letters, digits, `_` and `-`, at most 128 characters."""
     if len(tag) > NAME_LENGTH or not _TAG.fullmatch(tag):
         raise ValueError(
-            f"a tag has words of letters, digits, _ and - (1 to 128 characters). Invalid: {tag[:200]!r}"
+            f"Invalid tag {tag[:200]!r}: a tag has words of letters, digits, _ and - (1 to 128 characters)"
         )
     return tag
 

@@ -105,7 +105,9 @@ class _Walk:
             return _text(value, name, "is nested too deep and is stored as text")
         if isinstance(value, Mapping):
             with self._inside(value, name):
-                return {str(key): self.plain(item, f"{name}.{key}", depth + 1) for key, item in value.items()}
+                return {
+                    key_text(key): self.plain(item, f"{name}.{key}", depth + 1) for key, item in value.items()
+                }
         if isinstance(value, list | tuple | set | frozenset):
             with self._inside(value, name):
                 return [self.plain(item, name, depth + 1) for item in value]
@@ -137,7 +139,7 @@ class _Walk:
         if isinstance(value, os.PathLike):
             return os.fsdecode(value)
         if isinstance(value, bytes | bytearray | memoryview):
-            return bytes(value).decode("utf-8", "backslashreplace")
+            return _text_of_bytes(value)
         if isinstance(value, Sequence | Set):  # ranges, deques, lists of configuration libraries
             with self._inside(value, name):
                 return [self.plain(item, name, depth + 1) for item in value]
@@ -171,6 +173,16 @@ class _Walk:
             f"{name}: an array of more than {LIST_LIMIT} elements is stored as a text of its shape",
         )
         return f"{type(value).__name__} of shape {shape}"
+
+
+def key_text(key: Any) -> str:
+    """The key of a map as text."""
+    return _text_of_bytes(key) if isinstance(key, bytes) else str(key)
+
+
+def _text_of_bytes(value: bytes | bytearray | memoryview) -> str:
+    """Bytes as the text that they hold in UTF-8; others, and NUL, which no text may hold, as `\\xff`."""
+    return bytes(value).decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
 def _fields(value: Any) -> dict[str, Any] | None:

@@ -7,7 +7,6 @@ from typing import Any
 from modelyard.arguments import checked
 from modelyard.configuration import addresses, credentials
 from modelyard.configuration.settings import Settings, current, from_environment
-from modelyard.contract import errors
 from modelyard.host import terminal
 from modelyard.rpc.connection import Connection, connect
 from modelyard.rpc.records import ServerInfo
@@ -28,7 +27,8 @@ def login(
     Without `key` it is that of MODELYARD_API_KEY, else the one kept for the same
     address. They are tried first: AuthenticationError for a key that the server
     does not take, CommError when it does not answer. Without arguments and without
-    a server configured there is nothing to do: the embedded one needs no key. With
+    a server configured there is nothing to do: the embedded one needs no key; one that is
+    given is not kept. With
     `MODELYARD_MODE=disabled` nothing is sent or kept.
     """
     if from_environment().mode == "disabled":
@@ -40,7 +40,11 @@ def login(
         return True
     address = (host or current().url or "").strip()
     if not address:
-        raise errors.UsageError("a key belongs to a server: pass host= too, or set MODELYARD_URL")
+        terminal.termlog(
+            "no server is configured, so the key is not used: the embedded one on this machine needs none. "
+            "A key belongs to a server: pass host= too, or set MODELYARD_URL"
+        )
+        return True
     addresses.parse(address)
     if key is None:
         # A stored key is used only for the address that it was stored with.

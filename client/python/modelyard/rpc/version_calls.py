@@ -7,9 +7,9 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from modelyard.contract import errors
+from modelyard.contract import errors, refs
 from modelyard.contract.limits import PAGE_ITEMS
-from modelyard.rpc import messages, records
+from modelyard.rpc import collection_calls, messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.messages import value_map
 from modelyard.v1 import alias_pb2
@@ -85,6 +85,24 @@ def link(
         id=version_id, target_ref=target, aliases=aliases, request_id=request_id
     )
     return messages.link(connection.registry.LinkModelArtifactVersion(request).version)
+
+
+def link_named(
+    connection: Connection, version_id: str, text: str, target: str, aliases: Sequence[str]
+) -> records.Link:
+    """As `link`; `text` is what the caller wrote for the target.
+
+    Where a bare name is that of an artifact, the error says how a registered model of it is named.
+    """
+    try:
+        return link(connection, version_id, target, aliases)
+    except errors.TypeMismatch as error:
+        if "/" in text or collection_calls.find_artifact(connection, target) is None:
+            raise
+        raise errors.TypeMismatch(
+            f"{error}: a bare target is in the project; did you mean {refs.REGISTRY_PROJECT}/{text}?",
+            metadata=error.metadata,
+        ) from error
 
 
 def unlink(connection: Connection, link_id: str) -> None:

@@ -182,15 +182,15 @@ class RunArtifacts:
         refs.check_model_name(model)
         names = refs.alias_list(aliases)  # checked first: with a wrong alias nothing is logged
         artifact = (None if name else self._as_used(path)) or self.log_model(path, name, None)
-        return self.link(artifact, model, names)
+        return self.link(artifact, f"{refs.REGISTRY_PROJECT}/{model}", names)
 
     def link(self, artifact: Artifact, target_path: str, aliases: Aliases) -> Artifact:
-        """Links a version; a draft is logged first."""
-        target = refs.link_target(target_path, self._run.entity)
+        """Links a version; a draft is logged first. A bare target is in the run's project."""
+        target = refs.link_target(target_path, self._run.entity, self._run.project)
         names = refs.alias_list(aliases)
         if artifact.is_draft():
             self.log(artifact)
-        link = version_calls.link(self._connection, artifact.id, target, names)
+        link = version_calls.link_named(self._connection, artifact.id, target_path, target, names)
         self.linked += 1
         if not artifact.is_link:
             artifact._become(ServerVersion(self._workspace, link.source))
@@ -215,7 +215,7 @@ class RunArtifacts:
         return newest.id if newest else ""
 
     def _gathering_name(self, draft: Artifact, distributed_id: str | None) -> str:
-        distributed_id = distributed_id or self._run.group
+        distributed_id = distributed_id or draft.distributed_id or self._run.group
         if not distributed_id:
             raise TypeError("several runs make one version only in a group, or with a distributed_id")
         if draft.incremental or draft._draft("upsert_artifact").base_version_id:
@@ -262,7 +262,7 @@ class RunArtifacts:
             tags=tags,
             aliases=aliases,
             run_id=self._run.id,
-            history_step=self._history.step,
+            history_step=self._history.step - 1 if self._history.step else None,
             ttl_seconds=ttl.total_seconds() if ttl else None,
         )
 

@@ -59,6 +59,11 @@ class DisabledRun(Run):
         """A temporary folder; it is deleted when the process ends."""
         return str(_made(_scratch() / f"run-{self.id}" / "files"))
 
+    @property
+    def sync_dir(self) -> str:
+        """The folder around `dir`."""
+        return str(Path(self.dir).parent)
+
     def log_artifact(
         self, artifact_or_path: Any = None, name: Any = None, *args: Any, **kwargs: Any
     ) -> Artifact:
@@ -83,17 +88,17 @@ class DisabledRun(Run):
     def link_model(
         self, path: Any = None, registered_model_name: Any = None, *args: Any, **kwargs: Any
     ) -> Artifact:
-        """An artifact of that name."""
+        """A link of that name to an artifact."""
         self._check_active("link_model")
-        return self._accepted(None, registered_model_name, "model")
+        target = f"{refs.REGISTRY_PROJECT}/{_ref_of(registered_model_name).name}"
+        return self._accepted(None, None, "model").link(target, kwargs.get("aliases"))
 
     def link_artifact(
         self, artifact: Any = None, target_path: Any = None, *args: Any, **kwargs: Any
     ) -> Artifact:
-        """An artifact of the target's name."""
+        """A link of the target's name to the artifact."""
         self._check_active("link_artifact")
-        type_name = artifact.type if isinstance(artifact, Artifact) else "model"
-        return self._accepted(None, target_path, type_name)
+        return self._accepted(artifact, None, "model").link(target_path, *args, **kwargs)
 
     upsert_artifact = finish_artifact = log_artifact
 
@@ -138,8 +143,8 @@ class DisabledVersion(LoggedVersion):
 
     version: records.Version
 
-    def __init__(self, version: records.Version, draft: Draft) -> None:
-        super().__init__(version)
+    def __init__(self, version: records.Version, draft: Draft, link: records.Link | None = None) -> None:
+        super().__init__(version, link)
         self.draft = draft
 
     def fields(self) -> VersionFields:
@@ -167,6 +172,10 @@ class DisabledVersion(LoggedVersion):
                     shutil.copyfile(entry.local_path, _made(target.parent) / target.name)
         return str(_made(folder))
 
+    def checkout(self, root: Any = None) -> str:
+        """As `download`: nothing is removed."""
+        return self.download(root)
+
     def sha256sums(self) -> dict[str, str]:
         """None of them."""
         return {}
@@ -181,6 +190,10 @@ class DisabledVersion(LoggedVersion):
         return DisabledCollection(self.version, DisabledArtifact._of(self))
 
     source_collection = collection
+
+    def without_link(self) -> LoggedVersion:
+        """The version itself."""
+        return DisabledVersion(self.version, self.draft)
 
     def links(self) -> Sequence[LoggedVersion]:
         """None."""
@@ -203,10 +216,15 @@ class DisabledVersion(LoggedVersion):
         return self
 
     def link_to(self, target_path: Any, aliases: Any) -> LoggedVersion:
-        """A version of the target's name."""
-        name = _name_of(target_path)
-        version = _version(name, self.version.type, self.version.entity, self.version.project, aliases)
-        return DisabledVersion(version, Draft())
+        """The version, as if it had been linked to the target."""
+        target, source = _ref_of(target_path), self.version
+        link = records.Link(
+            id=str(uuid.uuid4()), registered_model_id=str(uuid.uuid4()),
+            entity=target.entity or source.entity, project=target.project or source.project,
+            name=target.name, number=0, aliases=tuple(dict.fromkeys([*_texts(aliases), refs.LATEST])),
+            source=source, created_by="", create_time=source.create_time,
+        )  # fmt: skip
+        return DisabledVersion(source, self.draft, link)
 
     def unlink(self) -> None:
         """Does nothing."""
@@ -260,11 +278,11 @@ class DisabledArtifact(Artifact):
         """An empty graph."""
         return self._disabled.lineage(0, "")
 
-    def save(self) -> None:
+    def save(self, *args: Any, **kwargs: Any) -> None:
         """Sends nothing."""
 
     def link(self, target_path: Any = None, aliases: Any = None) -> Artifact:
-        """An artifact of the target's name."""
+        """A link of the target's name to it."""
         return DisabledArtifact._of(self._disabled.link_to(target_path, aliases))
 
 
@@ -316,10 +334,15 @@ def _texts(names: Any) -> list[str]:
 
 def _name_of(text: Any) -> str:
     """The name in a reference, made valid; `disabled` where there is none."""
+    return refs.artifact_name(_ref_of(text).name)
+
+
+def _ref_of(text: Any) -> refs.Ref:
+    """A reference; `disabled` for what is none."""
     try:
-        return refs.artifact_name(refs.parse(text).name)
+        return refs.parse(text)
     except (AttributeError, TypeError, ValueError):
-        return "disabled"
+        return refs.Ref("", "", "disabled")
 
 
 def _made(folder: Path) -> Path:

@@ -403,7 +403,11 @@ class Run:
         return self._tracked("link_model").artifacts.link_model(path, registered_model_name, name, aliases)
 
     def link_artifact(self, artifact: Artifact, target_path: str, aliases: Aliases = None) -> Artifact:
-        """Links a version (a draft is logged first) into `name`, `project/name` or `entity/project/name`."""
+        """Links a version into a registered model and returns the link; a draft is logged first.
+
+        `target_path` is `name`, `project/name` or `entity/project/name`; what it leaves out is the
+        run's. Registries are projects: `model-registry/name`, `wandb-registry-<r>/name`.
+        """
         return self._tracked("link_artifact").artifacts.link(artifact, target_path, aliases)
 
     def upsert_artifact(
@@ -416,7 +420,7 @@ class Run:
     ) -> Artifact:
         """Adds files to a version that several runs make together; `finish_artifact` makes the version.
 
-        Runs with the same `distributed_id` (default: the run's group) and name make the
+        Runs with the same `distributed_id` (default: the artifact's, else the run's group) and name make the
         same version. Of a path that two runs add, the last one wins. Returns when
         the files are stored; the artifact stays a draft. TypeError without either id.
         """

@@ -13,7 +13,7 @@ import os
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -201,3 +201,12 @@ def _part(entry: FileEntry) -> str:
     # By content, so that part files of another version are not continued.
     key = hashlib.sha256(entry.path.encode() + entry.identity).hexdigest()
     return f".modelyard-{key[:24]}.part"
+
+
+def remove_others(root: Path, paths: Container[str]) -> None:
+    """Removes the files and links below a folder whose paths from it are not among `paths`."""
+    for folder, _, names in os.walk(root):  # links to folders are not entered
+        for name in names:
+            path = Path(folder, name)
+            if path.relative_to(root).as_posix() not in paths:
+                path.unlink()

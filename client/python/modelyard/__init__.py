@@ -26,9 +26,21 @@ from modelyard.session import BeforeInit, finish, init, observe, of_active_run
 from modelyard.version import __version__
 
 if TYPE_CHECKING:
-    from modelyard import apis, data_types
+    from modelyard import apis, data_types, plot
     from modelyard.api import Api, restore
-    from modelyard.data_types import Histogram, Html, Image, Table
+    from modelyard.data_types import (
+        Audio,
+        Histogram,
+        Html,
+        Image,
+        Molecule,
+        Object3D,
+        Plotly,
+        Table,
+        Video,
+        box3d,
+    )
+    from modelyard.plot import plot_table
     from modelyard.rpc.login import login
 
 __all__ = [
@@ -36,21 +48,27 @@ __all__ = [
     "Api",
     "Artifact",
     "ArtifactTTL",
+    "Audio",
     "CommError",
     "Config",
     "Error",
     "Histogram",
     "Html",
     "Image",
+    "Molecule",
+    "Object3D",
+    "Plotly",
     "Run",
     "Settings",
     "Table",
     "UsageError",
+    "Video",
     "__version__",
     "agent",
     "alert",
     "apis",
     "attach",
+    "box3d",
     "config",
     "controller",
     "data_types",
@@ -68,6 +86,8 @@ __all__ = [
     "login",
     "mark_preempting",
     "pin_config_keys",
+    "plot",
+    "plot_table",
     "require",
     "restore",
     "run",
@@ -118,7 +138,7 @@ def _follow(active: Run | None) -> None:
 observe(_follow)
 
 
-_MEDIA = {"Histogram", "Html", "Image", "Table"}
+_MEDIA = {"Audio", "Histogram", "Html", "Image", "Molecule", "Object3D", "Plotly", "Table", "Video", "box3d"}
 
 
 def __getattr__(name: str) -> Any:
@@ -133,9 +153,12 @@ def __getattr__(name: str) -> Any:
         from modelyard.rpc.login import login
 
         return login
-    if name in _MEDIA or name == "data_types":
-        data_types = importlib.import_module("modelyard.data_types")
-        return data_types if name == "data_types" else getattr(data_types, name)
+    if name in {"data_types", "plot"}:
+        return importlib.import_module(f"modelyard.{name}")
+    if name in _MEDIA:
+        return getattr(importlib.import_module("modelyard.data_types"), name)
+    if name == "plot_table":
+        return importlib.import_module("modelyard.plot").plot_table
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

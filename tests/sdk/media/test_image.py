@@ -128,3 +128,17 @@ def test_without_its_library_an_image_says_what_to_install(tmp_path: Path) -> No
         cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     assert done.stdout == "modelyard.Image needs the package pillow: pip install pillow\n"
+
+
+@pytest.mark.optional("torch")
+def test_tensors_of_torch_have_their_channels_first() -> None:
+    import importlib
+
+    torch = importlib.import_module("torch")
+    assert _pixels(Image(torch.tensor([[[0.0, 1.0]], [[1.0, 0.0]], [[0.0, 0.0]]]))) == [
+        [[0, 255, 0], [255, 0, 0]]
+    ]
+    assert Image(torch.zeros((1, 4, 2), requires_grad=True)).image.size == (2, 4)
+    assert Image(torch.zeros((1, 3, 4, 2), dtype=torch.bfloat16)).image.mode == "RGB"
+    with pytest.raises(ValueError, match="channels × height × width"):
+        Image(torch.zeros((4, 2, 3)))

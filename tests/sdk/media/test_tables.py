@@ -210,3 +210,19 @@ def test_kinds_survive_their_json_form() -> None:
     for value in (1, "x", None, [1, "x", None], {"a": [1], "b": {}}, np.zeros((2, 3)), [[], [1]]):
         kind = kinds.of(value)
         assert kinds.from_json(json.loads(json.dumps(kinds.to_json(kind)))) == kind
+
+
+@pytest.mark.optional("pandas")
+def test_data_frames_become_tables_and_back(work: Path) -> None:
+    import importlib
+
+    pandas = importlib.import_module("pandas")
+    frame = pandas.DataFrame({"a": [1, 2], "b": ["x", None], 3: [0.5, math.inf]}, index=[5, 6])
+    with modelyard.init() as run:
+        run.log({"frame": frame})
+    found = Api().run(run.path)
+    table = found.media(found.summary["frame"], work / "there")
+    assert table.columns == ["a", "b", 3]
+    assert table.data == [[1, "x", 0.5], [2, None, math.inf]]
+    assert table.get_dataframe().equals(frame.reset_index(drop=True))
+    assert Table(frame[["a"]].rename(columns={"a": "c"}).columns.tolist(), frame[["a"]]).columns == ["c"]

@@ -6,7 +6,7 @@ import copy
 import datetime
 import enum
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -22,6 +22,7 @@ from modelyard.artifacts.name_lists import NameList
 from modelyard.contract import errors, refs
 from modelyard.host import notebook, terminal
 from modelyard.host.local_files import check_readable, files_below, is_folder
+from modelyard.media.media import Media
 from modelyard.references import schemes as references
 from modelyard.rpc import records
 
@@ -429,6 +430,18 @@ class Artifact:
             return [draft.add_entry(uri, _entry_path(name) or uri.path)]
         return draft.add_references(references.expand(uri, _entry_path(name), checksum, max_objects))
 
+    def add(self, obj: Media, name: str | os.PathLike[str], overwrite: bool = False) -> DraftEntry:
+        """Adds media, such as a Table or an Image: `<name>.<type>.json`, and its files below `media`.
+
+        `get` returns it. Errors: TypeError, ValueError for a name that is taken, unless `overwrite`.
+        """
+        from modelyard.artifacts import objects
+
+        return objects.add(self._open_draft("add"), obj, os.fspath(name), overwrite=overwrite)
+
+    def __setitem__(self, name: str, obj: Media) -> None:
+        self.add(obj, name)
+
     def remove(self, item: str | os.PathLike[str] | DraftEntry | ArtifactEntry) -> None:
         """Removes a file from a draft, or all below a folder. FileNotFoundError when there is none."""
         path = item.path if isinstance(item, DraftEntry | ArtifactEntry) else os.fspath(item)
@@ -470,6 +483,30 @@ class Artifact:
         if path not in entries:
             raise KeyError(f"Path not contained in artifact: {path}")
         return entries[path]
+
+    def get(self, name: str) -> Media | None:
+        """The Table, Image or other media that was added as `name`; None when there is none.
+
+        Its files are downloaded, as `download` does.
+        """
+        from modelyard.artifacts import objects
+
+        path = objects.find(self._entries(), name)
+        return None if path is None else objects.load(path, self._local, self._download_media)
+
+    def __getitem__(self, name: str) -> Media | None:
+        if not isinstance(name, str):  # else Python would iterate over artifacts without end
+            raise TypeError(f"artifact[name]: name is a str, not {type(name).__name__}")
+        return self.get(name)
+
+    def _local(self, path: str) -> Path:
+        """The local copy of a file."""
+        entry = self.get_entry(path)
+        return Path(entry.download() if isinstance(entry, ArtifactEntry) else entry.local_path)
+
+    def _download_media(self, paths: Collection[str]) -> None:
+        if isinstance(self._content, LoggedVersion) and paths:
+            self.download(path_prefix="media/")
 
     def get_path(self, name: str | os.PathLike[str]) -> ArtifactEntry:
         """The entry of a path, of a logged version. KeyError when there is none."""

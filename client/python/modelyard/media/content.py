@@ -42,6 +42,14 @@ class Content:
         else:
             yield from self._source
 
+    def measure(self) -> tuple[str, int]:
+        """SHA-256 in hex, and size in bytes. Errors: OSError."""
+        digest, size = hashlib.sha256(), 0
+        for part in self.parts():
+            digest.update(part)
+            size += len(part)
+        return digest.hexdigest(), size
+
     def read(self) -> bytes:
         """All of the bytes. Errors: OSError."""
         return b"".join(self.parts())
@@ -52,6 +60,13 @@ def at_path(path: str | os.PathLike[str], suffix: str = "") -> Content:
     found = Path(os.path.abspath(Path(path).expanduser()))
     with open(found, "rb"):  # a file that cannot be read is an error where it is named
         return Content(suffix or found.suffix.lower(), found)
+
+
+def local_file(call: str, path: str | os.PathLike[str], suffix: str = "") -> Content:
+    """As `at_path`, for an argument of `call`. ValueError for a URI."""
+    if "://" in os.fspath(path):
+        raise ValueError(f"{call}: {path} is not a local file; add it to an artifact with add_reference")
+    return at_path(path, suffix)
 
 
 class Placed(NamedTuple):

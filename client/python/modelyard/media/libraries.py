@@ -7,7 +7,7 @@ from typing import Any
 
 from modelyard.contract import errors
 
-PACKAGES = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
+PACKAGES = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn", "imageio_ffmpeg": "imageio-ffmpeg"}
 """Names to install, of modules that are called otherwise."""
 
 
@@ -28,6 +28,14 @@ def load_if_installed(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         return None
+
+
+def on_host(data: Any) -> Any:
+    """A tensor of torch as one that NumPy reads, without gradient; other values unchanged."""
+    if not is_from(data, "torch", "Tensor"):
+        return data
+    data = data.detach().cpu()
+    return data.float() if str(data.dtype) == "torch.bfloat16" else data
 
 
 def is_from(value: Any, package: str, name: str) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from modelyard.media import libraries
+from modelyard.media import figures, libraries
+from modelyard.media.charts.chart import CustomChart
 from modelyard.media.content import Place
 from modelyard.media.images import pixels
 from modelyard.media.images.image import Image
@@ -52,6 +53,8 @@ class _Replacing:
                 del found[key]
             else:
                 found[key] = stored
+                if isinstance(value, CustomChart):
+                    found[value.table_key(key)] = stored["table"]
         return data if found is None else found
 
     def _value(self, name: str, value: Any, depth: int) -> Any:
@@ -90,8 +93,10 @@ def as_media(value: Any) -> Media | None:
         return None
     if isinstance(value, ModuleType):
         return _current_figure(value)
-    if libraries.is_from(value, "PIL", "Image") or pixels.is_figure(value):
+    if libraries.is_from(value, "PIL", "Image"):
         return Image(value)
+    if figures.is_plotly(value) or pixels.is_figure(value):
+        return figures.as_media(value)
     if libraries.is_from(value, "pandas", "DataFrame"):
         return Table(dataframe=value)
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -15,6 +15,9 @@ class Source(Protocol):
 
     def fetch(self, path: str) -> Path:
         """The local copy of a file. Errors: NotFound, OSError."""
+
+    def prefetch(self, paths: Collection[str]) -> None:
+        """Makes local copies of many files."""
 
     def restored(self, value: Any) -> Any:
         """A value with media instead of the maps that stand for them, at all levels."""

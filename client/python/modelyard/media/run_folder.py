@@ -47,7 +47,7 @@ class RunMedia:
         if known is not None:
             return known
         if self._files is None:
-            digest, size = _measure(content)
+            digest, size = content.measure()
             return Placed(_path(content, folder, stem, step, digest), digest, size)
         return self._write(content, folder, stem, step, self._files())
 
@@ -126,12 +126,4 @@ def _copy(content: Content, target: Path) -> tuple[str, int]:
             file.write(part)
             digest.update(part)
             size += len(part)
-    return digest.hexdigest(), size
-
-
-def _measure(content: Content) -> tuple[str, int]:
-    digest, size = hashlib.sha256(), 0
-    for part in content.parts():
-        digest.update(part)
-        size += len(part)
     return digest.hexdigest(), size

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from modelyard.conversion.arrays import HISTOGRAM
+from modelyard.media.audio import Audio
+from modelyard.media.charts.chart import CustomChart
+from modelyard.media.figures import Plotly
 from modelyard.media.histogram import Histogram
 from modelyard.media.html import Html
 from modelyard.media.images.annotations import Classes
 from modelyard.media.images.image import Image
 from modelyard.media.media import FileMedia, Media
+from modelyard.media.molecule import Molecule
+from modelyard.media.object3d import Object3D
+from modelyard.media.tables.joined import JoinedTable
 from modelyard.media.tables.table import Table
+from modelyard.media.video import Video
 
-_FILES: tuple[type[FileMedia], ...] = (Html, Image)
+_FILES: tuple[type[FileMedia], ...] = (Audio, Html, Image, Molecule, Object3D, Plotly, Video)
 CLASSES: Mapping[str, type[Media]] = {
     **{one.type_name: one for one in _FILES},
     HISTOGRAM: Histogram,
     "classes": Classes,
+    CustomChart.type_name: CustomChart,
+    JoinedTable.type_name: JoinedTable,
     "table-file": Table,
     "incremental-table-file": Table,
 }
@@ -28,10 +37,16 @@ _IMAGES = "images/separated"
 
 
 class StoredMedia:
-    """A source of stored values: the files of a run or an artifact, which `fetch` returns local copies of."""
+    """A source of stored values: the files of a run or an artifact.
 
-    def __init__(self, fetch: Callable[[str], Path]) -> None:
+    `fetch` returns the local copy of a file; `prefetch` makes those of many, faster than one by one.
+    """
+
+    def __init__(
+        self, fetch: Callable[[str], Path], prefetch: Callable[[Collection[str]], None] = lambda paths: None
+    ) -> None:
         self.fetch = fetch
+        self.prefetch = prefetch
 
     def restored(self, value: Any) -> Any:
         """A value with media instead of the maps that stand for them, at all levels."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from modelyard.media.stored import StoredMedia
 from modelyard.public_runs.files import PublicFile
+
+_AT_ONCE = 8
 
 
 def restored(value: Any, root: str | os.PathLike[str], file: Callable[[str], PublicFile]) -> Any:
@@ -16,7 +19,13 @@ def restored(value: Any, root: str | os.PathLike[str], file: Callable[[str], Pub
 
     def fetch(path: str) -> Path:
         # The name of a file has the hash of its content: one that is there need not be fetched.
-        file(path).download(root, exist_ok=True).close()
+        if not Path(root, path).exists():
+            file(path).download(root, exist_ok=True).close()
         return Path(root, path)
 
-    return StoredMedia(fetch).restored(value)
+    def prefetch(paths: Collection[str]) -> None:
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            for _ in threads.map(fetch, paths):
+                pass
+
+    return StoredMedia(fetch, prefetch).restored(value)

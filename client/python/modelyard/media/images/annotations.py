@@ -153,7 +153,7 @@ def _check_box(box: Mapping[str, Any], key: str) -> None:
 def _mask_png(data: Any, key: str) -> bytes:
     numpy = libraries.load("numpy", "a mask")
     pillow = libraries.load("PIL.Image", "a mask")
-    array = numpy.asarray(data.detach().cpu() if libraries.is_from(data, "torch", "Tensor") else data)
+    array = numpy.asarray(libraries.on_host(data))
     if array.ndim != 2 or not array.size:
         raise TypeError(f"masks {key!r}: mask_data is an array of two dimensions, not of {array.ndim}")
     if not (array == array.astype(numpy.int64)).all() or array.min() < 0 or array.max() > 65_535:

@@ -103,9 +103,7 @@ class Image(FileMedia):
 
     def _file(self, path: str | os.PathLike[str]) -> Content:
         """A file, as it is; its width and height are known where Pillow is installed and knows its format."""
-        if "://" in str(path):
-            raise ValueError(f"Image: {path} is not a local file; add it to an artifact with add_reference")
-        found = content.at_path(path)
+        found = content.local_file("Image", path)
         pillow = libraries.load_if_installed("PIL.Image")
         if pillow is not None:
             try:

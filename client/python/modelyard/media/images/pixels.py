@@ -26,7 +26,7 @@ def picture(data: Any, mode: str | None, *, normalize: bool, opaque: bool) -> An
         found = pillow.open(io.BytesIO(drawn(data)))
         found.load()
     else:
-        array = _eight_bits(_array(data), normalize=normalize)
+        array = eight_bits(_array(data), normalize=normalize)
         found = pillow.fromarray(array)
         found = found.convert(mode) if mode is not None and found.mode != mode else found
     if opaque and found.mode in {"RGBA", "LA", "P", "PA"}:
@@ -60,13 +60,8 @@ def _array(data: Any) -> Any:
     """Height × width, or height × width × channels."""
     numpy = libraries.load("numpy", "modelyard.Image of an array")
     is_torch = libraries.is_from(data, "torch", "Tensor")
-    for step in ("detach", "cpu"):
-        if is_torch and callable(getattr(data, step, None)):
-            data = getattr(data, step)()
-    if is_torch and str(data.dtype) == "torch.bfloat16":
-        data = data.float()
     try:
-        array = numpy.asarray(data)
+        array = numpy.asarray(libraries.on_host(data))
     except Exception as error:  # it may be anything that has a shape
         raise TypeError(f"Image: a {type(data).__name__} is no picture: {error}") from error
     if array.dtype.kind not in "biuf":
@@ -87,7 +82,7 @@ def _array(data: Any) -> Any:
     return array
 
 
-def _eight_bits(array: Any, *, normalize: bool) -> Any:
+def eight_bits(array: Any, *, normalize: bool) -> Any:
     """Values as 0 to 255: floats from 0 to 1, or -1 to 1, are scaled if `normalize`; others are cut off."""
     numpy = libraries.load("numpy", "modelyard.Image of an array")
     if array.dtype == numpy.uint8:

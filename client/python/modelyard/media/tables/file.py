@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from modelyard.contract import values
 from modelyard.conversion.arrays import shape_of
 from modelyard.conversion.plain_values import plain
+from modelyard.media import libraries
 from modelyard.media.content import Place
 from modelyard.media.media import Media
 
@@ -68,9 +69,7 @@ class _Cells:
         if isinstance(cell, set | frozenset):
             return list(cell)
         if shape_of(cell) and callable(getattr(cell, "tolist", None)):
-            for step in ("detach", "cpu"):
-                cell = getattr(cell, step)() if callable(getattr(cell, step, None)) else cell
-            return cell.tolist()
+            return libraries.on_host(cell).tolist()
         return plain(cell, "a cell of a table")
 
 
@@ -80,3 +79,26 @@ def read(data: bytes) -> dict[str, Any]:
     if not isinstance(document, dict) or not {"columns", "data"} <= document.keys():
         raise ValueError("the file is no table: it lacks columns and data")
     return document
+
+
+def paths(documents: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The paths of files that cells of tables stand for."""
+    found: set[str] = set()
+    for document in documents:
+        for row in document["data"]:
+            for cell in row:
+                if type(cell) is dict or type(cell) is list:
+                    _add_paths(cell, found)
+    return found
+
+
+def _add_paths(value: Any, found: set[str]) -> None:
+    if isinstance(value, dict):
+        path = value.get("path")
+        if isinstance(path, str) and path.startswith("media/"):
+            found.add(path)
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            if type(item) is dict or type(item) is list:
+                _add_paths(item, found)

@@ -184,6 +184,7 @@ class Table(Media):
     def of_documents(cls, documents: Sequence[Mapping[str, Any]], source: Source) -> Table:
         """The table of the documents of its files."""
         last = documents[-1]
+        source.prefetch(file.paths(documents))
         found = cls(columns=last["columns"], log_mode=last.get("log_mode", "IMMUTABLE"))
         found.data = [[_restored(cell, source) for cell in row] for each in documents for row in each["data"]]
         if "column_types" in last:

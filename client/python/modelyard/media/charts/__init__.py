@@ -1,0 +1,1 @@
+"""Charts of tables, and the curves that classifiers are judged by."""

@@ -71,7 +71,7 @@ for epoch in range({epochs}):
         logged += 1
         assert pool.map(square, range(8)) == [number * number for number in range(8)]
 run._tracking.flush()
-assert len(run._tracking.folder.spools()) == 1, "those of the workers are sent and removed"
+assert len(run._tracking.folder.row_spools.writers()) == 1, "those of the workers are sent and removed"
 finish()
 """
 

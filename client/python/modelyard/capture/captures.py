@@ -11,7 +11,6 @@ from pathlib import Path
 
 from modelyard.capture import run_console
 from modelyard.capture.run_console import RunConsole
-from modelyard.capture.saved_files import SavedFiles
 from modelyard.capture.system_metrics import DEFAULT_SECONDS, SystemMetrics
 from modelyard.capture.tensorboard import TensorBoardFollower
 from modelyard.configuration.settings import Settings
@@ -41,7 +40,6 @@ class Captures:
         redirected = settings.console == "redirect"
         self._console = None if settings.console == "off" else RunConsole(spool, label, redirected=redirected)
         self._tensorboard = TensorBoardFollower(log) if settings.sync_tensorboard else None
-        self.files = SavedFiles(self._add_file)
         seconds = settings.x_stats_sampling_interval or DEFAULT_SECONDS
         of_machine = is_first or os.environ.get("LOCAL_RANK", "0") == "0"
         self._system = (
@@ -64,7 +62,6 @@ class Captures:
 
     def stop(self) -> None:
         """Records what is left, and ends."""
-        self.files.stop()
         for part in (self._tensorboard, self._system, self._console):
             if part is not None:
                 part.stop()
@@ -78,9 +75,6 @@ class Captures:
         """Adds text to the console of the run, as if the program had written it."""
         if self._console is not None:
             self._console.add(text)
-
-    def _add_file(self, path: str, source: str, now: bool) -> None:
-        self._spool.change(records.FILE, {"path": path, "source": source, "now": now})
 
     def _add_row(self, points: Mapping[str, float]) -> None:
         content = {"number": self._rows, "time": time.time(), "points": dict(points)}

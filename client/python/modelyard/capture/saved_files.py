@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import logging
 import os
 import threading
 import time
@@ -12,18 +11,14 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from modelyard.host import disk_space, forking, terminal
+from modelyard.host import disk_space, forking
 
 POLICIES = ("live", "end", "now")
 LOOK_SECONDS = 2.0
 """How often files with the policy `live` are looked at."""
 MOVING_SECONDS = 60.0
 """A file that changes all the time is sent about this often, others when they rest for one look."""
-STOP_SECONDS = 5.0
-"""How long `stop` waits for a disk."""
 Status = tuple[int, int]
-
-_log = logging.getLogger(__name__)
 
 
 class Match(NamedTuple):
@@ -70,13 +65,12 @@ def place(match: Match, folder: Path, *, copied: bool) -> Path:
 
 
 class SavedFiles:
-    """Calls `send` with the path and the source of a file whenever its policy says so; from any thread.
+    """Calls `send` with path, source and policy of each file, and again when one with `live` has changed.
 
-    `now`: once. `live`: at once and after changes. `end`: when the run ends.
+    What changes after `stop`, and files with the policy `end`, are left to the sender.
     """
 
-    def __init__(self, send: Callable[[str, str, bool], None]) -> None:
-        """The third argument of `send` is False for a file that is to be sent at the end only."""
+    def __init__(self, send: Callable[[str, str, str], None]) -> None:
         self._send = send
         self._reset()
         forking.inherit(self)
@@ -92,58 +86,39 @@ class SavedFiles:
 
     def add(self, source: Path, path: str, policy: str) -> None:
         """Takes a file; a later policy for the same path replaces the earlier one."""
-        if policy == "now":
-            self._files.pop(path, None)
-            self._send(path, str(source), True)
+        self._files.pop(path, None)
+        status = _status(source) if policy == "live" else None  # before it is sent
+        self._send(path, str(source), policy)
+        if policy != "live":
             return
-        self._send(path, str(source), policy == "live")
-        self._files[path] = _File(source, policy, _status(source) if policy == "live" else None)
-        if policy == "live" and self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="modelyard-files", daemon=True)
+        self._files[path] = _File(source, status)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="modelyard-saved-files", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """Sends what changed and what is to be sent at the end."""
+        """Looks at no file any more."""
         self._stopped.set()
-        last = threading.Thread(target=self._end, name="modelyard-files-end", daemon=True)
-        last.start()
-        last.join(STOP_SECONDS)
-        if last.is_alive():
-            terminal.termwarn("files of run.save are not sent: their disk does not answer")
 
     def _work(self) -> None:
         while not self._stopped.wait(LOOK_SECONDS):
             for path, file in list(self._files.items()):
-                if file.policy == "live":
-                    self._look(path, file)
+                self._look(path, file)
 
     def _look(self, path: str, file: _File) -> None:
         status, before = _status(file.source), file.seen
         file.seen = status
         rests = status == before or time.monotonic() - file.sent_at > MOVING_SECONDS
         if status is not None and status != file.sent and rests:
-            self._pass_on(path, file, status)
-
-    def _end(self) -> None:
-        for path, file in list(self._files.items()):
-            status = _status(file.source)
-            if status is not None and status != file.sent:
-                self._pass_on(path, file, status)
-
-    def _pass_on(self, path: str, file: _File, status: Status) -> None:
-        file.sent, file.sent_at = status, time.monotonic()
-        try:
-            self._send(path, str(file.source), True)
-        except Exception:  # a defect of this code must not end the thread
-            _log.info("the file %s was not kept", path, exc_info=True)
+            file.sent, file.sent_at = status, time.monotonic()
+            self._send(path, str(file.source), "live")
 
 
 class _File:
-    """A file that is sent later, or again."""
+    """A file that is sent again after changes."""
 
-    def __init__(self, source: Path, policy: str, sent: Status | None) -> None:
+    def __init__(self, source: Path, sent: Status | None) -> None:
         self.source = source
-        self.policy = policy
         self.sent = sent
         self.sent_at = time.monotonic()
         self.seen = sent

@@ -82,11 +82,11 @@ class OfflineTracking(Recording):
     ) -> None:
         """Records the end of the run, and says how to send it. Of another process's run it ends nothing."""
         if self._attached:
-            self.spool.close()
+            self._close_spools()
             return
         self._record_end(exit_code, killed=killed)
         rows = self.spool.rows
-        self.spool.close()
+        self._close_spools()
         self._report_dropped(0)
         if not quiet:
             counts = [

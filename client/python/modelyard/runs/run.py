@@ -17,6 +17,7 @@ from modelyard.artifacts.artifact import Artifact
 from modelyard.artifacts.draft import content_at
 from modelyard.capture import saved_files
 from modelyard.capture.captures import Captures, keep_console_of_worker
+from modelyard.capture.saved_files import SavedFiles
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors, refs
 from modelyard.host import exit_status, notebook, terminal
@@ -92,6 +93,7 @@ class Run:
             tracking.start(record, self._history, self.start_time)
             self._summary.on_change(self._summary_changed)
         self._captures: Captures | None = None
+        self._saved_files = SavedFiles(tracking.send_file) if tracking is not None else None
 
     def __repr__(self) -> str:
         return f"<Run {self.path} ({self.name})>"
@@ -285,6 +287,8 @@ class Run:
             return
         self._finished = True
         with self._on_finish(self):
+            if self._saved_files is not None:
+                self._saved_files.stop()
             if self._captures is not None:
                 self._captures.stop()
             self._history.commit()
@@ -495,12 +499,12 @@ class Run:
             terminal.termwarn(f"save: {pattern} is not a local file; log it as an artifact's reference")
             return []
         base = None if base_path is None else os.fspath(base_path)
-        folder, captures = Path(self.dir), self._captures
+        folder = Path(self.dir)
         found = saved_files.matches(pattern, base)
         placed = [saved_files.place(match, folder, copied=policy == "now") for match in found]
         for match, target in zip(found, placed, strict=True):
-            if captures is not None:
-                captures.files.add(target if policy == "now" else match.source, match.path, policy)
+            if self._saved_files is not None:
+                self._saved_files.add(target if policy == "now" else match.source, match.path, policy)
         return [str(target) for target in placed]
 
     def restore(
@@ -595,7 +599,7 @@ def _attached(
     run = Run(record, settings, config, tracking=tracking, started=start_time)
     run._attach_config()
     if tracking is not None:
-        keep_console_of_worker(settings, tracking.folder.spool)
+        keep_console_of_worker(settings, tracking.folder.row_spools.path)
     return run
 
 

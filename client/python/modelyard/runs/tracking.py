@@ -30,8 +30,10 @@ from modelyard.spool.writer import SpoolWriter
 from modelyard.sync import run_info
 from modelyard.sync.destination import Destination, RunStatus
 from modelyard.sync.drain import Drain
+from modelyard.sync.record_drain import RecordDrain
 from modelyard.sync.run_files import RunFileSender
 from modelyard.sync.sender import Sender
+from modelyard.sync.upload_thread import UploadThread
 from modelyard.v1 import run_pb2 as pb
 
 FIRST_REPORT_SECONDS, REPORT_SECONDS = 2.0, 10.0
@@ -56,7 +58,8 @@ class Recording:
 
     def __init__(self, workspace: Workspace, folder: RunFolder, *, attached: bool = False) -> None:
         self.folder = folder
-        self.spool = SpoolWriter(folder.spool)
+        self.spool = SpoolWriter(folder.row_spools.path)
+        self._file_spool = SpoolWriter(folder.file_spools.path)
         self._workspace = workspace
         self._attached = attached
         self._search: environment.Search | None = None
@@ -89,9 +92,22 @@ class Recording:
         except Exception as error:  # whatever the reason, training goes on
             terminal.warn_once(f"field {field}", f"{field} cannot be stored: {error}")
 
-    def send_file(self, path: str, source: str) -> None:
-        """Has a file, which does not change, sent as one of the run."""
-        self.spool.change(spool_records.FILE, {"path": path, "source": source, "now": True})
+    def send_file(self, path: str, source: str, policy: str = "now") -> None:
+        """Has a file sent as one of the run, under a path; at once and from any thread, without waiting.
+
+        `policy`: `now`, once; `live`, now and, where it has changed, at the end of the
+        run; `end`, then only. It is read when it is sent, so one with `now` should not
+        change. One sent under the same path before is replaced.
+        """
+        content = {"path": path, "source": source, "policy": policy}
+        try:
+            self._file_spool.change(spool_records.FILE, content)
+        except Exception as error:  # whatever the reason, training goes on
+            terminal.warn_once(f"file {path}", f"the file {path} is not sent: {error}")
+
+    def _close_spools(self) -> None:
+        for spool in (self.spool, self._file_spool):
+            spool.close()
 
     def _record_end(self, exit_code: int, *, killed: bool, ends_run: bool = True) -> None:
         if self._search and not killed:
@@ -142,14 +158,15 @@ class Tracking(Recording):
         shared = settings.mode == "shared"
         destination = Destination(record.id, record.attempt)
         summary = ReplayedSummary(record.summary, start_time)
-        files = RunFileSender(self.connection, destination, with_end=False)
-        actions = {spool_records.FILE: files.send}
-        self._drain = Drain(
-            self.connection, destination, self.folder, summary, own=self.spool, actions=actions
-        )
-        files.on_progress(self._drain.advance)
+        self._drain = Drain(self.connection, destination, self.folder, summary, own=self.spool)
+        files = RunFileSender(self.connection, destination, (record.entity, record.project))
+        file_drain = RecordDrain(self.folder.file_spools, files, own=self._file_spool)
+        files.on_progress(file_drain.advance)
+        self._files = UploadThread(file_drain, "file")
         lock = self.folder.lock_if_possible()
-        self._sender = Sender(self.connection, destination, self._drain, lock=lock, shared=shared)
+        self._sender = Sender(
+            self.connection, destination, self._drain, lock=lock, shared=shared, beside=(self._files,)
+        )
         self._sender.start()
 
     def flush(self) -> None:
@@ -183,15 +200,15 @@ class Tracking(Recording):
         run that another process made, it ends nothing.
         """
         if self._attached:
-            self.spool.close()
+            self._close_spools()
             return
         self._record_end(exit_code, killed=killed, ends_run=self._ends_run)
         seconds = self._workspace.settings.finish_seconds
         is_sent = self._sender.finish(seconds, self._report_progress)
         self._report_dropped(self._drain.rows_dropped)
         if is_sent:
-            self.spool.close()
-            self.folder.remove_spools(self.spool.writer)
+            self._close_spools()
+            self.folder.remove_spools(self.spool.writer, self._file_spool.writer)
         if not quiet:
             self._report_end(name, summary, exit_code)
         if not is_sent:
@@ -212,15 +229,18 @@ class Tracking(Recording):
     def _report_progress(self, seconds: float) -> None:
         if seconds > FIRST_REPORT_SECONDS + self._reports * REPORT_SECONDS:
             self._reports += 1
-            rows = self._drain.unsent_rows()
-            left = terminal.plural(rows, "row") if rows else "the last changes"
-            terminal.termlog(f"Sending what is left: {left}")
+            terminal.termlog(f"Sending what is left: {self._left() or 'the last changes'}")
+
+    def _left(self) -> str:
+        """How much waits, such as `3 rows, 1 file`; empty if nothing that is counted."""
+        counts = [(self._drain.unsent_rows(), "row"), (self._files.unsent, self._files.what)]
+        return ", ".join(terminal.plural(count, noun) for count, noun in counts if count)
 
     def _report_unsent(self) -> None:
         error = self._sender.last_error
-        rows = terminal.plural(self._drain.unsent_rows(), "row")
+        left = self._left() or terminal.plural(0, "row")
         terminal.termwarn(
-            f"{rows} and the end of run {self._record.path} are not sent{f': {error}' if error else ''}. "
+            f"{left} and the end of run {self._record.path} are not sent{f': {error}' if error else ''}. "
             f"They are kept; this sends them: modelyard sync {self.folder.path}"
         )
 

@@ -1,12 +1,14 @@
 """The local folder of a run: its files, its spools, and what `modelyard sync` has to know.
 
 <dir>/modelyard/run-YYYYMMDD_HHMMSS-<id>/     offline: offline-run-…
-    run.json      which run this is, and on which server
-    files/        `run.dir`
-    lock          held by the process that sends the spools
-    sent.json     how far they are sent
-    spool/        see `writer`
-    artifacts/    see `staging`
+    run.json          which run this is, and on which server
+    files/            `run.dir`
+    lock              held by the process that sends the spools
+    spool/            rows, fields and all else that is sent in order; see `writer`
+    sent.json         how far they are sent
+    file-spool/       FILE records, which are sent beside the others
+    file-sent.json    how far they are sent
+    artifacts/        see `staging`
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,65 @@ from modelyard.spool.reader import Position
 from modelyard.spool.writer import ALIVE
 
 ONLINE, OFFLINE = "run-", "offline-run-"
-_INFO, _LOCK, _SENT, _SPOOL, _FILES, _STAGES = (
-    "run.json", "lock", "sent.json", "spool", "files", "artifacts"
-)  # fmt: skip
+_INFO, _LOCK, _FILES, _STAGES = "run.json", "lock", "files", "artifacts"
+_ROW_SPOOLS = ("spool", "sent.json")
+_FILE_SPOOLS = ("file-spool", "file-sent.json")
 _NAMES = 1_000
+
+
+class Spools:
+    """The spools of one kind in the folder of a run, one of each writer, and how far they are sent."""
+
+    def __init__(self, path: Path, sent: Path) -> None:
+        self.path = path
+        self._sent = sent
+
+    def writers(self) -> list[Path]:
+        """The folders of the writers, oldest first."""
+        with suppress(FileNotFoundError):
+            found = [Path(entry.path) for entry in os.scandir(self.path) if entry.is_dir()]
+            return sorted(found, key=lambda path: path.stat().st_ctime_ns)
+        return []
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        """What `keep_sent` recorded; empty where it did not."""
+        return read_json(self._sent)
+
+    @property
+    def positions(self) -> dict[str, Position]:
+        """Up to where each writer's records are sent."""
+        return {writer: Position(*place) for writer, place in self.sent.get("positions", {}).items()}
+
+    def keep_sent(self, positions: Mapping[str, Position], **state: Any) -> None:
+        """Records up to where each writer's records are sent, and a state of the sender there.
+
+        After a crash everything behind is sent again, which stores nothing twice. So
+        there is no fsync, and a disk that takes nothing is no error.
+        """
+        with suppress(OSError):
+            replace_json(self._sent, {"positions": dict(positions), **state})
+
+    @property
+    def last_written(self) -> float:
+        """When a process last wrote or sent something, seconds since 1970; 0 where nothing was."""
+        files = [self._sent, *self.path.glob("*/*.spool")]
+        return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+
+    def remove(self, own: Collection[str]) -> bool:
+        """Removes the spools, except those of writers that may live and are not `own`; whether none is left.
+
+        `own` are writers of this process that were closed.
+        """
+        for spool in self.writers():
+            if spool.name in own or not is_written(spool):
+                remove_spool(spool)
+        with suppress(OSError):
+            if self.path.exists():
+                self.path.rmdir()
+            self._sent.unlink(missing_ok=True)
+            return True
+        return False
 
 
 class RunFolder:
@@ -37,6 +94,9 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.row_spools, self.file_spools = (
+            Spools(path / spools, path / sent) for spools, sent in (_ROW_SPOOLS, _FILE_SPOOLS)
+        )
 
     def __repr__(self) -> str:
         return f"RunFolder({str(self.path)!r})"
@@ -60,11 +120,6 @@ class RunFolder:
         return cls(other / name)  # the writer then keeps everything in memory
 
     @property
-    def spool(self) -> Path:
-        """Where the writers of the run have their folders."""
-        return self.path / _SPOOL
-
-    @property
     def files(self) -> Path:
         """The folder for files of the user; made when it is asked for."""
         folder = self.path / _FILES
@@ -75,13 +130,6 @@ class RunFolder:
     def stages(self) -> Path:
         """The folder for copies of files that are sent later."""
         return self.path / _STAGES
-
-    def spools(self) -> list[Path]:
-        """The folders of the writers, oldest first."""
-        with suppress(FileNotFoundError):
-            found = [Path(entry.path) for entry in os.scandir(self.spool) if entry.is_dir()]
-            return sorted(found, key=lambda path: path.stat().st_ctime_ns)
-        return []
 
     def lock(self) -> FileLock | None:
         """The right to send the spools; None while another process has it. Errors: OSError."""
@@ -96,13 +144,16 @@ class RunFolder:
 
     def is_logged_to(self) -> bool:
         """Whether a process that writes to one of the spools lives."""
-        return any(is_written(spool) for spool in self.spools())
+        return any(is_written(spool) for kind in self._all_spools for spool in kind.writers())
 
     @property
     def last_written(self) -> float:
         """When a process last wrote or sent something, seconds since 1970; 0 where nothing was."""
-        files = [self.path / _SENT, *self.spool.glob("*/*.spool")]
-        return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+        return max(kind.last_written for kind in self._all_spools)
+
+    @property
+    def _all_spools(self) -> tuple[Spools, ...]:
+        return self.row_spools, self.file_spools
 
     @property
     def info(self) -> dict[str, Any]:
@@ -119,31 +170,16 @@ class RunFolder:
         with suppress(OSError):
             replace_json(self.path / _INFO, info)
 
-    @property
-    def sent(self) -> dict[str, Any]:
-        """What `keep_sent` recorded."""
-        return read_json(self.path / _SENT)
-
-    def keep_sent(self, positions: Mapping[str, Position], summary: Mapping[str, Any]) -> None:
-        """Records up to where each writer's records are sent, and the state of the summary there.
-
-        After a crash everything behind is sent again, which stores nothing twice. So
-        there is no fsync, and a disk that takes nothing is no error.
-        """
-        with suppress(OSError):
-            replace_json(self.path / _SENT, {"positions": dict(positions), "summary": dict(summary)})
-
-    def remove_spools(self, own: str = "") -> None:
+    def remove_spools(self, *own: str) -> None:
         """Removes the spools, and the folder if it holds nothing else.
 
-        Those of writers that may live are left, except `own`, which was closed.
+        Those of writers that may live are left, except `own`, which were closed.
         """
-        for spool in self.spools():
-            if spool.name == own or not is_written(spool):
-                remove_spool(spool)
+        removed = [kind.remove(own) for kind in self._all_spools]
+        if not all(removed):
+            return
         with suppress(OSError):
-            self.spool.rmdir()
-            for name in (_SENT, _INFO, _LOCK):
+            for name in (_INFO, _LOCK):
                 (self.path / name).unlink(missing_ok=True)
             (self.path / _FILES).rmdir()
         with suppress(OSError):
@@ -182,8 +218,12 @@ def unsent(root: Path, run_id: str) -> list[RunFolder]:
 def below(path: Path) -> list[RunFolder]:
     """The folders of runs with spools: the path itself, in it, or in its `modelyard`; oldest first."""
     found = [path, *path.glob(f"*{ONLINE}*"), *path.glob(f"modelyard/*{ONLINE}*")]
-    kept = [one for one in found if (one / _SPOOL).is_dir() and (one / _INFO).is_file()]
+    kept = [one for one in found if (one / _INFO).is_file() and _has_spools(one)]
     return [RunFolder(one) for one in sorted(kept, key=lambda one: one.name.removeprefix("offline-"))]
+
+
+def _has_spools(path: Path) -> bool:
+    return any((path / spools).is_dir() for spools, _ in (_ROW_SPOOLS, _FILE_SPOOLS))
 
 
 def _new_folder(root: Path, name: str) -> Path:

@@ -16,7 +16,7 @@ from modelyard.spool.rows import Row, RowDecoder, merged
 from modelyard.spool.writer import segment_name
 
 CHUNK_BYTES = 1 << 20
-"""The most bytes that are read at a time, unless one record is longer."""
+"""The most bytes that are read at a time by default, unless one record is longer."""
 _ROWS = frozenset({records.ROW, records.OPEN_ROW, records.PLAIN_ROW, records.OPEN_PLAIN_ROW})
 _WHOLE = frozenset({records.ROW, records.PLAIN_ROW})
 _OPEN = frozenset({records.OPEN_ROW, records.OPEN_PLAIN_ROW})
@@ -42,16 +42,21 @@ class Chunk(NamedTuple):
 
 
 class SpoolReader:
-    """Reads one spool. `memory` returns segments that are not on the disk."""
+    """Reads one spool, at most `chunk_bytes` or one record at a time.
+
+    `memory` returns segments that are not on the disk.
+    """
 
     def __init__(
         self,
         folder: Path,
         position: Position = BEGIN,
         memory: Callable[[int], bytes | None] = lambda number: None,
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         self._folder = folder
         self._memory = memory
+        self._chunk_bytes = chunk_bytes
         self._start = position
         self._segment = 0
         self._at = 0
@@ -64,7 +69,7 @@ class SpoolReader:
         """Number of the first row among the items."""
 
     def read(self) -> Chunk | None:
-        """The next rows and records, at most about 1 MiB; None when there are no more for now."""
+        """The next rows and records; None when there are no more for now."""
         while True:
             following = self._following()  # looked up first: a segment with a successor is complete
             if self._segment and (self._read_segment() or self._items):
@@ -155,7 +160,7 @@ class SpoolReader:
             return waiting[offset:]
         with suppress(OSError), open(self._folder / segment_name(self._segment), "rb") as file:
             file.seek(offset)
-            data = file.read(CHUNK_BYTES)
+            data = file.read(self._chunk_bytes)
             missing = records.whole_length(data) - len(data)
             return data + file.read(missing) if missing > 0 else data
         return b""

@@ -42,7 +42,7 @@ SYSTEM = ord("Y")
 CONSOLE = ord("O")
 """JSON: `number` of the writer's record, from 1, `process`, and `lines` (number, time, stream, text)."""
 FILE = ord("V")
-"""JSON: `path` and `source` of a file to be sent; `now` is False where the run's end is awaited."""
+"""JSON: `path` and `source` of a file to be sent, and `policy`: now, live (now and after changes) or end."""
 FINISH = ord("E")
 """JSON: `exit_code` and `killed` of a run that ended."""
 

@@ -55,6 +55,8 @@ class SpoolWriter:
         self.writer = uuid.uuid4().hex
         self.rows = 0
         """Rows that are complete."""
+        self.changes = 0
+        """Records that are no rows."""
         self._open_step: int | None = None
         self._segment = 0
         self._size = 0
@@ -118,6 +120,7 @@ class SpoolWriter:
                 self._begin()
             if self._put(data) == _MOVED:
                 self._put(data)
+            self.changes += 1
 
     def define(self, name: str, content: Mapping[str, Any]) -> None:
         """Appends a definition, and repeats it in front of each later segment."""

@@ -14,7 +14,8 @@ from modelyard.host import terminal
 from modelyard.rpc.connection import Connection
 from modelyard.spool import folders, records
 from modelyard.spool.folders import RunFolder
-from modelyard.spool.reader import Chunk, Position, SpoolReader
+from modelyard.spool.open_spool import OpenSpool
+from modelyard.spool.reader import Chunk, Position
 from modelyard.spool.rows import Row
 from modelyard.spool.writer import SpoolWriter
 from modelyard.sync.captured import CapturedSender
@@ -62,9 +63,7 @@ class Drain:
         self._own = own
         self._actions = actions or {}
         self._keeps_sent = keeps_sent
-        self._positions = {
-            writer: Position(*place) for writer, place in folder.sent.get("positions", {}).items()
-        }
+        self._positions = folder.row_spools.positions
         self._spools: dict[str, _Spool] = {}
         self._rows_of_removed = 0
 
@@ -99,10 +98,6 @@ class Drain:
             request.read_mask.paths.append("state")
             self._connection.runs.FinishRun(request)
 
-    def advance(self) -> None:
-        """Says that a part of an action is done."""
-        self.progress += 1
-
     def drop_all(self) -> None:
         """Counts what is in the spools as dropped: the run does not exist any more, or has ended."""
         for spool in self._found():
@@ -121,7 +116,7 @@ class Drain:
 
     def _found(self) -> list[_Spool]:
         """The spools of all writers; this process's first."""
-        paths = {path.name: path for path in self._folder.spools()}
+        paths = {path.name: path for path in self._folder.row_spools.writers()}
         if self._own is not None:
             paths = {self._own.writer: self._own.folder, **paths}
         for writer, path in paths.items():
@@ -230,7 +225,7 @@ class Drain:
     def _keep_sent(self) -> None:
         for writer, spool in self._spools.items():
             self._positions[writer] = spool.position
-        self._folder.keep_sent(self._positions, self._summary.state())
+        self._folder.row_spools.keep_sent(self._positions, summary=dict(self._summary.state()))
         if not self._keeps_sent:
             for spool in self._spools.values():
                 spool.discard_sent()
@@ -242,7 +237,7 @@ class Drain:
         )
 
 
-class _Spool:
+class _Spool(OpenSpool):
     """How far one spool is read and sent."""
 
     def __init__(
@@ -253,29 +248,13 @@ class _Spool:
         captured: CapturedSender,
         own: SpoolWriter | None,
     ) -> None:
-        self.path = path
-        self.position = position
+        super().__init__(path, position, own)
         self.rows = rows
         self.captured = captured
-        self.chunk: Chunk | None = None
-        """What was read and is not sent completely."""
         self.rows_are_sent = False
         self.actions_done = 0
         self.summary: dict[str, Any] = {}
         """Entries of the summary to be sent with the present part."""
-        self._discarded = 1
-        self._own = own
-        self.is_own = own is not None
-        memory = own.memory_segment if own else lambda number: None
-        self._reader = SpoolReader(path, position, memory)
-
-    def take(self, *, final: bool) -> Chunk | None:
-        """What is to be sent next; the same until `done`."""
-        if self.chunk is None:
-            self.chunk = self._reader.read()
-            if self.chunk is None and final:
-                self.chunk = self._reader.rest()
-        return self.chunk
 
     def actions_left(self, known: Mapping[int, Action]) -> list[records.Record]:
         """The records of the present part that ask for an action that was not taken yet."""
@@ -285,14 +264,5 @@ class _Spool:
 
     def done(self) -> None:
         """The present part is sent."""
-        if self.chunk is not None:
-            self.position = self.chunk.end
-        self.chunk, self.rows_are_sent, self.actions_done = None, False, 0
-
-    def discard_sent(self) -> None:
-        """Deletes the segments that are sent."""
-        if self.position.segment > self._discarded:
-            self._discarded = self.position.segment
-            self._reader.discard_before(self.position.segment)
-            if self._own:
-                self._own.discard_before(self.position.segment)
+        super().done()
+        self.rows_are_sent, self.actions_done = False, 0

@@ -18,6 +18,7 @@ from modelyard.sync import run_info
 from modelyard.sync.artifact_calls import ArtifactCalls
 from modelyard.sync.destination import Destination
 from modelyard.sync.drain import Drain
+from modelyard.sync.record_drain import RecordDrain
 from modelyard.sync.run_files import RunFileSender
 from modelyard.sync.summary import SummaryReplay
 from modelyard.v1 import run_pb2 as pb
@@ -108,18 +109,21 @@ def _send(connection: Connection, folder: RunFolder, summaries: Summaries, ends:
     destination = Destination(run.id, run.attempt, late=True)
     last_written = folder.last_written
     calls = ArtifactCalls(connection, run, folder)
-    files = RunFileSender(connection, destination, with_end=True)
+    owner = (info["entity"], info["project"])
+    files = RunFileSender(connection, destination, owner, folder.file_spools.sent.get("watched"))
+    file_drain = RecordDrain(folder.file_spools, files, keeps_sent=was_offline)
     drain = Drain(
         connection,
         destination,
         folder,
-        summaries(run.summary, info["started"], folder.sent.get("summary", {})),
-        actions={spool_records.ARTIFACT: calls.repeat, spool_records.FILE: files.send},
+        summaries(run.summary, info["started"], folder.row_spools.sent.get("summary", {})),
+        actions={spool_records.ARTIFACT: calls.repeat},
         keeps_sent=was_offline,
     )
     drain.turn(final=True)
     drain.fields.retry_refused()
     drain.turn(final=True)
+    file_drain.turn(final=True)
     if not folder.is_logged_to():
         if drain.finish is not None:
             drain.end_run()

@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from modelyard.contract import errors
 from modelyard.host import forking, terminal
@@ -15,6 +15,7 @@ from modelyard.rpc.connection import Connection
 from modelyard.rpc.retry import is_retryable
 from modelyard.sync.destination import Destination
 from modelyard.sync.drain import Drain
+from modelyard.sync.upload_thread import UploadThread
 from modelyard.v1 import run_pb2 as pb
 
 TURN_SECONDS = 1.0
@@ -29,7 +30,8 @@ class Sender(threading.Thread):
 
     While the server cannot be reached, records stay in their files, with one
     warning. No error ends the thread. `lock` is the right to send, which it gives up
-    when it ends. A `shared` run goes on after another writer has ended it.
+    when it ends. A `shared` run goes on after another writer has ended it. `beside`
+    are threads that send what would hold up the rows; they start and end with this one.
     """
 
     def __init__(
@@ -40,11 +42,14 @@ class Sender(threading.Thread):
         *,
         lock: FileLock | None = None,
         shared: bool = False,
+        beside: Sequence[UploadThread] = (),
     ) -> None:
         super().__init__(name="modelyard-sender", daemon=True)
-        self.last_error: errors.CommError | None = None
         self.last_sent: float | None = None
         """When everything logged before was sent last, seconds since 1970."""
+        self._last_error: errors.CommError | None = None
+        self._beside = beside
+        self._run_ended = False
         self._connection = connection
         self._destination = destination
         self._drain = drain
@@ -59,14 +64,25 @@ class Sender(threading.Thread):
         self._turn = forking.lock()
         self._pid = os.getpid()
 
+    @property
+    def last_error(self) -> errors.CommError | None:
+        """Why what is left was not sent at the last attempt."""
+        return self._last_error or next((one.last_error for one in self._beside if one.last_error), None)
+
     def run(self) -> None:
         """Sends until the run ended and everything is sent, or `finish` gave up."""
+        for thread in self._beside:
+            thread.start()
         while not (self._finished.is_set() or self._abandoned):
             self._wake.wait(TURN_SECONDS)
             self._wake.clear()
             self.flush()
+        for thread in self._beside:
+            thread.abandon()
         self._finished.set()
         if self._lock is not None:
+            for thread in self._beside:
+                thread.join()
             self._lock.release()
 
     def finish(self, seconds: float, waiting: Callable[[float], None]) -> bool:
@@ -79,13 +95,15 @@ class Sender(threading.Thread):
         """
         self._finishing = True
         began = since = time.monotonic()
-        progress = self._drain.progress
+        progress = self._progress()
         self._wake.set()
+        for thread in self._beside:
+            thread.finish(self._wake.set)
         while not self._finished.wait(_LOOK_SECONDS) and self.is_alive():
             now = time.monotonic()
-            if progress != self._drain.progress:
-                progress, since = self._drain.progress, now
-            if now - since > seconds or self._refused:
+            if progress != self._progress():
+                progress, since = self._progress(), now
+            if now - since > seconds or self._refused or any(one.is_refused for one in self._beside):
                 self._abandoned = True
                 self._wake.set()
                 return False
@@ -110,8 +128,8 @@ class Sender(threading.Thread):
                     errors.CommError(f"rows cannot be sent: {type(error).__name__}: {error}")
                 )
             else:
-                self.last_error, self.last_sent = None, time.time()
-                if finishing:
+                self._last_error, self.last_sent = None, time.time()
+                if finishing and self._is_beside_done():
                     self._finished.set()
 
     def _take_turn(self, finishing: bool) -> None:
@@ -129,7 +147,7 @@ class Sender(threading.Thread):
             self._drain.fields.retry_refused()
         self._drain.turn(final=finishing)
         if finishing:
-            self._drain.end_run()
+            self._end_run()
         elif self._drain.progress != progress:
             self._last_call = time.monotonic()
         elif time.monotonic() - self._last_call >= HEARTBEAT_SECONDS and not self._destination.late:
@@ -137,13 +155,26 @@ class Sender(threading.Thread):
             self._connection.runs.HeartbeatRun(pb.HeartbeatRunRequest(id=run_id, attempt=attempt))
             self._last_call = time.monotonic()
 
+    def _end_run(self) -> None:
+        """Ends the run when all is sent; one that is killed when its rows are, since no time may be left."""
+        is_killed = self._drain.finish is not None and self._drain.finish["killed"]
+        if not self._run_ended and (is_killed or self._is_beside_done()):
+            self._drain.end_run()
+            self._run_ended = True
+
+    def _is_beside_done(self) -> bool:
+        return all(thread.is_done for thread in self._beside)
+
+    def _progress(self) -> int:
+        return self._drain.progress + sum(thread.progress for thread in self._beside)
+
     def _keep_for_retry(self, error: errors.CommError) -> None:
-        if self.last_error is None and not self._finishing:
+        if self._last_error is None and not self._finishing:
             terminal.termwarn(
                 f"{error}. What the run logs is kept and sent when the server can be reached", repeat=False
             )
         self._refused = self._finishing and not is_retryable(error)
-        self.last_error = error
+        self._last_error = error
 
     def _drop_all(self, error: errors.RunFinished | errors.NotFound) -> None:
         how = "ended" if isinstance(error, errors.RunFinished) else "deleted"

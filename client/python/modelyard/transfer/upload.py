@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import TypeVar
 
 from modelyard.cache.upload_index import UploadIndex
 from modelyard.contract import chunking, errors
@@ -45,6 +46,8 @@ from modelyard.transfer.threads import ThreadGroup
 from modelyard.transfer.upload_stream import MESSAGE_BYTES, LocatedChunk, SendQueue, Stream, batches
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import upload_pb2
+
+T = TypeVar("T")
 
 STREAMS = 2
 WORKERS = 2
@@ -111,11 +114,16 @@ def run(
             progress.advance(total, total)
             return begun.made
         upload = Upload(
-            connection, header, begun.sources, references, progress, request_id, begun.upload_id or upload_id
+            connection,
+            begun.sources,
+            lambda: dedupe.open_upload(connection, header),
+            progress,
+            begun.upload_id or upload_id,
         )
         upload_id = ""
+        commit = _VersionCommit(connection, header, references, request_id)
         try:
-            version, created = upload.run()
+            version, created = upload.run(commit)
         except errors.UploadExpired:
             expired += 1
             if expired == EXPIRED_UPLOADS:
@@ -128,7 +136,7 @@ def run(
                 raise errors.Error(_STALE.format(path=wrong.source.file.source)) from None
         else:
             if known is not None:
-                _remember(known, _originals(begun, copied), references, upload.digest, header)
+                _remember(known, _originals(begun, copied), references, commit.digest, header)
             return version, created
 
 
@@ -167,32 +175,55 @@ class _StaleIndexEntry(Exception):
         self.source = source
 
 
-class Upload:
-    """One upload, from CreateUpload to commit."""
+class _VersionCommit:
+    """Makes a version of an upload."""
 
     def __init__(
-        self,
-        connection: Connection,
-        header: NewVersion,
-        sources: Sequence[Source],
-        references: Sequence[FileEntry],
-        progress: Progress,
-        request_id: str,
-        upload_id: str = "",
+        self, connection: Connection, header: NewVersion, references: Sequence[FileEntry], request_id: str
     ) -> None:
         self._connection = connection
         self._header = header
         self._references = references
-        self._progress = progress
         self._request_id = request_id
+        self.digest = b""
+        """The version digest, once all content is known."""
+
+    def __call__(self, upload_id: str, files: Sequence[FileEntry]) -> tuple[pb.ModelArtifactVersion, bool]:
+        entries = [*files, *self._references]
+        self.digest = chunking.version_digest(entry.digested() for entry in entries)
+        reply = self._connection.artifacts.CommitModelArtifact(
+            commit_messages(upload_id, self._header.message(self.digest), entries, self._request_id)
+        )
+        if not self._header.base_version_id:
+            validation.check_same_digest(reply.version.digest, self.digest)
+        return reply.version, reply.created
+
+
+class Upload:
+    """Sends the chunks of some files in one upload, which `open_upload` opens unless `upload_id` names one.
+
+    `buffer_bytes` is the size of each of at most four buffers.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        sources: Sequence[Source],
+        open_upload: Callable[[], str],
+        progress: Progress,
+        upload_id: str = "",
+        *,
+        buffer_bytes: int = BUFFER_BYTES,
+    ) -> None:
+        self.upload_id = upload_id
+        self._connection = connection
+        self._open = open_upload
+        self._progress = progress
         self._sources = sources
         self._total = sum(source.size for source in self._sources)
         self._retrier = Retrier(connection)
-        self._pool = BufferPool(size=max(1, min(BUFFER_BYTES, self._total)))
-        self._upload_id = upload_id
+        self._pool = BufferPool(size=max(1, min(buffer_bytes, self._total)))
         self._seen: set[bytes] = set()
-        self.digest = b""
-        """The version digest, once all content is known."""
         self._lock = threading.Lock()
         self._broke = False
         """Whether a stream broke. Messages then hold one chunk each, so that more of them arrive complete."""
@@ -200,10 +231,13 @@ class Upload:
         self._group.on_failure(self._pool.stop)
         self._group.on_failure(self._retrier.stop)
 
-    def run(self) -> tuple[pb.ModelArtifactVersion, bool]:
-        """The version, and whether it is new. Errors: see `transfer.upload`."""
+    def run(self, commit: Callable[[str, Sequence[FileEntry]], T]) -> T:
+        """What `commit` returns for the id of the upload and the entries of its files, once all are stored.
+
+        It is called again after errors that a retry may help. Errors: see `transfer.upload`.
+        """
         self._progress.start("upload", self._total)
-        self._upload_id = self._upload_id or dedupe.open_upload(self._connection, self._header)
+        self.upload_id = self.upload_id or self._open()
         to_send = self._recall()
         self._let_server_read(self._to_read())
         if self._to_read():
@@ -211,12 +245,16 @@ class Upload:
         for left in reversed(range(ROUNDS)):
             self._send_until_done(to_send)
             try:
-                return self._commit()
+                return self._retrier.run(lambda: commit(self.upload_id, self._entries()))
             except errors.ChunksMissing:
                 if not left:
                     raise
                 to_send = self._missing_of(_located(self._sources))
         raise AssertionError("unreachable")
+
+    def cancel(self) -> None:
+        """Ends `run` soon, with an error, from another thread."""
+        self._group.fail(errors.CommError("the upload was cancelled"))
 
     def _to_read(self) -> list[Source]:
         """The files whose chunks are not known."""
@@ -226,7 +264,7 @@ class Upload:
         """Has a server on this machine read the files itself."""
         if self._connection.shares_disk and sources:
             shared_disk_upload.let_server_read(
-                self._connection, self._upload_id, sources, self._group, self._retrier, self._progress
+                self._connection, self.upload_id, sources, self._group, self._retrier, self._progress
             )
 
     def _recall(self) -> list[LocatedChunk]:
@@ -245,7 +283,7 @@ class Upload:
         streams = [
             Stream(
                 self._connection,
-                self._upload_id,
+                self.upload_id,
                 queue,
                 self._retrier,
                 self._progress.advance,
@@ -315,7 +353,7 @@ class Upload:
         if not chunks:
             return ()
         request = upload_pb2.FindMissingChunksRequest(
-            upload_id=self._upload_id,
+            upload_id=self.upload_id,
             chunks=[upload_pb2.Chunk(digest=digest, size_bytes=size) for digest, size in chunks],
         )
         try:
@@ -372,27 +410,13 @@ class Upload:
             buffer.filled += located.chunk.size
         self._queue(buffer, buffer.chunks, queue)
 
-    def _commit(self) -> tuple[pb.ModelArtifactVersion, bool]:
-        entries = self._entries()
-        self.digest = chunking.version_digest(entry.digested() for entry in entries)
-        header = self._header.message(self.digest)
-        reply = self._retrier.run(
-            lambda: self._connection.artifacts.CommitModelArtifact(
-                commit_messages(self._upload_id, header, entries, self._request_id)
-            )
-        )
-        if not self._header.base_version_id:
-            validation.check_same_digest(reply.version.digest, self.digest)
-        return reply.version, reply.created
-
     def _entries(self) -> list[FileEntry]:
-        files = (
+        return [
             FileEntry(
                 source.file.path, source.size, chunking.file_digest(source.chunks), tuple(source.chunks)
             )
             for source in self._sources
-        )
-        return [*files, *self._references]
+        ]
 
 
 def _located(sources: Iterable[Source]) -> list[LocatedChunk]:

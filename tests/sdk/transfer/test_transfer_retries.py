@@ -49,6 +49,9 @@ class Unpinning(Counted):
         self.artifacts = self
         self.commits = 0
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner.artifacts, name)
+
     def CommitModelArtifact(self, messages: Any) -> Any:  # noqa: N802 - the stub's name
         self.commits += 1
         if self.commits == 1:

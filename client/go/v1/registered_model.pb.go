@@ -50,7 +50,14 @@ type RegisteredModel struct {
 	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	// Changes with name, description and tags. UpdateRegisteredModel compares it
 	// if it is set; otherwise output only.
-	Etag          string `protobuf:"bytes,12,opt,name=etag,proto3" json:"etag,omitempty"`
+	Etag string `protobuf:"bytes,12,opt,name=etag,proto3" json:"etag,omitempty"`
+	// Its aliases and the links they point at, by name; of more than 100 those that
+	// were set last. Output only.
+	Aliases []*AliasPosition `protobuf:"bytes,13,rep,name=aliases,proto3" json:"aliases,omitempty"`
+	// When its newest link was made. Unset: it has none. Output only.
+	LastLinkTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=last_link_time,json=lastLinkTime,proto3" json:"last_link_time,omitempty"`
+	// Who made its newest link. Output only.
+	LastLinkedBy  string `protobuf:"bytes,15,opt,name=last_linked_by,json=lastLinkedBy,proto3" json:"last_linked_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -165,6 +172,27 @@ func (x *RegisteredModel) GetUpdateTime() *timestamppb.Timestamp {
 func (x *RegisteredModel) GetEtag() string {
 	if x != nil {
 		return x.Etag
+	}
+	return ""
+}
+
+func (x *RegisteredModel) GetAliases() []*AliasPosition {
+	if x != nil {
+		return x.Aliases
+	}
+	return nil
+}
+
+func (x *RegisteredModel) GetLastLinkTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastLinkTime
+	}
+	return nil
+}
+
+func (x *RegisteredModel) GetLastLinkedBy() string {
+	if x != nil {
+		return x.LastLinkedBy
 	}
 	return ""
 }
@@ -1738,7 +1766,7 @@ var File_modelyard_v1_registered_model_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"\n" +
-	"#modelyard/v1/registered_model.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!modelyard/v1/model_artifact.proto\"\x83\x03\n" +
+	"#modelyard/v1/registered_model.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/alias.proto\x1a!modelyard/v1/model_artifact.proto\"\xa2\x04\n" +
 	"\x0fRegisteredModel\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06entity\x18\x02 \x01(\tR\x06entity\x12\x18\n" +
@@ -1755,7 +1783,10 @@ const file_modelyard_v1_registered_model_proto_rawDesc = "" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12\x12\n" +
-	"\x04etag\x18\f \x01(\tR\x04etag\"\x87\x03\n" +
+	"\x04etag\x18\f \x01(\tR\x04etag\x125\n" +
+	"\aaliases\x18\r \x03(\v2\x1b.modelyard.v1.AliasPositionR\aaliases\x12@\n" +
+	"\x0elast_link_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\flastLinkTime\x12$\n" +
+	"\x0elast_linked_by\x18\x0f \x01(\tR\flastLinkedBy\"\x87\x03\n" +
 	"\x16RegisteredModelVersion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\x13registered_model_id\x18\x02 \x01(\tR\x11registeredModelId\x12\x16\n" +
@@ -1918,50 +1949,53 @@ var file_modelyard_v1_registered_model_proto_goTypes = []any{
 	(*DeleteRegisteredModelVersionRequest)(nil),  // 21: modelyard.v1.DeleteRegisteredModelVersionRequest
 	(*DeleteRegisteredModelVersionResponse)(nil), // 22: modelyard.v1.DeleteRegisteredModelVersionResponse
 	(*timestamppb.Timestamp)(nil),                // 23: google.protobuf.Timestamp
-	(*ModelArtifactVersion)(nil),                 // 24: modelyard.v1.ModelArtifactVersion
-	(*fieldmaskpb.FieldMask)(nil),                // 25: google.protobuf.FieldMask
+	(*AliasPosition)(nil),                        // 24: modelyard.v1.AliasPosition
+	(*ModelArtifactVersion)(nil),                 // 25: modelyard.v1.ModelArtifactVersion
+	(*fieldmaskpb.FieldMask)(nil),                // 26: google.protobuf.FieldMask
 }
 var file_modelyard_v1_registered_model_proto_depIdxs = []int32{
 	23, // 0: modelyard.v1.RegisteredModel.create_time:type_name -> google.protobuf.Timestamp
 	23, // 1: modelyard.v1.RegisteredModel.update_time:type_name -> google.protobuf.Timestamp
-	24, // 2: modelyard.v1.RegisteredModelVersion.source:type_name -> modelyard.v1.ModelArtifactVersion
-	23, // 3: modelyard.v1.RegisteredModelVersion.create_time:type_name -> google.protobuf.Timestamp
-	2,  // 4: modelyard.v1.ListRegistriesResponse.registries:type_name -> modelyard.v1.Registry
-	0,  // 5: modelyard.v1.CreateRegisteredModelRequest.registered_model:type_name -> modelyard.v1.RegisteredModel
-	0,  // 6: modelyard.v1.CreateRegisteredModelResponse.registered_model:type_name -> modelyard.v1.RegisteredModel
-	0,  // 7: modelyard.v1.GetRegisteredModelResponse.registered_model:type_name -> modelyard.v1.RegisteredModel
-	0,  // 8: modelyard.v1.ListRegisteredModelsResponse.registered_models:type_name -> modelyard.v1.RegisteredModel
-	0,  // 9: modelyard.v1.UpdateRegisteredModelRequest.registered_model:type_name -> modelyard.v1.RegisteredModel
-	25, // 10: modelyard.v1.UpdateRegisteredModelRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 11: modelyard.v1.UpdateRegisteredModelResponse.registered_model:type_name -> modelyard.v1.RegisteredModel
-	1,  // 12: modelyard.v1.LinkModelArtifactVersionResponse.version:type_name -> modelyard.v1.RegisteredModelVersion
-	1,  // 13: modelyard.v1.GetRegisteredModelVersionResponse.version:type_name -> modelyard.v1.RegisteredModelVersion
-	1,  // 14: modelyard.v1.ListRegisteredModelVersionsResponse.versions:type_name -> modelyard.v1.RegisteredModelVersion
-	3,  // 15: modelyard.v1.RegisteredModelService.ListRegistries:input_type -> modelyard.v1.ListRegistriesRequest
-	5,  // 16: modelyard.v1.RegisteredModelService.CreateRegisteredModel:input_type -> modelyard.v1.CreateRegisteredModelRequest
-	7,  // 17: modelyard.v1.RegisteredModelService.GetRegisteredModel:input_type -> modelyard.v1.GetRegisteredModelRequest
-	9,  // 18: modelyard.v1.RegisteredModelService.ListRegisteredModels:input_type -> modelyard.v1.ListRegisteredModelsRequest
-	11, // 19: modelyard.v1.RegisteredModelService.UpdateRegisteredModel:input_type -> modelyard.v1.UpdateRegisteredModelRequest
-	13, // 20: modelyard.v1.RegisteredModelService.DeleteRegisteredModel:input_type -> modelyard.v1.DeleteRegisteredModelRequest
-	15, // 21: modelyard.v1.RegisteredModelService.LinkModelArtifactVersion:input_type -> modelyard.v1.LinkModelArtifactVersionRequest
-	17, // 22: modelyard.v1.RegisteredModelService.GetRegisteredModelVersion:input_type -> modelyard.v1.GetRegisteredModelVersionRequest
-	19, // 23: modelyard.v1.RegisteredModelService.ListRegisteredModelVersions:input_type -> modelyard.v1.ListRegisteredModelVersionsRequest
-	21, // 24: modelyard.v1.RegisteredModelService.DeleteRegisteredModelVersion:input_type -> modelyard.v1.DeleteRegisteredModelVersionRequest
-	4,  // 25: modelyard.v1.RegisteredModelService.ListRegistries:output_type -> modelyard.v1.ListRegistriesResponse
-	6,  // 26: modelyard.v1.RegisteredModelService.CreateRegisteredModel:output_type -> modelyard.v1.CreateRegisteredModelResponse
-	8,  // 27: modelyard.v1.RegisteredModelService.GetRegisteredModel:output_type -> modelyard.v1.GetRegisteredModelResponse
-	10, // 28: modelyard.v1.RegisteredModelService.ListRegisteredModels:output_type -> modelyard.v1.ListRegisteredModelsResponse
-	12, // 29: modelyard.v1.RegisteredModelService.UpdateRegisteredModel:output_type -> modelyard.v1.UpdateRegisteredModelResponse
-	14, // 30: modelyard.v1.RegisteredModelService.DeleteRegisteredModel:output_type -> modelyard.v1.DeleteRegisteredModelResponse
-	16, // 31: modelyard.v1.RegisteredModelService.LinkModelArtifactVersion:output_type -> modelyard.v1.LinkModelArtifactVersionResponse
-	18, // 32: modelyard.v1.RegisteredModelService.GetRegisteredModelVersion:output_type -> modelyard.v1.GetRegisteredModelVersionResponse
-	20, // 33: modelyard.v1.RegisteredModelService.ListRegisteredModelVersions:output_type -> modelyard.v1.ListRegisteredModelVersionsResponse
-	22, // 34: modelyard.v1.RegisteredModelService.DeleteRegisteredModelVersion:output_type -> modelyard.v1.DeleteRegisteredModelVersionResponse
-	25, // [25:35] is the sub-list for method output_type
-	15, // [15:25] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	24, // 2: modelyard.v1.RegisteredModel.aliases:type_name -> modelyard.v1.AliasPosition
+	23, // 3: modelyard.v1.RegisteredModel.last_link_time:type_name -> google.protobuf.Timestamp
+	25, // 4: modelyard.v1.RegisteredModelVersion.source:type_name -> modelyard.v1.ModelArtifactVersion
+	23, // 5: modelyard.v1.RegisteredModelVersion.create_time:type_name -> google.protobuf.Timestamp
+	2,  // 6: modelyard.v1.ListRegistriesResponse.registries:type_name -> modelyard.v1.Registry
+	0,  // 7: modelyard.v1.CreateRegisteredModelRequest.registered_model:type_name -> modelyard.v1.RegisteredModel
+	0,  // 8: modelyard.v1.CreateRegisteredModelResponse.registered_model:type_name -> modelyard.v1.RegisteredModel
+	0,  // 9: modelyard.v1.GetRegisteredModelResponse.registered_model:type_name -> modelyard.v1.RegisteredModel
+	0,  // 10: modelyard.v1.ListRegisteredModelsResponse.registered_models:type_name -> modelyard.v1.RegisteredModel
+	0,  // 11: modelyard.v1.UpdateRegisteredModelRequest.registered_model:type_name -> modelyard.v1.RegisteredModel
+	26, // 12: modelyard.v1.UpdateRegisteredModelRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 13: modelyard.v1.UpdateRegisteredModelResponse.registered_model:type_name -> modelyard.v1.RegisteredModel
+	1,  // 14: modelyard.v1.LinkModelArtifactVersionResponse.version:type_name -> modelyard.v1.RegisteredModelVersion
+	1,  // 15: modelyard.v1.GetRegisteredModelVersionResponse.version:type_name -> modelyard.v1.RegisteredModelVersion
+	1,  // 16: modelyard.v1.ListRegisteredModelVersionsResponse.versions:type_name -> modelyard.v1.RegisteredModelVersion
+	3,  // 17: modelyard.v1.RegisteredModelService.ListRegistries:input_type -> modelyard.v1.ListRegistriesRequest
+	5,  // 18: modelyard.v1.RegisteredModelService.CreateRegisteredModel:input_type -> modelyard.v1.CreateRegisteredModelRequest
+	7,  // 19: modelyard.v1.RegisteredModelService.GetRegisteredModel:input_type -> modelyard.v1.GetRegisteredModelRequest
+	9,  // 20: modelyard.v1.RegisteredModelService.ListRegisteredModels:input_type -> modelyard.v1.ListRegisteredModelsRequest
+	11, // 21: modelyard.v1.RegisteredModelService.UpdateRegisteredModel:input_type -> modelyard.v1.UpdateRegisteredModelRequest
+	13, // 22: modelyard.v1.RegisteredModelService.DeleteRegisteredModel:input_type -> modelyard.v1.DeleteRegisteredModelRequest
+	15, // 23: modelyard.v1.RegisteredModelService.LinkModelArtifactVersion:input_type -> modelyard.v1.LinkModelArtifactVersionRequest
+	17, // 24: modelyard.v1.RegisteredModelService.GetRegisteredModelVersion:input_type -> modelyard.v1.GetRegisteredModelVersionRequest
+	19, // 25: modelyard.v1.RegisteredModelService.ListRegisteredModelVersions:input_type -> modelyard.v1.ListRegisteredModelVersionsRequest
+	21, // 26: modelyard.v1.RegisteredModelService.DeleteRegisteredModelVersion:input_type -> modelyard.v1.DeleteRegisteredModelVersionRequest
+	4,  // 27: modelyard.v1.RegisteredModelService.ListRegistries:output_type -> modelyard.v1.ListRegistriesResponse
+	6,  // 28: modelyard.v1.RegisteredModelService.CreateRegisteredModel:output_type -> modelyard.v1.CreateRegisteredModelResponse
+	8,  // 29: modelyard.v1.RegisteredModelService.GetRegisteredModel:output_type -> modelyard.v1.GetRegisteredModelResponse
+	10, // 30: modelyard.v1.RegisteredModelService.ListRegisteredModels:output_type -> modelyard.v1.ListRegisteredModelsResponse
+	12, // 31: modelyard.v1.RegisteredModelService.UpdateRegisteredModel:output_type -> modelyard.v1.UpdateRegisteredModelResponse
+	14, // 32: modelyard.v1.RegisteredModelService.DeleteRegisteredModel:output_type -> modelyard.v1.DeleteRegisteredModelResponse
+	16, // 33: modelyard.v1.RegisteredModelService.LinkModelArtifactVersion:output_type -> modelyard.v1.LinkModelArtifactVersionResponse
+	18, // 34: modelyard.v1.RegisteredModelService.GetRegisteredModelVersion:output_type -> modelyard.v1.GetRegisteredModelVersionResponse
+	20, // 35: modelyard.v1.RegisteredModelService.ListRegisteredModelVersions:output_type -> modelyard.v1.ListRegisteredModelVersionsResponse
+	22, // 36: modelyard.v1.RegisteredModelService.DeleteRegisteredModelVersion:output_type -> modelyard.v1.DeleteRegisteredModelVersionResponse
+	27, // [27:37] is the sub-list for method output_type
+	17, // [17:27] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_registered_model_proto_init() }
@@ -1969,6 +2003,7 @@ func file_modelyard_v1_registered_model_proto_init() {
 	if File_modelyard_v1_registered_model_proto != nil {
 		return
 	}
+	file_modelyard_v1_alias_proto_init()
 	file_modelyard_v1_model_artifact_proto_init()
 	file_modelyard_v1_registered_model_proto_msgTypes[7].OneofWrappers = []any{
 		(*GetRegisteredModelRequest_Id)(nil),

@@ -47,6 +47,36 @@ def resolve(stubs: Stubs, ref: str) -> pb.GetModelArtifactVersionResponse:
     return reply
 
 
+def test_a_registered_model_says_where_its_aliases_are_and_when_it_was_linked(
+    stubs: Stubs, project: str
+) -> None:
+    first, second = (log(stubs, project, name) for name in ("bert", "gpt"))
+    made = link(stubs, first, f"{project}/Churn", "production")
+    newest = link(stubs, second, f"{project}/Churn", "staging", *(f"a{n}" for n in range(98)))
+    found = stubs.registry.GetRegisteredModel(
+        registry_pb.GetRegisteredModelRequest(id=made.registered_model_id)
+    ).registered_model
+    (listed,) = stubs.registry.ListRegisteredModels(
+        registry_pb.ListRegisteredModelsRequest(project=project)
+    ).registered_models
+    assert listed == found
+    assert (found.last_link_time, found.last_linked_by) == (newest.create_time, newest.created_by)
+    aliases = {each.alias: each.version for each in found.aliases}
+    assert len(aliases) == 100  # of 101; `production`, the first one, is left out
+    assert aliases.keys() >= {"latest", "staging"}
+    assert "production" not in aliases
+    assert set(aliases.values()) == {"v1"}
+    assert list(aliases) == sorted(aliases)
+    stubs.registry.DeleteRegisteredModelVersion(
+        registry_pb.DeleteRegisteredModelVersionRequest(id=newest.id, force=True)
+    )
+    (listed,) = stubs.registry.ListRegisteredModels(
+        registry_pb.ListRegisteredModelsRequest(project=project)
+    ).registered_models
+    assert [(each.alias, each.version) for each in listed.aliases] == [("latest", "v0"), ("production", "v0")]
+    assert listed.last_link_time == made.create_time
+
+
 def test_a_version_is_found_by_id_by_ref_and_through_a_link(stubs: Stubs, project: str) -> None:
     version = log(stubs, project)
     linked = link(stubs, version, f"{project}-registry/Churn model", "production")

@@ -24,10 +24,11 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from modelyard.v1 import alias_pb2 as modelyard_dot_v1_dot_alias__pb2
 from modelyard.v1 import model_artifact_pb2 as modelyard_dot_v1_dot_model__artifact__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#modelyard/v1/registered_model.proto\x12\x0cmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!modelyard/v1/model_artifact.proto\"\x98\x02\n\x0fRegisteredModel\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0c\n\x04type\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x15\n\rversion_count\x18\x08 \x01(\x03\x12\x12\n\ncreated_by\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\"\x9e\x02\n\x16RegisteredModelVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x13registered_model_id\x18\x02 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0e\n\x06number\x18\x06 \x01(\x03\x12\x0f\n\x07\x61liases\x18\x07 \x03(\t\x12\x32\n\x06source\x18\x08 \x01(\x0b\x32\".modelyard.v1.ModelArtifactVersion\x12\x12\n\nsource_ref\x18\t \x01(\t\x12\x12\n\ncreated_by\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x08Registry\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1e\n\x16registered_model_count\x18\x03 \x01(\x03\"N\n\x15ListRegistriesRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"]\n\x16ListRegistriesResponse\x12*\n\nregistries\x18\x01 \x03(\x0b\x32\x16.modelyard.v1.Registry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"k\n\x1c\x43reateRegisteredModelRequest\x12\x37\n\x10registered_model\x18\x01 \x01(\x0b\x32\x1d.modelyard.v1.RegisteredModel\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"X\n\x1d\x43reateRegisteredModelResponse\x12\x37\n\x10registered_model\x18\x01 \x01(\x0b\x32\x1d.modelyard.v1.RegisteredModel\"D\n\x19GetRegisteredModelRequest\x12\x0c\n\x02id\x18\x01 \x01(\tH\x00\x12\r\n\x03ref\x18\x02 \x01(\tH\x00\x42\n\n\x08selector\"U\n\x1aGetRegisteredModelResponse\x12\x37\n\x10registered_model\x18\x01 \x01(\x0b\x32\x1d.modelyard.v1.RegisteredModel\"\x87\x01\n\x1bListRegisteredModelsRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\x12\x10\n\x08order_by\x18\x06 \x01(\t\"q\n\x1cListRegisteredModelsResponse\x12\x38\n\x11registered_models\x18\x01 \x03(\x0b\x32\x1d.modelyard.v1.RegisteredModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9c\x01\n\x1cUpdateRegisteredModelRequest\x12\x37\n\x10registered_model\x18\x01 \x01(\x0b\x32\x1d.modelyard.v1.RegisteredModel\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"X\n\x1dUpdateRegisteredModelResponse\x12\x37\n\x10registered_model\x18\x01 \x01(\x0b\x32\x1d.modelyard.v1.RegisteredModel\"M\n\x1c\x44\x65leteRegisteredModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x1f\n\x1d\x44\x65leteRegisteredModelResponse\"\xa4\x01\n\x1fLinkModelArtifactVersionRequest\x12\x0c\n\x02id\x18\x01 \x01(\tH\x00\x12\r\n\x03ref\x18\x02 \x01(\tH\x00\x12\x14\n\ntarget_ref\x18\x03 \x01(\tH\x01\x12\x13\n\ttarget_id\x18\x06 \x01(\tH\x01\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\n\n\x08selectorB\x08\n\x06target\"j\n LinkModelArtifactVersionResponse\x12\x35\n\x07version\x18\x01 \x01(\x0b\x32$.modelyard.v1.RegisteredModelVersion\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"K\n GetRegisteredModelVersionRequest\x12\x0c\n\x02id\x18\x01 \x01(\tH\x00\x12\r\n\x03ref\x18\x02 \x01(\tH\x00\x42\n\n\x08selector\"Z\n!GetRegisteredModelVersionResponse\x12\x35\n\x07version\x18\x01 \x01(\x0b\x32$.modelyard.v1.RegisteredModelVersion\"\xb7\x01\n\"ListRegisteredModelVersionsRequest\x12\x0c\n\x02id\x18\x01 \x01(\tH\x00\x12\r\n\x03ref\x18\x02 \x01(\tH\x00\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\x12\x10\n\x08order_by\x18\x06 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x07 \x01(\t\x12\x0f\n\x07project\x18\x08 \x01(\tB\n\n\x08selector\"v\n#ListRegisteredModelVersionsResponse\x12\x36\n\x08versions\x18\x01 \x03(\x0b\x32$.modelyard.v1.RegisteredModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n#DeleteRegisteredModelVersionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"&\n$DeleteRegisteredModelVersionResponse2\xc3\t\n\x16RegisteredModelService\x12`\n\x0eListRegistries\x12#.modelyard.v1.ListRegistriesRequest\x1a$.modelyard.v1.ListRegistriesResponse\"\x03\x90\x02\x01\x12p\n\x15\x43reateRegisteredModel\x12*.modelyard.v1.CreateRegisteredModelRequest\x1a+.modelyard.v1.CreateRegisteredModelResponse\x12l\n\x12GetRegisteredModel\x12\'.modelyard.v1.GetRegisteredModelRequest\x1a(.modelyard.v1.GetRegisteredModelResponse\"\x03\x90\x02\x01\x12r\n\x14ListRegisteredModels\x12).modelyard.v1.ListRegisteredModelsRequest\x1a*.modelyard.v1.ListRegisteredModelsResponse\"\x03\x90\x02\x01\x12p\n\x15UpdateRegisteredModel\x12*.modelyard.v1.UpdateRegisteredModelRequest\x1a+.modelyard.v1.UpdateRegisteredModelResponse\x12p\n\x15\x44\x65leteRegisteredModel\x12*.modelyard.v1.DeleteRegisteredModelRequest\x1a+.modelyard.v1.DeleteRegisteredModelResponse\x12y\n\x18LinkModelArtifactVersion\x12-.modelyard.v1.LinkModelArtifactVersionRequest\x1a..modelyard.v1.LinkModelArtifactVersionResponse\x12\x81\x01\n\x19GetRegisteredModelVersion\x12..modelyard.v1.GetRegisteredModelVersionRequest\x1a/.modelyard.v1.GetRegisteredModelVersionResponse\"\x03\x90\x02\x01\x12\x87\x01\n\x1bListRegisteredModelVersions\x12\x30.modelyard.v1.ListRegisteredModelVersionsRequest\x1a\x31.modelyard.v1.ListRegisteredModelVersionsResponse\"\x03\x90\x02\x01\x12\x85\x01\n\x1c\x44\x65leteRegisteredModelVersion\x12\x31.modelyard.v1.DeleteRegisteredModelVersionRequest\x1a\x32.modelyard.v1.DeleteRegisteredModelVersionResponseBt\n\x0cmodelyard.v1B\x14RegisteredModelProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\x0cModelyard.V1\xca\x02\x0cModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#modelyard/v1/registered_model.proto\x12\x0cmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18modelyard/v1/alias.proto\x1a!modelyard/v1/model_artifact.proto\"\x92\x03\n\x0fRegisteredModel\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x02 \x01(\t\x12\x0f\n\x07project\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x0c\n\x04type\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\x12\x0c\n\x04tags\x18\x07 \x03(\t\x12\x15\n\rversion_count\x18\x08 \x01(\x03\x12\x12\n\ncreated_by\x18\t \x01(\t\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\x12,\n\x07\x61liases\x18\r \x03(\x0b\x32\x1b.modelyard.v1.AliasPosition\x12\x32\n\x0elast_link_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0elast_linked_by\x18\x0f \x01(\t\"\x9e\x02\n\x16RegisteredModelVersion\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x13registered_model_id\x18\x02 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x03 \x01(\t\x12\x0f\n\x07project\x18\x04 \x01(\t\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0e\n\x06number\x18\x06 \x01(\x03\x12\x0f\n\x07\x61liases\x18\x07 \x03(\t\x12\x32\n\x06source\x18\x08 \x01(\x0b\x32\".modelyard.v1.ModelArtifactVersion\x12\x12\n\nsource_ref\x18\t \x01(\t\x12\x12\n\ncreated_by\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"H\n\x08Registry\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1e\n\x16registered_model_count\x18\x03 \x01(\x03\"N\n\x15ListRegistriesRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"]\n\x16ListRegistriesResponse\x12*\n\nregistries\x18\x01 \x03(\x0b\x32\x16.modelyard.v1.Registry\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"k\n\x1c\x43reateRegisteredModelRequest\x12\x37\n\x10registered_model\x18\x01 \x01(\x0b\x32\x1d.modelyard.v1.RegisteredModel\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"X\n\x1d\x43reateRegisteredModelResponse\x12\x37\n\x10registered_model\x18\x01 \x01(\x0b\x32\x1d.modelyard.v1.RegisteredModel\"D\n\x19GetRegisteredModelRequest\x12\x0c\n\x02id\x18\x01 \x01(\tH\x00\x12\r\n\x03ref\x18\x02 \x01(\tH\x00\x42\n\n\x08selector\"U\n\x1aGetRegisteredModelResponse\x12\x37\n\x10registered_model\x18\x01 \x01(\x0b\x32\x1d.modelyard.v1.RegisteredModel\"\x87\x01\n\x1bListRegisteredModelsRequest\x12\x0e\n\x06\x65ntity\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\x12\x10\n\x08order_by\x18\x06 \x01(\t\"q\n\x1cListRegisteredModelsResponse\x12\x38\n\x11registered_models\x18\x01 \x03(\x0b\x32\x1d.modelyard.v1.RegisteredModel\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x9c\x01\n\x1cUpdateRegisteredModelRequest\x12\x37\n\x10registered_model\x18\x01 \x01(\x0b\x32\x1d.modelyard.v1.RegisteredModel\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"X\n\x1dUpdateRegisteredModelResponse\x12\x37\n\x10registered_model\x18\x01 \x01(\x0b\x32\x1d.modelyard.v1.RegisteredModel\"M\n\x1c\x44\x65leteRegisteredModelRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\x1f\n\x1d\x44\x65leteRegisteredModelResponse\"\xa4\x01\n\x1fLinkModelArtifactVersionRequest\x12\x0c\n\x02id\x18\x01 \x01(\tH\x00\x12\r\n\x03ref\x18\x02 \x01(\tH\x00\x12\x14\n\ntarget_ref\x18\x03 \x01(\tH\x01\x12\x13\n\ttarget_id\x18\x06 \x01(\tH\x01\x12\x0f\n\x07\x61liases\x18\x04 \x03(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\n\n\x08selectorB\x08\n\x06target\"j\n LinkModelArtifactVersionResponse\x12\x35\n\x07version\x18\x01 \x01(\x0b\x32$.modelyard.v1.RegisteredModelVersion\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\"K\n GetRegisteredModelVersionRequest\x12\x0c\n\x02id\x18\x01 \x01(\tH\x00\x12\r\n\x03ref\x18\x02 \x01(\tH\x00\x42\n\n\x08selector\"Z\n!GetRegisteredModelVersionResponse\x12\x35\n\x07version\x18\x01 \x01(\x0b\x32$.modelyard.v1.RegisteredModelVersion\"\xb7\x01\n\"ListRegisteredModelVersionsRequest\x12\x0c\n\x02id\x18\x01 \x01(\tH\x00\x12\r\n\x03ref\x18\x02 \x01(\tH\x00\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x05 \x01(\t\x12\x10\n\x08order_by\x18\x06 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x07 \x01(\t\x12\x0f\n\x07project\x18\x08 \x01(\tB\n\n\x08selector\"v\n#ListRegisteredModelVersionsResponse\x12\x36\n\x08versions\x18\x01 \x03(\x0b\x32$.modelyard.v1.RegisteredModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n#DeleteRegisteredModelVersionRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"&\n$DeleteRegisteredModelVersionResponse2\xc3\t\n\x16RegisteredModelService\x12`\n\x0eListRegistries\x12#.modelyard.v1.ListRegistriesRequest\x1a$.modelyard.v1.ListRegistriesResponse\"\x03\x90\x02\x01\x12p\n\x15\x43reateRegisteredModel\x12*.modelyard.v1.CreateRegisteredModelRequest\x1a+.modelyard.v1.CreateRegisteredModelResponse\x12l\n\x12GetRegisteredModel\x12\'.modelyard.v1.GetRegisteredModelRequest\x1a(.modelyard.v1.GetRegisteredModelResponse\"\x03\x90\x02\x01\x12r\n\x14ListRegisteredModels\x12).modelyard.v1.ListRegisteredModelsRequest\x1a*.modelyard.v1.ListRegisteredModelsResponse\"\x03\x90\x02\x01\x12p\n\x15UpdateRegisteredModel\x12*.modelyard.v1.UpdateRegisteredModelRequest\x1a+.modelyard.v1.UpdateRegisteredModelResponse\x12p\n\x15\x44\x65leteRegisteredModel\x12*.modelyard.v1.DeleteRegisteredModelRequest\x1a+.modelyard.v1.DeleteRegisteredModelResponse\x12y\n\x18LinkModelArtifactVersion\x12-.modelyard.v1.LinkModelArtifactVersionRequest\x1a..modelyard.v1.LinkModelArtifactVersionResponse\x12\x81\x01\n\x19GetRegisteredModelVersion\x12..modelyard.v1.GetRegisteredModelVersionRequest\x1a/.modelyard.v1.GetRegisteredModelVersionResponse\"\x03\x90\x02\x01\x12\x87\x01\n\x1bListRegisteredModelVersions\x12\x30.modelyard.v1.ListRegisteredModelVersionsRequest\x1a\x31.modelyard.v1.ListRegisteredModelVersionsResponse\"\x03\x90\x02\x01\x12\x85\x01\n\x1c\x44\x65leteRegisteredModelVersion\x12\x31.modelyard.v1.DeleteRegisteredModelVersionRequest\x1a\x32.modelyard.v1.DeleteRegisteredModelVersionResponseBt\n\x0cmodelyard.v1B\x14RegisteredModelProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\x0cModelyard.V1\xca\x02\x0cModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,52 +46,52 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTEREDMODELSERVICE'].methods_by_name['GetRegisteredModelVersion']._serialized_options = b'\220\002\001'
   _globals['_REGISTEREDMODELSERVICE'].methods_by_name['ListRegisteredModelVersions']._loaded_options = None
   _globals['_REGISTEREDMODELSERVICE'].methods_by_name['ListRegisteredModelVersions']._serialized_options = b'\220\002\001'
-  _globals['_REGISTEREDMODEL']._serialized_start=156
-  _globals['_REGISTEREDMODEL']._serialized_end=436
-  _globals['_REGISTEREDMODELVERSION']._serialized_start=439
-  _globals['_REGISTEREDMODELVERSION']._serialized_end=725
-  _globals['_REGISTRY']._serialized_start=727
-  _globals['_REGISTRY']._serialized_end=799
-  _globals['_LISTREGISTRIESREQUEST']._serialized_start=801
-  _globals['_LISTREGISTRIESREQUEST']._serialized_end=879
-  _globals['_LISTREGISTRIESRESPONSE']._serialized_start=881
-  _globals['_LISTREGISTRIESRESPONSE']._serialized_end=974
-  _globals['_CREATEREGISTEREDMODELREQUEST']._serialized_start=976
-  _globals['_CREATEREGISTEREDMODELREQUEST']._serialized_end=1083
-  _globals['_CREATEREGISTEREDMODELRESPONSE']._serialized_start=1085
-  _globals['_CREATEREGISTEREDMODELRESPONSE']._serialized_end=1173
-  _globals['_GETREGISTEREDMODELREQUEST']._serialized_start=1175
-  _globals['_GETREGISTEREDMODELREQUEST']._serialized_end=1243
-  _globals['_GETREGISTEREDMODELRESPONSE']._serialized_start=1245
-  _globals['_GETREGISTEREDMODELRESPONSE']._serialized_end=1330
-  _globals['_LISTREGISTEREDMODELSREQUEST']._serialized_start=1333
-  _globals['_LISTREGISTEREDMODELSREQUEST']._serialized_end=1468
-  _globals['_LISTREGISTEREDMODELSRESPONSE']._serialized_start=1470
-  _globals['_LISTREGISTEREDMODELSRESPONSE']._serialized_end=1583
-  _globals['_UPDATEREGISTEREDMODELREQUEST']._serialized_start=1586
-  _globals['_UPDATEREGISTEREDMODELREQUEST']._serialized_end=1742
-  _globals['_UPDATEREGISTEREDMODELRESPONSE']._serialized_start=1744
-  _globals['_UPDATEREGISTEREDMODELRESPONSE']._serialized_end=1832
-  _globals['_DELETEREGISTEREDMODELREQUEST']._serialized_start=1834
-  _globals['_DELETEREGISTEREDMODELREQUEST']._serialized_end=1911
-  _globals['_DELETEREGISTEREDMODELRESPONSE']._serialized_start=1913
-  _globals['_DELETEREGISTEREDMODELRESPONSE']._serialized_end=1944
-  _globals['_LINKMODELARTIFACTVERSIONREQUEST']._serialized_start=1947
-  _globals['_LINKMODELARTIFACTVERSIONREQUEST']._serialized_end=2111
-  _globals['_LINKMODELARTIFACTVERSIONRESPONSE']._serialized_start=2113
-  _globals['_LINKMODELARTIFACTVERSIONRESPONSE']._serialized_end=2219
-  _globals['_GETREGISTEREDMODELVERSIONREQUEST']._serialized_start=2221
-  _globals['_GETREGISTEREDMODELVERSIONREQUEST']._serialized_end=2296
-  _globals['_GETREGISTEREDMODELVERSIONRESPONSE']._serialized_start=2298
-  _globals['_GETREGISTEREDMODELVERSIONRESPONSE']._serialized_end=2388
-  _globals['_LISTREGISTEREDMODELVERSIONSREQUEST']._serialized_start=2391
-  _globals['_LISTREGISTEREDMODELVERSIONSREQUEST']._serialized_end=2574
-  _globals['_LISTREGISTEREDMODELVERSIONSRESPONSE']._serialized_start=2576
-  _globals['_LISTREGISTEREDMODELVERSIONSRESPONSE']._serialized_end=2694
-  _globals['_DELETEREGISTEREDMODELVERSIONREQUEST']._serialized_start=2696
-  _globals['_DELETEREGISTEREDMODELVERSIONREQUEST']._serialized_end=2780
-  _globals['_DELETEREGISTEREDMODELVERSIONRESPONSE']._serialized_start=2782
-  _globals['_DELETEREGISTEREDMODELVERSIONRESPONSE']._serialized_end=2820
-  _globals['_REGISTEREDMODELSERVICE']._serialized_start=2823
-  _globals['_REGISTEREDMODELSERVICE']._serialized_end=4042
+  _globals['_REGISTEREDMODEL']._serialized_start=182
+  _globals['_REGISTEREDMODEL']._serialized_end=584
+  _globals['_REGISTEREDMODELVERSION']._serialized_start=587
+  _globals['_REGISTEREDMODELVERSION']._serialized_end=873
+  _globals['_REGISTRY']._serialized_start=875
+  _globals['_REGISTRY']._serialized_end=947
+  _globals['_LISTREGISTRIESREQUEST']._serialized_start=949
+  _globals['_LISTREGISTRIESREQUEST']._serialized_end=1027
+  _globals['_LISTREGISTRIESRESPONSE']._serialized_start=1029
+  _globals['_LISTREGISTRIESRESPONSE']._serialized_end=1122
+  _globals['_CREATEREGISTEREDMODELREQUEST']._serialized_start=1124
+  _globals['_CREATEREGISTEREDMODELREQUEST']._serialized_end=1231
+  _globals['_CREATEREGISTEREDMODELRESPONSE']._serialized_start=1233
+  _globals['_CREATEREGISTEREDMODELRESPONSE']._serialized_end=1321
+  _globals['_GETREGISTEREDMODELREQUEST']._serialized_start=1323
+  _globals['_GETREGISTEREDMODELREQUEST']._serialized_end=1391
+  _globals['_GETREGISTEREDMODELRESPONSE']._serialized_start=1393
+  _globals['_GETREGISTEREDMODELRESPONSE']._serialized_end=1478
+  _globals['_LISTREGISTEREDMODELSREQUEST']._serialized_start=1481
+  _globals['_LISTREGISTEREDMODELSREQUEST']._serialized_end=1616
+  _globals['_LISTREGISTEREDMODELSRESPONSE']._serialized_start=1618
+  _globals['_LISTREGISTEREDMODELSRESPONSE']._serialized_end=1731
+  _globals['_UPDATEREGISTEREDMODELREQUEST']._serialized_start=1734
+  _globals['_UPDATEREGISTEREDMODELREQUEST']._serialized_end=1890
+  _globals['_UPDATEREGISTEREDMODELRESPONSE']._serialized_start=1892
+  _globals['_UPDATEREGISTEREDMODELRESPONSE']._serialized_end=1980
+  _globals['_DELETEREGISTEREDMODELREQUEST']._serialized_start=1982
+  _globals['_DELETEREGISTEREDMODELREQUEST']._serialized_end=2059
+  _globals['_DELETEREGISTEREDMODELRESPONSE']._serialized_start=2061
+  _globals['_DELETEREGISTEREDMODELRESPONSE']._serialized_end=2092
+  _globals['_LINKMODELARTIFACTVERSIONREQUEST']._serialized_start=2095
+  _globals['_LINKMODELARTIFACTVERSIONREQUEST']._serialized_end=2259
+  _globals['_LINKMODELARTIFACTVERSIONRESPONSE']._serialized_start=2261
+  _globals['_LINKMODELARTIFACTVERSIONRESPONSE']._serialized_end=2367
+  _globals['_GETREGISTEREDMODELVERSIONREQUEST']._serialized_start=2369
+  _globals['_GETREGISTEREDMODELVERSIONREQUEST']._serialized_end=2444
+  _globals['_GETREGISTEREDMODELVERSIONRESPONSE']._serialized_start=2446
+  _globals['_GETREGISTEREDMODELVERSIONRESPONSE']._serialized_end=2536
+  _globals['_LISTREGISTEREDMODELVERSIONSREQUEST']._serialized_start=2539
+  _globals['_LISTREGISTEREDMODELVERSIONSREQUEST']._serialized_end=2722
+  _globals['_LISTREGISTEREDMODELVERSIONSRESPONSE']._serialized_start=2724
+  _globals['_LISTREGISTEREDMODELVERSIONSRESPONSE']._serialized_end=2842
+  _globals['_DELETEREGISTEREDMODELVERSIONREQUEST']._serialized_start=2844
+  _globals['_DELETEREGISTEREDMODELVERSIONREQUEST']._serialized_end=2928
+  _globals['_DELETEREGISTEREDMODELVERSIONRESPONSE']._serialized_start=2930
+  _globals['_DELETEREGISTEREDMODELVERSIONRESPONSE']._serialized_end=2968
+  _globals['_REGISTEREDMODELSERVICE']._serialized_start=2971
+  _globals['_REGISTEREDMODELSERVICE']._serialized_end=4190
 # @@protoc_insertion_point(module_scope)

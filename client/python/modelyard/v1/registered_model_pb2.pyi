@@ -9,6 +9,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from modelyard.v1 import alias_pb2 as _alias_pb2
 from modelyard.v1 import model_artifact_pb2 as _model_artifact_pb2
 import builtins as _builtins
 import sys
@@ -39,6 +40,9 @@ class RegisteredModel(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    LAST_LINK_TIME_FIELD_NUMBER: _builtins.int
+    LAST_LINKED_BY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global and immutable (UUIDv7). Output only."""
     entity: _builtins.str
@@ -59,6 +63,8 @@ class RegisteredModel(_message.Message):
     """Changes with name, description and tags. UpdateRegisteredModel compares it
     if it is set; otherwise output only.
     """
+    last_linked_by: _builtins.str
+    """Who made its newest link. Output only."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Labels, at most 100."""
@@ -70,6 +76,16 @@ class RegisteredModel(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When its row last changed. Output only."""
+
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedCompositeFieldContainer[_alias_pb2.AliasPosition]:
+        """Its aliases and the links they point at, by name; of more than 100 those that
+        were set last. Output only.
+        """
+
+    @_builtins.property
+    def last_link_time(self) -> _timestamp_pb2.Timestamp:
+        """When its newest link was made. Unset: it has none. Output only."""
 
     def __init__(
         self,
@@ -86,10 +102,13 @@ class RegisteredModel(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        aliases: _abc.Iterable[_alias_pb2.AliasPosition] | None = ...,
+        last_link_time: _timestamp_pb2.Timestamp | None = ...,
+        last_linked_by: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_link_time", b"last_link_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "created_by", b"created_by", "description", b"description", "entity", b"entity", "etag", b"etag", "id", b"id", "name", b"name", "project", b"project", "tags", b"tags", "type", b"type", "update_time", b"update_time", "version_count", b"version_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "create_time", b"create_time", "created_by", b"created_by", "description", b"description", "entity", b"entity", "etag", b"etag", "id", b"id", "last_link_time", b"last_link_time", "last_linked_by", b"last_linked_by", "name", b"name", "project", b"project", "tags", b"tags", "type", b"type", "update_time", b"update_time", "version_count", b"version_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from modelyard.contract import errors, refs
 from modelyard_server.db.engine import now
 from modelyard_server.db.ids import new_id
-from modelyard_server.db.tables import ArtifactVersion, Collection, Link, Project
+from modelyard_server.db.tables import Alias, ArtifactVersion, Collection, Link, Project
 from modelyard_server.db.upserts import batches
 from modelyard_server.domain import etags, events, fields
 from modelyard_server.domain.access import owners
@@ -25,6 +25,8 @@ from modelyard_server.domain.registry.full_names import FullName, full_names
 Kind: TypeAlias = Literal["artifact", "model"]
 NAMES: Mapping[str, str] = {"artifact": "model artifact", "model": "registered model"}
 DEFAULT_TYPE = "model"
+SHOWN_ALIASES = 100
+"""The most aliases in the view of a registered model: a page of them must fit a message."""
 DEFAULT_PROJECTS: Mapping[str, str] = {"artifact": refs.DEFAULT_PROJECT, "model": refs.REGISTRY_PROJECT}
 
 # Built once: building a statement takes longer than running it.
@@ -46,6 +48,10 @@ class CollectionView(NamedTuple):
     collection: Collection
     full_name: FullName
     version_count: int
+    aliases: Sequence[tuple[str, int]] = ()
+    """Of a registered model: names and numbers."""
+    last_link: tuple[int, str] | None = None
+    """Of a registered model: when its newest link was made, and by whom."""
 
 
 def by_name(session: Session, project_id: int, name: str) -> Collection | None:
@@ -227,7 +233,50 @@ def describe(session: Session, rows: Sequence[Collection]) -> list[CollectionVie
                 .group_by(table.collection_id)
             )
             counts |= {row[0]: row[1] for row in session.execute(counted)}
-    return [CollectionView(row, where[row.id], counts.get(row.id, 0)) for row in rows]
+    models = [row.id for row in rows if row.kind == "model"]
+    aliases, links = _aliases(session, models), _last_links(session, models)
+    return [
+        CollectionView(row, where[row.id], counts.get(row.id, 0), aliases.get(row.id, ()), links.get(row.id))
+        for row in rows
+    ]
+
+
+def _aliases(session: Session, models: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
+    """The aliases of registered models by name; of many those that were set last."""
+    place = (
+        func.row_number()
+        .over(partition_by=Alias.collection_id, order_by=(Alias.updated_at.desc(), Alias.alias))
+        .label("place")
+    )
+    found: dict[str, list[tuple[str, int]]] = {}
+    for batch in batches(models):
+        ranked = (
+            select(Alias.collection_id, Alias.alias, Link.number, place)
+            .join(Link, Link.id == Alias.link_id)
+            .where(Alias.collection_id.in_(batch))
+            .subquery()
+        )
+        chosen = select(ranked).where(ranked.c.place <= SHOWN_ALIASES).order_by(ranked.c.alias)
+        for collection_id, alias, number, _ in session.execute(chosen):
+            found.setdefault(collection_id, []).append((alias, number))
+    return found
+
+
+def _last_links(session: Session, models: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """When the newest link of each registered model was made, and by whom."""
+    found: dict[str, tuple[int, str]] = {}
+    for batch in batches(models):
+        newest = (
+            select(Link.collection_id, func.max(Link.number).label("number"))
+            .where(Link.collection_id.in_(batch), Link.deleted_at.is_(None))
+            .group_by(Link.collection_id)
+            .subquery()
+        )
+        rows = select(Link.collection_id, Link.created_at, Link.created_by).join(
+            newest, (Link.collection_id == newest.c.collection_id) & (Link.number == newest.c.number)
+        )
+        found |= {row[0]: (row[1], row[2]) for row in session.execute(rows)}
+    return found
 
 
 def record_tags(

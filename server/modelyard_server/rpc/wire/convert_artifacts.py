@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelyard.v1 import alias_pb2 as alias_pb
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import registered_model_pb2 as registry_pb
 from modelyard_server.domain import etags
@@ -81,6 +82,9 @@ def model_message(view: CollectionView) -> registry_pb.RegisteredModel:
         create_time=timestamp(row.created_at),
         update_time=timestamp(row.updated_at),
         etag=etags.of_collection(row),
+        aliases=[alias_pb.AliasPosition(alias=alias, version=f"v{number}") for alias, number in view.aliases],
+        last_link_time=timestamp(view.last_link[0]) if view.last_link else None,
+        last_linked_by=view.last_link[1] if view.last_link else "",
     )
 
 

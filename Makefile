@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STUBS := client/python/modelyard/v1 client/python/modelyard/local/v1
 GO_STUBS := client/go/v1
+WEB := server/modelyard_server/web/dist
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo proto proto-check proto-breaking lint test test-quick test-lowest bench bench-quick clean
+.PHONY: help setup run demo web web-check proto proto-check proto-breaking lint test test-quick test-lowest bench bench-quick clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -66,6 +67,20 @@ proto-check: $(VENV)-proto/.ready ## Lint the protos; fail when the stubs differ
 	$(MAKE) --no-print-directory proto
 	git diff --exit-code -- $(STUBS) $(GO_STUBS)
 	@test -z "$$(git ls-files --others --exclude-standard $(STUBS) $(GO_STUBS))"
+
+$(VENV)-web/.ready: client/web/node.txt
+	$(check_python)
+	$(PYTHON) -m venv $(VENV)-web
+	$(VENV)-web/bin/python -m pip install --quiet -r client/web/node.txt
+	@touch $@
+
+web: $(VENV)-proto/.ready $(VENV)-web/.ready ## Build the web page into the server's package
+	client/web/build.sh $(WEB)
+
+web-check: $(VENV)-proto/.ready $(VENV)-web/.ready ## Fail when the built web page differs from its sources
+	@rm -rf $(VENV)-web/built
+	client/web/build.sh $(VENV)-web/built
+	diff -r $(WEB) $(VENV)-web/built
 
 proto-breaking: $(VENV)-proto/.ready ## Compare the protos with what was published, or with AGAINST=<git ref>
 	BUF="$(CURDIR)/$(VENV)-proto/bin/buf" AGAINST="$(AGAINST)" proto/breaking.sh

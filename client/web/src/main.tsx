@@ -1,0 +1,78 @@
+// The page: who looks at it, and the view of the present address.
+import { render } from "preact";
+import { useEffect } from "preact/hooks";
+import "./page.css";
+import "./additions.css";
+import { Frame } from "./parts/frame";
+import { startKeys } from "./parts/keys";
+import { Bones, Empty, Failed } from "./parts/states";
+import { applyTheme } from "./parts/theme";
+import { ArtifactsPage } from "./pages/artifacts";
+import { LinkPage } from "./pages/link";
+import { ModelPage } from "./pages/model";
+import { RegistryPage } from "./pages/registry";
+import { SignInPage } from "./pages/signin";
+import { address, hrefs, parameter, parse, type Route, startRouting } from "./routes";
+import { askCaller, caller, callerFailure } from "./wire/caller";
+import { startWatching, watch } from "./wire/watching";
+
+function App() {
+  const route = parse(address.value.pathname);
+  const failure = callerFailure.value;
+  const entity = entityOf(route);
+  useEffect(() => {
+    document.title = `${titleOf(route)} · modelyard`;
+  });
+  useEffect(() => {
+    if (entity) watch(entity);
+  }, [entity]);
+  if (failure?.needsKey) return <SignInPage />;
+  if (failure) return <main class="solo">{<Failed failure={failure} />}</main>;
+  if (!caller.value) return <main class="solo">{<Bones />}</main>;
+  return (
+    <Frame route={route} entity={entity}>
+      <View route={route} entity={entity} />
+    </Frame>
+  );
+}
+
+function entityOf(route: Route): string {
+  if ("entity" in route) return route.entity;
+  return parameter("entity") || (caller.value?.entity ?? "");
+}
+
+function View({ route, entity }: { route: Route; entity: string }) {
+  switch (route.view) {
+    case "registry":
+      return <RegistryPage type={route.type} entity={entity} />;
+    case "model":
+      return <ModelPage {...route} />;
+    case "link":
+      return <LinkPage {...route} />;
+    case "artifacts":
+      return <ArtifactsPage {...route} />;
+    case "nothing":
+      return (
+        <main class="main">
+          <Empty title="There is no such page">
+            <a href={hrefs.registry()}>Show the registry</a>
+          </Empty>
+        </main>
+      );
+  }
+}
+
+function titleOf(route: Route): string {
+  if (route.view === "registry") return "Registered models";
+  if (route.view === "nothing") return "Not found";
+  if (route.view === "artifacts" && !route.name) return `${route.project}: artifacts`;
+  return "version" in route && route.version ? `${route.name}:${route.version}` : route.name;
+}
+
+applyTheme();
+startRouting();
+startWatching();
+startKeys();
+void askCaller();
+const root = document.getElementById("app");
+if (root) render(<App />, root);

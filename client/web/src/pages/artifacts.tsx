@@ -1,0 +1,177 @@
+// What did this project make, and which versions are linked?
+import { useSignal } from "@preact/signals";
+import type { ModelArtifact, ModelArtifactVersion } from "../gen/modelyard/v1/model_artifact_pb";
+import { Icon } from "../parts/icon";
+import { Bones, Empty, Failed } from "../parts/states";
+import { bytes } from "../parts/text";
+import { hrefs, type VersionTab } from "../routes";
+import { artifacts } from "../wire/clients";
+import { useQuery } from "../wire/queries";
+import { LinkToRegistry } from "./link-to-registry";
+import { VersionView } from "./version";
+
+interface Props {
+  entity: string;
+  project: string;
+  type: string;
+  name: string;
+  version: string;
+  tab: VersionTab;
+}
+
+const MOST_ARTIFACTS = 2_000;
+const SHOWN_VERSIONS = 100;
+
+export function ArtifactsPage(props: Props) {
+  const { entity, project, name } = props;
+  const sought = useSignal("");
+  const { value: found, failure } = useQuery(
+    `artifacts ${entity}/${project}`,
+    () => readArtifacts(entity, project),
+    (event) => event.entity === entity && event.project === project && event.collectionId !== "",
+  );
+  const shown = (found ?? []).filter((one) => one.name.toLowerCase().includes(sought.value.toLowerCase()));
+  const types = [...new Set(shown.map((one) => one.type))].sort((a, b) => Number(b === "model") - Number(a === "model") || a.localeCompare(b));
+  return (
+    <main class={`main work browse${name ? " has-version" : ""}`}>
+      <div class="list">
+        <nav aria-label="Artifacts by type">
+          <div class="tools">
+            <label class="with grow">
+              <span class="vh">Filter artifacts</span>
+              <Icon name="filter" />
+              <input class="in" data-filter placeholder="Filter artifacts" value={sought.value} onInput={(event) => (sought.value = event.currentTarget.value)} />
+            </label>
+          </div>
+          {failure && <Failed failure={failure} />}
+          {!found && !failure && <Bones />}
+          {found && !shown.length && <Empty title={found.length ? "Nothing matches" : "No artifact yet"} />}
+          {types.map((type) => (
+            <Type key={type} type={type} artifacts={shown.filter((one) => one.type === type)} at={props} />
+          ))}
+        </nav>
+      </div>
+      <div>
+        {name ? (
+          <Chosen {...props} />
+        ) : (
+          <Empty title={found?.length ? "Choose an artifact" : "This project has no artifacts"}>
+            {found?.length ? "Its newest version is shown here." : <code>run.log_model("model.bin", name="digits")</code>}
+          </Empty>
+        )}
+      </div>
+    </main>
+  );
+}
+
+async function readArtifacts(entity: string, project: string): Promise<ModelArtifact[]> {
+  const found: ModelArtifact[] = [];
+  let pageToken = "";
+  do {
+    const reply = await artifacts.listModelArtifacts({ entity, project, pageSize: 1000, pageToken });
+    found.push(...reply.modelArtifacts);
+    pageToken = reply.nextPageToken;
+  } while (pageToken && found.length < MOST_ARTIFACTS);
+  return found;
+}
+
+function Type({ type, artifacts: ofType, at }: { type: string; artifacts: readonly ModelArtifact[]; at: Props }) {
+  const isOpen = useSignal(type === "model" || ofType.length <= 10);
+  const open = isOpen.value || at.type === type;
+  return (
+    <>
+      <h2 class="type">
+        <button type="button" class="quiet-button" aria-expanded={open} onClick={() => (isOpen.value = !isOpen.value)}>
+          <Icon name={open ? "down" : "right"} small />
+          {type}
+          <span class="faint num push">{ofType.length}</span>
+        </button>
+      </h2>
+      {open && (
+        <ul class="tree">
+          {ofType.map((artifact) => (
+            <li key={artifact.id}>
+              <a
+                href={hrefs.artifacts(artifact.entity, artifact.project, type, artifact.name)}
+                aria-current={artifact.name === at.name && !at.version ? "page" : undefined}
+              >
+                <Icon name={artifact.name === at.name ? "down" : "right"} small />
+                <span class="fold">{artifact.name}</span>
+                <span class="num">{Number(artifact.versionCount)}</span>
+              </a>
+              {artifact.name === at.name && <VersionsOf artifact={artifact} at={at} />}
+            </li>
+          ))}
+        </ul>
+      )}
+    </>
+  );
+}
+
+function VersionsOf({ artifact, at }: { artifact: ModelArtifact; at: Props }) {
+  const { value } = useQuery(
+    `versions of ${artifact.id} ${SHOWN_VERSIONS}`,
+    async () => (await artifacts.listModelArtifactVersions({ selector: { case: "id", value: artifact.id }, pageSize: SHOWN_VERSIONS })).versions,
+    (event) => event.collectionId === artifact.id || event.type !== 0,
+  );
+  return (
+    <ul>
+      {(value ?? []).map((version) => {
+        const number = `v${version.number}`;
+        return (
+          <li key={version.id}>
+            <a
+              href={hrefs.artifacts(artifact.entity, artifact.project, artifact.type, artifact.name, number)}
+              aria-current={number === at.version ? "page" : undefined}
+            >
+              <span class="fold mono">{number}</span>
+              {version.linkedTo.length > 0 && (
+                <>
+                  <Icon name="link" small />
+                  <span class="vh">linked</span>
+                </>
+              )}
+              <span class="num">{bytes(version.sizeBytes)}</span>
+            </a>
+          </li>
+        );
+      })}
+      {artifact.versionCount > SHOWN_VERSIONS && <li class="hint">and {Number(artifact.versionCount) - SHOWN_VERSIONS} older ones</li>}
+    </ul>
+  );
+}
+
+function Chosen({ entity, project, type, name, version, tab }: Props) {
+  const isLinking = useSignal(false);
+  const ref = `${entity}/${project}/${name}${version ? `:${version}` : ""}`;
+  const { value: found, failure } = useQuery(
+    `version ${ref}`,
+    () => readVersion(ref, version),
+    (event) => event.entity === entity && (event.collection === name || event.versionId !== ""),
+  );
+  if (failure) return <Failed failure={failure} />;
+  if (!found) return <Bones lines={9} />;
+  return (
+    <>
+      <VersionView
+        version={found}
+        tab={tab}
+        href={(one) => hrefs.artifacts(entity, project, type, name, `v${found.number}`, one)}
+        actions={
+          <button type="button" class="btn go" onClick={() => (isLinking.value = true)}>
+            <Icon name="link" />
+            Link to registry
+          </button>
+        }
+      />
+      {isLinking.value && <LinkToRegistry version={found} close={() => (isLinking.value = false)} />}
+    </>
+  );
+}
+
+/** The version that is named; without a number the newest one. */
+async function readVersion(ref: string, version: string): Promise<ModelArtifactVersion | undefined> {
+  if (version) return (await artifacts.getModelArtifactVersion({ selector: { case: "ref", value: ref } })).version;
+  const reply = await artifacts.listModelArtifactVersions({ selector: { case: "ref", value: ref }, pageSize: 1 });
+  return reply.versions[0];
+}

@@ -1,0 +1,157 @@
+// The dialog that links a version into a registered model: project, artifact, version, aliases.
+import { useSignal } from "@preact/signals";
+import type { RegisteredModel } from "../gen/modelyard/v1/registered_model_pb";
+import { Chips } from "../parts/chips";
+import { Combobox } from "../parts/combobox";
+import { Dialog } from "../parts/dialog";
+import { count, Time } from "../parts/text";
+import { toast } from "../parts/toast";
+import { hrefs } from "../routes";
+import { artifacts, registry, requestId } from "../wire/clients";
+import { type Failure, failureOf } from "../wire/failure";
+import { touchAll, useQuery } from "../wire/queries";
+import { quoted } from "./registry";
+
+export function LinkNewVersion({ model, close }: { model: RegisteredModel; close: () => void }) {
+  const project = useSignal("");
+  const artifactId = useSignal("");
+  const versionId = useSignal("");
+  const aliases = useSignal<string[]>([]);
+  const failure = useSignal<Failure | undefined>(undefined);
+  const isBusy = useSignal(false);
+  const { value: found } = useQuery(
+    `artifacts of type ${model.entity} ${model.type}`,
+    () => artifactsOfType(model.entity, model.type),
+    (event) => event.entity === model.entity,
+  );
+  const { value: versions } = useQuery(
+    `versions of ${artifactId.value}`,
+    async () => {
+      if (!artifactId.value) return [];
+      return (await artifacts.listModelArtifactVersions({ selector: { case: "id", value: artifactId.value }, pageSize: 200 })).versions;
+    },
+    (event) => event.collectionId === artifactId.value,
+  );
+  const projects = [...new Set((found ?? []).map((one) => one.project))].sort();
+  const ofProject = (found ?? []).filter((one) => one.project === project.value);
+  const moved = model.aliases.filter((one) => aliases.value.includes(one.alias));
+
+  const link = async () => {
+    isBusy.value = true;
+    failure.value = undefined;
+    try {
+      const reply = await registry.linkModelArtifactVersion({
+        selector: { case: "id", value: versionId.value },
+        target: { case: "targetId", value: model.id },
+        aliases: aliases.value,
+        requestId: requestId(),
+      });
+      touchAll();
+      const made = reply.version;
+      const name = made ? `${made.name}:v${made.number}` : model.name;
+      toast(
+        <>
+          Linked as <a href={made ? hrefs.link(made.entity, made.project, made.name, `v${made.number}`) : ""}>{name}</a>
+        </>,
+      );
+      close();
+    } catch (error) {
+      failure.value = failureOf(error);
+    } finally {
+      isBusy.value = false;
+    }
+  };
+  return (
+    <Dialog
+      title="Link new version"
+      act="Link to registry"
+      close={close}
+      onAct={() => void link()}
+      canAct={versionId.value !== ""}
+      isBusy={isBusy.value}
+      failure={failure.value}
+    >
+      <p class="mute">
+        to <strong class="quiet">{model.name}</strong>
+      </p>
+      <Combobox
+        label="Project"
+        isFirst
+        value={project.value}
+        placeholder={found && !projects.length ? `No project has a ${model.type}` : "Choose a project"}
+        choose={(value) => {
+          project.value = value;
+          artifactId.value = versionId.value = "";
+        }}
+        choices={projects.map((one) => ({ value: one, text: one, content: one }))}
+      />
+      <Combobox
+        label="Model Artifact"
+        value={artifactId.value}
+        placeholder="Choose an artifact"
+        choose={(value) => {
+          artifactId.value = value;
+          versionId.value = "";
+        }}
+        choices={ofProject.map((one) => ({
+          value: one.id,
+          text: one.name,
+          content: (
+            <>
+              {one.name}
+              <span class="end">{count(one.versionCount, "version")}</span>
+            </>
+          ),
+        }))}
+      />
+      <Combobox
+        label="Version"
+        value={versionId.value}
+        placeholder="Choose a version"
+        choose={(value) => (versionId.value = value)}
+        choices={(versions ?? []).map((one) => ({
+          value: one.id,
+          text: `v${one.number} ${one.aliases.join(" ")}`,
+          shown: (
+            <>
+              <span class="mono">v{String(one.number)}</span>
+              <span class="end">
+                <Time at={one.createTime} />
+              </span>
+            </>
+          ),
+          content: (
+            <span class="grow">
+              <span class="mono">v{String(one.number)}</span> <span class="faint">{one.aliases.join(", ")}</span>
+              <span class="two">
+                <Time at={one.createTime} />, by {one.createdBy}
+                {one.linkedTo.length > 0 && `, linked as ${one.linkedTo.map((each) => each.ref.split("/").pop()).join(", ")}`}
+              </span>
+            </span>
+          ),
+        }))}
+      />
+      <Chips
+        label="Aliases"
+        placeholder="Add an alias"
+        kind="alias"
+        values={aliases.value}
+        change={(values) => (aliases.value = values)}
+        hint={[...moved.map((one) => `${one.alias} moves from ${one.version} at once.`), "latest moves by itself."].join(" ")}
+      />
+    </Dialog>
+  );
+}
+
+const MOST_ARTIFACTS = 5_000;
+
+async function artifactsOfType(entity: string, type: string) {
+  const found = [];
+  let pageToken = "";
+  do {
+    const reply = await artifacts.listModelArtifacts({ entity, filter: `type = ${quoted(type)}`, pageSize: 1000, pageToken });
+    found.push(...reply.modelArtifacts);
+    pageToken = reply.nextPageToken;
+  } while (pageToken && found.length < MOST_ARTIFACTS);
+  return found;
+}

@@ -1,0 +1,47 @@
+// Values of metadata and config as text.
+import type { AnyValue } from "../gen/modelyard/v1/value_pb";
+
+export function textOf(value: AnyValue | undefined): string {
+  const kind = value?.kind;
+  switch (kind?.case) {
+    case "boolValue":
+    case "stringValue":
+      return String(kind.value);
+    case "intValue":
+      return kind.value.toString();
+    case "doubleValue":
+      return numberText(kind.value);
+    case "listValue":
+      return `[${kind.value.values.map(textOf).join(", ")}]`;
+    case "mapValue":
+      return `{${Object.entries(kind.value.entries)
+        .map(([key, one]) => `${key}: ${textOf(one)}`)
+        .join(", ")}}`;
+    case "nullValue":
+      return "null";
+    default:
+      return "—";
+  }
+}
+
+/** A number with up to six digits; very large and very small ones with an exponent. */
+export function numberText(number: number): string {
+  if (!Number.isFinite(number)) return String(number).replace("-", "−");
+  const size = Math.abs(number);
+  const text = size && (size < 1e-4 || size >= 1e9) ? number.toExponential(3).replace(/\.?0+e/, "e") : String(Number(number.toPrecision(6)));
+  return text.replace("-", "−");
+}
+
+export function numberOf(value: AnyValue | undefined): number | undefined {
+  if (value?.kind.case === "intValue") return Number(value.kind.value);
+  return value?.kind.case === "doubleValue" ? value.kind.value : undefined;
+}
+
+/** The entries of maps in maps, by dotted names. */
+export function flattened(values: Readonly<Record<string, AnyValue>>, prefix = ""): [string, AnyValue][] {
+  return Object.entries(values)
+    .sort(([a], [b]) => a.localeCompare(b))
+    .flatMap(([key, value]) =>
+      value.kind.case === "mapValue" ? flattened(value.kind.value.entries, `${prefix}${key}.`) : [[`${prefix}${key}`, value] as [string, AnyValue]],
+    );
+}

@@ -1,0 +1,104 @@
+// Addresses of the views, both ways. Every state of a view is in its address.
+import { signal } from "@preact/signals";
+
+export type VersionTab = "version" | "metadata" | "files" | "lineage" | "usage";
+export const VERSION_TABS: readonly VersionTab[] = ["version", "metadata", "files", "lineage", "usage"];
+
+export type Route =
+  | { view: "registry"; type: string }
+  | { view: "model"; entity: string; project: string; name: string }
+  | { view: "link"; entity: string; project: string; name: string; version: string; tab: VersionTab }
+  | { view: "artifacts"; entity: string; project: string; type: string; name: string; version: string; tab: VersionTab }
+  | { view: "nothing"; path: string };
+
+/** The present address. */
+export const address = signal(new URL(location.href));
+
+export function parse(path: string): Route {
+  const parts = path.split("/").filter(Boolean).map(decode);
+  const [first = "", second = "", third, fourth = "", fifth = "", sixth = "", seventh = ""] = parts;
+  if (!parts.length) return { view: "registry", type: "model" };
+  if (first === "registry" && parts.length <= 2) return { view: "registry", type: second };
+  if (third === "models" && fourth) {
+    if (!fifth) return { view: "model", entity: first, project: second, name: fourth };
+    return { view: "link", entity: first, project: second, name: fourth, version: fifth, tab: tabOf(sixth) };
+  }
+  if (third === "artifacts") {
+    return { view: "artifacts", entity: first, project: second, type: fourth, name: fifth, version: sixth, tab: tabOf(seventh) };
+  }
+  return { view: "nothing", path };
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
+function tabOf(text: string): VersionTab {
+  return VERSION_TABS.find((tab) => tab === text) ?? "version";
+}
+
+function path(...parts: string[]): string {
+  return "/" + parts.filter((part) => part !== "").map(encodeURIComponent).join("/");
+}
+
+export const hrefs = {
+  registry: (type = "model") => path("registry", type),
+  model: (entity: string, project: string, name: string) => path(entity, project, "models", name),
+  link: (entity: string, project: string, name: string, version: string, tab: VersionTab = "version") =>
+    path(entity, project, "models", name, version, tab === "version" ? "" : tab),
+  artifacts: (entity: string, project: string, type = "", name = "", version = "", tab: VersionTab = "version") =>
+    path(entity, project, "artifacts", type, name, version, tab === "version" ? "" : tab),
+};
+
+/** The address of a full reference `entity/project/name:vN`, of a link or of a version. */
+export function hrefOfRef(ref: string, kind: "link" | "version", type = "model"): string {
+  const [entity = "", project = "", rest = ""] = split(ref);
+  const colon = rest.lastIndexOf(":");
+  const [name, version] = [rest.slice(0, colon), rest.slice(colon + 1)];
+  return kind === "link" ? hrefs.link(entity, project, name, version) : hrefs.artifacts(entity, project, type, name, version);
+}
+
+function split(ref: string): [string, string, string] {
+  const first = ref.indexOf("/");
+  const second = ref.indexOf("/", first + 1);
+  return [ref.slice(0, first), ref.slice(first + 1, second), ref.slice(second + 1)];
+}
+
+export function navigate(href: string, how: { replace?: boolean; keepScroll?: boolean } = {}): void {
+  history[how.replace ? "replaceState" : "pushState"](null, "", href);
+  address.value = new URL(location.href);
+  if (!how.keepScroll) scrollTo(0, 0);
+}
+
+/** A parameter of the address; "" where it is missing. */
+export function parameter(name: string): string {
+  return address.value.searchParams.get(name) ?? "";
+}
+
+/** Changes parameters of the address; an empty value removes one. */
+export function setParameters(values: Record<string, string>): void {
+  const url = new URL(address.value);
+  for (const [name, value] of Object.entries(values)) {
+    if (value) url.searchParams.set(name, value);
+    else url.searchParams.delete(name);
+  }
+  navigate(url.pathname + url.search, { replace: true, keepScroll: true });
+}
+
+/** Follows links within the page without loading it again, and the browser's buttons. */
+export function startRouting(): void {
+  addEventListener("popstate", () => (address.value = new URL(location.href)));
+  addEventListener("click", (event) => {
+    const link = event.target instanceof Element ? event.target.closest("a[href]") : null;
+    const plain = event.button === 0 && !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey;
+    if (!(link instanceof HTMLAnchorElement) || !plain || event.defaultPrevented) return;
+    if (link.origin !== location.origin || link.target || link.hasAttribute("download")) return;
+    if (link.pathname.startsWith("/files/")) return;
+    event.preventDefault();
+    navigate(link.pathname + link.search + link.hash);
+  });
+}

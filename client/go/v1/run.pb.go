@@ -149,6 +149,220 @@ func (ResumePolicy) EnumDescriptor() ([]byte, []int) {
 	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{1}
 }
 
+// Which values of a metric are the better ones.
+type MetricGoal int32
+
+const (
+	// Not said; for the best value as MINIMIZE.
+	MetricGoal_METRIC_GOAL_UNSPECIFIED MetricGoal = 0
+	// The least.
+	MetricGoal_METRIC_GOAL_MINIMIZE MetricGoal = 1
+	// The largest.
+	MetricGoal_METRIC_GOAL_MAXIMIZE MetricGoal = 2
+)
+
+// Enum value maps for MetricGoal.
+var (
+	MetricGoal_name = map[int32]string{
+		0: "METRIC_GOAL_UNSPECIFIED",
+		1: "METRIC_GOAL_MINIMIZE",
+		2: "METRIC_GOAL_MAXIMIZE",
+	}
+	MetricGoal_value = map[string]int32{
+		"METRIC_GOAL_UNSPECIFIED": 0,
+		"METRIC_GOAL_MINIMIZE":    1,
+		"METRIC_GOAL_MAXIMIZE":    2,
+	}
+)
+
+func (x MetricGoal) Enum() *MetricGoal {
+	p := new(MetricGoal)
+	*p = x
+	return p
+}
+
+func (x MetricGoal) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MetricGoal) Descriptor() protoreflect.EnumDescriptor {
+	return file_modelyard_v1_run_proto_enumTypes[2].Descriptor()
+}
+
+func (MetricGoal) Type() protoreflect.EnumType {
+	return &file_modelyard_v1_run_proto_enumTypes[2]
+}
+
+func (x MetricGoal) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MetricGoal.Descriptor instead.
+func (MetricGoal) EnumDescriptor() ([]byte, []int) {
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{2}
+}
+
+// What the summary keeps of a metric.
+type SummaryKind int32
+
+const (
+	// Not known.
+	SummaryKind_SUMMARY_KIND_UNSPECIFIED SummaryKind = 0
+	// The least value.
+	SummaryKind_SUMMARY_KIND_MIN SummaryKind = 1
+	// The largest value.
+	SummaryKind_SUMMARY_KIND_MAX SummaryKind = 2
+	// The mean of all values.
+	SummaryKind_SUMMARY_KIND_MEAN SummaryKind = 3
+	// The least or the largest value, as the goal says.
+	SummaryKind_SUMMARY_KIND_BEST SummaryKind = 4
+	// The first value.
+	SummaryKind_SUMMARY_KIND_FIRST SummaryKind = 5
+	// The last value, beside others.
+	SummaryKind_SUMMARY_KIND_LAST SummaryKind = 6
+	// The last value, as without a definition.
+	SummaryKind_SUMMARY_KIND_COPY SummaryKind = 7
+	// Nothing.
+	SummaryKind_SUMMARY_KIND_NONE SummaryKind = 8
+)
+
+// Enum value maps for SummaryKind.
+var (
+	SummaryKind_name = map[int32]string{
+		0: "SUMMARY_KIND_UNSPECIFIED",
+		1: "SUMMARY_KIND_MIN",
+		2: "SUMMARY_KIND_MAX",
+		3: "SUMMARY_KIND_MEAN",
+		4: "SUMMARY_KIND_BEST",
+		5: "SUMMARY_KIND_FIRST",
+		6: "SUMMARY_KIND_LAST",
+		7: "SUMMARY_KIND_COPY",
+		8: "SUMMARY_KIND_NONE",
+	}
+	SummaryKind_value = map[string]int32{
+		"SUMMARY_KIND_UNSPECIFIED": 0,
+		"SUMMARY_KIND_MIN":         1,
+		"SUMMARY_KIND_MAX":         2,
+		"SUMMARY_KIND_MEAN":        3,
+		"SUMMARY_KIND_BEST":        4,
+		"SUMMARY_KIND_FIRST":       5,
+		"SUMMARY_KIND_LAST":        6,
+		"SUMMARY_KIND_COPY":        7,
+		"SUMMARY_KIND_NONE":        8,
+	}
+)
+
+func (x SummaryKind) Enum() *SummaryKind {
+	p := new(SummaryKind)
+	*p = x
+	return p
+}
+
+func (x SummaryKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SummaryKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_modelyard_v1_run_proto_enumTypes[3].Descriptor()
+}
+
+func (SummaryKind) Type() protoreflect.EnumType {
+	return &file_modelyard_v1_run_proto_enumTypes[3]
+}
+
+func (x SummaryKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SummaryKind.Descriptor instead.
+func (SummaryKind) EnumDescriptor() ([]byte, []int) {
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{3}
+}
+
+// What a program said about a metric, for charts and for the summary. The client
+// that logs applies it; the server keeps it.
+type MetricDefinition struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The metric that is its x axis. Default (empty): the step.
+	StepMetric string `protobuf:"bytes,1,opt,name=step_metric,json=stepMetric,proto3" json:"step_metric,omitempty"`
+	// Whether the last value of step_metric is added to rows that lack it. Default
+	// (unset): true if there is a step_metric.
+	StepSync *bool `protobuf:"varint,2,opt,name=step_sync,json=stepSync,proto3,oneof" json:"step_sync,omitempty"`
+	// What the summary keeps, each once. Default (empty): the last value.
+	Summary []SummaryKind `protobuf:"varint,3,rep,packed,name=summary,proto3,enum=modelyard.v1.SummaryKind" json:"summary,omitempty"`
+	// Which values are better. Default: not said.
+	Goal MetricGoal `protobuf:"varint,4,opt,name=goal,proto3,enum=modelyard.v1.MetricGoal" json:"goal,omitempty"`
+	// True if it is not to be shown unless it is asked for. Default: false.
+	Hidden        bool `protobuf:"varint,5,opt,name=hidden,proto3" json:"hidden,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MetricDefinition) Reset() {
+	*x = MetricDefinition{}
+	mi := &file_modelyard_v1_run_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MetricDefinition) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MetricDefinition) ProtoMessage() {}
+
+func (x *MetricDefinition) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_run_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MetricDefinition.ProtoReflect.Descriptor instead.
+func (*MetricDefinition) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *MetricDefinition) GetStepMetric() string {
+	if x != nil {
+		return x.StepMetric
+	}
+	return ""
+}
+
+func (x *MetricDefinition) GetStepSync() bool {
+	if x != nil && x.StepSync != nil {
+		return *x.StepSync
+	}
+	return false
+}
+
+func (x *MetricDefinition) GetSummary() []SummaryKind {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
+func (x *MetricDefinition) GetGoal() MetricGoal {
+	if x != nil {
+		return x.Goal
+	}
+	return MetricGoal_METRIC_GOAL_UNSPECIFIED
+}
+
+func (x *MetricDefinition) GetHidden() bool {
+	if x != nil {
+		return x.Hidden
+	}
+	return false
+}
+
 // One execution of training code.
 type Run struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -198,20 +412,24 @@ type Run struct {
 	// Facts about where it ran: host, python, command line, git commit. See config
 	// for its limits.
 	Metadata map[string]*AnyValue `protobuf:"bytes,20,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// Changes with display_name, notes, tags, group, job_type, config and metadata,
-	// not with metrics and the summary. UpdateRun compares it if it is set;
+	// Changes with display_name, notes, tags, group, job_type, config, metadata and
+	// metric_definitions, not with metrics and the summary. UpdateRun compares it if it is set;
 	// otherwise output only.
 	Etag string `protobuf:"bytes,21,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Number of the attempt that this describes: 1, 2, 3, …; the latest unless an
 	// earlier one was asked for. Output only.
-	Attempt       int32 `protobuf:"varint,22,opt,name=attempt,proto3" json:"attempt,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Attempt int32 `protobuf:"varint,22,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// Definitions of metrics by name, or by `prefix*` for all with a prefix: an exact
+	// name goes before a prefix, a longer prefix before a shorter one. At most 1,000,
+	// together at most 64 KiB as JSON.
+	MetricDefinitions map[string]*MetricDefinition `protobuf:"bytes,23,rep,name=metric_definitions,json=metricDefinitions,proto3" json:"metric_definitions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[0]
+	mi := &file_modelyard_v1_run_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -223,7 +441,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[0]
+	mi := &file_modelyard_v1_run_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -236,7 +454,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{0}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Run) GetId() string {
@@ -393,6 +611,13 @@ func (x *Run) GetAttempt() int32 {
 	return 0
 }
 
+func (x *Run) GetMetricDefinitions() map[string]*MetricDefinition {
+	if x != nil {
+		return x.MetricDefinitions
+	}
+	return nil
+}
+
 // Request of CreateRun.
 type CreateRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -410,7 +635,7 @@ type CreateRunRequest struct {
 
 func (x *CreateRunRequest) Reset() {
 	*x = CreateRunRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[1]
+	mi := &file_modelyard_v1_run_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -422,7 +647,7 @@ func (x *CreateRunRequest) String() string {
 func (*CreateRunRequest) ProtoMessage() {}
 
 func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[1]
+	mi := &file_modelyard_v1_run_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -435,7 +660,7 @@ func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunRequest.ProtoReflect.Descriptor instead.
 func (*CreateRunRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{1}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *CreateRunRequest) GetRun() *Run {
@@ -479,7 +704,7 @@ type CreateRunResponse struct {
 
 func (x *CreateRunResponse) Reset() {
 	*x = CreateRunResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[2]
+	mi := &file_modelyard_v1_run_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -491,7 +716,7 @@ func (x *CreateRunResponse) String() string {
 func (*CreateRunResponse) ProtoMessage() {}
 
 func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[2]
+	mi := &file_modelyard_v1_run_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -504,7 +729,7 @@ func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunResponse.ProtoReflect.Descriptor instead.
 func (*CreateRunResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{2}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CreateRunResponse) GetRun() *Run {
@@ -539,7 +764,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[3]
+	mi := &file_modelyard_v1_run_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +776,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[3]
+	mi := &file_modelyard_v1_run_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +789,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{3}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetRunRequest) GetSelector() isGetRunRequest_Selector {
@@ -629,7 +854,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[4]
+	mi := &file_modelyard_v1_run_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -641,7 +866,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[4]
+	mi := &file_modelyard_v1_run_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -654,7 +879,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -696,7 +921,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[5]
+	mi := &file_modelyard_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -708,7 +933,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[5]
+	mi := &file_modelyard_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -721,7 +946,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListRunsRequest) GetEntity() string {
@@ -795,7 +1020,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[6]
+	mi := &file_modelyard_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +1032,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[6]
+	mi := &file_modelyard_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +1045,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -850,8 +1075,9 @@ type UpdateRunRequest struct {
 	// The run; `id` identifies it, the masked fields are set. If it has an
 	// `etag`, the update fails with ETAG_MISMATCH unless that is the current one.
 	Run *Run `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
-	// Of display_name, notes, tags, group, job_type, config, summary, metadata. A
-	// map that it names is replaced. It may be empty if single keys are named.
+	// Of display_name, notes, tags, group, job_type, config, summary, metadata,
+	// metric_definitions. A map that it names is replaced. It may be empty if single
+	// keys are named.
 	UpdateMask *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
 	// Key for safe retries, at most 128 characters. Default: none.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -866,14 +1092,16 @@ type UpdateRunRequest struct {
 	ReadMask *fieldmaskpb.FieldMask `protobuf:"bytes,7,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
 	// The attempt, from 1. Changing an earlier one than the latest changes what is
 	// kept of that one. Default: the latest.
-	Attempt       *int32 `protobuf:"varint,8,opt,name=attempt,proto3,oneof" json:"attempt,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Attempt *int32 `protobuf:"varint,8,opt,name=attempt,proto3,oneof" json:"attempt,omitempty"`
+	// Single keys of run.metric_definitions, in the same way.
+	MetricDefinitionsKeys []string `protobuf:"bytes,9,rep,name=metric_definitions_keys,json=metricDefinitionsKeys,proto3" json:"metric_definitions_keys,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *UpdateRunRequest) Reset() {
 	*x = UpdateRunRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[7]
+	mi := &file_modelyard_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -885,7 +1113,7 @@ func (x *UpdateRunRequest) String() string {
 func (*UpdateRunRequest) ProtoMessage() {}
 
 func (x *UpdateRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[7]
+	mi := &file_modelyard_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -898,7 +1126,7 @@ func (x *UpdateRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRunRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRunRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UpdateRunRequest) GetRun() *Run {
@@ -957,6 +1185,13 @@ func (x *UpdateRunRequest) GetAttempt() int32 {
 	return 0
 }
 
+func (x *UpdateRunRequest) GetMetricDefinitionsKeys() []string {
+	if x != nil {
+		return x.MetricDefinitionsKeys
+	}
+	return nil
+}
+
 // Reply of UpdateRun.
 type UpdateRunResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -968,7 +1203,7 @@ type UpdateRunResponse struct {
 
 func (x *UpdateRunResponse) Reset() {
 	*x = UpdateRunResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[8]
+	mi := &file_modelyard_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1215,7 @@ func (x *UpdateRunResponse) String() string {
 func (*UpdateRunResponse) ProtoMessage() {}
 
 func (x *UpdateRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[8]
+	mi := &file_modelyard_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1228,7 @@ func (x *UpdateRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRunResponse.ProtoReflect.Descriptor instead.
 func (*UpdateRunResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdateRunResponse) GetRun() *Run {
@@ -1016,7 +1251,7 @@ type DeleteRunRequest struct {
 
 func (x *DeleteRunRequest) Reset() {
 	*x = DeleteRunRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[9]
+	mi := &file_modelyard_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1028,7 +1263,7 @@ func (x *DeleteRunRequest) String() string {
 func (*DeleteRunRequest) ProtoMessage() {}
 
 func (x *DeleteRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[9]
+	mi := &file_modelyard_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1041,7 +1276,7 @@ func (x *DeleteRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRunRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRunRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DeleteRunRequest) GetId() string {
@@ -1067,7 +1302,7 @@ type DeleteRunResponse struct {
 
 func (x *DeleteRunResponse) Reset() {
 	*x = DeleteRunResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[10]
+	mi := &file_modelyard_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1079,7 +1314,7 @@ func (x *DeleteRunResponse) String() string {
 func (*DeleteRunResponse) ProtoMessage() {}
 
 func (x *DeleteRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[10]
+	mi := &file_modelyard_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1092,7 +1327,7 @@ func (x *DeleteRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRunResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRunResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 // Request of FinishRun.
@@ -1121,7 +1356,7 @@ type FinishRunRequest struct {
 
 func (x *FinishRunRequest) Reset() {
 	*x = FinishRunRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[11]
+	mi := &file_modelyard_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1133,7 +1368,7 @@ func (x *FinishRunRequest) String() string {
 func (*FinishRunRequest) ProtoMessage() {}
 
 func (x *FinishRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[11]
+	mi := &file_modelyard_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1146,7 +1381,7 @@ func (x *FinishRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRunRequest.ProtoReflect.Descriptor instead.
 func (*FinishRunRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{11}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FinishRunRequest) GetId() string {
@@ -1209,7 +1444,7 @@ type FinishRunResponse struct {
 
 func (x *FinishRunResponse) Reset() {
 	*x = FinishRunResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[12]
+	mi := &file_modelyard_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1221,7 +1456,7 @@ func (x *FinishRunResponse) String() string {
 func (*FinishRunResponse) ProtoMessage() {}
 
 func (x *FinishRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[12]
+	mi := &file_modelyard_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1234,7 +1469,7 @@ func (x *FinishRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRunResponse.ProtoReflect.Descriptor instead.
 func (*FinishRunResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FinishRunResponse) GetRun() *Run {
@@ -1258,7 +1493,7 @@ type HeartbeatRunRequest struct {
 
 func (x *HeartbeatRunRequest) Reset() {
 	*x = HeartbeatRunRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[13]
+	mi := &file_modelyard_v1_run_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1505,7 @@ func (x *HeartbeatRunRequest) String() string {
 func (*HeartbeatRunRequest) ProtoMessage() {}
 
 func (x *HeartbeatRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[13]
+	mi := &file_modelyard_v1_run_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1518,7 @@ func (x *HeartbeatRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRunRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRunRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{13}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HeartbeatRunRequest) GetId() string {
@@ -1311,7 +1546,7 @@ type HeartbeatRunResponse struct {
 
 func (x *HeartbeatRunResponse) Reset() {
 	*x = HeartbeatRunResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[14]
+	mi := &file_modelyard_v1_run_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1323,7 +1558,7 @@ func (x *HeartbeatRunResponse) String() string {
 func (*HeartbeatRunResponse) ProtoMessage() {}
 
 func (x *HeartbeatRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[14]
+	mi := &file_modelyard_v1_run_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1336,7 +1571,7 @@ func (x *HeartbeatRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRunResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatRunResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HeartbeatRunResponse) GetStopRequested() bool {
@@ -1361,7 +1596,7 @@ type ListRunAttemptsRequest struct {
 
 func (x *ListRunAttemptsRequest) Reset() {
 	*x = ListRunAttemptsRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[15]
+	mi := &file_modelyard_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1608,7 @@ func (x *ListRunAttemptsRequest) String() string {
 func (*ListRunAttemptsRequest) ProtoMessage() {}
 
 func (x *ListRunAttemptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[15]
+	mi := &file_modelyard_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +1621,7 @@ func (x *ListRunAttemptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunAttemptsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunAttemptsRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{15}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListRunAttemptsRequest) GetId() string {
@@ -1423,7 +1658,7 @@ type ListRunAttemptsResponse struct {
 
 func (x *ListRunAttemptsResponse) Reset() {
 	*x = ListRunAttemptsResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[16]
+	mi := &file_modelyard_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1435,7 +1670,7 @@ func (x *ListRunAttemptsResponse) String() string {
 func (*ListRunAttemptsResponse) ProtoMessage() {}
 
 func (x *ListRunAttemptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[16]
+	mi := &file_modelyard_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1448,7 +1683,7 @@ func (x *ListRunAttemptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunAttemptsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunAttemptsResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{16}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListRunAttemptsResponse) GetRuns() []*Run {
@@ -1481,7 +1716,7 @@ type WatchedRun struct {
 
 func (x *WatchedRun) Reset() {
 	*x = WatchedRun{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[17]
+	mi := &file_modelyard_v1_run_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1493,7 +1728,7 @@ func (x *WatchedRun) String() string {
 func (*WatchedRun) ProtoMessage() {}
 
 func (x *WatchedRun) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[17]
+	mi := &file_modelyard_v1_run_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1506,7 +1741,7 @@ func (x *WatchedRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchedRun.ProtoReflect.Descriptor instead.
 func (*WatchedRun) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{17}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchedRun) GetRunId() string {
@@ -1549,7 +1784,7 @@ type WatchRunsRequest struct {
 
 func (x *WatchRunsRequest) Reset() {
 	*x = WatchRunsRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[18]
+	mi := &file_modelyard_v1_run_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1796,7 @@ func (x *WatchRunsRequest) String() string {
 func (*WatchRunsRequest) ProtoMessage() {}
 
 func (x *WatchRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[18]
+	mi := &file_modelyard_v1_run_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1809,7 @@ func (x *WatchRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunsRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunsRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{18}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchRunsRequest) GetRuns() []*WatchedRun {
@@ -1639,7 +1874,7 @@ type WatchRunsResponse struct {
 
 func (x *WatchRunsResponse) Reset() {
 	*x = WatchRunsResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[19]
+	mi := &file_modelyard_v1_run_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +1886,7 @@ func (x *WatchRunsResponse) String() string {
 func (*WatchRunsResponse) ProtoMessage() {}
 
 func (x *WatchRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[19]
+	mi := &file_modelyard_v1_run_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +1899,7 @@ func (x *WatchRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunsResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunsResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{19}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WatchRunsResponse) GetRunId() string {
@@ -1720,7 +1955,17 @@ var File_modelyard_v1_run_proto protoreflect.FileDescriptor
 
 const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19modelyard/v1/metric.proto\x1a\x1emodelyard/v1/run_console.proto\x1a\x18modelyard/v1/value.proto\"\xd8\b\n" +
+	"\x16modelyard/v1/run.proto\x12\fmodelyard.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19modelyard/v1/metric.proto\x1a\x1emodelyard/v1/run_console.proto\x1a\x18modelyard/v1/value.proto\"\xde\x01\n" +
+	"\x10MetricDefinition\x12\x1f\n" +
+	"\vstep_metric\x18\x01 \x01(\tR\n" +
+	"stepMetric\x12 \n" +
+	"\tstep_sync\x18\x02 \x01(\bH\x00R\bstepSync\x88\x01\x01\x123\n" +
+	"\asummary\x18\x03 \x03(\x0e2\x19.modelyard.v1.SummaryKindR\asummary\x12,\n" +
+	"\x04goal\x18\x04 \x01(\x0e2\x18.modelyard.v1.MetricGoalR\x04goal\x12\x16\n" +
+	"\x06hidden\x18\x05 \x01(\bR\x06hiddenB\f\n" +
+	"\n" +
+	"_step_sync\"\x97\n" +
+	"\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -1748,7 +1993,8 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\tlast_step\x18\x13 \x01(\x03H\x01R\blastStep\x88\x01\x01\x12;\n" +
 	"\bmetadata\x18\x14 \x03(\v2\x1f.modelyard.v1.Run.MetadataEntryR\bmetadata\x12\x12\n" +
 	"\x04etag\x18\x15 \x01(\tR\x04etag\x12\x18\n" +
-	"\aattempt\x18\x16 \x01(\x05R\aattempt\x1aQ\n" +
+	"\aattempt\x18\x16 \x01(\x05R\aattempt\x12W\n" +
+	"\x12metric_definitions\x18\x17 \x03(\v2(.modelyard.v1.Run.MetricDefinitionsEntryR\x11metricDefinitions\x1aQ\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
 	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\x1aR\n" +
@@ -1757,7 +2003,10 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\x1aS\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12,\n" +
-	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01B\f\n" +
+	"\x05value\x18\x02 \x01(\v2\x16.modelyard.v1.AnyValueR\x05value:\x028\x01\x1ad\n" +
+	"\x16MetricDefinitionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x124\n" +
+	"\x05value\x18\x02 \x01(\v2\x1e.modelyard.v1.MetricDefinitionR\x05value:\x028\x01B\f\n" +
 	"\n" +
 	"_exit_codeB\f\n" +
 	"\n" +
@@ -1797,7 +2046,7 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\"\n" +
 	"\n" +
 	"total_size\x18\x03 \x01(\x03H\x00R\ttotalSize\x88\x01\x01B\r\n" +
-	"\v_total_size\"\xe0\x02\n" +
+	"\v_total_size\"\x98\x03\n" +
 	"\x10UpdateRunRequest\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\x12;\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
@@ -1809,7 +2058,8 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\fsummary_keys\x18\x05 \x03(\tR\vsummaryKeys\x12#\n" +
 	"\rmetadata_keys\x18\x06 \x03(\tR\fmetadataKeys\x127\n" +
 	"\tread_mask\x18\a \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\x12\x1d\n" +
-	"\aattempt\x18\b \x01(\x05H\x00R\aattempt\x88\x01\x01B\n" +
+	"\aattempt\x18\b \x01(\x05H\x00R\aattempt\x88\x01\x01\x126\n" +
+	"\x17metric_definitions_keys\x18\t \x03(\tR\x15metricDefinitionsKeysB\n" +
 	"\n" +
 	"\b_attempt\"8\n" +
 	"\x11UpdateRunResponse\x12#\n" +
@@ -1883,7 +2133,22 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x13RESUME_POLICY_NEVER\x10\x01\x12\x17\n" +
 	"\x13RESUME_POLICY_ALLOW\x10\x02\x12\x16\n" +
 	"\x12RESUME_POLICY_MUST\x10\x03\x12\x1d\n" +
-	"\x19RESUME_POLICY_NEW_ATTEMPT\x10\x042\xf4\x05\n" +
+	"\x19RESUME_POLICY_NEW_ATTEMPT\x10\x04*]\n" +
+	"\n" +
+	"MetricGoal\x12\x1b\n" +
+	"\x17METRIC_GOAL_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14METRIC_GOAL_MINIMIZE\x10\x01\x12\x18\n" +
+	"\x14METRIC_GOAL_MAXIMIZE\x10\x02*\xe2\x01\n" +
+	"\vSummaryKind\x12\x1c\n" +
+	"\x18SUMMARY_KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10SUMMARY_KIND_MIN\x10\x01\x12\x14\n" +
+	"\x10SUMMARY_KIND_MAX\x10\x02\x12\x15\n" +
+	"\x11SUMMARY_KIND_MEAN\x10\x03\x12\x15\n" +
+	"\x11SUMMARY_KIND_BEST\x10\x04\x12\x16\n" +
+	"\x12SUMMARY_KIND_FIRST\x10\x05\x12\x15\n" +
+	"\x11SUMMARY_KIND_LAST\x10\x06\x12\x15\n" +
+	"\x11SUMMARY_KIND_COPY\x10\a\x12\x15\n" +
+	"\x11SUMMARY_KIND_NONE\x10\b2\xf4\x05\n" +
 	"\n" +
 	"RunService\x12L\n" +
 	"\tCreateRun\x12\x1e.modelyard.v1.CreateRunRequest\x1a\x1f.modelyard.v1.CreateRunResponse\x12H\n" +
@@ -1909,98 +2174,106 @@ func file_modelyard_v1_run_proto_rawDescGZIP() []byte {
 	return file_modelyard_v1_run_proto_rawDescData
 }
 
-var file_modelyard_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_modelyard_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_modelyard_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_modelyard_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_modelyard_v1_run_proto_goTypes = []any{
 	(RunState)(0),                   // 0: modelyard.v1.RunState
 	(ResumePolicy)(0),               // 1: modelyard.v1.ResumePolicy
-	(*Run)(nil),                     // 2: modelyard.v1.Run
-	(*CreateRunRequest)(nil),        // 3: modelyard.v1.CreateRunRequest
-	(*CreateRunResponse)(nil),       // 4: modelyard.v1.CreateRunResponse
-	(*GetRunRequest)(nil),           // 5: modelyard.v1.GetRunRequest
-	(*GetRunResponse)(nil),          // 6: modelyard.v1.GetRunResponse
-	(*ListRunsRequest)(nil),         // 7: modelyard.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),        // 8: modelyard.v1.ListRunsResponse
-	(*UpdateRunRequest)(nil),        // 9: modelyard.v1.UpdateRunRequest
-	(*UpdateRunResponse)(nil),       // 10: modelyard.v1.UpdateRunResponse
-	(*DeleteRunRequest)(nil),        // 11: modelyard.v1.DeleteRunRequest
-	(*DeleteRunResponse)(nil),       // 12: modelyard.v1.DeleteRunResponse
-	(*FinishRunRequest)(nil),        // 13: modelyard.v1.FinishRunRequest
-	(*FinishRunResponse)(nil),       // 14: modelyard.v1.FinishRunResponse
-	(*HeartbeatRunRequest)(nil),     // 15: modelyard.v1.HeartbeatRunRequest
-	(*HeartbeatRunResponse)(nil),    // 16: modelyard.v1.HeartbeatRunResponse
-	(*ListRunAttemptsRequest)(nil),  // 17: modelyard.v1.ListRunAttemptsRequest
-	(*ListRunAttemptsResponse)(nil), // 18: modelyard.v1.ListRunAttemptsResponse
-	(*WatchedRun)(nil),              // 19: modelyard.v1.WatchedRun
-	(*WatchRunsRequest)(nil),        // 20: modelyard.v1.WatchRunsRequest
-	(*WatchRunsResponse)(nil),       // 21: modelyard.v1.WatchRunsResponse
-	nil,                             // 22: modelyard.v1.Run.ConfigEntry
-	nil,                             // 23: modelyard.v1.Run.SummaryEntry
-	nil,                             // 24: modelyard.v1.Run.MetadataEntry
-	nil,                             // 25: modelyard.v1.FinishRunRequest.SummaryEntry
-	(*timestamppb.Timestamp)(nil),   // 26: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),   // 27: google.protobuf.FieldMask
-	(*MetricBatch)(nil),             // 28: modelyard.v1.MetricBatch
-	(*ConsoleLine)(nil),             // 29: modelyard.v1.ConsoleLine
-	(*AnyValue)(nil),                // 30: modelyard.v1.AnyValue
+	(MetricGoal)(0),                 // 2: modelyard.v1.MetricGoal
+	(SummaryKind)(0),                // 3: modelyard.v1.SummaryKind
+	(*MetricDefinition)(nil),        // 4: modelyard.v1.MetricDefinition
+	(*Run)(nil),                     // 5: modelyard.v1.Run
+	(*CreateRunRequest)(nil),        // 6: modelyard.v1.CreateRunRequest
+	(*CreateRunResponse)(nil),       // 7: modelyard.v1.CreateRunResponse
+	(*GetRunRequest)(nil),           // 8: modelyard.v1.GetRunRequest
+	(*GetRunResponse)(nil),          // 9: modelyard.v1.GetRunResponse
+	(*ListRunsRequest)(nil),         // 10: modelyard.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),        // 11: modelyard.v1.ListRunsResponse
+	(*UpdateRunRequest)(nil),        // 12: modelyard.v1.UpdateRunRequest
+	(*UpdateRunResponse)(nil),       // 13: modelyard.v1.UpdateRunResponse
+	(*DeleteRunRequest)(nil),        // 14: modelyard.v1.DeleteRunRequest
+	(*DeleteRunResponse)(nil),       // 15: modelyard.v1.DeleteRunResponse
+	(*FinishRunRequest)(nil),        // 16: modelyard.v1.FinishRunRequest
+	(*FinishRunResponse)(nil),       // 17: modelyard.v1.FinishRunResponse
+	(*HeartbeatRunRequest)(nil),     // 18: modelyard.v1.HeartbeatRunRequest
+	(*HeartbeatRunResponse)(nil),    // 19: modelyard.v1.HeartbeatRunResponse
+	(*ListRunAttemptsRequest)(nil),  // 20: modelyard.v1.ListRunAttemptsRequest
+	(*ListRunAttemptsResponse)(nil), // 21: modelyard.v1.ListRunAttemptsResponse
+	(*WatchedRun)(nil),              // 22: modelyard.v1.WatchedRun
+	(*WatchRunsRequest)(nil),        // 23: modelyard.v1.WatchRunsRequest
+	(*WatchRunsResponse)(nil),       // 24: modelyard.v1.WatchRunsResponse
+	nil,                             // 25: modelyard.v1.Run.ConfigEntry
+	nil,                             // 26: modelyard.v1.Run.SummaryEntry
+	nil,                             // 27: modelyard.v1.Run.MetadataEntry
+	nil,                             // 28: modelyard.v1.Run.MetricDefinitionsEntry
+	nil,                             // 29: modelyard.v1.FinishRunRequest.SummaryEntry
+	(*timestamppb.Timestamp)(nil),   // 30: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),   // 31: google.protobuf.FieldMask
+	(*MetricBatch)(nil),             // 32: modelyard.v1.MetricBatch
+	(*ConsoleLine)(nil),             // 33: modelyard.v1.ConsoleLine
+	(*AnyValue)(nil),                // 34: modelyard.v1.AnyValue
 }
 var file_modelyard_v1_run_proto_depIdxs = []int32{
-	0,  // 0: modelyard.v1.Run.state:type_name -> modelyard.v1.RunState
-	22, // 1: modelyard.v1.Run.config:type_name -> modelyard.v1.Run.ConfigEntry
-	23, // 2: modelyard.v1.Run.summary:type_name -> modelyard.v1.Run.SummaryEntry
-	26, // 3: modelyard.v1.Run.create_time:type_name -> google.protobuf.Timestamp
-	26, // 4: modelyard.v1.Run.update_time:type_name -> google.protobuf.Timestamp
-	26, // 5: modelyard.v1.Run.heartbeat_time:type_name -> google.protobuf.Timestamp
-	26, // 6: modelyard.v1.Run.finish_time:type_name -> google.protobuf.Timestamp
-	24, // 7: modelyard.v1.Run.metadata:type_name -> modelyard.v1.Run.MetadataEntry
-	2,  // 8: modelyard.v1.CreateRunRequest.run:type_name -> modelyard.v1.Run
-	1,  // 9: modelyard.v1.CreateRunRequest.resume:type_name -> modelyard.v1.ResumePolicy
-	27, // 10: modelyard.v1.CreateRunRequest.read_mask:type_name -> google.protobuf.FieldMask
-	2,  // 11: modelyard.v1.CreateRunResponse.run:type_name -> modelyard.v1.Run
-	2,  // 12: modelyard.v1.GetRunResponse.run:type_name -> modelyard.v1.Run
-	27, // 13: modelyard.v1.ListRunsRequest.read_mask:type_name -> google.protobuf.FieldMask
-	2,  // 14: modelyard.v1.ListRunsResponse.runs:type_name -> modelyard.v1.Run
-	2,  // 15: modelyard.v1.UpdateRunRequest.run:type_name -> modelyard.v1.Run
-	27, // 16: modelyard.v1.UpdateRunRequest.update_mask:type_name -> google.protobuf.FieldMask
-	27, // 17: modelyard.v1.UpdateRunRequest.read_mask:type_name -> google.protobuf.FieldMask
-	2,  // 18: modelyard.v1.UpdateRunResponse.run:type_name -> modelyard.v1.Run
-	0,  // 19: modelyard.v1.FinishRunRequest.state:type_name -> modelyard.v1.RunState
-	25, // 20: modelyard.v1.FinishRunRequest.summary:type_name -> modelyard.v1.FinishRunRequest.SummaryEntry
-	27, // 21: modelyard.v1.FinishRunRequest.read_mask:type_name -> google.protobuf.FieldMask
-	2,  // 22: modelyard.v1.FinishRunResponse.run:type_name -> modelyard.v1.Run
-	2,  // 23: modelyard.v1.ListRunAttemptsResponse.runs:type_name -> modelyard.v1.Run
-	19, // 24: modelyard.v1.WatchRunsRequest.runs:type_name -> modelyard.v1.WatchedRun
-	2,  // 25: modelyard.v1.WatchRunsResponse.run:type_name -> modelyard.v1.Run
-	28, // 26: modelyard.v1.WatchRunsResponse.history:type_name -> modelyard.v1.MetricBatch
-	28, // 27: modelyard.v1.WatchRunsResponse.system:type_name -> modelyard.v1.MetricBatch
-	29, // 28: modelyard.v1.WatchRunsResponse.console:type_name -> modelyard.v1.ConsoleLine
-	30, // 29: modelyard.v1.Run.ConfigEntry.value:type_name -> modelyard.v1.AnyValue
-	30, // 30: modelyard.v1.Run.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
-	30, // 31: modelyard.v1.Run.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
-	30, // 32: modelyard.v1.FinishRunRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
-	3,  // 33: modelyard.v1.RunService.CreateRun:input_type -> modelyard.v1.CreateRunRequest
-	5,  // 34: modelyard.v1.RunService.GetRun:input_type -> modelyard.v1.GetRunRequest
-	7,  // 35: modelyard.v1.RunService.ListRuns:input_type -> modelyard.v1.ListRunsRequest
-	9,  // 36: modelyard.v1.RunService.UpdateRun:input_type -> modelyard.v1.UpdateRunRequest
-	11, // 37: modelyard.v1.RunService.DeleteRun:input_type -> modelyard.v1.DeleteRunRequest
-	13, // 38: modelyard.v1.RunService.FinishRun:input_type -> modelyard.v1.FinishRunRequest
-	15, // 39: modelyard.v1.RunService.HeartbeatRun:input_type -> modelyard.v1.HeartbeatRunRequest
-	17, // 40: modelyard.v1.RunService.ListRunAttempts:input_type -> modelyard.v1.ListRunAttemptsRequest
-	20, // 41: modelyard.v1.RunService.WatchRuns:input_type -> modelyard.v1.WatchRunsRequest
-	4,  // 42: modelyard.v1.RunService.CreateRun:output_type -> modelyard.v1.CreateRunResponse
-	6,  // 43: modelyard.v1.RunService.GetRun:output_type -> modelyard.v1.GetRunResponse
-	8,  // 44: modelyard.v1.RunService.ListRuns:output_type -> modelyard.v1.ListRunsResponse
-	10, // 45: modelyard.v1.RunService.UpdateRun:output_type -> modelyard.v1.UpdateRunResponse
-	12, // 46: modelyard.v1.RunService.DeleteRun:output_type -> modelyard.v1.DeleteRunResponse
-	14, // 47: modelyard.v1.RunService.FinishRun:output_type -> modelyard.v1.FinishRunResponse
-	16, // 48: modelyard.v1.RunService.HeartbeatRun:output_type -> modelyard.v1.HeartbeatRunResponse
-	18, // 49: modelyard.v1.RunService.ListRunAttempts:output_type -> modelyard.v1.ListRunAttemptsResponse
-	21, // 50: modelyard.v1.RunService.WatchRuns:output_type -> modelyard.v1.WatchRunsResponse
-	42, // [42:51] is the sub-list for method output_type
-	33, // [33:42] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	3,  // 0: modelyard.v1.MetricDefinition.summary:type_name -> modelyard.v1.SummaryKind
+	2,  // 1: modelyard.v1.MetricDefinition.goal:type_name -> modelyard.v1.MetricGoal
+	0,  // 2: modelyard.v1.Run.state:type_name -> modelyard.v1.RunState
+	25, // 3: modelyard.v1.Run.config:type_name -> modelyard.v1.Run.ConfigEntry
+	26, // 4: modelyard.v1.Run.summary:type_name -> modelyard.v1.Run.SummaryEntry
+	30, // 5: modelyard.v1.Run.create_time:type_name -> google.protobuf.Timestamp
+	30, // 6: modelyard.v1.Run.update_time:type_name -> google.protobuf.Timestamp
+	30, // 7: modelyard.v1.Run.heartbeat_time:type_name -> google.protobuf.Timestamp
+	30, // 8: modelyard.v1.Run.finish_time:type_name -> google.protobuf.Timestamp
+	27, // 9: modelyard.v1.Run.metadata:type_name -> modelyard.v1.Run.MetadataEntry
+	28, // 10: modelyard.v1.Run.metric_definitions:type_name -> modelyard.v1.Run.MetricDefinitionsEntry
+	5,  // 11: modelyard.v1.CreateRunRequest.run:type_name -> modelyard.v1.Run
+	1,  // 12: modelyard.v1.CreateRunRequest.resume:type_name -> modelyard.v1.ResumePolicy
+	31, // 13: modelyard.v1.CreateRunRequest.read_mask:type_name -> google.protobuf.FieldMask
+	5,  // 14: modelyard.v1.CreateRunResponse.run:type_name -> modelyard.v1.Run
+	5,  // 15: modelyard.v1.GetRunResponse.run:type_name -> modelyard.v1.Run
+	31, // 16: modelyard.v1.ListRunsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	5,  // 17: modelyard.v1.ListRunsResponse.runs:type_name -> modelyard.v1.Run
+	5,  // 18: modelyard.v1.UpdateRunRequest.run:type_name -> modelyard.v1.Run
+	31, // 19: modelyard.v1.UpdateRunRequest.update_mask:type_name -> google.protobuf.FieldMask
+	31, // 20: modelyard.v1.UpdateRunRequest.read_mask:type_name -> google.protobuf.FieldMask
+	5,  // 21: modelyard.v1.UpdateRunResponse.run:type_name -> modelyard.v1.Run
+	0,  // 22: modelyard.v1.FinishRunRequest.state:type_name -> modelyard.v1.RunState
+	29, // 23: modelyard.v1.FinishRunRequest.summary:type_name -> modelyard.v1.FinishRunRequest.SummaryEntry
+	31, // 24: modelyard.v1.FinishRunRequest.read_mask:type_name -> google.protobuf.FieldMask
+	5,  // 25: modelyard.v1.FinishRunResponse.run:type_name -> modelyard.v1.Run
+	5,  // 26: modelyard.v1.ListRunAttemptsResponse.runs:type_name -> modelyard.v1.Run
+	22, // 27: modelyard.v1.WatchRunsRequest.runs:type_name -> modelyard.v1.WatchedRun
+	5,  // 28: modelyard.v1.WatchRunsResponse.run:type_name -> modelyard.v1.Run
+	32, // 29: modelyard.v1.WatchRunsResponse.history:type_name -> modelyard.v1.MetricBatch
+	32, // 30: modelyard.v1.WatchRunsResponse.system:type_name -> modelyard.v1.MetricBatch
+	33, // 31: modelyard.v1.WatchRunsResponse.console:type_name -> modelyard.v1.ConsoleLine
+	34, // 32: modelyard.v1.Run.ConfigEntry.value:type_name -> modelyard.v1.AnyValue
+	34, // 33: modelyard.v1.Run.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
+	34, // 34: modelyard.v1.Run.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
+	4,  // 35: modelyard.v1.Run.MetricDefinitionsEntry.value:type_name -> modelyard.v1.MetricDefinition
+	34, // 36: modelyard.v1.FinishRunRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
+	6,  // 37: modelyard.v1.RunService.CreateRun:input_type -> modelyard.v1.CreateRunRequest
+	8,  // 38: modelyard.v1.RunService.GetRun:input_type -> modelyard.v1.GetRunRequest
+	10, // 39: modelyard.v1.RunService.ListRuns:input_type -> modelyard.v1.ListRunsRequest
+	12, // 40: modelyard.v1.RunService.UpdateRun:input_type -> modelyard.v1.UpdateRunRequest
+	14, // 41: modelyard.v1.RunService.DeleteRun:input_type -> modelyard.v1.DeleteRunRequest
+	16, // 42: modelyard.v1.RunService.FinishRun:input_type -> modelyard.v1.FinishRunRequest
+	18, // 43: modelyard.v1.RunService.HeartbeatRun:input_type -> modelyard.v1.HeartbeatRunRequest
+	20, // 44: modelyard.v1.RunService.ListRunAttempts:input_type -> modelyard.v1.ListRunAttemptsRequest
+	23, // 45: modelyard.v1.RunService.WatchRuns:input_type -> modelyard.v1.WatchRunsRequest
+	7,  // 46: modelyard.v1.RunService.CreateRun:output_type -> modelyard.v1.CreateRunResponse
+	9,  // 47: modelyard.v1.RunService.GetRun:output_type -> modelyard.v1.GetRunResponse
+	11, // 48: modelyard.v1.RunService.ListRuns:output_type -> modelyard.v1.ListRunsResponse
+	13, // 49: modelyard.v1.RunService.UpdateRun:output_type -> modelyard.v1.UpdateRunResponse
+	15, // 50: modelyard.v1.RunService.DeleteRun:output_type -> modelyard.v1.DeleteRunResponse
+	17, // 51: modelyard.v1.RunService.FinishRun:output_type -> modelyard.v1.FinishRunResponse
+	19, // 52: modelyard.v1.RunService.HeartbeatRun:output_type -> modelyard.v1.HeartbeatRunResponse
+	21, // 53: modelyard.v1.RunService.ListRunAttempts:output_type -> modelyard.v1.ListRunAttemptsResponse
+	24, // 54: modelyard.v1.RunService.WatchRuns:output_type -> modelyard.v1.WatchRunsResponse
+	46, // [46:55] is the sub-list for method output_type
+	37, // [37:46] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_run_proto_init() }
@@ -2012,21 +2285,22 @@ func file_modelyard_v1_run_proto_init() {
 	file_modelyard_v1_run_console_proto_init()
 	file_modelyard_v1_value_proto_init()
 	file_modelyard_v1_run_proto_msgTypes[0].OneofWrappers = []any{}
-	file_modelyard_v1_run_proto_msgTypes[3].OneofWrappers = []any{
+	file_modelyard_v1_run_proto_msgTypes[1].OneofWrappers = []any{}
+	file_modelyard_v1_run_proto_msgTypes[4].OneofWrappers = []any{
 		(*GetRunRequest_Id)(nil),
 		(*GetRunRequest_Ref)(nil),
 	}
-	file_modelyard_v1_run_proto_msgTypes[6].OneofWrappers = []any{}
 	file_modelyard_v1_run_proto_msgTypes[7].OneofWrappers = []any{}
-	file_modelyard_v1_run_proto_msgTypes[11].OneofWrappers = []any{}
-	file_modelyard_v1_run_proto_msgTypes[13].OneofWrappers = []any{}
+	file_modelyard_v1_run_proto_msgTypes[8].OneofWrappers = []any{}
+	file_modelyard_v1_run_proto_msgTypes[12].OneofWrappers = []any{}
+	file_modelyard_v1_run_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modelyard_v1_run_proto_rawDesc), len(file_modelyard_v1_run_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   24,
+			NumEnums:      4,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

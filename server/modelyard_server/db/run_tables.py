@@ -26,6 +26,7 @@ class RunFields:
     finished_at: Mapped[int | None] = mapped_column(BigInteger)
     exit_code: Mapped[int | None] = mapped_column(Integer)
     last_step: Mapped[int] = mapped_column(BigInteger, default=-1)
+    metric_definitions: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     # Counts the changes that make a new etag.
     edits: Mapped[int] = mapped_column(BigInteger, server_default="0")
 

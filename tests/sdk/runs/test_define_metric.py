@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 import modelyard
 from modelyard import errors
 from modelyard.runs.run import Run
+from tests.clients.commands import run_command
+from tests.clients.waiting import until
 from tests.parts.embedded import isolate
 
 VALUES = (3.0, 1.0, math.nan, 2.0)
@@ -184,3 +187,35 @@ def test_a_hidden_metric_has_no_curve_in_the_closing_lines(
 def test_a_definition_that_makes_no_sense_is_an_error(run: Run, arguments: dict[str, str]) -> None:
     with pytest.raises(errors.Error, match="define_metric"):
         run.define_metric(**arguments)  # type: ignore[arg-type]  # texts, by name
+
+
+def test_other_clients_can_read_what_was_defined(work: Path) -> None:
+    run = modelyard.init(id="defined")
+    run.define_metric("val.*", step_metric="epoch")
+    run.define_metric("val.acc", summary="max,last", goal="maximize", step_sync=False)
+    run.define_metric("noise*", hidden=True)
+    run.define_metric("*", step_metric="_timestamp")
+    run.define_metric("val.acc", hidden=True)
+    run.log({"val.acc": 1})
+    until(lambda: len(modelyard.Api().run(run.path).metric_definitions) == 4)
+    run.finish()
+    expected = {
+        "val.*": {"step_metric": "epoch"},
+        "val.acc": {"summary": "max,last", "goal": "maximize", "step_sync": False, "hidden": True},
+        "noise*": {"hidden": True},
+        "*": {"step_metric": "_timestamp"},
+    }
+    assert modelyard.Api().run(run.path).metric_definitions == expected
+    modelyard.init(id="defined").finish()
+    assert modelyard.Api().run(run.path).metric_definitions == {}
+    latest, earlier = modelyard.Api().run(run.path).attempts()
+    assert (latest.metric_definitions, earlier.metric_definitions) == ({}, expected)
+
+
+def test_definitions_of_an_offline_run_are_sent_by_sync(work: Path) -> None:
+    run = modelyard.init(mode="offline", id="offline")
+    run.define_metric("loss", summary="min", goal="minimize")
+    run.finish()
+    run_command("sync")
+    found = modelyard.Api().run(f"{os.environ['MODELYARD_PROJECT']}/offline")
+    assert found.metric_definitions == {"loss": {"summary": "min", "goal": "minimize"}}

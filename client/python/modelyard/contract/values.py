@@ -22,6 +22,11 @@ Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | 
 RUN_STATES = ("running", "finished", "failed", "crashed", "killed")
 """States of runs, in the order of the wire's RunState: its names in lower case, without prefix."""
 
+SUMMARY_KINDS = ("min", "max", "mean", "best", "first", "last", "copy", "none")
+"""What a summary may keep of a metric, in the order of the wire's SummaryKind, from 1."""
+METRIC_GOALS = ("minimize", "maximize")
+"""In the order of the wire's MetricGoal, from 1."""
+
 _NAMES = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 

@@ -89,6 +89,10 @@ class PublicRun:
     job_type = property(lambda self: self._record.job_type, doc="Its role in the group.")
     user = property(lambda self: self._record.created_by, doc="Who made it.")
     metadata = property(lambda self: dict(self._stored("metadata")), doc="Where it ran.")
+    metric_definitions = property(
+        lambda self: dict(self._record.metric_definitions),
+        doc="What `define_metric` said, by name or `prefix*`: a dict of the arguments that were given.",
+    )
     attempt = property(lambda self: self._record.attempt, doc="Number of the attempt, from 1.")
     exit_code = property(lambda self: self._record.exit_code, doc="Exit code; None if nobody reported one.")
     path = property(lambda self: self._record.path.split("/"), doc="`[entity, project, run_id]`.")

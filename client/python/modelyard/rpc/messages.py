@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelyard.contract import errors
-from modelyard.contract.values import RUN_STATES
+from modelyard.contract.values import METRIC_GOALS, RUN_STATES, SUMMARY_KINDS
 from modelyard.rpc import validation
 from modelyard.rpc.records import Collection, ConsoleLine, FileEntry, Link, RunFile, RunRecord, Version
-from modelyard.v1 import model_artifact_pb2, run_console_pb2
+from modelyard.v1 import model_artifact_pb2, run_console_pb2, run_pb2
 from modelyard.v1 import value_pb2 as pb
 
 
@@ -150,8 +150,36 @@ def run(message: Any) -> RunRecord:
         etag=message.etag,
         attempt=message.attempt or 1,
         update_time=_time_or_none(message, "update_time"),
+        metric_definitions={
+            name: metric_definition(each) for name, each in message.metric_definitions.items()
+        },
     )
     return validation.check_run(found)
+
+
+def metric_definition(message: Any) -> dict[str, Any]:
+    """Of a MetricDefinition: the arguments of `define_metric` that it sets; values not known are left out."""
+    goal = METRIC_GOALS[message.goal - 1 : message.goal] if message.goal else ()
+    kinds = [kind for number in message.summary for kind in SUMMARY_KINDS[number - 1 : number]]
+    found = {
+        "step_metric": message.step_metric,
+        "step_sync": message.step_sync if message.HasField("step_sync") else None,
+        "summary": ",".join(kinds),
+        "goal": "".join(goal),
+        "hidden": message.hidden or None,
+    }
+    return {name: value for name, value in found.items() if value not in {None, ""}}
+
+
+def metric_definition_message(content: Mapping[str, Any]) -> run_pb2.MetricDefinition:
+    """The message of what a spool has of a definition."""
+    return run_pb2.MetricDefinition(
+        step_metric=content["step_metric"] or "",
+        step_sync=content["step_sync"],
+        summary=[run_pb2.SummaryKind.Value(f"SUMMARY_KIND_{kind.upper()}") for kind in content["kinds"]],
+        goal=run_pb2.MetricGoal.Value(f"METRIC_GOAL_{(content['goal'] or 'unspecified').upper()}"),
+        hidden=bool(content["hidden"]),
+    )
 
 
 def console_line(message: Any) -> ConsoleLine:

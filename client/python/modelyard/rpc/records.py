@@ -139,6 +139,8 @@ class RunRecord:
     etag: str = ""
     attempt: int = 1
     update_time: datetime.datetime | None = None
+    metric_definitions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By name or `prefix*`, the arguments of `define_metric` that were set."""
     late: LateMaps | None = field(default=None, compare=False, repr=False)
     """Reads the maps that it was listed without; they are empty here."""
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelyard.contract.errors import Error, UsageError
+from modelyard.contract.values import METRIC_GOALS, SUMMARY_KINDS
 from modelyard.conversion.plain_values import fit_entry
-
-_KINDS = frozenset({"min", "max", "mean", "best", "first", "last", "copy", "none"})
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Definition:
 
 def goal_of(goal: str | None) -> str | None:
     """`minimize` or `maximize`; Error for another goal."""
-    for known in ("minimize", "maximize"):
+    for known in METRIC_GOALS:
         if goal in {known, known[:3]}:
             return known
     if goal:
@@ -62,9 +61,11 @@ def goal_of(goal: str | None) -> str | None:
 def kinds_of(summary: str | None) -> tuple[str, ...]:
     """The parts of `summary="min,max"`. Error when one is not known."""
     kinds = tuple(part.strip() for part in (summary or "").split(",") if part.strip())
-    unknown = sorted(set(kinds) - _KINDS)
+    unknown = sorted(set(kinds) - set(SUMMARY_KINDS))
     if unknown:
-        raise Error(f"define_metric: unknown summary {unknown[0]!r}; known are {', '.join(sorted(_KINDS))}")
+        raise Error(
+            f"define_metric: unknown summary {unknown[0]!r}; known are {', '.join(sorted(SUMMARY_KINDS))}"
+        )
     if "none" in kinds and len(kinds) > 1:
         raise Error("define_metric: summary 'none' goes with no other")
     return kinds

@@ -22,7 +22,7 @@ from modelyard.sync.captured import CapturedSender
 from modelyard.sync.curves import Curves
 from modelyard.sync.destination import Destination
 from modelyard.sync.rows import RowSender
-from modelyard.sync.run_fields import RunFields
+from modelyard.sync.run_fields import DEFINITIONS, RunFields
 from modelyard.sync.summary import SummaryReplay
 from modelyard.v1 import run_pb2 as pb
 
@@ -66,6 +66,7 @@ class Drain:
         self._positions = folder.row_spools.positions
         self._spools: dict[str, _Spool] = {}
         self._rows_of_removed = 0
+        self._definitions: dict[str, Mapping[str, Any]] = {}
 
     @property
     def rows_sent(self) -> int:
@@ -193,6 +194,9 @@ class Drain:
     def _observe_change(self, kind: int, content: Mapping[str, Any]) -> None:
         if kind == records.DEFINITION:
             self._summary.define(content)
+            if self._definitions.get(content["name"]) != content:  # each file of a spool repeats them
+                self._definitions[content["name"]] = content
+                self.fields.change({f"{DEFINITIONS}.{content['name']}": content})
         else:
             self._summary.change(content["set"], content["removed"])
 

@@ -9,9 +9,12 @@ from modelyard.contract import errors
 from modelyard.host import terminal
 from modelyard.rpc import run_calls
 from modelyard.rpc.connection import Connection
-from modelyard.rpc.messages import value_map
+from modelyard.rpc.messages import metric_definition_message, value_map
 from modelyard.sync.destination import Destination, is_refusal
 from modelyard.v1 import run_pb2 as pb
+
+DEFINITIONS = "metric_definitions"
+"""The part whose values are the contents of DEFINITION records."""
 
 
 class RunFields:
@@ -108,7 +111,9 @@ class RunFields:
 
 def _set(run: pb.Run, name: str, value: Any) -> None:
     part, _, key = name.partition(".")
-    if key:
+    if part == DEFINITIONS:
+        run.metric_definitions[key].CopyFrom(metric_definition_message(value))
+    elif key:
         getattr(run, part)[key].CopyFrom(value_map({key: value})[key])
     elif part == "tags":
         run.tags.extend(value)

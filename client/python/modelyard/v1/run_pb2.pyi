@@ -92,6 +92,124 @@ RESUME_POLICY_NEW_ATTEMPT: ResumePolicy.ValueType  # 4
 """Begin a new attempt of it if it exists, else make it."""
 Global___ResumePolicy: _TypeAlias = ResumePolicy  # noqa: Y015
 
+class _MetricGoal:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MetricGoalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetricGoal.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METRIC_GOAL_UNSPECIFIED: _MetricGoal.ValueType  # 0
+    """Not said; for the best value as MINIMIZE."""
+    METRIC_GOAL_MINIMIZE: _MetricGoal.ValueType  # 1
+    """The least."""
+    METRIC_GOAL_MAXIMIZE: _MetricGoal.ValueType  # 2
+    """The largest."""
+
+class MetricGoal(_MetricGoal, metaclass=_MetricGoalEnumTypeWrapper):
+    """Which values of a metric are the better ones."""
+
+METRIC_GOAL_UNSPECIFIED: MetricGoal.ValueType  # 0
+"""Not said; for the best value as MINIMIZE."""
+METRIC_GOAL_MINIMIZE: MetricGoal.ValueType  # 1
+"""The least."""
+METRIC_GOAL_MAXIMIZE: MetricGoal.ValueType  # 2
+"""The largest."""
+Global___MetricGoal: _TypeAlias = MetricGoal  # noqa: Y015
+
+class _SummaryKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SummaryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SummaryKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SUMMARY_KIND_UNSPECIFIED: _SummaryKind.ValueType  # 0
+    """Not known."""
+    SUMMARY_KIND_MIN: _SummaryKind.ValueType  # 1
+    """The least value."""
+    SUMMARY_KIND_MAX: _SummaryKind.ValueType  # 2
+    """The largest value."""
+    SUMMARY_KIND_MEAN: _SummaryKind.ValueType  # 3
+    """The mean of all values."""
+    SUMMARY_KIND_BEST: _SummaryKind.ValueType  # 4
+    """The least or the largest value, as the goal says."""
+    SUMMARY_KIND_FIRST: _SummaryKind.ValueType  # 5
+    """The first value."""
+    SUMMARY_KIND_LAST: _SummaryKind.ValueType  # 6
+    """The last value, beside others."""
+    SUMMARY_KIND_COPY: _SummaryKind.ValueType  # 7
+    """The last value, as without a definition."""
+    SUMMARY_KIND_NONE: _SummaryKind.ValueType  # 8
+    """Nothing."""
+
+class SummaryKind(_SummaryKind, metaclass=_SummaryKindEnumTypeWrapper):
+    """What the summary keeps of a metric."""
+
+SUMMARY_KIND_UNSPECIFIED: SummaryKind.ValueType  # 0
+"""Not known."""
+SUMMARY_KIND_MIN: SummaryKind.ValueType  # 1
+"""The least value."""
+SUMMARY_KIND_MAX: SummaryKind.ValueType  # 2
+"""The largest value."""
+SUMMARY_KIND_MEAN: SummaryKind.ValueType  # 3
+"""The mean of all values."""
+SUMMARY_KIND_BEST: SummaryKind.ValueType  # 4
+"""The least or the largest value, as the goal says."""
+SUMMARY_KIND_FIRST: SummaryKind.ValueType  # 5
+"""The first value."""
+SUMMARY_KIND_LAST: SummaryKind.ValueType  # 6
+"""The last value, beside others."""
+SUMMARY_KIND_COPY: SummaryKind.ValueType  # 7
+"""The last value, as without a definition."""
+SUMMARY_KIND_NONE: SummaryKind.ValueType  # 8
+"""Nothing."""
+Global___SummaryKind: _TypeAlias = SummaryKind  # noqa: Y015
+
+@_typing.final
+class MetricDefinition(_message.Message):
+    """What a program said about a metric, for charts and for the summary. The client
+    that logs applies it; the server keeps it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_METRIC_FIELD_NUMBER: _builtins.int
+    STEP_SYNC_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    GOAL_FIELD_NUMBER: _builtins.int
+    HIDDEN_FIELD_NUMBER: _builtins.int
+    step_metric: _builtins.str
+    """The metric that is its x axis. Default (empty): the step."""
+    step_sync: _builtins.bool
+    """Whether the last value of step_metric is added to rows that lack it. Default
+    (unset): true if there is a step_metric.
+    """
+    goal: Global___MetricGoal.ValueType
+    """Which values are better. Default: not said."""
+    hidden: _builtins.bool
+    """True if it is not to be shown unless it is asked for. Default: false."""
+    @_builtins.property
+    def summary(self) -> _containers.RepeatedScalarFieldContainer[Global___SummaryKind.ValueType]:
+        """What the summary keeps, each once. Default (empty): the last value."""
+
+    def __init__(
+        self,
+        *,
+        step_metric: _builtins.str = ...,
+        step_sync: _builtins.bool | None = ...,
+        summary: _abc.Iterable[Global___SummaryKind.ValueType] | None = ...,
+        goal: Global___MetricGoal.ValueType = ...,
+        hidden: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_step_sync", b"_step_sync", "step_sync", b"step_sync"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_step_sync", b"_step_sync", "goal", b"goal", "hidden", b"hidden", "step_metric", b"step_metric", "step_sync", b"step_sync", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__step_sync: _TypeAlias = _typing.Literal["step_sync"]  # noqa: Y015
+    _WhichOneofArgType__step_sync: _TypeAlias = _typing.Literal["_step_sync", b"_step_sync"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__step_sync) -> _WhichOneofReturnType__step_sync | None: ...
+
+Global___MetricDefinition: _TypeAlias = MetricDefinition  # noqa: Y015
+
 @_typing.final
 class Run(_message.Message):
     """One execution of training code."""
@@ -161,6 +279,27 @@ class Run(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class MetricDefinitionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___MetricDefinition: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___MetricDefinition | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     ENTITY_FIELD_NUMBER: _builtins.int
@@ -183,6 +322,7 @@ class Run(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    METRIC_DEFINITIONS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Global and immutable (UUIDv7). Output only."""
     name: _builtins.str
@@ -214,8 +354,8 @@ class Run(_message.Message):
     last_step: _builtins.int
     """The largest step logged. Unset before the first row. Output only."""
     etag: _builtins.str
-    """Changes with display_name, notes, tags, group, job_type, config and metadata,
-    not with metrics and the summary. UpdateRun compares it if it is set;
+    """Changes with display_name, notes, tags, group, job_type, config, metadata and
+    metric_definitions, not with metrics and the summary. UpdateRun compares it if it is set;
     otherwise output only.
     """
     attempt: _builtins.int
@@ -260,6 +400,13 @@ class Run(_message.Message):
         for its limits.
         """
 
+    @_builtins.property
+    def metric_definitions(self) -> _containers.MessageMap[_builtins.str, Global___MetricDefinition]:
+        """Definitions of metrics by name, or by `prefix*` for all with a prefix: an exact
+        name goes before a prefix, a longer prefix before a shorter one. At most 1,000,
+        together at most 64 KiB as JSON.
+        """
+
     def __init__(
         self,
         *,
@@ -285,10 +432,11 @@ class Run(_message.Message):
         metadata: _abc.Mapping[_builtins.str, _value_pb2.AnyValue] | None = ...,
         etag: _builtins.str = ...,
         attempt: _builtins.int = ...,
+        metric_definitions: _abc.Mapping[_builtins.str, Global___MetricDefinition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_last_step", b"_last_step", "create_time", b"create_time", "exit_code", b"exit_code", "finish_time", b"finish_time", "heartbeat_time", b"heartbeat_time", "last_step", b"last_step", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_last_step", b"_last_step", "attempt", b"attempt", "config", b"config", "create_time", b"create_time", "created_by", b"created_by", "display_name", b"display_name", "entity", b"entity", "etag", b"etag", "exit_code", b"exit_code", "finish_time", b"finish_time", "group", b"group", "heartbeat_time", b"heartbeat_time", "id", b"id", "job_type", b"job_type", "last_step", b"last_step", "metadata", b"metadata", "name", b"name", "notes", b"notes", "project", b"project", "state", b"state", "summary", b"summary", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "_last_step", b"_last_step", "attempt", b"attempt", "config", b"config", "create_time", b"create_time", "created_by", b"created_by", "display_name", b"display_name", "entity", b"entity", "etag", b"etag", "exit_code", b"exit_code", "finish_time", b"finish_time", "group", b"group", "heartbeat_time", b"heartbeat_time", "id", b"id", "job_type", b"job_type", "last_step", b"last_step", "metadata", b"metadata", "metric_definitions", b"metric_definitions", "name", b"name", "notes", b"notes", "project", b"project", "state", b"state", "summary", b"summary", "tags", b"tags", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
     _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
@@ -540,6 +688,7 @@ class UpdateRunRequest(_message.Message):
     METADATA_KEYS_FIELD_NUMBER: _builtins.int
     READ_MASK_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    METRIC_DEFINITIONS_KEYS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Key for safe retries, at most 128 characters. Default: none."""
     attempt: _builtins.int
@@ -554,8 +703,9 @@ class UpdateRunRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Of display_name, notes, tags, group, job_type, config, summary, metadata. A
-        map that it names is replaced. It may be empty if single keys are named.
+        """Of display_name, notes, tags, group, job_type, config, summary, metadata,
+        metric_definitions. A map that it names is replaced. It may be empty if single
+        keys are named.
         """
 
     @_builtins.property
@@ -576,6 +726,10 @@ class UpdateRunRequest(_message.Message):
     def read_mask(self) -> _field_mask_pb2.FieldMask:
         """The fields of the run in the reply, as in ListRunsRequest. Default: all."""
 
+    @_builtins.property
+    def metric_definitions_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Single keys of run.metric_definitions, in the same way."""
+
     def __init__(
         self,
         *,
@@ -587,10 +741,11 @@ class UpdateRunRequest(_message.Message):
         metadata_keys: _abc.Iterable[_builtins.str] | None = ...,
         read_mask: _field_mask_pb2.FieldMask | None = ...,
         attempt: _builtins.int | None = ...,
+        metric_definitions_keys: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "read_mask", b"read_mask", "run", b"run", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "config_keys", b"config_keys", "metadata_keys", b"metadata_keys", "read_mask", b"read_mask", "request_id", b"request_id", "run", b"run", "summary_keys", b"summary_keys", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "config_keys", b"config_keys", "metadata_keys", b"metadata_keys", "metric_definitions_keys", b"metric_definitions_keys", "read_mask", b"read_mask", "request_id", b"request_id", "run", b"run", "summary_keys", b"summary_keys", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
     _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015

@@ -44,9 +44,9 @@ class RunServiceStub:
     run's, and exit code and finish time are cleared.
 
     NEW_ATTEMPT begins the run anew under its name and id: config, summary,
-    metadata, state, times, rows, console and files of the run are then those of
-    the new attempt. What the attempt before had stays readable under its
-    number; if that attempt was running, it ends as CRASHED. Notes, tags, group
+    metadata, definitions of metrics, state, times, rows, console and files of the
+    run are then those of the new attempt. What the attempt before had stays
+    readable under its number; if that attempt was running, it ends as CRASHED. Notes, tags, group
     and job type stay where the request has none.
 
     Errors: ALREADY_EXISTS (the name is taken and `resume` is NEVER, or belonged
@@ -109,9 +109,9 @@ class RunServiceAsyncStub(RunServiceStub):
     run's, and exit code and finish time are cleared.
 
     NEW_ATTEMPT begins the run anew under its name and id: config, summary,
-    metadata, state, times, rows, console and files of the run are then those of
-    the new attempt. What the attempt before had stays readable under its
-    number; if that attempt was running, it ends as CRASHED. Notes, tags, group
+    metadata, definitions of metrics, state, times, rows, console and files of the
+    run are then those of the new attempt. What the attempt before had stays
+    readable under its number; if that attempt was running, it ends as CRASHED. Notes, tags, group
     and job type stay where the request has none.
 
     Errors: ALREADY_EXISTS (the name is taken and `resume` is NEVER, or belonged
@@ -177,9 +177,9 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         run's, and exit code and finish time are cleared.
 
         NEW_ATTEMPT begins the run anew under its name and id: config, summary,
-        metadata, state, times, rows, console and files of the run are then those of
-        the new attempt. What the attempt before had stays readable under its
-        number; if that attempt was running, it ends as CRASHED. Notes, tags, group
+        metadata, definitions of metrics, state, times, rows, console and files of the
+        run are then those of the new attempt. What the attempt before had stays
+        readable under its number; if that attempt was running, it ends as CRASHED. Notes, tags, group
         and job type stay where the request has none.
 
         Errors: ALREADY_EXISTS (the name is taken and `resume` is NEVER, or belonged

@@ -34,6 +34,7 @@ REVISIONS = (
     "0013",
     "0014",
     "0015",
+    "0016",
 )
 """Every revision, oldest first; the last is the one that the tables in the code describe."""
 HEAD = REVISIONS[-1]

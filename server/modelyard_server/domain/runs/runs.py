@@ -27,7 +27,8 @@ from modelyard_server.domain import etags, events, fields
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.authorize import Action, Resource, authorize
 from modelyard_server.domain.access.principals import SERVER, Principal
-from modelyard_server.domain.runs import attempts, removals, run_maps, run_names
+from modelyard_server.domain.runs import attempts, metric_definitions, removals, run_maps, run_names
+from modelyard_server.domain.runs.metric_definitions import DefinitionChange, Definitions
 from modelyard_server.domain.runs.run_maps import PARTS, SUMMARY, Attempt, Change, Maps
 
 SILENT_AFTER = 5 * 60 * 1_000_000
@@ -52,14 +53,19 @@ class RunSpec:
     job_type: str = ""
     tags: Sequence[str] = ()
     maps: Maps = field(default_factory=dict)
+    definitions: Definitions = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RunChanges:
-    """Changes of a run: new values by column, and changes of its maps by part; of the latest attempt."""
+    """Changes of a run: new values by column, changes of its maps by part, and of its metrics' definitions.
+
+    They are of the latest attempt, unless another one is named.
+    """
 
     columns: Mapping[str, Any] = field(default_factory=dict)
     maps: Mapping[str, Change] = field(default_factory=dict)
+    definitions: DefinitionChange | None = None
     etag: str = ""
     attempt: int | None = None
 
@@ -185,7 +191,9 @@ def update(session: Session, principal: Principal, run_id: str, changes: RunChan
     for column, value in changes.columns.items():
         setattr(row, column, value)
     run_maps.change(session, view.run, changes.maps, attempt=row.attempt, field="run.")
-    if changes.columns or changes.maps.keys() - {SUMMARY}:
+    if changes.definitions is not None:
+        metric_definitions.change(row, changes.definitions)
+    if changes.columns or changes.maps.keys() - {SUMMARY} or changes.definitions is not None:
         row.edits += 1
     row.updated_at = now(session)
     return view
@@ -321,6 +329,7 @@ def _insert(session: Session, principal: Principal, project: Project, spec: RunS
         heartbeat_at=time,
         last_step=-1,
     )
+    _set_definitions(run, spec, whole=True)
     session.add(run)
     session.flush()  # of two concurrent transactions with one run_id, the second is retried and finds the row
     run_maps.change(session, run, _added(spec), field="run.")
@@ -331,6 +340,7 @@ def _insert(session: Session, principal: Principal, project: Project, spec: RunS
 def _resume(session: Session, principal: Principal, run: Run, spec: RunSpec) -> None:
     """Resumes the run and sets the fields of the spec."""
     _set_given(run, spec)
+    _set_definitions(run, spec)
     run_maps.change(session, run, _added(spec), field="run.")
     run.edits += 1
     run.updated_at = run.heartbeat_at = now(session)
@@ -343,6 +353,7 @@ def _begin_attempt(session: Session, principal: Principal, run: Run, spec: RunSp
     """Keeps what the run is as an earlier attempt, and begins the next one with the fields of the spec."""
     attempts.keep(session, run, CRASHED if run.state == RUNNING else run.state)
     _set_given(run, spec)
+    _set_definitions(run, spec, whole=True)
     run.attempt += 1
     run.edits += 1
     run.created_by = principal.name
@@ -361,6 +372,10 @@ def _set_given(run: Run, spec: RunSpec) -> None:
             setattr(run, column, getattr(spec, column))
     if spec.tags:
         run.tags = _unique(spec.tags)
+
+
+def _set_definitions(run: Run, spec: RunSpec, *, whole: bool = False) -> None:
+    metric_definitions.change(run, DefinitionChange(spec.definitions, whole=whole))
 
 
 def _added(spec: RunSpec) -> dict[str, Change]:

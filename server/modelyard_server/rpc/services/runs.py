@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -11,6 +11,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from modelyard.contract import errors
 from modelyard.v1 import run_pb2 as pb
 from modelyard_server.domain.runs import run_lists, runs
+from modelyard_server.domain.runs.metric_definitions import FIELD, DefinitionChange
 from modelyard_server.domain.runs.run_lists import Shown
 from modelyard_server.domain.runs.run_maps import PARTS, Change
 from modelyard_server.domain.runs.runs import RunChanges, RunSpec, RunView
@@ -18,7 +19,7 @@ from modelyard_server.rpc.dispatch.call import Call, StreamCall
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 from modelyard_server.rpc.services.watching import run_watch
 from modelyard_server.rpc.services.watching.run_feeds import RunFeeds
-from modelyard_server.rpc.wire import arguments, convert, pages, run_messages
+from modelyard_server.rpc.wire import arguments, convert, metric_definitions, pages, run_messages
 
 _STATE_NAMES = {
     pb.RUN_STATE_UNSPECIFIED: "",
@@ -144,15 +145,16 @@ def _spec(run: pb.Run) -> RunSpec:
         tags=tuple(run.tags),
         **{name: getattr(run, name) for name in _TEXTS},
         maps={part: convert.values_to_json(getattr(run, part), f"run.{part}") for part in PARTS},
+        definitions=metric_definitions.to_stored(run.metric_definitions),
     )
 
 
 def _changes(request: pb.UpdateRunRequest) -> RunChanges:
     columns: dict[str, Any] = {}
     maps: dict[str, Change] = {}
-    keys = {part: getattr(request, f"{part}_keys") for part in PARTS}
+    keys = {part: getattr(request, f"{part}_keys") for part in (*PARTS, FIELD)}
     mask = arguments.masked(
-        request.update_mask, (*_TEXTS, "tags", *PARTS), optional=any(map(len, keys.values()))
+        request.update_mask, (*_TEXTS, "tags", *keys), optional=any(map(len, keys.values()))
     )
     for part in PARTS:
         given = getattr(request.run, part)
@@ -163,11 +165,24 @@ def _changes(request: pb.UpdateRunRequest) -> RunChanges:
             entries = {key: given[key] for key in single if key in given}
             removed = [key for key in single if key not in given]
             maps[part] = Change(convert.values_to_json(entries, f"run.{part}"), removed)
-    for path in mask - set(PARTS):
+    for path in mask - keys.keys():
         columns[path] = (
             list(dict.fromkeys(request.run.tags)) if path == "tags" else getattr(request.run, path)
         )
-    return RunChanges(columns, maps, request.run.etag, arguments.optional(request, "attempt"))
+    attempt = arguments.optional(request, "attempt")
+    return RunChanges(columns, maps, _changed_definitions(request, mask), request.run.etag, attempt)
+
+
+def _changed_definitions(request: pb.UpdateRunRequest, mask: Collection[str]) -> DefinitionChange | None:
+    given = request.run.metric_definitions
+    single = arguments.single_keys(f"{FIELD}_keys", request.metric_definitions_keys, mask)
+    if FIELD in mask:
+        return DefinitionChange(metric_definitions.to_stored(given), whole=True)
+    if not single:
+        return None
+    present = {name: given[name] for name in single if name in given}
+    removed = [name for name in single if name not in given]
+    return DefinitionChange(metric_definitions.to_stored(present), removed)
 
 
 def _filled(call: Call, view: RunView, read_mask: FieldMask | None = None) -> pb.Run:

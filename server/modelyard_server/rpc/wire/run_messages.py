@@ -13,7 +13,7 @@ from modelyard_server.domain import etags
 from modelyard_server.domain.runs import runs
 from modelyard_server.domain.runs.run_maps import PARTS
 from modelyard_server.domain.runs.runs import RunView
-from modelyard_server.rpc.wire import arguments, convert
+from modelyard_server.rpc.wire import arguments, convert, metric_definitions
 
 STATES = {
     runs.RUNNING: pb.RUN_STATE_RUNNING,
@@ -45,6 +45,7 @@ _FIELDS: Mapping[str, Callable[[RunView], Any]] = {
     "last_step": lambda view: None if view.row.last_step < 0 else view.row.last_step,
     "etag": lambda view: etags.of_run(view.row),
     "attempt": lambda view: view.row.attempt,
+    "metric_definitions": lambda view: metric_definitions.to_messages(view.row.metric_definitions),
 }
 
 

@@ -45,6 +45,7 @@ from modelyard_server.rpc.services.events import EventServicer
 from modelyard_server.rpc.services.local import LocalServicer
 from modelyard_server.rpc.services.metrics import MetricServicer
 from modelyard_server.rpc.services.models import RegisteredModelServicer
+from modelyard_server.rpc.services.projects import ProjectServicer
 from modelyard_server.rpc.services.run_console import RunConsoleServicer
 from modelyard_server.rpc.services.run_files import RunFileServicer
 from modelyard_server.rpc.services.runs import RunServicer
@@ -165,6 +166,7 @@ def build(
         registry=RegisteredModelServicer(),
         aliases=AliasServicer(),
         uploads=UploadServicer(writer, streams.upload),
+        projects=ProjectServicer(),
         server=ServerServicer(limits, offered),
         local=LocalServicer(
             writer,

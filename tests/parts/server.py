@@ -31,6 +31,7 @@ from modelyard.v1 import (
     event_pb2_grpc,
     metric_pb2_grpc,
     model_artifact_pb2_grpc,
+    project_pb2_grpc,
     registered_model_pb2_grpc,
     run_console_pb2_grpc,
     run_file_pb2_grpc,
@@ -86,6 +87,7 @@ class Stubs:
     registry: Any
     aliases: Any
     uploads: Any
+    projects: Any
     server: Any
     local: Any
     health: Any
@@ -274,6 +276,7 @@ def stubs_on(channel: grpc.Channel, token: str = "") -> Stubs:
         registered_model_pb2_grpc.RegisteredModelServiceStub(channel),
         alias_pb2_grpc.AliasServiceStub(channel),
         upload_pb2_grpc.UploadServiceStub(channel),
+        project_pb2_grpc.ProjectServiceStub(channel),
         server_pb2_grpc.ServerServiceStub(channel),
         local_pb2_grpc.LocalServiceStub(channel),
         health_pb2_grpc.HealthStub(channel),

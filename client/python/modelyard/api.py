@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TextIO
 
+from modelyard import util
 from modelyard.arguments import checked, checked_calls
 from modelyard.artifacts import active_run, cached_use
 from modelyard.artifacts.artifact import Artifact
 from modelyard.configuration.settings import current
 from modelyard.contract import errors, refs
-from modelyard.host import notebook
+from modelyard.host import notebook, terminal
 from modelyard.public_runs.public_run import PublicRun
 from modelyard.public_runs.runs import Runs
 from modelyard.query.conditions import Condition, as_filter, as_order, both
@@ -20,8 +22,9 @@ from modelyard.query.run_search import RunSearch
 from modelyard.registry.artifact_type import ArtifactType
 from modelyard.registry.collection import ArtifactCollection, RegisteredModel
 from modelyard.registry.events import Events
+from modelyard.registry.project import Project, User
 from modelyard.registry.registry import Collections, Registries, Registry, create_model, tagged
-from modelyard.rpc import collection_calls, list_calls, records
+from modelyard.rpc import collection_calls, list_calls, project_calls, records, run_calls
 from modelyard.rpc.login import server_info
 from modelyard.runs.run import Run
 from modelyard.workspace import Workspace
@@ -245,7 +248,110 @@ class Api:
         ref = refs.link_target(name, self._entity)
         return create_model(self._workspace, ref, description, tags, type)
 
+    def create_registry(
+        self,
+        name: str,
+        visibility: str | None = None,
+        organization: str | None = None,
+        description: str | None = None,
+        artifact_types: Sequence[str] | None = None,
+    ) -> Registry:
+        """Creates the registry `wandb-registry-<name>` without registered models.
+
+        `visibility`, `description` and `artifact_types` have no effect: a registry is open to the
+        keys of its entity, and takes every type. Errors: AlreadyExists, ValueError.
+        """
+        if visibility is not None or description is not None or artifact_types is not None:
+            terminal.termlog(
+                "create_registry: visibility, description and artifact_types accepted and ignored",
+                repeat=False,
+            )
+        full = name if refs.is_registry(name) else refs.REGISTRY_PREFIX + name
+        made = project_calls.create(self._workspace.connection, organization or self._entity, full)
+        return self._workspace.registry(records.RegistryRecord(made.entity, made.name, 0))
+
+    # Projects and users.
+
+    def project(self, name: str, entity: str | None = None) -> Project:
+        """A project: `name` of `entity` (default: yours), or `entity/name`. Errors: NotFound."""
+        owner, where = self._project_of(name)
+        found = project_calls.project(self._workspace.connection, entity or owner, where)
+        return self._workspace.project(found)
+
+    def projects(
+        self,
+        entity: str | None = None,
+        per_page: int = 200,
+        filter: Condition = None,
+        order: str | None = None,
+    ) -> Listing[Project]:
+        """The projects of an entity (default: yours), registries too, by name unless `order` says otherwise.
+
+        `filter` and `order` know `name`, `created_at` and, in filters, `created_by`. Errors: NotFound.
+        """
+        workspace, owner = self._workspace, entity or self._entity
+        condition, ordered, size = as_filter(filter), as_order(order), page_size(per_page)
+        found = project_calls.projects(workspace.connection, owner, condition, ordered, size)
+        return Listing(map(workspace.project, found))
+
+    def create_project(self, name: str, entity: str | None = None) -> None:
+        """Makes a project, and its entity; one that exists stays as it is. Errors: NotAllowed, ValueError."""
+        owner, where = self._project_of(name)
+        with suppress(errors.AlreadyExists):
+            project_calls.create(self._workspace.connection, entity or owner, where)
+
+    @property
+    def viewer(self) -> User:
+        """Whom the server takes you for. Without keys, the one who everybody is there."""
+        return User(project_calls.caller(self._workspace.connection))
+
+    def user(self, username_or_email: str) -> User | None:
+        """The principal of that name in your entity, or of an email with that name; None without one."""
+        name = username_or_email.partition("@")[0]
+        return next((found for found in self.users(name) if found.username == name), None)
+
+    def users(self, username_or_email: str) -> list[User]:
+        """The principals of your entity whose names contain a text, by name; you are one of them."""
+        connection = self._workspace.connection
+        you = project_calls.caller(connection)
+        others = project_calls.principals(connection, you.entity)
+        text = username_or_email.partition("@")[0]
+        found = {each.id: each for each in (*others, you) if text in each.name}
+        return [User(each) for each in sorted(found.values(), key=lambda each: each.name)]
+
+    def from_path(self, path: str) -> Project | PublicRun:
+        """The project `[entity/]project`, or the run `entity/project/[runs/]run_id`.
+
+        Errors: NotFound; UsageError for sweeps and reports, which are not part of modelyard.
+        """
+        parts = path.strip("/ ").split("/")
+        if len(parts) <= 2:
+            return self.project("/".join(parts))
+        if len(parts) > _LONG_PATH or (len(parts) == _LONG_PATH and not parts[2].startswith("run")):
+            raise errors.UsageError(
+                f"Invalid path {path!r}: expected [entity/]project or entity/project/[runs/]run_id; there "
+                "are no sweeps and reports"
+            )
+        return self.run(f"{parts[0]}/{parts[1]}/{parts[-1]}")
+
+    def flush(self) -> None:
+        """Does nothing: every call asks the server."""
+
     # Runs and events.
+
+    def create_run(
+        self, *, run_id: str | None = None, project: str | None = None, entity: str | None = None
+    ) -> PublicRun:
+        """Makes a run that no program logs to; `modelyard.init(id=…, resume="must")` goes on with it.
+
+        Its state is `running` until it is resumed and finished, or silent for five minutes.
+        Errors: AlreadyExists, ValueError.
+        """
+        owner, where = self._project_of(project)
+        record = run_calls.create_run(
+            self._workspace.connection, entity or owner, where, run_id or util.generate_id()
+        )
+        return self._workspace.run(record)
 
     def run(self, path: str) -> PublicRun:
         """A run: `[[entity/]project/]run_id`, or `entity/project/runs/run_id`. Errors: NotFound."""

@@ -14,6 +14,7 @@ from modelyard.public_runs.public_run import PublicRun
 from modelyard.query.resolve import Resolver
 from modelyard.registry.artifact_type import ArtifactType
 from modelyard.registry.collection import ArtifactCollection, RegisteredModel
+from modelyard.registry.project import Project
 from modelyard.registry.registry import Registry
 from modelyard.rpc import records
 from modelyard.rpc.connection import Connection, connect
@@ -70,6 +71,10 @@ class Workspace:
     def artifact_type(self, entity: str, project: str, name: str, count: int | None = None) -> ArtifactType:
         """The handle of a type of a project's artifacts; `count` None: not known yet."""
         return ArtifactType(self, entity, project, name, count)
+
+    def project(self, record: records.ProjectRecord) -> Project:
+        """The handle of a project."""
+        return Project(self, record)
 
     def run(self, record: records.RunRecord) -> PublicRun:
         """The handle of a run."""

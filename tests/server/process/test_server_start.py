@@ -41,6 +41,7 @@ SERVICES = {
     "modelyard.v1.RegisteredModelService",
     "modelyard.v1.AliasService",
     "modelyard.v1.UploadService",
+    "modelyard.v1.ProjectService",
     "modelyard.v1.ServerService",
 }
 

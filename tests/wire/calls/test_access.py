@@ -142,6 +142,7 @@ def requests_of(path: str, at: Mapping[str, str]) -> list[list[Request]]:
         "RegisteredModelService": _models,
         "AliasService": _aliases,
         "UploadService": _uploads,
+        "ProjectService": _projects,
         "LocalService": _local,
     }[service](at)[method]
 
@@ -279,6 +280,15 @@ def _uploads(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
         "FindMissingChunks": [[upload]],
         "UploadChunks": [[upload]],
         "DeleteUpload": [[upload]],
+    }
+
+
+def _projects(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
+    return {
+        "CreateProject": [[{"project": {"entity": ENTITY, "name": f"{at['project']}-new"}}]],
+        "GetProject": [[{"entity": ENTITY, "name": at["project"]}]],
+        "ListProjects": [[{"entity": ENTITY}]],
+        "ListPrincipals": [[{"entity": ENTITY}]],
     }
 
 

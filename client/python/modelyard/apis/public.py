@@ -9,6 +9,7 @@ from modelyard.public_runs.public_run import PublicRun as Run
 from modelyard.public_runs.runs import Runs
 from modelyard.registry.artifact_type import ArtifactType
 from modelyard.registry.collection import ArtifactCollection
+from modelyard.registry.project import Project, User
 from modelyard.registry.registry import Registries, Registry
 
 __all__ = [
@@ -17,8 +18,10 @@ __all__ = [
     "ArtifactCollection",
     "ArtifactType",
     "File",
+    "Project",
     "Registries",
     "Registry",
     "Run",
     "Runs",
+    "User",
 ]

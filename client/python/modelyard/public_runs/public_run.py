@@ -5,14 +5,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import datetime
+import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 from modelyard.arguments import checked_calls, require
 from modelyard.artifacts.artifact import Artifact, Workspace
-from modelyard.contract import errors
+from modelyard.contract import errors, refs
 from modelyard.contract.values import identical
 from modelyard.host import notebook
 from modelyard.public_runs import files, history, media, series
@@ -21,9 +22,10 @@ from modelyard.public_runs.summary import PublicSummary
 from modelyard.query import lineage_calls
 from modelyard.query.lineage import Lineage
 from modelyard.query.listing import Listing
-from modelyard.rpc import list_calls, metric_scan, retry, run_calls
+from modelyard.rpc import list_calls, metric_scan, retry, run_calls, version_calls
 from modelyard.rpc.records import REMOVED, ConsoleLine, RunRecord
 from modelyard.runs.report import run_card
+from modelyard.transfer import transfer
 
 _POLL_SECONDS = 2.0
 
@@ -95,6 +97,10 @@ class PublicRun:
     )
     attempt = property(lambda self: self._record.attempt, doc="Number of the attempt, from 1.")
     exit_code = property(lambda self: self._record.exit_code, doc="Exit code; None if nobody reported one.")
+    username = property(lambda self: self._record.created_by, doc="Same as `user`.")
+    storage_id = property(lambda self: self._record.id, doc="Global id.")
+    sweep = property(lambda self: None, doc="None: there are no sweeps.")
+    sweep_name = property(lambda self: None, doc="None: there are no sweeps.")
     path = property(lambda self: self._record.path.split("/"), doc="`[entity, project, run_id]`.")
     url = property(lambda self: f"modelyard show {self._record.path}", doc="The command that shows it.")
     lastHistoryStep = property(  # noqa: N815  # as users know it
@@ -132,6 +138,16 @@ class PublicRun:
             for each in found
         }
         return {"keys": keys, "lastStep": self.lastHistoryStep}
+
+    @property
+    def rawconfig(self) -> dict[str, Any]:
+        """Its inputs, as a dict of their own."""
+        return copy.deepcopy(self.config)
+
+    @property
+    def json_config(self) -> str:
+        """Its inputs as JSON, each as `{"value": …, "desc": null}`."""
+        return json.dumps({key: {"value": value, "desc": None} for key, value in self.config.items()})
 
     def load(self, force: bool = True) -> PublicRun:
         """Reads it again; changes that were not sent are lost. Errors: NotFound."""
@@ -197,6 +213,8 @@ class PublicRun:
             retry.on_latest(send, before, lambda: run_calls.run_by_id(connection, before.id, before.attempt))
         )
 
+    save = update
+
     def history(
         self,
         samples: int = 500,
@@ -224,14 +242,17 @@ class PublicRun:
         page_size: int = 1000,
         min_step: int | None = None,
         max_step: int | None = None,
+        use_cache: bool = True,
     ) -> Iterator[dict[str, Any]]:
         """Its rows from `min_step` on, those from `max_step` on excluded, as they arrive.
 
         With `keys` only rows that have all of them, and only these keys; else each row has
-        `_step`, `_timestamp` and `_runtime` too.
+        `_step`, `_timestamp` and `_runtime` too. `use_cache` is accepted: nothing is cached.
         """
         connection = self._workspace.connection
         return metric_scan.rows(connection, self._source(), keys or (), min_step or 0, max_step)
+
+    beta_scan_history = scan_history
 
     def _source(self, *, system: bool = False) -> metric_scan.Source:
         record = self._record
@@ -286,6 +307,44 @@ class PublicRun:
         """The versions it used, without deleted ones, ordered by ref."""
         return self._versions("upstream")
 
+    def log_artifact(
+        self,
+        artifact: Artifact,
+        aliases: Sequence[str] | str | None = None,
+        tags: Sequence[str] | str | None = None,
+    ) -> Artifact:
+        """Records that it made a version of its project that was logged before; adds aliases and tags.
+
+        Errors: InvalidField (a CommError and a ValueError) for a draft and for a version of another project.
+        """
+        version = _logged("log_artifact", artifact).source_artifact
+        if (version.source_entity, version.source_project) != (self.entity, self.project):
+            raise errors.InvalidField.of("artifact", f"{version.name} is in another project than the run")
+        ttl = version.ttl
+        header = transfer.NewVersion(
+            entity=self.entity,
+            project=self.project,
+            name=version.collection.name,
+            type=version.type,
+            description="",
+            metadata={},
+            tags=[],
+            aliases=refs.alias_list(aliases),
+            run_id=self._record.id,
+            ttl_seconds=ttl.total_seconds() if ttl else None,
+            base_version_id=version.id,
+        )
+        transfer.upload(self._workspace.connection, header, [], cache=self._workspace.cache)
+        version.tags.extend([tags] if isinstance(tags, str) else tags or ())
+        version.save()
+        return version
+
+    def use_artifact(self, artifact: Artifact, use_as: str | None = None) -> Artifact:
+        """Records that it used a version. Errors: InvalidField (a CommError and a ValueError) for a draft."""
+        version = _logged("use_artifact", artifact)
+        version_calls.use(self._workspace.connection, self._record.id, version.id, use_as or "")
+        return version
+
     def lineage(self, depth: int = 2, direction: str = "both") -> Lineage:
         """Versions and runs around it: `direction` is upstream, downstream or both; `depth` 1 to 32 steps."""
         return lineage_calls.around(
@@ -320,3 +379,12 @@ class PublicRun:
         return run_card(
             f"Run {self.name}", self._record.path, self.state, self.config, self.summary, self.url
         )
+
+
+def _logged(call: str, artifact: Artifact) -> Artifact:
+    """The artifact, if it is logged. InvalidField for a draft, TypeError for what is no artifact."""
+    if artifact.is_draft():
+        raise errors.InvalidField.of(
+            "artifact", f"is a draft: {call} of a run that Api found takes a version"
+        )
+    return artifact

@@ -29,6 +29,8 @@ _FIELDS = {
     "tag": "tags",
     "alias": "aliases",
     "summary_metrics": "summary",
+    "version_index": "number",
+    "versionIndex": "number",
 }
 OF_LINKS: Mapping[str, str] = {
     "tag": "source.tags",

@@ -29,6 +29,7 @@ from modelyard.v1 import (
     event_pb2_grpc,
     metric_pb2_grpc,
     model_artifact_pb2_grpc,
+    project_pb2_grpc,
     registered_model_pb2_grpc,
     run_console_pb2_grpc,
     run_file_pb2_grpc,
@@ -85,6 +86,7 @@ class Connection:
         self.aliases = alias_pb2_grpc.AliasServiceStub(calls)
         self.uploads = upload_pb2_grpc.UploadServiceStub(calls)
         self.events = event_pb2_grpc.EventServiceStub(calls)
+        self.projects = project_pb2_grpc.ProjectServiceStub(calls)
         self.server = server_pb2_grpc.ServerServiceStub(calls)
         self.local = local_pb2_grpc.LocalServiceStub(calls)
 

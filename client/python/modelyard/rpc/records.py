@@ -96,6 +96,36 @@ class Collection:
 
 
 @dataclass(frozen=True)
+class ProjectRecord:
+    """A project with what it held when it was read."""
+
+    entity: str
+    name: str
+    create_time: datetime.datetime
+    created_by: str
+    run_count: int
+    running_run_count: int
+    artifact_count: int
+    registered_model_count: int
+    last_activity_time: datetime.datetime
+
+    @property
+    def path(self) -> str:
+        """`entity/project`."""
+        return f"{self.entity}/{self.name}"
+
+
+@dataclass(frozen=True)
+class PrincipalRecord:
+    """Whom API keys are made for; `create_time` None: not known."""
+
+    id: str
+    entity: str
+    name: str
+    create_time: datetime.datetime | None
+
+
+@dataclass(frozen=True)
 class RegistryRecord:
     """A project that holds registered models."""
 

@@ -23,6 +23,12 @@ def run_by_id(connection: Connection, run_id: str, attempt: int | None = None) -
     return messages.run(connection.runs.GetRun(pb.GetRunRequest(id=run_id, attempt=attempt)).run)
 
 
+def create_run(connection: Connection, entity: str, project: str, run_id: str) -> records.RunRecord:
+    """Makes a run. Errors: AlreadyExists, InvalidField."""
+    run = pb.Run(name=run_id, entity=entity, project=project)
+    return messages.run(connection.runs.CreateRun(pb.CreateRunRequest(run=run)).run)
+
+
 def delete_run(connection: Connection, run_id: str) -> None:
     """Deletes a run by its global id. Errors: NotFound."""
     connection.runs.DeleteRun(pb.DeleteRunRequest(id=run_id))

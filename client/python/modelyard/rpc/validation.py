@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from modelyard.contract import chunking, errors, refs
 from modelyard.contract.limits import CONTENT_BYTES, DIGEST_BYTES, URI_LENGTH, URI_TAG_LENGTH
-from modelyard.rpc.records import Collection, FileEntry, Link, RunRecord, Version
+from modelyard.rpc.records import Collection, FileEntry, Link, ProjectRecord, RunRecord, Version
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -54,6 +54,12 @@ def check_collection(collection: Collection) -> Collection:
     _check_place(collection.entity, collection.project)
     _check_text("name", refs.check_model_name, collection.name)
     return collection
+
+
+def check_project(project: ProjectRecord) -> ProjectRecord:
+    """Checks the names of a project; returns it."""
+    _check_place(project.entity, project.name)
+    return project
 
 
 def check_run(run: RunRecord) -> RunRecord:

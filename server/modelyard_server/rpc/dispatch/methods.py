@@ -60,6 +60,13 @@ METHODS: dict[str, Method] = {
         DownloadRunFile=_READ,
         DeleteRunFiles=_WRITE,
     ),
+    **_service(
+        "modelyard.v1.ProjectService",
+        CreateProject=_WRITE,
+        GetProject=_READ,
+        ListProjects=_READ,
+        ListPrincipals=_READ,
+    ),
     **_service("modelyard.v1.ServerService", GetServerInfo=_READ, GetCaller=_READ),
     **_service("modelyard.v1.EventService", ListEvents=_READ, WatchEvents=_READ),
     **_service(

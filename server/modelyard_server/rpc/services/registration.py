@@ -8,6 +8,7 @@ from modelyard.v1 import (
     event_pb2,
     metric_pb2,
     model_artifact_pb2,
+    project_pb2,
     registered_model_pb2,
     run_console_pb2,
     run_file_pb2,
@@ -21,6 +22,7 @@ from modelyard_server.rpc.services.events import EventServicer
 from modelyard_server.rpc.services.local import LocalServicer
 from modelyard_server.rpc.services.metrics import MetricServicer
 from modelyard_server.rpc.services.models import RegisteredModelServicer
+from modelyard_server.rpc.services.projects import ProjectServicer
 from modelyard_server.rpc.services.run_console import RunConsoleServicer
 from modelyard_server.rpc.services.run_files import RunFileServicer
 from modelyard_server.rpc.services.runs import RunServicer
@@ -39,6 +41,7 @@ NAMES: tuple[str, ...] = tuple(
         registered_model_pb2,
         alias_pb2,
         upload_pb2,
+        project_pb2,
         server_pb2,
         local_pb2,
     )
@@ -59,6 +62,7 @@ def by_name(
     registry: RegisteredModelServicer,
     aliases: AliasServicer,
     uploads: UploadServicer,
+    projects: ProjectServicer,
     server: ServerServicer,
     local: LocalServicer,
 ) -> dict[str, object]:
@@ -73,6 +77,7 @@ def by_name(
         "modelyard.v1.RegisteredModelService": registry,
         "modelyard.v1.AliasService": aliases,
         "modelyard.v1.UploadService": uploads,
+        "modelyard.v1.ProjectService": projects,
         "modelyard.v1.ServerService": server,
         LOCAL: local,
     }

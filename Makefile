@@ -8,7 +8,7 @@ GO_STUBS := client/go/v1
 WEB := server/modelyard_server/web/dist
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo web web-check proto proto-check proto-breaking lint test test-quick test-lowest bench bench-quick clean
+.PHONY: help setup run demo web web-check proto proto-check proto-breaking lint test test-quick test-lowest test-libraries bench bench-quick clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -102,6 +102,16 @@ test-quick: setup ## Run the main job and the rules with Python only, in under a
 
 test-lowest: setup ## Run the SDK once on the lowest grpcio and protobuf it declares
 	tests/lowest.sh
+
+$(VENV)-libraries/.ready: pyproject.toml constraints.txt
+	$(check_python)
+	@$(PYTHON) -m venv $(VENV)-libraries
+	@$(VENV)-libraries/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(VENV)-libraries/bin/python -m pip install --quiet -c constraints.txt -e '.[server]' --group test --group libraries
+	@touch $@
+
+test-libraries: $(VENV)-libraries/.ready ## Run the tests of large libraries: HF Trainer, Lightning, … (installs gigabytes)
+	$(VENV)-libraries/bin/python -m pytest -n0 tests/libraries
 
 bench: setup ## Measure, compared with MLflow and with limits of the hardware (long)
 	$(BIN)/python -m tests.bench

@@ -26,7 +26,7 @@ from modelyard.session import BeforeInit, finish, init, observe, of_active_run
 from modelyard.version import __version__
 
 if TYPE_CHECKING:
-    from modelyard import apis, data_types, plot
+    from modelyard import apis, data_types, integration, plot, sdk
     from modelyard.api import Api, restore
     from modelyard.data_types import (
         Audio,
@@ -77,6 +77,7 @@ __all__ = [
     "errors",
     "finish",
     "init",
+    "integration",
     "join",
     "link_artifact",
     "link_model",
@@ -92,6 +93,7 @@ __all__ = [
     "restore",
     "run",
     "save",
+    "sdk",
     "setup",
     "summary",
     "sweep",
@@ -147,8 +149,8 @@ def __getattr__(name: str) -> Any:
         from modelyard import api
 
         return getattr(api, name)
-    if name == "apis":
-        return importlib.import_module("modelyard.apis")
+    if name in {"apis", "integration", "sdk"}:
+        return importlib.import_module(f"modelyard.{name}")
     if name == "login":
         from modelyard.rpc.login import login
 

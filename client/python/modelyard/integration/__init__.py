@@ -1,0 +1,1 @@
+"""Callbacks for libraries, in a module for each, which needs its library."""

@@ -11,6 +11,8 @@ import { ArtifactsPage } from "./pages/artifacts";
 import { LinkPage } from "./pages/link";
 import { ModelPage } from "./pages/model";
 import { RegistryPage } from "./pages/registry";
+import { RunPage } from "./pages/run";
+import { RunsPage } from "./pages/runs";
 import { SignInPage } from "./pages/signin";
 import { address, hrefs, parameter, parse, type Route, startRouting } from "./routes";
 import { askCaller, caller, callerFailure } from "./wire/caller";
@@ -51,6 +53,10 @@ function View({ route, entity }: { route: Route; entity: string }) {
       return <LinkPage {...route} />;
     case "artifacts":
       return <ArtifactsPage {...route} />;
+    case "runs":
+      return <RunsPage {...route} />;
+    case "run":
+      return <RunPage {...route} />;
     case "nothing":
       return (
         <main class="main">
@@ -65,6 +71,7 @@ function View({ route, entity }: { route: Route; entity: string }) {
 function titleOf(route: Route): string {
   if (route.view === "registry") return "Registered models";
   if (route.view === "nothing") return "Not found";
+  if (route.view === "runs") return `${route.project}: runs`;
   if (route.view === "artifacts" && !route.name) return `${route.project}: artifacts`;
   return "version" in route && route.version ? `${route.name}:${route.version}` : route.name;
 }

@@ -4,11 +4,16 @@ import { signal } from "@preact/signals";
 export type VersionTab = "version" | "metadata" | "files" | "lineage" | "usage";
 export const VERSION_TABS: readonly VersionTab[] = ["version", "metadata", "files", "lineage", "usage"];
 
+export type RunTab = "charts" | "overview" | "system" | "console";
+export const RUN_TABS: readonly RunTab[] = ["charts", "overview", "system", "console"];
+
 export type Route =
   | { view: "registry"; type: string }
   | { view: "model"; entity: string; project: string; name: string }
   | { view: "link"; entity: string; project: string; name: string; version: string; tab: VersionTab }
   | { view: "artifacts"; entity: string; project: string; type: string; name: string; version: string; tab: VersionTab }
+  | { view: "runs"; entity: string; project: string }
+  | { view: "run"; entity: string; project: string; name: string; tab: RunTab }
   | { view: "nothing"; path: string };
 
 /** The present address. */
@@ -25,6 +30,11 @@ export function parse(path: string): Route {
   }
   if (third === "artifacts") {
     return { view: "artifacts", entity: first, project: second, type: fourth, name: fifth, version: sixth, tab: tabOf(seventh) };
+  }
+  if (parts.length === 2) return { view: "runs", entity: first, project: second };
+  if (third === "runs") {
+    if (!fourth) return { view: "runs", entity: first, project: second };
+    return { view: "run", entity: first, project: second, name: fourth, tab: RUN_TABS.find((tab) => tab === fifth) ?? "charts" };
   }
   return { view: "nothing", path };
 }
@@ -50,6 +60,8 @@ export const hrefs = {
   model: (entity: string, project: string, name: string) => path(entity, project, "models", name),
   link: (entity: string, project: string, name: string, version: string, tab: VersionTab = "version") =>
     path(entity, project, "models", name, version, tab === "version" ? "" : tab),
+  runs: (entity: string, project: string) => path(entity, project),
+  run: (entity: string, project: string, name: string, tab: RunTab = "charts") => path(entity, project, "runs", name, tab === "charts" ? "" : tab),
   artifacts: (entity: string, project: string, type = "", name = "", version = "", tab: VersionTab = "version") =>
     path(entity, project, "artifacts", type, name, version, tab === "version" ? "" : tab),
 };
@@ -60,6 +72,11 @@ export function hrefOfRef(ref: string, kind: "link" | "version", type = "model")
   const colon = rest.lastIndexOf(":");
   const [name, version] = [rest.slice(0, colon), rest.slice(colon + 1)];
   return kind === "link" ? hrefs.link(entity, project, name, version) : hrefs.artifacts(entity, project, type, name, version);
+}
+
+/** The address of a run by its full reference `entity/project/name`. */
+export function hrefOfRun(ref: string): string {
+  return hrefs.run(...split(ref));
 }
 
 function split(ref: string): [string, string, string] {

@@ -1,19 +1,12 @@
 // The runs that made and used a version.
 import { LineageDirection, LineageRelation, type LineageRun, type ModelArtifactVersion } from "../gen/modelyard/v1/model_artifact_pb";
-import { RunState } from "../gen/modelyard/v1/run_pb";
+import { StateMark } from "../parts/run-state";
 import { Bones, Empty, Failed } from "../parts/states";
+import { hrefOfRun } from "../routes";
 import { artifacts } from "../wire/clients";
 import { useQuery } from "../wire/queries";
 
 const SHOWN = 8;
-const STATES: Partial<Record<RunState, string>> = {
-  [RunState.RUNNING]: "running",
-  [RunState.FINISHED]: "finished",
-  [RunState.FAILED]: "failed",
-  [RunState.CRASHED]: "crashed",
-  [RunState.KILLED]: "killed",
-};
-
 export function VersionLineage({ version, isShort }: { version: ModelArtifactVersion; isShort?: boolean }) {
   const { value, failure } = useQuery(
     `lineage ${version.id}`,
@@ -50,10 +43,11 @@ function Runs({ title, runs, most }: { title: string; runs: readonly LineageRun[
       <ul class="stack">
         {runs.slice(0, most).map((run) => (
           <li class="row" key={run.id}>
-            <span class={`state ${STATES[run.state] ?? ""}`}>
-              <strong>{run.displayName || run.ref.split("/").pop()}</strong>
+            <span class="row">
+              <StateMark state={run.state} />
+              <a href={hrefOfRun(run.ref)}>{run.displayName || run.ref.split("/").pop()}</a>
             </span>
-            <span class="push mute small">{run.deleted ? "deleted" : (STATES[run.state] ?? "")}</span>
+            {run.deleted && <span class="push mute small">deleted</span>}
           </li>
         ))}
       </ul>

@@ -12,7 +12,7 @@ import { Toast } from "./toast";
 import { cycleTheme, theme } from "./theme";
 
 export function Frame({ route, entity, children }: { route: Route; entity: string; children: ComponentChildren }) {
-  const project = "project" in route && route.view === "artifacts" ? route.project : "";
+  const project = route.view === "artifacts" || route.view === "runs" || route.view === "run" ? route.project : "";
   return (
     <div class="frame">
       <header class="bar">
@@ -64,6 +64,12 @@ function Side({ route, entity, project }: { route: Route; entity: string; projec
       </a>
       {project && <h2>Project {project}</h2>}
       {project && (
+        <a href={hrefs.runs(entity, project)} aria-current={route.view === "runs" || route.view === "run" ? "page" : undefined} title="Runs">
+          <Icon name="runs" />
+          <span>Runs</span>
+        </a>
+      )}
+      {project && (
         <a href={hrefs.artifacts(entity, project)} aria-current={route.view === "artifacts" ? "page" : undefined} title="Artifacts">
           <Icon name="artifacts" />
           <span>Artifacts</span>
@@ -86,10 +92,14 @@ function crumbs(route: Route, entity: string): [string, string][] {
         [route.name, hrefs.model(route.entity, route.project, route.name)],
         [route.version, ""],
       ];
+    case "runs":
+      return [[route.entity, hrefs.registry()], [route.project, ""]];
+    case "run":
+      return [[route.entity, hrefs.registry()], [route.project, hrefs.runs(route.entity, route.project)], [route.name, ""]];
     case "artifacts": {
       const start: [string, string][] = [
         [route.entity, hrefs.registry()],
-        [route.project, hrefs.artifacts(route.entity, route.project)],
+        [route.project, hrefs.runs(route.entity, route.project)],
       ];
       if (!route.name) return [...start, ["Artifacts", ""]];
       return [...start, ["Artifacts", hrefs.artifacts(route.entity, route.project)], [route.name + (route.version && `:${route.version}`), ""]];

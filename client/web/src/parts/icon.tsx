@@ -37,6 +37,7 @@ const PATHS: Record<string, preact.ComponentChildren> = {
   ),
   plus: <path d="M8 3v10M3 8h10" />,
   registry: <path d="M2.5 5 8 2.25 13.5 5 8 7.75zm0 3 5.5 2.75L13.5 8m-11 3L8 13.75 13.5 11" />,
+  runs: <path d="M2.5 2.5v11h11M5 10l2.5-3.5 2.25 2 3.25-5" />,
   search: (
     <>
       <circle cx="7" cy="7" r="4.25" />

@@ -8,7 +8,7 @@ import { RegisteredModelService } from "../gen/modelyard/v1/registered_model_pb"
 import { RunService } from "../gen/modelyard/v1/run_pb";
 import { ServerService } from "../gen/modelyard/v1/server_pb";
 
-const transport = createConnectTransport({ baseUrl: location.origin, useBinaryFormat: true });
+export const transport = createConnectTransport({ baseUrl: location.origin, useBinaryFormat: true });
 
 export const aliases = createClient(AliasService, transport);
 export const artifacts = createClient(ModelArtifactService, transport);

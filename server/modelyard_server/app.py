@@ -102,23 +102,23 @@ async def _serve(
     sweeping = asyncio.create_task(background.sweep_forever(core.transactions, settings.sweep_seconds))
     packing = asyncio.create_task(core.packing.run_forever())
     try:
-        await serving.serve(server, settings, core.active_calls, advertisement, _web(settings, core.pipeline))
+        await serving.serve(server, settings, core.active_calls, advertisement, _web(settings, core))
     finally:
         sweeping.cancel()
         packing.cancel()
     await core.writer.drain()
 
 
-def _web(settings: Settings, pipeline: Pipeline) -> serving.WebListener | None:
+def _web(settings: Settings, core: Core) -> serving.WebListener | None:
     """The HTTP port that the settings ask for. Raises StartError."""
     if settings.web_port is None:
         return None
     # Imported only where it is asked for: uvicorn takes a fifth of a second.
-    from modelyard_server.web import connect, listener, pipeline_methods
+    from modelyard_server.web import application, codes, listener
 
     pair = (settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
     return listener.Listener(
-        connect.connect_app(pipeline_methods.of(pipeline)),
+        application.build(settings, core.pipeline, core.authenticator, core.transactions, codes.Codes()),
         settings.host,
         settings.web_port,
         certificate=pair,
@@ -132,6 +132,7 @@ class Core:
 
     pipeline: Pipeline
     transactions: Transactions
+    authenticator: Authenticator
     active_calls: ActiveCalls
     writer: PackWriter
     packing: MetricPacking
@@ -177,16 +178,17 @@ def build(
             memory.local,
         ),
     )
+    authenticator = make_authenticator(settings, transactions, folder_token)
     pipeline = Pipeline(
         services,
         transactions,
-        make_authenticator(settings, transactions, folder_token),
+        authenticator,
         active_calls,
         decoding=executors.decoding,
         stall_seconds=settings.stall_seconds,
     )
     watch_gauges(active_calls, writer, streams.by_kind())
-    return Core(pipeline, transactions, active_calls, writer, packing)
+    return Core(pipeline, transactions, authenticator, active_calls, writer, packing)
 
 
 def make_writer(store: PackStore, database: Database, executors: Executors) -> PackWriter:

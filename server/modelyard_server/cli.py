@@ -182,6 +182,29 @@ def server() -> None:
     help="HTTP/1.1 for browsers and curl, on the same --host, in JSON or Protobuf; 0: any free port.",
 )
 @_option(
+    "--web-url",
+    default="",
+    help="Where browsers reach the page, if not on --web-port: https://models.example.org.",
+)
+@_option(
+    "--web-host",
+    multiple=True,
+    metavar="NAME",
+    help="A further name that browsers reach the server by; may be repeated. Beyond loopback all names are "
+    "accepted unless one is given.",
+)
+@_option(
+    "--web-behind-proxy",
+    is_flag=True,
+    help="Browsers come by a proxy with a certificate, which sets x-forwarded-for: sign-in is allowed over "
+    "the plain HTTP between proxy and server.",
+)
+@_option(
+    "--web-dist",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Serve the page of this folder instead of the package's: for changing it.",
+)
+@_option(
     "--metrics-port",
     type=click.IntRange(0, 65535),
     help="Prometheus metrics by HTTP, also on --host; 0: any free port. Each of --workers takes the next.",

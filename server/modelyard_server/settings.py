@@ -81,6 +81,8 @@ class Settings:
     """How a server runs.
 
     `port` and `web_port` 0 mean any free one; without `web_port` nothing is served over HTTP.
+    `web_host` are further names that browsers reach the server by, `web_url` is the address where they do,
+    `web_dist` the folder of a page other than the package's.
     `idle_seconds` is for embedded servers only. `metrics_port` is that of the first worker; each further
     worker uses the next one. Limits of streams apply to each worker; `stream_share` is in percent, see
     `rpc/dispatch/stream_limits.py`.
@@ -99,6 +101,10 @@ class Settings:
     log_level: str = "info"
     metrics_port: int | None = None
     web_port: int | None = None
+    web_url: str = ""
+    web_host: tuple[str, ...] = ()
+    web_behind_proxy: bool = False
+    web_dist: Path | None = None
     otel_endpoint: str | None = None
     drain_seconds: float = DRAIN_SECONDS
     upload_streams: int = UPLOAD_STREAMS

@@ -1,4 +1,4 @@
-"""The tables of principals, their keys, and their stored replies."""
+"""The tables of principals, their keys and sessions, and their stored replies."""
 
 from __future__ import annotations
 
@@ -34,6 +34,18 @@ class ApiKey(Base):
     all_entities: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[int] = mapped_column(BigInteger)
     revoked_at: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class WebSession(Base):
+    """A browser that is signed in. Only the digest of its token is stored."""
+
+    __tablename__ = "web_session"
+    hash: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    # Null: the owner of the data folder, who has no key.
+    key_id: Mapped[str | None] = mapped_column(ForeignKey("api_key.id"), index=True)
+    user_agent: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    used_at: Mapped[int] = mapped_column(BigInteger, index=True)
 
 
 class Request(Base):

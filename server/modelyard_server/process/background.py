@@ -21,6 +21,7 @@ from modelyard.contract import errors
 from modelyard.host import allocator
 from modelyard_server.db.engine import set_now
 from modelyard_server.domain import requests
+from modelyard_server.domain.access import sessions
 from modelyard_server.domain.content import uploads
 from modelyard_server.domain.registry import deletes
 from modelyard_server.domain.runs import removals, runs
@@ -58,6 +59,7 @@ async def sweep(transactions: Transactions, times: Times | None = None) -> None:
     silent_before = times.silent_before if times else None
     steps: list[tuple[Callable[[Session], int], int]] = [
         (requests.delete_old, requests.SWEEP_BATCH),
+        (sessions.delete_ended, sessions.SWEEP_BATCH),
         (functools.partial(runs.mark_silent_crashed, before=silent_before), runs.SWEEP_BATCH),
         (uploads.delete_ended, uploads.SWEEP_BATCH),
         (deletes.remove_contents, deletes.SWEEP_BATCH),

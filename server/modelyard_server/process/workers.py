@@ -153,9 +153,9 @@ def environment_of(settings: Settings) -> dict[str, str]:
     found |= {field.name: getattr(settings, field.name) for field in fields(settings)}
     del found["location"], found["drain_seconds"]
     return {
-        f"MODELYARD_SERVER_{name.upper()}": str(value)
+        f"MODELYARD_SERVER_{name.upper()}": " ".join(value) if isinstance(value, tuple) else str(value)
         for name, value in found.items()
-        if value is not None and value is not False
+        if value is not None and value is not False and value != "" and value != ()
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -19,14 +19,11 @@ from google.rpc import status_pb2
 from modelyard.contract import errors, limits
 from modelyard_server.rpc.dispatch import statuses
 from modelyard_server.rpc.dispatch.decoding import INLINE_BYTES
+from modelyard_server.web import asgi
 from modelyard_server.web import connect_messages as messages
+from modelyard_server.web.asgi import App, Headers, Receive, Scope, Send, answer, first
 from modelyard_server.web.connect_messages import CallFailed, Encoding
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Headers = list[tuple[str, str]]
 T = TypeVar("T")
 
 PROTOCOL_VERSION = "1"
@@ -43,7 +40,9 @@ class Call:
     """A call as its method sees it."""
 
     headers: Headers
-    """Of the request: pairs with lower-case names."""
+    """Of the request."""
+    session: str = ""
+    """The token of the session that the caller is signed in by; empty for the key in its headers."""
     reply_headers: Headers = field(default_factory=list)
     """To be filled before the first reply."""
     reply_trailers: Headers = field(default_factory=list)
@@ -88,20 +87,9 @@ def connect_app(methods: Mapping[str, Method], status_of: StatusOf = statuses.st
     return serve
 
 
-async def answer(send: Send, status: int, body: bytes, headers: Headers) -> None:
-    """Sends a whole response."""
-    await _begin(send, status, [*headers, ("content-length", str(len(body)))])
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _begin(send: Send, status: int, headers: Headers) -> None:
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-
-
 async def _serve(method: Method, status_of: StatusOf, scope: Scope, receive: Receive, send: Send) -> None:
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
-    content_type = _first(headers, "content-type").partition(";")[0].strip().lower()
+    headers = asgi.headers_of(scope)
+    content_type = first(headers, "content-type").partition(";")[0].strip().lower()
     prefix = "application/connect+" if method.streams else "application/"
     codec = next((codec for codec in messages.CODECS if content_type == prefix + codec), None)
     if codec is None:
@@ -111,7 +99,7 @@ async def _serve(method: Method, status_of: StatusOf, scope: Scope, receive: Rec
         return
     exchange = (_Stream if method.streams else _Unary)(
         method,
-        Call(headers),
+        Call(headers, scope.get(asgi.SESSION, "")),
         Encoding(codec, method.request, method.reply),
         content_type,
         status_of,
@@ -144,7 +132,7 @@ class _Exchange:
         self._content_type = content_type
         self._receive = receive
         self._send = send
-        self._compresses = messages.takes_gzip(_first(call.headers, self.accept_header))
+        self._compresses = messages.takes_gzip(first(call.headers, self.accept_header))
         self._disconnected = False
 
     async def run(self) -> None:
@@ -178,7 +166,7 @@ class _Exchange:
                 one.cancel()
 
     def _timeout(self) -> float | None:
-        text = _first(self._call.headers, "connect-timeout-ms")
+        text = first(self._call.headers, "connect-timeout-ms")
         if not text:
             return None
         if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_TIMEOUT_DIGITS):
@@ -193,7 +181,7 @@ class _Exchange:
 
     async def _body(self) -> bytes:
         """The whole body. Raises CommError beyond the limit of messages."""
-        version = _first(self._call.headers, "connect-protocol-version")
+        version = first(self._call.headers, "connect-protocol-version")
         if version not in {"", PROTOCOL_VERSION}:
             raise errors.InvalidField(
                 f"connect-protocol-version: {version[:50]!r} is not {PROTOCOL_VERSION!r}"
@@ -223,7 +211,7 @@ class _Exchange:
         raise NotImplementedError
 
     def _encoding_of_request(self) -> str:
-        name = _first(self._call.headers, self.encoding_header).strip().lower() or messages.IDENTITY
+        name = first(self._call.headers, self.encoding_header).strip().lower() or messages.IDENTITY
         if name not in {messages.GZIP, messages.IDENTITY}:
             raise errors.Unimplemented(
                 f"{self.encoding_header}: {name[:50]!r} is none of {messages.GZIP}, {messages.IDENTITY}"
@@ -314,14 +302,10 @@ class _Stream(_Exchange):
         headers = [*self._call.reply_headers, ("content-type", self._content_type)]
         if self._compresses:
             headers.append(("connect-content-encoding", messages.GZIP))
-        await _begin(self._send, 200, headers)
+        await asgi.begin(self._send, 200, headers)
 
     async def _more(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
-
-
-def _first(headers: Headers, name: str) -> str:
-    return next((value for key, value in headers if key == name), "")
 
 
 async def _run(work: Callable[[], T], size: int) -> T:

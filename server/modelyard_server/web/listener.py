@@ -19,7 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from modelyard_server.settings import StartError, bracketed
-from modelyard_server.web.connect import App
+from modelyard_server.web.asgi import App
 
 HEADER_SECONDS = 10.0
 """How long a connection may take until its first request has begun."""
@@ -55,6 +55,8 @@ class Listener:
             log_config=None,
             access_log=False,
             server_header=False,
+            # uvicorn would take the address and the scheme from headers of any client on this machine.
+            proxy_headers=False,
             limit_concurrency=MOST_CONNECTIONS,
             timeout_keep_alive=IDLE_SECONDS,
             h11_max_incomplete_event_size=HEADER_BYTES,

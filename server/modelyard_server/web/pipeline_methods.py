@@ -31,7 +31,7 @@ def of(pipeline: Pipeline) -> Mapping[str, Method]:
 def _method(pipeline: Pipeline, endpoint: Endpoint) -> Method:
     async def serve(call: Call, receive: ReceiveRequest, send: SendReply) -> None:
         try:
-            caller = await pipeline.admit(endpoint.name, call.headers)
+            caller = await pipeline.admit(endpoint.name, call.headers, call.session)
             request = await _received(endpoint, call, receive)
             if endpoint.server_streams:
                 await call.begin()  # so that the client of a watch knows at once that it watches

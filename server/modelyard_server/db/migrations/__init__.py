@@ -35,6 +35,7 @@ REVISIONS = (
     "0014",
     "0015",
     "0016",
+    "0017",
 )
 """Every revision, oldest first; the last is the one that the tables in the code describe."""
 HEAD = REVISIONS[-1]

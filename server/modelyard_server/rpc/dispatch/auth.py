@@ -1,8 +1,9 @@
-"""Finds the principal behind the API key of a call."""
+"""Finds the principal behind the API key, or the session, of a call."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -11,12 +12,12 @@ from typing import Any, TypeVar
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, transport
-from modelyard_server.domain.access import keys
+from modelyard_server.domain.access import keys, sessions
 from modelyard_server.domain.access.principals import FOLDER_OWNER, LOCAL, Principal
 from modelyard_server.rpc.dispatch.transactions import Transactions
 
 CACHE_SECONDS = 5.0
-"""How long the result of a lookup is cached. A revoked key works for at most this long."""
+"""How long the result of a lookup is cached. A revoked key, and its sessions, work for at most this long."""
 CACHE_LIMIT = 10_000
 MOST_LOOKUPS = 100
 """Lookups in the database at once."""
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 
 class Authenticator:
-    """Finds principals by API key.
+    """Finds principals by API key or session.
 
     `folder_token` is the token in the data folder; only the folder's owner can
     read it. `keys_required` None means that calls need a key once the database
@@ -53,12 +54,40 @@ class Authenticator:
             return LOCAL
         if token:
             return await self._owner(token)
-        if self._keys_required or await self._has_keys():
+        if await self.needs_credentials():
             raise errors.KeyMissing(
                 "this server needs an API key: set MODELYARD_API_KEY, or run `modelyard login`; "
                 "its administrator makes keys with `modelyard server key create NAME`"
             )
         return LOCAL
+
+    async def session(self, token: str) -> Principal:
+        """Returns the principal of a session. Raises KeyInvalid, RateLimited."""
+        if self._keys_required is False:
+            return LOCAL
+        digest = sessions.digest(token)
+        owner, until = self._known.get(digest, (None, self._unknown.get(digest, 0.0)))
+        if until < time.monotonic():
+            found = await self._look_up(digest, lambda session: sessions.find(session, digest))
+            owner = None if found is None else found.principal
+            self._remember(digest, owner)
+            if found is not None and found.is_due:
+                # A server whose disk is full goes on serving the session.
+                with contextlib.suppress(errors.CommError):
+                    await self._transactions.write(lambda session: sessions.use(session, digest))
+        if owner is not None:
+            return owner
+        if await self.needs_credentials():
+            raise errors.KeyInvalid("the session has ended: sign in again")
+        return LOCAL
+
+    async def needs_credentials(self) -> bool:
+        """Whether calls need a key or a session."""
+        return bool(self._keys_required) or (self._keys_required is None and await self._has_keys())
+
+    def forget_session(self, token: str) -> None:
+        """Looks a session up again at its next call."""
+        self._known.pop(sessions.digest(token), None)
 
     async def _owner(self, token: str) -> Principal:
         digest = keys.digest(token)
@@ -103,7 +132,7 @@ class Authenticator:
 
 
 class FolderTokenAuthenticator(Authenticator):
-    """Accepts only the folder's token: for embedded servers."""
+    """Accepts only the folder's token, and sessions of its owner: for embedded servers."""
 
     async def principal(self, metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
         """Returns the folder's owner. Raises KeyMissing, KeyInvalid."""
@@ -115,6 +144,10 @@ class FolderTokenAuthenticator(Authenticator):
         if not hmac.compare_digest(token.encode(), self._folder_token):
             raise errors.KeyInvalid("the token is not that of this data folder's server.json")
         return FOLDER_OWNER
+
+    async def needs_credentials(self) -> bool:
+        """True."""
+        return True
 
 
 def _make_room(cache: dict[bytes, Any]) -> None:

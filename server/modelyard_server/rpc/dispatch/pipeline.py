@@ -50,10 +50,14 @@ Send = Callable[[bytes], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Caller:
-    """Who makes a call, and the metadata (gRPC metadata or HTTP headers, lower-case names) it came with."""
+    """Who makes a call, and the metadata (gRPC metadata or HTTP headers, lower-case names) it came with.
+
+    `session` is the token of a session; without one the metadata say who calls.
+    """
 
     principal: Principal
     metadata: Metadata
+    session: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,11 @@ class Pipeline:
         }
         """By their full names, such as `/modelyard.v1.RunService/GetRun`."""
 
-    async def admit(self, name: str, metadata: Metadata) -> Caller:
-        """Finds out who calls, and whether the call may be made. Raises CommError."""
+    async def admit(self, name: str, metadata: Metadata, session: str = "") -> Caller:
+        """Finds out who calls, and whether the call may be made. Raises CommError.
+
+        The caller is that of a session, or where there is none the owner of the key in the metadata.
+        """
         try:
             self._active_calls.require_serving()
             endpoint = self.endpoints.get(name)
@@ -106,12 +113,16 @@ class Pipeline:
             if endpoint.method is None:
                 raise errors.NotAllowed("this server does not allow calls of this method")
             self._limit.enter()
-            return Caller(await self._authenticator.principal(metadata), metadata)
+            return Caller(await self._principal(metadata, session), metadata, session)
         except errors.CommError as error:
             refused(name, metadata, error)
             raise
         except Exception as failure:
             raise refused(name, metadata, failure) from failure
+
+    def _principal(self, metadata: Metadata, session: str) -> Awaitable[Principal]:
+        authenticator = self._authenticator
+        return authenticator.session(session) if session else authenticator.principal(metadata)
 
     async def unary(self, endpoint: Endpoint, caller: Caller, request: Request) -> bytes:
         """Returns the reply to one request. Raises CommError."""
@@ -168,7 +179,7 @@ class Pipeline:
 
     def _stream_call(self, caller: Caller) -> _StreamCall:
         return _StreamCall(
-            caller.principal, self._transactions, lambda: self._authenticator.principal(caller.metadata)
+            caller.principal, self._transactions, lambda: self._principal(caller.metadata, caller.session)
         )
 
     @contextmanager

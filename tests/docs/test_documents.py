@@ -65,6 +65,7 @@ def test_the_tour_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     ("document", "name"),
     [
         ("artifacts.md", "artifacts"),
+        ("coming-from-wandb.md", "boosting"),
         ("coming-from-wandb.md", "exec"),
         ("media.md", "media"),
         ("references.md", "references"),

@@ -15,13 +15,14 @@ _SCRIPTS = Path(__file__).parent / "scripts"
 
 def run_script(folder: Path, name: str, *arguments: str) -> str:
     """Runs a script in a folder, on the embedded server of the test; what it wrote to stderr."""
-    # What the libraries keep of a user, and what they would fetch.
+    # What the libraries keep of a user, and what they would fetch. Ultralytics logs nothing in a test.
     private = {name: str(folder) for name in ("HOME", "MPLCONFIGDIR", "YOLO_CONFIG_DIR")}
     settings = {"HF_HUB_OFFLINE": "1", "YOLO_OFFLINE": "1", "KERAS_BACKEND": "torch"}
+    kept = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     program = [sys.executable, str(_SCRIPTS / f"{name}.py"), *arguments]
     done = subprocess.run(
         [sys.executable, "-m", "modelyard.exec", "--", *program],
-        cwd=folder, env=os.environ | private | settings, capture_output=True, text=True, timeout=240,
+        cwd=folder, env=kept | private | settings, capture_output=True, text=True, timeout=240,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

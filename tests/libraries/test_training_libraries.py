@@ -100,3 +100,42 @@ def test_timm_logs_its_epochs(embedded: Path) -> None:
     assert values(run, "epoch") == [0, 1]
     assert values(run, "eval_top1") == [50.0, 50.0]
     assert len(values(run, "train_loss")) == 2
+
+
+@pytest.mark.optional("ultralytics")
+def test_ultralytics_logs_epochs_plots_curves_and_its_best_model(embedded: Path) -> None:
+    run_script(embedded, "ultralytics_train")
+    (run,) = runs_of("detect")
+    assert run.name == "squares"
+    assert run.config["imgsz"] == 32
+    assert values(run, "epoch")[-1] == 2
+    assert len(values(run, "train/box_loss")) == 2
+    (model,) = run.logged_artifacts()
+    assert model.name == f"run_{run.id}_model:v0"
+    assert set(model.aliases) == {"best", "latest"}
+    assert run.summary["results"]["_type"] == "image-file"
+    sent = {file.name for file in run.files()}
+    assert run.summary["results"]["path"] in sent
+    curves = [name for name in run.summary if name.startswith("curves/")]
+    assert "curves/Precision-Recall(B)_table" in curves
+
+
+@pytest.mark.optional("keras")
+def test_keras_logs_epochs_batches_checkpoints_and_predictions(embedded: Path) -> None:
+    run_script(embedded, "keras_callbacks")
+    epochs, batches = runs_of("keras")
+    assert values(epochs, "epoch/epoch") == [0, 1]
+    assert len(values(epochs, "epoch/val_loss")) == len(values(epochs, "epoch/mae")) == 2
+    assert values(epochs, "epoch/learning_rate") == pytest.approx([0.1, 0.1])
+    assert aliases("model", f"keras/run_{epochs.id}_model") == [{"epoch_0"}, {"epoch_1", "latest"}]
+    predicted = Api().artifact(f"keras/run_{epochs.id}_pred:latest")
+    assert predicted.version == "v1"
+    table = predicted.get("eval_data")
+    assert table.columns == ["epoch", "number", "label", "predicted"]
+    assert [row[:2] for row in table.data] == [[1, number] for number in range(4)]
+    assert [artifact.name for artifact in epochs.used_artifacts()] == ["val:v0"]
+    assert values(batches, "batch/batch_step") == [0, 2, 4, 6]
+    rates = values(batches, "batch/learning_rate")
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] > rates[-1] > 0
+    assert list(batches.logged_artifacts()) == []

@@ -140,6 +140,8 @@ def _follow(active: Run | None) -> None:
 observe(_follow)
 
 
+_INTEGRATIONS = {"keras", "lightgbm", "xgboost"}
+"""Those that W&B has at its top, too."""
 _MEDIA = {"Audio", "Histogram", "Html", "Image", "Molecule", "Object3D", "Plotly", "Table", "Video", "box3d"}
 
 
@@ -151,6 +153,8 @@ def __getattr__(name: str) -> Any:
         return getattr(api, name)
     if name in {"apis", "integration", "sdk"}:
         return importlib.import_module(f"modelyard.{name}")
+    if name in _INTEGRATIONS:
+        return importlib.import_module(f"modelyard.integration.{name}")
     if name == "login":
         from modelyard.rpc.login import login
 

@@ -1,1 +1,4 @@
-"""Callbacks for libraries, in a module for each, which needs its library."""
+"""Callbacks for libraries: `modelyard.integration.xgboost`, `lightgbm`, `keras` and `sb3`.
+
+Each needs its library, which is imported with it.
+"""

@@ -103,15 +103,17 @@ test-quick: setup ## Run the main job and the rules with Python only, in under a
 test-lowest: setup ## Run the SDK once on the lowest grpcio and protobuf it declares
 	tests/lowest.sh
 
-$(VENV)-libraries/.ready: pyproject.toml constraints.txt
+# TensorFlow and PyTorch do not work in one process.
+$(VENV)-libraries/.ready $(VENV)-tensorflow/.ready: $(VENV)-%/.ready: pyproject.toml constraints.txt
 	$(check_python)
-	@$(PYTHON) -m venv $(VENV)-libraries
-	@$(VENV)-libraries/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(VENV)-libraries/bin/python -m pip install --quiet -c constraints.txt -e '.[server]' --group test --group libraries
+	@$(PYTHON) -m venv $(VENV)-$*
+	@$(VENV)-$*/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(VENV)-$*/bin/python -m pip install --quiet -c constraints.txt -e '.[server]' --group test --group $*
 	@touch $@
 
-test-libraries: $(VENV)-libraries/.ready ## Run the tests of large libraries: HF Trainer, Lightning, … (installs gigabytes)
+test-libraries: $(VENV)-libraries/.ready $(VENV)-tensorflow/.ready ## Run the tests of large libraries, such as HF Trainer (installs gigabytes)
 	$(VENV)-libraries/bin/python -m pytest -n0 tests/libraries
+	$(VENV)-tensorflow/bin/python -m pytest -n0 tests/libraries
 
 bench: setup ## Measure, compared with MLflow and with limits of the hardware (long)
 	$(BIN)/python -m tests.bench

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -17,7 +18,8 @@ def run_script(folder: Path, name: str, *arguments: str) -> str:
     """Runs a script in a folder, on the embedded server of the test; what it wrote to stderr."""
     # What the libraries keep of a user, and what they would fetch. Ultralytics logs nothing in a test.
     private = {name: str(folder) for name in ("HOME", "MPLCONFIGDIR", "YOLO_CONFIG_DIR")}
-    settings = {"HF_HUB_OFFLINE": "1", "YOLO_OFFLINE": "1", "KERAS_BACKEND": "torch"}
+    backend = "torch" if importlib.util.find_spec("torch") else "tensorflow"
+    settings = {"HF_HUB_OFFLINE": "1", "YOLO_OFFLINE": "1", "KERAS_BACKEND": backend}
     kept = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     program = [sys.executable, str(_SCRIPTS / f"{name}.py"), *arguments]
     done = subprocess.run(

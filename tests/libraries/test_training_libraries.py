@@ -139,3 +139,19 @@ def test_keras_logs_epochs_batches_checkpoints_and_predictions(embedded: Path) -
     assert rates == sorted(rates, reverse=True)
     assert rates[0] > rates[-1] > 0
     assert list(batches.logged_artifacts()) == []
+
+
+@pytest.mark.optional("tensorflow")
+def test_tensorflow_summaries_are_followed_in_graphs_too(embedded: Path) -> None:
+    run_script(embedded, "tensorflow_summary")
+    (run,) = runs_of("tensorflow")
+    rows = [
+        {"loss": pytest.approx(1 / (step + 1)), "graph": 2 * step, "global_step": step} for step in range(15)
+    ]
+    assert [
+        {name: row[name] for name in ("loss", "graph", "global_step")}
+        for row in run.scan_history(keys=["loss", "graph", "global_step"])
+    ] == rows
+    (trained,) = runs_of("tensorflow-keras")
+    assert values(trained, "train/global_step") == [0, 1]
+    assert len(values(trained, "validation/epoch_loss")) == 2

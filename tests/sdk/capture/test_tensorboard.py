@@ -210,5 +210,5 @@ def test_a_program_without_tensorboard_is_told(work: Path, tmp_path: Path) -> No
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True
     )
-    assert "neither tensorboard nor tensorboardX is installed" in done.stderr
+    assert "neither tensorboard, tensorboardX nor TensorFlow is installed" in done.stderr
     assert "Synced 1 metric row" in done.stderr

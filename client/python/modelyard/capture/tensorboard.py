@@ -2,7 +2,8 @@
 
 `torch.utils.tensorboard` writes with the class of the package tensorboard, and
 tensorboardX with one of its own. Both have the methods that are wrapped here, so that
-a value is logged when the program writes it, not when a file is flushed.
+a value is logged when the program writes it, not when a file is flushed. TensorFlow's
+own writers are followed by `tensorflow_writers`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from modelyard.capture import tensorflow_writers
+from modelyard.capture.tensorflow_writers import TensorFlowReader
 from modelyard.host import forking, terminal
 
 WRITERS = {
@@ -49,14 +52,18 @@ class TensorBoardFollower:
         self._lock = forking.lock()
         self._rows: dict[str, _Row] = {}
         """By the folder of their writer."""
+        self._tensorflow = TensorFlowReader(self.take) if tensorflow_writers.is_installed() else None
 
     def start(self) -> None:
         """Follows all writers from now on, those too that exist already."""
         found = [_wrap(module) for package, module in WRITERS.items() if _is_installed(package)]
         _follow(*_followers, self)
-        if not any(found):
+        if self._tensorflow is not None:
+            self._tensorflow.start()
+        elif not any(found):
             terminal.termwarn(
-                "sync_tensorboard has nothing to follow: neither tensorboard nor tensorboardX is installed"
+                "sync_tensorboard has nothing to follow: neither tensorboard, tensorboardX nor TensorFlow "
+                "is installed"
             )
 
     def stop(self) -> None:
@@ -64,10 +71,14 @@ class TensorBoardFollower:
         _follow(*(one for one in _followers if one is not self))
         if not _followers:
             _unwrap()
+        if self._tensorflow is not None and self._is_free():
+            self._tensorflow.stop()
         self.flush()
 
     def flush(self, folder: str | None = None) -> None:
         """Ends the row of a folder, or all. Does nothing where another thread does not finish its row."""
+        if folder is None and self._tensorflow is not None and self._is_free():
+            self._tensorflow.read()
         if not self._lock.acquire(timeout=_LOCKED_SECONDS):
             return
         try:
@@ -76,6 +87,13 @@ class TensorBoardFollower:
                     self._end(row)
         finally:
             self._lock.release()
+
+    def _is_free(self) -> bool:
+        """Whether `take` can have the lock: not where a signal has interrupted it."""
+        if not self._lock.acquire(timeout=_LOCKED_SECONDS):
+            return False
+        self._lock.release()
+        return True
 
     def take(self, folder: str, event: Any) -> None:
         """Takes the scalars of an Event of TensorBoard."""

@@ -30,6 +30,11 @@ class TcpProxy:
         None: no limit; it is None again after that cut. For a cut in the middle of a reply:
         `cut` may come when all of it is in buffers on its way.
         """
+        self.hold_after: int | None = None
+        """How many bytes of its clients, over all connections, pass before nothing passes until `release`.
+
+        None: no limit. What is held is not lost, as where a network is slow.
+        """
         self.bytes_per_second: float | None = None
         """How fast a connection passes on what its client sends; None: as fast as it can."""
         self.received = 0
@@ -37,6 +42,7 @@ class TcpProxy:
         self.accepted = 0
         """Connections so far."""
         self._open: list[socket.socket] = []
+        self._released = threading.Event()
         self._counting = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", port))
         threading.Thread(target=self._accept, daemon=True).start()
@@ -55,7 +61,18 @@ class TcpProxy:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.release()
         self.cut()
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether it holds what a client sent."""
+        return self.hold_after is not None and self.received > self.hold_after
+
+    def release(self) -> None:
+        """Passes on what is held, and from then on everything."""
+        self.hold_after = None
+        self._released.set()
 
     def cut(self) -> None:
         """Ends all connections that are open now."""
@@ -84,6 +101,8 @@ class TcpProxy:
             while (left is None or left > 0) and (data := source.recv(_PIECE)):
                 if not is_reply:
                     self.received += len(data)
+                    if self.is_holding:
+                        self._released.wait()
                 if not self.silent and not (is_reply and self.lose_replies):
                     left = self._left_of_reply(len(data)) if is_reply else left
                     sink.sendall(data[:left])

@@ -114,7 +114,7 @@ class Watched:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.artifacts = connection.artifacts
+        self.artifacts: Any = self
         self.local = connection.local
         self.shares_disk = connection.shares_disk
         self.uploads: Any = self
@@ -130,10 +130,13 @@ class Watched:
     def may_have_moved(self, error: errors.CommError) -> bool:
         return self._connection.may_have_moved(error)
 
-    def CreateUpload(self, request: upload_pb2.CreateUploadRequest) -> upload_pb2.CreateUploadResponse:  # noqa: N802 - the stub's name
-        reply: upload_pb2.CreateUploadResponse = self._connection.uploads.CreateUpload(request)
+    def CommitEqualContent(self, request: Any) -> Any:  # noqa: N802 - the stub's name
+        reply = self._connection.artifacts.CommitEqualContent(request)
         self.upload_ids.append(reply.upload_id)
         return reply
+
+    def CommitModelArtifact(self, requests: Any) -> Any:  # noqa: N802 - the stub's name
+        return self._connection.artifacts.CommitModelArtifact(requests)
 
     def FindMissingChunks(self, request: upload_pb2.FindMissingChunksRequest) -> Any:  # noqa: N802 - the stub's name
         return self._connection.uploads.FindMissingChunks(request)

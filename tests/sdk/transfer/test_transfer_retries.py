@@ -45,6 +45,7 @@ class Unpinning(Counted):
     def __init__(self, inner: Connection, database: Path) -> None:
         super().__init__(inner)
         self._commit = inner.artifacts.CommitModelArtifact
+        self.CommitEqualContent = inner.artifacts.CommitEqualContent
         self._database = database
         self.artifacts = self
         self.commits = 0

@@ -19,6 +19,7 @@ from modelyard.artifacts.fields import VersionFields, checked_metadata
 from modelyard.artifacts.logged import LoggedVersion
 from modelyard.artifacts.manifest import Manifest
 from modelyard.artifacts.name_lists import NameList
+from modelyard.artifacts.pending_version import PendingVersion, Upload
 from modelyard.contract import errors, refs
 from modelyard.host import notebook, terminal
 from modelyard.host.local_files import check_readable, files_below, is_folder
@@ -62,6 +63,9 @@ class Artifact:
     the key may not read, only the link's are known: description, metadata and
     tags are empty, other members raise NotAllowed.
 
+    Large files are sent in the background; until they are committed, those members
+    wait, and `state` is PENDING. What may change is local until then.
+
     A copy of a draft is a draft of its own. A pickle holds no key and no bytes:
     the process that reads it uses its own key, and finds a draft's files at their paths.
     """
@@ -83,10 +87,10 @@ class Artifact:
         if not type:
             raise ValueError("type is empty: an artifact has one, such as 'model' or 'dataset'")
         self._type = type
-        self._fields = VersionFields(description, checked_metadata(metadata))
+        self._values = VersionFields(description, checked_metadata(metadata))
         self.use_as = use_as
         self.incremental = bool(incremental)
-        self._content: Draft | LoggedVersion = Draft()
+        self._held: Draft | PendingVersion | LoggedVersion = Draft()
 
     @classmethod
     def _of(cls, logged: LoggedVersion) -> Artifact:
@@ -97,19 +101,55 @@ class Artifact:
 
     def _become(self, logged: LoggedVersion) -> None:
         """Makes this object the logged version."""
-        self._content = logged
+        self._held = logged
         self._name = logged.holder.name
         self._type = logged.version.type if logged.version else ""
-        self._fields = logged.fields()
+        self._values = logged.fields()
+
+    def _become_pending(self, workspace: Workspace, upload: Upload, aliases: Iterable[str]) -> None:
+        """Makes this object a version that is being sent, with these aliases."""
+        names = [*aliases, refs.LATEST]
+        self._values.aliases = NameList(names, check=refs.check_alias)
+        self._held = PendingVersion(workspace, upload, self._values)
+
+    def _settle(self, timeout: float | None = None, *, patient: bool = False) -> None:
+        """Makes this object the logged version once its upload is committed; see `PendingVersion.wait`."""
+        pending = self._held
+        if isinstance(pending, PendingVersion):
+            logged, present = pending.wait(timeout, patient=patient), self._values
+            self._become(logged)
+            pending.carry_over(present, self._values)
+
+    @property
+    def _content(self) -> Draft | LoggedVersion:
+        """What it is; waits for an upload in the background."""
+        self._settle()
+        assert not isinstance(self._held, PendingVersion)
+        return self._held
+
+    @property
+    def _fields(self) -> VersionFields:
+        """What may change; does not wait."""
+        if isinstance(self._held, PendingVersion) and self._held.is_committed:
+            self._settle()
+        return self._values
+
+    @property
+    def _is_pending(self) -> bool:
+        return isinstance(self._held, PendingVersion) and not self._held.is_committed
 
     def __copy__(self) -> Artifact:
         return copy.deepcopy(self)
 
     def __repr__(self) -> str:
-        return f"<Artifact {self._name} (draft)>" if self.is_draft() else f"<Artifact {self.qualified_name}>"
+        if self.is_draft() or self._is_pending:
+            return f"<Artifact {self._name} ({'draft' if self.is_draft() else 'being uploaded'})>"
+        return f"<Artifact {self.qualified_name}>"
 
     def _repr_html_(self) -> str:
         """As notebooks show it."""
+        if self._is_pending:
+            return notebook.card(f"{self._type} {self._name}", {"State": "being uploaded"})
         title = f"{self._type or 'Artifact'} {self.name}"
         if isinstance(self._content, Draft):
             size = terminal.human_bytes(self.size)
@@ -129,7 +169,7 @@ class Artifact:
         return notebook.card(title, rows, command=self.url)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Artifact) or isinstance(self._content, Draft):
+        if self is other or not isinstance(other, Artifact) or isinstance(self._content, Draft):
             return self is other
         return isinstance(other._content, LoggedVersion) and self._content.identity == other._content.identity
 
@@ -138,14 +178,15 @@ class Artifact:
 
     def _draft(self, call: str) -> Draft:
         """The draft. ArtifactFinalizedError once it is logged."""
-        if not isinstance(self._content, Draft):
+        if not isinstance(self._held, Draft):
+            name = self._name if self._is_pending else self.name
             raise errors.ArtifactFinalizedError(
-                f"'Artifact.{call}' used on logged artifact {self.name}: its content is frozen; "
+                f"'Artifact.{call}' used on logged artifact {name}: its content is frozen; "
                 "new_draft() starts the next version",
                 name=call,
                 obj=self,
             )
-        return self._content
+        return self._held
 
     def _open_draft(self, call: str) -> Draft:
         """The draft, to be changed. ArtifactFinalizedError once it is logged or final."""
@@ -179,12 +220,12 @@ class Artifact:
 
     def is_draft(self) -> bool:
         """Whether it was not logged yet."""
-        return isinstance(self._content, Draft)
+        return isinstance(self._held, Draft)
 
     @property
     def is_link(self) -> bool:
         """Whether it was reached through a registered model."""
-        return isinstance(self._content, LoggedVersion) and self._content.link is not None
+        return isinstance(self._held, LoggedVersion) and self._held.link is not None
 
     def finalize(self) -> None:
         """Ends changes of the content: to add or remove files raises ArtifactFinalizedError from now on."""
@@ -193,7 +234,7 @@ class Artifact:
     @property
     def state(self) -> str:
         """`PENDING`, `COMMITTED` or `DELETED`."""
-        if isinstance(self._content, Draft):
+        if self._is_pending or isinstance(self._content, Draft):
             return "PENDING"
         return "DELETED" if self._content.version and self._content.version.deleted else "COMMITTED"
 
@@ -350,11 +391,11 @@ class Artifact:
         logged by the active run; without one, by a run of job type `auto` that is made for it,
         in `project` and with `settings`.
         """
-        if isinstance(self._content, Draft):
+        if self.is_draft():
             with active_run.for_saving(project, settings) as run:
                 run.log_artifact(self)
         else:
-            self._become(self._content.save(self._fields))
+            self._become(self._logged("save").save(self._fields))
 
     # Adding files to a draft.
 
@@ -577,10 +618,12 @@ class Artifact:
         self._logged("verify").verify(root)
 
     def wait(self, timeout: float | None = None) -> Artifact:
-        """Returns itself at once: the call that logged it returned after the commit.
+        """Waits until the version is committed, and returns itself.
 
-        So `timeout` (seconds) never passes and `errors.WaitTimeoutError` is not raised.
+        Errors: WaitTimeoutError after `timeout` seconds (default: as long as it takes),
+        and what the server refused.
         """
+        self._settle(timeout, patient=True)
         self._logged("wait")
         return self
 
@@ -650,7 +693,7 @@ class Artifact:
         CommError when a version has aliases or links, unless `delete_aliases`:
         then they are deleted too.
         """
-        self._content = self._logged("delete").delete(delete_aliases)
+        self._held = self._logged("delete").delete(delete_aliases)
 
 
 def _entry_path(name: str | os.PathLike[str] | None) -> str | None:

@@ -50,8 +50,8 @@ def find_unreachable(workspace: Workspace, ref: str) -> Version | None:
     return None if version is None or is_reachable(workspace.connection) else version
 
 
-def is_reachable(connection: Connection) -> bool:
-    """Whether a channel to the server is ready within 5 s; an embedded server is started for it."""
+def is_reachable(connection: Connection, seconds: float = REACHABLE_SECONDS) -> bool:
+    """Whether a channel to the server is ready within some seconds; an embedded server is started for it."""
     import grpc
 
     try:
@@ -59,7 +59,7 @@ def is_reachable(connection: Connection) -> bool:
     except errors.CommError:
         return False
     try:
-        ready.result(timeout=REACHABLE_SECONDS)
+        ready.result(timeout=seconds)
     except grpc.FutureTimeoutError:
         return False
     finally:

@@ -118,11 +118,8 @@ class Draft:
 
     def files(self) -> list[LocalFile]:
         """The files to upload."""
-        return [
-            LocalFile(entry.path, Path(entry.local_path))
-            for entry in self.entries.values()
-            if entry.reference is None
-        ]
+        local = {entry.path: Path(entry.local_path) for entry in self.entries.values() if not entry.reference}
+        return [LocalFile(path, source, self._copies.has(source)) for path, source in local.items()]
 
     def references(self) -> list[FileEntry]:
         """The references to record."""

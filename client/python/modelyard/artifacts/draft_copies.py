@@ -59,6 +59,10 @@ class DraftCopies:
             raise
         return target
 
+    def has(self, path: Path) -> bool:
+        """Whether a file is one of these copies."""
+        return self._folder is not None and path.parent == self._folder
+
     @contextmanager
     def new_file(self) -> Iterator[Path]:
         """A path for a file that the block writes. Errors: LocalDiskFull."""

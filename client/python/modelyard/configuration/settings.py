@@ -31,6 +31,7 @@ FIELDS: Mapping[str, str] = {
     "data_dir": "DATA_DIR",
     "silent": "SILENT",
     "finish_timeout": "FINISH_TIMEOUT",
+    "background_uploads": "BACKGROUND_UPLOADS",
     "ca_certs": "CA_CERTS",
     "client_cert": "CLIENT_CERT",
     "client_key": "CLIENT_KEY",
@@ -53,7 +54,7 @@ _SAME = {
 }  # fmt: skip
 _CONSOLE = {"auto", "wrap", "wrap_raw", "wrap_emu", "redirect", "off"}
 _TRUTHS = {
-    "silent", "disable_git", "disable_code", "x_disable_meta", "x_disable_machine_info",
+    "silent", "background_uploads", "disable_git", "disable_code", "x_disable_meta", "x_disable_machine_info",
     "x_save_requirements", "sync_tensorboard", "x_disable_stats",
 }  # fmt: skip
 _TRUTH = {
@@ -97,6 +98,7 @@ class Settings:
     data_dir: str | None
     silent: bool | None
     finish_timeout: float | None
+    background_uploads: bool | None
     ca_certs: str | None
     client_cert: str | None
     client_key: str | None

@@ -26,6 +26,8 @@ class LocalFile:
 
     path: str
     source: Path | str
+    is_private: bool = False
+    """Whether it is a copy that nobody but this library changes."""
 
 
 def files_below(folder: str | os.PathLike[str], prefix: str = "") -> Iterator[LocalFile]:

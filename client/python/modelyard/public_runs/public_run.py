@@ -25,6 +25,7 @@ from modelyard.query.listing import Listing
 from modelyard.rpc import list_calls, metric_scan, retry, run_calls, version_calls
 from modelyard.rpc.records import REMOVED, ConsoleLine, RunRecord
 from modelyard.runs.report import run_card
+from modelyard.spool import pending_versions
 from modelyard.transfer import transfer
 
 _POLL_SECONDS = 2.0
@@ -301,6 +302,7 @@ class PublicRun:
 
     def logged_artifacts(self, per_page: int = 100) -> Listing[Artifact]:
         """The versions it made, without deleted ones, ordered by ref."""
+        pending_versions.wait_for_run(self._workspace.connection.address, self._record.id)
         return self._versions("downstream")
 
     def used_artifacts(self, per_page: int = 100) -> Listing[Artifact]:

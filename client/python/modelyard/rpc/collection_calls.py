@@ -11,6 +11,7 @@ from modelyard.contract import errors
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.list_calls import PAGE_SIZE, pages
+from modelyard.spool import pending_versions
 from modelyard.v1 import model_artifact_pb2 as artifact_pb
 from modelyard.v1 import registered_model_pb2 as model_pb
 
@@ -28,13 +29,15 @@ def of(connection: Connection, holder: records.Version | records.Link) -> record
 
 
 def model_by_ref(connection: Connection, ref: str) -> records.Collection:
-    """A registered model by `entity/project/name`. Errors: NotFound."""
+    """A registered model by `entity/project/name`. Errors: NotFound. Waits as `find_artifact`."""
+    pending_versions.wait_for(connection.address, ref)
     request = model_pb.GetRegisteredModelRequest(ref=ref)
     return messages.collection(connection.registry.GetRegisteredModel(request).registered_model)
 
 
 def find_artifact(connection: Connection, ref: str) -> records.Collection | None:
-    """An artifact by `entity/project/name`; None when there is none."""
+    """An artifact by `entity/project/name`; None when there is none. Waits for versions being sent to it."""
+    pending_versions.wait_for(connection.address, ref)
     try:
         reply = connection.artifacts.GetModelArtifact(artifact_pb.GetModelArtifactRequest(ref=ref))
     except errors.NotFound:
@@ -43,7 +46,8 @@ def find_artifact(connection: Connection, ref: str) -> records.Collection | None
 
 
 def find_model(connection: Connection, ref: str) -> records.Collection | None:
-    """A registered model by `entity/project/name`; None when there is none."""
+    """A registered model by `entity/project/name`; None when there is none. Waits as `find_artifact`."""
+    pending_versions.wait_for(connection.address, ref)
     try:
         reply = connection.registry.GetRegisteredModel(model_pb.GetRegisteredModelRequest(ref=ref))
     except errors.NotFound:

@@ -123,6 +123,11 @@ class Connection:
         """The server's address, for messages."""
         return str(self._endpoint) if self._endpoint else "an address not found yet"
 
+    @property
+    def address(self) -> str:
+        """The address of a server that is not embedded; the same for every spelling. Else empty."""
+        return "" if self.embedded_folder is not None else str(self._endpoint or self._find())
+
     def current(self) -> grpc.Channel:
         """grpc's channel of this process; created, with its embedded server, at the first call."""
         with forking.running(), self._lock:

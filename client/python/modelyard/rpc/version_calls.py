@@ -12,6 +12,7 @@ from modelyard.contract.limits import PAGE_ITEMS
 from modelyard.rpc import collection_calls, messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.messages import value_map
+from modelyard.spool import pending_versions
 from modelyard.v1 import alias_pb2
 from modelyard.v1 import model_artifact_pb2 as artifact_pb
 from modelyard.v1 import registered_model_pb2 as model_pb
@@ -21,7 +22,22 @@ Found = tuple[records.Version, records.Link | None]
 
 
 def resolve(connection: Connection, ref: str) -> Found:
-    """The version that a reference means now. Errors: NotFound."""
+    """The version that a full reference means now. Errors: NotFound.
+
+    Waits where this process is sending a version of the name that it may mean.
+    """
+    if refs.version_number(refs.parse(ref).alias) is None:
+        pending_versions.wait_for(connection.address, ref)
+    try:
+        return _resolve(connection, ref)
+    except errors.NotFound:
+        if not pending_versions.is_pending(connection.address, ref):
+            raise
+    pending_versions.wait_for(connection.address, ref)
+    return _resolve(connection, ref)
+
+
+def _resolve(connection: Connection, ref: str) -> Found:
     reply = connection.artifacts.GetModelArtifactVersion(artifact_pb.GetModelArtifactVersionRequest(ref=ref))
     through = link_by_ref(connection, reply.through_link) if reply.through_link else None
     return messages.version(reply.version), through

@@ -18,9 +18,11 @@ from modelyard.artifacts.server_version import ServerVersion
 from modelyard.contract import errors, refs
 from modelyard.host import terminal
 from modelyard.query.resolve import Resolver
-from modelyard.rpc import collection_calls, messages, records, version_calls
+from modelyard.rpc import messages, records, version_calls
 from modelyard.runs import distributed
 from modelyard.runs.history import History
+from modelyard.runs.version_logging import Content, VersionLogger
+from modelyard.sync.background_uploads import Upload
 from modelyard.transfer import transfer
 
 Aliases = Sequence[str] | str | None
@@ -39,14 +41,14 @@ class _Used(NamedTuple):
 
 
 class RunArtifacts:
-    """Logs, uses and links for one run. Each call returns after the server has committed it."""
+    """Logs, uses and links for one run.
+
+    Logging returns when the content is safe from the caller; see `version_logging`. All
+    other calls return after the server has committed what they do.
+    """
 
     def __init__(self, workspace: Workspace, run: records.RunRecord, history: History) -> None:
-        self.logged = 0
-        """Number of new versions."""
-        self.unchanged = 0
-        """Number of logged versions whose content existed already."""
-        self.linked = 0
+        self.versions = VersionLogger(workspace, run)
         self._workspace = workspace
         self._connection = workspace.connection
         self._resolver = Resolver(workspace.connection, run.entity, run.project)
@@ -57,7 +59,17 @@ class RunArtifacts:
     def log(
         self, artifact: Artifact, aliases: Aliases = None, tags: Sequence[str] | str | None = None
     ) -> Artifact:
-        """Commits a draft, which becomes the logged version; adds aliases and tags to a logged one."""
+        """Logs a draft, which becomes the logged version; adds aliases and tags to a logged one."""
+        return self._log(artifact, aliases, tags)
+
+    def _log(
+        self,
+        artifact: Artifact,
+        aliases: Aliases = None,
+        tags: Sequence[str] | str | None = None,
+        *,
+        at_once: bool = False,
+    ) -> Artifact:
         if not artifact.is_draft():
             artifact.aliases.extend(refs.alias_list(aliases))
             artifact.tags.extend([tags] if isinstance(tags, str) else tags or ())
@@ -65,8 +77,18 @@ class RunArtifacts:
             return artifact
         artifact.tags.extend([tags] if isinstance(tags, str) else tags or ())
         names = list(dict.fromkeys([*refs.alias_list(artifact.aliases), *refs.alias_list(aliases)]))
-        version = self._commit(artifact, names, self._base_of(artifact))
-        artifact._become(ServerVersion(self._workspace, version))
+        draft = artifact._draft("log_artifact")
+        header = self._header(artifact.name, artifact.type, names, list(artifact.tags), artifact)
+        header = replace(header, base_version_id=draft.base_version_id, removed_paths=sorted(draft.removed))
+        content = Content(header, draft.files(), draft.references(), incremental=artifact.incremental)
+        return self._become(artifact, content, self.versions.log(content, at_once=at_once))
+
+    def _become(self, artifact: Artifact, content: Content, made: records.Version | Upload) -> Artifact:
+        """Makes an artifact the version that was logged, which may still be on its way."""
+        if isinstance(made, Upload):
+            artifact._become_pending(self._workspace, made, content.header.aliases)
+        else:
+            artifact._become(ServerVersion(self._workspace, made))
         return artifact
 
     def upsert(self, draft: Artifact, distributed_id: str | None) -> None:
@@ -96,31 +118,27 @@ class RunArtifacts:
         aliases: Aliases,
         tags: Sequence[str] | str | None,
     ) -> Artifact:
-        """Commits a file or a folder as a version of `name`."""
+        """Logs a file or a folder as a version of `name`."""
         files, references = content_at(path)
         tag_list = [refs.check_tag(tag) for tag in ([tags] if isinstance(tags, str) else tags or ())]
         name = refs.check_artifact_name(name) if name else self._default_name(path)
         header = self._header(name, type_name or "unspecified", refs.alias_list(aliases), tag_list)
-        made = transfer.upload(
-            self._connection, header, files, references=references, cache=self._workspace.cache
-        )
-        return self._workspace.artifact(self._counted(*made))
+        artifact = Artifact(name, header.type)
+        artifact.tags = tag_list
+        content = Content(header, files, references)
+        return self._become(artifact, content, self.versions.log(content))
 
     def log_model(self, path: Any, name: str | None, aliases: Aliases) -> Artifact:
-        """Commits a file or a folder as a model; an existing name keeps its type."""
+        """Logs a file or a folder as a model; an existing name keeps its type."""
+        content = self._model(path, name, aliases)
+        artifact = Artifact(content.header.name, content.header.type)
+        return self._become(artifact, content, self.versions.log(content))
+
+    def _model(self, path: Any, name: str | None, aliases: Aliases) -> Content:
         files, references = content_at(path)
         name = refs.check_artifact_name(name) if name else self._default_name(path)
-        known = collection_calls.find_artifact(self._connection, self._resolver.full(name))
-        type_name = known.type if known else "model"
-        require(
-            "model" in type_name,
-            f"{name!r} holds artifacts of type {type_name!r}: log_model needs a type that contains 'model'",
-        )
-        header = self._header(name, type_name, refs.alias_list(aliases), [])
-        made = transfer.upload(
-            self._connection, header, files, references=references, cache=self._workspace.cache
-        )
-        return self._workspace.artifact(self._counted(*made))
+        header = self._header(name, "model", refs.alias_list(aliases), [])
+        return Content(header, files, references, is_model=True)
 
     def use(
         self, artifact_or_name: Artifact | str, type_name: str | None, aliases: Aliases, use_as: str | None
@@ -129,7 +147,7 @@ class RunArtifacts:
         if isinstance(artifact_or_name, Artifact):
             artifact = artifact_or_name
             if artifact.is_draft():
-                self.log(artifact)
+                self._log(artifact, at_once=True)
         else:
             artifact = self._workspace.artifact(*self._resolver.version(artifact_or_name))
         if type_name is not None and artifact.type != type_name:
@@ -177,21 +195,29 @@ class RunArtifacts:
         return str(path)
 
     def link_model(self, path: Any, model: str, name: str | None, aliases: Aliases) -> Artifact | None:
-        """Links the version of a path; logs it first unless `use_model` returned it and it is unchanged."""
+        """Links the version of a path; logs it first unless `use_model` returned it and it is unchanged.
+
+        While the server is away, both are recorded to be made later, and there is no link to return.
+        """
         require("/" not in model, NO_PATH_IN_NAME)
         refs.check_model_name(model)
         names = refs.alias_list(aliases)  # checked first: with a wrong alias nothing is logged
-        artifact = (None if name else self._as_used(path)) or self.log_model(path, name, None)
-        return self.link(artifact, f"{refs.REGISTRY_PROJECT}/{model}", names)
+        used = None if name else self._as_used(path)
+        made = used.id if used else self.versions.log(self._model(path, name, None), at_once=True)
+        if isinstance(made, Upload):
+            self.versions.link_later(made, model, names)
+            return None
+        link = self.versions.link(made if isinstance(made, str) else made.id, model, names)
+        return self._workspace.artifact(link) if link else None
 
     def link(self, artifact: Artifact, target_path: str, aliases: Aliases) -> Artifact:
         """Links a version; a draft is logged first. A bare target is in the run's project."""
         target = refs.link_target(target_path, self._run.entity, self._run.project)
         names = refs.alias_list(aliases)
         if artifact.is_draft():
-            self.log(artifact)
+            self._log(artifact, at_once=True)
         link = version_calls.link_named(self._connection, artifact.id, target_path, target, names)
-        self.linked += 1
+        self.versions.count_link()
         if not artifact.is_link:
             artifact._become(ServerVersion(self._workspace, link.source))
         return self._workspace.artifact(link)
@@ -203,16 +229,6 @@ class RunArtifacts:
     @property
     def _project_path(self) -> str:
         return f"{self._run.entity}/{self._run.project}"
-
-    def _base_of(self, artifact: Artifact) -> str:
-        """Id of a draft's base version; with `incremental` and without one, the newest of the name."""
-        draft = artifact._draft("log_artifact")
-        if draft.base_version_id or not artifact.incremental:
-            return draft.base_version_id
-        newest = version_calls.find_version(
-            self._connection, f"{self._project_path}/{artifact.name}:{refs.LATEST}"
-        )
-        return newest.id if newest else ""
 
     def _gathering_name(self, draft: Artifact, distributed_id: str | None) -> str:
         distributed_id = distributed_id or draft.distributed_id or self._run.group
@@ -233,7 +249,7 @@ class RunArtifacts:
             references=content.references(),
             cache=self._workspace.cache,
         )
-        return self._counted(*made)
+        return self.versions.counted(*made)
 
     def _gather(self, artifact: Artifact, gathering: str, base: str) -> records.Version:
         # Without the run: its output is the finished version, not the intermediate ones.
@@ -265,14 +281,6 @@ class RunArtifacts:
             history_step=self._history.step - 1 if self._history.step else None,
             ttl_seconds=ttl.total_seconds() if ttl else None,
         )
-
-    def _counted(self, message: Any, created: bool) -> records.Version:
-        """The version that an upload returned, counted for the lines that end the run."""
-        if created:
-            self.logged += 1
-        else:
-            self.unchanged += 1
-        return messages.version(message)
 
     def _as_used(self, path: Any) -> Artifact | None:
         """The version that `use_model` downloaded to a path, if the files there are still its own."""

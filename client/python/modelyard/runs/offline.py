@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from modelyard.artifacts import cached_use
@@ -29,9 +29,6 @@ from modelyard.spool.staging import Stage
 from modelyard.sync import artifact_calls
 from modelyard.sync.destination import RunStatus
 from modelyard.transfer import transfer
-
-_OF_THE_RUN = ("entity", "project", "type", "run_id", "base_version_id")
-"""Properties of a version that are known when it is sent only."""
 
 
 class OfflineTracking(Recording):
@@ -91,8 +88,8 @@ class OfflineTracking(Recording):
         if not quiet:
             counts = [
                 (rows, "metric row"),
-                (self.artifacts.logged, "artifact version"),
-                (self.artifacts.linked, "link"),
+                (self.artifacts.versions.logged, "artifact version"),
+                (self.artifacts.versions.linked, "link"),
             ]
             for line in closing_lines(name, self._record.path, {}, summary, counts, exit_code, kept=True):
                 terminal.termlog(line)
@@ -143,15 +140,11 @@ class OfflineArtifacts(RunArtifacts):
         names = refs.alias_list(aliases)
         used = None if name else self._as_used(path)
         logged = "" if used else self._log_model(path, name, None)
+        version_id = used.id if used else ""
         self._record(
-            artifact_calls.LINK,
-            model,
-            logged=logged,
-            version_id=used.id if used else "",
-            target=model,
-            aliases=names,
+            artifact_calls.link_call(uuid.uuid4().hex, model, names, logged=logged, version_id=version_id)
         )
-        self.linked += 1
+        self.versions.count_link()
 
     def use(
         self, artifact_or_name: Artifact | str, type_name: str | None, aliases: Aliases, use_as: str | None
@@ -169,7 +162,7 @@ class OfflineArtifacts(RunArtifacts):
         if type_name is not None and artifact.type != type_name:
             raise ValueError(f"{artifact.name} is of type {artifact.type!r}, not {type_name!r}")
         artifact.use_as = use_as or artifact.use_as
-        self._record(artifact_calls.USE, artifact.name, version_id=artifact.id, use_as=artifact.use_as or "")
+        self._record_use(artifact.name, artifact.id, artifact.use_as or "")
         return artifact
 
     def use_model(self, name: str) -> str:
@@ -178,7 +171,7 @@ class OfflineArtifacts(RunArtifacts):
         if kept is None:
             raise RuntimeError(self._not_cached("use_model", name))
         path = self._download_cached(kept)
-        self._record(artifact_calls.USE, kept.ref, version_id=kept.id, use_as="")
+        self._record_use(kept.ref, kept.id, "")
         return path
 
     def link(self, artifact: Artifact, target_path: str, aliases: Aliases) -> NoReturn:
@@ -231,26 +224,26 @@ class OfflineArtifacts(RunArtifacts):
     ) -> str:
         """Copies the files and records the call; returns its id. Errors: those of `Stage.copy`."""
         request_id = uuid.uuid4().hex
-        kept = [{"path": one.path, "size": one.size, "uri": one.uri, "tag": one.tag} for one in references]
-        Stage(self._tracking.folder.stages / request_id).copy(files, kept)
-        self._record(
-            artifact_calls.LOG,
-            header.name,
-            request_id=request_id,
-            header={key: value for key, value in asdict(header).items() if key not in _OF_THE_RUN},
-            type=header.type,
-            is_model=is_model,
-            base=header.base_version_id,
-            incremental=incremental and not header.base_version_id,
+        Stage(self._tracking.folder.stages / request_id).copy(
+            files, artifact_calls.staged_references(references)
         )
-        self.logged += 1
+        self._record(artifact_calls.log_call(request_id, header, incremental=incremental, is_model=is_model))
+        self.versions.logged += 1
         return request_id
 
-    def _record(self, call: str, what: str, *, request_id: str = "", **content: Any) -> None:
-        self._tracking.spool.change(
-            spool_records.ARTIFACT,
-            {"call": call, "what": what, "request_id": request_id or uuid.uuid4().hex, **content},
+    def _record_use(self, what: str, version_id: str, use_as: str) -> None:
+        self._record(
+            {
+                "call": artifact_calls.USE,
+                "what": what,
+                "request_id": uuid.uuid4().hex,
+                "version_id": version_id,
+                "use_as": use_as,
+            }
         )
+
+    def _record(self, call: Mapping[str, Any]) -> None:
+        self._tracking.spool.change(spool_records.ARTIFACT, call)
 
     def _cached(self, name: str) -> records.Version | None:
         return cached_use.find(self._workspace.settings, self._resolver.full(name))

@@ -353,10 +353,13 @@ class Run:
         aliases: Aliases = None,
         tags: Sequence[str] | str | None = None,
     ) -> Artifact:
-        """Logs an artifact, or a file or folder as one, and returns it, committed.
+        """Logs an artifact, or a file or folder as one, and returns it.
 
-        Equal content makes no new version. A given Artifact becomes the logged
-        one. Errors: ValueError for bad names and for another type than the name has.
+        Its files may change from then on. Equal content makes no new version. A given
+        Artifact becomes the logged one. On a server that is not embedded, content of more
+        than 1 MiB is copied and sent in the background: `state` is PENDING and `wait()`
+        waits until it is committed. Errors: ValueError for bad names and for another type
+        than the name has.
         """
         tracking = self._tracked("log_artifact")
         if isinstance(artifact_or_path, Artifact):
@@ -376,11 +379,12 @@ class Run:
     def log_model(
         self, path: str | os.PathLike[str], name: str | None = None, aliases: Aliases = None
     ) -> None:
-        """Logs a file or a folder as a model; returns when it is committed.
+        """Logs a file or a folder as a model; it may be changed or deleted from then on.
 
-        Default name: `run-<run id>-<basename of path>`. The version gets the
-        aliases given, and `latest`. Errors: ValueError, AssertionError where the
-        name holds artifacts of a type without "model" in it.
+        As `log_artifact`, it may be sent in the background; `use_model` waits for it.
+        Default name: `run-<run id>-<basename of path>`. The version gets the aliases
+        given, and `latest`. Errors: ValueError, AssertionError where the name holds
+        artifacts of a type without "model" in it.
         """
         self._tracked("log_model").artifacts.log_model(path, name, aliases)
 
@@ -402,7 +406,8 @@ class Run:
         """Logs a path as a model and links it into `model-registry/<registered_model_name>`.
 
         The registered model is made when it does not exist; `aliases` go to the
-        link only. A path that `use_model` returned, unchanged, is not logged again.
+        link only. A path that `use_model` returned, unchanged, is not logged again. Returns
+        the link, once it is made; None where the server is away: then it is made later.
         """
         return self._tracked("link_model").artifacts.link_model(path, registered_model_name, name, aliases)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -38,6 +39,10 @@ from modelyard.v1 import run_pb2 as pb
 
 FIRST_REPORT_SECONDS, REPORT_SECONDS = 2.0, 10.0
 """When `finish` says what it waits for, and how often then."""
+GIVEN_UP_SECONDS = 5.0
+"""How long `finish` tries to send rows after it gave up on uploads."""
+KILLED_SECONDS = 2.0
+"""How long a killed run waits for uploads."""
 
 _POLICIES = {
     "never": pb.RESUME_POLICY_NEVER,
@@ -163,6 +168,8 @@ class Tracking(Recording):
         file_drain = RecordDrain(self.folder.file_spools, files, own=self._file_spool)
         files.on_progress(file_drain.advance)
         self._files = UploadThread(file_drain, "file")
+        if self.connection.embedded_folder is None and settings.background_uploads is not False:
+            self.artifacts.versions.allow_background(self.folder)
         lock = self.folder.lock_if_possible()
         self._sender = Sender(
             self.connection, destination, self._drain, lock=lock, shared=shared, beside=(self._files,)
@@ -204,26 +211,60 @@ class Tracking(Recording):
             return
         self._record_end(exit_code, killed=killed, ends_run=self._ends_run)
         seconds = self._workspace.settings.finish_seconds
+        if not killed:  # its time is short: what it logged is sent first, and uploads later
+            seconds = self._finish_uploads(seconds)
         is_sent = self._sender.finish(seconds, self._report_progress)
+        if killed:
+            self._finish_uploads(seconds, KILLED_SECONDS)
         self._report_dropped(self._drain.rows_dropped)
         if is_sent:
             self._close_spools()
             self.folder.remove_spools(self.spool.writer, self._file_spool.writer)
+        elif self.spool.is_on_disk and self._file_spool.is_on_disk:
+            self._close_spools()  # so that `modelyard sync` may end the run while this process lives
         if not quiet:
             self._report_end(name, summary, exit_code)
         if not is_sent:
             self._report_unsent()
+        self._report_uploads()
+
+    def _finish_uploads(self, seconds: float, at_most: float = math.inf) -> float:
+        """Waits for uploads in the background; returns how long the rest may take."""
+        uploads = self.artifacts.versions.uploads
+        if uploads is None or uploads.finish(seconds, self._report_progress, at_most=at_most):
+            return seconds
+        return min(seconds, GIVEN_UP_SECONDS)
+
+    def _report_uploads(self) -> None:
+        uploads = self.artifacts.versions.uploads
+        left = uploads.left if uploads is not None else []
+        if left:
+            calls = terminal.plural(len(left), "call")
+            names = ", ".join(dict.fromkeys(str(upload.content["what"]) for upload in left))
+            terminal.termwarn(
+                f"{calls} about artifacts of run {self._record.path} could not be made: {names}. "
+                f"All is kept; this makes them: modelyard sync {self.folder.path}"
+            )
 
     def _report_end(self, name: str, summary: Mapping[str, Any], exit_code: int) -> None:
+        versions = self.artifacts.versions
         counts = [
             (self._drain.rows_sent, "metric row"),
-            (self.artifacts.logged, "artifact version"),
-            (self.artifacts.linked, "link"),
+            (versions.logged, "artifact version"),
+            (versions.linked, "link"),
         ]
         curves = {
             key: curve for key, curve in self._drain.curves.points.items() if not self._history.is_hidden(key)
         }
-        facts = (name, self._record.path, curves, summary, counts, exit_code, self.artifacts.unchanged)
+        facts = (
+            name,
+            self._record.path,
+            curves,
+            summary,
+            counts,
+            exit_code,
+            self.artifacts.versions.unchanged,
+        )
         notebook.say(closing_lines(*facts), closing_card(*facts))
 
     def _report_progress(self, seconds: float) -> None:
@@ -234,7 +275,12 @@ class Tracking(Recording):
     def _left(self) -> str:
         """How much waits, such as `3 rows, 1 file`; empty if nothing that is counted."""
         counts = [(self._drain.unsent_rows(), "row"), (self._files.unsent, self._files.what)]
-        return ", ".join(terminal.plural(count, noun) for count, noun in counts if count)
+        left = [terminal.plural(count, noun) for count, noun in counts if count]
+        uploads = self.artifacts.versions.uploads
+        if uploads is not None and uploads.waiting:
+            names = dict.fromkeys(str(upload.content["what"]) for upload in uploads.waiting)
+            left.append(f"{', '.join(names)} ({terminal.human_bytes(uploads.bytes_left)})")
+        return ", ".join(left)
 
     def _report_unsent(self) -> None:
         error = self._sender.last_error

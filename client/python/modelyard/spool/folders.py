@@ -23,6 +23,7 @@ from typing import Any
 
 from modelyard.host import file_locks, terminal
 from modelyard.host.file_locks import FileLock
+from modelyard.spool import staging
 from modelyard.spool.json_files import read_json, replace_json
 from modelyard.spool.reader import Position
 from modelyard.spool.writer import ALIVE
@@ -173,12 +174,16 @@ class RunFolder:
     def remove_spools(self, *own: str) -> None:
         """Removes the spools, and the folder if it holds nothing else.
 
-        Those of writers that may live are left, except `own`, which were closed.
+        Those of writers that may live are left, except `own`, which were closed. So is
+        what says which run it is, where calls about artifacts wait.
         """
         removed = [kind.remove(own) for kind in self._all_spools]
         if not all(removed):
             return
         with suppress(OSError):
+            if staging.waiting(self.stages):
+                return
+            _remove_all(self.stages)
             for name in (_INFO, _LOCK):
                 (self.path / name).unlink(missing_ok=True)
             (self.path / _FILES).rmdir()
@@ -205,25 +210,30 @@ def take_ended(spool: Path) -> FileLock | None:
 
 def remove_spool(spool: Path) -> None:
     """Removes a spool."""
+    _remove_all(spool)
+
+
+def _remove_all(folder: Path) -> None:
     import shutil  # imported when first needed: `import modelyard` stays fast
 
-    shutil.rmtree(spool, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def unsent(root: Path, run_id: str) -> list[RunFolder]:
-    """The folders below `<root>/modelyard` of a run that have spools, oldest first."""
+    """The folders below `<root>/modelyard` of a run that hold something to send, oldest first."""
     return [folder for folder in below(root) if folder.info.get("name") == run_id]
 
 
 def below(path: Path) -> list[RunFolder]:
-    """The folders of runs with spools: the path itself, in it, or in its `modelyard`; oldest first."""
+    """The folders of runs with something to send: the path, in it, or in its `modelyard`; oldest first."""
     found = [path, *path.glob(f"*{ONLINE}*"), *path.glob(f"modelyard/*{ONLINE}*")]
-    kept = [one for one in found if (one / _INFO).is_file() and _has_spools(one)]
+    kept = [one for one in found if (one / _INFO).is_file() and _holds_records(one)]
     return [RunFolder(one) for one in sorted(kept, key=lambda one: one.name.removeprefix("offline-"))]
 
 
-def _has_spools(path: Path) -> bool:
-    return any((path / spools).is_dir() for spools, _ in (_ROW_SPOOLS, _FILE_SPOOLS))
+def _holds_records(path: Path) -> bool:
+    spools = any((path / spools).is_dir() for spools, _ in (_ROW_SPOOLS, _FILE_SPOOLS))
+    return spools or bool(staging.waiting(path / _STAGES))
 
 
 def _new_folder(root: Path, name: str) -> Path:

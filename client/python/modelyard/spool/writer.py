@@ -143,6 +143,11 @@ class SpoolWriter:
                 for sent in [one for one in self._memory if one < number]:
                     del self._memory[sent]
 
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether nothing waits in memory."""
+        return not self._memory
+
     def close(self) -> None:
         """Ends this spool: what is appended later is dropped."""
         with self.lock:

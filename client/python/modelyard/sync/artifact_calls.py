@@ -1,13 +1,14 @@
-"""Repeats the calls about artifacts that a run recorded while it was offline."""
+"""Makes the calls about artifacts that a run recorded: offline, or to be made in the background."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NamedTuple
 
 from modelyard.contract import errors, refs
 from modelyard.host import terminal
-from modelyard.rpc import collection_calls, records, version_calls
+from modelyard.rpc import collection_calls, messages, records, version_calls
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.retry import is_retryable
 from modelyard.spool.folders import RunFolder
@@ -15,13 +16,59 @@ from modelyard.spool.staging import Stage
 from modelyard.transfer import transfer
 
 LOG, LINK, USE = "log", "link", "use"
+REFUSALS = (errors.Error, AssertionError, ValueError, OSError)
+"""What a call raises that is refused, besides CommErrors of calls that may succeed later."""
+_OF_THE_RUN = ("entity", "project", "type", "run_id", "base_version_id")
+"""Properties of a version that are known when it is sent only."""
+
+
+class Made(NamedTuple):
+    """The version that a LOG call made; `created` is False where it existed already."""
+
+    version: records.Version
+    created: bool
+
+
+def log_call(
+    request_id: str, header: transfer.NewVersion, *, incremental: bool = False, is_model: bool = False
+) -> dict[str, Any]:
+    """The record of a LOG call, whose files are staged under its request id."""
+    return {
+        "call": LOG,
+        "what": header.name,
+        "request_id": request_id,
+        "header": {key: value for key, value in asdict(header).items() if key not in _OF_THE_RUN},
+        "type": header.type,
+        "is_model": is_model,
+        "base": header.base_version_id,
+        "incremental": incremental and not header.base_version_id,
+    }
+
+
+def link_call(
+    request_id: str, target: str, aliases: Sequence[str], *, logged: str = "", version_id: str = ""
+) -> dict[str, Any]:
+    """The record of a LINK call: of the version that a LOG call (its request id) makes, or of another one."""
+    return {
+        "call": LINK,
+        "what": target,
+        "request_id": request_id,
+        "logged": logged,
+        "version_id": version_id,
+        "target": target,
+        "aliases": list(aliases),
+    }
+
+
+def staged_references(references: Sequence[records.FileEntry]) -> list[dict[str, Any]]:
+    """References as a stage keeps them."""
+    return [{"path": one.path, "size": one.size, "uri": one.uri, "tag": one.tag} for one in references]
 
 
 class ArtifactCalls:
-    """Logs, links and uses versions as ARTIFACT records say, each with the request id of its record.
+    """Logs, links and uses versions as records say, each with the request id of its record.
 
-    So a call that is repeated after an interruption has no second effect. One that the
-    server refuses is reported and counted, and the others go on.
+    So a call that is repeated after an interruption has no second effect.
     """
 
     def __init__(self, connection: Connection, run: records.RunRecord, folder: RunFolder) -> None:
@@ -32,35 +79,52 @@ class ArtifactCalls:
         self._folder = folder
 
     def repeat(self, content: Mapping[str, Any]) -> None:
-        """Makes the call of a record. Errors: CommError of calls that may succeed later."""
-        calls = {LOG: self._log, LINK: self._link, USE: self._use}
+        """Makes the call of a record. One that the server refuses is reported and counted.
+
+        Errors: CommError of calls that may succeed later.
+        """
         try:
-            calls[content["call"]](content)
-        except (errors.Error, AssertionError, ValueError, OSError) as error:
-            if isinstance(error, errors.CommError) and is_retryable(error):
+            self.make(content)
+        except REFUSALS as error:
+            if is_retryable(error):
                 raise
             self.refused += 1
             terminal.termwarn(f"{content['call']} of {content['what']} was refused: {error}")
         else:
             self.done += 1
 
-    def _log(self, content: Mapping[str, Any]) -> None:
+    def make(self, content: Mapping[str, Any], **how: Any) -> Made | None:
+        """Makes the call of a record; `how` is for `transfer.upload`. None where it logged nothing now.
+
+        Errors: REFUSALS, and CommErrors of calls that may succeed later.
+        """
+        if content["call"] == LOG:
+            return self._log(content, how)
+        if content["call"] == LINK:
+            self._link(content)
+        else:
+            self._use(content)
+        return None
+
+    def _log(self, content: Mapping[str, Any], how: Mapping[str, Any]) -> Made | None:
         stage = Stage(self._folder.stages / content["request_id"])
         if stage.version_id:
-            return
+            return None
+        files = stage.files()
         header = transfer.NewVersion(
             **content["header"],
             entity=self._run.entity,
             project=self._run.project,
             type=self._type_of(content),
             run_id=self._run.id,
-            base_version_id=content["base"] or self._newest(content),
+            base_version_id=content["base"] or self._newest(content, stage),
         )
         references = [records.FileEntry(**entry) for entry in stage.references()]
-        version, _ = transfer.upload(
-            self._connection, header, stage.files(), references=references, request_id=content["request_id"]
+        version, created = transfer.upload(
+            self._connection, header, files, references=references, request_id=content["request_id"], **how
         )
         stage.keep_version(version.id)
+        return Made(messages.version(version), created)
 
     def _type_of(self, content: Mapping[str, Any]) -> str:
         """The type of a version; a model takes that of its name, which may be of another kind of model."""
@@ -73,12 +137,17 @@ class ArtifactCalls:
             raise ValueError(f"the name holds artifacts of type {known.type!r}, not models")
         return known.type if known else wanted
 
-    def _newest(self, content: Mapping[str, Any]) -> str:
+    def _newest(self, content: Mapping[str, Any], stage: Stage) -> str:
+        """The version that an incremental one starts from; the same when the call is repeated."""
         if not content["incremental"]:
             return ""
-        ref = f"{self._run.entity}/{self._run.project}/{content['header']['name']}:{refs.LATEST}"
-        newest = version_calls.find_version(self._connection, ref)
-        return newest.id if newest else ""
+        kept = stage.base_id
+        if kept is None:
+            ref = f"{self._run.entity}/{self._run.project}/{content['header']['name']}:{refs.LATEST}"
+            newest = version_calls.find_version(self._connection, ref)
+            kept = newest.id if newest else ""
+            stage.keep_base(kept)
+        return kept
 
     def _link(self, content: Mapping[str, Any]) -> None:
         version_id = content["version_id"] or Stage(self._folder.stages / content["logged"]).version_id

@@ -11,7 +11,7 @@ from modelyard.contract import errors
 from modelyard.host import terminal
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
-from modelyard.spool import folders
+from modelyard.spool import folders, staging
 from modelyard.spool import records as spool_records
 from modelyard.spool.folders import RunFolder
 from modelyard.sync import run_info
@@ -105,7 +105,7 @@ def _send(connection: Connection, folder: RunFolder, summaries: Summaries, ends:
         run = latest if latest.attempt == info["attempt"] else _run(connection, info["id"], info["attempt"])
     except errors.NotFound:
         folder.remove_spools()
-        return Sent(path, 0, 0, 0, 0, "deleted")
+        return Sent(path, 0, 0, 0, len(staging.waiting(folder.stages)), "deleted")
     destination = Destination(run.id, run.attempt, late=True)
     last_written = folder.last_written
     calls = ArtifactCalls(connection, run, folder)
@@ -121,6 +121,7 @@ def _send(connection: Connection, folder: RunFolder, summaries: Summaries, ends:
         keeps_sent=was_offline,
     )
     drain.turn(final=True)
+    _make_staged(calls, folder)
     drain.fields.retry_refused()
     drain.turn(final=True)
     file_drain.turn(final=True)
@@ -135,6 +136,15 @@ def _send(connection: Connection, folder: RunFolder, summaries: Summaries, ends:
             folder.remove_spools()
     state = _run(connection, run.id, run.attempt).state
     return Sent(path, drain.rows_sent, drain.rows_dropped, calls.done, calls.refused, state)
+
+
+def _make_staged(calls: ArtifactCalls, folder: RunFolder) -> None:
+    """Makes the calls about artifacts that waited in the background; what is refused stays."""
+    for content in staging.waiting(folder.stages):
+        refused = calls.refused
+        calls.repeat(content)
+        if calls.refused == refused:
+            staging.Stage(folder.stages / content["request_id"]).finish()
 
 
 def _run(connection: Connection, run_id: str, attempt: int | None = None) -> records.RunRecord:

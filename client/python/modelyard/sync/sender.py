@@ -25,6 +25,13 @@ _LOOK_SECONDS = 0.1
 _log = logging.getLogger(__name__)
 
 
+def warn_away(error: errors.CommError) -> None:
+    """Says, once in a run, that the server cannot be reached and what becomes of what is logged."""
+    terminal.warn_once(
+        "server away", f"{error}. What the run logs is kept and sent when the server can be reached"
+    )
+
+
 class Sender(threading.Thread):
     """Drains the spools of a run about once a second, and says that the run is alive.
 
@@ -170,9 +177,7 @@ class Sender(threading.Thread):
 
     def _keep_for_retry(self, error: errors.CommError) -> None:
         if self._last_error is None and not self._finishing:
-            terminal.termwarn(
-                f"{error}. What the run logs is kept and sent when the server can be reached", repeat=False
-            )
+            warn_away(error)
         self._refused = self._finishing and not is_retryable(error)
         self._last_error = error
 

@@ -15,16 +15,20 @@ machine reads the files itself (`shared_disk_upload`); the rest is sent.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import SimpleQueue
 from typing import TypeVar
 
+from modelyard.cache.content import Cache
 from modelyard.cache.upload_index import UploadIndex
 from modelyard.contract import chunking, errors
 from modelyard.contract.chunking import Chunk
+from modelyard.host import allocator
 from modelyard.host.local_files import LocalFile
 from modelyard.rpc import validation
 from modelyard.rpc.connection import Connection
@@ -32,6 +36,7 @@ from modelyard.rpc.manifest import NewVersion, commit_messages
 from modelyard.rpc.records import FileEntry
 from modelyard.rpc.retry import Retrier
 from modelyard.transfer import dedupe, shared_disk_upload
+from modelyard.transfer import progress as progress_display
 from modelyard.transfer.file_reader import (
     BUFFER_BYTES,
     CHUNKS_PER_BUFFER,
@@ -80,10 +85,113 @@ def begin(
     header: NewVersion,
     files: Sequence[LocalFile],
     references: Sequence[FileEntry],
+    *,
+    request_id: str,
+    cache: Cache,
+    makes: bool = True,
+) -> Begun:
+    """Has the server check a version before any of its content is sent, and opens an upload for it.
+
+    Content that the server has already makes the version at once, if it `makes` any.
+    Errors: as `upload`.
+    """
+    known = cache.upload_index() if makes else None
+    begun = _ask(connection, header, files, references, request_id, known)
+    if begun.made or begun.upload_id:
+        return begun
+    return replace(begun, upload_id=dedupe.open_upload(connection, header))
+
+
+def upload(
+    connection: Connection,
+    header: NewVersion,
+    files: Sequence[LocalFile],
+    *,
+    references: Sequence[FileEntry] = (),
+    progress: Progress | None = None,
+    request_id: str | None = None,
+    cache: Cache | None = None,
+    copied: Begun | None = None,
+) -> tuple[pb.ModelArtifactVersion, bool]:
+    """Sends the chunks that the server lacks and commits a version of the files.
+
+    Returns the version, and False where a live version of the name had this
+    content already. Calling again with the same `request_id` and content gives
+    the same version; after a break only what was not acknowledged is sent. An
+    unreachable server is retried for up to 60 s without progress. Memory
+    stays below 100 MiB whatever the size of the files.
+
+    With a `cache`, files that have not changed since they were logged are not
+    read again unless the server misses them. `copied` is what `begin` returned for
+    the files that these are copies of; the cache then remembers those.
+
+    `progress` is notified; by default a bar is shown on a terminal, with `SILENT`
+    nothing.
+
+    Errors: errors.Error for a file that changes while it is read or is no
+    regular file, OSError, and what the server refuses as errors.CommError.
+    """
+    allocator.tune()
+    display = progress or progress_display.automatic()
+    request_id, known = request_id or uuid.uuid4().hex, cache.upload_index() if cache else None
+    upload_id, failures = copied.upload_id if copied else "", _Failures()
+    commit = _VersionCommit(connection, header, references, request_id)
+    checked = functools.partial(dedupe.open_upload, connection, header)
+    try:
+        while True:
+            begun = _ask(connection, header, files, references, request_id, None if copied else known)
+            if begun.made:
+                _show_complete(display, begun.sources)
+                return begun.made
+            one = Upload(connection, begun.sources, checked, display, begun.upload_id or upload_id)
+            try:
+                made = one.run(commit)
+            except (errors.UploadExpired, _StaleIndexEntry) as error:
+                upload_id = failures.note(error, known)
+                continue
+            if known is not None:
+                _remember(known, _originals(begun, copied), references, commit.digest, header)
+            return made
+    finally:
+        display.close()
+
+
+class _Failures:
+    """Counts what an upload is begun again for. An expired one finds the chunks that were sent present."""
+
+    def __init__(self) -> None:
+        self._expired = self._wrong_entries = 0
+
+    def note(self, error: errors.UploadExpired | _StaleIndexEntry, known: UploadIndex | None) -> str:
+        """Raises the error where it came too often; returns the upload to go on with, which is a new one."""
+        if isinstance(error, errors.UploadExpired):
+            self._expired += 1
+            if self._expired == EXPIRED_UPLOADS:
+                raise error
+            return ""
+        assert known is not None
+        known.forget([error.source])
+        self._wrong_entries += 1
+        if self._wrong_entries == WRONG_ENTRIES:
+            raise errors.Error(_STALE.format(path=error.source.file.source)) from None
+        return ""
+
+
+def _show_complete(progress: Progress, sources: Sequence[Source]) -> None:
+    total = sum(source.size for source in sources)
+    progress.start("upload", total)
+    progress.advance(total, total)
+
+
+def _ask(
+    connection: Connection,
+    header: NewVersion,
+    files: Sequence[LocalFile],
+    references: Sequence[FileEntry],
     request_id: str,
     known: UploadIndex | None,
 ) -> Begun:
-    """Asks whether the server has the content. Without an index it is not asked. Errors: as `run`."""
+    """Asks whether the server has the content. Without an index it is not asked."""
     sources = [Source.of(file) for file in files]
     if known is None:
         return Begun(sources)
@@ -93,57 +201,10 @@ def begin(
     return Begun(sources, (equal.version, equal.created))
 
 
-def run(
-    connection: Connection,
-    header: NewVersion,
-    files: Sequence[LocalFile],
-    references: Sequence[FileEntry],
-    progress: Progress,
-    request_id: str,
-    known: UploadIndex | None = None,
-    copied: Begun | None = None,
-) -> tuple[pb.ModelArtifactVersion, bool]:
-    """See `transfer.upload`. An expired upload is created again; chunks that were sent are found present."""
-    expired = wrong_entries = 0
-    upload_id = copied.upload_id if copied else ""
-    while True:
-        begun = begin(connection, header, files, references, request_id, None if copied else known)
-        if begun.made:
-            total = sum(source.size for source in begun.sources)
-            progress.start("upload", total)
-            progress.advance(total, total)
-            return begun.made
-        upload = Upload(
-            connection,
-            begun.sources,
-            lambda: dedupe.open_upload(connection, header),
-            progress,
-            begun.upload_id or upload_id,
-        )
-        upload_id = ""
-        commit = _VersionCommit(connection, header, references, request_id)
-        try:
-            version, created = upload.run(commit)
-        except errors.UploadExpired:
-            expired += 1
-            if expired == EXPIRED_UPLOADS:
-                raise
-        except _StaleIndexEntry as wrong:
-            assert known is not None
-            known.forget([wrong.source])
-            wrong_entries += 1
-            if wrong_entries == WRONG_ENTRIES:
-                raise errors.Error(_STALE.format(path=wrong.source.file.source)) from None
-        else:
-            if known is not None:
-                _remember(known, _originals(begun, copied), references, commit.digest, header)
-            return version, created
-
-
 def _originals(begun: Begun, copied: Begun | None) -> Sequence[Source]:
     """The files that the user logged, with their chunks: the index knows those, not copies of them."""
-    if copied is None:
-        return begun.sources
+    if copied is None or not copied.sources:
+        return () if copied else begun.sources
     for original, copy in zip(copied.sources, begun.sources, strict=True):
         original.recalled, original.chunks = False, copy.chunks
     return copied.sources
@@ -234,7 +295,7 @@ class Upload:
     def run(self, commit: Callable[[str, Sequence[FileEntry]], T]) -> T:
         """What `commit` returns for the id of the upload and the entries of its files, once all are stored.
 
-        It is called again after errors that a retry may help. Errors: see `transfer.upload`.
+        It is called again after errors that a retry may help. Errors: see `upload`.
         """
         self._progress.start("upload", self._total)
         self.upload_id = self.upload_id or self._open()

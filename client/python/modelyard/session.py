@@ -169,7 +169,7 @@ def init(
     merged = of_run(given)
     _print_notices(merged)
     entries = config_sources.select(config_sources.read(config), config_include_keys, config_exclude_keys)
-    defaults = config_sources.read_defaults()
+    defaults = config_sources.read_defaults(merged.config_paths or ())
     run = _start(merged, Config(entries, allow_val_change=_may_change(allow_val_change)))
     run.config.setdefaults(defaults)
     _activate(run, current=rule != "create_new")

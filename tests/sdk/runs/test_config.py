@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import dataclasses
+import enum
 import functools
 import json
 import math
@@ -180,6 +181,37 @@ def test_defaults_that_cannot_be_read_are_an_error_before_there_is_a_run(work: P
     with pytest.raises(errors.ConfigError, match=r"config-defaults\.yaml"):
         modelyard.init()
     assert modelyard.run is None
+
+
+def test_files_of_a_variable_come_before_the_defaults_and_the_later_one_first(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("config-defaults.yaml").write_text("lr: 0.5\ndepth: 1\nseed: 1\n")
+    Path("one.yaml").write_text("depth: {value: 2}\nwidth: 2\nname: one\n")
+    Path("two.yaml").write_text("width: 3\nname: two\n")
+    monkeypatch.setenv("WANDB_CONFIG_PATHS", "one.yaml, two.yaml")
+    with modelyard.init(config={"name": "given"}) as run:
+        pass
+    assert _stored(run).config == {"lr": 0.5, "depth": 2, "width": 3, "seed": 1, "name": "given"}
+    with pytest.raises(errors.ConfigError, match=r"three\.yaml"):
+        modelyard.init(settings={"config_paths": ["three.yaml"]})
+
+
+class Mode(enum.Enum):
+    FAST = "f"
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+def test_members_of_enums_are_names_in_the_config_and_values_elsewhere(work: Path) -> None:
+    with modelyard.init(config={"mode": Mode.FAST, "levels": [Level.HIGH]}) as run:
+        run.log({"level": Level.HIGH})
+        run.summary["mode"] = Mode.FAST
+    stored = _stored(run)
+    assert stored.config == {"mode": "FAST", "levels": ["HIGH"]}
+    assert (stored.summary["level"], stored.summary["mode"]) == (3, "f")
 
 
 def test_an_artifact_in_the_config_is_used_and_kept_as_a_reference(work: Path) -> None:

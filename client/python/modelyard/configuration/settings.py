@@ -45,6 +45,7 @@ FIELDS: Mapping[str, str] = {
     "x_disable_stats": "X_DISABLE_STATS",
     "x_stats_sampling_interval": "X_STATS_SAMPLING_INTERVAL",
     "x_label": "X_LABEL",
+    "config_paths": "CONFIG_PATHS",
 }
 """Every setting and the end of its variable's name: `project` is set by MODELYARD_PROJECT."""
 
@@ -112,6 +113,7 @@ class Settings:
     x_disable_stats: bool | None
     x_stats_sampling_interval: float | None
     x_label: str | None
+    config_paths: tuple[str, ...] | None
 
     def __init__(self, **values: Any) -> None:
         self.ignored: tuple[str, ...] = ()
@@ -297,6 +299,9 @@ def _parsed(field: str, value: Any) -> Any:
         raise ValueError(f"settings: console is one of {', '.join(sorted(_CONSOLE))}, not {value!r}")
     if field in {"finish_timeout", "x_stats_sampling_interval"}:
         return _seconds(field, value)
+    if field == "config_paths":
+        parts = value.split(",") if isinstance(value, str) else list(value)
+        return tuple(path for part in parts if (path := os.fspath(part).strip()))
     if field == "run_tags":
         parts = value.split(",") if isinstance(value, str) else list(value)
         if wrong := [part for part in parts if not isinstance(part, str)]:

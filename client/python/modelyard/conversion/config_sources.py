@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,16 @@ def read(source: Any) -> dict[str, Any]:
     )
 
 
-def read_defaults() -> dict[str, Any]:
-    """The entries of `config-defaults.yaml` in the working directory; empty without it. ConfigError."""
-    path = Path(DEFAULTS)
-    return _read_yaml(path) if path.is_file() else {}
+def read_defaults(paths: Iterable[str] = ()) -> dict[str, Any]:
+    """The entries of YAML files, a later one before an earlier one; then of `config-defaults.yaml`.
+
+    That file is in the working directory and may be missing. Errors: ConfigError.
+    """
+    defaults = Path(DEFAULTS)
+    entries = _read_yaml(defaults) if defaults.is_file() else {}
+    for path in paths:
+        entries |= _read_yaml(Path(path))
+    return entries
 
 
 def select(entries: Mapping[str, Any], include: Any = None, exclude: Any = None) -> dict[str, Any]:

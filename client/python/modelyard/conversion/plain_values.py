@@ -76,8 +76,9 @@ def plain(value: Any, name: str, rule: Rule = Rule.LIST) -> Any:
 
     Numbers of numpy and 0-d tensors become numbers, short arrays lists, other
     arrays what `rule` says, namespaces and dataclasses maps, bytes text, dates ISO
-    text, functions and classes their full name, whole numbers beyond 64 bits their
-    decimal text; any other object becomes its text. One warning names what became text.
+    text, functions and classes their full name, members of enums their name (with
+    LIST) or value, whole numbers beyond 64 bits their decimal text; any other object
+    becomes its text. One warning names what became text.
     """
     kind = type(value)
     if kind in _EASY:
@@ -128,9 +129,15 @@ class _Walk:
         finally:
             self._open.discard(identity)
 
+    def _member(self, value: enum.Enum, name: str, depth: int) -> Any:
+        """The name of a member in config and metadata, as W&B stores it; else its value."""
+        if self._rule is Rule.LIST and isinstance(value.name, str):  # None for some combined flags
+            return value.name
+        return self.plain(value.value, name, depth + 1)
+
     def _foreign(self, value: Any, name: str, depth: int) -> Any:
         if isinstance(value, enum.Enum):
-            return self.plain(value.value, name, depth + 1)
+            return self._member(value, name, depth)
         if isinstance(value, bool | int | float | str):  # their subclasses, such as numpy.float64
             base = next(base for base in (int, float, str) if isinstance(value, base))
             return plain(str.__str__(value) if isinstance(value, str) else base(value), name)

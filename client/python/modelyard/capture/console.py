@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from modelyard.capture import console_streams
 from modelyard.capture.screen_lines import ScreenLines
-from modelyard.host import forking
+from modelyard.host import forking, waiting
 
 TURN_SECONDS = 1.0
 """How often lines are passed on; a progress bar is passed on once in that time."""
@@ -84,7 +84,7 @@ class Console:
         """Passes on what is left, and leaves the streams as they were."""
         self._stopped.set()
         console_streams.leave(self._heard)
-        self._thread.join(STOP_SECONDS)
+        waiting.join(self._thread, STOP_SECONDS)
         self.flush()
 
     def add(self, text: str, stream: str = "stderr") -> None:

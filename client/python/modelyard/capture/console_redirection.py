@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from modelyard.capture import console_relay, console_streams
-from modelyard.host import forking, terminal
+from modelyard.host import forking, terminal, waiting
 
 ANSWER_SECONDS = 5.0
 """How long a request waits for the relay, which waits where a terminal is stopped."""
@@ -102,7 +102,7 @@ class Redirection:
         # By a thread: what a signal handler has interrupted may hold the lock of a stream.
         flush = threading.Thread(target=_flush_streams, name="modelyard-flush", daemon=True)
         flush.start()
-        flush.join(_FLUSH_SECONDS)
+        waiting.join(flush, _FLUSH_SECONDS)
         self._restore()
         kept = self._ask(console_relay.END)
         with suppress(OSError):
@@ -203,7 +203,9 @@ class Redirection:
             self._answers.clear()
             with suppress(OSError):
                 self._control.send(request)
-                self._answered.wait_for(lambda: bool(self._answers), ANSWER_SECONDS)
+                waiting.until(
+                    lambda step: self._answered.wait_for(lambda: self._answers, step), ANSWER_SECONDS
+                )
             return self._answers[0] if self._answers else b""
 
     def _close(self) -> None:

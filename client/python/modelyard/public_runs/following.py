@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from modelyard.contract import errors
+from modelyard.host import waiting
 from modelyard.rpc import list_calls, messages, metric_scan
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.metric_scan import Batch
@@ -36,20 +37,28 @@ class Following(Iterator[News]):
     """
 
     def __init__(
-        self, connection: Connection, run: RunRecord, *, min_step: int = 0, keys: Sequence[str] = ()
+        self,
+        connection: Connection,
+        run: RunRecord,
+        *,
+        min_step: int = 0,
+        keys: Sequence[str] = (),
+        state_only: bool = False,
     ) -> None:
+        """`state_only`: without rows and lines."""
         self._connection = connection
         self._run = run
         self._keys = keys
+        self._state_only = state_only
         self._next_step = min_step
         self._seen: dict[str, int] = {}
         """By writer of the console, the number of its last line."""
         self._request = pb.WatchRunsRequest(
             runs=[pb.WatchedRun(run_id=run.id, min_step=min_step)],
             keys=keys,
-            history=True,
-            system=True,
-            console=True,
+            history=not state_only,
+            system=not state_only,
+            console=not state_only,
         )
         self._call: Any = None
         self._closed = threading.Event()
@@ -67,7 +76,7 @@ class Following(Iterator[News]):
     def _follow(self) -> Iterator[News]:
         if self._run.state == "running":
             yield from self._watch()
-        if not self._closed.is_set():
+        if not (self._closed.is_set() or self._state_only):
             yield self._rest()
 
     def _watch(self) -> Iterator[News]:
@@ -87,7 +96,7 @@ class Following(Iterator[News]):
                 if not asks_for_retry(error) and not self._connection.may_have_moved(error):
                     raise
                 pause = backoff.next(error.retry_delay) or _LONGEST_PAUSE
-            self._closed.wait(pause)
+            waiting.until(self._closed.wait, pause)
             self._reconnect()
 
     def _stream(self) -> Iterator[News]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from modelyard.arguments import checked_calls
 from modelyard.contract import errors
+from modelyard.host import waiting
 from modelyard.rpc import messages
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.list_calls import pages
@@ -138,7 +139,7 @@ class Events(Iterator[Event]):
                 if not asks_for_retry(error) and not self._connection.may_have_moved(error):
                     raise
                 pause = backoff.next(error.retry_delay) or _LONGEST_PAUSE
-            self._closed.wait(pause)
+            waiting.until(self._closed.wait, pause)
             self._reconnect()
 
     def _stream(self) -> Iterator[Event]:

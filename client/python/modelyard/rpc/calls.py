@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -17,7 +16,7 @@ import grpc
 
 from modelyard.contract import errors
 from modelyard.contract.transport import ERROR_DOMAIN, TRACEPARENT
-from modelyard.host import forking, terminal
+from modelyard.host import forking, terminal, waiting
 from modelyard.rpc.retry import GIVE_UP_SECONDS, Backoff, asks_for_retry
 
 UNARY_SECONDS = 60.0
@@ -157,7 +156,7 @@ class _Unary(_Call):
                 if backoff.elapsed > WARN_SECONDS:
                     terminal.termwarn(f"{error}; trying for {GIVE_UP_SECONDS:.0f} s", repeat=False)
             moved = moved or stale
-            time.sleep(pause)
+            waiting.pause(pause)
             self._channels.reconnect()
 
 

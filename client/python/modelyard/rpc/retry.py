@@ -35,6 +35,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from modelyard.contract import errors
+from modelyard.host import waiting
 
 GIVE_UP_SECONDS = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -179,7 +180,7 @@ class Retrier:
             self._failing = True
         if pause is None:
             raise error
-        self._stopped.wait(pause)
+        waiting.until(self._stopped.wait, pause)
         if not self._stopped.is_set() and (
             moved or error.code == errors.ServerStopping.code or not asks_for_retry(error)
         ):

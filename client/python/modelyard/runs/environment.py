@@ -16,7 +16,7 @@ from typing import Any
 
 from modelyard.configuration.settings import Settings
 from modelyard.conversion.plain_values import fit_entry
-from modelyard.host import git, machine, packages
+from modelyard.host import git, machine, packages, waiting
 
 DIFF_FILE, PACKAGES_FILE = "diff.patch", "requirements.txt"
 """In the folder of the run's files."""
@@ -77,8 +77,7 @@ class Search(threading.Thread):
 
     def finish(self) -> None:
         """Waits at most 2 s; what is found later is dropped."""
-        self.join(FINISH_SECONDS)
-        if self.is_alive():
+        if not waiting.join(self, FINISH_SECONDS):
             self._given_up = True
             git.stop()
 

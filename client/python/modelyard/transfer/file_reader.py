@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from modelyard.contract import chunking, errors
 from modelyard.contract.chunking import Chunk
+from modelyard.host import waiting
 from modelyard.host.local_files import LocalFile, not_regular, unreadable
 from modelyard.transfer.threads import Stopped
 
@@ -176,7 +177,7 @@ class BufferPool:
                 if self._unmade:
                     self._unmade -= 1
                     return ReadBuffer(self, memoryview(bytearray(self.size)))
-                self._changed.wait()
+                self._changed.wait(waiting.STEP_SECONDS)  # the main thread may wait here
             raise Stopped
 
     def hold(self, buffer: ReadBuffer, holders: int) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
 from modelyard.cache.folder_index import FolderIndex
 from modelyard.contract import errors
-from modelyard.host import terminal
+from modelyard.host import terminal, waiting
 from modelyard.host.file_copies import write_at
 from modelyard.references.schemes import scheme_of, store_of
 from modelyard.references.store import Store, changed
@@ -92,7 +91,7 @@ class ReferenceFetcher:
                 pause = backoff.next()
                 if pause is None:
                     raise errors.Error(f"{entry.path!r} could not be fetched: {error}") from error
-            time.sleep(pause)
+            waiting.pause(pause)
 
     def _attempt(self, entry: FileEntry, store: Store) -> None:
         part = self._folder.open_part(entry)

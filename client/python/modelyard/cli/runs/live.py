@@ -16,6 +16,7 @@ from modelyard.cli.runs.curves import Curves
 from modelyard.cli.runs.screen import Screen, cut_coloured
 from modelyard.contract.streams import echo
 from modelyard.contract.values import to_json
+from modelyard.host import waiting
 from modelyard.host.terminal import is_terminal
 from modelyard.public_runs.following import Following, News
 from modelyard.public_runs.public_run import PublicRun
@@ -43,13 +44,19 @@ def follow(run: PublicRun, keys: Sequence[str], json: bool) -> None:
         try:
             if past.news:
                 view.update(past.news)
-            while (item := news.get()) is not None:
+            while (item := _next_of(news)) is not None:
                 if isinstance(item, Exception):
                     raise item
                 view.update(item)
         except KeyboardInterrupt:
             view.close()
             echo(f"Follow it again: modelyard run watch {'/'.join(run.path)}", err=True)
+
+
+def _next_of(news: queue.SimpleQueue[News | Exception | None]) -> News | Exception | None:
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return news.get(timeout=waiting.STEP_SECONDS)
 
 
 def _read(following: Following, news: queue.SimpleQueue[News | Exception | None]) -> None:

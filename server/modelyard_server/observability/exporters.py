@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-_LAST_SECONDS = 5.0
+_LAST_SECONDS = 1.0
 """How long a stopping server waits for its last spans to be sent."""
 
 

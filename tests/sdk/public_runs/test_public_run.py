@@ -101,8 +101,7 @@ def test_a_summary_is_sent_when_it_is_updated(run: Run) -> None:
     assert stored.summary._json_dict == dict(stored.summary) == stored.summary_metrics
 
 
-def test_waiting_ends_with_the_run(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("modelyard.public_runs.public_run._POLL_SECONDS", 0.02)
+def test_waiting_ends_with_the_run(run: Run) -> None:
     found = Api().run(run.path)
     waiting = threading.Thread(target=found.wait_until_finished)
     waiting.start()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import datetime
 import json
 import os
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
@@ -18,6 +18,7 @@ from modelyard.contract.values import identical
 from modelyard.host import notebook
 from modelyard.public_runs import files, history, media, series
 from modelyard.public_runs.files import PublicFile
+from modelyard.public_runs.following import Following
 from modelyard.public_runs.summary import PublicSummary
 from modelyard.query import lineage_calls
 from modelyard.query.lineage import Lineage
@@ -27,8 +28,6 @@ from modelyard.rpc.records import REMOVED, ConsoleLine, RunRecord
 from modelyard.runs.report import run_card
 from modelyard.spool import pending_versions
 from modelyard.transfer import transfer
-
-_POLL_SECONDS = 2.0
 
 
 @checked_calls()
@@ -173,7 +172,10 @@ class PublicRun:
     def wait_until_finished(self) -> None:
         """Returns when it has ended, or when it fell silent for five minutes. Errors: NotFound."""
         while self.load().state == "running":
-            time.sleep(_POLL_SECONDS)
+            following = Following(self._workspace.connection, self._record, state_only=True)
+            with contextlib.closing(following):
+                for _ in following:
+                    pass
 
     def delete(self, delete_artifacts: bool = False) -> None:
         """Deletes it with its rows; the versions it made stay, unless `delete_artifacts`."""

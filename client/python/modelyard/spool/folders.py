@@ -50,6 +50,13 @@ class Spools:
         return []
 
     @property
+    def changed(self) -> int:
+        """When a writer last came or went, ns since 1970; 0 before the first."""
+        with suppress(OSError):
+            return self.path.stat().st_mtime_ns
+        return 0
+
+    @property
     def sent(self) -> dict[str, Any]:
         """What `keep_sent` recorded; empty where it did not."""
         return read_json(self._sent)

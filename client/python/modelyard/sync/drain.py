@@ -6,6 +6,7 @@ bounded: the next records of a spool are read when those before them are sent.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from modelyard.sync.rows import RowSender
 from modelyard.sync.run_fields import DEFINITIONS, RunFields
 from modelyard.sync.summary import SummaryReplay
 from modelyard.v1 import run_pb2 as pb
+
+_SETTLED_NS = 2_000_000_000
 
 Action = Callable[[Mapping[str, Any]], None]
 """Does what a record of a kind says, once more if it is interrupted. Errors: CommError."""
@@ -65,6 +68,7 @@ class Drain:
         self._keeps_sent = keeps_sent
         self._positions = folder.row_spools.positions
         self._spools: dict[str, _Spool] = {}
+        self._listed = 0
         self._rows_of_removed = 0
         self._definitions: dict[str, Mapping[str, Any]] = {}
 
@@ -78,7 +82,7 @@ class Drain:
 
         Errors: CommError, and the next turn goes on where this one stopped.
         """
-        for spool in self._found():
+        for spool in self._found(anew=final):
             # A row that is open in a process that lives may still grow.
             has_ended = final and (spool.is_own or not folders.is_written(spool.path))
             self._send_all(spool, final=has_ended)
@@ -101,7 +105,7 @@ class Drain:
 
     def drop_all(self) -> None:
         """Counts what is in the spools as dropped: the run does not exist any more, or has ended."""
-        for spool in self._found():
+        for spool in self._found(anew=True):
             while chunk := spool.take(final=False):
                 self.rows_dropped += sum(isinstance(item, Row) for item in chunk.items)
                 self._take_finish(chunk)
@@ -115,15 +119,25 @@ class Drain:
         spool = self._spools.get(self._own.writer)
         return self._own.rows - (spool.rows.cursor if spool else 0)
 
-    def _found(self) -> list[_Spool]:
-        """The spools of all writers; this process's first."""
+    def _found(self, *, anew: bool) -> list[_Spool]:
+        """The spools of all writers; this process's first.
+
+        Unless `anew`, their folder is listed only if it has changed, or did lately: two
+        changes may have the same time.
+        """
+        changed = self._folder.row_spools.changed
+        if anew or changed != self._listed or time.time_ns() - changed < _SETTLED_NS:
+            self._list_spools()
+            self._listed = changed
+        return list(self._spools.values())
+
+    def _list_spools(self) -> None:
         paths = {path.name: path for path in self._folder.row_spools.writers()}
         if self._own is not None:
             paths = {self._own.writer: self._own.folder, **paths}
         for writer, path in paths.items():
             if writer not in self._spools:
                 self._spools[writer] = self._open(writer, path)
-        return list(self._spools.values())
 
     def _open(self, writer: str, path: Path) -> _Spool:
         own = self._own if self._own is not None and self._own.writer == writer else None

@@ -75,6 +75,8 @@ def check_metadata(field: str, metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def wire_bytes(value: Any) -> int:
     """The size of a value as a message, from its JSON form."""
+    if type(value) is float:  # what most values are
+        return _DOUBLE_BYTES
     if isinstance(value, str):
         return _field_bytes(len(value) if value.isascii() else len(value.encode()))
     if isinstance(value, Mapping):
@@ -97,10 +99,13 @@ def wire_bytes_of_map(entries: Mapping[str, Any]) -> int:
 def wire_bytes_of_entry(key: str, size: int) -> int:
     """The size of an entry of a map of values, whose value has `size` bytes."""
     length = len(key) if key.isascii() else len(key.encode())
+    if length + size < _SHORT:
+        return 6 + length + size  # each of the three fields has two bytes besides
     return _field_bytes(_field_bytes(length) + _field_bytes(size))
 
 
 _DOUBLE_BYTES = 9
+_SHORT = 124
 
 
 def _items_bytes(items: Sequence[Any]) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
+from itertools import islice
+from operator import lt
 from typing import Any
 
 from modelyard.contract import errors, values
@@ -29,13 +31,13 @@ def parse(request: pb.LogMetricsRequest) -> Batch:
     _check_rows(batch, steps)
     last = {}
     points = 0
-    for index, column in enumerate(batch.columns):
-        field = f"batch.columns[{index}]"
-        _check_key(column.key, field)
-        if column.key in last:
-            raise errors.InvalidField.of(f"{field}.key", f"{column.key!r} has a column already")
-        last[column.key] = _last_point(column, len(steps), field)
-        points += len(column.rows) or len(steps)
+    for index, column in enumerate(batch.columns):  # there may be ten thousand
+        key = column.key
+        _check_key(key, index)
+        if key in last:
+            raise errors.InvalidField.of(_field(index, "key"), f"{key!r} has a column already")
+        last[key], count = _last_point(column, len(steps), index)
+        points += count
     return Batch(
         writer=request.writer,
         sequence=request.sequence,
@@ -173,38 +175,38 @@ def _check_timestamps(timestamps: Sequence[float]) -> None:
             )
 
 
-def _check_key(key: str, field: str) -> None:
+def _field(index: int, name: str = "") -> str:
+    return f"batch.columns[{index}]{'.' if name else ''}{name}"
+
+
+def _check_key(key: str, index: int) -> None:
     wrong = values.check_metric_name(key)
     if wrong:
-        raise errors.InvalidField.of(f"{field}.key", f"{key[:50]!r} {wrong}" if key else wrong)
+        raise errors.InvalidField.of(_field(index, "key"), f"{key[:50]!r} {wrong}" if key else wrong)
 
 
-def _last_point(column: pb.MetricColumn, row_count: int, field: str) -> Any:
-    """Checks a column; returns its last point in the form of rows."""
-    rows = list(column.rows)
-    if rows and (rows[-1] >= row_count or rows != sorted(set(rows))):
-        raise errors.InvalidField.of(f"{field}.rows", f"must ascend and stay below {row_count}")
-    name, points = _points(column, field)
-    expected = len(rows) or row_count
-    if len(points) != expected:
-        raise errors.InvalidField.of(f"{field}.{name}", f"has {len(points)} points for {expected} rows")
-    if name != "values":
-        return values.to_json(points[-1])
-    last: Any = None
-    for index, point in enumerate(points):
-        last = convert.value_to_python(point, f"{field}.values[{index}]")
-    return values.to_json(last)
+def _last_point(column: pb.MetricColumn, row_count: int, index: int) -> tuple[Any, int]:
+    """Checks a column; returns its last point in the form of rows, and how many it has."""
+    count = row_count
+    if rows := column.rows:
+        if rows[-1] >= row_count or not _ascends(rows):
+            raise errors.InvalidField.of(_field(index, "rows"), f"must ascend and stay below {row_count}")
+        count = len(rows)
+    doubles, ints, others = column.doubles, column.ints, column.values
+    if bool(doubles) + bool(ints) + bool(others) != 1:
+        raise errors.InvalidField.of(_field(index), "must use exactly one of doubles, ints and values")
+    points: Sequence[Any] = doubles or ints or others
+    if len(points) != count:
+        name = "doubles" if doubles else "ints" if ints else "values"
+        raise errors.InvalidField.of(_field(index, name), f"has {len(points)} points for {count} rows")
+    last: Any = points[-1]
+    for place, point in enumerate(others):
+        last = convert.value_to_python(point, _field(index, f"values[{place}]"))
+    return values.to_json(last), count
 
 
-def _points(column: pb.MetricColumn, field: str) -> tuple[str, Sequence[Any]]:
-    given: list[tuple[str, Sequence[Any]]] = [
-        (name, points)
-        for name, points in (("doubles", column.doubles), ("ints", column.ints), ("values", column.values))
-        if points
-    ]
-    if len(given) != 1:
-        raise errors.InvalidField.of(field, "must use exactly one of doubles, ints and values")
-    return given[0]
+def _ascends(rows: Sequence[int]) -> bool:
+    return all(map(lt, rows, islice(rows, 1, None)))
 
 
 def _part(column: pb.MetricColumn, places: dict[int, int], row_count: int) -> pb.MetricColumn | None:

@@ -26,7 +26,7 @@ from modelyard_server.domain.runs import metrics, removals, runs
 from modelyard_server.domain.runs.metrics import HISTORY, SYSTEM
 from modelyard_server.domain.runs.run_maps import Attempt
 from modelyard_server.domain.runs.runs import RunSpec
-from modelyard_server.domain.series import blocks, due, keys, logs, packing, sampling
+from modelyard_server.domain.series import blocks, due, keys, logs, packing, sampling, scans
 from modelyard_server.domain.series.keys import KeyRow
 from modelyard_server.domain.series.query import Query
 from modelyard_server.rpc.wire import metric_batches, metric_samples
@@ -414,6 +414,87 @@ def test_a_line_through_the_points_of_a_bucket_goes_through_logged_points(regist
             (found.last_value_xs, found.lasts),
         ):
             assert list(ys) == [values[int(x - origin)] for x in xs]
+
+
+def scanned(logged: LoggedRun, wanted: set[str], begin: int, end: int | None) -> list[pb.MetricBatch] | None:
+    """What a scan reads from series; None where it reads batches."""
+
+    def read(session: Session) -> list[pb.MetricBatch] | None:
+        log = logs.find(session, logged.attempt, logged.stream)
+        found = scans.packed_rows(session, log, wanted, begin, end)
+        return None if found is None else [metric_batches.of_series(rows) for rows in found]
+
+    return logged.registry.database.read(read)
+
+
+def rows_of(batches: Sequence[pb.MetricBatch]) -> list[tuple[int, float, str]]:
+    """Steps, times and points of rows, sorted; a point as text, which tells 1 from 1.0."""
+    rows: list[tuple[int, float, dict[str, Any]]] = []
+    for batch in batches:
+        own: list[dict[str, Any]] = [{} for _ in batch.steps]
+        for column in batch.columns:
+            for row, point in zip(
+                column.rows or range(len(own)), [*column.doubles, *column.ints], strict=True
+            ):
+                own[row][column.key] = point
+        rows += zip(batch.steps, batch.timestamps, own, strict=True)
+    return sorted((step, time, repr(sorted(points.items()))) for step, time, points in rows)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.usefixtures("small_blocks")
+def test_a_scan_of_few_metrics_reads_their_rows_from_series(registry: Registry, seed: int) -> None:
+    chance = random.Random(seed)
+    logged = LoggedRun(registry)
+    begin = 0
+    for _ in range(10):
+        steps, points, times = random_batch(chance, begin)
+        for point in points:
+            point.pop("count", None)
+            point |= {"count": steps[0]} if chance.random() < 0.5 else {}
+            point |= {"epoch": 0.5} if "epoch" in point else {}
+        logged.log(steps, points, times)
+        begin += chance.choice((0, 10, 31))
+        if chance.random() < 0.5:
+            logged.store(logged.pack())
+    logged.pack_all()
+    for wanted in ({"loss"}, {"count", "rare"}, {"spiky", "count", "epoch"}, {"absent"}):
+        for first, end in ((0, None), (begin // 3, 2 * begin // 3 + 1)):
+            found = scanned(logged, wanted, first, end)
+            assert found is not None
+            assert [batch.steps[0] for batch in found] == sorted(batch.steps[0] for batch in found)
+            assert all(list(batch.steps) == sorted(batch.steps) for batch in found)
+            expected = [
+                (
+                    row.step,
+                    row.time,
+                    repr(sorted((key, row.points[key]) for key in wanted & row.points.keys())),
+                )
+                for row in logged.oracle.rows
+                if wanted & row.points.keys() and first <= row.step and (end is None or row.step < end)
+            ]
+            assert rows_of(found) == sorted(expected)
+
+
+def test_a_scan_reads_batches_where_series_do_not_hold_what_was_logged(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged = LoggedRun(registry)
+    logged.log([0, 1], [{"turns": 1, "large": 2**53 + 1, "text": "x", "a": 1.0, "edge": 2**53}] * 2)
+    logged.log([2], [{"turns": 1.5, "a": 2.0}])
+    logged.pack_all()
+    for key, is_read in (("turns", False), ("large", False), ("text", False), ("a", True), ("edge", True)):
+        assert (scanned(logged, {key}, 0, None) is not None) == is_read, key
+    monkeypatch.setattr(scans, "MOST_POINTS", 2)
+    assert scanned(logged, {"a"}, 0, None) is None
+
+    def forget(session: Session, _: Principal) -> None:
+        session.scalars(select(MetricKey).where(MetricKey.key == "edge")).one().kinds = None
+
+    registry.write(forget)
+    logged.log([3], [{"edge": 4}])
+    logged.pack_all()
+    assert scanned(logged, {"edge"}, 0, None) is None
 
 
 def test_the_streams_of_a_run_are_apart(registry: Registry) -> None:

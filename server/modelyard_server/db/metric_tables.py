@@ -70,6 +70,8 @@ class MetricKey(Base):
     key: Mapped[str] = mapped_column(Text)
     point_count: Mapped[int] = mapped_column(BigInteger)
     number_count: Mapped[int] = mapped_column(BigInteger)
+    # Bits that say what its points are; null where an earlier release packed some of them.
+    kinds: Mapped[int | None] = mapped_column(Integer)
     first_step: Mapped[int] = mapped_column(BigInteger)
     last_step: Mapped[int] = mapped_column(BigInteger)
 

@@ -1,4 +1,4 @@
-"""Target 17: samples of a million points, and the list of ten thousand metrics, at the server."""
+"""Target 17: samples of a million points, and ten thousand metrics of one run, at the server."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from modelyard_server.domain.runs import metrics, runs
 from modelyard_server.domain.runs.metrics import HISTORY
 from modelyard_server.domain.runs.run_maps import Attempt
 from modelyard_server.domain.runs.runs import RunSpec
-from modelyard_server.domain.series import keys, logs, packing, sampling
+from modelyard_server.domain.series import keys, logs, packing, sampling, scans
 from modelyard_server.domain.series.query import Query
 from modelyard_server.rpc.wire import metric_batches, metric_samples
 from tests.bench.bench import Bench, Place, say
+from tests.bench.children import ChildFailed
 from tests.bench.measures.search import cluster, on_postgresql, on_sqlite
 from tests.bench.results import Bound, Row, Target
 
@@ -50,6 +51,8 @@ SAMPLES = {
     for what in QUERIES
 }
 LISTS = {database: _target(database, LIST, 50) for database in DATABASES}
+SCAN = "one of 10,000 metrics, all of its rows"
+SCANS = {database: _target(database, SCAN, 50) for database in DATABASES}
 
 
 def measure(place: Place, folder: Path) -> Iterator[Row]:
@@ -78,6 +81,9 @@ def _on(kind: str, database: Database, rounds: int) -> Iterator[Row]:
     whole = _times(1, lambda: database.read(lambda session: read_all(session, run_id)))
     yield Row(
         LISTS[kind], _times(rounds, lambda: database.read(lambda session: listed(session, run_id))), whole
+    )
+    yield Row(
+        SCANS[kind], _times(rounds, lambda: database.read(lambda session: scanned(session, run_id))), whole
     )
 
 
@@ -120,6 +126,21 @@ def listed(session: Session, run_id: str) -> object:
     """What ListMetricKeys does in its transaction."""
     log = logs.find(session, Attempt(run_id, 1), HISTORY)
     return keys.page(session, log, metric_batches.BatchKeys, text="", page_size=0, page_token="")
+
+
+def scanned(session: Session, run_id: str) -> list[pb.MetricBatch]:
+    """What ScanMetricHistory does for one metric."""
+    one_snapshot(session)
+    log = logs.find(session, Attempt(run_id, 1), HISTORY)
+    key = "layer/777/norm"
+    packed = scans.packed_rows(session, log, {key}, 0, None)
+    if packed is None:
+        raise ChildFailed("the batches were read instead of the series")
+    found = [metric_batches.of_series(rows) for rows in packed]
+    for payload in logs.waiting(session, log):
+        batch = metric_batches.select(pb.MetricBatch.FromString(payload), {key}, 0, None)
+        found += [batch] if batch is not None else []
+    return found
 
 
 def read_all(session: Session, run_id: str) -> int:
@@ -170,4 +191,4 @@ def _times(rounds: int, ask: Callable[[], object]) -> Sequence[float]:
     return taken[1:]
 
 
-BENCH = Bench("samples", (*SAMPLES.values(), *LISTS.values()), measure)
+BENCH = Bench("samples", (*SAMPLES.values(), *LISTS.values(), *SCANS.values()), measure)

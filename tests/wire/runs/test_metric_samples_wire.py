@@ -297,17 +297,32 @@ def test_a_server_packs_what_was_logged_and_answers_the_same(live_server_factory
         steps = list(range(begin, begin + 1000))
         log(stubs, run, steps, column("a", [float(step) for step in steps]))
     waiting = sample(stubs, run, keys=["a"], bucket_count=7)
+    scanned = scan(stubs, run, "a")
     until(lambda: blocks_of(server) > 0, seconds=60)
     assert sample(stubs, run, keys=["a"], bucket_count=7) == waiting
     assert waiting[0].point_count == 20_000
+    log(stubs, run, [20_000], column("a", [20_000.0]))
+    assert scan(stubs, run, "a") == [*scanned, (20_000, 20_000.0)]
+    packed = sample(stubs, run, keys=["a"], bucket_count=7)
     server.kill()
     server.start()
-    assert sample(server.stubs(), run, keys=["a"], bucket_count=7) == waiting
+    assert sample(server.stubs(), run, keys=["a"], bucket_count=7) == packed
 
 
 def test_a_server_starts_without_loading_numpy() -> None:
     script = "import sys, modelyard_server.app; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-P", "-c", script], timeout=60, check=False).returncode == 0
+
+
+def scan(stubs: Stubs, run: pb.Run, key: str) -> list[tuple[int, float]]:
+    """The steps and points of a metric, as they come."""
+    request = metric_pb2.ScanMetricHistoryRequest(run_id=run.id, keys=[key])
+    batches = [reply.batch for reply in stubs.metrics.ScanMetricHistory(request)]
+    return [
+        (step, point)
+        for batch in batches
+        for step, point in zip(batch.steps, batch.columns[0].doubles, strict=True)
+    ]
 
 
 def blocks_of(server: LiveServer) -> int:

@@ -36,6 +36,7 @@ REVISIONS = (
     "0015",
     "0016",
     "0017",
+    "0018",
 )
 """Every revision, oldest first; the last is the one that the tables in the code describe."""
 HEAD = REVISIONS[-1]

@@ -41,10 +41,15 @@ class Batch:
     weight: int = 0
 
 
+DOUBLES, INTS, OTHERS = 1, 2, 4
+"""Kinds of the points of a column: floats, whole numbers that are exact as floats, and all others."""
+
+
 class Column(NamedTuple):
     """A metric in a batch: the rows that have a number (None: all), and the numbers.
 
-    The last three count other values too: how many points there are, and the first and the last row of one.
+    The three counts are of other values too: how many points there are, and the first and
+    the last row of one.
     """
 
     key: str
@@ -53,6 +58,7 @@ class Column(NamedTuple):
     point_count: int
     first_row: int
     last_row: int
+    kind: int = OTHERS
 
 
 class Rows(NamedTuple):

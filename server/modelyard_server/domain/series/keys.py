@@ -91,7 +91,7 @@ def count(decoded: Iterable[Rows]) -> dict[str, KeyRow]:
     counted: dict[str, list[int]] = {}
     for batch in decoded:
         steps = batch.steps
-        for key, _, numbers, points, first_row, last_row in batch.columns:
+        for key, _, numbers, points, first_row, last_row, _ in batch.columns:
             first, last = steps[first_row], steps[last_row]
             own = counted.get(key)
             if own is None:
@@ -101,6 +101,15 @@ def count(decoded: Iterable[Rows]) -> dict[str, KeyRow]:
             own[1] += len(numbers)
             own[2], own[3] = min(own[2], first), max(own[3], last)
     return {key: KeyRow(key, *own) for key, own in counted.items()}
+
+
+def kinds(decoded: Iterable[Rows]) -> dict[str, int]:
+    """What the points of each metric are, as bits: DOUBLES, INTS, OTHERS."""
+    found: dict[str, int] = {}
+    for batch in decoded:
+        for column in batch.columns:
+            found[column.key] = found.get(column.key, 0) | column.kind
+    return found
 
 
 def _add(rows: Iterable[KeyRow], counted: dict[str, KeyRow]) -> None:

@@ -54,6 +54,7 @@ class Packed:
     replaced: Sequence[int]
     blocks: Sequence[Block]
     keys: Mapping[str, KeyRow]
+    kinds: Mapping[str, int]
 
 
 def pack(session: Session, log_id: int, decode: Decode) -> Packed | None:
@@ -63,7 +64,7 @@ def pack(session: Session, log_id: int, decode: Decode) -> Packed | None:
         return None
     found = _next_batches(session, log)
     if not found:  # what is counted there does not wait
-        return Packed(log.id, log.packed_id, log.packed_id, log.waiting, (), (), {})
+        return Packed(log.id, log.packed_id, log.packed_id, log.waiting, (), (), {}, {})
     rows = _decoded(session, found, decode)
     small = _small_blocks(session, log, rows)
     return Packed(
@@ -74,6 +75,7 @@ def pack(session: Session, log_id: int, decode: Decode) -> Packed | None:
         replaced=[block.id for block in small],
         blocks=blocks.cut([*(_as_batch(session, block) for block in small), *rows]),
         keys=keys.count(rows),
+        kinds=keys.kinds(rows),
     )
 
 
@@ -95,7 +97,7 @@ def store(session: Session, packed: Packed) -> bool:
         return False
     for block_id in packed.replaced:
         _delete_block(session, block_id)
-    key_ids = _count_keys(session, packed.log_id, packed.keys) if packed.keys else {}
+    key_ids = _count_keys(session, packed) if packed.keys else {}
     for block in packed.blocks:
         _insert_block(session, packed.log_id, key_ids, block)
     failpoints.hit("metrics.stored")
@@ -194,7 +196,7 @@ def _delete_block(session: Session, block_id: int) -> None:
         )
 
 
-def _count_keys(session: Session, log_id: int, counted: Mapping[str, KeyRow]) -> dict[str, int]:
+def _count_keys(session: Session, packed: Packed) -> dict[str, int]:
     """Adds to the counts of metrics; returns their ids."""
     new = insert(session, MetricKey)
     old, given = MetricKey.__table__.c, new.excluded
@@ -204,12 +206,16 @@ def _count_keys(session: Session, log_id: int, counted: Mapping[str, KeyRow]) ->
             "point_count": old.point_count + given.point_count,
             "number_count": old.number_count + given.number_count,
             "first_step": case((given.first_step < old.first_step, given.first_step), else_=old.first_step),
+            "kinds": old.kinds.op("|")(given.kinds),  # unknown stays unknown
             "last_step": case((given.last_step > old.last_step, given.last_step), else_=old.last_step),
         },
     )
-    rows = [{"log_id": log_id, **counted[key]._asdict()} for key in sorted(counted)]
+    rows = [
+        {"log_id": packed.log_id, **packed.keys[key]._asdict(), "kinds": packed.kinds[key]}
+        for key in sorted(packed.keys)
+    ]
     session.execute(adding, rows)
-    known = session.execute(select(MetricKey.key, MetricKey.id).where(MetricKey.log_id == log_id))
+    known = session.execute(select(MetricKey.key, MetricKey.id).where(MetricKey.log_id == packed.log_id))
     return {row.key: row.id for row in known}
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from modelyard.contract import errors
 from modelyard.v1 import metric_pb2 as pb
 from modelyard_server.db.engine import one_snapshot
+from modelyard_server.db.tables import PACK_WEIGHT
 from modelyard_server.db.upserts import batches
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.runs import metrics, runs
@@ -21,6 +22,7 @@ from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 from modelyard_server.rpc.wire import arguments, convert, metric_batches, metric_samples, pages
 
+_MOST_WAITING = 16 * PACK_WEIGHT
 SCAN_BYTES = 4 << 20
 """Bytes of batches that a scan reads at a time."""
 
@@ -96,6 +98,14 @@ class MetricServicer:
             )
         )
         position: metrics.Position | None = metrics.START
+        if request.keys:
+            of_series = await call.read(
+                functools.partial(_scan_series, request=request, attempt=view.attempt)
+            )
+            if of_series is not None:
+                position = None
+                for message in of_series:
+                    yield message
         while position is not None:
             look = functools.partial(_scan, request=request, attempt=view.attempt, position=position)
             messages, position = await call.read(look)
@@ -150,6 +160,34 @@ def _within(place: str, error: errors.CommError) -> errors.CommError:
     return error
 
 
+def _scan_series(
+    session: Session, request: pb.ScanMetricHistoryRequest, attempt: Attempt
+) -> list[bytes] | None:
+    """All encoded replies of a scan of few metrics; None if the batches have to be read."""
+    one_snapshot(session)
+    log = logs.find(session, attempt, metric_batches.stream(request.stream))
+    if not log.packed_id or log.waiting > _MOST_WAITING:
+        return None
+    # NumPy is loaded by the first scan of what was packed.
+    from modelyard_server.domain.series import scans
+
+    keys, min_step, end_step = _wanted_rows(request)
+    packed = scans.packed_rows(session, log, keys, min_step, end_step)
+    if packed is None:
+        return None
+    batches_ = [metric_batches.of_series(rows) for rows in packed]
+    for payload in logs.waiting(session, log):
+        batch = metric_batches.select(pb.MetricBatch.FromString(payload), keys, min_step, end_step)
+        batches_ += [batch] if batch is not None else []
+    batches_.sort(key=lambda batch: batch.steps[0])
+    return [pb.ScanMetricHistoryResponse(batch=batch).SerializeToString() for batch in batches_]
+
+
+def _wanted_rows(request: pb.ScanMetricHistoryRequest) -> tuple[set[str], int, int | None]:
+    """The metrics of a scan, its first step, and the step after the last one."""
+    return set(request.keys), request.min_step, request.end_step if request.HasField("end_step") else None
+
+
 def _scan(
     session: Session, request: pb.ScanMetricHistoryRequest, attempt: Attempt, position: metrics.Position
 ) -> tuple[list[bytes], metrics.Position | None]:
@@ -157,11 +195,7 @@ def _scan(
 
     It runs on the database's thread, since selecting rows of large batches takes long.
     """
-    keys, min_step, end_step = (
-        set(request.keys),
-        request.min_step,
-        request.end_step if request.HasField("end_step") else None,
-    )
+    keys, min_step, end_step = _wanted_rows(request)
     found = metrics.batches_after(
         session,
         attempt,

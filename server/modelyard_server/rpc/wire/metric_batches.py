@@ -7,17 +7,22 @@ from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from itertools import islice
 from operator import lt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelyard.contract import errors, values
 from modelyard.contract.limits import MAX_STEP, METRIC_BATCH_BYTES, METRIC_BATCH_ROWS
 from modelyard.v1 import metric_pb2 as pb
 from modelyard.v1 import value_pb2
-from modelyard_server.domain.runs.metrics import Batch, Column, Rows, weight
+from modelyard_server.domain.runs.metrics import DOUBLES, INTS, OTHERS, Batch, Column, Rows, weight
 from modelyard_server.domain.series.keys import KeyRow
 from modelyard_server.rpc.wire import convert
 
+if TYPE_CHECKING:
+    from modelyard_server.domain.series.scans import SeriesRows
+
 STEP_END = MAX_STEP + 1
+_EXACT = 1 << 53
+"""Up to it every whole number is exact as a double."""
 _NUMBERS = {"int_value", "double_value"}
 
 
@@ -91,11 +96,15 @@ class BatchKeys:
 
 def _decoded(column: pb.MetricColumn) -> Column:
     rows = list(column.rows) or None
-    numbers: list[float] = list(column.doubles) or list(column.ints)
+    numbers: list[float] = list(column.doubles)
+    kind = DOUBLES
+    if not numbers:
+        numbers = list(column.ints)
+        kind = INTS if numbers and max(-min(numbers), max(numbers)) <= _EXACT else OTHERS
     if not numbers:
         return _decoded_values(column, rows or range(len(column.values)))
     ends = (rows[0], rows[-1]) if rows else (0, len(numbers) - 1)
-    return Column(column.key, rows, numbers, len(numbers), *ends)
+    return Column(column.key, rows, numbers, len(numbers), *ends, kind)
 
 
 def _decoded_values(column: pb.MetricColumn, rows: Sequence[int]) -> Column:
@@ -137,6 +146,15 @@ def select(
         if part is not None:
             chosen.columns.append(part)
     return chosen
+
+
+def of_series(rows: SeriesRows) -> pb.MetricBatch:
+    """Rows that were read from series, as a batch."""
+    batch = pb.MetricBatch(steps=rows.steps.tolist(), timestamps=rows.times.tolist())
+    for key, places, points in rows.columns:
+        column = batch.columns.add(key=key, rows=() if places is None else places.tolist())
+        (column.ints if points.dtype.kind == "i" else column.doubles).extend(points.tolist())
+    return batch
 
 
 def _check_rows(batch: pb.MetricBatch, steps: list[int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ def downgrade(database: Database, revision: str) -> None:
                 for row in rows[table]
             ]
             if kept and names and table.name != "schema_info":  # which the schema came with
-                connection.execute(insert(_with_more(table, removed, MAPS_OF_RUNS if maps else ())), kept)
+                earlier = _as_it_was(table, names, removed, MAPS_OF_RUNS if maps else ())
+                connection.execute(insert(earlier), kept)
 
 
 def _maps_of_runs(rows: Mapping[Table, list[dict[str, Any]]]) -> dict[Any, dict[str, Any]]:
@@ -86,11 +87,8 @@ def _maps_of_runs(rows: Mapping[Table, list[dict[str, Any]]]) -> dict[Any, dict[
     return found
 
 
-def _with_more(table: Table, texts: Iterable[str], documents: Iterable[str]) -> Table:
-    """The table with more columns, of text and of JSON."""
-    wider = table.to_metadata(MetaData())
-    for name in texts:
-        wider.append_column(Column(name, Text()))
-    for name in documents:
-        wider.append_column(Column(name, JSON()))
-    return wider
+def _as_it_was(table: Table, names: Collection[str], texts: Iterable[str], documents: Iterable[str]) -> Table:
+    """The table with the columns of these names, without their defaults, and more of text and of JSON."""
+    known = [Column(each.name, each.type, key=each.key) for each in table.columns if each.name in names]
+    more = [*(Column(name, Text()) for name in texts), *(Column(name, JSON()) for name in documents)]
+    return Table(table.name, MetaData(), *known, *more)

@@ -20,7 +20,7 @@ from modelyard_server.domain.search import paging
 from modelyard_server.rpc.dispatch.call import Call, StreamCall
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 from modelyard_server.rpc.services.watching import entity_watch
-from modelyard_server.rpc.services.watching.entity_feeds import LEAST_PAUSE, LOOK_SECONDS, EntityFeeds
+from modelyard_server.rpc.services.watching.entity_feeds import EntityFeeds, Follower
 from modelyard_server.rpc.services.watching.event_feeds import Feed, Feeds
 from modelyard_server.rpc.services.watching.event_wakeups import EventSignals
 from modelyard_server.rpc.wire import arguments, event_pages
@@ -77,21 +77,29 @@ class EventServicer:
         clock = asyncio.get_running_loop().time
         # The first reply is sent at once, so that the client knows that the watch has begun.
         sent_at = float("-inf")
-        look = functools.partial(_source, call=call, request=request)
-        with self._signals.entity(request.entity or call.principal.entity) as signal:
-            while (found := await call.read(look)) is None:
-                look = functools.partial(_source, call=call, request=request, waited=True)
-                self._signals.require_serving()
-                if clock() - sent_at >= self._idle_seconds:
-                    await call.recheck()
-                    sent_at = clock()
-                    yield pb.WatchEventsResponse().SerializeToString()
-                await asyncio.sleep(LEAST_PAUSE)
-                await signal.wait(LOOK_SECONDS)
+        found = await call.read(functools.partial(_source, call=call, request=request))
+        if found is None:
+            look = functools.partial(_source, call=call, request=request, waited=True)
+            with self._entity_feeds.follow(request.entity or call.principal.entity) as news:
+                while (found := await call.read(look)) is None:
+                    if clock() - sent_at >= self._idle_seconds:
+                        await call.recheck()
+                        sent_at = clock()
+                        yield pb.WatchEventsResponse().SerializeToString()
+                    await self._made(request.project, news, sent_at + self._idle_seconds)
         watch = self._watch(*found, call=call, sent_at=sent_at)
         async with contextlib.aclosing(watch):
             async for message in watch:
                 yield message
+
+    async def _made(self, project: str, news: Follower, until: float) -> None:
+        """Waits until a project may have been made, and at most until a time of the loop's clock."""
+        clock = asyncio.get_running_loop().time
+        while clock() < until:
+            ahead = await news.wait(until)
+            self._signals.require_serving()
+            if any(head.name == project for head in ahead):
+                return
 
     async def _watch(
         self, source: Source, position: int, *, call: StreamCall, sent_at: float

@@ -12,14 +12,16 @@ from sqlalchemy.orm import Session
 
 from modelyard import errors
 from modelyard.contract.limits import RUN_VALUE_BYTES
-from modelyard.v1 import run_pb2
-from modelyard_server.db.tables import Base, File, Run, RunFile, RunMap
+from modelyard.v1 import metric_pb2, run_pb2
+from modelyard_server.db.tables import Base, File, MetricLog, Run, RunFile, RunMap
 from modelyard_server.domain import fields
 from modelyard_server.domain.runs import console, metrics, removals, run_lists, run_maps, runs
 from modelyard_server.domain.runs.console_segments import Line
 from modelyard_server.domain.runs.metrics import Batch
 from modelyard_server.domain.runs.run_maps import Attempt, Change
 from modelyard_server.domain.runs.runs import RunChanges, RunSpec
+from modelyard_server.domain.series import packing
+from modelyard_server.rpc.wire import metric_batches
 from modelyard_server.rpc.wire.convert import json_to_values
 from tests.inprocess.registry import ENTITY, Registry
 
@@ -200,3 +202,47 @@ def test_a_deleted_run_gives_back_every_row_but_its_tombstone(registry: Registry
     while registry.write(lambda session, _: removals.remove_waiting(session)) == removals.SWEEP_BATCH:
         pass
     assert registry.read(rest) == {}
+
+
+def test_a_deleted_run_with_series_leaves_no_row_in_any_table(registry: Registry) -> None:
+    def counts() -> dict[str, int]:
+        def read(session: Session, _: Any) -> dict[str, int]:
+            tables = Base.metadata.sorted_tables
+            return {
+                table.name: session.scalar(select(func.count()).select_from(table)) or 0 for table in tables
+            }
+
+        return registry.read(read)
+
+    def pack_all(session: Session, _: Any) -> None:
+        for log_id in session.scalars(select(MetricLog.id).order_by(MetricLog.id)).all():
+            packed = packing.pack(session, log_id, metric_batches.decode)
+            assert packed is not None
+            assert packing.store(session, packed)
+
+    def fill(run: Run) -> None:
+        for stream in (metrics.HISTORY, metrics.SYSTEM):
+            message = metric_pb2.MetricBatch(steps=[0, 1], timestamps=[1.0, 2.0])
+            message.columns.add(key="a", doubles=[1.0, 2.0])
+            for number in (1, 2):
+                batch = Batch(
+                    f"w{stream}", number, message.SerializeToString(), 0, 1, 2, {}, stream=stream, weight=20
+                )
+                registry.write(metrics.log, run.id, batch, summarize=False, summary={})
+                if number == 1:
+                    registry.write(pack_all)
+        registry.write(console.log, run.id, console.Batch("c", 1, [Line(1, 0, 0, "x", "", 0, 0)]))
+        registry.write(add_file, run, 1)
+
+    other = make(registry, run_id="other", maps={"summary": {"a": 1}}, tags=["t"])
+    fill(other)
+    before = counts()
+    run = make(registry, run_id="r", maps={"summary": {"a": 1}}, tags=["t"])
+    fill(run)
+    grown = {name for name, count in counts().items() if count > before[name]}
+    assert {"metric_log", "metric_key", "metric_block", "metric_segment", "metric_batch"} <= grown
+    assert {"console_segment", "console_writer", "run_file", "run_map", "attribute"} <= grown
+    registry.write(runs.delete, run.id)
+    while registry.write(lambda session, _: removals.remove_waiting(session)) == removals.SWEEP_BATCH:
+        pass
+    assert {name for name, count in counts().items() if count != before[name]} - {"run", "event"} == set()

@@ -31,6 +31,7 @@ from tests.bench.measures import (
     through_s3,
     unchanged_folder,
     watchers,
+    whole_runs,
 )
 from tests.bench.results import NotMeasured, Row, as_json, table
 
@@ -51,6 +52,7 @@ BENCHES = (
     watchers.BENCH,
     metric_samples.BENCH,
     run_watchers.BENCH,
+    whole_runs.BENCH,
 )
 
 
@@ -64,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             for bench in chosen:
                 say(bench.name)
-                rows += _measured(bench, place)
+                rows += measured(bench, place)
         finally:
             place.close()
     rows.sort(key=lambda row: int(row.target.number))
@@ -86,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _measured(bench: Bench, place: Place) -> list[Row]:
+def measured(bench: Bench, place: Place) -> list[Row]:
     """A row for each of its targets, whatever happens."""
     folder = place.folder / bench.name
     folder.mkdir()

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench.results import NotMeasured
+
 ROOT = Path(__file__).parents[2]
 _READY_SECONDS = 180.0
 _STOP_SECONDS = 15.0
@@ -87,6 +89,17 @@ class Worker:
         return answer["result"]
 
 
+@dataclass(frozen=True)
+class AbsentWorker:
+    """Stands for a worker of a peer that is not there."""
+
+    reason: str
+
+    def call(self, name: str, /, **_: Any) -> Any:
+        """Raises NotMeasured."""
+        raise NotMeasured(f"{name}: {self.reason}")
+
+
 @contextlib.contextmanager
 def working(
     python: str | Path, name: str, folder: Path, environment: Mapping[str, str] | None = None
@@ -103,6 +116,8 @@ def working(
         if process.stdin is not None:
             process.stdin.close()
         _stop(process)
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def _started(

@@ -27,11 +27,13 @@ class Bound:
     kind: Kind
     limit: float
 
-    def holds(self, ours: float, ratio: float) -> bool:
-        """Whether the figures reach it."""
-        if self.kind == "times":
-            return ratio >= self.limit
-        return (ours if self.kind == "value" else ratio) <= self.limit
+    def holds(self, ours: float, ratio: float | None) -> bool:
+        """Whether the figures reach it; without a ratio, only a `value` can."""
+        if self.kind == "value":
+            return ours <= self.limit
+        if ratio is None:
+            return False
+        return ratio >= self.limit if self.kind == "times" else ratio <= self.limit
 
     def words(self, unit: str) -> str:
         """For the table: `≥ 3×`, `≤ 1/8`, `≤ 300 MB`."""
@@ -59,7 +61,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Row:
-    """The samples for a target, or the reason why there are none."""
+    """The samples for a target, or the reason why there are none. Those of the peer may be missing."""
 
     target: Target
     ours: Sequence[float] = ()
@@ -68,13 +70,17 @@ class Row:
     failed: bool = False
 
     @property
-    def ratio(self) -> float:
-        """Median of ours over median of the peer's."""
+    def ratio(self) -> float | None:
+        """Median of ours over median of the peer's, if it has any."""
+        if not self.peer:
+            return None
         return statistics.median(self.ours) / statistics.median(self.peer)
 
     @property
     def reached(self) -> str:
-        """`aim`, `yes` (at least), or `no`."""
+        """`aim`, `yes` (at least), `no`, or `–` where the peer is missing that tells."""
+        if not self.peer and self.target.at_least.kind != "value":
+            return "–"
         ours = statistics.median(self.ours)
         if self.target.aim.holds(ours, self.ratio):
             return "aim"
@@ -87,8 +93,8 @@ class Row:
         if self.reason:
             what = "failed" if self.failed else "not measured"
             return (target.number, target.what, f"{what}: {self.reason}", "", "", *bounds, "–")
-        ours, peer = (_figure(statistics.median(side)) for side in (self.ours, self.peer))
-        ratio = f"{_figure(self.ratio)}×"
+        ours, peer = (_figure(statistics.median(side)) if side else "–" for side in (self.ours, self.peer))
+        ratio = "–" if self.ratio is None else f"{_figure(self.ratio)}×"
         beside = f"{peer} ({target.peer})"
         return (target.number, target.what, f"{ours} {target.unit}", beside, ratio, *bounds, self.reached)
 

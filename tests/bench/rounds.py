@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.children import ChildFailed
-from tests.bench.results import Row, Target
+from tests.bench.results import NotMeasured, Row, Target
 
 MIB = 1 << 20
 _BLOCK = 16 * MIB
@@ -26,17 +26,27 @@ def interleaved(
     """Calls each side with 0, then each with 1, …: A B A B. Returns the samples of each side.
 
     The first turn warms both up and is not counted. `prepare` is called before each turn. `moved`:
-    bytes that a side moves in a turn; see `level`.
+    bytes that a side moves in a turn; see `level`. Of all sides but the first one a part may be
+    missing, which NotMeasured says: it has no samples then.
     """
     taken: list[list[float]] = [[] for _ in sides]
+    absent: set[int] = set()
     for turn in range(rounds + 1):
         if prepare is not None:
             prepare(turn)
-        for own, side in zip(taken, sides, strict=True):
+        for number, side in enumerate(sides):
+            if number in absent:
+                continue
             level(moved)
-            sample = side(turn)
+            try:
+                sample = side(turn)
+            except NotMeasured:
+                if number == 0:
+                    raise
+                absent.add(number)
+                continue
             if turn > 0:
-                own.append(sample)
+                taken[number].append(sample)
     return taken
 
 

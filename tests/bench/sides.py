@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from tests.parts import s3
 from tests.parts.processes import built, free_port
 
 MLFLOW = "mlflow==3.17.2"
-_MLFLOW_HOME = ROOT / ".venv-bench-mlflow"
+WANDB = "wandb==0.31.0"
 _MLFLOW_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 _INSTALL_SECONDS = 900
 
@@ -36,20 +37,27 @@ class Side:
 
 
 def mlflow_python() -> Path:
-    """The interpreter of MLflow's own environment, which is made at the first call."""
-    python, ready = _MLFLOW_HOME / "bin" / "python", _MLFLOW_HOME / f".{MLFLOW}"
+    """The interpreter of MLflow's own environment, which is made at the first call. Raises NotMeasured."""
+    return _installed(MLFLOW)
+
+
+@functools.cache
+def _installed(package: str) -> Path:
+    """The interpreter of an environment that has a package. Raises NotMeasured."""
+    home = ROOT / f".venv-bench-{package.partition('=')[0]}"
+    python, ready = home / "bin" / "python", home / f".{package}"
     if ready.exists():
         return python
-    print(f"installing {MLFLOW} into {_MLFLOW_HOME.name} …", file=sys.stderr)
+    print(f"installing {package} into {home.name} …", file=sys.stderr)
     try:
-        venv.create(_MLFLOW_HOME, with_pip=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", MLFLOW]
+        venv.create(home, with_pip=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", package]
         done = subprocess.run(install, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
     except (OSError, subprocess.SubprocessError) as error:
-        raise NotMeasured(f"{MLFLOW} cannot be installed: {error}") from error
+        raise NotMeasured(f"{package} cannot be installed: {error}") from error
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or ["pip failed"]
-        raise NotMeasured(f"{MLFLOW} cannot be installed: {said[-1]}")
+        raise NotMeasured(f"{package} cannot be installed: {said[-1]}")
     ready.touch()
     return python
 
@@ -78,6 +86,14 @@ def mlflow_worker(side: Side, folder: Path) -> Iterator[Worker]:
     """A client of that server."""
     environment = {**_MLFLOW_QUIET, "MLFLOW_TRACKING_URI": f"http://{side.address}"}
     with working(mlflow_python(), "with_mlflow", folder, environment) as worker:
+        yield worker
+
+
+@contextlib.contextmanager
+def wandb_worker(folder: Path) -> Iterator[Worker]:
+    """wandb offline. Raises NotMeasured."""
+    environment = {**_own_variables(folder), "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    with working(_installed(WANDB), "with_wandb", folder, environment) as worker:
         yield worker
 
 

@@ -39,7 +39,7 @@ _NAME = "served-to-all"
 def measure(place: Place, folder: Path) -> Iterator[Row]:
     """The clients are threads of four processes, each with a connection of its own; one more resolves."""
     side = place.modelyard()
-    clients, models = place.size(quick=16, full=64), place.size(quick=5, full=20)
+    clients, models = place.size(quick=16, full=64, tiny=2), place.size(quick=5, full=20)
     slowest: dict[int, list[float]] = {clients: [], 1: []}
     with sides.modelyard_worker(side, folder, embedded=False) as own:
         own.call("start")

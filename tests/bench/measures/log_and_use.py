@@ -22,7 +22,7 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
     size = place.size(quick=256, full=1024) * MIB
     rounds = place.size(quick=3, full=5)
     files = [folder / f"model-{turn}.bin" for turn in range(rounds + 1)]
-    made: dict[str, list[str]] = {"ours": [], "peer": []}
+    made: dict[str, dict[int, str]] = {"ours": {}, "peer": {}}
 
     def speed(seconds: float) -> float:
         return size / seconds / 1e9
@@ -31,12 +31,12 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
 
         def log_ours(turn: int) -> float:
             answer = own.call("log", path=str(files[turn]), name=f"{folder.name}-{turn}")
-            made["ours"].append(answer["made"])
+            made["ours"][turn] = answer["made"]
             return speed(answer["seconds"])
 
         def log_peer(turn: int) -> float:
             answer = peer.call("log", path=str(files[turn]))
-            made["peer"].append(answer["made"])
+            made["peer"][turn] = answer["made"]
             return speed(answer["seconds"])
 
         def copy(turn: int) -> float:
@@ -47,7 +47,7 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
             return speed(checked(answer, files[turn]))
 
         def use_peer(turn: int) -> float:
-            answer = peer.call("use", made=made["peer"][turn], into=str(folder / f"peer-{turn}"))
+            answer = peer.call("use", made=made["peer"].get(turn), into=str(folder / f"peer-{turn}"))
             return speed(checked(answer, files[turn]))
 
         ours, theirs, copies = interleaved(

@@ -16,6 +16,7 @@ from tests.bench.sides import modelyard_worker
 
 _SCALARS = 10
 _CLIENTS = 8
+_FEW_CLIENTS = 2
 ONE = Target("8", "points logged, 1 client", "points/s", "log_batch", Bound("times", 40), Bound("times", 100))
 EIGHT = Target(
     "8", "points logged, 8 clients", "points/s", "log_batch", Bound("times", 20), Bound("times", 50)
@@ -69,7 +70,8 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
             partial(call, busy=False, figure="slowest"),
         )
         yield compare(ONE, rounds, lambda _: log_ours([own]), lambda _: log_peer(1))
-        clients = [own, *(more() for _ in range(_CLIENTS - 1))]
+        count = place.size(quick=_CLIENTS, full=_CLIENTS, tiny=_FEW_CLIENTS)
+        clients = [own, *(more() for _ in range(count - 1))]
         for client in clients:
             client.call("start")
         yield compare(EIGHT, rounds, lambda _: log_ours(clients), lambda _: log_peer(_CLIENTS))

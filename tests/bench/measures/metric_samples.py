@@ -57,16 +57,16 @@ SCANS = {database: _target(database, SCAN, 50) for database in DATABASES}
 
 def measure(place: Place, folder: Path) -> Iterator[Row]:
     """The points are logged and packed by the rules, without a server."""
-    rounds = place.size(quick=5, full=15)
     with on_sqlite(folder / "samples") as database:
-        yield from _on("SQLite", database, rounds)
+        yield from _on("SQLite", database, place)
     with cluster() as url, on_postgresql(url) as database:
-        yield from _on("PostgreSQL", database, rounds)
+        yield from _on("PostgreSQL", database, place)
 
 
-def _on(kind: str, database: Database, rounds: int) -> Iterator[Row]:
-    say(f"a million points on {kind}")
-    points = 1_000_000
+def _on(kind: str, database: Database, place: Place) -> Iterator[Row]:
+    rounds = place.size(quick=5, full=15)
+    points = place.size(quick=1_000_000, full=1_000_000, tiny=5_000)
+    say(f"{points:,} points on {kind}")
     run_id = filled(database, points)
     whole = _times(1, lambda: database.read(lambda session: read_all(session, run_id)))
     for what, query in QUERIES.items():
@@ -77,7 +77,7 @@ def _on(kind: str, database: Database, rounds: int) -> Iterator[Row]:
             return database.read(lambda session: sampled(session, run_id, query))
 
         yield Row(SAMPLES[kind, what], _times(rounds, ask), whole)
-    run_id = filled_widely(database, 10_000)
+    run_id = filled_widely(database, place.size(quick=10_000, full=10_000, tiny=1_000))
     whole = _times(1, lambda: database.read(lambda session: read_all(session, run_id)))
     yield Row(
         LISTS[kind], _times(rounds, lambda: database.read(lambda session: listed(session, run_id))), whole

@@ -61,7 +61,7 @@ PAGES = {
 
 def measure(place: Place, folder: Path) -> Iterator[Row]:
     """The runs are written past the rules."""
-    count = place.size(quick=20_000, full=100_000)
+    count = place.size(quick=20_000, full=100_000, tiny=500)
     rounds = place.size(quick=5, full=15)
     say(f"{count:,} runs")
     with on_sqlite(folder / "runs") as database:

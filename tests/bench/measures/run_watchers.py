@@ -33,7 +33,7 @@ ARRIVAL = Target(
 def measure(place: Place, folder: Path) -> Iterator[Row]:
     """The watches are streams of one connection, and so share this process."""
     address = place.modelyard().address
-    rows, rounds = place.size(quick=40, full=200), place.size(quick=2, full=5)
+    rows, rounds = place.size(quick=40, full=200, tiny=4), place.size(quick=2, full=5)
     many = [asyncio.run(_p99(address, WATCHERS, rows)) for _ in range(rounds)]
     one = [asyncio.run(_p99(address, 1, rows)) for _ in range(rounds)]
     yield Row(ARRIVAL, many, one)

@@ -16,21 +16,21 @@ DOWN = Target("7", "use files of 64 KiB", "files/s", "MLflow", Bound("times", 12
 
 def measure(place: Place, folder: Path) -> Iterator[Row]:
     """Each turn logs a folder that neither side has seen; then each of them is used."""
-    files = place.size(quick=300, full=2000)
+    files = place.size(quick=300, full=2000, tiny=120)
     rounds = place.size(quick=2, full=3)
     folders = [folder / f"model-{turn}" for turn in range(rounds + 1)]
-    made: dict[str, list[str]] = {"ours": [], "peer": []}
+    made: dict[str, dict[int, str]] = {"ours": {}, "peer": {}}
 
     with place.clients(folder) as (own, peer):
 
         def up_ours(turn: int) -> float:
             answer = own.call("log", path=str(folders[turn]), name=f"small-{turn}")
-            made["ours"].append(answer["made"])
+            made["ours"][turn] = answer["made"]
             return files / float(answer["seconds"])
 
         def up_peer(turn: int) -> float:
             answer = peer.call("log", path=str(folders[turn]))
-            made["peer"].append(answer["made"])
+            made["peer"][turn] = answer["made"]
             return files / float(answer["seconds"])
 
         def down_ours(turn: int) -> float:
@@ -39,7 +39,7 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
 
         def down_peer(turn: int) -> float:
             into = folder / f"peer-{turn}"
-            answer = peer.call("use", made=made["peer"][turn], into=str(into))
+            answer = peer.call("use", made=made["peer"].get(turn), into=str(into))
             return files / checked({**answer, "path": str(into / "model")}, folders[turn])
 
         def prepare(turn: int) -> None:

@@ -27,25 +27,31 @@ MEMORY = Target(
 
 def measure(place: Place, folder: Path) -> Iterator[Row]:
     """The first turn makes the databases; the ones that count start on what is there."""
-    theirs = mlflow_python()
+    settle = place.size(quick=_SETTLE_SECONDS, full=_SETTLE_SECONDS, tiny=0.1)
     rounds = place.size(quick=3, full=15)
+
+    def import_peer(_: int) -> float:
+        place.require_peers()
+        return _import(mlflow_python(), "mlflow", folder)
+
     yield compare(
         IMPORT,
         rounds,
         lambda _: _import(sys.executable, "modelyard", folder),
-        lambda _: _import(theirs, "mlflow", folder),
+        import_peer,
     )
     held: dict[str, list[float]] = {"ours": [], "peer": []}
 
     def start_ours(_: int) -> float:
         with modelyard_server(folder / "modelyard") as side:
-            time.sleep(_SETTLE_SECONDS)
+            time.sleep(settle)
             held["ours"].append(memory.held(side.server.pid))
             return side.server.ready
 
     def start_peer(_: int) -> float:
+        place.require_peers()
         with mlflow_server(folder / "mlflow") as side:
-            time.sleep(_SETTLE_SECONDS)
+            time.sleep(settle)
             held["peer"].append(memory.held(side.server.pid))
             return side.server.ready
 

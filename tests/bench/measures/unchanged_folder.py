@@ -35,12 +35,13 @@ def measure(place: Place, folder: Path) -> Iterator[Row]:
     """In turn a new folder, logged once, then several times (the median counts); the first turn warms up."""
     rounds = place.size(quick=2, full=5)
     large = place.size(quick=64, full=256) * MIB
+    many = place.size(quick=2_000, full=2_000)
     with (
         modelyard_server(folder / "server") as server,
         modelyard_worker(server, folder / "client", embedded=True) as client,
     ):
         client.call("start")
-        for target, count, size in ((LARGE, 4, large), (SMALL, 2_000, MIB // 16)):
+        for target, count, size in ((LARGE, 4, large), (SMALL, many, MIB // 16)):
             first: list[float] = []
             again: list[float] = []
             for turn in range(rounds + 1):

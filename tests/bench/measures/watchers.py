@@ -36,7 +36,7 @@ _PROJECT, _NAME = "model-registry", "watched"
 def measure(place: Place, folder: Path) -> Iterator[Row]:
     """The watches are streams of one connection, and so share this process."""
     side = place.modelyard()
-    writes, rounds = place.size(quick=40, full=200), place.size(quick=2, full=5)
+    writes, rounds = place.size(quick=40, full=200, tiny=4), place.size(quick=2, full=5)
     with sides.modelyard_worker(side, folder, embedded=False) as own:
         own.call("start")
         own.call("make_model", folder=str(folder), name=_NAME, versions=1)

@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any
 
 import modelyard
+from tests.bench.workers import whole_run
 from tests.bench.workers.orders import obey, seconds
 
 _PROJECT = "bench"
@@ -145,5 +146,6 @@ if __name__ == "__main__":
             "make_model": make_model,
             "move_alias": move_alias,
             "make_versions": make_versions,
+            "whole_run": whole_run.of(modelyard),
         }
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
+import pickle
 import re
 from collections import Counter
 from typing import Any
@@ -256,3 +258,15 @@ def test_a_list_of_few_runs_takes_one_call(names: list[str], monkeypatch: pytest
     assert counted.calls == {"ListRuns": 2}
     assert len(list(api.runs(per_page=3))) == 4
     assert counted.calls == {"ListRuns": 5}
+
+
+WAYS = (copy.copy, copy.deepcopy, lambda run: pickle.loads(pickle.dumps(run)))  # noqa: S301  # our own bytes
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_copies_of_a_listed_run_read_its_maps_each_for_itself(names: list[str], way: Any) -> None:
+    (run, *_) = Api().runs()
+    copied = way(run)
+    assert copied.config == RUNS[0]["config"]
+    assert run.config == RUNS[0]["config"]
+    assert copied.summary_metrics == run.summary_metrics

@@ -41,7 +41,7 @@ class PublicRun:
 
     def _set_record(self, record: RunRecord) -> None:
         self._record = record
-        self._read: set[str] = set()
+        self._read: frozenset[str] = frozenset()
         self.name = record.display_name
         """Name shown to people."""
         self.notes = record.notes
@@ -57,7 +57,7 @@ class PublicRun:
         if late is not None and part in late.parts and part not in self._read:
             found: Any = {part: late(self._record, part)}
             self._record = dataclasses.replace(self._record, **found)
-            self._read.add(part)
+            self._read |= {part}  # a copy has its own
         stored: dict[str, Any] = getattr(self._record, part)
         return stored
 

@@ -49,15 +49,18 @@ def test_hf_trainer_logs_metrics_and_models(embedded: Path, kept: str, versions:
 
 
 @pytest.mark.optional("lightning")
-def test_lightning_logs_metrics_hyperparameters_and_checkpoints_with_scores(embedded: Path) -> None:
-    run_script(embedded, "lightning_logger")
-    (run,) = runs_of("lightning")
+@pytest.mark.parametrize(("strategy", "workers", "batches"), [("auto", 2, 4), ("ddp_spawn", 0, 2)])
+def test_lightning_logs_metrics_hyperparameters_and_checkpoints_with_scores(
+    embedded: Path, strategy: str, workers: int, batches: int
+) -> None:
+    run_script(embedded, "lightning_logger", strategy, str(workers))
+    (run,) = runs_of(f"lightning-{strategy}")
     assert run.name == "linear"
     assert dict(run.config) == {"width": 4, "lr": 0.1}
-    assert len(values(run, "train_loss")) == 8
+    assert len(values(run, "train_loss")) == 2 * batches
     steps = [row["trainer/global_step"] for row in run.scan_history(keys=["val_loss", "trainer/global_step"])]
-    assert steps == [3, 7, 8]
-    versions = list(Api().artifacts("model", f"lightning/model-{run.id}"))
+    assert steps == [batches - 1, 2 * batches - 1]
+    versions = list(Api().artifacts("model", f"lightning-{strategy}/model-{run.id}"))
     best = min(versions, key=lambda version: version.metadata["score"])
     assert len(versions) == 2
     assert "best" in best.aliases

@@ -22,7 +22,7 @@ from modelyard.contract.errors import CommError, Error, UsageError
 from modelyard.host.terminal import termerror, termlog, termwarn
 from modelyard.runs.config import Config
 from modelyard.runs.run import AlertLevel, Run
-from modelyard.session import BeforeInit, finish, init, observe, of_active_run
+from modelyard.session import BeforeInit, attach_from, finish, init, observe, of_active_run
 from modelyard.version import __version__
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ unwatch = of_active_run(Run.unwatch)
 mark_preempting = of_active_run(Run.mark_preempting)
 pin_config_keys = of_active_run(Run.pin_config_keys)
 join = finish
+_attach = attach_from
 
 # The active run under the names that scripts use.
 run: Run | None = None

@@ -6,11 +6,14 @@ too. One of them is the module's; those made with `reinit="create_new"` are not.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import datetime
 import functools
 import inspect
 import os
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -353,6 +356,20 @@ def _report(run: Run | None) -> None:
     """Tells the observers of the module's run."""
     for observer in _observers:
         observer(run)
+
+
+def attach_from(token: str) -> Run:
+    """The run of another process of this machine, made of its `_attach_id`. It becomes the module's run.
+
+    ValueError for a text that is none.
+    """
+    try:
+        run = pickle.loads(base64.b64decode(token, validate=True))  # noqa: S301  # a run of this program
+    except (binascii.Error, pickle.UnpicklingError, EOFError) as error:
+        raise ValueError(f"not the _attach_id of a run: {error}") from None
+    assert isinstance(run, Run)
+    _activate(run, current=True)
+    return run
 
 
 def _deactivate(run: Run) -> contextlib.AbstractContextManager[None]:

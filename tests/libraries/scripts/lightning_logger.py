@@ -1,4 +1,9 @@
-"""Lightning with `WandbLogger(log_model="all")`, checkpoints, and two workers that load data."""
+"""Lightning with `WandbLogger(log_model="all")`, checkpoints, and workers that load data.
+
+Arguments: the strategy, and the number of workers.
+"""
+
+import sys
 
 import lightning
 import torch
@@ -24,22 +29,28 @@ class Linear(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=self.hparams.lr)
 
 
-torch.manual_seed(0)
-inputs = torch.randn(32, 4)
-data = torch.utils.data.TensorDataset(inputs, inputs.sum(1, keepdim=True))
-loader = torch.utils.data.DataLoader(data, batch_size=8, num_workers=2)
-logger = WandbLogger(project="lightning", name="linear", log_model="all", save_dir=".")
-model = Linear()
-logger.watch(model)
-trainer = lightning.Trainer(
-    max_epochs=2,
-    logger=logger,
-    log_every_n_steps=1,
-    accelerator="cpu",
-    enable_progress_bar=False,
-    enable_model_summary=False,
-    callbacks=[ModelCheckpoint(monitor="val_loss", save_top_k=2)],
-)
-trainer.fit(model, loader, loader)
-trainer.validate(model, loader)
-logger.experiment.finish()
+def train(strategy: str, workers: int) -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(32, 4)
+    data = torch.utils.data.TensorDataset(inputs, inputs.sum(1, keepdim=True))
+    loader = torch.utils.data.DataLoader(data, batch_size=8, num_workers=workers)
+    logger = WandbLogger(project=f"lightning-{strategy}", name="linear", log_model="all", save_dir=".")
+    model = Linear()
+    trainer = lightning.Trainer(
+        max_epochs=2,
+        logger=logger,
+        log_every_n_steps=1,
+        accelerator="cpu",
+        strategy=strategy,
+        devices=1 if strategy == "auto" else 2,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[ModelCheckpoint(monitor="val_loss", save_top_k=2)],
+    )
+    trainer.fit(model, loader, loader)
+    logger.watch(model)
+    logger.experiment.finish()
+
+
+if __name__ == "__main__":
+    train(sys.argv[1], int(sys.argv[2]))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import modelyard as wandb
+from tests.parts.fork_server import run_python
 
 
 def test_the_classes_of_sdk_are_those_of_the_module() -> None:
@@ -34,6 +35,25 @@ def test_disabled_runs_are_told_by_their_class(embedded: Path) -> None:
         assert isinstance(disabled, wandb.Run)
     with wandb.init(project="sdk") as run:
         assert not isinstance(run, RunDisabled)
+
+
+def test_another_process_attaches_to_a_run_by_its_id_for_that(embedded: Path) -> None:
+    code = """
+import sys
+import modelyard as wandb
+run = wandb._attach(sys.argv[1])
+assert wandb.run is run
+wandb.log({"child": 1})
+run.finish()
+"""
+    with wandb.init(project="sdk") as run:
+        run.log({"parent": 0})
+        run_python("-c", code, run._attach_id, check=True)
+    past = wandb.Api().run(run.path)
+    assert past.state == "finished"
+    assert [row["child"] for row in past.scan_history(keys=["child"])] == [1]
+    with pytest.raises(ValueError, match="_attach_id"):
+        wandb._attach("no run")
 
 
 def test_integrations_may_note_features() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import enum
 import os
+import pickle
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -111,6 +113,11 @@ class Run:
         """Shows it: in a notebook below the cell, elsewhere a line on stderr. Whether in a notebook."""
         notebook.say([f"Run {self.name}: {self.url}"], self._repr_html_())
         return notebook.is_active()
+
+    @property
+    def _attach_id(self) -> str:
+        """A text by which `modelyard._attach` gives this run in another process; Lightning passes it on."""
+        return base64.b64encode(pickle.dumps(self)).decode()
 
     def _label(self, *args: Any, **kwargs: Any) -> None:
         """Accepted: libraries call it to say that they made the run."""

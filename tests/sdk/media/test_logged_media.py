@@ -5,6 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,9 @@ from modelyard import Api
 from modelyard.media.file_names import stem_of
 from modelyard.public_runs.public_run import PublicRun
 from tests.clients.commands import run_command
+from tests.parts.disks import MIB, DiskFactory, disk_factory
+
+__all__ = ["disk_factory"]
 
 RANDOM = np.random.default_rng(7)
 
@@ -172,14 +180,16 @@ def test_media_under_strange_keys_stay_in_the_folder_of_the_run(work: Path, tmp_
     assert [found.media(row[key], "there").content.read().decode()[22:] for key in keys] == keys
 
 
-def test_an_offline_run_sends_its_media_with_sync(work: Path) -> None:
+def test_an_offline_run_sends_its_media_with_sync_also_when_its_folder_was_moved(work: Path) -> None:
     array = _pixels()
     run = modelyard.init(mode="offline", id="offline")
     for step in range(2):
         run.log({"image": modelyard.Image(array + step)}, step=10 * step)
     run.finish()
+    folder = Path(run.dir).parent
+    moved = shutil.move(folder, work / f"moved-{folder.name}")
     for _ in range(2):
-        assert run_command("sync").returncode == 0
+        assert run_command("sync", str(moved)).returncode == 0
     found = Api().run(f"{os.environ['MODELYARD_ENTITY']}/{os.environ['MODELYARD_PROJECT']}/offline")
     rows = _rows(found)
     assert [row["_step"] for row in rows] == [0, 10]
@@ -235,6 +245,89 @@ def test_images_of_forked_children_arrive(work: Path) -> None:
     pages = {found.media(row["child"], "there").html for row in rows if "child" in row}
     assert {page[-7:] for page in pages} == {"child 0", "child 1"}
     assert len({row["parent"]["path"] for row in rows}) == 1
+
+
+def test_media_of_spawned_workers_arrive(work: Path) -> None:
+    Path("trains.py").write_text(
+        textwrap.dedent(
+            """
+            import multiprocessing
+            import modelyard
+
+            def work(run, number):
+                run.log({"child": modelyard.Html(f"child {number}")})
+
+            if __name__ == "__main__":
+                run = modelyard.init(id="spawned")
+                run.log({"parent": modelyard.Html("parent")})
+                context = multiprocessing.get_context("spawn")
+                workers = [context.Process(target=work, args=(run, number)) for number in range(2)]
+                for worker in workers:
+                    worker.start()
+                for worker in workers:
+                    worker.join()
+                run.finish()
+            """
+        )
+    )
+    done = subprocess.run([sys.executable, "trains.py"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = Api().run("spawned")
+    pages = [found.media(row["child"], "there").html for row in _rows(found) if "child" in row]
+    assert sorted(page[-7:] for page in pages) == ["child 0", "child 1"]
+
+
+def test_threads_that_log_media_lose_none(work: Path) -> None:
+    def log(number: int) -> None:
+        for step in range(20):
+            run.log({f"page {number}": modelyard.Html(f"{number} {step}", inject=False)})
+
+    with modelyard.init() as run, ThreadPoolExecutor(4) as threads:
+        list(threads.map(log, range(4)))
+    found = Api().run(run.path)
+    pages = [
+        found.media(value, "there").html
+        for row in _rows(found)
+        for key, value in row.items()
+        if "page" in key
+    ]
+    assert sorted(pages) == sorted(f"{number} {step}" for number in range(4) for step in range(20))
+
+
+def test_media_in_the_summary_come_back(work: Path) -> None:
+    array = _pixels()
+    with modelyard.init() as run:
+        run.log({"loss": 1})
+        run.summary["best"] = modelyard.Image(array)
+        run.summary.update({"page": modelyard.Html("x", inject=False), "plain": 3})
+        assert run.summary["best"]["width"] == 4
+    found = Api().run(run.path)
+    assert np.array_equal(np.asarray(found.media(found.summary["best"], "there").image), array)
+    assert found.media(found.summary["page"], "there").html == "x"
+    assert found.summary["plain"] == 3
+
+
+def test_a_disk_without_room_costs_the_media_and_not_the_training(
+    work: Path, disk_factory: DiskFactory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    disk = disk_factory("full", 4 * MIB)
+    monkeypatch.setenv("MODELYARD_DIR", str(disk.path))
+    with modelyard.init() as run:
+        run.log({"page": modelyard.Html("first", inject=False)})
+        disk.fill()
+        for step in range(3):
+            run.log(
+                {"loss": step, "image": modelyard.Image(RANDOM.integers(0, 256, (200, 200, 3), np.uint8))}
+            )
+        assert not list(Path(run.dir).rglob("*.part"))
+    found = Api().run(run.path)
+    rows = _rows(found)
+    assert [row.get("loss") for row in rows] == [None, 0, 1, 2]
+    assert not any("image" in row for row in rows)
+    assert found.media(rows[0]["page"], "there").html == "first"
+    said = capsys.readouterr().err
+    assert said.count("'image' cannot be stored") == 1
+    assert "no room" in said
 
 
 def test_steps_of_rows_that_are_collected_are_in_the_names(work: Path) -> None:

@@ -49,6 +49,7 @@ class History:
         self._carried: dict[str, Any] = {}  # last values of step metrics
         self._summary = summary
         self._start_time = start_time
+        summary.keep_media_with(self.without_media)
         self._spool = spool
         self._media = media or RunMedia()
         self._definitions = Definitions()
@@ -86,8 +87,7 @@ class History:
         """
         if step is not None and type(step) is not int:
             step = _whole(step)
-        if not _SCALARS.issuperset(map(type, data.values())):
-            data = self._without_media(data, step)
+        data = self.without_media(data, step)
         with self.lock:
             if step is not None and not self._go_to(step):
                 return
@@ -105,12 +105,14 @@ class History:
             elif row:
                 self._collect(row, is_open=True)
 
-    def _without_media(self, data: Mapping[str, Any], step: int | None) -> Mapping[str, Any]:
+    def without_media(self, data: Mapping[str, Any], step: int | None = None) -> Mapping[str, Any]:
         """The data with maps instead of media, whose files are written.
 
         It runs without the lock, since encoding takes long: the step in names of files is
         the one that the row has unless another thread logs a row at the same time.
         """
+        if _SCALARS.issuperset(map(type, data.values())):
+            return data
         from modelyard.media import logged
 
         if step is not None and not self._step <= step <= limits.MAX_STEP:

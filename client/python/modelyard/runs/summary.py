@@ -86,6 +86,7 @@ class Summary(MutableMapping[str, Any]):
     _results: dict[str, _Results]
     _closed: str
     _set_by_user: Callable[[str], None]
+    _without_media: Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
     def __init__(self, items: Mapping[str, Any] | None = None) -> None:
         # Not by our own __setattr__, which sets entries.
@@ -94,6 +95,7 @@ class Summary(MutableMapping[str, Any]):
         object.__setattr__(self, "_results", {})
         object.__setattr__(self, "_closed", "")
         object.__setattr__(self, "_set_by_user", lambda key: None)
+        object.__setattr__(self, "_without_media", lambda entries: entries)
 
     def close(self, run: str) -> None:
         """Raises UsageError for every change from now on: the run of this name is finished."""
@@ -103,15 +105,20 @@ class Summary(MutableMapping[str, Any]):
         """Calls `changed` with each key that the program sets or removes, but not with those of rows."""
         object.__setattr__(self, "_set_by_user", changed)
 
+    def keep_media_with(self, replace: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+        """Has media that the program sets put into files: `replace` returns maps in their place."""
+        object.__setattr__(self, "_without_media", replace)
+
     def __getitem__(self, key: str) -> Any:
         return self._shown(self._items[key], key)
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._check_open()
-        self._items[str(key)], fits = fit_entry("summary", str(key), value)
-        if fits:
-            self.changed[str(key)] = None
-            self._set_by_user(str(key))
+        for name, entry in self._without_media({str(key): value}).items():
+            self._items[name], fits = fit_entry("summary", name, entry)
+            if fits:
+                self.changed[name] = None
+                self._set_by_user(name)
 
     def __delitem__(self, key: str) -> None:
         self._check_open()

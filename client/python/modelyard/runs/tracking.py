@@ -104,6 +104,8 @@ class Recording:
         run; `end`, then only. It is read when it is sent, so one with `now` should not
         change. One sent under the same path before is replaced.
         """
+        if Path(source).is_relative_to(self.folder.path):  # the folder may be moved before it is sent
+            source = str(Path(source).relative_to(self.folder.path))
         content = {"path": path, "source": source, "policy": policy}
         try:
             self._file_spool.change(spool_records.FILE, content)
@@ -164,7 +166,7 @@ class Tracking(Recording):
         destination = Destination(record.id, record.attempt)
         summary = ReplayedSummary(record.summary, start_time)
         self._drain = Drain(self.connection, destination, self.folder, summary, own=self.spool)
-        files = RunFileSender(self.connection, destination, (record.entity, record.project))
+        files = RunFileSender(self.connection, destination, (record.entity, record.project), self.folder.path)
         file_drain = RecordDrain(self.folder.file_spools, files, own=self._file_spool)
         files.on_progress(file_drain.advance)
         self._files = UploadThread(file_drain, "file")

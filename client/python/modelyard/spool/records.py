@@ -42,7 +42,10 @@ SYSTEM = ord("Y")
 CONSOLE = ord("O")
 """JSON: `number` of the writer's record, from 1, `process`, and `lines` (number, time, stream, text)."""
 FILE = ord("V")
-"""JSON: `path` and `source` of a file to be sent, and `policy`: now, live (now and after changes) or end."""
+"""JSON: `path` and `source` of a file to be sent, and `policy`: now, live (now and after changes) or end.
+
+A source in the folder of the run is relative to that.
+"""
 FINISH = ord("E")
 """JSON: `exit_code` and `killed` of a run that ended."""
 

@@ -110,7 +110,7 @@ def _send(connection: Connection, folder: RunFolder, summaries: Summaries, ends:
     last_written = folder.last_written
     calls = ArtifactCalls(connection, run, folder)
     owner = (info["entity"], info["project"])
-    files = RunFileSender(connection, destination, owner, folder.file_spools.sent.get("watched"))
+    files = RunFileSender(connection, destination, owner, folder.path, folder.file_spools.sent.get("watched"))
     file_drain = RecordDrain(folder.file_spools, files, keeps_sent=was_offline)
     drain = Drain(
         connection,

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from modelyard.contract import errors
@@ -65,12 +66,14 @@ class RunFileSender:
         connection: Connection,
         destination: Destination,
         owner: tuple[str, str],
+        folder: Path,
         watched: Mapping[str, Any] | None = None,
     ) -> None:
-        """`owner` is the entity and the project of the run."""
+        """`owner` is the entity and the project of the run; sources in its `folder` are relative to that."""
         self._connection = connection
         self._destination = destination
         self._owner = owner
+        self._folder = folder
         self._watched: dict[str, Any] = dict(watched or {})
         """Source, policy and last sent status of files with the policies `live` and `end`, by path."""
         self._progressed: Callable[[], None] = lambda: None
@@ -87,7 +90,8 @@ class RunFileSender:
         """The files to be sent now, as many together as one commit takes."""
         batch: list[Mapping[str, Any]] = []
         size = 0
-        for content in {content["path"]: content for content in contents}.values():
+        for recorded in {content["path"]: content for content in contents}.values():
+            content = {**recorded, "source": os.path.join(self._folder, recorded["source"])}
             self._watch(content)
             if content["policy"] == "end":
                 continue

@@ -16,7 +16,7 @@ from modelyard.media.media import FileMedia, Source
 FILE_TYPES = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "bmp": "bmp"}
 """Formats of Pillow by file type."""
 PNG_LEVEL = 3
-"""Of compression, 0 to 9: level 6 takes twice the time for a few percent of the bytes."""
+"""Of compression, 0 to 9. Smooth pictures take less than half the time of level 6, Pillow's default."""
 
 
 class Image(FileMedia):

@@ -141,4 +141,4 @@ def test_tensors_of_torch_have_their_channels_first() -> None:
     assert Image(torch.zeros((1, 4, 2), requires_grad=True)).image.size == (2, 4)
     assert Image(torch.zeros((1, 3, 4, 2), dtype=torch.bfloat16)).image.mode == "RGB"
     with pytest.raises(ValueError, match="channels × height × width"):
-        Image(torch.zeros((4, 2, 3)))
+        Image(torch.zeros((5, 2, 3)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from modelyard.media.file_names import stem_of
 from modelyard.public_runs.public_run import PublicRun
 from tests.clients.commands import run_command
 from tests.parts.disks import MIB, DiskFactory, disk_factory
+from tests.parts.server import LiveServer
 
 __all__ = ["disk_factory"]
 
@@ -79,6 +81,7 @@ def test_media_of_all_kinds_come_back_in_lists_maps_and_beside_numbers(work: Pat
                 "nested": {"deep": {"hist": modelyard.Histogram([1, 2, 2], num_bins=2), "loss": 1}},
                 "pages": (modelyard.Html("one"), modelyard.Html("two")),
                 "nothing": [],
+                "maps": [{"page": modelyard.Html("in a map"), "id": 1}, [1, 2]],
             }
         )
         assert run.summary["nested"]["deep"]["hist"]["values"] == [1, 2]
@@ -94,6 +97,9 @@ def test_media_of_all_kinds_come_back_in_lists_maps_and_beside_numbers(work: Pat
     assert image.image.size == (4, 5)
     assert row["pages"]["_type"] == "html"
     assert len(found.media(row["pages"], work / "there")) == 2
+    assert row["maps"][0]["id"] == 1
+    assert row["maps"][1] == [1, 2]
+    assert found.media(row["maps"], work / "there")[0]["page"].html.endswith("in a map")
     assert row["nested.deep.hist"] == {"_type": "histogram", "values": [1, 2], "bins": [1.0, 1.5, 2.0]}
     assert found.summary["nested"]["deep"]["hist"] == row["nested.deep.hist"]
 
@@ -118,10 +124,13 @@ def test_files_are_kept_as_they_are_and_may_be_deleted_after_the_call(work: Path
     buffer = io.BytesIO()
     picture.save(buffer, "png")
     with modelyard.init() as run:
+        Path("odd.j\np?g").write_bytes(b"odd")
         run.log({"photo": modelyard.Image("photo.jpg"), "raw": modelyard.Image(buffer.getvalue())})
+        run.log({"odd": modelyard.Image("odd.j\np?g")})
         Path("photo.jpg").unlink()
     found = Api().run(run.path)
-    (row,) = _rows(found)
+    row, odd = _rows(found)
+    assert _bytes(found, odd["odd"]["path"], work / "there") == b"odd"
     assert (row["photo"]["format"], row["photo"]["width"], row["photo"]["height"]) == ("jpg", 4, 5)
     assert _bytes(found, row["photo"]["path"], work / "there") == content
     assert _bytes(found, row["raw"]["path"], work / "there") == buffer.getvalue()
@@ -180,6 +189,16 @@ def test_media_under_strange_keys_stay_in_the_folder_of_the_run(work: Path, tmp_
     assert [found.media(row[key], "there").content.read().decode()[22:] for key in keys] == keys
 
 
+def test_a_value_that_names_a_path_outside_reads_nothing_there(work: Path) -> None:
+    (work / "secret.html").write_text("secret")
+    with modelyard.init() as run:
+        run.log({"loss": 1})
+    found = Api().run(run.path)
+    for path in ("../secret.html", str(work / "secret.html"), "media/../../secret.html"):
+        with pytest.raises(ValueError, match="must be relative"):
+            found.media({"_type": "html-file", "path": path}, work / "there")
+
+
 def test_an_offline_run_sends_its_media_with_sync_also_when_its_folder_was_moved(work: Path) -> None:
     array = _pixels()
     run = modelyard.init(mode="offline", id="offline")
@@ -220,6 +239,21 @@ def test_a_value_that_cannot_be_stored_is_left_out_with_a_warning(
     assert "gone" not in row
     assert "there" in row
     assert "the metric 'gone' cannot be stored" in capsys.readouterr().err
+
+
+def test_maps_that_contain_themselves_or_fail_cost_their_neighbours_nothing(work: Path) -> None:
+    class Failing(dict[str, Any]):
+        def items(self) -> Any:
+            raise RuntimeError("its own code")
+
+    around: dict[str, Any] = {"page": modelyard.Html("within")}
+    around |= {"itself": around, "again": around}
+    with modelyard.init() as run:
+        run.log({"around": around, "failing": Failing(a=1), "page": modelyard.Html("beside")})
+    found = Api().run(run.path)
+    (row,) = _rows(found)
+    assert found.media(row["page"], "there").html.endswith("beside")
+    assert found.media(row["around.page"], "there").html.endswith("within")
 
 
 def test_a_row_that_is_dropped_writes_no_files(work: Path) -> None:
@@ -339,3 +373,18 @@ def test_steps_of_rows_that_are_collected_are_in_the_names(work: Path) -> None:
     names = [row[key]["path"].split("_")[1] for row, key in zip(rows, "ac", strict=True)]
     assert (names, rows[0]["b"]["path"].split("_")[1]) == (["0", "7"], "0")
     assert [row["_step"] for row in rows] == [0, 7]
+
+
+def test_media_are_found_and_read_by_plain_calls(any_live_server: LiveServer, work: Path) -> None:
+    with modelyard.init() as run:
+        for step in (0, 5):
+            run.log({"loss": 1.0}, step=step)
+            run.log({"val/examples": modelyard.Image(_pixels())}, step=step + 1)
+        sizes = [path.stat().st_size for path in sorted(Path(run.dir).rglob("examples_*.png"))]
+    page = Path(__file__).parents[3] / "docs/media.md"
+    (example,) = re.findall(r"<!-- runs: plain -->\n```python\n(.*?)```", page.read_text(), re.DOTALL)
+    environment = {**os.environ, "MODELS": any_live_server.address, "RUN": Api().run(run.path)._record.id}
+    done = subprocess.run(
+        [sys.executable, "-c", example], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines() == [f"1 4 5 {sizes[0]}", f"6 4 5 {sizes[1]}"], done.stderr

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from modelyard.media.file_names import safe_part
+
 READ_BYTES = 1 << 20
 
 
@@ -59,7 +61,11 @@ def at_path(path: str | os.PathLike[str], suffix: str = "") -> Content:
     """The content of a file that exists; by default with the ending of its name. Errors: OSError."""
     found = Path(os.path.abspath(Path(path).expanduser()))
     with open(found, "rb"):  # a file that cannot be read is an error where it is named
-        return Content(suffix or found.suffix.lower(), found)
+        return Content(suffix or _suffix(found), found)
+
+
+def _suffix(path: Path) -> str:
+    return safe_part(path.suffix.lower()) if path.suffix else ""
 
 
 def local_file(call: str, path: str | os.PathLike[str], suffix: str = "") -> Content:

@@ -10,11 +10,12 @@ _UNSAFE = frozenset('\\:*?"<>|')
 
 def stem_of(key: str) -> str:
     """A key as the start of a path: `/` makes folders; `..`, empty parts and unsafe characters become `_`."""
-    *folders, last = [_safe(part) for part in key.split("/")]
+    *folders, last = [safe_part(part) for part in key.split("/")]
     return "/".join([*folders[: PARTS - 1], last])
 
 
-def _safe(part: str) -> str:
+def safe_part(part: str) -> str:
+    """A name of a file or a folder, or the ending of one, without characters that some system refuses."""
     safe = "".join("_" if char in _UNSAFE or not char.isprintable() else char for char in part)
     if not safe.strip(". "):
         return "_"

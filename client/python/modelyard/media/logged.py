@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
@@ -14,8 +15,9 @@ from modelyard.media.images.image import Image
 from modelyard.media.media import Media
 from modelyard.media.tables.table import Table
 
-_PLAIN = frozenset({float, int, bool, str, type(None)})
 _LEVELS = 20
+_known: dict[type, bool] = {}
+"""Whether values of a class may hold media."""
 _PACKAGES = frozenset({"matplotlib", "plotly", "pandas", "PIL"})
 
 Problem = Callable[[str, str], None]
@@ -28,7 +30,7 @@ def replaced(data: Mapping[str, Any], place: Callable[[str], Place], problem: Pr
     `place` returns where the files of a key go. A value that cannot be stored is left out and
     passed to `problem`: a full disk must not end a training.
     """
-    return _Replacing(place, problem).entries(data, "", 0)
+    return _Replacing(place, problem).entries(data, "")
 
 
 class _Replacing:
@@ -37,15 +39,16 @@ class _Replacing:
     def __init__(self, place: Callable[[str], Place], problem: Problem) -> None:
         self._place = place
         self._problem = problem
+        self._open: set[int] = set()
 
-    def entries(self, data: Mapping[str, Any], above: str, depth: int) -> Mapping[str, Any]:
+    def entries(self, data: Mapping[str, Any], above: str) -> Mapping[str, Any]:
         """The entries of a map, whose keys are joined to those `above`."""
         found: dict[str, Any] | None = None
         for key, value in data.items():
-            if type(value) in _PLAIN:
+            if not _may_hold_media(type(value)):
                 continue
             name = f"{above}.{key}" if above else key
-            stored = self._value(name, value, depth)
+            stored = self._value(name, value)
             if stored is value:
                 continue
             found = dict(data) if found is None else found
@@ -57,10 +60,10 @@ class _Replacing:
                     found[value.table_key(key)] = stored["table"]
         return data if found is None else found
 
-    def _value(self, name: str, value: Any, depth: int) -> Any:
+    def _value(self, name: str, value: Any) -> Any:
         """What a value is stored as: itself, a map, or None where it cannot be stored."""
-        if type(value) is dict:
-            return self.entries(value, name, depth + 1) if depth < _LEVELS else value
+        if isinstance(value, Mapping):
+            return self._map(name, value)
         try:
             if isinstance(value, list | tuple):
                 return self._items(name, value)
@@ -70,19 +73,36 @@ class _Replacing:
             self._problem(name, f"{type(error).__name__}: {error}")
             return None
 
+    def _map(self, name: str, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A map within the row; one that contains itself, is very deep or fails when read stays as it is."""
+        if id(value) in self._open or len(self._open) >= _LEVELS:
+            return value
+        self._open.add(id(value))
+        try:
+            return self.entries(value, name)
+        except Exception:  # it is dropped, with a warning, where the row is made
+            return value
+        finally:
+            self._open.discard(id(value))
+
     def _items(self, name: str, values: list[Any] | tuple[Any, ...]) -> Any:
-        """A list with media: one map if all are of a class, else a list."""
-        if not values or not any(map(_may_be_media, set(map(type, values)))):
+        """A list with media: one map if all are of a class, else a list; itself where there are none."""
+        if not any(map(_may_hold_media, set(map(type, values)))):
             return values
-        found = [(as_media(item), item) for item in values]
-        media = [one for one, _ in found if one is not None]
-        if not media:
-            return values
-        place = self._place(name)
-        cls = type(media[0])
-        if len(media) == len(found) and all(type(one) is cls for one in media):
-            return cls.store_list(media, place)
-        return [item if one is None else one.store(place) for one, item in found]
+        media = [one for one in map(as_media, values) if one is not None]
+        if media and len(media) == len(values) and all(type(one) is type(media[0]) for one in media):
+            return type(media[0]).store_list(media, self._place(name))
+        found = [self._item(name, one) for one in values]
+        return values if all(map(operator.is_, found, values)) else found
+
+    def _item(self, name: str, value: Any) -> Any:
+        """What an item of a list is stored as. Errors of any kind."""
+        if isinstance(value, Mapping):
+            return self._map(name, value)
+        if isinstance(value, list | tuple):
+            return self._items(name, value)
+        media = as_media(value)
+        return value if media is None else media.store(self._place(name))
 
 
 def as_media(value: Any) -> Media | None:
@@ -107,6 +127,14 @@ def _current_figure(module: ModuleType) -> Media | None:
     if module.__name__ != "matplotlib.pyplot":
         return None
     return as_media(module.gcf())
+
+
+def _may_hold_media(cls: type) -> bool:
+    """Whether values of a class may be media, or lists or maps of them. It is asked in each step."""
+    known = _known.get(cls)
+    if known is None:
+        known = _known[cls] = issubclass(cls, Mapping | list | tuple) or _may_be_media(cls)
+    return known
 
 
 def _may_be_media(cls: type) -> bool:

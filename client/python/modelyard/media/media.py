@@ -24,7 +24,7 @@ class Source(Protocol):
 
 
 class Media(ABC):
-    """A value that is kept as files. What it holds is fixed when it is made."""
+    """A value that is kept as files. All but tables are fixed when they are made."""
 
     type_name: ClassVar[str]
     """`_type` of the map that rows have instead of it."""

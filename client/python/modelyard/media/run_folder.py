@@ -35,7 +35,7 @@ class RunMedia:
     ) -> None:
         self._files = files
         self._send = send
-        self._known: dict[tuple[str, str, str], Placed] = {}
+        self._known: dict[tuple[str, str, str, str], Placed] = {}
 
     def row(self, key: str, step: int) -> Place:
         """The place of a value of a row: `media/<folder>/<key>_<step>_<hash>.<ending>`."""
@@ -43,7 +43,8 @@ class RunMedia:
 
     def put(self, content: Content, folder: str, stem: str, step: int | None) -> Placed:
         """Puts a file, unless its content was put under this stem before. Errors: OSError, LocalDiskFull."""
-        known = self._known.get((folder, stem, content.digest)) if content.digest else None
+        digest = content.digest
+        known = self._known.get((folder, stem, content.suffix, digest)) if digest else None
         if known is not None:
             return known
         if self._files is None:
@@ -57,7 +58,7 @@ class RunMedia:
         try:
             with disk_space.explained(temporary, 0, _REMEDY):
                 digest, size = _copy(content, temporary)
-            known = self._known.get((folder, stem, digest))
+            known = self._known.get((folder, stem, content.suffix, digest))
             if known is not None:
                 return known
             placed = Placed(_path(content, folder, stem, step, digest), digest, size)
@@ -69,7 +70,7 @@ class RunMedia:
         self._send(placed.path, str(target))
         if len(self._known) >= KNOWN_FILES:
             self._known.clear()
-        self._known[folder, stem, digest] = placed
+        self._known[folder, stem, content.suffix, digest] = placed
         return placed
 
 

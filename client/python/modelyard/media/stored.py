@@ -74,9 +74,3 @@ def _separated(value: Mapping[str, Any]) -> list[dict[str, Any]]:
             if item is not None:
                 one[key] = item
     return found
-
-
-def is_media(value: Any) -> bool:
-    """Whether a value of a row stands for media."""
-    kind = value.get("_type") if isinstance(value, Mapping) else None
-    return kind == _IMAGES or kind in _LISTS or kind in CLASSES

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from modelyard.contract import refs
 from modelyard.media.stored import StoredMedia
 from modelyard.public_runs.files import PublicFile
 
@@ -18,6 +19,7 @@ def restored(value: Any, root: str | os.PathLike[str], file: Callable[[str], Pub
     """A value with media instead of the maps that stand for them; see `PublicRun.media`."""
 
     def fetch(path: str) -> Path:
+        refs.check_manifest_path(path)  # a value may name any path
         # The name of a file has the hash of its content: one that is there need not be fetched.
         if not Path(root, path).exists():
             file(path).download(root, exist_ok=True).close()

@@ -292,7 +292,8 @@ class PublicRun:
         """The Image, Table or other media that a value of a row or of the summary stands for.
 
         Its files are downloaded below `root`, unless they are there. `value` is a map with `_type`,
-        or a list or dict of such maps. Errors: NotFound for a file that was not sent yet.
+        or a list or dict of such maps. Errors: NotFound for a file that was not sent yet,
+        ValueError for paths that lead out of `root`.
         """
         return media.restored(value, root, self.file)
 

@@ -117,10 +117,9 @@ def _media_text(stored: Mapping[str, Any]) -> str:
         return f"{stored['count']} {kind}"
     if "path" not in stored:
         return ""
-    for wide, high, of in (("width", "height", "pixels"), ("ncols", "nrows", "columns and rows")):
-        if wide in stored:
-            return f"{kind}, {stored[wide]} × {stored.get(high)} {of}"
-    return kind
+    if "nrows" in stored:
+        return f"{kind}, {plural(stored['nrows'], 'row')}"
+    return f"{kind}, {stored['width']} × {stored.get('height')} pixels" if "width" in stored else kind
 
 
 def short_text(value: Any) -> str:

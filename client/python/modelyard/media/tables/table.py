@@ -204,8 +204,7 @@ def _rows(given: Any) -> tuple[Sequence[Any], list[Name] | None]:
     if given is None:
         return [], None
     if libraries.is_from(given, "pandas", "DataFrame"):
-        cells = [given[name].tolist() if given.columns.is_unique else list(given.iloc[:, at])
-                 for at, name in enumerate(given.columns)]  # fmt: skip
+        cells = [_cells(given.iloc[:, at]) for at in range(len(given.columns))]
         names = [name if isinstance(name, int | str) else str(name) for name in given.columns]
         return list(zip(*cells, strict=True)), names
     if libraries.is_from(given, "numpy", "ndarray"):
@@ -215,6 +214,14 @@ def _rows(given: Any) -> tuple[Sequence[Any], list[Name] | None]:
     if not isinstance(given, list | tuple):
         raise TypeError(f"Table: data is a list of rows, an array or a DataFrame, not {type(given).__name__}")
     return given, None
+
+
+def _cells(series: Any) -> list[Any]:
+    """The cells of a column of pandas; what it says is missing is None, except among floats of NumPy."""
+    cells: list[Any] = series.tolist()
+    if libraries.is_from(series.dtype, "numpy", "dtype") and series.dtype.kind in "biufc":
+        return cells
+    return [None if missing else cell for cell, missing in zip(cells, series.isna().tolist(), strict=True)]
 
 
 def _equal(one: list[list[Any]], other: list[list[Any]]) -> bool:

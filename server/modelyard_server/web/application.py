@@ -1,4 +1,4 @@
-"""Joins what the HTTP port serves, by the path of a request: calls, sessions and the page."""
+"""Joins what the HTTP port serves, by the path of a request: calls, sessions, files and the page."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from modelyard_server.settings import Settings
 from modelyard_server.web import asgi, connect, pipeline_methods, sessions
 from modelyard_server.web.asgi import App, Receive, Scope, Send
 from modelyard_server.web.codes import Codes
+from modelyard_server.web.files import PREFIX, Files
 from modelyard_server.web.guard import Guard, Names
 from modelyard_server.web.sessions import Door, Sessions
 from modelyard_server.web.site import DIST, Site
@@ -31,6 +32,7 @@ def build(
     routes = _routed(
         connect.connect_app(pipeline_methods.of(pipeline)),
         Sessions(authenticator, transactions, door, codes),
+        Files(pipeline),
         Site(settings.web_dist or DIST),
     )
     origin = settings.web_url.rstrip("/").lower()
@@ -57,13 +59,15 @@ def names_of(settings: Settings) -> Names:
     return Names(frozenset(names), only_these)
 
 
-def _routed(calls: App, signing: App, site: App) -> App:
+def _routed(calls: App, signing: App, files: App, site: App) -> App:
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if not path.startswith("/"):
             await asgi.answer_text(send, 404, "no such path")
         elif path in sessions.PATHS:
             await signing(scope, receive, send)
+        elif path.startswith(PREFIX):
+            await files(scope, receive, send)
         elif path.startswith(CALLS) or scope["method"] == "POST":
             await calls(scope, receive, send)
         else:

@@ -54,6 +54,8 @@ from modelyard_server.rpc.services.uploads import UploadServicer
 from modelyard_server.rpc.services.watching.event_wakeups import EventSignals
 from modelyard_server.rpc.services.watching.run_feeds import RunFeeds
 from modelyard_server.settings import Settings
+from modelyard_server.web.codes import Codes
+from modelyard_server.web.page import Page
 
 log = logging.getLogger(__name__)
 
@@ -96,31 +98,31 @@ async def _serve(
     executors: Executors,
     advertisement: data_folder.Advertisement | None,
 ) -> None:
-    core = build(settings, database, packs, executors, advertisement.token if advertisement else "")
+    page = Page(settings)
+    core = build(settings, database, packs, executors, page, advertisement.token if advertisement else "")
+    page.bind(functools.partial(_listener, settings, core, page.codes))
     server = serving.make_server(settings, GrpcAdapter(core.pipeline))
     await asyncio.get_running_loop().run_in_executor(executors.store, packs.store.clean)
     sweeping = asyncio.create_task(background.sweep_forever(core.transactions, settings.sweep_seconds))
     packing = asyncio.create_task(core.packing.run_forever())
     try:
-        await serving.serve(server, settings, core.active_calls, advertisement, _web(settings, core))
+        await serving.serve(server, settings, core.active_calls, advertisement, page)
     finally:
         sweeping.cancel()
         packing.cancel()
     await core.writer.drain()
 
 
-def _web(settings: Settings, core: Core) -> serving.WebListener | None:
-    """The HTTP port that the settings ask for. Raises StartError."""
-    if settings.web_port is None:
-        return None
+def _listener(settings: Settings, core: Core, codes: Codes, port: int) -> serving.Listener:
+    """Binds an HTTP port. Raises StartError."""
     # Imported only where it is asked for: uvicorn takes a fifth of a second.
-    from modelyard_server.web import application, codes, listener
+    from modelyard_server.web import application, listener
 
     pair = (settings.tls_cert, settings.tls_key) if settings.tls_cert and settings.tls_key else None
     return listener.Listener(
-        application.build(settings, core.pipeline, core.authenticator, core.transactions, codes.Codes()),
+        application.build(settings, core.pipeline, core.authenticator, core.transactions, codes),
         settings.host,
-        settings.web_port,
+        port,
         certificate=pair,
         reuse_port=settings.workers > 1,
     )
@@ -139,7 +141,12 @@ class Core:
 
 
 def build(
-    settings: Settings, database: Database, packs: ConfirmedPacks, executors: Executors, folder_token: str
+    settings: Settings,
+    database: Database,
+    packs: ConfirmedPacks,
+    executors: Executors,
+    page: Page,
+    folder_token: str,
 ) -> Core:
     """Builds the services and the pipeline that serves them. Call it on the event loop."""
     store = packs.store
@@ -168,7 +175,7 @@ def build(
         aliases=AliasServicer(),
         uploads=UploadServicer(writer, streams.upload),
         projects=ProjectServicer(),
-        server=ServerServicer(limits, offered),
+        server=ServerServicer(limits, offered, lambda: page.url),
         local=LocalServicer(
             writer,
             disk,
@@ -176,6 +183,7 @@ def build(
             streams.upload,
             streams.download,
             memory.local,
+            page.link,
         ),
     )
     authenticator = make_authenticator(settings, transactions, folder_token)

@@ -179,8 +179,9 @@ def server() -> None:
 @_option(
     "--web-port",
     type=click.IntRange(0, 65535),
-    help="HTTP/1.1 for browsers and curl, on the same --host, in JSON or Protobuf; 0: any free port.",
+    help="HTTP/1.1 for browsers and curl, on the same --host; 0: any free port.  [default: --port + 1]",
 )
+@_option("--no-web", is_flag=True, help="Serve nothing over HTTP.")
 @_option(
     "--web-url",
     default="",

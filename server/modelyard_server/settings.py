@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from modelyard.contract import errors
 
 DEFAULT_HOST = "127.0.0.1"
+LAST_PORT = 65_535
 EMBEDDED_IDLE_SECONDS = 60.0
 SWEEP_SECONDS = 60.0
 DRAIN_SECONDS = 30.0
@@ -30,6 +31,9 @@ SERVES = "modelyard serves"
 """First words of the line that a server prints when it serves."""
 WAITS = "modelyard waits"
 """First words of the line that a server prints while it waits for the database or the store."""
+
+PAGE = Path(__file__).parent / "web" / "dist"
+"""The built page of this package."""
 
 _ESCAPES = "characters such as @ / : in a password are written as %40 %2F %3A"
 
@@ -80,9 +84,9 @@ class Location:
 class Settings:
     """How a server runs.
 
-    `port` and `web_port` 0 mean any free one; without `web_port` nothing is served over HTTP.
-    `web_host` are further names that browsers reach the server by, `web_url` is the address where they do,
-    `web_dist` the folder of a page other than the package's.
+    `port` and `web_port` 0 mean any free one; without `web_port` it is `default_web_port`. `web_host` are
+    further names that browsers reach the server by, `web_url` is the address where they do, `web_dist` the
+    folder of a page other than the package's.
     `idle_seconds` is for embedded servers only. `metrics_port` is that of the first worker; each further
     worker uses the next one. Limits of streams apply to each worker; `stream_share` is in percent, see
     `rpc/dispatch/stream_limits.py`.
@@ -101,6 +105,7 @@ class Settings:
     log_level: str = "info"
     metrics_port: int | None = None
     web_port: int | None = None
+    no_web: bool = False
     web_url: str = ""
     web_host: tuple[str, ...] = ()
     web_behind_proxy: bool = False
@@ -121,9 +126,26 @@ class Settings:
         """The scheme of the server's URL."""
         return "grpcs" if self.tls_cert else "grpc"
 
-    def web_address(self, port: int) -> str:
-        """The URL of the server's HTTP port."""
-        return f"{'https' if self.tls_cert else 'http'}://{bracketed(self.host)}:{port}"
+    @property
+    def page(self) -> Path:
+        """The folder of the built page."""
+        return self.web_dist or PAGE
+
+    @property
+    def has_page(self) -> bool:
+        """Whether the page was built."""
+        return (self.page / "index.html").is_file()
+
+    @property
+    def default_web_port(self) -> int | None:
+        """The HTTP port of a server for which none was chosen: the one after `port`, if there is a page."""
+        if self.no_web or self.embedded or not self.has_page or self.port == LAST_PORT:
+            return None
+        return self.port + 1 if self.port else 0
+
+    def web_address(self, port: int, *, host: str | None = None) -> str:
+        """The URL of the server's HTTP port; `host` replaces the one it listens on."""
+        return f"{'https' if self.tls_cert else 'http'}://{bracketed(host or self.host)}:{port}"
 
     def address(self, port: int, *, host: str | None = None) -> str:
         """The URL of the server on a port; `host` replaces the one it listens on."""
@@ -151,6 +173,12 @@ class Settings:
             raise StartError("--embedded serves a data folder: leave --database out")
         if self.embedded and self.web_port is not None:
             raise StartError("--embedded serves its folder's owner only: leave --web-port out")
+        if self.no_web and self.web_port is not None:
+            raise StartError("--no-web and --web-port exclude each other: give one of them")
+        if self.web_url and not re.match(r"https?://[^/?#\s]+/?$", self.web_url):
+            raise StartError(
+                f"--web-url takes an address such as https://models.example.org: {self.web_url!r}"
+            )
         if self.embedded and not self.loopback:
             raise StartError("--embedded is for this machine only: leave --host out")
         if self.workers > 1 and self.location.database.startswith("sqlite"):

@@ -23,6 +23,7 @@ from modelyard_server.process import storage
 from modelyard_server.rpc.dispatch.executors import Executors
 from modelyard_server.rpc.dispatch.pipeline import Endpoint, Pipeline
 from modelyard_server.settings import Settings, parse_location
+from modelyard_server.web.page import Page
 
 Requests = Iterable[Message | bytes] | AsyncIterator[Message | bytes]
 
@@ -128,7 +129,7 @@ async def in_process(
     packs = ConfirmedPacks(store, storage.require_same_store(database, store))
     confirmation.set_confirmed_packs(database, packs)
     executors = Executors(is_sqlite=True)
-    core = app.build(settings, database, packs, executors, folder_token="")
+    core = app.build(settings, database, packs, executors, Page(settings), folder_token="")
     try:
         yield InProcess(core, database, packs)
     finally:

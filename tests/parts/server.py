@@ -120,7 +120,7 @@ class LiveServer:
         self.port = 0
         self.url = ""
         self.web_url = ""
-        """Of the HTTP port, if `--web-port` is among the options."""
+        """Of the HTTP port, if options about it were given: without them it is off."""
         self._process: subprocess.Popen[bytes] | None = None
         self._channels: list[grpc.Channel] = []
 
@@ -166,7 +166,8 @@ class LiveServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         begin = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as output:
-            arguments = ("start", *self.place, "--port", str(self.port), *self.options)
+            web = () if any(option.startswith("--web-") for option in self.options) else ("--no-web",)
+            arguments = ("start", *self.place, "--port", str(self.port), *web, *self.options)
             streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
             if self.wrapper or self.interpreted:
                 begun = [*_DYING_WITH_US, *self.wrapper, *command(*arguments)]

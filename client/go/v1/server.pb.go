@@ -314,7 +314,9 @@ type GetServerInfoResponse struct {
 	// Its limits.
 	Limits *ServerLimits `protobuf:"bytes,3,opt,name=limits,proto3" json:"limits,omitempty"`
 	// How files are cut.
-	Chunking      *ChunkingParameters `protobuf:"bytes,4,opt,name=chunking,proto3" json:"chunking,omitempty"`
+	Chunking *ChunkingParameters `protobuf:"bytes,4,opt,name=chunking,proto3" json:"chunking,omitempty"`
+	// Address of the server's page: `https://models.example.org`. Empty: it has none.
+	WebUrl        string `protobuf:"bytes,5,opt,name=web_url,json=webUrl,proto3" json:"web_url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -375,6 +377,13 @@ func (x *GetServerInfoResponse) GetChunking() *ChunkingParameters {
 		return x.Chunking
 	}
 	return nil
+}
+
+func (x *GetServerInfoResponse) GetWebUrl() string {
+	if x != nil {
+		return x.WebUrl
+	}
+	return ""
 }
 
 // Request of GetCaller.
@@ -553,12 +562,13 @@ const file_modelyard_v1_server_proto_rawDesc = "" +
 	"\rminimum_bytes\x18\x03 \x01(\x03R\fminimumBytes\x12#\n" +
 	"\rmaximum_bytes\x18\x04 \x01(\x03R\fmaximumBytes\x12$\n" +
 	"\rnormalization\x18\x05 \x01(\x05R\rnormalization\x12\x12\n" +
-	"\x04seed\x18\x06 \x01(\x04R\x04seed\"\xbf\x01\n" +
+	"\x04seed\x18\x06 \x01(\x04R\x04seed\"\xd8\x01\n" +
 	"\x15GetServerInfoResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1a\n" +
 	"\bservices\x18\x02 \x03(\tR\bservices\x122\n" +
 	"\x06limits\x18\x03 \x01(\v2\x1a.modelyard.v1.ServerLimitsR\x06limits\x12<\n" +
-	"\bchunking\x18\x04 \x01(\v2 .modelyard.v1.ChunkingParametersR\bchunking\"\x12\n" +
+	"\bchunking\x18\x04 \x01(\v2 .modelyard.v1.ChunkingParametersR\bchunking\x12\x17\n" +
+	"\aweb_url\x18\x05 \x01(\tR\x06webUrl\"\x12\n" +
 	"\x10GetCallerRequest\"a\n" +
 	"\x06Caller\x12!\n" +
 	"\fprincipal_id\x18\x01 \x01(\tR\vprincipalId\x12\x1c\n" +

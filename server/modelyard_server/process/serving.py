@@ -61,7 +61,7 @@ def make_server(settings: Settings, adapter: GrpcAdapter | None) -> Any:
     return grpc.aio.server(interceptors=[adapter] if adapter else [], options=options)
 
 
-class WebListener(Protocol):
+class Listener(Protocol):
     """A port besides gRPC's that the same calls are served on."""
 
     @property
@@ -75,12 +75,26 @@ class WebListener(Protocol):
         """Ends, after what is served or the given time."""
 
 
+class Web(Protocol):
+    """What serves the same calls over HTTP, as far as a port is open for it."""
+
+    @property
+    def port(self) -> int | None:
+        """The number of the port; None for none."""
+
+    async def start(self) -> None:
+        """Begins to serve."""
+
+    async def stop(self, drain_seconds: float) -> None:
+        """Ends, after what is served or the given time."""
+
+
 async def serve(
     server: Any,
     settings: Settings,
     active_calls: ActiveCalls,
     advertisement: Advertisement | None,
-    web: WebListener | None,
+    web: Web,
 ) -> None:
     """Serves until SIGTERM, SIGINT or, embedded, the idle time; then drains. Raises StartError."""
     healthy = health.Health(server, registration.NAMES)
@@ -88,8 +102,7 @@ async def serve(
     socket = _bind_socket(server, settings, advertisement) if advertisement else None
     port = 0 if settings.embedded else bind(server, settings)
     await server.start()
-    if web is not None:
-        await web.start()
+    await web.start()
     await healthy.set(serving=True)
     stopping = on_signals()
     gc.freeze()  # objects made at the start live on: keep the garbage collector from visiting them
@@ -103,10 +116,7 @@ async def serve(
         active_calls.stop()
         await healthy.drain()
         await active_calls.quiet()
-        if web is not None:
-            await asyncio.gather(server.stop(settings.drain_seconds), web.stop(settings.drain_seconds))
-        else:
-            await server.stop(settings.drain_seconds)
+        await asyncio.gather(server.stop(settings.drain_seconds), web.stop(settings.drain_seconds))
         if socket is not None:
             sockets.remove(socket)
 
@@ -158,13 +168,13 @@ def _announce(
     port: int,
     socket: Path | None,
     advertisement: Advertisement | None,
-    web: WebListener | None,
+    web: Web,
 ) -> None:
     address = sockets.target(socket) if socket and settings.embedded else settings.address(port)
     if advertisement is not None:
         reached = settings.address(port, host=_EVERYWHERE.get(settings.host))
         advertisement.publish(address if settings.embedded else reached, socket)
-    say(serves_line(settings, address, web.port if web is not None else None))
+    say(serves_line(settings, address, web.port))
 
 
 def on_signals() -> asyncio.Event:

@@ -62,9 +62,7 @@ def supervise(settings: Settings) -> None:
         signal.signal(number, on_signal)
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(_reserved_port(settings.host, settings.port))
-        if settings.web_port is not None:
-            web_port = stack.enter_context(_reserved_port(settings.host, settings.web_port))
-            settings = replace(settings, web_port=web_port)
+        settings = _with_web_port(settings, stack)
         workers += [_Worker(_of_worker(settings, port, number)) for number in range(settings.workers)]
         try:
             _start_all(workers, stopping)
@@ -185,6 +183,20 @@ def _stop_all(workers: Sequence[_Worker], drain_seconds: float, signals: Sequenc
         time.sleep(_POLL_SECONDS)
     for worker in workers:
         worker.kill()
+
+
+def _with_web_port(settings: Settings, stack: contextlib.ExitStack) -> Settings:
+    """The settings with the HTTP port that all workers share. A default one that is taken is a warning."""
+    wanted = settings.default_web_port if settings.web_port is None else settings.web_port
+    if wanted is None:
+        return settings
+    try:
+        return replace(settings, web_port=stack.enter_context(_reserved_port(settings.host, wanted)))
+    except StartError as error:
+        if settings.web_port is not None:
+            raise
+        log.warning("%s; without it the page is not served", error)
+        return replace(settings, no_web=True)
 
 
 @contextlib.contextmanager

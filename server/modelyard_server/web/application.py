@@ -14,7 +14,7 @@ from modelyard_server.web.codes import Codes
 from modelyard_server.web.files import PREFIX, Files
 from modelyard_server.web.guard import Guard, Names
 from modelyard_server.web.sessions import Door, Sessions
-from modelyard_server.web.site import DIST, Site
+from modelyard_server.web.site import Site
 
 CALLS = "/modelyard."
 """Begins the path of every call."""
@@ -33,7 +33,7 @@ def build(
         connect.connect_app(pipeline_methods.of(pipeline)),
         Sessions(authenticator, transactions, door, codes),
         Files(pipeline),
-        Site(settings.web_dist or DIST),
+        Site(settings.page),
     )
     origin = settings.web_url.rstrip("/").lower()
     return Guard(routes, names_of(settings), is_secure=door.is_secure, origin=origin)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+import threading
 import time
 from collections.abc import Callable
 
@@ -19,17 +20,20 @@ class Codes:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._lock = threading.Lock()
         self._until: dict[str, float] = {}
 
     def make(self) -> str:
         """A new code, for URLs as it is."""
-        while len(self._until) >= MOST:
-            self._until.pop(next(iter(self._until)), None)
         code = secrets.token_urlsafe(_BYTES)
-        self._until[code] = self._clock() + SECONDS
+        with self._lock:
+            while len(self._until) >= MOST:
+                del self._until[next(iter(self._until))]
+            self._until[code] = self._clock() + SECONDS
         return code
 
     def take(self, code: str) -> bool:
         """Whether a code can be used; from now on it cannot."""
-        found = [known for known in list(self._until) if hmac.compare_digest(known.encode(), code.encode())]
-        return any(self._until.pop(known, -1.0) >= self._clock() for known in found)
+        with self._lock:
+            known = [one for one in self._until if hmac.compare_digest(one.encode(), code.encode())]
+            return any(self._until.pop(one) >= self._clock() for one in known)

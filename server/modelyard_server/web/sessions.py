@@ -24,9 +24,10 @@ from modelyard_server.rpc.dispatch.transactions import Transactions
 from modelyard_server.web import asgi, connect_messages, cookies
 from modelyard_server.web.asgi import Receive, Scope, Send
 from modelyard_server.web.codes import Codes
+from modelyard_server.web.page import OPEN
 from modelyard_server.web.sign_in_limit import SignInLimit
 
-SESSION, OPEN = "/session", "/open"
+SESSION = "/session"
 PATHS = {SESSION, OPEN}
 BODY_BYTES = 4096
 _JSON = "application/json"

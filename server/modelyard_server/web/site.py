@@ -14,18 +14,11 @@ from pathlib import Path
 from modelyard_server.web import asgi, connect_messages
 from modelyard_server.web.asgi import Headers, Receive, Scope, Send
 
-DIST = Path(__file__).parent / "dist"
-"""The page of this package; see `client/web`."""
 INDEX = "index.html"
 NOT_BUILT = "modelyard serves calls here; this build has no page (see docs/calling.md)"
 _TYPES = mimetypes.MimeTypes()  # those of Python, whatever the machine has
 _CACHE_CONTROL = "no-cache"
 """Names are stable, so browsers ask each time; the answer is 304 unless the content changed."""
-
-
-def is_built(folder: Path = DIST) -> bool:
-    """Whether a folder has a page."""
-    return (folder / INDEX).is_file()
 
 
 @dataclass(frozen=True)
@@ -37,10 +30,10 @@ class _Asset:
 
 
 class Site:
-    """An ASGI application for the page that was built into a folder."""
+    """An ASGI application for the page that was built into a folder. There may be none."""
 
-    def __init__(self, folder: Path = DIST) -> None:
-        files = [path for path in folder.rglob("*") if path.is_file()] if is_built(folder) else []
+    def __init__(self, folder: Path) -> None:
+        files = [path for path in folder.rglob("*") if path.is_file()]
         self._assets = {f"/{path.relative_to(folder).as_posix()}": _read(path) for path in files}
         self._index = self._assets.get(f"/{INDEX}")
 

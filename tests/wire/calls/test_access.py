@@ -296,6 +296,7 @@ def _local(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
     return {
         "TakeFiles": [[{"upload_id": at["upload"]}]],
         "LocateFiles": [[{"version_id": at["version"], "ranges": [{"path": "w"}]}]],
+        "OpenWeb": [[{}]],
     }
 
 

@@ -13,14 +13,14 @@ from modelyard.version import __version__
 _MODULES = {
     "alias": "aliases",
     "artifact": "artifacts",
-    "completion": "account",
+    "completion": "access.account",
     "exec": "exec",
     "history": "runs.history",
-    "info": "account",
+    "info": "access.account",
     "lineage": "lineage",
     "link": "log_use_link",
     "log": "log_use_link",
-    "login": "account",
+    "login": "access.account",
     "ls": "ls_show",
     "model": "models",
     "run": "runs.commands",
@@ -30,6 +30,7 @@ _MODULES = {
     "tag": "aliases",
     "use": "log_use_link",
     "watch": "watch",
+    "web": "access.web",
 }
 """The module of each command, loaded when the command is called: most need gRPC, which takes long to load."""
 _SERVER_MISSING = 'the server is not installed. Install it: pip install "modelyard[server]"'

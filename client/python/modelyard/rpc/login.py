@@ -72,4 +72,5 @@ def server_info(connection: Connection) -> ServerInfo:
         services=tuple(reply.services),
         limits={field.name: value for field, value in reply.limits.ListFields()},
         chunking={field.name: value for field, value in reply.chunking.ListFields()},
+        web_url=reply.web_url,
     )

@@ -209,7 +209,10 @@ class RunFile:
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """A server, and whom it takes the caller for; `limits` and `chunking` are as in `server.proto`."""
+    """A server, and whom it takes the caller for; `limits` and `chunking` are as in `server.proto`.
+
+    `web_url` is the address of its page, empty without one.
+    """
 
     version: str
     principal: str
@@ -217,6 +220,7 @@ class ServerInfo:
     services: tuple[str, ...]
     limits: dict[str, int]
     chunking: dict[str, Any]
+    web_url: str
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19modelyard/v1/server.proto\x12\x0cmodelyard.v1\"\x16\n\x14GetServerInfoRequest\"\xe2\x02\n\x0cServerLimits\x12\x15\n\rmessage_bytes\x18\x01 \x01(\x03\x12\x1f\n\x17plain_upload_data_bytes\x18\x02 \x01(\x03\x12\x19\n\x11upload_data_bytes\x18\x03 \x01(\x03\x12\x17\n\x0f\x63hunks_per_call\x18\x04 \x01(\x03\x12\x17\n\x0franges_per_call\x18\x05 \x01(\x03\x12\x1d\n\x15\x65qual_content_entries\x18\x06 \x01(\x03\x12\x12\n\npage_items\x18\x07 \x01(\x03\x12\x1d\n\x15manifest_page_entries\x18\x08 \x01(\x03\x12\x1a\n\x12metric_batch_bytes\x18\t \x01(\x03\x12\x19\n\x11metric_batch_rows\x18\n \x01(\x03\x12\x15\n\rversion_files\x18\x0b \x01(\x03\x12\x16\n\x0eversion_chunks\x18\x0c \x01(\x03\x12\x15\n\rversion_bytes\x18\r \x01(\x03\"\x91\x01\n\x12\x43hunkingParameters\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x15\n\raverage_bytes\x18\x02 \x01(\x03\x12\x15\n\rminimum_bytes\x18\x03 \x01(\x03\x12\x15\n\rmaximum_bytes\x18\x04 \x01(\x03\x12\x15\n\rnormalization\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x04\"\x9a\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08services\x18\x02 \x03(\t\x12*\n\x06limits\x18\x03 \x01(\x0b\x32\x1a.modelyard.v1.ServerLimits\x12\x32\n\x08\x63hunking\x18\x04 \x01(\x0b\x32 .modelyard.v1.ChunkingParameters\"\x12\n\x10GetCallerRequest\"A\n\x06\x43\x61ller\x12\x14\n\x0cprincipal_id\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x03 \x01(\t\"9\n\x11GetCallerResponse\x12$\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x14.modelyard.v1.Caller2\xc1\x01\n\rServerService\x12]\n\rGetServerInfo\x12\".modelyard.v1.GetServerInfoRequest\x1a#.modelyard.v1.GetServerInfoResponse\"\x03\x90\x02\x01\x12Q\n\tGetCaller\x12\x1e.modelyard.v1.GetCallerRequest\x1a\x1f.modelyard.v1.GetCallerResponse\"\x03\x90\x02\x01\x42k\n\x0cmodelyard.v1B\x0bServerProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\x0cModelyard.V1\xca\x02\x0cModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19modelyard/v1/server.proto\x12\x0cmodelyard.v1\"\x16\n\x14GetServerInfoRequest\"\xe2\x02\n\x0cServerLimits\x12\x15\n\rmessage_bytes\x18\x01 \x01(\x03\x12\x1f\n\x17plain_upload_data_bytes\x18\x02 \x01(\x03\x12\x19\n\x11upload_data_bytes\x18\x03 \x01(\x03\x12\x17\n\x0f\x63hunks_per_call\x18\x04 \x01(\x03\x12\x17\n\x0franges_per_call\x18\x05 \x01(\x03\x12\x1d\n\x15\x65qual_content_entries\x18\x06 \x01(\x03\x12\x12\n\npage_items\x18\x07 \x01(\x03\x12\x1d\n\x15manifest_page_entries\x18\x08 \x01(\x03\x12\x1a\n\x12metric_batch_bytes\x18\t \x01(\x03\x12\x19\n\x11metric_batch_rows\x18\n \x01(\x03\x12\x15\n\rversion_files\x18\x0b \x01(\x03\x12\x16\n\x0eversion_chunks\x18\x0c \x01(\x03\x12\x15\n\rversion_bytes\x18\r \x01(\x03\"\x91\x01\n\x12\x43hunkingParameters\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x15\n\raverage_bytes\x18\x02 \x01(\x03\x12\x15\n\rminimum_bytes\x18\x03 \x01(\x03\x12\x15\n\rmaximum_bytes\x18\x04 \x01(\x03\x12\x15\n\rnormalization\x18\x05 \x01(\x05\x12\x0c\n\x04seed\x18\x06 \x01(\x04\"\xab\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08services\x18\x02 \x03(\t\x12*\n\x06limits\x18\x03 \x01(\x0b\x32\x1a.modelyard.v1.ServerLimits\x12\x32\n\x08\x63hunking\x18\x04 \x01(\x0b\x32 .modelyard.v1.ChunkingParameters\x12\x0f\n\x07web_url\x18\x05 \x01(\t\"\x12\n\x10GetCallerRequest\"A\n\x06\x43\x61ller\x12\x14\n\x0cprincipal_id\x18\x01 \x01(\t\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x0e\n\x06\x65ntity\x18\x03 \x01(\t\"9\n\x11GetCallerResponse\x12$\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x14.modelyard.v1.Caller2\xc1\x01\n\rServerService\x12]\n\rGetServerInfo\x12\".modelyard.v1.GetServerInfoRequest\x1a#.modelyard.v1.GetServerInfoResponse\"\x03\x90\x02\x01\x12Q\n\tGetCaller\x12\x1e.modelyard.v1.GetCallerRequest\x1a\x1f.modelyard.v1.GetCallerResponse\"\x03\x90\x02\x01\x42k\n\x0cmodelyard.v1B\x0bServerProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\x0cModelyard.V1\xca\x02\x0cModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,13 +43,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHUNKINGPARAMETERS']._serialized_start=425
   _globals['_CHUNKINGPARAMETERS']._serialized_end=570
   _globals['_GETSERVERINFORESPONSE']._serialized_start=573
-  _globals['_GETSERVERINFORESPONSE']._serialized_end=727
-  _globals['_GETCALLERREQUEST']._serialized_start=729
-  _globals['_GETCALLERREQUEST']._serialized_end=747
-  _globals['_CALLER']._serialized_start=749
-  _globals['_CALLER']._serialized_end=814
-  _globals['_GETCALLERRESPONSE']._serialized_start=816
-  _globals['_GETCALLERRESPONSE']._serialized_end=873
-  _globals['_SERVERSERVICE']._serialized_start=876
-  _globals['_SERVERSERVICE']._serialized_end=1069
+  _globals['_GETSERVERINFORESPONSE']._serialized_end=744
+  _globals['_GETCALLERREQUEST']._serialized_start=746
+  _globals['_GETCALLERREQUEST']._serialized_end=764
+  _globals['_CALLER']._serialized_start=766
+  _globals['_CALLER']._serialized_end=831
+  _globals['_GETCALLERRESPONSE']._serialized_start=833
+  _globals['_GETCALLERRESPONSE']._serialized_end=890
+  _globals['_SERVERSERVICE']._serialized_start=893
+  _globals['_SERVERSERVICE']._serialized_end=1086
 # @@protoc_insertion_point(module_scope)

@@ -157,8 +157,11 @@ class GetServerInfoResponse(_message.Message):
     SERVICES_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     CHUNKING_FIELD_NUMBER: _builtins.int
+    WEB_URL_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Release of the server: `0.1.0`."""
+    web_url: _builtins.str
+    """Address of the server's page: `https://models.example.org`. Empty: it has none."""
     @_builtins.property
     def services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Full names of its services. A client that wants to know whether a server has a
@@ -180,10 +183,11 @@ class GetServerInfoResponse(_message.Message):
         services: _abc.Iterable[_builtins.str] | None = ...,
         limits: Global___ServerLimits | None = ...,
         chunking: Global___ChunkingParameters | None = ...,
+        web_url: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "limits", b"limits", "services", b"services", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunking", b"chunking", "limits", b"limits", "services", b"services", "version", b"version", "web_url", b"web_url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -110,6 +110,12 @@ def owner(session: Session, key_digest: bytes) -> Principal | None:
     return None if found is None else found.principal
 
 
+def owner_of(session: Session, key_id: str) -> Principal | None:
+    """The same by the key's id."""
+    found = _first(session, _owned().where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None)))
+    return None if found is None else found.principal
+
+
 def any_live(session: Session) -> bool:
     """Whether any key exists that is not revoked."""
     return bool(session.scalar(select(exists().where(ApiKey.revoked_at.is_(None)))))

@@ -14,9 +14,9 @@ from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
-from modelyard_server.db.caller_tables import ApiKey, PrincipalRow, WebSession
+from modelyard_server.db.caller_tables import ApiKey, WebSession
 from modelyard_server.db.engine import now
-from modelyard_server.db.tables import Entity
+from modelyard_server.domain.access import keys
 from modelyard_server.domain.access.principals import FOLDER_OWNER, Principal
 
 IDLE = 12 * 3600 * 1_000_000
@@ -65,20 +65,11 @@ def begin(session: Session, key_digest: bytes | None, user_agent: str) -> str:
 
 def find(session: Session, token_digest: bytes) -> Found | None:
     """The session with a token, if it has not ended."""
-    row = session.execute(
-        select(WebSession, ApiKey, PrincipalRow.name, Entity.name)
-        .outerjoin(ApiKey, ApiKey.id == WebSession.key_id)
-        .outerjoin(PrincipalRow, PrincipalRow.id == ApiKey.principal_id)
-        .outerjoin(Entity, Entity.id == PrincipalRow.entity_id)
-        .where(WebSession.hash == token_digest, ~_has_ended(session), ApiKey.revoked_at.is_(None))
-    ).one_or_none()
-    if row is None:
+    found = session.scalar(select(WebSession).where(WebSession.hash == token_digest, ~_has_ended(session)))
+    if found is None:
         return None
-    found, key, name, entity = row
-    is_due = found.used_at <= now(session) - USE_EVERY
-    if found.key_id is None:
-        return Found(FOLDER_OWNER, is_due)
-    return Found(Principal(key.principal_id, name, entity, key.all_entities), is_due)
+    owner = FOLDER_OWNER if found.key_id is None else keys.owner_of(session, found.key_id)
+    return None if owner is None else Found(owner, found.used_at <= now(session) - USE_EVERY)
 
 
 def use(session: Session, token_digest: bytes) -> None:

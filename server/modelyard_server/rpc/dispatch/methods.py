@@ -113,7 +113,7 @@ METHODS: dict[str, Method] = {
         UploadChunks=_WRITE,
         DeleteUpload=_WRITE,
     ),
-    **_service("modelyard.local.v1.LocalService", TakeFiles=_WRITE, LocateFiles=_READ),
+    **_service("modelyard.local.v1.LocalService", TakeFiles=_WRITE, LocateFiles=_READ, OpenWeb=_READ),
     **_service("grpc.health.v1.Health", Check=_OPEN, List=_OPEN, Watch=_OPEN),
     **_service("grpc.reflection.v1.ServerReflection", ServerReflectionInfo=_OPEN),
     **_service("grpc.reflection.v1alpha.ServerReflection", ServerReflectionInfo=_OPEN),

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import aclosing
 from pathlib import Path
@@ -24,7 +24,7 @@ from modelyard_server.domain.content import uploads
 from modelyard_server.domain.content.file_ranges import ChunkRange
 from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.writer import PackWriter
-from modelyard_server.rpc.dispatch.call import StreamCall
+from modelyard_server.rpc.dispatch.call import Call, StreamCall
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
 from modelyard_server.rpc.services.downloads import batches, pieces_of, wanted_files
 
@@ -46,7 +46,10 @@ class PackFolder(Protocol):
 
 
 class LocalServicer:
-    """LocalService, for owners of the data folder. Without a local store `packs` is None, and calls fail."""
+    """LocalService, for owners of the data folder.
+
+    Without a local store `packs` is None, and calls about files fail. `web_link` makes a link to the page.
+    """
 
     def __init__(
         self,
@@ -56,9 +59,11 @@ class LocalServicer:
         upload_streams: StreamLimit,
         download_streams: StreamLimit,
         memory: ByteBudget,
+        web_link: Callable[[], str],
     ) -> None:
         self._writer = writer
         self._packs = packs
+        self._web_link = web_link
         self._pool = pool
         self._upload_streams = upload_streams
         self._download_streams = download_streams
@@ -95,6 +100,13 @@ class LocalServicer:
             ranges = _ranges(await pieces_of(call, files, batch), packs)
             while part := list(itertools.islice(ranges, RANGES_PER_MESSAGE)):
                 yield pb.LocateFilesResponse(ranges=part)
+
+    def OpenWeb(self, request: pb.OpenWebRequest, call: Call) -> pb.OpenWebResponse:
+        if not call.principal.owns_folder:
+            raise errors.NotAllowed(
+                "this call is for clients that have the token of the server's data folder"
+            )
+        return pb.OpenWebResponse(url=self._web_link())
 
     def _packs_for(self, principal: Principal) -> PackFolder:
         if self._packs is None or not principal.owns_folder:

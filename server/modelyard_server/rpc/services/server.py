@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from modelyard.contract import chunking, limits
 from modelyard.v1 import server_pb2 as pb
@@ -14,9 +14,12 @@ ALGORITHM = "FAST_CDC_2020"
 
 
 class ServerServicer:
-    """Answers from what the server was started with; reads nothing."""
+    """Answers from what the server was started with; reads nothing. `web_url` is its page's address."""
 
-    def __init__(self, of_versions: Limits, services: Collection[str]) -> None:
+    def __init__(
+        self, of_versions: Limits, services: Collection[str], web_url: Callable[[], str] = str
+    ) -> None:
+        self._web_url = web_url
         self._services = sorted(services)
         self._limits = _limits(of_versions)
 
@@ -33,6 +36,7 @@ class ServerServicer:
                 normalization=chunking.NORMALIZATION,
                 seed=chunking.SEED,
             ),
+            web_url=self._web_url(),
         )
 
     def GetCaller(self, request: pb.GetCallerRequest, call: Call) -> pb.GetCallerResponse:

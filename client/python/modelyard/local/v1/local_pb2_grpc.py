@@ -55,6 +55,11 @@ class LocalServiceStub(object):
                 request_serializer=modelyard_dot_local_dot_v1_dot_local__pb2.LocateFilesRequest.SerializeToString,
                 response_deserializer=modelyard_dot_local_dot_v1_dot_local__pb2.LocateFilesResponse.FromString,
                 _registered_method=True)
+        self.OpenWeb = channel.unary_unary(
+                '/modelyard.local.v1.LocalService/OpenWeb',
+                request_serializer=modelyard_dot_local_dot_v1_dot_local__pb2.OpenWebRequest.SerializeToString,
+                response_deserializer=modelyard_dot_local_dot_v1_dot_local__pb2.OpenWebResponse.FromString,
+                _registered_method=True)
 
 
 class LocalServiceServicer(object):
@@ -91,6 +96,15 @@ class LocalServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OpenWeb(self, request, context):
+        """Makes a link that signs a browser in as the folder's owner. An embedded server
+        begins to serve its page on a free port of loopback with the first call.
+        Errors: UNIMPLEMENTED (the server has no page).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LocalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -103,6 +117,11 @@ def add_LocalServiceServicer_to_server(servicer, server):
                     servicer.LocateFiles,
                     request_deserializer=modelyard_dot_local_dot_v1_dot_local__pb2.LocateFilesRequest.FromString,
                     response_serializer=modelyard_dot_local_dot_v1_dot_local__pb2.LocateFilesResponse.SerializeToString,
+            ),
+            'OpenWeb': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenWeb,
+                    request_deserializer=modelyard_dot_local_dot_v1_dot_local__pb2.OpenWebRequest.FromString,
+                    response_serializer=modelyard_dot_local_dot_v1_dot_local__pb2.OpenWebResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -170,6 +189,33 @@ class LocalService(object):
             '/modelyard.local.v1.LocalService/LocateFiles',
             modelyard_dot_local_dot_v1_dot_local__pb2.LocateFilesRequest.SerializeToString,
             modelyard_dot_local_dot_v1_dot_local__pb2.LocateFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenWeb(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.local.v1.LocalService/OpenWeb',
+            modelyard_dot_local_dot_v1_dot_local__pb2.OpenWebRequest.SerializeToString,
+            modelyard_dot_local_dot_v1_dot_local__pb2.OpenWebResponse.FromString,
             options,
             channel_credentials,
             insecure,

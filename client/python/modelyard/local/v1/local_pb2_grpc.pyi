@@ -56,6 +56,11 @@ class LocalServiceStub:
     a client that finds other bytes there calls again, or downloads the file.
     Errors: NOT_FOUND.
     """
+    OpenWeb: _grpc.UnaryUnaryMultiCallable[_local_pb2.OpenWebRequest, _local_pb2.OpenWebResponse]
+    """Makes a link that signs a browser in as the folder's owner. An embedded server
+    begins to serve its page on a free port of loopback with the first call.
+    Errors: UNIMPLEMENTED (the server has no page).
+    """
 
 @_typing.type_check_only
 class LocalServiceAsyncStub(LocalServiceStub):
@@ -84,6 +89,11 @@ class LocalServiceAsyncStub(LocalServiceStub):
     """Returns the positions of the bytes of ranges. They may move or be deleted:
     a client that finds other bytes there calls again, or downloads the file.
     Errors: NOT_FOUND.
+    """
+    OpenWeb: _aio.UnaryUnaryMultiCallable[_local_pb2.OpenWebRequest, _local_pb2.OpenWebResponse]  # type: ignore[assignment]
+    """Makes a link that signs a browser in as the folder's owner. An embedded server
+    begins to serve its page on a free port of loopback with the first call.
+    Errors: UNIMPLEMENTED (the server has no page).
     """
 
 class LocalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -122,6 +132,17 @@ class LocalServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns the positions of the bytes of ranges. They may move or be deleted:
         a client that finds other bytes there calls again, or downloads the file.
         Errors: NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def OpenWeb(
+        self,
+        request: _local_pb2.OpenWebRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_local_pb2.OpenWebResponse, _abc.Awaitable[_local_pb2.OpenWebResponse]]:
+        """Makes a link that signs a browser in as the folder's owner. An embedded server
+        begins to serve its page on a free port of loopback with the first call.
+        Errors: UNIMPLEMENTED (the server has no page).
         """
 
 def add_LocalServiceServicer_to_server(servicer: LocalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

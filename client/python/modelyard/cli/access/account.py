@@ -64,6 +64,8 @@ def info(json: bool) -> None:
         return
     echo(f"modelyard {found.version}: {describe_server(connection)}")
     echo(f"You are {found.principal}; your default entity is {found.entity}")
+    if found.web_url:
+        echo(f"Its page is at {found.web_url}")
     for name, value in found.limits.items():
         echo(f"  {name:<24} {value:>20,}")
 

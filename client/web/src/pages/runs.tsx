@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { useEffect, useMemo } from "preact/hooks";
 import { EventType } from "../gen/modelyard/v1/event_pb";
 import { MetricStream } from "../gen/modelyard/v1/metric_pb";
-import { type Run, RunState } from "../gen/modelyard/v1/run_pb";
+import { MetricGoal, type Run, RunState } from "../gen/modelyard/v1/run_pb";
 import { FilterField } from "../parts/filter";
 import { MoreRows } from "../parts/more";
 import { StateMark } from "../parts/run-state";
@@ -31,10 +31,10 @@ export function RunsPage({ entity, project }: { entity: string; project: string 
   const live = useSignal(new Map<string, Run>());
   const { value: newest } = useQuery(
     `metrics of newest ${entity}/${project}`,
-    () => metricsOfNewest(entity, project),
+    () => readNewest(entity, project),
     (event) => event.type === EventType.RUN_STATE && event.project === project,
   );
-  const shownColumns = columns.length ? columns : (newest ?? []).slice(0, COLUMNS);
+  const shownColumns = columns.length ? columns : (newest?.names ?? []).slice(0, COLUMNS);
   const { value, failure } = useQuery(
     `runs ${entity}/${project} ${filter} ${orderBy} ${shownColumns.join()} ${pages.value}`,
     () => read(entity, project, filter, orderBy, shownColumns, pages.value),
@@ -88,7 +88,7 @@ export function RunsPage({ entity, project }: { entity: string; project: string 
         )}
         {rows.length > 0 && (
           <div class="clip" tabIndex={0} role="region" aria-label="Runs">
-            <RunsTable rows={rows} columns={shownColumns} drawn={drawn} hidden={hidden} toggle={toggle} orderBy={orderBy} />
+            <RunsTable rows={rows} columns={shownColumns} drawn={drawn} hidden={hidden} toggle={toggle} orderBy={orderBy} goals={newest?.goals ?? {}} />
             {value?.hasMore && <MoreRows more={() => (pages.value += 1)} />}
           </div>
         )}
@@ -110,10 +110,11 @@ interface TableProps {
   hidden: ReadonlySet<string>;
   toggle: (id: string) => void;
   orderBy: string;
+  goals: Readonly<Record<string, MetricGoal>>;
 }
 
-function RunsTable({ rows, columns, drawn, hidden, toggle, orderBy }: TableProps) {
-  const best = new Map(columns.map((column) => [column, bestOf(rows, column)]));
+function RunsTable({ rows, columns, drawn, hidden, toggle, orderBy, goals }: TableProps) {
+  const best = new Map(columns.map((column) => [column, bestOf(rows, column, goals[column])]));
   const order = (key: string, label: string, numeric = false) => (
     <th class={numeric ? "num" : ""} aria-sort={orderBy === `${key} desc` ? "descending" : orderBy === key ? "ascending" : undefined}>
       <button type="button" class="sorter" onClick={() => setParameters({ sort: orderBy === `${key} desc` ? key : `${key} desc` })}>
@@ -177,11 +178,12 @@ function RunsTable({ rows, columns, drawn, hidden, toggle, orderBy }: TableProps
   );
 }
 
-/** The best value of a column: the least of what looks like a loss or an error, else the largest. */
-export function bestOf(rows: readonly Run[], column: string): number | undefined {
+/** The best value of a column, by the goal that the run defined for it; without one it is read off the name. */
+export function bestOf(rows: readonly Run[], column: string, goal?: MetricGoal): number | undefined {
+  const isLess = goal ? goal === MetricGoal.MINIMIZE : /loss|err|mse|mae|rmse|perplexity/i.test(column);
   const numbers = rows.map((run) => numberOf(run.summary[column])).filter((value): value is number => value !== undefined && Number.isFinite(value));
   if (!numbers.length) return undefined;
-  return /loss|err|mse|mae|rmse|perplexity/i.test(column) ? Math.min(...numbers) : Math.max(...numbers);
+  return isLess ? Math.min(...numbers) : Math.max(...numbers);
 }
 
 function drawnRuns(rows: readonly Run[], hidden: ReadonlySet<string>): DrawnRun[] {
@@ -195,11 +197,13 @@ function merged(run: Run, now: Run | undefined): Run {
   return now && now.attempt >= run.attempt ? { ...run, state: now.state, summary: now.summary, displayName: now.displayName } : run;
 }
 
-async function metricsOfNewest(entity: string, project: string): Promise<string[]> {
-  const { runs } = await service.listRuns({ entity, project, pageSize: 1, readMask: { paths: ["state"] } });
+/** The metrics of the newest run, the likely ones first, and which of their values are better. */
+async function readNewest(entity: string, project: string) {
+  const { runs } = await service.listRuns({ entity, project, pageSize: 1, readMask: { paths: ["metric_definitions"] } });
   const names = await metricNames(runs.map((run) => run.id), MetricStream.HISTORY);
   const weight = (name: string) => 2 * Number(/val|test|eval/i.test(name)) + Number(/loss|acc|f1|auc|score|err/i.test(name));
-  return names.sort((a, b) => weight(b) - weight(a));
+  const goals = Object.fromEntries(Object.entries(runs[0]?.metricDefinitions ?? {}).map(([name, one]) => [name, one.goal]));
+  return { names: names.sort((a, b) => weight(b) - weight(a)), goals };
 }
 
 async function read(entity: string, project: string, filter: string, orderBy: string, columns: readonly string[], pages: number) {

@@ -2,9 +2,10 @@
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
+import type { Project } from "../gen/modelyard/v1/project_pb";
 import { hrefs, type Route } from "../routes";
 import { caller } from "../wire/caller";
-import { registry } from "../wire/clients";
+import { projects as projectService, registry } from "../wire/clients";
 import { useQuery } from "../wire/queries";
 import { connection } from "../wire/watching";
 import { Icon } from "./icon";
@@ -53,6 +54,13 @@ function Side({ route, entity, project }: { route: Route; entity: string; projec
     async () => (await registry.listRegistries({ entity, pageSize: 1000 })).registries,
     (event) => event.entity === entity && event.collectionId !== "",
   );
+  const { value: projects } = useQuery(
+    `projects ${entity}`,
+    () => recentProjects(entity),
+    (event) => event.entity === entity && (event.collectionId !== "" || event.runId !== ""),
+  );
+  const present = projects?.find((one) => one.name === project);
+  const others = (projects ?? []).filter((one) => one.name !== project && (one.runCount || one.artifactCount)).slice(0, MOST_PROJECTS);
   const total = (registries ?? []).reduce((sum, one) => sum + Number(one.registeredModelCount), 0);
   const inRegistry = ["registry", "model", "link"].includes(route.view);
   return (
@@ -67,16 +75,33 @@ function Side({ route, entity, project }: { route: Route; entity: string; projec
         <a href={hrefs.runs(entity, project)} aria-current={route.view === "runs" || route.view === "run" ? "page" : undefined} title="Runs">
           <Icon name="runs" />
           <span>Runs</span>
+          <span class="num">{present ? Number(present.runCount) : ""}</span>
         </a>
       )}
       {project && (
         <a href={hrefs.artifacts(entity, project)} aria-current={route.view === "artifacts" ? "page" : undefined} title="Artifacts">
           <Icon name="artifacts" />
           <span>Artifacts</span>
+          <span class="num">{present ? Number(present.artifactCount) : ""}</span>
         </a>
       )}
+      {others.length > 0 && <h2>{project ? "Other projects" : "Projects"}</h2>}
+      {others.map((one) => (
+        <a key={one.name} class="sub" href={hrefs.runs(entity, one.name)} title={one.name}>
+          <span class="fold">{one.name}</span>
+          <span class="num">{Number(one.runCount)}</span>
+        </a>
+      ))}
     </nav>
   );
+}
+
+const MOST_PROJECTS = 12;
+
+/** The projects of an entity, the one where something happened last first. */
+async function recentProjects(entity: string): Promise<Project[]> {
+  const { projects } = await projectService.listProjects({ entity, pageSize: 1000 });
+  return projects.sort((a, b) => Number((b.lastActivityTime?.seconds ?? 0n) - (a.lastActivityTime?.seconds ?? 0n)));
 }
 
 function crumbs(route: Route, entity: string): [string, string][] {

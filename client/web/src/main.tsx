@@ -8,6 +8,7 @@ import { startKeys } from "./parts/keys";
 import { Bones, Empty, Failed } from "./parts/states";
 import { applyTheme } from "./parts/theme";
 import { ArtifactsPage } from "./pages/artifacts";
+import { ComparePage } from "./pages/compare";
 import { LinkPage } from "./pages/link";
 import { ModelPage } from "./pages/model";
 import { RegistryPage } from "./pages/registry";
@@ -55,6 +56,8 @@ function View({ route, entity }: { route: Route; entity: string }) {
       return <ArtifactsPage {...route} />;
     case "runs":
       return <RunsPage {...route} />;
+    case "compare":
+      return <ComparePage {...route} />;
     case "run":
       return <RunPage {...route} />;
     case "nothing":
@@ -71,6 +74,7 @@ function View({ route, entity }: { route: Route; entity: string }) {
 function titleOf(route: Route): string {
   if (route.view === "registry") return "Registered models";
   if (route.view === "nothing") return "Not found";
+  if (route.view === "compare") return `${route.project}: runs compared`;
   if (route.view === "runs") return `${route.project}: runs`;
   if (route.view === "artifacts" && !route.name) return `${route.project}: artifacts`;
   return "version" in route && route.version ? `${route.name}:${route.version}` : route.name;

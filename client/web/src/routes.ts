@@ -13,6 +13,7 @@ export type Route =
   | { view: "link"; entity: string; project: string; name: string; version: string; tab: VersionTab }
   | { view: "artifacts"; entity: string; project: string; type: string; name: string; version: string; tab: VersionTab }
   | { view: "runs"; entity: string; project: string }
+  | { view: "compare"; entity: string; project: string }
   | { view: "run"; entity: string; project: string; name: string; tab: RunTab }
   | { view: "nothing"; path: string };
 
@@ -32,6 +33,7 @@ export function parse(path: string): Route {
     return { view: "artifacts", entity: first, project: second, type: fourth, name: fifth, version: sixth, tab: tabOf(seventh) };
   }
   if (parts.length === 2) return { view: "runs", entity: first, project: second };
+  if (third === "compare") return { view: "compare", entity: first, project: second };
   if (third === "runs") {
     if (!fourth) return { view: "runs", entity: first, project: second };
     return { view: "run", entity: first, project: second, name: fourth, tab: RUN_TABS.find((tab) => tab === fifth) ?? "charts" };
@@ -61,6 +63,7 @@ export const hrefs = {
   link: (entity: string, project: string, name: string, version: string, tab: VersionTab = "version") =>
     path(entity, project, "models", name, version, tab === "version" ? "" : tab),
   runs: (entity: string, project: string) => path(entity, project),
+  compare: (entity: string, project: string, names: readonly string[]) => `${path(entity, project, "compare")}?runs=${names.map(encodeURIComponent).join()}`,
   run: (entity: string, project: string, name: string, tab: RunTab = "charts") => path(entity, project, "runs", name, tab === "charts" ? "" : tab),
   artifacts: (entity: string, project: string, type = "", name = "", version = "", tab: VersionTab = "version") =>
     path(entity, project, "artifacts", type, name, version, tab === "version" ? "" : tab),

@@ -51,6 +51,10 @@ export function RunsPage({ entity, project }: { entity: string; project: string 
   useEffect(() => {
     live.value = new Map();
   }, [entity, project]);
+  const chosen = useSignal<readonly string[]>([]);
+  const choose = (name: string, isOn: boolean) => {
+    chosen.value = isOn ? [...chosen.value, name] : chosen.value.filter((one) => one !== name);
+  };
   const toggle = (id: string) => {
     if (hidden.has(id)) hidden.delete(id);
     else hidden.add(id);
@@ -88,8 +92,19 @@ export function RunsPage({ entity, project }: { entity: string; project: string 
         )}
         {rows.length > 0 && (
           <div class="clip" tabIndex={0} role="region" aria-label="Runs">
-            <RunsTable rows={rows} columns={shownColumns} drawn={drawn} hidden={hidden} toggle={toggle} orderBy={orderBy} goals={newest?.goals ?? {}} />
+            <RunsTable rows={rows} columns={shownColumns} drawn={drawn} hidden={hidden} toggle={toggle} orderBy={orderBy} goals={newest?.goals ?? {}} chosen={chosen.value} choose={choose} />
             {value?.hasMore && <MoreRows more={() => (pages.value += 1)} />}
+          </div>
+        )}
+        {chosen.value.length > 0 && (
+          <div class="pickbar">
+            <strong>{chosen.value.length} chosen</strong>
+            <button type="button" class="btn bare" onClick={() => (chosen.value = [])}>
+              Clear
+            </button>
+            <a class="btn go push" href={hrefs.compare(entity, project, chosen.value)}>
+              Compare
+            </a>
           </div>
         )}
       </div>
@@ -111,9 +126,11 @@ interface TableProps {
   toggle: (id: string) => void;
   orderBy: string;
   goals: Readonly<Record<string, MetricGoal>>;
+  chosen: readonly string[];
+  choose: (name: string, isOn: boolean) => void;
 }
 
-function RunsTable({ rows, columns, drawn, hidden, toggle, orderBy, goals }: TableProps) {
+function RunsTable({ rows, columns, drawn, hidden, toggle, orderBy, goals, chosen, choose }: TableProps) {
   const best = new Map(columns.map((column) => [column, bestOf(rows, column, goals[column])]));
   const order = (key: string, label: string, numeric = false) => (
     <th class={numeric ? "num" : ""} aria-sort={orderBy === `${key} desc` ? "descending" : orderBy === key ? "ascending" : undefined}>
@@ -127,6 +144,9 @@ function RunsTable({ rows, columns, drawn, hidden, toggle, orderBy, goals }: Tab
       <thead>
         <tr>
           <th>
+            <span class="vh">Choose</span>
+          </th>
+          <th>
             <span class="vh">Shown in the charts</span>
           </th>
           {order("display_name", "Name")}
@@ -139,7 +159,15 @@ function RunsTable({ rows, columns, drawn, hidden, toggle, orderBy, goals }: Tab
         {rows.map((run) => {
           const line = drawn.find((one) => one.id === run.id);
           return (
-            <tr key={run.id}>
+            <tr key={run.id} aria-selected={chosen.includes(run.name)}>
+              <td>
+                <input
+                  type="checkbox"
+                  aria-label={`Choose ${run.displayName}`}
+                  checked={chosen.includes(run.name)}
+                  onChange={(event) => choose(run.name, event.currentTarget.checked)}
+                />
+              </td>
               <td>
                 <button
                   type="button"

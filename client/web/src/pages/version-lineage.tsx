@@ -1,13 +1,13 @@
 // The runs that made and used a version.
 import { LineageDirection, LineageRelation, type LineageRun, type ModelArtifactVersion } from "../gen/modelyard/v1/model_artifact_pb";
 import { StateMark } from "../parts/run-state";
-import { Bones, Empty, Failed } from "../parts/states";
+import { Bones, Failed } from "../parts/states";
 import { hrefOfRun } from "../routes";
 import { artifacts } from "../wire/clients";
 import { useQuery } from "../wire/queries";
 
 const SHOWN = 8;
-export function VersionLineage({ version, isShort }: { version: ModelArtifactVersion; isShort?: boolean }) {
+export function VersionLineage({ version }: { version: ModelArtifactVersion }) {
   const { value, failure } = useQuery(
     `lineage ${version.id}`,
     () => artifacts.getLineage({ selector: { case: "id", value: version.id }, depth: 1, direction: LineageDirection.UNSPECIFIED }),
@@ -20,18 +20,15 @@ export function VersionLineage({ version, isShort }: { version: ModelArtifactVer
     return value.runs.filter((run) => ids.has(run.id));
   };
   const [made, used] = [runsOf(LineageRelation.OUTPUT), runsOf(LineageRelation.INPUT)];
-  if (!made.length && !used.length) {
-    return isShort ? null : <Empty title="No run is known">It was logged without a run, and no run has used it.</Empty>;
-  }
   return (
     <>
-      {made.length > 0 && <Runs title="Logged by" runs={made} most={isShort ? SHOWN : Infinity} />}
-      {used.length > 0 && <Runs title="Used by" runs={used} most={isShort ? SHOWN : Infinity} />}
+      {made.length > 0 && <Runs title="Logged by" runs={made} />}
+      {used.length > 0 && <Runs title="Used by" runs={used} />}
     </>
   );
 }
 
-function Runs({ title, runs, most }: { title: string; runs: readonly LineageRun[]; most: number }) {
+function Runs({ title, runs }: { title: string; runs: readonly LineageRun[] }) {
   return (
     <section class="sec">
       <div class="sec-head">
@@ -41,7 +38,7 @@ function Runs({ title, runs, most }: { title: string; runs: readonly LineageRun[
         </span>
       </div>
       <ul class="stack">
-        {runs.slice(0, most).map((run) => (
+        {runs.slice(0, SHOWN).map((run) => (
           <li class="row" key={run.id}>
             <span class="row">
               <StateMark state={run.state} />

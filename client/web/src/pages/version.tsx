@@ -14,6 +14,7 @@ import { artifacts } from "../wire/clients";
 import { useQuery } from "../wire/queries";
 import { EditAliases } from "./edit-aliases";
 import { Files } from "./files";
+import { LineageView } from "./lineage";
 import { VersionLineage } from "./version-lineage";
 
 const TAB_NAMES: Record<VersionTab, string> = { version: "Version", metadata: "Metadata", files: "Files", lineage: "Lineage", usage: "Usage" };
@@ -72,7 +73,7 @@ export function VersionView({ version, link, tab, href, actions }: Props) {
         {tab === "version" && <Overview version={version} link={link} />}
         {tab === "metadata" && <Metadata version={version} />}
         {tab === "files" && <Files version={version} />}
-        {tab === "lineage" && <VersionLineage version={version} />}
+        {tab === "lineage" && <LineageView versionId={version.id} />}
         {tab === "usage" && <Usage snippets={snippetsOf(version, link)} />}
       </div>
       {isEditing.value && <EditAliases holder={holder} kind={link ? "link" : "version"} close={() => (isEditing.value = false)} />}
@@ -160,7 +161,7 @@ function Overview({ version, link }: { version: ModelArtifactVersion; link: Regi
             </dl>
           </section>
         )}
-        <VersionLineage version={version} isShort />
+        <VersionLineage version={version} />
       </div>
     </div>
   );

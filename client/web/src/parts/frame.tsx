@@ -13,7 +13,7 @@ import { Toast } from "./toast";
 import { cycleTheme, theme } from "./theme";
 
 export function Frame({ route, entity, children }: { route: Route; entity: string; children: ComponentChildren }) {
-  const project = route.view === "artifacts" || route.view === "runs" || route.view === "run" ? route.project : "";
+  const project = ["artifacts", "runs", "run", "compare"].includes(route.view) && "project" in route ? route.project : "";
   return (
     <div class="frame">
       <header class="bar">
@@ -72,7 +72,7 @@ function Side({ route, entity, project }: { route: Route; entity: string; projec
       </a>
       {project && <h2>Project {project}</h2>}
       {project && (
-        <a href={hrefs.runs(entity, project)} aria-current={route.view === "runs" || route.view === "run" ? "page" : undefined} title="Runs">
+        <a href={hrefs.runs(entity, project)} aria-current={["runs", "run", "compare"].includes(route.view) ? "page" : undefined} title="Runs">
           <Icon name="runs" />
           <span>Runs</span>
           <span class="num">{present ? Number(present.runCount) : ""}</span>
@@ -119,6 +119,8 @@ function crumbs(route: Route, entity: string): [string, string][] {
       ];
     case "runs":
       return [[route.entity, hrefs.registry()], [route.project, ""]];
+    case "compare":
+      return [[route.entity, hrefs.registry()], [route.project, hrefs.runs(route.entity, route.project)], ["Compare", ""]];
     case "run":
       return [[route.entity, hrefs.registry()], [route.project, hrefs.runs(route.entity, route.project)], [route.name, ""]];
     case "artifacts": {

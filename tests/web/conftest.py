@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.parts.server import LiveServer, create_key
+from tests.web.chromium import chromium
+
+__all__ = ["chromium"]
 
 INDEX = b"<!doctype html><title>modelyard</title><script src=/app.js></script>"
 SCRIPT = b"console.log('modelyard')\n" * 200
@@ -28,6 +31,16 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def open_server(tmp_path_factory: pytest.TempPathFactory, dist: Path) -> Iterator[LiveServer]:
     """A server on loopback that needs no key."""
     server = LiveServer(tmp_path_factory.mktemp("open"), "--web-port", "0", "--web-dist", str(dist))
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="package")
+def web_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server on loopback with the page that is built into the package."""
+    server = LiveServer(tmp_path_factory.mktemp("web"), "--web-port", "0")
     try:
         yield server.start()
     finally:

@@ -5,7 +5,7 @@ import "./page.css";
 import "./additions.css";
 import { Frame } from "./parts/frame";
 import { startKeys } from "./parts/keys";
-import { Bones, Empty, Failed } from "./parts/states";
+import { Bones, Failed } from "./parts/states";
 import { applyTheme } from "./parts/theme";
 import { ArtifactsPage } from "./pages/artifacts";
 import { ComparePage } from "./pages/compare";
@@ -63,9 +63,10 @@ function View({ route, entity }: { route: Route; entity: string }) {
     case "nothing":
       return (
         <main class="main">
-          <Empty title="There is no such page">
+          <h1>There is no such page</h1>
+          <p>
             <a href={hrefs.registry()}>Show the registry</a>
-          </Empty>
+          </p>
         </main>
       );
   }

@@ -274,7 +274,8 @@ const dates = new Intl.DateTimeFormat("en", { day: "numeric", month: "long", yea
 /** What held each alias at a time, by the server's history. */
 function OnDate({ model, first }: { model: RegisteredModel; first: AliasChange | undefined }) {
   const at = useSignal(STEPS);
-  const begin = first?.createTime ? timestampDate(first.createTime).getTime() : Date.now();
+  // Dates have milliseconds and changes microseconds: one more, so that the first change has happened.
+  const begin = first?.createTime ? timestampDate(first.createTime).getTime() + 1 : Date.now();
   const end = useSignal(Date.now());
   const time = new Date(begin + ((end.value - begin) * at.value) / STEPS);
   const { value } = useQuery(

@@ -211,7 +211,7 @@ async function read(entity: string, filter: string, orderBy: string, pages: numb
 function summary(found: Found, inProduction: number | undefined): string {
   const total = `${found.total.toLocaleString("en")} in ${count(found.registries, "registry").replace("registrys", "registries")}.`;
   if (inProduction === undefined || found.hasMore) return total;
-  const those = inProduction === 1 ? "1 has a version" : `${inProduction} have a version`;
+  const those = inProduction === 1 ? "1 has a version" : `${inProduction || "None"} ${inProduction ? "have" : "has"} a version`;
   return `${total} ${those} in production.`;
 }
 

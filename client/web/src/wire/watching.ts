@@ -1,5 +1,8 @@
-// One stream of events for each visible tab: what changes on the server is read again.
+// The stream of events: what changes on the server is read again. A browser has six connections to a server over
+// HTTP/1.1, so one of the visible tabs follows the stream and tells the others.
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { signal } from "@preact/signals";
+import { type Event, EventSchema } from "../gen/modelyard/v1/event_pb";
 import { events } from "./clients";
 import { failureOf } from "./failure";
 import { touch, touchAll } from "./queries";
@@ -16,12 +19,16 @@ export interface Connection {
 
 export const connection = signal<Connection>({ lostAt: undefined, nextTry: undefined });
 
+/** What the tab that follows the stream tells the others. */
+type News = { entity: string } & ({ kind: "events"; events: Uint8Array[] } | { kind: "gap" } | ({ kind: "connection" } & Connection));
+
+const channel = new BroadcastChannel("modelyard-events");
 let entity = "";
 let stopping: AbortController | undefined;
-/** Whether events may have been missed since the last ones that arrived. */
+/** Whether this tab may have missed events, since it was hidden or nobody followed the stream. */
 let hasGap = false;
 
-/** Follows the events of an entity. A hidden tab follows none: a browser has six connections to a server. */
+/** Follows the events of an entity. A hidden tab follows none. */
 export function watch(of: string): void {
   if (of === entity) return;
   entity = of;
@@ -30,6 +37,20 @@ export function watch(of: string): void {
 
 export function startWatching(): void {
   document.addEventListener("visibilitychange", restart);
+  channel.addEventListener("message", (message: MessageEvent<News>) => {
+    if (message.data.entity === entity && !document.hidden) take(message.data);
+  });
+}
+
+function take(news: News): void {
+  if (news.kind === "events") news.events.forEach((event) => touch(fromBinary(EventSchema, event)));
+  else if (news.kind === "gap") touchAll();
+  else connection.value = { lostAt: news.lostAt, nextTry: news.nextTry };
+}
+
+function tell(news: News): void {
+  channel.postMessage(news); // reaches the other tabs only
+  take(news);
 }
 
 function restart(): void {
@@ -37,29 +58,47 @@ function restart(): void {
   stopping?.abort();
   stopping = undefined;
   if (!entity || document.hidden) return;
+  if (hasGap) touchAll();
+  hasGap = false;
   stopping = new AbortController();
-  void follow(entity, stopping.signal);
+  void lead(entity, stopping.signal);
+}
+
+/** Follows the stream as long as no other tab does. Without locks, which plain HTTP lacks, each tab follows its own. */
+async function lead(of: string, stop: AbortSignal): Promise<void> {
+  if (!("locks" in navigator)) return follow(of, stop);
+  try {
+    await navigator.locks.request(`modelyard-events ${of}`, { signal: stop }, () => follow(of, stop));
+  } catch {
+    // This tab was hidden or shows another entity now: it does not wait any more.
+  }
 }
 
 async function follow(of: string, stop: AbortSignal): Promise<void> {
   let wait = FIRST_WAIT_MS;
+  let isAfterGap = true; // the tab that followed the stream before this one may have ended at any event
   while (!stop.aborted) {
     try {
       for await (const reply of events.watchEvents({ entity: of }, { signal: stop })) {
-        if (hasGap) touchAll();
-        hasGap = false;
+        if (isAfterGap) tell({ entity: of, kind: "gap" });
+        if (connection.value.lostAt) tell({ entity: of, kind: "connection", lostAt: undefined, nextTry: undefined });
+        isAfterGap = false;
         wait = FIRST_WAIT_MS;
-        if (connection.value.lostAt) connection.value = { lostAt: undefined, nextTry: undefined };
-        reply.events.forEach(touch);
+        if (reply.events.length) tell({ entity: of, kind: "events", events: reply.events.map(encoded) });
       }
     } catch (error) {
       if (stop.aborted || !failureOf(error).isAway) return;
     }
-    hasGap = true;
+    if (stop.aborted) return;
+    isAfterGap = true;
     wait = Math.min(wait * 2, LONGEST_WAIT_MS);
-    connection.value = { lostAt: connection.value.lostAt ?? new Date(), nextTry: new Date(Date.now() + wait) };
+    tell({ entity: of, kind: "connection", lostAt: connection.value.lostAt ?? new Date(), nextTry: new Date(Date.now() + wait) });
     await pause(wait, stop);
   }
+}
+
+function encoded(event: Event): Uint8Array {
+  return toBinary(EventSchema, event);
 }
 
 function pause(milliseconds: number, stop: AbortSignal): Promise<void> {

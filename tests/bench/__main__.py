@@ -17,6 +17,7 @@ from tests.bench.children import ChildFailed
 from tests.bench.measures import (
     concurrent_clients,
     log_and_use,
+    log_returns,
     metric_points,
     metric_samples,
     peak_memory,
@@ -37,6 +38,7 @@ from tests.bench.results import NotMeasured, Row, as_json, table
 
 BENCHES = (
     log_and_use.BENCH,
+    log_returns.BENCH,
     through_s3.BENCH,
     second_version.BENCH,
     unchanged_folder.BENCH,

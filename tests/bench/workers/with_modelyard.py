@@ -19,10 +19,18 @@ from tests.bench.workers.orders import obey, seconds
 _PROJECT = "bench"
 
 
-def start() -> int:
-    """Starts a run that the calls below belong to; returns this process's number."""
-    modelyard.init(project=_PROJECT)
+def start(background: bool = False) -> int:
+    """Starts a run that the calls below belong to; returns this process's number.
+
+    Without `background`, logging returns when all is sent.
+    """
+    modelyard.init(project=_PROJECT, settings={"background_uploads": background})
     return os.getpid()
+
+
+def settle(made: str) -> str:
+    """Waits until a version is committed; returns its number."""
+    return str(modelyard.use_artifact(made).version)
 
 
 def finish() -> None:
@@ -39,7 +47,7 @@ def use(made: str, into: str) -> dict[str, Any]:
     """Downloads what `log` logged, with a cache that has never seen it."""
     modelyard.finish()
     places = {"artifact_dir": f"{into}/artifacts", "cache_dir": f"{into}/cache"}
-    modelyard.init(project=_PROJECT, settings=places)
+    modelyard.init(project=_PROJECT, settings={**places, "background_uploads": False})
     paths: list[str] = []
     taken = seconds(lambda: paths.append(modelyard.use_model(made)))
     return {"seconds": taken, "path": paths[0]}
@@ -138,6 +146,7 @@ if __name__ == "__main__":
     obey(
         {
             "start": start,
+            "settle": settle,
             "finish": finish,
             "log": log,
             "use": use,

@@ -328,6 +328,24 @@ def test_link_model_returns_the_link_after_the_versions_before_it(work: Path, li
     run.finish()
 
 
+def test_aliases_and_links_follow_the_last_call_although_an_earlier_one_waits(own: Own) -> None:
+    server = own()
+    run = modelyard.init(project="order")
+    Path("model.bin").write_bytes(b"first")
+    first = run.log_artifact("model.bin", "m", "model")
+    server.kill()
+    Path("model.bin").write_bytes(b"second")
+    run.log_model("model.bin", "m", aliases=["best"])
+    assert run.link_model("model.bin", "Order", "m") is None
+    server.start()
+    first.aliases.append("best")
+    first.save()
+    link = run.link_artifact(first, "model-registry/Order")
+    assert (first.version, modelyard.Api().artifact("order/m:best").version) == ("v0", "v0")
+    assert link.version == "v1"
+    assert modelyard.Api().artifact("model-registry/Order:latest").source_version == "v0"
+
+
 def test_rows_are_stored_while_a_large_upload_is_stalled(own: Own) -> None:
     own(SLOW)
     written(Path("data.bin"))

@@ -32,6 +32,32 @@ def _stored(path: str) -> PublicRun:
     return modelyard.Api().run(path)
 
 
+def test_an_incremental_version_whose_commit_was_not_noted_is_made_once(work: Path) -> None:
+    modelyard.init().log_artifact(_incremental("base"))
+    modelyard.finish()
+    run = modelyard.init(mode="offline")
+    run.log_artifact(_incremental("more"))
+    run.finish()
+    (folder,) = work.glob("modelyard/offline-run-*")
+    shutil.copytree(folder, work / "before")
+    _sync(folder)
+    stage = next(folder.glob("artifacts/*"))
+    shutil.copy(stage / "base.json", next((work / "before").glob("artifacts/*")) / "base.json")
+    shutil.rmtree(folder)
+    shutil.copytree(work / "before", folder)  # as after a kill between the commit and its note
+    (again,) = _sync(folder)
+    assert again["calls_refused"] == 0
+    assert sorted(modelyard.Api().artifact("inc").manifest.entries) == ["base", "more"]
+    assert modelyard.Api().artifact("inc").version == "v1"
+
+
+def _incremental(file: str) -> modelyard.Artifact:
+    artifact = modelyard.Artifact("inc", "dataset", incremental=True)
+    with artifact.new_file(file) as content:
+        content.write(file)
+    return artifact
+
+
 def _log_everything(work: Path) -> Any:
     """An offline run with rows, changes, artifacts and links; the files are deleted then."""
     run = modelyard.init(mode="offline", config={"lr": 0.1}, name="first", tags=["a"], group="g", notes="n")

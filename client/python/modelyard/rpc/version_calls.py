@@ -96,7 +96,11 @@ def use(
 def link(
     connection: Connection, version_id: str, target: str, aliases: Sequence[str], *, request_id: str = ""
 ) -> records.Link:
-    """Links a version into the registered model `target` (`entity/project/name`), made when needed."""
+    """Links a version into the registered model `target` (`entity/project/name`), made when needed.
+
+    Waits for links to it that this process is still sending, so that `latest` follows the last call.
+    """
+    pending_versions.wait_for(connection.address, target)
     request = model_pb.LinkModelArtifactVersionRequest(
         id=version_id, target_ref=target, aliases=aliases, request_id=request_id
     )
@@ -133,10 +137,12 @@ def move_aliases(
     """Sets (`vN`) and removes (empty) aliases of one artifact or registered model, all or none.
 
     `expected` says where an alias has to stand before (empty: nowhere). Returns
-    where every alias stands then. Errors: AliasChanged, NotFound, InvalidField.
+    where every alias stands then. Waits for versions of it that this process is still
+    sending. Errors: AliasChanged, NotFound, InvalidField.
     """
     if not moves:
         return {}
+    pending_versions.wait_for(connection.address, ref)
     updates = []
     for alias, version in moves.items():
         update = alias_pb2.AliasUpdate(alias=alias)

@@ -122,7 +122,10 @@ class VersionLogger:
             if self.uploads is None or not self.uploads.is_own or not is_retryable(error):
                 raise
             call = artifact_calls.link_call(request_id, target, aliases, version_id=version_id)
-            self.uploads.add(call)
+            try:
+                self.uploads.add(call)
+            except OSError:  # the disk takes nothing either
+                raise error from None
             return None
         self.count_link()
         return link
@@ -212,24 +215,24 @@ class VersionLogger:
 
     def _is_reachable(self, uploads: BackgroundUploads) -> bool:
         """Whether the server answers, or did a moment ago; a warning says, once, when it does not."""
-        if uploads.last_error is None and time.monotonic() - self._answered < ANSWER_SECONDS:
-            return True
         seconds = AWAY_SECONDS if self._is_away else ANSWER_SECONDS
         self._is_away = uploads.last_error is not None or not self._answers(seconds)
         if self._is_away:
             server = self._connection.describe()
             warn_away(errors.ServerStopping(f"the modelyard server at {server} cannot be reached"))
-        else:
-            self._answered = time.monotonic()
         return not self._is_away
 
     def _answers(self, seconds: float) -> bool:
         if not cached_use.is_reachable(self._connection, seconds):
             return False
+        if time.monotonic() - self._answered < ANSWER_SECONDS:
+            return True
         try:
             self._connection.server.GetServerInfo(server_pb2.GetServerInfoRequest(), timeout=seconds)
         except errors.CommError as error:
-            return not is_retryable(error)  # the next call says what it refuses
+            if is_retryable(error):
+                return False  # else the next call says what it refuses
+        self._answered = time.monotonic()
         return True
 
     def _resolved(self, content: Content) -> Content:

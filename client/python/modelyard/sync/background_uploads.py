@@ -298,6 +298,8 @@ class BackgroundUploads:
             try:
                 self._make(upload)
             except Exception as error:
+                if self._stopped:  # `modelyard sync` may be making it
+                    return
                 if not isinstance(error, errors.CommError) or not is_retryable(error):
                     self._refuse(upload, error)
                     return
@@ -313,12 +315,18 @@ class BackgroundUploads:
         if upload.content["call"] == artifact_calls.LOG:
             how = {"progress": _Meter(self), "cache": self._cache(), "copied": upload.begun}
         made = self._calls.make(upload.content, **how)
-        self.last_error = None
+        if made is None and upload.content["call"] == artifact_calls.LOG:
+            made = self._made_elsewhere(upload)
         self.advance(0)
         self._made(upload.content, made)
         self.stage(upload.content["request_id"]).finish()
         upload.version = made.version if made else None
         self._end(upload, None)
+
+    def _made_elsewhere(self, upload: Upload) -> Made:
+        """The version of a call that `modelyard sync` has made, which may happen where there are no locks."""
+        version_id = self.stage(upload.content["request_id"]).version_id
+        return Made(version_calls.version_by_id(self.connection, version_id), created=False)
 
     def advance(self, done: int) -> None:
         """Bytes of the present call were sent."""

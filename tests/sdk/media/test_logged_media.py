@@ -311,6 +311,23 @@ def test_media_of_spawned_workers_arrive(work: Path) -> None:
     assert sorted(page[-7:] for page in pages) == ["child 0", "child 1"]
 
 
+def test_media_that_were_logged_before_a_sudden_end_are_sent_by_sync(work: Path) -> None:
+    program = """
+import os, modelyard
+run = modelyard.init(id="ended")
+table = modelyard.Table(columns=["page"], data=[[modelyard.Html("cell", inject=False)]])
+for step in range(3):
+    run.log({"page": modelyard.Html(f"page {step}", inject=False), "table": table})
+os._exit(1)
+"""
+    subprocess.run([sys.executable, "-c", program], check=False, timeout=120, capture_output=True)
+    assert run_command("sync").returncode == 0
+    found = Api().run("ended")
+    rows = _rows(found)
+    assert [found.media(row["page"], "there").html for row in rows] == ["page 0", "page 1", "page 2"]
+    assert [found.media(row["table"], "there").data[0][0].html for row in rows] == ["cell"] * 3
+
+
 def test_threads_that_log_media_lose_none(work: Path) -> None:
     def log(number: int) -> None:
         for step in range(20):

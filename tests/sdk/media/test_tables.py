@@ -81,6 +81,20 @@ def test_media_in_cells_are_files_of_the_run_and_come_back(work: Path) -> None:
     assert len(list((work / "there/media/html").iterdir())) == 2
 
 
+def test_tables_of_many_pictures_come_back_from_runs_and_artifacts(work: Path) -> None:
+    table = Table(columns=["picture"])
+    for number in range(40):
+        table.add_data(Image(np.full((2, 2), number, np.uint8)))
+    artifact = modelyard.Artifact("pictures", "dataset")
+    artifact.add(table, "table")
+    with modelyard.init() as run:
+        run.log({"table": table})
+        run.log_artifact(artifact)
+    found = Api().run(run.path)
+    assert found.media(found.summary["table"], work / "there") == table
+    assert Api().artifact("pictures:latest")["table"] == table
+
+
 def test_a_table_of_a_hundred_thousand_rows_comes_back_whole(work: Path) -> None:
     numbers = np.random.default_rng(1).random(100_000)
     table = Table(columns=["id", "score", "label"])

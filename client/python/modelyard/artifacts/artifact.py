@@ -6,7 +6,7 @@ import copy
 import datetime
 import enum
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -533,21 +533,12 @@ class Artifact:
         from modelyard.artifacts import objects
 
         path = objects.find(self._entries(), name)
-        return None if path is None else objects.load(path, self._local, self._download_media)
+        return None if path is None else objects.load(path, self)
 
     def __getitem__(self, name: str) -> Media | None:
         if not isinstance(name, str):  # else Python would iterate over artifacts without end
             raise TypeError(f"artifact[name]: name is a str, not {type(name).__name__}")
         return self.get(name)
-
-    def _local(self, path: str) -> Path:
-        """The local copy of a file."""
-        entry = self.get_entry(path)
-        return Path(entry.download() if isinstance(entry, ArtifactEntry) else entry.local_path)
-
-    def _download_media(self, paths: Collection[str]) -> None:
-        if isinstance(self._content, LoggedVersion) and paths:
-            self.download(path_prefix="media/")
 
     def get_path(self, name: str | os.PathLike[str]) -> ArtifactEntry:
         """The entry of a path, of a logged version. KeyError when there is none."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from modelyard.artifacts.draft import Draft, DraftEntry
+from modelyard.artifacts.entries import ArtifactEntry
 from modelyard.media.content import Content, Place, Placed
 from modelyard.media.images.annotations import Classes
 from modelyard.media.media import Media
@@ -18,6 +19,9 @@ from modelyard.media.tables.joined import JoinedTable
 from modelyard.media.tables.table import Table
 
 _TABLE = "table"
+_FOLDER = "media/"
+_FEW = 10
+"""So many files are downloaded one by one; for more those of all media are."""
 
 
 def add(draft: Draft, value: Media, name: str, *, overwrite: bool) -> DraftEntry:
@@ -56,16 +60,48 @@ def find(entries: Mapping[str, Any], name: str) -> str | None:
     return next((path for kind in kinds if (path := f"{name}.{kind}.json") in entries), None)
 
 
-def load(path: str, fetch: Callable[[str], Path], prefetch: Callable[[Collection[str]], None]) -> Media:
-    """The media that a file describes. Errors: those of `fetch`, ValueError for other files."""
-    source = StoredMedia(fetch, prefetch)
-    data = fetch(path).read_bytes()
+def load(path: str, files: Files) -> Media:
+    """The media that a file describes. Errors: those of `files`, ValueError for other files."""
+    local = _LocalFiles(files)
+    source = StoredMedia(local.fetch, local.prefetch)
+    data = local.fetch(path).read_bytes()
     if path.endswith(table_file.SUFFIX):
         return Table.of_documents([table_file.read(data)], source)
     found = source.restored(json.loads(data))
     if not isinstance(found, Media):
         raise ValueError(f"{path!r} describes no media")
     return found
+
+
+class Files(Protocol):
+    """What is needed of an artifact."""
+
+    def get_entry(self, name: str) -> ArtifactEntry | DraftEntry:
+        """The entry of a path. KeyError."""
+
+    def download(self, *, path_prefix: str) -> str:
+        """Downloads the files whose paths begin so; returns the folder."""
+
+
+class _LocalFiles:
+    """Local copies of the files of an artifact."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._folder: str | None = None
+
+    def fetch(self, path: str) -> Path:
+        """The local copy of a file."""
+        entry = self._files.get_entry(path)
+        if not isinstance(entry, ArtifactEntry):
+            return Path(entry.local_path)
+        is_there = self._folder is not None and path.startswith(_FOLDER)
+        return Path(self._folder or "", path) if is_there else Path(entry.download())
+
+    def prefetch(self, paths: Collection[str]) -> None:
+        """Downloads all files of media, where there are many."""
+        if len(paths) > _FEW and isinstance(self._files.get_entry(next(iter(paths))), ArtifactEntry):
+            self._folder = self._files.download(path_prefix=_FOLDER)
 
 
 def _base(name: str, kind: str) -> str:

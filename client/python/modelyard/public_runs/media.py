@@ -3,31 +3,58 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from modelyard.contract import refs
 from modelyard.media.stored import StoredMedia
 from modelyard.public_runs.files import PublicFile
 
 _AT_ONCE = 8
+_FEW = 10
+"""So many files are looked up one by one; for more the run's are listed."""
 
 
-def restored(value: Any, root: str | os.PathLike[str], file: Callable[[str], PublicFile]) -> Any:
+def restored(value: Any, root: str | os.PathLike[str], run: Run) -> Any:
     """A value with media instead of the maps that stand for them; see `PublicRun.media`."""
+    files = _Files(Path(root), run)
+    return StoredMedia(files.fetch, files.prefetch).restored(value)
 
-    def fetch(path: str) -> Path:
+
+class Run(Protocol):
+    """What is needed of a run."""
+
+    def file(self, name: str) -> PublicFile:
+        """A file of it. Errors: NotFound."""
+
+    def files(self, *, pattern: str) -> Iterable[PublicFile]:
+        """The files whose paths match a pattern."""
+
+
+class _Files:
+    """The files of a run, in a folder. The name of one has the hash of its content: what is there stays."""
+
+    def __init__(self, root: Path, run: Run) -> None:
+        self._root = root
+        self._run = run
+
+    def fetch(self, path: str) -> Path:
+        """The local copy of a file."""
         refs.check_manifest_path(path)  # a value may name any path
-        # The name of a file has the hash of its content: one that is there need not be fetched.
-        if not Path(root, path).exists():
-            file(path).download(root, exist_ok=True).close()
-        return Path(root, path)
+        if not Path(self._root, path).exists():
+            self._download(self._run.file(path))
+        return Path(self._root, path)
 
-    def prefetch(paths: Collection[str]) -> None:
-        with ThreadPoolExecutor(_AT_ONCE) as threads:
-            for _ in threads.map(fetch, paths):
-                pass
+    def prefetch(self, paths: Collection[str]) -> None:
+        """Downloads many files, several at once."""
+        missing = {path for path in paths if not Path(self._root, refs.check_manifest_path(path)).exists()}
+        if len(missing) > _FEW:
+            found = [file for file in self._run.files(pattern="media/%") if file.name in missing]
+            with ThreadPoolExecutor(_AT_ONCE) as threads:
+                for _ in threads.map(self._download, found):
+                    pass
 
-    return StoredMedia(fetch, prefetch).restored(value)
+    def _download(self, file: PublicFile) -> None:
+        file.download(self._root, exist_ok=True).close()

@@ -295,7 +295,7 @@ class PublicRun:
         or a list or dict of such maps. Errors: NotFound for a file that was not sent yet,
         ValueError for paths that lead out of `root`.
         """
-        return media.restored(value, root, self.file)
+        return media.restored(value, root, self)
 
     def _restore(self, name: str, root: str, *, replace: bool) -> TextIO | None:
         """A file of it, downloaded below `root` unless it is there; None when it has no such file."""

@@ -150,7 +150,8 @@ def init(
     what to do with active runs: `return_previous` (default), `finish_previous` or True
     (default in notebooks), `create_new`, which leaves them and the module's run alone.
     `sync_tensorboard` (or `tensorboard`) logs the scalars that the process writes for
-    TensorBoard. Without a server configured, the embedded one is found or started. Errors:
+    TensorBoard. `save_code` keeps the main script or notebook as a file of the run.
+    Without a server configured, the embedded one is found or started. Errors:
     CommError, ValueError, ConfigError.
     """
     _refuse_rewinding(resume_from, fork_from)
@@ -158,6 +159,7 @@ def init(
     arguments = Settings(
         entity=entity, project=project, dir=dir, run_id=id, run_name=name, run_notes=notes,
         run_tags=tags, run_group=group, job_type=job_type, mode=mode, resume=resume, reinit=reinit,
+        save_code=save_code,
         sync_tensorboard=tensorboard if sync_tensorboard is None else sync_tensorboard,
     )  # fmt: skip
     given = arguments.over(_given(settings))

@@ -21,6 +21,11 @@ from tests.clients.waiting import until
 from tests.parts.fork_server import start_python
 
 
+@pytest.fixture(autouse=True)
+def _nothing_but_saved_files(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_X_SAVE_REQUIREMENTS", "false")
+
+
 def stored(path: str) -> dict[str, bytes]:
     """The files that a run has on the server."""
     stubs = Workspace(current()).connection.run_files

@@ -25,6 +25,11 @@ from tests.parts.tcp_proxy import TcpProxy
 MIB = 1 << 20
 
 
+@pytest.fixture(autouse=True)
+def _nothing_but_saved_files(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_X_SAVE_REQUIREMENTS", "false")
+
+
 def listed(path: str) -> dict[str, int]:
     """Sizes of the files that a run has on the server, by path."""
     stubs = Workspace(current()).connection.run_files

@@ -215,7 +215,7 @@ def test_an_offline_run_sends_its_media_with_sync_also_when_its_folder_was_moved
     for step, row in enumerate(rows):
         image = found.media(row["image"], "there").image
         assert np.array_equal(np.asarray(image), array + step)
-    assert len(found.files()) == 2
+    assert len(found.files(pattern="media/%")) == 2
 
 
 def test_media_of_a_disabled_run_are_in_its_summary_and_nowhere_else(work: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_row_that_is_dropped_writes_no_files(work: Path) -> None:
         run.log({"loss": 1}, step=5)
         run.log({"late": modelyard.Html("late")}, step=3)
         assert not list(Path(run.dir).rglob("*.html"))
-    assert len(Api().run(run.path).files()) == 0
+    assert len(Api().run(run.path).files(pattern="media/%")) == 0
 
 
 def test_images_of_forked_children_arrive(work: Path) -> None:

@@ -23,7 +23,7 @@ FILES = {"plots/loss.png": b"\x89PNG", "config.yaml": "größe: 1\n".encode(), "
 @pytest.fixture
 def found(work: Path) -> PublicRun:
     """A run with files."""
-    with modelyard.init() as run:
+    with modelyard.init(settings={"x_save_requirements": False}) as run:
         found = Api().run(run.path)
     for path, data in FILES.items():
         _upload(found, path, data)
@@ -69,6 +69,24 @@ def test_a_file_is_downloaded_into_its_folder(found: PublicRun, work: Path) -> N
         assert file.read() == "größe: 1\n"
     found.file("config.yaml").delete()
     assert [file.name for file in found.files(pattern="config%")] == []
+
+
+def test_a_file_is_uploaded_by_its_path_from_the_root(found: PublicRun, work: Path, tmp_path: Path) -> None:
+    (work / "out").mkdir()
+    (work / "out/report.txt").write_text("first")
+    (work / "out/model.bin").write_bytes(BIG)
+    assert found.upload_file("out/report.txt").name == "out/report.txt"
+    (work / "out/report.txt").write_text("second")
+    assert found.upload_file(work / "out/report.txt").size == len("second")
+    assert found.upload_file("out/model.bin", root="out").name == "model.bin"
+    assert b"".join(found.file("model.bin")._data()) == BIG
+    assert [file.name for file in found.files(pattern="out/%")] == ["out/report.txt"]
+    (tmp_path / "elsewhere").write_text("x")
+    with pytest.raises(ValueError, match="not in the folder"):
+        found.upload_file(tmp_path / "elsewhere", root=work / "out")
+    for wrong in ("missing", "out"):
+        with pytest.raises(errors.LocalFileError, match="no file that can be read"):
+            found.upload_file(wrong)
 
 
 def test_a_link_in_the_way_is_not_followed(found: PublicRun, work: Path, tmp_path: Path) -> None:

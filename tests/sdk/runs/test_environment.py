@@ -222,3 +222,61 @@ def test_without_a_git_command_the_commit_is_recorded_all_the_same(
 )
 def test_addresses_lose_what_is_secret(address: str, kept: str) -> None:
     assert git.without_credentials(address) == kept
+
+
+def _sent(run: Run) -> dict[str, bytes]:
+    """The files that a run has on the server."""
+    return {file.name: b"".join(file._data()) for file in modelyard.Api().run(run.path).files()}
+
+
+def test_packages_and_changes_are_files_of_the_run(repository: Path) -> None:
+    Path("train.py").write_text("lr = 2\n")
+    with modelyard.init() as run:
+        pass
+    kept = {name: Path(run.dir, name).read_bytes() for name in ("diff.patch", "requirements.txt")}
+    assert _sent(run) == kept
+    with modelyard.init(settings={"disable_code": True, "x_save_requirements": False}) as run:
+        pass
+    assert _sent(run) == {}
+
+
+@pytest.mark.parametrize("how", ["argument", "variable", "setting", "not asked", "disable_code"])
+def test_the_main_script_is_kept_by_its_path_in_the_repository(
+    repository: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"argument": "save_code=True", "setting": "settings={'save_code': True}"}.get(how, "")
+    if how in {"variable", "disable_code"}:
+        monkeypatch.setenv("WANDB_SAVE_CODE", "true")
+    if how == "disable_code":
+        monkeypatch.setenv("WANDB_DISABLE_CODE", "true")
+    monkeypatch.setenv("MODELYARD_X_SAVE_REQUIREMENTS", "false")
+    Path("sub").mkdir()
+    script = Path("sub/train.py")
+    script.write_text(
+        "import modelyard, pathlib\n"
+        f"with modelyard.init({asked}) as run:\n"
+        "    run._tracking._search.join()\n"
+        "    pathlib.Path(__file__).write_text('changed')\n"
+        "print(run.path)\n"
+    )
+    written = script.read_bytes()
+    done = subprocess.run([sys.executable, "train.py"], cwd="sub", capture_output=True, text=True, check=True)
+    run = modelyard.Api().run(done.stdout.strip())
+    found = {file.name: b"".join(file._data()) for file in run.files()}
+    if how in {"not asked", "disable_code"}:
+        assert "code/sub/train.py" not in found
+        assert "code_path" not in run.metadata
+    else:
+        assert found["code/sub/train.py"] == written
+        assert run.metadata["code_path"] == "code/sub/train.py"
+
+
+def test_a_huge_script_is_not_kept(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("huge.py").write_bytes(b"#" * (10 << 20) + b"\n")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(Path("huge.py").absolute()))
+    with modelyard.init(save_code=True, settings={"x_save_requirements": False}) as run:
+        pass
+    assert _sent(run) == {}
+    assert "huge.py is not kept, it has more than 10" in capsys.readouterr().err

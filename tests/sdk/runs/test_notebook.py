@@ -55,6 +55,9 @@ for bar in (moving, over, quick):
     bar.advance(50)
 over.close()
 quick.close()
+---
+import json
+print(json.dumps([file.name for file in api.run(second.path).files(pattern="code/%")]))
 """
 
 
@@ -78,7 +81,10 @@ def outputs(folder: Path, embedded_folder: Path) -> list[list[dict[str, Any]]]:
         "MODELYARD_CONFIG_DIR": str(folder / "config"),
         "IPYTHONDIR": str(folder / "ipython"),
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "MODELYARD_SAVE_CODE": "true",
+        "WANDB_NOTEBOOK_NAME": "book",
     }
+    (folder / "book.ipynb").write_text(nbformat.writes(book))
     nbclient.NotebookClient(book, timeout=120, resources={"metadata": {"path": folder}}).execute(env=settings)
     (folder / "book.ipynb").write_text(nbformat.writes(book))
     return [cell.outputs for cell in json.loads(nbformat.writes(book), object_hook=_Attributes)["cells"]]
@@ -110,6 +116,10 @@ def test_nothing_is_printed_on_stderr(outputs: list[list[dict[str, Any]]]) -> No
         "".join(output["text"]) for cell in outputs for output in cell if output.get("name") == "stderr"
     ]
     assert printed == []
+
+
+def test_the_notebook_is_kept_as_a_file_of_its_runs(outputs: list[list[dict[str, Any]]]) -> None:
+    assert json.loads("".join(outputs[-1][0]["text"])) == ["code/book.ipynb"]
 
 
 def test_artifacts_show_what_they_are(outputs: list[list[dict[str, Any]]]) -> None:

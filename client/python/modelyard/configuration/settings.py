@@ -37,6 +37,7 @@ FIELDS: Mapping[str, str] = {
     "client_key": "CLIENT_KEY",
     "disable_git": "DISABLE_GIT",
     "disable_code": "DISABLE_CODE",
+    "save_code": "SAVE_CODE",
     "x_disable_meta": "X_DISABLE_META",
     "x_disable_machine_info": "X_DISABLE_MACHINE_INFO",
     "x_save_requirements": "X_SAVE_REQUIREMENTS",
@@ -55,7 +56,8 @@ _SAME = {
 }  # fmt: skip
 _CONSOLE = {"auto", "wrap", "wrap_raw", "wrap_emu", "redirect", "off"}
 _TRUTHS = {
-    "silent", "background_uploads", "disable_git", "disable_code", "x_disable_meta", "x_disable_machine_info",
+    "silent", "background_uploads", "disable_git", "disable_code", "save_code", "x_disable_meta",
+    "x_disable_machine_info",
     "x_save_requirements", "sync_tensorboard", "x_disable_stats",
 }  # fmt: skip
 _TRUTH = {
@@ -105,6 +107,7 @@ class Settings:
     client_key: str | None
     disable_git: bool | None
     disable_code: bool | None
+    save_code: bool | None
     x_disable_meta: bool | None
     x_disable_machine_info: bool | None
     x_save_requirements: bool | None

@@ -22,6 +22,11 @@ _running: set[subprocess.Popen[bytes]] = set()
 _SAFE = ("--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.quotepath=false")
 
 
+def top(folder: Path) -> Path | None:
+    """The folder of the repository that a folder is in; None where it is in none."""
+    return next((parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), None)
+
+
 def head(folder: Path) -> tuple[str, str]:
     """The commit that is checked out in a folder or its parents, and the branch; empty texts without one."""
     for parent in (folder, *folder.parents):

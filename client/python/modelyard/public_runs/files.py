@@ -11,11 +11,13 @@ from typing import TextIO
 
 from modelyard.arguments import checked_calls
 from modelyard.contract import errors
+from modelyard.host.local_files import LocalFile
 from modelyard.rpc import messages, retry
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.list_calls import PAGE_SIZE, pages
 from modelyard.rpc.metric_scan import Source
 from modelyard.rpc.records import FileEntry, RunFile
+from modelyard.transfer.run_file_upload import OneRun, RunFileUpload, status_of
 from modelyard.transfer.target_folder import TargetFolder
 from modelyard.v1 import run_file_pb2 as pb
 
@@ -34,6 +36,21 @@ def found(
             record = messages.run_file(message)
             if (not names or record.path in names) and (matches is None or matches.fullmatch(record.path)):
                 yield PublicFile(connection, source, record)
+
+
+def upload(connection: Connection, run: OneRun, path: str, root: str) -> str:
+    """Sends a file of this machine to a run; returns its name. Errors: as `PublicRun.upload_file`."""
+    name = os.path.relpath(path, root).replace(os.sep, "/")
+    if name.startswith("../") or os.path.isabs(name):
+        raise ValueError(f"upload_file: {path!r} is not in the folder {root!r}; root= is the folder it is in")
+    if status_of(path) is None:
+        raise errors.LocalFileError(f"upload_file: {path!r} is no file that can be read")
+    sender = RunFileUpload(connection, run)
+    try:
+        sender.send([LocalFile(name, os.path.abspath(path))])
+    finally:
+        sender.close()
+    return name
 
 
 @checked_calls()

@@ -28,6 +28,7 @@ from modelyard.rpc.records import REMOVED, ConsoleLine, RunRecord
 from modelyard.runs.report import run_card
 from modelyard.spool import pending_versions
 from modelyard.transfer import transfer
+from modelyard.transfer.run_file_upload import OneRun
 
 
 @checked_calls()
@@ -287,6 +288,15 @@ class PublicRun:
         for found in self.files([name]):
             return found
         raise errors.NotFound(f"run {self._record.path} has no file {name!r}; files() lists them")
+
+    def upload_file(self, path: str | os.PathLike[str], root: str | os.PathLike[str] = ".") -> PublicFile:
+        """Adds a file to it, or replaces the one of the same name, which is its path from `root`.
+
+        Errors: ValueError for a file outside `root`, LocalFileError, CommError.
+        """
+        record = self._record
+        run = OneRun(record.id, record.attempt, record.entity, record.project)
+        return self.file(files.upload(self._workspace.connection, run, os.fspath(path), os.fspath(root)))
 
     def media(self, value: Any, root: str | os.PathLike[str] = ".") -> Any:
         """The Image, Table or other media that a value of a row or of the summary stands for.

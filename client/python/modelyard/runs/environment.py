@@ -16,10 +16,12 @@ from typing import Any
 
 from modelyard.configuration.settings import Settings
 from modelyard.conversion.plain_values import fit_entry
-from modelyard.host import git, machine, packages, waiting
+from modelyard.host import git, machine, packages, program, terminal, waiting
 
-DIFF_FILE, PACKAGES_FILE = "diff.patch", "requirements.txt"
+DIFF_FILE, PACKAGES_FILE, CODE_FOLDER = "diff.patch", "requirements.txt", "code"
 """In the folder of the run's files."""
+CODE_BYTES = 10 << 20
+"""Of a script or notebook that is kept."""
 FINISH_SECONDS = 2.0
 """How long the end of a run waits for what is not found yet."""
 _ARGUMENT_CHARACTERS = 64 << 10
@@ -49,21 +51,30 @@ def at_once(settings: Settings) -> dict[str, Any]:
 class Search(threading.Thread):
     """Finds the rest of the environment, and passes each part to `found` as a key of the metadata.
 
-    No error ends more than its own part, and none is shown.
+    `files` is the folder of the run's files; what is written there is passed to `send`,
+    with its path, its source and the policy by which it is sent. No error ends more
+    than its own part, and none is shown.
     """
 
     def __init__(
-        self, settings: Settings, files: Callable[[], str], found: Callable[[str, Any], None]
+        self,
+        settings: Settings,
+        files: Callable[[], str],
+        send: Callable[[str, str, str], None],
+        found: Callable[[str, Any], None],
     ) -> None:
         super().__init__(name="modelyard-environment", daemon=True)
         self._settings = settings
         self._files = files
+        self._send = send
         self._found = found
         self._given_up = False
 
     def run(self) -> None:
         """Finds one part after the other."""
         settings = self._settings
+        if settings.save_code and not settings.disable_code:
+            self._part("code_path", self._code)
         if settings.x_disable_meta:
             return
         if not settings.x_disable_machine_info:
@@ -92,8 +103,33 @@ class Search(threading.Thread):
 
     def _packages(self) -> int | None:
         lines = packages.installed()
-        Path(self._files(), PACKAGES_FILE).write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        self._keep(PACKAGES_FILE, "".join(f"{line}\n" for line in lines).encode())
         return len(lines)
+
+    def _code(self) -> str | None:
+        """Keeps the script as it is now, or the notebook, which is sent again as it is at the end."""
+        script = program.script()
+        code = script or program.open_notebook()
+        if code is None:
+            return None
+        if code.stat().st_size > CODE_BYTES:
+            limit = terminal.human_bytes(CODE_BYTES)
+            terminal.termwarn(f"save_code: {code} is not kept, it has more than {limit}", repeat=False)
+            return None
+        path = f"{CODE_FOLDER}/{program.place(code)}"
+        if script is not None:
+            self._keep(path, script.read_bytes())
+        elif not self._given_up:
+            self._send(path, str(code), "live")
+        return path
+
+    def _keep(self, path: str, content: bytes) -> None:
+        """Writes a file of the run, and has it sent."""
+        target = Path(self._files(), path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+        if not self._given_up:
+            self._send(path, str(target), "now")
 
     def _head(self, folder: Path) -> dict[str, Any] | None:
         """What is found without a git command, which may hang."""
@@ -108,7 +144,7 @@ class Search(threading.Thread):
         if not self._settings.disable_code and not self._given_up:
             changes = git.diff(folder)
             if changes:
-                Path(self._files(), DIFF_FILE).write_bytes(changes)
+                self._keep(DIFF_FILE, changes)
             found["dirty"] = None if changes is None else bool(changes)
         return _known(found)
 

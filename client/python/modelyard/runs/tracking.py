@@ -81,7 +81,7 @@ class Recording:
         self, settings: Settings, files: Callable[[], str], found: Callable[[str, Any], None]
     ) -> None:
         """Starts the search for what of the environment takes time to find."""
-        self._search = environment.Search(settings, files, found)
+        self._search = environment.Search(settings, files, self.send_file, found)
         self._search.start()
 
     def changed(self, field: str, value: Any) -> None:

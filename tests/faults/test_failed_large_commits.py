@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from modelyard.v1 import event_pb2, upload_pb2
+from modelyard.v1 import event_pb2, run_file_pb2, run_pb2, upload_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server.db.bounded import ROWS
 from modelyard_server.db.engine import Database
@@ -90,6 +90,30 @@ def test_what_an_abandoned_large_commit_staged_ends_with_its_upload(server: Live
     made = commit(stubs, again, project)
     assert (made.version.number, made.created) == (0, True)
     assert fast_upload.read(stubs, made.version.id, "model") == b"".join(FILES["model"])
+
+
+def test_a_large_commit_of_run_files_is_stored_in_parts_and_visible_at_once(server: LiveServer) -> None:
+    server.env["MODELYARD_FAILPOINTS"] = "commit.staged=error@1"
+    stubs, project = server.start().stubs(), new_project()
+    run = stubs.runs.CreateRun(run_pb2.CreateRunRequest(run=run_pb2.Run(project=project, name="r"))).run
+    upload_id = fast_upload.create(stubs, project=project)
+    entries = [fast_upload.entry(path, chunks) for path, chunks in FILES.items()]
+    request = run_file_pb2.CommitRunFilesRequest(run_id=run.id, upload_id=upload_id, entries=entries)
+    with refused("CHUNKS_MISSING"):
+        stubs.run_files.CommitRunFiles(request)
+    send(stubs, upload_id, CHUNKS)
+    with refused("INTERNAL"):
+        stubs.run_files.CommitRunFiles(request)
+    # What is stored ahead is in transactions of its own, and not visible.
+    assert rows(server)[StagedEntry] == 1
+    listed = run_file_pb2.ListRunFilesRequest(run_id=run.id)
+    assert len(stubs.run_files.ListRunFiles(listed).files) == 0
+    for _ in range(2):
+        assert stubs.run_files.CommitRunFiles(request).file_count == len(FILES)
+        assert rows(server)[StagedEntry] == 0
+    for path, chunks in FILES.items():
+        parts = stubs.run_files.DownloadRunFile(run_file_pb2.DownloadRunFileRequest(run_id=run.id, path=path))
+        assert b"".join(part.data for part in parts) == b"".join(chunks)
 
 
 def send(stubs: Stubs, upload_id: str, chunks: Sequence[bytes]) -> None:

@@ -36,7 +36,8 @@ type RunFileServiceClient interface {
 	// Adds files whose chunks were sent in an upload of the same project, or
 	// replaces those of the same paths. All or none. The upload stays open for
 	// further files. Errors: NOT_FOUND, FAILED_PRECONDITION CHUNKS_MISSING or
-	// UPLOAD_EXPIRED, INVALID_ARGUMENT INVALID_FIELD.
+	// UPLOAD_EXPIRED, INVALID_ARGUMENT INVALID_FIELD, also for a path that is a
+	// folder of another file of the run, or lies below one.
 	CommitRunFiles(ctx context.Context, in *CommitRunFilesRequest, opts ...grpc.CallOption) (*CommitRunFilesResponse, error)
 	// Adds one file in the simple way, or replaces the one of the same path: a
 	// header, then its bytes. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FIELD or
@@ -132,7 +133,8 @@ type RunFileServiceServer interface {
 	// Adds files whose chunks were sent in an upload of the same project, or
 	// replaces those of the same paths. All or none. The upload stays open for
 	// further files. Errors: NOT_FOUND, FAILED_PRECONDITION CHUNKS_MISSING or
-	// UPLOAD_EXPIRED, INVALID_ARGUMENT INVALID_FIELD.
+	// UPLOAD_EXPIRED, INVALID_ARGUMENT INVALID_FIELD, also for a path that is a
+	// folder of another file of the run, or lies below one.
 	CommitRunFiles(context.Context, *CommitRunFilesRequest) (*CommitRunFilesResponse, error)
 	// Adds one file in the simple way, or replaces the one of the same path: a
 	// header, then its bytes. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FIELD or

@@ -307,3 +307,38 @@ def test_what_was_acknowledged_is_there_after_a_kill(live_server_factory: Factor
     assert listed(server.stubs(), run) == [kept]
     upload(server.stubs(), run, "broken", broken)
     assert read(server.stubs(), run, "broken") == broken
+
+
+def test_a_path_is_a_file_or_a_folder_never_both(stubs: Stubs) -> None:
+    run, other = make(stubs), make(stubs)
+    for path in ("a/b", "c", "c-d", "c0", "d/e/f"):
+        upload(stubs, run, path, b"x")
+    upload_id, _ = sent_chunks(stubs, run, [b"y"])
+    for path, folder in (("a", "a"), ("c/d", "c"), ("c/d/e", "c"), ("d/e", "d/e"), ("d/e/f/g", "d/e/f")):
+        with refused("INVALID_FIELD", "header.path") as refusal:
+            upload(stubs, run, path, b"x")
+        assert f"'{folder}' would be both" in refusal.message
+        with refused("INVALID_FIELD", "entries.path"):
+            commit(stubs, run, upload_id, {"fine": [b"y"], path: [b"y"]})
+    assert commit(stubs, run, upload_id, {"a/b": [b"y"], "a/c": [b"y"], "c": [b"y"], "c.e": [b"y"]}) == 7
+    upload(stubs, other, "a", b"x")  # another run has names of its own
+    delete(stubs, run, "c")
+    upload(stubs, run, "c/d", b"x")
+    assert [file.path for file in listed(stubs, run)] == ["a/b", "a/c", "c-d", "c.e", "c/d", "c0", "d/e/f"]
+
+
+def test_of_two_clashing_paths_at_once_one_is_kept(stubs: Stubs) -> None:
+    run = make(stubs)
+
+    def send(path: str) -> bool:
+        try:
+            upload(stubs, run, path, b"x")
+        except grpc.RpcError as failure:
+            assert failure.code() is grpc.StatusCode.INVALID_ARGUMENT  # noqa: PT017  # others may succeed
+            return False
+        return True
+
+    for number in range(5):
+        with ThreadPoolExecutor(2) as pool:
+            kept = list(pool.map(send, (f"{number}/a", f"{number}/a/b")))
+        assert sorted(kept) == [False, True]

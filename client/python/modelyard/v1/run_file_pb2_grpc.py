@@ -72,7 +72,8 @@ class RunFileServiceServicer(object):
         """Adds files whose chunks were sent in an upload of the same project, or
         replaces those of the same paths. All or none. The upload stays open for
         further files. Errors: NOT_FOUND, FAILED_PRECONDITION CHUNKS_MISSING or
-        UPLOAD_EXPIRED, INVALID_ARGUMENT INVALID_FIELD.
+        UPLOAD_EXPIRED, INVALID_ARGUMENT INVALID_FIELD, also for a path that is a
+        folder of another file of the run, or lies below one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

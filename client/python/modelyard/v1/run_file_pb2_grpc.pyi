@@ -39,7 +39,8 @@ class RunFileServiceStub:
     """Adds files whose chunks were sent in an upload of the same project, or
     replaces those of the same paths. All or none. The upload stays open for
     further files. Errors: NOT_FOUND, FAILED_PRECONDITION CHUNKS_MISSING or
-    UPLOAD_EXPIRED, INVALID_ARGUMENT INVALID_FIELD.
+    UPLOAD_EXPIRED, INVALID_ARGUMENT INVALID_FIELD, also for a path that is a
+    folder of another file of the run, or lies below one.
     """
     UploadRunFile: _grpc.StreamUnaryMultiCallable[_run_file_pb2.UploadRunFileRequest, _run_file_pb2.UploadRunFileResponse]
     """Adds one file in the simple way, or replaces the one of the same path: a
@@ -68,7 +69,8 @@ class RunFileServiceAsyncStub(RunFileServiceStub):
     """Adds files whose chunks were sent in an upload of the same project, or
     replaces those of the same paths. All or none. The upload stays open for
     further files. Errors: NOT_FOUND, FAILED_PRECONDITION CHUNKS_MISSING or
-    UPLOAD_EXPIRED, INVALID_ARGUMENT INVALID_FIELD.
+    UPLOAD_EXPIRED, INVALID_ARGUMENT INVALID_FIELD, also for a path that is a
+    folder of another file of the run, or lies below one.
     """
     UploadRunFile: _aio.StreamUnaryMultiCallable[_run_file_pb2.UploadRunFileRequest, _run_file_pb2.UploadRunFileResponse]  # type: ignore[assignment]
     """Adds one file in the simple way, or replaces the one of the same path: a
@@ -100,7 +102,8 @@ class RunFileServiceServicer(metaclass=_abc_1.ABCMeta):
         """Adds files whose chunks were sent in an upload of the same project, or
         replaces those of the same paths. All or none. The upload stays open for
         further files. Errors: NOT_FOUND, FAILED_PRECONDITION CHUNKS_MISSING or
-        UPLOAD_EXPIRED, INVALID_ARGUMENT INVALID_FIELD.
+        UPLOAD_EXPIRED, INVALID_ARGUMENT INVALID_FIELD, also for a path that is a
+        folder of another file of the run, or lies below one.
         """
 
     @_abc_1.abstractmethod

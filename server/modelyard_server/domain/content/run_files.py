@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
@@ -17,7 +17,7 @@ from modelyard_server.domain import fields
 from modelyard_server.domain.access import owners
 from modelyard_server.domain.access.authorize import Action
 from modelyard_server.domain.access.principals import Principal
-from modelyard_server.domain.content import file_ranges, manifest_rows, uploads
+from modelyard_server.domain.content import file_ranges, manifest_rows, staging, uploads
 from modelyard_server.domain.content.file_ranges import FileInfo, Range
 from modelyard_server.domain.content.manifests import Manifest
 from modelyard_server.domain.runs import runs
@@ -26,6 +26,8 @@ from modelyard_server.domain.search import paging
 
 DEFAULT_PAGE = 100
 DELETED_PATHS = 1_000
+_RANGES = 100
+"""Ranges of paths in one statement."""
 _SHOWN = select(RunFile.path, RunFile.media_type, RunFile.updated_at, File).join(File)
 
 
@@ -47,31 +49,39 @@ def commit(
     media_types: Mapping[str, str],
     *,
     attempt: int | None,
+    staged: str = "",
+    field: str = "entries.path",
 ) -> Attempt:
     """Adds the files of a manifest, or replaces those of the same paths; the upload stays open.
 
-    Raises NotFound, UploadExpired, ChunksMissing, InvalidField.
+    `staged` is the id under which a large manifest was staged, `field` the one that
+    errors name. Raises NotFound, UploadExpired, ChunksMissing, InvalidField.
     """
     view = runs.find(session, principal, run_id, action=Action.WRITE, name="run_id", attempt=attempt)
     upload = uploads.find(session, principal, upload_id, lock=True)
     if (upload.entity_id, upload.project) != (view.run.entity_id, view.project):
         raise errors.InvalidField.of("upload_id", "is an upload of another project than the run's")
-    file_ids = manifest_rows.store_files(session, upload, manifest.files.values())
+    if staged:
+        file_ids = staging.take_files(session, upload.id, staged, len(manifest.files))
+    else:
+        stored = manifest_rows.store_files(session, upload, manifest.files.values())
+        file_ids = {path: stored[file.digest] for path, file in manifest.files.items()}
     # Locked after the files, as versions are; a run that was deleted meanwhile is not found.
     at = runs.find(
         session, principal, run_id, action=Action.WRITE, name="run_id", lock=True, attempt=attempt
     ).attempt
+    _refuse_folders(session, at, sorted(manifest.files), field)
     time = now(session)
     rows = [
         {
             "run_id": at.run_id,
             "attempt": at.number,
             "path": path.encode(),
-            "file_id": file_ids[file.digest],
+            "file_id": file_ids[path],
             "media_type": media_types[path],
             "updated_at": time,
         }
-        for path, file in sorted(manifest.files.items())
+        for path in sorted(manifest.files)
     ]
     adding = insert(session, RunFile)
     replaced = {name: getattr(adding.excluded, name) for name in ("file_id", "media_type", "updated_at")}
@@ -79,6 +89,36 @@ def commit(
         adding.on_conflict_do_update(index_elements=["run_id", "attempt", "path"], set_=replaced), rows
     )
     return at
+
+
+def _refuse_folders(session: Session, at: Attempt, paths: Sequence[str], field: str) -> None:
+    """Raises InvalidField if one of the paths is a folder of a file that there is, or the other way round."""
+    above = {folder: path for path in paths for folder in _folders(path)}
+    for batch in batches(sorted(folder.encode() for folder in above)):
+        found = session.scalar(select(RunFile.path).where(*_of(at), RunFile.path.in_(batch)).limit(1))
+        if found is not None:
+            raise _clash(field, above[found.decode()], found.decode())
+    for batch in batches([path.encode() for path in paths], _RANGES):
+        # All that begins with `path/`: the byte after the slash is `0`.
+        below = or_(*(and_(RunFile.path >= path + b"/", RunFile.path < path + b"0") for path in batch))
+        found = session.scalar(select(RunFile.path).where(*_of(at), below).limit(1))
+        if found is not None:
+            path = found.decode()
+            raise _clash(field, path, next(folder for folder in _folders(path) if folder in paths))
+
+
+def _folders(path: str) -> Iterator[str]:
+    """The folders that a path is in: `a` and `a/b` of `a/b/c`."""
+    slash = path.find("/")
+    while slash > 0:
+        yield path[:slash]
+        slash = path.find("/", slash + 1)
+
+
+def _clash(field: str, path: str, folder: str) -> errors.InvalidField:
+    return errors.InvalidField.of(
+        field, f"{folder[:200]!r} would be both a file and a folder of the run: of {path[:200]!r}"
+    )
 
 
 def count(session: Session, at: Attempt) -> int:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Table, bindparam, insert, literal, select
+from sqlalchemy import Table, bindparam, delete, insert, literal, select
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
@@ -114,6 +114,22 @@ def take(session: Session, upload_id: str, commit_id: str, version: ArtifactVers
     )
     if taken.rowcount != count:
         raise errors.RetryTransaction("the staged entries were deleted with the upload; repeat the call")
+
+
+def take_files(session: Session, upload_id: str, commit_id: str, count: int) -> dict[str, int]:
+    """The ids of the staged files of a commit by path; they are no longer staged.
+
+    Raises RetryTransaction if some are gone.
+    """
+    taken = delete(StagedEntry).where(*_STAGED).returning(StagedEntry.path, StagedEntry.file_id)
+    found = session.execute(
+        taken,
+        {"upload": upload_id, "commit": commit_id},
+        execution_options={"synchronize_session": False},
+    ).all()
+    if len(found) != count:
+        raise errors.RetryTransaction("the staged entries were deleted with the upload; repeat the call")
+    return {path.decode(): file_id for path, file_id in found if file_id is not None}
 
 
 def clear(session: Session, principal: Principal, upload_id: str) -> bool:

@@ -21,11 +21,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Call:
-    """A unary call, inside the transaction of `session`. `prepared` is the result of `prepared_by`."""
+    """A unary call, inside the transaction of `session`.
+
+    `prepared` is the result of `prepared_by`, `staged` that of `staged_by`.
+    """
 
     session: Session
     principal: Principal
     prepared: Any = None
+    staged: Any = None
 
 
 def prepared_by(prepare: Callable[[Any, Any], object]) -> Callable[[F], F]:
@@ -37,6 +41,20 @@ def prepared_by(prepare: Callable[[Any, Any], object]) -> Callable[[F], F]:
 
     def marked(method: F) -> F:
         method.prepare = prepare  # type: ignore[attr-defined]  # read by the pipeline
+        return method
+
+    return marked
+
+
+def staged_by(stage: Callable[[Any, Any, Any, StreamCall], Awaitable[object]]) -> Callable[[F], F]:
+    """Marks a unary method that stores much: `stage(servicer, request, prepared, call)` does that ahead.
+
+    It runs before the transaction of the method, in transactions of its own. What it
+    stores must not be visible, since the method may fail after it. Its result becomes `Call.staged`.
+    """
+
+    def marked(method: F) -> F:
+        method.stage = stage  # type: ignore[attr-defined]  # read by the pipeline
         return method
 
     return marked

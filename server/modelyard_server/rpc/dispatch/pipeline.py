@@ -73,6 +73,7 @@ class Endpoint:
     server_streams: bool
     decoder: Decoder
     prepare: Callable[[Message], object] | None
+    stage: Callable[[Message, object, _StreamCall], Awaitable[object]] | None
 
 
 class Pipeline:
@@ -129,7 +130,7 @@ class Pipeline:
         with self._recorded(endpoint, caller, unary=True):
             assert endpoint.method is not None
             message = await endpoint.decoder.message(request)
-            call_in = await _prepared(endpoint, caller.principal, request, message)
+            call_in = await self._ready(endpoint, caller, request, message)
             # The reply is encoded on the thread that made it, and stored for repetitions as it is sent.
             if endpoint.method.write:
                 reply = await self._transactions.write(
@@ -143,6 +144,17 @@ class Pipeline:
             telemetry.SENT.add(len(reply), endpoint.name)
             return reply
         raise AssertionError("unreachable: the context does not suppress errors")
+
+    async def _ready(
+        self, endpoint: Endpoint, caller: Caller, request: Request, message: Message
+    ) -> Callable[[Session], Call]:
+        """Makes the function that makes the call in its transaction, after what goes before it."""
+        prepare = await _prepared(endpoint, request, message)
+        if endpoint.stage is None:
+            return lambda session: Call(session, caller.principal, prepare())
+        prepared = prepare()
+        staged = await endpoint.stage(message, prepared, self._stream_call(caller))
+        return lambda session: Call(session, caller.principal, prepared, staged)
 
     async def collect(self, endpoint: Endpoint, caller: Caller, requests: AsyncIterator[Request]) -> bytes:
         """Returns the one reply to a stream of requests. Raises CommError."""
@@ -247,7 +259,7 @@ def _endpoints(service: str, servicer: object, decoding: Executor) -> Iterator[E
         name = f"/{service}/{method.name}"
         handler = getattr(servicer, method.name)
         request = message_factory.GetMessageClass(method.input_type)
-        prepare = getattr(handler, "prepare", None)
+        prepare, stage = getattr(handler, "prepare", None), getattr(handler, "stage", None)
         yield Endpoint(
             name=name,
             method=METHODS.get(name),
@@ -258,21 +270,20 @@ def _endpoints(service: str, servicer: object, decoding: Executor) -> Iterator[E
             server_streams=method.server_streaming,
             decoder=Decoder(name, request.FromString, decoding),
             prepare=prepare and functools.partial(prepare, servicer),
+            stage=stage and functools.partial(stage, servicer),
         )
 
 
-async def _prepared(
-    endpoint: Endpoint, principal: Principal, request: Request, message: Message
-) -> Callable[[Session], Call]:
-    """Makes the function that makes the call in its transaction, with the result of `prepared_by`."""
+async def _prepared(endpoint: Endpoint, request: Request, message: Message) -> Callable[[], object]:
+    """Returns the result of `prepared_by`: of a large request it is made already, on a thread."""
     if endpoint.prepare is None:
-        return lambda session: Call(session, principal)
+        return lambda: None
     prepare = functools.partial(endpoint.prepare, message)
     size = len(request) if isinstance(request, bytes) else request.ByteSize()
     if size <= INLINE_BYTES:
-        return lambda session: Call(session, principal, prepare())
+        return prepare
     result = await asyncio.to_thread(prepare)
-    return lambda session: Call(session, principal, result)
+    return lambda: result
 
 
 def _once(endpoint: Endpoint, call: Call, message: Message) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard_server import failpoints
 from modelyard_server.content.cutter import Cutter
 from modelyard_server.content.ingest import ChunkIngest
-from modelyard_server.db.ids import new_id
 from modelyard_server.domain import fields
 from modelyard_server.domain.content import commits, manifest_rows, staging, uploads
 from modelyard_server.domain.content.commits import VersionSpec
@@ -35,11 +33,11 @@ from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
 from modelyard_server.rpc.dispatch.idempotency import RepeatableRequest, content_digest
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimits
+from modelyard_server.rpc.services import large_manifests
 from modelyard_server.rpc.wire import convert
 from modelyard_server.rpc.wire.convert_artifacts import version_message
 
 R = TypeVar("R", bound=Message)
-T = TypeVar("T")
 
 COMMIT = "/modelyard.v1.ModelArtifactService/CommitModelArtifact"
 UPLOAD = "/modelyard.v1.ModelArtifactService/UploadModelArtifact"
@@ -141,8 +139,10 @@ class CommitMethods:
         response: Callable[..., R],
     ) -> R:
         """Commits, or returns the stored reply of a repeated request."""
-        given = await self._in_thread(
-            manifest, manifest.digest if spec.base_version_id else lambda: manifest.finish(spec.digest)
+        given = await large_manifests.in_thread(
+            self._hashing,
+            manifest,
+            manifest.digest if spec.base_version_id else lambda: manifest.finish(spec.digest),
         )
         content = content_digest(first.header, given)
         request = RepeatableRequest(call.principal, method, first.request_id, content)
@@ -188,25 +188,7 @@ class CommitMethods:
         """
         if not staging.is_large(manifest) or await call.read(request.stored) is not None:
             return ""
-        staged, base = new_id(), spec.base_version_id
-        parts = await self._in_thread(manifest, lambda: list(staging.parts(manifest)))
-        clear = functools.partial(staging.clear, principal=call.principal, upload_id=upload_id)
-        try:
-            await _until_done(call, clear)
-            for part in parts:
-                store = functools.partial(
-                    staging.store,
-                    principal=call.principal,
-                    upload_id=upload_id,
-                    commit_id=staged,
-                    part=part,
-                    base_id=base,
-                )
-                await _until_done(call, store)
-                failpoints.hit("commit.staged")
-        except errors.UploadExpired:
-            return ""
-        return staged
+        return await large_manifests.stage(call, self._hashing, upload_id, manifest, spec.base_version_id)
 
     async def _add(self, manifest: Manifest, message: pb.CommitModelArtifactRequest) -> None:
         """Adds the entries of a message; on a thread where they would block the event loop for long."""
@@ -215,12 +197,6 @@ class CommitMethods:
         else:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._hashing, _add_entries, manifest, message)
-
-    async def _in_thread(self, manifest: Manifest, work: Callable[[], T]) -> T:
-        """The result of work on a manifest; on a thread where the manifest is large."""
-        if not staging.is_large(manifest):
-            return work()
-        return await asyncio.get_running_loop().run_in_executor(self._hashing, work)
 
     def _known_content(self, request: pb.CommitEqualContentRequest) -> _KnownContent:
         spec = _spec(request.header)
@@ -256,12 +232,6 @@ class CommitMethods:
             return manifest.finish(spec.digest)
 
         return await asyncio.get_running_loop().run_in_executor(self._hashing, merge)
-
-
-async def _until_done(call: StreamCall, step: Callable[[Session], bool]) -> None:
-    """Runs a step until it returns True, each time in a transaction, so that others can write in between."""
-    while not await call.write(step):
-        pass
 
 
 @dataclass(frozen=True)

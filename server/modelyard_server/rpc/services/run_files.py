@@ -25,9 +25,10 @@ from modelyard_server.domain.content.run_files import Shown
 from modelyard_server.domain.runs import runs
 from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.writer import PackWriter
-from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
+from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by, staged_by
 from modelyard_server.rpc.dispatch.idempotency import RepeatableRequest, content_digest
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimits
+from modelyard_server.rpc.services import large_manifests
 from modelyard_server.rpc.services.downloads import DownloadMethods
 from modelyard_server.rpc.wire import arguments, convert, pages
 
@@ -62,6 +63,7 @@ class RunFileServicer:
         self._windows = windows
         self._limits = limits
 
+    @staged_by(lambda servicer, request, files, call: servicer._stage(request, files, call))
     @prepared_by(lambda servicer, request: servicer._files(request))
     def CommitRunFiles(self, request: pb.CommitRunFilesRequest, call: Call) -> pb.CommitRunFilesResponse:
         files: _Files = call.prepared
@@ -73,6 +75,7 @@ class RunFileServicer:
             files.manifest,
             files.media_types,
             attempt=arguments.optional(request, "attempt"),
+            staged=call.staged,
         )
         return pb.CommitRunFilesResponse(file_count=run_files.count(call.session, at))
 
@@ -168,6 +171,7 @@ class RunFileServicer:
             raise errors.DigestMismatch(f"{header.path!r} does not have the SHA-256 stated for it")
         content = content_digest(header, manifest.finish(None))
         request = RepeatableRequest(call.principal, UPLOAD, first.request_id, content)
+        staged = await large_manifests.stage(call, self._hashing, upload_id, manifest)
 
         def rule(session: Session) -> pb.UploadRunFileResponse:
             stored = request.begin(session)
@@ -181,6 +185,8 @@ class RunFileServicer:
                 manifest,
                 {header.path: media_type},
                 attempt=arguments.optional(header, "attempt"),
+                staged=staged,
+                field="header.path",
             )
             shown = run_files.find(session, at, header.path)
             assert shown is not None
@@ -189,6 +195,11 @@ class RunFileServicer:
             return reply
 
         return await call.write(rule)
+
+    async def _stage(self, request: pb.CommitRunFilesRequest, files: _Files, call: StreamCall) -> str:
+        """Stores a large manifest ahead of its commit."""
+        upload_id = fields.parse_id("upload_id", request.upload_id)
+        return await large_manifests.stage(call, self._hashing, upload_id, files.manifest)
 
     def _files(self, request: pb.CommitRunFilesRequest) -> _Files:
         if not 1 <= len(request.entries) <= COMMITTED_FILES:

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from modelyard.v1 import event_pb2, metric_pb2, registered_model_pb2
+from modelyard.v1 import event_pb2, metric_pb2, registered_model_pb2, run_console_pb2, run_file_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
 from tests.clients import fast_upload
 from tests.faults.operation_log import Operation, OperationLog, content
@@ -16,6 +16,8 @@ from tests.faults.soak_client import REGISTERED
 from tests.parts.server import Stubs
 
 PAGE = 1000
+KEPT_LINES = 10_000
+"""Of the console of a run."""
 
 
 def violations(stubs: Stubs, project: str, ledgers: Sequence[OperationLog]) -> list[str]:
@@ -29,6 +31,8 @@ def violations(stubs: Stubs, project: str, ledgers: Sequence[OperationLog]) -> l
         *_bytes(stubs, operations, versions),
         *_links(stubs, project, operations),
         *_rows(stubs, operations),
+        *_lines(stubs, operations),
+        *_run_files(stubs, operations),
         *_events(stubs, project),
     ]
 
@@ -138,6 +142,74 @@ def _rows(stubs: Stubs, operations: Sequence[Operation]) -> Iterator[str]:
         for sequence, outcome in sent.items():
             if stored[sequence] > 1 or (outcome is not None and stored[sequence] != 1):
                 yield f"batch {sequence} of run {run} is stored {stored[sequence]} times"
+
+
+def _lines(stubs: Stubs, operations: Sequence[Operation]) -> Iterator[str]:
+    """Each line that was acknowledged is stored once, with its text; each other one at most once."""
+    runs: dict[str, list[Operation]] = {}
+    for one in operations:
+        if one.kind == "lines":
+            runs.setdefault(one.wanted["run"], []).append(one)
+    for run, sent in runs.items():
+        asked = {
+            one.wanted["first"] + index: (text, one.outcome is not None)
+            for one in sent
+            for index, text in enumerate(one.wanted["texts"])
+        }
+        stored = list(_console(stubs, run))
+        counts = Counter(line.number for line in stored)
+        for line in stored:
+            if line.number not in asked or asked[line.number][0] != line.text:
+                yield f"line {line.number} of run {run} reads {line.text!r}, which nobody wrote"
+        # The server keeps the newest lines of a run.
+        oldest = min(counts, default=0) if len(stored) >= KEPT_LINES else 0
+        for number, (_, acknowledged) in asked.items():
+            if counts[number] > 1 or (acknowledged and number >= oldest and counts[number] != 1):
+                yield f"line {number} of run {run} is stored {counts[number]} times"
+
+
+def _console(stubs: Stubs, run: str) -> Iterator[run_console_pb2.ConsoleLine]:
+    token = ""
+    while True:
+        request = run_console_pb2.ListConsoleLinesRequest(run_id=run, page_size=PAGE, page_token=token)
+        page = stubs.console.ListConsoleLines(request)
+        yield from page.lines
+        token = page.next_page_token
+        if not token:
+            break
+
+
+def _run_files(stubs: Stubs, operations: Sequence[Operation]) -> Iterator[str]:
+    """Each file has the content that was acknowledged last, or a later one that was sent; byte for byte."""
+    possible: dict[tuple[str, str], list[tuple[int, int] | None]] = {}
+    for one in operations:
+        if one.kind != "files":
+            continue
+        for path, (seed, size) in one.wanted["files"].items():
+            contents = possible.setdefault((one.wanted["run"], path), [None])
+            if one.outcome is not None:
+                contents.clear()
+            contents.append((seed, size))
+    for run in {run for run, _ in possible}:
+        request = run_file_pb2.ListRunFilesRequest(run_id=run, page_size=PAGE)
+        listed = {file.path for file in stubs.run_files.ListRunFiles(request).files}
+        for path in listed - {path for of, path in possible if of == run}:
+            yield f"{path} of run {run} is there, and nobody sent it"
+        for (of, path), contents in possible.items():
+            if of != run:
+                continue
+            data = _content(stubs, run, path) if path in listed else None
+            if data not in [None if each is None else content(*each) for each in contents]:
+                size = "no" if data is None else f"{len(data)}"
+                yield f"{path} of run {run} has {size} bytes that were not sent last"
+
+
+def _content(stubs: Stubs, run: str, path: str) -> bytes:
+    request = run_file_pb2.DownloadRunFileRequest(run_id=run, path=path)
+    try:
+        return b"".join(part.data for part in stubs.run_files.DownloadRunFile(request))
+    except grpc.RpcError as failure:
+        return f"unreadable: {failure.details()}".encode()
 
 
 def _events(stubs: Stubs, project: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
-"""`python -m tests.faults.soak_client`: logs, links, promotes, uses and deletes until it is killed.
+"""`python -m tests.faults.soak_client`: logs, saves, links, promotes, uses and deletes.
 
-Takes an `Assignment` as JSON on standard input. Whatever happens to the server,
+Takes an `Assignment` as JSON on standard input, and works until it is killed. Whatever happens to the server,
 its store or its database, no call may fail: the SDK waits for them to return.
 """
 
@@ -20,7 +20,8 @@ from typing import Any
 from modelyard.configuration import addresses
 from modelyard.rpc.connection import Connection
 from modelyard.transfer import transfer
-from modelyard.v1 import metric_pb2, model_artifact_pb2, registered_model_pb2, run_pb2
+from modelyard.transfer.run_file_upload import OneRun, RunFileUpload
+from modelyard.v1 import metric_pb2, model_artifact_pb2, registered_model_pb2, run_console_pb2, run_pb2
 from tests.faults.operation_log import Operation, OperationLog, content
 
 LARGEST = 3_000_000
@@ -52,18 +53,24 @@ class Client:
         self._ledger = OperationLog.read(Path(given.ledger))
         self._random = random.Random()
         self._sequence = 0
-        self._run = self._connection.runs.CreateRun(
+        self._batches = self._lines = 0
+        run = self._connection.runs.CreateRun(
             run_pb2.CreateRunRequest(
                 run=run_pb2.Run(project=given.project, name=f"c{given.client}-{uuid.uuid4().hex[:8]}")
             )
-        ).run.id
+        ).run
+
+        self._run = run.id
+        self._files = RunFileUpload(self._connection, OneRun(run.id, run.attempt, run.entity, run.project))
 
     def work(self) -> None:
         """Until it is killed; an error of any call is a broken promise, and ends it."""
-        kinds = [self._log_shared, self._log_own, self._link, self._log_rows, self._use, self._delete]
-        weights = [3, 4, 4, 4, 3, 2]
+        weights = {
+            self._log_shared: 3, self._log_own: 4, self._link: 4, self._log_rows: 4, self._log_lines: 4,
+            self._save_files: 4, self._use: 3, self._delete: 2,
+        }  # fmt: skip
         while True:
-            action = self._random.choices(kinds, weights)[0]
+            action = self._random.choices(list(weights), list(weights.values()))[0]
             try:
                 action()
             except Exception as error:
@@ -132,6 +139,51 @@ class Client:
             return {}
 
         self._do("rows", wanted, send)
+
+    def _log_lines(self) -> None:
+        self._batches += 1
+        numbers = [self._lines + index for index in range(1, self._random.randint(2, 50))]
+        self._lines = numbers[-1]
+        texts = [f"line {number} {content(number, 20).hex()}" for number in numbers]
+        wanted = {"run": self._run, "first": numbers[0], "texts": texts}
+
+        def send() -> Mapping[str, Any]:
+            lines = [
+                run_console_pb2.ConsoleLine(number=number, text=text)
+                for number, text in zip(numbers, texts, strict=True)
+            ]
+            for line in lines:
+                line.write_time.GetCurrentTime()
+            request = run_console_pb2.LogConsoleLinesRequest(
+                run_id=self._run, writer="w", sequence=self._batches, lines=lines
+            )
+            self._connection.consoles.LogConsoleLines(request)
+            return {}
+
+        self._do("lines", wanted, send)
+
+    def _save_files(self) -> None:
+        """Files of the run, some in place of earlier ones: one small one, or several together."""
+        count = self._random.choice([1, 5])
+        most = LARGEST if count == 1 else 20_000
+        files = {
+            f"kept/{self._random.randrange(30)}.bin": (
+                self._random.getrandbits(40), self._random.randint(0, most)
+            )
+            for _ in range(count)
+        }  # fmt: skip
+        local = []
+        for path, (seed, size) in files.items():
+            source = self._folder / path
+            source.parent.mkdir(exist_ok=True)
+            source.write_bytes(content(seed, size))
+            local.append(transfer.LocalFile(path, source))
+
+        def send() -> Mapping[str, Any]:
+            self._files.send(local)
+            return {}
+
+        self._do("files", {"run": self._run, "files": files}, send)
 
     def _use(self) -> None:
         """Downloads a version that was acknowledged and compares every byte."""

@@ -155,6 +155,6 @@ def test_nothing_acknowledged_is_lost_whatever_is_killed(
         finally:
             ledgers = clients.end()
         assert violations(server.stubs(key), project, ledgers) == [], clients.printed()
-    for kind in ("log", "link", "rows"):
+    for kind in ("log", "link", "rows", "lines", "files"):
         assert any(ledger.done(kind) for ledger in ledgers), f"no {kind} was acknowledged: nothing was shown"
     print(f"{sum(len(ledger.operations) for ledger in ledgers)} operations")

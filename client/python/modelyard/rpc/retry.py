@@ -11,7 +11,7 @@ What is repeated, by what rule:
 | what | which errors | for how long |
 |---|---|---|
 | a unary call (`calls`) | `asks_for_retry` | 60 s from its start |
-| a part of an upload or download, a commit | `is_retryable` | 60 s without progress |
+| a part of an upload or download, a file of a run, a commit | `is_retryable` | 60 s without progress |
 | the SHA-256 of files (`manifest.sha256sums`) | `is_retryable` | 60 s from the first failure |
 | a scan of metrics (`metric_scan`) | `is_retryable`, until its first batch | 60 s from the first failure |
 | the download of a file of a run (`public_runs.files`) | `is_retryable` | 60 s from the first failure |

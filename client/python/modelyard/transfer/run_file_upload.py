@@ -14,6 +14,7 @@ from modelyard.host.local_files import LocalFile
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.manifest import entry_messages
 from modelyard.rpc.records import FileEntry
+from modelyard.rpc.retry import Retrier
 from modelyard.transfer.file_reader import Source
 from modelyard.transfer.progress import Silent
 from modelyard.transfer.upload import Upload
@@ -55,6 +56,7 @@ class RunFileUpload:
         self._connection = connection
         self._run = run
         self._progressed = progressed
+        self._retrier: Retrier | None = None
         self._upload: Upload | None = None
         self._upload_id = ""
         self._chunks = 0
@@ -81,7 +83,19 @@ class RunFileUpload:
                 self.send(files[len(files) // 2 :])
 
     def _send_as_it_is(self, file: LocalFile) -> None:
-        """Sends a file in one call, also one that changes while it is read."""
+        """Sends a file in one call, also one that changes while it is read; again after a break."""
+        self._retrier = Retrier(self._connection)
+        while True:
+            channel = self._connection.channel
+            try:
+                self._stream(file)
+                return
+            except errors.CommError as error:
+                if self._cancelled:
+                    raise
+                self._retrier.wait(error, channel)
+
+    def _stream(self, file: LocalFile) -> None:
         failed: list[OSError] = []
         try:
             with open(file.source, "rb") as raw:
@@ -100,6 +114,8 @@ class RunFileUpload:
     def cancel(self) -> None:
         """Ends a `send` that runs soon, with an error, from another thread."""
         self._cancelled = True
+        if self._retrier is not None:
+            self._retrier.stop()
         if (upload := self._upload) is not None:
             upload.cancel()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from modelyard.artifacts.fields import VersionFields
 from modelyard.artifacts.handles import Workspace
-from modelyard.artifacts.server_version import ServerVersion
 from modelyard.rpc import records
+
+if TYPE_CHECKING:
+    from modelyard.artifacts.server_version import ServerVersion
 
 
 class Upload(Protocol):
@@ -40,6 +42,8 @@ class PendingVersion:
 
     def wait(self, timeout: float | None = None, *, patient: bool = True) -> ServerVersion:
         """The version, once it is committed. Errors: see `Upload.wait`."""
+        from modelyard.artifacts.server_version import ServerVersion
+
         return ServerVersion(self._workspace, self._upload.wait(timeout, patient=patient))
 
     def carry_over(self, present: VersionFields, stored: VersionFields) -> None:

@@ -64,6 +64,8 @@ def test_the_package_wandb_looks_installed(tmp_path: Path) -> None:
 import importlib.metadata as metadata, importlib.util
 assert importlib.util.find_spec("wandb") is not None
 assert metadata.packages_distributions()["wandb"] == ["wandb"]
+import wandb
+assert wandb.__version__ == metadata.version("wandb")
 print(metadata.version("wandb"), metadata.metadata("wandb")["Summary"])
 """
     version, _, summary = python(code, tmp_path).partition(" ")

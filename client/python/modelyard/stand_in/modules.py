@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,12 @@ _PACKAGE = "modelyard"
 
 
 def replace(name: str) -> None:
-    """Puts modelyard in the place of the module `name`; called while that module is imported."""
+    """Puts modelyard in the place of the module `name`; called while that module is imported.
+
+    `__version__` is that of the distribution `name` from then on: libraries compare it
+    with the least release that they need.
+    """
+    modelyard.__version__ = importlib.metadata.version(name)
     sys.meta_path.insert(0, _Finder(name))
     # The import system returns what is here when a module has run.
     sys.modules[name] = modelyard

@@ -26,7 +26,7 @@ def wandb_callback(log_params: bool = True, define_metric: bool = True) -> _Call
 
 
 class _Callback:
-    """As LightGBM calls it, after each round. Pickled with its model."""
+    """As LightGBM calls it, after each round."""
 
     order = 20
     before_iteration = False

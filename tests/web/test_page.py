@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -26,6 +27,7 @@ VIEWS = {
     "runs": ("/local/views", "Runs"),
     "run": ("/local/views/runs/one", "first"),
     "overview": ("/local/views/runs/one/overview", "Config"),
+    "media": ("/local/views/runs/one/media", "first"),
     "console": ("/local/views/runs/one/console", "first"),
     "compare": ("/local/views/compare?runs=one,two", "2 runs compared"),
     "nothing": ("/no/such/page/at/all", ""),
@@ -47,6 +49,7 @@ def seen(web_server: LiveServer, tmp_path_factory: pytest.TempPathFactory) -> Li
             config = {"lr": 0.1 / (number + 1), "note": HOSTILE, "nested": {"a": [1, 2]}}
             with modelyard.init(project="views", id=id_, name=name, config=config, notes=HOSTILE) as run:
                 print(HOSTILE)
+                run.log({"shown": modelyard.Image(np.eye(8), caption=HOSTILE)})
                 for step in range(30):
                     run.log({"val/loss": 1 / (step + 1), "acc": step / 30})
                 artifact = modelyard.Artifact("seen", "model", HOSTILE, {"key": HOSTILE, "acc": number})

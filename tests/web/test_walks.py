@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -155,6 +156,27 @@ def test_charts_of_runs_follow_what_is_logged(page: Page, script: Path) -> None:
     page.get_by_role("link", name="Compare").click()
     expect(page.get_by_role("heading", name="2 runs compared")).to_be_visible()
     expect(page.get_by_role("row").filter(has_text="loss")).to_contain_text("0.25 best")
+
+
+def test_sample_predictions_of_two_runs_stand_side_by_side(page: Page, script: Path) -> None:
+    for name in ("rotated", "plain"):
+        with modelyard.init(project="samples", id=name, name=name) as run:
+            for step in range(3):
+                image = modelyard.Image(np.full((8, 8), 0.1 * step), caption=f"{name} at {step}")
+                run.log({"predictions": image, "scores": modelyard.Histogram([1, 2, 2])})
+            run.log({"fields": modelyard.Table(columns=["read"], data=[["<b>40718</b>"]])})
+    page.goto("/local/samples/compare?runs=rotated,plain")
+    for name in ("rotated", "plain"):
+        picture = page.get_by_role("img", name=f"{name} at 2")
+        expect(picture).to_be_visible()
+        expect(picture).to_have_js_property("naturalWidth", 8)
+    slider = page.locator(".media-key").filter(has_text="predictions").get_by_role("slider")
+    slider.focus()
+    slider.press("Home")
+    expect(page.get_by_role("img", name="rotated at 0")).to_be_visible()
+    expect(page.get_by_role("img", name="plain at 0")).to_be_visible()
+    expect(page.get_by_role("img", name="Histogram from 1 to 2")).to_have_count(2)
+    expect(page.get_by_role("cell", name="<b>40718</b>")).to_have_count(2)
 
 
 def test_history_and_lineage_of_a_model(page: Page, script: Path) -> None:

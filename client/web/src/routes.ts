@@ -4,8 +4,8 @@ import { signal } from "@preact/signals";
 export type VersionTab = "version" | "metadata" | "files" | "lineage" | "usage";
 export const VERSION_TABS: readonly VersionTab[] = ["version", "metadata", "files", "lineage", "usage"];
 
-export type RunTab = "charts" | "overview" | "system" | "console";
-export const RUN_TABS: readonly RunTab[] = ["charts", "overview", "system", "console"];
+export type RunTab = "charts" | "overview" | "media" | "system" | "console";
+export const RUN_TABS: readonly RunTab[] = ["charts", "overview", "media", "system", "console"];
 
 export type Route =
   | { view: "registry"; type: string }

@@ -8,6 +8,7 @@ import { hrefs, parameter, setParameters } from "../routes";
 import { runs as service } from "../wire/clients";
 import { useQuery } from "../wire/queries";
 import { Charts } from "./charts";
+import { Media } from "./media";
 import { bestOf } from "./runs";
 
 const COLOURS = 8;
@@ -58,12 +59,19 @@ export function ComparePage({ entity, project }: { entity: string; project: stri
             </label>
             <span class="hint push no-phone">On grey, in bold: not as in the baseline.</span>
           </div>
-          <div class="clip" tabIndex={0} role="region" aria-label="Differences">
+          <div class="clip cmp-room" tabIndex={0} role="region" aria-label="Differences">
             <Differences runs={found} baseline={baseline} onlyDifferent={onlyDifferent} />
           </div>
           <section class="sec sec-gap">
             <h2>Charts</h2>
-            <Charts runs={found.map((run, number) => ({ id: run.id, name: run.displayName, ...colourOf(number) }))} stream={MetricStream.HISTORY} changes={0} />
+            <Charts
+              runs={found.map((run, number) => ({ id: run.id, name: run.displayName, ...colourOf(number) }))} stream={MetricStream.HISTORY}
+              changes={0}
+            />
+          </section>
+          <section class="sec sec-gap">
+            <h2>Media</h2>
+            <Media runs={found.map((run, number) => ({ id: run.id, name: run.displayName, colour: colourOf(number).colour, attempt: run.attempt }))} />
           </section>
         </>
       )}

@@ -12,8 +12,9 @@ import { useQuery } from "../wire/queries";
 import { useRunWatch } from "../wire/run-watching";
 import { Charts } from "./charts";
 import { Console } from "./console";
+import { Media } from "./media";
 
-const TAB_NAMES: Record<RunTab, string> = { charts: "Charts", overview: "Overview", system: "System", console: "Console" };
+const TAB_NAMES: Record<RunTab, string> = { charts: "Charts", overview: "Overview", media: "Media", system: "System", console: "Console" };
 
 interface Props {
   entity: string;
@@ -66,6 +67,7 @@ export function RunPage({ entity, project, name, tab }: Props) {
       </div>
       <div role="tabpanel" aria-label={TAB_NAMES[tab]}>
         {tab === "charts" && <Charts runs={drawn} stream={MetricStream.HISTORY} changes={changes.value} />}
+        {tab === "media" && <Media runs={[{ id: run.id, name: run.displayName, colour: 1, attempt: run.attempt }]} />}
         {tab === "system" && <Charts runs={drawn} stream={MetricStream.SYSTEM} changes={changes.value} />}
         {tab === "console" && <Console runId={run.id} isRunning={run.state === RunState.RUNNING} />}
         {tab === "overview" && (

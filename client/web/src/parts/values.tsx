@@ -37,10 +37,11 @@ export function numberOf(value: AnyValue | undefined): number | undefined {
   return value?.kind.case === "doubleValue" ? value.kind.value : undefined;
 }
 
-/** The entries of maps in maps, by dotted names. */
+/** The entries of maps in maps, by dotted names. Media are left out: they are shown as what they are. */
 export function flattened(values: Readonly<Record<string, AnyValue>>, prefix = ""): [string, AnyValue][] {
   return Object.entries(values)
     .sort(([a], [b]) => a.localeCompare(b))
+    .filter(([, value]) => !(value.kind.case === "mapValue" && "_type" in value.kind.value.entries))
     .flatMap(([key, value]) =>
       value.kind.case === "mapValue" ? flattened(value.kind.value.entries, `${prefix}${key}.`) : [[`${prefix}${key}`, value] as [string, AnyValue]],
     );

@@ -8,7 +8,7 @@ GO_STUBS := client/go/v1
 WEB := server/modelyard_server/web/dist
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo web web-check proto proto-check proto-breaking lint test test-quick test-lowest test-libraries bench bench-quick clean
+.PHONY: help setup run demo web web-check web-shots proto proto-check proto-breaking lint test test-quick test-lowest test-libraries bench bench-quick clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -76,6 +76,9 @@ $(VENV)-web/.ready: client/web/node.txt
 
 web: $(VENV)-proto/.ready $(VENV)-web/.ready ## Build the web page into the server's package
 	client/web/build.sh $(WEB)
+
+web-shots: setup ## Take pictures of every view of the web page into web-shots/, and those of the documents
+	$(BIN)/python -m tests.web.shots web-shots
 
 web-check: $(VENV)-proto/.ready $(VENV)-web/.ready ## Fail when the built web page differs from its sources
 	@rm -rf $(VENV)-web/built

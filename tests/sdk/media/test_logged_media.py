@@ -246,10 +246,18 @@ def test_maps_that_contain_themselves_or_fail_cost_their_neighbours_nothing(work
         def items(self) -> Any:
             raise RuntimeError("its own code")
 
+    nowhere = type("Nowhere", (), {"__module__": None})
     around: dict[str, Any] = {"page": modelyard.Html("within")}
     around |= {"itself": around, "again": around}
     with modelyard.init() as run:
-        run.log({"around": around, "failing": Failing(a=1), "page": modelyard.Html("beside")})
+        run.log(
+            {
+                "around": around,
+                "failing": Failing(a=1),
+                "nowhere": nowhere(),
+                "page": modelyard.Html("beside"),
+            }
+        )
     found = Api().run(run.path)
     (row,) = _rows(found)
     assert found.media(row["page"], "there").html.endswith("beside")

@@ -38,8 +38,11 @@ def on_host(data: Any) -> Any:
     return data.float() if str(data.dtype) == "torch.bfloat16" else data
 
 
+def package_of(cls: type) -> str:
+    """The name of the package that defines a class; empty where the class does not say."""
+    return str(cls.__module__ or "").partition(".")[0]
+
+
 def is_from(value: Any, package: str, name: str) -> bool:
     """Whether a value is an instance of a class of this name of a package, which it does not import."""
-    return any(
-        base.__name__ == name and base.__module__.partition(".")[0] == package for base in type(value).__mro__
-    )
+    return any(base.__name__ == name and package_of(base) == package for base in type(value).__mro__)

@@ -140,4 +140,4 @@ def _may_hold_media(cls: type) -> bool:
 def _may_be_media(cls: type) -> bool:
     if issubclass(cls, Media | ModuleType):
         return True
-    return any(base.__module__.partition(".")[0] in _PACKAGES for base in cls.__mro__)
+    return any(libraries.package_of(base) in _PACKAGES for base in cls.__mro__)

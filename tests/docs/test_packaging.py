@@ -65,7 +65,7 @@ def test_nothing_else_is_in_the_wheel(names: set[str]) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == set(PACKAGES)
     kinds = {Path(name).suffix for name in names if ".dist-info/" not in name}
-    assert kinds <= {".py", ".pyi", ".typed", ".mako"}
+    assert kinds <= {".py", ".pyi", ".typed", ".mako", ".txt", ".css", ".html", ".js"}
 
 
 def test_the_sdk_requires_no_package_of_the_server(wheel: Path) -> None:

@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from modelyard.api import Api, restore
     from modelyard.data_types import (
         Audio,
+        Classes,
         Histogram,
         Html,
         Image,
+        JoinedTable,
         Molecule,
         Object3D,
         Plotly,
@@ -49,12 +51,14 @@ __all__ = [
     "Artifact",
     "ArtifactTTL",
     "Audio",
+    "Classes",
     "CommError",
     "Config",
     "Error",
     "Histogram",
     "Html",
     "Image",
+    "JoinedTable",
     "Molecule",
     "Object3D",
     "Plotly",
@@ -143,7 +147,20 @@ observe(_follow)
 
 _INTEGRATIONS = {"keras", "lightgbm", "xgboost"}
 """Those that W&B has at its top, too."""
-_MEDIA = {"Audio", "Histogram", "Html", "Image", "Molecule", "Object3D", "Plotly", "Table", "Video", "box3d"}
+_MEDIA = {
+    "Audio",
+    "Classes",
+    "Histogram",
+    "Html",
+    "Image",
+    "JoinedTable",
+    "Molecule",
+    "Object3D",
+    "Plotly",
+    "Table",
+    "Video",
+    "box3d",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -166,7 +183,9 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module("modelyard.data_types"), name)
     if name == "plot_table":
         return importlib.import_module("modelyard.plot").plot_table
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from modelyard.wandb_names import missing  # not `from modelyard`, which looks here first
+
+    raise missing("module", "modelyard", name)
 
 
 def __dir__() -> list[str]:

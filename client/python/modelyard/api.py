@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from modelyard import util
+from modelyard import util, wandb_names
 from modelyard.arguments import checked, checked_calls
 from modelyard.artifacts import active_run, cached_use
 from modelyard.artifacts.artifact import Artifact
@@ -65,6 +65,11 @@ class Api:
         api_key: str | None = None,
     ) -> None:
         self.settings = current({**(overrides or {}), **({"api_key": api_key} if api_key else {})})
+
+    if not TYPE_CHECKING:  # for type checkers, a missing name is an error
+
+        def __getattr__(self, name: str) -> Any:
+            raise wandb_names.missing("Api", "Api", name)
 
     def __repr__(self) -> str:
         return f"<Api of {self._place}>"

@@ -154,7 +154,6 @@ def init(
     Without a server configured, the embedded one is found or started. Errors:
     CommError, ValueError, ConfigError.
     """
-    _refuse_rewinding(resume_from, fork_from)
     _report_ignored(ignored)
     arguments = Settings(
         entity=entity, project=project, dir=dir, run_id=id, run_name=name, run_notes=notes,
@@ -163,6 +162,7 @@ def init(
         sync_tensorboard=tensorboard if sync_tensorboard is None else sync_tensorboard,
     )  # fmt: skip
     given = arguments.over(_given(settings))
+    _refuse_rewinding(resume_from or given.get("resume_from"), fork_from or given.get("fork_from"))
     rule = _reinit(with_defaults(given).reinit)
     if rule == "return_previous" and active_runs():
         before = active_runs()[-1]

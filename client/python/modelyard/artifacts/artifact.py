@@ -644,7 +644,9 @@ class Artifact:
 
     @property
     def linked_artifacts(self) -> list[Artifact]:
-        """The links to it, as they stand now."""
+        """The links to it, as they stand now; none of a link."""
+        if self.is_link:
+            return []
         return [Artifact._of(link) for link in self._logged("linked_artifacts").links()]
 
     def logged_by(self) -> RunHandle | None:

@@ -193,7 +193,9 @@ class ServerVersion(LoggedVersion):
     def unlink(self) -> None:
         """Removes the link. ValueError on a source version."""
         if self.link is None:
-            raise ValueError(f"{self.name} is not a link: only links can be unlinked")
+            raise ValueError(
+                f"{self.name} is not a link: only links can be unlinked; delete() removes a version"
+            )
         version_calls.unlink(self._workspace.connection, self.link.id)
 
     def delete(self, delete_aliases: bool) -> LoggedVersion:

@@ -52,8 +52,10 @@ FIELDS: Mapping[str, str] = {
 
 _SAME = {
     "base_url": "url", "root_dir": "dir", "wandb_dir": "dir",
-    "_disable_meta": "x_disable_meta", "_disable_stats": "x_disable_stats",
+    "run_job_type": "job_type", "_disable_meta": "x_disable_meta", "_disable_stats": "x_disable_stats",
 }  # fmt: skip
+_REFUSED = {"fork_from", "resume_from"}
+"""Not ignored: `init` raises UsageError where one of them is given."""
 _CONSOLE = {"auto", "wrap", "wrap_raw", "wrap_emu", "redirect", "off"}
 _TRUTHS = {
     "silent", "background_uploads", "disable_git", "disable_code", "save_code", "x_disable_meta",
@@ -133,10 +135,13 @@ class Settings:
             if field in FIELDS:
                 setattr(self, field, _parsed(field, value))
             else:
-                self.ignored = (*self.ignored, name)
                 self._unknown[name] = value
+                if name not in _REFUSED:
+                    self.ignored = (*self.ignored, name)
 
     def __getattr__(self, name: str) -> Any:
+        if name in _SAME:
+            return getattr(self, _SAME[name])
         # A name that modelyard does not know has no effect, but the script may read it back.
         unknown = self.__dict__.get("_unknown", {})
         if name not in unknown:
@@ -185,11 +190,6 @@ class Settings:
         merged.sync_dir = self.sync_dir or other.sync_dir
         merged._unknown = {**other._unknown, **self._unknown}
         return merged
-
-    @property
-    def base_url(self) -> str | None:
-        """Same as `url`."""
-        return self.url
 
     @property
     def program_relpath(self) -> str | None:

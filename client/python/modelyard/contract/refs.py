@@ -18,6 +18,7 @@ DEFAULT_ENTITY = "local"
 REGISTRY_PROJECT = "model-registry"
 REGISTRY_PREFIX = "wandb-registry-"
 LATEST = "latest"
+ARTIFACT_SCHEME = "wandb-artifact://"
 
 
 _ARTIFACT_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
@@ -73,6 +74,19 @@ def parse(text: str) -> Ref:
     if len(parts) >= 2:
         check_owner(project, "project")
     return Ref(entity, project, name, alias)
+
+
+def parse_artifact_uri(text: str) -> tuple[str, str]:
+    """The version of `wandb-artifact://[server/]…`, by id (`_id/<id>`) or by reference: one is empty.
+
+    The server's address is not looked at. ValueError for another text.
+    """
+    if not text.startswith(ARTIFACT_SCHEME):
+        raise ValueError(f"{text[:200]!r} does not start with {ARTIFACT_SCHEME}")
+    parts = text.removeprefix(ARTIFACT_SCHEME).split("/")
+    if len(parts) >= 2 and parts[-2] == "_id":
+        return parts[-1], ""
+    return "", str(parse("/".join(parts[-3:])))
 
 
 def parse_run(text: str) -> Ref:

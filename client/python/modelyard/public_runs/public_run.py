@@ -9,8 +9,9 @@ import datetime
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
+from modelyard import wandb_names
 from modelyard.arguments import checked_calls, require
 from modelyard.artifacts.artifact import Artifact, Workspace
 from modelyard.contract import errors, refs
@@ -83,6 +84,11 @@ class PublicRun:
     @summary.setter
     def summary(self, entries: dict[str, Any]) -> None:
         self._summary = PublicSummary(entries, self.update)
+
+    if not TYPE_CHECKING:  # for type checkers, a missing name is an error
+
+        def __getattr__(self, name: str) -> Any:
+            raise wandb_names.missing("public run", "a run of Api", name)
 
     id = property(lambda self: self._record.run_id, doc="Short id, unique in the project.")
     entity = property(lambda self: self._record.entity, doc="Who owns it.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -158,6 +158,13 @@ class RunArtifacts:
             artifact.aliases.extend(names)
             artifact.save()
         return artifact
+
+    def named(self, entry: str | Mapping[str, Any]) -> Artifact:
+        """The version that an entry of a config names. Errors: NotFound, ValueError."""
+        version_id, ref = refs.parse_artifact_uri(entry) if isinstance(entry, str) else (str(entry["id"]), "")
+        if ref:
+            return self._workspace.artifact(*self._resolver.version(ref))
+        return self._workspace.artifact(version_calls.version_by_id(self._connection, version_id))
 
     def use_model(self, name: str) -> str:
         """Records that the run uses a model, downloads it and returns its path."""

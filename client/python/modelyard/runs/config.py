@@ -8,6 +8,7 @@ from typing import Any
 from modelyard.artifacts.artifact import Artifact
 from modelyard.contract.errors import ConfigError, UsageError
 from modelyard.contract.limits import RUN_MAPS_BYTES, VALUE_ITEMS
+from modelyard.contract.refs import ARTIFACT_SCHEME
 from modelyard.contract.values import identical
 from modelyard.conversion.config_sources import read
 from modelyard.conversion.plain_values import fit_entry
@@ -21,6 +22,17 @@ FIRST_BYTES, FIRST_ENTRY_BYTES = 256 << 10, 64 << 10
 _LEAVES = frozenset({int, float, str, bool, type(None)})
 _SHOWN = 200
 """Number of characters of a value in an error message."""
+
+
+Named = Artifact | str | dict[str, Any]
+"""An artifact, or what names one in a config."""
+
+
+def names_artifact(value: Any) -> bool:
+    """Whether a value is `wandb-artifact://…`, or what a config stores of an artifact."""
+    if isinstance(value, str):
+        return value.startswith(ARTIFACT_SCHEME)
+    return isinstance(value, dict) and value.get("_type") == "artifactVersion" and "id" in value
 
 
 class ConfigStatic(Mapping[str, Any]):
@@ -59,7 +71,9 @@ class Config(Mapping[str, Any]):
     Changing a key that is set raises ConfigError unless `allow_val_change`, and
     UsageError once the run is finished. An entry that cannot be stored, and one for which
     the others leave no room, stays in this process, with a warning that names it.
-    An Artifact as an entry is used by the run, and its reference is stored.
+    An Artifact as an entry is used by the run, and its reference is stored. So is a text
+    `wandb-artifact://…`, and what the config of another run has in place of an artifact: the
+    entry is the artifact then.
     """
 
     _items: dict[str, Any]
@@ -67,7 +81,7 @@ class Config(Mapping[str, Any]):
     _sent: set[str]
     _locked: dict[str, str]
     _changed: Callable[[str], None]
-    _use: Callable[[Artifact], Artifact] | None
+    _use: Callable[[Named], Artifact | None] | None
     _allow: bool
     _closed: str
 
@@ -104,15 +118,16 @@ class Config(Mapping[str, Any]):
                 self._stored.keep(key, item)
                 self._sent.add(key)
 
-    def attach(self, changed: Callable[[str], None], use: Callable[[Artifact], Artifact]) -> None:
+    def attach(self, changed: Callable[[str], None], use: Callable[[Named], Artifact | None]) -> None:
         """Calls `changed` with each key to send: those not sent when the run was made, and later changes.
 
-        `use` records the use of an artifact that is an entry.
+        `use` records the use of an artifact that is an entry, or that one names. None: an entry
+        that names one stays as it is.
         """
         object.__setattr__(self, "_changed", changed)
         object.__setattr__(self, "_use", use)
         for key, item in list(self._items.items()):
-            if isinstance(item, Artifact):
+            if isinstance(item, Artifact) or (names_artifact(item) and key not in self._sent):
                 self._keep(key, item, True)
             elif key in self._stored.entries and key not in self._sent:
                 changed(key)
@@ -227,10 +242,12 @@ class Config(Mapping[str, Any]):
     def _keep(self, key: str, new: Any, fits: bool) -> None:
         self._items[key] = new
         was_stored = self._stored.drop(key)
-        if isinstance(new, Artifact):
+        if isinstance(new, Artifact) or names_artifact(new):
             if self._use is None:  # of a run that is not made yet: `attach` stores it
                 return
-            new = _reference(self._use(new))
+            used = self._use(new)
+            if used is not None:
+                self._items[key], new = used, _reference(used)
         if (fits and self._stored.keep(key, new)) or was_stored:
             self._changed(key)
 

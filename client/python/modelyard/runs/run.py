@@ -26,7 +26,7 @@ from modelyard.host import exit_status, notebook, terminal
 from modelyard.media.run_folder import RunMedia
 from modelyard.rpc.records import REMOVED
 from modelyard.runs.code_files import code_files, is_python, is_set_aside
-from modelyard.runs.config import Config, ConfigStatic
+from modelyard.runs.config import Config, ConfigStatic, Named
 from modelyard.runs.history import History
 from modelyard.runs.report import run_card
 from modelyard.runs.summary import Definition, Summary, goal_of, kinds_of
@@ -325,7 +325,15 @@ class Run:
         def changed(key: str) -> None:
             self._changed(f"config.{key}", self._config.stored_value(key, REMOVED))
 
-        self._config.attach(changed, self.use_artifact)
+        self._config.attach(changed, self._use_in_config)
+
+    def _use_in_config(self, entry: Named) -> Artifact | None:
+        """The artifact that is, or that is named by, an entry of the config. None: it cannot be looked up."""
+        if isinstance(entry, Artifact):
+            return self.use_artifact(entry)
+        if self._tracking is None or self.offline:
+            return None
+        return self.use_artifact(self._tracking.artifacts.named(entry))
 
     def _log_row(self, points: Mapping[str, float]) -> None:
         """Logs a row that is complete."""

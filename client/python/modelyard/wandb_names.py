@@ -1,0 +1,36 @@
+"""The names of W&B's public SDK, and what modelyard has in their place: `wandb_names.txt`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+SECTIONS = ("module", "Run", "Artifact", "Api", "public run", "Settings")
+SAME, DIFFERS, ABSENT = "same", "differs", "absent"
+_FILE = Path(__file__).with_suffix(".txt")
+
+
+class Name(NamedTuple):
+    """A name of W&B's SDK; `note` says how it differs, or what to use instead of it."""
+
+    section: str
+    name: str
+    state: str
+    note: str = ""
+
+
+def read() -> list[Name]:
+    """Every name, in the order of the file."""
+    lines = _FILE.read_text(encoding="utf-8").splitlines()
+    return [Name(*line.split("\t")) for line in lines if line and not line.startswith("#")]
+
+
+def missing(section: str, owner: str, name: str) -> AttributeError:
+    """The error for a member that `owner` does not have: it says what to use instead, where that is known."""
+    error = AttributeError(f"{owner} has no attribute {name!r}", name=name)
+    if name.startswith("_"):
+        return error
+    for known in read():
+        if (known.section, known.name) == (section, name) and known.note:
+            return AttributeError(f"{owner} has no {name}: {known.note}", name=name)
+    return error

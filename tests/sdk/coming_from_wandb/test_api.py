@@ -46,6 +46,7 @@ def test_projects_are_listed_and_made(run: Run) -> None:
     assert run.project in found.to_html()
     assert found.display() is False
     assert list(found.sweeps()) == []
+    assert found.owner.username == "local"
     with pytest.raises(wandb.errors.NotFound):
         api.project("no-such-project")
 

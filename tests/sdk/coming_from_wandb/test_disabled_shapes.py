@@ -15,6 +15,10 @@ CALLS: dict[str, Callable[[Run], Any]] = {
     "alert": lambda run: run.alert("title", "text"),
     "define_metric": lambda run: run.define_metric("loss", summary="min"),
     "display": lambda run: run.display(),
+    "get_project_url": lambda run: run.get_project_url(),
+    "get_sweep_url": lambda run: run.get_sweep_url(),
+    "get_url": lambda run: run.get_url(),
+    "project_name": lambda run: run.project_name(),
     "finish_artifact": lambda run: run.finish_artifact("w.bin", "parts", "model", distributed_id="x"),
     "lineage": lambda run: run.lineage(),
     "link_artifact": lambda run: run.link_artifact(_draft(), f"model-registry/L {run.project}"),
@@ -77,7 +81,7 @@ def test_every_call_returns_the_same_kind_of_object(runs: list[Run]) -> None:
     methods = {
         name for name in dir(Run) if not name.startswith("_") and not isinstance(getattr(Run, name), property)
     }
-    assert methods - {"finish", "pin_config_keys"} == {call.partition(" ")[0] for call in CALLS}
+    assert methods - {"finish", "join", "pin_config_keys"} == {call.partition(" ")[0] for call in CALLS}
     kinds = {call: [_kind(made(run)) for run in runs] for call, made in CALLS.items()}
     assert {call: both for call, both in kinds.items() if both[0] is not both[1]} == {}
 

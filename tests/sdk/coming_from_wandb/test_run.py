@@ -110,3 +110,29 @@ def test_restore_offline_needs_the_server(embedded: Path) -> None:
             assert file.read() == "local"
         with pytest.raises(RuntimeError, match="offline"):
             run.restore("other.txt")
+
+
+@pytest.mark.parametrize("mode", ["online", "offline", "disabled"])
+@pytest.mark.parametrize("field", ["name", "notes", "tags"])
+def test_a_finished_run_refuses_what_it_could_not_send(embedded: Path, mode: str, field: str) -> None:
+    run = wandb.init(project="p", mode=mode)
+    before = getattr(run, field)
+    run.join()
+    with pytest.raises(wandb.UsageError, match=f"finished: {field}"):
+        setattr(run, field, "late")
+    assert getattr(run, field) == before
+
+
+def test_calls_of_older_releases_are_there(embedded: Path) -> None:
+    with wandb.init(project="p", entity="e") as run:
+        assert run.project_name() == "p"
+        assert (run.get_url(), run.get_project_url()) == (run.url, run.project_url)
+        assert run.get_sweep_url() is None
+
+
+def test_a_disabled_run_takes_calls_without_their_arguments(embedded: Path) -> None:
+    with wandb.init(mode="disabled") as run:
+        run.alert("title")
+        run.alert()  # type: ignore[call-arg]  # as a script may do while it is disabled
+        assert run.restore() is None  # type: ignore[call-arg]
+        assert run.save() == []  # type: ignore[call-arg]

@@ -11,7 +11,7 @@ from modelyard.query.conditions import Condition, as_filter, as_order
 from modelyard.query.listing import Listing, page_size
 from modelyard.registry.artifact_type import ArtifactType
 from modelyard.registry.collection import ArtifactCollection, Workspace
-from modelyard.rpc import collection_calls, list_calls, records
+from modelyard.rpc import collection_calls, list_calls, project_calls, records
 
 
 class User:
@@ -20,7 +20,7 @@ class User:
     def __init__(self, record: records.PrincipalRecord) -> None:
         self._record = record
 
-    id = property(lambda self: self._record.id, doc="Global id.")
+    id = property(lambda self: self._record.id, doc="Global id; empty where it is not known.")
     username = property(lambda self: self._record.name, doc="Its name, unique in its entity.")
     name = property(lambda self: self._record.name, doc="Same as `username`.")
     entity = property(lambda self: self._record.entity, doc="The entity that it belongs to.")
@@ -68,6 +68,13 @@ class Project:
     registered_model_count = property(
         lambda self: self._record.registered_model_count, doc="Number of its registered models."
     )
+
+    @property
+    def owner(self) -> User:
+        """Who made it."""
+        named = project_calls.principals(self._workspace.connection, self.entity)
+        unknown = records.PrincipalRecord("", self.entity, self.created_by, None)
+        return User(next((each for each in named if each.name == self.created_by), unknown))
 
     def artifacts_types(self, per_page: int = 50) -> list[ArtifactType]:
         """The types of its artifacts, by name."""

@@ -119,6 +119,10 @@ class DisabledRun(Run):
         local = Path(root or self.dir, str(name))
         return open(local, encoding="utf-8") if local.is_file() else None
 
+    def alert(self, title: Any = "", text: Any = "", *args: Any, **kwargs: Any) -> None:
+        """Prints nothing."""
+        self._check_active("alert")
+
     def status(self) -> RunStatus:
         """Nothing is to be sent."""
         return RunStatus()

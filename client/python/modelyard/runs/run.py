@@ -119,6 +119,27 @@ class Run:
         """A text by which `modelyard._attach` gives this run in another process; Lightning passes it on."""
         return base64.b64encode(pickle.dumps(self)).decode()
 
+    # Calls of older releases of W&B.
+
+    def join(self, exit_code: int | None = None) -> None:
+        """Same as `finish`."""
+        self.finish(exit_code)
+
+    def project_name(self) -> str:
+        """Same as `project`."""
+        return str(self.project)
+
+    def get_url(self) -> str:
+        """Same as `url`."""
+        return str(self.url)
+
+    def get_project_url(self) -> str:
+        """Same as `project_url`."""
+        return str(self.project_url)
+
+    def get_sweep_url(self) -> None:
+        """None: there are no sweeps."""
+
     def _label(self, *args: Any, **kwargs: Any) -> None:
         """Accepted: libraries call it to say that they made the run."""
 
@@ -177,31 +198,34 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name shown to people; may be set."""
+        """Name shown to people; may be set, until the run is finished."""
         return self._name
 
     @name.setter
     def name(self, name: str) -> None:
+        self._check_active("name")
         self._name = name
         self._changed("display_name", name)
 
     @property
     def notes(self) -> str:
-        """Free text; may be set."""
+        """Free text; may be set, until the run is finished."""
         return self._notes
 
     @notes.setter
     def notes(self, notes: str) -> None:
+        self._check_active("notes")
         self._notes = notes
         self._changed("notes", notes)
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Tags; may be set."""
+        """Tags; may be set, until the run is finished."""
         return self._tags
 
     @tags.setter
     def tags(self, tags: Iterable[str]) -> None:
+        self._check_active("tags")
         self._tags = (tags,) if isinstance(tags, str) else tuple(dict.fromkeys(tags))
         self._changed("tags", self._tags)
 
@@ -586,7 +610,7 @@ class Run:
 
     def _check_active(self, call: str) -> None:
         if self._finished:
-            raise errors.UsageError(f"run {self.path} is finished: {call}() needs a new modelyard.init()")
+            raise errors.UsageError(f"run {self.path} is finished: {call} needs a new modelyard.init()")
 
     def _tracked(self, call: str, *, ended: bool = False) -> Tracking | OfflineTracking:
         if not ended:

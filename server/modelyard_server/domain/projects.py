@@ -143,9 +143,9 @@ def _described(session: Session, rows: Sequence[Project], entity: str) -> list[P
     of = {"projects": [row.id for row in rows]}
     if not rows:
         return []
-    counts = dict(session.execute(_RUNS, of).tuples().all())
+    counts = {project: int(count) for project, count in session.execute(_RUNS, of)}
     kinds = {(project, kind): count for project, kind, count in session.execute(_COLLECTIONS, of)}
-    active = dict(session.execute(_EVENTS, of).tuples().all())
+    active = {project: int(time) for project, time in session.execute(_EVENTS, of)}
     running = dict.fromkeys(of["projects"], 0)
     time = now(session)
     for project, heartbeat in session.execute(_RUNNING, of):

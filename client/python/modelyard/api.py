@@ -76,7 +76,7 @@ class Api:
 
     def _repr_html_(self) -> str:
         """As notebooks show it."""
-        rows = {"Server": self._place, "Entity": self.default_entity, "Project": self.settings.project}
+        rows = {"Server": self._place, "Entity": self.settings.entity, "Project": self.settings.project}
         return notebook.card("modelyard", rows, command="modelyard ls")
 
     @property
@@ -85,9 +85,9 @@ class Api:
         return self.settings.url or f"data in {self.settings.data_root}"
 
     @property
-    def default_entity(self) -> str | None:
-        """The entity of references without one; None: the entity of the key."""
-        return self.settings.entity
+    def default_entity(self) -> str:
+        """The entity of references without one: that of the settings, else that of the key."""
+        return self.settings.entity or str(self.viewer.entity)
 
     @property
     def _workspace(self) -> Workspace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,10 +20,11 @@ class Name(NamedTuple):
     note: str = ""
 
 
-def read() -> list[Name]:
+@functools.cache
+def read() -> tuple[Name, ...]:
     """Every name, in the order of the file."""
     lines = _FILE.read_text(encoding="utf-8").splitlines()
-    return [Name(*line.split("\t")) for line in lines if line and not line.startswith("#")]
+    return tuple(Name(*line.split("\t")) for line in lines if line and not line.startswith("#"))
 
 
 def missing(section: str, owner: str, name: str) -> AttributeError:

@@ -65,6 +65,8 @@ def test_users_are_the_principals_of_the_entity(embedded: Path) -> None:
     api = wandb.Api()
     you = api.viewer
     assert (you.username, you.entity, you.teams, you.email) == ("local", "local", ["local"], "")
+    assert api.default_entity == "local"
+    assert wandb.Api({"entity": "team"}).default_entity == "team"
     assert api.user("local") == you
     assert api.user("local@example.org") == you
     assert api.users("loc") == [you]

@@ -131,17 +131,20 @@ def test_checkout_leaves_the_files_of_the_version_alone(run: Run, embedded: Path
     artifact = run.log_artifact(_draft(**{"a": "1", "deep/b": "2"}))
     folder = Path(artifact.checkout())
     assert folder == embedded / "artifacts" / "m"
-    (folder / "deep" / "stranger").write_text("s")
+    (folder / "other").mkdir()
+    (folder / "other" / "stranger").write_text("s")
     (folder / "a").write_text("changed")
     outside = embedded / "outside"
     outside.mkdir()
     (outside / "kept").write_text("kept")
     (folder / "link").symlink_to(outside)
+    (folder / "deep" / "b").unlink()
+    (folder / "deep").rmdir()
+    (folder / "deep").symlink_to(outside)
     assert artifact.checkout(str(folder)) == str(folder)
-    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert left == {"a", "deep/b"}
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*")} == {"a", "deep", "deep/b", "other"}
     assert (folder / "a").read_text() == "1"
-    assert (outside / "kept").exists()
+    assert [path.name for path in outside.iterdir()] == ["kept"]
 
 
 def test_the_json_of_an_artifact_names_its_version(run: Run) -> None:

@@ -205,8 +205,8 @@ def _part(entry: FileEntry) -> str:
 
 def remove_others(root: Path, paths: Container[str]) -> None:
     """Removes the files and links below a folder whose paths from it are not among `paths`."""
-    for folder, _, names in os.walk(root):  # links to folders are not entered
-        for name in names:
-            path = Path(folder, name)
+    for folder, folders, files in os.walk(root):  # links to folders are not entered
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        for path in (Path(folder, name) for name in [*files, *links]):
             if path.relative_to(root).as_posix() not in paths:
                 path.unlink()

@@ -185,6 +185,7 @@ wandb.sweep({}, project="p")
 
 for past in wandb.Api().runs("p"):
     print(past.summary, past.no_such_attribute)
+    past.stop(), wandb.Api().reports("p"), wandb.EvalTable
 """)  # fmt: skip
     reason = "modelyard has no such name"
     assert said[:-1] == [
@@ -196,8 +197,11 @@ for past in wandb.Api().runs("p"):
         f"23: lacking: Run.no_such_attribute: {reason}",
         "25: lacking: wandb.sweep: sweeps are not part of modelyard.",
         f"28: lacking: Api.run().no_such_attribute: {reason}",
+        "29: lacking: Api.reports: reports are not part of modelyard: use `Api().runs`",
+        "29: lacking: Api.run().stop: end the process: Ctrl-C and SIGTERM end its run as `killed`",
+        "29: lacking: wandb.EvalTable: modelyard has no EvalTable: use `Table`",
     ]
-    assert said[-1].endswith(" names of wandb, 8 lacking")
+    assert said[-1].endswith(" names of wandb, 11 lacking")
     assert not (tmp_path / "ran").exists()
 
 

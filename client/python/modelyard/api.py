@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from modelyard import util, wandb_names
 from modelyard.arguments import checked, checked_calls
@@ -68,7 +68,7 @@ class Api:
 
     if not TYPE_CHECKING:  # for type checkers, a missing name is an error
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> NoReturn:
             raise wandb_names.missing("Api", "Api", name)
 
     def __repr__(self) -> str:

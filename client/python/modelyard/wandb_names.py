@@ -27,12 +27,14 @@ def read() -> tuple[Name, ...]:
     return tuple(Name(*line.split("\t")) for line in lines if line and not line.startswith("#"))
 
 
+def note(section: str, name: str) -> str:
+    """What to use instead of a name, or how it differs; empty where nothing is said."""
+    found = (known.note for known in read() if (known.section, known.name) == (section, name))
+    return next(found, "")
+
+
 def missing(section: str, owner: str, name: str) -> AttributeError:
     """The error for a member that `owner` does not have: it says what to use instead, where that is known."""
-    error = AttributeError(f"{owner} has no attribute {name!r}", name=name)
-    if name.startswith("_"):
-        return error
-    for known in read():
-        if (known.section, known.name) == (section, name) and known.note:
-            return AttributeError(f"{owner} has no {name}: {known.note}", name=name)
-    return error
+    instead = "" if name.startswith("_") else note(section, name)
+    sentence = f"{owner} has no {name}: {instead}" if instead else f"{owner} has no attribute {name!r}"
+    return AttributeError(sentence, name=name)

@@ -142,7 +142,12 @@ def test_checkout_leaves_the_files_of_the_version_alone(run: Run, embedded: Path
     (folder / "deep").rmdir()
     (folder / "deep").symlink_to(outside)
     assert artifact.checkout(str(folder)) == str(folder)
-    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*")} == {"a", "deep", "deep/b", "other"}
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*")} == {
+        "a",
+        "deep",
+        "deep/b",
+        "other",
+    }
     assert (folder / "a").read_text() == "1"
     assert [path.name for path in outside.iterdir()] == ["kept"]
 

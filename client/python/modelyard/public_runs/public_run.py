@@ -9,7 +9,7 @@ import datetime
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from modelyard import wandb_names
 from modelyard.arguments import checked_calls, require
@@ -87,7 +87,7 @@ class PublicRun:
 
     if not TYPE_CHECKING:  # for type checkers, a missing name is an error
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> NoReturn:
             raise wandb_names.missing("public run", "a run of Api", name)
 
     id = property(lambda self: self._record.run_id, doc="Short id, unique in the project.")

@@ -15,12 +15,16 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, get_args
 
+from modelyard import wandb_names
+
 _HANDLES = {
     "ArtifactHandle": "modelyard.artifacts.artifact.Artifact",
     "CollectionHandle": "modelyard.registry.collection.Collection",
     "RunHandle": "modelyard.public_runs.public_run.PublicRun",
 }
 """The classes behind protocols that annotations name."""
+_SECTIONS = {"Run": "Run", "Artifact": "Artifact", "Api": "Api", "PublicRun": "public run"}
+"""Sections of the list of W&B's names, by the class that has them here."""
 _SEVERAL = re.compile(r"(?:list|List|tuple|Sequence|Iterable|Iterator|Listing)\[(\w+)")
 
 
@@ -168,7 +172,7 @@ def _is_data(found: object) -> bool:
 def _of_instance(kind: type, name: str) -> Value | Lacking:
     found = inspect.getattr_static(kind, name, None)
     if found is None:
-        return None if _may_have(kind, name) else Lacking("modelyard has no such name")
+        return None if _may_have(kind, name) else _lacking(kind, name)
     if isinstance(found, property | functools.cached_property):
         getter = found.fget if isinstance(found, property) else found.func
         return _annotated(getter) if getter else None
@@ -176,11 +180,17 @@ def _of_instance(kind: type, name: str) -> Value | Lacking:
     return found if callable(found) else None
 
 
+def _lacking(kind: type, name: str) -> Lacking:
+    section = _SECTIONS.get(kind.__name__, "")
+    return Lacking(wandb_names.note(section, name) or "modelyard has no such name")
+
+
 def _may_have(kind: type, name: str) -> bool:
     """Whether objects of a class have an attribute that the class lacks."""
     if any(name in getattr(base, "__annotations__", {}) for base in kind.__mro__):
         return True
-    if hasattr(kind, "__getattr__") or hasattr(kind, name):
+    finder = getattr(kind, "__getattr__", None)
+    if (finder is not None and _refusal(finder) is None) or hasattr(kind, name):
         return True
     return name in _set_by_methods(kind)
 

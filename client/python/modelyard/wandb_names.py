@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import NamedTuple
 
 SECTIONS = ("module", "Run", "Artifact", "Api", "public run", "Settings")
 SAME, DIFFERS, ABSENT = "same", "differs", "absent"
-_FILE = Path(__file__).with_suffix(".txt")
 
 
 class Name(NamedTuple):
@@ -23,7 +21,10 @@ class Name(NamedTuple):
 @functools.cache
 def read() -> tuple[Name, ...]:
     """Every name, in the order of the file."""
-    lines = _FILE.read_text(encoding="utf-8").splitlines()
+    import importlib.resources  # imported when first needed: `import modelyard` stays fast
+
+    file = importlib.resources.files("modelyard").joinpath("wandb_names.txt")
+    lines = file.read_text(encoding="utf-8").splitlines()
     return tuple(Name(*line.split("\t")) for line in lines if line and not line.startswith("#"))
 
 

@@ -234,10 +234,10 @@ class BackgroundUploads:
             raise error
 
     def finish(self, seconds: float, waiting: Callable[[float], None], *, at_most: float = math.inf) -> bool:
-        """Waits, with a bar, until all calls are made or refused; returns whether they are.
+        """Waits until all calls are made or refused; returns whether they are.
 
-        It gives up after `seconds` without progress, and after `at_most`. `waiting` is
-        called about ten times a second with how long it has waited.
+        It gives up after `seconds` without progress, and after `at_most`. Where no bar can be
+        shown, `waiting` is called about ten times a second with how long it has waited.
         """
         if not self.waiting:
             return True
@@ -263,7 +263,8 @@ class BackgroundUploads:
                 self._stop()
                 return False
             shown.update(self.bytes_left)
-            waiting(now - began)
+            if not shown.is_visible:
+                waiting(now - began)
             time.sleep(_LOOK_SECONDS)
         return True
 
@@ -374,6 +375,10 @@ class _Remainder:
     def __init__(self, display: transfer.Progress, left: int) -> None:
         self._display = display
         self._left = left
+
+    @property
+    def is_visible(self) -> bool:
+        return self._display is not transfer.SILENT
 
     def update(self, left: int) -> None:
         if left < self._left:  # more again when an upload begins anew

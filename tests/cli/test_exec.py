@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from modelyard import Api
+from modelyard import Api, wandb_names
 from tests.clients.commands import refused, run_command
 
 EXEC = (sys.executable, "-m", "modelyard.exec")
@@ -29,13 +29,19 @@ def python(code: str, cwd: Path, **variables: str) -> str:
 
 
 def check(tmp_path: Path, script: str, code: int = 1) -> list[str]:
-    """What is said of a script, without its path."""
+    """What is said of a script, without its path and without what differs."""
     path = tmp_path / "train.py"
     path.write_text(script)
     done = run_command("exec", "--check", str(path))
     assert done.returncode == code, done
     said = done.stdout
-    return [line.removeprefix(f"{path}:").strip() for line in said.splitlines()]
+    lines = [line.removeprefix(f"{path}:").strip() for line in said.splitlines()]
+    return [line for line in lines if ": differs: " not in line]
+
+
+def noted(section: str, name: str) -> str:
+    """What the list of W&B's names says of one."""
+    return wandb_names.note(section, name)
 
 
 def test_wandb_and_its_submodules_are_the_modules_of_modelyard(tmp_path: Path) -> None:
@@ -187,7 +193,7 @@ for past in wandb.Api().runs("p"):
     print(past.summary, past.no_such_attribute)
     past.stop(), wandb.Api().reports("p"), wandb.EvalTable
 """)  # fmt: skip
-    reason = "modelyard has no such name"
+    reason = "neither modelyard nor W&B has such a name"
     assert said[:-1] == [
         f"3: lacking: wandb.no_such_name: {reason}",
         "4: lacking: wandb.no_such_module: modelyard has no module of this name",
@@ -195,13 +201,13 @@ for past in wandb.Api().runs("p"):
         f"18: lacking: Artifact.no_such_method: {reason}",
         "19: lacking: Run.link_model(no_such_argument=): Run.link_model has no argument no_such_argument",
         f"23: lacking: Run.no_such_attribute: {reason}",
-        "25: lacking: wandb.sweep: sweeps are not part of modelyard.",
+        f"25: lacking: wandb.sweep: {noted('module', 'sweep').removeprefix('raises UsageError: ')}",
         f"28: lacking: Api.run().no_such_attribute: {reason}",
         "29: lacking: Api.reports: reports are not part of modelyard: use `Api().runs`",
         "29: lacking: Api.run().stop: end the process: Ctrl-C and SIGTERM end its run as `killed`",
-        "29: lacking: wandb.EvalTable: modelyard has no EvalTable: use `Table`",
+        "29: lacking: wandb.EvalTable: use `Table`",
     ]
-    assert said[-1].endswith(" names of wandb, 11 lacking")
+    assert " names of wandb, 11 lacking" in said[-1]
     assert not (tmp_path / "ran").exists()
 
 
@@ -221,7 +227,19 @@ def train(other, name):
 """
     said = check(tmp_path, script, code=0)
     assert said[0] == "12: unknown: getattr(w, name): the name is computed"
-    assert said[-1].endswith("0 lacking, 1 unknown")
+    assert "0 lacking" in said[-1]
+    assert said[-1].endswith("1 unknown")
+
+
+def test_a_check_says_once_how_a_name_differs(tmp_path: Path) -> None:
+    path = tmp_path / "train.py"
+    path.write_text("import wandb\nwandb.alert('a', 'b')\nwandb.alert('c', 'd')\nwandb.finish()\n")
+    done = run_command("exec", "--check", str(path))
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        f"{path}:2: differs: wandb.alert: {noted('module', 'alert')}",
+        f"{path}: 3 names of wandb, 0 lacking, 1 differs",
+    ]
 
 
 def test_a_check_reads_folders_and_names_files_it_cannot_read(tmp_path: Path) -> None:

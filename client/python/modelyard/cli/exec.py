@@ -16,7 +16,9 @@ _NOT_EXECUTABLE = 126
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option("--check", is_flag=True, help="Say which names of W&B the scripts use that modelyard lacks.")
+@click.option(
+    "--check", is_flag=True, help="Say which names of W&B the scripts use that are lacking or differ."
+)
 @click.argument("command", metavar="-- COMMAND…", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec(command: tuple[str, ...], check: bool) -> None:
     """Run a program in which `import wandb` gives modelyard, e.g. `modelyard exec -- python train.py`.
@@ -50,7 +52,7 @@ def _check(paths: Sequence[Path]) -> None:
             raise click.ClickException(f"{path}:{error.lineno}: {error.msg}") from None
         except UnicodeDecodeError as error:
             raise click.ClickException(f"{path}: {error}") from None
-        lacking += len(report.lacking)
+        lacking += report.count("lacking")
         _print(path, report)
     if lacking:
         raise click.exceptions.Exit(1)
@@ -58,8 +60,7 @@ def _check(paths: Sequence[Path]) -> None:
 
 def _print(path: Path, report: script_names.Report) -> None:
     for finding in report.findings:
-        state = "unknown" if finding.is_unknown else "lacking"
-        echo(f"{path}:{finding.line}: {state}: {finding.name}: {finding.reason}")
-    unknown = len(report.findings) - len(report.lacking)
-    counts = [f"{len(report.lacking)} lacking", *([f"{unknown} unknown"] if unknown else [])]
+        echo(f"{path}:{finding.line}: {finding.state}: {finding.name}: {finding.reason}")
+    counts = [f"{report.count('lacking')} lacking"]
+    counts += [f"{count} {state}" for state in ("differs", "unknown") if (count := report.count(state))]
     echo(f"{path}: {plural(len(report.names), 'name')} of wandb, {', '.join(counts)}")

@@ -1,4 +1,4 @@
-"""Which names of W&B a script uses that modelyard lacks, found without running it.
+"""Which names of W&B a script uses that modelyard lacks or that differ, found without running it.
 
 Expressions are followed from `import wandb` on, over assignments, calls, loops and
 annotations, with the modules and classes of modelyard as their values. What a name in
@@ -21,12 +21,12 @@ _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """A use of a name that is lacking, or of which that cannot be said."""
+    """A use of a name: `lacking`, `differs`, or `unknown` where neither can be said."""
 
     line: int
     name: str
+    state: str
     reason: str
-    is_unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,9 @@ class Report:
     names: frozenset[str]
     findings: tuple[Finding, ...]
 
-    @property
-    def lacking(self) -> list[Finding]:
-        """The uses of names that modelyard lacks."""
-        return [finding for finding in self.findings if not finding.is_unknown]
+    def count(self, state: str) -> int:
+        """How many of the findings have that state."""
+        return sum(finding.state == state for finding in self.findings)
 
 
 def look_through(path: Path) -> Report:
@@ -50,7 +49,16 @@ def look_through(path: Path) -> Report:
     for _ in range(2):
         reader.names, reader.findings = set(), set()
         reader.visit(tree)
-    return Report(frozenset(reader.names), tuple(sorted(reader.findings)))
+    return Report(frozenset(reader.names), tuple(_without_repetition(sorted(reader.findings))))
+
+
+def _without_repetition(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """Those that differ once, where they are used first; the others at each use."""
+    told = set()
+    for finding in findings:
+        if finding.state != "differs" or finding.name not in told:
+            yield finding
+        told.add(finding.name)
 
 
 class _Reader(ast.NodeVisitor):
@@ -79,7 +87,7 @@ class _Reader(ast.NodeVisitor):
         module = self._module(node, node.module or "")
         for alias in node.names:
             if alias.name == "*":
-                self._unknown(node, f"{node.module}.*", "import the names that are used")
+                self._find(node, f"{node.module}.*", "unknown", "import the names that are used")
             else:
                 found = self._member(node, module, alias.name)
                 self._bind(alias.asname or alias.name, found)
@@ -198,7 +206,7 @@ class _Reader(ast.NodeVisitor):
             self._by_name(node)
         for name in values.arguments_lacking(function, [keyword.arg or "" for keyword in node.keywords]):
             called = values.name_of(function)
-            self._finding(node, f"{called}({name}=)", f"{called} has no argument {name}")
+            self._find(node, f"{called}({name}=)", "lacking", f"{called} has no argument {name}")
         return values.result(function)
 
     def _by_name(self, node: ast.Call) -> None:
@@ -209,7 +217,7 @@ class _Reader(ast.NodeVisitor):
                 if found is None:
                     return
                 if not isinstance(name, ast.Constant):
-                    self._unknown(node, ast.unparse(node), "the name is computed")
+                    self._find(node, ast.unparse(node), "unknown", "the name is computed")
                 elif call == "getattr" and not default:
                     self._member(node, found, str(name.value))
 
@@ -260,7 +268,7 @@ class _Reader(ast.NodeVisitor):
         found = values.module(name)
         self.names.add(values.as_wandb(name))
         if isinstance(found, Lacking):
-            self._finding(node, values.as_wandb(name), found.reason)
+            self._find(node, values.as_wandb(name), "lacking", found.reason)
             return None
         return found
 
@@ -271,15 +279,14 @@ class _Reader(ast.NodeVisitor):
         self.names.add(full)
         found = values.member(owner, name)
         if isinstance(found, Lacking):
-            self._finding(node, full, found.reason)
+            self._find(node, full, "lacking", found.reason)
             return None
+        if differs := values.difference(owner, name):
+            self._find(node, full, "differs", differs)
         return found
 
-    def _finding(self, node: ast.AST, name: str, reason: str) -> None:
-        self.findings.add(Finding(getattr(node, "lineno", 0), name, reason))
-
-    def _unknown(self, node: ast.AST, name: str, reason: str) -> None:
-        self.findings.add(Finding(getattr(node, "lineno", 0), name, reason, is_unknown=True))
+    def _find(self, node: ast.AST, name: str, state: str, reason: str) -> None:
+        self.findings.add(Finding(getattr(node, "lineno", 0), name, state, reason))
 
 
 def scripts(paths: Sequence[Path]) -> Iterator[Path]:

@@ -17,6 +17,7 @@ from typing import Any, get_args
 
 from modelyard import wandb_names
 
+_NO_SUCH_NAME = "modelyard has no such name"
 _HANDLES = {
     "ArtifactHandle": "modelyard.artifacts.artifact.Artifact",
     "CollectionHandle": "modelyard.registry.collection.Collection",
@@ -75,13 +76,47 @@ def module(name: str) -> Value | Lacking:
 def member(owner: Value, name: str) -> Value | Lacking:
     """An attribute of a value; None where it may be anything."""
     if isinstance(owner, ModuleType):
-        return _of_module(owner, name)
-    if isinstance(owner, Instance) and not owner.several:
-        return _of_instance(owner.kind, name)
-    if isinstance(owner, type):
-        found = inspect.getattr_static(owner, name, None)
-        return None if found is not None or hasattr(owner, name) else Lacking("modelyard has no such name")
-    return None
+        found = _of_module(owner, name)
+    elif isinstance(owner, Instance) and not owner.several:
+        found = _of_instance(owner.kind, name)
+    elif isinstance(owner, type):
+        is_there = inspect.getattr_static(owner, name, None) is not None or hasattr(owner, name)
+        found = None if is_there else Lacking(_NO_SUCH_NAME)
+    else:
+        return None
+    return _explained(found, owner, name) if isinstance(found, Lacking) else found
+
+
+def difference(owner: Value, name: str) -> str:
+    """How a name that modelyard has differs from W&B's, as its list says; empty where it does not."""
+    known = _listed(owner, name)
+    return known.note if known is not None and known.state == wandb_names.DIFFERS else ""
+
+
+def _explained(lacking: Lacking, owner: Value, name: str) -> Lacking:
+    """With what W&B's list says to use instead."""
+    known = _listed(owner, name)
+    if known is not None and known.note:
+        return Lacking(known.note.removeprefix("raises UsageError: "))
+    if known is None and _section(owner) and lacking.reason == _NO_SUCH_NAME:
+        return Lacking("neither modelyard nor W&B has such a name")
+    return lacking
+
+
+def _listed(owner: Value, name: str) -> wandb_names.Name | None:
+    return _list().get((_section(owner), name))
+
+
+def _section(owner: Value) -> str:
+    if isinstance(owner, ModuleType):
+        return "module" if owner.__name__ == "modelyard" else ""
+    kind = owner.kind if isinstance(owner, Instance) else owner
+    return _SECTIONS.get(getattr(kind, "__name__", ""), "")
+
+
+@functools.cache
+def _list() -> dict[tuple[str, str], wandb_names.Name]:
+    return {(one.section, one.name): one for one in wandb_names.read()}
 
 
 def result(function: Value, *, only_classes: bool = False) -> Value:
@@ -143,12 +178,11 @@ def _public(kind: type) -> str:
 def _of_module(owner: ModuleType, name: str) -> Value | Lacking:
     try:
         found = getattr(owner, name)
-    except AttributeError as error:
+    except AttributeError:
         below = module(f"{owner.__name__}.{name}")
-        if not isinstance(below, Lacking):
-            return below
-        sentence = str(error)
-        return Lacking("modelyard has no such name" if "has no attribute" in sentence else sentence)
+        return Lacking(_NO_SUCH_NAME) if isinstance(below, Lacking) else below
+    except ImportError:  # it needs a library that is not installed here
+        return None
     if found is None or (isinstance(found, object) and _is_data(found)):
         annotation = getattr(owner, "__annotations__", {}).get(name, "")
         return _class_of(str(annotation), vars(owner))
@@ -172,17 +206,12 @@ def _is_data(found: object) -> bool:
 def _of_instance(kind: type, name: str) -> Value | Lacking:
     found = inspect.getattr_static(kind, name, None)
     if found is None:
-        return None if _may_have(kind, name) else _lacking(kind, name)
+        return None if _may_have(kind, name) else Lacking(_NO_SUCH_NAME)
     if isinstance(found, property | functools.cached_property):
         getter = found.fget if isinstance(found, property) else found.func
         return _annotated(getter) if getter else None
     found = getattr(found, "__func__", found)
     return found if callable(found) else None
-
-
-def _lacking(kind: type, name: str) -> Lacking:
-    section = _SECTIONS.get(kind.__name__, "")
-    return Lacking(wandb_names.note(section, name) or "modelyard has no such name")
 
 
 def _may_have(kind: type, name: str) -> bool:

@@ -251,6 +251,9 @@ def test_a_check_reads_folders_and_names_files_it_cannot_read(tmp_path: Path) ->
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == [
         str(tmp_path / "a.py"), str(tmp_path / "a.py"), str(below / "b.py")
     ]  # fmt: skip
-    (below / "c.py").write_text("def (")
-    assert run_command("exec", "--check", str(below)).stderr.startswith(f"Error: {below / 'c.py'}:1: ")
+    (below / "a.py").write_text("def (")
+    broken = run_command("exec", "--check", str(below))
+    assert broken.returncode == 1
+    assert broken.stderr.startswith(f"Error: {below / 'a.py'}:1: ")
+    assert broken.stdout == f"{below / 'b.py'}: 2 names of wandb, 0 lacking\n"
     assert "none.py" in refused(1, "exec", "--check", "none.py")

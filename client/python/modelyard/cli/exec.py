@@ -28,7 +28,7 @@ def exec(command: tuple[str, ...], check: bool) -> None:
     there is none, 126 where it cannot be run.
 
     With --check, COMMAND is scripts, or folders of them, which are read and not run. The exit code
-    is 1 where a name is lacking.
+    is 1 where a name is lacking or a file cannot be read.
     """
     if check:
         _check([Path(path) for path in command])
@@ -44,23 +44,24 @@ def exec(command: tuple[str, ...], check: bool) -> None:
 
 
 def _check(paths: Sequence[Path]) -> None:
-    lacking = 0
-    for path in script_names.scripts(paths):
-        try:
-            report = script_names.look_through(path)
-        except SyntaxError as error:
-            raise click.ClickException(f"{path}:{error.lineno}: {error.msg}") from None
-        except UnicodeDecodeError as error:
-            raise click.ClickException(f"{path}: {error}") from None
-        lacking += report.count("lacking")
-        _print(path, report)
-    if lacking:
+    results = [_is_complete(path) for path in script_names.scripts(paths)]
+    if not all(results):
         raise click.exceptions.Exit(1)
 
 
-def _print(path: Path, report: script_names.Report) -> None:
+def _is_complete(path: Path) -> bool:
+    """Prints what is said of a script; whether it could be read and lacks nothing."""
+    try:
+        report = script_names.look_through(path)
+    except SyntaxError as error:
+        echo(f"Error: {path}:{error.lineno}: {error.msg}", err=True)
+        return False
+    except (OSError, UnicodeDecodeError) as error:
+        echo(f"Error: {path}: {error}", err=True)
+        return False
     for finding in report.findings:
         echo(f"{path}:{finding.line}: {finding.state}: {finding.name}: {finding.reason}")
     counts = [f"{report.count('lacking')} lacking"]
     counts += [f"{count} {state}" for state in ("differs", "unknown") if (count := report.count(state))]
     echo(f"{path}: {plural(len(report.names), 'name')} of wandb, {', '.join(counts)}")
+    return report.count("lacking") == 0

@@ -30,12 +30,12 @@ class Response:
 
 
 class Browser:
-    """A user's browser that shows a page of this server."""
+    """A user's browser that shows a page of this server, or of the one at an address."""
 
     def __init__(
-        self, server: LiveServer, *, source: str = "", context: ssl.SSLContext | None = None
+        self, server: LiveServer | str, *, source: str = "", context: ssl.SSLContext | None = None
     ) -> None:
-        self._address = urlsplit(server.web_url)
+        self._address = urlsplit(server if isinstance(server, str) else server.web_url)
         self._source = (source, 0) if source else None
         self._context = context
         self.cookies: dict[str, str] = {}
@@ -44,6 +44,16 @@ class Browser:
     def origin(self) -> str:
         """Of the page."""
         return f"{self._address.scheme}://{self._address.netloc}"
+
+    @property
+    def place(self) -> str:
+        """The server's host and port."""
+        return self._address.netloc
+
+    def sent(self) -> dict[str, str]:
+        """The headers of the page's requests."""
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        return {"cookie": cookies, "sec-fetch-site": "same-origin", "origin": self.origin}
 
     def send(self, method: str, path: str, body: bytes = b"", **headers: str) -> Response:
         """Sends exactly these headers (`sec_fetch_site` is `sec-fetch-site`), `host` and the cookies."""
@@ -56,7 +66,7 @@ class Browser:
             open_ = http.client.HTTPConnection(host, port, timeout=20, source_address=self._source)
         given = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.cookies and "cookie" not in given:
-            given["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+            given["cookie"] = self.sent()["cookie"]
         try:
             open_.request(method, path, body or None, given)
             response = open_.getresponse()

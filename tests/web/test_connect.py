@@ -40,8 +40,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
         made.close()
 
 
-def connection(server: LiveServer) -> http.client.HTTPConnection:
-    address = urlsplit(server.web_url)
+def connection(server: LiveServer | str) -> http.client.HTTPConnection:
+    address = urlsplit(server if isinstance(server, str) else server.web_url)
     return http.client.HTTPConnection(address.hostname or "", address.port, timeout=20)
 
 
@@ -150,7 +150,7 @@ def test_a_repeated_request_gives_the_first_reply(server: LiveServer) -> None:
 class Watch:
     """A watch of events over HTTP, read envelope by envelope."""
 
-    def __init__(self, server: LiveServer, request: bytes, codec: str = "json", **headers: str) -> None:
+    def __init__(self, server: LiveServer | str, request: bytes, codec: str = "json", **headers: str) -> None:
         self.open = connection(server)
         body = struct.pack(">BI", 0, len(request)) + request
         self.open.request("POST", WATCH, body, {"content-type": f"application/connect+{codec}", **headers})

@@ -44,13 +44,6 @@ def private(live_server_factory: Factory, dist: Path, settings: pytest.MonkeyPat
     return server
 
 
-def visitor(url: str) -> Browser:
-    """A browser for the server of a link."""
-    server = LiveServer(Path("/nowhere"))
-    server.web_url = url
-    return Browser(server)
-
-
 def path_of(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.path}?{parts.query}"
@@ -127,7 +120,7 @@ def test_options_that_cannot_be_meant_are_refused(
 
 def test_the_link_of_an_embedded_server_signs_its_owner_in_once(private: LiveServer) -> None:
     link = json_of("web")["url"]
-    browser, late = visitor(link), visitor(link)
+    browser, late = Browser(link), Browser(link)
     assert urlsplit(link).hostname == "127.0.0.1"
     assert browser.get("/").body == INDEX
     assert browser.get("/session").json == {"signIn": "link", "caller": None}
@@ -147,7 +140,7 @@ def test_the_link_of_an_embedded_server_signs_its_owner_in_once(private: LiveSer
 def test_another_link_is_for_another_browser_on_the_same_port(private: LiveServer) -> None:
     first, second = (json_of("web")["url"] for _ in range(2))
     assert urlsplit(first).port == urlsplit(second).port
-    browsers = [visitor(first), visitor(second)]
+    browsers = [Browser(first), Browser(second)]
     for browser, link in zip(browsers, (first, second), strict=True):
         assert browser.send("GET", path_of(link)).status == 303
         assert browser.create_run("p").status == 200
@@ -156,7 +149,7 @@ def test_another_link_is_for_another_browser_on_the_same_port(private: LiveServe
 
 def test_others_neither_use_nor_spend_a_link(private: LiveServer) -> None:
     link = json_of("web")["url"]
-    browser = visitor(link)
+    browser = Browser(link)
     assert browser.send("GET", path_of(link), host="evil.example").status == 421
     fetched = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}
     assert browser.send("GET", path_of(link), **fetched).status == 403
@@ -209,11 +202,9 @@ def test_an_open_page_keeps_an_embedded_server(
     server = live_server_factory("--embedded", "--idle-seconds", "1", "--web-dist", str(dist)).start()
     settings.setenv("MODELYARD_DATA_DIR", str(server.data))
     link = json_of("web")["url"]
-    browser = visitor(link)
+    browser = Browser(link)
     browser.send("GET", path_of(link))
-    server.web_url = browser.origin
-    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-    with Watch(server, b"{}", cookie=cookie, **{"sec-fetch-site": "same-origin"}) as watch:
+    with Watch(browser.origin, b"{}", **browser.sent()) as watch:
         assert watch.next()[0] == 0
         time.sleep(3)  # three times as long as it would live without the page
         assert server.exit_code is None

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -21,6 +22,8 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from tests.parts.compose import DOCKER, Composition, accepts, haproxy, instructions, last_stage
 from tests.parts.processes import built, free_port, running
 from tests.parts.server import LiveServer, environment
+from tests.web.browser import Browser
+from tests.web.test_connect import Watch
 
 ROOT = DOCKER.parent
 KEY = "my_" + "0123456789abcdef" * 2
@@ -150,10 +153,13 @@ def cluster(
             assert (modelyard, group, start) == ("modelyard", "server", "start")
             port = options.index("--port")
             del options[port : port + 2]  # a free one, which later starts keep
+            options[options.index("--web-port") + 1] = str(free_port())
             server = LiveServer(folder / name, *options, place=(), env=composition.environment(name))
             stack.callback(server.close)
             servers.append(server.start())
-        places |= {f"server-{n}:7600": f"127.0.0.1:{server.port}" for n, server in enumerate(servers, 1)}
+        for n, server in enumerate(servers, 1):
+            places[f"server-{n}:7600"] = f"127.0.0.1:{server.port}"
+            places[f"server-{n}:7601"] = f"127.0.0.1:{urlsplit(server.web_url).port}"
         composition = Composition(VARIABLES, places)
         port = stack.enter_context(running_balancer(balancer, composition, folder))
         env = {"MODELYARD_URL": f"grpc://127.0.0.1:{port}", "MODELYARD_API_KEY": KEY}
@@ -173,7 +179,7 @@ def set_up(composition: Composition) -> None:
 def running_balancer(program: Path, composition: Composition, folder: Path) -> AbstractContextManager[int]:
     """HAProxy with the configuration as it stands."""
     env = dict(os.environ) | composition.environment("balancer")
-    for name in ("SERVER_1", "SERVER_2"):
+    for name in ("SERVER_1", "SERVER_2", "WEB_1", "WEB_2"):
         assert re.fullmatch(r"127\.0\.0\.1:\d+", env[name])
 
     def command(port: int) -> list[str]:
@@ -217,7 +223,8 @@ def test_every_service_depends_on_services_that_are_defined() -> None:
 
 
 def test_the_balancers_configuration_is_valid() -> None:
-    places = {"LISTEN": "0.0.0.0:7600", "SERVER_1": "127.0.0.1:7601", "SERVER_2": "127.0.0.1:7602"}
+    names = ("LISTEN", "SERVER_1", "SERVER_2", "WEB_1", "WEB_2")
+    places = {name: f"127.0.0.1:{7600 + number}" for number, name in enumerate(names)}
     done = subprocess.run(
         [haproxy(), "-c", "-f", DOCKER / "haproxy.cfg"],
         env=os.environ | places, capture_output=True, text=True, check=False,
@@ -246,7 +253,7 @@ def test_the_balancer_checks_health_by_a_grpc_call() -> None:
 
 def test_the_images_health_check_asks_a_server(live_server: LiveServer) -> None:
     image = last_stage(DOCKER / "Dockerfile")
-    port = image["EXPOSE"]
+    port = image["EXPOSE"].split()[0]
     assert image["CMD"][-2:] == ["--port", port]
     command = [word.replace(f"127.0.0.1:{port}", live_server.address) for word in image["HEALTHCHECK"]]
     assert live_server.address in command
@@ -269,6 +276,36 @@ def test_a_model_is_logged_and_downloaded_through_the_balancer(cluster: Cluster,
     used = cluster.client(USE, service)
     assert used.returncode == 0, used.stderr
     assert Path(used.stdout.strip()).read_bytes() == (training / "model.bin").read_bytes()
+
+
+def test_browsers_use_the_port_of_the_balancer_too(cluster: Cluster) -> None:
+    address = cluster.env["MODELYARD_URL"].replace("grpc://", "http://")
+    browser = Browser(address)
+    assert b"<html" in browser.get("/").body
+    assert browser.get("/session").json == {"signIn": "key", "caller": None}
+    assert browser.create_run("pages").status == 401
+    signed_in = browser.sign_in(KEY)
+    assert signed_in.headers["set-cookie"].startswith("__Host-modelyard=")
+    assert signed_in.headers["set-cookie"].endswith("; Secure")
+    # More calls than one server gets: each knows the session.
+    assert {browser.create_run("pages").status for _ in range(6)} == {200}
+    assert len(browser.runs("pages").json["runs"]) == 6
+    info = browser.post("/modelyard.v1.ServerService/GetServerInfo", {}).json
+    assert info["webUrl"] == cluster.composition.environment("server-1")["MODELYARD_SERVER_WEB_URL"]
+    with Watch(
+        address, b'{"entity": "acme", "project": "pages", "afterSequence": "0"}', **browser.sent()
+    ) as watch:
+        assert next(watch.events())["type"]
+    forged = browser.create_run("pages", **{"sec-fetch-site": "cross-site", "origin": "https://evil.example"})
+    assert forged.status == 403
+
+
+def test_the_balancer_says_where_a_browser_is(cluster: Cluster) -> None:
+    """So guessing is limited for each browser, whatever it puts into the header itself."""
+    browser = Browser(cluster.env["MODELYARD_URL"].replace("grpc://", "http://"), source="127.0.0.7")
+    found = [browser.sign_in("my_wrong", x_forwarded_for=f"10.0.0.{n}").status for n in range(24)]
+    assert set(found) == {401, 429}
+    assert Browser(f"http://{browser.place}").sign_in(KEY).status == 200
 
 
 def test_calls_without_the_key_are_refused(cluster: Cluster, tmp_path: Path) -> None:

@@ -255,7 +255,7 @@ class _Unary(_Exchange):
             headers.append(("content-type", "application/json"))
             await answer(self._send, messages.HTTP_STATUSES.get(status.code, 500), body, headers)
             return
-        assert self._reply is not None, "a unary method returned without a reply"
+        assert self._reply is not None  # a unary method sends one
         body, is_compressed = await self._written(self._reply)
         if is_compressed:
             headers.append(("content-encoding", messages.GZIP))

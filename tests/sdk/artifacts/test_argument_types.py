@@ -37,7 +37,7 @@ FREE = {"bool", "bool | None", "Any"}
 CHECKED_INSIDE = {
     "add_file.is_tmp", "remove.item", "watch.models", "unwatch.models", "log_code.include_fn",
     "log_code.exclude_fn", "ttl.ttl", "alias_at.time", "aliases_at.time", "init.settings",
-    "alert.wait_duration",
+    "alert.wait_duration", "save.settings",
 }  # fmt: skip
 """Arguments that may be of kinds which annotations of text, lists and paths do not cover."""
 

@@ -27,7 +27,7 @@ WORDS: dict[str, Any] = {
     "artifact": Artifact("given", "model"), "registered_model_name": "M", "target_path": "entity/registry/M",
     "uri": "scheme://host/b", "item": "a.txt", "glob_str": "*.txt", "data": {"loss": 0.5}, "name": "n",
     "title": "t", "text": "t", "alias": "best", "version": "v3", "expected": "v1", "time": "2026-01-01",
-    "new_type": "dataset",
+    "new_type": "dataset", "obj": modelyard.Html("<p>"),
 }  # fmt: skip
 """What each argument gets that a call cannot do without."""
 MAKERS: dict[str, Callable[[Run], Any]] = {

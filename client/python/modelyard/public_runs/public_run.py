@@ -8,7 +8,7 @@ import dataclasses
 import datetime
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from modelyard import wandb_names
@@ -71,8 +71,8 @@ class PublicRun:
         return self._config
 
     @config.setter
-    def config(self, entries: dict[str, Any]) -> None:
-        self._config = entries
+    def config(self, entries: Mapping[str, Any]) -> None:
+        self._config = dict(entries)
 
     @property
     def summary(self) -> PublicSummary:
@@ -82,8 +82,8 @@ class PublicRun:
         return self._summary
 
     @summary.setter
-    def summary(self, entries: dict[str, Any]) -> None:
-        self._summary = PublicSummary(entries, self.update)
+    def summary(self, entries: Mapping[str, Any]) -> None:
+        self._summary = PublicSummary(dict(entries), self.update)
 
     if not TYPE_CHECKING:  # for type checkers, a missing name is an error
 

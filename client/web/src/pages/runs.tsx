@@ -9,7 +9,7 @@ import { MoreRows } from "../parts/more";
 import { StateMark } from "../parts/run-state";
 import { Bones, Empty, Failed } from "../parts/states";
 import { Time } from "../parts/text";
-import { numberOf, textOf } from "../parts/values";
+import { numberOf, ofMetric, textOf } from "../parts/values";
 import { hrefs, parameter, setParameters } from "../routes";
 import { runs as service } from "../wire/clients";
 import { useQuery } from "../wire/queries";
@@ -189,10 +189,10 @@ function RunsTable({ rows, columns, drawn, hidden, toggle, orderBy, goals, chose
               </td>
               {columns.map((column) => (
                 <td class="num" key={column}>
-                  {rows.length > 1 && numberOf(run.summary[column]) !== undefined && numberOf(run.summary[column]) === best.get(column) && (
+                  {rows.length > 1 && best.get(column) !== undefined && numberOf(ofMetric(run.summary[column])) === best.get(column) && (
                     <span class="tag best">best</span>
                   )}
-                  {textOf(run.summary[column])}
+                  {textOf(ofMetric(run.summary[column]))}
                 </td>
               ))}
               <td class="mute">
@@ -209,7 +209,7 @@ function RunsTable({ rows, columns, drawn, hidden, toggle, orderBy, goals, chose
 /** The best value of a column, by the goal that the run defined for it; without one it is read off the name. */
 export function bestOf(rows: readonly Run[], column: string, goal?: MetricGoal): number | undefined {
   const isLess = goal ? goal === MetricGoal.MINIMIZE : /loss|err|mse|mae|rmse|perplexity/i.test(column);
-  const numbers = rows.map((run) => numberOf(run.summary[column])).filter((value): value is number => value !== undefined && Number.isFinite(value));
+  const numbers = rows.map((run) => numberOf(ofMetric(run.summary[column]))).filter((value): value is number => value !== undefined && Number.isFinite(value));
   if (!numbers.length) return undefined;
   return isLess ? Math.min(...numbers) : Math.max(...numbers);
 }

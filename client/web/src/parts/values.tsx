@@ -37,6 +37,16 @@ export function numberOf(value: AnyValue | undefined): number | undefined {
   return value?.kind.case === "doubleValue" ? value.kind.value : undefined;
 }
 
+const KINDS = ["best", "last", "max", "min", "mean", "first"];
+
+/** The value of a metric in a summary: define_metric may keep several, as `{best, last}`. */
+export function ofMetric(value: AnyValue | undefined): AnyValue | undefined {
+  if (value?.kind.case !== "mapValue") return value;
+  const { entries } = value.kind.value;
+  const kind = KINDS.find((one) => one in entries);
+  return kind ? entries[kind] : value;
+}
+
 /** The entries of maps in maps, by dotted names. Media are left out: they are shown as what they are. */
 export function flattened(values: Readonly<Record<string, AnyValue>>, prefix = ""): [string, AnyValue][] {
   return Object.entries(values)

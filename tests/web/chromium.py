@@ -17,9 +17,9 @@ WAIT_MS = 15_000
 """How long an expectation may take to come true on a busy machine."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """One browser for all tests."""
+    """One browser for the tests of a module: as long as it lives, an event loop runs in their thread."""
     executable = require(shutil.which("chromium") or shutil.which("chromium-browser"), "chromium")
     expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:

@@ -249,9 +249,3 @@ def test_login_stores_a_key_that_the_server_accepts(
     assert (found.url, found.api_key) == (content["address"], content["token"])
     monkeypatch.setenv("MODELYARD_URL", "grpcs://elsewhere.example.org")
     assert settings.current().api_key is None  # the key is for the other server
-
-
-def test_a_key_alone_needs_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    isolate(monkeypatch, tmp_path)
-    with pytest.raises(errors.UsageError, match="host"):
-        modelyard.login(key="k")

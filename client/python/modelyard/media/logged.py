@@ -86,9 +86,21 @@ class _Replacing:
             self._open.discard(id(value))
 
     def _items(self, name: str, values: list[Any] | tuple[Any, ...]) -> Any:
-        """A list with media: one map if all are of a class, else a list; itself where there are none."""
-        if not any(map(_may_hold_media, set(map(type, values)))):
+        """A list with media: one map if all are of a class, else a list; itself where there are none.
+
+        So is one that contains itself, or is very deep: it is dropped where the row is made.
+        """
+        is_endless = id(values) in self._open or len(self._open) >= _LEVELS
+        if is_endless or not any(map(_may_hold_media, set(map(type, values)))):
             return values
+        self._open.add(id(values))
+        try:
+            return self._stored_items(name, values)
+        finally:
+            self._open.discard(id(values))
+
+    def _stored_items(self, name: str, values: list[Any] | tuple[Any, ...]) -> Any:
+        """What the items of a list are stored as, together. Errors of any kind."""
         media = [one for one in map(as_media, values) if one is not None]
         if media and len(media) == len(values) and all(type(one) is type(media[0]) for one in media):
             return type(media[0]).store_list(media, self._place(name))

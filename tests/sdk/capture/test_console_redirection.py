@@ -27,7 +27,8 @@ run = modelyard.init(id="redirected")
 c = ctypes.CDLL(None)
 def relay():
     here = os.getpid()
-    found = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(here)], capture_output=True, text=True)
+    listing = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(here)]
+    found = subprocess.run(listing, capture_output=True, text=True)
     return [int(line.split()[0]) for line in found.stdout.splitlines() if "console_relay" in line]
 """
 

@@ -41,7 +41,8 @@ def test_the_program_is_named_from_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(tmp_path / "src" / "train.py"))
+    program = str(tmp_path / "src" / "train.py")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", program, raising=False)
     assert wandb.Settings().program_relpath == str(Path("src/train.py"))
     monkeypatch.delattr(sys.modules["__main__"], "__file__")
     assert wandb.Settings().program_relpath is None

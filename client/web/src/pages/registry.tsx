@@ -196,6 +196,7 @@ function ModelRow({ model, link }: { model: RegisteredModel; link: (model: Regis
 
 async function read(entity: string, filter: string, orderBy: string, pages: number): Promise<Found> {
   const all = registry.listRegistries({ entity, pageSize: 1000 });
+  all.catch(() => undefined); // where the list fails first, nobody waits for it
   const models: RegisteredModel[] = [];
   let pageToken = "";
   do {

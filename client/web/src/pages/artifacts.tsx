@@ -7,8 +7,8 @@ import { bytes } from "../parts/text";
 import { hrefs, type VersionTab } from "../routes";
 import { artifacts } from "../wire/clients";
 import { useQuery } from "../wire/queries";
-import { LinkToRegistry } from "./link-to-registry";
-import { VersionView } from "./version";
+import { LinkToRegistry } from "../dialogs/link-to-registry";
+import { VersionView } from "./version/version";
 
 interface Props {
   entity: string;

@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { MetricStream } from "../gen/modelyard/v1/metric_pb";
-import { Chart, type Line } from "../parts/chart";
+import { Chart, type Line } from "../parts/drawings/chart";
 import { Icon } from "../parts/icon";
 import { Bones, Empty, Failed } from "../parts/states";
 import { count } from "../parts/text";

@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { Code } from "../parts/code";
 import { Icon } from "../parts/icon";
-import { NewRegisteredModel } from "./new-registered-model";
+import { NewRegisteredModel } from "../dialogs/new-registered-model";
 
 const SCRIPT = `import modelyard
 

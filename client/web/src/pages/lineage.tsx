@@ -1,6 +1,6 @@
 // What is it made from, who uses it? As a map, or as a list that everybody can read.
 import { LineageDirection, LineageRelation, type GetLineageResponse } from "../gen/modelyard/v1/model_artifact_pb";
-import { LineageMap, type MapNode, nodesOf } from "../parts/map";
+import { LineageMap, type MapNode, nodesOf } from "../parts/drawings/map";
 import { Bones, Empty, Failed } from "../parts/states";
 import { parameter, setParameters } from "../routes";
 import { artifacts } from "../wire/clients";

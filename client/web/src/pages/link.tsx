@@ -4,7 +4,7 @@ import { hrefs, type VersionTab } from "../routes";
 import { registry } from "../wire/clients";
 import { useQuery } from "../wire/queries";
 import { isAbout } from "./registry";
-import { VersionView } from "./version";
+import { VersionView } from "./version/version";
 
 interface Props {
   entity: string;

@@ -5,7 +5,7 @@ import type { AliasChange } from "../gen/modelyard/v1/alias_pb";
 import type { RegisteredModel, RegisteredModelVersion } from "../gen/modelyard/v1/registered_model_pb";
 import { Alias, sortedAliases } from "../parts/alias";
 import { Icon } from "../parts/icon";
-import { Lanes } from "../parts/lanes";
+import { Lanes } from "../parts/drawings/lanes";
 import { Markdown } from "../parts/markdown";
 import { MoreRows } from "../parts/more";
 import { Bones, Empty, Failed } from "../parts/states";
@@ -13,8 +13,8 @@ import { bytes, Copied, Time } from "../parts/text";
 import { hrefOfRef, hrefs } from "../routes";
 import { aliases, registry } from "../wire/clients";
 import { useQuery } from "../wire/queries";
-import { EditCard } from "./edit-card";
-import { LinkNewVersion } from "./link-new-version";
+import { EditCard } from "../dialogs/edit-card";
+import { LinkNewVersion } from "../dialogs/link-new-version";
 import { firstLine, isAbout } from "./registry";
 
 interface Address {

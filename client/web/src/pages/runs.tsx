@@ -4,7 +4,7 @@ import { useEffect, useMemo } from "preact/hooks";
 import { EventType } from "../gen/modelyard/v1/event_pb";
 import { MetricStream } from "../gen/modelyard/v1/metric_pb";
 import { MetricGoal, type Run, RunState } from "../gen/modelyard/v1/run_pb";
-import { FilterField } from "../parts/filter";
+import { FilterField } from "../parts/fields/filter";
 import { MoreRows } from "../parts/more";
 import { StateMark } from "../parts/run-state";
 import { Bones, Empty, Failed } from "../parts/states";

@@ -2,8 +2,8 @@
 import { useSignal } from "@preact/signals";
 import { useId } from "preact/hooks";
 import type { ModelArtifactVersion } from "../gen/modelyard/v1/model_artifact_pb";
-import { Chips } from "../parts/chips";
-import { Combobox } from "../parts/combobox";
+import { Chips } from "../parts/fields/chips";
+import { Combobox } from "../parts/fields/combobox";
 import { Dialog } from "../parts/dialog";
 import { count } from "../parts/text";
 import { toast } from "../parts/toast";
@@ -11,7 +11,7 @@ import { hrefs } from "../routes";
 import { registry, requestId } from "../wire/clients";
 import { type Failure, failureOf } from "../wire/failure";
 import { touchAll, useQuery } from "../wire/queries";
-import { quoted } from "./registry";
+import { quoted } from "../pages/registry";
 
 const NEW = "new";
 

@@ -4,7 +4,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { AliasUpdateSchema } from "../gen/modelyard/v1/alias_pb";
 import type { ModelArtifactVersion } from "../gen/modelyard/v1/model_artifact_pb";
 import type { RegisteredModelVersion } from "../gen/modelyard/v1/registered_model_pb";
-import { Chips } from "../parts/chips";
+import { Chips } from "../parts/fields/chips";
 import { Dialog } from "../parts/dialog";
 import { toast } from "../parts/toast";
 import { aliases, requestId } from "../wire/clients";

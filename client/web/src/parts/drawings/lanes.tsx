@@ -1,6 +1,6 @@
 // Which version held which alias when: a lane for each alias, from the first change to now.
 import { timestampDate } from "@bufbuild/protobuf/wkt";
-import type { AliasChange } from "../gen/modelyard/v1/alias_pb";
+import type { AliasChange } from "../../gen/modelyard/v1/alias_pb";
 
 const LANE = 32;
 const BAR = 22;

@@ -1,8 +1,8 @@
 // The dialog that links a version into a registered model: project, artifact, version, aliases.
 import { useSignal } from "@preact/signals";
 import type { RegisteredModel } from "../gen/modelyard/v1/registered_model_pb";
-import { Chips } from "../parts/chips";
-import { Combobox } from "../parts/combobox";
+import { Chips } from "../parts/fields/chips";
+import { Combobox } from "../parts/fields/combobox";
 import { Dialog } from "../parts/dialog";
 import { count, Time } from "../parts/text";
 import { toast } from "../parts/toast";
@@ -10,7 +10,7 @@ import { hrefs } from "../routes";
 import { artifacts, registry, requestId } from "../wire/clients";
 import { type Failure, failureOf } from "../wire/failure";
 import { touchAll, useQuery } from "../wire/queries";
-import { quoted } from "./registry";
+import { quoted } from "../pages/registry";
 
 export function LinkNewVersion({ model, close }: { model: RegisteredModel; close: () => void }) {
   const project = useSignal("");

@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { numberText } from "./values";
+import { numberText } from "../values";
 
 export interface Line {
   id: string;

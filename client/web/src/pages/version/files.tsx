@@ -1,11 +1,11 @@
 // The files of a version: a tree, a preview of what can be shown safely, and a download that needs no preview.
 import { useSignal } from "@preact/signals";
-import type { ManifestEntry, ModelArtifactVersion } from "../gen/modelyard/v1/model_artifact_pb";
-import { Icon } from "../parts/icon";
-import { Bones, Empty, Failed } from "../parts/states";
-import { bytes, count } from "../parts/text";
-import { artifacts } from "../wire/clients";
-import { useQuery } from "../wire/queries";
+import type { ManifestEntry, ModelArtifactVersion } from "../../gen/modelyard/v1/model_artifact_pb";
+import { Icon } from "../../parts/icon";
+import { Bones, Empty, Failed } from "../../parts/states";
+import { bytes, count } from "../../parts/text";
+import { artifacts } from "../../wire/clients";
+import { useQuery } from "../../wire/queries";
 import { Preview } from "./preview";
 
 const MOST_FILES = 20_000;

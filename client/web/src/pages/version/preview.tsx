@@ -1,10 +1,10 @@
 // A look at a file without downloading all of it. Everything that others wrote is shown as text.
-import type { ManifestEntry } from "../gen/modelyard/v1/model_artifact_pb";
-import { Markdown } from "../parts/markdown";
-import { Bones, Failed } from "../parts/states";
-import { bytes, count } from "../parts/text";
-import { artifacts } from "../wire/clients";
-import { useQuery } from "../wire/queries";
+import type { ManifestEntry } from "../../gen/modelyard/v1/model_artifact_pb";
+import { Markdown } from "../../parts/markdown";
+import { Bones, Failed } from "../../parts/states";
+import { bytes, count } from "../../parts/text";
+import { artifacts } from "../../wire/clients";
+import { useQuery } from "../../wire/queries";
 
 const TEXT_BYTES = 64_000;
 const HEADER_BYTES = 2_000_000;

@@ -1,11 +1,11 @@
 // A lineage graph as a drawing: laid out from left to right, moved by dragging, sized by buttons or Ctrl and the wheel.
 import dagre from "@dagrejs/dagre";
 import { useMemo, useRef, useState } from "preact/hooks";
-import type { GetLineageResponse } from "../gen/modelyard/v1/model_artifact_pb";
-import { LineageRelation } from "../gen/modelyard/v1/model_artifact_pb";
-import { hrefOfRef, hrefOfRun } from "../routes";
-import { Icon } from "./icon";
-import { STATE_WORDS } from "./run-state";
+import type { GetLineageResponse } from "../../gen/modelyard/v1/model_artifact_pb";
+import { LineageRelation } from "../../gen/modelyard/v1/model_artifact_pb";
+import { hrefOfRef, hrefOfRun } from "../../routes";
+import { Icon } from "../icon";
+import { STATE_WORDS } from "../run-state";
 
 const WIDTH = 190;
 const HEIGHT = 52;

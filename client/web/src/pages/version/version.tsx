@@ -1,20 +1,20 @@
 // A version, reached through a registered model or in its project: where it comes from, where it is linked, how to use it.
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import type { ModelArtifactVersion } from "../gen/modelyard/v1/model_artifact_pb";
-import type { RegisteredModelVersion } from "../gen/modelyard/v1/registered_model_pb";
-import { Alias, sortedAliases } from "../parts/alias";
-import { Icon } from "../parts/icon";
-import { type Snippet, Snippets, Code } from "../parts/code";
-import { Empty } from "../parts/states";
-import { bytes, Copied, count, shortDigest, Time } from "../parts/text";
-import { flattened, textOf } from "../parts/values";
-import { hrefOfRef, VERSION_TABS, type VersionTab } from "../routes";
-import { artifacts } from "../wire/clients";
-import { useQuery } from "../wire/queries";
-import { EditAliases } from "./edit-aliases";
+import type { ModelArtifactVersion } from "../../gen/modelyard/v1/model_artifact_pb";
+import type { RegisteredModelVersion } from "../../gen/modelyard/v1/registered_model_pb";
+import { Alias, sortedAliases } from "../../parts/alias";
+import { Icon } from "../../parts/icon";
+import { type Snippet, Snippets, Code } from "../../parts/code";
+import { Empty } from "../../parts/states";
+import { bytes, Copied, count, shortDigest, Time } from "../../parts/text";
+import { flattened, textOf } from "../../parts/values";
+import { hrefOfRef, VERSION_TABS, type VersionTab } from "../../routes";
+import { artifacts } from "../../wire/clients";
+import { useQuery } from "../../wire/queries";
+import { EditAliases } from "../../dialogs/edit-aliases";
 import { Files } from "./files";
-import { LineageView } from "./lineage";
+import { LineageView } from "../lineage";
 import { VersionLineage } from "./version-lineage";
 
 const TAB_NAMES: Record<VersionTab, string> = { version: "Version", metadata: "Metadata", files: "Files", lineage: "Lineage", usage: "Usage" };

@@ -1,7 +1,7 @@
 // A choice of one among many, as the ARIA practices describe it: a button that opens a list that can be searched.
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
-import { Icon } from "./icon";
+import { Icon } from "../icon";
 
 export interface Choice {
   value: string;

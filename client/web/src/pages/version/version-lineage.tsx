@@ -1,10 +1,10 @@
 // The runs that made and used a version.
-import { LineageDirection, LineageRelation, type LineageRun, type ModelArtifactVersion } from "../gen/modelyard/v1/model_artifact_pb";
-import { StateMark } from "../parts/run-state";
-import { Bones, Failed } from "../parts/states";
-import { hrefOfRun } from "../routes";
-import { artifacts } from "../wire/clients";
-import { useQuery } from "../wire/queries";
+import { LineageDirection, LineageRelation, type LineageRun, type ModelArtifactVersion } from "../../gen/modelyard/v1/model_artifact_pb";
+import { StateMark } from "../../parts/run-state";
+import { Bones, Failed } from "../../parts/states";
+import { hrefOfRun } from "../../routes";
+import { artifacts } from "../../wire/clients";
+import { useQuery } from "../../wire/queries";
 
 const SHOWN = 8;
 export function VersionLineage({ version }: { version: ModelArtifactVersion }) {

@@ -1,6 +1,6 @@
 // The field for a filter in the language of docs/searching.md. Enter or leaving it applies the text.
 import { useEffect, useState } from "preact/hooks";
-import { Icon } from "./icon";
+import { Icon } from "../icon";
 
 interface Props {
   placeholder: string;

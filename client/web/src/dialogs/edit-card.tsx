@@ -2,7 +2,7 @@
 import { useSignal } from "@preact/signals";
 import { useId } from "preact/hooks";
 import type { RegisteredModel } from "../gen/modelyard/v1/registered_model_pb";
-import { Chips } from "../parts/chips";
+import { Chips } from "../parts/fields/chips";
 import { Dialog } from "../parts/dialog";
 import { Markdown } from "../parts/markdown";
 import { toast } from "../parts/toast";

@@ -1,8 +1,8 @@
 // The dialog that makes a registered model.
 import { useSignal } from "@preact/signals";
 import { useId } from "preact/hooks";
-import { Chips } from "../parts/chips";
-import { Combobox } from "../parts/combobox";
+import { Chips } from "../parts/fields/chips";
+import { Combobox } from "../parts/fields/combobox";
 import { Dialog } from "../parts/dialog";
 import { Markdown } from "../parts/markdown";
 import { toast } from "../parts/toast";

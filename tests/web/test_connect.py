@@ -102,7 +102,12 @@ def test_an_error_has_its_status_its_reason_and_its_details(server: LiveServer) 
         (b"{}", JSON | {"connect-timeout-ms": "soon"}, 400, "connect-timeout-ms"),
         (b"{}", JSON | {"content-encoding": "br"}, 501, "content-encoding"),
         (b"{}", JSON | {"content-encoding": "gzip"}, 400, "not what gzip makes"),
-        (gzip.compress(b"{}", mtime=0)[:-4], JSON | {"content-encoding": "gzip"}, 400, "before its gzip stream"),
+        (
+            gzip.compress(b"{}", mtime=0)[:-4],
+            JSON | {"content-encoding": "gzip"},
+            400,
+            "before its gzip stream",
+        ),
         (gzip.compress(bytes(5 << 20), mtime=0), JSON | {"content-encoding": "gzip"}, 400, "larger than"),
         (bytes(5 << 20), JSON, 400, "larger than"),
         (b"{}", {"content-type": "text/plain"}, 415, "application/json"),

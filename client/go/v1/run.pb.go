@@ -1069,6 +1069,218 @@ func (x *ListRunsResponse) GetTotalSize() int64 {
 	return 0
 }
 
+// Request of ListRunKeys.
+type ListRunKeysRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Default: the entity of the caller's key.
+	Entity string `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
+	// Default: every project of the entity.
+	Project string `protobuf:"bytes,2,opt,name=project,proto3" json:"project,omitempty"`
+	// Which runs, as in ListRunsRequest. Default: all.
+	Filter        string `protobuf:"bytes,3,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRunKeysRequest) Reset() {
+	*x = ListRunKeysRequest{}
+	mi := &file_modelyard_v1_run_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRunKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRunKeysRequest) ProtoMessage() {}
+
+func (x *ListRunKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_run_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRunKeysRequest.ProtoReflect.Descriptor instead.
+func (*ListRunKeysRequest) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *ListRunKeysRequest) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *ListRunKeysRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *ListRunKeysRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+// A key of the config or the summary of runs.
+type RunKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its name in a filter or an order, such as `config.lr`, `summary.loss.min` or
+	// `config."two words"`.
+	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
+	// How many of the runs have it.
+	RunCount int64 `protobuf:"varint,2,opt,name=run_count,json=runCount,proto3" json:"run_count,omitempty"`
+	// True if every value is a number.
+	Numeric bool `protobuf:"varint,3,opt,name=numeric,proto3" json:"numeric,omitempty"`
+	// True if the runs have different values, or some have none. Texts are compared
+	// by their first 256 characters.
+	Differs       bool `protobuf:"varint,4,opt,name=differs,proto3" json:"differs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunKey) Reset() {
+	*x = RunKey{}
+	mi := &file_modelyard_v1_run_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunKey) ProtoMessage() {}
+
+func (x *RunKey) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_run_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunKey.ProtoReflect.Descriptor instead.
+func (*RunKey) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *RunKey) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *RunKey) GetRunCount() int64 {
+	if x != nil {
+		return x.RunCount
+	}
+	return 0
+}
+
+func (x *RunKey) GetNumeric() bool {
+	if x != nil {
+		return x.Numeric
+	}
+	return false
+}
+
+func (x *RunKey) GetDiffers() bool {
+	if x != nil {
+		return x.Differs
+	}
+	return false
+}
+
+// Reply of ListRunKeys.
+type ListRunKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 5,000 keys, those of most runs first, then by name.
+	Keys []*RunKey `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// How many runs were looked at.
+	RunCount int64 `protobuf:"varint,2,opt,name=run_count,json=runCount,proto3" json:"run_count,omitempty"`
+	// True if more runs match.
+	MoreRuns bool `protobuf:"varint,3,opt,name=more_runs,json=moreRuns,proto3" json:"more_runs,omitempty"`
+	// True if there are more keys.
+	MoreKeys      bool `protobuf:"varint,4,opt,name=more_keys,json=moreKeys,proto3" json:"more_keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRunKeysResponse) Reset() {
+	*x = ListRunKeysResponse{}
+	mi := &file_modelyard_v1_run_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRunKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRunKeysResponse) ProtoMessage() {}
+
+func (x *ListRunKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_run_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRunKeysResponse.ProtoReflect.Descriptor instead.
+func (*ListRunKeysResponse) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListRunKeysResponse) GetKeys() []*RunKey {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *ListRunKeysResponse) GetRunCount() int64 {
+	if x != nil {
+		return x.RunCount
+	}
+	return 0
+}
+
+func (x *ListRunKeysResponse) GetMoreRuns() bool {
+	if x != nil {
+		return x.MoreRuns
+	}
+	return false
+}
+
+func (x *ListRunKeysResponse) GetMoreKeys() bool {
+	if x != nil {
+		return x.MoreKeys
+	}
+	return false
+}
+
 // Request of UpdateRun.
 type UpdateRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1101,7 +1313,7 @@ type UpdateRunRequest struct {
 
 func (x *UpdateRunRequest) Reset() {
 	*x = UpdateRunRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[8]
+	mi := &file_modelyard_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1113,7 +1325,7 @@ func (x *UpdateRunRequest) String() string {
 func (*UpdateRunRequest) ProtoMessage() {}
 
 func (x *UpdateRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[8]
+	mi := &file_modelyard_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1126,7 +1338,7 @@ func (x *UpdateRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRunRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRunRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UpdateRunRequest) GetRun() *Run {
@@ -1203,7 +1415,7 @@ type UpdateRunResponse struct {
 
 func (x *UpdateRunResponse) Reset() {
 	*x = UpdateRunResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[9]
+	mi := &file_modelyard_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1215,7 +1427,7 @@ func (x *UpdateRunResponse) String() string {
 func (*UpdateRunResponse) ProtoMessage() {}
 
 func (x *UpdateRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[9]
+	mi := &file_modelyard_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1228,7 +1440,7 @@ func (x *UpdateRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRunResponse.ProtoReflect.Descriptor instead.
 func (*UpdateRunResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UpdateRunResponse) GetRun() *Run {
@@ -1251,7 +1463,7 @@ type DeleteRunRequest struct {
 
 func (x *DeleteRunRequest) Reset() {
 	*x = DeleteRunRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[10]
+	mi := &file_modelyard_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1475,7 @@ func (x *DeleteRunRequest) String() string {
 func (*DeleteRunRequest) ProtoMessage() {}
 
 func (x *DeleteRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[10]
+	mi := &file_modelyard_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1488,7 @@ func (x *DeleteRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRunRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRunRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteRunRequest) GetId() string {
@@ -1302,7 +1514,7 @@ type DeleteRunResponse struct {
 
 func (x *DeleteRunResponse) Reset() {
 	*x = DeleteRunResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[11]
+	mi := &file_modelyard_v1_run_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1526,7 @@ func (x *DeleteRunResponse) String() string {
 func (*DeleteRunResponse) ProtoMessage() {}
 
 func (x *DeleteRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[11]
+	mi := &file_modelyard_v1_run_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1539,7 @@ func (x *DeleteRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRunResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRunResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{11}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{14}
 }
 
 // Request of FinishRun.
@@ -1356,7 +1568,7 @@ type FinishRunRequest struct {
 
 func (x *FinishRunRequest) Reset() {
 	*x = FinishRunRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[12]
+	mi := &file_modelyard_v1_run_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1368,7 +1580,7 @@ func (x *FinishRunRequest) String() string {
 func (*FinishRunRequest) ProtoMessage() {}
 
 func (x *FinishRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[12]
+	mi := &file_modelyard_v1_run_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1381,7 +1593,7 @@ func (x *FinishRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRunRequest.ProtoReflect.Descriptor instead.
 func (*FinishRunRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FinishRunRequest) GetId() string {
@@ -1444,7 +1656,7 @@ type FinishRunResponse struct {
 
 func (x *FinishRunResponse) Reset() {
 	*x = FinishRunResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[13]
+	mi := &file_modelyard_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1456,7 +1668,7 @@ func (x *FinishRunResponse) String() string {
 func (*FinishRunResponse) ProtoMessage() {}
 
 func (x *FinishRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[13]
+	mi := &file_modelyard_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1469,7 +1681,7 @@ func (x *FinishRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRunResponse.ProtoReflect.Descriptor instead.
 func (*FinishRunResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{13}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FinishRunResponse) GetRun() *Run {
@@ -1493,7 +1705,7 @@ type HeartbeatRunRequest struct {
 
 func (x *HeartbeatRunRequest) Reset() {
 	*x = HeartbeatRunRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[14]
+	mi := &file_modelyard_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1505,7 +1717,7 @@ func (x *HeartbeatRunRequest) String() string {
 func (*HeartbeatRunRequest) ProtoMessage() {}
 
 func (x *HeartbeatRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[14]
+	mi := &file_modelyard_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1518,7 +1730,7 @@ func (x *HeartbeatRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRunRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRunRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HeartbeatRunRequest) GetId() string {
@@ -1546,7 +1758,7 @@ type HeartbeatRunResponse struct {
 
 func (x *HeartbeatRunResponse) Reset() {
 	*x = HeartbeatRunResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[15]
+	mi := &file_modelyard_v1_run_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +1770,7 @@ func (x *HeartbeatRunResponse) String() string {
 func (*HeartbeatRunResponse) ProtoMessage() {}
 
 func (x *HeartbeatRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[15]
+	mi := &file_modelyard_v1_run_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +1783,7 @@ func (x *HeartbeatRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRunResponse.ProtoReflect.Descriptor instead.
 func (*HeartbeatRunResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{15}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HeartbeatRunResponse) GetStopRequested() bool {
@@ -1596,7 +1808,7 @@ type ListRunAttemptsRequest struct {
 
 func (x *ListRunAttemptsRequest) Reset() {
 	*x = ListRunAttemptsRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[16]
+	mi := &file_modelyard_v1_run_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1820,7 @@ func (x *ListRunAttemptsRequest) String() string {
 func (*ListRunAttemptsRequest) ProtoMessage() {}
 
 func (x *ListRunAttemptsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[16]
+	mi := &file_modelyard_v1_run_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1833,7 @@ func (x *ListRunAttemptsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunAttemptsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunAttemptsRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{16}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListRunAttemptsRequest) GetId() string {
@@ -1658,7 +1870,7 @@ type ListRunAttemptsResponse struct {
 
 func (x *ListRunAttemptsResponse) Reset() {
 	*x = ListRunAttemptsResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[17]
+	mi := &file_modelyard_v1_run_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1670,7 +1882,7 @@ func (x *ListRunAttemptsResponse) String() string {
 func (*ListRunAttemptsResponse) ProtoMessage() {}
 
 func (x *ListRunAttemptsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[17]
+	mi := &file_modelyard_v1_run_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1683,7 +1895,7 @@ func (x *ListRunAttemptsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunAttemptsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunAttemptsResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{17}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListRunAttemptsResponse) GetRuns() []*Run {
@@ -1716,7 +1928,7 @@ type WatchedRun struct {
 
 func (x *WatchedRun) Reset() {
 	*x = WatchedRun{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[18]
+	mi := &file_modelyard_v1_run_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +1940,7 @@ func (x *WatchedRun) String() string {
 func (*WatchedRun) ProtoMessage() {}
 
 func (x *WatchedRun) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[18]
+	mi := &file_modelyard_v1_run_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +1953,7 @@ func (x *WatchedRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchedRun.ProtoReflect.Descriptor instead.
 func (*WatchedRun) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{18}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchedRun) GetRunId() string {
@@ -1784,7 +1996,7 @@ type WatchRunsRequest struct {
 
 func (x *WatchRunsRequest) Reset() {
 	*x = WatchRunsRequest{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[19]
+	mi := &file_modelyard_v1_run_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1796,7 +2008,7 @@ func (x *WatchRunsRequest) String() string {
 func (*WatchRunsRequest) ProtoMessage() {}
 
 func (x *WatchRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[19]
+	mi := &file_modelyard_v1_run_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1809,7 +2021,7 @@ func (x *WatchRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunsRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunsRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{19}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchRunsRequest) GetRuns() []*WatchedRun {
@@ -1874,7 +2086,7 @@ type WatchRunsResponse struct {
 
 func (x *WatchRunsResponse) Reset() {
 	*x = WatchRunsResponse{}
-	mi := &file_modelyard_v1_run_proto_msgTypes[20]
+	mi := &file_modelyard_v1_run_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1886,7 +2098,7 @@ func (x *WatchRunsResponse) String() string {
 func (*WatchRunsResponse) ProtoMessage() {}
 
 func (x *WatchRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_proto_msgTypes[20]
+	mi := &file_modelyard_v1_run_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1899,7 +2111,7 @@ func (x *WatchRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunsResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunsResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{20}
+	return file_modelyard_v1_run_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchRunsResponse) GetRunId() string {
@@ -2046,7 +2258,21 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\"\n" +
 	"\n" +
 	"total_size\x18\x03 \x01(\x03H\x00R\ttotalSize\x88\x01\x01B\r\n" +
-	"\v_total_size\"\x98\x03\n" +
+	"\v_total_size\"^\n" +
+	"\x12ListRunKeysRequest\x12\x16\n" +
+	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
+	"\aproject\x18\x02 \x01(\tR\aproject\x12\x16\n" +
+	"\x06filter\x18\x03 \x01(\tR\x06filter\"o\n" +
+	"\x06RunKey\x12\x14\n" +
+	"\x05field\x18\x01 \x01(\tR\x05field\x12\x1b\n" +
+	"\trun_count\x18\x02 \x01(\x03R\brunCount\x12\x18\n" +
+	"\anumeric\x18\x03 \x01(\bR\anumeric\x12\x18\n" +
+	"\adiffers\x18\x04 \x01(\bR\adiffers\"\x96\x01\n" +
+	"\x13ListRunKeysResponse\x12(\n" +
+	"\x04keys\x18\x01 \x03(\v2\x14.modelyard.v1.RunKeyR\x04keys\x12\x1b\n" +
+	"\trun_count\x18\x02 \x01(\x03R\brunCount\x12\x1b\n" +
+	"\tmore_runs\x18\x03 \x01(\bR\bmoreRuns\x12\x1b\n" +
+	"\tmore_keys\x18\x04 \x01(\bR\bmoreKeys\"\x98\x03\n" +
 	"\x10UpdateRunRequest\x12#\n" +
 	"\x03run\x18\x01 \x01(\v2\x11.modelyard.v1.RunR\x03run\x12;\n" +
 	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
@@ -2148,12 +2374,13 @@ const file_modelyard_v1_run_proto_rawDesc = "" +
 	"\x12SUMMARY_KIND_FIRST\x10\x05\x12\x15\n" +
 	"\x11SUMMARY_KIND_LAST\x10\x06\x12\x15\n" +
 	"\x11SUMMARY_KIND_COPY\x10\a\x12\x15\n" +
-	"\x11SUMMARY_KIND_NONE\x10\b2\xf4\x05\n" +
+	"\x11SUMMARY_KIND_NONE\x10\b2\xcd\x06\n" +
 	"\n" +
 	"RunService\x12L\n" +
 	"\tCreateRun\x12\x1e.modelyard.v1.CreateRunRequest\x1a\x1f.modelyard.v1.CreateRunResponse\x12H\n" +
 	"\x06GetRun\x12\x1b.modelyard.v1.GetRunRequest\x1a\x1c.modelyard.v1.GetRunResponse\"\x03\x90\x02\x01\x12N\n" +
-	"\bListRuns\x12\x1d.modelyard.v1.ListRunsRequest\x1a\x1e.modelyard.v1.ListRunsResponse\"\x03\x90\x02\x01\x12L\n" +
+	"\bListRuns\x12\x1d.modelyard.v1.ListRunsRequest\x1a\x1e.modelyard.v1.ListRunsResponse\"\x03\x90\x02\x01\x12W\n" +
+	"\vListRunKeys\x12 .modelyard.v1.ListRunKeysRequest\x1a!.modelyard.v1.ListRunKeysResponse\"\x03\x90\x02\x01\x12L\n" +
 	"\tUpdateRun\x12\x1e.modelyard.v1.UpdateRunRequest\x1a\x1f.modelyard.v1.UpdateRunResponse\x12L\n" +
 	"\tDeleteRun\x12\x1e.modelyard.v1.DeleteRunRequest\x1a\x1f.modelyard.v1.DeleteRunResponse\x12L\n" +
 	"\tFinishRun\x12\x1e.modelyard.v1.FinishRunRequest\x1a\x1f.modelyard.v1.FinishRunResponse\x12Z\n" +
@@ -2175,7 +2402,7 @@ func file_modelyard_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_modelyard_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_modelyard_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_modelyard_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_modelyard_v1_run_proto_goTypes = []any{
 	(RunState)(0),                   // 0: modelyard.v1.RunState
 	(ResumePolicy)(0),               // 1: modelyard.v1.ResumePolicy
@@ -2189,91 +2416,97 @@ var file_modelyard_v1_run_proto_goTypes = []any{
 	(*GetRunResponse)(nil),          // 9: modelyard.v1.GetRunResponse
 	(*ListRunsRequest)(nil),         // 10: modelyard.v1.ListRunsRequest
 	(*ListRunsResponse)(nil),        // 11: modelyard.v1.ListRunsResponse
-	(*UpdateRunRequest)(nil),        // 12: modelyard.v1.UpdateRunRequest
-	(*UpdateRunResponse)(nil),       // 13: modelyard.v1.UpdateRunResponse
-	(*DeleteRunRequest)(nil),        // 14: modelyard.v1.DeleteRunRequest
-	(*DeleteRunResponse)(nil),       // 15: modelyard.v1.DeleteRunResponse
-	(*FinishRunRequest)(nil),        // 16: modelyard.v1.FinishRunRequest
-	(*FinishRunResponse)(nil),       // 17: modelyard.v1.FinishRunResponse
-	(*HeartbeatRunRequest)(nil),     // 18: modelyard.v1.HeartbeatRunRequest
-	(*HeartbeatRunResponse)(nil),    // 19: modelyard.v1.HeartbeatRunResponse
-	(*ListRunAttemptsRequest)(nil),  // 20: modelyard.v1.ListRunAttemptsRequest
-	(*ListRunAttemptsResponse)(nil), // 21: modelyard.v1.ListRunAttemptsResponse
-	(*WatchedRun)(nil),              // 22: modelyard.v1.WatchedRun
-	(*WatchRunsRequest)(nil),        // 23: modelyard.v1.WatchRunsRequest
-	(*WatchRunsResponse)(nil),       // 24: modelyard.v1.WatchRunsResponse
-	nil,                             // 25: modelyard.v1.Run.ConfigEntry
-	nil,                             // 26: modelyard.v1.Run.SummaryEntry
-	nil,                             // 27: modelyard.v1.Run.MetadataEntry
-	nil,                             // 28: modelyard.v1.Run.MetricDefinitionsEntry
-	nil,                             // 29: modelyard.v1.FinishRunRequest.SummaryEntry
-	(*timestamppb.Timestamp)(nil),   // 30: google.protobuf.Timestamp
-	(*fieldmaskpb.FieldMask)(nil),   // 31: google.protobuf.FieldMask
-	(*MetricBatch)(nil),             // 32: modelyard.v1.MetricBatch
-	(*ConsoleLine)(nil),             // 33: modelyard.v1.ConsoleLine
-	(*AnyValue)(nil),                // 34: modelyard.v1.AnyValue
+	(*ListRunKeysRequest)(nil),      // 12: modelyard.v1.ListRunKeysRequest
+	(*RunKey)(nil),                  // 13: modelyard.v1.RunKey
+	(*ListRunKeysResponse)(nil),     // 14: modelyard.v1.ListRunKeysResponse
+	(*UpdateRunRequest)(nil),        // 15: modelyard.v1.UpdateRunRequest
+	(*UpdateRunResponse)(nil),       // 16: modelyard.v1.UpdateRunResponse
+	(*DeleteRunRequest)(nil),        // 17: modelyard.v1.DeleteRunRequest
+	(*DeleteRunResponse)(nil),       // 18: modelyard.v1.DeleteRunResponse
+	(*FinishRunRequest)(nil),        // 19: modelyard.v1.FinishRunRequest
+	(*FinishRunResponse)(nil),       // 20: modelyard.v1.FinishRunResponse
+	(*HeartbeatRunRequest)(nil),     // 21: modelyard.v1.HeartbeatRunRequest
+	(*HeartbeatRunResponse)(nil),    // 22: modelyard.v1.HeartbeatRunResponse
+	(*ListRunAttemptsRequest)(nil),  // 23: modelyard.v1.ListRunAttemptsRequest
+	(*ListRunAttemptsResponse)(nil), // 24: modelyard.v1.ListRunAttemptsResponse
+	(*WatchedRun)(nil),              // 25: modelyard.v1.WatchedRun
+	(*WatchRunsRequest)(nil),        // 26: modelyard.v1.WatchRunsRequest
+	(*WatchRunsResponse)(nil),       // 27: modelyard.v1.WatchRunsResponse
+	nil,                             // 28: modelyard.v1.Run.ConfigEntry
+	nil,                             // 29: modelyard.v1.Run.SummaryEntry
+	nil,                             // 30: modelyard.v1.Run.MetadataEntry
+	nil,                             // 31: modelyard.v1.Run.MetricDefinitionsEntry
+	nil,                             // 32: modelyard.v1.FinishRunRequest.SummaryEntry
+	(*timestamppb.Timestamp)(nil),   // 33: google.protobuf.Timestamp
+	(*fieldmaskpb.FieldMask)(nil),   // 34: google.protobuf.FieldMask
+	(*MetricBatch)(nil),             // 35: modelyard.v1.MetricBatch
+	(*ConsoleLine)(nil),             // 36: modelyard.v1.ConsoleLine
+	(*AnyValue)(nil),                // 37: modelyard.v1.AnyValue
 }
 var file_modelyard_v1_run_proto_depIdxs = []int32{
 	3,  // 0: modelyard.v1.MetricDefinition.summary:type_name -> modelyard.v1.SummaryKind
 	2,  // 1: modelyard.v1.MetricDefinition.goal:type_name -> modelyard.v1.MetricGoal
 	0,  // 2: modelyard.v1.Run.state:type_name -> modelyard.v1.RunState
-	25, // 3: modelyard.v1.Run.config:type_name -> modelyard.v1.Run.ConfigEntry
-	26, // 4: modelyard.v1.Run.summary:type_name -> modelyard.v1.Run.SummaryEntry
-	30, // 5: modelyard.v1.Run.create_time:type_name -> google.protobuf.Timestamp
-	30, // 6: modelyard.v1.Run.update_time:type_name -> google.protobuf.Timestamp
-	30, // 7: modelyard.v1.Run.heartbeat_time:type_name -> google.protobuf.Timestamp
-	30, // 8: modelyard.v1.Run.finish_time:type_name -> google.protobuf.Timestamp
-	27, // 9: modelyard.v1.Run.metadata:type_name -> modelyard.v1.Run.MetadataEntry
-	28, // 10: modelyard.v1.Run.metric_definitions:type_name -> modelyard.v1.Run.MetricDefinitionsEntry
+	28, // 3: modelyard.v1.Run.config:type_name -> modelyard.v1.Run.ConfigEntry
+	29, // 4: modelyard.v1.Run.summary:type_name -> modelyard.v1.Run.SummaryEntry
+	33, // 5: modelyard.v1.Run.create_time:type_name -> google.protobuf.Timestamp
+	33, // 6: modelyard.v1.Run.update_time:type_name -> google.protobuf.Timestamp
+	33, // 7: modelyard.v1.Run.heartbeat_time:type_name -> google.protobuf.Timestamp
+	33, // 8: modelyard.v1.Run.finish_time:type_name -> google.protobuf.Timestamp
+	30, // 9: modelyard.v1.Run.metadata:type_name -> modelyard.v1.Run.MetadataEntry
+	31, // 10: modelyard.v1.Run.metric_definitions:type_name -> modelyard.v1.Run.MetricDefinitionsEntry
 	5,  // 11: modelyard.v1.CreateRunRequest.run:type_name -> modelyard.v1.Run
 	1,  // 12: modelyard.v1.CreateRunRequest.resume:type_name -> modelyard.v1.ResumePolicy
-	31, // 13: modelyard.v1.CreateRunRequest.read_mask:type_name -> google.protobuf.FieldMask
+	34, // 13: modelyard.v1.CreateRunRequest.read_mask:type_name -> google.protobuf.FieldMask
 	5,  // 14: modelyard.v1.CreateRunResponse.run:type_name -> modelyard.v1.Run
 	5,  // 15: modelyard.v1.GetRunResponse.run:type_name -> modelyard.v1.Run
-	31, // 16: modelyard.v1.ListRunsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	34, // 16: modelyard.v1.ListRunsRequest.read_mask:type_name -> google.protobuf.FieldMask
 	5,  // 17: modelyard.v1.ListRunsResponse.runs:type_name -> modelyard.v1.Run
-	5,  // 18: modelyard.v1.UpdateRunRequest.run:type_name -> modelyard.v1.Run
-	31, // 19: modelyard.v1.UpdateRunRequest.update_mask:type_name -> google.protobuf.FieldMask
-	31, // 20: modelyard.v1.UpdateRunRequest.read_mask:type_name -> google.protobuf.FieldMask
-	5,  // 21: modelyard.v1.UpdateRunResponse.run:type_name -> modelyard.v1.Run
-	0,  // 22: modelyard.v1.FinishRunRequest.state:type_name -> modelyard.v1.RunState
-	29, // 23: modelyard.v1.FinishRunRequest.summary:type_name -> modelyard.v1.FinishRunRequest.SummaryEntry
-	31, // 24: modelyard.v1.FinishRunRequest.read_mask:type_name -> google.protobuf.FieldMask
-	5,  // 25: modelyard.v1.FinishRunResponse.run:type_name -> modelyard.v1.Run
-	5,  // 26: modelyard.v1.ListRunAttemptsResponse.runs:type_name -> modelyard.v1.Run
-	22, // 27: modelyard.v1.WatchRunsRequest.runs:type_name -> modelyard.v1.WatchedRun
-	5,  // 28: modelyard.v1.WatchRunsResponse.run:type_name -> modelyard.v1.Run
-	32, // 29: modelyard.v1.WatchRunsResponse.history:type_name -> modelyard.v1.MetricBatch
-	32, // 30: modelyard.v1.WatchRunsResponse.system:type_name -> modelyard.v1.MetricBatch
-	33, // 31: modelyard.v1.WatchRunsResponse.console:type_name -> modelyard.v1.ConsoleLine
-	34, // 32: modelyard.v1.Run.ConfigEntry.value:type_name -> modelyard.v1.AnyValue
-	34, // 33: modelyard.v1.Run.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
-	34, // 34: modelyard.v1.Run.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
-	4,  // 35: modelyard.v1.Run.MetricDefinitionsEntry.value:type_name -> modelyard.v1.MetricDefinition
-	34, // 36: modelyard.v1.FinishRunRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
-	6,  // 37: modelyard.v1.RunService.CreateRun:input_type -> modelyard.v1.CreateRunRequest
-	8,  // 38: modelyard.v1.RunService.GetRun:input_type -> modelyard.v1.GetRunRequest
-	10, // 39: modelyard.v1.RunService.ListRuns:input_type -> modelyard.v1.ListRunsRequest
-	12, // 40: modelyard.v1.RunService.UpdateRun:input_type -> modelyard.v1.UpdateRunRequest
-	14, // 41: modelyard.v1.RunService.DeleteRun:input_type -> modelyard.v1.DeleteRunRequest
-	16, // 42: modelyard.v1.RunService.FinishRun:input_type -> modelyard.v1.FinishRunRequest
-	18, // 43: modelyard.v1.RunService.HeartbeatRun:input_type -> modelyard.v1.HeartbeatRunRequest
-	20, // 44: modelyard.v1.RunService.ListRunAttempts:input_type -> modelyard.v1.ListRunAttemptsRequest
-	23, // 45: modelyard.v1.RunService.WatchRuns:input_type -> modelyard.v1.WatchRunsRequest
-	7,  // 46: modelyard.v1.RunService.CreateRun:output_type -> modelyard.v1.CreateRunResponse
-	9,  // 47: modelyard.v1.RunService.GetRun:output_type -> modelyard.v1.GetRunResponse
-	11, // 48: modelyard.v1.RunService.ListRuns:output_type -> modelyard.v1.ListRunsResponse
-	13, // 49: modelyard.v1.RunService.UpdateRun:output_type -> modelyard.v1.UpdateRunResponse
-	15, // 50: modelyard.v1.RunService.DeleteRun:output_type -> modelyard.v1.DeleteRunResponse
-	17, // 51: modelyard.v1.RunService.FinishRun:output_type -> modelyard.v1.FinishRunResponse
-	19, // 52: modelyard.v1.RunService.HeartbeatRun:output_type -> modelyard.v1.HeartbeatRunResponse
-	21, // 53: modelyard.v1.RunService.ListRunAttempts:output_type -> modelyard.v1.ListRunAttemptsResponse
-	24, // 54: modelyard.v1.RunService.WatchRuns:output_type -> modelyard.v1.WatchRunsResponse
-	46, // [46:55] is the sub-list for method output_type
-	37, // [37:46] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	13, // 18: modelyard.v1.ListRunKeysResponse.keys:type_name -> modelyard.v1.RunKey
+	5,  // 19: modelyard.v1.UpdateRunRequest.run:type_name -> modelyard.v1.Run
+	34, // 20: modelyard.v1.UpdateRunRequest.update_mask:type_name -> google.protobuf.FieldMask
+	34, // 21: modelyard.v1.UpdateRunRequest.read_mask:type_name -> google.protobuf.FieldMask
+	5,  // 22: modelyard.v1.UpdateRunResponse.run:type_name -> modelyard.v1.Run
+	0,  // 23: modelyard.v1.FinishRunRequest.state:type_name -> modelyard.v1.RunState
+	32, // 24: modelyard.v1.FinishRunRequest.summary:type_name -> modelyard.v1.FinishRunRequest.SummaryEntry
+	34, // 25: modelyard.v1.FinishRunRequest.read_mask:type_name -> google.protobuf.FieldMask
+	5,  // 26: modelyard.v1.FinishRunResponse.run:type_name -> modelyard.v1.Run
+	5,  // 27: modelyard.v1.ListRunAttemptsResponse.runs:type_name -> modelyard.v1.Run
+	25, // 28: modelyard.v1.WatchRunsRequest.runs:type_name -> modelyard.v1.WatchedRun
+	5,  // 29: modelyard.v1.WatchRunsResponse.run:type_name -> modelyard.v1.Run
+	35, // 30: modelyard.v1.WatchRunsResponse.history:type_name -> modelyard.v1.MetricBatch
+	35, // 31: modelyard.v1.WatchRunsResponse.system:type_name -> modelyard.v1.MetricBatch
+	36, // 32: modelyard.v1.WatchRunsResponse.console:type_name -> modelyard.v1.ConsoleLine
+	37, // 33: modelyard.v1.Run.ConfigEntry.value:type_name -> modelyard.v1.AnyValue
+	37, // 34: modelyard.v1.Run.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
+	37, // 35: modelyard.v1.Run.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
+	4,  // 36: modelyard.v1.Run.MetricDefinitionsEntry.value:type_name -> modelyard.v1.MetricDefinition
+	37, // 37: modelyard.v1.FinishRunRequest.SummaryEntry.value:type_name -> modelyard.v1.AnyValue
+	6,  // 38: modelyard.v1.RunService.CreateRun:input_type -> modelyard.v1.CreateRunRequest
+	8,  // 39: modelyard.v1.RunService.GetRun:input_type -> modelyard.v1.GetRunRequest
+	10, // 40: modelyard.v1.RunService.ListRuns:input_type -> modelyard.v1.ListRunsRequest
+	12, // 41: modelyard.v1.RunService.ListRunKeys:input_type -> modelyard.v1.ListRunKeysRequest
+	15, // 42: modelyard.v1.RunService.UpdateRun:input_type -> modelyard.v1.UpdateRunRequest
+	17, // 43: modelyard.v1.RunService.DeleteRun:input_type -> modelyard.v1.DeleteRunRequest
+	19, // 44: modelyard.v1.RunService.FinishRun:input_type -> modelyard.v1.FinishRunRequest
+	21, // 45: modelyard.v1.RunService.HeartbeatRun:input_type -> modelyard.v1.HeartbeatRunRequest
+	23, // 46: modelyard.v1.RunService.ListRunAttempts:input_type -> modelyard.v1.ListRunAttemptsRequest
+	26, // 47: modelyard.v1.RunService.WatchRuns:input_type -> modelyard.v1.WatchRunsRequest
+	7,  // 48: modelyard.v1.RunService.CreateRun:output_type -> modelyard.v1.CreateRunResponse
+	9,  // 49: modelyard.v1.RunService.GetRun:output_type -> modelyard.v1.GetRunResponse
+	11, // 50: modelyard.v1.RunService.ListRuns:output_type -> modelyard.v1.ListRunsResponse
+	14, // 51: modelyard.v1.RunService.ListRunKeys:output_type -> modelyard.v1.ListRunKeysResponse
+	16, // 52: modelyard.v1.RunService.UpdateRun:output_type -> modelyard.v1.UpdateRunResponse
+	18, // 53: modelyard.v1.RunService.DeleteRun:output_type -> modelyard.v1.DeleteRunResponse
+	20, // 54: modelyard.v1.RunService.FinishRun:output_type -> modelyard.v1.FinishRunResponse
+	22, // 55: modelyard.v1.RunService.HeartbeatRun:output_type -> modelyard.v1.HeartbeatRunResponse
+	24, // 56: modelyard.v1.RunService.ListRunAttempts:output_type -> modelyard.v1.ListRunAttemptsResponse
+	27, // 57: modelyard.v1.RunService.WatchRuns:output_type -> modelyard.v1.WatchRunsResponse
+	48, // [48:58] is the sub-list for method output_type
+	38, // [38:48] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_run_proto_init() }
@@ -2291,16 +2524,16 @@ func file_modelyard_v1_run_proto_init() {
 		(*GetRunRequest_Ref)(nil),
 	}
 	file_modelyard_v1_run_proto_msgTypes[7].OneofWrappers = []any{}
-	file_modelyard_v1_run_proto_msgTypes[8].OneofWrappers = []any{}
-	file_modelyard_v1_run_proto_msgTypes[12].OneofWrappers = []any{}
-	file_modelyard_v1_run_proto_msgTypes[14].OneofWrappers = []any{}
+	file_modelyard_v1_run_proto_msgTypes[11].OneofWrappers = []any{}
+	file_modelyard_v1_run_proto_msgTypes[15].OneofWrappers = []any{}
+	file_modelyard_v1_run_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modelyard_v1_run_proto_rawDesc), len(file_modelyard_v1_run_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   26,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

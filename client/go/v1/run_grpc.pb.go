@@ -22,6 +22,7 @@ const (
 	RunService_CreateRun_FullMethodName       = "/modelyard.v1.RunService/CreateRun"
 	RunService_GetRun_FullMethodName          = "/modelyard.v1.RunService/GetRun"
 	RunService_ListRuns_FullMethodName        = "/modelyard.v1.RunService/ListRuns"
+	RunService_ListRunKeys_FullMethodName     = "/modelyard.v1.RunService/ListRunKeys"
 	RunService_UpdateRun_FullMethodName       = "/modelyard.v1.RunService/UpdateRun"
 	RunService_DeleteRun_FullMethodName       = "/modelyard.v1.RunService/DeleteRun"
 	RunService_FinishRun_FullMethodName       = "/modelyard.v1.RunService/FinishRun"
@@ -58,6 +59,11 @@ type RunServiceClient interface {
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
 	// The runs of an entity or of one of its projects, in pages.
 	ListRuns(ctx context.Context, in *ListRunsRequest, opts ...grpc.CallOption) (*ListRunsResponse, error)
+	// The keys of config and summary that runs have, for columns and filters. It
+	// looks at the newest runs that match, at most 1,000. Lists, keys longer than
+	// 256 characters, and the keys of a map with more than 1,000 numbers and texts
+	// are left out. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FILTER.
+	ListRunKeys(ctx context.Context, in *ListRunKeysRequest, opts ...grpc.CallOption) (*ListRunKeysResponse, error)
 	// Changes the fields of a run that `update_mask` names, and single keys of its
 	// maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED
 	// ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
@@ -121,6 +127,16 @@ func (c *runServiceClient) ListRuns(ctx context.Context, in *ListRunsRequest, op
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListRunsResponse)
 	err := c.cc.Invoke(ctx, RunService_ListRuns_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *runServiceClient) ListRunKeys(ctx context.Context, in *ListRunKeysRequest, opts ...grpc.CallOption) (*ListRunKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRunKeysResponse)
+	err := c.cc.Invoke(ctx, RunService_ListRunKeys_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -224,6 +240,11 @@ type RunServiceServer interface {
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
 	// The runs of an entity or of one of its projects, in pages.
 	ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error)
+	// The keys of config and summary that runs have, for columns and filters. It
+	// looks at the newest runs that match, at most 1,000. Lists, keys longer than
+	// 256 characters, and the keys of a map with more than 1,000 numbers and texts
+	// are left out. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FILTER.
+	ListRunKeys(context.Context, *ListRunKeysRequest) (*ListRunKeysResponse, error)
 	// Changes the fields of a run that `update_mask` names, and single keys of its
 	// maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED
 	// ETAG_MISMATCH, INVALID_ARGUMENT INVALID_MASK.
@@ -271,6 +292,9 @@ func (UnimplementedRunServiceServer) GetRun(context.Context, *GetRunRequest) (*G
 }
 func (UnimplementedRunServiceServer) ListRuns(context.Context, *ListRunsRequest) (*ListRunsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListRuns not implemented")
+}
+func (UnimplementedRunServiceServer) ListRunKeys(context.Context, *ListRunKeysRequest) (*ListRunKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRunKeys not implemented")
 }
 func (UnimplementedRunServiceServer) UpdateRun(context.Context, *UpdateRunRequest) (*UpdateRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method UpdateRun not implemented")
@@ -361,6 +385,24 @@ func _RunService_ListRuns_Handler(srv interface{}, ctx context.Context, dec func
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(RunServiceServer).ListRuns(ctx, req.(*ListRunsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RunService_ListRunKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRunKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).ListRunKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_ListRunKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).ListRunKeys(ctx, req.(*ListRunKeysRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -484,6 +526,10 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListRuns",
 			Handler:    _RunService_ListRuns_Handler,
+		},
+		{
+			MethodName: "ListRunKeys",
+			Handler:    _RunService_ListRunKeys_Handler,
 		},
 		{
 			MethodName: "UpdateRun",

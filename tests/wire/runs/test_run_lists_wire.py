@@ -292,3 +292,40 @@ def test_events_of_an_unknown_project_are_not_found(stubs: Stubs) -> None:
     with pytest.raises(grpc.RpcError) as failure:
         events(stubs, new_project())
     assert reason(failure) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
+
+
+def test_keys_of_runs_are_named_as_filters_name_them(stubs: Stubs) -> None:
+    project = new_project()
+    for number in range(3):
+        config = {
+            "lr": 0.1 * number,
+            "model": "bert",
+            "on": number > 0,
+            "deep": {"two words": 'a "b"', "a.b": 1, "list": [1]},
+            **({"only": "last"} if number == 2 else {}),
+        }
+        maps = {
+            "config": {key: python_to_value(value) for key, value in config.items()},
+            "summary": {"val/loss": python_to_value({"min": number, "last": 1})},
+        }
+        make(stubs, project=project, name=f"r{number}", **maps)
+    reply = stubs.runs.ListRunKeys(pb.ListRunKeysRequest(project=project))
+    assert (reply.run_count, reply.more_runs, reply.more_keys) == (3, False, False)
+    assert [(key.field, key.run_count, key.numeric, key.differs) for key in reply.keys] == [
+        ('config.deep."a.b"', 3, True, False),
+        ('config.deep."two words"', 3, False, False),
+        ("config.lr", 3, True, True),
+        ("config.model", 3, False, False),
+        ("config.on", 3, False, True),
+        ("summary.val/loss.last", 3, True, False),
+        ("summary.val/loss.min", 3, True, True),
+        ("config.only", 1, False, True),
+    ]
+    for key in reply.keys:
+        assert len(listed(stubs, project, filter=f"{key.field} : *")) == key.run_count
+        assert len(listed(stubs, project, order_by=f"{key.field} desc")) == 3
+    few = stubs.runs.ListRunKeys(pb.ListRunKeysRequest(project=project, filter="config.lr > 0.15"))
+    assert (few.run_count, [key.field for key in few.keys if key.differs]) == (1, [])
+    with pytest.raises(grpc.RpcError) as failure:
+        stubs.runs.ListRunKeys(pb.ListRunKeysRequest(project=project, filter="lr ="))
+    assert reason(failure) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FILTER")

@@ -16,7 +16,6 @@ from modelyard.rpc import records
 
 if TYPE_CHECKING:
     from modelyard.artifacts.handles import CollectionHandle, RunHandle
-    from modelyard.query.comparison import Comparison
     from modelyard.query.lineage import Lineage
 
 
@@ -127,10 +126,6 @@ class LoggedVersion(ABC):
     @abstractmethod
     def lineage(self, depth: int, direction: str) -> Lineage:
         """The runs and versions around it."""
-
-    @abstractmethod
-    def compare(self, base: LoggedVersion | str, path_prefix: str) -> Comparison:
-        """What differs from another version; see `Artifact.compare`."""
 
     @abstractmethod
     def save(self, fields: VersionFields) -> LoggedVersion:

@@ -675,6 +675,110 @@ class ListRunsResponse(_message.Message):
 Global___ListRunsResponse: _TypeAlias = ListRunsResponse  # noqa: Y015
 
 @_typing.final
+class ListRunKeysRequest(_message.Message):
+    """Request of ListRunKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTITY_FIELD_NUMBER: _builtins.int
+    PROJECT_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    entity: _builtins.str
+    """Default: the entity of the caller's key."""
+    project: _builtins.str
+    """Default: every project of the entity."""
+    filter: _builtins.str
+    """Which runs, as in ListRunsRequest. Default: all."""
+    def __init__(
+        self,
+        *,
+        entity: _builtins.str = ...,
+        project: _builtins.str = ...,
+        filter: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entity", b"entity", "filter", b"filter", "project", b"project"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRunKeysRequest: _TypeAlias = ListRunKeysRequest  # noqa: Y015
+
+@_typing.final
+class RunKey(_message.Message):
+    """A key of the config or the summary of runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    RUN_COUNT_FIELD_NUMBER: _builtins.int
+    NUMERIC_FIELD_NUMBER: _builtins.int
+    DIFFERS_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Its name in a filter or an order, such as `config.lr`, `summary.loss.min` or
+    `config."two words"`.
+    """
+    run_count: _builtins.int
+    """How many of the runs have it."""
+    numeric: _builtins.bool
+    """True if every value is a number."""
+    differs: _builtins.bool
+    """True if the runs have different values, or some have none. Texts are compared
+    by their first 256 characters.
+    """
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        run_count: _builtins.int = ...,
+        numeric: _builtins.bool = ...,
+        differs: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differs", b"differs", "field", b"field", "numeric", b"numeric", "run_count", b"run_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunKey: _TypeAlias = RunKey  # noqa: Y015
+
+@_typing.final
+class ListRunKeysResponse(_message.Message):
+    """Reply of ListRunKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    RUN_COUNT_FIELD_NUMBER: _builtins.int
+    MORE_RUNS_FIELD_NUMBER: _builtins.int
+    MORE_KEYS_FIELD_NUMBER: _builtins.int
+    run_count: _builtins.int
+    """How many runs were looked at."""
+    more_runs: _builtins.bool
+    """True if more runs match."""
+    more_keys: _builtins.bool
+    """True if there are more keys."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunKey]:
+        """At most 5,000 keys, those of most runs first, then by name."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___RunKey] | None = ...,
+        run_count: _builtins.int = ...,
+        more_runs: _builtins.bool = ...,
+        more_keys: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "more_keys", b"more_keys", "more_runs", b"more_runs", "run_count", b"run_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRunKeysResponse: _TypeAlias = ListRunKeysResponse  # noqa: Y015
+
+@_typing.final
 class UpdateRunRequest(_message.Message):
     """Request of UpdateRun."""
 

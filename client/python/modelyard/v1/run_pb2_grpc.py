@@ -51,6 +51,11 @@ class RunServiceStub(object):
                 request_serializer=modelyard_dot_v1_dot_run__pb2.ListRunsRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_run__pb2.ListRunsResponse.FromString,
                 _registered_method=True)
+        self.ListRunKeys = channel.unary_unary(
+                '/modelyard.v1.RunService/ListRunKeys',
+                request_serializer=modelyard_dot_v1_dot_run__pb2.ListRunKeysRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_run__pb2.ListRunKeysResponse.FromString,
+                _registered_method=True)
         self.UpdateRun = channel.unary_unary(
                 '/modelyard.v1.RunService/UpdateRun',
                 request_serializer=modelyard_dot_v1_dot_run__pb2.UpdateRunRequest.SerializeToString,
@@ -119,6 +124,16 @@ class RunServiceServicer(object):
 
     def ListRuns(self, request, context):
         """The runs of an entity or of one of its projects, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRunKeys(self, request, context):
+        """The keys of config and summary that runs have, for columns and filters. It
+        looks at the newest runs that match, at most 1,000. Lists, keys longer than
+        256 characters, and the keys of a map with more than 1,000 numbers and texts
+        are left out. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FILTER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,6 +215,11 @@ def add_RunServiceServicer_to_server(servicer, server):
                     servicer.ListRuns,
                     request_deserializer=modelyard_dot_v1_dot_run__pb2.ListRunsRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_run__pb2.ListRunsResponse.SerializeToString,
+            ),
+            'ListRunKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRunKeys,
+                    request_deserializer=modelyard_dot_v1_dot_run__pb2.ListRunKeysRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_run__pb2.ListRunKeysResponse.SerializeToString,
             ),
             'UpdateRun': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateRun,
@@ -315,6 +335,33 @@ class RunService(object):
             '/modelyard.v1.RunService/ListRuns',
             modelyard_dot_v1_dot_run__pb2.ListRunsRequest.SerializeToString,
             modelyard_dot_v1_dot_run__pb2.ListRunsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRunKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.RunService/ListRunKeys',
+            modelyard_dot_v1_dot_run__pb2.ListRunKeysRequest.SerializeToString,
+            modelyard_dot_v1_dot_run__pb2.ListRunKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

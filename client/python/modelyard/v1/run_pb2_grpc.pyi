@@ -57,6 +57,12 @@ class RunServiceStub:
     """One run. Errors: NOT_FOUND (also for an attempt that it does not have)."""
     ListRuns: _grpc.UnaryUnaryMultiCallable[_run_pb2.ListRunsRequest, _run_pb2.ListRunsResponse]
     """The runs of an entity or of one of its projects, in pages."""
+    ListRunKeys: _grpc.UnaryUnaryMultiCallable[_run_pb2.ListRunKeysRequest, _run_pb2.ListRunKeysResponse]
+    """The keys of config and summary that runs have, for columns and filters. It
+    looks at the newest runs that match, at most 1,000. Lists, keys longer than
+    256 characters, and the keys of a map with more than 1,000 numbers and texts
+    are left out. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FILTER.
+    """
     UpdateRun: _grpc.UnaryUnaryMultiCallable[_run_pb2.UpdateRunRequest, _run_pb2.UpdateRunResponse]
     """Changes the fields of a run that `update_mask` names, and single keys of its
     maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED
@@ -122,6 +128,12 @@ class RunServiceAsyncStub(RunServiceStub):
     """One run. Errors: NOT_FOUND (also for an attempt that it does not have)."""
     ListRuns: _aio.UnaryUnaryMultiCallable[_run_pb2.ListRunsRequest, _run_pb2.ListRunsResponse]  # type: ignore[assignment]
     """The runs of an entity or of one of its projects, in pages."""
+    ListRunKeys: _aio.UnaryUnaryMultiCallable[_run_pb2.ListRunKeysRequest, _run_pb2.ListRunKeysResponse]  # type: ignore[assignment]
+    """The keys of config and summary that runs have, for columns and filters. It
+    looks at the newest runs that match, at most 1,000. Lists, keys longer than
+    256 characters, and the keys of a map with more than 1,000 numbers and texts
+    are left out. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FILTER.
+    """
     UpdateRun: _aio.UnaryUnaryMultiCallable[_run_pb2.UpdateRunRequest, _run_pb2.UpdateRunResponse]  # type: ignore[assignment]
     """Changes the fields of a run that `update_mask` names, and single keys of its
     maps. Allowed on finished runs too. Errors: NOT_FOUND, ABORTED
@@ -202,6 +214,18 @@ class RunServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_run_pb2.ListRunsResponse, _abc.Awaitable[_run_pb2.ListRunsResponse]]:
         """The runs of an entity or of one of its projects, in pages."""
+
+    @_abc_1.abstractmethod
+    def ListRunKeys(
+        self,
+        request: _run_pb2.ListRunKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_run_pb2.ListRunKeysResponse, _abc.Awaitable[_run_pb2.ListRunKeysResponse]]:
+        """The keys of config and summary that runs have, for columns and filters. It
+        looks at the newest runs that match, at most 1,000. Lists, keys longer than
+        256 characters, and the keys of a map with more than 1,000 numbers and texts
+        are left out. Errors: NOT_FOUND, INVALID_ARGUMENT INVALID_FILTER.
+        """
 
     @_abc_1.abstractmethod
     def UpdateRun(

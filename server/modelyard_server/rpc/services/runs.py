@@ -10,7 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelyard.contract import errors
 from modelyard.v1 import run_pb2 as pb
-from modelyard_server.domain.runs import run_lists, runs
+from modelyard_server.domain.runs import run_keys, run_lists, runs
 from modelyard_server.domain.runs.metric_definitions import FIELD, DefinitionChange
 from modelyard_server.domain.runs.run_lists import Shown
 from modelyard_server.domain.runs.run_maps import PARTS, Change
@@ -92,6 +92,18 @@ class RunServicer:
 
         found, token = pages.fitting(page, request.page_size)
         return pb.ListRunsResponse(runs=found, next_page_token=token, total_size=totals[0])
+
+    def ListRunKeys(self, request: pb.ListRunKeysRequest, call: Call) -> pb.ListRunKeysResponse:
+        found = run_keys.of_runs(
+            call.session, call.principal, request.entity, request.project, request.filter
+        )
+        keys = [
+            pb.RunKey(field=key.field, run_count=key.runs, numeric=key.is_numeric, differs=key.differs)
+            for key in found.keys
+        ]
+        return pb.ListRunKeysResponse(
+            keys=keys, run_count=found.runs, more_runs=found.more_runs, more_keys=found.more_keys
+        )
 
     def UpdateRun(self, request: pb.UpdateRunRequest, call: Call) -> pb.UpdateRunResponse:
         view = runs.update(call.session, call.principal, request.run.id, _changes(request))

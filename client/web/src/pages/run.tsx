@@ -10,7 +10,8 @@ import { hrefs, RUN_TABS, type RunTab } from "../routes";
 import { runs } from "../wire/clients";
 import { useQuery } from "../wire/queries";
 import { useRunWatch } from "../wire/run-watching";
-import { Charts } from "./charts";
+import { Charts } from "./charts/charts";
+import { lineOfRun } from "./charts/lines";
 import { Console } from "./console";
 import { Media } from "./media";
 
@@ -38,7 +39,7 @@ export function RunPage({ entity, project, name, tab }: Props) {
   });
   const run = now.value?.id === found?.id ? (now.value ?? found) : found;
   if (!run) return <main class="main">{failure ? <Failed failure={failure} /> : <Bones lines={9} />}</main>;
-  const drawn = [{ id: run.id, name: run.displayName, colour: 1, isDashed: false }];
+  const drawn = [lineOfRun(run, 0)];
   return (
     <main class="main">
       <div class="head">
@@ -66,9 +67,9 @@ export function RunPage({ entity, project, name, tab }: Props) {
         ))}
       </div>
       <div role="tabpanel" aria-label={TAB_NAMES[tab]}>
-        {tab === "charts" && <Charts runs={drawn} stream={MetricStream.HISTORY} changes={changes.value} />}
+        {tab === "charts" && <Charts lines={drawn} stream={MetricStream.HISTORY} changes={changes.value} />}
         {tab === "media" && <Media runs={[{ id: run.id, name: run.displayName, colour: 1, attempt: run.attempt }]} />}
-        {tab === "system" && <Charts runs={drawn} stream={MetricStream.SYSTEM} changes={changes.value} />}
+        {tab === "system" && <Charts lines={drawn} stream={MetricStream.SYSTEM} changes={changes.value} />}
         {tab === "console" && <Console runId={run.id} isRunning={run.state === RunState.RUNNING} />}
         {tab === "overview" && (
           <div class="cols">

@@ -2,6 +2,12 @@
 const PATHS: Record<string, preact.ComponentChildren> = {
   artifacts: <path d="M8 1.9 13.4 5v6L8 14.1 2.6 11V5zM2.6 5 8 8.05 13.4 5M8 8.05v6.05" />,
   check: <path d="m3 8.5 3.25 3.25L13 4.75" />,
+  columns: (
+    <>
+      <rect x="2.5" y="3" width="11" height="10" rx="1.5" />
+      <path d="M6.2 3v10M9.85 3v10" />
+    </>
+  ),
   copy: (
     <>
       <rect x="5.5" y="5.5" width="8" height="8" rx="1.5" />
@@ -57,6 +63,7 @@ const PATHS: Record<string, preact.ComponentChildren> = {
     </>
   ),
   trash: <path d="M3 4.5h10M6.5 4.5V3h3v1.5M4.25 4.5l.6 8.5h6.3l.6-8.5" />,
+  up: <path d="M3.75 10 8 5.75 12.25 10" />,
   warn: <path d="M8 2.5 14 13H2zM8 6.5v3M8 11.4v.1" />,
 };
 

@@ -56,3 +56,17 @@ export function flattened(values: Readonly<Record<string, AnyValue>>, prefix = "
       value.kind.case === "mapValue" ? flattened(value.kind.value.entries, `${prefix}${key}.`) : [[`${prefix}${key}`, value] as [string, AnyValue]],
     );
 }
+
+/** A number of seconds as hours, minutes and seconds, the two largest of them. */
+export function durationText(seconds: number | undefined): string {
+  if (seconds === undefined) return "—";
+  const parts: [number, string][] = [
+    [Math.floor(seconds / 86_400), "d"],
+    [Math.floor(seconds / 3600) % 24, "h"],
+    [Math.floor(seconds / 60) % 60, "m"],
+    [Math.floor(seconds) % 60, "s"],
+  ];
+  const first = parts.findIndex(([amount]) => amount);
+  if (first < 0) return "0s";
+  return parts.slice(first, first + 2).map(([amount, unit]) => `${amount}${unit}`).join(" ");
+}

@@ -70,6 +70,23 @@ async function reload(query: Query): Promise<void> {
   }
 }
 
+/** What was read for a key; undefined while nothing is. */
+export function valueOf<T>(key: string): T | undefined {
+  return queries.get(key)?.state.value.value as T | undefined;
+}
+
+/** Shows more than was read for a key, such as the next page of a list. */
+export function replace(key: string, value: unknown): void {
+  const query = queries.get(key);
+  if (query) query.state.value = { value, failure: undefined };
+}
+
+/** Shows that more could not be read for a key; what was read stays. */
+export function fail(key: string, error: unknown): void {
+  const query = queries.get(key);
+  if (query) query.state.value = { value: query.state.value.value, failure: failureOf(error) };
+}
+
 /** Marks what an event changed. What is on the screen is read again, the rest when it is shown. */
 export function touch(event: Event): void {
   for (const query of queries.values()) {

@@ -1,4 +1,5 @@
-// A line chart of one metric: a line for each run, exact extremes at every zoom, raw lines as shadows of smoothed ones.
+// A line chart: exact extremes at every zoom, raw lines as shadows of smoothed ones, bands around means.
+import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
@@ -10,11 +11,13 @@ export interface Line {
   /** 1 to 8: the colours of page.css. */
   colour: number;
   isDashed: boolean;
+  width: number;
   xs: readonly number[];
   ys: readonly number[];
-  /** What is smoothed. */
-  meanXs: readonly number[];
-  means: readonly number[];
+  /** What is smoothed: the points themselves, or the means of the buckets. */
+  smooth: { xs: readonly number[]; ys: readonly number[] };
+  /** Around the line, at the xs of `smooth`. */
+  band?: { lows: readonly number[]; highs: readonly number[] };
 }
 
 interface Props {
@@ -22,37 +25,53 @@ interface Props {
   lines: readonly Line[];
   xLabel: string;
   isTime: boolean;
-  isLog: boolean;
+  isLogX: boolean;
+  isLogY: boolean;
   /** 0 to 0.99: the weight of the past in the moving average. */
   smoothing: number;
   range: readonly [number, number] | undefined;
   zoom: (range: readonly [number, number] | undefined) => void;
+  /** What can be done with the chart. */
+  actions?: ComponentChildren;
 }
 
 const HEIGHT = 190;
 const SHADOW = 0.3;
+const BAND = 0.18;
 const SYNC = uPlot.sync("x");
 const NARROWEST_DRAG = 4;
+/** A line of fewer points is drawn with them. */
+const FEW_POINTS = 3;
+const LOG_SCALE = 3;
+const CURSOR_POINT = 6;
 
 export function Chart(props: Props) {
   const host = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | undefined>(undefined);
+  const now = useRef(props);
+  now.current = props;
   const [values, setValues] = useState<readonly (string | undefined)[]>([]);
   const [isAtRight, setAtRight] = useState(false);
+  const shape = shapeOf(props);
   useEffect(() => {
     const element = host.current;
-    if (!element || !props.lines.length) return;
+    if (!element || !now.current.lines.length) return;
     const show = (found: (string | undefined)[], atRight: boolean) => {
       setValues(found);
       setAtRight(atRight);
     };
-    const plot = new uPlot(optionsOf(props, element, show), dataOf(props), element);
-    const resized = new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height: HEIGHT }));
+    const made = new uPlot(optionsOf(now, element, show), dataOf(now.current), element);
+    plot.current = made;
+    const resized = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
     resized.observe(element);
     return () => {
+      plot.current = undefined;
       resized.disconnect();
-      plot.destroy();
+      made.destroy();
     };
-  }, [props.lines, props.isLog, props.smoothing, props.range, props.xLabel, document.documentElement.dataset["theme"]]);
+  }, [shape]);
+  // New points alone: the drawing stays, and with it the cursor and a selection that is being made.
+  useEffect(() => plot.current?.setData(dataOf(now.current)), [props.lines, props.smoothing, props.range]);
   return (
     <figure class="chart">
       <figcaption>
@@ -66,6 +85,7 @@ export function Chart(props: Props) {
               Reset zoom
             </button>
           )}
+          {props.actions}
         </span>
       </figcaption>
       <div ref={host} class="plot-host" role="img" aria-label={`${props.title} by ${props.xLabel}: ${summary(props.lines)}`} />
@@ -84,6 +104,12 @@ export function Chart(props: Props) {
   );
 }
 
+/** What a drawing cannot change afterwards. */
+function shapeOf(props: Props): string {
+  const lines = props.lines.map((line) => [line.id, line.colour, line.isDashed, line.width, Boolean(line.band)]);
+  return JSON.stringify([lines, props.isLogX, props.isLogY, props.isTime, props.smoothing > 0, document.documentElement.dataset["theme"]]);
+}
+
 function lastText(line: Line): string {
   const last = line.ys[line.ys.length - 1];
   return last === undefined ? "" : numberText(last);
@@ -93,11 +119,25 @@ function summary(lines: readonly Line[]): string {
   return lines.map((line) => `${line.name} ends at ${lastText(line)}`).join(", ");
 }
 
-function dataOf({ lines, smoothing }: Props): uPlot.AlignedData {
-  const tables = lines.flatMap((line): uPlot.AlignedData[] => {
-    const raw: uPlot.AlignedData = [[...line.xs], [...line.ys]];
-    return smoothing ? [raw, [[...line.meanXs], smoothed(line.means, smoothing)]] : [raw];
-  });
+/** The series of a line in the order of the data: the edges of its band, its points, what is smoothed of them. */
+function tracksOf(line: Line, smoothing: number): { band?: "low" | "high"; isShadow?: boolean; xs: readonly number[]; ys: readonly number[] }[] {
+  const { xs } = line.smooth;
+  return [
+    ...(line.band ? [{ band: "low", xs, ys: line.band.lows } as const, { band: "high", xs, ys: line.band.highs } as const] : []),
+    { xs: line.xs, ys: line.ys, isShadow: smoothing > 0 },
+    ...(smoothing > 0 ? [{ xs, ys: smoothed(line.smooth.ys, smoothing) }] : []),
+  ];
+}
+
+function dataOf({ lines, smoothing, isLogX, isLogY }: Props): uPlot.AlignedData {
+  const tables = lines.flatMap((line) =>
+    tracksOf(line, smoothing).map(({ xs, ys }): uPlot.AlignedData => {
+      // A logarithm has no place for what is not above zero.
+      const kept = isLogX ? xs.flatMap((x, at) => (x > 0 ? [at] : [])) : xs.map((_, at) => at);
+      const shown = (y: number | undefined) => (y === undefined || (isLogY && y <= 0) ? null : y);
+      return [kept.map((at) => xs[at] ?? 0), kept.map((at) => shown(ys[at]))];
+    }),
+  );
   return uPlot.join(tables);
 }
 
@@ -112,42 +152,72 @@ export function smoothed(ys: readonly number[], weight: number): number[] {
   });
 }
 
-function optionsOf(props: Props, element: HTMLElement, show: (values: (string | undefined)[], isAtRight: boolean) => void): uPlot.Options {
+function seriesOf(props: Props, element: HTMLElement): { series: uPlot.Series[]; bands: uPlot.Band[] } {
+  const series: uPlot.Series[] = [{}];
+  const bands: uPlot.Band[] = [];
+  for (const line of props.lines) {
+    const stroke = resolved(element, `--s${line.colour}`);
+    for (const track of tracksOf(line, props.smoothing)) {
+      if (track.band === "high") bands.push({ series: [series.length, series.length - 1], fill: withAlpha(stroke, BAND) });
+      const isEdge = track.band !== undefined;
+      series.push({
+        stroke,
+        width: isEdge ? 0 : track.isShadow ? 1 : line.width,
+        alpha: track.isShadow ? SHADOW : 1,
+        spanGaps: true,
+        points: { show: isEdge || track.isShadow ? false : (plot, number) => countOf(plot.data[number] ?? []) < FEW_POINTS },
+        ...(line.isDashed && !isEdge ? { dash: [5, 4] } : {}),
+      });
+    }
+  }
+  return { series, bands };
+}
+
+/** How many points a series has. */
+function countOf(ys: ArrayLike<number | null | undefined>): number {
+  let found = 0;
+  for (let at = 0; at < ys.length; at += 1) if (ys[at] !== null && ys[at] !== undefined) found += 1;
+  return found;
+}
+
+function optionsOf(now: { current: Props }, element: HTMLElement, show: (values: (string | undefined)[], isAtRight: boolean) => void): uPlot.Options {
+  const props = now.current;
   const style = getComputedStyle(element);
   const colour = (name: string) => resolved(element, name);
-  const lines = props.lines.flatMap((line): uPlot.Series[] => {
-    const stroke = colour(`--s${line.colour}`);
-    const main: uPlot.Series = { stroke, width: 1.75, spanGaps: true, points: { show: line.xs.length < 3 }, ...(line.isDashed ? { dash: [5, 4] } : {}) };
-    return props.smoothing ? [{ ...main, width: 1, alpha: SHADOW, points: { show: false } }, main] : [main];
-  });
   const axis = { stroke: colour("--text-3"), font: `11px ${style.fontFamily}`, grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false } };
+  const ticks = (_plot: uPlot, splits: (number | null)[]) => splits.map((tick) => (tick === null ? "" : numberText(tick)));
   return {
     width: element.clientWidth,
     height: HEIGHT,
     legend: { show: false },
-    cursor: { sync: { key: SYNC.key }, drag: { x: true, y: false, setScale: false, dist: NARROWEST_DRAG }, points: { size: 6 } },
+    cursor: { sync: { key: SYNC.key }, drag: { x: true, y: false, setScale: false, dist: NARROWEST_DRAG }, points: { size: (plot, number) => (plot.series[number]?.points?.show === false ? 0 : CURSOR_POINT) } },
     scales: {
-      x: { time: props.isTime, ...(props.range ? { range: () => [props.range?.[0] ?? 0, props.range?.[1] ?? 1] as [number, number] } : {}) },
-      y: { distr: props.isLog ? 3 : 1 },
+      x: { time: props.isTime, distr: props.isLogX ? LOG_SCALE : 1, range: (plot, low, high) => shownRange(now.current, plot, low, high) },
+      y: { distr: props.isLogY ? LOG_SCALE : 1 },
     },
-    axes: [
-      { ...axis, size: 26, space: 60 },
-      { ...axis, size: 52, values: (_plot, ticks) => ticks.map((tick) => (tick === null ? "" : numberText(tick))) },
-    ],
-    series: [{}, ...lines],
+    axes: [{ ...axis, size: 26, space: 60, ...(props.isLogX ? { values: ticks } : {}) }, { ...axis, size: 52, values: ticks }],
+    ...seriesOf(props, element),
     hooks: {
-      setCursor: [(plot) => show(valuesAt(plot, props), (plot.cursor.left ?? 0) > plot.over.clientWidth / 2)],
-      setSelect: [(plot) => selected(plot, props)],
-      ready: [(plot) => plot.over.addEventListener("dblclick", () => props.zoom(undefined))],
+      setCursor: [(plot) => show(valuesAt(plot, now.current), (plot.cursor.left ?? 0) > plot.over.clientWidth / 2)],
+      setSelect: [(plot) => selected(plot, now.current)],
+      ready: [(plot) => plot.over.addEventListener("dblclick", () => now.current.zoom(undefined))],
     },
   };
+}
+
+function shownRange({ range, isLogX }: Props, _plot: uPlot, low: number, high: number): [number, number] {
+  if (range) return isLogX && range[0] <= 0 ? [Math.min(low || 1, range[1]), range[1]] : [...range];
+  if (low === null || high === null) return isLogX ? [1, 10] : [0, 1];
+  return low === high ? (isLogX ? [low / 2, low * 2] : [low - 1, high + 1]) : [low, high];
 }
 
 function valuesAt(plot: uPlot, { lines, smoothing }: Props): (string | undefined)[] {
   const at = plot.cursor.idx;
   if (at === null || at === undefined) return [];
-  return lines.map((_, number) => {
-    const ys = plot.data[smoothing ? number * 2 + 2 : number + 1];
+  let last = 0;
+  return lines.map((line) => {
+    last += tracksOf(line, smoothing).length;
+    const ys = plot.data[last];
     const y = ys && nearest(ys, at);
     return y === undefined || y === null ? undefined : numberText(y);
   });
@@ -177,4 +247,8 @@ function resolved(element: HTMLElement, name: string): string {
   const found = getComputedStyle(probe).color;
   probe.remove();
   return found;
+}
+
+function withAlpha(colour: string, alpha: number): string {
+  return colour.replace(/^rgb\((.*)\)$/, (_, parts: string) => (parts.includes(",") ? `rgba(${parts}, ${alpha})` : `rgb(${parts} / ${alpha})`));
 }

@@ -1,34 +1,38 @@
 // Which run is best, and what was different about it?
-import { type Run, type MetricGoal } from "../gen/modelyard/v1/run_pb";
-import { MetricStream } from "../gen/modelyard/v1/metric_pb";
-import { StateMark } from "../parts/run-state";
-import { Bones, Empty, Failed } from "../parts/states";
-import { flattened, numberOf, textOf } from "../parts/values";
-import { hrefs, parameter, setParameters } from "../routes";
-import { runs as service } from "../wire/clients";
-import { useQuery } from "../wire/queries";
-import { Charts } from "./charts";
-import { Media } from "./media";
-import { bestOf } from "./runs";
+import { MetricStream } from "../../gen/modelyard/v1/metric_pb";
+import { MetricGoal, type Run } from "../../gen/modelyard/v1/run_pb";
+import type { AnyValue } from "../../gen/modelyard/v1/value_pb";
+import { StateMark } from "../../parts/run-state";
+import { Bones, Empty, Failed } from "../../parts/states";
+import { count } from "../../parts/text";
+import { flattened, numberOf, textOf } from "../../parts/values";
+import { hrefs, parameter, setParameters } from "../../routes";
+import { useQuery } from "../../wire/queries";
+import { Charts } from "../charts/charts";
+import { colourOf, lineOfRun } from "../charts/lines";
+import { Media } from "../media";
+import { readNamed } from "./reading";
 
-const COLOURS = 8;
-const MOST_RUNS = 12;
+const MOST_RUNS = 100;
+/** Runs whose media stand side by side. */
+const MOST_WITH_MEDIA = 12;
+const READ = ["display_name", "state", "attempt", "config", "summary", "metric_definitions"];
 
 export function ComparePage({ entity, project }: { entity: string; project: string }) {
   const names = parameter("runs").split(",").filter(Boolean).slice(0, MOST_RUNS);
   const { value: runs, failure } = useQuery(
     `compare ${entity}/${project} ${names.join()}`,
-    () => Promise.all(names.map(async (name) => (await service.getRun({ selector: { case: "ref", value: `${entity}/${project}/${name}` } })).run)),
+    () => readNamed({ entity, project }, names, READ),
     (event) => event.project === project && event.runId !== "",
   );
-  const found = (runs ?? []).filter((run) => run !== undefined);
+  const found = inOrder(names.flatMap((name) => runs?.find((run) => run.name === name) ?? []), parameter("sort"));
   const baseline = found.find((run) => run.name === parameter("baseline")) ?? found[0];
   const onlyDifferent = parameter("all") !== "1";
   return (
     <main class="main">
       <div class="head">
         <div>
-          <h1>{names.length} runs compared</h1>
+          <h1>{count(names.length, "run")} compared</h1>
           {baseline && <p>{summary(found, baseline)}</p>}
         </div>
         <div class="row push">
@@ -60,18 +64,15 @@ export function ComparePage({ entity, project }: { entity: string; project: stri
             <span class="hint push no-phone">On grey, in bold: not as in the baseline.</span>
           </div>
           <div class="clip cmp-room" tabIndex={0} role="region" aria-label="Differences">
-            <Differences runs={found} baseline={baseline} onlyDifferent={onlyDifferent} />
+            <Differences runs={found} names={names} baseline={baseline} onlyDifferent={onlyDifferent} />
           </div>
           <section class="sec sec-gap">
             <h2>Charts</h2>
-            <Charts
-              runs={found.map((run, number) => ({ id: run.id, name: run.displayName, ...colourOf(number) }))} stream={MetricStream.HISTORY}
-              changes={0}
-            />
+            <Charts lines={found.map((run) => lineOfRun(run, names.indexOf(run.name)))} stream={MetricStream.HISTORY} changes={0} />
           </section>
           <section class="sec sec-gap">
             <h2>Media</h2>
-            <Media runs={found.map((run, number) => ({ id: run.id, name: run.displayName, colour: colourOf(number).colour, attempt: run.attempt }))} />
+            <Media runs={found.slice(0, MOST_WITH_MEDIA).map((run) => ({ id: run.id, name: run.displayName, colour: colourOf(names.indexOf(run.name)).colour, attempt: run.attempt }))} />
           </section>
         </>
       )}
@@ -79,22 +80,18 @@ export function ComparePage({ entity, project }: { entity: string; project: stri
   );
 }
 
-function colourOf(number: number) {
-  return { colour: (number % COLOURS) + 1, isDashed: number >= COLOURS };
-}
-
-function Differences({ runs, baseline, onlyDifferent }: { runs: readonly Run[]; baseline: Run; onlyDifferent: boolean }) {
+function Differences({ runs, names, baseline, onlyDifferent }: { runs: readonly Run[]; names: readonly string[]; baseline: Run; onlyDifferent: boolean }) {
   return (
-    <table class="tbl cmp">
+    <table class="tbl cmp" ref={(table) => table?.style.setProperty("--columns", String(runs.length))}>
       <caption class="vh">Config and summary of the runs</caption>
       <thead>
         <tr>
           <th>
             <span class="vh">Key</span>
           </th>
-          {runs.map((run, number) => (
+          {runs.map((run) => (
             <th scope="col" key={run.id}>
-              <span class={`run-head c${colourOf(number).colour}`}>
+              <span class={`run-head c${colourOf(names.indexOf(run.name)).colour}`}>
                 <i />
                 <a class="quiet fold" href={hrefs.run(run.entity, run.project, run.name)}>
                   {run.displayName}
@@ -138,10 +135,16 @@ function Group({ title, runs, baseline, values, onlyDifferent, marksBest }: Grou
         </th>
       </tr>
       {shown.map((key) => {
-        const best = marksBest && runs.length > 1 ? bestOf(runs, key, goalOf(runs, key)) : undefined;
+        const best = marksBest && runs.length > 1 ? bestOf(tables.map((table) => table.get(key)), key, goalOf(runs, key)) : undefined;
+        const field = `${title.toLowerCase()} ${key}`;
+        const sort = parameter("sort");
         return (
           <tr key={key}>
-            <th scope="row">{key}</th>
+            <th scope="row" aria-sort={sort === `${field} desc` ? "descending" : sort === field ? "ascending" : undefined}>
+              <button type="button" class="sorter fold" title={`Order the runs by ${key}`} onClick={() => setParameters({ sort: sort === `${field} desc` ? field : `${field} desc` })}>
+                {key}
+              </button>
+            </th>
             {tables.map((table, number) => {
               const value = table.get(key);
               const isBest = best !== undefined && differs(key) && numberOf(value) === best;
@@ -159,8 +162,30 @@ function Group({ title, runs, baseline, values, onlyDifferent, marksBest }: Grou
   );
 }
 
+/** The best of values, by the goal that the run defined; without one it is read off the name. */
+function bestOf(values: readonly (AnyValue | undefined)[], key: string, goal: MetricGoal | undefined): number | undefined {
+  const isLess = goal ? goal === MetricGoal.MINIMIZE : /loss|err|mse|mae|rmse|perplexity/i.test(key);
+  const numbers = values.map(numberOf).filter((value): value is number => value !== undefined && Number.isFinite(value));
+  if (!numbers.length) return undefined;
+  return isLess ? Math.min(...numbers) : Math.max(...numbers);
+}
+
+/** The goal of a metric; several values of one, such as `loss.min`, have that of their metric. */
 function goalOf(runs: readonly Run[], key: string): MetricGoal | undefined {
-  return runs.map((run) => run.metricDefinitions[key]?.goal).find((goal) => goal);
+  const metric = key.replace(/\.[^.]*$/, "");
+  return runs.map((run) => (run.metricDefinitions[key] ?? run.metricDefinitions[metric])?.goal).find((goal) => goal);
+}
+
+/** The runs in the order of a value, such as `summary loss.min desc`; those without it last. */
+function inOrder(runs: readonly Run[], sort: string): Run[] {
+  const isDescending = sort.endsWith(" desc");
+  const [, part, key = ""] = /^(config|summary) (.+?)(?: desc)?$/.exec(sort) ?? [];
+  if (!part) return [...runs];
+  const keyed = runs.map((run) => ({ run, value: new Map(flattened(part === "config" ? run.config : run.summary)).get(key) }));
+  const rank = (value: AnyValue | undefined) => (numberOf(value) !== undefined ? 0 : value ? 1 : 2);
+  const compare = (a: AnyValue | undefined, b: AnyValue | undefined) => (numberOf(a) ?? 0) - (numberOf(b) ?? 0) || (textOf(a) < textOf(b) ? -1 : Number(textOf(a) > textOf(b)));
+  keyed.sort((a, b) => rank(a.value) - rank(b.value) || (isDescending ? -1 : 1) * compare(a.value, b.value));
+  return keyed.map((one) => one.run);
 }
 
 function summary(runs: readonly Run[], baseline: Run): string {

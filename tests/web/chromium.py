@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 from tests.parts.processes import require
 
 DESKTOP, PHONE = ViewportSize(width=1440, height=900), ViewportSize(width=390, height=844)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or ""
+"""The program; empty without one."""
 WAIT_MS = 15_000
 """How long an expectation may take to come true on a busy machine."""
 
@@ -20,7 +22,7 @@ WAIT_MS = 15_000
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """One browser for the tests of a module: as long as it lives, an event loop runs in their thread."""
-    executable = require(shutil.which("chromium") or shutil.which("chromium-browser"), "chromium")
+    executable = require(CHROMIUM or None, "chromium")
     expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(executable), args=["--no-sandbox"])

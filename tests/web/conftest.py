@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.server import LiveServer, create_key
+from tests.parts.server import LiveServer, create_key, production_place
 from tests.web.chromium import chromium
 
 __all__ = ["chromium"]
@@ -41,6 +41,20 @@ def open_server(tmp_path_factory: pytest.TempPathFactory, dist: Path) -> Iterato
 def web_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A server on loopback with the page that is built into the package."""
     server = LiveServer(tmp_path_factory.mktemp("web"), "--web-port", "0")
+    try:
+        yield server.start()
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="package")
+def production_web_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[LiveServer]:
+    """The same over PostgreSQL and S3."""
+    place, env = production_place(request)
+    folder = tmp_path_factory.mktemp("production-web")
+    server = LiveServer(folder, "--web-port", "0", place=place, env=env)
     try:
         yield server.start()
     finally:

@@ -20,10 +20,17 @@ MODEL = "MNIST-dev"
 
 
 @pytest.fixture
-def script(web_server: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def server(request: pytest.FixtureRequest) -> LiveServer:
+    """The server of a walk: over SQLite and a folder, unless a parameter names another fixture."""
+    found: LiveServer = request.getfixturevalue(getattr(request, "param", "web_server"))
+    return found
+
+
+@pytest.fixture
+def script(server: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder in which this process is a script that calls the server."""
     isolate(monkeypatch, tmp_path)
-    monkeypatch.setenv("MODELYARD_URL", web_server.url)
+    monkeypatch.setenv("MODELYARD_URL", server.url)
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
@@ -32,8 +39,8 @@ def script(web_server: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.fixture
-def visit(chromium: Browser, web_server: LiveServer) -> Iterator[Visit]:
-    visit = Visit(chromium, web_server.web_url)
+def visit(chromium: Browser, server: LiveServer) -> Iterator[Visit]:
+    visit = Visit(chromium, server.web_url)
     yield visit
     visit.close()
     assert visit.problems == []
@@ -50,6 +57,7 @@ def log_model(project: str, name: str, content: str = "weights") -> None:
         run.log_model("model.bin", name=name)
 
 
+@pytest.mark.parametrize("server", ["web_server", "production_web_server"], indirect=True)
 def test_from_the_registry_to_the_source_of_a_version(page: Page, script: Path) -> None:
     Path("model.h5").write_text("weights")
     with modelyard.init(project="mnist") as run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -42,6 +43,17 @@ def promote() -> None:
     print(f"{candidate.qualified_name} is {candidate.source_qualified_name}; aliases: {names}")
 
 
+def show_page() -> None:
+    """Prints a link to the model's page. The server on this machine begins to serve its page with it."""
+    done = subprocess.run([command(), "open", MODEL, "--json"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(done.stderr.strip(), file=sys.stderr)
+        return
+    say("See it in a browser; the link works once, within a minute:")
+    print(f"  {json.loads(done.stdout)['url']}")
+    print(f"  {f'{command()} open {MODEL}':60} # another link, at any time")
+
+
 def main() -> None:
     """The demo, step by step."""
     with tempfile.TemporaryDirectory() as training, tempfile.TemporaryDirectory() as service:
@@ -58,6 +70,7 @@ def main() -> None:
         (f"use {MODEL}:production", "download it"),
     ):
         print(f"  {f'{command()} {arguments}':60} # {what}")
+    show_page()
 
 
 if __name__ == "__main__":

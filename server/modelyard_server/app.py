@@ -100,7 +100,10 @@ async def _serve(
 ) -> None:
     page = Page(settings)
     core = build(settings, database, packs, executors, page, advertisement.token if advertisement else "")
-    page.bind(functools.partial(_listener, settings, core, page.codes))
+    page.bind(
+        functools.partial(_listener, settings, core, page.codes),
+        opened=advertisement.add_page if advertisement else lambda url: None,
+    )
     server = serving.make_server(settings, GrpcAdapter(core.pipeline))
     await asyncio.get_running_loop().run_in_executor(executors.store, packs.store.clean)
     sweeping = asyncio.create_task(background.sweep_forever(core.transactions, settings.sweep_seconds))

@@ -183,17 +183,17 @@ def test_only_the_folders_owner_gets_a_link(closed_server: LiveServer, acme_key:
 def test_a_code_works_once_and_for_a_minute() -> None:
     now = [0.0]
     codes = Codes(lambda: now[0])
-    first, second, third = (codes.make() for _ in range(3))
-    assert codes.take(first)
-    assert not codes.take(first)
+    first, second, third = (codes.make(path) for path in ("/", "/local/p", "/third"))
+    assert codes.take(first) == "/"
+    assert codes.take(first) is None
     now[0] = SECONDS
-    assert codes.take(second)
+    assert codes.take(second) == "/local/p"
     now[0] = SECONDS + 0.1
-    assert not codes.take(third)
-    oldest = codes.make()
-    newest = [codes.make() for _ in range(MOST)][-1]
-    assert not codes.take(oldest)
-    assert codes.take(newest)
+    assert codes.take(third) is None
+    oldest = codes.make("/")
+    newest = [codes.make("/") for _ in range(MOST)][-1]
+    assert codes.take(oldest) is None
+    assert codes.take(newest) == "/"
 
 
 def test_an_open_page_keeps_an_embedded_server(

@@ -77,7 +77,7 @@ class Api:
     def _repr_html_(self) -> str:
         """As notebooks show it."""
         rows = {"Server": self._place, "Entity": self.settings.entity, "Project": self.settings.project}
-        return notebook.card("modelyard", rows, command="modelyard ls")
+        return notebook.card("modelyard", rows, shown_by="modelyard ls")
 
     @property
     def _place(self) -> str:

@@ -25,8 +25,10 @@ from modelyard.contract import errors, refs
 from modelyard.conversion import config_sources
 from modelyard.host import notebook, terminal
 from modelyard.host.process_end import Ending
+from modelyard.query import page_addresses
 from modelyard.rpc.records import RunRecord
 from modelyard.runs.config import Config
+from modelyard.runs.report import view_line
 from modelyard.runs.run import Run
 
 _P = ParamSpec("_P")
@@ -296,11 +298,10 @@ def _online(settings: Settings, config: Config) -> Run:
     start = "Resumed" if resumed else f"Started attempt {record.attempt} of" if again else "Started"
     began = f"{start} run {record.display_name}"
     server = tracking.describe_server(workspace.connection)
+    url = page_addresses.of_run(workspace.connection, record.path)
     notebook.say(
-        [f"{began} ({record.path})", f"It goes to {server}"],
-        notebook.card(
-            began, {"Path": record.path, "Goes to": server}, command=f"modelyard show {record.path}"
-        ),
+        [f"{began} ({record.path})", f"It goes to {server}", view_line(url)],
+        notebook.card(began, {"Path": record.path, "Goes to": server}, shown_by=url),
     )
     link = tracking.Tracking(
         workspace,

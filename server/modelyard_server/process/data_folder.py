@@ -50,20 +50,24 @@ def held(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
 
 
 class Advertisement:
-    """`server.json`: socket and token of the server that holds the folder. Only its owner can read it."""
+    """`server.json`: socket, token and page of the server that holds the folder. Only its owner can read it.
+
+    `page` is the address of the page while it is served, else empty.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / SERVER_FILE
         self.token = secrets.token_urlsafe(32)
+        self._content: dict[str, object] = {"token": self.token, "pid": os.getpid(), "version": VERSION}
 
-    def publish(self, address: str, socket: Path | None) -> None:
+    def publish(self, address: str, socket: Path | None, page: str) -> None:
         """Writes the file, atomically. The SDK connects to the socket only.
 
         On a full disk no file is written.
         """
-        content: dict[str, object] = {"address": address, "token": self.token, "pid": os.getpid()}
-        content |= {"socket": socket and str(socket), "version": VERSION}
+        self._content |= {"address": address, "socket": socket and str(socket), "page": page}
+        content = self._content
         try:
             self._write(json.dumps(content))
         except OSError as error:
@@ -73,6 +77,14 @@ class Advertisement:
             os.truncate(self._path.with_name("lock"), 0)
             with _ignoring_full_disk():
                 self._write(json.dumps(content))
+
+    def add_page(self, page: str) -> None:
+        """Writes the address of the page, too, which is served from now on; nothing on a full disk."""
+        if not self._is_published():
+            return
+        self._content |= {"page": page}
+        with _ignoring_full_disk():
+            self._write(json.dumps(self._content))
 
     def _write(self, content: str) -> None:
         temporary = self._path.with_suffix(f".{os.getpid()}.tmp")
@@ -86,12 +98,15 @@ class Advertisement:
 
     def withdraw(self) -> None:
         """Removes the file, so that clients start a new server instead of connecting to this one."""
-        try:
-            published = json.loads(self._path.read_text(encoding="utf-8"))["token"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return
-        if published == self.token:  # otherwise the folder was recreated, and belongs to another server
+        if self._is_published():
             self._path.unlink(missing_ok=True)
+
+    def _is_published(self) -> bool:
+        """Whether the file is of this server: the folder may have been recreated, for another one."""
+        try:
+            return bool(json.loads(self._path.read_text(encoding="utf-8"))["token"] == self.token)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
 
 def _write_holder(descriptor: int) -> None:

@@ -82,6 +82,10 @@ class Web(Protocol):
     def port(self) -> int | None:
         """The number of the port; None for none."""
 
+    @property
+    def url(self) -> str:
+        """Where browsers find the page; empty without one."""
+
     async def start(self) -> None:
         """Begins to serve."""
 
@@ -173,7 +177,7 @@ def _announce(
     address = sockets.target(socket) if socket and settings.embedded else settings.address(port)
     if advertisement is not None:
         reached = settings.address(port, host=_EVERYWHERE.get(settings.host))
-        advertisement.publish(address if settings.embedded else reached, socket)
+        advertisement.publish(address if settings.embedded else reached, socket, web.url)
     say(serves_line(settings, address, web.port))
 
 

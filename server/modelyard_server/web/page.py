@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from modelyard_server.web.codes import Codes
 OPEN = "/open"
 """The path of a link: it signs in whoever has its code."""
 START_SECONDS = 20.0
+_PATH = re.compile(r"/([!-.0-~][!-~]*)?")
+"""A path of this server, as it stands in a URL: not `//`, behind which browsers take a name for a host."""
 _EVERYWHERE = {"0.0.0.0", "::"}
 
 log = logging.getLogger(__name__)
@@ -34,12 +37,14 @@ class Page:
         self._listener: Listener | None = None
         self._opening = threading.Lock()
 
-    def bind(self, listen: Callable[[int], Listener]) -> None:
+    def bind(self, listen: Callable[[int], Listener], opened: Callable[[str], None]) -> None:
         """Binds the port that the settings name. Raises StartError; call it on the event loop.
 
-        A default port that another process has is a warning.
+        A default port that another process has is a warning. `opened` gets the page's address when
+        the port is opened later.
         """
         self._listen = listen
+        self._opened = opened
         self._loop = asyncio.get_running_loop()
         port, default = self._settings.web_port, self._settings.default_web_port
         if port is not None:
@@ -73,19 +78,23 @@ class Page:
         here = None if self._settings.host not in _EVERYWHERE else socket.gethostname()
         return self._settings.web_url.rstrip("/") or self._settings.web_address(self.port, host=here)
 
-    def link(self) -> str:
-        """A link that signs in once, as the folder's owner. An embedded server opens its port for it.
+    def link(self, path: str = "/") -> str:
+        """A link that signs in once, as the folder's owner, and leads to a path of the page.
 
-        Call it on another thread than the event loop's. Raises Unimplemented without a page.
+        An embedded server opens its port for it. Call it on another thread than the event loop's.
+        Errors: Unimplemented without a page; InvalidField.
         """
+        if not _PATH.fullmatch(path) or "\\" in path:
+            raise errors.InvalidField.of("path", "expected the path of a view: /, then printable ASCII")
         with self._opening:
             if self._listener is None and self._settings.embedded and self._settings.has_page:
                 listener = self._listen(0)
                 asyncio.run_coroutine_threadsafe(listener.start(), self._loop).result(START_SECONDS)
                 self._listener = listener
+                self._opened(self.url)
         if self._listener is None:
             raise errors.Unimplemented(_no_page(self._settings))
-        return f"{self.url}{OPEN}?code={self.codes.make()}"
+        return f"{self.url}{OPEN}?code={self.codes.make(path)}"
 
 
 def _no_page(settings: Settings) -> str:

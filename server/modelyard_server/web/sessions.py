@@ -163,12 +163,13 @@ class Sessions:
         await asgi.answer_json(send, 200, {}, [cleared, ("clear-site-data", '"cache"')])
 
     async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not self._codes.take(scope["query_string"].decode("latin-1").removeprefix("code=")):
+        path = self._codes.take(scope["query_string"].decode("latin-1").removeprefix("code="))
+        if path is None:
             text = "this link was used already, or is older than a minute: run `modelyard web` again"
             await asgi.answer_text(send, 403, text)
             return
         token = await self._new_session(scope, None)
-        there = [("location", "/"), self._cookie(scope, token), ("cache-control", "no-store")]
+        there = [("location", path), self._cookie(scope, token), ("cache-control", "no-store")]
         await asgi.answer(send, 303, b"", there)
 
     def _cookie(self, scope: Scope, token: str) -> tuple[str, str]:

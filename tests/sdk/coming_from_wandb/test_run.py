@@ -13,7 +13,7 @@ from tests.clients.waiting import until
 
 def test_a_run_says_where_it_is(embedded: Path) -> None:
     with wandb.init(project="p", entity="e") as run:
-        assert run.project_url == "modelyard ls e/p"
+        assert run.project_url == "modelyard open e/p"
         assert run.sync_dir == run.settings.sync_dir == str(Path(run.dir).parent)
         assert Path(run.sync_dir).name.endswith(f"-{run.id}")
         assert (run.sweep_id, run.sweep_url) == (None, None)

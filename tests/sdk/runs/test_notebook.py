@@ -106,7 +106,7 @@ def test_a_run_shows_where_it_goes_and_how_it_is_seen(outputs: list[list[dict[st
     for html in (started, shown):
         assert "<script>" not in html
         assert "<script>alert(1)</script>" in unescape(html)
-        assert "<code>modelyard show local/notes/" in html
+        assert "<code>modelyard open local/notes/" in html
     assert "data in" in started
     assert "lr = 0.1" in shown
 

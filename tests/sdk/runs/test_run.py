@@ -172,7 +172,7 @@ def test_a_script_that_ends_without_finish(embedded: Path, end: str, state: str)
     run = modelyard.Api().run(done.stdout.strip())
     assert run.state == state
     assert [row["a"] for row in run.scan_history()] == [1]
-    assert f"modelyard show {done.stdout.strip()}" in done.stderr
+    assert f"View run: modelyard open {done.stdout.strip()}" in done.stderr
 
 
 def test_a_forked_process_logs_to_the_run_and_does_not_end_it(embedded: Path) -> None:

@@ -166,7 +166,7 @@ class Artifact:
                 "Logged": self.created_at,
                 "Digest": version.digest,
             }
-        return notebook.card(title, rows, command=self.url)
+        return notebook.card(title, rows, shown_by=self.url)
 
     def __eq__(self, other: object) -> bool:
         if self is other or not isinstance(other, Artifact) or isinstance(self._content, Draft):
@@ -276,7 +276,10 @@ class Artifact:
     qualified_name = property(
         lambda self: self._holder("qualified_name").ref, doc="`entity/project/name:vN`."
     )
-    url = property(lambda self: f"modelyard show {self._holder('url').ref}", doc="The command that shows it.")
+    url = property(
+        lambda self: self._logged("url").url,
+        doc="Where the page shows it; without a page the command that shows it.",
+    )
     created_at = property(
         lambda self: self._source("created_at").create_time.isoformat(), doc="ISO 8601, UTC."
     )

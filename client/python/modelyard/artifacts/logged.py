@@ -54,6 +54,11 @@ class LoggedVersion(ABC):
         return f"{self.holder.name}:v{self.holder.number}"
 
     @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where it is shown; see `Artifact.url`."""
+
+    @property
     def identity(self) -> str:
         """Equal for equal artifacts: the version's id, where it is not visible the link's."""
         return (self.version or self.holder).id

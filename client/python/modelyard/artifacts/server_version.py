@@ -17,7 +17,7 @@ from modelyard.artifacts.logged import LoggedVersion
 from modelyard.configuration.settings import Settings, with_defaults
 from modelyard.contract import errors, refs
 from modelyard.contract.values import identical
-from modelyard.query import lineage_calls
+from modelyard.query import lineage_calls, page_addresses
 from modelyard.query.lineage import Lineage
 from modelyard.rpc import collection_calls, manifest, records, retry, run_calls, version_calls
 from modelyard.transfer import target_folder, transfer
@@ -35,6 +35,11 @@ class ServerVersion(LoggedVersion):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_entries": None}  # many, and cached on disk
+
+    @property
+    def url(self) -> str:
+        """Where the page shows the link, else the version."""
+        return page_addresses.of_version(self._workspace.connection, self.holder)
 
     def entries(self, member: str) -> Mapping[str, ArtifactEntry]:
         """Its files and references by path, fetched once."""

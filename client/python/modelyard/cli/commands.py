@@ -23,6 +23,7 @@ _MODULES = {
     "login": "access.account",
     "ls": "ls_show",
     "model": "models",
+    "open": "access.web",
     "run": "runs.commands",
     "search": "search",
     "show": "ls_show",

@@ -12,6 +12,7 @@ from modelyard.cli.tables import some
 from modelyard.contract import errors
 from modelyard.contract.streams import echo
 from modelyard.host.terminal import human_bytes, plural
+from modelyard.query import page_addresses
 from modelyard.rpc import list_calls, records, run_calls
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.manifest import whole_manifest
@@ -24,9 +25,11 @@ VERSIONS_SHOWN = 50
 def to_json(connection: Connection, thing: Thing) -> dict[str, Any]:
     """As JSON, with its kind; a version with its files, a collection with its newest versions.
 
-    `more` says whether a collection has more than these 50 versions, as in `modelyard ls`.
+    `url` is the address of its page, empty without one. `more` says whether a collection has more than
+    these 50 versions, as in `modelyard ls`.
     """
-    content: dict[str, Any] = {"kind": _kind(thing), **records.as_json(thing)}
+    content: dict[str, Any] = {"kind": _kind(thing), "url": _page(connection, thing)}
+    content |= records.as_json(thing)
     if isinstance(thing, records.Collection):
         versions: Iterator[records.Link | records.Version] = list_calls.versions(connection, thing.id)
         if thing.registered:
@@ -50,7 +53,13 @@ def print_link(connection: Connection, link: records.Link) -> None:
     linked = f"{local_time(link.create_time)} by {link.created_by}"
     aliases = ", ".join(link.aliases)
     print_fields(
-        [("Link", link.ref), ("Aliases", aliases), ("Source version", HIDDEN), ("Linked", linked)],
+        [
+            ("Link", link.ref),
+            ("Aliases", aliases),
+            ("Source version", HIDDEN),
+            ("Linked", linked),
+            ("Page", _page(connection, link)),
+        ]
     )
 
 
@@ -76,6 +85,7 @@ def print_version(connection: Connection, version: records.Version, link: record
             ("Run", _producer(connection, version)),
             ("Size", f"{plural(version.file_count, 'file')}, {human_bytes(version.size_bytes)}"),
             ("Digest", version.digest),
+            ("Page", _page(connection, link or version)),
         ]
     )
     entries = whole_manifest(connection, version)
@@ -97,12 +107,13 @@ def print_collection(connection: Connection, collection: records.Collection) -> 
             ("Description", collection.description),
             ("Tags", ", ".join(collection.tags)),
             ("Created", local_time(collection.create_time)),
+            ("Page", _page(connection, collection)),
         ]
     )
     echo()
 
 
-def print_run(run: records.RunRecord) -> None:
+def print_run(connection: Connection, run: records.RunRecord) -> None:
     """A run with its config and summary."""
     summary = {key: value for key, value in run.summary.items() if not key.startswith("_")}
     print_fields(
@@ -119,8 +130,14 @@ def print_run(run: records.RunRecord) -> None:
             ("Last step", "" if run.last_step is None else str(run.last_step)),
             ("Config", _entries(run.config)),
             ("Summary", _entries(summary)),
+            ("Page", _page(connection, run)),
         ]
     )
+
+
+def _page(connection: Connection, thing: Thing) -> str:
+    """The address of its page; empty without one."""
+    return page_addresses.at(connection, page_addresses.path_of(thing))
 
 
 def _producer(connection: Connection, version: records.Version) -> str:

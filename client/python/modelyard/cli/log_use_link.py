@@ -15,7 +15,9 @@ from modelyard.configuration.settings import Settings, current
 from modelyard.contract import refs
 from modelyard.contract.streams import echo
 from modelyard.host.terminal import human_bytes, plural
+from modelyard.query import page_addresses
 from modelyard.rpc import messages, records, version_calls
+from modelyard.runs.report import view_line
 from modelyard.transfer import transfer
 from modelyard.transfer.progress import SILENT, Progress
 from modelyard.workspace import Workspace
@@ -80,6 +82,7 @@ def log(
     named = f"; aliases: {', '.join(found.aliases)}" if found.aliases else ""
     echo(f"{'Logged' if created else 'Unchanged:'} {found.ref} ({size}){named}")
     echo(f"Use it: modelyard use {found.ref}", err=True)
+    echo(view_line(page_addresses.of_version(workspace.connection, found), "it"), err=True)
 
 
 @click.command()
@@ -119,6 +122,7 @@ def link(ref: str, model: str, aliases: tuple[str, ...], json: bool) -> None:
         print_json(records.as_json(made))
     else:
         echo(f"Linked {version.ref} as {made.ref} ({', '.join(made.aliases)})")
+        echo(view_line(page_addresses.of_version(workspace.connection, made), "it"), err=True)
 
 
 def _entity_and_project(text: str | None, settings: Settings) -> tuple[str, str]:

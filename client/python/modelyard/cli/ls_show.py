@@ -70,7 +70,7 @@ def show(ref: str, json: bool) -> None:
     if json:
         print_json(details.to_json(workspace.connection, thing))
     elif isinstance(thing, records.RunRecord):
-        details.print_run(thing)
+        details.print_run(workspace.connection, thing)
     elif isinstance(thing, records.Collection):
         details.print_collection(workspace.connection, thing)
         listing = _of_collection(workspace.connection, thing, details.VERSIONS_SHOWN)

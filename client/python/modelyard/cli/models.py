@@ -26,7 +26,7 @@ from modelyard.cli.tables import print_records
 from modelyard.configuration.settings import current
 from modelyard.contract import errors, refs
 from modelyard.contract.streams import echo
-from modelyard.host.terminal import plural
+from modelyard.host.terminal import is_address, plural
 from modelyard.registry.collection import RegisteredModel
 from modelyard.rpc import list_calls, records
 from modelyard.workspace import Workspace
@@ -175,6 +175,7 @@ def _print_model(found: RegisteredModel) -> None:
             ("Tags", ", ".join(found.tags)),
             ("Versions", str(found.version_count)),
             ("Created", local_time(found._record.create_time)),
+            ("Page", found.url if is_address(found.url) else ""),
         ]
     )
     if found.description:

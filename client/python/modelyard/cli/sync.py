@@ -10,6 +10,7 @@ from modelyard.cli.output import as_json, print_json
 from modelyard.contract import errors
 from modelyard.contract.streams import echo
 from modelyard.host.terminal import plural
+from modelyard.runs.report import view_line
 from modelyard.runs.summary_replay import ReplayedSummary
 from modelyard.spool import folders
 from modelyard.spool.folders import RunFolder
@@ -59,4 +60,6 @@ def _sent(folder: RunFolder, json: bool) -> dict[str, object]:
         ]
         parts = [f"{plural(count, noun)} {what}" for count, noun, what in counts if count]
         echo(f"{done.path}: {', '.join(parts) or 'nothing was left'}; the run is {done.state}")
+        if done.url:
+            echo(view_line(done.url), err=True)
     return {"folder": str(folder.path), **vars(done)}

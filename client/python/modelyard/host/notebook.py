@@ -44,21 +44,23 @@ def say(lines: Iterable[str], html: str) -> None:
         terminal.termlog(line)
 
 
-def card(title: str, rows: Mapping[str, Any], *, command: str = "") -> str:
+def card(title: str, rows: Mapping[str, Any], *, shown_by: str = "") -> str:
     """HTML of a title and a table; empty values are left out. All texts are escaped.
 
-    `command` is the command of a shell that shows more.
+    `shown_by` is the address of a page, or the command of a shell, that shows more.
     """
     body = "".join(
         f'<tr><td style="{_CELL}">{escape(name)}</td><td style="{_CELL}">{escape(str(value))}</td></tr>'
         for name, value in rows.items()
         if value not in (None, "", [], ())
     )
-    if command:
-        body += (
-            f'<tr><td style="{_CELL}">Shown by</td>'
-            f'<td style="{_CELL}"><code>{escape(command)}</code></td></tr>'
-        )
+    if shown_by:
+        more = escape(shown_by)
+        if terminal.is_address(shown_by):
+            shown = f'<a href="{more}" target="_blank" rel="noopener">{more}</a>'
+        else:
+            shown = f"<code>{more}</code>"
+        body += f'<tr><td style="{_CELL}">Shown by</td><td style="{_CELL}">{shown}</td></tr>'
     return f'<div class="modelyard"><b>{escape(title)}</b><table>{body}</table></div>'
 
 

@@ -139,6 +139,11 @@ def human_bytes(size: int) -> str:
     return f"{amount:.1f} TiB"
 
 
+def is_address(text: str) -> bool:
+    """Whether a text is an address that browsers open."""
+    return text.startswith(("https://", "http://"))
+
+
 def plural(count: int, noun: str) -> str:
     """`1 row`, `2 rows`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

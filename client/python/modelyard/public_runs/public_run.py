@@ -21,7 +21,7 @@ from modelyard.public_runs import files, history, media, series
 from modelyard.public_runs.files import PublicFile
 from modelyard.public_runs.following import Following
 from modelyard.public_runs.summary import PublicSummary
-from modelyard.query import lineage_calls
+from modelyard.query import lineage_calls, page_addresses
 from modelyard.query.lineage import Lineage
 from modelyard.query.listing import Listing
 from modelyard.rpc import list_calls, metric_scan, retry, run_calls, version_calls
@@ -109,7 +109,10 @@ class PublicRun:
     sweep = property(lambda self: None, doc="None: there are no sweeps.")
     sweep_name = property(lambda self: None, doc="None: there are no sweeps.")
     path = property(lambda self: self._record.path.split("/"), doc="`[entity, project, run_id]`.")
-    url = property(lambda self: f"modelyard show {self._record.path}", doc="The command that shows it.")
+    url = property(
+        lambda self: page_addresses.of_run(self._workspace.connection, self._record.path),
+        doc="Where the page shows it; without a page the command that shows it.",
+    )
     lastHistoryStep = property(  # noqa: N815  # as users know it
         lambda self: -1 if self._record.last_step is None else self._record.last_step,
         doc="The largest step; -1 without rows.",

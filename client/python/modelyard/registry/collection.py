@@ -12,6 +12,7 @@ from modelyard.artifacts.artifact import Artifact
 from modelyard.artifacts.name_lists import NameList, packed, unpacked
 from modelyard.contract import errors, refs
 from modelyard.host import notebook
+from modelyard.query import page_addresses
 from modelyard.query.conditions import OF_LINKS, Condition, as_filter, as_order
 from modelyard.query.listing import Listing, page_size
 from modelyard.query.resolve import Resolver
@@ -65,7 +66,10 @@ class ArtifactCollection:
     qualified_name = property(lambda self: self._record.ref, doc="`entity/project/name`.")
     created_at = property(lambda self: self._record.create_time.isoformat(), doc="ISO 8601, UTC.")
     updated_at = property(lambda self: self._record.update_time.isoformat(), doc="ISO 8601, UTC.")
-    url = property(lambda self: f"modelyard show {self.qualified_name}", doc="The command that shows it.")
+    url = property(
+        lambda self: page_addresses.of_collection(self._workspace.connection, self._record),
+        doc="Where the page shows it; without a page the command that shows it.",
+    )
 
     @property
     def name(self) -> str:
@@ -189,7 +193,7 @@ class ArtifactCollection:
             "Tags": ", ".join(record.tags),
             "Description": record.description,
         }
-        return notebook.card(record.ref, rows, command=f"modelyard show {record.ref}")
+        return notebook.card(record.ref, rows, shown_by=self.url)
 
 
 @checked_calls()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from modelyard.arguments import checked_calls
 from modelyard.host import notebook
+from modelyard.query import page_addresses
 from modelyard.query.conditions import Condition, as_filter, as_order
 from modelyard.query.listing import Listing, page_size
 from modelyard.registry.artifact_type import ArtifactType
@@ -55,7 +56,10 @@ class Project:
     entity = property(lambda self: self._record.entity, doc="Who owns it.")
     id = property(lambda self: self._record.path, doc="Same as the path, as text: `entity/project`.")
     path = property(lambda self: [self._record.entity, self._record.name], doc="`[entity, project]`.")
-    url = property(lambda self: f"modelyard ls {self._record.path}", doc="The command that lists it.")
+    url = property(
+        lambda self: page_addresses.of_project(self._workspace.connection, self._record.path),
+        doc="Where the page shows it; without a page the command that lists it.",
+    )
     created_by = property(lambda self: self._record.created_by, doc="Who made it.")
     created_at = property(lambda self: self._record.create_time.isoformat(), doc="ISO 8601, UTC.")
     last_activity_at = property(
@@ -118,7 +122,7 @@ class Project:
             "Registered models": self.registered_model_count,
             "Last activity": self.last_activity_at,
         }
-        return notebook.card(f"Project {self._record.path}", rows, command=self.url)
+        return notebook.card(f"Project {self._record.path}", rows, shown_by=self.url)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Project) and self._record.path == other._record.path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,13 @@ from modelyard.v1 import (
     run_console_pb2_grpc,
     run_file_pb2_grpc,
     run_pb2_grpc,
+    server_pb2,
     server_pb2_grpc,
     upload_pb2_grpc,
 )
 
 _PROBE_SECONDS = 2.0
+_PAGE = re.compile(r"https?://[!-~]+")
 _OPTIONS: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_time_ms", 120_000),
     ("grpc.keepalive_timeout_ms", 20_000),
@@ -73,6 +76,7 @@ class Connection:
         self._endpoint: addresses.Endpoint | None = None
         self._channel: grpc.Channel | None = None
         self._retired: list[grpc.Channel] = []
+        self._page: str | None = None
         forking.watch(self)
         self.embedded_folder = embedded_folder
         self.shares_disk = shares_disk and embedded_folder is not None
@@ -127,6 +131,35 @@ class Connection:
     def address(self) -> str:
         """The address of a server that is not embedded; the same for every spelling. Else empty."""
         return "" if self.embedded_folder is not None else str(self._endpoint or self._find())
+
+    def page(self) -> str:
+        """The address of the server's page, without `/` at its end; empty without one.
+
+        It is asked for once, within 2 s. An embedded server has one while its page is open, and is
+        not started to find out.
+        """
+        if self.embedded_folder is not None:
+            return _checked_page(embedded.page_of(self.embedded_folder))
+        if self._page is None:
+            try:
+                self._page = _checked_page(self._ask_page())
+            except (grpc.RpcError, errors.Error, ValueError):  # it is away: the next call asks again
+                return ""
+        return self._page
+
+    def _ask_page(self) -> str:
+        # Not by `self.server`, which tries for a minute.
+        with forking.running():
+            stub = server_pb2_grpc.ServerServiceStub(self.current())
+            try:
+                reply = stub.GetServerInfo(
+                    server_pb2.GetServerInfoRequest(), timeout=_PROBE_SECONDS, metadata=self.credentials()
+                )
+            except grpc.RpcError as failure:
+                if failure.code() is grpc.StatusCode.UNIMPLEMENTED:  # an older server
+                    return ""
+                raise
+        return str(reply.web_url)
 
     def current(self) -> grpc.Channel:
         """grpc's channel of this process; created, with its embedded server, at the first call."""
@@ -184,6 +217,11 @@ class Connection:
     def forget_parent(self) -> None:
         """In a forked child: drops the parent's channel, which has no threads here."""
         self._channel, self._endpoint, self._retired = None, None, []
+
+
+def _checked_page(url: str) -> str:
+    """An address that a server gave; empty if it is none."""
+    return url.rstrip("/") if _PAGE.fullmatch(url) else ""
 
 
 def open_channel(endpoint: addresses.Endpoint, more: Sequence[tuple[str, Any]] = ()) -> grpc.Channel:

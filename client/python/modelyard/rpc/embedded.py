@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from modelyard.configuration import addresses
 from modelyard.contract import errors
@@ -53,15 +54,35 @@ def find_or_spawn(folder: Path, answers: Probe) -> addresses.Endpoint:
         ) from error
 
 
+def page_of(folder: Path) -> str:
+    """The address of the page of the folder's server; empty while it has none, or does not run."""
+    content = _advertised(folder) or {}
+    try:
+        os.kill(int(content["pid"]), 0)  # a server that was killed has left the file
+    except PermissionError:
+        pass  # it runs, as another user
+    except (OSError, OverflowError, KeyError, TypeError, ValueError):
+        return ""
+    return str(content.get("page", ""))
+
+
 def _find(folder: Path) -> addresses.Endpoint | None:
     """The endpoint in the folder's server.json; None if it is missing, invalid or not trusted.
 
     The token is sent only to a socket that the folder's owner must have created, never
     to a TCP port: another process could listen on the port of a killed server.
     """
+    content = _advertised(folder)
+    if content is None:
+        return None
+    return addresses.of_socket(Path(content["socket"]), str(content["token"]))
+
+
+def _advertised(folder: Path) -> dict[str, Any] | None:
+    """What the folder's server.json says; None if it is missing, invalid or not trusted."""
     try:
         with (folder / SERVER_FILE).open(encoding="utf-8") as file:
-            content = json.load(file)
+            content: dict[str, Any] = json.load(file)
             owners = {os.fstat(file.fileno()).st_uid}
         socket = Path(content["socket"])
         # Only the data folder itself may be a symbolic link: any other could point anywhere.
@@ -69,8 +90,9 @@ def _find(folder: Path) -> addresses.Endpoint | None:
         owners.add(parent.st_uid)
         # Root may use a folder of another user.
         ours = {os.geteuid()} if os.geteuid() else {0, folder.stat().st_uid}
-        if socket.is_absolute() and owners <= ours and _keeps_others_out(parent):
-            return addresses.of_socket(socket, str(content["token"]))
+        has_token = "token" in content
+        if has_token and socket.is_absolute() and owners <= ours and _keeps_others_out(parent):
+            return content
     except (OSError, ValueError, KeyError, TypeError):
         pass
     return None

@@ -151,6 +151,11 @@ class DisabledVersion(LoggedVersion):
         super().__init__(version, link)
         self.draft = draft
 
+    @property
+    def url(self) -> str:
+        """The command that would show it."""
+        return f"modelyard show {self.holder.ref}"
+
     def fields(self) -> VersionFields:
         """The fields, with lists that accept any name."""
         fields = super().fields()

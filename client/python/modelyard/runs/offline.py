@@ -59,6 +59,12 @@ class OfflineTracking(Recording):
             spool_records.FIELDS, {"set": {}, "removed": []}
         )  # so that a run without rows has a spool
 
+    @property
+    def url(self) -> None:
+        """None: no server has the run."""
+
+    project_url = url
+
     def flush(self) -> None:
         """Does nothing: everything is in the folder already."""
 
@@ -91,7 +97,7 @@ class OfflineTracking(Recording):
                 (self.artifacts.versions.logged, "artifact version"),
                 (self.artifacts.versions.linked, "link"),
             ]
-            for line in closing_lines(name, self._record.path, {}, summary, counts, exit_code, kept=True):
+            for line in closing_lines(name, None, {}, summary, counts, exit_code):
                 terminal.termlog(line)
             terminal.termlog(f"This sends it: modelyard sync {self.folder.path}")
 

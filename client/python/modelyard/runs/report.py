@@ -7,7 +7,7 @@ from typing import Any
 
 from modelyard.contract.limits import VALUE_DEPTH
 from modelyard.host import notebook
-from modelyard.host.terminal import plural, sparkline
+from modelyard.host.terminal import is_address, plural, sparkline
 
 _SHOWN = 20
 _VALUE_WIDTH = 40
@@ -15,18 +15,16 @@ _VALUE_WIDTH = 40
 
 def closing_lines(
     name: str,
-    path: str,
+    url: str | None,
     curves: Mapping[str, Sequence[float]],
     summary: Mapping[str, Any],
     counts: Sequence[tuple[int, str]],
     exit_code: int = 0,
     unchanged: int = 0,
-    *,
-    kept: bool = False,
 ) -> Iterator[str]:
     """The lines that `finish` prints. `counts` are of new items; `unchanged` versions existed already.
 
-    `kept`: the run is in a folder, and no server has it yet.
+    `url` None: the run is in a folder, and no server has it yet.
     """
     drawn = {key: sparkline(points) for key, points in sorted(curves.items()) if len(points) > 1}
     last = _texts(summary)
@@ -35,14 +33,19 @@ def closing_lines(
     yield from _block("Run summary:", last, width)
     if exit_code:
         yield f"Run {name} failed with exit code {exit_code}."
-    if not kept:
-        yield f"View run {name}: modelyard show {path}"
-    yield f"{'Kept' if kept else 'Synced'} {_synced(counts, unchanged)}"
+    if url is not None:
+        yield view_line(url, f"run {name}")
+    yield f"{'Kept' if url is None else 'Synced'} {_synced(counts, unchanged)}"
+
+
+def view_line(url: str, what: str = "run") -> str:
+    """The line that says where something is shown: an address, or a command."""
+    return f"View {what} at: {url}" if is_address(url) else f"View {what}: {url}"
 
 
 def closing_card(
     name: str,
-    path: str,
+    url: str,
     curves: Mapping[str, Sequence[float]],
     summary: Mapping[str, Any],
     counts: Sequence[tuple[int, str]],
@@ -57,11 +60,11 @@ def closing_card(
     if len(shown) > _SHOWN:
         rows["…"] = f"and {len(shown) - _SHOWN} more"
     rows["Synced"] = _synced(counts, unchanged)
-    return notebook.card(title, rows, command=f"modelyard show {path}")
+    return notebook.card(title, rows, shown_by=url)
 
 
 def run_card(
-    title: str, path: str, state: str, config: Mapping[str, Any], summary: Mapping[str, Any], command: str
+    title: str, path: str, state: str, config: Mapping[str, Any], summary: Mapping[str, Any], url: str | None
 ) -> str:
     """A run as notebooks show it."""
     rows = {"Path": path, "State": state}
@@ -69,7 +72,7 @@ def run_card(
         texts = _texts(entries)
         more = ", …" if len(texts) > _SHOWN else ""
         rows[name] = ", ".join(f"{key} = {text}" for key, text in list(texts.items())[:_SHOWN]) + more
-    return notebook.card(title, rows, command=command)
+    return notebook.card(title, rows, shown_by=url or "")
 
 
 def _texts(entries: Mapping[str, Any]) -> dict[str, str]:

@@ -111,7 +111,7 @@ class Run:
 
     def display(self, height: int = 420, hidden: bool = False) -> bool:
         """Shows it: in a notebook below the cell, elsewhere a line on stderr. Whether in a notebook."""
-        notebook.say([f"Run {self.name}: {self.url}"], self._repr_html_())
+        notebook.say([f"Run {self.name}: {self.url or self.sync_dir}"], self._repr_html_())
         return notebook.is_active()
 
     @property
@@ -129,13 +129,13 @@ class Run:
         """Same as `project`."""
         return str(self.project)
 
-    def get_url(self) -> str:
+    def get_url(self) -> str | None:
         """Same as `url`."""
-        return str(self.url)
+        return self.url
 
-    def get_project_url(self) -> str:
+    def get_project_url(self) -> str | None:
         """Same as `project_url`."""
-        return str(self.project_url)
+        return self.project_url
 
     def get_sweep_url(self) -> None:
         """None: there are no sweeps."""
@@ -186,15 +186,21 @@ class Run:
         doc="`online`, `offline` or `disabled`.",
     )
     path = property(lambda self: f"{self.entity}/{self.project}/{self.id}", doc="`entity/project/run_id`.")
-    project_url = property(
-        lambda self: f"modelyard ls {self.entity}/{self.project}", doc="The command that lists its project."
-    )
     sweep_id = property(lambda self: None, doc="None: there are no sweeps.")
     sweep_url = property(lambda self: None, doc="None: there are no sweeps.")
     starting_step = property(lambda self: self._starting_step, doc="The step of its first row here.")
     config_static = property(lambda self: ConfigStatic(self._config), doc="Its inputs, read-only.")
     sync_dir = property(lambda self: self._settings.sync_dir, doc="Its local folder; None when disabled.")
-    url = property(lambda self: f"modelyard show {self.path}", doc="The command that shows it.")
+
+    @property
+    def url(self) -> str | None:
+        """Where the page shows it; without a page the command that shows it. None for an offline run."""
+        return self._tracking.url if self._tracking else f"modelyard show {self.path}"
+
+    @property
+    def project_url(self) -> str | None:
+        """Where the page shows its project; without a page the command that lists it. None: offline."""
+        return self._tracking.project_url if self._tracking else f"modelyard ls {self.entity}/{self.project}"
 
     @property
     def name(self) -> str:

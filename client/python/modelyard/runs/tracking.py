@@ -12,7 +12,7 @@ from modelyard.artifacts.artifact import Workspace
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors
 from modelyard.host import notebook, terminal
-from modelyard.query import lineage_calls
+from modelyard.query import lineage_calls, page_addresses
 from modelyard.query.lineage import Lineage
 from modelyard.query.resolve import Resolver
 from modelyard.rpc import messages, records
@@ -178,6 +178,16 @@ class Tracking(Recording):
         )
         self._sender.start()
 
+    @property
+    def url(self) -> str:
+        """Where the page shows the run; see `Run.url`."""
+        return page_addresses.of_run(self.connection, self._record.path)
+
+    @property
+    def project_url(self) -> str:
+        """Where the page shows its project; see `Run.project_url`."""
+        return page_addresses.of_project(self.connection, f"{self._record.entity}/{self._record.project}")
+
     def flush(self) -> None:
         """Sends what waits now, unless another process does."""
         if not self._attached:
@@ -260,7 +270,7 @@ class Tracking(Recording):
         }
         facts = (
             name,
-            self._record.path,
+            self.url,
             curves,
             summary,
             counts,

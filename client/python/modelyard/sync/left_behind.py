@@ -9,6 +9,7 @@ from typing import Any
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors
 from modelyard.host import terminal
+from modelyard.query import page_addresses
 from modelyard.rpc import messages, records
 from modelyard.rpc.connection import Connection
 from modelyard.spool import folders, staging
@@ -47,6 +48,8 @@ class Sent:
     calls_refused: int
     state: str
     """The run's state then; `deleted` if it does not exist any more."""
+    url: str = ""
+    """Where the page shows it, else the command that does; empty if it does not exist any more."""
 
 
 def send(folder: RunFolder, summaries: Summaries) -> Sent:
@@ -135,7 +138,8 @@ def _send(connection: Connection, folder: RunFolder, summaries: Summaries, ends:
         else:
             folder.remove_spools()
     state = _run(connection, run.id, run.attempt).state
-    return Sent(path, drain.rows_sent, drain.rows_dropped, calls.done, calls.refused, state)
+    url = page_addresses.of_run(connection, path)
+    return Sent(path, drain.rows_sent, drain.rows_dropped, calls.done, calls.refused, state, url)
 
 
 def _make_staged(calls: ArtifactCalls, folder: RunFolder) -> None:

@@ -48,7 +48,8 @@ class PackFolder(Protocol):
 class LocalServicer:
     """LocalService, for owners of the data folder.
 
-    Without a local store `packs` is None, and calls about files fail. `web_link` makes a link to the page.
+    Without a local store `packs` is None, and calls about files fail. `web_link` makes a link to a path
+    of the page.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class LocalServicer:
         upload_streams: StreamLimit,
         download_streams: StreamLimit,
         memory: ByteBudget,
-        web_link: Callable[[], str],
+        web_link: Callable[[str], str],
     ) -> None:
         self._writer = writer
         self._packs = packs
@@ -106,7 +107,7 @@ class LocalServicer:
             raise errors.NotAllowed(
                 "this call is for clients that have the token of the server's data folder"
             )
-        return pb.OpenWebResponse(url=self._web_link())
+        return pb.OpenWebResponse(url=self._web_link(request.path or "/"))
 
     def _packs_for(self, principal: Principal) -> PackFolder:
         if self._packs is None or not principal.owns_folder:

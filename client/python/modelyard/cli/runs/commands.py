@@ -27,7 +27,6 @@ from modelyard.contract.streams import echo
 from modelyard.host.terminal import is_terminal, plural
 from modelyard.public_runs.public_run import PublicRun
 from modelyard.query.run_search import RunSearch
-from modelyard.rpc import records
 from modelyard.workspace import Workspace
 
 _METRICS_SHOWN = 20
@@ -72,13 +71,15 @@ def list_runs(project: str | None, condition: str, order: str, limit: int, json:
 @as_json
 def show(name: str, attempt: int | None, json: bool) -> None:
     """Show a run: state, config, summary, and the curve of each metric."""
-    found = open_run(Workspace(current()), name, attempt)
+    workspace = Workspace(current())
+    found = open_run(workspace, name, attempt)
     earlier = found.attempts()[1:]
     if json:
         attempts = [{"attempt": each.attempt, "state": each.state} for each in earlier]
-        print_json({"kind": "run", **records.as_json(found._record), "earlier_attempts": attempts})
+        content = details.to_json(workspace.connection, found._record)
+        print_json({**content, "earlier_attempts": attempts})
         return
-    details.print_run(found._record)
+    details.print_run(workspace.connection, found._record)
     _print_curves(found)
     if earlier:
         echo()

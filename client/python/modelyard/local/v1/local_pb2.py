@@ -26,7 +26,7 @@ from modelyard.v1 import model_artifact_pb2 as modelyard_dot_v1_dot_model__artif
 from modelyard.v1 import upload_pb2 as modelyard_dot_v1_dot_upload__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emodelyard/local/v1/local.proto\x12\x12modelyard.local.v1\x1a!modelyard/v1/model_artifact.proto\x1a\x19modelyard/v1/upload.proto\"Q\n\tLocalFile\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x13\n\x0bmodified_ns\x18\x03 \x01(\x03\x12\r\n\x05inode\x18\x04 \x01(\x04\"S\n\x10TakeFilesRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12,\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1d.modelyard.local.v1.LocalFile\"O\n\x11TakeFilesResponse\x12#\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x13.modelyard.v1.Chunk\x12\x15\n\rpresent_bytes\x18\x02 \x01(\x03\"Q\n\x12LocateFilesRequest\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12\'\n\x06ranges\x18\x02 \x03(\x0b\x32\x17.modelyard.v1.FileRange\"E\n\x13LocateFilesResponse\x12.\n\x06ranges\x18\x01 \x03(\x0b\x32\x1e.modelyard.local.v1.LocalRange\":\n\nLocalRange\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"\x10\n\x0eOpenWebRequest\"\x1e\n\x0fOpenWebResponse\x12\x0b\n\x03url\x18\x01 \x01(\t2\xaf\x02\n\x0cLocalService\x12_\n\tTakeFiles\x12$.modelyard.local.v1.TakeFilesRequest\x1a%.modelyard.local.v1.TakeFilesResponse\"\x03\x90\x02\x02\x30\x01\x12\x65\n\x0bLocateFiles\x12&.modelyard.local.v1.LocateFilesRequest\x1a\'.modelyard.local.v1.LocateFilesResponse\"\x03\x90\x02\x01\x30\x01\x12W\n\x07OpenWeb\x12\".modelyard.local.v1.OpenWebRequest\x1a#.modelyard.local.v1.OpenWebResponse\"\x03\x90\x02\x02\x42\x86\x01\n\x12modelyard.local.v1B\nLocalProtoP\x01Z\x1amodelyard/local/v1;localv1\xa2\x02\x04MDYL\xaa\x02\x12Modelyard.Local.V1\xca\x02\x12Modelyard\\Local\\V1\xea\x02\x14Modelyard::Local::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emodelyard/local/v1/local.proto\x12\x12modelyard.local.v1\x1a!modelyard/v1/model_artifact.proto\x1a\x19modelyard/v1/upload.proto\"Q\n\tLocalFile\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x13\n\x0bmodified_ns\x18\x03 \x01(\x03\x12\r\n\x05inode\x18\x04 \x01(\x04\"S\n\x10TakeFilesRequest\x12\x11\n\tupload_id\x18\x01 \x01(\t\x12,\n\x05\x66iles\x18\x02 \x03(\x0b\x32\x1d.modelyard.local.v1.LocalFile\"O\n\x11TakeFilesResponse\x12#\n\x06\x63hunks\x18\x01 \x03(\x0b\x32\x13.modelyard.v1.Chunk\x12\x15\n\rpresent_bytes\x18\x02 \x01(\x03\"Q\n\x12LocateFilesRequest\x12\x12\n\nversion_id\x18\x01 \x01(\t\x12\'\n\x06ranges\x18\x02 \x03(\x0b\x32\x17.modelyard.v1.FileRange\"E\n\x13LocateFilesResponse\x12.\n\x06ranges\x18\x01 \x03(\x0b\x32\x1e.modelyard.local.v1.LocalRange\":\n\nLocalRange\x12\x0c\n\x04path\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0e\n\x06length\x18\x03 \x01(\x03\"\x1e\n\x0eOpenWebRequest\x12\x0c\n\x04path\x18\x01 \x01(\t\"\x1e\n\x0fOpenWebResponse\x12\x0b\n\x03url\x18\x01 \x01(\t2\xaf\x02\n\x0cLocalService\x12_\n\tTakeFiles\x12$.modelyard.local.v1.TakeFilesRequest\x1a%.modelyard.local.v1.TakeFilesResponse\"\x03\x90\x02\x02\x30\x01\x12\x65\n\x0bLocateFiles\x12&.modelyard.local.v1.LocateFilesRequest\x1a\'.modelyard.local.v1.LocateFilesResponse\"\x03\x90\x02\x01\x30\x01\x12W\n\x07OpenWeb\x12\".modelyard.local.v1.OpenWebRequest\x1a#.modelyard.local.v1.OpenWebResponse\"\x03\x90\x02\x02\x42\x86\x01\n\x12modelyard.local.v1B\nLocalProtoP\x01Z\x1amodelyard/local/v1;localv1\xa2\x02\x04MDYL\xaa\x02\x12Modelyard.Local.V1\xca\x02\x12Modelyard\\Local\\V1\xea\x02\x14Modelyard::Local::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,9 +53,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOCALRANGE']._serialized_start=519
   _globals['_LOCALRANGE']._serialized_end=577
   _globals['_OPENWEBREQUEST']._serialized_start=579
-  _globals['_OPENWEBREQUEST']._serialized_end=595
-  _globals['_OPENWEBRESPONSE']._serialized_start=597
-  _globals['_OPENWEBRESPONSE']._serialized_end=627
-  _globals['_LOCALSERVICE']._serialized_start=630
-  _globals['_LOCALSERVICE']._serialized_end=933
+  _globals['_OPENWEBREQUEST']._serialized_end=609
+  _globals['_OPENWEBRESPONSE']._serialized_start=611
+  _globals['_OPENWEBRESPONSE']._serialized_end=641
+  _globals['_LOCALSERVICE']._serialized_start=644
+  _globals['_LOCALSERVICE']._serialized_end=947
 # @@protoc_insertion_point(module_scope)

@@ -99,7 +99,7 @@ class LocalServiceServicer(object):
     def OpenWeb(self, request, context):
         """Makes a link that signs a browser in as the folder's owner. An embedded server
         begins to serve its page on a free port of loopback with the first call.
-        Errors: UNIMPLEMENTED (the server has no page).
+        Errors: UNIMPLEMENTED (the server has no page); INVALID_ARGUMENT INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -59,7 +59,7 @@ class LocalServiceStub:
     OpenWeb: _grpc.UnaryUnaryMultiCallable[_local_pb2.OpenWebRequest, _local_pb2.OpenWebResponse]
     """Makes a link that signs a browser in as the folder's owner. An embedded server
     begins to serve its page on a free port of loopback with the first call.
-    Errors: UNIMPLEMENTED (the server has no page).
+    Errors: UNIMPLEMENTED (the server has no page); INVALID_ARGUMENT INVALID_FIELD.
     """
 
 @_typing.type_check_only
@@ -93,7 +93,7 @@ class LocalServiceAsyncStub(LocalServiceStub):
     OpenWeb: _aio.UnaryUnaryMultiCallable[_local_pb2.OpenWebRequest, _local_pb2.OpenWebResponse]  # type: ignore[assignment]
     """Makes a link that signs a browser in as the folder's owner. An embedded server
     begins to serve its page on a free port of loopback with the first call.
-    Errors: UNIMPLEMENTED (the server has no page).
+    Errors: UNIMPLEMENTED (the server has no page); INVALID_ARGUMENT INVALID_FIELD.
     """
 
 class LocalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -142,7 +142,7 @@ class LocalServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_local_pb2.OpenWebResponse, _abc.Awaitable[_local_pb2.OpenWebResponse]]:
         """Makes a link that signs a browser in as the folder's owner. An embedded server
         begins to serve its page on a free port of loopback with the first call.
-        Errors: UNIMPLEMENTED (the server has no page).
+        Errors: UNIMPLEMENTED (the server has no page); INVALID_ARGUMENT INVALID_FIELD.
         """
 
 def add_LocalServiceServicer_to_server(servicer: LocalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -38,6 +38,7 @@ from modelyard_server.settings import (
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PASSWORD = re.compile(r"://[^/@]*:[^/]*@|[?&]password=")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -47,8 +48,8 @@ def _option(*names: str, variable: str = "", **attributes: Any) -> Callable[[F],
     return click.option(*names, envvar=envvar, show_envvar=True, show_default=True, **attributes)
 
 
-def _location_options(command: F) -> F:
-    """--data, --database and --store as one argument `location`."""
+def _location_options(command: F, *, failure: type[click.ClickException] = click.ClickException) -> F:
+    """--data, --database and --store as one argument `location`; `failure` is raised for errors."""
 
     @_option("--data", type=click.Path(file_okay=False, path_type=Path), variable="MODELYARD_DATA_DIR",
              help="Folder for metadata and bytes.  [default: one for each user]")  # fmt: skip
@@ -56,7 +57,7 @@ def _location_options(command: F) -> F:
     @_option("--store", help="s3://bucket[/prefix]?endpoint=…&region=…, or file:///folder.")
     @functools.wraps(command)
     def with_location(data: Path | None, database: str | None, store: str | None, **rest: Any) -> Any:
-        with _errors_as_messages():
+        with _errors_as_messages(failure):
             _warn_of_password(database)
             location = parse_location(data, database, store)
             file_permissions.set_umask(location)
@@ -73,18 +74,24 @@ def _tls_options(command: F) -> F:
 
 
 @contextmanager
-def _errors_as_messages() -> Iterator[None]:
-    """Prints errors as one sentence, and exits with code 1."""
+def _errors_as_messages(failure: type[click.ClickException] = click.ClickException) -> Iterator[None]:
+    """Raises errors as a failure, which prints one sentence and has an exit code."""
     from modelyard.contract import errors
 
     try:
         yield
     except (StartError, errors.CommError) as error:
-        raise click.ClickException(str(error)) from error
+        raise failure(str(error)) from error
     except ModuleNotFoundError as error:
-        raise click.ClickException(
+        raise failure(
             f'the server is not installed ({error}). Install it: pip install "modelyard[server]"'
         ) from error
+
+
+class _Unchecked(click.ClickException):
+    """A failure of `fsck`, whose exit code 1 means damage."""
+
+    exit_code = 2
 
 
 def _warn(sentence: str) -> None:
@@ -98,6 +105,24 @@ def _warn_of_password(database: str | None) -> None:
             "every user of this machine can read the password in --database: set MODELYARD_SERVER_DATABASE "
             "instead"
         )
+
+
+class _Duration(click.ParamType):  # type: ignore[type-arg]  # not generic in older releases
+    """A duration such as 0, 90s, 15m, 24h or 7d, in microseconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of microseconds; fails for any other text."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d{1,6})([smhd])|0", value.strip())
+        if match is None:
+            self.fail(f"{value!r} is not a duration such as 0, 90s, 15m, 24h or 7d", param, ctx)
+        return int(match[1] or 0) * _UNITS.get(match[2], 0) * 1_000_000
+
+
+DURATION = _Duration()
 
 
 @click.group()
@@ -300,6 +325,45 @@ def doctor(location: Location, tls_cert: Path | None, tls_key: Path | None) -> N
         click.get_current_context().exit(1)
     if any(finding.new for finding in findings):
         echo("No problem found: `modelyard server start` or `migrate` creates what is new.")
+
+
+@server.command()
+@functools.partial(_location_options, failure=_Unchecked)
+@click.option(
+    "--read-data",
+    "read_percent",
+    default=0.0,
+    type=click.FloatRange(0, 100),
+    metavar="PERCENT",
+    help="Read so much of the packs, chosen at random, and compare all bytes with their digests.",
+)
+@click.option(
+    "--max-duration",
+    type=DURATION,
+    help="End after so long, such as 90s, 15m or 2h; checks that are left out are reported.",
+)
+@click.option(
+    "--quarantine",
+    is_flag=True,
+    help="Mark chunks whose bytes are lost or wrong as missing, so that logging their content again "
+    "replaces them. Without it nothing is written.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def fsck(
+    location: Location, read_percent: float, max_duration: int | None, quarantine: bool, as_json: bool
+) -> None:
+    """Check that every version is complete, and name what is damaged and the versions that it touches.
+
+    Compares rows with each other, packs with the store, and with --read-data bytes with digests. It runs
+    beside servers. Exit code 0: no damage; 1: damage; 2: something could not be checked.
+    """
+    from modelyard_server.fsck import report, run
+
+    shown = report.Document(echo) if as_json else report.Lines(echo)
+    seconds = None if max_duration is None else max_duration / 1e6
+    results = run.check(location, run.Wanted(read_percent, seconds, quarantine), shown.show)
+    shown.end(results)
+    click.get_current_context().exit(report.exit_code(results))
 
 
 @server.group()

@@ -1,7 +1,8 @@
 """Servers, clients, stores and databases are killed at random moments while clients work.
 
-Nothing that was acknowledged is lost, nothing is half-visible, and no call of
-the SDK fails. `MODELYARD_SOAK_KILLS=300` makes it longer.
+Nothing that was acknowledged is lost, nothing is half-visible, no call of the SDK
+fails, and the checker finds no damage, neither meanwhile nor at the end.
+`MODELYARD_SOAK_KILLS=300` makes it longer.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.clients.checker import fsck
 from tests.faults.check_state import violations
 from tests.faults.operation_log import OperationLog
 from tests.faults.soak_client import Assignment
@@ -147,14 +149,18 @@ def test_nothing_acknowledged_is_lost_whatever_is_killed(
         clients = Clients(server.start(), key, project, tmp_path)
         try:
             kinds = [*kills.items(), ("client", clients.kill_one)]
-            for _, (kind, kill) in zip(range(KILLS), itertools.cycle(kinds), strict=False):
+            for number, (kind, kill) in zip(range(KILLS), itertools.cycle(kinds), strict=False):
                 time.sleep(random.uniform(*SECONDS_BETWEEN))
                 print(f"killing the {kind}")
                 kill()
+                if number % 10 == 5:  # beside the clients, who go on
+                    assert fsck(server.place, server.env, "--read-data", "20").damage == []
             time.sleep(SECONDS_BETWEEN[1])
         finally:
             ledgers = clients.end()
         assert violations(server.stubs(key), project, ledgers) == [], clients.printed()
+        checked = fsck(server.place, server.env, "--read-data", "100")
+        assert (checked.damage, checked.code) == ([], 0), checked.report
     for kind in ("log", "link", "rows", "lines", "files"):
         assert any(ledger.done(kind) for ledger in ledgers), f"no {kind} was acknowledged: nothing was shown"
     print(f"{sum(len(ledger.operations) for ledger in ledgers)} operations")

@@ -1,12 +1,15 @@
 // The page: who looks at it, and the view of the present address.
+import { useSignal } from "@preact/signals";
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
 import "./page.css";
 import "./additions.css";
+import "./keys.css";
 import { Frame } from "./parts/frame";
-import { startKeys } from "./parts/keys";
+import { startKeys } from "./parts/keyboard/keys";
+import { useVisit } from "./parts/kept/recent";
 import { Bones, Failed } from "./parts/states";
-import { applyTheme } from "./parts/theme";
+import { applyTheme } from "./parts/kept/theme";
 import { ArtifactsPage } from "./pages/artifacts";
 import { ComparePage } from "./pages/runs/compare";
 import { LinkPage } from "./pages/link";
@@ -15,6 +18,7 @@ import { RegistryPage } from "./pages/registry";
 import { RunPage } from "./pages/run";
 import { RunsPage } from "./pages/runs/runs";
 import { SignInPage } from "./pages/signin";
+import { type OpenDialog, PageKeys } from "./page-keys";
 import { address, hrefs, parameter, parse, type Route, startRouting } from "./routes";
 import { askCaller, caller, callerFailure } from "./wire/caller";
 import { startWatching, watch } from "./wire/watching";
@@ -22,10 +26,12 @@ import { startWatching, watch } from "./wire/watching";
 function App() {
   const route = parse(address.value.pathname);
   const failure = callerFailure.value;
+  const opened = useSignal<OpenDialog>("");
   const entity = entityOf(route);
   useEffect(() => {
     document.title = `${titleOf(route)} · modelyard`;
   });
+  useVisit(route.view === "runs" ? { kind: "project", title: route.project, second: route.entity, href: hrefs.runs(route.entity, route.project) } : undefined);
   useEffect(() => {
     if (entity) watch(entity);
   }, [entity]);
@@ -33,9 +39,12 @@ function App() {
   if (failure) return <main class="solo">{<Failed failure={failure} />}</main>;
   if (!caller.value) return <main class="solo">{<Bones />}</main>;
   return (
-    <Frame route={route} entity={entity}>
-      <View route={route} entity={entity} />
-    </Frame>
+    <>
+      <Frame route={route} entity={entity} search={() => (opened.value = "jump")} showKeys={() => (opened.value = "keys")}>
+        <View route={route} entity={entity} />
+      </Frame>
+      <PageKeys route={route} entity={entity} opened={opened} />
+    </>
   );
 }
 

@@ -82,6 +82,30 @@ export function hrefOfRun(ref: string): string {
   return hrefs.run(...split(ref));
 }
 
+/** The full reference of what a view shows; "" for lists that have none. */
+export function refOf(route: Route): string {
+  switch (route.view) {
+    case "runs":
+    case "compare":
+      return `${route.entity}/${route.project}`;
+    case "model":
+    case "run":
+      return `${route.entity}/${route.project}/${route.name}`;
+    case "link":
+    case "artifacts":
+      return [route.entity, route.project, route.name && route.name + (route.version && `:${route.version}`)].filter(Boolean).join("/");
+    default:
+      return "";
+  }
+}
+
+/** The lineage of the version that a view shows; undefined where it shows none. */
+export function lineageOf(route: Route): string | undefined {
+  if (route.view === "link") return hrefs.link(route.entity, route.project, route.name, route.version, "lineage");
+  if (route.view !== "artifacts" || !route.version) return undefined;
+  return hrefs.artifacts(route.entity, route.project, route.type, route.name, route.version, "lineage");
+}
+
 function split(ref: string): [string, string, string] {
   const first = ref.indexOf("/");
   const second = ref.indexOf("/", first + 1);

@@ -5,11 +5,8 @@ import type { AliasUpdateSchema } from "../gen/modelyard/v1/alias_pb";
 import type { ModelArtifactVersion } from "../gen/modelyard/v1/model_artifact_pb";
 import type { RegisteredModelVersion } from "../gen/modelyard/v1/registered_model_pb";
 import { Chips } from "../parts/fields/chips";
-import { Dialog } from "../parts/dialog";
-import { toast } from "../parts/toast";
+import { Dialog } from "../parts/dialog/dialog";
 import { aliases, requestId } from "../wire/clients";
-import { type Failure, failureOf } from "../wire/failure";
-import { touchAll } from "../wire/queries";
 
 interface Props {
   holder: ModelArtifactVersion | RegisteredModelVersion;
@@ -20,32 +17,20 @@ interface Props {
 export function EditAliases({ holder, kind, close }: Props) {
   const movable = holder.aliases.filter((alias) => alias !== "latest");
   const values = useSignal(movable);
-  const failure = useSignal<Failure | undefined>(undefined);
-  const isBusy = useSignal(false);
   const version = `v${holder.number}`;
   const id = kind === "link" ? (holder as RegisteredModelVersion).registeredModelId : (holder as ModelArtifactVersion).modelArtifactId;
   const added = values.value.filter((alias) => !movable.includes(alias));
   const removed = movable.filter((alias) => !values.value.includes(alias));
   const save = async () => {
-    isBusy.value = true;
-    failure.value = undefined;
     const updates: MessageInitShape<typeof AliasUpdateSchema>[] = [
       ...added.map((alias) => ({ alias, change: { case: "version" as const, value: version } })),
       ...removed.map((alias) => ({ alias, change: { case: "remove" as const, value: true }, expectedVersion: version })),
     ];
-    try {
-      if (updates.length) await aliases.updateAliases({ selector: { case: "id", value: id }, updates, requestId: requestId() });
-      touchAll();
-      toast("Saved");
-      close();
-    } catch (error) {
-      failure.value = failureOf(error);
-    } finally {
-      isBusy.value = false;
-    }
+    if (updates.length) await aliases.updateAliases({ selector: { case: "id", value: id }, updates, requestId: requestId() });
+    return "Saved";
   };
   return (
-    <Dialog title="Aliases" act="Save" close={close} onAct={() => void save()} isBusy={isBusy.value} failure={failure.value}>
+    <Dialog title="Aliases" act="Save" close={close} onAct={save}>
       <p class="mute">
         of <strong class="quiet">{`${holder.name}:${version}`}</strong>
       </p>

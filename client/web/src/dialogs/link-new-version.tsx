@@ -1,24 +1,20 @@
 // The dialog that links a version into a registered model: project, artifact, version, aliases.
 import { useSignal } from "@preact/signals";
 import type { RegisteredModel } from "../gen/modelyard/v1/registered_model_pb";
-import { Chips } from "../parts/fields/chips";
 import { Combobox } from "../parts/fields/combobox";
-import { Dialog } from "../parts/dialog";
+import { Dialog } from "../parts/dialog/dialog";
 import { count, Time } from "../parts/text";
-import { toast } from "../parts/toast";
-import { hrefs } from "../routes";
-import { artifacts, registry, requestId } from "../wire/clients";
-import { type Failure, failureOf } from "../wire/failure";
-import { touchAll, useQuery } from "../wire/queries";
-import { quoted } from "../pages/registry";
+import { artifacts } from "../wire/clients";
+import { quoted } from "../wire/filters";
+import { readPages } from "../wire/paging";
+import { useQuery } from "../wire/queries";
+import { AliasesOfLink, link } from "./linking";
 
 export function LinkNewVersion({ model, close }: { model: RegisteredModel; close: () => void }) {
   const project = useSignal("");
   const artifactId = useSignal("");
   const versionId = useSignal("");
   const aliases = useSignal<string[]>([]);
-  const failure = useSignal<Failure | undefined>(undefined);
-  const isBusy = useSignal(false);
   const { value: found } = useQuery(
     `artifacts of type ${model.entity} ${model.type}`,
     () => artifactsOfType(model.entity, model.type),
@@ -34,42 +30,13 @@ export function LinkNewVersion({ model, close }: { model: RegisteredModel; close
   );
   const projects = [...new Set((found ?? []).map((one) => one.project))].sort();
   const ofProject = (found ?? []).filter((one) => one.project === project.value);
-  const moved = model.aliases.filter((one) => aliases.value.includes(one.alias));
-
-  const link = async () => {
-    isBusy.value = true;
-    failure.value = undefined;
-    try {
-      const reply = await registry.linkModelArtifactVersion({
-        selector: { case: "id", value: versionId.value },
-        target: { case: "targetId", value: model.id },
-        aliases: aliases.value,
-        requestId: requestId(),
-      });
-      touchAll();
-      const made = reply.version;
-      const name = made ? `${made.name}:v${made.number}` : model.name;
-      toast(
-        <>
-          Linked as <a href={made ? hrefs.link(made.entity, made.project, made.name, `v${made.number}`) : ""}>{name}</a>
-        </>,
-      );
-      close();
-    } catch (error) {
-      failure.value = failureOf(error);
-    } finally {
-      isBusy.value = false;
-    }
-  };
   return (
     <Dialog
       title="Link new version"
       act="Link to registry"
       close={close}
-      onAct={() => void link()}
+      onAct={() => link(versionId.value, { case: "targetId", value: model.id }, aliases.value)}
       canAct={versionId.value !== ""}
-      isBusy={isBusy.value}
-      failure={failure.value}
     >
       <p class="mute">
         to <strong class="quiet">{model.name}</strong>
@@ -131,14 +98,7 @@ export function LinkNewVersion({ model, close }: { model: RegisteredModel; close
           ),
         }))}
       />
-      <Chips
-        label="Aliases"
-        placeholder="Add an alias"
-        kind="alias"
-        values={aliases.value}
-        change={(values) => (aliases.value = values)}
-        hint={[...moved.map((one) => `${one.alias} moves from ${one.version} at once.`), "latest moves by itself."].join(" ")}
-      />
+      <AliasesOfLink model={model} values={aliases.value} change={(values) => (aliases.value = values)} />
     </Dialog>
   );
 }
@@ -146,12 +106,11 @@ export function LinkNewVersion({ model, close }: { model: RegisteredModel; close
 const MOST_ARTIFACTS = 5_000;
 
 async function artifactsOfType(entity: string, type: string) {
-  const found = [];
-  let pageToken = "";
-  do {
-    const reply = await artifacts.listModelArtifacts({ entity, filter: `type = ${quoted(type)}`, pageSize: 1000, pageToken });
-    found.push(...reply.modelArtifacts);
-    pageToken = reply.nextPageToken;
-  } while (pageToken && found.length < MOST_ARTIFACTS);
-  return found;
+  const filter = `type = ${quoted(type)}`;
+  const { items } = await readPages(
+    MOST_ARTIFACTS,
+    (pageToken) => artifacts.listModelArtifacts({ entity, filter, pageSize: 1000, pageToken }),
+    (reply) => reply.modelArtifacts,
+  );
+  return items;
 }

@@ -2,16 +2,13 @@
 import { useSignal } from "@preact/signals";
 import { useId } from "preact/hooks";
 import type { ModelArtifactVersion } from "../gen/modelyard/v1/model_artifact_pb";
-import { Chips } from "../parts/fields/chips";
 import { Combobox } from "../parts/fields/combobox";
-import { Dialog } from "../parts/dialog";
+import { Dialog } from "../parts/dialog/dialog";
 import { count } from "../parts/text";
-import { toast } from "../parts/toast";
-import { hrefs } from "../routes";
-import { registry, requestId } from "../wire/clients";
-import { type Failure, failureOf } from "../wire/failure";
-import { touchAll, useQuery } from "../wire/queries";
-import { quoted } from "../pages/registry";
+import { registry } from "../wire/clients";
+import { quoted } from "../wire/filters";
+import { useQuery } from "../wire/queries";
+import { AliasesOfLink, link } from "./linking";
 
 const NEW = "new";
 
@@ -20,8 +17,6 @@ export function LinkToRegistry({ version, close }: { version: ModelArtifactVersi
   const target = useSignal("");
   const name = useSignal("");
   const aliases = useSignal<string[]>([]);
-  const failure = useSignal<Failure | undefined>(undefined);
-  const isBusy = useSignal(false);
   const id = useId();
   const { value: models } = useQuery(
     `models of type ${version.entity} ${version.type}`,
@@ -33,44 +28,21 @@ export function LinkToRegistry({ version, close }: { version: ModelArtifactVersi
   const title = model?.name ?? name.value.trim();
   const canGo = target.value === NEW ? name.value.trim() !== "" : target.value !== "";
 
-  const link = async () => {
-    isBusy.value = true;
-    failure.value = undefined;
-    try {
-      const reply = await registry.linkModelArtifactVersion({
-        selector: { case: "id", value: version.id },
-        target: model
-          ? { case: "targetId", value: model.id }
-          : { case: "targetRef", value: `${version.entity}/model-registry/${name.value.trim()}` },
-        aliases: aliases.value,
-        requestId: requestId(),
-      });
-      touchAll();
-      const made = reply.version;
-      if (made) {
-        toast(
-          <>
-            Linked as <a href={hrefs.link(made.entity, made.project, made.name, `v${made.number}`)}>{`${made.name}:v${made.number}`}</a>
-          </>,
-        );
-      }
-      close();
-    } catch (error) {
-      failure.value = failureOf(error);
-    } finally {
-      isBusy.value = false;
+  const act = () => {
+    if (step.value === 2) {
+      const made = `${version.entity}/model-registry/${name.value.trim()}`;
+      return link(version.id, model ? { case: "targetId", value: model.id } : { case: "targetRef", value: made }, aliases.value);
     }
+    step.value = 2;
+    return undefined;
   };
-  const moved = (model?.aliases ?? []).filter((one) => aliases.value.includes(one.alias));
   return (
     <Dialog
       title="Link to registry"
       act={step.value === 1 ? "Next step" : "Link to registry"}
       close={close}
-      onAct={() => (step.value === 1 ? (step.value = 2) : void link())}
+      onAct={act}
       canAct={canGo}
-      isBusy={isBusy.value}
-      failure={failure.value}
       {...(step.value === 2 ? { back: { label: "Back", go: () => (step.value = 1) } } : {})}
     >
       <p class="mute">
@@ -116,14 +88,7 @@ export function LinkToRegistry({ version, close }: { version: ModelArtifactVersi
           )}
         </>
       ) : (
-        <Chips
-          label="Aliases"
-          placeholder="Add an alias"
-          kind="alias"
-          values={aliases.value}
-          change={(values) => (aliases.value = values)}
-          hint={[...moved.map((one) => `${one.alias} moves from ${one.version} at once.`), "latest moves by itself."].join(" ")}
-        />
+        <AliasesOfLink model={model} values={aliases.value} change={(values) => (aliases.value = values)} />
       )}
     </Dialog>
   );

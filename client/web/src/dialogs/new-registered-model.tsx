@@ -1,15 +1,13 @@
 // The dialog that makes a registered model.
 import { useSignal } from "@preact/signals";
 import { useId } from "preact/hooks";
+import { CardField } from "../parts/fields/card";
 import { Chips } from "../parts/fields/chips";
 import { Combobox } from "../parts/fields/combobox";
-import { Dialog } from "../parts/dialog";
-import { Markdown } from "../parts/markdown";
-import { toast } from "../parts/toast";
+import { Dialog } from "../parts/dialog/dialog";
 import { hrefs, navigate } from "../routes";
 import { registry, requestId } from "../wire/clients";
-import { type Failure, failureOf } from "../wire/failure";
-import { touchAll, useQuery } from "../wire/queries";
+import { useQuery } from "../wire/queries";
 
 const DEFAULT_REGISTRY = "model-registry";
 
@@ -19,8 +17,6 @@ export function NewRegisteredModel({ entity, close }: { entity: string; close: (
   const type = useSignal("model");
   const tags = useSignal<string[]>([]);
   const card = useSignal("");
-  const failure = useSignal<Failure | undefined>(undefined);
-  const isBusy = useSignal(false);
   const id = useId();
   const { value: registries } = useQuery(
     `registries ${entity}`,
@@ -30,33 +26,20 @@ export function NewRegisteredModel({ entity, close }: { entity: string; close: (
   const names = [...new Set([DEFAULT_REGISTRY, ...(registries ?? []).map((one) => one.name)])];
 
   const make = async () => {
-    isBusy.value = true;
-    failure.value = undefined;
-    try {
-      const reply = await registry.createRegisteredModel({
-        registeredModel: { entity, project: project.value, name: name.value.trim(), type: type.value, tags: tags.value, description: card.value },
-        requestId: requestId(),
-      });
-      touchAll();
-      const made = reply.registeredModel;
-      if (made) navigate(hrefs.model(made.entity, made.project, made.name));
-      toast(`Made ${name.value.trim()}`);
-      close();
-    } catch (error) {
-      failure.value = failureOf(error);
-    } finally {
-      isBusy.value = false;
-    }
+    const { registeredModel: made } = await registry.createRegisteredModel({
+      registeredModel: { entity, project: project.value, name: name.value.trim(), type: type.value, tags: tags.value, description: card.value },
+      requestId: requestId(),
+    });
+    if (made) navigate(hrefs.model(made.entity, made.project, made.name));
+    return `Made ${name.value.trim()}`;
   };
   return (
     <Dialog
       title="New registered model"
       act="New registered model"
       close={close}
-      onAct={() => void make()}
+      onAct={make}
       canAct={name.value.trim() !== "" && type.value.trim() !== ""}
-      isBusy={isBusy.value}
-      failure={failure.value}
       broad
     >
       <div class="fields">
@@ -88,23 +71,7 @@ export function NewRegisteredModel({ entity, close }: { entity: string; close: (
         </div>
         <Chips label="Tags" placeholder="Add a tag" kind="tag" values={tags.value} change={(values) => (tags.value = values)} />
       </div>
-      <div class="fields even">
-        <div class="field">
-          <div class="row">
-            <label for={`${id}-card`}>Card</label>
-            <span class="hint">Markdown, optional</span>
-          </div>
-          <textarea class="in mono" id={`${id}-card`} rows={12} value={card.value} onInput={(event) => (card.value = event.currentTarget.value)} />
-        </div>
-        <div class="field">
-          <span class="label" id={`${id}-preview`}>
-            Preview
-          </span>
-          <div class="preview" role="region" aria-labelledby={`${id}-preview`}>
-            <Markdown text={card.value} />
-          </div>
-        </div>
-      </div>
+      <CardField value={card.value} change={(text) => (card.value = text)} rows={12} hint="Markdown, optional" />
     </Dialog>
   );
 }

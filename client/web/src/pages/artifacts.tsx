@@ -2,10 +2,13 @@
 import { useSignal } from "@preact/signals";
 import type { ModelArtifact, ModelArtifactVersion } from "../gen/modelyard/v1/model_artifact_pb";
 import { Icon } from "../parts/icon";
+import { useVisit } from "../parts/kept/recent";
 import { Bones, Empty, Failed } from "../parts/states";
+import { useKeys } from "../parts/keyboard/keys";
 import { bytes } from "../parts/text";
-import { hrefs, type VersionTab } from "../routes";
+import { hrefs, navigate, type VersionTab } from "../routes";
 import { artifacts } from "../wire/clients";
+import { readPages } from "../wire/paging";
 import { useQuery } from "../wire/queries";
 import { LinkToRegistry } from "../dialogs/link-to-registry";
 import { VersionView } from "./version/version";
@@ -65,14 +68,12 @@ export function ArtifactsPage(props: Props) {
 }
 
 async function readArtifacts(entity: string, project: string): Promise<ModelArtifact[]> {
-  const found: ModelArtifact[] = [];
-  let pageToken = "";
-  do {
-    const reply = await artifacts.listModelArtifacts({ entity, project, pageSize: 1000, pageToken });
-    found.push(...reply.modelArtifacts);
-    pageToken = reply.nextPageToken;
-  } while (pageToken && found.length < MOST_ARTIFACTS);
-  return found;
+  const { items } = await readPages(
+    MOST_ARTIFACTS,
+    (pageToken) => artifacts.listModelArtifacts({ entity, project, pageSize: 1000, pageToken }),
+    (reply) => reply.modelArtifacts,
+  );
+  return items;
 }
 
 function Type({ type, artifacts: ofType, at }: { type: string; artifacts: readonly ModelArtifact[]; at: Props }) {
@@ -149,6 +150,12 @@ function Chosen({ entity, project, type, name, version, tab }: Props) {
     () => readVersion(ref, version),
     (event) => event.entity === entity && (event.collection === name || event.versionId !== ""),
   );
+  const own = found ? `v${found.number}` : undefined;
+  useVisit(own ? { kind: "version", title: `${name}:${own}`, second: `${entity}/${project}`, href: hrefs.artifacts(entity, project, type, name, own) } : undefined);
+  useKeys({
+    l: () => (found ? void (isLinking.value = true) : false),
+    "g l": () => (own && !version ? navigate(hrefs.artifacts(entity, project, type, name, own, "lineage")) : false),
+  });
   if (failure) return <Failed failure={failure} />;
   if (!found) return <Bones lines={9} />;
   return (

@@ -5,9 +5,11 @@ import type { AliasChange } from "../gen/modelyard/v1/alias_pb";
 import type { RegisteredModel, RegisteredModelVersion } from "../gen/modelyard/v1/registered_model_pb";
 import { Alias, sortedAliases } from "../parts/alias";
 import { Icon } from "../parts/icon";
+import { useKeys } from "../parts/keyboard/keys";
 import { Lanes } from "../parts/drawings/lanes";
 import { Markdown } from "../parts/markdown";
 import { MoreRows } from "../parts/more";
+import { useVisit } from "../parts/kept/recent";
 import { Bones, Empty, Failed } from "../parts/states";
 import { bytes, Copied, Time } from "../parts/text";
 import { hrefOfRef, hrefs } from "../routes";
@@ -42,6 +44,8 @@ export function ModelPage({ entity, project, name }: Address) {
   );
   const isLinking = useSignal(false);
   const isEditing = useSignal(false);
+  useVisit(model && { kind: "model", title: name, second: `${entity}/${project}`, href: hrefs.model(entity, project, name) });
+  useKeys({ l: () => void (isLinking.value = true) });
   if (!model) return <main class="main">{failure ? <Failed failure={failure} /> : <Bones lines={9} />}</main>;
   return (
     <main class="main">

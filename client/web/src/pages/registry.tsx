@@ -5,14 +5,20 @@ import type { RegisteredModel } from "../gen/modelyard/v1/registered_model_pb";
 import { Alias, sortedAliases } from "../parts/alias";
 import { FilterField } from "../parts/fields/filter";
 import { Icon } from "../parts/icon";
-import { Menu } from "../parts/menu";
+import { useKeys } from "../parts/keyboard/keys";
+import { focusedRow } from "../parts/keyboard/rows";
 import { MoreRows } from "../parts/more";
+import { selectable, SelectBox, type Selection, SelectionBar, useSelection } from "../parts/lists/selection";
+import { Menu } from "../parts/menu";
 import { Bones, Empty, Failed } from "../parts/states";
 import { copy, count, Time } from "../parts/text";
 import { hrefs, parameter, setParameters } from "../routes";
-import { registry } from "../wire/clients";
+import { registry, requestId } from "../wire/clients";
+import { quoted } from "../wire/filters";
+import { readPages } from "../wire/paging";
 import { useQuery } from "../wire/queries";
 import { FirstSteps } from "./first-steps";
+import { DeleteChosen } from "../dialogs/delete-chosen";
 import { LinkNewVersion } from "../dialogs/link-new-version";
 import { NewRegisteredModel } from "../dialogs/new-registered-model";
 
@@ -49,6 +55,20 @@ export function RegistryPage({ type, entity }: { type: string; entity: string })
   );
   const linking = useSignal<RegisteredModel | undefined>(undefined);
   const isMaking = useSignal(false);
+  const isDeleting = useSignal(false);
+  const models = value?.models ?? [];
+  const selection = useSelection(models.map((model) => model.id));
+  const chosen = models.filter((model) => selection.has(model.id));
+  const copyRefs = () => void copy(chosen.map(refOfModel).join("\n"));
+  useKeys({
+    c: () => (chosen.length ? copyRefs() : false),
+    l: () => {
+      const path = focusedRow()?.pathname;
+      const model = models.find((one) => hrefs.model(one.entity, one.project, one.name) === path);
+      if (!model) return false;
+      linking.value = model;
+    },
+  });
   const production = useComputed(() => value?.models.filter((model) => model.aliases.some((one) => one.alias === "production")).length ?? 0);
   if (value && !value.total && !filter) return <FirstSteps entity={entity} />;
   return (
@@ -97,20 +117,49 @@ export function RegistryPage({ type, entity }: { type: string; entity: string })
             )}
           </Empty>
         )}
-        {value && value.models.length > 0 && <Models models={value.models} link={(model) => (linking.value = model)} />}
+        {models.length > 0 && <Models models={models} selection={selection} link={(model) => (linking.value = model)} />}
         {value?.hasMore && <MoreRows more={() => (pages.value += 1)} />}
+        <SelectionBar selection={selection}>
+          <button type="button" class="btn" onClick={copyRefs}>
+            <Icon name="copy" />
+            {chosen.length === 1 ? "Copy ref" : "Copy refs"}
+          </button>
+          <button type="button" class="btn" onClick={() => (isDeleting.value = true)}>
+            <Icon name="trash" />
+            Delete…
+          </button>
+        </SelectionBar>
       </div>
+      {isDeleting.value && (
+        <DeleteChosen
+          noun="registered model"
+          items={chosen.map((model) => ({ id: model.id, name: `${model.project}/${model.name}` }))}
+          consequence="Their links, aliases and cards are deleted; the versions that are linked stay in their projects."
+          force="Also those whose versions have aliases other than latest"
+          remove={(id, force) => registry.deleteRegisteredModel({ id, force, requestId: requestId() })}
+          close={() => (isDeleting.value = false)}
+        />
+      )}
       {linking.value && <LinkNewVersion model={linking.value} close={() => (linking.value = undefined)} />}
       {isMaking.value && <NewRegisteredModel entity={entity} close={() => (isMaking.value = false)} />}
     </main>
   );
 }
 
-function Models({ models, link }: { models: readonly RegisteredModel[]; link: (model: RegisteredModel) => void }) {
+interface ModelsProps {
+  models: readonly RegisteredModel[];
+  selection: Selection;
+  link: (model: RegisteredModel) => void;
+}
+
+function Models({ models, selection, link }: ModelsProps) {
   return (
-    <table class="tbl tall fold-up">
+    <table class="tbl tall fold-up ticked">
       <thead>
         <tr>
+          <th>
+            <span class="vh">Select</span>
+          </th>
           <th>Name</th>
           <th>Type</th>
           <th>Aliases</th>
@@ -123,7 +172,7 @@ function Models({ models, link }: { models: readonly RegisteredModel[]; link: (m
       </thead>
       <tbody>
         {models.map((model) => (
-          <ModelRow key={model.id} model={model} link={link} />
+          <ModelRow key={model.id} model={model} selection={selection} link={link} />
         ))}
       </tbody>
     </table>
@@ -132,13 +181,16 @@ function Models({ models, link }: { models: readonly RegisteredModel[]; link: (m
 
 const SHOWN_ALIASES = 4;
 
-function ModelRow({ model, link }: { model: RegisteredModel; link: (model: RegisteredModel) => void }) {
+function ModelRow({ model, selection, link }: Omit<ModelsProps, "models"> & { model: RegisteredModel }) {
   const href = hrefs.model(model.entity, model.project, model.name);
   const aliases = sortedAliases(model.aliases, (one) => one.alias);
   const shown = aliases.length > SHOWN_ALIASES ? aliases.slice(0, SHOWN_ALIASES - 1) : aliases;
   return (
-    <tr>
-      <td>
+    <tr {...selectable(selection, model.id)}>
+      <td class="tick">
+        <SelectBox selection={selection} id={model.id} label={model.name} />
+      </td>
+      <td class="full">
         {model.project !== "model-registry" && <span class="faint">{model.project} / </span>}
         <a class="name" href={href}>
           {model.name}
@@ -185,7 +237,7 @@ function ModelRow({ model, link }: { model: RegisteredModel; link: (model: Regis
             label={model.name}
             items={[
               { label: "Link new version", icon: "link", act: () => link(model) },
-              { label: "Copy ref", icon: "copy", act: () => void copy(`${model.entity}/${model.project}/${model.name}`) },
+              { label: "Copy ref", icon: "copy", act: () => void copy(refOfModel(model)) },
             ]}
           />
         </span>
@@ -197,16 +249,14 @@ function ModelRow({ model, link }: { model: RegisteredModel; link: (model: Regis
 async function read(entity: string, filter: string, orderBy: string, pages: number): Promise<Found> {
   const all = registry.listRegistries({ entity, pageSize: 1000 });
   all.catch(() => undefined); // where the list fails first, nobody waits for it
-  const models: RegisteredModel[] = [];
-  let pageToken = "";
-  do {
-    const reply = await registry.listRegisteredModels({ entity, filter, orderBy, pageSize: PAGE, pageToken });
-    models.push(...reply.registeredModels);
-    pageToken = reply.nextPageToken;
-  } while (pageToken && models.length < pages * PAGE);
+  const { items: models, hasMore } = await readPages(
+    pages * PAGE,
+    (pageToken) => registry.listRegisteredModels({ entity, filter, orderBy, pageSize: PAGE, pageToken }),
+    (reply) => reply.registeredModels,
+  );
   const held = (await all).registries.filter((one) => one.registeredModelCount > 0n);
   const total = held.reduce((sum, one) => sum + Number(one.registeredModelCount), 0);
-  return { models, hasMore: pageToken !== "", total, registries: held.length };
+  return { models, hasMore, total, registries: held.length };
 }
 
 function summary(found: Found, inProduction: number | undefined): string {
@@ -222,8 +272,8 @@ export function firstLine(markdown: string): string {
   return line.replace(/[*_`]|\[([^\]]*)\]\([^)]*\)/g, "$1").trim();
 }
 
-export function quoted(text: string): string {
-  return JSON.stringify(text);
+function refOfModel(model: RegisteredModel): string {
+  return `${model.entity}/${model.project}/${model.name}`;
 }
 
 /** Whether an event is about a collection of this name. */

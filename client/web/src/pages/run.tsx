@@ -3,7 +3,9 @@ import { MetricStream } from "../gen/modelyard/v1/metric_pb";
 import { type Run, RunState } from "../gen/modelyard/v1/run_pb";
 import { useSignal } from "@preact/signals";
 import { StateMark } from "../parts/run-state";
+import { useVisit } from "../parts/kept/recent";
 import { Bones, Failed } from "../parts/states";
+import { Tabs } from "../parts/tabs";
 import { Copied, Time } from "../parts/text";
 import { flattened, textOf } from "../parts/values";
 import { hrefs, RUN_TABS, type RunTab } from "../routes";
@@ -38,6 +40,7 @@ export function RunPage({ entity, project, name, tab }: Props) {
     changes.value += 1;
   });
   const run = now.value?.id === found?.id ? (now.value ?? found) : found;
+  useVisit(run && { kind: "run", title: run.displayName, second: ref, href: hrefs.run(entity, project, name) });
   if (!run) return <main class="main">{failure ? <Failed failure={failure} /> : <Bones lines={9} />}</main>;
   const drawn = [lineOfRun(run, 0)];
   return (
@@ -59,13 +62,11 @@ export function RunPage({ entity, project, name, tab }: Props) {
           </p>
         </div>
       </div>
-      <div class="tabs" role="tablist" aria-label={run.displayName}>
-        {RUN_TABS.map((one) => (
-          <a key={one} role="tab" href={hrefs.run(entity, project, name, one)} aria-selected={one === tab}>
-            {TAB_NAMES[one]}
-          </a>
-        ))}
-      </div>
+      <Tabs
+        label={run.displayName}
+        at={tab}
+        tabs={RUN_TABS.map((one) => ({ key: one, href: hrefs.run(entity, project, name, one), content: TAB_NAMES[one] }))}
+      />
       <div role="tabpanel" aria-label={TAB_NAMES[tab]}>
         {tab === "charts" && <Charts lines={drawn} stream={MetricStream.HISTORY} changes={changes.value} />}
         {tab === "media" && <Media runs={[{ id: run.id, name: run.displayName, colour: 1, attempt: run.attempt }]} />}

@@ -2,20 +2,30 @@
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
-import type { Project } from "../gen/modelyard/v1/project_pb";
 import { hrefs, type Route } from "../routes";
 import { caller } from "../wire/caller";
-import { projects as projectService, registry } from "../wire/clients";
+import { registry } from "../wire/clients";
+import { recentProjects } from "../wire/projects";
 import { useQuery } from "../wire/queries";
 import { connection } from "../wire/watching";
 import { Icon } from "./icon";
+import { capsOf } from "./keyboard/all-keys";
+import { isFolded, fold } from "./kept/side";
 import { Toast } from "./toast";
-import { cycleTheme, theme } from "./theme";
+import { cycleTheme, theme } from "./kept/theme";
 
-export function Frame({ route, entity, children }: { route: Route; entity: string; children: ComponentChildren }) {
+interface Props {
+  route: Route;
+  entity: string;
+  search: () => void;
+  showKeys: () => void;
+  children: ComponentChildren;
+}
+
+export function Frame({ route, entity, search, showKeys, children }: Props) {
   const project = ["artifacts", "runs", "run", "compare"].includes(route.view) && "project" in route ? route.project : "";
   return (
-    <div class="frame">
+    <div class={`frame${isFolded.value ? " rail" : ""}`}>
       <header class="bar">
         <a class="brand" href="/" aria-label="modelyard">
           <svg viewBox="0 0 22 22" aria-hidden="true">
@@ -31,14 +41,19 @@ export function Frame({ route, entity, children }: { route: Route; entity: strin
             ))}
           </ol>
         </nav>
-        <button type="button" class="btn bare icon push" aria-label={`Theme: ${theme.value}`} title={`Theme: ${theme.value}`} onClick={cycleTheme}>
+        <button type="button" class="search with" aria-label="Search" aria-keyshortcuts="Meta+K Control+K" onClick={search}>
+          <Icon name="search" />
+          <span class="in">Search models, versions, runs</span>
+          <kbd>{capsOf("mod+k")}</kbd>
+        </button>
+        <button type="button" class="btn bare icon" aria-label={`Theme: ${theme.value}`} title={`Theme: ${theme.value}`} onClick={cycleTheme}>
           <Icon name="theme" />
         </button>
         <span class="me face" title={`${caller.value?.principal ?? ""} in ${caller.value?.entity ?? ""}`} role="img" aria-label={`Account of ${caller.value?.principal ?? ""}`}>
           {(caller.value?.principal ?? "").slice(0, 2).toUpperCase()}
         </span>
       </header>
-      <Side route={route} entity={entity} project={project} />
+      <Side route={route} entity={entity} project={project} showKeys={showKeys} />
       <div class="view">
         <Banner />
         {children}
@@ -48,7 +63,7 @@ export function Frame({ route, entity, children }: { route: Route; entity: strin
   );
 }
 
-function Side({ route, entity, project }: { route: Route; entity: string; project: string }) {
+function Side({ route, entity, project, showKeys }: { route: Route; entity: string; project: string; showKeys: () => void }) {
   const { value: registries } = useQuery(
     `registries ${entity}`,
     async () => (await registry.listRegistries({ entity, pageSize: 1000 })).registries,
@@ -92,17 +107,21 @@ function Side({ route, entity, project }: { route: Route; entity: string; projec
           <span class="num">{Number(one.runCount)}</span>
         </a>
       ))}
+      <button type="button" class="end" title="Keys" onClick={showKeys}>
+        <Icon name="keys" />
+        <span>Keys</span>
+        <kbd class="num">?</kbd>
+      </button>
+      <button type="button" class="last" title={isFolded.value ? "Unfold the side bar" : "Fold the side bar"} aria-expanded={!isFolded.value} onClick={fold}>
+        <Icon name="fold" />
+        <span>Side bar</span>
+        <kbd class="num">[</kbd>
+      </button>
     </nav>
   );
 }
 
 const MOST_PROJECTS = 12;
-
-/** The projects of an entity, the one where something happened last first. */
-async function recentProjects(entity: string): Promise<Project[]> {
-  const { projects } = await projectService.listProjects({ entity, pageSize: 1000 });
-  return projects.sort((a, b) => Number((b.lastActivityTime?.seconds ?? 0n) - (a.lastActivityTime?.seconds ?? 0n)));
-}
 
 function crumbs(route: Route, entity: string): [string, string][] {
   switch (route.view) {

@@ -21,8 +21,10 @@ const PATHS: Record<string, preact.ComponentChildren> = {
   edit: <path d="m10.5 3 2.5 2.5L6 12.5l-3.25.75L3.5 10z" />,
   file: <path d="M4 1.75h5l3 3v9.5H4zM9 1.75v3h3" />,
   filter: <path d="M2.5 4h11M4.75 8h6.5M6.75 12h2.5" />,
+  fold: <path d="M2.5 3h11v10h-11zM6 3v10M11 6.5 9.5 8l1.5 1.5" />,
   folder: <path d="M2 4.25c0-.7.5-1.25 1.25-1.25H6l1.5 1.75h5.25c.7 0 1.25.5 1.25 1.25v5.75c0 .7-.5 1.25-1.25 1.25h-9.5C2.5 13 2 12.45 2 11.75z" />,
   history: <path d="M2.75 5.5A5.75 5.75 0 1 1 2.25 8M2.5 2.75v3h3M8 5v3.25L10.25 9.5" />,
+  keys: <path d="M1.75 4h12.5v8H1.75zM4.5 6.75h.01M7 6.75h.01M9.5 6.75h.01M12 6.75h.01M5 9.5h6" />,
   lineage: (
     <>
       <circle cx="3.75" cy="8" r="1.75" />

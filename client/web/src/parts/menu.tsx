@@ -1,6 +1,7 @@
 // A menu behind a button: arrows, Home, End, the first letter, Escape.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Icon } from "./icon";
+import { nextEntry } from "./keyboard/entries";
 
 export interface MenuItem {
   label: string;
@@ -11,6 +12,7 @@ export interface MenuItem {
 
 export function Menu({ label, items }: { label: string; items: readonly MenuItem[] }) {
   const [isOpen, setOpen] = useState(false);
+  const [isFromEnd, setFromEnd] = useState(false);
   const host = useRef<HTMLSpanElement>(null);
   const close = (focus: boolean) => {
     setOpen(false);
@@ -18,7 +20,7 @@ export function Menu({ label, items }: { label: string; items: readonly MenuItem
   };
   useEffect(() => {
     if (!isOpen) return;
-    host.current?.querySelector<HTMLElement>("[role=menuitem]")?.focus();
+    [...(host.current?.querySelectorAll<HTMLElement>("[role=menuitem]") ?? [])].at(isFromEnd ? -1 : 0)?.focus();
     const outside = (event: Event) => {
       if (!(event.target instanceof Node && host.current?.contains(event.target))) close(false);
     };
@@ -26,15 +28,23 @@ export function Menu({ label, items }: { label: string; items: readonly MenuItem
     return () => removeEventListener("pointerdown", outside);
   }, [isOpen]);
 
+  const open = (fromEnd: boolean) => {
+    setFromEnd(fromEnd);
+    setOpen(true);
+  };
+  const onButtonKey = (event: KeyboardEvent) => {
+    if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
+    open(event.key === "ArrowUp");
+    event.preventDefault();
+  };
   const onKey = (event: KeyboardEvent) => {
     const entries = [...(host.current?.querySelectorAll<HTMLElement>("[role=menuitem]") ?? [])];
     const next = nextEntry(entries, entries.indexOf(document.activeElement as HTMLElement), event.key);
+    event.stopPropagation(); // letters find entries here, whatever they do in the view
     if (event.key === "Escape") close(true);
     else if (event.key === "Tab") close(false);
     else if (next) next.focus();
-    else return;
-    if (event.key !== "Tab") event.preventDefault();
-    event.stopPropagation();
+    if (event.key === "Escape" || next) event.preventDefault();
   };
   return (
     <span class="host" ref={host}>
@@ -44,7 +54,8 @@ export function Menu({ label, items }: { label: string; items: readonly MenuItem
         aria-label={`More for ${label}`}
         aria-haspopup="menu"
         aria-expanded={isOpen}
-        onClick={() => setOpen(!isOpen)}
+        onClick={() => (isOpen ? close(true) : open(false))}
+        onKeyDown={onButtonKey}
       >
         <Icon name="more" />
       </button>
@@ -70,16 +81,4 @@ export function Menu({ label, items }: { label: string; items: readonly MenuItem
       )}
     </span>
   );
-}
-
-/** Where a key leads in a list; undefined for keys without a meaning there. */
-export function nextEntry(entries: readonly HTMLElement[], at: number, key: string): HTMLElement | undefined {
-  const last = entries.length - 1;
-  if (key === "ArrowDown") return entries[at >= last ? 0 : at + 1];
-  if (key === "ArrowUp") return entries[at <= 0 ? last : at - 1];
-  if (key === "Home") return entries[0];
-  if (key === "End") return entries[last];
-  if (key.length !== 1 || key === " ") return undefined;
-  const after = [...entries.slice(at + 1), ...entries.slice(0, at + 1)];
-  return after.find((entry) => entry.textContent?.trim().toLowerCase().startsWith(key.toLowerCase()));
 }

@@ -7,6 +7,7 @@ import { Alias, sortedAliases } from "../../parts/alias";
 import { Icon } from "../../parts/icon";
 import { type Snippet, Snippets, Code } from "../../parts/code";
 import { Empty } from "../../parts/states";
+import { Tabs } from "../../parts/tabs";
 import { bytes, Copied, count, shortDigest, Time } from "../../parts/text";
 import { flattened, textOf } from "../../parts/values";
 import { hrefOfRef, VERSION_TABS, type VersionTab } from "../../routes";
@@ -61,14 +62,20 @@ export function VersionView({ version, link, tab, href, actions }: Props) {
           </button>
         </div>
       </div>
-      <div class="tabs" role="tablist" aria-label={title}>
-        {VERSION_TABS.map((one) => (
-          <a key={one} role="tab" href={href(one)} aria-selected={one === tab}>
-            {TAB_NAMES[one]}
-            {one === "files" && <span class="faint num">{Number(version.fileCount).toLocaleString("en")}</span>}
-          </a>
-        ))}
-      </div>
+      <Tabs
+        label={title}
+        at={tab}
+        tabs={VERSION_TABS.map((one) => ({
+          key: one,
+          href: href(one),
+          content: (
+            <>
+              {TAB_NAMES[one]}
+              {one === "files" && <span class="faint num">{Number(version.fileCount).toLocaleString("en")}</span>}
+            </>
+          ),
+        }))}
+      />
       <div role="tabpanel" aria-label={TAB_NAMES[tab]}>
         {tab === "version" && <Overview version={version} link={link} />}
         {tab === "metadata" && <Metadata version={version} />}

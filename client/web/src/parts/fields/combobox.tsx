@@ -1,4 +1,5 @@
-// A choice of one among many, as the ARIA practices describe it: a button that opens a list that can be searched.
+// A choice of one among many, as the ARIA practices describe it: a button that opens a list that can be searched. A letter
+// on the button opens the list with what begins the search.
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { Icon } from "../icon";
@@ -34,9 +35,9 @@ export function Combobox({ label, value, choices, choose, placeholder, isFirst }
   const chosen = choices.find((choice) => choice.value === value);
   const found = choices.filter((choice) => choice.text.toLowerCase().includes(sought.toLowerCase())).slice(0, MOST_SHOWN);
 
-  const open = () => {
-    setSought("");
-    setAt(Math.max(0, choices.findIndex((choice) => choice.value === value)));
+  const open = (text = "") => {
+    setSought(text);
+    setAt(text ? 0 : Math.max(0, choices.findIndex((choice) => choice.value === value)));
     setOpen(true);
   };
   const close = () => {
@@ -91,9 +92,11 @@ export function Combobox({ label, value, choices, choose, placeholder, isFirst }
           data-first={isFirst ? "" : undefined}
           onClick={() => (isOpen ? close() : open())}
           onKeyDown={(event) => {
-            if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
+            const isText = event.key.length === 1 && event.key !== " " && !event.ctrlKey && !event.metaKey && !event.altKey;
+            if (isText) open(event.key);
+            else if (event.key === "ArrowDown" || event.key === "ArrowUp") open();
+            else return;
             event.preventDefault();
-            open();
           }}
         >
           {chosen ? (chosen.shown ?? chosen.content) : <span class="faint">{placeholder}</span>}

@@ -35,6 +35,16 @@ def parse_id(field: str, text: str) -> str:
         raise errors.InvalidField.of(field, f"{text[:100]!r} is not an id (a UUID)") from None
 
 
+def check_place(prefix: str, entity: str, project: str) -> None:
+    """Checks the fields `entity` and `project` below `prefix`; empty ones mean the default.
+
+    Raises InvalidField.
+    """
+    for name, text in (("entity", entity), ("project", project)):
+        if text:
+            check(f"{prefix}{name}", refs.check_owner, text, name)
+
+
 def check_type(field: str, type_: str) -> str:
     """The type of an artifact: 1 to 128 of [A-Za-z0-9_.-]. Raises InvalidField."""
     return check(field, refs.check_owner, type_, "type")

@@ -75,6 +75,7 @@ class PrincipalView(NamedTuple):
 def create(session: Session, principal: Principal, entity: str, name: str) -> ProjectView:
     """Makes a project. Raises AlreadyExists, NotAllowed, InvalidField."""
     fields.check("project.name", refs.check_owner, name, "project")
+    fields.check_place("project.", entity, "")
     entity = entity or principal.entity
     owner = owners.ensure_entity(session, principal, entity, project=name)
     known = session.scalar(select(Project.id).where(Project.entity_id == owner.id, Project.name == name))

@@ -171,6 +171,10 @@ class Encoding:
         if self.codec == "proto":
             return data
         message = self.request()
+        if not data.lstrip().startswith(b"{") and data:
+            raise errors.InvalidField(
+                f"the request is not the JSON of {message.DESCRIPTOR.full_name}: it is no object"
+            )
         try:
             # Unknown fields are refused: a filter with a typing error must not list, or delete, everything.
             json_format.Parse(data or b"{}", message)

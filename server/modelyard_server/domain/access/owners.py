@@ -26,7 +26,7 @@ def find_entity(session: Session, principal: Principal, name: str) -> Entity:
     """The entity, by default the caller's own. Raises NotFound, also if the caller may not read it."""
     name = name or principal.entity
     row: Entity | None = None
-    if authorize(session, principal, Action.READ, Resource(name)):
+    if _may_exist(name) and authorize(session, principal, Action.READ, Resource(name)):
         row = session.scalar(_ENTITY, {"entity": name})
     if row is None:
         raise not_found("entity", name)
@@ -37,15 +37,18 @@ def find_project(session: Session, principal: Principal, entity: str, project: s
     """The project, by default `uncategorized` of the caller's entity. Raises NotFound."""
     row = project_if_any(session, principal, entity, project)
     if row is None:
-        raise project_not_found(
-            session, principal, entity or principal.entity, project or refs.DEFAULT_PROJECT
-        )
+        entity, project = entity or principal.entity, project or refs.DEFAULT_PROJECT
+        if not _may_exist(entity, project):
+            raise not_found("project", f"{entity}/{project}")
+        raise project_not_found(session, principal, entity, project)
     return row
 
 
 def project_if_any(session: Session, principal: Principal, entity: str, project: str) -> Project | None:
     """As `find_project`; None if there is none, also if the caller may not read it."""
     entity, project = entity or principal.entity, project or refs.DEFAULT_PROJECT
+    if not _may_exist(entity, project):
+        return None
     if not authorize(session, principal, Action.READ, Resource(entity, project)):
         return None
     row: Project | None = session.scalar(_PROJECT, {"entity": entity, "project": project})
@@ -89,6 +92,11 @@ def ensure_project(session: Session, principal: Principal, entity: str, project:
 def entity_of(session: Session, project: Project) -> Entity:
     """The entity of a project."""
     return session.get_one(Entity, project.entity_id)
+
+
+def _may_exist(*names: str) -> bool:
+    """Whether these can be names in a database: PostgreSQL takes no text with U+0000."""
+    return not any("\0" in name for name in names)
 
 
 def not_found(kind: str, what: str) -> errors.NotFound:

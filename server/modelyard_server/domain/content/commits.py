@@ -16,7 +16,7 @@ from sqlalchemy import Table, bindparam, select
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
-from modelyard.contract.limits import REMOVED_PATHS
+from modelyard.contract.limits import MAX_STEP, REMOVED_PATHS
 from modelyard.contract.values import identical
 from modelyard_server import failpoints
 from modelyard_server.db.engine import now
@@ -189,10 +189,13 @@ def check(session: Session, principal: Principal, spec: VersionSpec) -> None:
 
 def checked(spec: VersionSpec) -> VersionSpec:
     """The spec in its stored form, after all checks that need no transaction. Raises InvalidField."""
+    fields.check_place("header.", spec.entity, spec.project)
     fields.check("header.name", refs.check_artifact_name, spec.name)
+    if spec.type:
+        fields.check_type("header.type", spec.type)
     aliases.check_names("header.aliases", spec.aliases)
-    if spec.history_step is not None and spec.history_step < 0:
-        raise errors.InvalidField.of("header.history_step", "is negative")
+    if spec.history_step is not None and not 0 <= spec.history_step <= MAX_STEP:
+        raise errors.InvalidField.of("header.history_step", f"is {spec.history_step}; a step is 0 to 2^53")
     if spec.ttl is not None and not 0 < spec.ttl <= TTL_LIMIT:
         raise errors.InvalidField.of("header.ttl", "must be positive, and at most 1,000 years")
     if spec.removed_paths and not spec.base_version_id:

@@ -66,6 +66,7 @@ def create(
     Raises AlreadyExists, TypeMismatch, NotAllowed, InvalidField.
     """
     prefix = "model_artifact."
+    fields.check_place(prefix, entity, project)
     _check_place(project or refs.DEFAULT_PROJECT, name, prefix)
     fields.check_type(f"{prefix}type", type_)
     place = owners.ensure_project(session, principal, entity, project)

@@ -71,6 +71,7 @@ def create(
     Raises AlreadyExists, TypeMismatch, NotAllowed, InvalidField.
     """
     prefix = "registered_model."
+    fields.check_place(prefix, entity, project)
     fields.check(f"{prefix}name", refs.check_model_name, name)
     type_ = fields.check_type(f"{prefix}type", type_ or collections.DEFAULT_TYPE)
     place = owners.ensure_project(session, principal, entity, project or refs.REGISTRY_PROJECT)

@@ -387,6 +387,7 @@ def _record_state(session: Session, principal: Principal, run: Run) -> None:
 
 
 def _check_spec(spec: RunSpec) -> None:
+    fields.check_place("run.", spec.entity, spec.project)
     if spec.run_id:
         fields.check("run.name", refs.check_run_id, spec.run_id)
     _check_columns({column: getattr(spec, column) for column in _CHECKED})

@@ -113,7 +113,13 @@ class ModelArtifactMethods:
         mask = arguments.masked(request.update_mask, ("description", "tags"))
         id_ = arguments.required("model_artifact.id", wanted.id)
         row = resolve.collection(
-            call.session, call.principal, "artifact", id_=id_, action=Action.WRITE, lock=True
+            call.session,
+            call.principal,
+            "artifact",
+            id_=id_,
+            field="model_artifact.id",
+            action=Action.WRITE,
+            lock=True,
         )
         collections.change(
             call.session,

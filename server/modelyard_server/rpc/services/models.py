@@ -87,7 +87,13 @@ class RegisteredModelServicer:
         mask = arguments.masked(request.update_mask, ("name", "description", "tags"))
         id_ = arguments.required("registered_model.id", wanted.id)
         row = resolve.collection(
-            call.session, call.principal, "model", id_=id_, action=Action.WRITE, lock=True
+            call.session,
+            call.principal,
+            "model",
+            id_=id_,
+            field="registered_model.id",
+            action=Action.WRITE,
+            lock=True,
         )
         collections.change(
             call.session,

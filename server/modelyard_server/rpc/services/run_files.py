@@ -87,6 +87,7 @@ class RunFileServicer:
         if first is None or not first.HasField("header"):
             raise errors.InvalidField.of("header", "the first message must have it")
         header = first.header
+        fields.check("header.path", refs.check_manifest_path, header.path)
         if header.sha256:
             parse_digest("header.sha256", header.sha256)
         media_type = _media_type("header.media_type", header.path, header.media_type)
@@ -168,7 +169,10 @@ class RunFileServicer:
         header = first.header
         (file,) = manifest.files.values()
         if header.sha256 and file.sha256 != bytes.fromhex(header.sha256):
-            raise errors.DigestMismatch(f"{header.path!r} does not have the SHA-256 stated for it")
+            raise errors.DigestMismatch(
+                f"{header.path!r} does not have the SHA-256 stated for it",
+                violations=[("header.sha256", "is not that of the bytes")],
+            )
         content = content_digest(header, manifest.finish(None))
         request = RepeatableRequest(call.principal, UPLOAD, first.request_id, content)
         staged = await large_manifests.stage(call, self._hashing, upload_id, manifest)

@@ -1,4 +1,4 @@
-"""`modelyard artifact`, `tag`, `lineage`, `search` and `watch`."""
+"""`modelyard artifact`, `tag`, `lineage`, `diff`, `search` and `watch`."""
 
 from __future__ import annotations
 
@@ -155,6 +155,23 @@ def test_lineage_is_drawn_in_four_ways(run: Run) -> None:
     assert len(plain["versions"]) == 1
     assert run_command("lineage", str(run.path)).stdout.startswith(str(run.path))
     assert "there is no artifact" in refused(3, "lineage", f"{run.project}/nothing:v3")
+
+
+def test_diff_shows_what_changed_between_two_versions(run: Run) -> None:
+    base, ref = f"{run.project}/net:v0", f"{run.project}/net:v1"
+    shown = run_command("diff", base, ref).stdout.splitlines()
+    assert shown == [
+        f"local/{base} → local/{ref}",
+        "files: 1 changed, 1 unchanged",
+        "  ~ w.bin  1 B → 1 B  1 B new",
+        "shared with the base: 1 B of 2 B",
+        "metadata: 1 difference",
+        "  ~ acc  0.5 → 0.97",
+    ]
+    found = json_of("diff", base, ref, "--path-prefix", "sub/")
+    assert (found["files"], found["unchanged_count"]) == ([], 1)
+    assert found["metadata"] == [{"key": "acc", "kind": "changed", "value": 0.97, "base_value": 0.5}]
+    assert "there is no artifact" in refused(3, "diff", base, f"{run.project}/nothing:v3")
 
 
 def test_search_finds_every_kind(run: Run) -> None:

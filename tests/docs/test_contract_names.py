@@ -25,7 +25,7 @@ def selectors() -> Iterator[tuple[str, list[str]]]:
 
 def test_an_id_or_a_ref_is_always_one_selector() -> None:
     found = dict(selectors())
-    assert len(found) == 15
+    assert len(found) == 16
     assert {tuple(names) for name, names in found.items() if name != "GetLineageRequest"} == {("id", "ref")}
     assert found["GetLineageRequest"] == ["id", "ref", "run_id"]
     outside = [

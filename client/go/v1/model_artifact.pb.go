@@ -77,6 +77,63 @@ func (VersionState) EnumDescriptor() ([]byte, []int) {
 	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{0}
 }
 
+// How a path differs between two versions.
+type FileChangeKind int32
+
+const (
+	// Not known.
+	FileChangeKind_FILE_CHANGE_KIND_UNSPECIFIED FileChangeKind = 0
+	// The base does not have it.
+	FileChangeKind_FILE_CHANGE_KIND_ADDED FileChangeKind = 1
+	// Only the base has it.
+	FileChangeKind_FILE_CHANGE_KIND_REMOVED FileChangeKind = 2
+	// Both have it, with different content, or as a reference to something else.
+	FileChangeKind_FILE_CHANGE_KIND_CHANGED FileChangeKind = 3
+)
+
+// Enum value maps for FileChangeKind.
+var (
+	FileChangeKind_name = map[int32]string{
+		0: "FILE_CHANGE_KIND_UNSPECIFIED",
+		1: "FILE_CHANGE_KIND_ADDED",
+		2: "FILE_CHANGE_KIND_REMOVED",
+		3: "FILE_CHANGE_KIND_CHANGED",
+	}
+	FileChangeKind_value = map[string]int32{
+		"FILE_CHANGE_KIND_UNSPECIFIED": 0,
+		"FILE_CHANGE_KIND_ADDED":       1,
+		"FILE_CHANGE_KIND_REMOVED":     2,
+		"FILE_CHANGE_KIND_CHANGED":     3,
+	}
+)
+
+func (x FileChangeKind) Enum() *FileChangeKind {
+	p := new(FileChangeKind)
+	*p = x
+	return p
+}
+
+func (x FileChangeKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FileChangeKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_modelyard_v1_model_artifact_proto_enumTypes[1].Descriptor()
+}
+
+func (FileChangeKind) Type() protoreflect.EnumType {
+	return &file_modelyard_v1_model_artifact_proto_enumTypes[1]
+}
+
+func (x FileChangeKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FileChangeKind.Descriptor instead.
+func (FileChangeKind) EnumDescriptor() ([]byte, []int) {
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{1}
+}
+
 // The direction in which GetLineage follows edges.
 type LineageDirection int32
 
@@ -118,11 +175,11 @@ func (x LineageDirection) String() string {
 }
 
 func (LineageDirection) Descriptor() protoreflect.EnumDescriptor {
-	return file_modelyard_v1_model_artifact_proto_enumTypes[1].Descriptor()
+	return file_modelyard_v1_model_artifact_proto_enumTypes[2].Descriptor()
 }
 
 func (LineageDirection) Type() protoreflect.EnumType {
-	return &file_modelyard_v1_model_artifact_proto_enumTypes[1]
+	return &file_modelyard_v1_model_artifact_proto_enumTypes[2]
 }
 
 func (x LineageDirection) Number() protoreflect.EnumNumber {
@@ -131,7 +188,7 @@ func (x LineageDirection) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LineageDirection.Descriptor instead.
 func (LineageDirection) EnumDescriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{1}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{2}
 }
 
 // The relation of a run and a version.
@@ -171,11 +228,11 @@ func (x LineageRelation) String() string {
 }
 
 func (LineageRelation) Descriptor() protoreflect.EnumDescriptor {
-	return file_modelyard_v1_model_artifact_proto_enumTypes[2].Descriptor()
+	return file_modelyard_v1_model_artifact_proto_enumTypes[3].Descriptor()
 }
 
 func (LineageRelation) Type() protoreflect.EnumType {
-	return &file_modelyard_v1_model_artifact_proto_enumTypes[2]
+	return &file_modelyard_v1_model_artifact_proto_enumTypes[3]
 }
 
 func (x LineageRelation) Number() protoreflect.EnumNumber {
@@ -184,7 +241,7 @@ func (x LineageRelation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LineageRelation.Descriptor instead.
 func (LineageRelation) EnumDescriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{2}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{3}
 }
 
 // A named collection of versions in a project.
@@ -2444,6 +2501,457 @@ func (x *ListModelArtifactFilesResponse) GetVersionId() string {
 	return ""
 }
 
+// Request of CompareModelArtifactVersions.
+type CompareModelArtifactVersionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The version that is looked at.
+	//
+	// Types that are valid to be assigned to Selector:
+	//
+	//	*CompareModelArtifactVersionsRequest_Id
+	//	*CompareModelArtifactVersionsRequest_Ref
+	Selector isCompareModelArtifactVersionsRequest_Selector `protobuf_oneof:"selector"`
+	// The version that it is compared with; has to be set.
+	//
+	// Types that are valid to be assigned to Base:
+	//
+	//	*CompareModelArtifactVersionsRequest_BaseId
+	//	*CompareModelArtifactVersionsRequest_BaseRef
+	Base isCompareModelArtifactVersionsRequest_Base `protobuf_oneof:"base"`
+	// Only paths that start with it. Default: all.
+	PathPrefix string `protobuf:"bytes,5,opt,name=path_prefix,json=pathPrefix,proto3" json:"path_prefix,omitempty"`
+	// At most 10,000; more counts as 10,000. Default (0): 1,000.
+	PageSize int32 `protobuf:"varint,6,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// From the previous reply; bound to the versions and the other fields.
+	PageToken     string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareModelArtifactVersionsRequest) Reset() {
+	*x = CompareModelArtifactVersionsRequest{}
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareModelArtifactVersionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareModelArtifactVersionsRequest) ProtoMessage() {}
+
+func (x *CompareModelArtifactVersionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareModelArtifactVersionsRequest.ProtoReflect.Descriptor instead.
+func (*CompareModelArtifactVersionsRequest) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *CompareModelArtifactVersionsRequest) GetSelector() isCompareModelArtifactVersionsRequest_Selector {
+	if x != nil {
+		return x.Selector
+	}
+	return nil
+}
+
+func (x *CompareModelArtifactVersionsRequest) GetId() string {
+	if x != nil {
+		if x, ok := x.Selector.(*CompareModelArtifactVersionsRequest_Id); ok {
+			return x.Id
+		}
+	}
+	return ""
+}
+
+func (x *CompareModelArtifactVersionsRequest) GetRef() string {
+	if x != nil {
+		if x, ok := x.Selector.(*CompareModelArtifactVersionsRequest_Ref); ok {
+			return x.Ref
+		}
+	}
+	return ""
+}
+
+func (x *CompareModelArtifactVersionsRequest) GetBase() isCompareModelArtifactVersionsRequest_Base {
+	if x != nil {
+		return x.Base
+	}
+	return nil
+}
+
+func (x *CompareModelArtifactVersionsRequest) GetBaseId() string {
+	if x != nil {
+		if x, ok := x.Base.(*CompareModelArtifactVersionsRequest_BaseId); ok {
+			return x.BaseId
+		}
+	}
+	return ""
+}
+
+func (x *CompareModelArtifactVersionsRequest) GetBaseRef() string {
+	if x != nil {
+		if x, ok := x.Base.(*CompareModelArtifactVersionsRequest_BaseRef); ok {
+			return x.BaseRef
+		}
+	}
+	return ""
+}
+
+func (x *CompareModelArtifactVersionsRequest) GetPathPrefix() string {
+	if x != nil {
+		return x.PathPrefix
+	}
+	return ""
+}
+
+func (x *CompareModelArtifactVersionsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *CompareModelArtifactVersionsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type isCompareModelArtifactVersionsRequest_Selector interface {
+	isCompareModelArtifactVersionsRequest_Selector()
+}
+
+type CompareModelArtifactVersionsRequest_Id struct {
+	// Global id of the version.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3,oneof"`
+}
+
+type CompareModelArtifactVersionsRequest_Ref struct {
+	// A ref, resolved for each page; go on with the ids of the reply where an
+	// alias may move.
+	Ref string `protobuf:"bytes,2,opt,name=ref,proto3,oneof"`
+}
+
+func (*CompareModelArtifactVersionsRequest_Id) isCompareModelArtifactVersionsRequest_Selector() {}
+
+func (*CompareModelArtifactVersionsRequest_Ref) isCompareModelArtifactVersionsRequest_Selector() {}
+
+type isCompareModelArtifactVersionsRequest_Base interface {
+	isCompareModelArtifactVersionsRequest_Base()
+}
+
+type CompareModelArtifactVersionsRequest_BaseId struct {
+	// Global id of the base.
+	BaseId string `protobuf:"bytes,3,opt,name=base_id,json=baseId,proto3,oneof"`
+}
+
+type CompareModelArtifactVersionsRequest_BaseRef struct {
+	// A ref of the base, resolved for each page.
+	BaseRef string `protobuf:"bytes,4,opt,name=base_ref,json=baseRef,proto3,oneof"`
+}
+
+func (*CompareModelArtifactVersionsRequest_BaseId) isCompareModelArtifactVersionsRequest_Base() {}
+
+func (*CompareModelArtifactVersionsRequest_BaseRef) isCompareModelArtifactVersionsRequest_Base() {}
+
+// A path that differs between two versions.
+type FileChange struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The path.
+	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
+	// How it differs.
+	Kind FileChangeKind `protobuf:"varint,2,opt,name=kind,proto3,enum=modelyard.v1.FileChangeKind" json:"kind,omitempty"`
+	// The entry of the version, without path and chunks. Unset: removed.
+	Entry *ManifestEntry `protobuf:"bytes,3,opt,name=entry,proto3" json:"entry,omitempty"`
+	// The entry of the base, without path and chunks. Unset: added.
+	BaseEntry *ManifestEntry `protobuf:"bytes,4,opt,name=base_entry,json=baseEntry,proto3" json:"base_entry,omitempty"`
+	// Bytes of the version's file in chunks that some file of the base has too.
+	// Unset: removed, a reference, or not counted (see VersionComparison).
+	SharedBytes   *int64 `protobuf:"varint,5,opt,name=shared_bytes,json=sharedBytes,proto3,oneof" json:"shared_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FileChange) Reset() {
+	*x = FileChange{}
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FileChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FileChange) ProtoMessage() {}
+
+func (x *FileChange) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FileChange.ProtoReflect.Descriptor instead.
+func (*FileChange) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *FileChange) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *FileChange) GetKind() FileChangeKind {
+	if x != nil {
+		return x.Kind
+	}
+	return FileChangeKind_FILE_CHANGE_KIND_UNSPECIFIED
+}
+
+func (x *FileChange) GetEntry() *ManifestEntry {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+func (x *FileChange) GetBaseEntry() *ManifestEntry {
+	if x != nil {
+		return x.BaseEntry
+	}
+	return nil
+}
+
+func (x *FileChange) GetSharedBytes() int64 {
+	if x != nil && x.SharedBytes != nil {
+		return *x.SharedBytes
+	}
+	return 0
+}
+
+// The sums of a comparison. Sizes are in bytes; references of known size count.
+type VersionComparison struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Number of paths that only the version has.
+	AddedCount int64 `protobuf:"varint,1,opt,name=added_count,json=addedCount,proto3" json:"added_count,omitempty"`
+	// Size of those.
+	AddedBytes int64 `protobuf:"varint,2,opt,name=added_bytes,json=addedBytes,proto3" json:"added_bytes,omitempty"`
+	// Number of paths that only the base has.
+	RemovedCount int64 `protobuf:"varint,3,opt,name=removed_count,json=removedCount,proto3" json:"removed_count,omitempty"`
+	// Size of those.
+	RemovedBytes int64 `protobuf:"varint,4,opt,name=removed_bytes,json=removedBytes,proto3" json:"removed_bytes,omitempty"`
+	// Number of paths that both have with different content.
+	ChangedCount int64 `protobuf:"varint,5,opt,name=changed_count,json=changedCount,proto3" json:"changed_count,omitempty"`
+	// Size of those in the version.
+	ChangedBytes int64 `protobuf:"varint,6,opt,name=changed_bytes,json=changedBytes,proto3" json:"changed_bytes,omitempty"`
+	// Number of paths that are the same in both.
+	UnchangedCount int64 `protobuf:"varint,7,opt,name=unchanged_count,json=unchangedCount,proto3" json:"unchanged_count,omitempty"`
+	// Size of those.
+	UnchangedBytes int64 `protobuf:"varint,8,opt,name=unchanged_bytes,json=unchangedBytes,proto3" json:"unchanged_bytes,omitempty"`
+	// Bytes of the version's files in chunks that some file of the base has too:
+	// what a client that has the base does not transfer. Unset if the chunks were
+	// not counted, because the base and the files that differ have more than
+	// 500,000 of them.
+	SharedBytes   *int64 `protobuf:"varint,9,opt,name=shared_bytes,json=sharedBytes,proto3,oneof" json:"shared_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VersionComparison) Reset() {
+	*x = VersionComparison{}
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VersionComparison) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VersionComparison) ProtoMessage() {}
+
+func (x *VersionComparison) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VersionComparison.ProtoReflect.Descriptor instead.
+func (*VersionComparison) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *VersionComparison) GetAddedCount() int64 {
+	if x != nil {
+		return x.AddedCount
+	}
+	return 0
+}
+
+func (x *VersionComparison) GetAddedBytes() int64 {
+	if x != nil {
+		return x.AddedBytes
+	}
+	return 0
+}
+
+func (x *VersionComparison) GetRemovedCount() int64 {
+	if x != nil {
+		return x.RemovedCount
+	}
+	return 0
+}
+
+func (x *VersionComparison) GetRemovedBytes() int64 {
+	if x != nil {
+		return x.RemovedBytes
+	}
+	return 0
+}
+
+func (x *VersionComparison) GetChangedCount() int64 {
+	if x != nil {
+		return x.ChangedCount
+	}
+	return 0
+}
+
+func (x *VersionComparison) GetChangedBytes() int64 {
+	if x != nil {
+		return x.ChangedBytes
+	}
+	return 0
+}
+
+func (x *VersionComparison) GetUnchangedCount() int64 {
+	if x != nil {
+		return x.UnchangedCount
+	}
+	return 0
+}
+
+func (x *VersionComparison) GetUnchangedBytes() int64 {
+	if x != nil {
+		return x.UnchangedBytes
+	}
+	return 0
+}
+
+func (x *VersionComparison) GetSharedBytes() int64 {
+	if x != nil && x.SharedBytes != nil {
+		return *x.SharedBytes
+	}
+	return 0
+}
+
+// Reply of CompareModelArtifactVersions.
+type CompareModelArtifactVersionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most page_size paths that differ, ordered by the bytes of the path.
+	Changes []*FileChange `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Global id of the version.
+	VersionId string `protobuf:"bytes,3,opt,name=version_id,json=versionId,proto3" json:"version_id,omitempty"`
+	// Global id of the base.
+	BaseVersionId string `protobuf:"bytes,4,opt,name=base_version_id,json=baseVersionId,proto3" json:"base_version_id,omitempty"`
+	// The sums over all pages. Only on the first page.
+	Total         *VersionComparison `protobuf:"bytes,5,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareModelArtifactVersionsResponse) Reset() {
+	*x = CompareModelArtifactVersionsResponse{}
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareModelArtifactVersionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareModelArtifactVersionsResponse) ProtoMessage() {}
+
+func (x *CompareModelArtifactVersionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareModelArtifactVersionsResponse.ProtoReflect.Descriptor instead.
+func (*CompareModelArtifactVersionsResponse) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *CompareModelArtifactVersionsResponse) GetChanges() []*FileChange {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *CompareModelArtifactVersionsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *CompareModelArtifactVersionsResponse) GetVersionId() string {
+	if x != nil {
+		return x.VersionId
+	}
+	return ""
+}
+
+func (x *CompareModelArtifactVersionsResponse) GetBaseVersionId() string {
+	if x != nil {
+		return x.BaseVersionId
+	}
+	return ""
+}
+
+func (x *CompareModelArtifactVersionsResponse) GetTotal() *VersionComparison {
+	if x != nil {
+		return x.Total
+	}
+	return nil
+}
+
 // The properties of a new version: the header of both uploads.
 type VersionHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2486,7 +2994,7 @@ type VersionHeader struct {
 
 func (x *VersionHeader) Reset() {
 	*x = VersionHeader{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[30]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2498,7 +3006,7 @@ func (x *VersionHeader) String() string {
 func (*VersionHeader) ProtoMessage() {}
 
 func (x *VersionHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[30]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2511,7 +3019,7 @@ func (x *VersionHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionHeader.ProtoReflect.Descriptor instead.
 func (*VersionHeader) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{30}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *VersionHeader) GetEntity() string {
@@ -2632,7 +3140,7 @@ type CommitModelArtifactRequest struct {
 
 func (x *CommitModelArtifactRequest) Reset() {
 	*x = CommitModelArtifactRequest{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[31]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2644,7 +3152,7 @@ func (x *CommitModelArtifactRequest) String() string {
 func (*CommitModelArtifactRequest) ProtoMessage() {}
 
 func (x *CommitModelArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[31]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2657,7 +3165,7 @@ func (x *CommitModelArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitModelArtifactRequest.ProtoReflect.Descriptor instead.
 func (*CommitModelArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{31}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CommitModelArtifactRequest) GetUploadId() string {
@@ -2701,7 +3209,7 @@ type CommitModelArtifactResponse struct {
 
 func (x *CommitModelArtifactResponse) Reset() {
 	*x = CommitModelArtifactResponse{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[32]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2713,7 +3221,7 @@ func (x *CommitModelArtifactResponse) String() string {
 func (*CommitModelArtifactResponse) ProtoMessage() {}
 
 func (x *CommitModelArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[32]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2726,7 +3234,7 @@ func (x *CommitModelArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitModelArtifactResponse.ProtoReflect.Descriptor instead.
 func (*CommitModelArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{32}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CommitModelArtifactResponse) GetVersion() *ModelArtifactVersion {
@@ -2766,7 +3274,7 @@ type CommitEqualContentRequest struct {
 
 func (x *CommitEqualContentRequest) Reset() {
 	*x = CommitEqualContentRequest{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[33]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2778,7 +3286,7 @@ func (x *CommitEqualContentRequest) String() string {
 func (*CommitEqualContentRequest) ProtoMessage() {}
 
 func (x *CommitEqualContentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[33]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2791,7 +3299,7 @@ func (x *CommitEqualContentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitEqualContentRequest.ProtoReflect.Descriptor instead.
 func (*CommitEqualContentRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{33}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CommitEqualContentRequest) GetHeader() *VersionHeader {
@@ -2837,7 +3345,7 @@ type CommitEqualContentResponse struct {
 
 func (x *CommitEqualContentResponse) Reset() {
 	*x = CommitEqualContentResponse{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[34]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2849,7 +3357,7 @@ func (x *CommitEqualContentResponse) String() string {
 func (*CommitEqualContentResponse) ProtoMessage() {}
 
 func (x *CommitEqualContentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[34]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2862,7 +3370,7 @@ func (x *CommitEqualContentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitEqualContentResponse.ProtoReflect.Descriptor instead.
 func (*CommitEqualContentResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{34}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CommitEqualContentResponse) GetVersion() *ModelArtifactVersion {
@@ -2906,7 +3414,7 @@ type UploadModelArtifactRequest struct {
 
 func (x *UploadModelArtifactRequest) Reset() {
 	*x = UploadModelArtifactRequest{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[35]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +3426,7 @@ func (x *UploadModelArtifactRequest) String() string {
 func (*UploadModelArtifactRequest) ProtoMessage() {}
 
 func (x *UploadModelArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[35]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +3439,7 @@ func (x *UploadModelArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadModelArtifactRequest.ProtoReflect.Descriptor instead.
 func (*UploadModelArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{35}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UploadModelArtifactRequest) GetHeader() *VersionHeader {
@@ -2975,7 +3483,7 @@ type UploadModelArtifactResponse struct {
 
 func (x *UploadModelArtifactResponse) Reset() {
 	*x = UploadModelArtifactResponse{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[36]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2987,7 +3495,7 @@ func (x *UploadModelArtifactResponse) String() string {
 func (*UploadModelArtifactResponse) ProtoMessage() {}
 
 func (x *UploadModelArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[36]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3000,7 +3508,7 @@ func (x *UploadModelArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadModelArtifactResponse.ProtoReflect.Descriptor instead.
 func (*UploadModelArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{36}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UploadModelArtifactResponse) GetVersion() *ModelArtifactVersion {
@@ -3040,7 +3548,7 @@ type DownloadFileRequest struct {
 
 func (x *DownloadFileRequest) Reset() {
 	*x = DownloadFileRequest{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[37]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3052,7 +3560,7 @@ func (x *DownloadFileRequest) String() string {
 func (*DownloadFileRequest) ProtoMessage() {}
 
 func (x *DownloadFileRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[37]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3065,7 +3573,7 @@ func (x *DownloadFileRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadFileRequest.ProtoReflect.Descriptor instead.
 func (*DownloadFileRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{37}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *DownloadFileRequest) GetSelector() isDownloadFileRequest_Selector {
@@ -3152,7 +3660,7 @@ type DownloadFileResponse struct {
 
 func (x *DownloadFileResponse) Reset() {
 	*x = DownloadFileResponse{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[38]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3164,7 +3672,7 @@ func (x *DownloadFileResponse) String() string {
 func (*DownloadFileResponse) ProtoMessage() {}
 
 func (x *DownloadFileResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[38]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3177,7 +3685,7 @@ func (x *DownloadFileResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadFileResponse.ProtoReflect.Descriptor instead.
 func (*DownloadFileResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{38}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DownloadFileResponse) GetVersionId() string {
@@ -3233,7 +3741,7 @@ type HashModelArtifactFilesRequest struct {
 
 func (x *HashModelArtifactFilesRequest) Reset() {
 	*x = HashModelArtifactFilesRequest{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[39]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3245,7 +3753,7 @@ func (x *HashModelArtifactFilesRequest) String() string {
 func (*HashModelArtifactFilesRequest) ProtoMessage() {}
 
 func (x *HashModelArtifactFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[39]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3258,7 +3766,7 @@ func (x *HashModelArtifactFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashModelArtifactFilesRequest.ProtoReflect.Descriptor instead.
 func (*HashModelArtifactFilesRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{39}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *HashModelArtifactFilesRequest) GetSelector() isHashModelArtifactFilesRequest_Selector {
@@ -3324,7 +3832,7 @@ type FileHash struct {
 
 func (x *FileHash) Reset() {
 	*x = FileHash{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[40]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3336,7 +3844,7 @@ func (x *FileHash) String() string {
 func (*FileHash) ProtoMessage() {}
 
 func (x *FileHash) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[40]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3349,7 +3857,7 @@ func (x *FileHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileHash.ProtoReflect.Descriptor instead.
 func (*FileHash) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{40}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *FileHash) GetPath() string {
@@ -3378,7 +3886,7 @@ type HashModelArtifactFilesResponse struct {
 
 func (x *HashModelArtifactFilesResponse) Reset() {
 	*x = HashModelArtifactFilesResponse{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[41]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3390,7 +3898,7 @@ func (x *HashModelArtifactFilesResponse) String() string {
 func (*HashModelArtifactFilesResponse) ProtoMessage() {}
 
 func (x *HashModelArtifactFilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[41]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3403,7 +3911,7 @@ func (x *HashModelArtifactFilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashModelArtifactFilesResponse.ProtoReflect.Descriptor instead.
 func (*HashModelArtifactFilesResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{41}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *HashModelArtifactFilesResponse) GetFiles() []*FileHash {
@@ -3429,7 +3937,7 @@ type FileRange struct {
 
 func (x *FileRange) Reset() {
 	*x = FileRange{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[42]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3441,7 +3949,7 @@ func (x *FileRange) String() string {
 func (*FileRange) ProtoMessage() {}
 
 func (x *FileRange) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[42]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3454,7 +3962,7 @@ func (x *FileRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FileRange.ProtoReflect.Descriptor instead.
 func (*FileRange) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{42}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *FileRange) GetPath() string {
@@ -3491,7 +3999,7 @@ type DownloadFilesRequest struct {
 
 func (x *DownloadFilesRequest) Reset() {
 	*x = DownloadFilesRequest{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[43]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3503,7 +4011,7 @@ func (x *DownloadFilesRequest) String() string {
 func (*DownloadFilesRequest) ProtoMessage() {}
 
 func (x *DownloadFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[43]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3516,7 +4024,7 @@ func (x *DownloadFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadFilesRequest.ProtoReflect.Descriptor instead.
 func (*DownloadFilesRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{43}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *DownloadFilesRequest) GetVersionId() string {
@@ -3545,7 +4053,7 @@ type DownloadFilesResponse struct {
 
 func (x *DownloadFilesResponse) Reset() {
 	*x = DownloadFilesResponse{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[44]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3557,7 +4065,7 @@ func (x *DownloadFilesResponse) String() string {
 func (*DownloadFilesResponse) ProtoMessage() {}
 
 func (x *DownloadFilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[44]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3570,7 +4078,7 @@ func (x *DownloadFilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadFilesResponse.ProtoReflect.Descriptor instead.
 func (*DownloadFilesResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{44}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *DownloadFilesResponse) GetData() []byte {
@@ -3602,7 +4110,7 @@ type UseModelArtifactVersionRequest struct {
 
 func (x *UseModelArtifactVersionRequest) Reset() {
 	*x = UseModelArtifactVersionRequest{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[45]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3614,7 +4122,7 @@ func (x *UseModelArtifactVersionRequest) String() string {
 func (*UseModelArtifactVersionRequest) ProtoMessage() {}
 
 func (x *UseModelArtifactVersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[45]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3627,7 +4135,7 @@ func (x *UseModelArtifactVersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseModelArtifactVersionRequest.ProtoReflect.Descriptor instead.
 func (*UseModelArtifactVersionRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{45}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *UseModelArtifactVersionRequest) GetRunId() string {
@@ -3707,7 +4215,7 @@ type UseModelArtifactVersionResponse struct {
 
 func (x *UseModelArtifactVersionResponse) Reset() {
 	*x = UseModelArtifactVersionResponse{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[46]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3719,7 +4227,7 @@ func (x *UseModelArtifactVersionResponse) String() string {
 func (*UseModelArtifactVersionResponse) ProtoMessage() {}
 
 func (x *UseModelArtifactVersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[46]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3732,7 +4240,7 @@ func (x *UseModelArtifactVersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UseModelArtifactVersionResponse.ProtoReflect.Descriptor instead.
 func (*UseModelArtifactVersionResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{46}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *UseModelArtifactVersionResponse) GetVersion() *ModelArtifactVersion {
@@ -3770,7 +4278,7 @@ type GetLineageRequest struct {
 
 func (x *GetLineageRequest) Reset() {
 	*x = GetLineageRequest{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[47]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3782,7 +4290,7 @@ func (x *GetLineageRequest) String() string {
 func (*GetLineageRequest) ProtoMessage() {}
 
 func (x *GetLineageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[47]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3795,7 +4303,7 @@ func (x *GetLineageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLineageRequest.ProtoReflect.Descriptor instead.
 func (*GetLineageRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{47}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *GetLineageRequest) GetSelector() isGetLineageRequest_Selector {
@@ -3888,7 +4396,7 @@ type LineageEdge struct {
 
 func (x *LineageEdge) Reset() {
 	*x = LineageEdge{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[48]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3900,7 +4408,7 @@ func (x *LineageEdge) String() string {
 func (*LineageEdge) ProtoMessage() {}
 
 func (x *LineageEdge) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[48]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3913,7 +4421,7 @@ func (x *LineageEdge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LineageEdge.ProtoReflect.Descriptor instead.
 func (*LineageEdge) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{48}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *LineageEdge) GetRunId() string {
@@ -3963,7 +4471,7 @@ type LineageRun struct {
 
 func (x *LineageRun) Reset() {
 	*x = LineageRun{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[49]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3975,7 +4483,7 @@ func (x *LineageRun) String() string {
 func (*LineageRun) ProtoMessage() {}
 
 func (x *LineageRun) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[49]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3988,7 +4496,7 @@ func (x *LineageRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LineageRun.ProtoReflect.Descriptor instead.
 func (*LineageRun) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{49}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *LineageRun) GetId() string {
@@ -4045,7 +4553,7 @@ type LineageVersion struct {
 
 func (x *LineageVersion) Reset() {
 	*x = LineageVersion{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[50]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4057,7 +4565,7 @@ func (x *LineageVersion) String() string {
 func (*LineageVersion) ProtoMessage() {}
 
 func (x *LineageVersion) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[50]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4070,7 +4578,7 @@ func (x *LineageVersion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LineageVersion.ProtoReflect.Descriptor instead.
 func (*LineageVersion) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{50}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *LineageVersion) GetId() string {
@@ -4125,7 +4633,7 @@ type GetLineageResponse struct {
 
 func (x *GetLineageResponse) Reset() {
 	*x = GetLineageResponse{}
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[51]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4137,7 +4645,7 @@ func (x *GetLineageResponse) String() string {
 func (*GetLineageResponse) ProtoMessage() {}
 
 func (x *GetLineageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[51]
+	mi := &file_modelyard_v1_model_artifact_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4150,7 +4658,7 @@ func (x *GetLineageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLineageResponse.ProtoReflect.Descriptor instead.
 func (*GetLineageResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{51}
+	return file_modelyard_v1_model_artifact_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GetLineageResponse) GetRuns() []*LineageRun {
@@ -4362,7 +4870,49 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\aentries\x18\x01 \x03(\v2\x1b.modelyard.v1.ManifestEntryR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
 	"\n" +
-	"version_id\x18\x03 \x01(\tR\tversionId\"\xb7\x04\n" +
+	"version_id\x18\x03 \x01(\tR\tversionId\"\xf4\x01\n" +
+	"#CompareModelArtifactVersionsRequest\x12\x10\n" +
+	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x12\n" +
+	"\x03ref\x18\x02 \x01(\tH\x00R\x03ref\x12\x19\n" +
+	"\abase_id\x18\x03 \x01(\tH\x01R\x06baseId\x12\x1b\n" +
+	"\bbase_ref\x18\x04 \x01(\tH\x01R\abaseRef\x12\x1f\n" +
+	"\vpath_prefix\x18\x05 \x01(\tR\n" +
+	"pathPrefix\x12\x1b\n" +
+	"\tpage_size\x18\x06 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\a \x01(\tR\tpageTokenB\n" +
+	"\n" +
+	"\bselectorB\x06\n" +
+	"\x04base\"\xfa\x01\n" +
+	"\n" +
+	"FileChange\x12\x12\n" +
+	"\x04path\x18\x01 \x01(\tR\x04path\x120\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x1c.modelyard.v1.FileChangeKindR\x04kind\x121\n" +
+	"\x05entry\x18\x03 \x01(\v2\x1b.modelyard.v1.ManifestEntryR\x05entry\x12:\n" +
+	"\n" +
+	"base_entry\x18\x04 \x01(\v2\x1b.modelyard.v1.ManifestEntryR\tbaseEntry\x12&\n" +
+	"\fshared_bytes\x18\x05 \x01(\x03H\x00R\vsharedBytes\x88\x01\x01B\x0f\n" +
+	"\r_shared_bytes\"\xf4\x02\n" +
+	"\x11VersionComparison\x12\x1f\n" +
+	"\vadded_count\x18\x01 \x01(\x03R\n" +
+	"addedCount\x12\x1f\n" +
+	"\vadded_bytes\x18\x02 \x01(\x03R\n" +
+	"addedBytes\x12#\n" +
+	"\rremoved_count\x18\x03 \x01(\x03R\fremovedCount\x12#\n" +
+	"\rremoved_bytes\x18\x04 \x01(\x03R\fremovedBytes\x12#\n" +
+	"\rchanged_count\x18\x05 \x01(\x03R\fchangedCount\x12#\n" +
+	"\rchanged_bytes\x18\x06 \x01(\x03R\fchangedBytes\x12'\n" +
+	"\x0funchanged_count\x18\a \x01(\x03R\x0eunchangedCount\x12'\n" +
+	"\x0funchanged_bytes\x18\b \x01(\x03R\x0eunchangedBytes\x12&\n" +
+	"\fshared_bytes\x18\t \x01(\x03H\x00R\vsharedBytes\x88\x01\x01B\x0f\n" +
+	"\r_shared_bytes\"\x80\x02\n" +
+	"$CompareModelArtifactVersionsResponse\x122\n" +
+	"\achanges\x18\x01 \x03(\v2\x18.modelyard.v1.FileChangeR\achanges\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
+	"\n" +
+	"version_id\x18\x03 \x01(\tR\tversionId\x12&\n" +
+	"\x0fbase_version_id\x18\x04 \x01(\tR\rbaseVersionId\x125\n" +
+	"\x05total\x18\x05 \x01(\v2\x1f.modelyard.v1.VersionComparisonR\x05total\"\xb7\x04\n" +
 	"\rVersionHeader\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
 	"\aproject\x18\x02 \x01(\tR\aproject\x12\x12\n" +
@@ -4499,7 +5049,12 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\fVersionState\x12\x1d\n" +
 	"\x19VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17VERSION_STATE_COMMITTED\x10\x01\x12\x19\n" +
-	"\x15VERSION_STATE_DELETED\x10\x02*\x93\x01\n" +
+	"\x15VERSION_STATE_DELETED\x10\x02*\x8a\x01\n" +
+	"\x0eFileChangeKind\x12 \n" +
+	"\x1cFILE_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16FILE_CHANGE_KIND_ADDED\x10\x01\x12\x1c\n" +
+	"\x18FILE_CHANGE_KIND_REMOVED\x10\x02\x12\x1c\n" +
+	"\x18FILE_CHANGE_KIND_CHANGED\x10\x03*\x93\x01\n" +
 	"\x10LineageDirection\x12!\n" +
 	"\x1dLINEAGE_DIRECTION_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aLINEAGE_DIRECTION_UPSTREAM\x10\x01\x12 \n" +
@@ -4508,7 +5063,7 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\x0fLineageRelation\x12 \n" +
 	"\x1cLINEAGE_RELATION_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17LINEAGE_RELATION_OUTPUT\x10\x01\x12\x1a\n" +
-	"\x16LINEAGE_RELATION_INPUT\x10\x022\x85\x12\n" +
+	"\x16LINEAGE_RELATION_INPUT\x10\x022\x92\x13\n" +
 	"\x14ModelArtifactService\x12j\n" +
 	"\x13CreateModelArtifact\x12(.modelyard.v1.CreateModelArtifactRequest\x1a).modelyard.v1.CreateModelArtifactResponse\x12x\n" +
 	"\x16ListModelArtifactTypes\x12+.modelyard.v1.ListModelArtifactTypesRequest\x1a,.modelyard.v1.ListModelArtifactTypesResponse\"\x03\x90\x02\x01\x12f\n" +
@@ -4521,7 +5076,8 @@ const file_modelyard_v1_model_artifact_proto_rawDesc = "" +
 	"\x19ListModelArtifactVersions\x12..modelyard.v1.ListModelArtifactVersionsRequest\x1a/.modelyard.v1.ListModelArtifactVersionsResponse\"\x03\x90\x02\x01\x12\x7f\n" +
 	"\x1aUpdateModelArtifactVersion\x12/.modelyard.v1.UpdateModelArtifactVersionRequest\x1a0.modelyard.v1.UpdateModelArtifactVersionResponse\x12\x7f\n" +
 	"\x1aDeleteModelArtifactVersion\x12/.modelyard.v1.DeleteModelArtifactVersionRequest\x1a0.modelyard.v1.DeleteModelArtifactVersionResponse\x12x\n" +
-	"\x16ListModelArtifactFiles\x12+.modelyard.v1.ListModelArtifactFilesRequest\x1a,.modelyard.v1.ListModelArtifactFilesResponse\"\x03\x90\x02\x01\x12l\n" +
+	"\x16ListModelArtifactFiles\x12+.modelyard.v1.ListModelArtifactFilesRequest\x1a,.modelyard.v1.ListModelArtifactFilesResponse\"\x03\x90\x02\x01\x12\x8a\x01\n" +
+	"\x1cCompareModelArtifactVersions\x121.modelyard.v1.CompareModelArtifactVersionsRequest\x1a2.modelyard.v1.CompareModelArtifactVersionsResponse\"\x03\x90\x02\x01\x12l\n" +
 	"\x13CommitModelArtifact\x12(.modelyard.v1.CommitModelArtifactRequest\x1a).modelyard.v1.CommitModelArtifactResponse(\x01\x12g\n" +
 	"\x12CommitEqualContent\x12'.modelyard.v1.CommitEqualContentRequest\x1a(.modelyard.v1.CommitEqualContentResponse\x12l\n" +
 	"\x13UploadModelArtifact\x12(.modelyard.v1.UploadModelArtifactRequest\x1a).modelyard.v1.UploadModelArtifactResponse(\x01\x12\\\n" +
@@ -4545,167 +5101,179 @@ func file_modelyard_v1_model_artifact_proto_rawDescGZIP() []byte {
 	return file_modelyard_v1_model_artifact_proto_rawDescData
 }
 
-var file_modelyard_v1_model_artifact_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_modelyard_v1_model_artifact_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
+var file_modelyard_v1_model_artifact_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_modelyard_v1_model_artifact_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_modelyard_v1_model_artifact_proto_goTypes = []any{
 	(VersionState)(0),                             // 0: modelyard.v1.VersionState
-	(LineageDirection)(0),                         // 1: modelyard.v1.LineageDirection
-	(LineageRelation)(0),                          // 2: modelyard.v1.LineageRelation
-	(*ModelArtifact)(nil),                         // 3: modelyard.v1.ModelArtifact
-	(*LinkedTo)(nil),                              // 4: modelyard.v1.LinkedTo
-	(*ModelArtifactVersion)(nil),                  // 5: modelyard.v1.ModelArtifactVersion
-	(*ManifestEntry)(nil),                         // 6: modelyard.v1.ManifestEntry
-	(*CreateModelArtifactRequest)(nil),            // 7: modelyard.v1.CreateModelArtifactRequest
-	(*CreateModelArtifactResponse)(nil),           // 8: modelyard.v1.CreateModelArtifactResponse
-	(*ListModelArtifactTypesRequest)(nil),         // 9: modelyard.v1.ListModelArtifactTypesRequest
-	(*ModelArtifactType)(nil),                     // 10: modelyard.v1.ModelArtifactType
-	(*ListModelArtifactTypesResponse)(nil),        // 11: modelyard.v1.ListModelArtifactTypesResponse
-	(*GetModelArtifactRequest)(nil),               // 12: modelyard.v1.GetModelArtifactRequest
-	(*GetModelArtifactResponse)(nil),              // 13: modelyard.v1.GetModelArtifactResponse
-	(*ListModelArtifactsRequest)(nil),             // 14: modelyard.v1.ListModelArtifactsRequest
-	(*ListModelArtifactsResponse)(nil),            // 15: modelyard.v1.ListModelArtifactsResponse
-	(*UpdateModelArtifactRequest)(nil),            // 16: modelyard.v1.UpdateModelArtifactRequest
-	(*UpdateModelArtifactResponse)(nil),           // 17: modelyard.v1.UpdateModelArtifactResponse
-	(*DeleteModelArtifactRequest)(nil),            // 18: modelyard.v1.DeleteModelArtifactRequest
-	(*DeleteModelArtifactResponse)(nil),           // 19: modelyard.v1.DeleteModelArtifactResponse
-	(*GetModelArtifactVersionRequest)(nil),        // 20: modelyard.v1.GetModelArtifactVersionRequest
-	(*GetModelArtifactVersionResponse)(nil),       // 21: modelyard.v1.GetModelArtifactVersionResponse
-	(*BatchGetModelArtifactVersionsRequest)(nil),  // 22: modelyard.v1.BatchGetModelArtifactVersionsRequest
-	(*BatchGetModelArtifactVersionsResult)(nil),   // 23: modelyard.v1.BatchGetModelArtifactVersionsResult
-	(*BatchGetModelArtifactVersionsResponse)(nil), // 24: modelyard.v1.BatchGetModelArtifactVersionsResponse
-	(*ListModelArtifactVersionsRequest)(nil),      // 25: modelyard.v1.ListModelArtifactVersionsRequest
-	(*ListModelArtifactVersionsResponse)(nil),     // 26: modelyard.v1.ListModelArtifactVersionsResponse
-	(*UpdateModelArtifactVersionRequest)(nil),     // 27: modelyard.v1.UpdateModelArtifactVersionRequest
-	(*UpdateModelArtifactVersionResponse)(nil),    // 28: modelyard.v1.UpdateModelArtifactVersionResponse
-	(*DeleteModelArtifactVersionRequest)(nil),     // 29: modelyard.v1.DeleteModelArtifactVersionRequest
-	(*DeleteModelArtifactVersionResponse)(nil),    // 30: modelyard.v1.DeleteModelArtifactVersionResponse
-	(*ListModelArtifactFilesRequest)(nil),         // 31: modelyard.v1.ListModelArtifactFilesRequest
-	(*ListModelArtifactFilesResponse)(nil),        // 32: modelyard.v1.ListModelArtifactFilesResponse
-	(*VersionHeader)(nil),                         // 33: modelyard.v1.VersionHeader
-	(*CommitModelArtifactRequest)(nil),            // 34: modelyard.v1.CommitModelArtifactRequest
-	(*CommitModelArtifactResponse)(nil),           // 35: modelyard.v1.CommitModelArtifactResponse
-	(*CommitEqualContentRequest)(nil),             // 36: modelyard.v1.CommitEqualContentRequest
-	(*CommitEqualContentResponse)(nil),            // 37: modelyard.v1.CommitEqualContentResponse
-	(*UploadModelArtifactRequest)(nil),            // 38: modelyard.v1.UploadModelArtifactRequest
-	(*UploadModelArtifactResponse)(nil),           // 39: modelyard.v1.UploadModelArtifactResponse
-	(*DownloadFileRequest)(nil),                   // 40: modelyard.v1.DownloadFileRequest
-	(*DownloadFileResponse)(nil),                  // 41: modelyard.v1.DownloadFileResponse
-	(*HashModelArtifactFilesRequest)(nil),         // 42: modelyard.v1.HashModelArtifactFilesRequest
-	(*FileHash)(nil),                              // 43: modelyard.v1.FileHash
-	(*HashModelArtifactFilesResponse)(nil),        // 44: modelyard.v1.HashModelArtifactFilesResponse
-	(*FileRange)(nil),                             // 45: modelyard.v1.FileRange
-	(*DownloadFilesRequest)(nil),                  // 46: modelyard.v1.DownloadFilesRequest
-	(*DownloadFilesResponse)(nil),                 // 47: modelyard.v1.DownloadFilesResponse
-	(*UseModelArtifactVersionRequest)(nil),        // 48: modelyard.v1.UseModelArtifactVersionRequest
-	(*UseModelArtifactVersionResponse)(nil),       // 49: modelyard.v1.UseModelArtifactVersionResponse
-	(*GetLineageRequest)(nil),                     // 50: modelyard.v1.GetLineageRequest
-	(*LineageEdge)(nil),                           // 51: modelyard.v1.LineageEdge
-	(*LineageRun)(nil),                            // 52: modelyard.v1.LineageRun
-	(*LineageVersion)(nil),                        // 53: modelyard.v1.LineageVersion
-	(*GetLineageResponse)(nil),                    // 54: modelyard.v1.GetLineageResponse
-	nil,                                           // 55: modelyard.v1.ModelArtifactVersion.MetadataEntry
-	nil,                                           // 56: modelyard.v1.VersionHeader.MetadataEntry
-	(*timestamppb.Timestamp)(nil),                 // 57: google.protobuf.Timestamp
-	(*Chunk)(nil),                                 // 58: modelyard.v1.Chunk
-	(*fieldmaskpb.FieldMask)(nil),                 // 59: google.protobuf.FieldMask
-	(*durationpb.Duration)(nil),                   // 60: google.protobuf.Duration
-	(RunState)(0),                                 // 61: modelyard.v1.RunState
-	(*AnyValue)(nil),                              // 62: modelyard.v1.AnyValue
+	(FileChangeKind)(0),                           // 1: modelyard.v1.FileChangeKind
+	(LineageDirection)(0),                         // 2: modelyard.v1.LineageDirection
+	(LineageRelation)(0),                          // 3: modelyard.v1.LineageRelation
+	(*ModelArtifact)(nil),                         // 4: modelyard.v1.ModelArtifact
+	(*LinkedTo)(nil),                              // 5: modelyard.v1.LinkedTo
+	(*ModelArtifactVersion)(nil),                  // 6: modelyard.v1.ModelArtifactVersion
+	(*ManifestEntry)(nil),                         // 7: modelyard.v1.ManifestEntry
+	(*CreateModelArtifactRequest)(nil),            // 8: modelyard.v1.CreateModelArtifactRequest
+	(*CreateModelArtifactResponse)(nil),           // 9: modelyard.v1.CreateModelArtifactResponse
+	(*ListModelArtifactTypesRequest)(nil),         // 10: modelyard.v1.ListModelArtifactTypesRequest
+	(*ModelArtifactType)(nil),                     // 11: modelyard.v1.ModelArtifactType
+	(*ListModelArtifactTypesResponse)(nil),        // 12: modelyard.v1.ListModelArtifactTypesResponse
+	(*GetModelArtifactRequest)(nil),               // 13: modelyard.v1.GetModelArtifactRequest
+	(*GetModelArtifactResponse)(nil),              // 14: modelyard.v1.GetModelArtifactResponse
+	(*ListModelArtifactsRequest)(nil),             // 15: modelyard.v1.ListModelArtifactsRequest
+	(*ListModelArtifactsResponse)(nil),            // 16: modelyard.v1.ListModelArtifactsResponse
+	(*UpdateModelArtifactRequest)(nil),            // 17: modelyard.v1.UpdateModelArtifactRequest
+	(*UpdateModelArtifactResponse)(nil),           // 18: modelyard.v1.UpdateModelArtifactResponse
+	(*DeleteModelArtifactRequest)(nil),            // 19: modelyard.v1.DeleteModelArtifactRequest
+	(*DeleteModelArtifactResponse)(nil),           // 20: modelyard.v1.DeleteModelArtifactResponse
+	(*GetModelArtifactVersionRequest)(nil),        // 21: modelyard.v1.GetModelArtifactVersionRequest
+	(*GetModelArtifactVersionResponse)(nil),       // 22: modelyard.v1.GetModelArtifactVersionResponse
+	(*BatchGetModelArtifactVersionsRequest)(nil),  // 23: modelyard.v1.BatchGetModelArtifactVersionsRequest
+	(*BatchGetModelArtifactVersionsResult)(nil),   // 24: modelyard.v1.BatchGetModelArtifactVersionsResult
+	(*BatchGetModelArtifactVersionsResponse)(nil), // 25: modelyard.v1.BatchGetModelArtifactVersionsResponse
+	(*ListModelArtifactVersionsRequest)(nil),      // 26: modelyard.v1.ListModelArtifactVersionsRequest
+	(*ListModelArtifactVersionsResponse)(nil),     // 27: modelyard.v1.ListModelArtifactVersionsResponse
+	(*UpdateModelArtifactVersionRequest)(nil),     // 28: modelyard.v1.UpdateModelArtifactVersionRequest
+	(*UpdateModelArtifactVersionResponse)(nil),    // 29: modelyard.v1.UpdateModelArtifactVersionResponse
+	(*DeleteModelArtifactVersionRequest)(nil),     // 30: modelyard.v1.DeleteModelArtifactVersionRequest
+	(*DeleteModelArtifactVersionResponse)(nil),    // 31: modelyard.v1.DeleteModelArtifactVersionResponse
+	(*ListModelArtifactFilesRequest)(nil),         // 32: modelyard.v1.ListModelArtifactFilesRequest
+	(*ListModelArtifactFilesResponse)(nil),        // 33: modelyard.v1.ListModelArtifactFilesResponse
+	(*CompareModelArtifactVersionsRequest)(nil),   // 34: modelyard.v1.CompareModelArtifactVersionsRequest
+	(*FileChange)(nil),                            // 35: modelyard.v1.FileChange
+	(*VersionComparison)(nil),                     // 36: modelyard.v1.VersionComparison
+	(*CompareModelArtifactVersionsResponse)(nil),  // 37: modelyard.v1.CompareModelArtifactVersionsResponse
+	(*VersionHeader)(nil),                         // 38: modelyard.v1.VersionHeader
+	(*CommitModelArtifactRequest)(nil),            // 39: modelyard.v1.CommitModelArtifactRequest
+	(*CommitModelArtifactResponse)(nil),           // 40: modelyard.v1.CommitModelArtifactResponse
+	(*CommitEqualContentRequest)(nil),             // 41: modelyard.v1.CommitEqualContentRequest
+	(*CommitEqualContentResponse)(nil),            // 42: modelyard.v1.CommitEqualContentResponse
+	(*UploadModelArtifactRequest)(nil),            // 43: modelyard.v1.UploadModelArtifactRequest
+	(*UploadModelArtifactResponse)(nil),           // 44: modelyard.v1.UploadModelArtifactResponse
+	(*DownloadFileRequest)(nil),                   // 45: modelyard.v1.DownloadFileRequest
+	(*DownloadFileResponse)(nil),                  // 46: modelyard.v1.DownloadFileResponse
+	(*HashModelArtifactFilesRequest)(nil),         // 47: modelyard.v1.HashModelArtifactFilesRequest
+	(*FileHash)(nil),                              // 48: modelyard.v1.FileHash
+	(*HashModelArtifactFilesResponse)(nil),        // 49: modelyard.v1.HashModelArtifactFilesResponse
+	(*FileRange)(nil),                             // 50: modelyard.v1.FileRange
+	(*DownloadFilesRequest)(nil),                  // 51: modelyard.v1.DownloadFilesRequest
+	(*DownloadFilesResponse)(nil),                 // 52: modelyard.v1.DownloadFilesResponse
+	(*UseModelArtifactVersionRequest)(nil),        // 53: modelyard.v1.UseModelArtifactVersionRequest
+	(*UseModelArtifactVersionResponse)(nil),       // 54: modelyard.v1.UseModelArtifactVersionResponse
+	(*GetLineageRequest)(nil),                     // 55: modelyard.v1.GetLineageRequest
+	(*LineageEdge)(nil),                           // 56: modelyard.v1.LineageEdge
+	(*LineageRun)(nil),                            // 57: modelyard.v1.LineageRun
+	(*LineageVersion)(nil),                        // 58: modelyard.v1.LineageVersion
+	(*GetLineageResponse)(nil),                    // 59: modelyard.v1.GetLineageResponse
+	nil,                                           // 60: modelyard.v1.ModelArtifactVersion.MetadataEntry
+	nil,                                           // 61: modelyard.v1.VersionHeader.MetadataEntry
+	(*timestamppb.Timestamp)(nil),                 // 62: google.protobuf.Timestamp
+	(*Chunk)(nil),                                 // 63: modelyard.v1.Chunk
+	(*fieldmaskpb.FieldMask)(nil),                 // 64: google.protobuf.FieldMask
+	(*durationpb.Duration)(nil),                   // 65: google.protobuf.Duration
+	(RunState)(0),                                 // 66: modelyard.v1.RunState
+	(*AnyValue)(nil),                              // 67: modelyard.v1.AnyValue
 }
 var file_modelyard_v1_model_artifact_proto_depIdxs = []int32{
-	57, // 0: modelyard.v1.ModelArtifact.create_time:type_name -> google.protobuf.Timestamp
-	57, // 1: modelyard.v1.ModelArtifact.update_time:type_name -> google.protobuf.Timestamp
-	55, // 2: modelyard.v1.ModelArtifactVersion.metadata:type_name -> modelyard.v1.ModelArtifactVersion.MetadataEntry
+	62, // 0: modelyard.v1.ModelArtifact.create_time:type_name -> google.protobuf.Timestamp
+	62, // 1: modelyard.v1.ModelArtifact.update_time:type_name -> google.protobuf.Timestamp
+	60, // 2: modelyard.v1.ModelArtifactVersion.metadata:type_name -> modelyard.v1.ModelArtifactVersion.MetadataEntry
 	0,  // 3: modelyard.v1.ModelArtifactVersion.state:type_name -> modelyard.v1.VersionState
-	57, // 4: modelyard.v1.ModelArtifactVersion.create_time:type_name -> google.protobuf.Timestamp
-	57, // 5: modelyard.v1.ModelArtifactVersion.update_time:type_name -> google.protobuf.Timestamp
-	57, // 6: modelyard.v1.ModelArtifactVersion.expire_time:type_name -> google.protobuf.Timestamp
-	4,  // 7: modelyard.v1.ModelArtifactVersion.linked_to:type_name -> modelyard.v1.LinkedTo
-	58, // 8: modelyard.v1.ManifestEntry.chunks:type_name -> modelyard.v1.Chunk
-	3,  // 9: modelyard.v1.CreateModelArtifactRequest.model_artifact:type_name -> modelyard.v1.ModelArtifact
-	3,  // 10: modelyard.v1.CreateModelArtifactResponse.model_artifact:type_name -> modelyard.v1.ModelArtifact
-	10, // 11: modelyard.v1.ListModelArtifactTypesResponse.types:type_name -> modelyard.v1.ModelArtifactType
-	3,  // 12: modelyard.v1.GetModelArtifactResponse.model_artifact:type_name -> modelyard.v1.ModelArtifact
-	3,  // 13: modelyard.v1.ListModelArtifactsResponse.model_artifacts:type_name -> modelyard.v1.ModelArtifact
-	3,  // 14: modelyard.v1.UpdateModelArtifactRequest.model_artifact:type_name -> modelyard.v1.ModelArtifact
-	59, // 15: modelyard.v1.UpdateModelArtifactRequest.update_mask:type_name -> google.protobuf.FieldMask
-	3,  // 16: modelyard.v1.UpdateModelArtifactResponse.model_artifact:type_name -> modelyard.v1.ModelArtifact
-	5,  // 17: modelyard.v1.GetModelArtifactVersionResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
-	20, // 18: modelyard.v1.BatchGetModelArtifactVersionsRequest.requests:type_name -> modelyard.v1.GetModelArtifactVersionRequest
-	5,  // 19: modelyard.v1.BatchGetModelArtifactVersionsResult.version:type_name -> modelyard.v1.ModelArtifactVersion
-	23, // 20: modelyard.v1.BatchGetModelArtifactVersionsResponse.results:type_name -> modelyard.v1.BatchGetModelArtifactVersionsResult
-	5,  // 21: modelyard.v1.ListModelArtifactVersionsResponse.versions:type_name -> modelyard.v1.ModelArtifactVersion
-	5,  // 22: modelyard.v1.UpdateModelArtifactVersionRequest.version:type_name -> modelyard.v1.ModelArtifactVersion
-	59, // 23: modelyard.v1.UpdateModelArtifactVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
-	5,  // 24: modelyard.v1.UpdateModelArtifactVersionResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
-	6,  // 25: modelyard.v1.ListModelArtifactFilesResponse.entries:type_name -> modelyard.v1.ManifestEntry
-	56, // 26: modelyard.v1.VersionHeader.metadata:type_name -> modelyard.v1.VersionHeader.MetadataEntry
-	60, // 27: modelyard.v1.VersionHeader.ttl:type_name -> google.protobuf.Duration
-	33, // 28: modelyard.v1.CommitModelArtifactRequest.header:type_name -> modelyard.v1.VersionHeader
-	6,  // 29: modelyard.v1.CommitModelArtifactRequest.entries:type_name -> modelyard.v1.ManifestEntry
-	5,  // 30: modelyard.v1.CommitModelArtifactResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
-	33, // 31: modelyard.v1.CommitEqualContentRequest.header:type_name -> modelyard.v1.VersionHeader
-	6,  // 32: modelyard.v1.CommitEqualContentRequest.entries:type_name -> modelyard.v1.ManifestEntry
-	5,  // 33: modelyard.v1.CommitEqualContentResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
-	33, // 34: modelyard.v1.UploadModelArtifactRequest.header:type_name -> modelyard.v1.VersionHeader
-	5,  // 35: modelyard.v1.UploadModelArtifactResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
-	43, // 36: modelyard.v1.HashModelArtifactFilesResponse.files:type_name -> modelyard.v1.FileHash
-	45, // 37: modelyard.v1.DownloadFilesRequest.ranges:type_name -> modelyard.v1.FileRange
-	5,  // 38: modelyard.v1.UseModelArtifactVersionResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
-	1,  // 39: modelyard.v1.GetLineageRequest.direction:type_name -> modelyard.v1.LineageDirection
-	2,  // 40: modelyard.v1.LineageEdge.relation:type_name -> modelyard.v1.LineageRelation
-	61, // 41: modelyard.v1.LineageRun.state:type_name -> modelyard.v1.RunState
-	4,  // 42: modelyard.v1.LineageVersion.linked_to:type_name -> modelyard.v1.LinkedTo
-	52, // 43: modelyard.v1.GetLineageResponse.runs:type_name -> modelyard.v1.LineageRun
-	53, // 44: modelyard.v1.GetLineageResponse.versions:type_name -> modelyard.v1.LineageVersion
-	51, // 45: modelyard.v1.GetLineageResponse.edges:type_name -> modelyard.v1.LineageEdge
-	62, // 46: modelyard.v1.ModelArtifactVersion.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
-	62, // 47: modelyard.v1.VersionHeader.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
-	7,  // 48: modelyard.v1.ModelArtifactService.CreateModelArtifact:input_type -> modelyard.v1.CreateModelArtifactRequest
-	9,  // 49: modelyard.v1.ModelArtifactService.ListModelArtifactTypes:input_type -> modelyard.v1.ListModelArtifactTypesRequest
-	12, // 50: modelyard.v1.ModelArtifactService.GetModelArtifact:input_type -> modelyard.v1.GetModelArtifactRequest
-	14, // 51: modelyard.v1.ModelArtifactService.ListModelArtifacts:input_type -> modelyard.v1.ListModelArtifactsRequest
-	16, // 52: modelyard.v1.ModelArtifactService.UpdateModelArtifact:input_type -> modelyard.v1.UpdateModelArtifactRequest
-	18, // 53: modelyard.v1.ModelArtifactService.DeleteModelArtifact:input_type -> modelyard.v1.DeleteModelArtifactRequest
-	20, // 54: modelyard.v1.ModelArtifactService.GetModelArtifactVersion:input_type -> modelyard.v1.GetModelArtifactVersionRequest
-	22, // 55: modelyard.v1.ModelArtifactService.BatchGetModelArtifactVersions:input_type -> modelyard.v1.BatchGetModelArtifactVersionsRequest
-	25, // 56: modelyard.v1.ModelArtifactService.ListModelArtifactVersions:input_type -> modelyard.v1.ListModelArtifactVersionsRequest
-	27, // 57: modelyard.v1.ModelArtifactService.UpdateModelArtifactVersion:input_type -> modelyard.v1.UpdateModelArtifactVersionRequest
-	29, // 58: modelyard.v1.ModelArtifactService.DeleteModelArtifactVersion:input_type -> modelyard.v1.DeleteModelArtifactVersionRequest
-	31, // 59: modelyard.v1.ModelArtifactService.ListModelArtifactFiles:input_type -> modelyard.v1.ListModelArtifactFilesRequest
-	34, // 60: modelyard.v1.ModelArtifactService.CommitModelArtifact:input_type -> modelyard.v1.CommitModelArtifactRequest
-	36, // 61: modelyard.v1.ModelArtifactService.CommitEqualContent:input_type -> modelyard.v1.CommitEqualContentRequest
-	38, // 62: modelyard.v1.ModelArtifactService.UploadModelArtifact:input_type -> modelyard.v1.UploadModelArtifactRequest
-	40, // 63: modelyard.v1.ModelArtifactService.DownloadFile:input_type -> modelyard.v1.DownloadFileRequest
-	42, // 64: modelyard.v1.ModelArtifactService.HashModelArtifactFiles:input_type -> modelyard.v1.HashModelArtifactFilesRequest
-	46, // 65: modelyard.v1.ModelArtifactService.DownloadFiles:input_type -> modelyard.v1.DownloadFilesRequest
-	48, // 66: modelyard.v1.ModelArtifactService.UseModelArtifactVersion:input_type -> modelyard.v1.UseModelArtifactVersionRequest
-	50, // 67: modelyard.v1.ModelArtifactService.GetLineage:input_type -> modelyard.v1.GetLineageRequest
-	8,  // 68: modelyard.v1.ModelArtifactService.CreateModelArtifact:output_type -> modelyard.v1.CreateModelArtifactResponse
-	11, // 69: modelyard.v1.ModelArtifactService.ListModelArtifactTypes:output_type -> modelyard.v1.ListModelArtifactTypesResponse
-	13, // 70: modelyard.v1.ModelArtifactService.GetModelArtifact:output_type -> modelyard.v1.GetModelArtifactResponse
-	15, // 71: modelyard.v1.ModelArtifactService.ListModelArtifacts:output_type -> modelyard.v1.ListModelArtifactsResponse
-	17, // 72: modelyard.v1.ModelArtifactService.UpdateModelArtifact:output_type -> modelyard.v1.UpdateModelArtifactResponse
-	19, // 73: modelyard.v1.ModelArtifactService.DeleteModelArtifact:output_type -> modelyard.v1.DeleteModelArtifactResponse
-	21, // 74: modelyard.v1.ModelArtifactService.GetModelArtifactVersion:output_type -> modelyard.v1.GetModelArtifactVersionResponse
-	24, // 75: modelyard.v1.ModelArtifactService.BatchGetModelArtifactVersions:output_type -> modelyard.v1.BatchGetModelArtifactVersionsResponse
-	26, // 76: modelyard.v1.ModelArtifactService.ListModelArtifactVersions:output_type -> modelyard.v1.ListModelArtifactVersionsResponse
-	28, // 77: modelyard.v1.ModelArtifactService.UpdateModelArtifactVersion:output_type -> modelyard.v1.UpdateModelArtifactVersionResponse
-	30, // 78: modelyard.v1.ModelArtifactService.DeleteModelArtifactVersion:output_type -> modelyard.v1.DeleteModelArtifactVersionResponse
-	32, // 79: modelyard.v1.ModelArtifactService.ListModelArtifactFiles:output_type -> modelyard.v1.ListModelArtifactFilesResponse
-	35, // 80: modelyard.v1.ModelArtifactService.CommitModelArtifact:output_type -> modelyard.v1.CommitModelArtifactResponse
-	37, // 81: modelyard.v1.ModelArtifactService.CommitEqualContent:output_type -> modelyard.v1.CommitEqualContentResponse
-	39, // 82: modelyard.v1.ModelArtifactService.UploadModelArtifact:output_type -> modelyard.v1.UploadModelArtifactResponse
-	41, // 83: modelyard.v1.ModelArtifactService.DownloadFile:output_type -> modelyard.v1.DownloadFileResponse
-	44, // 84: modelyard.v1.ModelArtifactService.HashModelArtifactFiles:output_type -> modelyard.v1.HashModelArtifactFilesResponse
-	47, // 85: modelyard.v1.ModelArtifactService.DownloadFiles:output_type -> modelyard.v1.DownloadFilesResponse
-	49, // 86: modelyard.v1.ModelArtifactService.UseModelArtifactVersion:output_type -> modelyard.v1.UseModelArtifactVersionResponse
-	54, // 87: modelyard.v1.ModelArtifactService.GetLineage:output_type -> modelyard.v1.GetLineageResponse
-	68, // [68:88] is the sub-list for method output_type
-	48, // [48:68] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	62, // 4: modelyard.v1.ModelArtifactVersion.create_time:type_name -> google.protobuf.Timestamp
+	62, // 5: modelyard.v1.ModelArtifactVersion.update_time:type_name -> google.protobuf.Timestamp
+	62, // 6: modelyard.v1.ModelArtifactVersion.expire_time:type_name -> google.protobuf.Timestamp
+	5,  // 7: modelyard.v1.ModelArtifactVersion.linked_to:type_name -> modelyard.v1.LinkedTo
+	63, // 8: modelyard.v1.ManifestEntry.chunks:type_name -> modelyard.v1.Chunk
+	4,  // 9: modelyard.v1.CreateModelArtifactRequest.model_artifact:type_name -> modelyard.v1.ModelArtifact
+	4,  // 10: modelyard.v1.CreateModelArtifactResponse.model_artifact:type_name -> modelyard.v1.ModelArtifact
+	11, // 11: modelyard.v1.ListModelArtifactTypesResponse.types:type_name -> modelyard.v1.ModelArtifactType
+	4,  // 12: modelyard.v1.GetModelArtifactResponse.model_artifact:type_name -> modelyard.v1.ModelArtifact
+	4,  // 13: modelyard.v1.ListModelArtifactsResponse.model_artifacts:type_name -> modelyard.v1.ModelArtifact
+	4,  // 14: modelyard.v1.UpdateModelArtifactRequest.model_artifact:type_name -> modelyard.v1.ModelArtifact
+	64, // 15: modelyard.v1.UpdateModelArtifactRequest.update_mask:type_name -> google.protobuf.FieldMask
+	4,  // 16: modelyard.v1.UpdateModelArtifactResponse.model_artifact:type_name -> modelyard.v1.ModelArtifact
+	6,  // 17: modelyard.v1.GetModelArtifactVersionResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
+	21, // 18: modelyard.v1.BatchGetModelArtifactVersionsRequest.requests:type_name -> modelyard.v1.GetModelArtifactVersionRequest
+	6,  // 19: modelyard.v1.BatchGetModelArtifactVersionsResult.version:type_name -> modelyard.v1.ModelArtifactVersion
+	24, // 20: modelyard.v1.BatchGetModelArtifactVersionsResponse.results:type_name -> modelyard.v1.BatchGetModelArtifactVersionsResult
+	6,  // 21: modelyard.v1.ListModelArtifactVersionsResponse.versions:type_name -> modelyard.v1.ModelArtifactVersion
+	6,  // 22: modelyard.v1.UpdateModelArtifactVersionRequest.version:type_name -> modelyard.v1.ModelArtifactVersion
+	64, // 23: modelyard.v1.UpdateModelArtifactVersionRequest.update_mask:type_name -> google.protobuf.FieldMask
+	6,  // 24: modelyard.v1.UpdateModelArtifactVersionResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
+	7,  // 25: modelyard.v1.ListModelArtifactFilesResponse.entries:type_name -> modelyard.v1.ManifestEntry
+	1,  // 26: modelyard.v1.FileChange.kind:type_name -> modelyard.v1.FileChangeKind
+	7,  // 27: modelyard.v1.FileChange.entry:type_name -> modelyard.v1.ManifestEntry
+	7,  // 28: modelyard.v1.FileChange.base_entry:type_name -> modelyard.v1.ManifestEntry
+	35, // 29: modelyard.v1.CompareModelArtifactVersionsResponse.changes:type_name -> modelyard.v1.FileChange
+	36, // 30: modelyard.v1.CompareModelArtifactVersionsResponse.total:type_name -> modelyard.v1.VersionComparison
+	61, // 31: modelyard.v1.VersionHeader.metadata:type_name -> modelyard.v1.VersionHeader.MetadataEntry
+	65, // 32: modelyard.v1.VersionHeader.ttl:type_name -> google.protobuf.Duration
+	38, // 33: modelyard.v1.CommitModelArtifactRequest.header:type_name -> modelyard.v1.VersionHeader
+	7,  // 34: modelyard.v1.CommitModelArtifactRequest.entries:type_name -> modelyard.v1.ManifestEntry
+	6,  // 35: modelyard.v1.CommitModelArtifactResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
+	38, // 36: modelyard.v1.CommitEqualContentRequest.header:type_name -> modelyard.v1.VersionHeader
+	7,  // 37: modelyard.v1.CommitEqualContentRequest.entries:type_name -> modelyard.v1.ManifestEntry
+	6,  // 38: modelyard.v1.CommitEqualContentResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
+	38, // 39: modelyard.v1.UploadModelArtifactRequest.header:type_name -> modelyard.v1.VersionHeader
+	6,  // 40: modelyard.v1.UploadModelArtifactResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
+	48, // 41: modelyard.v1.HashModelArtifactFilesResponse.files:type_name -> modelyard.v1.FileHash
+	50, // 42: modelyard.v1.DownloadFilesRequest.ranges:type_name -> modelyard.v1.FileRange
+	6,  // 43: modelyard.v1.UseModelArtifactVersionResponse.version:type_name -> modelyard.v1.ModelArtifactVersion
+	2,  // 44: modelyard.v1.GetLineageRequest.direction:type_name -> modelyard.v1.LineageDirection
+	3,  // 45: modelyard.v1.LineageEdge.relation:type_name -> modelyard.v1.LineageRelation
+	66, // 46: modelyard.v1.LineageRun.state:type_name -> modelyard.v1.RunState
+	5,  // 47: modelyard.v1.LineageVersion.linked_to:type_name -> modelyard.v1.LinkedTo
+	57, // 48: modelyard.v1.GetLineageResponse.runs:type_name -> modelyard.v1.LineageRun
+	58, // 49: modelyard.v1.GetLineageResponse.versions:type_name -> modelyard.v1.LineageVersion
+	56, // 50: modelyard.v1.GetLineageResponse.edges:type_name -> modelyard.v1.LineageEdge
+	67, // 51: modelyard.v1.ModelArtifactVersion.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
+	67, // 52: modelyard.v1.VersionHeader.MetadataEntry.value:type_name -> modelyard.v1.AnyValue
+	8,  // 53: modelyard.v1.ModelArtifactService.CreateModelArtifact:input_type -> modelyard.v1.CreateModelArtifactRequest
+	10, // 54: modelyard.v1.ModelArtifactService.ListModelArtifactTypes:input_type -> modelyard.v1.ListModelArtifactTypesRequest
+	13, // 55: modelyard.v1.ModelArtifactService.GetModelArtifact:input_type -> modelyard.v1.GetModelArtifactRequest
+	15, // 56: modelyard.v1.ModelArtifactService.ListModelArtifacts:input_type -> modelyard.v1.ListModelArtifactsRequest
+	17, // 57: modelyard.v1.ModelArtifactService.UpdateModelArtifact:input_type -> modelyard.v1.UpdateModelArtifactRequest
+	19, // 58: modelyard.v1.ModelArtifactService.DeleteModelArtifact:input_type -> modelyard.v1.DeleteModelArtifactRequest
+	21, // 59: modelyard.v1.ModelArtifactService.GetModelArtifactVersion:input_type -> modelyard.v1.GetModelArtifactVersionRequest
+	23, // 60: modelyard.v1.ModelArtifactService.BatchGetModelArtifactVersions:input_type -> modelyard.v1.BatchGetModelArtifactVersionsRequest
+	26, // 61: modelyard.v1.ModelArtifactService.ListModelArtifactVersions:input_type -> modelyard.v1.ListModelArtifactVersionsRequest
+	28, // 62: modelyard.v1.ModelArtifactService.UpdateModelArtifactVersion:input_type -> modelyard.v1.UpdateModelArtifactVersionRequest
+	30, // 63: modelyard.v1.ModelArtifactService.DeleteModelArtifactVersion:input_type -> modelyard.v1.DeleteModelArtifactVersionRequest
+	32, // 64: modelyard.v1.ModelArtifactService.ListModelArtifactFiles:input_type -> modelyard.v1.ListModelArtifactFilesRequest
+	34, // 65: modelyard.v1.ModelArtifactService.CompareModelArtifactVersions:input_type -> modelyard.v1.CompareModelArtifactVersionsRequest
+	39, // 66: modelyard.v1.ModelArtifactService.CommitModelArtifact:input_type -> modelyard.v1.CommitModelArtifactRequest
+	41, // 67: modelyard.v1.ModelArtifactService.CommitEqualContent:input_type -> modelyard.v1.CommitEqualContentRequest
+	43, // 68: modelyard.v1.ModelArtifactService.UploadModelArtifact:input_type -> modelyard.v1.UploadModelArtifactRequest
+	45, // 69: modelyard.v1.ModelArtifactService.DownloadFile:input_type -> modelyard.v1.DownloadFileRequest
+	47, // 70: modelyard.v1.ModelArtifactService.HashModelArtifactFiles:input_type -> modelyard.v1.HashModelArtifactFilesRequest
+	51, // 71: modelyard.v1.ModelArtifactService.DownloadFiles:input_type -> modelyard.v1.DownloadFilesRequest
+	53, // 72: modelyard.v1.ModelArtifactService.UseModelArtifactVersion:input_type -> modelyard.v1.UseModelArtifactVersionRequest
+	55, // 73: modelyard.v1.ModelArtifactService.GetLineage:input_type -> modelyard.v1.GetLineageRequest
+	9,  // 74: modelyard.v1.ModelArtifactService.CreateModelArtifact:output_type -> modelyard.v1.CreateModelArtifactResponse
+	12, // 75: modelyard.v1.ModelArtifactService.ListModelArtifactTypes:output_type -> modelyard.v1.ListModelArtifactTypesResponse
+	14, // 76: modelyard.v1.ModelArtifactService.GetModelArtifact:output_type -> modelyard.v1.GetModelArtifactResponse
+	16, // 77: modelyard.v1.ModelArtifactService.ListModelArtifacts:output_type -> modelyard.v1.ListModelArtifactsResponse
+	18, // 78: modelyard.v1.ModelArtifactService.UpdateModelArtifact:output_type -> modelyard.v1.UpdateModelArtifactResponse
+	20, // 79: modelyard.v1.ModelArtifactService.DeleteModelArtifact:output_type -> modelyard.v1.DeleteModelArtifactResponse
+	22, // 80: modelyard.v1.ModelArtifactService.GetModelArtifactVersion:output_type -> modelyard.v1.GetModelArtifactVersionResponse
+	25, // 81: modelyard.v1.ModelArtifactService.BatchGetModelArtifactVersions:output_type -> modelyard.v1.BatchGetModelArtifactVersionsResponse
+	27, // 82: modelyard.v1.ModelArtifactService.ListModelArtifactVersions:output_type -> modelyard.v1.ListModelArtifactVersionsResponse
+	29, // 83: modelyard.v1.ModelArtifactService.UpdateModelArtifactVersion:output_type -> modelyard.v1.UpdateModelArtifactVersionResponse
+	31, // 84: modelyard.v1.ModelArtifactService.DeleteModelArtifactVersion:output_type -> modelyard.v1.DeleteModelArtifactVersionResponse
+	33, // 85: modelyard.v1.ModelArtifactService.ListModelArtifactFiles:output_type -> modelyard.v1.ListModelArtifactFilesResponse
+	37, // 86: modelyard.v1.ModelArtifactService.CompareModelArtifactVersions:output_type -> modelyard.v1.CompareModelArtifactVersionsResponse
+	40, // 87: modelyard.v1.ModelArtifactService.CommitModelArtifact:output_type -> modelyard.v1.CommitModelArtifactResponse
+	42, // 88: modelyard.v1.ModelArtifactService.CommitEqualContent:output_type -> modelyard.v1.CommitEqualContentResponse
+	44, // 89: modelyard.v1.ModelArtifactService.UploadModelArtifact:output_type -> modelyard.v1.UploadModelArtifactResponse
+	46, // 90: modelyard.v1.ModelArtifactService.DownloadFile:output_type -> modelyard.v1.DownloadFileResponse
+	49, // 91: modelyard.v1.ModelArtifactService.HashModelArtifactFiles:output_type -> modelyard.v1.HashModelArtifactFilesResponse
+	52, // 92: modelyard.v1.ModelArtifactService.DownloadFiles:output_type -> modelyard.v1.DownloadFilesResponse
+	54, // 93: modelyard.v1.ModelArtifactService.UseModelArtifactVersion:output_type -> modelyard.v1.UseModelArtifactVersionResponse
+	59, // 94: modelyard.v1.ModelArtifactService.GetLineage:output_type -> modelyard.v1.GetLineageResponse
+	74, // [74:95] is the sub-list for method output_type
+	53, // [53:74] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_model_artifact_proto_init() }
@@ -4734,21 +5302,29 @@ func file_modelyard_v1_model_artifact_proto_init() {
 		(*ListModelArtifactFilesRequest_Id)(nil),
 		(*ListModelArtifactFilesRequest_Ref)(nil),
 	}
-	file_modelyard_v1_model_artifact_proto_msgTypes[30].OneofWrappers = []any{}
-	file_modelyard_v1_model_artifact_proto_msgTypes[37].OneofWrappers = []any{
+	file_modelyard_v1_model_artifact_proto_msgTypes[30].OneofWrappers = []any{
+		(*CompareModelArtifactVersionsRequest_Id)(nil),
+		(*CompareModelArtifactVersionsRequest_Ref)(nil),
+		(*CompareModelArtifactVersionsRequest_BaseId)(nil),
+		(*CompareModelArtifactVersionsRequest_BaseRef)(nil),
+	}
+	file_modelyard_v1_model_artifact_proto_msgTypes[31].OneofWrappers = []any{}
+	file_modelyard_v1_model_artifact_proto_msgTypes[32].OneofWrappers = []any{}
+	file_modelyard_v1_model_artifact_proto_msgTypes[34].OneofWrappers = []any{}
+	file_modelyard_v1_model_artifact_proto_msgTypes[41].OneofWrappers = []any{
 		(*DownloadFileRequest_Id)(nil),
 		(*DownloadFileRequest_Ref)(nil),
 	}
-	file_modelyard_v1_model_artifact_proto_msgTypes[39].OneofWrappers = []any{
+	file_modelyard_v1_model_artifact_proto_msgTypes[43].OneofWrappers = []any{
 		(*HashModelArtifactFilesRequest_Id)(nil),
 		(*HashModelArtifactFilesRequest_Ref)(nil),
 	}
-	file_modelyard_v1_model_artifact_proto_msgTypes[42].OneofWrappers = []any{}
-	file_modelyard_v1_model_artifact_proto_msgTypes[45].OneofWrappers = []any{
+	file_modelyard_v1_model_artifact_proto_msgTypes[46].OneofWrappers = []any{}
+	file_modelyard_v1_model_artifact_proto_msgTypes[49].OneofWrappers = []any{
 		(*UseModelArtifactVersionRequest_Id)(nil),
 		(*UseModelArtifactVersionRequest_Ref)(nil),
 	}
-	file_modelyard_v1_model_artifact_proto_msgTypes[47].OneofWrappers = []any{
+	file_modelyard_v1_model_artifact_proto_msgTypes[51].OneofWrappers = []any{
 		(*GetLineageRequest_Id)(nil),
 		(*GetLineageRequest_Ref)(nil),
 		(*GetLineageRequest_RunId)(nil),
@@ -4758,8 +5334,8 @@ func file_modelyard_v1_model_artifact_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modelyard_v1_model_artifact_proto_rawDesc), len(file_modelyard_v1_model_artifact_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   54,
+			NumEnums:      4,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

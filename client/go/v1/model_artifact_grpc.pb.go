@@ -31,6 +31,7 @@ const (
 	ModelArtifactService_UpdateModelArtifactVersion_FullMethodName    = "/modelyard.v1.ModelArtifactService/UpdateModelArtifactVersion"
 	ModelArtifactService_DeleteModelArtifactVersion_FullMethodName    = "/modelyard.v1.ModelArtifactService/DeleteModelArtifactVersion"
 	ModelArtifactService_ListModelArtifactFiles_FullMethodName        = "/modelyard.v1.ModelArtifactService/ListModelArtifactFiles"
+	ModelArtifactService_CompareModelArtifactVersions_FullMethodName  = "/modelyard.v1.ModelArtifactService/CompareModelArtifactVersions"
 	ModelArtifactService_CommitModelArtifact_FullMethodName           = "/modelyard.v1.ModelArtifactService/CommitModelArtifact"
 	ModelArtifactService_CommitEqualContent_FullMethodName            = "/modelyard.v1.ModelArtifactService/CommitEqualContent"
 	ModelArtifactService_UploadModelArtifact_FullMethodName           = "/modelyard.v1.ModelArtifactService/UploadModelArtifact"
@@ -94,6 +95,11 @@ type ModelArtifactServiceClient interface {
 	// The files of a version, ordered by the bytes of their path, in pages of
 	// bounded size for manifests of any size. Errors: NOT_FOUND.
 	ListModelArtifactFiles(ctx context.Context, in *ListModelArtifactFilesRequest, opts ...grpc.CallOption) (*ListModelArtifactFilesResponse, error)
+	// What differs between the files of two versions, of one artifact or of two:
+	// which were added, removed or changed, and how many bytes the versions share
+	// by their chunks. In pages, by path. Errors: NOT_FOUND (also of a version that
+	// the caller may not read).
+	CompareModelArtifactVersions(ctx context.Context, in *CompareModelArtifactVersionsRequest, opts ...grpc.CallOption) (*CompareModelArtifactVersionsResponse, error)
 	// Makes a version of chunks that are stored already: the end of the fast
 	// upload. The first message is the header, the others are the manifest.
 	// Content equal to a live version of the name makes no new version: that
@@ -267,6 +273,16 @@ func (c *modelArtifactServiceClient) ListModelArtifactFiles(ctx context.Context,
 	return out, nil
 }
 
+func (c *modelArtifactServiceClient) CompareModelArtifactVersions(ctx context.Context, in *CompareModelArtifactVersionsRequest, opts ...grpc.CallOption) (*CompareModelArtifactVersionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CompareModelArtifactVersionsResponse)
+	err := c.cc.Invoke(ctx, ModelArtifactService_CompareModelArtifactVersions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *modelArtifactServiceClient) CommitModelArtifact(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[CommitModelArtifactRequest, CommitModelArtifactResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &ModelArtifactService_ServiceDesc.Streams[0], ModelArtifactService_CommitModelArtifact_FullMethodName, cOpts...)
@@ -433,6 +449,11 @@ type ModelArtifactServiceServer interface {
 	// The files of a version, ordered by the bytes of their path, in pages of
 	// bounded size for manifests of any size. Errors: NOT_FOUND.
 	ListModelArtifactFiles(context.Context, *ListModelArtifactFilesRequest) (*ListModelArtifactFilesResponse, error)
+	// What differs between the files of two versions, of one artifact or of two:
+	// which were added, removed or changed, and how many bytes the versions share
+	// by their chunks. In pages, by path. Errors: NOT_FOUND (also of a version that
+	// the caller may not read).
+	CompareModelArtifactVersions(context.Context, *CompareModelArtifactVersionsRequest) (*CompareModelArtifactVersionsResponse, error)
 	// Makes a version of chunks that are stored already: the end of the fast
 	// upload. The first message is the header, the others are the manifest.
 	// Content equal to a live version of the name makes no new version: that
@@ -521,6 +542,9 @@ func (UnimplementedModelArtifactServiceServer) DeleteModelArtifactVersion(contex
 }
 func (UnimplementedModelArtifactServiceServer) ListModelArtifactFiles(context.Context, *ListModelArtifactFilesRequest) (*ListModelArtifactFilesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListModelArtifactFiles not implemented")
+}
+func (UnimplementedModelArtifactServiceServer) CompareModelArtifactVersions(context.Context, *CompareModelArtifactVersionsRequest) (*CompareModelArtifactVersionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CompareModelArtifactVersions not implemented")
 }
 func (UnimplementedModelArtifactServiceServer) CommitModelArtifact(grpc.ClientStreamingServer[CommitModelArtifactRequest, CommitModelArtifactResponse]) error {
 	return status.Error(codes.Unimplemented, "method CommitModelArtifact not implemented")
@@ -783,6 +807,24 @@ func _ModelArtifactService_ListModelArtifactFiles_Handler(srv interface{}, ctx c
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ModelArtifactService_CompareModelArtifactVersions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompareModelArtifactVersionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ModelArtifactServiceServer).CompareModelArtifactVersions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ModelArtifactService_CompareModelArtifactVersions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ModelArtifactServiceServer).CompareModelArtifactVersions(ctx, req.(*CompareModelArtifactVersionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _ModelArtifactService_CommitModelArtifact_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(ModelArtifactServiceServer).CommitModelArtifact(&grpc.GenericServerStream[CommitModelArtifactRequest, CommitModelArtifactResponse]{ServerStream: stream})
 }
@@ -938,6 +980,10 @@ var ModelArtifactService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListModelArtifactFiles",
 			Handler:    _ModelArtifactService_ListModelArtifactFiles_Handler,
+		},
+		{
+			MethodName: "CompareModelArtifactVersions",
+			Handler:    _ModelArtifactService_CompareModelArtifactVersions_Handler,
 		},
 		{
 			MethodName: "CommitEqualContent",

@@ -227,6 +227,11 @@ def _artifacts(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
         ],
         "DeleteModelArtifactVersion": [[version]],
         "ListModelArtifactFiles": [[version], [ref]],
+        "CompareModelArtifactVersions": [
+            [{**version, "base_id": at["version"]}],
+            [{**ref, "base_ref": at["artifact_ref"]}],
+            [{**through, "base_ref": at["model_ref"]}],
+        ],
         "CommitModelArtifact": [[{"upload_id": at["upload"], "header": header}]],
         "CommitEqualContent": [[{"header": again}]],
         "UploadModelArtifact": [[{"header": header}]],

@@ -30,6 +30,7 @@ from modelyard.rpc import records
 if TYPE_CHECKING:
     from modelyard.artifacts.handles import CollectionHandle, RunHandle
     from modelyard.configuration.settings import Settings
+    from modelyard.query.comparison import Comparison
     from modelyard.query.lineage import Lineage
 
 
@@ -663,6 +664,17 @@ class Artifact:
     def lineage(self, depth: int = 2, direction: str = "both") -> Lineage:
         """Runs and versions around it: `direction` is upstream, downstream or both; `depth` 1 to 32 steps."""
         return self._logged("lineage").lineage(depth, direction)
+
+    def compare(self, base: Artifact | str, path_prefix: str = "") -> Comparison:
+        """What changed from another version to this one: files, metadata, results of their runs.
+
+        `base` may be a reference; what it leaves out is that of this version. `path_prefix` limits the
+        files. NotFound if there is no such version.
+        """
+        if not isinstance(base, Artifact | str):
+            raise TypeError(f"compare: base must be an Artifact or a str, not {type(base).__name__}")
+        other = base if isinstance(base, str) else base._logged("compare")
+        return self._logged("compare").compare(other, path_prefix)
 
     # Linking and deleting.
 

@@ -16,6 +16,7 @@ from modelyard.rpc import records
 
 if TYPE_CHECKING:
     from modelyard.artifacts.handles import CollectionHandle, RunHandle
+    from modelyard.query.comparison import Comparison
     from modelyard.query.lineage import Lineage
 
 
@@ -131,6 +132,10 @@ class LoggedVersion(ABC):
     @abstractmethod
     def lineage(self, depth: int, direction: str) -> Lineage:
         """The runs and versions around it."""
+
+    @abstractmethod
+    def compare(self, base: LoggedVersion | str, path_prefix: str) -> Comparison:
+        """What differs from another version; see `Artifact.compare`."""
 
     @abstractmethod
     def save(self, fields: VersionFields) -> LoggedVersion:

@@ -17,7 +17,8 @@ from modelyard.artifacts.logged import LoggedVersion
 from modelyard.configuration.settings import Settings, with_defaults
 from modelyard.contract import errors, refs
 from modelyard.contract.values import identical
-from modelyard.query import lineage_calls, page_addresses
+from modelyard.query import comparison_calls, lineage_calls, page_addresses
+from modelyard.query.comparison import Comparison
 from modelyard.query.lineage import Lineage
 from modelyard.rpc import collection_calls, manifest, records, retry, run_calls, version_calls
 from modelyard.transfer import target_folder, transfer
@@ -135,6 +136,16 @@ class ServerVersion(LoggedVersion):
         return lineage_calls.around(
             self._workspace.connection, version_id=version.id, depth=depth, direction=direction
         )
+
+    def compare(self, base: LoggedVersion | str, path_prefix: str) -> Comparison:
+        """What differs from another version, which a reference may name."""
+        connection, holder = self._workspace.connection, self.holder
+        if isinstance(base, str):
+            ref = refs.parse(base).within(holder.entity, holder.project)
+            other, _ = version_calls.resolve(connection, str(ref))
+        else:
+            other = base.source("compare")
+        return comparison_calls.compare(connection, self.source("compare"), other, path_prefix)
 
     def save(self, fields: VersionFields) -> LoggedVersion:
         """Sends what was changed since the version was read.

@@ -28,6 +28,7 @@ from modelyard.artifacts.logged import LoggedVersion
 from modelyard.artifacts.name_lists import NameList
 from modelyard.configuration.settings import Settings
 from modelyard.contract import refs
+from modelyard.query.comparison import Comparison
 from modelyard.query.lineage import Lineage
 from modelyard.rpc import records
 from modelyard.rpc.records import FileEntry
@@ -220,6 +221,10 @@ class DisabledVersion(LoggedVersion):
         """An empty graph."""
         return Lineage(self.version.id, (), (), ())
 
+    def compare(self, base: Any, path_prefix: str) -> Comparison:
+        """No difference."""
+        return Comparison(self.version.ref, self.version.ref, (), 0, 0, 0, None, (), ())
+
     def save(self, fields: VersionFields) -> LoggedVersion:
         """Sends nothing."""
         return self
@@ -286,6 +291,10 @@ class DisabledArtifact(Artifact):
     def lineage(self, *args: Any, **kwargs: Any) -> Lineage:
         """An empty graph."""
         return self._disabled.lineage(0, "")
+
+    def compare(self, *args: Any, **kwargs: Any) -> Comparison:
+        """No difference."""
+        return self._disabled.compare("", "")
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Sends nothing."""

@@ -49,6 +49,34 @@ VERSION_STATE_DELETED: VersionState.ValueType  # 2
 """Deleted. No reply has it now: lineage says `deleted`, other calls NOT_FOUND."""
 Global___VersionState: _TypeAlias = VersionState  # noqa: Y015
 
+class _FileChangeKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FileChangeKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FileChangeKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FILE_CHANGE_KIND_UNSPECIFIED: _FileChangeKind.ValueType  # 0
+    """Not known."""
+    FILE_CHANGE_KIND_ADDED: _FileChangeKind.ValueType  # 1
+    """The base does not have it."""
+    FILE_CHANGE_KIND_REMOVED: _FileChangeKind.ValueType  # 2
+    """Only the base has it."""
+    FILE_CHANGE_KIND_CHANGED: _FileChangeKind.ValueType  # 3
+    """Both have it, with different content, or as a reference to something else."""
+
+class FileChangeKind(_FileChangeKind, metaclass=_FileChangeKindEnumTypeWrapper):
+    """How a path differs between two versions."""
+
+FILE_CHANGE_KIND_UNSPECIFIED: FileChangeKind.ValueType  # 0
+"""Not known."""
+FILE_CHANGE_KIND_ADDED: FileChangeKind.ValueType  # 1
+"""The base does not have it."""
+FILE_CHANGE_KIND_REMOVED: FileChangeKind.ValueType  # 2
+"""Only the base has it."""
+FILE_CHANGE_KIND_CHANGED: FileChangeKind.ValueType  # 3
+"""Both have it, with different content, or as a reference to something else."""
+Global___FileChangeKind: _TypeAlias = FileChangeKind  # noqa: Y015
+
 class _LineageDirection:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -1227,6 +1255,209 @@ class ListModelArtifactFilesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListModelArtifactFilesResponse: _TypeAlias = ListModelArtifactFilesResponse  # noqa: Y015
+
+@_typing.final
+class CompareModelArtifactVersionsRequest(_message.Message):
+    """Request of CompareModelArtifactVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REF_FIELD_NUMBER: _builtins.int
+    BASE_ID_FIELD_NUMBER: _builtins.int
+    BASE_REF_FIELD_NUMBER: _builtins.int
+    PATH_PREFIX_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Global id of the version."""
+    ref: _builtins.str
+    """A ref, resolved for each page; go on with the ids of the reply where an
+    alias may move.
+    """
+    base_id: _builtins.str
+    """Global id of the base."""
+    base_ref: _builtins.str
+    """A ref of the base, resolved for each page."""
+    path_prefix: _builtins.str
+    """Only paths that start with it. Default: all."""
+    page_size: _builtins.int
+    """At most 10,000; more counts as 10,000. Default (0): 1,000."""
+    page_token: _builtins.str
+    """From the previous reply; bound to the versions and the other fields."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        ref: _builtins.str = ...,
+        base_id: _builtins.str = ...,
+        base_ref: _builtins.str = ...,
+        path_prefix: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "base_id", b"base_id", "base_ref", b"base_ref", "id", b"id", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "base_id", b"base_id", "base_ref", b"base_ref", "id", b"id", "page_size", b"page_size", "page_token", b"page_token", "path_prefix", b"path_prefix", "ref", b"ref", "selector", b"selector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_base: _TypeAlias = _typing.Literal["base_id", "base_ref"]  # noqa: Y015
+    _WhichOneofArgType_base: _TypeAlias = _typing.Literal["base", b"base"]  # noqa: Y015
+    _WhichOneofReturnType_selector: _TypeAlias = _typing.Literal["id", "ref"]  # noqa: Y015
+    _WhichOneofArgType_selector: _TypeAlias = _typing.Literal["selector", b"selector"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_base) -> _WhichOneofReturnType_base | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_selector) -> _WhichOneofReturnType_selector | None: ...
+
+Global___CompareModelArtifactVersionsRequest: _TypeAlias = CompareModelArtifactVersionsRequest  # noqa: Y015
+
+@_typing.final
+class FileChange(_message.Message):
+    """A path that differs between two versions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    BASE_ENTRY_FIELD_NUMBER: _builtins.int
+    SHARED_BYTES_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """The path."""
+    kind: Global___FileChangeKind.ValueType
+    """How it differs."""
+    shared_bytes: _builtins.int
+    """Bytes of the version's file in chunks that some file of the base has too.
+    Unset: removed, a reference, or not counted (see VersionComparison).
+    """
+    @_builtins.property
+    def entry(self) -> Global___ManifestEntry:
+        """The entry of the version, without path and chunks. Unset: removed."""
+
+    @_builtins.property
+    def base_entry(self) -> Global___ManifestEntry:
+        """The entry of the base, without path and chunks. Unset: added."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        kind: Global___FileChangeKind.ValueType = ...,
+        entry: Global___ManifestEntry | None = ...,
+        base_entry: Global___ManifestEntry | None = ...,
+        shared_bytes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_shared_bytes", b"_shared_bytes", "base_entry", b"base_entry", "entry", b"entry", "shared_bytes", b"shared_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_shared_bytes", b"_shared_bytes", "base_entry", b"base_entry", "entry", b"entry", "kind", b"kind", "path", b"path", "shared_bytes", b"shared_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__shared_bytes: _TypeAlias = _typing.Literal["shared_bytes"]  # noqa: Y015
+    _WhichOneofArgType__shared_bytes: _TypeAlias = _typing.Literal["_shared_bytes", b"_shared_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shared_bytes) -> _WhichOneofReturnType__shared_bytes | None: ...
+
+Global___FileChange: _TypeAlias = FileChange  # noqa: Y015
+
+@_typing.final
+class VersionComparison(_message.Message):
+    """The sums of a comparison. Sizes are in bytes; references of known size count."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDED_COUNT_FIELD_NUMBER: _builtins.int
+    ADDED_BYTES_FIELD_NUMBER: _builtins.int
+    REMOVED_COUNT_FIELD_NUMBER: _builtins.int
+    REMOVED_BYTES_FIELD_NUMBER: _builtins.int
+    CHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    CHANGED_BYTES_FIELD_NUMBER: _builtins.int
+    UNCHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    UNCHANGED_BYTES_FIELD_NUMBER: _builtins.int
+    SHARED_BYTES_FIELD_NUMBER: _builtins.int
+    added_count: _builtins.int
+    """Number of paths that only the version has."""
+    added_bytes: _builtins.int
+    """Size of those."""
+    removed_count: _builtins.int
+    """Number of paths that only the base has."""
+    removed_bytes: _builtins.int
+    """Size of those."""
+    changed_count: _builtins.int
+    """Number of paths that both have with different content."""
+    changed_bytes: _builtins.int
+    """Size of those in the version."""
+    unchanged_count: _builtins.int
+    """Number of paths that are the same in both."""
+    unchanged_bytes: _builtins.int
+    """Size of those."""
+    shared_bytes: _builtins.int
+    """Bytes of the version's files in chunks that some file of the base has too:
+    what a client that has the base does not transfer. Unset if the chunks were
+    not counted, because the base and the files that differ have more than
+    500,000 of them.
+    """
+    def __init__(
+        self,
+        *,
+        added_count: _builtins.int = ...,
+        added_bytes: _builtins.int = ...,
+        removed_count: _builtins.int = ...,
+        removed_bytes: _builtins.int = ...,
+        changed_count: _builtins.int = ...,
+        changed_bytes: _builtins.int = ...,
+        unchanged_count: _builtins.int = ...,
+        unchanged_bytes: _builtins.int = ...,
+        shared_bytes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_shared_bytes", b"_shared_bytes", "shared_bytes", b"shared_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_shared_bytes", b"_shared_bytes", "added_bytes", b"added_bytes", "added_count", b"added_count", "changed_bytes", b"changed_bytes", "changed_count", b"changed_count", "removed_bytes", b"removed_bytes", "removed_count", b"removed_count", "shared_bytes", b"shared_bytes", "unchanged_bytes", b"unchanged_bytes", "unchanged_count", b"unchanged_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__shared_bytes: _TypeAlias = _typing.Literal["shared_bytes"]  # noqa: Y015
+    _WhichOneofArgType__shared_bytes: _TypeAlias = _typing.Literal["_shared_bytes", b"_shared_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shared_bytes) -> _WhichOneofReturnType__shared_bytes | None: ...
+
+Global___VersionComparison: _TypeAlias = VersionComparison  # noqa: Y015
+
+@_typing.final
+class CompareModelArtifactVersionsResponse(_message.Message):
+    """Reply of CompareModelArtifactVersions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    VERSION_ID_FIELD_NUMBER: _builtins.int
+    BASE_VERSION_ID_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    version_id: _builtins.str
+    """Global id of the version."""
+    base_version_id: _builtins.str
+    """Global id of the base."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FileChange]:
+        """At most page_size paths that differ, ordered by the bytes of the path."""
+
+    @_builtins.property
+    def total(self) -> Global___VersionComparison:
+        """The sums over all pages. Only on the first page."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___FileChange] | None = ...,
+        next_page_token: _builtins.str = ...,
+        version_id: _builtins.str = ...,
+        base_version_id: _builtins.str = ...,
+        total: Global___VersionComparison | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_version_id", b"base_version_id", "changes", b"changes", "next_page_token", b"next_page_token", "total", b"total", "version_id", b"version_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareModelArtifactVersionsResponse: _TypeAlias = CompareModelArtifactVersionsResponse  # noqa: Y015
 
 @_typing.final
 class VersionHeader(_message.Message):

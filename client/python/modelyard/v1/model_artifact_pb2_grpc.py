@@ -103,6 +103,11 @@ class ModelArtifactServiceStub(object):
                 request_serializer=modelyard_dot_v1_dot_model__artifact__pb2.ListModelArtifactFilesRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.ListModelArtifactFilesResponse.FromString,
                 _registered_method=True)
+        self.CompareModelArtifactVersions = channel.unary_unary(
+                '/modelyard.v1.ModelArtifactService/CompareModelArtifactVersions',
+                request_serializer=modelyard_dot_v1_dot_model__artifact__pb2.CompareModelArtifactVersionsRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.CompareModelArtifactVersionsResponse.FromString,
+                _registered_method=True)
         self.CommitModelArtifact = channel.stream_unary(
                 '/modelyard.v1.ModelArtifactService/CommitModelArtifact',
                 request_serializer=modelyard_dot_v1_dot_model__artifact__pb2.CommitModelArtifactRequest.SerializeToString,
@@ -256,6 +261,16 @@ class ModelArtifactServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareModelArtifactVersions(self, request, context):
+        """What differs between the files of two versions, of one artifact or of two:
+        which were added, removed or changed, and how many bytes the versions share
+        by their chunks. In pages, by path. Errors: NOT_FOUND (also of a version that
+        the caller may not read).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CommitModelArtifact(self, request_iterator, context):
         """Makes a version of chunks that are stored already: the end of the fast
         upload. The first message is the header, the others are the manifest.
@@ -401,6 +416,11 @@ def add_ModelArtifactServiceServicer_to_server(servicer, server):
                     servicer.ListModelArtifactFiles,
                     request_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.ListModelArtifactFilesRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_model__artifact__pb2.ListModelArtifactFilesResponse.SerializeToString,
+            ),
+            'CompareModelArtifactVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareModelArtifactVersions,
+                    request_deserializer=modelyard_dot_v1_dot_model__artifact__pb2.CompareModelArtifactVersionsRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_model__artifact__pb2.CompareModelArtifactVersionsResponse.SerializeToString,
             ),
             'CommitModelArtifact': grpc.stream_unary_rpc_method_handler(
                     servicer.CommitModelArtifact,
@@ -776,6 +796,33 @@ class ModelArtifactService(object):
             '/modelyard.v1.ModelArtifactService/ListModelArtifactFiles',
             modelyard_dot_v1_dot_model__artifact__pb2.ListModelArtifactFilesRequest.SerializeToString,
             modelyard_dot_v1_dot_model__artifact__pb2.ListModelArtifactFilesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareModelArtifactVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelyard.v1.ModelArtifactService/CompareModelArtifactVersions',
+            modelyard_dot_v1_dot_model__artifact__pb2.CompareModelArtifactVersionsRequest.SerializeToString,
+            modelyard_dot_v1_dot_model__artifact__pb2.CompareModelArtifactVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

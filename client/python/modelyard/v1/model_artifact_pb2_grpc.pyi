@@ -90,6 +90,12 @@ class ModelArtifactServiceStub:
     """The files of a version, ordered by the bytes of their path, in pages of
     bounded size for manifests of any size. Errors: NOT_FOUND.
     """
+    CompareModelArtifactVersions: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.CompareModelArtifactVersionsRequest, _model_artifact_pb2.CompareModelArtifactVersionsResponse]
+    """What differs between the files of two versions, of one artifact or of two:
+    which were added, removed or changed, and how many bytes the versions share
+    by their chunks. In pages, by path. Errors: NOT_FOUND (also of a version that
+    the caller may not read).
+    """
     CommitModelArtifact: _grpc.StreamUnaryMultiCallable[_model_artifact_pb2.CommitModelArtifactRequest, _model_artifact_pb2.CommitModelArtifactResponse]
     """Makes a version of chunks that are stored already: the end of the fast
     upload. The first message is the header, the others are the manifest.
@@ -203,6 +209,12 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
     ListModelArtifactFiles: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactFilesRequest, _model_artifact_pb2.ListModelArtifactFilesResponse]  # type: ignore[assignment]
     """The files of a version, ordered by the bytes of their path, in pages of
     bounded size for manifests of any size. Errors: NOT_FOUND.
+    """
+    CompareModelArtifactVersions: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.CompareModelArtifactVersionsRequest, _model_artifact_pb2.CompareModelArtifactVersionsResponse]  # type: ignore[assignment]
+    """What differs between the files of two versions, of one artifact or of two:
+    which were added, removed or changed, and how many bytes the versions share
+    by their chunks. In pages, by path. Errors: NOT_FOUND (also of a version that
+    the caller may not read).
     """
     CommitModelArtifact: _aio.StreamUnaryMultiCallable[_model_artifact_pb2.CommitModelArtifactRequest, _model_artifact_pb2.CommitModelArtifactResponse]  # type: ignore[assignment]
     """Makes a version of chunks that are stored already: the end of the fast
@@ -386,6 +398,18 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_model_artifact_pb2.ListModelArtifactFilesResponse, _abc.Awaitable[_model_artifact_pb2.ListModelArtifactFilesResponse]]:
         """The files of a version, ordered by the bytes of their path, in pages of
         bounded size for manifests of any size. Errors: NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def CompareModelArtifactVersions(
+        self,
+        request: _model_artifact_pb2.CompareModelArtifactVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_artifact_pb2.CompareModelArtifactVersionsResponse, _abc.Awaitable[_model_artifact_pb2.CompareModelArtifactVersionsResponse]]:
+        """What differs between the files of two versions, of one artifact or of two:
+        which were added, removed or changed, and how many bytes the versions share
+        by their chunks. In pages, by path. Errors: NOT_FOUND (also of a version that
+        the caller may not read).
         """
 
     @_abc_1.abstractmethod

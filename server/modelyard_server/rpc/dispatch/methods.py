@@ -84,6 +84,7 @@ METHODS: dict[str, Method] = {
         UpdateModelArtifactVersion=_WRITE,
         DeleteModelArtifactVersion=_WRITE,
         ListModelArtifactFiles=_READ,
+        CompareModelArtifactVersions=_READ,
         CommitModelArtifact=_WRITE,
         CommitEqualContent=_WRITE,
         UploadModelArtifact=_WRITE,

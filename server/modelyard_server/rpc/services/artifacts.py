@@ -10,7 +10,7 @@ from modelyard.v1 import model_artifact_pb2 as pb
 from modelyard.v1 import run_pb2, upload_pb2
 from modelyard_server.domain import lineage
 from modelyard_server.domain.access.authorize import Action
-from modelyard_server.domain.content import files
+from modelyard_server.domain.content import comparison, files
 from modelyard_server.domain.content.files import FileEntry
 from modelyard_server.domain.content.manifests import Limits
 from modelyard_server.domain.lineage import Direction
@@ -32,6 +32,7 @@ from modelyard_server.rpc.dispatch.stream_limits import MemoryBudgets, StreamLim
 from modelyard_server.rpc.services.commits import CommitMethods
 from modelyard_server.rpc.services.downloads import HASHING_SECONDS, DownloadMethods
 from modelyard_server.rpc.wire import arguments, pages
+from modelyard_server.rpc.wire.comparisons import change_message, total_message
 from modelyard_server.rpc.wire.convert import values_to_python
 from modelyard_server.rpc.wire.convert_artifacts import artifact_message, linked_to_message, version_message
 
@@ -247,6 +248,31 @@ class ModelArtifactMethods:
             entries=[_entry_message(entry) for entry in entries],
             next_page_token=token,
             version_id=version_id,
+        )
+
+    def CompareModelArtifactVersions(
+        self, request: pb.CompareModelArtifactVersionsRequest, call: Call
+    ) -> pb.CompareModelArtifactVersionsResponse:
+        arguments.selector(request)
+        arguments.selector(request, "base")
+        version = resolve.version(call.session, call.principal, id_=request.id or None, ref=request.ref)
+        base = resolve.version(
+            call.session, call.principal, id_=request.base_id or None, ref=request.base_ref, field="base_id"
+        )
+        found = comparison.page(
+            call.session,
+            version.view,
+            base.view,
+            path_prefix=request.path_prefix,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return pb.CompareModelArtifactVersionsResponse(
+            changes=[change_message(change) for change in found.changes],
+            next_page_token=found.token,
+            version_id=version.version.id,
+            base_version_id=base.version.id,
+            total=total_message(found.total) if found.total else None,
         )
 
     def UseModelArtifactVersion(

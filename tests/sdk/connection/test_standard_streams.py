@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import json
 import os
@@ -134,7 +135,8 @@ def test_lines_are_dropped_or_fitted_where_a_stream_cannot_take_them(
 
 def test_a_terminal_that_goes_away_does_not_end_a_transfer(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = pty.openpty()
-    monkeypatch.setattr(sys, "stderr", os.fdopen(theirs, "w"))
+    terminal_stream = os.fdopen(theirs, "w")
+    monkeypatch.setattr(sys, "stderr", terminal_stream)
     bar = progress.Bar(show_after=0)
     bar.start("upload", 100)
     bar.advance(10)
@@ -143,6 +145,8 @@ def test_a_terminal_that_goes_away_does_not_end_a_transfer(monkeypatch: pytest.M
         bar.advance(10)
         bar.refresh()
     bar.close()
+    with contextlib.suppress(OSError):  # it may still hold what could not be written
+        terminal_stream.close()
 
 
 # Commands.

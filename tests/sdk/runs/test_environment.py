@@ -271,12 +271,13 @@ def test_the_main_script_is_kept_by_its_path_in_the_repository(
         assert run.metadata["code_path"] == "code/sub/train.py"
 
 
-def test_a_huge_script_is_not_kept(
-    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Path("huge.py").write_bytes(b"#" * (10 << 20) + b"\n")
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(Path("huge.py").absolute()))
-    with modelyard.init(save_code=True, settings={"x_save_requirements": False}) as run:
-        pass
-    assert _sent(run) == {}
-    assert "huge.py is not kept, it has more than 10" in capsys.readouterr().err
+def test_a_huge_script_is_not_kept(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELYARD_X_SAVE_REQUIREMENTS", "false")
+    script = Path("huge.py")
+    script.write_text("import modelyard\nwith modelyard.init(save_code=True) as run:\n    print(run.path)\n#")
+    with script.open("ab") as grown:
+        grown.write(b"#" * (10 << 20) + b"\n")
+    done = subprocess.run([sys.executable, "huge.py"], capture_output=True, text=True, check=True)
+    run = modelyard.Api().run(done.stdout.strip())
+    assert [file.name for file in run.files()] == []
+    assert "huge.py is not kept, it has more than 10" in done.stderr

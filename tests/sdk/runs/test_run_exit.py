@@ -216,12 +216,11 @@ def test_a_handler_that_ends_the_process_at_once_loses_no_row(embedded: Path) ->
 
 def test_a_handler_that_is_set_later_stays(embedded: Path) -> None:
     later = """
-import signal, time
+import signal
 signal.signal(signal.SIGTERM, lambda number, frame: leave(6))
 print("set", flush=True)
-time.sleep(600)
 """
-    process, path = _started(START + later)
+    process, path = _started(START + later + ASLEEP)
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(signal.SIGTERM)
@@ -246,7 +245,7 @@ print(run.path, flush=True)
 
 def test_a_handler_that_calls_the_one_before_it_is_called_once(embedded: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{START}{CHAINED}import time; time.sleep(60)"],
+        [sys.executable, "-c", f"{START}{CHAINED}{ASLEEP}"],
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -22,6 +22,7 @@ from modelyard.contract import errors
 from modelyard_server.db import migrations
 from modelyard_server.db.caller_tables import ApiKey
 from modelyard_server.db.engine import Database, now
+from modelyard_server.domain import events
 from modelyard_server.domain.access import keys
 from modelyard_server.domain.access.principals import Principal
 from modelyard_server.domain.content import confirmation
@@ -76,7 +77,7 @@ def _upgrade(location: Location) -> bool:
 
 def create_key(location: Location, name: str, entity: str, *, all_entities: bool) -> str:
     """Makes a key; returns its text. Raises StartError, CommError."""
-    with _ready_database(location) as database:
+    with ready_database(location) as database:
         _key, shown = database.write(
             lambda session: keys.create(session, name, entity, all_entities=all_entities)
         )
@@ -109,7 +110,7 @@ def adopt_key(
     location: Location, text: str, name: str, entity: str, *, all_entities: bool, if_absent: bool
 ) -> str:
     """Stores a key that was made elsewhere. Raises StartError, CommError."""
-    with _ready_database(location) as database:
+    with ready_database(location) as database:
         owned, new = database.write(
             lambda session: keys.adopt(
                 session, text, name, entity, all_entities=all_entities, if_absent=if_absent
@@ -120,7 +121,7 @@ def adopt_key(
 
 def list_keys(location: Location) -> list[str]:
     """Returns a line for each key. Raises StartError, CommError."""
-    with _ready_database(location) as database:
+    with ready_database(location) as database:
         found = database.read(keys.listed)
     return [_key_line(*owned) for owned in found]
 
@@ -133,7 +134,7 @@ def _key_line(key: ApiKey, who: Principal) -> str:
 
 def revoke_key(location: Location, key_id: str) -> str:
     """Revokes a key. Raises StartError, CommError."""
-    with _ready_database(location) as database:
+    with ready_database(location) as database:
         owned = database.write(lambda session: keys.revoke(session, key_id))
     return f"{owned.key.id} ({owned.principal.name}) is revoked"
 
@@ -306,11 +307,11 @@ def _unclaimed(store: PackStore) -> str:
 
 
 @contextmanager
-def _ready_database(location: Location) -> Iterator[Database]:
+def ready_database(location: Location) -> Iterator[Database]:
     """Opens the database, and migrates its schema if that is missing or old."""
     if location.folder is not None and not (location.folder / "modelyard.db").exists():
         migrate(location)
-    database = Database(location.database)
+    database = Database(location.database, finish=events.flush)
     try:
         if migrations.is_behind(database):
             database.close()

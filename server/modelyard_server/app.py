@@ -30,6 +30,7 @@ from modelyard_server.process import (
     startup_retry,
     storage,
 )
+from modelyard_server.process.collecting import BackgroundCollector
 from modelyard_server.process.metric_packing import MetricPacking
 from modelyard_server.rpc.dispatch.admission import ActiveCalls
 from modelyard_server.rpc.dispatch.auth import Authenticator, FolderTokenAuthenticator
@@ -53,7 +54,7 @@ from modelyard_server.rpc.services.server import ServerServicer
 from modelyard_server.rpc.services.uploads import UploadServicer
 from modelyard_server.rpc.services.watching.event_wakeups import EventSignals
 from modelyard_server.rpc.services.watching.run_feeds import RunFeeds
-from modelyard_server.settings import Settings
+from modelyard_server.settings import Settings, parse_duration
 from modelyard_server.web.codes import Codes
 from modelyard_server.web.page import Page
 
@@ -108,11 +109,14 @@ async def _serve(
     await asyncio.get_running_loop().run_in_executor(executors.store, packs.store.clean)
     sweeping = asyncio.create_task(background.sweep_forever(core.transactions, settings.sweep_seconds))
     packing = asyncio.create_task(core.packing.run_forever())
+    collector = BackgroundCollector(database, packs, parse_duration(settings.retention))
+    collecting = asyncio.create_task(collector.run_forever(settings.collect_seconds))
     try:
         await serving.serve(server, settings, core.active_calls, advertisement, page)
     finally:
         sweeping.cancel()
         packing.cancel()
+        collecting.cancel()
     await core.writer.drain()
 
 

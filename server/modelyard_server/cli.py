@@ -19,12 +19,14 @@ from modelyard.contract.streams import echo
 from modelyard.contract.transport import DEFAULT_PORT
 from modelyard_server.process import file_permissions
 from modelyard_server.settings import (
+    COLLECT_SECONDS,
     DEFAULT_HOST,
     DOWNLOAD_STREAMS,
     EMBEDDED_IDLE_SECONDS,
     MAX_VERSION_CHUNKS,
     MAX_VERSION_FILES,
     MAX_VERSION_GIB,
+    RETENTION,
     STALL_SECONDS,
     STREAM_SHARE,
     SWEEP_SECONDS,
@@ -33,12 +35,12 @@ from modelyard_server.settings import (
     Location,
     Settings,
     StartError,
+    parse_duration,
     parse_location,
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PASSWORD = re.compile(r"://[^/@]*:[^/]*@|[?&]password=")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -108,18 +110,17 @@ def _warn_of_password(database: str | None) -> None:
 
 
 class _Duration(click.ParamType):  # type: ignore[type-arg]  # not generic in older releases
-    """A duration such as 0, 90s, 15m, 24h or 7d, in microseconds."""
+    """A duration as text, such as 24h: settings go to workers as they were given."""
 
     name = "duration"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number of microseconds; fails for any other text."""
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d{1,6})([smhd])|0", value.strip())
-        if match is None:
-            self.fail(f"{value!r} is not a duration such as 0, 90s, 15m, 24h or 7d", param, ctx)
-        return int(match[1] or 0) * _UNITS.get(match[2], 0) * 1_000_000
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text; fails for one that is no duration."""
+        try:
+            parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
 
 
 DURATION = _Duration()
@@ -149,6 +150,18 @@ def server() -> None:
     default=SWEEP_SECONDS,
     type=click.FloatRange(0.1),
     help="How often to delete what has expired.",
+)
+@_option(
+    "--collect-seconds",
+    default=COLLECT_SECONDS,
+    type=click.FloatRange(0.1),
+    help="How often to look for space that nothing needs any more.",
+)
+@_option(
+    "--retention",
+    default=RETENTION,
+    type=DURATION,
+    help="How long to keep packs in the store that nothing needs any more: 0, 90s, 15m, 24h, 7d.",
 )
 @_option(
     "--upload-streams",
@@ -350,7 +363,7 @@ def doctor(location: Location, tls_cert: Path | None, tls_key: Path | None) -> N
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def fsck(
-    location: Location, read_percent: float, max_duration: int | None, quarantine: bool, as_json: bool
+    location: Location, read_percent: float, max_duration: str | None, quarantine: bool, as_json: bool
 ) -> None:
     """Check that every version is complete, and name what is damaged and the versions that it touches.
 
@@ -360,10 +373,79 @@ def fsck(
     from modelyard_server.fsck import report, run
 
     shown = report.Document(echo) if as_json else report.Lines(echo)
-    seconds = None if max_duration is None else max_duration / 1e6
+    seconds = None if max_duration is None else parse_duration(max_duration) / 1e6
     results = run.check(location, run.Wanted(read_percent, seconds, quarantine), shown.show)
     shown.end(results)
     click.get_current_context().exit(report.exit_code(results))
+
+
+@server.command()
+@_location_options
+@click.option(
+    "--retention",
+    default=RETENTION,
+    show_default=True,
+    type=DURATION,
+    help="Delete packs that nothing has needed for so long: 0, 90s, 15m, 24h, 7d.",
+)
+@click.option(
+    "--unfinished",
+    default="10m",
+    show_default=True,
+    type=DURATION,
+    help="Give up packs that have been written for so long.",
+)
+@click.option("--thorough", is_flag=True, help="Rewrite packs until at most a tenth of each is dead.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option("--explain", metavar="REF", help="Only say who needs the bytes of a version or an artifact.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def collect(
+    location: Location,
+    retention: str,
+    unfinished: str,
+    thorough: bool,
+    dry_run: bool,
+    explain: str | None,
+    as_json: bool,
+) -> None:
+    """Delete what nothing needs any more, so that its space can be used again.
+
+    It may run beside servers and other collectors. Servers do the same in the background.
+    """
+    from modelyard_server import space
+    from modelyard_server.collecting import shown
+    from modelyard_server.collecting.rules import HALF, TENTH, Rules
+
+    if explain is not None:
+        lines = shown.explanation(space.explain(location, explain), as_json=as_json)
+    else:
+        ages = parse_duration(retention), parse_duration(unfinished)
+        rules = Rules(*ages, TENTH if thorough else HALF)
+        work = space.foresee if dry_run else space.collect
+        lines = shown.totals(work(location, rules), as_json=as_json)
+    for line in lines:
+        echo(line)
+
+
+@server.command()
+@_location_options
+@click.argument("what", metavar="[ENTITY[/PROJECT] | REF]", default="")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def usage(location: Location, what: str, as_json: bool) -> None:
+    """Show what is stored of each entity, of each project of ENTITY, or of each artifact of PROJECT.
+
+    REF is an artifact (ENTITY/PROJECT/NAME) or a version of one: who needs its bytes, and how many of them
+    deleting it would free.
+    """
+    from modelyard_server import space
+    from modelyard_server.collecting import shown
+
+    if ":" in what or what.count("/") > 1:
+        lines = shown.explanation(space.explain(location, what), as_json=as_json)
+    else:
+        lines = shown.usage(space.used(location, what), as_json=as_json)
+    for line in lines:
+        echo(line)
 
 
 @server.group()

@@ -18,6 +18,8 @@ DEFAULT_HOST = "127.0.0.1"
 LAST_PORT = 65_535
 EMBEDDED_IDLE_SECONDS = 60.0
 SWEEP_SECONDS = 60.0
+COLLECT_SECONDS = 60.0
+RETENTION = "24h"
 DRAIN_SECONDS = 30.0
 UPLOAD_STREAMS = 64
 DOWNLOAD_STREAMS = 128
@@ -35,6 +37,7 @@ WAITS = "modelyard waits"
 PAGE = Path(__file__).parent / "web" / "dist"
 """The built page of this package."""
 
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 _ESCAPES = "characters such as @ / : in a password are written as %40 %2F %3A"
 
 
@@ -88,8 +91,9 @@ class Settings:
     further names that browsers reach the server by, `web_url` is the address where they do, `web_dist` the
     folder of a page other than the package's.
     `idle_seconds` is for embedded servers only. `metrics_port` is that of the first worker; each further
-    worker uses the next one. Limits of streams apply to each worker; `stream_share` is in percent, see
-    `rpc/dispatch/stream_limits.py`.
+    worker uses the next one. `retention`, a duration, is how long a pack is kept that nothing needs any
+    more; `collect_seconds` is how often the collector works. Limits of streams apply to each worker;
+    `stream_share` is in percent, see `rpc/dispatch/stream_limits.py`.
     """
 
     location: Location
@@ -102,6 +106,8 @@ class Settings:
     embedded: bool = False
     idle_seconds: float = EMBEDDED_IDLE_SECONDS
     sweep_seconds: float = SWEEP_SECONDS
+    collect_seconds: float = COLLECT_SECONDS
+    retention: str = RETENTION
     log_level: str = "info"
     metrics_port: int | None = None
     web_port: int | None = None
@@ -219,6 +225,14 @@ def parse_location(data: Path | None, database: str | None, store: str | None) -
     folder = (data or default_folder()).expanduser().absolute()
     database = f"sqlite:///{quote(str(folder / 'modelyard.db'))}"
     return Location(database, store or str(folder / "store"), folder)
+
+
+def parse_duration(text: str) -> int:
+    """The microseconds of a duration such as 0, 90s, 15m, 24h or 7d. Raises ValueError."""
+    match = re.fullmatch(r"([0-9]{1,6})([smhd])|0", text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration such as 0, 90s, 15m, 24h or 7d")
+    return int(match[1] or 0) * _SECONDS.get(match[2], 0) * 1_000_000
 
 
 def default_folder() -> Path:

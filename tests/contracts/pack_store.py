@@ -223,6 +223,16 @@ class PackStoreContract:
         assert [found.key for found in store.list("packs/1/")] == sorted([keys[1], keys[3]])
         assert list(store.list("packs/3/")) == []
 
+    def test_list_goes_on_behind_a_key(self, store: PackStore) -> None:
+        keys = sorted(new_key(entity) for entity in (7, 7, 70, 8, "7-a"))
+        for key in keys:
+            put(store, key, b"x")
+        for index, key in enumerate(keys):
+            assert [info.key for info in store.list(after=key)] == keys[index + 1 :]
+        assert [info.key for info in store.list("packs/7/", after=keys[0])] == [
+            key for key in keys[1:] if key.startswith("packs/7/")
+        ]
+
     @pytest.mark.parametrize("prefix", ["", "packs", "packs/1", "tmp/", "packs/../"])
     def test_list_refuses_other_prefixes(self, store: PackStore, prefix: str) -> None:
         with pytest.raises(ValueError, match="neither"):

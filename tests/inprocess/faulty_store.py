@@ -128,8 +128,8 @@ class FaultyStore(PackStore):
     def _delete(self, key: str) -> None:
         self.call("delete", lambda: self._inner.delete(key))
 
-    def _list(self, prefix: str) -> Iterator[PackInfo]:
-        return self.call("list", lambda: self._inner.list(prefix))
+    def _list(self, prefix: str, after: str) -> Iterator[PackInfo]:
+        return self.call("list", lambda: self._inner.list(prefix, after))
 
     def _write_store_id(self, store_id: str) -> None:
         self._inner.claim(store_id)

@@ -46,7 +46,7 @@ class ConsoleWriter(Base):
 
 
 class RunFile(Base):
-    """A file of a run. The foreign key keeps its content; removing it here leaves that to a collector."""
+    """A file of a run. The foreign key keeps its content; removing it here leaves that to the collector."""
 
     __tablename__ = "run_file"
     run_id: Mapped[str] = mapped_column(ForeignKey("run.id"), primary_key=True)

@@ -280,7 +280,8 @@ class Event(Base):
 class Pack(Base):
     """An object in the store that holds chunks. States: writing → live → trash → gone, in this order only.
 
-    Nothing sets `trash` or `gone` yet: they are for a collector that reclaims space.
+    `trash` holds no chunk, and its object is to be deleted; `gone` has no object. A pack that is
+    given up goes from writing to trash.
     """
 
     __tablename__ = "pack"

@@ -126,6 +126,13 @@ UPLOAD_MEMORY_LIMIT = Gauge(
     "modelyard_upload_memory_limit_bytes", "The budget: uploads wait when it is spent"
 )
 UPLOADS_WAITING = Gauge("modelyard_upload_memory_waiting", "Uploads that wait for the budget")
+COLLECTED = Counter(
+    "modelyard_collected_total",
+    "What the collector freed: `files`, `chunks` (rows), `trash` (packs given up), `packs` and `strays` "
+    "(objects deleted), `moved` (chunks copied out of mostly dead packs)",
+    ("kind",),
+)
+COLLECTED_BYTES = Counter("modelyard_collected_bytes_total", "Their bytes", ("kind",))
 STORE_READ_SECONDS = Histogram("modelyard_store_read_seconds", "What reads of packs took")
 STORE_READ_BYTES = Counter("modelyard_store_read_bytes_total", "Bytes read from packs")
 TRANSACTION_SECONDS = Histogram(

@@ -82,9 +82,9 @@ class ConfirmedPacks:
         suspects = [pack for pack in packs if self._stored_size(pack) < pack.size]
         if not suspects:
             return []
-        self._require_store_id()
+        self.require_store_id()
         lost = [PackLoss(pack, size) for pack in suspects if (size := self._stored_size(pack)) < pack.size]
-        self._require_store_id()
+        self.require_store_id()
         return lost
 
     def _stored_size(self, pack: PackSize) -> int:
@@ -93,10 +93,11 @@ class ConfirmedPacks:
         except PackMissing:
             return 0
 
-    def _require_store_id(self) -> None:
+    def require_store_id(self) -> None:
+        """Asks the store for its id. Errors: StoreUnavailable, also for another id than the expected one."""
         found = self.store.store_id()
         if found != self._store_id:
             raise errors.StoreUnavailable(
-                "packs are missing, and the store does not have the id that the database expects: "
+                "the store does not have the id that the database expects: "
                 "another volume or bucket is in its place. Mount or restore the right one"
             )

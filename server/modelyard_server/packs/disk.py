@@ -132,11 +132,15 @@ class DiskStore(PackStore):
             else:
                 _fsync_folder(path.parent)
 
-    def _list(self, prefix: str) -> Iterator[PackInfo]:
+    def _list(self, prefix: str, after: str) -> Iterator[PackInfo]:
         entity = prefix.split("/")[1]
         for folder in [entity] if entity else self._names("packs"):
+            if f"packs/{folder}0" <= after:  # `0` follows `/`: each of its keys is less
+                continue
             for name in self._names(f"packs/{folder}"):
                 key = f"packs/{folder}/{name}"
+                if key <= after:
+                    continue
                 with _translate_errors():
                     try:
                         found = self.path(key).stat()

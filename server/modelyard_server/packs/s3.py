@@ -131,10 +131,13 @@ class S3Store(PackStore):
         except PackMissing:  # some stores report this, others do not
             return
 
-    def _list(self, prefix: str) -> Iterator[PackInfo]:
+    def _list(self, prefix: str, after: str) -> Iterator[PackInfo]:
         with self.translate_errors(prefix):
             for found in self._client.list_objects(
-                bucket_name=self._bucket, prefix=self._prefix + prefix, recursive=True
+                bucket_name=self._bucket,
+                prefix=self._prefix + prefix,
+                recursive=True,
+                start_after=self._prefix + after if after else None,
             ):
                 yield PackInfo(found.object_name[len(self._prefix) :], found.size, found.last_modified)
 

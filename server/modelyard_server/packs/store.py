@@ -204,14 +204,15 @@ class PackStore(ABC):
         """Deletes a pack; MUST succeed if it is already absent. Errors: StoreUnavailable."""
         self._delete(_check_key(key))
 
-    def list(self, prefix: str = "packs/") -> Iterator[PackInfo]:
+    def list(self, prefix: str = "packs/", after: str = "") -> Iterator[PackInfo]:
         """Lists all packs, or with `packs/<entity id>/` one entity's; MUST be in ascending order of keys.
 
-        Packs put or deleted during the call may be listed or not. Errors: StoreUnavailable.
+        `after` leaves out the keys up to this one. Packs put or deleted during the call may be
+        listed or not. Errors: StoreUnavailable.
         """
         if not _PREFIX.fullmatch(prefix):
             raise ValueError(f"{prefix!r} is neither packs/ nor packs/<entity id>/")
-        return self._list(prefix)
+        return self._list(prefix, after)
 
     def free_bytes(self) -> int | None:
         """Returns the free space in bytes; None if the store does not report it. Errors: StoreUnavailable."""
@@ -274,7 +275,7 @@ class PackStore(ABC):
     def _delete(self, key: str) -> None: ...
 
     @abstractmethod
-    def _list(self, prefix: str) -> Iterator[PackInfo]: ...
+    def _list(self, prefix: str, after: str) -> Iterator[PackInfo]: ...
 
     @abstractmethod
     def _write_store_id(self, store_id: str) -> None: ...

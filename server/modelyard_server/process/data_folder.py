@@ -37,7 +37,7 @@ def held(folder: Path, *, wait_seconds: float = 0.0) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _refuse_network_file_system(folder)
+        require_local(folder)
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StartError(f"the data folder {folder} cannot be used: {error.strerror or error}") from error
@@ -148,7 +148,8 @@ def _holder_message(folder: Path, descriptor: int) -> str:
     return f"the data folder {folder} is in use by {who}: stop that one, or give another folder with --data"
 
 
-def _refuse_network_file_system(folder: Path) -> None:
+def require_local(folder: Path) -> None:
+    """Raises StartError for a folder on a network file system."""
     kind = file_system(folder)
     if kind in _NETWORK_FILE_SYSTEMS:
         raise StartError(

@@ -19,7 +19,9 @@ from modelyard_server.packs.store import pack_key
 
 _F = cast(Table, File.__table__)
 _REMEMBER = (
-    _F.update().where(_F.c.id == bindparam("of"), _F.c.sha256.is_(None)).values(sha256=bindparam("sum"))
+    _F.update()
+    .where(_F.c.id == bindparam("of"), _F.c.digest == bindparam("with_digest"), _F.c.sha256.is_(None))
+    .values(sha256=bindparam("sum"))
 )
 
 
@@ -110,23 +112,30 @@ def files_after(
     return [(path.decode(), FileInfo(id_, size, digest, sha256)) for path, id_, size, digest, sha256 in rows]
 
 
-def remember_sha256s(session: Session, sums: Sequence[tuple[int, bytes]]) -> None:
-    """Stores the SHA-256 of the plain bytes of files, by their ids, unless it is known.
+def remember_sha256s(session: Session, sums: Sequence[tuple[int, bytes, bytes]]) -> None:
+    """Stores the SHA-256 of the plain bytes of files, by id and digest, unless it is known.
 
     The files come in the order of their digests, in which they are locked.
     """
     if sums:
-        session.execute(_REMEMBER, [{"of": file_id, "sum": sha256} for file_id, sha256 in sums])
+        rows = [{"of": file_id, "with_digest": digest, "sum": sha256} for file_id, digest, sha256 in sums]
+        session.execute(_REMEMBER, rows)
 
 
 def pieces(session: Session, files: dict[str, FileInfo], ranges: Sequence[Range]) -> list[ChunkRange]:
-    """The chunks of the concatenated ranges, in order."""
+    """The chunks of the concatenated ranges, in order.
+
+    Raises NotFound if a file was deleted since it was looked up: with its version, by the collector.
+    """
     result: list[ChunkRange] = []
     for batch in batches(ranges, 200):
         wanted = [(files[part.path], part.offset, part.end(files[part.path].size)) for part in batch]
         rows = _rows(session, wanted)
         for info, begin, end in wanted:
-            result += _clip(rows.get(info.id, []), begin, end)
+            found = list(_clip(rows.get(info.id, []), begin, end))
+            if sum(piece.length for piece in found) != end - begin:
+                raise _deleted()
+            result += found
     return result
 
 
@@ -146,10 +155,14 @@ def relocate(session: Session, lost: Sequence[ChunkRange]) -> list[ChunkRange]:
     moved = []
     for piece in lost:
         if piece.digest not in places:
-            raise errors.NotFound("the version was deleted while it was read")
+            raise _deleted()
         pack_id, offset = places[piece.digest]
         moved.append(piece._replace(pack_id=pack_id, offset=offset))
     return moved
+
+
+def _deleted() -> errors.NotFound:
+    return errors.NotFound("the version was deleted while it was read")
 
 
 def checked(prefix: str, part: Range, info: FileInfo | None) -> FileInfo:
@@ -183,6 +196,7 @@ def _rows(
     rows = session.execute(
         select(
             FileChunk.file_id,
+            File.digest,
             FileChunk.start,
             Pack.entity_id,
             Pack.id,
@@ -192,11 +206,16 @@ def _rows(
         )
         .join(tables.Chunk, tables.Chunk.id == FileChunk.chunk_id)
         .join(Pack, Pack.id == tables.Chunk.pack_id)
+        .join(File, File.id == FileChunk.file_id)
         .where(or_(FileChunk.file_id.in_(sorted(small)), *partial))
         .order_by(FileChunk.file_id, FileChunk.start)
     )
+    # SQLite gives the id of a deleted file to another one.
+    digests = {info.id: info.digest for info, _, _ in wanted}
     found: dict[int, list[tuple[int, ChunkRange]]] = {}
-    for file_id, start, entity_id, pack_id, offset, size, digest in rows:
+    for file_id, file_digest, start, entity_id, pack_id, offset, size, digest in rows:
+        if file_digest != digests[file_id]:
+            continue
         whole = ChunkRange(entity_id, pack_id, offset, size, digest, 0, size)
         found.setdefault(file_id, []).append((start, whole))
     return found

@@ -66,7 +66,7 @@ def store_files(session: Session, upload: Upload, files: Iterable[ManifestFile])
     while part := list(islice(chunk_rows, _CHUNKS_AT_ONCE)):
         session.execute(ADD_CHUNKS, part)
     known = dict(new)
-    learned: list[tuple[int, bytes]] = []
+    learned: list[tuple[int, bytes, bytes]] = []
     for digests in batches([digest for digest in ordered if digest not in new]):
         for digest, file_id, _, lacks_sha256 in session.execute(
             _FILES, {"entity": upload.entity_id, "digests": digests}
@@ -74,7 +74,7 @@ def store_files(session: Session, upload: Upload, files: Iterable[ManifestFile])
             known[digest] = file_id
             whole = distinct[digest].whole_sha256
             if lacks_sha256 and whole is not None:
-                learned.append((file_id, whole))
+                learned.append((file_id, digest, whole))
     file_ranges.remember_sha256s(session, learned)
     if len(known) != len(distinct):  # a file was deleted between the two statements
         raise errors.RetryTransaction("a file with this content was just deleted; repeat the call")

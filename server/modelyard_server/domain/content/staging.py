@@ -86,7 +86,7 @@ def store(
     `base_id` is the version of kept files. Raises UploadExpired, ChunksMissing,
     InvalidField, and NotFound if the base was deleted.
     """
-    upload = uploads.find(session, principal, upload_id)
+    upload = uploads.hold(session, principal, upload_id)
     uploads.prolong(session, upload)
     if any(isinstance(entry, KeptFile) for entry in part):
         manifest_rows.hold_base(session, base_id)
@@ -137,7 +137,7 @@ def clear(session: Session, principal: Principal, upload_id: str) -> bool:
 
     Raises UploadExpired.
     """
-    upload = uploads.find(session, principal, upload_id)
+    upload = uploads.hold(session, principal, upload_id)
     return delete_some(session, StagedEntry, StagedEntry.upload_id == upload.id) < ROWS
 
 
@@ -160,7 +160,7 @@ def _advance(session: Session, upload: Upload, file: ManifestFile) -> int | None
         found = session.execute(_FILE, named).one()
     file_id, first, lacks_sha256 = found
     if lacks_sha256 and file.whole_sha256 is not None:
-        file_ranges.remember_sha256s(session, [(file_id, file.whole_sha256)])
+        file_ranges.remember_sha256s(session, [(file_id, file.digest, file.whole_sha256)])
     if first is None:
         _require_whole(session, file_id)
         return int(file_id)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, cast
 
-from sqlalchemy import Table, bindparam, func, select, union_all
+from sqlalchemy import Select, Table, bindparam, func, select, union_all
+from sqlalchemy import delete as delete_rows
 from sqlalchemy.orm import Session
 
 from modelyard.contract import chunking, errors, refs
@@ -40,7 +41,7 @@ IDLE = 3600 * 1_000_000
 OPEN_LIMIT = 10_000
 """Open uploads of one principal."""
 
-SWEEP_BATCH = 100
+SWEEP_BATCH = 500
 
 
 # Built once: building a statement takes longer than running it.
@@ -55,6 +56,7 @@ _OWN = (
     .where(Upload.id == bindparam("id"), Upload.principal_id == bindparam("principal"))
 )
 _OWN_LOCKED = _OWN.with_for_update(of=Upload)
+_OWN_HELD = _OWN.with_for_update(of=Upload, read=True, key_share=True)
 _SHARED = _UPLOAD.with_for_update(read=True, key_share=True)
 _PROLONG = _U.update().where(_U.c.id == bindparam("of")).values(expires_at=bindparam("until"))
 _BEGIN = _P.insert()
@@ -132,12 +134,17 @@ def find(session: Session, principal: Principal, upload_id: str, *, lock: bool =
 
     Raises UploadExpired, also for uploads of others and for unknown ids.
     """
-    return _open(session, upload_id, _own(session, principal, upload_id, lock=lock))
+    return _open(session, upload_id, _own(session, principal, upload_id, _OWN_LOCKED if lock else _OWN))
+
+
+def hold(session: Session, principal: Principal, upload_id: str) -> Upload:
+    """The same, and nobody deletes it until the transaction ends; others may hold it, too."""
+    return _open(session, upload_id, _own(session, principal, upload_id, _OWN_HELD))
 
 
 def delete(session: Session, principal: Principal, upload_id: str) -> None:
     """Deletes an upload. Deleting one that has ended changes nothing."""
-    upload = _own(session, principal, upload_id, lock=True)
+    upload = _own(session, principal, upload_id, _OWN_LOCKED)
     if upload is not None:
         end(session, upload)
 
@@ -153,17 +160,18 @@ def end(session: Session, upload: Upload) -> None:
 def delete_ended(session: Session) -> int:
     """Deletes ended and expired uploads with their rows, as many as one transaction should.
 
-    Returns 100 if there may be more to do.
+    Returns 500 if there may be more to do.
     """
-    ended = select(Upload).where(Upload.expires_at <= now(session)).order_by(Upload.expires_at)
+    ended = select(Upload.id).where(Upload.expires_at <= now(session)).order_by(Upload.expires_at)
     found = session.scalars(ended.limit(SWEEP_BATCH).with_for_update(skip_locked=True)).all()
     room = bounded.ROWS
-    for upload in found:
-        for table in (Pin, StagedEntry):
-            room -= bounded.delete_some(session, table, table.upload_id == upload.id, limit=room)
-            if room == 0:
-                return SWEEP_BATCH
-        session.delete(upload)
+    for table in (Pin, StagedEntry):
+        room -= bounded.delete_some(session, table, table.upload_id.in_(found), limit=room)
+        if room == 0:
+            return SWEEP_BATCH
+    session.execute(
+        delete_rows(Upload).where(Upload.id.in_(found)), execution_options={"synchronize_session": False}
+    )
     return len(found)
 
 
@@ -177,7 +185,7 @@ def missing(session: Session, principal: Principal, upload_id: str, chunks: Sequ
     if len(chunks) > CHUNKS_PER_CALL:
         raise errors.InvalidField.of("chunks", f"at most {CHUNKS_PER_CALL} in one call")
     chunking.check_chunks(chunks)
-    upload = find(session, principal, upload_id)
+    upload = hold(session, principal, upload_id)
     present = _lock_present(session, upload.entity_id, {chunk.digest for chunk in chunks})
     confirmation.require_confirmed(session, {stored.pack_id for stored in present.values()})
     for index, chunk in enumerate(chunks):
@@ -221,8 +229,7 @@ def publish_pack(
     """Makes a durable pack live and pins its chunks, all or nothing.
 
     The update of the pack's state is the fence: of this transaction and one that gives
-    the pack up, exactly one succeeds. Nothing gives packs up yet; a collector of unused
-    packs will. Raises RetryTransaction if fenced off, UploadExpired.
+    the pack up, exactly one succeeds. Raises RetryTransaction if fenced off, UploadExpired.
     """
     upload = _open(session, upload_id, session.scalar(_SHARED, {"id": upload_id}))
     won = session.connection().execute(_PUBLISH, {"of": pack_id, "new_size": size, "time": now(session)})
@@ -239,9 +246,9 @@ def publish_pack(
     session.execute(_PROLONG, {"of": upload_id, "until": now(session) + LIFETIME})
 
 
-def _own(session: Session, principal: Principal, upload_id: str, *, lock: bool = False) -> Upload | None:
+def _own(session: Session, principal: Principal, upload_id: str, query: Select[Upload, str]) -> Upload | None:
     wanted = {"id": fields.parse_id("upload_id", upload_id), "principal": principal.id}
-    found = session.execute(_OWN_LOCKED if lock else _OWN, wanted).one_or_none()
+    found = session.execute(query, wanted).one_or_none()
     if found is None or not authorize(session, principal, Action.WRITE, Resource(found[1], found[0].project)):
         return None
     upload: Upload = found[0]

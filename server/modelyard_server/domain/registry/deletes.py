@@ -39,7 +39,7 @@ SWEEP_BATCH = 50
 
 
 def delete_version(session: Session, principal: Principal, found: ArtifactVersion, *, force: bool) -> None:
-    """Deletes a version that was resolved, with its manifest. Its chunks stay: space is not reclaimed yet.
+    """Deletes a version that was resolved, with its manifest. Its files and chunks are left to the collector.
 
     With `force` its links and aliases are removed too; without, it must have none.
     Raises VersionLinked, VersionHasAliases, NotFound.

@@ -140,7 +140,7 @@ class DownloadMethods:
             async for message in messages:
                 data = memoryview(message)[framing.find_bytes(message, field)[1] :]
                 await loop.run_in_executor(self._reading, whole.update, data)
-        learned = [(info.id, whole.digest())]
+        learned = [(info.id, info.digest, whole.digest())]
         # A server whose disk is full goes on reading.
         with contextlib.suppress(errors.DiskFull):
             await call.write(lambda session: file_ranges.remember_sha256s(session, learned))
@@ -217,14 +217,23 @@ class DownloadMethods:
             return await self._on_thread([part], field)
         except (PackMissing, PackTruncated):
             moved = await call.read(lambda session: file_ranges.relocate(session, part.pieces))
-            parts = [Part(PackRange(piece, verify=verify), [piece]) for piece in moved]
         found: deque[bytes] = deque()
-        for part in parts:
-            try:
-                found += await self._on_thread([part], field)
-            except (PackMissing, PackTruncated):
-                raise await self._lost(call, part.pieces[0]) from None
+        for piece in moved:
+            found += await self._read_piece(call, piece, field, verify=verify)
         return found
+
+    async def _read_piece(
+        self, call: StreamCall, piece: ChunkRange, field: int, *, verify: bool
+    ) -> deque[bytes]:
+        """Reads a piece where it is now; a collector may move it again."""
+        while True:
+            try:
+                return await self._on_thread([Part(PackRange(piece, verify=verify), [piece])], field)
+            except (PackMissing, PackTruncated):
+                lost = piece
+            (piece,) = await call.read(functools.partial(file_ranges.relocate, lost=[lost]))
+            if piece == lost:
+                raise await self._lost(call, piece)
 
     async def _lost(self, call: StreamCall, piece: ChunkRange) -> errors.CommError:
         """The error for bytes that the store did not find. Chunks that are surely lost are quarantined."""

@@ -1,0 +1,1 @@
+"""The collector: deletes what nothing refers to, so that its space can be used again."""

@@ -18,12 +18,8 @@ from tests.bench.measures import (
     concurrent_clients,
     log_and_use,
     log_returns,
-    metric_points,
-    metric_samples,
     peak_memory,
     resolve_alias,
-    run_pages,
-    run_watchers,
     search,
     second_version,
     small_files,
@@ -32,6 +28,13 @@ from tests.bench.measures import (
     through_s3,
     unchanged_folder,
     watchers,
+)
+from tests.bench.measures.runs import (
+    logged_images,
+    metric_points,
+    metric_samples,
+    run_pages,
+    run_watchers,
     whole_runs,
 )
 from tests.bench.results import NotMeasured, Row, as_json, table
@@ -55,6 +58,7 @@ BENCHES = (
     metric_samples.BENCH,
     run_watchers.BENCH,
     whole_runs.BENCH,
+    logged_images.BENCH,
 )
 
 

@@ -22,7 +22,7 @@ from tests.parts import s3
 from tests.parts.processes import built, free_port
 
 MLFLOW = "mlflow==3.17.2"
-WANDB = "wandb==0.31.0"
+WANDB = "wandb==0.31.0 numpy pillow"
 _MLFLOW_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 _INSTALL_SECONDS = 900
 
@@ -42,22 +42,22 @@ def mlflow_python() -> Path:
 
 
 @functools.cache
-def _installed(package: str) -> Path:
-    """The interpreter of an environment that has a package. Raises NotMeasured."""
-    home = ROOT / f".venv-bench-{package.partition('=')[0]}"
-    python, ready = home / "bin" / "python", home / f".{package}"
+def _installed(packages: str) -> Path:
+    """The interpreter of an environment that has some packages, named for the first. Raises NotMeasured."""
+    home = ROOT / f".venv-bench-{packages.partition('=')[0]}"
+    python, ready = home / "bin" / "python", home / f".{packages}"
     if ready.exists():
         return python
-    print(f"installing {package} into {home.name} …", file=sys.stderr)
+    print(f"installing {packages} into {home.name} …", file=sys.stderr)
     try:
         venv.create(home, with_pip=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", package]
+        install = [str(python), "-m", "pip", "install", "--quiet", *packages.split()]
         done = subprocess.run(install, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
     except (OSError, subprocess.SubprocessError) as error:
-        raise NotMeasured(f"{package} cannot be installed: {error}") from error
+        raise NotMeasured(f"{packages} cannot be installed: {error}") from error
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or ["pip failed"]
-        raise NotMeasured(f"{package} cannot be installed: {said[-1]}")
+        raise NotMeasured(f"{packages} cannot be installed: {said[-1]}")
     ready.touch()
     return python
 

@@ -37,7 +37,7 @@ def test_a_measure_has_samples_for_each_of_its_targets(bench: Bench, place: Plac
 
 
 def test_a_missing_peer_leaves_our_figures() -> None:
-    from tests.bench.measures.metric_points import CALL, ONE
+    from tests.bench.measures.runs.metric_points import CALL, ONE
     from tests.bench.rounds import compare
 
     def absent(_: int) -> float:

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import Any
 
 import modelyard
-from tests.bench.workers import whole_run
+from tests.bench.workers import logged_images, whole_run
 from tests.bench.workers.orders import obey, seconds
 
 _PROJECT = "bench"
@@ -156,5 +156,6 @@ if __name__ == "__main__":
             "move_alias": move_alias,
             "make_versions": make_versions,
             "whole_run": whole_run.of(modelyard),
+            "logged_images": logged_images.of(modelyard),
         }
     )

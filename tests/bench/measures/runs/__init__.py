@@ -1,0 +1,1 @@
+"""The measurements of runs: what logging costs, and how fast runs are read."""

@@ -42,6 +42,7 @@ from modelyard_server.rpc.dispatch.transactions import Transactions
 from modelyard_server.rpc.services import registration
 from modelyard_server.rpc.services.aliases import AliasServicer
 from modelyard_server.rpc.services.artifacts import ModelArtifactServicer
+from modelyard_server.rpc.services.content.uploads import UploadServicer
 from modelyard_server.rpc.services.events import EventServicer
 from modelyard_server.rpc.services.local import LocalServicer
 from modelyard_server.rpc.services.metrics import MetricServicer
@@ -51,7 +52,6 @@ from modelyard_server.rpc.services.run_console import RunConsoleServicer
 from modelyard_server.rpc.services.run_files import RunFileServicer
 from modelyard_server.rpc.services.runs import RunServicer
 from modelyard_server.rpc.services.server import ServerServicer
-from modelyard_server.rpc.services.uploads import UploadServicer
 from modelyard_server.rpc.services.watching.event_wakeups import EventSignals
 from modelyard_server.rpc.services.watching.run_feeds import RunFeeds
 from modelyard_server.settings import Settings, parse_duration
@@ -156,17 +156,16 @@ def build(
     folder_token: str,
 ) -> Core:
     """Builds the services and the pipeline that serves them. Call it on the event loop."""
-    store = packs.store
     transactions = Transactions(database, executors, packs)
     active_calls = ActiveCalls()
-    writer = make_writer(store, database, executors)
+    writer = make_writer(packs.store, database, executors)
     streams = StreamLimits.of(
         settings.upload_streams, settings.download_streams, settings.watch_streams, settings.stream_share
     )
     memory = MemoryBudgets()
     limits = Limits(settings.max_version_files, settings.max_version_chunks, settings.max_version_gib << 30)
     packing = MetricPacking(transactions)
-    disk = store if isinstance(store, DiskStore) else None
+    disk = packs.store if isinstance(packs.store, DiskStore) else None
     offered = [name for name in registration.NAMES if disk is not None or name != registration.LOCAL]
     artifacts = ModelArtifactServicer(
         writer, packs, executors.hashing, executors.store, streams, memory, limits
@@ -184,13 +183,7 @@ def build(
         projects=ProjectServicer(),
         server=ServerServicer(limits, offered, lambda: page.url),
         local=LocalServicer(
-            writer,
-            disk,
-            executors.hashing,
-            streams.upload,
-            streams.download,
-            memory.local,
-            page.link,
+            writer, disk, executors.hashing, streams.upload, streams.download, memory.local, page.link
         ),
     )
     authenticator = make_authenticator(settings, transactions, folder_token)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -11,6 +13,10 @@ PACKAGES = {
     "server": ROOT / "server" / "modelyard_server",
 }
 GENERATED = {"v1", "local", "migrations"}
+FOLDER_LIMIT = 16
+"""Modules in one folder, besides `__init__`."""
+FUNCTION_LIMIT = 50
+"""Lines of a function, with its docstring."""
 BASES = (ROOT, *PACKAGES.values(), ROOT / "server" / "modelyard_server" / "rpc")
 
 
@@ -53,3 +59,27 @@ def test_the_ten_questions_are_answered_by_files_that_exist() -> None:
     assert len(answers) == 10
     for answer in answers:
         assert any((base / answer).is_file() for base in BASES), answer
+
+
+def _files(*folders: Path) -> Iterator[Path]:
+    """The modules below folders that are written by hand."""
+    for folder in folders:
+        yield from (path for path in folder.rglob("*.py") if not GENERATED & set(path.parts[-3:-1]))
+
+
+def test_a_folder_has_few_modules() -> None:
+    counts: dict[Path, int] = {}
+    for path in _files(*PACKAGES.values()):
+        counts[path.parent] = counts.get(path.parent, 0) + (path.stem != "__init__")
+    assert {folder: count for folder, count in counts.items() if count > FOLDER_LIMIT} == {}
+
+
+def test_a_function_has_few_lines() -> None:
+    long = []
+    for path in _files(*PACKAGES.values()):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > FUNCTION_LIMIT:
+                    long.append(f"{path.name}: {node.name} has {lines} lines")
+    assert long == []

@@ -112,31 +112,17 @@ class BeforeInit:
 
 @checked
 def init(
-    entity: str | None = None,
-    project: str | None = None,
-    dir: str | os.PathLike[str] | None = None,
-    id: str | float | None = None,
-    name: str | float | None = None,
-    notes: str | float | None = None,
-    tags: Sequence[str] | str | None = None,
-    config: Any = None,
-    config_exclude_keys: Sequence[str] | None = None,
-    config_include_keys: Sequence[str] | None = None,
-    allow_val_change: bool | None = None,
-    group: str | float | None = None,
-    job_type: str | float | None = None,
-    mode: str | None = None,
-    force: bool | None = None,
-    reinit: bool | str | None = None,
-    resume: bool | str | None = None,
-    save_code: bool | None = None,
-    settings: Settings | Mapping[str, Any] | None = None,
-    resume_from: str | None = None,
-    fork_from: str | None = None,
-    sync_tensorboard: bool | None = None,
-    tensorboard: bool | None = None,
+    entity: str | None = None, project: str | None = None, dir: str | os.PathLike[str] | None = None,
+    id: str | float | None = None, name: str | float | None = None, notes: str | float | None = None,
+    tags: Sequence[str] | str | None = None, config: Any = None,
+    config_exclude_keys: Sequence[str] | None = None, config_include_keys: Sequence[str] | None = None,
+    allow_val_change: bool | None = None, group: str | float | None = None,
+    job_type: str | float | None = None, mode: str | None = None, force: bool | None = None,
+    reinit: bool | str | None = None, resume: bool | str | None = None, save_code: bool | None = None,
+    settings: Settings | Mapping[str, Any] | None = None, resume_from: str | None = None,
+    fork_from: str | None = None, sync_tensorboard: bool | None = None, tensorboard: bool | None = None,
     **ignored: Any,
-) -> Run:
+) -> Run:  # fmt: skip
     """Starts a run and makes it the module's; with one active already, returns that one.
 
     `entity` and `project` are created at their first use; defaults: the key's
@@ -167,21 +153,13 @@ def init(
     _refuse_rewinding(resume_from or given.get("resume_from"), fork_from or given.get("fork_from"))
     rule = _reinit(with_defaults(given).reinit)
     if rule == "return_previous" and active_runs():
-        before = active_runs()[-1]
-        _warn_unused(before, arguments, config)
-        return before
+        _warn_unused(active_runs()[-1], arguments, config)
+        return active_runs()[-1]
     if rule == "finish_previous":
         for before in reversed(active_runs()):
             before.finish()
-    merged = of_run(given)
-    _print_notices(merged)
     entries = config_sources.select(config_sources.read(config), config_include_keys, config_exclude_keys)
-    defaults = config_sources.read_defaults(merged.config_paths or ())
-    run = _start(merged, Config(entries, allow_val_change=_may_change(allow_val_change)))
-    run.config.setdefaults(defaults)
-    _activate(run, current=rule != "create_new")
-    run._begin()
-    return run
+    return _begin(given, Config(entries, allow_val_change=_may_change(allow_val_change)), rule)
 
 
 @checked
@@ -194,6 +172,18 @@ def finish(exit_code: int | None = None, quiet: bool | None = None) -> None:
 
 def _given(settings: Settings | Mapping[str, Any] | None) -> Settings:
     return settings if isinstance(settings, Settings) else Settings(**dict(settings or {}))
+
+
+def _begin(given: Settings, config: Config, rule: str) -> Run:
+    """Starts a run; `rule` is that of `_reinit`."""
+    merged = of_run(given)
+    _print_notices(merged)
+    defaults = config_sources.read_defaults(merged.config_paths or ())
+    run = _start(merged, config)
+    run.config.setdefaults(defaults)
+    _activate(run, current=rule != "create_new")
+    run._begin()
+    return run
 
 
 def _refuse_rewinding(resume_from: str | None, fork_from: str | None) -> None:

@@ -16,8 +16,6 @@ PACKAGE = ROOT / "client/python/modelyard"
 DOCUMENT = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 STOPS_LIMIT = 8
 GENERATED = {"v1", "local"}
-FOLDER_LIMIT = 16
-"""Modules in one folder, besides `__init__`."""
 
 
 def _stops() -> list[Callable[..., Any]]:
@@ -59,9 +57,3 @@ def test_imports_inside_functions_are_in_the_places_that_are_named() -> None:
             if any((node.module or "").split(".")[0] == "modelyard" for node in imports):
                 found.add(relative.as_posix())
     assert found <= named
-
-
-def test_a_folder_has_few_modules() -> None:
-    for folder in PACKAGE.rglob("*/"):
-        if folder.relative_to(PACKAGE).parts and folder.relative_to(PACKAGE).parts[0] not in GENERATED:
-            assert len(list(folder.glob("*.py"))) <= FOLDER_LIMIT + 1, folder

@@ -73,9 +73,7 @@ def page(
     few = None if small else candidates.smallest_set(session, found, _ID)
     if few is not None:
         query = query.where(few.condition)
-    inside = scope.holds(_V, by_index=few is None)
-    if collection is not None:
-        inside = _V.collection_id == collection.id
+    inside = _V.collection_id == collection.id if collection else scope.holds(_V, by_index=few is None)
     if any(key.path for key in keys):
         chain = key_orders.chain(
             keys,

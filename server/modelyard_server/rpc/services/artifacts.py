@@ -29,8 +29,8 @@ from modelyard_server.packs.confirmed import ConfirmedPacks
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.dispatch.call import Call
 from modelyard_server.rpc.dispatch.stream_limits import MemoryBudgets, StreamLimits
-from modelyard_server.rpc.services.commits import CommitMethods
-from modelyard_server.rpc.services.downloads import HASHING_SECONDS, DownloadMethods
+from modelyard_server.rpc.services.content.commits import CommitMethods
+from modelyard_server.rpc.services.content.downloads import HASHING_SECONDS, DownloadMethods
 from modelyard_server.rpc.wire import arguments, pages
 from modelyard_server.rpc.wire.comparisons import change_message, total_message
 from modelyard_server.rpc.wire.convert import values_to_python

@@ -26,7 +26,7 @@ from modelyard_server.packs.budget import ByteBudget
 from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.dispatch.call import Call, StreamCall
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimit
-from modelyard_server.rpc.services.downloads import batches, pieces_of, wanted_files
+from modelyard_server.rpc.services.content.downloads import batches, pieces_of, wanted_files
 
 WINDOW_BYTES = 16 << 20
 FIRST_WINDOW_BYTES = 4 << 20

@@ -18,6 +18,7 @@ from modelyard.v1 import (
 )
 from modelyard_server.rpc.services.aliases import AliasServicer
 from modelyard_server.rpc.services.artifacts import ModelArtifactServicer
+from modelyard_server.rpc.services.content.uploads import UploadServicer
 from modelyard_server.rpc.services.events import EventServicer
 from modelyard_server.rpc.services.local import LocalServicer
 from modelyard_server.rpc.services.metrics import MetricServicer
@@ -27,7 +28,6 @@ from modelyard_server.rpc.services.run_console import RunConsoleServicer
 from modelyard_server.rpc.services.run_files import RunFileServicer
 from modelyard_server.rpc.services.runs import RunServicer
 from modelyard_server.rpc.services.server import ServerServicer
-from modelyard_server.rpc.services.uploads import UploadServicer
 
 NAMES: tuple[str, ...] = tuple(
     service.full_name

@@ -33,7 +33,7 @@ from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by
 from modelyard_server.rpc.dispatch.idempotency import RepeatableRequest, content_digest
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimits
-from modelyard_server.rpc.services import large_manifests
+from modelyard_server.rpc.services.content import large_manifests
 from modelyard_server.rpc.wire import convert
 from modelyard_server.rpc.wire.convert_artifacts import version_message
 

@@ -1,0 +1,1 @@
+"""Methods that move content: uploads, commits, downloads."""

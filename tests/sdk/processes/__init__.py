@@ -1,0 +1,1 @@
+"""Runs and the processes that log to them: forks, interrupts, ends and crashes."""

@@ -37,6 +37,12 @@ class Disk:
         with open(self.path / "filling", "ab") as file:
             os.posix_fallocate(file.fileno(), file.tell(), max(1, self.free - leave))
 
+    def shrink(self, leave: int = 64 << 10) -> None:
+        """Makes it so small that about `leave` bytes may still be written."""
+        found = os.statvfs(self.path)
+        size = (found.f_blocks - found.f_bfree) * found.f_frsize + leave
+        subprocess.run(["mount", "-o", f"remount,size={size}", self.path], check=True, capture_output=True)
+
     def empty(self) -> None:
         """Removes what `fill` wrote."""
         (self.path / "filling").unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 import modelyard
 from modelyard import errors
+from modelyard.spool.folders import RunFolder
 from modelyard.v1 import model_artifact_pb2 as pb
 from tests.clients.commands import json_of
 from tests.clients.waiting import until
@@ -199,6 +201,33 @@ def test_a_disk_without_room_for_a_copy_gets_none(
     assert not list(disk.path.glob("modelyard/*/artifacts/*"))
 
 
+def test_a_disk_that_fills_up_meanwhile_costs_no_version(
+    own: Own, disk_factory: DiskFactory, monkeypatch: pytest.MonkeyPatch, capsys: Warnings
+) -> None:
+    server = own(SLOW)
+    disk = disk_factory("small", 2 << 30)  # a copy leaves a GiB free, which needs no memory here
+    monkeypatch.setenv("MODELYARD_DIR", str(disk.path))
+    run = modelyard.init(project="full")
+    contents = [written(Path(f"{name}.bin")) for name in ("first", "second")]
+    first, second = (run.log_artifact(f"{name}.bin", name, "dataset") for name in ("first", "second"))
+    taken = pb.ModelArtifact(entity=run.entity, project=run.project, name="second", type="model")
+    server.stubs().artifacts.CreateModelArtifact(pb.CreateModelArtifactRequest(model_artifact=taken))
+    Path("third.bin").write_bytes(b"third")
+    disk.shrink()
+    disk.fill()
+    assert first.wait(SECONDS).version == "v0"
+    with pytest.raises(errors.TypeMismatch):
+        second.wait(SECONDS)
+    assert run.log_artifact("third.bin", "third", "dataset").version == "v0"
+    run.finish()
+    assert read("full/first") == contents[0]
+    assert "1 call about artifacts of run" in capsys.readouterr().err
+    disk.empty()
+    sync_left = json_of("sync", str(disk.path))
+    assert [(sent["calls"], sent["calls_refused"]) for sent in sync_left] == [(1, 1)]
+    assert not modelyard.Api().artifact_exists("full/first:v1")
+
+
 # What is refused.
 
 
@@ -254,6 +283,33 @@ def test_an_upload_that_is_refused_later_is_reported_and_kept(
     assert (sent["calls"], sent["calls_refused"]) == (0, 1)
     (kept,) = work.glob("modelyard/run-*/artifacts/*/0")
     assert kept.read_bytes() == content
+
+
+class Failing(io.StringIO):
+    """A stream of a program's own, which fails."""
+
+    def write(self, text: str, /) -> int:
+        """Fails."""
+        raise RuntimeError("no stream")
+
+
+def test_a_stream_that_fails_does_not_end_the_uploads(
+    work: Path, line: TcpProxy, any_live_server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        written(work / f"{name}.bin")
+    run = modelyard.init()
+    hold(line)
+    first = run.log_artifact(work / "first.bin", "first", "dataset")
+    until(lambda: line.is_holding)
+    taken = pb.ModelArtifact(entity=run.entity, project=run.project, name="first", type="model")
+    any_live_server.stubs().artifacts.CreateModelArtifact(pb.CreateModelArtifactRequest(model_artifact=taken))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", Failing())
+        line.release()
+        with pytest.raises(errors.TypeMismatch):
+            first.wait(SECONDS)
+        assert run.log_artifact(work / "second.bin", "second", "dataset").wait(SECONDS).version == "v0"
 
 
 # In which order.
@@ -399,9 +455,32 @@ def test_finish_says_what_is_left_when_the_server_stays_away(
     with pytest.raises(errors.CommError, match="modelyard sync"):
         artifact.wait()
     server.start()
-    until(lambda: sync() != [], 90)
+    assert [sent["calls"] for sent in sync()] == [1]
     assert read("away/m") == content
     assert (modelyard.Api().run(run.path).state, sync()) == ("finished", [])
+
+
+def test_the_folder_is_free_when_finish_gave_up_on_a_server_that_does_not_answer(
+    work: Path, line: TcpProxy, monkeypatch: pytest.MonkeyPatch, capsys: Warnings
+) -> None:
+    monkeypatch.setenv("MODELYARD_FINISH_TIMEOUT", "0.5")
+    run = modelyard.init()
+    line.hold_after = line.received
+    run.log({"a": 1})
+    (work / "notes.txt").write_text("notes")
+    run.save(work / "notes.txt", policy="now")
+    until(lambda: line.is_holding)
+    run.finish()
+    assert "and the end of run" in capsys.readouterr().err
+    (folder,) = work.glob("modelyard/run-*")
+    lock = RunFolder(folder).lock()
+    assert lock is not None
+    lock.release()
+    line.release()
+    assert [sent["state"] for sent in sync()] == ["finished"]
+    found = modelyard.Api().run(run.path)
+    assert [row["a"] for row in found.scan_history()] == [1]
+    assert "work/notes.txt" in [file.name for file in found.files()]
 
 
 # Ends of the process.

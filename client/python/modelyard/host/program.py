@@ -1,15 +1,19 @@
-"""The script or the notebook that this process runs."""
+"""The program that this process runs: its script or notebook, and the packages that it can import."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from modelyard.host import git, notebook
 
 _NOTEBOOK_VARIABLES = ("MODELYARD_NOTEBOOK_NAME", "WANDB_NOTEBOOK_NAME", "JPY_SESSION_NAME")
 """Where a user, or the server of Jupyter, names the notebook."""
+_OWN = os.path.dirname(os.path.dirname(__file__)) + os.sep
+_INFO = re.compile(r"(.+?)-([^-]+)(?:-py[\d.]+)?\.(?:dist|egg)-info", re.IGNORECASE)
 
 
 def script() -> Path | None:
@@ -41,6 +45,25 @@ def place(file: Path) -> str:
         if top is not None and file.is_relative_to(top):
             return str(PurePosixPath(*file.relative_to(top).parts))
     return file.name
+
+
+def packages() -> list[str]:
+    """`name==version` of each Python package that can be imported, by name.
+
+    Read from the names of their folders: opening the metadata of hundreds of packages
+    takes a second.
+    """
+    found: dict[str, str] = {}
+    for folder in dict.fromkeys(sys.path):
+        if folder.startswith(_OWN):  # the metadata of the module that `modelyard exec` puts on the path
+            continue
+        with suppress(OSError), os.scandir(folder or ".") as entries:
+            for entry in entries:
+                match = _INFO.fullmatch(entry.name)
+                if match:
+                    name, version = match.groups()
+                    found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
+    return [f"{name}=={version}" for name, version in sorted(found.items())]
 
 
 def _file(name: str | None) -> Path | None:

@@ -72,8 +72,9 @@ def _write(kind: str, text: str, newline: bool, repeat: bool) -> None:
                 return
             _said.add(text)
         lines = "\n".join(f"modelyard: {kind}{line}" for line in text.split("\n"))
-        # A closed terminal must not end the training.
-        with suppress(OSError):
+        # Neither a closed terminal nor a stream of the program's own that fails may end the training, or
+        # a thread that has to go on.
+        with suppress(Exception):
             streams.write(sys.stderr, lines + ("\n" if newline else ""))
 
 
@@ -93,10 +94,8 @@ class LossyStream:
 
     def write(self, text: str) -> int:
         """Writes what the stream takes."""
-        try:
+        with suppress(Exception):
             streams.write(self._stream, text)
-        except OSError:
-            pass
         return len(text)
 
     def flush(self) -> None:

@@ -16,7 +16,7 @@ import grpc
 
 from modelyard.contract import errors
 from modelyard.contract.transport import ERROR_DOMAIN, TRACEPARENT
-from modelyard.host import forking, terminal, waiting
+from modelyard.host import cancellation, forking, terminal
 from modelyard.rpc.retry import GIVE_UP_SECONDS, Backoff, asks_for_retry
 
 UNARY_SECONDS = 60.0
@@ -118,19 +118,39 @@ class _Call:
         self._channels = channels
         self._make = make
 
-    def _begin(self, request: Any, timeout: float | None, metadata: Any = None) -> Any:
+    def _begin(
+        self, request: Any, timeout: float | None, metadata: Any = None, *, in_future: bool = False
+    ) -> Any:
         headers = (*self._channels.credentials(), *trace_context(), *(metadata or ()))
-        return self._make(self._channels.current())(request, timeout=timeout, metadata=headers)
+        call = self._make(self._channels.current())
+        return (call.future if in_future else call)(request, timeout=timeout, metadata=headers)
+
+    def _reply(self, request: Any, timeout: float | None, metadata: Any) -> Any:
+        """The reply of a call that another thread may cancel, if the context says so."""
+        ends = cancellation.current()
+        if ends is None:
+            return self._begin(request, timeout, metadata)
+        call = self._begin(request, timeout, metadata, in_future=True)
+        with ends.running(call):
+            try:
+                return call.result()
+            except grpc.FutureCancelledError:
+                raise call from None  # a call of gRPC is also its error, with status and details
 
     def _complete(self, request: Any, timeout: float | None, metadata: Any) -> Any:
-        """Returns the reply. Raises ServerStopping if the call was cancelled by a fork of this process."""
+        """Returns the reply. Raises ServerStopping if the call was cancelled by a fork of this process.
+
+        Raises DeadlineExceeded if another thread ended it.
+        """
         cuts = forking.cuts()
         try:
             with forking.running():
-                return self._begin(request, timeout, metadata)
+                return self._reply(request, timeout, metadata)
         except (grpc.RpcError, ValueError) as failure:  # ValueError: the channel has just been closed
             if forking.cuts() != cuts:
                 raise _was_cut() from None
+            if cancellation.is_cancelled() and _is_cancelled(failure):
+                raise errors.DeadlineExceeded(_no_answer(self._channels.describe())) from None
             if isinstance(failure, grpc.RpcError):
                 raise _raised(failure, self._channels) from None
             raise
@@ -155,8 +175,9 @@ class _Unary(_Call):
                     raise
                 if backoff.elapsed > WARN_SECONDS:
                     terminal.termwarn(f"{error}; trying for {GIVE_UP_SECONDS:.0f} s", repeat=False)
+                if cancellation.pause(pause):
+                    raise
             moved = moved or stale
-            waiting.pause(pause)
             self._channels.reconnect()
 
 
@@ -249,8 +270,16 @@ def translate(failure: grpc.RpcError, server: str) -> errors.CommError:
     if status is grpc.StatusCode.UNAVAILABLE:
         message = f"the modelyard server at {server} cannot be reached ({message})"
     if status is grpc.StatusCode.DEADLINE_EXCEEDED:
-        message = f"the modelyard server at {server} did not answer in time; the call may have taken effect"
+        message = _no_answer(server)
     return _BY_STATUS.get(status, errors.CommError)(message)
+
+
+def _no_answer(server: str) -> str:
+    return f"the modelyard server at {server} did not answer in time; the call may have taken effect"
+
+
+def _is_cancelled(failure: Exception) -> bool:
+    return isinstance(failure, grpc.RpcError) and failure.code() is grpc.StatusCode.CANCELLED
 
 
 def _was_ended_by_the_other_side(status: grpc.StatusCode, told: str) -> bool:

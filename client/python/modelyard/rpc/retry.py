@@ -35,7 +35,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from modelyard.contract import errors
-from modelyard.host import waiting
+from modelyard.host import cancellation, waiting
 
 GIVE_UP_SECONDS = 60.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -173,7 +173,7 @@ class Retrier:
         if not isinstance(error, errors.CommError):
             raise error
         moved = self._connection.may_have_moved(error)
-        if not moved and not is_retryable(error):
+        if cancellation.is_cancelled() or (not moved and not is_retryable(error)):
             raise error
         with self._lock:
             pause = self._backoff.next(error.retry_delay)

@@ -16,7 +16,7 @@ from typing import Any
 
 from modelyard.configuration.settings import Settings
 from modelyard.conversion.plain_values import fit_entry
-from modelyard.host import git, machine, packages, program, terminal, waiting
+from modelyard.host import git, machine, program, terminal, waiting
 
 DIFF_FILE, PACKAGES_FILE, CODE_FOLDER = "diff.patch", "requirements.txt", "code"
 """In the folder of the run's files."""
@@ -102,7 +102,7 @@ class Search(threading.Thread):
                 self._found(name, value)
 
     def _packages(self) -> int | None:
-        lines = packages.installed()
+        lines = program.packages()
         self._keep(PACKAGES_FILE, "".join(f"{line}\n" for line in lines).encode())
         return len(lines)
 

@@ -103,8 +103,9 @@ class Stage:
         return str(read_json(self.folder / _VERSION).get("id", ""))
 
     def keep_version(self, version_id: str) -> None:
-        """Records which version was made."""
-        replace_json(self.folder / _VERSION, {"id": version_id})
+        """Records which version was made. A disk that takes nothing is no error: see `finish`."""
+        with suppress(OSError):
+            replace_json(self.folder / _VERSION, {"id": version_id})
 
     @property
     def refusal(self) -> str:
@@ -120,8 +121,14 @@ class Stage:
         """Removes everything."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def finish(self) -> None:
-        """Removes the call and the copies after the call was made; what version was made stays known."""
+    def finish(self, made: str = "") -> None:
+        """Removes the call and the copies after the call was made; what version was made stays known.
+
+        `made` is its id. Where it could not be recorded, all stays as it is: `modelyard sync`
+        makes the call again, which has no second effect, and then knows it.
+        """
+        if made and not self.version_id:
+            return
         with suppress(OSError):
             (self.folder / _CALL).unlink(missing_ok=True)
             for entry in os.scandir(self.folder):

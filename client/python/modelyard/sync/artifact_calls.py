@@ -77,6 +77,8 @@ class ArtifactCalls:
         self._connection = connection
         self._run = run
         self._folder = folder
+        self._versions: dict[str, str] = {}
+        """Ids of the versions that were made, by request id: a full disk may not have recorded them."""
 
     def repeat(self, content: Mapping[str, Any]) -> None:
         """Makes the call of a record. One that the server refuses is reported and counted.
@@ -106,6 +108,10 @@ class ArtifactCalls:
             self._use(content)
         return None
 
+    def version_of(self, request_id: str) -> str:
+        """The version that a LOG call has made; empty where it has not."""
+        return self._versions.get(request_id) or Stage(self._folder.stages / request_id).version_id
+
     def _log(self, content: Mapping[str, Any], how: Mapping[str, Any]) -> Made | None:
         stage = Stage(self._folder.stages / content["request_id"])
         if stage.version_id:
@@ -123,6 +129,7 @@ class ArtifactCalls:
         version, created = transfer.upload(
             self._connection, header, files, references=references, request_id=content["request_id"], **how
         )
+        self._versions[content["request_id"]] = version.id
         stage.keep_version(version.id)
         return Made(messages.version(version), created)
 
@@ -150,7 +157,7 @@ class ArtifactCalls:
         return kept
 
     def _link(self, content: Mapping[str, Any]) -> None:
-        version_id = content["version_id"] or Stage(self._folder.stages / content["logged"]).version_id
+        version_id = content["version_id"] or self.version_of(content["logged"])
         if not version_id:
             raise ValueError("its version could not be logged")
         target = refs.link_target(content["target"], self._run.entity)

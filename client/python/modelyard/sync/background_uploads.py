@@ -17,6 +17,7 @@ from typing import Any
 
 from modelyard.contract import errors, refs
 from modelyard.host import forking, terminal
+from modelyard.host.cancellation import Cancellation
 from modelyard.rpc import records, version_calls
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.retry import GIVE_UP_SECONDS, Backoff, is_retryable
@@ -177,6 +178,7 @@ class BackgroundUploads:
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._stopped = False
+        self._cancellation = Cancellation()
         self._given_up: list[Upload] = []
 
     @property
@@ -276,15 +278,21 @@ class BackgroundUploads:
     def _stop(self) -> None:
         self._stopped = True
         self._wake.set()
+        self._cancellation.cancel()
         remedy = f"this sends it: modelyard sync {self.folder.path}"
         self._given_up = self.waiting
         for upload in self._given_up:
             self._end(upload, errors.CommError(f"{upload.content['what']} is not sent yet; {remedy}"))
 
     def _send_all(self) -> None:
-        with pending_versions.sending():
+        with pending_versions.sending(), self._cancellation.applied():
             while (upload := self._next()) is not None:
-                self._send(upload)
+                try:
+                    self._send(upload)
+                except Exception as error:  # a defect of this code must not end the thread
+                    _log.info("an upload of run %s failed", self._run.run_id, exc_info=True)
+                    self.refused.append(upload)
+                    self._end(upload, errors.CommError(f"{type(error).__name__}: {error}"))
 
     def _next(self) -> Upload | None:
         with self._lock:
@@ -320,7 +328,7 @@ class BackgroundUploads:
             made = self._made_elsewhere(upload)
         self.advance(0)
         self._made(upload.content, made)
-        self.stage(upload.content["request_id"]).finish()
+        self.stage(upload.content["request_id"]).finish(made.version.id if made else "")
         upload.version = made.version if made else None
         self._end(upload, None)
 

@@ -148,7 +148,8 @@ def _make_staged(calls: ArtifactCalls, folder: RunFolder) -> None:
         refused = calls.refused
         calls.repeat(content)
         if calls.refused == refused:
-            staging.Stage(folder.stages / content["request_id"]).finish()
+            request_id = content["request_id"]
+            staging.Stage(folder.stages / request_id).finish(calls.version_of(request_id))
 
 
 def _run(connection: Connection, run_id: str, attempt: int | None = None) -> records.RunRecord:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from modelyard.contract import errors
-from modelyard.host import forking, terminal
+from modelyard.host import forking, terminal, waiting
+from modelyard.host.cancellation import Cancellation
 from modelyard.host.file_locks import FileLock
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.retry import is_retryable
@@ -21,6 +22,8 @@ from modelyard.v1 import run_pb2 as pb
 TURN_SECONDS = 1.0
 HEARTBEAT_SECONDS = 15.0
 _LOOK_SECONDS = 0.1
+_ABANDON_SECONDS = 2.0
+"""How long `finish` waits for the thread to end, after it gave up. Cancelled calls end at once."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +68,7 @@ class Sender(threading.Thread):
         self._last_call = time.monotonic()
         self._wake = threading.Event()
         self._finishing = False
-        self._abandoned = False
+        self._cancellation = Cancellation()
         self._finished = threading.Event()
         self._refused = False
         self._turn = forking.lock()
@@ -80,10 +83,11 @@ class Sender(threading.Thread):
         """Sends until the run ended and everything is sent, or `finish` gave up."""
         for thread in self._beside:
             thread.start()
-        while not (self._finished.is_set() or self._abandoned):
-            self._wake.wait(TURN_SECONDS)
-            self._wake.clear()
-            self.flush()
+        with self._cancellation.applied():
+            while not (self._finished.is_set() or self._cancellation.is_cancelled):
+                self._wake.wait(TURN_SECONDS)
+                self._wake.clear()
+                self.flush()
         for thread in self._beside:
             thread.abandon()
         self._finished.set()
@@ -92,13 +96,13 @@ class Sender(threading.Thread):
                 thread.join()
             self._lock.release()
 
-    def finish(self, seconds: float, waiting: Callable[[float], None]) -> bool:
+    def finish(self, seconds: float, report: Callable[[float], None]) -> bool:
         """Sends the rest and returns whether all is sent.
 
         It gives up after `seconds` without progress, and at once when the server refuses
         what it will refuse again, such as a key.
 
-        `waiting` is called about ten times a second with how long it has waited.
+        `report` is called about ten times a second with how long it has waited.
         """
         self._finishing = True
         began = since = time.monotonic()
@@ -111,11 +115,18 @@ class Sender(threading.Thread):
             if progress != self._progress():
                 progress, since = self._progress(), now
             if now - since > seconds or self._refused or any(one.is_refused for one in self._beside):
-                self._abandoned = True
-                self._wake.set()
+                self._abandon()
                 return False
-            waiting(now - began)
-        return self._finished.is_set() and not self._abandoned
+            report(now - began)
+        return self._finished.is_set() and not self._cancellation.is_cancelled
+
+    def _abandon(self) -> None:
+        """Ends the thread with its calls, so that `modelyard sync` may send what is left."""
+        for thread in self._beside:
+            thread.abandon()
+        self._cancellation.cancel()
+        self._wake.set()
+        waiting.join(self, _ABANDON_SECONDS)
 
     def flush(self) -> None:
         """Sends everything logged so far. Raises nothing; the error is in `last_error`, with a warning."""
@@ -125,8 +136,6 @@ class Sender(threading.Thread):
             finishing = self._finishing  # before it reads: what is logged later is in a later turn
             try:
                 self._take_turn(finishing)
-            except (errors.RunFinished, errors.NotFound) as error:
-                self._drop_all(error)
             except errors.CommError as error:
                 self._keep_for_retry(error)
             except Exception as error:  # a defect of this code must not end the thread
@@ -134,12 +143,18 @@ class Sender(threading.Thread):
                 self._keep_for_retry(
                     errors.CommError(f"rows cannot be sent: {type(error).__name__}: {error}")
                 )
-            else:
-                self._last_error, self.last_sent = None, time.time()
-                if finishing and self._is_beside_done():
-                    self._finished.set()
 
     def _take_turn(self, finishing: bool) -> None:
+        try:
+            self._send_also_late(finishing)
+        except (errors.RunFinished, errors.NotFound) as error:
+            self._drop_all(error)
+        else:
+            self._last_error, self.last_sent = None, time.time()
+            if finishing and self._is_beside_done():
+                self._finished.set()
+
+    def _send_also_late(self, finishing: bool) -> None:
         try:
             self._send(finishing)
         except errors.RunFinished:
@@ -176,6 +191,8 @@ class Sender(threading.Thread):
         return self._drain.progress + sum(thread.progress for thread in self._beside)
 
     def _keep_for_retry(self, error: errors.CommError) -> None:
+        if self._cancellation.is_cancelled and self._last_error is not None:
+            return  # the cancelled call says less
         if self._last_error is None and not self._finishing:
             warn_away(error)
         self._refused = self._finishing and not is_retryable(error)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from modelyard.contract import errors
 from modelyard.host import terminal
+from modelyard.host.cancellation import Cancellation
 from modelyard.rpc.retry import is_retryable
 from modelyard.sync.record_drain import RecordDrain
 
@@ -35,7 +36,7 @@ class UploadThread(threading.Thread):
         self._drain = drain
         self._wake = threading.Event()
         self._finishing = False
-        self._abandoned = False
+        self._cancellation = Cancellation()
         self._ended: Callable[[], None] = lambda: None
 
     @property
@@ -50,10 +51,11 @@ class UploadThread(threading.Thread):
 
     def run(self) -> None:
         """Sends until the run ended and everything is sent, or `abandon` was called."""
-        while not (self.is_done or self._abandoned):
-            self._wake.wait(TURN_SECONDS)
-            self._wake.clear()
-            self._take_turn()
+        with self._cancellation.applied():
+            while not (self.is_done or self._cancellation.is_cancelled):
+                self._wake.wait(TURN_SECONDS)
+                self._wake.clear()
+                self._take_turn()
         self._ended()
 
     def finish(self, ended: Callable[[], None]) -> None:
@@ -64,17 +66,14 @@ class UploadThread(threading.Thread):
 
     def abandon(self) -> None:
         """Ends soon, whatever is left."""
-        self._abandoned = True
+        self._cancellation.cancel()
         self._drain.cancel()
         self._wake.set()
 
     def _take_turn(self) -> None:
         finishing = self._finishing  # before it reads: what is recorded later is in a later turn
         try:
-            self._drain.turn(final=finishing)
-        except (errors.NotFound, errors.RunFinished):  # the sender of the rows says so
-            self._drain.drop_all()
-            self.is_done = finishing
+            self._send(finishing)
         except errors.CommError as error:
             self._keep_for_retry(error, finishing)
         except Exception as error:  # a defect of this code must not end the thread
@@ -84,8 +83,14 @@ class UploadThread(threading.Thread):
             self.last_error = None
             self.is_done = finishing
 
+    def _send(self, finishing: bool) -> None:
+        try:
+            self._drain.turn(final=finishing)
+        except (errors.NotFound, errors.RunFinished):  # the sender of the rows says so
+            self._drain.drop_all()
+
     def _keep_for_retry(self, error: errors.CommError, finishing: bool) -> None:
-        if self._abandoned:
+        if self._cancellation.is_cancelled:
             return
         if not is_retryable(error) and self.last_error is None:
             terminal.termwarn(f"{self.what}s of the run wait: {error}", repeat=False)

@@ -749,6 +749,126 @@ func (x *DownloadRunFileResponse) GetData() []byte {
 	return nil
 }
 
+// Request of DownloadRunFiles.
+type DownloadRunFilesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Global id of the run.
+	RunId string `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Paths of the files, 1 to 1,000, each once.
+	Paths []string `protobuf:"bytes,2,rep,name=paths,proto3" json:"paths,omitempty"`
+	// The attempt, from 1. Default: the latest.
+	Attempt       *int32 `protobuf:"varint,3,opt,name=attempt,proto3,oneof" json:"attempt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DownloadRunFilesRequest) Reset() {
+	*x = DownloadRunFilesRequest{}
+	mi := &file_modelyard_v1_run_file_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DownloadRunFilesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DownloadRunFilesRequest) ProtoMessage() {}
+
+func (x *DownloadRunFilesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_run_file_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DownloadRunFilesRequest.ProtoReflect.Descriptor instead.
+func (*DownloadRunFilesRequest) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_run_file_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *DownloadRunFilesRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *DownloadRunFilesRequest) GetPaths() []string {
+	if x != nil {
+		return x.Paths
+	}
+	return nil
+}
+
+func (x *DownloadRunFilesRequest) GetAttempt() int32 {
+	if x != nil && x.Attempt != nil {
+		return *x.Attempt
+	}
+	return 0
+}
+
+// Message of DownloadRunFiles.
+type DownloadRunFilesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The files that there are, in the order of the paths. Only in the first message.
+	Files []*RunFile `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"`
+	// The next bytes, about 1 MiB, of one file or of several: each file has as many
+	// as its size says.
+	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DownloadRunFilesResponse) Reset() {
+	*x = DownloadRunFilesResponse{}
+	mi := &file_modelyard_v1_run_file_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DownloadRunFilesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DownloadRunFilesResponse) ProtoMessage() {}
+
+func (x *DownloadRunFilesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_modelyard_v1_run_file_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DownloadRunFilesResponse.ProtoReflect.Descriptor instead.
+func (*DownloadRunFilesResponse) Descriptor() ([]byte, []int) {
+	return file_modelyard_v1_run_file_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DownloadRunFilesResponse) GetFiles() []*RunFile {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
+func (x *DownloadRunFilesResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // Request of DeleteRunFiles.
 type DeleteRunFilesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -766,7 +886,7 @@ type DeleteRunFilesRequest struct {
 
 func (x *DeleteRunFilesRequest) Reset() {
 	*x = DeleteRunFilesRequest{}
-	mi := &file_modelyard_v1_run_file_proto_msgTypes[10]
+	mi := &file_modelyard_v1_run_file_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +898,7 @@ func (x *DeleteRunFilesRequest) String() string {
 func (*DeleteRunFilesRequest) ProtoMessage() {}
 
 func (x *DeleteRunFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_file_proto_msgTypes[10]
+	mi := &file_modelyard_v1_run_file_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +911,7 @@ func (x *DeleteRunFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRunFilesRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRunFilesRequest) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_file_proto_rawDescGZIP(), []int{10}
+	return file_modelyard_v1_run_file_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *DeleteRunFilesRequest) GetRunId() string {
@@ -833,7 +953,7 @@ type DeleteRunFilesResponse struct {
 
 func (x *DeleteRunFilesResponse) Reset() {
 	*x = DeleteRunFilesResponse{}
-	mi := &file_modelyard_v1_run_file_proto_msgTypes[11]
+	mi := &file_modelyard_v1_run_file_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +965,7 @@ func (x *DeleteRunFilesResponse) String() string {
 func (*DeleteRunFilesResponse) ProtoMessage() {}
 
 func (x *DeleteRunFilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_modelyard_v1_run_file_proto_msgTypes[11]
+	mi := &file_modelyard_v1_run_file_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +978,7 @@ func (x *DeleteRunFilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRunFilesResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRunFilesResponse) Descriptor() ([]byte, []int) {
-	return file_modelyard_v1_run_file_proto_rawDescGZIP(), []int{11}
+	return file_modelyard_v1_run_file_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteRunFilesResponse) GetDeletedCount() int32 {
@@ -941,6 +1061,15 @@ const file_modelyard_v1_run_file_proto_rawDesc = "" +
 	"\b_attempt\"X\n" +
 	"\x17DownloadRunFileResponse\x12)\n" +
 	"\x04file\x18\x01 \x01(\v2\x15.modelyard.v1.RunFileR\x04file\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"q\n" +
+	"\x17DownloadRunFilesRequest\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05paths\x18\x02 \x03(\tR\x05paths\x12\x1d\n" +
+	"\aattempt\x18\x03 \x01(\x05H\x00R\aattempt\x88\x01\x01B\n" +
+	"\n" +
+	"\b_attempt\"[\n" +
+	"\x18DownloadRunFilesResponse\x12+\n" +
+	"\x05files\x18\x01 \x03(\v2\x15.modelyard.v1.RunFileR\x05files\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"\x8e\x01\n" +
 	"\x15DeleteRunFilesRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
@@ -951,12 +1080,13 @@ const file_modelyard_v1_run_file_proto_rawDesc = "" +
 	"\n" +
 	"\b_attempt\"=\n" +
 	"\x16DeleteRunFilesResponse\x12#\n" +
-	"\rdeleted_count\x18\x01 \x01(\x05R\fdeletedCount2\xe9\x03\n" +
+	"\rdeleted_count\x18\x01 \x01(\x05R\fdeletedCount2\xd3\x04\n" +
 	"\x0eRunFileService\x12[\n" +
 	"\x0eCommitRunFiles\x12#.modelyard.v1.CommitRunFilesRequest\x1a$.modelyard.v1.CommitRunFilesResponse\x12Z\n" +
 	"\rUploadRunFile\x12\".modelyard.v1.UploadRunFileRequest\x1a#.modelyard.v1.UploadRunFileResponse(\x01\x12Z\n" +
 	"\fListRunFiles\x12!.modelyard.v1.ListRunFilesRequest\x1a\".modelyard.v1.ListRunFilesResponse\"\x03\x90\x02\x01\x12e\n" +
-	"\x0fDownloadRunFile\x12$.modelyard.v1.DownloadRunFileRequest\x1a%.modelyard.v1.DownloadRunFileResponse\"\x03\x90\x02\x010\x01\x12[\n" +
+	"\x0fDownloadRunFile\x12$.modelyard.v1.DownloadRunFileRequest\x1a%.modelyard.v1.DownloadRunFileResponse\"\x03\x90\x02\x010\x01\x12h\n" +
+	"\x10DownloadRunFiles\x12%.modelyard.v1.DownloadRunFilesRequest\x1a&.modelyard.v1.DownloadRunFilesResponse\"\x03\x90\x02\x010\x01\x12[\n" +
 	"\x0eDeleteRunFiles\x12#.modelyard.v1.DeleteRunFilesRequest\x1a$.modelyard.v1.DeleteRunFilesResponseBl\n" +
 	"\fmodelyard.v1B\fRunFileProtoP\x01Z\x18modelyard/v1;modelyardv1\xa2\x02\x03MDY\xaa\x02\fModelyard.V1\xca\x02\fModelyard\\V1\xea\x02\rModelyard::V1b\x06proto3"
 
@@ -972,47 +1102,52 @@ func file_modelyard_v1_run_file_proto_rawDescGZIP() []byte {
 	return file_modelyard_v1_run_file_proto_rawDescData
 }
 
-var file_modelyard_v1_run_file_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_modelyard_v1_run_file_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_modelyard_v1_run_file_proto_goTypes = []any{
-	(*RunFile)(nil),                 // 0: modelyard.v1.RunFile
-	(*CommitRunFilesRequest)(nil),   // 1: modelyard.v1.CommitRunFilesRequest
-	(*CommitRunFilesResponse)(nil),  // 2: modelyard.v1.CommitRunFilesResponse
-	(*UploadRunFileRequest)(nil),    // 3: modelyard.v1.UploadRunFileRequest
-	(*RunFileHeader)(nil),           // 4: modelyard.v1.RunFileHeader
-	(*UploadRunFileResponse)(nil),   // 5: modelyard.v1.UploadRunFileResponse
-	(*ListRunFilesRequest)(nil),     // 6: modelyard.v1.ListRunFilesRequest
-	(*ListRunFilesResponse)(nil),    // 7: modelyard.v1.ListRunFilesResponse
-	(*DownloadRunFileRequest)(nil),  // 8: modelyard.v1.DownloadRunFileRequest
-	(*DownloadRunFileResponse)(nil), // 9: modelyard.v1.DownloadRunFileResponse
-	(*DeleteRunFilesRequest)(nil),   // 10: modelyard.v1.DeleteRunFilesRequest
-	(*DeleteRunFilesResponse)(nil),  // 11: modelyard.v1.DeleteRunFilesResponse
-	nil,                             // 12: modelyard.v1.CommitRunFilesRequest.MediaTypesEntry
-	(*timestamppb.Timestamp)(nil),   // 13: google.protobuf.Timestamp
-	(*ManifestEntry)(nil),           // 14: modelyard.v1.ManifestEntry
+	(*RunFile)(nil),                  // 0: modelyard.v1.RunFile
+	(*CommitRunFilesRequest)(nil),    // 1: modelyard.v1.CommitRunFilesRequest
+	(*CommitRunFilesResponse)(nil),   // 2: modelyard.v1.CommitRunFilesResponse
+	(*UploadRunFileRequest)(nil),     // 3: modelyard.v1.UploadRunFileRequest
+	(*RunFileHeader)(nil),            // 4: modelyard.v1.RunFileHeader
+	(*UploadRunFileResponse)(nil),    // 5: modelyard.v1.UploadRunFileResponse
+	(*ListRunFilesRequest)(nil),      // 6: modelyard.v1.ListRunFilesRequest
+	(*ListRunFilesResponse)(nil),     // 7: modelyard.v1.ListRunFilesResponse
+	(*DownloadRunFileRequest)(nil),   // 8: modelyard.v1.DownloadRunFileRequest
+	(*DownloadRunFileResponse)(nil),  // 9: modelyard.v1.DownloadRunFileResponse
+	(*DownloadRunFilesRequest)(nil),  // 10: modelyard.v1.DownloadRunFilesRequest
+	(*DownloadRunFilesResponse)(nil), // 11: modelyard.v1.DownloadRunFilesResponse
+	(*DeleteRunFilesRequest)(nil),    // 12: modelyard.v1.DeleteRunFilesRequest
+	(*DeleteRunFilesResponse)(nil),   // 13: modelyard.v1.DeleteRunFilesResponse
+	nil,                              // 14: modelyard.v1.CommitRunFilesRequest.MediaTypesEntry
+	(*timestamppb.Timestamp)(nil),    // 15: google.protobuf.Timestamp
+	(*ManifestEntry)(nil),            // 16: modelyard.v1.ManifestEntry
 }
 var file_modelyard_v1_run_file_proto_depIdxs = []int32{
-	13, // 0: modelyard.v1.RunFile.update_time:type_name -> google.protobuf.Timestamp
-	14, // 1: modelyard.v1.CommitRunFilesRequest.entries:type_name -> modelyard.v1.ManifestEntry
-	12, // 2: modelyard.v1.CommitRunFilesRequest.media_types:type_name -> modelyard.v1.CommitRunFilesRequest.MediaTypesEntry
+	15, // 0: modelyard.v1.RunFile.update_time:type_name -> google.protobuf.Timestamp
+	16, // 1: modelyard.v1.CommitRunFilesRequest.entries:type_name -> modelyard.v1.ManifestEntry
+	14, // 2: modelyard.v1.CommitRunFilesRequest.media_types:type_name -> modelyard.v1.CommitRunFilesRequest.MediaTypesEntry
 	4,  // 3: modelyard.v1.UploadRunFileRequest.header:type_name -> modelyard.v1.RunFileHeader
 	0,  // 4: modelyard.v1.UploadRunFileResponse.file:type_name -> modelyard.v1.RunFile
 	0,  // 5: modelyard.v1.ListRunFilesResponse.files:type_name -> modelyard.v1.RunFile
 	0,  // 6: modelyard.v1.DownloadRunFileResponse.file:type_name -> modelyard.v1.RunFile
-	1,  // 7: modelyard.v1.RunFileService.CommitRunFiles:input_type -> modelyard.v1.CommitRunFilesRequest
-	3,  // 8: modelyard.v1.RunFileService.UploadRunFile:input_type -> modelyard.v1.UploadRunFileRequest
-	6,  // 9: modelyard.v1.RunFileService.ListRunFiles:input_type -> modelyard.v1.ListRunFilesRequest
-	8,  // 10: modelyard.v1.RunFileService.DownloadRunFile:input_type -> modelyard.v1.DownloadRunFileRequest
-	10, // 11: modelyard.v1.RunFileService.DeleteRunFiles:input_type -> modelyard.v1.DeleteRunFilesRequest
-	2,  // 12: modelyard.v1.RunFileService.CommitRunFiles:output_type -> modelyard.v1.CommitRunFilesResponse
-	5,  // 13: modelyard.v1.RunFileService.UploadRunFile:output_type -> modelyard.v1.UploadRunFileResponse
-	7,  // 14: modelyard.v1.RunFileService.ListRunFiles:output_type -> modelyard.v1.ListRunFilesResponse
-	9,  // 15: modelyard.v1.RunFileService.DownloadRunFile:output_type -> modelyard.v1.DownloadRunFileResponse
-	11, // 16: modelyard.v1.RunFileService.DeleteRunFiles:output_type -> modelyard.v1.DeleteRunFilesResponse
-	12, // [12:17] is the sub-list for method output_type
-	7,  // [7:12] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	0,  // 7: modelyard.v1.DownloadRunFilesResponse.files:type_name -> modelyard.v1.RunFile
+	1,  // 8: modelyard.v1.RunFileService.CommitRunFiles:input_type -> modelyard.v1.CommitRunFilesRequest
+	3,  // 9: modelyard.v1.RunFileService.UploadRunFile:input_type -> modelyard.v1.UploadRunFileRequest
+	6,  // 10: modelyard.v1.RunFileService.ListRunFiles:input_type -> modelyard.v1.ListRunFilesRequest
+	8,  // 11: modelyard.v1.RunFileService.DownloadRunFile:input_type -> modelyard.v1.DownloadRunFileRequest
+	10, // 12: modelyard.v1.RunFileService.DownloadRunFiles:input_type -> modelyard.v1.DownloadRunFilesRequest
+	12, // 13: modelyard.v1.RunFileService.DeleteRunFiles:input_type -> modelyard.v1.DeleteRunFilesRequest
+	2,  // 14: modelyard.v1.RunFileService.CommitRunFiles:output_type -> modelyard.v1.CommitRunFilesResponse
+	5,  // 15: modelyard.v1.RunFileService.UploadRunFile:output_type -> modelyard.v1.UploadRunFileResponse
+	7,  // 16: modelyard.v1.RunFileService.ListRunFiles:output_type -> modelyard.v1.ListRunFilesResponse
+	9,  // 17: modelyard.v1.RunFileService.DownloadRunFile:output_type -> modelyard.v1.DownloadRunFileResponse
+	11, // 18: modelyard.v1.RunFileService.DownloadRunFiles:output_type -> modelyard.v1.DownloadRunFilesResponse
+	13, // 19: modelyard.v1.RunFileService.DeleteRunFiles:output_type -> modelyard.v1.DeleteRunFilesResponse
+	14, // [14:20] is the sub-list for method output_type
+	8,  // [8:14] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_modelyard_v1_run_file_proto_init() }
@@ -1030,13 +1165,14 @@ func file_modelyard_v1_run_file_proto_init() {
 	file_modelyard_v1_run_file_proto_msgTypes[6].OneofWrappers = []any{}
 	file_modelyard_v1_run_file_proto_msgTypes[8].OneofWrappers = []any{}
 	file_modelyard_v1_run_file_proto_msgTypes[10].OneofWrappers = []any{}
+	file_modelyard_v1_run_file_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_modelyard_v1_run_file_proto_rawDesc), len(file_modelyard_v1_run_file_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,11 +19,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RunFileService_CommitRunFiles_FullMethodName  = "/modelyard.v1.RunFileService/CommitRunFiles"
-	RunFileService_UploadRunFile_FullMethodName   = "/modelyard.v1.RunFileService/UploadRunFile"
-	RunFileService_ListRunFiles_FullMethodName    = "/modelyard.v1.RunFileService/ListRunFiles"
-	RunFileService_DownloadRunFile_FullMethodName = "/modelyard.v1.RunFileService/DownloadRunFile"
-	RunFileService_DeleteRunFiles_FullMethodName  = "/modelyard.v1.RunFileService/DeleteRunFiles"
+	RunFileService_CommitRunFiles_FullMethodName   = "/modelyard.v1.RunFileService/CommitRunFiles"
+	RunFileService_UploadRunFile_FullMethodName    = "/modelyard.v1.RunFileService/UploadRunFile"
+	RunFileService_ListRunFiles_FullMethodName     = "/modelyard.v1.RunFileService/ListRunFiles"
+	RunFileService_DownloadRunFile_FullMethodName  = "/modelyard.v1.RunFileService/DownloadRunFile"
+	RunFileService_DownloadRunFiles_FullMethodName = "/modelyard.v1.RunFileService/DownloadRunFiles"
+	RunFileService_DeleteRunFiles_FullMethodName   = "/modelyard.v1.RunFileService/DeleteRunFiles"
 )
 
 // RunFileServiceClient is the client API for RunFileService service.
@@ -48,6 +49,11 @@ type RunFileServiceClient interface {
 	// The bytes of a file, or of a part of it. Errors: NOT_FOUND, DATA_LOSS
 	// CHUNK_CORRUPT.
 	DownloadRunFile(ctx context.Context, in *DownloadRunFileRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadRunFileResponse], error)
+	// The bytes of many files, one after the other in the order of their paths in
+	// the request: faster than a call for each where they are small. Paths that the
+	// run does not have are skipped. Errors: NOT_FOUND (the run), DATA_LOSS
+	// CHUNK_CORRUPT.
+	DownloadRunFiles(ctx context.Context, in *DownloadRunFilesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadRunFilesResponse], error)
 	// Removes files. Paths that the run does not have are skipped. Errors:
 	// NOT_FOUND (the run).
 	DeleteRunFiles(ctx context.Context, in *DeleteRunFilesRequest, opts ...grpc.CallOption) (*DeleteRunFilesResponse, error)
@@ -113,6 +119,25 @@ func (c *runFileServiceClient) DownloadRunFile(ctx context.Context, in *Download
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunFileService_DownloadRunFileClient = grpc.ServerStreamingClient[DownloadRunFileResponse]
 
+func (c *runFileServiceClient) DownloadRunFiles(ctx context.Context, in *DownloadRunFilesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DownloadRunFilesResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RunFileService_ServiceDesc.Streams[2], RunFileService_DownloadRunFiles_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DownloadRunFilesRequest, DownloadRunFilesResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunFileService_DownloadRunFilesClient = grpc.ServerStreamingClient[DownloadRunFilesResponse]
+
 func (c *runFileServiceClient) DeleteRunFiles(ctx context.Context, in *DeleteRunFilesRequest, opts ...grpc.CallOption) (*DeleteRunFilesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DeleteRunFilesResponse)
@@ -145,6 +170,11 @@ type RunFileServiceServer interface {
 	// The bytes of a file, or of a part of it. Errors: NOT_FOUND, DATA_LOSS
 	// CHUNK_CORRUPT.
 	DownloadRunFile(*DownloadRunFileRequest, grpc.ServerStreamingServer[DownloadRunFileResponse]) error
+	// The bytes of many files, one after the other in the order of their paths in
+	// the request: faster than a call for each where they are small. Paths that the
+	// run does not have are skipped. Errors: NOT_FOUND (the run), DATA_LOSS
+	// CHUNK_CORRUPT.
+	DownloadRunFiles(*DownloadRunFilesRequest, grpc.ServerStreamingServer[DownloadRunFilesResponse]) error
 	// Removes files. Paths that the run does not have are skipped. Errors:
 	// NOT_FOUND (the run).
 	DeleteRunFiles(context.Context, *DeleteRunFilesRequest) (*DeleteRunFilesResponse, error)
@@ -169,6 +199,9 @@ func (UnimplementedRunFileServiceServer) ListRunFiles(context.Context, *ListRunF
 }
 func (UnimplementedRunFileServiceServer) DownloadRunFile(*DownloadRunFileRequest, grpc.ServerStreamingServer[DownloadRunFileResponse]) error {
 	return status.Error(codes.Unimplemented, "method DownloadRunFile not implemented")
+}
+func (UnimplementedRunFileServiceServer) DownloadRunFiles(*DownloadRunFilesRequest, grpc.ServerStreamingServer[DownloadRunFilesResponse]) error {
+	return status.Error(codes.Unimplemented, "method DownloadRunFiles not implemented")
 }
 func (UnimplementedRunFileServiceServer) DeleteRunFiles(context.Context, *DeleteRunFilesRequest) (*DeleteRunFilesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteRunFiles not implemented")
@@ -248,6 +281,17 @@ func _RunFileService_DownloadRunFile_Handler(srv interface{}, stream grpc.Server
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunFileService_DownloadRunFileServer = grpc.ServerStreamingServer[DownloadRunFileResponse]
 
+func _RunFileService_DownloadRunFiles_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DownloadRunFilesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RunFileServiceServer).DownloadRunFiles(m, &grpc.GenericServerStream[DownloadRunFilesRequest, DownloadRunFilesResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunFileService_DownloadRunFilesServer = grpc.ServerStreamingServer[DownloadRunFilesResponse]
+
 func _RunFileService_DeleteRunFiles_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(DeleteRunFilesRequest)
 	if err := dec(in); err != nil {
@@ -295,6 +339,11 @@ var RunFileService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "DownloadRunFile",
 			Handler:       _RunFileService_DownloadRunFile_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "DownloadRunFiles",
+			Handler:       _RunFileService_DownloadRunFiles_Handler,
 			ServerStreams: true,
 		},
 	},

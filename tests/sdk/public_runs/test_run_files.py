@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import modelyard
 from modelyard import Api, errors
 from modelyard.public_runs.public_run import PublicRun
 from modelyard.v1 import run_file_pb2 as pb
+from tests.clients.counted_stub import CountedStub
 from tests.parts.server import LiveServer
 from tests.parts.tcp_proxy import TcpProxy
 
@@ -87,6 +90,36 @@ def test_a_file_is_uploaded_by_its_path_from_the_root(found: PublicRun, work: Pa
     for wrong in ("missing", "out"):
         with pytest.raises(errors.LocalFileError, match="no file that can be read"):
             found.upload_file(wrong)
+
+
+def test_small_files_that_are_downloaded_in_a_row_arrive_together(
+    found: PublicRun, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = {f"small/{number:02}": b"%d" % number * number for number in range(40)}
+    for path, data in contents.items():
+        _upload(found, path, data)
+    _upload(found, "small/20-large", BIG)
+    calls: Counter[str] = Counter()
+    stub = CountedStub(found._workspace.connection.run_files, calls)
+    monkeypatch.setattr(found._workspace.connection, "run_files", stub)
+    files = list(found.files(pattern="small/%"))
+    _upload(found, "small/30", b"replaced")
+    found.file("small/35").delete()
+    calls.clear()
+    for file in files:
+        if file.name == "small/30":
+            with pytest.raises(errors.Error, match="was replaced"):
+                file.download("there")
+        elif file.name == "small/35":
+            with pytest.raises(errors.NotFound):
+                file.download("there")
+        else:
+            file.download("there").close()
+            assert (work / "there" / file.name).read_bytes() == contents.get(file.name, BIG)
+    assert calls["DownloadRunFiles"] < 6
+    assert calls["DownloadRunFile"] < 6
+    with pickle.loads(pickle.dumps(files[2])).download("again") as file:  # noqa: S301  # our own
+        assert file.read().encode() == contents[files[2].name]
 
 
 def test_a_link_in_the_way_is_not_followed(found: PublicRun, work: Path, tmp_path: Path) -> None:

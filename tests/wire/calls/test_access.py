@@ -195,6 +195,7 @@ def _run_files(at: Mapping[str, str]) -> dict[str, list[list[Request]]]:
         "UploadRunFile": [[{"header": {**of_run, "path": "new"}}]],
         "ListRunFiles": [[of_run]],
         "DownloadRunFile": [[file]],
+        "DownloadRunFiles": [[{**of_run, "paths": ["f"]}]],
         "DeleteRunFiles": [[{**of_run, "paths": ["f"]}]],
     }
 

@@ -214,6 +214,46 @@ def test_files_sent_at_once_are_all_there(stubs: Stubs) -> None:
     assert [read(stubs, run, str(number)) for number in range(8)] == [b"same" * (n % 4) for n in range(8)]
 
 
+def test_many_files_are_read_in_one_call(stubs: Stubs) -> None:
+    run = make(stubs)
+    contents = {f"{number:03}": os.urandom(number) for number in range(300)} | {"big": os.urandom(2_500_000)}
+    chunks = {path: fast_upload.cut(data) if data else [] for path, data in contents.items()}
+    upload_id, _ = sent_chunks(stubs, run, [chunk for cut in chunks.values() for chunk in cut])
+    commit(stubs, run, upload_id, chunks)
+    order = sorted(contents, reverse=True)
+    request = pb.DownloadRunFilesRequest(run_id=run.id, paths=order)
+    first, *others = stubs.run_files.DownloadRunFiles(request, timeout=60)
+    assert [file.path for file in first.files] == order
+    assert {file.path: file for file in first.files} == {file.path: file for file in listed(stubs, run)}
+    data = b"".join(message.data for message in (first, *others))
+    assert data == b"".join(contents[path] for path in order)
+    make(stubs, run_pb2.RESUME_POLICY_NEW_ATTEMPT, project=run.project, name=run.name)
+    upload(stubs, run, "001", b"x")
+    request = pb.DownloadRunFilesRequest(run_id=run.id, paths=["001"], attempt=1)
+    (_, earlier) = stubs.run_files.DownloadRunFiles(request)
+    assert earlier.data == contents["001"]
+
+
+def test_of_many_files_those_are_read_that_there_are(stubs: Stubs) -> None:
+    run = make(stubs)
+    for path in "ab":
+        upload(stubs, run, path, path.encode())
+    request = pb.DownloadRunFilesRequest(run_id=run.id, paths=["b", "no such", "a"])
+    first, *others = stubs.run_files.DownloadRunFiles(request)
+    assert [file.path for file in first.files] == ["b", "a"]
+    assert b"".join(message.data for message in others) == b"ba"
+    (nothing,) = stubs.run_files.DownloadRunFiles(pb.DownloadRunFilesRequest(run_id=run.id, paths=["c"]))
+    assert list(nothing.files) == []
+    for paths, reason, fields in (
+        ([], "INVALID_FIELD", ["paths"]),
+        (["a"] * 1_001, "INVALID_FIELD", ["paths"]),
+        (["a", "b", "a"], "INVALID_FIELD", ["paths"]),
+        (["a", "../x"], "INVALID_FIELD", ["paths[1]"]),
+    ):
+        with refused(reason, *fields):
+            list(stubs.run_files.DownloadRunFiles(pb.DownloadRunFilesRequest(run_id=run.id, paths=paths)))
+
+
 @pytest.mark.parametrize("path", ["", "/a", "a//b", "../a", "a/./b", "a\nb", "x" * 1_025, "/".join("a" * 33)])
 def test_wrong_paths_are_refused(stubs: Stubs, path: str) -> None:
     run = make(stubs)

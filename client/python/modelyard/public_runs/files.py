@@ -6,12 +6,14 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TextIO
 
 from modelyard.arguments import checked_calls
 from modelyard.contract import errors
 from modelyard.host.local_files import LocalFile
+from modelyard.public_runs.read_ahead import SMALL_BYTES, ReadAhead
 from modelyard.rpc import messages, retry
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.list_calls import PAGE_SIZE, pages
@@ -20,6 +22,9 @@ from modelyard.rpc.records import FileEntry, RunFile
 from modelyard.transfer.run_file_upload import OneRun, RunFileUpload, status_of
 from modelyard.transfer.target_folder import TargetFolder
 from modelyard.v1 import run_file_pb2 as pb
+
+_AT_ONCE = 8
+"""How many large files are downloaded at the same time."""
 
 
 def found(
@@ -32,10 +37,27 @@ def found(
     if source.attempt:
         request.attempt = source.attempt
     for page in pages(connection.run_files.ListRunFiles, request):
-        for message in page.files:
-            record = messages.run_file(message)
-            if (not names or record.path in names) and (matches is None or matches.fullmatch(record.path)):
-                yield PublicFile(connection, source, record)
+        records = [
+            record
+            for record in map(messages.run_file, page.files)
+            if (not names or record.path in names) and (matches is None or matches.fullmatch(record.path))
+        ]
+        ahead = ReadAhead(connection, source, records)
+        yield from (PublicFile(connection, source, record, ahead) for record in records)
+
+
+def download_all(files: Sequence[PublicFile], root: Path) -> None:
+    """Downloads files of one run below a folder. What is there already stays. Errors: as `download`."""
+    if not files:
+        return
+    small = [file for file in files if file.size <= SMALL_BYTES]
+    ahead = files[0]._ahead.of([file._record for file in small])
+    for file in small:
+        PublicFile(file._connection, file._source, file._record, ahead).download(root, exist_ok=True).close()
+    large = [file for file in files if file.size > SMALL_BYTES]
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        for opened in threads.map(lambda file: file.download(root, exist_ok=True), large):
+            opened.close()
 
 
 def upload(connection: Connection, run: OneRun, path: str, root: str) -> str:
@@ -57,10 +79,11 @@ def upload(connection: Connection, run: OneRun, path: str, root: str) -> str:
 class PublicFile:
     """A file of a run: one that `run.save` sent, or media."""
 
-    def __init__(self, connection: Connection, source: Source, record: RunFile) -> None:
+    def __init__(self, connection: Connection, source: Source, record: RunFile, ahead: ReadAhead) -> None:
         self._connection = connection
         self._source = source
         self._record = record
+        self._ahead = ahead
 
     name = property(lambda self: self._record.path, doc="Its path in the run.")
     size = property(lambda self: self._record.size, doc="Its size in bytes.")
@@ -106,7 +129,8 @@ class PublicFile:
         digest = hashlib.sha256()
         with open(descriptor, "r+b") as part:
             part.truncate(0)  # what an earlier download left
-            for data in self._data():
+            content = self._ahead.take(self.name)
+            for data in self._data() if content is None else [content]:
                 part.write(data)
                 digest.update(data)
             written = part.tell()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
 from modelyard.contract import refs
 from modelyard.media.stored import StoredMedia
-from modelyard.public_runs.files import PublicFile
+from modelyard.public_runs.files import PublicFile, download_all
 
-_AT_ONCE = 8
 _FEW = 10
 """So many files are looked up one by one; for more the run's are listed."""
 
@@ -44,17 +42,12 @@ class _Files:
         """The local copy of a file."""
         refs.check_manifest_path(path)  # a value may name any path
         if not Path(self._root, path).exists():
-            self._download(self._run.file(path))
+            self._run.file(path).download(self._root, exist_ok=True).close()
         return Path(self._root, path)
 
     def prefetch(self, paths: Collection[str]) -> None:
-        """Downloads many files, several at once."""
+        """Downloads many files."""
         missing = {path for path in paths if not Path(self._root, refs.check_manifest_path(path)).exists()}
         if len(missing) > _FEW:
             found = [file for file in self._run.files(pattern="media/%") if file.name in missing]
-            with ThreadPoolExecutor(_AT_ONCE) as threads:
-                for _ in threads.map(self._download, found):
-                    pass
-
-    def _download(self, file: PublicFile) -> None:
-        file.download(self._root, exist_ok=True).close()
+            download_all(found, self._root)

@@ -396,6 +396,70 @@ class DownloadRunFileResponse(_message.Message):
 Global___DownloadRunFileResponse: _TypeAlias = DownloadRunFileResponse  # noqa: Y015
 
 @_typing.final
+class DownloadRunFilesRequest(_message.Message):
+    """Request of DownloadRunFiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PATHS_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Global id of the run."""
+    attempt: _builtins.int
+    """The attempt, from 1. Default: the latest."""
+    @_builtins.property
+    def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Paths of the files, 1 to 1,000, each once."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        paths: _abc.Iterable[_builtins.str] | None = ...,
+        attempt: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt", b"_attempt", "attempt", b"attempt", "paths", b"paths", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__attempt: _TypeAlias = _typing.Literal["attempt"]  # noqa: Y015
+    _WhichOneofArgType__attempt: _TypeAlias = _typing.Literal["_attempt", b"_attempt"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attempt) -> _WhichOneofReturnType__attempt | None: ...
+
+Global___DownloadRunFilesRequest: _TypeAlias = DownloadRunFilesRequest  # noqa: Y015
+
+@_typing.final
+class DownloadRunFilesResponse(_message.Message):
+    """Message of DownloadRunFiles."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILES_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    """The next bytes, about 1 MiB, of one file or of several: each file has as many
+    as its size says.
+    """
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunFile]:
+        """The files that there are, in the order of the paths. Only in the first message."""
+
+    def __init__(
+        self,
+        *,
+        files: _abc.Iterable[Global___RunFile] | None = ...,
+        data: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "files", b"files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DownloadRunFilesResponse: _TypeAlias = DownloadRunFilesResponse  # noqa: Y015
+
+@_typing.final
 class DeleteRunFilesRequest(_message.Message):
     """Request of DeleteRunFiles."""
 

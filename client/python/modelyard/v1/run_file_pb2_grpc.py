@@ -56,6 +56,11 @@ class RunFileServiceStub(object):
                 request_serializer=modelyard_dot_v1_dot_run__file__pb2.DownloadRunFileRequest.SerializeToString,
                 response_deserializer=modelyard_dot_v1_dot_run__file__pb2.DownloadRunFileResponse.FromString,
                 _registered_method=True)
+        self.DownloadRunFiles = channel.unary_stream(
+                '/modelyard.v1.RunFileService/DownloadRunFiles',
+                request_serializer=modelyard_dot_v1_dot_run__file__pb2.DownloadRunFilesRequest.SerializeToString,
+                response_deserializer=modelyard_dot_v1_dot_run__file__pb2.DownloadRunFilesResponse.FromString,
+                _registered_method=True)
         self.DeleteRunFiles = channel.unary_unary(
                 '/modelyard.v1.RunFileService/DeleteRunFiles',
                 request_serializer=modelyard_dot_v1_dot_run__file__pb2.DeleteRunFilesRequest.SerializeToString,
@@ -103,6 +108,16 @@ class RunFileServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DownloadRunFiles(self, request, context):
+        """The bytes of many files, one after the other in the order of their paths in
+        the request: faster than a call for each where they are small. Paths that the
+        run does not have are skipped. Errors: NOT_FOUND (the run), DATA_LOSS
+        CHUNK_CORRUPT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteRunFiles(self, request, context):
         """Removes files. Paths that the run does not have are skipped. Errors:
         NOT_FOUND (the run).
@@ -133,6 +148,11 @@ def add_RunFileServiceServicer_to_server(servicer, server):
                     servicer.DownloadRunFile,
                     request_deserializer=modelyard_dot_v1_dot_run__file__pb2.DownloadRunFileRequest.FromString,
                     response_serializer=modelyard_dot_v1_dot_run__file__pb2.DownloadRunFileResponse.SerializeToString,
+            ),
+            'DownloadRunFiles': grpc.unary_stream_rpc_method_handler(
+                    servicer.DownloadRunFiles,
+                    request_deserializer=modelyard_dot_v1_dot_run__file__pb2.DownloadRunFilesRequest.FromString,
+                    response_serializer=modelyard_dot_v1_dot_run__file__pb2.DownloadRunFilesResponse.SerializeToString,
             ),
             'DeleteRunFiles': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteRunFiles,
@@ -250,6 +270,33 @@ class RunFileService(object):
             '/modelyard.v1.RunFileService/DownloadRunFile',
             modelyard_dot_v1_dot_run__file__pb2.DownloadRunFileRequest.SerializeToString,
             modelyard_dot_v1_dot_run__file__pb2.DownloadRunFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DownloadRunFiles(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/modelyard.v1.RunFileService/DownloadRunFiles',
+            modelyard_dot_v1_dot_run__file__pb2.DownloadRunFilesRequest.SerializeToString,
+            modelyard_dot_v1_dot_run__file__pb2.DownloadRunFilesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,12 @@ class RunFileServiceStub:
     """The bytes of a file, or of a part of it. Errors: NOT_FOUND, DATA_LOSS
     CHUNK_CORRUPT.
     """
+    DownloadRunFiles: _grpc.UnaryStreamMultiCallable[_run_file_pb2.DownloadRunFilesRequest, _run_file_pb2.DownloadRunFilesResponse]
+    """The bytes of many files, one after the other in the order of their paths in
+    the request: faster than a call for each where they are small. Paths that the
+    run does not have are skipped. Errors: NOT_FOUND (the run), DATA_LOSS
+    CHUNK_CORRUPT.
+    """
     DeleteRunFiles: _grpc.UnaryUnaryMultiCallable[_run_file_pb2.DeleteRunFilesRequest, _run_file_pb2.DeleteRunFilesResponse]
     """Removes files. Paths that the run does not have are skipped. Errors:
     NOT_FOUND (the run).
@@ -81,6 +87,12 @@ class RunFileServiceAsyncStub(RunFileServiceStub):
     """The files of a run, by path, in pages. Errors: NOT_FOUND."""
     DownloadRunFile: _aio.UnaryStreamMultiCallable[_run_file_pb2.DownloadRunFileRequest, _run_file_pb2.DownloadRunFileResponse]  # type: ignore[assignment]
     """The bytes of a file, or of a part of it. Errors: NOT_FOUND, DATA_LOSS
+    CHUNK_CORRUPT.
+    """
+    DownloadRunFiles: _aio.UnaryStreamMultiCallable[_run_file_pb2.DownloadRunFilesRequest, _run_file_pb2.DownloadRunFilesResponse]  # type: ignore[assignment]
+    """The bytes of many files, one after the other in the order of their paths in
+    the request: faster than a call for each where they are small. Paths that the
+    run does not have are skipped. Errors: NOT_FOUND (the run), DATA_LOSS
     CHUNK_CORRUPT.
     """
     DeleteRunFiles: _aio.UnaryUnaryMultiCallable[_run_file_pb2.DeleteRunFilesRequest, _run_file_pb2.DeleteRunFilesResponse]  # type: ignore[assignment]
@@ -132,6 +144,18 @@ class RunFileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_run_file_pb2.DownloadRunFileResponse], _abc.AsyncIterator[_run_file_pb2.DownloadRunFileResponse]]:
         """The bytes of a file, or of a part of it. Errors: NOT_FOUND, DATA_LOSS
+        CHUNK_CORRUPT.
+        """
+
+    @_abc_1.abstractmethod
+    def DownloadRunFiles(
+        self,
+        request: _run_file_pb2.DownloadRunFilesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_run_file_pb2.DownloadRunFilesResponse], _abc.AsyncIterator[_run_file_pb2.DownloadRunFilesResponse]]:
+        """The bytes of many files, one after the other in the order of their paths in
+        the request: faster than a call for each where they are small. Paths that the
+        run does not have are skipped. Errors: NOT_FOUND (the run), DATA_LOSS
         CHUNK_CORRUPT.
         """
 

@@ -25,7 +25,8 @@ from modelyard_server.domain.runs.run_maps import Attempt
 from modelyard_server.domain.search import paging
 
 DEFAULT_PAGE = 100
-DELETED_PATHS = 1_000
+NAMED_PATHS = 1_000
+"""The most paths that a call names."""
 _RANGES = 100
 """Ranges of paths in one statement."""
 _SHOWN = select(RunFile.path, RunFile.media_type, RunFile.updated_at, File).join(File)
@@ -140,8 +141,28 @@ def readable(
     shown = find(session, at, part.path)
     if shown is None:
         raise owners.not_found("file", part.path)
-    file = shown.file
-    return shown, file_ranges.checked("", part, FileInfo(file.id, file.size, file.digest, file.sha256))
+    return shown, file_ranges.checked("", part, info(shown))
+
+
+def many(
+    session: Session, principal: Principal, run_id: str, attempt: int | None, paths: Sequence[str]
+) -> list[Shown]:
+    """The files of those paths that a run has, in their order, to be read. Raises NotFound, InvalidField."""
+    _check_paths(paths)
+    if len(set(paths)) < len(paths):
+        twice = next(path for index, path in enumerate(paths) if path in paths[:index])
+        raise errors.InvalidField.of("paths", f"names {twice[:200]!r} twice")
+    at = runs.find(session, principal, run_id, action=Action.DOWNLOAD, name="run_id", attempt=attempt).attempt
+    found: dict[str, Shown] = {}
+    for batch in batches(sorted(path.encode() for path in paths)):
+        rows = session.execute(_SHOWN.where(*_of(at), RunFile.path.in_(batch)))
+        found |= {row[0].decode(): Shown(row[0].decode(), *row[1:]) for row in rows}
+    return [found[path] for path in paths if path in found]
+
+
+def info(shown: Shown) -> FileInfo:
+    """What is needed to read a file."""
+    return FileInfo(shown.file.id, shown.file.size, shown.file.digest, shown.file.sha256)
 
 
 def page(
@@ -180,10 +201,7 @@ def remove(
     session: Session, principal: Principal, run_id: str, paths: Sequence[str], *, attempt: int | None
 ) -> int:
     """Removes files; returns how many of the paths there were. Raises NotFound, InvalidField."""
-    if not 1 <= len(paths) <= DELETED_PATHS:
-        raise errors.InvalidField.of("paths", f"has {len(paths)} paths; expected 1 to {DELETED_PATHS:,}")
-    for index, path in enumerate(paths):
-        fields.check(f"paths[{index}]", refs.check_manifest_path, path)
+    _check_paths(paths)
     at = runs.find(
         session, principal, run_id, action=Action.WRITE, name="run_id", lock=True, attempt=attempt
     ).attempt
@@ -192,6 +210,14 @@ def remove(
         gone = delete(RunFile).where(*_of(at), RunFile.path.in_(batch)).returning(RunFile.path)
         removed += len(session.execute(gone).all())
     return removed
+
+
+def _check_paths(paths: Sequence[str]) -> None:
+    """Raises InvalidField for no paths, too many, and one that no file may have."""
+    if not 1 <= len(paths) <= NAMED_PATHS:
+        raise errors.InvalidField.of("paths", f"has {len(paths)} paths; expected 1 to {NAMED_PATHS:,}")
+    for index, path in enumerate(paths):
+        fields.check(f"paths[{index}]", refs.check_manifest_path, path)
 
 
 def _of(at: Attempt) -> tuple[Any, Any]:

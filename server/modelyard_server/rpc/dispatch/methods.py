@@ -59,6 +59,7 @@ METHODS: dict[str, Method] = {
         UploadRunFile=_WRITE,
         ListRunFiles=_READ,
         DownloadRunFile=_READ,
+        DownloadRunFiles=_READ,
         DeleteRunFiles=_WRITE,
     ),
     **_service(

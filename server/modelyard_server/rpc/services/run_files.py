@@ -28,8 +28,8 @@ from modelyard_server.packs.writer import PackWriter
 from modelyard_server.rpc.dispatch.call import Call, StreamCall, prepared_by, staged_by
 from modelyard_server.rpc.dispatch.idempotency import RepeatableRequest, content_digest
 from modelyard_server.rpc.dispatch.stream_limits import StreamLimits
-from modelyard_server.rpc.services import large_manifests
-from modelyard_server.rpc.services.downloads import DownloadMethods
+from modelyard_server.rpc.services.content import large_manifests
+from modelyard_server.rpc.services.content.downloads import DownloadMethods
 from modelyard_server.rpc.wire import arguments, convert, pages
 
 COMMITTED_FILES = 10_000
@@ -145,6 +145,21 @@ class RunFileServicer:
         field = pb.DownloadRunFileResponse.DATA_FIELD_NUMBER
         # Clients that use plain stubs do not verify chunks, so this method does.
         async for message in self._downloads.send(call, {wanted.path: info}, [wanted], field, verify=True):
+            yield message
+
+    async def DownloadRunFiles(
+        self, request: pb.DownloadRunFilesRequest, call: StreamCall
+    ) -> AsyncIterator[Any]:  # encoded messages
+        self._streams.download.enter(call.principal)
+        attempt = arguments.optional(request, "attempt")
+        found = await call.read(
+            lambda session: run_files.many(session, call.principal, request.run_id, attempt, request.paths)
+        )
+        yield pb.DownloadRunFilesResponse(files=map(_message, found))
+        infos = {shown.path: run_files.info(shown) for shown in found}
+        wanted = [Range(shown.path) for shown in found]
+        field = pb.DownloadRunFilesResponse.DATA_FIELD_NUMBER
+        async for message in self._downloads.send(call, infos, wanted, field, verify=True):
             yield message
 
     def DeleteRunFiles(self, request: pb.DeleteRunFilesRequest, call: Call) -> pb.DeleteRunFilesResponse:

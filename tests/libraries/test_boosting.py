@@ -12,7 +12,7 @@ from tests.libraries.running import run_script, runs_of, values
 
 def test_xgboost_logs_rounds_the_best_of_them_its_configuration_and_its_model(embedded: Path) -> None:
     run_script(embedded, "xgboost_callback")
-    trained, folds = runs_of("xgboost")
+    trained, further, folds = runs_of("xgboost")
     assert values(trained, "epoch") == [0, 1, 2, 3, 4]
     errors = values(trained, "train-rmse")
     assert len(errors) == 5
@@ -24,6 +24,8 @@ def test_xgboost_logs_rounds_the_best_of_them_its_configuration_and_its_model(em
     assert trained.summary["Feature Importance_table"]["nrows"] == 2
     (model,) = trained.logged_artifacts()
     assert (model.name, model.type) == (f"{trained.id}_model.json:v0", "model")
+    assert values(further, "epoch") == [2, 3]
+    assert further.summary["train-rmse"] == {"min": values(further, "train-rmse")[-1]}
     assert len(values(folds, "test-rmse")) == len(values(folds, "test-rmse-std")) == 3
 
 

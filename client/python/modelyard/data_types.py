@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelyard.media.audio import Audio
-from modelyard.media.figures import Plotly
+from modelyard.media.figures import Bokeh, Plotly
 from modelyard.media.histogram import Histogram
 from modelyard.media.html import Html
 from modelyard.media.images.annotations import BoundingBoxes2D, Classes, ImageMask
@@ -12,6 +12,7 @@ from modelyard.media.media import Media
 from modelyard.media.molecule import Molecule
 from modelyard.media.object3d import Object3D, box3d
 from modelyard.media.tables.joined import JoinedTable
+from modelyard.media.tables.partitioned import PartitionedTable
 from modelyard.media.tables.table import Table
 from modelyard.media.video import Video
 
@@ -21,6 +22,7 @@ BatchableMedia = Media
 __all__ = [
     "Audio",
     "BatchableMedia",
+    "Bokeh",
     "BoundingBoxes2D",
     "Classes",
     "Histogram",
@@ -31,6 +33,7 @@ __all__ = [
     "Media",
     "Molecule",
     "Object3D",
+    "PartitionedTable",
     "Plotly",
     "Table",
     "Video",

@@ -16,5 +16,12 @@ with wandb.init(project="xgboost", name="train"):
         callbacks=[WandbCallback(log_model=True)],
     )  # fmt: skip
 
+with wandb.init(project="xgboost", name="further"):
+    first = xgboost.train(parameters, data, 2)
+    xgboost.train(
+        parameters, data, 2, xgb_model=first, evals=[(data, "train")], verbose_eval=False,
+        callbacks=[WandbCallback()],
+    )  # fmt: skip
+
 with wandb.init(project="xgboost", name="cv"):
     xgboost.cv(parameters, data, 3, nfold=2, callbacks=[WandbCallback()])

@@ -11,7 +11,7 @@ import pytest
 
 import modelyard
 from modelyard import errors
-from modelyard.data_types import Audio, Classes, Histogram, Html, Image, JoinedTable, Table
+from modelyard.data_types import Audio, Classes, Histogram, Html, Image, JoinedTable, PartitionedTable, Table
 from tests.clients.commands import run_command
 
 
@@ -83,6 +83,44 @@ def test_a_joined_table_comes_back_with_its_rows(work: Path) -> None:
     for wrong in ((one, other, "nowhere"), (one, 3, "id"), (one, other, 3)):
         with pytest.raises((KeyError, TypeError)):
             JoinedTable(*wrong)  # type: ignore[arg-type]
+
+
+def test_a_partitioned_table_has_the_rows_of_the_tables_in_a_folder(work: Path) -> None:
+    draft = modelyard.Artifact("parts", "dataset")
+    pictures = [Image(np.full((2, 2), number, np.uint8)) for number in range(2)]
+    for number in (1, 0):
+        part = Table(columns=["id", "picture"], data=[[number, pictures[number]], [number + 10, None]])
+        draft.add(part, f"rows/part-{number}")
+    draft.add(Table(columns=["id"], data=[[99]]), "rows-of-another")
+    draft.add(PartitionedTable("rows/"), "all")
+    truth = Table(columns=["id", "truth"], data=[[10, "a"], [1, "b"]])
+    draft.add(JoinedTable(PartitionedTable("rows"), truth, "id"), "judged")
+    with modelyard.init() as run:
+        run.log_artifact(draft)
+    for artifact in (draft, modelyard.Api().artifact("parts:latest")):
+        found = artifact["all"]
+        assert isinstance(found, PartitionedTable)
+        assert [(number, row[0]) for number, row in found.iterrows()] == [(0, 0), (1, 10), (2, 1), (3, 11)]
+        assert found.table().data[2][1] == pictures[1]
+        judged = artifact["judged"].rows()
+        assert [(row["id"], row["truth"]) for row in judged] == [(10, "a"), (1, "b")]
+
+
+def test_parts_of_a_table_that_do_not_fit_are_named(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    draft = modelyard.Artifact("parts", "dataset")
+    for name in ("a", "b"):
+        draft.add(Table(columns=[name], data=[[1]]), f"rows/{name}")
+    draft.add(PartitionedTable("rows"), "all")
+    with pytest.raises(ValueError, match=r"rows/b.table.json has the columns \['b'\]"):
+        list(draft["all"].iterrows())
+    with pytest.raises(TypeError, match="in an artifact"):
+        PartitionedTable("rows").table()
+    with pytest.raises(ValueError, match="path of a folder"):
+        PartitionedTable("/")
+    with modelyard.init() as run:
+        run.log({"all": PartitionedTable("rows"), "kept": 1})
+    assert "belongs into an artifact" in capsys.readouterr().err
+    assert run.summary["kept"] == 1
 
 
 def test_a_name_is_taken_once_unless_it_is_replaced(work: Path) -> None:

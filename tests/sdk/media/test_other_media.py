@@ -15,7 +15,18 @@ import pytest
 
 import modelyard
 from modelyard import Api
-from modelyard.data_types import Audio, Histogram, Html, Image, Molecule, Object3D, Plotly, Video, box3d
+from modelyard.data_types import (
+    Audio,
+    Bokeh,
+    Histogram,
+    Html,
+    Image,
+    Molecule,
+    Object3D,
+    Plotly,
+    Video,
+    box3d,
+)
 
 RATE = 8000
 
@@ -50,7 +61,7 @@ def test_a_sound_file_is_kept_as_it_is(work: Path) -> None:
     stored, found = _logged(work, Audio("x.ogg"))
     assert stored["path"].endswith(".ogg")
     assert found.content.read() == b"OggS"
-    for wrong in ((np.zeros(3),), (np.zeros((2, 2, 2)), RATE), (np.full(3, 10**6), RATE)):
+    for wrong in ((np.zeros(3),), (np.zeros((2, 2, 2)), RATE), (np.full(3, 10**6), RATE), (np.zeros(3), 0)):
         with pytest.raises(ValueError, match="Audio"):
             Audio(*wrong)
 
@@ -142,6 +153,7 @@ def test_files_of_things_and_molecules_are_kept_as_they_are(work: Path) -> None:
         lambda: Molecule(io.StringIO("x")),
         lambda: Molecule(3),
         lambda: box3d(center=(0, 0), size=(1, 1, 1), orientation=(1, 0, 0, 0), color=(1, 2, 3)),
+        lambda: box3d(center=(0, 0, 0), size=(1, 1, 1), orientation=(0, 0, 0, 0), color=(1, 2, 3)),
     ):
         with pytest.raises(ValueError, match=r"Object3D|Molecule|box3d"):
             wrong()
@@ -233,3 +245,22 @@ def test_histograms_count_finite_numbers() -> None:
     assert Histogram([1, 2, np.nan, np.inf], num_bins=2).histogram == [1, 1]
     assert Histogram(np_histogram=np.histogram([1, 2, 3], 3)).histogram == [1, 1, 1]
     assert len(Histogram(range(100)).bins) == 65
+
+
+@pytest.mark.optional("bokeh")
+def test_a_figure_of_bokeh_is_its_document_and_comes_back(work: Path) -> None:
+    import importlib
+
+    plotting = importlib.import_module("bokeh.plotting")
+    figure = plotting.figure(title="loss")
+    figure.line([0, 1, 2], [3, 2, 1])
+    stored, found = _logged(work, figure)
+    assert stored["_type"] == "bokeh-file"
+    assert stored["path"].endswith(".bokeh.json")
+    assert isinstance(found, Bokeh)
+    assert found.figure.title.text == "loss"
+    assert list(found.figure.renderers[0].data_source.data["y"]) == [3, 2, 1]
+    Path("document.json").write_bytes(found.content.read())
+    assert Bokeh("document.json").figure.title.text == "loss"
+    with pytest.raises(ValueError, match="Bokeh takes a figure"):
+        Bokeh(3)

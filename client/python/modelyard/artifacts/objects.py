@@ -16,6 +16,7 @@ from modelyard.media.run_folder import hashed_name
 from modelyard.media.stored import CLASSES, StoredMedia
 from modelyard.media.tables import file as table_file
 from modelyard.media.tables.joined import JoinedTable
+from modelyard.media.tables.partitioned import PartitionedTable
 from modelyard.media.tables.table import Table
 
 _TABLE = "table"
@@ -32,6 +33,8 @@ def add(draft: Draft, value: Media, name: str, *, overwrite: bool) -> DraftEntry
         return place.write(f"{_base(name, _TABLE)}{table_file.SUFFIX}", content, overwrite=overwrite)
     if isinstance(value, Classes):
         stored: dict[str, Any] = {"_type": value.type_name, "class_set": value.class_set}
+    elif isinstance(value, PartitionedTable):
+        stored = value.stored()
     elif isinstance(value, JoinedTable):
         stored = _stored_join(draft, value, _base(name, value.type_name), overwrite=overwrite)
     else:
@@ -46,7 +49,7 @@ def _stored_join(draft: Draft, value: JoinedTable, base: str, *, overwrite: bool
     """Both tables are files of their own, beside the one that joins them."""
     stored: dict[str, Any] = {"_type": value.type_name, "join_key": value.join_key}
     for key, table in zip(("table1", "table2"), value.tables, strict=True):
-        if isinstance(table, Table):
+        if isinstance(table, Media):
             table = add(draft, table, f"{base}_{key}", overwrite=overwrite).path
         stored[key] = table
     return stored
@@ -63,7 +66,7 @@ def find(entries: Mapping[str, Any], name: str) -> str | None:
 def load(path: str, files: Files) -> Media:
     """The media that a file describes. Errors: those of `files`, ValueError for other files."""
     local = _LocalFiles(files)
-    source = StoredMedia(local.fetch, local.prefetch)
+    source = StoredMedia(local.fetch, local.prefetch, local.paths)
     data = local.fetch(path).read_bytes()
     if path.endswith(table_file.SUFFIX):
         return Table.of_documents([table_file.read(data)], source)
@@ -75,6 +78,10 @@ def load(path: str, files: Files) -> Media:
 
 class Files(Protocol):
     """What is needed of an artifact."""
+
+    @property
+    def manifest(self) -> Any:
+        """Its files: `entries`, by path."""
 
     def get_entry(self, name: str) -> ArtifactEntry | DraftEntry:
         """The entry of a path. KeyError."""
@@ -97,6 +104,10 @@ class _LocalFiles:
             return Path(entry.local_path)
         is_there = self._folder is not None and path.startswith(_FOLDER)
         return Path(self._folder or "", path) if is_there else Path(entry.download())
+
+    def paths(self, prefix: str) -> list[str]:
+        """The paths that begin so."""
+        return [path for path in self._files.manifest.entries if path.startswith(prefix)]
 
     def prefetch(self, paths: Collection[str]) -> None:
         """Downloads all files of media, where there are many."""

@@ -39,6 +39,7 @@ class WandbCallback(TrainingCallback):  # type: ignore[misc]  # without types
         self.importance_type = importance_type
         self.define_metric = define_metric
         self._run = require_run("WandbCallback")
+        self._defined: set[str] = set()
 
     def before_training(self, model: Any) -> Any:
         """Adds the booster's configuration to the config; the folds of `xgboost.cv` have none."""
@@ -52,7 +53,8 @@ class WandbCallback(TrainingCallback):  # type: ignore[misc]  # without types
         for data, metrics in evals_log.items():
             for metric, values in metrics.items():
                 name, last = f"{data}-{metric}", values[-1]
-                if epoch == 0 and self.define_metric:
+                if self.define_metric and name not in self._defined:
+                    self._defined.add(name)
                     boosting.keep_best(self._run, name, metric)
                 if isinstance(last, Sequence):
                     row[name], row[f"{name}-std"] = last

@@ -36,8 +36,8 @@ class Audio(FileMedia):
             super().__init__(content.local_file("Audio", data_or_path), caption)
             self._measure()
         else:
-            if sample_rate is None:
-                raise ValueError("Audio: samples need sample_rate")
+            if sample_rate is None or sample_rate < 1:
+                raise ValueError(f"Audio: samples need sample_rate, 1 or more, not {sample_rate}")
             samples = _sixteen_bits(data_or_path)
             super().__init__(Content(".wav", _wav(samples, sample_rate)), caption)
             self.duration = len(samples) / sample_rate

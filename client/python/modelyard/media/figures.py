@@ -1,15 +1,19 @@
-"""`Plotly`: figures that a page can draw, of plotly or matplotlib."""
+"""`Plotly` and `Bokeh`: figures of plotly, bokeh or matplotlib, as documents that their libraries draw."""
 
 from __future__ import annotations
 
+import json
+import os
 import warnings
 from typing import Any
 
 from modelyard.media import libraries
-from modelyard.media.content import Content
+from modelyard.media.content import Content, local_file
 from modelyard.media.images.image import Image
 from modelyard.media.images.pixels import figure_of, is_figure
 from modelyard.media.media import FileMedia
+
+_BOKEH = ".bokeh.json"
 
 
 class Plotly(FileMedia):
@@ -39,6 +43,39 @@ class Plotly(FileMedia):
         """The figure. Error where plotly is missing."""
         plotly = libraries.load("plotly.io", "Plotly.figure")
         return plotly.from_json(self.content.read().decode())
+
+
+class Bokeh(FileMedia):
+    """A figure or layout of bokeh, or the path of a document that bokeh has written as JSON.
+
+    Errors: ValueError for others, OSError.
+    """
+
+    type_name = "bokeh-file"
+    folder = "bokeh"
+
+    def __init__(self, data_or_path: Any) -> None:
+        if is_bokeh(data_or_path):
+            embed = libraries.load("bokeh.embed", "Bokeh")
+            document = json.dumps(embed.json_item(data_or_path)["doc"], sort_keys=True).encode()
+        elif isinstance(data_or_path, str | os.PathLike):
+            document = local_file("Bokeh", data_or_path, _BOKEH).read()
+            if not isinstance(json.loads(document), dict):
+                raise ValueError(f"Bokeh: {os.fspath(data_or_path)} is no document of bokeh")
+        else:
+            raise ValueError(f"Bokeh takes a figure of bokeh or a path, not {type(data_or_path).__name__}")
+        super().__init__(Content(_BOKEH, document))
+
+    @property
+    def figure(self) -> Any:
+        """The figure, in a document of its own. Error where bokeh is missing."""
+        bokeh = libraries.load("bokeh.document", "Bokeh.figure")
+        return bokeh.Document.from_json(json.loads(self.content.read())).roots[0]
+
+
+def is_bokeh(value: Any) -> bool:
+    """Whether it is a figure or a layout of bokeh."""
+    return libraries.is_from(value, "bokeh", "Model")
 
 
 def is_plotly(value: Any) -> bool:

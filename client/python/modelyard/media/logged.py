@@ -18,7 +18,7 @@ from modelyard.media.tables.table import Table
 _LEVELS = 20
 _known: dict[type, bool] = {}
 """Whether values of a class may hold media."""
-_PACKAGES = frozenset({"matplotlib", "plotly", "pandas", "PIL"})
+_PACKAGES = frozenset({"bokeh", "matplotlib", "plotly", "pandas", "PIL"})
 
 Problem = Callable[[str, str], None]
 """Takes the key of a value that could not be stored, and why."""
@@ -129,6 +129,8 @@ def as_media(value: Any) -> Media | None:
         return Image(value)
     if figures.is_plotly(value) or pixels.is_figure(value):
         return figures.as_media(value)
+    if figures.is_bokeh(value):
+        return figures.Bokeh(value)
     if libraries.is_from(value, "pandas", "DataFrame"):
         return Table(dataframe=value)
     return None

@@ -19,6 +19,9 @@ class Source(Protocol):
     def prefetch(self, paths: Collection[str]) -> None:
         """Makes local copies of many files."""
 
+    def paths(self, prefix: str) -> Collection[str]:
+        """The paths of its files that begin so."""
+
     def restored(self, value: Any) -> Any:
         """A value with media instead of the maps that stand for them, at all levels."""
 

@@ -76,13 +76,15 @@ def box3d(
 ) -> dict[str, Any]:
     """A box of a scene: its center, its sides, and its rotation as a quaternion (real part first).
 
-    `color` is red, green, blue from 0 to 255. ValueError for other numbers of items.
+    `color` is red, green, blue from 0 to 255. ValueError for other numbers of items, and a rotation of 0.
     """
     numpy = libraries.load("numpy", "modelyard.box3d")
     for name, given, count in (("center", center, 3), ("size", size, 3), ("orientation", orientation, 4),
                                ("color", color, 3)):  # fmt: skip
         if len(given) != count:
             raise ValueError(f"box3d: {name} has {count} numbers, not {len(given)}")
+    if not any(orientation):
+        raise ValueError("box3d: orientation is a quaternion other than 0")
     signs = numpy.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
     turned = signs * numpy.asarray(size, float) / 2 @ _rotation(orientation, numpy).T
     corners = turned + numpy.asarray(center, float)
@@ -118,7 +120,7 @@ def _content(data: Any, file_type: str | None) -> Content:
     try:
         text = json.dumps(document, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
-        raise ValueError("Object3D: NaN and infinities have no place in space") from error
+        raise ValueError("Object3D: coordinates are finite numbers, not NaN or infinities") from error
     return Content(".pts.json", text.encode())
 
 
@@ -136,12 +138,7 @@ def _points(data: Any) -> list[Any]:
 def _scene(data: Mapping[str, Any]) -> dict[str, Any]:
     if data.get("type") != CLOUD:
         raise ValueError(f"Object3D: the type of a scene is {CLOUD!r}, not {data.get('type')!r}")
-    scene = {
-        "type": CLOUD,
-        "vectors": _plain(data.get("vectors", ())),
-        "points": _plain(data.get("points", ())),
-    }
-    return scene | {"boxes": _plain(data.get("boxes", ()))}
+    return {"type": CLOUD, **{name: _plain(data.get(name, ())) for name in ("vectors", "points", "boxes")}}
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from modelyard.conversion.arrays import HISTOGRAM
 from modelyard.media.audio import Audio
 from modelyard.media.charts.chart import CustomChart
-from modelyard.media.figures import Plotly
+from modelyard.media.figures import Bokeh, Plotly
 from modelyard.media.histogram import Histogram
 from modelyard.media.html import Html
 from modelyard.media.images.annotations import Classes
@@ -18,16 +18,18 @@ from modelyard.media.media import FileMedia, Media
 from modelyard.media.molecule import Molecule
 from modelyard.media.object3d import Object3D
 from modelyard.media.tables.joined import JoinedTable
+from modelyard.media.tables.partitioned import PartitionedTable
 from modelyard.media.tables.table import Table
 from modelyard.media.video import Video
 
-_FILES: tuple[type[FileMedia], ...] = (Audio, Html, Image, Molecule, Object3D, Plotly, Video)
+_FILES: tuple[type[FileMedia], ...] = (Audio, Bokeh, Html, Image, Molecule, Object3D, Plotly, Video)
 CLASSES: Mapping[str, type[Media]] = {
     **{one.type_name: one for one in _FILES},
     HISTOGRAM: Histogram,
     "classes": Classes,
     CustomChart.type_name: CustomChart,
     JoinedTable.type_name: JoinedTable,
+    PartitionedTable.type_name: PartitionedTable,
     "table-file": Table,
     "incremental-table-file": Table,
 }
@@ -39,14 +41,19 @@ _IMAGES = "images/separated"
 class StoredMedia:
     """A source of stored values: the files of a run or an artifact.
 
-    `fetch` returns the local copy of a file; `prefetch` makes those of many, faster than one by one.
+    `fetch` returns the local copy of a file; `prefetch` makes those of many, faster than one by one;
+    `paths` has the files whose paths begin with a text.
     """
 
     def __init__(
-        self, fetch: Callable[[str], Path], prefetch: Callable[[Collection[str]], None] = lambda paths: None
+        self,
+        fetch: Callable[[str], Path],
+        prefetch: Callable[[Collection[str]], None] = lambda paths: None,
+        paths: Callable[[str], Collection[str]] = lambda prefix: (),
     ) -> None:
         self.fetch = fetch
         self.prefetch = prefetch
+        self.paths = paths
 
     def restored(self, value: Any) -> Any:
         """A value with media instead of the maps that stand for them, at all levels."""

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard import env, util
 from modelyard.artifacts.artifact import Artifact, ArtifactTTL
-from modelyard.compatibility import agent, attach, controller, require, setup, sweep, teardown
+from modelyard.compatibility import (
+    agent,
+    attach,
+    controller,
+    ensure_configured,
+    require,
+    setup,
+    sweep,
+    teardown,
+)
 from modelyard.configuration.settings import Settings
 from modelyard.contract import errors
 from modelyard.contract.errors import CommError, Error, UsageError
@@ -77,6 +86,7 @@ __all__ = [
     "controller",
     "data_types",
     "define_metric",
+    "ensure_configured",
     "env",
     "errors",
     "finish",
@@ -169,7 +179,7 @@ def __getattr__(name: str) -> Any:
         from modelyard import api
 
         return getattr(api, name)
-    if name in {"apis", "integration", "sdk"}:
+    if name in {"api", "apis", "integration", "sdk"}:
         return importlib.import_module(f"modelyard.{name}")
     if name in _INTEGRATIONS:
         return importlib.import_module(f"modelyard.integration.{name}")

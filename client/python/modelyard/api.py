@@ -29,8 +29,17 @@ from modelyard.rpc.login import server_info
 from modelyard.runs.run import Run
 from modelyard.workspace import Workspace
 
+_NO_KEY = "local"
+"""`api_key` of a process that has none: the embedded server asks for none, and others may ask for none."""
 _LONG_PATH = 4
 """Parts of `entity/project/runs/run_id`."""
+
+
+def __getattr__(name: str) -> str:
+    if name != "api_key":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Libraries take None for a user who is not logged in, and log nothing then.
+    return current().api_key or _NO_KEY
 
 
 @checked

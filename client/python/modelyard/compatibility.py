@@ -48,6 +48,10 @@ def teardown(exit_code: int | None = None) -> None:
         run.finish(exit_code)
 
 
+def ensure_configured() -> None:
+    """Does nothing: there is nothing to configure before `init`."""
+
+
 def require(
     requirement: str | Iterable[str] | None = None, experiment: str | Iterable[str] | None = None
 ) -> None:

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from modelyard.configuration.settings import FIELDS, from_environment
@@ -76,6 +77,16 @@ def get_cache_dir(env: _Environment = None) -> str:
 def get_data_dir(env: _Environment = None) -> str:
     """The data folder of the embedded server."""
     return str(from_environment(env).data_root)
+
+
+def set_project(value: str, env: MutableMapping[str, str] | None = None) -> None:
+    """Sets the project in the environment."""
+    (os.environ if env is None else env)[PROJECT] = value
+
+
+def set_entity(value: str, env: MutableMapping[str, str] | None = None) -> None:
+    """Sets the entity in the environment."""
+    (os.environ if env is None else env)[ENTITY] = value
 
 
 def is_offline(env: _Environment = None) -> bool:

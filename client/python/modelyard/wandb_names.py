@@ -28,6 +28,11 @@ def read() -> tuple[Name, ...]:
     return tuple(Name(*line.split("\t")) for line in lines if line and not line.startswith("#"))
 
 
+def is_known(section: str, name: str) -> bool:
+    """Whether W&B has a name."""
+    return any((known.section, known.name) == (section, name) for known in read())
+
+
 def note(section: str, name: str) -> str:
     """What to use instead of a name, or how it differs; empty where nothing is said."""
     found = (known.note for known in read() if (known.section, known.name) == (section, name))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import pickle
-import sys
 from pathlib import Path
 
 import pytest
 
 import modelyard as wandb
+from tests.parts.fork_server import run_python
 
 
 def test_unknown_settings_are_accepted_with_one_line_and_can_be_read_back(
@@ -41,8 +41,8 @@ def test_the_program_is_named_from_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    program = str(tmp_path / "src" / "train.py")
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", program, raising=False)
-    assert wandb.Settings().program_relpath == str(Path("src/train.py"))
-    monkeypatch.delattr(sys.modules["__main__"], "__file__")
-    assert wandb.Settings().program_relpath is None
+    code = "import modelyard; print(modelyard.Settings().program_relpath)"
+    Path("src").mkdir()
+    Path("src/train.py").write_text(code)
+    assert run_python("src/train.py").stdout == "src/train.py\n"
+    assert run_python("-c", code).stdout == "None\n"

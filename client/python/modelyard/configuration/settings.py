@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from modelyard import wandb_names
 from modelyard.configuration import credentials
 
 FIELDS: Mapping[str, str] = {
@@ -144,9 +145,11 @@ class Settings:
             return getattr(self, _SAME[name])
         # A name that modelyard does not know has no effect, but the script may read it back.
         unknown = self.__dict__.get("_unknown", {})
-        if name not in unknown:
+        if name in unknown:
+            return unknown[name]
+        if name.startswith("__") or not wandb_names.is_known("Settings", name):
             raise AttributeError(f"Settings has no {name!r}")
-        return unknown[name]
+        return None  # a setting of W&B that is not set
 
     def __getitem__(self, name: str) -> Any:
         if name not in FIELDS and not hasattr(self, name):

@@ -7,7 +7,7 @@ from modelyard.configuration.settings import Settings
 from modelyard.runs.config import Config
 from modelyard.runs.run import AlertLevel
 from modelyard.runs.summary import Summary
-from modelyard.sdk import artifacts, lib, wandb_config, wandb_run, wandb_settings, wandb_summary
+from modelyard.sdk import artifacts, data_types, lib, wandb_config, wandb_run, wandb_settings, wandb_summary
 from modelyard.session import finish, init
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Settings",
     "Summary",
     "artifacts",
+    "data_types",
     "finish",
     "init",
     "lib",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modelyard.api import Api
+from modelyard.apis.public import api, artifacts, files, projects, runs, users
 from modelyard.artifacts.artifact import Artifact
 from modelyard.public_runs.files import PublicFile as File
 from modelyard.public_runs.public_run import PublicRun as Run
@@ -24,4 +25,10 @@ __all__ = [
     "Run",
     "Runs",
     "User",
+    "api",
+    "artifacts",
+    "files",
+    "projects",
+    "runs",
+    "users",
 ]

@@ -1,0 +1,5 @@
+"""`wandb.apis.public.api`."""
+
+from modelyard.api import Api
+
+__all__ = ["Api"]

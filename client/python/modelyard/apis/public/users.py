@@ -1,0 +1,5 @@
+"""`wandb.apis.public.users`."""
+
+from modelyard.registry.project import User
+
+__all__ = ["User"]

@@ -1,0 +1,5 @@
+"""`wandb.sdk.data_types.audio`."""
+
+from modelyard.media.audio import Audio
+
+__all__ = ["Audio"]

@@ -1,0 +1,5 @@
+"""`wandb.sdk.data_types.bokeh`."""
+
+from modelyard.media.figures import Bokeh
+
+__all__ = ["Bokeh"]

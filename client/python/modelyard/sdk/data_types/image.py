@@ -1,0 +1,5 @@
+"""`wandb.sdk.data_types.image`."""
+
+from modelyard.media.images.image import Image
+
+__all__ = ["Image"]

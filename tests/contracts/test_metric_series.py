@@ -476,17 +476,13 @@ def test_a_scan_of_few_metrics_reads_their_rows_from_series(registry: Registry, 
             assert rows_of(found) == sorted(expected)
 
 
-def test_a_scan_reads_batches_where_series_do_not_hold_what_was_logged(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scan_reads_batches_where_series_do_not_hold_what_was_logged(registry: Registry) -> None:
     logged = LoggedRun(registry)
     logged.log([0, 1], [{"turns": 1, "large": 2**53 + 1, "text": "x", "a": 1.0, "edge": 2**53}] * 2)
     logged.log([2], [{"turns": 1.5, "a": 2.0}])
     logged.pack_all()
     for key, is_read in (("turns", False), ("large", False), ("text", False), ("a", True), ("edge", True)):
         assert (scanned(logged, {key}, 0, None) is not None) == is_read, key
-    monkeypatch.setattr(scans, "MOST_POINTS", 2)
-    assert scanned(logged, {"a"}, 0, None) is None
 
     def forget(session: Session, _: Principal) -> None:
         session.scalars(select(MetricKey).where(MetricKey.key == "edge")).one().kinds = None
@@ -495,6 +491,19 @@ def test_a_scan_reads_batches_where_series_do_not_hold_what_was_logged(
     logged.log([3], [{"edge": 4}])
     logged.pack_all()
     assert scanned(logged, {"edge"}, 0, None) is None
+
+
+def test_a_scan_reads_batches_where_series_have_too_many_points(registry: Registry) -> None:
+    logged = LoggedRun(registry)
+    steps = range(scans.MOST_POINTS)
+    for begin in range(0, len(steps), 1 << 17):
+        part = steps[begin : begin + (1 << 17)]
+        logged.send(part, [{"a": 0.5}] * len(part), [1000.0] * len(part))
+    logged.pack_all()
+    assert scanned(logged, {"a"}, 0, None) is not None
+    logged.send([len(steps)], [{"a": 1.0}], [1000.0])
+    logged.pack_all()
+    assert scanned(logged, {"a"}, 0, None) is None
 
 
 def test_the_streams_of_a_run_are_apart(registry: Registry) -> None:

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from modelyard.contract.errors import *  # noqa: F403
+from modelyard.contract.errors import *  # noqa: F403  # each one

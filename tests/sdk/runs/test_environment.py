@@ -13,7 +13,7 @@ import pytest
 
 import modelyard
 from modelyard import Settings
-from modelyard.host import git, machine, packages
+from modelyard.host import git, machine, program
 from modelyard.runs.run import Run
 from tests.clients.waiting import until
 
@@ -109,7 +109,7 @@ def test_packages_are_those_that_can_be_imported() -> None:
         f"{found.metadata['Name'].lower().replace('_', '-').replace('.', '-')}=={found.version}"
         for found in importlib.metadata.distributions()
     }
-    assert known == set(packages.installed())
+    assert known == set(program.packages())
 
 
 def test_graphics_processors_are_those_of_the_driver(tmp_path: Path) -> None:

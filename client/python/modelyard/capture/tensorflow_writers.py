@@ -138,7 +138,7 @@ def _noted(original: Callable[..., Any]) -> Callable[..., Any]:
             terminal.warn_once("tensorflow writer", f"sync_tensorboard cannot follow a writer: {error}")
         return original(writer, *args, **kwargs)
 
-    call.__wrapped_by_modelyard__ = True  # type: ignore[attr-defined]
+    call.__wrapped_by_modelyard__ = True  # type: ignore[attr-defined]  # a mark of ours
     return call
 
 

@@ -117,7 +117,7 @@ class _Reader(ast.NodeVisitor):
         for statement in node.body:
             self.visit(statement)
 
-    visit_AsyncWith = visit_With  # noqa: N815
+    visit_AsyncWith = visit_With  # noqa: N815  # as ast.NodeVisitor calls it
 
     def visit_For(self, node: ast.For | ast.comprehension) -> None:
         """`for run in api.runs():`, also within a comprehension."""
@@ -143,7 +143,7 @@ class _Reader(ast.NodeVisitor):
             self.visit(child)
         self._scopes.pop()
 
-    visit_AsyncFunctionDef = visit_Lambda = visit_FunctionDef  # noqa: N815
+    visit_AsyncFunctionDef = visit_Lambda = visit_FunctionDef  # noqa: N815  # as ast.NodeVisitor calls it
 
     def _comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
         self._scopes.append({})
@@ -154,7 +154,7 @@ class _Reader(ast.NodeVisitor):
                 self.visit(getattr(node, part))
         self._scopes.pop()
 
-    visit_ListComp = visit_SetComp = visit_GeneratorExp = visit_DictComp = _comprehension  # noqa: N815
+    visit_ListComp = visit_SetComp = visit_GeneratorExp = visit_DictComp = _comprehension  # noqa: N815  # as ast.NodeVisitor calls it
 
     # Expressions.
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 from modelyard.contract import errors
-from modelyard.host import allocator
 from modelyard.host.local_files import LocalFile
 from modelyard.rpc.connection import Connection
 from modelyard.rpc.manifest import entry_messages
@@ -120,7 +119,6 @@ class RunFileUpload:
             upload.cancel()
 
     def _send_chunks(self, files: Sequence[LocalFile]) -> None:
-        allocator.tune()
         for left in reversed(range(EXPIRED_UPLOADS)):
             try:
                 self._send_once([Source.of(file) for file in files])

@@ -125,13 +125,11 @@ def upload(
     read again unless the server misses them. `copied` is what `begin` returned for
     the files that these are copies of; the cache then remembers those.
 
-    `progress` is notified; by default a bar is shown on a terminal, with `SILENT`
-    nothing.
+    `progress` is notified; by default a bar is shown on a terminal, with `SILENT` none.
 
     Errors: errors.Error for a file that changes while it is read or is no
     regular file, OSError, and what the server refuses as errors.CommError.
     """
-    allocator.tune()
     display = progress or progress_display.automatic()
     request_id, known = request_id or uuid.uuid4().hex, cache.upload_index() if cache else None
     upload_id, failures = copied.upload_id if copied else "", _Failures()
@@ -276,6 +274,7 @@ class Upload:
         *,
         buffer_bytes: int = BUFFER_BYTES,
     ) -> None:
+        allocator.tune()
         self.upload_id = upload_id
         self._connection = connection
         self._open = open_upload

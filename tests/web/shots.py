@@ -30,6 +30,7 @@ VIEWS = {
     "version": "/local/model-registry/models/MNIST-dev/v3",
     "metadata": "/local/model-registry/models/MNIST-dev/v3/metadata",
     "files": "/local/model-registry/models/MNIST-dev/v3/files",
+    "changes": "/local/model-registry/models/MNIST-dev/v3/compare?with=local/model-registry/MNIST-dev:v1",
     "lineage": "/local/model-registry/models/MNIST-dev/v3/lineage",
     "usage": "/local/model-registry/models/MNIST-dev/v3/usage",
     "artifacts": "/local/mnist/artifacts/model/mnist_model/v3",
@@ -40,7 +41,7 @@ VIEWS = {
     "console": "/local/mnist/runs/run-4/console",
     "compare": "/local/mnist/compare?runs=run-4,run-3,run-2",
 }
-DOCUMENTED = ("registry", "model", "files", "runs", "compare", "lineage")
+DOCUMENTED = ("registry", "model", "files", "changes", "runs", "compare", "lineage")
 SETTLE_MS = 1_500
 COLOURS = 128
 STEPS = 1_200

@@ -21,6 +21,7 @@ VIEWS = {
     "link": ("/local/model-registry/models/Seen/v0", "Version overview"),
     "metadata": ("/local/model-registry/models/Seen/v0/metadata", "Seen:v0"),
     "files": ("/local/model-registry/models/Seen/v0/files", "Seen:v0"),
+    "changes": ("/local/model-registry/models/Seen/v1/compare", "Files"),
     "lineage": ("/local/model-registry/models/Seen/v0/lineage", "Seen:v0"),
     "usage": ("/local/model-registry/models/Seen/v0/usage", "Python"),
     "artifacts": ("/local/views/artifacts/model/seen/v0", "Version overview"),

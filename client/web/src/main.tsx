@@ -13,7 +13,7 @@ import { applyTheme } from "./parts/kept/theme";
 import { ArtifactsPage } from "./pages/artifacts";
 import { ComparePage } from "./pages/runs/compare";
 import { LinkPage } from "./pages/link";
-import { ModelPage } from "./pages/model";
+import { ModelPage } from "./pages/model/model";
 import { RegistryPage } from "./pages/registry";
 import { RunPage } from "./pages/run";
 import { RunsPage } from "./pages/runs/runs";

@@ -1,8 +1,8 @@
 // Addresses of the views, both ways. Every state of a view is in its address.
 import { signal } from "@preact/signals";
 
-export type VersionTab = "version" | "metadata" | "files" | "lineage" | "usage";
-export const VERSION_TABS: readonly VersionTab[] = ["version", "metadata", "files", "lineage", "usage"];
+export type VersionTab = "version" | "metadata" | "files" | "compare" | "lineage" | "usage";
+export const VERSION_TABS: readonly VersionTab[] = ["version", "metadata", "files", "compare", "lineage", "usage"];
 
 export type RunTab = "charts" | "overview" | "media" | "system" | "console";
 export const RUN_TABS: readonly RunTab[] = ["charts", "overview", "media", "system", "console"];

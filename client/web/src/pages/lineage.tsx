@@ -1,14 +1,18 @@
 // What is it made from, who uses it? As a map, or as a list that everybody can read.
-import { LineageDirection, LineageRelation, type GetLineageResponse } from "../gen/modelyard/v1/model_artifact_pb";
-import { LineageMap, type MapNode, nodesOf } from "../parts/drawings/map";
+import { useMemo } from "preact/hooks";
+import { LineageDirection, type GetLineageResponse } from "../gen/modelyard/v1/model_artifact_pb";
+import { type Graph, graphOf, linesOf, type Side } from "../parts/drawings/graph";
+import { LineageMap } from "../parts/drawings/map";
 import { Bones, Empty, Failed } from "../parts/states";
+import { Windowed } from "../parts/windowed";
 import { parameter, setParameters } from "../routes";
 import { artifacts } from "../wire/clients";
 import { useQuery } from "../wire/queries";
 
 const DEPTH = 3;
 const DEEPEST = 8;
-const MOST_DRAWN = 1_500;
+const ROW = 28;
+const MOST_INDENTS = 12;
 const DIRECTIONS: [string, string, LineageDirection][] = [
   ["up", "Up", LineageDirection.UPSTREAM],
   ["", "Both", LineageDirection.BOTH],
@@ -51,19 +55,19 @@ export function LineageView({ versionId }: { versionId: string }) {
       {failure && <Failed failure={failure} />}
       {!value && !failure && <Bones />}
       {value && !value.edges.length && <Empty title="No run is known">It was logged without a run, and no run has used it.</Empty>}
-      {value && value.edges.length > 0 && <Drawn graph={value} centre={versionId} isList={isList} />}
+      {value && value.edges.length > 0 && <Drawn reply={value} centre={versionId} isList={isList} />}
       {value?.truncated && <p class="hint">The graph is larger: fewer steps show a part of it whole.</p>}
     </>
   );
 }
 
-function Drawn({ graph, centre, isList }: { graph: GetLineageResponse; centre: string; isList: boolean }) {
-  const isTooLarge = graph.runs.length + graph.versions.length > MOST_DRAWN;
-  if (isList || isTooLarge) return <List graph={graph} centre={centre} />;
+function Drawn({ reply, centre, isList }: { reply: GetLineageResponse; centre: string; isList: boolean }) {
+  const graph = useMemo(() => graphOf(reply), [reply]);
+  if (isList) return <List graph={graph} centre={centre} />;
   return (
     <>
       <div class="no-phone">
-        <LineageMap graph={graph} centre={centre} />
+        <LineageMap graph={graph} centre={centre} key={centre} />
       </div>
       <div class="only-phone">
         <List graph={graph} centre={centre} />
@@ -72,54 +76,44 @@ function Drawn({ graph, centre, isList }: { graph: GetLineageResponse; centre: s
   );
 }
 
-/** Both directions as nested lists, each thing where it is met first. */
-function List({ graph, centre }: { graph: GetLineageResponse; centre: string }) {
-  const nodes = new Map(nodesOf(graph).map((node) => [node.id, node]));
-  const up = new Map<string, string[]>();
-  const down = new Map<string, string[]>();
-  for (const edge of graph.edges) {
-    const [from, to] = edge.relation === LineageRelation.OUTPUT ? [edge.runId, edge.versionId] : [edge.versionId, edge.runId];
-    up.set(to, [...(up.get(to) ?? []), from]);
-    down.set(from, [...(down.get(from) ?? []), to]);
-  }
+/** Both directions as indented lists. */
+function List({ graph, centre }: { graph: Graph; centre: string }) {
   return (
     <div class="box lin-list">
       <h2>Made from</h2>
-      <Branch at={centre} next={up} nodes={nodes} seen={new Set([centre])} none="Nothing is known" />
+      <Lines graph={graph} centre={centre} side="up" none="Nothing is known" />
       <h2>Used for</h2>
-      <Branch at={centre} next={down} nodes={nodes} seen={new Set([centre])} none="Nothing yet" />
+      <Lines graph={graph} centre={centre} side="down" none="Nothing yet" />
     </div>
   );
 }
 
-interface BranchProps {
-  at: string;
-  next: ReadonlyMap<string, readonly string[]>;
-  nodes: ReadonlyMap<string, MapNode>;
-  seen: Set<string>;
-  none?: string;
-}
-
-function Branch({ at, next, nodes, seen, none }: BranchProps) {
-  const fresh = (next.get(at) ?? []).filter((id) => !seen.has(id));
-  fresh.forEach((id) => seen.add(id));
-  if (!fresh.length) return none ? <p class="hint none-found">{none}</p> : null;
+function Lines({ graph, centre, side, none }: { graph: Graph; centre: string; side: Side; none: string }) {
+  const lines = useMemo(() => linesOf(graph, centre, side), [graph, centre, side]);
+  if (!lines.length) return <p class="hint none-found">{none}</p>;
   return (
-    <ul class={none ? "tree" : ""}>
-      {fresh.map((id) => {
-        const node = nodes.get(id);
-        return (
-          node && (
-            <li key={id}>
-              <a href={node.href}>
-                <span class="fold">{node.title}</span>
-                <span class="num">{node.second}</span>
-              </a>
-              <Branch at={id} next={next} nodes={nodes} seen={seen} />
-            </li>
-          )
-        );
-      })}
-    </ul>
+    <div class="tree">
+      <Windowed
+        as="ul"
+        count={lines.length}
+        height={ROW}
+        row={(index) => {
+          const line = lines[index];
+          return (
+            line && (
+              <li key={line.node.id}>
+                <a href={line.node.href}>
+                  {Array.from({ length: Math.min(MOST_INDENTS, line.depth) }, (_, number) => (
+                    <i class="indent" key={number} />
+                  ))}
+                  <span class="fold">{line.node.title}</span>
+                  <span class="num">{line.node.second}</span>
+                </a>
+              </li>
+            )
+          );
+        }}
+      />
+    </div>
   );
 }

@@ -1,36 +1,32 @@
 // The files of a version: a tree, a preview of what can be shown safely, and a download that needs no preview.
 import { useSignal } from "@preact/signals";
+import { useMemo } from "preact/hooks";
 import type { ManifestEntry, ModelArtifactVersion } from "../../gen/modelyard/v1/model_artifact_pb";
 import { Icon } from "../../parts/icon";
 import { Bones, Empty, Failed } from "../../parts/states";
 import { bytes, count } from "../../parts/text";
+import { Windowed } from "../../parts/windowed";
+import { parameter, setParameters } from "../../routes";
 import { artifacts } from "../../wire/clients";
 import { useQuery } from "../../wire/queries";
+import { firstOpen, type Row, rowsOf, treeOf } from "./file-tree";
 import { Preview } from "./preview";
 
-const MOST_FILES = 20_000;
+const MOST_FILES = 50_000;
 const PAGE = 10_000;
-
-interface Folder {
-  folders: Map<string, Folder>;
-  files: ManifestEntry[];
-  size: bigint;
-  count: number;
-}
+const SEARCHED_FROM = 20;
+const ROW = 28;
 
 export function Files({ version }: { version: ModelArtifactVersion }) {
-  const chosen = useSignal("");
   const { value: entries, failure } = useQuery(`files ${version.id}`, () => readEntries(version.id), () => false);
   if (failure) return <Failed failure={failure} />;
   if (!entries) return <Bones />;
   if (!entries.length) return <Empty title="No files" />;
-  const shown = entries.find((entry) => entry.path === chosen.value) ?? firstToShow(entries);
+  const shown = entries.find((entry) => entry.path === parameter("file")) ?? firstToShow(entries);
   return (
     <>
       <div class="box split">
-        <div class="clip files-tree">
-          <Tree folder={treeOf(entries)} shown={shown?.path ?? ""} choose={(path) => (chosen.value = path)} isOpen />
-        </div>
+        <Tree entries={entries} shown={shown?.path ?? ""} choose={(path) => setParameters({ file: path })} />
         <div>{shown && <File version={version} entry={shown} key={shown.path} />}</div>
       </div>
       {entries.length >= MOST_FILES && <p class="hint">The first {MOST_FILES.toLocaleString("en")} files are shown; the command `modelyard show` lists all.</p>}
@@ -53,55 +49,76 @@ function firstToShow(entries: readonly ManifestEntry[]): ManifestEntry | undefin
   return entries.find((entry) => /readme|config\.json$/i.test(entry.path)) ?? entries[0];
 }
 
-export function treeOf(entries: readonly ManifestEntry[]): Folder {
-  const made = (): Folder => ({ folders: new Map(), files: [], size: 0n, count: 0 });
-  const root = made();
-  for (const entry of entries) {
-    let folder = root;
-    for (const part of entry.path.split("/").slice(0, -1)) {
-      let next = folder.folders.get(part);
-      if (!next) folder.folders.set(part, (next = made()));
-      folder = next;
-      folder.size += entry.sizeBytes ?? 0n;
-      folder.count += 1;
-    }
-    folder.files.push(entry);
-  }
-  return root;
-}
-
-function Tree({ folder, shown, choose, isOpen }: { folder: Folder; shown: string; choose: (path: string) => void; isOpen?: boolean }) {
+function Tree({ entries, shown, choose }: { entries: readonly ManifestEntry[]; shown: string; choose: (path: string) => void }) {
+  const root = useMemo(() => treeOf(entries), [entries]);
+  const open = useSignal<ReadonlySet<string>>(useMemo(() => firstOpen(root), [root]));
+  const sought = useSignal("");
+  const rows = useMemo(
+    (): Row[] => (sought.value ? entries.filter((entry) => entry.path.includes(sought.value)).map((entry) => ({ depth: 0, entry })) : rowsOf(root, open.value)),
+    [entries, root, open.value, sought.value],
+  );
+  const toggle = (path: string) => {
+    const next = new Set(open.value);
+    if (!next.delete(path)) next.add(path);
+    open.value = next;
+  };
   return (
-    <ul class={isOpen ? "tree" : ""}>
-      {[...folder.folders].map(([name, inner]) => (
-        <FolderEntry key={name} name={name} folder={inner} shown={shown} choose={choose} />
-      ))}
-      {folder.files.map((entry) => (
-        <li key={entry.path}>
-          <button type="button" aria-current={entry.path === shown} onClick={() => choose(entry.path)} title={entry.path}>
-            <Icon name={entry.referenceUri ? "link" : "file"} />
-            <span class="fold">{entry.path.split("/").pop()}</span>
-            <span class="num">{entry.sizeBytes === undefined ? "" : bytes(entry.sizeBytes)}</span>
-          </button>
-        </li>
-      ))}
-    </ul>
+    <div class="clip files-tree">
+      {entries.length > SEARCHED_FROM && (
+        <input class="in files-filter" data-filter aria-label="Filter files" placeholder="Part of a path" value={sought.value} onInput={(event) => (sought.value = event.currentTarget.value)} />
+      )}
+      <div class="tree">
+        <Windowed
+          as="ul"
+          count={rows.length}
+          height={ROW}
+          row={(index) => rows[index] && <TreeRow key={keyOf(rows[index])} row={rows[index]} isSearched={sought.value !== ""} shown={shown} choose={choose} toggle={toggle} />}
+        />
+      </div>
+      {!rows.length && <p class="hint none-found">No path has this part</p>}
+    </div>
   );
 }
 
-function FolderEntry({ name, folder, shown, choose }: { name: string; folder: Folder; shown: string; choose: (path: string) => void }) {
-  const isOpen = useSignal(folder.count <= 20);
+function keyOf(row: Row): string {
+  return "folder" in row ? `${row.folder.path}/` : row.entry.path;
+}
+
+interface RowProps {
+  row: Row;
+  isSearched: boolean;
+  shown: string;
+  choose: (path: string) => void;
+  toggle: (path: string) => void;
+}
+
+function TreeRow({ row, isSearched, shown, choose, toggle }: RowProps) {
+  const indent = Array.from({ length: row.depth }, (_, number) => <i class="indent" key={number} />);
+  if ("folder" in row) {
+    const { folder, isOpen } = row;
+    return (
+      <li>
+        <button type="button" aria-expanded={isOpen} onClick={() => toggle(folder.path)} title={folder.path}>
+          {indent}
+          <Icon name={isOpen ? "down" : "right"} small />
+          <Icon name="folder" />
+          <span class="fold">{folder.name}</span>
+          <span class="num">
+            {count(folder.count, "file")}, {bytes(folder.size)}
+          </span>
+        </button>
+      </li>
+    );
+  }
+  const { entry } = row;
   return (
     <li>
-      <button type="button" aria-expanded={isOpen.value} onClick={() => (isOpen.value = !isOpen.value)}>
-        <Icon name={isOpen.value ? "down" : "right"} small />
-        <Icon name="folder" />
-        <span class="fold">{name}</span>
-        <span class="num">
-          {count(folder.count, "file")}, {bytes(folder.size)}
-        </span>
+      <button type="button" aria-current={entry.path === shown} onClick={() => choose(entry.path)} title={entry.path}>
+        {indent}
+        <Icon name={entry.referenceUri ? "link" : "file"} />
+        <span class="fold">{isSearched ? entry.path : entry.path.split("/").pop()}</span>
+        <span class="num">{entry.sizeBytes === undefined ? "" : bytes(entry.sizeBytes)}</span>
       </button>
-      {isOpen.value && <Tree folder={folder} shown={shown} choose={choose} />}
     </li>
   );
 }

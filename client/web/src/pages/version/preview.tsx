@@ -8,6 +8,8 @@ import { useQuery } from "../../wire/queries";
 
 const TEXT_BYTES = 64_000;
 const HEADER_BYTES = 2_000_000;
+const LENGTH_BYTES = 8;
+const IMAGE_BYTES = 20_000_000;
 const MOST_ROWS = 200;
 const IMAGES = /\.(png|jpe?g|webp|gif)$/i;
 
@@ -18,14 +20,20 @@ interface Props {
 }
 
 export function Preview({ versionId, entry, href }: Props) {
-  if (IMAGES.test(entry.path)) return <img class="preview-image" src={href} alt={entry.path} loading="lazy" />;
+  if (IMAGES.test(entry.path)) return <Picture entry={entry} href={href} />;
   if (entry.path.endsWith(".safetensors")) return <Safetensors versionId={versionId} entry={entry} />;
   return <Text versionId={versionId} entry={entry} />;
 }
 
-async function readStart(versionId: string, path: string, length: number): Promise<Uint8Array> {
+function Picture({ entry, href }: { entry: ManifestEntry; href: string }) {
+  if (Number(entry.sizeBytes ?? 0) > IMAGE_BYTES) return <p class="hint file-foot">Pictures of more than {bytes(IMAGE_BYTES)} are not shown.</p>;
+  return <img class="preview-image" src={href} alt={entry.path} loading="lazy" />;
+}
+
+/** Part of a file, at most `length` bytes from an offset on. */
+async function readPart(versionId: string, path: string, offset: number, length: number): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
-  for await (const reply of artifacts.downloadFile({ selector: { case: "id", value: versionId }, path, length: BigInt(length) })) {
+  for await (const reply of artifacts.downloadFile({ selector: { case: "id", value: versionId }, path, offset: BigInt(offset), length: BigInt(length) })) {
     parts.push(reply.data);
   }
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
@@ -38,7 +46,7 @@ async function readStart(versionId: string, path: string, length: number): Promi
 }
 
 function Text({ versionId, entry }: { versionId: string; entry: ManifestEntry }) {
-  const { value, failure } = useQuery(`start of ${versionId} ${entry.path}`, () => readStart(versionId, entry.path, TEXT_BYTES), () => false);
+  const { value, failure } = useQuery(`start of ${versionId} ${entry.path}`, () => readPart(versionId, entry.path, 0, TEXT_BYTES), () => false);
   if (failure) return <Failed failure={failure} />;
   if (!value) return <Bones lines={5} />;
   const text = asText(value);
@@ -50,8 +58,8 @@ function Text({ versionId, entry }: { versionId: string; entry: ManifestEntry })
         <div class="file-foot">
           <Markdown text={text} />
         </div>
-      ) : entry.path.endsWith(".csv") ? (
-        <Csv text={text} />
+      ) : /\.[ct]sv$/.test(entry.path) ? (
+        <Csv text={text} separator={entry.path.endsWith(".tsv") ? "\t" : ","} />
       ) : (
         <pre class="preview-text" tabIndex={0} aria-label={entry.path}>
           {entry.path.endsWith(".json") && isWhole ? pretty(text) : text}
@@ -80,8 +88,8 @@ function pretty(text: string): string {
   }
 }
 
-function Csv({ text }: { text: string }) {
-  const rows = parseCsv(text, MOST_ROWS + 1);
+function Csv({ text, separator }: { text: string; separator: string }) {
+  const rows = parseCsv(text, MOST_ROWS + 1, separator);
   const [head = [], ...body] = rows;
   return (
     <div class="clip" tabIndex={0} role="region" aria-label="Rows">
@@ -109,8 +117,8 @@ function Csv({ text }: { text: string }) {
   );
 }
 
-/** The first rows of comma-separated values, with quoted cells. */
-export function parseCsv(text: string, most: number): string[][] {
+/** The first rows of separated values, with quoted cells. */
+export function parseCsv(text: string, most: number, separator = ","): string[][] {
   const rows: string[][] = [];
   let row: string[] = [];
   let cell = "";
@@ -122,7 +130,7 @@ export function parseCsv(text: string, most: number): string[][] {
       else if (text[at + 1] === '"') cell += text[(at += 1)];
       else isQuoted = false;
     } else if (character === '"') isQuoted = true;
-    else if (character === ",") {
+    else if (character === separator) {
       row.push(cell);
       cell = "";
     } else if (character === "\n") {
@@ -181,12 +189,13 @@ function Safetensors({ versionId, entry }: { versionId: string; entry: ManifestE
 }
 
 async function readTensors(versionId: string, path: string): Promise<[string, Tensor][]> {
-  const data = await readStart(versionId, path, HEADER_BYTES);
-  if (data.length < 8) return [];
-  const length = Number(new DataView(data.buffer).getBigUint64(0, true));
-  if (length > data.length - 8) return [];
+  const start = await readPart(versionId, path, 0, LENGTH_BYTES);
+  if (start.length < LENGTH_BYTES) return [];
+  const length = new DataView(start.buffer).getBigUint64(0, true);
+  if (length > HEADER_BYTES) return [];
+  const data = await readPart(versionId, path, LENGTH_BYTES, Number(length));
   try {
-    const header: unknown = JSON.parse(new TextDecoder().decode(data.subarray(8, 8 + length)));
+    const header: unknown = JSON.parse(new TextDecoder().decode(data));
     if (typeof header !== "object" || header === null) return [];
     return Object.entries(header).filter((one): one is [string, Tensor] => isTensor(one[1]));
   } catch {

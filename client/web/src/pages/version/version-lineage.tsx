@@ -1,4 +1,4 @@
-// The runs that made and used a version.
+// The runs that made and used a version; the first that made it is in the overview.
 import { LineageDirection, LineageRelation, type LineageRun, type ModelArtifactVersion } from "../../gen/modelyard/v1/model_artifact_pb";
 import { StateMark } from "../../parts/run-state";
 import { Bones, Failed } from "../../parts/states";
@@ -22,7 +22,7 @@ export function VersionLineage({ version }: { version: ModelArtifactVersion }) {
   const [made, used] = [runsOf(LineageRelation.OUTPUT), runsOf(LineageRelation.INPUT)];
   return (
     <>
-      {made.length > 0 && <Runs title="Logged by" runs={made} />}
+      {(made.length > 1 || made.some((run) => run.deleted)) && <Runs title="Logged by" runs={made} />}
       {used.length > 0 && <Runs title="Used by" runs={used} />}
     </>
   );

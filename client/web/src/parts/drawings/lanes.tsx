@@ -1,27 +1,28 @@
 // Which version held which alias when: a lane for each alias, from the first change to now.
-import { timestampDate } from "@bufbuild/protobuf/wkt";
-import type { AliasChange } from "../../gen/modelyard/v1/alias_pb";
-
 const LANE = 32;
 const BAR = 22;
 const NARROWEST_LABELLED = 5;
 
-interface Span {
+/** A time, in milliseconds since 1970, in which an alias stood on a version. */
+export interface Span {
   version: string;
   from: number;
   to: number;
 }
 
-export function Lanes({ changes, names }: { changes: readonly AliasChange[]; names: readonly string[] }) {
-  const times = changes.map(timeOf);
-  const first = Math.min(...times);
-  const now = Date.now();
-  const length = Math.max(1, now - first);
+interface Props {
+  lanes: readonly (readonly [name: string, spans: readonly Span[]])[];
+  from: number;
+  to: number;
+}
+
+export function Lanes({ lanes, from, to }: Props) {
+  const names = lanes.map(([name]) => name);
   return (
     <div class="lanes">
-      <svg class="plot lanes-svg" height={names.length * LANE} role="img" aria-label={`Which version held ${names.join(", ")}`}>
-        {names.map((name, lane) => (
-          <Lane key={name} name={name} top={lane * LANE + 2} spans={spansOf(changes, name, first, now)} first={first} length={length} />
+      <svg class="plot lanes-svg" height={lanes.length * LANE} role="img" aria-label={`Which version held ${names.join(", ")}`}>
+        {lanes.map(([name, spans], lane) => (
+          <Lane key={name} name={name} top={lane * LANE + 2} spans={spans} first={from} length={Math.max(1, to - from)} />
         ))}
       </svg>
     </div>
@@ -53,19 +54,4 @@ function Lane({ name, top, spans, first, length }: { name: string; top: number; 
       })}
     </>
   );
-}
-
-/** The times in which an alias stood on a version, oldest first. */
-export function spansOf(changes: readonly AliasChange[], name: string, first: number, now: number): Span[] {
-  const own = changes.filter((change) => change.alias === name).sort((a, b) => Number(a.sequence - b.sequence));
-  return own
-    .map((change, number) => {
-      const next = own[number + 1];
-      return { version: change.version, from: Math.max(first, timeOf(change)), to: next ? timeOf(next) : now };
-    })
-    .filter((span) => span.version !== "");
-}
-
-function timeOf(change: AliasChange): number {
-  return change.createTime ? timestampDate(change.createTime).getTime() : 0;
 }

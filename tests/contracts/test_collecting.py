@@ -481,7 +481,8 @@ class TestUsage:
         whole = look("a")
         assert (whole.name, whole.versions, whole.size, whole.alone) == ("acme/p/a", 2, 5000, 1000)
         assert whole.holders == [Holder("acme/p/b:v0", 4000)]
-        assert whole.refusing == ["alias latest"]
+        assert whole.refusing == []
+        assert look("b:v0").refusing == ["alias latest"]
         with pytest.raises(errors.NotFound):
             look("absent:v0")
 

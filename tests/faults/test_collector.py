@@ -113,7 +113,7 @@ def test_deleting_a_version_and_collecting_brings_its_bytes_back(
     delete(stubs, gone)
     done = collect(server, "--retention", "0")
     assert done.returncode == 0, done.stderr
-    assert "1 packs deleted from the store, 900,000 bytes" in done.stdout
+    assert "1 packs deleted from the store, 900.0 kB" in done.stdout
     assert sum(packs().values()) == 2 * CHUNK
     assert fast_upload.read(stubs, kept.id, "w") == b"".join(shared)
     assert collect(server, "--retention", "0").stdout == "there is nothing to collect\n"
@@ -173,6 +173,8 @@ def test_a_collector_killed_at_any_step_is_continued_by_the_next(
     assert list(packs().values()) == [CHUNK]
     assert {state for (state,) in execute(server, "SELECT DISTINCT state FROM pack")} == {"live", "gone"}
     fast_upload.log(stubs, "p", "kept", {"w": random_chunks(1)})
+    checked = run_server_command("fsck", *server.place, "--read-data", "100", env=server.env)
+    assert checked.returncode == 0, checked.stdout
 
 
 def test_an_uploader_that_was_stopped_past_its_expiry_uploads_again(
@@ -268,5 +270,7 @@ def test_collectors_beside_uploads_and_deletes_of_the_same_content_lose_nothing(
     assert collect(server).returncode == 0
     for version, chunks in kept:
         assert fast_upload.read(stubs, version.id, "w") == b"".join(chunks)
+    checked = run_server_command("fsck", *server.place, "--read-data", "100", env=server.env)
+    assert checked.returncode == 0, checked.stdout
     needed = {bytes(chunk) for _, chunks in kept for chunk in chunks}
     assert sum(packs().values()) <= 1.1 * sum(map(len, needed))

@@ -119,6 +119,7 @@ class StoredVersions:
         done = self.collector(rules).collect()
         if as_foreseen:
             assert list(done) == list(foreseen)
+            assert done.waiting == foreseen.waiting
         return done
 
     def collector(self, rules: Rules = AT_ONCE) -> Collector:

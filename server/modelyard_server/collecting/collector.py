@@ -64,6 +64,7 @@ class Collector:
         for step in self.steps().values():
             for _ in step():
                 pass
+        self._totals.waiting = self._read(packs.trash_size)
         return self.take_totals()
 
     def take_totals(self) -> Totals:
@@ -147,8 +148,8 @@ class Collector:
 
     def trash(self) -> Step:
         """Deletes the objects of packs that have been trash for long enough."""
-        self._packs.require_store_id()
         while found := self._read(packs.old_trash, self.rules.retention):
+            self._packs.require_store_id()
             failpoints.hit("collector.trash_found")
             for pack in found:
                 self._delete(pack)

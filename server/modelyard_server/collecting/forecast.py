@@ -34,6 +34,7 @@ def forecast(database: Database, store: PackStore, rules: Rules) -> Totals:
     database.read(lambda session: _given_up(session, totals, rules))
     for found in objects.strays(database, store, rules.retention):
         totals.add("strays", len(found), sum(info.size for info in found))
+    totals.waiting = database.read(packs.trash_size) + totals.get("trash")[1] - totals.get("packs")[1]
     return totals
 
 

@@ -84,7 +84,8 @@ def explain(session: Session, ref: str) -> Explanation:
         )
     ]
     holders.sort(key=lambda holder: -holder.size)
-    return Explanation(name, count, size, size - shared, holders[:MOST], _refusing(session, which))
+    refusing = _refusing(session, which, is_artifact=":" not in name)
+    return Explanation(name, count, size, size - shared, holders[:MOST], refusing)
 
 
 def _versions(session: Session, ref: str) -> tuple[str, ColumnElement[bool]]:
@@ -149,9 +150,12 @@ def _name(session: Session, kind: str, key: str) -> str:
     return f"upload {key}, open until {until:%Y-%m-%d %H:%M} UTC"
 
 
-def _refusing(session: Session, which: ColumnElement[bool]) -> list[str]:
+def _refusing(session: Session, which: ColumnElement[bool], *, is_artifact: bool) -> list[str]:
     ids = select(ArtifactVersion.id).where(which)
-    aliases = session.scalars(select(Alias.alias).where(Alias.version_id.in_(ids)).order_by(Alias.alias))
+    named = select(Alias.alias).where(Alias.version_id.in_(ids)).order_by(Alias.alias)
+    if is_artifact:  # whose deletion takes `latest` along
+        named = named.where(Alias.alias != refs.LATEST)
+    aliases = session.scalars(named)
     links = session.execute(
         select(Collection, Link.number)
         .join(Link, Link.collection_id == Collection.id)

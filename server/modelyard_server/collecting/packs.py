@@ -85,6 +85,11 @@ def old_trash(session: Session, older: int) -> list[Trashed]:
     return [Trashed(*row) for row in session.execute(rows.order_by(Pack.changed_at).limit(TRASH_BATCH))]
 
 
+def trash_size(session: Session) -> int:
+    """The bytes of all packs in the trash."""
+    return int(session.scalar(select(func.sum(Pack.size)).where(Pack.state == "trash")) or 0)
+
+
 def mark_gone(session: Session, ids: Sequence[str]) -> int:
     """Records that the objects of packs in the trash were deleted. Returns how many it changed."""
     done: Any = session.execute(

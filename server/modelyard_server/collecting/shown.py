@@ -12,7 +12,7 @@ from modelyard_server.collecting.usage import Held, InStore
 
 def size(count: int) -> str:
     """A number of bytes for people."""
-    for unit, name in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB")):
+    for unit, name in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
         if count >= unit:
             return f"{count / unit:,.1f} {name}"
     return f"{count:,} bytes"
@@ -21,10 +21,12 @@ def size(count: int) -> str:
 def totals(done: Totals, *, as_json: bool) -> list[str]:
     """What was collected, or would be."""
     if as_json:
-        return [json.dumps({kind: _counted(*done.get(kind)) for kind in KINDS})]
-    if not done:
-        return ["there is nothing to collect"]
-    return [f"{count:>10,} {KINDS[kind]}, {size(bytes_)}" for kind, count, bytes_ in done]
+        counts = {kind: _counted(*done.get(kind)) for kind in KINDS}
+        return [json.dumps(counts | {"waiting_bytes": done.waiting})]
+    lines = [f"{count:>10,} {KINDS[kind]}, {size(bytes_)}" for kind, count, bytes_ in done]
+    if done.waiting:
+        lines.append(f"{size(done.waiting)} stay in the trash until their retention is over (--retention)")
+    return lines or ["there is nothing to collect"]
 
 
 def usage(found: Sequence[InStore] | Sequence[Held], *, as_json: bool) -> list[str]:
@@ -52,7 +54,7 @@ def explanation(found: Explanation, *, as_json: bool) -> list[str]:
         return [json.dumps({**vars(found), "holders": holders})]
     return [
         f"{found.name}: {size(found.size)}, versions: {found.versions}",
-        f"  nothing else needs {size(found.alone)}: deleting it frees them",
+        f"  deleting it frees {size(found.alone)}",
         *(f"  {size(holder.size)} are needed by {holder.what}, too" for holder in found.holders),
         *(f"  {each}: goes with it only if the delete is forced" for each in found.refusing),
     ]

@@ -21,6 +21,8 @@ class Totals:
     """Counts and bytes by kind; kinds that did not occur are left out."""
 
     def __init__(self) -> None:
+        self.waiting = 0
+        """Bytes that are left in the trash, or will be; set at the end of a collection."""
         self._done: dict[str, tuple[int, int]] = {}
 
     def add(self, kind: str, count: int, size: int) -> None:

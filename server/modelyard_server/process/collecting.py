@@ -21,8 +21,10 @@ FIRST_SECONDS = 20.0
 """Delay of the first slice, so that it does not slow down the start of a training."""
 SLICE_SECONDS = 1.0
 """About the longest time that one slice works."""
-REST_SECONDS = {"files": 300.0, "chunks": 300.0, "packs": 300.0, "strays": 24 * 3600.0}
-"""How long steps that read a whole table, or list the whole store, rest after they came to its end."""
+REST = 100
+"""How many times as long as it took to its end a step rests: one that reads large tables rests for long."""
+REST_SECONDS = {"strays": 24 * 3600.0}
+"""The least rest of a step that lists the whole store."""
 _BY_SWEEP = ("deleted", "uploads")
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class BackgroundCollector:
             name: begin for name, begin in self._collector.steps().items() if name not in _BY_SWEEP
         }
         self._running: dict[str, Step] = {}
+        self._worked: dict[str, float] = {}
         self._rests_until: dict[str, float] = {}
         self._is_stopping = False
         self._time = 0
@@ -68,12 +71,17 @@ class BackgroundCollector:
     def _run(self, name: str, seconds: float) -> None:
         """Runs a step for so long. One that fails begins anew in a later slice."""
         step = self._running.pop(name, None) or self._steps[name]()
-        until = time.monotonic() + seconds
+        begin = time.monotonic()
         for _ in step:
-            if self._is_stopping or time.monotonic() >= until:
+            if self._is_stopping or time.monotonic() >= begin + seconds:
                 self._running[name] = step
-                return
-        self._rests_until[name] = time.monotonic() + REST_SECONDS.get(name, 0.0)
+                break
+        worked = self._worked.pop(name, 0.0) + time.monotonic() - begin
+        if name in self._running:
+            self._worked[name] = worked
+        else:
+            rest = max(REST * worked, REST_SECONDS.get(name, 0.0))
+            self._rests_until[name] = time.monotonic() + rest
 
 
 def _trusted_time(session: Session) -> int:

@@ -57,7 +57,7 @@ class Bokeh(FileMedia):
     def __init__(self, data_or_path: Any) -> None:
         if is_bokeh(data_or_path):
             embed = libraries.load("bokeh.embed", "Bokeh")
-            document = json.dumps(embed.json_item(data_or_path)["doc"], sort_keys=True).encode()
+            document = json.dumps(embed.json_item(data_or_path)["doc"]).encode()
         elif isinstance(data_or_path, str | os.PathLike):
             document = local_file("Bokeh", data_or_path, _BOKEH).read()
             if not isinstance(json.loads(document), dict):

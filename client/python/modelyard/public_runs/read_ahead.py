@@ -16,6 +16,8 @@ SMALL_BYTES = 256 << 10
 """A larger file is downloaded alone."""
 AHEAD_BYTES = 4 << 20
 """About the most that is held in memory."""
+MOST_BYTES = 4 << 20
+"""How much may wait for the rest of a file; a call that sends more is cancelled."""
 FIRST_FILES, MOST_FILES = 8, 1_000
 """How many files the first call asks for, and the most; each call asks for twice as many."""
 
@@ -92,19 +94,27 @@ class ReadAhead:
 def _contents(
     connection: Connection, source: Source, files: Sequence[RunFile]
 ) -> Iterator[tuple[RunFile, bytes]]:
-    """The contents of files; one that was replaced meanwhile is left out. Errors: CommError."""
+    """The contents of files, without those that were replaced meanwhile. Errors: CommError.
+
+    Ends early where one is large by now: memory is bounded.
+    """
     request = pb.DownloadRunFilesRequest(run_id=source.run_id, paths=[file.path for file in files])
     if source.attempt:
         request.attempt = source.attempt
     known = {file.path: file for file in files}
     coming: list[pb.RunFile] = []
     data = bytearray()
-    for reply in connection.run_files.DownloadRunFiles(request):
+    call = connection.run_files.DownloadRunFiles(request)
+    for reply in call:
         coming += reply.files
         data += reply.data
+        if any(file.size_bytes > SMALL_BYTES for file in reply.files) or len(data) > MOST_BYTES:
+            call.cancel()
+            return
         while coming and len(data) >= coming[0].size_bytes:
             sent = coming.pop(0)
             content = bytes(data[: sent.size_bytes])
             del data[: sent.size_bytes]
-            if known[sent.path].digest == sent.digest:
-                yield known[sent.path], content
+            file = known.get(sent.path)
+            if file is not None and file.digest == sent.digest:
+                yield file, content

@@ -21,7 +21,8 @@ What is repeated, by what rule:
 | where files lie on this machine (`transfer.shared_disk_download`) | none: they are downloaded instead | |
 
 A unary call does not repeat a missed deadline, which was a minute already, and a
-watch has none. The embedded server may have been replaced by one with a new token:
+watch has none. In the context of a `host.cancellation` that was cancelled, nothing is
+repeated. The embedded server may have been replaced by one with a new token:
 then all but the last three are also repeated after an AuthenticationError, a unary
 call once.
 """

@@ -291,7 +291,8 @@ class BackgroundUploads:
                     self._send(upload)
                 except Exception as error:  # a defect of this code must not end the thread
                     _log.info("an upload of run %s failed", self._run.run_id, exc_info=True)
-                    self.refused.append(upload)
+                    if upload not in self.refused:
+                        self.refused.append(upload)
                     self._end(upload, errors.CommError(f"{type(error).__name__}: {error}"))
 
     def _next(self) -> Upload | None:

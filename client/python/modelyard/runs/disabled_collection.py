@@ -30,6 +30,11 @@ class DisabledCollection(RegisteredModel):
         return self._record
 
     @property
+    def url(self) -> str:
+        """The command that would show it."""
+        return f"modelyard show {self._record.ref}"
+
+    @property
     def latest(self) -> Artifact:
         """The version it was asked of."""
         return self._artifact

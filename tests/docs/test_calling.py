@@ -96,7 +96,7 @@ def test_the_page_gives_the_deadlines_of_the_service_config() -> None:
 
 
 def test_writes_without_a_request_id_are_those_the_page_names() -> None:
-    reading = ("Get", "List", "BatchGet")
+    reading = ("Get", "List", "BatchGet", "Compare")
     without = {
         method.name
         for method in METHODS

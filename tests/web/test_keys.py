@@ -226,9 +226,98 @@ def test_selected_models_are_deleted_after_a_question(
     assert modelyard.Api().artifact("doomed/doomed:v0").name == "doomed:v0"
 
 
+def test_a_range_reaches_over_rows_that_are_not_in_sight(
+    page: Page, filled: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, tmp_path)
+    monkeypatch.setenv("MODELYARD_URL", filled.url)
+    for number in range(120):
+        modelyard.Api().create_registered_model(f"Long {number:03}")
+    opened(page, '/registry/model?filter=name+:+"Long"', "Registered models")
+    page.get_by_role("checkbox", name="Select Long 000").click()
+    page.keyboard.press("End")
+    expect(page.get_by_role("link", name="Long 099", exact=True)).to_be_visible()
+    page.keyboard.press("End")
+    page.get_by_role("checkbox", name="Select Long 119").click(modifiers=["Shift"])
+    expect(page.get_by_role("region", name="Selection")).to_contain_text("120 selected")
+    assert page.locator("tbody tr").count() < 100
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete 120 registered models").click()
+    expect(page.get_by_text("Deleted 120 registered models")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("No registered model matches")).to_be_visible()
+
+
+def test_versions_are_selected_in_the_list_of_artifacts(
+    page: Page, visit: Visit, filled: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, tmp_path)
+    monkeypatch.setenv("MODELYARD_URL", filled.url)
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        Path("model.bin").write_text(f"listed {number}")
+        with modelyard.init(project="listed") as run:
+            run.log_artifact("model.bin", name="listed", type="model").wait()
+    opened(page, "/local/listed/artifacts/model/listed/v2", "Version overview")
+    press(page, "j", "x")  # an artifact has no box
+    expect(page.get_by_role("region", name="Selection")).to_be_hidden()
+    press(page, "j", "j", "x", "j", "x", "c")
+    assert copied(page).split() == ["local/listed/listed:v1", "local/listed/listed:v0"]
+    assert visit.violations() == []
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete 2 versions").click()
+    expect(page.get_by_text("Deleted 2 versions")).to_be_visible()
+    expect(page.get_by_role("checkbox")).to_have_count(1)
+    assert [one.version for one in modelyard.Api().artifacts("model", "listed/listed")] == ["v2"]
+
+
+def test_two_selected_versions_are_compared(page: Page) -> None:
+    opened(page, MODEL, "Versions")
+    press(page, "j", "x")
+    expect(page.get_by_role("region", name="Selection")).to_contain_text("1 selected")
+    expect(page.get_by_role("link", name="Compare")).to_have_count(0)
+    press(page, "j", "x")
+    expect(page.locator("tr[aria-selected=true]")).to_have_count(2)
+    page.get_by_role("link", name="Compare").click()
+    expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
+    expect(page).to_have_url(re.compile("/Keyed/v1/compare.with=local%2Fmodel-registry%2FKeyed%3Av0$"))
+    shown(page, "Keyed:v1")
+
+
+def test_a_version_leaves_a_registered_model(
+    page: Page, filled: LiveServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    isolate(monkeypatch, tmp_path)
+    monkeypatch.setenv("MODELYARD_URL", filled.url)
+    monkeypatch.chdir(tmp_path)
+    Path("model.bin").write_text("leaves")
+    with modelyard.init(project="leaving") as run:
+        run.link_model("model.bin", "Left", name="leaves")
+    opened(page, "/local/model-registry/models/Left", "Versions")
+    page.get_by_role("checkbox", name="Select v0").check()
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete 1 version").click()
+    expect(page.get_by_text("No version yet")).to_be_visible()
+    assert modelyard.Api().artifact("leaving/leaves:v0").name == "leaves:v0"
+
+
+def test_arrows_move_the_crosshair(page: Page) -> None:
+    opened(page, "/local/keys/runs/keyed-0", "first keyed")
+    chart = page.get_by_role("img", name=re.compile("^loss by step"))
+    chart.focus()
+    press(page, "ArrowRight")
+    values = page.locator(".chart-values")
+    expect(values).to_contain_text("first keyed")
+    press(page, "Escape")
+    expect(values).to_be_hidden()
+    press(page, "End")
+    expect(values).to_contain_text("1")
+    press(page, "Tab")
+    expect(values).to_be_hidden()
+
+
 def test_digits_and_arrows_open_the_tabs(page: Page) -> None:
     opened(page, VERSION, "Version overview")
-    for number, name in enumerate(("Metadata", "Files", "Lineage", "Usage"), start=2):
+    for number, name in enumerate(("Metadata", "Files", "Compare", "Lineage", "Usage"), start=2):
         press(page, str(number))
         expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
     press(page, "1")

@@ -7,7 +7,7 @@ import { Combobox } from "../parts/fields/combobox";
 import { Dialog } from "../parts/dialog/dialog";
 import { hrefs, navigate } from "../routes";
 import { registry, requestId } from "../wire/clients";
-import { useQuery } from "../wire/queries";
+import { useRegistries } from "../wire/registries";
 
 const DEFAULT_REGISTRY = "model-registry";
 
@@ -18,11 +18,7 @@ export function NewRegisteredModel({ entity, close }: { entity: string; close: (
   const tags = useSignal<string[]>([]);
   const card = useSignal("");
   const id = useId();
-  const { value: registries } = useQuery(
-    `registries ${entity}`,
-    async () => (await registry.listRegistries({ entity, pageSize: 1000 })).registries,
-    () => false,
-  );
+  const registries = useRegistries(entity);
   const names = [...new Set([DEFAULT_REGISTRY, ...(registries ?? []).map((one) => one.name)])];
 
   const make = async () => {

@@ -5,12 +5,12 @@ import { Icon } from "../parts/icon";
 import { useVisit } from "../parts/kept/recent";
 import { Bones, Empty, Failed } from "../parts/states";
 import { useKeys } from "../parts/keyboard/keys";
-import { bytes } from "../parts/text";
 import { hrefs, navigate, type VersionTab } from "../routes";
 import { artifacts } from "../wire/clients";
 import { readPages } from "../wire/paging";
 import { useQuery } from "../wire/queries";
 import { LinkToRegistry } from "../dialogs/link-to-registry";
+import { VersionsOf } from "./versions-of";
 import { VersionView } from "./version/version";
 
 interface Props {
@@ -23,7 +23,6 @@ interface Props {
 }
 
 const MOST_ARTIFACTS = 2_000;
-const SHOWN_VERSIONS = 100;
 
 export function ArtifactsPage(props: Props) {
   const { entity, project, name } = props;
@@ -100,45 +99,12 @@ function Type({ type, artifacts: ofType, at }: { type: string; artifacts: readon
                 <span class="fold">{artifact.name}</span>
                 <span class="num">{Number(artifact.versionCount)}</span>
               </a>
-              {artifact.name === at.name && <VersionsOf artifact={artifact} at={at} />}
+              {artifact.name === at.name && <VersionsOf artifact={artifact} shown={at.version} />}
             </li>
           ))}
         </ul>
       )}
     </>
-  );
-}
-
-function VersionsOf({ artifact, at }: { artifact: ModelArtifact; at: Props }) {
-  const { value } = useQuery(
-    `versions of ${artifact.id} ${SHOWN_VERSIONS}`,
-    async () => (await artifacts.listModelArtifactVersions({ selector: { case: "id", value: artifact.id }, pageSize: SHOWN_VERSIONS })).versions,
-    (event) => event.collectionId === artifact.id || event.type !== 0,
-  );
-  return (
-    <ul>
-      {(value ?? []).map((version) => {
-        const number = `v${version.number}`;
-        return (
-          <li key={version.id}>
-            <a
-              href={hrefs.artifacts(artifact.entity, artifact.project, artifact.type, artifact.name, number)}
-              aria-current={number === at.version ? "page" : undefined}
-            >
-              <span class="fold mono">{number}</span>
-              {version.linkedTo.length > 0 && (
-                <>
-                  <Icon name="link" small />
-                  <span class="vh">linked</span>
-                </>
-              )}
-              <span class="num">{bytes(version.sizeBytes)}</span>
-            </a>
-          </li>
-        );
-      })}
-      {artifact.versionCount > SHOWN_VERSIONS && <li class="hint">and {Number(artifact.versionCount) - SHOWN_VERSIONS} older ones</li>}
-    </ul>
   );
 }
 

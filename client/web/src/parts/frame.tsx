@@ -4,9 +4,9 @@ import type { ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
 import { hrefs, type Route } from "../routes";
 import { caller } from "../wire/caller";
-import { registry } from "../wire/clients";
 import { recentProjects } from "../wire/projects";
 import { useQuery } from "../wire/queries";
+import { useRegistries } from "../wire/registries";
 import { connection } from "../wire/watching";
 import { Icon } from "./icon";
 import { capsOf } from "./keyboard/all-keys";
@@ -64,11 +64,7 @@ export function Frame({ route, entity, search, showKeys, children }: Props) {
 }
 
 function Side({ route, entity, project, showKeys }: { route: Route; entity: string; project: string; showKeys: () => void }) {
-  const { value: registries } = useQuery(
-    `registries ${entity}`,
-    async () => (await registry.listRegistries({ entity, pageSize: 1000 })).registries,
-    (event) => event.entity === entity && event.collectionId !== "",
-  );
+  const registries = useRegistries(entity);
   const { value: projects } = useQuery(
     `projects ${entity}`,
     () => recentProjects(entity),

@@ -18,3 +18,9 @@ export function Markdown({ text }: { text: string }) {
   );
   return <div class="md" ref={host} dangerouslySetInnerHTML={{ __html: html }} />;
 }
+
+/** The first line of a card, without its marks. */
+export function firstLine(markdown: string): string {
+  const line = markdown.split("\n").find((one) => one.trim() && !one.startsWith("#")) ?? "";
+  return line.replace(/[*_`]|\[([^\]]*)\]\([^)]*\)/g, "$1").trim();
+}

@@ -2,11 +2,14 @@
 import type { RegisteredModel, RegisteredModelVersion } from "../../gen/modelyard/v1/registered_model_pb";
 import { Alias, sortedAliases } from "../../parts/alias";
 import { FilterField } from "../../parts/fields/filter";
+import { selectable, SelectBox, type Selection, useSelection } from "../../parts/lists/selection";
 import { Bones, Empty, Failed } from "../../parts/states";
 import { bytes, Time } from "../../parts/text";
 import { numberText } from "../../parts/values";
 import { Windowed } from "../../parts/windowed";
 import { hrefOfRef, hrefs, parameter, setParameters } from "../../routes";
+import { registry, requestId } from "../../wire/clients";
+import { ChosenVersions } from "../chosen-versions";
 import { type Metric, useVersions } from "./metric";
 
 const FILTERED_FROM = 5;
@@ -38,50 +41,74 @@ export function Versions({ model, metric }: { model: RegisteredModel; metric: Me
           </button>
         </Empty>
       )}
-      {value && value.rows.length > 0 && <Table rows={value.rows} total={value.total} need={need} metric={metric} />}
+      {value && value.rows.length > 0 && <Table model={model} rows={value.rows} total={value.total} need={need} metric={metric} />}
     </section>
   );
 }
 
 interface TableProps {
+  model: RegisteredModel;
   rows: readonly RegisteredModelVersion[];
   total: number;
   need: (count: number) => void;
   metric: Metric;
 }
 
-function Table({ rows, total, need, metric }: TableProps) {
-  const columns = metric.name ? 8 : 7;
+function Table({ model, rows, total, need, metric }: TableProps) {
+  const columns = metric.name ? 9 : 8;
+  const selection = useSelection(rows.map((version) => version.id));
   return (
-    <div class="box clip" tabIndex={0} role="region" aria-label="Versions">
-      <table class="tbl fold-up line">
-        <thead>
-          <tr>
-            <th aria-sort="descending">Version</th>
-            <th>Aliases</th>
-            <th>Source Version</th>
-            {metric.name && <th class="num">{metric.name}</th>}
-            <th class="num">Size</th>
-            <th>Linked</th>
-            <th>By</th>
-            <th>
-              <span class="vh">Actions</span>
-            </th>
-          </tr>
-        </thead>
-        <Windowed
-          as="tbody"
-          columns={columns}
-          count={Math.max(total, rows.length)}
-          height={ROW}
-          need={need}
-          row={(index) => {
-            const version = rows[index];
-            return version ? <VersionRow key={version.id} version={version} metric={metric} /> : <Waiting key={index} columns={columns} />;
-          }}
-        />
-      </table>
-    </div>
+    <>
+      <div class="box clip" tabIndex={0} role="region" aria-label="Versions">
+        <table class="tbl fold-up line ticked">
+          <Head metric={metric} />
+          <Windowed
+            as="tbody"
+            columns={columns}
+            count={Math.max(total, rows.length)}
+            height={ROW}
+            need={need}
+            row={(index) => {
+              const version = rows[index];
+              if (!version) return <Waiting key={index} columns={columns} />;
+              return <VersionRow key={version.id} version={version} metric={metric} selection={selection} />;
+            }}
+          />
+        </table>
+      </div>
+      <ChosenVersions
+        chosen={rows.filter((version) => selection.has(version.id))}
+        selection={selection}
+        compare={({ number }) => hrefs.link(model.entity, model.project, model.name, `v${number}`, "compare")}
+        deletion={{
+          consequence: "They leave the registered model with their aliases; the versions that they link stay in their projects.",
+          force: "Also those with aliases other than latest",
+          remove: (id, force) => registry.deleteRegisteredModelVersion({ id, force, requestId: requestId() }),
+        }}
+      />
+    </>
+  );
+}
+
+function Head({ metric }: { metric: Metric }) {
+  return (
+    <thead>
+      <tr>
+        <th>
+          <span class="vh">Select</span>
+        </th>
+        <th aria-sort="descending">Version</th>
+        <th>Aliases</th>
+        <th>Source Version</th>
+        {metric.name && <th class="num">{metric.name}</th>}
+        <th class="num">Size</th>
+        <th>Linked</th>
+        <th>By</th>
+        <th>
+          <span class="vh">Actions</span>
+        </th>
+      </tr>
+    </thead>
   );
 }
 
@@ -97,12 +124,21 @@ function Waiting({ columns }: { columns: number }) {
   );
 }
 
-function VersionRow({ version, metric }: { version: RegisteredModelVersion; metric: Metric }) {
+interface RowProps {
+  version: RegisteredModelVersion;
+  metric: Metric;
+  selection: Selection;
+}
+
+function VersionRow({ version, metric, selection }: RowProps) {
   const number = `v${version.number}`;
   const href = hrefs.link(version.entity, version.project, version.name, number);
   const value = metric.valueOf(version);
   return (
-    <tr>
+    <tr {...selectable(selection, version.id)}>
+      <td class="tick">
+        <SelectBox selection={selection} id={version.id} label={number} />
+      </td>
       <td>
         <a class="name" href={href}>
           {number}

@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { numberText } from "../values";
+import { hideCrosshair, moveCrosshair } from "./crosshair";
 
 export interface Line {
   id: string;
@@ -88,7 +89,17 @@ export function Chart(props: Props) {
           {props.actions}
         </span>
       </figcaption>
-      <div ref={host} class="plot-host" role="img" aria-label={`${props.title} by ${props.xLabel}: ${summary(props.lines)}`} />
+      <div
+        ref={host}
+        class="plot-host"
+        role="img"
+        aria-label={`${props.title} by ${props.xLabel}: ${summary(props.lines)}`}
+        tabIndex={0}
+        onKeyDown={(event) => {
+          if (plot.current && moveCrosshair(plot.current, event.key)) event.preventDefault();
+        }}
+        onBlur={() => plot.current && hideCrosshair(plot.current)}
+      />
       {values.some((value) => value !== undefined) && (
         <ul class={`chart-values${isAtRight ? " at-left" : ""}`}>
           {props.lines.map((line, number) => (

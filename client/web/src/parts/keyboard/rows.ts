@@ -23,7 +23,8 @@ export function step(by: 1 | -1): void {
 
 /** Ticks the row with the focus, or with `isRange` all from the one that was ticked last up to it. False without a box. */
 export function tickRow(isRange: boolean): void | false {
-  const box = focusedRow()?.closest("tr, li")?.querySelector("input[type=checkbox]");
-  if (!box) return false;
+  const row = document.activeElement?.closest("tr, li");
+  const box = row?.querySelector("input[type=checkbox]");
+  if (!box || box.closest("tr, li") !== row) return false; // else it is one of a list within the row
   box.dispatchEvent(new MouseEvent("click", { bubbles: true, cancelable: true, shiftKey: isRange }));
 }

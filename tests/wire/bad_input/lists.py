@@ -71,6 +71,9 @@ def events() -> Iterator[Case]:
     yield from of_values("EventService/ListEvents", "after_sequence", {"negative": -1}, base=base)
     wrong = {"negative": -1, "beyond the last": 10**9}
     yield from of_values(watch, "after_sequence", wrong, base=base)
+    for field in ("project", "entity"):
+        yield from of_values(watch, field, SOME_NAMES, base={"project": "p"})
+    yield from of_values("ProjectService/GetProject", "name", SOME_NAMES, reason="NOT_FOUND", named="")
     yield from of_values(watch, "filter", SOME_FILTERS, base={"project": "$project"}, reason="INVALID_FILTER")
 
 

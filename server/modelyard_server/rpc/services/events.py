@@ -65,6 +65,8 @@ class EventServicer:
         self, request: pb.WatchEventsRequest, call: StreamCall
     ) -> AsyncIterator[Any]:  # encoded messages
         self._streams.enter(call.principal)
+        # A watch waits for what does not exist yet; for a name that cannot exist it would wait forever.
+        fields.check_place("", request.entity, request.project)
         if request.project:
             replies = self._watch_project(request, call)
         else:

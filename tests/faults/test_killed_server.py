@@ -1,4 +1,4 @@
-"""kill -9 of the server at every step of the writer and of the commit.
+"""kill -9 of the server at every step of the writer and of the commit, and at system calls on the way.
 
 After each: what was acknowledged is whole, nothing is half-visible, numbers
 have no gap, and the same request again gives the same version.
@@ -20,10 +20,21 @@ from modelyard.v1 import model_artifact_pb2 as pb
 from tests.clients import fast_upload
 from tests.clients.fast_upload import random_chunks
 from tests.parts.server import Factory, LiveServer, Stubs, production_place
+from tests.parts.system_calls import injected
 
 WRITER = ("writer.before_intent", "writer.before_put", "writer.after_put", "writer.after_publish")
 DISK = ("disk.before_fsync", "disk.before_rename", "disk.after_rename")
 COMMIT = ("commit.before", "commit.inside", "commit.after")
+CALLS = (
+    "fsync:signal=KILL:when=1",
+    "fsync:signal=KILL:when=2",
+    "rename:signal=KILL:when=1",
+    "fdatasync:signal=KILL:when=1",
+    "fdatasync:signal=KILL:when=3",
+    "pwrite64:signal=KILL:when=2",
+    "pwrite64:signal=KILL:when=9",
+)
+"""System calls at which strace kills the server: the N-th of a thread."""
 
 Start = Callable[[str], LiveServer]
 
@@ -66,11 +77,33 @@ def _die_at(server: LiveServer, failpoint: str, act: Callable[[Stubs], object]) 
     server.start()
 
 
+def _die_in_call(server: LiveServer, fault: str, act: Callable[[Stubs], object]) -> None:
+    """Acts until a system call kills the server, and starts it again."""
+    with injected(server.pid, fault):
+        with pytest.raises(grpc.RpcError):
+            act(server.stubs())
+        assert server.wait() == -signal.SIGKILL
+    server.start()
+
+
 @pytest.mark.parametrize(("kind", "failpoint"), CASES)
 def test_a_server_killed_at_any_failpoint_loses_nothing_and_shows_no_partial_version(
     request: pytest.FixtureRequest, live_server_factory: Factory, kind: str, failpoint: str
 ) -> None:
     server = _server(kind, request, live_server_factory)
+    _survive(server, lambda act: _die_at(server, failpoint, act))
+
+
+@pytest.mark.parametrize("fault", CALLS)
+def test_a_server_killed_in_system_calls_loses_nothing_and_shows_no_partial_version(
+    live_server_factory: Factory, fault: str
+) -> None:
+    server = live_server_factory()
+    _survive(server, lambda act: _die_in_call(server, fault, act))
+
+
+def _survive(server: LiveServer, die: Callable[[Callable[[Stubs], object]], None]) -> None:
+    """Logs a version, then another one while the server dies, and repeats that request."""
     before, content = random_chunks(3), random_chunks(5)
     kept = fast_upload.log(server.start().stubs(), "p", "bert", {"w": before}).version
     request_id = uuid.uuid4().hex
@@ -78,7 +111,7 @@ def test_a_server_killed_at_any_failpoint_loses_nothing_and_shows_no_partial_ver
     def again(stubs: Stubs) -> pb.CommitModelArtifactResponse:
         return fast_upload.log(stubs, "p", "bert", {"w": content}, request_id=request_id)
 
-    _die_at(server, failpoint, again)
+    die(again)
     stubs = server.stubs()
     assert _numbers(stubs) in ({"bert": [0]}, {"bert": [0, 1]})
     assert fast_upload.read(stubs, kept.id, "w") == b"".join(before)

@@ -51,6 +51,10 @@ class Disk:
         """Makes it read-only."""
         subprocess.run(["mount", "-o", "remount,ro", self.path], check=True, capture_output=True)
 
+    def make_writable(self) -> None:
+        """Makes it writable again."""
+        subprocess.run(["mount", "-o", "remount,rw", self.path], check=True, capture_output=True)
+
     def unmount(self) -> None:
         """Removes it, even while something has a file open."""
         subprocess.run(["umount", "-l", self.path], check=False, capture_output=True)

@@ -20,6 +20,8 @@ class TcpProxy:
         self.target = target
         self.lose_replies = False
         """What the server sends is read and thrown away."""
+        self.lose_reply_to: bytes | None = None
+        """A connection whose client sends these bytes gets no replies from then on; None: all get them."""
         self.silent = False
         """Nothing passes either way, and nothing is closed, as when a cable is pulled."""
         self.cut_after: Callable[[], int] | None = None
@@ -92,18 +94,24 @@ class TcpProxy:
                 _end(client)
                 continue
             self._open += [client, server]
+            is_lost = threading.Event()
             for source, sink, is_reply in ((client, server, False), (server, client, True)):
-                threading.Thread(target=self._pass_on, args=(source, sink, is_reply), daemon=True).start()
+                arguments = (source, sink, is_reply, is_lost)
+                threading.Thread(target=self._pass_on, args=arguments, daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket, is_reply: bool) -> None:
+    def _pass_on(
+        self, source: socket.socket, sink: socket.socket, is_reply: bool, is_lost: threading.Event
+    ) -> None:
         with contextlib.suppress(OSError):  # cut, here or by either side
             left = self.cut_after() if self.cut_after is not None and not is_reply else None
             while (left is None or left > 0) and (data := source.recv(_PIECE)):
                 if not is_reply:
                     self.received += len(data)
+                    if self.lose_reply_to is not None and self.lose_reply_to in data:
+                        is_lost.set()
                     if self.is_holding:
                         self._released.wait()
-                if not self.silent and not (is_reply and self.lose_replies):
+                if not self.silent and not (is_reply and (self.lose_replies or is_lost.is_set())):
                     left = self._left_of_reply(len(data)) if is_reply else left
                     sink.sendall(data[:left])
                 left = None if left is None else left - len(data)

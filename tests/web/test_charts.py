@@ -97,7 +97,7 @@ def test_training_and_validation_share_a_chart_unless_told_otherwise(page: Page)
         "plot 1 · train ends at 2.1, plot 0 · train ends at 1.1, plot 1 · val ends at 3.5, plot 0 · val ends"
     )
     expect(chart(page, "loss")).to_have_attribute("aria-label", re.compile(re.escape(label)))
-    page.get_by_label("train and val together").uncheck()
+    page.get_by_label("train + val").uncheck()
     expect(chart(page, "train/loss")).to_be_visible()
     expect(chart(page, "val/loss")).to_be_visible()
     expect(chart(page, "loss")).to_have_count(0)

@@ -169,6 +169,7 @@ def test_a_filter_that_is_refused_says_why_below_it(page: Page, visit: Visit) ->
     field.fill("config.lr ~ 3")
     field.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("character 11")
+    expect(names(page)).to_have_count(len(RATES))  # what was shown stays
     expect(field).to_have_attribute("aria-invalid", "true")
     assert visit.violations() == []
     field.fill("config.lr < 0.005")

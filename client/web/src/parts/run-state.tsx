@@ -22,14 +22,15 @@ const SHAPES: Partial<Record<RunState, preact.ComponentChildren>> = {
   [RunState.KILLED]: <rect x="4" y="4" width="8" height="8" rx="1" />,
 };
 
-export function StateMark({ state }: { state: RunState }) {
+/** With `isIcon` the word is for those who do not see the shape, and a tooltip. */
+export function StateMark({ state, isIcon }: { state: RunState; isIcon?: boolean }) {
   const word = STATE_WORDS[state] ?? "";
   return (
-    <span class={`state ${word}`}>
+    <span class={`state ${word}`} title={isIcon ? word : undefined}>
       <svg class="i" viewBox="0 0 16 16" aria-hidden="true">
         {SHAPES[state]}
       </svg>
-      {word}
+      {isIcon ? <span class="vh">{word}</span> : word}
     </span>
   );
 }

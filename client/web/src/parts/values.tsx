@@ -32,6 +32,11 @@ export function numberText(number: number): string {
   return text.replace("-", "−");
 }
 
+/** A number with few digits, for tables; whole and large ones as they are. */
+export function shortText(number: number, digits = 4): string {
+  return Number.isInteger(number) || Math.abs(number) >= 10 ** digits ? numberText(number) : numberText(Number(number.toPrecision(digits)));
+}
+
 export function numberOf(value: AnyValue | undefined): number | undefined {
   if (value?.kind.case === "intValue") return Number(value.kind.value);
   return value?.kind.case === "doubleValue" ? value.kind.value : undefined;
@@ -58,8 +63,7 @@ export function flattened(values: Readonly<Record<string, AnyValue>>, prefix = "
 }
 
 /** A number of seconds as hours, minutes and seconds, the two largest of them. */
-export function durationText(seconds: number | undefined): string {
-  if (seconds === undefined) return "—";
+export function durationText(seconds: number): string {
   const parts: [number, string][] = [
     [Math.floor(seconds / 86_400), "d"],
     [Math.floor(seconds / 3600) % 24, "h"],

@@ -9,6 +9,8 @@ interface Props {
   drawing: Drawing;
   isBadPattern: boolean;
   hasGroups: boolean;
+  /** Whether training and validation can share charts. */
+  hasSplits: boolean;
   download: () => void;
 }
 
@@ -16,7 +18,7 @@ interface Props {
 export const AXES: Record<string, string> = { _step: "step", _runtime: "seconds since the start", _timestamp: "time" };
 const MOST_AXES = 200;
 
-export function ChartTools({ names, drawing, isBadPattern, hasGroups, download }: Props) {
+export function ChartTools({ names, drawing, isBadPattern, hasGroups, hasSplits, download }: Props) {
   const { xAxis, smoothing, band } = drawing;
   const choices = [...new Set([...Object.keys(AXES), xAxis, ...names.slice(0, MOST_AXES)])];
   return (
@@ -42,6 +44,15 @@ export function ChartTools({ names, drawing, isBadPattern, hasGroups, download }
           ))}
         </select>
       </label>
+      <label class="row">
+        Band
+        <select class="in" value={band || "none"} onChange={(event) => setParameters({ band: event.currentTarget.value })}>
+          <option value="none">none</option>
+          <option value="minmax">min–max</option>
+          {hasGroups && <option value="std">± deviation</option>}
+        </select>
+      </label>
+      <Menu label="the charts" items={[{ label: "CSV of every row, all metrics", icon: "download", act: download }]} />
       <label class="row smooth">
         Smoothing
         <input
@@ -56,16 +67,7 @@ export function ChartTools({ names, drawing, isBadPattern, hasGroups, download }
       </label>
       <Switch name="log" label="log y" isOn={drawing.isLogY} on="1" off="" />
       <Switch name="logx" label="log x" isOn={drawing.isLogX} on="1" off="" />
-      <Switch name="split" label="train and val together" isOn={parameter("split") !== "0"} on="" off="0" />
-      <label class="row">
-        Band
-        <select class="in" value={band || "none"} onChange={(event) => setParameters({ band: event.currentTarget.value })}>
-          <option value="none">none</option>
-          <option value="minmax">min–max</option>
-          {hasGroups && <option value="std">± deviation</option>}
-        </select>
-      </label>
-      <Menu label="the charts" items={[{ label: "CSV of every row, all metrics", icon: "download", act: download }]} />
+      {hasSplits && <Switch name="split" label="train + val" isOn={parameter("split") !== "0"} on="" off="0" />}
     </div>
   );
 }

@@ -43,6 +43,7 @@ export function Charts({ lines, stream, changes }: Props) {
   const sought = parameter("metric");
   const pattern = patternOf(sought);
   const panels = useMemo(() => panelsOf((names ?? []).filter((name) => !pattern || pattern.test(name)), parameter("split") !== "0"), [names, sought, parameter("split")]);
+  const hasSplits = useMemo(() => panelsOf(names ?? [], true).some((panel) => panel.parts.length > 1), [names]);
   const drawing = drawingOf(stream, lines.some((line) => line.size > 1));
   const metrics = panels.flatMap((panel) => panel.parts.map((part) => part.metric));
   return (
@@ -52,6 +53,7 @@ export function Charts({ lines, stream, changes }: Props) {
         drawing={drawing}
         isBadPattern={sought !== "" && !pattern}
         hasGroups={lines.some((line) => line.size > 1)}
+        hasSplits={hasSplits}
         download={() => void saveRows(lines, metrics, stream, "metrics-rows.csv", (text) => (problem.value = text))}
       />
       {lines.length > 1 && <Legend lines={lines} />}

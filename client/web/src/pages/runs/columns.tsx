@@ -16,6 +16,10 @@ export interface Column {
   /** What of the thing that `label` names: config, min, max. */
   of: string;
   isNumeric: boolean;
+  /** Whether its numbers are shown as numbers. */
+  isNumber: boolean;
+  /** A number of it as it is shown. */
+  shown: (number: number) => string;
   /** Whether the server can order by it. */
   isOrdered: boolean;
   /** Whether the best value stands out. */
@@ -38,6 +42,7 @@ const EXTREME = /^(min|max)\((.+)\)$/;
 
 interface Field {
   label: string;
+  shown?: (number: number) => string;
   number?: (run: Run) => number | undefined;
   text?: (run: Run) => string;
   content?: (run: Run) => ComponentChildren;
@@ -47,7 +52,7 @@ interface Field {
 const FIELDS: Record<string, Field> = {
   state: { label: "State", text: (run) => STATE_WORDS[run.state] ?? "", content: (run) => <StateMark state={run.state} /> },
   create_time: { label: "Begun", number: (run) => run.createTime && timestampMs(run.createTime), content: (run) => <Time at={run.createTime} /> },
-  duration: { label: "Duration", number: secondsOf, text: (run) => durationText(secondsOf(run)), paths: [] },
+  duration: { label: "Duration", number: secondsOf, shown: durationText, paths: [] },
   finish_time: { label: "Ended", number: (run) => run.finishTime && timestampMs(run.finishTime), content: (run) => <Time at={run.finishTime} /> },
   update_time: { label: "Changed", number: (run) => run.updateTime && timestampMs(run.updateTime), content: (run) => <Time at={run.updateTime} /> },
   name: { label: "Id", text: (run) => run.name, paths: [] },
@@ -82,12 +87,14 @@ function ofField(id: string, field: Field): Column {
     label: field.label,
     of: "",
     isNumeric: field.number !== undefined && !TIMES.includes(id),
+    isNumber: field.number !== undefined && !field.shown && !field.content,
+    shown: field.shown ?? numberText,
     isOrdered: ORDERED.includes(id),
     isResult: false,
     paths: field.paths ?? [id],
     metric: "",
     number,
-    text: field.text ? (run) => field.text?.(run) || "—" : (run) => shownNumber(number(run)),
+    text: field.text ? (run) => field.text?.(run) || "—" : (run) => shownNumber(number(run), field.shown),
     ...(field.content ? { content: field.content } : {}),
   };
 }
@@ -99,6 +106,8 @@ function ofKey(id: string, part: "config" | "summary", path: readonly string[]):
     label: path.join("."),
     of: part === "config" ? "config" : "",
     isNumeric: true,
+    isNumber: true,
+    shown: numberText,
     isOrdered: true,
     isResult: part === "summary",
     paths: [`${part}.${path[0]}`],
@@ -115,6 +124,8 @@ function ofMetric(id: string, kind: "min" | "max", metric: string): Column {
     label: metric,
     of: kind,
     isNumeric: true,
+    isNumber: true,
+    shown: numberText,
     isOrdered: false,
     isResult: false,
     paths: [],
@@ -128,8 +139,8 @@ function entryOf(value: AnyValue | undefined, key: string): AnyValue | undefined
   return value?.kind.case === "mapValue" ? value.kind.value.entries[key] : undefined;
 }
 
-function shownNumber(number: number | undefined): string {
-  return number === undefined ? "—" : numberText(number);
+function shownNumber(number: number | undefined, shown: (number: number) => string = numberText): string {
+  return number === undefined ? "—" : shown(number);
 }
 
 /** How long a run took; of one that goes on, until it was last heard of. */

@@ -67,7 +67,7 @@ export function firstColumns(keys: Keys, newest: Newest): string[] {
   const numeric = new Set(keys.fields.filter((key) => key.isNumeric).map((key) => key.name));
   const weight = (name: string) => 2 * Number(/val|test|eval/i.test(name)) + Number(/loss|acc|f1|auc|score|err/i.test(name));
   const results = [...newest.metrics].sort((a, b) => weight(b) - weight(a)).flatMap((name) => resultOf(name, numeric) ?? []);
-  return ["state", ...results.slice(0, FIRST_COLUMNS), ...differing(keys).slice(0, FIRST_COLUMNS), "create_time"];
+  return [...results.slice(0, FIRST_COLUMNS), ...differing(keys).slice(0, FIRST_COLUMNS), "create_time"];
 }
 
 /** The field of a metric's result: `define_metric` may keep several values, and no plain one. */

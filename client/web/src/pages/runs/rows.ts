@@ -1,6 +1,6 @@
 // The rows of the table of runs: read from the server, kept as they are now, sorted and grouped.
 import { useSignal } from "@preact/signals";
-import { useCallback, useEffect, useState } from "preact/hooks";
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { type Run, RunState } from "../../gen/modelyard/v1/run_pb";
 import type { Failure } from "../../wire/failure";
 import { type Listed, useList } from "../../wire/lists";
@@ -39,21 +39,24 @@ export interface Rows {
 const ROWS_READ = 150;
 const EXTREMES_AGAIN_MS = 2_000;
 const BEST_AGAIN_MS = 10_000;
+const TOGETHER_MS = 200;
+const NONE: readonly Run[] = [];
 
 export function useRows(view: View): Rows {
   const { place, filter, orderBy, paths, sort, sortedBy, isWhole, most, group, touches } = view;
   const query = `runs ${place.entity}/${place.project} ${filter} ${orderBy}`;
   const state = useList(`${query} ${paths.join()}`, (token, size) => readPage(place, filter, orderBy, paths, token, size), touches);
-  // Rows without the values of a new column stay until those are there.
-  const list = useLast(state.value, query);
-  const { runs: now, changes } = useLive(list?.rows ?? [], query);
+  const list = useShown(state, query);
+  const { runs: now, changes } = useLive(list?.rows ?? NONE, query);
   const [seenTo, setSeenTo] = useState(0);
   const { need, isMeasured, metrics } = useNeeds(view, state, setSeenTo);
   const measured = isWhole ? now.slice(0, MOST_BY_METRIC) : now.slice(Math.max(0, seenTo - ROWS_READ), seenTo);
   const extremes = useExtremes(metrics, isMeasured ? measured : [], useThrottled(changes, EXTREMES_AGAIN_MS));
-  const some = isWhole ? now.slice(0, most) : now;
-  const runs = sortedBy ? sorted(some, sortedBy, sort.isDescending, extremes) : some;
-  const groups = group && groupsOf(runs, group, extremes);
+  const runs = useMemo(() => {
+    const some = isWhole ? now.slice(0, most) : now;
+    return sortedBy ? sorted(some, sortedBy, sort.isDescending, extremes) : some;
+  }, [now, isWhole, most, sortedBy?.id, sort.isDescending, extremes]);
+  const groups = useMemo(() => group && groupsOf(runs, group, extremes), [runs, group?.id, extremes]);
   const opened = useSignal<ReadonlySet<string>>(new Set());
   const rows = groups ? groups.flatMap((one) => rowsOf(one, opened.value.has(one.value))) : runs.map((run): Row => ({ key: run.id, run, inGroup: false }));
   return {
@@ -73,6 +76,14 @@ export function useRows(view: View): Rows {
       opened.value = next;
     },
   };
+}
+
+/** The rows that were read. Those before stay while those with a new column are read, and where a filter is refused. */
+function useShown({ value, failure }: ReturnType<typeof useList<Run>>, query: string): Listed<Run> | undefined {
+  const before = useRef<{ query: string; list: Listed<Run> } | undefined>(undefined);
+  if (value) before.current = { query, list: value };
+  const stays = before.current?.query === query || failure?.reason === "INVALID_FILTER";
+  return value ?? (stays ? before.current?.list : undefined);
 }
 
 /** Reads as far as the rows are in sight, or all of them where the page sorts or groups. */
@@ -111,14 +122,23 @@ function useLive(runs: readonly Run[], query: string): { runs: readonly Run[]; c
   const live = useSignal<ReadonlyMap<string, Run>>(new Map());
   const changes = useSignal(0);
   const going = runs.filter((run) => run.state === RunState.RUNNING).map((run) => run.id);
+  const heard = useRef(new Map<string, Run>());
   useRunWatch(going, (run) => {
-    live.value = new Map(live.value).set(run.id, run);
-    changes.value += 1;
+    // Many runs may report at once: the rows are rendered once for all of them.
+    if (!heard.current.size) {
+      setTimeout(() => {
+        live.value = new Map([...live.value, ...heard.current]);
+        heard.current.clear();
+        changes.value += 1;
+      }, TOGETHER_MS);
+    }
+    heard.current.set(run.id, run);
   });
   useEffect(() => {
     live.value = new Map();
   }, [query]);
-  return { runs: live.value.size ? runs.map((run) => merged(run, live.value.get(run.id))) : runs, changes: changes.value };
+  const now = useMemo(() => (live.value.size ? runs.map((run) => merged(run, live.value.get(run.id))) : runs), [runs, live.value]);
+  return { runs: now, changes: changes.value };
 }
 
 function merged(run: Run, now: Run | undefined): Run {

@@ -1,8 +1,9 @@
 // The table of runs: only the rows in sight are in the document; runs may stand in groups.
 import type { Run } from "../../gen/modelyard/v1/run_pb";
 import { Icon } from "../../parts/icon";
+import { StateMark } from "../../parts/run-state";
 import { count } from "../../parts/text";
-import { numberText } from "../../parts/values";
+import { numberText, shortText } from "../../parts/values";
 import { Windowed } from "../../parts/windowed";
 import { hrefs } from "../../routes";
 import type { Extremes } from "../../wire/samples";
@@ -134,17 +135,18 @@ function RunRow({ row, index, table }: { row: Extract<Row, { run: Run }>; index:
       </td>
       <td>{!row.inGroup && <Eye line={lines.get(run.name)} name={run.displayName} toggle={() => table.toggle(run.name)} />}</td>
       <td class="fold">
-        <a class="name" href={hrefs.run(run.entity, run.project, run.name)} title={run.displayName}>
+        <StateMark state={run.state} isIcon /> <a class="name" href={hrefs.run(run.entity, run.project, run.name)} title={run.displayName}>
           {run.displayName}
         </a>
       </td>
       {columns.map((column) => {
         const text = column.text(run, extremes);
-        const isBest = table.total > 1 && best.has(column.id) && best.get(column.id) === column.number(run, extremes);
+        const number = column.isNumber ? column.number(run, extremes) : undefined;
+        const isBest = table.total > 1 && best.has(column.id) && best.get(column.id) === number;
         return (
           <td key={column.id} class={`fold ${column.isNumeric ? "num" : "mute"}`} title={column.content ? undefined : text}>
             {isBest && <span class="tag best">best</span>}
-            {column.content ? column.content(run) : text}
+            {column.content ? column.content(run) : number === undefined ? text : shortText(number)}
           </td>
         );
       })}
@@ -175,10 +177,12 @@ function GroupRow({ row, index, table }: { row: Extract<Row, { group: Group }>; 
       {columns.map((column) => {
         const summary = summaryOf(runs, column, extremes);
         if (!summary || !column.isNumeric) return <td key={column.id} />;
-        const [mean, min, max] = [summary.mean, summary.min, summary.max].map(numberText);
+        const exact = `mean ${numberText(summary.mean)} of ${count(summary.count, "run")}, from ${numberText(summary.min)} to ${numberText(summary.max)}`;
+        const shown = (number: number, digits: number) => (column.isNumber ? shortText(number, digits) : column.shown(number));
+        const [mean, min, max] = [shown(summary.mean, 4), shown(summary.min, 3), shown(summary.max, 3)];
         return (
-          <td key={column.id} class="num fold" title={`mean ${mean} of ${count(summary.count, "run")}, from ${min} to ${max}`}>
-            {mean} {min !== max && <span class="faint">{`${min}–${max}`}</span>}
+          <td key={column.id} class="num fold" title={exact}>
+            {mean} {min !== max && <span class="two">{`${min}–${max}`}</span>}
           </td>
         );
       })}

@@ -45,19 +45,26 @@ const NARROWEST_DRAG = 4;
 const FEW_POINTS = 3;
 const LOG_SCALE = 3;
 const CURSOR_POINT = 6;
+/** Lines whose values are shown at the cursor. */
+const MOST_VALUES = 8;
+
+interface Value {
+  line: Line;
+  y: number;
+}
 
 export function Chart(props: Props) {
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
   const now = useRef(props);
   now.current = props;
-  const [values, setValues] = useState<readonly (string | undefined)[]>([]);
+  const [values, setValues] = useState<readonly Value[]>([]);
   const [isAtRight, setAtRight] = useState(false);
   const shape = shapeOf(props);
   useEffect(() => {
     const element = host.current;
     if (!element || !now.current.lines.length) return;
-    const show = (found: (string | undefined)[], atRight: boolean) => {
+    const show = (found: readonly Value[], atRight: boolean) => {
       setValues(found);
       setAtRight(atRight);
     };
@@ -100,15 +107,16 @@ export function Chart(props: Props) {
         }}
         onBlur={() => plot.current && hideCrosshair(plot.current)}
       />
-      {values.some((value) => value !== undefined) && (
+      {values.length > 0 && (
         <ul class={`chart-values${isAtRight ? " at-left" : ""}`}>
-          {props.lines.map((line, number) => (
+          {values.map(({ line, y }) => (
             <li key={line.id} class={`c${line.colour}`}>
               <i class="dot-key" />
               <span class="fold">{line.name}</span>
-              <b class="num push">{values[number] ?? "—"}</b>
+              <b class="num push">{numberText(y)}</b>
             </li>
           ))}
+          {props.lines.length > MOST_VALUES && <li class="faint">{`the nearest of ${props.lines.length}`}</li>}
         </ul>
       )}
     </figure>
@@ -191,7 +199,7 @@ function countOf(ys: ArrayLike<number | null | undefined>): number {
   return found;
 }
 
-function optionsOf(now: { current: Props }, element: HTMLElement, show: (values: (string | undefined)[], isAtRight: boolean) => void): uPlot.Options {
+function optionsOf(now: { current: Props }, element: HTMLElement, show: (values: readonly Value[], isAtRight: boolean) => void): uPlot.Options {
   const props = now.current;
   const style = getComputedStyle(element);
   const colour = (name: string) => resolved(element, name);
@@ -201,7 +209,7 @@ function optionsOf(now: { current: Props }, element: HTMLElement, show: (values:
     width: element.clientWidth,
     height: HEIGHT,
     legend: { show: false },
-    cursor: { sync: { key: SYNC.key }, drag: { x: true, y: false, setScale: false, dist: NARROWEST_DRAG }, points: { size: (plot, number) => (plot.series[number]?.points?.show === false ? 0 : CURSOR_POINT) } },
+    cursor: { sync: { key: SYNC.key }, drag: { x: true, y: false, setScale: false, dist: NARROWEST_DRAG }, points: { size: (plot, number) => (plot.series[number]?.width && plot.series[number]?.alpha === 1 ? CURSOR_POINT : 0) } },
     scales: {
       x: { time: props.isTime, distr: props.isLogX ? LOG_SCALE : 1, range: (plot, low, high) => shownRange(now.current, plot, low, high) },
       y: { distr: props.isLogY ? LOG_SCALE : 1 },
@@ -222,16 +230,19 @@ function shownRange({ range, isLogX }: Props, _plot: uPlot, low: number, high: n
   return low === high ? (isLogX ? [low / 2, low * 2] : [low - 1, high + 1]) : [low, high];
 }
 
-function valuesAt(plot: uPlot, { lines, smoothing }: Props): (string | undefined)[] {
-  const at = plot.cursor.idx;
+/** The values of the lines next to the cursor, the largest first. */
+function valuesAt(plot: uPlot, { lines, smoothing }: Props): Value[] {
+  const { idx: at, top } = plot.cursor;
   if (at === null || at === undefined) return [];
   let last = 0;
-  return lines.map((line) => {
+  const found = lines.flatMap((line): Value[] => {
     last += tracksOf(line, smoothing).length;
-    const ys = plot.data[last];
-    const y = ys && nearest(ys, at);
-    return y === undefined || y === null ? undefined : numberText(y);
+    const y = nearest(plot.data[last] ?? [], at);
+    return y === undefined ? [] : [{ line, y }];
   });
+  const away = ({ y }: Value) => Math.abs(plot.valToPos(y, "y") - (top ?? 0));
+  const near = found.sort((a, b) => away(a) - away(b)).slice(0, MOST_VALUES);
+  return near.sort((a, b) => b.y - a.y);
 }
 
 /** The value at an index, or the last one before it: lines of other runs have points of their own. */

@@ -192,6 +192,27 @@ def test_rows_that_come_in_keep_zoom_and_selection(page: Page) -> None:
     run.finish()
 
 
+def test_definitions_choose_x_and_hide_metrics(page: Page) -> None:
+    project = new_project()
+    with modelyard.init(project=project, id="defined") as run:
+        run.define_metric("val/*", step_metric="epoch")
+        run.define_metric("secret", hidden=True)
+        for step in range(4):
+            run.log({"epoch": step * 10, "val/acc": step, "loss": 1, "secret": 2})
+    for path in (
+        f"/local/{project}",
+        f"/local/{project}/runs/defined",
+        f"/local/{project}/compare?runs=defined",
+    ):
+        page.goto(path)
+        expect(chart(page, "val/acc")).to_have_attribute("aria-label", re.compile("^val/acc by epoch: "))
+        expect(chart(page, "loss")).to_have_attribute("aria-label", re.compile("^loss by step: "))
+        assert drawn(page, "val/acc").popitem()[1][-1] == (30, 3)
+        expect(chart(page, "secret")).to_have_count(0)
+        page.get_by_label("Metrics by regular expression").fill("sec")
+        expect(chart(page, "secret")).to_be_visible()
+
+
 def test_charts_beyond_the_window_are_not_drawn(page: Page) -> None:
     project = new_project()
     with modelyard.init(project=project, id="many") as run:

@@ -193,8 +193,8 @@ def test_groups_have_counts_means_and_extremes(page: Page, visit: Visit) -> None
     expect(chart).to_have_attribute(
         "aria-label", re.compile(r"0\.001 ends at 5\.1, 0\.01 ends at 7\.1, 0\.1 ends at 9\.1")
     )
-    page.get_by_label("Choose the runs of 0.01").check()
-    expect(page.get_by_text("2 chosen")).to_be_visible()
+    page.get_by_label("Select the runs of 0.01").check()
+    expect(page.get_by_role("region", name="Selection")).to_be_visible()
 
 
 def test_runs_are_hidden_and_shown_alone_by_keys(page: Page) -> None:
@@ -220,6 +220,20 @@ def test_runs_are_hidden_and_shown_alone_by_keys(page: Page) -> None:
     expect(chart).to_have_attribute("aria-label", re.compile("^loss by step: run 4 ends"))
     page.get_by_role("button", name="Draw the first ones").click()
     expect(chart).to_have_attribute("aria-label", re.compile("run 5 ends.*run 0 ends"))
+
+
+def test_a_range_of_runs_is_selected_and_compared(page: Page) -> None:
+    page.goto(f"/local/{PROJECT}")
+    page.get_by_role("checkbox", name="Select run 4").click()
+    page.get_by_role("checkbox", name="Select run 2").click(modifiers=["Shift"])
+    bar = page.get_by_role("region", name="Selection")
+    expect(bar).to_contain_text("3 selected")
+    page.get_by_role("button", name="Columns").click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Columns")).to_be_hidden()
+    expect(bar).to_contain_text("3 selected")  # the menu was closed, nothing else
+    bar.get_by_role("link", name="Compare").click()
+    expect(page.get_by_role("heading", name="3 runs compared")).to_be_visible()
 
 
 @pytest.mark.parametrize("viewport", ["desktop", "phone"])

@@ -160,7 +160,7 @@ def test_charts_of_runs_follow_what_is_logged(page: Page, script: Path) -> None:
         expect(page.get_by_role("row").filter(has_text="second")).to_contain_text("running")
     expect(page.get_by_role("row").filter(has_text="second")).to_contain_text("finished")
     for name in ("first", "second"):
-        page.get_by_role("checkbox", name=f"Choose {name}").check()
+        page.get_by_role("checkbox", name=f"Select {name}").check()
     page.get_by_role("link", name="Compare").click()
     expect(page.get_by_role("heading", name="2 runs compared")).to_be_visible()
     expect(page.get_by_role("row").filter(has_text="loss")).to_contain_text("0.25 best")

@@ -68,7 +68,7 @@ export function RunPage({ entity, project, name, tab }: Props) {
         tabs={RUN_TABS.map((one) => ({ key: one, href: hrefs.run(entity, project, name, one), content: TAB_NAMES[one] }))}
       />
       <div role="tabpanel" aria-label={TAB_NAMES[tab]}>
-        {tab === "charts" && <Charts lines={drawn} stream={MetricStream.HISTORY} changes={changes.value} />}
+        {tab === "charts" && <Charts lines={drawn} stream={MetricStream.HISTORY} definitions={run.metricDefinitions} changes={changes.value} />}
         {tab === "media" && <Media runs={[{ id: run.id, name: run.displayName, colour: 1, attempt: run.attempt }]} />}
         {tab === "system" && <Charts lines={drawn} stream={MetricStream.SYSTEM} changes={changes.value} />}
         {tab === "console" && <Console runId={run.id} isRunning={run.state === RunState.RUNNING} />}

@@ -20,7 +20,8 @@ const MOST_AXES = 200;
 
 export function ChartTools({ names, drawing, isBadPattern, hasGroups, hasSplits, download }: Props) {
   const { xAxis, smoothing, band } = drawing;
-  const choices = [...new Set([...Object.keys(AXES), xAxis, ...names.slice(0, MOST_AXES)])];
+  const chosen = parameter("x");
+  const choices = [...new Set([...Object.keys(AXES), ...(chosen ? [chosen] : []), ...names.slice(0, MOST_AXES)])];
   return (
     <div class="tools">
       <label class="with regex">
@@ -36,7 +37,8 @@ export function ChartTools({ names, drawing, isBadPattern, hasGroups, hasSplits,
       </label>
       <label class="row">
         x
-        <select class="in axis-field" aria-label="x axis" value={xAxis} onChange={(event) => setParameters({ x: event.currentTarget.value, range: "" })}>
+        <select class="in axis-field" aria-label="x axis" value={chosen} onChange={(event) => setParameters({ x: event.currentTarget.value, range: "" })}>
+          <option value="">{`usual: ${AXES[xAxis] ?? xAxis}`}</option>
           {choices.map((key) => (
             <option key={key} value={key}>
               {AXES[key] ?? key}

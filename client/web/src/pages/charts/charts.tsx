@@ -5,13 +5,14 @@ import { MetricStream } from "../../gen/modelyard/v1/metric_pb";
 import { Bones, Empty, Failed } from "../../parts/states";
 import { count } from "../../parts/text";
 import { parameter } from "../../routes";
+import { type Definitions, definitionOf } from "../../wire/definitions";
 import { useLast, useThrottled } from "../../wire/pacing";
 import { useQuery } from "../../wire/queries";
 import { metricNames, type Range } from "../../wire/samples";
 import { AXES, ChartTools } from "./chart-tools";
 import type { Band } from "./group-mean";
 import type { DrawnLine } from "./lines";
-import { panelsOf } from "./panels";
+import { type Panel, panelsOf } from "./panels";
 import { type Drawing, LazyChart, saveRows } from "./sampled-chart";
 
 const AGAIN_MS = 2_000;
@@ -24,11 +25,15 @@ const MOST_ASKED = 30;
 interface Props {
   lines: readonly DrawnLine[];
   stream: MetricStream;
+  /** What the program said about its metrics. */
+  definitions?: Definitions;
   /** Counts what was heard of runs that go on. */
   changes: number;
 }
 
-export function Charts({ lines, stream, changes }: Props) {
+const NONE: Definitions = {};
+
+export function Charts({ lines, stream, definitions = NONE, changes }: Props) {
   const ids = lines.flatMap((line) => line.runIds.slice(0, Math.max(1, Math.floor(MOST_ASKED / lines.length))));
   const turn = useThrottled(changes, AGAIN_MS);
   const namesTurn = useThrottled(changes, NAMES_AGAIN_MS);
@@ -42,9 +47,10 @@ export function Charts({ lines, stream, changes }: Props) {
   const problem = useSignal("");
   const sought = parameter("metric");
   const pattern = patternOf(sought);
-  const panels = useMemo(() => panelsOf((names ?? []).filter((name) => !pattern || pattern.test(name)), parameter("split") !== "0"), [names, sought, parameter("split")]);
+  const panels = useMemo(() => panelsOf(shownOf(names ?? [], pattern, definitions), parameter("split") !== "0"), [names, sought, definitions, parameter("split")]);
   const hasSplits = useMemo(() => panelsOf(names ?? [], true).some((panel) => panel.parts.length > 1), [names]);
-  const drawing = drawingOf(stream, lines.some((line) => line.size > 1));
+  const hasGroups = lines.some((line) => line.size > 1);
+  const drawing = drawingOf("", stream, hasGroups);
   const metrics = panels.flatMap((panel) => panel.parts.map((part) => part.metric));
   return (
     <>
@@ -52,7 +58,7 @@ export function Charts({ lines, stream, changes }: Props) {
         names={names ?? []}
         drawing={drawing}
         isBadPattern={sought !== "" && !pattern}
-        hasGroups={lines.some((line) => line.size > 1)}
+        hasGroups={hasGroups}
         hasSplits={hasSplits}
         download={() => void saveRows(lines, metrics, stream, "metrics-rows.csv", (text) => (problem.value = text))}
       />
@@ -67,7 +73,7 @@ export function Charts({ lines, stream, changes }: Props) {
       {names && !panels.length && <Empty title={names.length ? `No metric matches ${sought}` : "No metric was logged yet"} />}
       <div class="charts">
         {panels.slice(0, most.value).map((panel) => (
-          <LazyChart key={panel.title} panel={panel} lines={lines} stream={stream} turn={turn} {...drawing} />
+          <LazyChart key={panel.title} panel={panel} lines={lines} stream={stream} turn={turn} {...drawingOf(definedAxis(panel, definitions), stream, hasGroups)} />
         ))}
       </div>
       {panels.length > most.value && (
@@ -81,9 +87,19 @@ export function Charts({ lines, stream, changes }: Props) {
   );
 }
 
-function drawingOf(stream: MetricStream, hasGroups: boolean): Drawing {
+/** The metrics that the search leaves; hidden ones only if it asks for them. */
+function shownOf(names: readonly string[], pattern: RegExp | undefined, definitions: Definitions): string[] {
+  return names.filter((name) => (pattern ? pattern.test(name) : !definitionOf(definitions, name)?.hidden));
+}
+
+/** The metric that is x of a chart, as the program defined it; "" where it did not. */
+function definedAxis(panel: Panel, definitions: Definitions): string {
+  return panel.parts.map((part) => definitionOf(definitions, part.metric)?.stepMetric).find(Boolean) ?? "";
+}
+
+function drawingOf(defined: string, stream: MetricStream, hasGroups: boolean): Drawing {
   // The rows of the machine have no steps of the training.
-  const xAxis = parameter("x") || (stream === MetricStream.SYSTEM ? "_runtime" : "_step");
+  const xAxis = parameter("x") || defined || (stream === MetricStream.SYSTEM ? "_runtime" : "_step");
   return {
     xAxis,
     xLabel: AXES[xAxis] ?? xAxis,
@@ -91,7 +107,7 @@ function drawingOf(stream: MetricStream, hasGroups: boolean): Drawing {
     isLogY: parameter("log") === "1",
     smoothing: Math.min(Math.max(Number(parameter("smooth")) || 0, 0), 0.99),
     band: bandOf(parameter("band"), hasGroups),
-    range: rangeOf(parameter("range")),
+    range: rangeOf(parameter("range"), xAxis),
   };
 }
 
@@ -116,9 +132,12 @@ function Legend({ lines }: { lines: readonly DrawnLine[] }) {
   );
 }
 
-function rangeOf(text: string): Range | undefined {
-  const [from = NaN, to = NaN] = text.split("~").map(Number);
-  return Number.isFinite(from) && Number.isFinite(to) && from < to ? [from, to] : undefined;
+/** The range of the address, `from~to~axis`, if it is one of this axis. */
+function rangeOf(text: string, xAxis: string): Range | undefined {
+  const [from, to, ...axis] = text.split("~");
+  const [low, high] = [Number(from || NaN), Number(to || NaN)];
+  const isOther = axis.length > 0 && axis.join("~") !== xAxis;
+  return Number.isFinite(low) && Number.isFinite(high) && low < high && !isOther ? [low, high] : undefined;
 }
 
 function patternOf(text: string): RegExp | undefined {

@@ -85,7 +85,7 @@ function SampledChart({ panel, lines, stream, turn, ...drawing }: Props) {
       isLogY={drawing.isLogY}
       smoothing={drawing.smoothing}
       range={range}
-      zoom={(to) => setParameters({ range: to ? to.join("~") : "" })}
+      zoom={(to) => setParameters({ range: to ? [...to, xAxis].join("~") : "" })}
       actions={<Menu label={panel.title} items={actions} />}
     />
   );

@@ -1,6 +1,7 @@
 // Chooses the columns of the table of runs and their order.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Icon } from "../../parts/icon";
+import { useKeys } from "../../parts/keyboard/keys";
 import { columnOf, FIELD_IDS } from "./columns";
 import type { Keys } from "./reading";
 
@@ -27,19 +28,13 @@ export function ColumnsMenu({ chosen, choose, keys, metrics, onlyDifferent, setO
     const outside = (event: Event) => {
       if (!(event.target instanceof Node && host.current?.contains(event.target))) setOpen(false);
     };
-    // Of the whole page: a button that was used last may be disabled now and have lost the focus.
-    const escape = (event: KeyboardEvent) => {
-      if (event.key !== "Escape") return;
-      setOpen(false);
-      host.current?.querySelector("button")?.focus();
-    };
     addEventListener("pointerdown", outside);
-    addEventListener("keydown", escape);
-    return () => {
-      removeEventListener("pointerdown", outside);
-      removeEventListener("keydown", escape);
-    };
+    return () => removeEventListener("pointerdown", outside);
   }, [isOpen]);
+  const close = () => {
+    setOpen(false);
+    host.current?.querySelector("button")?.focus();
+  };
   const move = (at: number, by: number) => {
     const ids = [...chosen];
     ids.splice(at + by, 0, ...ids.splice(at, 1));
@@ -57,7 +52,8 @@ export function ColumnsMenu({ chosen, choose, keys, metrics, onlyDifferent, setO
       </button>
       {isOpen && (
         <div class="menu" role="dialog" aria-label="Columns">
-          <input class="in" aria-label="Search columns" placeholder="config.lr, min(loss)" value={sought} onInput={(event) => setSought(event.currentTarget.value)} />
+          <EscapeKey close={close} />
+          <input class="in" aria-label="Search columns" placeholder="config.lr, min(loss)" value={sought} onInput={(event) => setSought(event.currentTarget.value)} onKeyDown={(event) => event.key === "Escape" && (event.preventDefault(), close())} />
           <label class="row">
             <input type="checkbox" checked={onlyDifferent} onChange={(event) => setOnlyDifferent(event.currentTarget.checked)} />
             Only config that differs
@@ -96,6 +92,12 @@ export function ColumnsMenu({ chosen, choose, keys, metrics, onlyDifferent, setO
       )}
     </div>
   );
+}
+
+/** Escape wherever the focus is: a button that was used last may be disabled now and have lost it. */
+function EscapeKey({ close }: { close: () => void }) {
+  useKeys({ Escape: close });
+  return null;
 }
 
 /** What a column is called in the menu: its label, or its name where that says more. */

@@ -7,6 +7,7 @@ import { Bones, Empty, Failed } from "../../parts/states";
 import { count } from "../../parts/text";
 import { flattened, numberOf, textOf } from "../../parts/values";
 import { hrefs, parameter, setParameters } from "../../routes";
+import { definitionOf } from "../../wire/definitions";
 import { useQuery } from "../../wire/queries";
 import { Charts } from "../charts/charts";
 import { colourOf, lineOfRun } from "../charts/lines";
@@ -68,7 +69,7 @@ export function ComparePage({ entity, project }: { entity: string; project: stri
           </div>
           <section class="sec sec-gap">
             <h2>Charts</h2>
-            <Charts lines={found.map((run) => lineOfRun(run, names.indexOf(run.name)))} stream={MetricStream.HISTORY} changes={0} />
+            <Charts lines={found.map((run) => lineOfRun(run, names.indexOf(run.name)))} stream={MetricStream.HISTORY} definitions={baseline.metricDefinitions} changes={0} />
           </section>
           <section class="sec sec-gap">
             <h2>Media</h2>
@@ -173,7 +174,7 @@ function bestOf(values: readonly (AnyValue | undefined)[], key: string, goal: Me
 /** The goal of a metric; several values of one, such as `loss.min`, have that of their metric. */
 function goalOf(runs: readonly Run[], key: string): MetricGoal | undefined {
   const metric = key.replace(/\.[^.]*$/, "");
-  return runs.map((run) => (run.metricDefinitions[key] ?? run.metricDefinitions[metric])?.goal).find((goal) => goal);
+  return runs.map((run) => (definitionOf(run.metricDefinitions, key) ?? definitionOf(run.metricDefinitions, metric))?.goal).find((goal) => goal);
 }
 
 /** The runs in the order of a value, such as `summary loss.min desc`; those without it last. */

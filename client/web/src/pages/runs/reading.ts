@@ -5,6 +5,7 @@ import type { FilterField } from "../../parts/fields/completion";
 import { partsOf, quoted } from "../../parts/fields/field-names";
 import { STATE_WORDS } from "../../parts/run-state";
 import { runs as service } from "../../wire/clients";
+import { type Definitions, definitionOf } from "../../wire/definitions";
 import type { Page } from "../../wire/lists";
 import { metricNames } from "../../wire/samples";
 import { ALWAYS, type Column } from "./columns";
@@ -13,9 +14,6 @@ export interface Place {
   entity: string;
   project: string;
 }
-
-/** The goals of metrics that a run defined, by the name of the metric. */
-export type Goals = Readonly<Record<string, MetricGoal>>;
 
 /** Columns at first: so many results, and so many values of the config that differ. */
 const FIRST_COLUMNS = 2;
@@ -50,7 +48,7 @@ export async function readKeys(place: Place, filter: string): Promise<Keys> {
 }
 
 export interface Newest {
-  goals: Goals;
+  definitions: Definitions;
   /** The names of its metrics. */
   metrics: readonly string[];
 }
@@ -58,8 +56,7 @@ export interface Newest {
 /** What the newest run says about its metrics. */
 export async function readNewest(place: Place): Promise<Newest> {
   const { runs } = await service.listRuns({ ...place, pageSize: 1, readMask: { paths: ["metric_definitions"] } });
-  const goals = Object.fromEntries(Object.entries(runs[0]?.metricDefinitions ?? {}).map(([name, one]) => [name, one.goal]));
-  return { goals, metrics: await metricNames(runs.map((run) => run.id), MetricStream.HISTORY) };
+  return { definitions: runs[0]?.metricDefinitions ?? {}, metrics: await metricNames(runs.map((run) => run.id), MetricStream.HISTORY) };
 }
 
 /** The columns where the address names none: results that are likely to matter, and what differs in the config. */
@@ -82,18 +79,18 @@ export function differing(keys: Keys): string[] {
 }
 
 /** Whether a smaller value of a column is better, by the goal that the run defined, else by the name. */
-export function isLessBetter(column: Column, goals: Goals): boolean {
+export function isLessBetter(column: Column, definitions: Definitions): boolean {
   const metric = partsOf(column.id)[1] ?? "";
-  const goal = goals[metric];
+  const goal = definitionOf(definitions, metric)?.goal;
   return goal ? goal === MetricGoal.MINIMIZE : /loss|err|mse|mae|rmse|perplexity/i.test(column.label);
 }
 
 /** The best value of each result among all runs that match. */
-export async function readBest(place: Place, filter: string, columns: readonly Column[], goals: Goals): Promise<ReadonlyMap<string, number>> {
+export async function readBest(place: Place, filter: string, columns: readonly Column[], definitions: Definitions): Promise<ReadonlyMap<string, number>> {
   const best = new Map<string, number>();
   await Promise.all(
     columns.map(async (column) => {
-      const orderBy = isLessBetter(column, goals) ? column.id : `${column.id} desc`;
+      const orderBy = isLessBetter(column, definitions) ? column.id : `${column.id} desc`;
       const { runs } = await service.listRuns({ ...place, filter, orderBy, pageSize: 1, readMask: { paths: [...column.paths] } });
       const number = runs[0] && column.number(runs[0], new Map());
       if (number !== undefined) best.set(column.id, number);

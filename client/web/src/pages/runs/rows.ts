@@ -11,7 +11,7 @@ import type { Extremes } from "../../wire/samples";
 import { sorted } from "./columns";
 import { useExtremes } from "./extremes";
 import { type Group, groupsOf } from "./groups";
-import { readBest, readPage } from "./reading";
+import { isLessBetter, readBest, readPage } from "./reading";
 import { MOST_BY_METRIC, type View } from "./view";
 
 /** A row: a run, or a group with the runs in it. */
@@ -110,11 +110,11 @@ function rowsOf(group: Group, isOpen: boolean): Row[] {
 
 function useBest(view: View, changes: number): ReadonlyMap<string, number> {
   const results = view.columns.filter((column) => column.isResult);
-  const goals = view.newest?.goals ?? {};
+  const definitions = view.newest?.definitions ?? {};
   const turn = useThrottled(changes, BEST_AGAIN_MS);
   const { place, filter, touches } = view;
-  const key = `best ${place.entity}/${place.project} ${filter} ${results.map((column) => column.id).join()} ${JSON.stringify(goals)}`;
-  return useLast(useQuery(`${key} ${turn}`, () => readBest(place, filter, results, goals), touches).value, key) ?? new Map();
+  const key = `best ${place.entity}/${place.project} ${filter} ${results.map((column) => `${column.id} ${isLessBetter(column, definitions)}`).join()}`;
+  return useLast(useQuery(`${key} ${turn}`, () => readBest(place, filter, results, definitions), touches).value, key) ?? new Map();
 }
 
 /** The runs as they are now: what goes on is followed. */

@@ -1,10 +1,10 @@
 // Which run is best, is it still learning, what did the failed one do?
-import { useSignal } from "@preact/signals";
 import { MetricStream } from "../../gen/modelyard/v1/metric_pb";
 import type { Run } from "../../gen/modelyard/v1/run_pb";
 import { FilterField } from "../../parts/fields/filter";
+import { SelectionBar, useSelection } from "../../parts/lists/selection";
 import { Bones, Empty, Failed } from "../../parts/states";
-import { count } from "../../parts/text";
+import { copy, count } from "../../parts/text";
 import { hrefs, parameter, setParameters } from "../../routes";
 import type { Listed } from "../../wire/lists";
 import { Charts } from "../charts/charts";
@@ -39,7 +39,7 @@ export function RunsPage({ entity, project }: Place) {
             </button>
           </p>
         )}
-        {lines.drawn.size > 0 && <Charts lines={[...lines.drawn.values()]} stream={MetricStream.HISTORY} changes={rows.changes} />}
+        {lines.drawn.size > 0 && <Charts lines={[...lines.drawn.values()]} stream={MetricStream.HISTORY} definitions={view.newest?.definitions ?? {}} changes={rows.changes} />}
       </div>
     </main>
   );
@@ -94,12 +94,8 @@ function GroupField({ keys, value }: { keys: Keys | undefined; value: string }) 
 
 function List({ view, rows, lines }: { view: View; rows: Rows; lines: Lines }) {
   const { list, failure } = rows;
-  const chosen = useSignal<readonly string[]>([]);
-  const choose = (names: readonly string[], isOn: boolean) => {
-    const others = chosen.value.filter((one) => !names.includes(one));
-    chosen.value = isOn ? [...others, ...names] : others;
-  };
-  const { sort } = view;
+  const selection = useSelection(rows.runs.map((run) => run.name));
+  const { sort, place } = view;
   // The first line says it; those after it show the place, which the field itself does.
   const problem = failure?.reason === "INVALID_FILTER" ? (failure.text.split("\n")[0] ?? "") : "";
   return (
@@ -125,24 +121,20 @@ function List({ view, rows, lines }: { view: View; rows: Rows; lines: Lines }) {
             lines={lines.drawn}
             sort={sort}
             setSort={(id) => setParameters({ sort: `${id}${sort.id === id && sort.isDescending ? "" : " desc"}` })}
-            chosen={chosen.value}
-            choose={choose}
+            selection={selection}
             toggle={(key) => toggle(key, lines.keys)}
             solo={solo}
           />
         </div>
       )}
-      {chosen.value.length > 0 && (
-        <div class="pickbar">
-          <strong>{chosen.value.length} chosen</strong>
-          <button type="button" class="btn bare" onClick={() => (chosen.value = [])}>
-            Clear
-          </button>
-          <a class="btn go push" href={hrefs.compare(view.place.entity, view.place.project, chosen.value)}>
-            Compare
-          </a>
-        </div>
-      )}
+      <SelectionBar selection={selection}>
+        <a class="btn go" href={hrefs.compare(place.entity, place.project, selection.ids)}>
+          Compare
+        </a>
+        <button type="button" class="btn" onClick={() => void copy(selection.ids.map((name) => `${place.entity}/${place.project}/${name}`).join("\n"))}>
+          Copy refs
+        </button>
+      </SelectionBar>
     </>
   );
 }

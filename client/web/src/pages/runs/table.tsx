@@ -1,6 +1,8 @@
 // The table of runs: only the rows in sight are in the document; runs may stand in groups.
 import type { Run } from "../../gen/modelyard/v1/run_pb";
 import { Icon } from "../../parts/icon";
+import { useKeys } from "../../parts/keyboard/keys";
+import { selectable, SelectBox, type Selection } from "../../parts/lists/selection";
 import { StateMark } from "../../parts/run-state";
 import { count } from "../../parts/text";
 import { numberText, shortText } from "../../parts/values";
@@ -23,8 +25,7 @@ interface Props {
   lines: ReadonlyMap<string, DrawnLine>;
   sort: { id: string; isDescending: boolean };
   setSort: (id: string) => void;
-  chosen: readonly string[];
-  choose: (names: readonly string[], isOn: boolean) => void;
+  selection: Selection;
   toggle: (key: string) => void;
   solo: (key: string) => void;
   open: (value: string) => void;
@@ -36,14 +37,7 @@ const OWN_COLUMNS = 3;
 
 export function RunsTable(props: Props) {
   const { rows, total, columns, sort, setSort } = props;
-  const onKey = (event: KeyboardEvent) => {
-    const key = event.target instanceof Element ? event.target.closest<HTMLElement>("tr[data-line]")?.dataset["line"] : undefined;
-    if (key === undefined || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "h") props.toggle(key);
-    else if (event.key === "s") props.solo(key);
-    else return;
-    event.preventDefault();
-  };
+  useKeys({ h: () => onFocused(props.toggle), s: () => onFocused(props.solo) });
   const order = (column: { id: string; label: string; of: string; isNumeric: boolean }) => (
     <th
       key={column.id}
@@ -57,7 +51,7 @@ export function RunsTable(props: Props) {
     </th>
   );
   return (
-    <table class="tbl runs-table" aria-rowcount={total + 1} onKeyDown={onKey} ref={(table) => table?.style.setProperty("--columns", String(columns.length))}>
+    <table class="tbl runs-table" aria-rowcount={total + 1} ref={(table) => table?.style.setProperty("--columns", String(columns.length))}>
       <colgroup>
         <col class="col-tick" />
         <col class="col-eye" />
@@ -69,7 +63,7 @@ export function RunsTable(props: Props) {
       <thead>
         <tr>
           <th>
-            <span class="vh">Choose</span>
+            <span class="vh">Select</span>
           </th>
           <th>
             <span class="vh">Shown in the charts</span>
@@ -92,6 +86,13 @@ export function RunsTable(props: Props) {
       />
     </table>
   );
+}
+
+/** Does something with the line of the row that has the focus; false where there is none. */
+function onFocused(act: (key: string) => void): void | false {
+  const key = document.activeElement?.closest<HTMLElement>("tr[data-line]")?.dataset["line"];
+  if (key === undefined) return false;
+  act(key);
 }
 
 function Unread({ index, columns }: { index: number; columns: number }) {
@@ -121,17 +122,12 @@ function Eye({ line, name, toggle }: { line: DrawnLine | undefined; name: string
 }
 
 function RunRow({ row, index, table }: { row: Extract<Row, { run: Run }>; index: number; table: Props }) {
-  const { columns, extremes, chosen, best, lines } = table;
+  const { columns, extremes, selection, best, lines } = table;
   const { run } = row;
   return (
-    <tr aria-rowindex={index + 2} aria-selected={chosen.includes(run.name)} {...(row.inGroup ? { class: "in-group" } : { "data-line": run.name })}>
+    <tr aria-rowindex={index + 2} {...selectable(selection, run.name)} {...(row.inGroup ? { class: "in-group" } : { "data-line": run.name })}>
       <td>
-        <input
-          type="checkbox"
-          aria-label={`Choose ${run.displayName}`}
-          checked={chosen.includes(run.name)}
-          onChange={(event) => table.choose([run.name], event.currentTarget.checked)}
-        />
+        <SelectBox selection={selection} id={run.name} label={run.displayName} />
       </td>
       <td>{!row.inGroup && <Eye line={lines.get(run.name)} name={run.displayName} toggle={() => table.toggle(run.name)} />}</td>
       <td class="fold">
@@ -155,14 +151,14 @@ function RunRow({ row, index, table }: { row: Extract<Row, { run: Run }>; index:
 }
 
 function GroupRow({ row, index, table }: { row: Extract<Row, { group: Group }>; index: number; table: Props }) {
-  const { columns, extremes, chosen, lines } = table;
+  const { columns, extremes, selection, lines } = table;
   const { value, runs } = row.group;
   const names = runs.map((run) => run.name);
-  const isChosen = names.every((name) => chosen.includes(name));
+  const isSelected = names.every(selection.has);
   return (
     <tr class="group-row" aria-rowindex={index + 2} data-line={value}>
       <td>
-        <input type="checkbox" aria-label={`Choose the runs of ${value}`} checked={isChosen} onChange={(event) => table.choose(names, event.currentTarget.checked)} />
+        <input type="checkbox" aria-label={`Select the runs of ${value}`} checked={isSelected} onClick={() => selection.set(names, !isSelected)} />
       </td>
       <td>
         <Eye line={lines.get(value)} name={value} toggle={() => table.toggle(value)} />

@@ -39,7 +39,6 @@ interface Props {
 const HEIGHT = 190;
 const SHADOW = 0.3;
 const BAND = 0.18;
-const SYNC = uPlot.sync("x");
 const NARROWEST_DRAG = 4;
 /** A line of fewer points is drawn with them. */
 const FEW_POINTS = 3;
@@ -209,7 +208,7 @@ function optionsOf(now: { current: Props }, element: HTMLElement, show: (values:
     width: element.clientWidth,
     height: HEIGHT,
     legend: { show: false },
-    cursor: { sync: { key: SYNC.key }, drag: { x: true, y: false, setScale: false, dist: NARROWEST_DRAG }, points: { size: (plot, number) => (plot.series[number]?.width && plot.series[number]?.alpha === 1 ? CURSOR_POINT : 0) } },
+    cursor: { sync: { key: props.xLabel }, drag: { x: true, y: false, setScale: false, dist: NARROWEST_DRAG }, points: { size: (plot, number) => (plot.series[number]?.width && plot.series[number]?.alpha === 1 ? CURSOR_POINT : 0) } },
     scales: {
       x: { time: props.isTime, distr: props.isLogX ? LOG_SCALE : 1, range: (plot, low, high) => shownRange(now.current, plot, low, high) },
       y: { distr: props.isLogY ? LOG_SCALE : 1 },

@@ -10,6 +10,8 @@ export interface Selection {
   ids: readonly string[];
   has: (id: string) => boolean;
   toggle: (id: string, isRange: boolean) => void;
+  /** Selects all of these, or none of them. */
+  set: (ids: readonly string[], isOn: boolean) => void;
   clear: () => void;
 }
 
@@ -30,9 +32,17 @@ export function useSelection(order: readonly string[]): Selection {
     last.current = id;
     chosen.value = next;
   };
+  const set = (some: readonly string[], isOn: boolean) => {
+    const next = new Set(chosen.value);
+    for (const one of some) {
+      if (isOn) next.add(one);
+      else next.delete(one);
+    }
+    chosen.value = next;
+  };
   const ids = order.filter((id) => chosen.value.has(id));
   useKeys({ Escape: () => (ids.length ? clear() : false) });
-  return { ids, has: (id) => chosen.value.has(id), toggle, clear };
+  return { ids, has: (id) => chosen.value.has(id), toggle, set, clear };
 }
 
 /** From one id to another, in either direction; without the first only the other. */

@@ -1,5 +1,5 @@
 // Chooses the columns of the table of runs and their order.
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Icon } from "../../parts/icon";
 import { useKeys } from "../../parts/keyboard/keys";
 import { columnOf, FIELD_IDS } from "./columns";
@@ -22,7 +22,8 @@ export function ColumnsMenu({ chosen, choose, keys, metrics, onlyDifferent, setO
   const [isOpen, setOpen] = useState(false);
   const [sought, setSought] = useState("");
   const host = useRef<HTMLDivElement>(null);
-  useEffect(() => {
+  // Before the next key: it belongs to the menu.
+  useLayoutEffect(() => {
     if (!isOpen) return;
     host.current?.querySelector<HTMLElement>("input")?.focus();
     const outside = (event: Event) => {

@@ -9,7 +9,8 @@ const MOST = 2_000;
 
 export function AcrossVersions({ metric }: { metric: Metric }) {
   const { versions, choices, key, name, choose, valueOf } = metric;
-  useEffect(() => versions.need(MOST), [versions.need]);
+  // Again with each reading: the table may have read fewer rows of the same list.
+  useEffect(() => versions.need(MOST), [versions.need, versions.value]);
   if (!key) return null;
   const rows = (versions.value?.rows ?? []).slice(0, MOST);
   const points = rows

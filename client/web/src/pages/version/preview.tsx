@@ -113,6 +113,7 @@ function Csv({ text, separator }: { text: string; separator: string }) {
           ))}
         </tbody>
       </table>
+      {body.length === MOST_ROWS && <p class="hint file-foot">At most {MOST_ROWS} rows are shown.</p>}
     </div>
   );
 }

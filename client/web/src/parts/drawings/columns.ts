@@ -13,7 +13,7 @@ type Edge = readonly [from: string, to: string];
 
 const ORDER_SWEEPS = 8;
 /** An odd number: the last one goes to the right, so that a chain ends in a straight line. */
-const HEIGHT_SWEEPS = 9;
+const HEIGHT_SWEEPS = 25;
 
 /** `gap` is the distance between the middles of two neighbours in a column. */
 export function inColumns(ids: readonly string[], edges: readonly Edge[], gap: number): Map<string, Place> {

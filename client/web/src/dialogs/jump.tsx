@@ -6,7 +6,7 @@ import { Modal } from "../parts/dialog/modal";
 import { Icon } from "../parts/icon";
 import { recentPlaces } from "../parts/kept/recent";
 import { Bones, Failed } from "../parts/states";
-import { Time } from "../parts/text";
+import { count, Time } from "../parts/text";
 import { navigate } from "../routes";
 import { type Failure, failureOf } from "../wire/failure";
 import { find, type FoundGroup } from "../wire/finding/find";
@@ -36,7 +36,6 @@ export function Jump({ entity, close }: { entity: string; close: () => void }) {
   const places = found?.groups.flatMap((group) => group.places) ?? [];
   const isFresh = found?.text === text.value.trim();
   const isWaiting = useRef(false);
-  const list = useRef<HTMLDivElement>(null);
 
   const go = (place: FoundPlace | undefined, inNewTab = false) => {
     if (!place) return;
@@ -50,84 +49,123 @@ export function Jump({ entity, close }: { entity: string; close: () => void }) {
     isWaiting.current = false;
     go(places[at.value]);
   }, [found]);
-  useEffect(() => list.current?.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" }), [at.value]);
-
   const onKey = (event: KeyboardEvent) => {
-    const last = places.length - 1;
-    const moves: Record<string, number> = {
-      ArrowDown: at.value >= last ? 0 : at.value + 1,
-      ArrowUp: at.value <= 0 ? Math.max(last, 0) : at.value - 1,
-      PageDown: Math.min(at.value + 8, Math.max(last, 0)),
-      PageUp: Math.max(at.value - 8, 0),
-    };
-    const next = moves[event.key];
+    const next = moved(at.value, places.length - 1, event.key);
     if (next !== undefined) at.value = next;
-    else if (event.key === "Enter" && isFresh) go(places[at.value], event.ctrlKey || event.metaKey);
-    else if (event.key === "Enter") isWaiting.current = true;
-    else return;
+    else if (event.key !== "Enter") return;
+    else if (isFresh) go(places[at.value], event.ctrlKey || event.metaKey);
+    else isWaiting.current = true;
     event.preventDefault();
   };
-  let number = 0;
+  const change = (typed: string) => {
+    text.value = typed;
+    at.value = 0;
+    isWaiting.current = false;
+  };
   return (
     <Modal class="jump" labelledBy={`${id}-title`} close={close}>
       <h2 class="vh" id={`${id}-title`}>
         Jump to anything
       </h2>
-      <div class="jump-field">
-        <Icon name="search" />
-        <input
-          data-first
-          role="combobox"
-          aria-label="Jump to"
-          aria-expanded={places.length > 0}
-          aria-controls={`${id}-list`}
-          aria-autocomplete="list"
-          aria-activedescendant={places[at.value] ? `${id}-${at.value}` : undefined}
-          autocomplete="off"
-          spellcheck={false}
-          placeholder="A name, a run's id, or a ref such as name:v3"
-          value={text.value}
-          onInput={(event) => {
-            text.value = event.currentTarget.value;
-            at.value = 0;
-            isWaiting.current = false;
-          }}
-          onKeyDown={onKey}
-        />
-        <button type="button" class="btn bare icon" aria-label="Close" onClick={close}>
-          <Icon name="cross" />
-        </button>
-      </div>
-      <div class="jump-list" role="listbox" id={`${id}-list`} aria-label="Places" ref={list}>
-        {(found?.groups ?? []).map((group, groupNumber) => (
-          <div role="group" aria-labelledby={`${id}-group-${groupNumber}`} key={group.title}>
-            <div class="jump-group" role="presentation" id={`${id}-group-${groupNumber}`}>
-              {group.title}
-            </div>
-            {group.places.map((place) => {
-              const own = number++;
-              return (
-                <Option
-                  key={place.href}
-                  id={`${id}-${own}`}
-                  place={place}
-                  isOn={own === at.value}
-                  choose={(event) => go(place, event.ctrlKey || event.metaKey)}
-                  point={() => (at.value = own)}
-                />
-              );
-            })}
-          </div>
-        ))}
-      </div>
+      <Field id={id} text={text.value} change={change} onKey={onKey} close={close} count={places.length} at={at.value} />
+      <Places id={id} groups={found?.groups ?? []} at={at.value} choose={go} point={(number) => (at.value = number)} />
       <div class="jump-below">
         {!found && <Bones lines={4} />}
         {found?.failure && <Failed failure={found.failure} />}
         <p role="status" class={places.length ? "vh" : "hint"}>
-          {isFresh && !found?.failure && (places.length ? `${places.length} places` : nothing(text.value.trim()))}
+          {isFresh && !found?.failure && (places.length ? count(places.length, "place") : nothing(text.value.trim()))}
         </p>
       </div>
     </Modal>
+  );
+}
+
+const PAGE = 8;
+
+/** Where a key leads in the list; undefined for keys without a meaning there. */
+function moved(at: number, last: number, key: string): number | undefined {
+  if (last < 0) return undefined;
+  const moves: Record<string, number> = {
+    ArrowDown: at >= last ? 0 : at + 1,
+    ArrowUp: at <= 0 ? last : at - 1,
+    PageDown: Math.min(at + PAGE, last),
+    PageUp: Math.max(at - PAGE, 0),
+  };
+  return moves[key];
+}
+
+interface FieldProps {
+  id: string;
+  text: string;
+  change: (text: string) => void;
+  onKey: (event: KeyboardEvent) => void;
+  close: () => void;
+  /** How many places there are, and which one is chosen. */
+  count: number;
+  at: number;
+}
+
+function Field({ id, text, change, onKey, close, count: found, at }: FieldProps) {
+  return (
+    <div class="jump-field">
+      <Icon name="search" />
+      <input
+        data-first
+        role="combobox"
+        aria-label="Jump to"
+        aria-expanded={found > 0}
+        aria-controls={`${id}-list`}
+        aria-autocomplete="list"
+        aria-activedescendant={at < found ? `${id}-${at}` : undefined}
+        autocomplete="off"
+        spellcheck={false}
+        placeholder="A name, a run's id, or a ref such as name:v3"
+        value={text}
+        onInput={(event) => change(event.currentTarget.value)}
+        onKeyDown={onKey}
+      />
+      <button type="button" class="btn bare icon" aria-label="Close" onClick={close}>
+        <Icon name="cross" />
+      </button>
+    </div>
+  );
+}
+
+interface PlacesProps {
+  id: string;
+  groups: readonly FoundGroup[];
+  at: number;
+  choose: (place: FoundPlace, inNewTab: boolean) => void;
+  point: (number: number) => void;
+}
+
+function Places({ id, groups, at, choose, point }: PlacesProps) {
+  const list = useRef<HTMLDivElement>(null);
+  useEffect(() => list.current?.querySelector("[aria-selected=true]")?.scrollIntoView({ block: "nearest" }), [at]);
+  let number = 0;
+  return (
+    <div class="jump-list" role="listbox" id={`${id}-list`} aria-label="Places" ref={list}>
+      {groups.map((group, groupNumber) => (
+        <div role="group" aria-labelledby={`${id}-group-${groupNumber}`} key={group.title}>
+          <div class="jump-group" role="presentation" id={`${id}-group-${groupNumber}`}>
+            {group.title}
+          </div>
+          {group.places.map((place) => {
+            const own = number++;
+            return (
+              <Option
+                key={place.href}
+                id={`${id}-${own}`}
+                place={place}
+                isOn={own === at}
+                choose={(event) => choose(place, event.ctrlKey || event.metaKey)}
+                point={() => point(own)}
+              />
+            );
+          })}
+        </div>
+      ))}
+    </div>
   );
 }
 

@@ -326,6 +326,26 @@ def test_a_store_with_another_id_is_not_touched(versions: StoredVersions) -> Non
     assert (versions.stored(), set(versions.states().values())) == (1000, {"live"})
 
 
+def test_a_full_disk_keeps_packs_from_being_copied_and_not_from_being_deleted(
+    versions: StoredVersions,
+) -> None:
+    chunks = content(1000, 5000)
+    versions.log("half", {"w": chunks})
+    kept = versions.log("kept", {"w": chunks[:1]})
+    versions.log("whole", {"w": content(3000)})
+    for name in ("half", "whole"):
+        versions.registry.delete(f"{name}:v0", force=True)
+    store = versions.store
+    assert isinstance(store, FaultyStore)
+    store.fail("put", store.calls["put"] + 1, errors.DiskFull("full"))
+    with pytest.raises(errors.DiskFull):
+        versions.collector().collect()
+    assert versions.stored() == 6000
+    versions.collect(as_foreseen=False)
+    assert versions.stored() == 1000
+    assert versions.read(kept, "w") == chunks[0]
+
+
 def test_a_failed_delete_is_repeated_by_the_next_collection(versions: StoredVersions) -> None:
     versions.log("gone", {"w": content(1000)})
     versions.registry.delete("gone:v0", force=True)

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
+from modelyard.contract import errors
 from modelyard_server import failpoints
 from modelyard_server.collecting import objects, packs, rewriting, rows
 from modelyard_server.collecting.packs import PackUse, Trashed
@@ -58,12 +59,21 @@ class Collector:
         }
 
     def collect(self) -> Totals:
-        """Runs every step to its end. Errors: StoreUnavailable, DatabaseUnavailable, DiskFull."""
+        """Runs every step to its end.
+
+        Raises the first error of a step after the others have run, since a full disk must
+        not keep them from making room. Errors: StoreUnavailable, DatabaseUnavailable, DiskFull.
+        """
         self._packs.require_store_id()
-        self._store.clean()
+        failures: list[errors.CommError] = []
         for step in self.steps().values():
-            for _ in step():
-                pass
+            try:
+                for _ in step():
+                    pass
+            except errors.CommError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
         self._totals.waiting = self._read(packs.trash_size)
         return self.take_totals()
 

@@ -56,15 +56,16 @@ class BackgroundCollector:
 
     def run_slice(self, seconds: float = SLICE_SECONDS) -> None:
         """Gives each step that is due its share of the time, at least one piece of work. Never raises."""
-        try:
-            self._time = self._database.read(_trusted_time)
-            for name in self._steps:
-                if time.monotonic() >= self._rests_until.get(name, 0.0):
-                    self._run(name, seconds / len(self._steps))
-        except errors.CommError as error:
-            log.warning("collecting failed and will be repeated: %s", error)
-        except Exception:
-            log.exception("collecting failed and will be repeated")
+        for name in self._steps:
+            if time.monotonic() < self._rests_until.get(name, 0.0):
+                continue
+            try:
+                self._time = self._database.read(_trusted_time)
+                self._run(name, seconds / len(self._steps))
+            except errors.CommError as error:  # go on: a full disk must not keep others from making room
+                log.warning("collecting %s failed and will be repeated: %s", name, error)
+            except Exception:
+                log.exception("collecting %s failed and will be repeated", name)
         if done := self._collector.take_totals():
             log.info("collected: %s", done)
 

@@ -105,7 +105,7 @@ def test_a_store_that_is_away_is_tried_again(
     store.fail("delete")
     collector = background(versions)
     collector.run_slice()
-    assert "collecting failed and will be repeated" in caplog.text
+    assert "collecting trash failed and will be repeated" in caplog.text
     assert versions.stored() == 2000
     collector.run_slice()
     assert versions.stored() == 1000

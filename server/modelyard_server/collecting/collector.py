@@ -151,9 +151,9 @@ class Collector:
         """Gives up packs that have been written for too long."""
         while ids := self._read(packs.abandoned, self.rules.unfinished):
             failpoints.hit("collector.abandoned_found")
-            self._give_up(packs.give_up_abandoned, ids)
+            given_up = self._give_up(packs.give_up_abandoned, ids)
             yield
-            if len(ids) < packs.TRASH_BATCH:
+            if given_up < packs.TRASH_BATCH:  # others hold the rest, or there is none
                 break
 
     def trash(self) -> Step:
@@ -185,9 +185,10 @@ class Collector:
         self._give_up(packs.give_up_unused, [source.id for source in sources])
         yield
 
-    def _give_up(self, rule: Callable[..., list[Trashed]], ids: Sequence[str]) -> None:
-        for given_up in self._write(rule, ids):
-            self._totals.add("trash", 1, given_up.size)
+    def _give_up(self, rule: Callable[..., list[Trashed]], ids: Sequence[str]) -> int:
+        given_up = self._write(rule, ids)
+        self._totals.add("trash", len(given_up), sum(pack.size for pack in given_up))
+        return len(given_up)
 
     def _delete(self, pack: Trashed) -> None:
         self._store.delete(pack_key(pack.entity_id, pack.id))

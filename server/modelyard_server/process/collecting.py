@@ -61,7 +61,8 @@ class BackgroundCollector:
                 continue
             try:
                 self._time = self._database.read(_trusted_time)
-                self._run(name, seconds / len(self._steps))
+                if self._time:
+                    self._run(name, seconds / len(self._steps))
             except errors.CommError as error:  # go on: a full disk must not keep others from making room
                 log.warning("collecting %s failed and will be repeated: %s", name, error)
             except Exception:
@@ -86,6 +87,6 @@ class BackgroundCollector:
 
 
 def _trusted_time(session: Session) -> int:
-    """The time that the sweep trusts, which does not follow jumps of the clock."""
+    """The time that the sweep trusts, which does not follow jumps of the clock; 0 before the first sweep."""
     trusted = session.scalar(select(SweepTime.trusted_at))
     return min(trusted or 0, now(session))

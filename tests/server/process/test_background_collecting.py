@@ -83,6 +83,11 @@ def test_slices_without_time_do_a_piece_of_each_step_and_go_on_there(
     assert files == sorted(files, reverse=True)
 
 
+def test_nothing_is_given_up_before_there_is_a_time_to_trust(versions: StoredVersions) -> None:
+    background(versions).run_slice()
+    assert set(versions.states().values()) == {"live"}
+
+
 def test_the_retention_is_over_by_the_time_that_the_sweep_trusts(versions: StoredVersions) -> None:
     trust(versions, ahead=-2 * DAY)
     collector = background(versions, retention=DAY)

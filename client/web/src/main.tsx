@@ -1,5 +1,5 @@
 // The page: who looks at it, and the view of the present address.
-import { useSignal } from "@preact/signals";
+import { signal, useSignal } from "@preact/signals";
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
 import "./page.css";
@@ -21,7 +21,11 @@ import { SignInPage } from "./pages/signin";
 import { type OpenDialog, PageKeys } from "./page-keys";
 import { address, hrefs, parameter, parse, type Route, startRouting } from "./routes";
 import { askCaller, caller, callerFailure } from "./wire/caller";
-import { startWatching, watch } from "./wire/watching";
+import { startWatching, watch, whenFollowed } from "./wire/watching";
+
+/** How long the first view waits for the stream of events, so that nothing is read twice. */
+const STREAM_MS = 60;
+const isReady = signal(false);
 
 function App() {
   const route = parse(address.value.pathname);
@@ -37,7 +41,7 @@ function App() {
   }, [entity]);
   if (failure?.needsKey) return <SignInPage />;
   if (failure) return <main class="solo">{<Failed failure={failure} />}</main>;
-  if (!caller.value) return <main class="solo">{<Bones />}</main>;
+  if (!caller.value || !isReady.value) return <main class="solo">{<Bones />}</main>;
   return (
     <>
       <Frame route={route} entity={entity} search={() => (opened.value = "jump")} showKeys={() => (opened.value = "keys")}>
@@ -90,10 +94,16 @@ function titleOf(route: Route): string {
   return "version" in route && route.version ? `${route.name}:${route.version}` : route.name;
 }
 
+async function begin(): Promise<void> {
+  await askCaller();
+  await whenFollowed(STREAM_MS);
+  isReady.value = true;
+}
+
 applyTheme();
 startRouting();
 startWatching();
 startKeys();
-void askCaller();
+void begin();
 const root = document.getElementById("app");
 if (root) render(<App />, root);

@@ -27,7 +27,7 @@ export function Failed({ failure }: { failure: Failure }) {
         </span>
         {failure.isAway && (
           <span>
-            <button type="button" class="btn" onClick={touchAll}>
+            <button type="button" class="btn" onClick={() => touchAll()}>
               Try again
             </button>
           </span>

@@ -16,6 +16,8 @@ interface Query {
   users: number;
   isStale: boolean;
   loading: number;
+  /** When the last reading began, by `now`. */
+  begunAt: number;
   lastUsed: number;
 }
 
@@ -52,6 +54,7 @@ function queryOf<T>(key: string, load: () => Promise<T>, isTouchedBy: (event: Ev
     users: 0,
     isStale: true,
     loading: 0,
+    begunAt: 0,
     lastUsed: performance.now(),
   };
   queries.set(key, made);
@@ -61,6 +64,7 @@ function queryOf<T>(key: string, load: () => Promise<T>, isTouchedBy: (event: Ev
 async function reload(query: Query): Promise<void> {
   query.isStale = false;
   const turn = ++query.loading;
+  query.begunAt = now();
   try {
     const value = await query.load();
     if (turn === query.loading) query.state.value = { value, failure: undefined };
@@ -95,10 +99,20 @@ export function touch(event: Event): void {
   flushing ??= setTimeout(flush, TOGETHER_MS);
 }
 
-/** Reads again what is on the screen: after a gap in the events, or a change by this page. */
-export function touchAll(): void {
-  for (const query of queries.values()) query.isStale = true;
+/**
+ * Reads again what is on the screen: after a gap in the events, or a change by this page. What was begun to be read after
+ * a time by `now` stays.
+ */
+export function touchAll(until = Infinity): void {
+  for (const query of queries.values()) {
+    if (query.begunAt <= until) query.isStale = true;
+  }
   flush();
+}
+
+/** Milliseconds by a clock that never goes back, and is the same in all tabs. */
+export function now(): number {
+  return performance.timeOrigin + performance.now();
 }
 
 function flush(): void {

@@ -5,7 +5,7 @@ import { signal } from "@preact/signals";
 import { type Event, EventSchema } from "../gen/modelyard/v1/event_pb";
 import { events } from "./clients";
 import { failureOf } from "./failure";
-import { touch, touchAll } from "./queries";
+import { now, touch, touchAll } from "./queries";
 
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;
@@ -20,13 +20,23 @@ export interface Connection {
 export const connection = signal<Connection>({ lostAt: undefined, nextTry: undefined });
 
 /** What the tab that follows the stream tells the others. */
-type News = { entity: string } & ({ kind: "events"; events: Uint8Array[] } | { kind: "gap" } | ({ kind: "connection" } & Connection));
+type News = { entity: string } & ({ kind: "events"; events: Uint8Array[] } | { kind: "gap"; until: number } | ({ kind: "connection" } & Connection));
 
 const channel = new BroadcastChannel("modelyard-events");
 let entity = "";
 let stopping: AbortController | undefined;
 /** Whether this tab may have missed events, since it was hidden or nobody followed the stream. */
 let hasGap = false;
+let tellFollowed: () => void = () => undefined;
+const followed = new Promise<void>((resolve) => (tellFollowed = resolve));
+
+/**
+ * Resolves once a tab follows the stream, or after some milliseconds. What is begun to be read then need not be read again
+ * when the stream begins.
+ */
+export function whenFollowed(most: number): Promise<void> {
+  return Promise.race([followed, new Promise<void>((resolve) => setTimeout(resolve, most))]);
+}
 
 /** Follows the events of an entity. A hidden tab follows none. */
 export function watch(of: string): void {
@@ -44,7 +54,7 @@ export function startWatching(): void {
 
 function take(news: News): void {
   if (news.kind === "events") news.events.forEach((event) => touch(fromBinary(EventSchema, event)));
-  else if (news.kind === "gap") touchAll();
+  else if (news.kind === "gap") touchAll(news.until);
   else connection.value = { lostAt: news.lostAt, nextTry: news.nextTry };
 }
 
@@ -68,7 +78,9 @@ function restart(): void {
 async function lead(of: string, stop: AbortSignal): Promise<void> {
   if (!("locks" in navigator)) return follow(of, stop);
   try {
-    await navigator.locks.request(`modelyard-events ${of}`, { signal: stop }, () => follow(of, stop));
+    const name = `modelyard-events ${of}`;
+    if ((await navigator.locks.query()).held?.some((lock) => lock.name === name)) tellFollowed();
+    await navigator.locks.request(name, { signal: stop }, () => follow(of, stop));
   } catch {
     // This tab was hidden or shows another entity now: it does not wait any more.
   }
@@ -80,7 +92,8 @@ async function follow(of: string, stop: AbortSignal): Promise<void> {
   while (!stop.aborted) {
     try {
       for await (const reply of events.watchEvents({ entity: of }, { signal: stop })) {
-        if (isAfterGap) tell({ entity: of, kind: "gap" });
+        if (isAfterGap) tell({ entity: of, kind: "gap", until: now() });
+        tellFollowed();
         if (connection.value.lostAt) tell({ entity: of, kind: "connection", lostAt: undefined, nextTry: undefined });
         isAfterGap = false;
         wait = FIRST_WAIT_MS;

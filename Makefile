@@ -8,7 +8,7 @@ GO_STUBS := client/go/v1
 WEB := server/modelyard_server/web/dist
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo web web-check web-shots proto proto-check proto-breaking lint test test-quick test-lowest test-libraries bench bench-quick clean
+.PHONY: help setup run demo web web-check web-shots proto proto-check proto-breaking lint test test-quick test-lowest test-libraries bench bench-quick bench-web clean
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -123,6 +123,9 @@ bench: setup ## Measure, compared with MLflow and with limits of the hardware (l
 
 bench-quick: setup ## The same at reduced sizes, under five minutes once installed
 	$(BIN)/python -m tests.bench --quick
+
+bench-web: setup ## Measure the web page in Chromium, beside MLflow's, at 200,000 versions and a run of a million points
+	$(BIN)/python -m tests.bench web
 
 clean: ## Remove the virtual environments and caches
 	rm -rf $(VENV) $(VENV)-* .pytest_cache .mypy_cache .ruff_cache .hypothesis

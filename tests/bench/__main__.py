@@ -38,6 +38,7 @@ from tests.bench.measures.runs import (
     whole_runs,
 )
 from tests.bench.results import NotMeasured, Row, as_json, table
+from tests.bench.web import page
 
 BENCHES = (
     log_and_use.BENCH,
@@ -59,6 +60,7 @@ BENCHES = (
     run_watchers.BENCH,
     whole_runs.BENCH,
     logged_images.BENCH,
+    page.BENCH,
 )
 
 

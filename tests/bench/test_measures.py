@@ -10,8 +10,8 @@ from tests.bench.__main__ import BENCHES, measured
 from tests.bench.bench import Bench, Place
 from tests.bench.results import NotMeasured, Row, as_json, table
 
-NEED_PARTS = {"s3", "search", "run-pages", "samples"}
-"""Measures of PostgreSQL, or of an S3 server."""
+NEED_PARTS = {"s3", "search", "run-pages", "samples", "web"}
+"""Measures of PostgreSQL, of an S3 server, or in Chromium."""
 
 
 @pytest.fixture(scope="module")

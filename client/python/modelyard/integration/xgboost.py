@@ -39,7 +39,6 @@ class WandbCallback(TrainingCallback):  # type: ignore[misc]  # without types
         self.importance_type = importance_type
         self.define_metric = define_metric
         self._run = require_run("WandbCallback")
-        self._defined: set[str] = set()
 
     def before_training(self, model: Any) -> Any:
         """Adds the booster's configuration to the config; the folds of `xgboost.cv` have none."""
@@ -53,8 +52,7 @@ class WandbCallback(TrainingCallback):  # type: ignore[misc]  # without types
         for data, metrics in evals_log.items():
             for metric, values in metrics.items():
                 name, last = f"{data}-{metric}", values[-1]
-                if self.define_metric and name not in self._defined:
-                    self._defined.add(name)
+                if epoch == 0 and self.define_metric:
                     boosting.keep_best(self._run, name, metric)
                 if isinstance(last, Sequence):
                     row[name], row[f"{name}-std"] = last

@@ -280,6 +280,7 @@ def _durability(session: Session) -> str:
 
 def _store_id(database: Database, store: PackStore) -> str:
     storage.require_same_store(database, store)
+    storage.require_newest(database, store)
     return "the database and the store belong together"
 
 

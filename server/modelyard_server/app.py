@@ -31,6 +31,7 @@ from modelyard_server.process import (
     storage,
 )
 from modelyard_server.process.collecting import BackgroundCollector
+from modelyard_server.process.marking import Marking
 from modelyard_server.process.metric_packing import MetricPacking
 from modelyard_server.rpc.dispatch.admission import ActiveCalls
 from modelyard_server.rpc.dispatch.auth import Authenticator, FolderTokenAuthenticator
@@ -111,13 +112,17 @@ async def _serve(
     packing = asyncio.create_task(core.packing.run_forever())
     collector = BackgroundCollector(database, packs, parse_duration(settings.retention))
     collecting = asyncio.create_task(collector.run_forever(settings.collect_seconds))
+    marks = Marking(core.transactions, packs.store, executors)
+    marking = asyncio.create_task(marks.run_forever())
     try:
         await serving.serve(server, settings, core.active_calls, advertisement, page)
     finally:
         sweeping.cancel()
         packing.cancel()
         collecting.cancel()
+        marking.cancel()
     await core.writer.drain()
+    await marks.finish()
 
 
 def _listener(settings: Settings, core: Core, codes: Codes, port: int) -> serving.Listener:

@@ -448,6 +448,100 @@ def usage(location: Location, what: str, as_json: bool) -> None:
         echo(line)
 
 
+@server.command()
+@_location_options
+@click.argument("target", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+def backup(location: Location, target: Path) -> None:
+    """Copy a data folder to DIR, while its server runs. A later backup to DIR copies only what is new.
+
+    DIR becomes a data folder itself: check it by `modelyard server fsck --data DIR`. Exit code 1 if the
+    store lacks packs. For PostgreSQL and S3 see `modelyard server hold`.
+    """
+    from modelyard_server.backup import copying
+
+    try:
+        done = copying.back_up(location, target)
+    except OSError as error:
+        raise click.ClickException(f"the backup was not made: {error}") from error
+    for line in done.lines():
+        echo(line)
+    if done.missing:
+        click.get_current_context().exit(1)
+
+
+@server.command()
+@_location_options
+@click.option(
+    "--margin",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(0, 1_000_000_000),
+    help="Numbers that are left out for versions logged in the last ten seconds before the loss.",
+)
+@click.option("--accept-losses", is_flag=True, help="Let collectors work again though packs are missing.")
+def restore(location: Location, margin: int, accept_losses: bool) -> None:
+    """Compare a restored database with its store, and make sure that no number is given out again.
+
+    Run it once after a database or a store was put back, before the first server starts. Until then
+    collectors delete nothing. Exit code 1 if packs are missing.
+    """
+    from modelyard_server.backup import restoring
+    from modelyard_server.fsck import report
+
+    lines = report.Lines(echo)
+    done = restoring.restore(location, margin=margin, accept_losses=accept_losses, show=lines.show)
+    for line in done.lines():
+        echo(line)
+    if not done.released:
+        click.get_current_context().exit(1)
+
+
+@server.group()
+def hold() -> None:
+    """Keep every object of the store while a backup of database and store is made by other tools.
+
+    Make a hold, copy the database, then the bucket, then release the hold.
+    """
+
+
+@hold.command("create")
+@_location_options
+@click.argument("name")
+@click.option(
+    "--for", "lifetime", default="24h", show_default=True, type=DURATION, help="When it ends by itself."
+)
+def create_hold(location: Location, name: str, lifetime: str) -> None:
+    """Make a hold for NAME, such as `nightly`, and print its id."""
+    from modelyard_server.backup import holding
+
+    echo(holding.create(location, name, parse_duration(lifetime)))
+
+
+@hold.command("ls")
+@_location_options
+def list_holds(location: Location) -> None:
+    """Show the holds: id, name, when it was made and when it ends."""
+    from modelyard_server.backup import holding
+
+    for line in holding.lines(location):
+        echo(line)
+
+
+@hold.command("release")
+@_location_options
+@click.argument("hold_id", metavar="ID")
+def release_hold(location: Location, hold_id: str) -> None:
+    """End a hold. Exit code 1 if it had ended by itself: what was copied may be incomplete."""
+    from modelyard_server.backup import holding
+
+    if not holding.release(location, hold_id):
+        raise click.ClickException(
+            "the hold had ended: packs that the copy of the database needs may have been deleted before "
+            "they were copied. Check the copy, or make it again with a longer --for"
+        )
+    echo("the hold is released")
+
+
 @server.group()
 def key() -> None:
     """Make, list and revoke API keys. A running server applies changes within five seconds."""

@@ -46,6 +46,8 @@ NAMES = (
     "collector.moved",
     "decoding.large",
     "metrics.stored",
+    "backup.database_copied",
+    "backup.packs_copied",
     "watch.before_positions",
 )
 """All failpoints. `hit` raises ValueError for other names."""

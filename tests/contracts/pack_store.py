@@ -41,6 +41,10 @@ def every_call(store: PackStore) -> list[Callable[[], object]]:
         lambda: list(store.list("packs/7/")),
         store.store_id,
         lambda: store.claim("mine"),
+        lambda: store.put_mark(1, 2, b"{}"),
+        lambda: store.read_mark(1, 2),
+        lambda: store.delete_mark(1, 2),
+        lambda: list(store.marks()),
         lambda: put(store, new_key(), b"lost"),
         store.check,
     ]
@@ -246,6 +250,21 @@ class PackStoreContract:
         pack.put(key)
         pack.discard()
         assert store.read(key, 0, 10) == b"still here"
+
+    def test_marks_are_listed_replaced_and_deleted_and_are_no_packs(
+        self, store: PackStore, reopened: Callable[[], PackStore]
+    ) -> None:
+        assert list(store.marks()) == []
+        for place in ((7, 1), (7, 12), (12, 3)):
+            store.put_mark(*place, b"first")
+        store.put_mark(7, 12, b"second")
+        assert reopened().read_mark(7, 12) == b"second"
+        store.delete_mark(7, 1)
+        store.delete_mark(7, 1)
+        assert sorted(reopened().marks()) == [(7, 12), (12, 3)]
+        with pytest.raises(PackMissing):
+            store.read_mark(7, 1)
+        assert list(store.list()) == []
 
     def test_claim_keeps_an_id_that_is_there(
         self, store: PackStore, reopened: Callable[[], PackStore]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
 import sqlite3
 from abc import ABC, abstractmethod
@@ -22,6 +23,9 @@ class Place(ABC):
     options: Sequence[str]
     """Those of `modelyard server` that name it."""
     env: Mapping[str, str]
+
+    token = ""
+    """Of the server that runs on it; empty for one that asks for none."""
 
     @abstractmethod
     def sql(self, *statements: str) -> list[Any]:
@@ -57,6 +61,10 @@ class FolderPlace(Place):
     @property
     def location(self) -> Location:
         return parse_location(self.folder, None, None)
+
+    @property
+    def token(self) -> str:  # type: ignore[override]
+        return str(json.loads((self.folder / "server.json").read_text())["token"])
 
     @contextlib.contextmanager
     def copied(self, target: Path) -> Iterator[Place]:
@@ -97,19 +105,23 @@ class ProductionPlace(Place):
     def location(self) -> Location:
         return parse_location(None, self.database, self.store.url(self.bucket))
 
-    @contextlib.contextmanager
-    def copied(self, _target: Path) -> Iterator[Place]:
-        """A copy of the database, with the same objects, which are put back at the end."""
+    def copy_database(self) -> ProductionPlace:
+        """A copy of the database, with the same bucket; no server may run."""
         import psycopg
 
-        before = self.objects()
         maintenance, _, template = self.database.rpartition("/")
         made = new_database(f"{maintenance}/postgres")
         with psycopg.connect(f"{maintenance}/postgres", autocommit=True) as connection:
             name = made.rpartition("/")[2]
             connection.execute(f'DROP DATABASE "{name}"')
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        yield ProductionPlace(made, self.store, self.bucket)
+        return ProductionPlace(made, self.store, self.bucket)
+
+    @contextlib.contextmanager
+    def copied(self, _target: Path) -> Iterator[Place]:
+        """A copy of the database, with the same objects, which are put back at the end."""
+        before = self.objects()
+        yield self.copy_database()
         after = self.objects()
         for key in before.keys() | after.keys():
             if before.get(key) != after.get(key):

@@ -131,6 +131,18 @@ class FaultyStore(PackStore):
     def _list(self, prefix: str, after: str) -> Iterator[PackInfo]:
         return self.call("list", lambda: self._inner.list(prefix, after))
 
+    def marks(self) -> Iterator[tuple[int, int]]:
+        return self._inner.marks()
+
+    def read_mark(self, project_id: int, last_event: int) -> bytes:
+        return self._inner.read_mark(project_id, last_event)
+
+    def delete_mark(self, project_id: int, last_event: int) -> None:
+        self._inner.delete_mark(project_id, last_event)
+
+    def _put_small(self, key: str, data: bytes) -> None:
+        self._inner._put_small(key, data)
+
     def _write_store_id(self, store_id: str) -> None:
         self._inner.claim(store_id)
 

@@ -21,8 +21,9 @@ from modelyard_server.collecting.rules import GONE_KEPT, Rules
 from modelyard_server.collecting.totals import Totals
 from modelyard_server.db.engine import Database, set_now
 from modelyard_server.db.upserts import batches
-from modelyard_server.domain.content import uploads
-from modelyard_server.domain.registry import deletes
+from modelyard_server.domain.content import holds, uploads
+from modelyard_server.domain.registry import deletes, number_marks
+from modelyard_server.domain.registry.number_marks import Position
 from modelyard_server.domain.runs import removals
 from modelyard_server.packs.confirmed import ConfirmedPacks
 from modelyard_server.packs.store import pack_key
@@ -159,7 +160,7 @@ class Collector:
     def trash(self) -> Step:
         """Deletes the objects of packs that have been trash for long enough."""
         while found := self._read(packs.old_trash, self.rules.retention):
-            self._packs.require_store_id()
+            self._require_pair()
             failpoints.hit("collector.trash_found")
             for pack in found:
                 self._delete(pack)
@@ -169,8 +170,10 @@ class Collector:
 
     def strays(self) -> Step:
         """Deletes objects that belong to no pack."""
-        self._packs.require_store_id()
+        self._require_pair()
         for found in objects.strays(self._database, self._store, self.rules.retention):
+            if self._read(holds.any_live):
+                return
             if found:
                 failpoints.hit("collector.strays_found")
             for info in found:
@@ -178,6 +181,12 @@ class Collector:
                 self._totals.add("strays", 1, info.size)
                 log.warning("%s belonged to no pack and was deleted: %s bytes", info.key, info.size)
             yield
+
+    def _require_pair(self) -> None:
+        """Raises StoreUnavailable unless the store is the database's, and not newer than it."""
+        self._packs.require_store_id()
+        marks = [Position(*mark) for mark in self._store.marks()]
+        self._read(number_marks.require_newest, marks)
 
     def _rewrite(self, sources: list[PackUse]) -> Step:
         moved = rewriting.rewrite(self._database, self._packs, sources)

@@ -18,6 +18,7 @@ from modelyard_server.collecting import pages
 from modelyard_server.db import tables
 from modelyard_server.db.engine import now
 from modelyard_server.db.tables import Pack
+from modelyard_server.domain.content import holds
 
 PAGE = 200
 """Packs whose chunks one reading transaction adds up: about 10,000."""
@@ -78,9 +79,10 @@ def give_up_abandoned(session: Session, ids: Sequence[str]) -> list[Trashed]:
 
 
 def old_trash(session: Session, older: int) -> list[Trashed]:
-    """At most 100 packs that have been trash for so many microseconds, the oldest first."""
+    """At most 100 packs that have been trash for so many microseconds, the oldest first; none while held."""
+    # One statement, which sees holds and states at one moment: see domain/content/holds.py.
     rows = select(Pack.id, Pack.entity_id, Pack.size).where(
-        Pack.state == "trash", Pack.changed_at <= now(session) - older
+        Pack.state == "trash", Pack.changed_at <= now(session) - older, holds.absent(session)
     )
     return [Trashed(*row) for row in session.execute(rows.order_by(Pack.changed_at).limit(TRASH_BATCH))]
 

@@ -85,6 +85,16 @@ class SweepTime(Base):
     leapt_to: Mapped[int | None] = mapped_column(BigInteger)
 
 
+class DeletionHold(Base):
+    """Until it ends no object of the store is deleted: a backup copies them."""
+
+    __tablename__ = "deletion_hold"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    holder: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[int] = mapped_column(BigInteger)
+
+
 class Entity(Base):
     """Who owns projects: the boundary of reading and of dedupe."""
 
@@ -106,6 +116,14 @@ class Project(Base):
     run_count: Mapped[int] = mapped_column(BigInteger, default=0)
     created_by: Mapped[str] = mapped_column(String(128))
     created_at: Mapped[int] = mapped_column(BigInteger)
+
+
+class NumberMark(Base):
+    """How far the newest mark of a project's numbers goes that is in the store: the number of an event."""
+
+    __tablename__ = "number_mark"
+    project_id: Mapped[int] = mapped_column(ForeignKey("project.id"), primary_key=True, autoincrement=False)
+    last_event: Mapped[int] = mapped_column(BigInteger)
 
 
 RUNNING: dict[str, Any] = dict.fromkeys(LIVE, text("state = 'running' AND deleted_at IS NULL"))

@@ -133,12 +133,12 @@ class DiskStore(PackStore):
                 _fsync_folder(path.parent)
 
     def _list(self, prefix: str, after: str) -> Iterator[PackInfo]:
-        entity = prefix.split("/")[1]
-        for folder in [entity] if entity else self._names("packs"):
-            if f"packs/{folder}0" <= after:  # `0` follows `/`: each of its keys is less
+        kind, entity, *_ = prefix.split("/")
+        for folder in [entity] if entity else self._names(kind):
+            if f"{kind}/{folder}0" <= after:  # `0` follows `/`: each of its keys is less
                 continue
-            for name in self._names(f"packs/{folder}"):
-                key = f"packs/{folder}/{name}"
+            for name in self._names(f"{kind}/{folder}"):
+                key = f"{kind}/{folder}/{name}"
                 if key <= after:
                     continue
                 with _translate_errors():
@@ -158,16 +158,22 @@ class DiskStore(PackStore):
         return sorted(names, key=lambda name: name + "/")
 
     def _write_store_id(self, store_id: str) -> None:
+        self._put_small("store-id", store_id.encode() + b"\n")
+
+    def _put_small(self, key: str, data: bytes) -> None:
         temporary = self._tmp / str(uuid.uuid4())
         with _translate_errors():
+            self._require_folder()
+            for folder in reversed(self.path(key).relative_to(self._root).parents[:-1]):
+                self.make_folder(self._root / folder)
             try:
-                with open(temporary, "x") as file:
+                with open(temporary, "xb") as file:
                     fcntl.flock(file, fcntl.LOCK_EX)
-                    file.write(store_id + "\n")
+                    file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
-                    temporary.rename(self._root / "store-id")
-                _fsync_folder(self._root)
+                    temporary.rename(self.path(key))
+                _fsync_folder(self.path(key).parent)
             finally:
                 temporary.unlink(missing_ok=True)
 

@@ -141,8 +141,11 @@ class S3Store(PackStore):
             ):
                 yield PackInfo(found.object_name[len(self._prefix) :], found.size, found.last_modified)
 
+    def _put_small(self, key: str, data: bytes) -> None:
+        self.put_object(key, [data])
+
     def _write_store_id(self, store_id: str) -> None:
-        self.put_object("store-id", [store_id.encode() + b"\n"])
+        self._put_small("store-id", store_id.encode() + b"\n")
 
     def _no_bucket(self) -> StoreRefused:
         return StoreRefused(f"the object store has no bucket {self._bucket!r}")

@@ -22,6 +22,8 @@ from modelyard_server.observability import telemetry
 
 _KEY = re.compile(r"packs/[0-9A-Za-z-]{1,64}/[0-9A-Za-z-]{1,64}")
 _PREFIX = re.compile(r"packs/([0-9A-Za-z-]{1,64}/)?")
+_MARK = re.compile(r"marks/([0-9]{1,18})/([0-9]{1,18})")
+_MARK_BYTES = 64 << 20
 _STORE_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _PROBE_ENTITY = "probe"
 
@@ -241,6 +243,28 @@ class PackStore(ABC):
             raise errors.StoreUnavailable("the store did not keep its id")
         return found
 
+    def put_mark(self, project_id: int, last_event: int, data: bytes) -> None:
+        """Stores a mark of a project's numbers, durably. Errors: DiskFull, StoreUnavailable."""
+        self._put_small(_mark_key(project_id, last_event), data)
+
+    def marks(self) -> Iterator[tuple[int, int]]:
+        """Lists the marks by project and last event. Errors: StoreUnavailable."""
+        for found in self._list("marks/", ""):
+            if name := _MARK.fullmatch(found.key):
+                yield int(name[1]), int(name[2])
+
+    def read_mark(self, project_id: int, last_event: int) -> bytes:
+        """Returns the bytes of a mark. Errors: PackMissing, StoreUnavailable."""
+        source = self._open_range(_mark_key(project_id, last_event), 0, _MARK_BYTES)
+        try:
+            return source.read(_MARK_BYTES)
+        finally:
+            source.close()
+
+    def delete_mark(self, project_id: int, last_event: int) -> None:
+        """Deletes a mark; MUST succeed if it is already absent. Errors: StoreUnavailable."""
+        self._delete(_mark_key(project_id, last_event))
+
     @abstractmethod
     def store_id(self) -> str | None:
         """Returns the store's id; None if it was never claimed. Errors: StoreUnavailable."""
@@ -278,7 +302,15 @@ class PackStore(ABC):
     def _list(self, prefix: str, after: str) -> Iterator[PackInfo]: ...
 
     @abstractmethod
+    def _put_small(self, key: str, data: bytes) -> None:
+        """MUST be durable when it returns."""
+
+    @abstractmethod
     def _write_store_id(self, store_id: str) -> None: ...
+
+
+def _mark_key(project_id: int, last_event: int) -> str:
+    return f"marks/{project_id}/{last_event}"
 
 
 def _check_key(key: str) -> str:

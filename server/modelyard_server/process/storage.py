@@ -18,6 +18,8 @@ from modelyard_server.domain import events
 from modelyard_server.domain.access import keys, owners
 from modelyard_server.domain.access.principals import LOCAL
 from modelyard_server.domain.content import confirmation
+from modelyard_server.domain.registry import number_marks
+from modelyard_server.domain.registry.number_marks import Position
 from modelyard_server.packs import PackStore, store_from_url
 from modelyard_server.packs.confirmed import ConfirmedPacks
 from modelyard_server.packs.store import StoreRefused
@@ -33,6 +35,7 @@ def open_both(settings: Settings) -> tuple[Database, ConfirmedPacks]:
     try:
         store = open_store(settings.location)
         packs = ConfirmedPacks(store, require_same_store(database, store))
+        require_newest(database, store)
         require_key_or_loopback(settings, database)
     except BaseException as error:
         database.close()
@@ -104,6 +107,19 @@ def require_same_store(database: Database, store: PackStore) -> str:
         f"{found or 'none'}. "
         "Give the --store that belongs to this --database, or restore it from its backup"
     )
+
+
+def require_newest(database: Database, store: PackStore) -> None:
+    """Raises StartError if the store knows of events that the database lacks: numbers would be repeated."""
+    try:
+        marks = [Position(*mark) for mark in store.marks()]
+        database.read(functools.partial(number_marks.require_newest, marks=marks))
+    except number_marks.RestoreNeeded as error:
+        raise StartError(str(error)) from error
+    except errors.DatabaseUnavailable:
+        raise
+    except errors.CommError as error:
+        raise start_error("store", error, f"the store cannot be used: {error}") from error
 
 
 def _store_id(session: Session) -> str | None:

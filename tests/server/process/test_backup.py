@@ -110,6 +110,7 @@ def test_a_folder_is_restored_from_copies_of_a_running_server(
 
     logged = back_up(server, copy_database, lambda: copy_packs(server.data / "store", copy / "store"))
     server.stop()
+    assert run_server_command("restore", "--data", str(copy)).returncode == 0
     doctor = run_server_command("doctor", "--data", str(copy))
     assert doctor.returncode == 0, doctor.stdout
     check(live_server_factory(place=("--data", str(copy))).start(), *logged)
@@ -131,6 +132,7 @@ def test_postgresql_is_restored_from_its_dump(
     empty, _ = production_place(request)
     _done([program("psql"), "--quiet", "--set", "ON_ERROR_STOP=1", "--dbname", empty[1], "--file", dump])
     restored = (*empty[:2], "--store", str(tmp_path / "copy"))
+    assert run_server_command("restore", *restored).returncode == 0
     doctor = run_server_command("doctor", *restored).stdout
     assert [line for line in doctor.splitlines() if not line.startswith("ok ") and "fsync" not in line] == []
     check(live_server_factory(place=restored).start(), *logged)

@@ -37,6 +37,7 @@ REVISIONS = (
     "0016",
     "0017",
     "0018",
+    "0019",
 )
 """Every revision, oldest first; the last is the one that the tables in the code describe."""
 HEAD = REVISIONS[-1]

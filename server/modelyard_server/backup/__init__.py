@@ -1,0 +1,1 @@
+"""Backups of data folders, holds for other backups, and what follows a restore."""

@@ -16,9 +16,19 @@ from modelyard_server.settings import parse_location
 from tests.clients import fast_upload
 from tests.clients.checker import fsck_here
 from tests.clients.sample_content import fill
+from tests.clients.waiting import until
 from tests.faults.stored_place import FolderPlace, Place, ProductionPlace
+from tests.parts.fork_server import start_python
 from tests.parts.s3 import S3Server
-from tests.parts.server import Factory, LiveServer, Stubs, production_place, run_server_command
+from tests.parts.server import (
+    SERVER,
+    Factory,
+    LiveServer,
+    Stubs,
+    environment,
+    production_place,
+    run_server_command,
+)
 
 
 def back_up(server: LiveServer, target: Path, env: dict[str, str] | None = None) -> Any:
@@ -29,6 +39,12 @@ def back_up(server: LiveServer, target: Path, env: dict[str, str] | None = None)
 def log(stubs: Stubs, name: str) -> Any:
     """A version of new content."""
     return fast_upload.log(stubs, "p", name, {"w": fast_upload.random_chunks(2)}, type="model").version
+
+
+def delete(stubs: Stubs, version_id: str) -> None:
+    """Deletes a version, with its aliases."""
+    request = pb.DeleteModelArtifactVersionRequest(id=version_id, force=True)
+    stubs.artifacts.DeleteModelArtifactVersion(request)
 
 
 def test_a_backup_of_a_folder_whose_server_runs_is_complete_and_a_later_one_copies_what_is_new(
@@ -62,7 +78,7 @@ def test_a_backup_that_is_killed_leaves_the_earlier_one(
     stubs, target = server.stubs(), tmp_path / "backup"
     first = log(stubs, "bert")
     assert back_up(server, target).returncode == 0
-    stubs.artifacts.DeleteModelArtifactVersion(pb.DeleteModelArtifactVersionRequest(id=first.id, force=True))
+    delete(stubs, first.id)
     log(stubs, "bert")
     killed = back_up(server, target, {"MODELYARD_FAILPOINTS": f"{where}=kill"})
     assert killed.returncode == -signal.SIGKILL
@@ -75,6 +91,41 @@ def test_a_backup_that_is_killed_leaves_the_earlier_one(
     assert back_up(server, target).returncode == 0
     assert fsck_here(parse_location(target, None, None)).report["findings"] == []
     assert FolderPlace(target).scalar("SELECT count(*) FROM artifact_version") == 2
+
+
+def test_a_backup_has_what_is_deleted_while_it_is_made(live_server_factory: Factory, tmp_path: Path) -> None:
+    server = live_server_factory().start()
+    stubs, target = server.stubs(), tmp_path / "backup"
+    version = log(stubs, "bert")
+    slow = environment({"MODELYARD_FAILPOINTS": "backup.database_copied=sleep(8)"})
+    backup = start_python(*SERVER, "backup", str(target), *server.place, env=slow)
+    until((target / "modelyard.db.new").exists)
+    delete(stubs, version.id)
+    assert run_server_command("collect", "--retention", "0", *server.place).returncode == 0
+    assert backup.wait(60) == 0
+    assert fsck_here(parse_location(target, None, None)).report["findings"] == []
+    assert FolderPlace(target).objects() != {}
+    assert run_server_command("collect", "--retention", "0", *server.place).returncode == 0
+    assert FolderPlace(server.data).objects() == {}
+
+
+def test_nothing_is_deleted_while_it_is_held(served: tuple[LiveServer, Place]) -> None:
+    server, place = served
+    stubs = server.start().stubs()
+
+    def command(*arguments: str) -> str:
+        done = run_server_command(*arguments, *place.options, env=place.env)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    version = log(stubs, "bert")
+    held = command("hold", "create", "nightly")
+    delete(stubs, version.id)
+    command("collect", "--retention", "0")
+    assert len(place.objects()) == 1
+    command("hold", "release", held)
+    command("collect", "--retention", "0")
+    assert place.objects() == {}
 
 
 def test_a_backup_is_refused_where_it_would_overwrite_something(
@@ -144,6 +195,11 @@ def test_no_number_is_repeated_after_an_older_database_was_put_back(
     given_out = {name: log(stubs, name).number for name in ("bert", "bert", "new")}
     server.stop()
     place = put_back()
+    objects = place.objects()
+    collected = run_server_command("collect", "--retention", "0", *place.options, env=place.env)
+    assert collected.returncode == 1
+    assert "modelyard server restore" in collected.stderr
+    assert place.objects() == objects
     refused = live_server_factory(place=place.options, env=place.env)
     begin = refused.spawn()
     with pytest.raises(AssertionError, match="modelyard server restore"):

@@ -407,7 +407,7 @@ def test_letters_can_be_switched_off(page: Page) -> None:
     jump(page)
     press(page, "Escape")
     page.get_by_role("button", name=re.compile("^Keys")).click()
-    page.get_by_role("checkbox").check()
+    dialog.get_by_role("checkbox").check()
     press(page, "Escape", "g", "r")
     shown(page, "Registered models")
 

@@ -57,7 +57,7 @@ export function FilterField({ placeholder, value, change, fields, problem = "" }
       ArrowUp: last >= 0 ? () => setAt(at <= 0 ? last : at - 1) : undefined,
       Enter: at >= 0 ? () => take(at) : apply,
       Tab: at >= 0 ? () => take(at) : undefined,
-      Escape: isOpen ? () => setOpen(false) : undefined,
+      Escape: last >= 0 ? () => setOpen(false) : undefined,
     };
     const step = steps[event.key];
     if (!step) return;

@@ -19,11 +19,11 @@ import psycopg
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 
+from tests.http.browser import Browser
+from tests.http.test_connect import Watch
 from tests.parts.compose import DOCKER, Composition, accepts, haproxy, instructions, last_stage
 from tests.parts.processes import built, free_port, running
 from tests.parts.server import LiveServer, environment
-from tests.web.browser import Browser
-from tests.web.test_connect import Watch
 
 ROOT = DOCKER.parent
 KEY = "my_" + "0123456789abcdef" * 2

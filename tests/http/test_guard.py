@@ -9,8 +9,8 @@ import pytest
 
 from modelyard.v1 import run_pb2
 from modelyard_server.web.guard import SECURITY_HEADERS
+from tests.http.browser import RUNS, Browser
 from tests.parts.server import Factory, LiveServer, create_key, new_project
-from tests.web.browser import RUNS, Browser
 
 STRICT = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "

@@ -13,8 +13,8 @@ import pytest
 from modelyard.v1 import run_file_pb2, run_pb2
 from tests.clients import fast_upload
 from tests.clients.waiting import until
+from tests.http.browser import Browser
 from tests.parts.server import Factory, LiveServer, Stubs, create_key, new_project
-from tests.web.browser import Browser
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels" * 10
 IMAGES = {

@@ -36,7 +36,7 @@ def test_the_adapter_conforms_to_what_it_claims(tmp_path: Path) -> None:
     claim = tmp_path / "claim.yaml"
     claim.write_text(CLAIMED)
     env = os.environ | {"MODELYARD_CONFORMANCE_SCHEMA": str(_schema(tmp_path))}
-    server = [sys.executable, "-m", "tests.web.conformance_server"]
+    server = [sys.executable, "-m", "tests.http.conformance_server"]
     done = subprocess.run(
         [runner, "--mode", "server", "--conf", str(claim), "--", *server],
         capture_output=True,

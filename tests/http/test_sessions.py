@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.clients.waiting import until
+from tests.http.browser import Browser
+from tests.http.conftest import INDEX
 from tests.parts.certificates import certificate_for_localhost
 from tests.parts.server import Factory, LiveServer, create_key, run_server_command
-from tests.web.browser import Browser
-from tests.web.conftest import INDEX
 
 CALLER = "/modelyard.v1.ServerService/GetCaller"
 

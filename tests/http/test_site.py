@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.http.browser import Browser
+from tests.http.conftest import INDEX, SCRIPT
 from tests.parts.server import Factory, LiveServer
-from tests.web.browser import Browser
-from tests.web.conftest import INDEX, SCRIPT
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,12 @@ from modelyard.local.v1 import local_pb2
 from modelyard.v1 import server_pb2
 from modelyard_server.web.codes import MOST, SECONDS, Codes
 from tests.clients.commands import COMMAND, json_of, refused, run_command
+from tests.http.browser import Browser
+from tests.http.conftest import INDEX
+from tests.http.test_connect import Watch
 from tests.parts.embedded import isolate
 from tests.parts.fork_server import run_python
 from tests.parts.server import Factory, LiveServer, create_key, run_server_command
-from tests.web.browser import Browser
-from tests.web.conftest import INDEX
-from tests.web.test_connect import Watch
 
 
 @pytest.fixture

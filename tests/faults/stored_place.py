@@ -120,8 +120,10 @@ class ProductionPlace(Place):
     @contextlib.contextmanager
     def copied(self, _target: Path) -> Iterator[Place]:
         """A copy of the database, with the same objects, which are put back at the end."""
-        before = self.objects()
+        before, marks = self.objects(), self.marks()
         yield self.copy_database()
+        for key in self.marks() - marks:  # they would show that the next copy is older than its store
+            self.write(key, None)
         after = self.objects()
         for key in before.keys() | after.keys():
             if before.get(key) != after.get(key):
@@ -142,6 +144,11 @@ class ProductionPlace(Place):
         listed = client.list_objects(bucket_name=self.bucket, prefix="packs/", recursive=True)
         keys = [each.object_name for each in listed]
         return {key: client.get_object(bucket_name=self.bucket, object_name=key).data for key in keys}
+
+    def marks(self) -> set[str]:
+        """The keys of the marks of numbers."""
+        listed = self.store.client().list_objects(bucket_name=self.bucket, prefix="marks/", recursive=True)
+        return {each.object_name for each in listed}
 
     def write(self, key: str, data: bytes | None) -> None:
         client, place = self.store.client(), {"bucket_name": self.bucket, "object_name": key}

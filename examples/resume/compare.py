@@ -38,7 +38,8 @@ def main() -> None:
     print("3. Both are compared, the better one first.")
     runs = modelyard.Api().runs(PROJECT, filters={"group": group}, order="-summary_metrics.val.accuracy.max")
     for run in runs:
-        epochs = [row["epoch"] for row in run.scan_history(keys=["epoch", "val.accuracy"])]
+        # One that was killed before its checkpoint was kept is there twice.
+        epochs = {row["epoch"] for row in run.scan_history(keys=["epoch", "val.accuracy"])}
         best = run.summary["val"]["accuracy"]["max"]
         print(f"{run.id}: {run.state}, lr {run.config['lr']}, {len(epochs)} epochs, best accuracy {best:.3f}")
 

@@ -26,7 +26,7 @@ def test_a_training_is_killed_resumed_compared_and_its_model_linked(embedded: Pa
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "   killed\n   resumed after epoch 4\n" in done.stdout
+    assert re.search(r"   killed\n   resumed after epoch \d+\n", done.stdout)
     linked = Api().artifact("model-registry/Spirals:staging")
     runs = Api().runs("spirals", order="+created_at")
     resumed, other = runs[-2:]
@@ -36,8 +36,9 @@ def test_a_training_is_killed_resumed_compared_and_its_model_linked(embedded: Pa
     assert producer.id == better.id == resumed.id
     for run in (resumed, other):
         assert run.state == "finished"
-        epochs = [row["epoch"] for row in run.scan_history(keys=["epoch", "val.accuracy"])]
-        assert epochs == list(range(EPOCHS))
+        # An epoch is logged again if the process was killed before its checkpoint was kept.
+        epochs = {row["epoch"] for row in run.scan_history(keys=["epoch", "val.accuracy"])}
+        assert epochs == set(range(EPOCHS))
         steps = [row["_step"] for row in run.scan_history(keys=["_step", "train.loss"])]
         assert steps == sorted(set(steps))
     assert re.search(rf"{resumed.id}: finished, lr 0.01, {EPOCHS} epochs", done.stdout)

@@ -154,7 +154,7 @@ def test_sums_are_written_of_files_that_lack_them_and_of_no_others(tmp_path: Pat
         @event.listens_for(given.server.database.engine, "before_cursor_execute")
         def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
             if statement.startswith("UPDATE file SET sha256"):
-                written.append([sum_ for sum_, _ in parameters])
+                written.append([row[0] for row in parameters])
 
         header = pb.VersionHeader(entity="acme", project="p", name="plain", type="model")
         for _ in range(2):

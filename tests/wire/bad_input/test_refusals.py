@@ -27,8 +27,9 @@ OVER_HTTP = {
     name: case for name, case in list(CASES.items())[::3] if not METHODS[case.method].client_streaming
 }
 """The cases that are tried over HTTP, too."""
-UNSEEN = {"chunk", "pack", "pin", "sweep_time", "upload"}
-"""Tables that change without a visible effect: chunks that arrived are kept, and the sweep notes its time."""
+UNSEEN = {"chunk", "number_mark", "pack", "pin", "sweep_time", "upload"}
+"""Tables that change without a visible effect: chunks that arrived are kept, and background work notes
+how far it is."""
 Rows = Mapping[str, list[tuple[object, ...]]]
 
 

@@ -496,8 +496,8 @@ def test_a_scan_reads_batches_where_series_do_not_hold_what_was_logged(registry:
 def test_a_scan_reads_batches_where_series_have_too_many_points(registry: Registry) -> None:
     logged = LoggedRun(registry)
     steps = range(scans.MOST_POINTS)
-    for begin in range(0, len(steps), 1 << 17):
-        part = steps[begin : begin + (1 << 17)]
+    for begin in range(0, len(steps), 100_000):
+        part = steps[begin : begin + 100_000]
         logged.send(part, [{"a": 0.5}] * len(part), [1000.0] * len(part))
     logged.pack_all()
     assert scanned(logged, {"a"}, 0, None) is not None

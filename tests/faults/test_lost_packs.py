@@ -284,10 +284,9 @@ def test_a_store_that_refuses_loses_nothing(
     server.stop()
     store: S3Server = request.getfixturevalue("minio_server")
     bucket = place[place.index("--store") + 1].removeprefix("s3://").partition("?")[0]
-    packs = Bucket(store.client(), bucket)
     server.start()
-    for key in [*packs.keys(), "store-id"]:
-        packs.remove(key)
+    for found in list(store.client().list_objects(bucket_name=bucket, recursive=True)):
+        store.client().remove_object(bucket_name=bucket, object_name=str(found.object_name))
     store.client().remove_bucket(bucket_name=bucket)
     stubs = server.stubs()
     upload = fast_upload.create(stubs, project=project)

@@ -133,6 +133,7 @@ def test_dialogs_and_menus_are_used_by_the_keyboard(chromium: Browser, seen: Liv
         expect(dialog.get_by_role("option")).to_have_count(0)
         page.keyboard.press("Escape")
         expect(dialog).to_be_hidden()
+        expect(button).to_be_focused()
         page.keyboard.press("/")
         expect(page.get_by_role("textbox", name="Filter")).to_be_focused()
         assert visit.problems == []
@@ -150,7 +151,7 @@ def test_seven_tabs_go_on_working(chromium: Browser, seen: LiveServer) -> None:
         for tab in tabs:
             tab.bring_to_front()
             tab.get_by_role("link", name="View details of Seen").click()
-            expect(tab.get_by_role("heading", name="Versions")).to_be_visible()
+            expect(tab.get_by_role("heading", name="Versions", exact=True)).to_be_visible()
     finally:
         visit.close()
 

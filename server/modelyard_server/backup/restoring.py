@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from modelyard_server.db.engine import Database
-from modelyard_server.domain.registry import number_marks
+from modelyard_server.domain.registry import collections, number_marks
 from modelyard_server.domain.registry.number_marks import Mark, Position
 from modelyard_server.fsck import objects
 from modelyard_server.fsck.scan import Deadline, Result
@@ -85,7 +85,7 @@ def _raise_counters(database: Database, store: PackStore, marks: Iterable[Positi
     read = [_read(store, mark) for mark in newest.values()]
 
     def rule(session: Session) -> int:
-        counters = number_marks.raise_all(session, margin)
+        counters = collections.raise_numbers(session, margin)
         for mark in read:
             number_marks.raise_beyond(session, mark, margin)
         return counters

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors, refs
@@ -111,6 +111,17 @@ def take_number(session: Session, row: Collection) -> int:
     number = row.next_version
     session.execute(_COUNT, {"of": row.id, "next": number + 1, "time": now(session)})
     return number
+
+
+def raise_numbers(session: Session, margin: int) -> int:
+    """Lets every collection leave out its next numbers, as many as `margin`; returns how many there are."""
+    raised: Any = session.execute(update(Collection).values(next_version=Collection.next_version + margin))
+    return int(raised.rowcount)
+
+
+def raise_number(row: Collection, least: int) -> None:
+    """Has a collection give out no number below `least`."""
+    row.next_version = max(row.next_version, least)
 
 
 def revive(session: Session, principal: Principal, row: Collection) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Table, func, select, update
+from sqlalchemy import Table, func, select
 from sqlalchemy.orm import Session
 
 from modelyard.contract import errors
@@ -117,12 +117,6 @@ def require_newest(session: Session, marks: Iterable[Position]) -> None:
         )
 
 
-def raise_all(session: Session, margin: int) -> int:
-    """Raises every counter by a margin; returns how many there are."""
-    raised = session.connection().execute(update(_C).values(next_version=_C.c.next_version + margin))
-    return int(raised.rowcount)
-
-
 def raise_beyond(session: Session, mark: Mark, margin: int) -> None:
     """Raises the counters of a project beyond those of a mark, by a margin.
 
@@ -135,7 +129,7 @@ def raise_beyond(session: Session, mark: Mark, margin: int) -> None:
         if row is None:
             row = collections.new(session, SERVER, project, cast(collections.Kind, kind), name, type_)
             collections.mark_deleted(session, SERVER, row)
-        row.next_version = max(row.next_version, number + margin)
+        collections.raise_number(row, number + margin)
     session.flush()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -122,7 +123,9 @@ class FlippingProxy(TcpProxy):
         self._marker = marker
         self.flipped = 0
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket, is_reply: bool) -> None:
+    def _pass_on(
+        self, source: socket.socket, sink: socket.socket, is_reply: bool, is_lost: threading.Event
+    ) -> None:
         try:
             while data := source.recv(1 << 16):
                 place = data.find(self._marker)

@@ -1,8 +1,8 @@
 """The index of user values: one row for each scalar in metadata, config and summary, and for each tag.
 
 Filters and orders over those would read every JSON column without it. A number
-is kept as a double and a text by its beginning; where that does not decide, the
-JSON does. Every session keeps the index true to the rows it writes, in their own
+is kept as a double and a text by its beginning; where these are equal, the value in
+the JSON column is compared. Every session keeps the index true to the rows it writes, in their own
 transaction; other statements do not pass here, and call `add` and `remove`. The
 maps of runs are rows of their own, whose writer calls `replace` and `merge`.
 """
@@ -251,7 +251,10 @@ def _change(session: Session, row: Any, rows: Rows, before: Rows) -> None:
 
 
 def _change_each(connection: Connection, row: Any, rows: Rows, before: Rows) -> None:
-    """Changes entries one by one. Past SQLAlchemy, which takes as long again: there may be a thousand."""
+    """Changes entries one by one.
+
+    The statements go to the driver directly: SQLAlchemy would double the time, and there may be a thousand.
+    """
     processed = Id.dialect_impl(connection.dialect).bind_processor(connection.dialect)
     own = processed(row.id) if processed else row.id
     numbers, others = [], []
@@ -260,7 +263,7 @@ def _change_each(connection: Connection, row: Any, rows: Rows, before: Rows) -> 
             numbers.append((number, own, key, item))
         else:
             others.append((number, text_, own, key, item))
-    # An index over texts is not looked at where numbers stay numbers.
+    # A statement that sets no text spares SQLite the index over texts.
     for statement, parameters in ((_CHANGE_NUMBER, numbers), (_CHANGE, others)):
         if parameters:
             connection.exec_driver_sql(statement, parameters)

@@ -171,7 +171,7 @@ def _remove_if_dead(folder: Path, lock: Callable[[int, int], None], how: int) ->
     try:
         file = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
-        # Its process was killed before it had a lock, or is just making it: that one then makes another.
+        # Its process was killed before it made the lock, or is about to make it: it then uses another folder.
         with suppress(OSError):
             folder.rmdir()
         return

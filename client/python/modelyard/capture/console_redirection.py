@@ -1,4 +1,4 @@
-"""Redirects the standard streams of this process, so that all programs and libraries below it are heard.
+"""Redirects the standard streams of this process, so that the output of its libraries and children is kept.
 
 File descriptors 1 and 2 become a pipe, or a terminal where they were one. A process of
 its own copies what is written there to where it went before: see `console_relay`. A
@@ -180,7 +180,10 @@ class Redirection:
         process.wait()
 
     def _replace_relay(self) -> None:
-        """After an early end of the relay: a new one copies, first, since this process may wait for that."""
+        """Ends the redirection after the relay has ended early.
+
+        A new relay starts first: a write to the full pipe would otherwise block this process.
+        """
         global _redirecting
         self._ending = True
         with suppress(OSError):

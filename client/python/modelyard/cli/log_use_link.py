@@ -52,7 +52,7 @@ def log(
     """Log the file or folder at PATH as a version. No run is made.
 
     PATH may be a URI, such as s3://bucket/prefix: then only the locations of the objects are recorded.
-    Content that the newest version has already makes no new one.
+    Content that a version of the name has already makes no new one.
     """
     workspace = Workspace(current())
     entity, where = _entity_and_project(project, workspace.settings)

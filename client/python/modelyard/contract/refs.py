@@ -58,7 +58,7 @@ class Ref:
 
 
 def parse(text: str) -> Ref:
-    """A reference to an artifact, a registered model, or a version of one."""
+    """Parses the ref of an artifact, a registered model, or a version of one. Raises ValueError."""
     parts = text.split("/")
     if len(parts) > 3:
         raise ValueError(f"{text!r} has more than three parts: expected [[entity/]project/]name[:alias]")

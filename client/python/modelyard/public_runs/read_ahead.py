@@ -63,7 +63,10 @@ class ReadAhead:
         return ReadAhead(self._connection, self._source, files, certain=True)
 
     def _fetch(self, first: int) -> None:
-        """Downloads small files from a number on. What fails is downloaded alone, which says why."""
+        """Downloads small files from a number on. One that fails is downloaded by a call of its own later.
+
+        That call raises its error.
+        """
         wanted = list(self._small(first))
         if len(wanted) < 2:
             return

@@ -13,9 +13,9 @@ from tests.clients import fast_upload
 from tests.clients.fast_upload import random_chunks
 from tests.clients.refusals import Refusal, read
 from tests.clients.waiting import until
-from tests.parts.disks import MIB, DiskFactory, disk_factory
 from tests.parts.server import Factory, Stubs, run_server_command
-from tests.parts.system_calls import injected, under
+from tests.parts.system.disks import MIB, DiskFactory, disk_factory
+from tests.parts.system.system_calls import injected, under
 
 __all__ = ["disk_factory"]
 

@@ -20,7 +20,7 @@ from modelyard.v1 import model_artifact_pb2 as pb
 from tests.clients import fast_upload
 from tests.clients.fast_upload import random_chunks
 from tests.parts.server import Factory, LiveServer, Stubs, production_place
-from tests.parts.system_calls import injected
+from tests.parts.system.system_calls import injected
 
 WRITER = ("writer.before_intent", "writer.before_put", "writer.after_put", "writer.after_publish")
 DISK = ("disk.before_fsync", "disk.before_rename", "disk.after_rename")

@@ -26,7 +26,7 @@ from tests.clients.fast_upload import random_chunks
 from tests.clients.waiting import until
 from tests.parts.processes import missing, require
 from tests.parts.server import Factory, LiveServer, Stubs
-from tests.parts.system_calls import injected
+from tests.parts.system.system_calls import injected
 
 IMAGE_BYTES = 96 << 20
 CUTS, FEW = 2, 3

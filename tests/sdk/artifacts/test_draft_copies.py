@@ -15,7 +15,7 @@ import pytest
 import modelyard
 from modelyard import Artifact, Settings
 from tests.clients.transfers import contents_of
-from tests.parts.disks import MIB, DiskFactory, disk_factory
+from tests.parts.system.disks import MIB, DiskFactory, disk_factory
 
 __all__ = ["disk_factory"]
 

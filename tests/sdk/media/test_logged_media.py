@@ -23,8 +23,8 @@ from modelyard import Api
 from modelyard.media.file_names import stem_of
 from modelyard.public_runs.public_run import PublicRun
 from tests.clients.commands import run_command
-from tests.parts.disks import MIB, DiskFactory, disk_factory
 from tests.parts.server import LiveServer
+from tests.parts.system.disks import MIB, DiskFactory, disk_factory
 
 __all__ = ["disk_factory"]
 

@@ -226,7 +226,7 @@ print(run.path)
 def test_a_sync_beside_a_run_harms_nothing_where_there_are_no_locks(work: Path) -> None:
     (work / "script.py").write_text(WITHOUT_LOCKS)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.parts.without_locks", work / "script.py"],
+        [sys.executable, "-m", "tests.parts.system.without_locks", work / "script.py"],
         cwd=ROOT, env={**os.environ, "MODELYARD_DIR": str(work)},
         capture_output=True, text=True, timeout=SECONDS,
     )  # fmt: skip

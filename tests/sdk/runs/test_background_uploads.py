@@ -20,10 +20,10 @@ from modelyard.spool.folders import RunFolder
 from modelyard.v1 import model_artifact_pb2 as pb
 from tests.clients.commands import json_of
 from tests.clients.waiting import until
-from tests.parts.disks import DiskFactory, disk_factory
 from tests.parts.embedded import isolate
 from tests.parts.fork_server import run_python, start_python
 from tests.parts.server import Factory, LiveServer
+from tests.parts.system.disks import DiskFactory, disk_factory
 from tests.parts.tcp_proxy import TcpProxy
 
 __all__ = ["disk_factory"]

@@ -24,7 +24,7 @@ from modelyard.spool.records import Record
 from modelyard.spool.rows import Row
 from modelyard.spool.writer import SpoolWriter
 from modelyard.sync.curves import Curves
-from tests.parts.disks import DiskFactory, disk_factory
+from tests.parts.system.disks import DiskFactory, disk_factory
 
 __all__ = ["disk_factory"]
 

@@ -18,7 +18,7 @@ from modelyard.rpc.connection import Connection
 from modelyard.transfer import transfer
 from tests.clients.commands import refused
 from tests.clients.transfers import Meter, connection, contents_of, data_folder, send, way
-from tests.parts.disks import MIB, DiskFactory, disk_factory
+from tests.parts.system.disks import MIB, DiskFactory, disk_factory
 from tests.sdk.transfer.test_chunking import stream
 
 __all__ = ["connection", "data_folder", "disk_factory", "way"]

@@ -28,9 +28,9 @@ from tests.clients.transfers import (
     send,
     way,
 )
-from tests.parts.disks import MIB, Disk, DiskFactory, disk_factory
 from tests.parts.processes import missing
 from tests.parts.server import LiveServer
+from tests.parts.system.disks import MIB, Disk, DiskFactory, disk_factory
 from tests.sdk.artifacts.test_log_unchanged import Counted, settle
 from tests.sdk.transfer.test_chunking import stream
 
@@ -131,7 +131,7 @@ def test_a_file_system_without_locks_stops_neither_logging_nor_downloading(
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     Path("script.py").write_text(SCRIPT)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.parts.without_locks", "script.py"],
+        [sys.executable, "-m", "tests.parts.system.without_locks", "script.py"],
         capture_output=True,
         text=True,
         timeout=120,

@@ -16,7 +16,7 @@ from tests.clients.checker import Checked, fsck_here
 from tests.clients.checker import fsck as run_fsck
 from tests.clients.sample_content import Sample, fill
 from tests.clients.waiting import until
-from tests.faults.stored_place import FolderPlace, Place, ProductionPlace
+from tests.faults.repair.stored_place import FolderPlace, Place, ProductionPlace
 from tests.parts.s3 import S3Server
 from tests.parts.server import Factory, LiveServer, production_place, run_server_command
 
@@ -252,7 +252,7 @@ def test_each_kind_is_tested_and_documented() -> None:
         kind for _, kind in OBJECTS.values()
     }
     assert tested == {*DAMAGE, *NOTES} - {"database_corrupt"}
-    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
     assert [kind for kind in [*DAMAGE, *NOTES] if f"| `{kind}` |" not in text] == []
 
 

@@ -17,7 +17,7 @@ from tests.clients import fast_upload
 from tests.clients.checker import fsck_here
 from tests.clients.sample_content import fill
 from tests.clients.waiting import until
-from tests.faults.stored_place import FolderPlace, Place, ProductionPlace
+from tests.faults.repair.stored_place import FolderPlace, Place, ProductionPlace
 from tests.parts.fork_server import start_python
 from tests.parts.s3 import S3Server
 from tests.parts.server import (

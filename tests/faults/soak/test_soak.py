@@ -23,9 +23,9 @@ import psycopg
 import pytest
 
 from tests.clients.checker import fsck
-from tests.faults.check_state import violations
-from tests.faults.operation_log import OperationLog
-from tests.faults.soak_client import Assignment
+from tests.faults.soak.check_state import violations
+from tests.faults.soak.operation_log import OperationLog
+from tests.faults.soak.soak_client import Assignment
 from tests.parts.fork_server import start_python
 from tests.parts.postgres import postgres_part, url_of
 from tests.parts.s3 import CREDENTIALS, S3Server, minio_part
@@ -34,7 +34,7 @@ from tests.parts.server import Factory, LiveServer, environment, new_project, ru
 CLIENTS = 2
 KILLS = int(os.environ.get("MODELYARD_SOAK_KILLS", "12"))
 SECONDS_BETWEEN = (0.3, 1.5)
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 Kills = Mapping[str, Callable[[], None]]
 
@@ -71,7 +71,7 @@ class Clients:
         with self._logs[number].open("ab") as output:
             process = start_python(
                 "-m",
-                "tests.faults.soak_client",
+                "tests.faults.soak.soak_client",
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.outage_trainer`: logs steadily, and says how long `run.log` took.
+"""`python -m tests.faults.soak.outage_trainer`: logs steadily, and says how long `run.log` took.
 
 Reads the names of phases from standard input, one a line, the last one is `end`. Then
 it finishes its run and prints one JSON object: the path of the run, the numbers of

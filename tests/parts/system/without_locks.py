@@ -1,6 +1,6 @@
 """Runs a program without file locks, as on some network file systems.
 
-`python -m tests.parts.without_locks SCRIPT` runs a script in which flock(2)
+`python -m tests.parts.system.without_locks SCRIPT` runs a script in which flock(2)
 and the locks of fcntl(2) fail with ENOLCK. The filter (seccomp) stays for the
 life of the process and for those that it starts.
 """

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from modelyard import Api
-from tests.faults.test_soak import ROOT, key_of
+from tests.faults.soak.test_soak import ROOT, key_of
 from tests.parts.embedded import isolate
 from tests.parts.fork_server import start_python
 from tests.parts.server import Factory, LiveServer, environment, new_project, production_place
@@ -49,7 +49,7 @@ class Training:
         (folder / "work").mkdir()
         self._process = start_python(
             "-m",
-            "tests.faults.outage_trainer",
+            "tests.faults.soak.outage_trainer",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -11,8 +11,8 @@ import grpc
 from modelyard.v1 import event_pb2, metric_pb2, registered_model_pb2, run_console_pb2, run_file_pb2
 from modelyard.v1 import model_artifact_pb2 as pb
 from tests.clients import fast_upload
-from tests.faults.operation_log import Operation, OperationLog, content
-from tests.faults.soak_client import REGISTERED
+from tests.faults.soak.operation_log import Operation, OperationLog, content
+from tests.faults.soak.soak_client import REGISTERED
 from tests.parts.server import Stubs
 
 PAGE = 1000

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.soak_client`: logs, saves, links, promotes, uses and deletes.
+"""`python -m tests.faults.soak.soak_client`: logs, saves, links, promotes, uses and deletes.
 
 Takes an `Assignment` as JSON on standard input, and works until it is killed. Whatever happens to the server,
 its store or its database, no call may fail: the SDK waits for them to return.
@@ -22,7 +22,7 @@ from modelyard.rpc.connection import Connection
 from modelyard.transfer import transfer
 from modelyard.transfer.run_file_upload import OneRun, RunFileUpload
 from modelyard.v1 import metric_pb2, model_artifact_pb2, registered_model_pb2, run_console_pb2, run_pb2
-from tests.faults.operation_log import Operation, OperationLog, content
+from tests.faults.soak.operation_log import Operation, OperationLog, content
 
 LARGEST = 3_000_000
 """Bytes of a file; the smallest has 1."""

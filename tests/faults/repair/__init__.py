@@ -1,0 +1,1 @@
+"""What finds damage and brings lost places back: the checker, backups, restores."""

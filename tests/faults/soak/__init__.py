@@ -1,0 +1,1 @@
+"""Kills and outages of everything at random, while clients log, link, use and delete."""

@@ -87,9 +87,9 @@ def test_sha256sum_checks_a_download(run: Run, embedded: Path) -> None:
 
 def test_versions_and_artifacts_are_deleted(run: Run) -> None:
     place = str(run.project)
-    assert "--delete-aliases" in refused(1, "artifact", "rm", f"{place}/net:best")
+    assert "--force" in refused(1, "artifact", "rm", f"{place}/net:best")
     assert json_of("artifact", "rm", f"{place}/net:v0") == {"deleted": f"local/{place}/net:v0"}
-    assert run_command("artifact", "rm", f"{place}/net", "--delete-aliases", "--yes").returncode == 0
+    assert run_command("artifact", "rm", f"{place}/net", "--force", "--yes").returncode == 0
     assert [item["name"] for item in json_of("artifact", "ls", place)["artifacts"]] == ["data"]
     assert "no such artifact" in refused(3, "artifact", "rm", f"{place}/net")
 
@@ -102,7 +102,7 @@ def test_a_terminal_is_asked_before_a_delete(run: Run) -> None:
     assert json_of("artifact", "show", ref)["number"] == 0
     code, shown = on_terminal("artifact", "rm", ref, answer="y\n")
     assert (code, f"Deleted local/{ref}" in shown) == (0, True)
-    code, shown = on_terminal("artifact", "rm", f"{run.project}/net", "--delete-aliases", "--yes")
+    code, shown = on_terminal("artifact", "rm", f"{run.project}/net", "--force", "--yes")
     assert (code, "?" in shown) == (0, False)
 
 

@@ -56,10 +56,10 @@ const (
 // `id`, by `ref`, or, in GetLineage, by `run_id`. One of them has to be set,
 // and not empty; where it may be left out, the comment says so.
 type ModelArtifactServiceClient interface {
-	// Makes an artifact without versions. Committing to a name makes it too. The
-	// registries, `model-registry` and `wandb-registry-*`, hold no artifacts.
-	// Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
-	// deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
+	// Makes an artifact without versions. Committing to a name makes it too.
+	// Registries hold no artifacts. Errors: ALREADY_EXISTS, FAILED_PRECONDITION
+	// TYPE_MISMATCH (a name that was deleted keeps its type), INVALID_ARGUMENT
+	// INVALID_FIELD.
 	CreateModelArtifact(ctx context.Context, in *CreateModelArtifactRequest, opts ...grpc.CallOption) (*CreateModelArtifactResponse, error)
 	// The types of the artifacts of an entity or of one of its projects, with how
 	// many artifacts each has.
@@ -410,10 +410,10 @@ func (c *modelArtifactServiceClient) GetLineage(ctx context.Context, in *GetLine
 // `id`, by `ref`, or, in GetLineage, by `run_id`. One of them has to be set,
 // and not empty; where it may be left out, the comment says so.
 type ModelArtifactServiceServer interface {
-	// Makes an artifact without versions. Committing to a name makes it too. The
-	// registries, `model-registry` and `wandb-registry-*`, hold no artifacts.
-	// Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
-	// deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
+	// Makes an artifact without versions. Committing to a name makes it too.
+	// Registries hold no artifacts. Errors: ALREADY_EXISTS, FAILED_PRECONDITION
+	// TYPE_MISMATCH (a name that was deleted keeps its type), INVALID_ARGUMENT
+	// INVALID_FIELD.
 	CreateModelArtifact(context.Context, *CreateModelArtifactRequest) (*CreateModelArtifactResponse, error)
 	// The types of the artifacts of an entity or of one of its projects, with how
 	// many artifacts each has.

@@ -44,7 +44,7 @@ def run(arguments: list[str] | None = None) -> int:
     except (errors.VersionHasAliases, errors.VersionLinked) as error:
         linked = isinstance(error, errors.VersionLinked)
         unlink = "`modelyard model rm MODEL:vN` unlinks it, " if linked else ""
-        return _failed(f"{error}. {unlink}--delete-aliases deletes it anyway", EXIT_ERROR)
+        return _failed(f"{error}. {unlink}--force deletes it anyway", EXIT_ERROR)
     except errors.AliasChanged as error:
         return _failed(f"{error}. `modelyard model history` shows who moved it", EXIT_ERROR)
     except errors.InvalidFilter as error:

@@ -112,12 +112,10 @@ def sha256(ref: str, json: bool) -> None:
 
 @artifact.command("rm")
 @click.argument("ref")
-@click.option(
-    "--delete-aliases", is_flag=True, help="Also when it has aliases or links; they are deleted too."
-)
+@click.option("--force", is_flag=True, help="Also when it has aliases or links; they are deleted too.")
 @without_asking
 @as_json
-def remove(ref: str, delete_aliases: bool, yes: bool, json: bool) -> None:
+def remove(ref: str, force: bool, yes: bool, json: bool) -> None:
     """Delete a version (name:vN or name:alias), or an artifact with all of its versions (name).
 
     Through a registered model only the link is removed. Version numbers are not used again.
@@ -126,14 +124,14 @@ def remove(ref: str, delete_aliases: bool, yes: bool, json: bool) -> None:
     if refs.parse(ref).alias:
         version = open_artifact(workspace, ref)
         confirm(f"Delete {'the link ' if version.is_link else ''}{version.qualified_name}?", yes)
-        version.delete(delete_aliases)
+        version.delete(force)
         _say_deleted(version.qualified_name, json)
         return
     found = collection_calls.find_artifact(workspace.connection, workspace.resolver().full(ref))
     if found is None:
         raise errors.NotFound(f"{ref}: no such artifact; `modelyard model rm` deletes registered models")
     confirm(f"Delete {found.ref} with {plural(found.version_count, 'version')}?", yes)
-    collection_calls.delete_artifact(workspace.connection, found.id, delete_aliases=delete_aliases)
+    collection_calls.delete_artifact(workspace.connection, found.id, delete_aliases=force)
     _say_deleted(found.ref, json)
 
 

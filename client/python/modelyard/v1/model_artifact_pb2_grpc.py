@@ -163,10 +163,10 @@ class ModelArtifactServiceServicer(object):
     """
 
     def CreateModelArtifact(self, request, context):
-        """Makes an artifact without versions. Committing to a name makes it too. The
-        registries, `model-registry` and `wandb-registry-*`, hold no artifacts.
-        Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
-        deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
+        """Makes an artifact without versions. Committing to a name makes it too.
+        Registries hold no artifacts. Errors: ALREADY_EXISTS, FAILED_PRECONDITION
+        TYPE_MISMATCH (a name that was deleted keeps its type), INVALID_ARGUMENT
+        INVALID_FIELD.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,10 +43,10 @@ class ModelArtifactServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelArtifactServiceAsyncStub: ...
     CreateModelArtifact: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.CreateModelArtifactRequest, _model_artifact_pb2.CreateModelArtifactResponse]
-    """Makes an artifact without versions. Committing to a name makes it too. The
-    registries, `model-registry` and `wandb-registry-*`, hold no artifacts.
-    Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
-    deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
+    """Makes an artifact without versions. Committing to a name makes it too.
+    Registries hold no artifacts. Errors: ALREADY_EXISTS, FAILED_PRECONDITION
+    TYPE_MISMATCH (a name that was deleted keeps its type), INVALID_ARGUMENT
+    INVALID_FIELD.
     """
     ListModelArtifactTypes: _grpc.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactTypesRequest, _model_artifact_pb2.ListModelArtifactTypesResponse]
     """The types of the artifacts of an entity or of one of its projects, with how
@@ -163,10 +163,10 @@ class ModelArtifactServiceAsyncStub(ModelArtifactServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateModelArtifact: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.CreateModelArtifactRequest, _model_artifact_pb2.CreateModelArtifactResponse]  # type: ignore[assignment]
-    """Makes an artifact without versions. Committing to a name makes it too. The
-    registries, `model-registry` and `wandb-registry-*`, hold no artifacts.
-    Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
-    deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
+    """Makes an artifact without versions. Committing to a name makes it too.
+    Registries hold no artifacts. Errors: ALREADY_EXISTS, FAILED_PRECONDITION
+    TYPE_MISMATCH (a name that was deleted keeps its type), INVALID_ARGUMENT
+    INVALID_FIELD.
     """
     ListModelArtifactTypes: _aio.UnaryUnaryMultiCallable[_model_artifact_pb2.ListModelArtifactTypesRequest, _model_artifact_pb2.ListModelArtifactTypesResponse]  # type: ignore[assignment]
     """The types of the artifacts of an entity or of one of its projects, with how
@@ -286,10 +286,10 @@ class ModelArtifactServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_artifact_pb2.CreateModelArtifactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_artifact_pb2.CreateModelArtifactResponse, _abc.Awaitable[_model_artifact_pb2.CreateModelArtifactResponse]]:
-        """Makes an artifact without versions. Committing to a name makes it too. The
-        registries, `model-registry` and `wandb-registry-*`, hold no artifacts.
-        Errors: ALREADY_EXISTS, FAILED_PRECONDITION TYPE_MISMATCH (a name that was
-        deleted keeps its type), INVALID_ARGUMENT INVALID_FIELD.
+        """Makes an artifact without versions. Committing to a name makes it too.
+        Registries hold no artifacts. Errors: ALREADY_EXISTS, FAILED_PRECONDITION
+        TYPE_MISMATCH (a name that was deleted keeps its type), INVALID_ARGUMENT
+        INVALID_FIELD.
         """
 
     @_abc_1.abstractmethod

@@ -48,6 +48,9 @@ export function ArtifactsPage(props: Props) {
           {failure && <Failed failure={failure} />}
           {!found && !failure && <Bones />}
           {found && !shown.length && <Empty title={found.length ? "Nothing matches" : "No artifact yet"} />}
+          {found && found.length >= MOST_ARTIFACTS && (
+            <p class="hint">The first {MOST_ARTIFACTS.toLocaleString("en")} artifacts are listed; the search above finds all of them.</p>
+          )}
           {types.map((type) => (
             <Type key={type} type={type} artifacts={shown.filter((one) => one.type === type)} at={props} />
           ))}

@@ -152,7 +152,7 @@ def _uploader_steps(state: State, rules: Rules, index: int) -> Iterator[Step]:
     uploader = state.uploaders[index]
 
     def to(step: str, **changes: object) -> State:
-        return _with_uploader(state, index, uploader._replace(step=step, **changes))  # type: ignore[arg-type]
+        return _with_uploader(state, index, uploader._replace(step=step, **changes))  # type: ignore[arg-type]  # fields by name
 
     if uploader.step not in {"idle", "committed", "done"}:
         yield "stops, and starts again", to("idle", pack=NONE)

@@ -63,7 +63,7 @@ class FolderPlace(Place):
         return parse_location(self.folder, None, None)
 
     @property
-    def token(self) -> str:  # type: ignore[override]
+    def token(self) -> str:  # type: ignore[override]  # read, not set
         return str(json.loads((self.folder / "server.json").read_text())["token"])
 
     @contextlib.contextmanager

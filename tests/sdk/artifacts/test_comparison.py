@@ -74,4 +74,4 @@ def test_a_base_may_be_named_and_files_be_chosen(work: Path) -> None:
     with pytest.raises(errors.ArtifactNotLoggedError):
         version.compare(version.new_draft())
     with pytest.raises(TypeError, match="base"):
-        version.compare(1)  # type: ignore[arg-type]
+        version.compare(1)  # type: ignore[arg-type]  # refused

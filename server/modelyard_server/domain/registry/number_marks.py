@@ -104,7 +104,7 @@ def written(session: Session, position: Position) -> None:
 def beyond(session: Session, marks: Iterable[Position]) -> list[Position]:
     """The marks that go beyond the events of this database. List them before this transaction begins."""
     rows = session.execute(select(_P.c.id, _P.c.event_seq))
-    heads: dict[int, int] = {project_id: last_event for project_id, last_event in rows}  # noqa: C416
+    heads: dict[int, int] = {row.id: row.event_seq for row in rows}
     return [mark for mark in marks if mark.last_event > heads.get(mark.project_id, 0)]
 
 

@@ -217,7 +217,7 @@ def _compared(operator: str, column: Any, kept: Any, *, exact: bool) -> ColumnEl
     # Texts that were cut and numbers that were rounded may be equal in the index only.
     below = column < kept if operator == "<" and exact else column <= kept
     above = column > kept if operator == ">" and exact else column >= kept
-    return below if operator in ("<", "<=") else above  # type: ignore[no-any-return]  # as above
+    return below if operator in ("<", "<=") else above  # type: ignore[no-any-return]  # of either column
 
 
 def _count(session: Session, ids: Select[Any]) -> int:
